@@ -1,0 +1,69 @@
+//! The clock as a parameter: the system's, or one that a test moves by hand.
+//!
+//! Nothing else in the crate may ask the operating system for the date.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use crate::model::Millis;
+
+/// A source of Unix time. Cheap to clone; clones of a manual clock share their hands.
+#[derive(Clone, Debug, Default)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug, Default)]
+enum Source {
+    #[default]
+    System,
+    /// Milliseconds that are added to the system's time.
+    Shifted(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// The operating system's clock.
+    pub fn system() -> Self {
+        Self(Source::System)
+    }
+
+    /// A clock that runs with the system's, and that [`Clock::advance`] can move.
+    pub fn movable() -> Self {
+        Self(Source::Shifted(Arc::new(AtomicI64::new(0))))
+    }
+
+    /// Unix time in milliseconds.
+    pub fn now(&self) -> Millis {
+        let system = system_millis();
+        match &self.0 {
+            Source::System => Millis(system),
+            Source::Shifted(by) => Millis(system + by.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Moves a movable clock by `millis`, either way; the system's clock stays as it is.
+    pub fn advance(&self, millis: i64) {
+        if let Source::Shifted(by) = &self.0 {
+            by.fetch_add(millis, Ordering::Relaxed);
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the system's clock")]
+fn system_millis() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_movable_clock_moves_and_its_clones_with_it() {
+        let clock = Clock::movable();
+        let other = clock.clone();
+        let before = other.now();
+        clock.advance(60_000);
+        assert!(other.now().0 - before.0 >= 60_000);
+    }
+}

@@ -1,0 +1,16 @@
+//! A bridge between **WeChat Official Accounts** and **Tencent Cloud IM**.
+//!
+//! ```text
+//! customer ▶ WeChat ▶ wechat/receive ▶ bridge/to_im ▶ store ▶ outbox ▶ im/send ▶ Tencent IM ▶ agent
+//! customer ◀ WeChat ◀ wechat/send ◀ outbox ◀ store ◀ bridge/to_wechat ◀ im/receive ◀ Tencent IM ◀ agent
+//! ```
+//!
+//! A call comes in at a platform's `receive`: verified on the raw bytes, opened, parsed into the [`model`].
+//! The bridge turns it into a decision (what to answer, what is owed), one durable commit writes it down, and
+//! only then is it answered. The outbox carries out what is owed through the other platform's `send`.
+//!
+//! Read the modules in the order they are declared here: each uses only those above it.
+
+pub mod clock;
+pub mod model;
+pub mod sandbox;

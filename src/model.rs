@@ -1,0 +1,15 @@
+//! What the bridge talks about: ids, pushes, answers, messages and what is owed for them.
+//!
+//! Pure data. No I/O, no wire format of either platform, no knowledge of any other module.
+
+mod answer;
+mod id;
+mod message;
+mod push;
+mod verdict;
+
+pub use answer::{Answer, AnswerPart};
+pub use id::{ImUserId, InvalidId, MessageId, Millis, OpenId};
+pub use message::{Direction, IllegalMove, Kind, Move, Order, State};
+pub use push::{Content, Event, Push, SeenKey, What};
+pub use verdict::{Class, Verdict};

@@ -1,0 +1,164 @@
+//! The identities both platforms use, each a type of its own so that they cannot be mixed up.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a text is no identity.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} must be 1 to {max} bytes of printable ASCII without spaces, not {found}")]
+pub struct InvalidId {
+    what: &'static str,
+    max: usize,
+    found: String,
+}
+
+fn checked(what: &'static str, max: usize, text: String) -> Result<String, InvalidId> {
+    if !text.is_empty() && text.len() <= max && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(text);
+    }
+    let found = if text.len() > max {
+        format!("{} bytes", text.len())
+    } else if text.is_empty() {
+        "nothing".to_owned()
+    } else {
+        "other characters".to_owned()
+    };
+    Err(InvalidId { what, max, found })
+}
+
+macro_rules! identity {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The longest accepted identity, in bytes.
+            pub const MAX_BYTES: usize = 32;
+
+            /// Checks that `text` can be this identity.
+            pub fn new(text: impl Into<String>) -> Result<Self, InvalidId> {
+                checked($what, Self::MAX_BYTES, text.into()).map(Self)
+            }
+
+            /// The identity as the platform spells it.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidId;
+            fn try_from(text: String) -> Result<Self, InvalidId> {
+                Self::new(text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+identity! {
+    /// A customer of one Official Account, as WeChat names them (in practice 28 characters beginning with `o`).
+    OpenId, "an openid"
+}
+
+identity! {
+    /// A user of the Tencent IM app: an agent, the admin, or a customer's account.
+    ImUserId, "an IM UserID"
+}
+
+impl ImUserId {
+    /// The UserID of a customer's account: the openid, or `{openid}_{number}` once IM has refused to import
+    /// the earlier ones again (error 70399). Fails where the two together pass 32 bytes.
+    pub fn of_customer(openid: &OpenId, number: u32) -> Result<Self, InvalidId> {
+        match number {
+            0 => Self::new(openid.as_str()),
+            number => Self::new(format!("{openid}_{number}")),
+        }
+    }
+
+    /// The openids whose account this UserID could be, the likelier one first.
+    pub fn customers(&self) -> Vec<OpenId> {
+        let stripped = self
+            .0
+            .rsplit_once('_')
+            .filter(|(_, number)| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+            .and_then(|(openid, _)| OpenId::new(openid).ok());
+        OpenId::new(self.0.as_str()).ok().into_iter().chain(stripped).collect()
+    }
+}
+
+/// A stored message's number; later messages have greater ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct MessageId(pub i64);
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A moment: Unix time in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Millis(pub i64);
+
+impl Millis {
+    /// Unix time in whole seconds, the unit both platforms speak.
+    pub fn seconds(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// The moment `millis` later.
+    pub fn plus(self, millis: i64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+
+    /// Milliseconds since `earlier`; negative when it is later.
+    pub fn since(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_checked() {
+        assert!(OpenId::new("oABCD1234efgh5678IJKL90_-mno").is_ok());
+        for bad in ["", "with space", "line\nbreak", "ümlaut", &"x".repeat(33)] {
+            assert!(OpenId::new(bad).is_err(), "{bad:?}");
+        }
+        let secretive = OpenId::new("someone private").unwrap_err().to_string();
+        assert!(!secretive.contains("private"), "{secretive}");
+    }
+
+    #[test]
+    fn a_customer_is_found_from_every_number_of_the_account() {
+        let openid = OpenId::new("oABCD1234efgh5678IJKL90_-m_7").unwrap();
+        for number in [0, 1, 12] {
+            let user = ImUserId::of_customer(&openid, number).unwrap();
+            assert!(user.customers().contains(&openid), "{user}");
+        }
+        assert_eq!(ImUserId::of_customer(&openid, 1).unwrap().as_str(), "oABCD1234efgh5678IJKL90_-m_7_1");
+    }
+}

@@ -1,0 +1,67 @@
+//! What one attempt to carry out an order came to: the error of a send is already the next step.
+
+use serde::{Deserialize, Serialize};
+
+/// The outcome of one attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The platform took it.
+    Delivered,
+    /// It certainly did not happen and may succeed later.
+    Retry {
+        /// The reason's class, for backoff and metrics.
+        class: Class,
+        /// The platform's words or ours; no secrets.
+        why: String,
+    },
+    /// The customer cannot be reached before they act again.
+    Hold {
+        /// The platform's words or ours; no secrets.
+        why: String,
+    },
+    /// It can never succeed.
+    Refuse {
+        /// The platform's words or ours; no secrets.
+        why: String,
+    },
+    /// The request was written and no readable answer came: it may or may not have happened.
+    Unknown {
+        /// The platform's words or ours; no secrets.
+        why: String,
+    },
+}
+
+/// Why a retryable attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Class {
+    /// The request was never written: refused connection, DNS, TLS.
+    Unreachable,
+    /// The platform is busy or broken inside.
+    Busy,
+    /// A rate or daily quota of ours is used up.
+    Quota,
+    /// The credential was stale.
+    Credential,
+    /// A setting is wrong, here or in a console; `/readyz` says which.
+    Configuration,
+    /// IM wants the customer under another UserID (70399).
+    NextUserId,
+}
+
+impl Class {
+    /// Every class, for metrics.
+    pub const ALL: [Self; 6] =
+        [Self::Unreachable, Self::Busy, Self::Quota, Self::Credential, Self::Configuration, Self::NextUserId];
+
+    /// The metric label and log value.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Busy => "busy",
+            Self::Quota => "quota",
+            Self::Credential => "credential",
+            Self::Configuration => "configuration",
+            Self::NextUserId => "next_user_id",
+        }
+    }
+}

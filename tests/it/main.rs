@@ -1,0 +1,1 @@
+//! Every test that drives the bridge from outside.
