@@ -11,6 +11,5 @@
 //!
 //! Read the modules in the order they are declared here: each uses only those above it.
 
-pub mod clock;
 pub mod model;
-pub mod sandbox;
+pub mod clock;

@@ -6,10 +6,12 @@ mod answer;
 mod id;
 mod message;
 mod push;
+mod text;
 mod verdict;
 
 pub use answer::{Answer, AnswerPart};
 pub use id::{ImUserId, InvalidId, MessageId, Millis, OpenId};
-pub use message::{Direction, IllegalMove, Kind, Move, Order, State};
+pub use message::{Direction, IllegalMove, Kind, Lane, Move, Order, State};
 pub use push::{Content, Event, Push, SeenKey, What};
-pub use verdict::{Class, Verdict};
+pub use text::parts;
+pub use verdict::{Class, Found, HeldBecause, Verdict};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ImUserId;
+use super::OpenId;
 
 /// Which way a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -24,6 +24,15 @@ impl Direction {
             Self::ToWechat => "to_wechat",
         }
     }
+}
+
+/// One conversation's messages in one direction: what a lane holds leaves in the order it was accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Lane {
+    /// Which way.
+    pub direction: Direction,
+    /// Whose conversation.
+    pub customer: OpenId,
 }
 
 /// What a stored message is.
@@ -128,8 +137,8 @@ impl State {
 pub enum Order {
     /// Make sure that the customer has an IM account.
     ImportAccount,
-    /// Delete this IM account.
-    DeleteAccount(ImUserId),
+    /// Delete the customer's IM account.
+    DeleteAccount,
     /// Send text to the agent, from the customer's account.
     TextToAgent(String),
     /// Send a place to the agent, from the customer's account; degrees.

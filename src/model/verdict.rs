@@ -1,5 +1,7 @@
 //! What one attempt to carry out an order came to: the error of a send is already the next step.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// The outcome of one attempt.
@@ -11,11 +13,15 @@ pub enum Verdict {
     Retry {
         /// The reason's class, for backoff and metrics.
         class: Class,
+        /// The least wait, where the platform asks for a longer one than the backoff's.
+        pause: Option<Duration>,
         /// The platform's words or ours; no secrets.
         why: String,
     },
     /// The customer cannot be reached before they act again.
     Hold {
+        /// What stands in the way.
+        because: HeldBecause,
         /// The platform's words or ours; no secrets.
         why: String,
     },
@@ -24,11 +30,47 @@ pub enum Verdict {
         /// The platform's words or ours; no secrets.
         why: String,
     },
-    /// The request was written and no readable answer came: it may or may not have happened.
+    /// The request was written and no readable answer came; the platform can be asked whether it happened.
+    Unsettled {
+        /// The platform's words or ours; no secrets.
+        why: String,
+    },
+    /// The request was written and no readable answer came; nobody can be asked whether it happened.
     Unknown {
         /// The platform's words or ours; no secrets.
         why: String,
     },
+}
+
+/// Why a customer cannot be reached now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum HeldBecause {
+    /// The customer's last action is too long ago (45015).
+    WindowClosed,
+    /// Everything that it bought has been used (45047).
+    UsedUp,
+    /// The account may not push (48001).
+    NotAllowed,
+    /// WeChat has banned or frozen the account (48004, 50002).
+    Banned,
+    /// Earlier answers are held, and the order is kept.
+    Behind,
+}
+
+/// What came of an attempt that nobody settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It happened.
+    Yes,
+    /// It did not happen.
+    No,
+    /// It cannot be told now.
+    NotNow {
+        /// The platform's words or ours; no secrets.
+        why: String,
+    },
+    /// It can never be told.
+    Never,
 }
 
 /// Why a retryable attempt failed.

@@ -1,0 +1,141 @@
+//! Cuts text into parts of bounded size, where a reader would not mind the cut.
+//!
+//! Never adds, drops or changes a byte: the parts put together are the text.
+
+use unicode_segmentation::GraphemeCursor;
+
+/// What a part may be cut after besides a line break. No-break spaces are not among them.
+const SPACES: [char; 3] = [' ', '\t', '\u{3000}'];
+
+/// Cuts `text` into parts of at most `max_bytes` bytes of UTF-8 each; below 4, where a character may not fit,
+/// `max_bytes` counts as 4. No part is empty, so empty text has none.
+///
+/// Cuts fall between graphemes, and after a line break or else a space where one stands in the last quarter of
+/// the part. Only a grapheme that is itself longer than `max_bytes` is cut, between characters.
+pub fn parts(text: &str, max_bytes: usize) -> Vec<&str> {
+    let max = max_bytes.max(4);
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while rest.len() > max {
+        let (part, after) = rest.split_at(cut(rest, max));
+        parts.push(part);
+        rest = after;
+    }
+    if !rest.is_empty() {
+        parts.push(rest);
+    }
+    parts
+}
+
+/// Where to cut `text`, which is longer than `max`.
+fn cut(text: &str, max: usize) -> usize {
+    let last = text.floor_char_boundary(max);
+    let Some(end) = boundary_at_or_before(text, last) else { return last };
+    let window = text.floor_char_boundary(max - max / 4).min(end);
+    let after = |found: Option<(usize, &str)>| found.map(|(at, what)| window + at + what.len());
+    let line = after(text[window..end].rmatch_indices('\n').next());
+    // A space may carry a combining mark, and then the two are one grapheme.
+    let space = || {
+        text[window..end]
+            .rmatch_indices(SPACES)
+            .map(|found| after(Some(found)).unwrap_or(end))
+            .find(|at| boundary_at_or_before(text, *at) == Some(*at))
+    };
+    line.or_else(space).unwrap_or(end)
+}
+
+/// The last boundary between graphemes at or before `at`, other than the start of the text.
+fn boundary_at_or_before(text: &str, at: usize) -> Option<usize> {
+    let mut cursor = GraphemeCursor::new(at, text.len(), true);
+    // The whole text is at hand, so the cursor never lacks context and cannot fail.
+    let found = match cursor.is_boundary(text, 0) {
+        Ok(true) => Some(at),
+        _ => cursor.prev_boundary(text, 0).ok().flatten(),
+    };
+    found.filter(|found| *found > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use unicode_segmentation::UnicodeSegmentation as _;
+
+    use super::*;
+
+    /// Pieces that join to longer graphemes, beside ordinary text.
+    fn tricky() -> impl Strategy<Value = String> {
+        const PIECES: [&str; 19] = [
+            "a",
+            "客",
+            "é",
+            "e\u{301}",
+            " ",
+            " \u{301}",
+            "\u{3000}",
+            "\n",
+            "\r\n",
+            "\r",
+            "🇨🇳",
+            "🇨",
+            "👩‍👩‍👧‍👦",
+            "👍🏽",
+            "\u{200d}",
+            "한",
+            "\u{1112}\u{1161}\u{11ab}",
+            "क्षि",
+            "word",
+        ];
+        let joined = prop::collection::vec(prop::sample::select(&PIECES[..]), 0..80);
+        prop_oneof![joined.prop_map(|pieces| pieces.concat()), any::<String>()]
+    }
+
+    proptest! {
+        #[test]
+        fn parts_are_the_text_and_none_is_too_long(text in tricky(), max in 0_usize..60) {
+            let parts = parts(&text, max);
+            prop_assert_eq!(parts.concat(), text.as_str());
+            for part in parts {
+                prop_assert!(!part.is_empty());
+                prop_assert!(part.len() <= max.max(4));
+            }
+        }
+
+        #[test]
+        fn no_grapheme_that_fits_is_cut(text in tricky(), more in 0_usize..40) {
+            let max = text.graphemes(true).map(str::len).max().unwrap_or(0).max(4) + more;
+            let cut: Vec<&str> = parts(&text, max).iter().flat_map(|part| part.graphemes(true)).collect();
+            prop_assert_eq!(cut, text.graphemes(true).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn parts_are_well_filled(text in "[a-z \n客]{0,300}", max in 8_usize..60) {
+            let parts = parts(&text, max);
+            for part in parts.iter().rev().skip(1) {
+                // A quarter may be given up for a space, and two bytes for a character of three.
+                prop_assert!(part.len() + 3 >= max - max / 4, "{part:?} of {max}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_break_is_preferred_to_a_space_and_a_space_to_nothing() {
+        assert_eq!(parts("0123456\n89 1 34567890", 16), ["0123456\n89 1 ", "34567890"]);
+        assert_eq!(parts("0123456789ab\nd f1234", 16), ["0123456789ab\n", "d f1234"]);
+        assert_eq!(parts("01 3456789abcdef1234", 16), ["01 3456789abcdef", "1234"]);
+    }
+
+    #[test]
+    fn short_text_is_one_part_and_empty_text_none() {
+        assert_eq!(parts("您好", 6), ["您好"]);
+        assert_eq!(parts("您好", 5), ["您", "好"]);
+        assert!(parts("", 2000).is_empty());
+    }
+
+    #[test]
+    fn a_grapheme_longer_than_a_part_is_cut_between_characters() {
+        let long = format!("e{}", "\u{301}".repeat(10));
+        let parts = parts(&long, 8);
+        assert_eq!(parts.concat(), long);
+        assert!(parts.iter().all(|part| part.len() <= 8));
+    }
+}
