@@ -13,3 +13,5 @@
 
 pub mod model;
 pub mod clock;
+pub mod config;
+pub mod telemetry;

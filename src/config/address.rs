@@ -1,0 +1,178 @@
+//! Where things are: base URLs, the store, hosts.
+//!
+//! Problems are told without the value: a URL may hold a password.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use url::{Host, Url};
+
+use super::secret::Secret;
+
+/// An `http` or `https` URL that paths are appended to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrl(Url);
+
+impl BaseUrl {
+    /// Checks `text`; the error is the problem in words.
+    pub fn new(text: &str) -> Result<Self, String> {
+        let mut url = Url::parse(text).map_err(|problem| format!("is no URL: {problem}"))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err("is neither an http nor an https URL".to_owned());
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err("has a query or a fragment, so that no path can be appended".to_owned());
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("has a user name or a password, which no call here sends".to_owned());
+        }
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&path);
+        Ok(Self(url))
+    }
+
+    /// The URL without a slash at its end, ready for a path that begins with one.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str().trim_end_matches('/')
+    }
+
+    /// The parsed URL; one without a path has the path `/`.
+    pub fn url(&self) -> &Url {
+        &self.0
+    }
+}
+
+impl fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Where messages are kept.
+#[derive(Clone, Debug)]
+pub enum Store {
+    SqliteFile(PathBuf),
+    /// Gone when the process ends.
+    SqliteMemory,
+    /// The whole URL, which may hold a password.
+    Postgres(Secret),
+}
+
+impl Store {
+    /// Reads `sqlite://FILE`, `sqlite::memory:` or `postgres://USER@HOST/DB`; the error is the problem in words.
+    pub fn new(url: &str) -> Result<Self, String> {
+        if url == "sqlite::memory:" {
+            return Ok(Self::SqliteMemory);
+        }
+        if let Some(file) = url.strip_prefix("sqlite://") {
+            return match file {
+                "" => Err("names no file".to_owned()),
+                _ if file.ends_with('/') => Err("names a directory".to_owned()),
+                _ if file.contains(['?', '#', '\0']) => Err("takes no parameters after the file".to_owned()),
+                _ => Ok(Self::SqliteFile(PathBuf::from(file))),
+            };
+        }
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return match Url::parse(url) {
+                Ok(parsed) if parsed.has_host() => Ok(Self::Postgres(Secret::new(url))),
+                Ok(_) => Err("names no host".to_owned()),
+                Err(problem) => Err(format!("is no URL: {problem}")),
+            };
+        }
+        Err("is no store that the bridge knows".to_owned())
+    }
+
+    /// `dir`, taken beside the database unless it is absolute.
+    pub(super) fn beside(&self, dir: &Path) -> PathBuf {
+        match self {
+            Self::SqliteFile(file) => file.parent().map_or_else(|| dir.to_owned(), |parent| parent.join(dir)),
+            Self::SqliteMemory | Self::Postgres(_) => dir.to_owned(),
+        }
+    }
+}
+
+/// A host name or address as URLs spell it: lower case, punycode, no port.
+pub(super) fn host(text: &str) -> Option<String> {
+    let host = Host::parse(text).ok()?.to_string();
+    // An empty label would match as a subdomain of everything.
+    (!host.starts_with('.') && !host.contains("..")).then_some(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base_urls_lose_the_slash_at_their_end() {
+        for (given, kept) in [
+            ("https://api.weixin.qq.com", "https://api.weixin.qq.com"),
+            ("https://api.weixin.qq.com/", "https://api.weixin.qq.com"),
+            ("http://127.0.0.1:8081/wechat//", "http://127.0.0.1:8081/wechat"),
+            ("HTTP://Host.Example:80", "http://host.example"),
+        ] {
+            let url = BaseUrl::new(given).unwrap();
+            assert_eq!(url.as_str(), kept);
+            assert_eq!(url.to_string(), kept);
+        }
+    }
+
+    #[test]
+    fn what_is_no_base_url_is_refused_without_being_repeated() {
+        for bad in [
+            "",
+            "hidden",
+            "hidden.example",
+            "ftp://hidden",
+            "https://",
+            "https://a/?hidden",
+            "https://a/#hidden",
+        ] {
+            let problem = BaseUrl::new(bad).unwrap_err();
+            assert!(!problem.contains("hidden"), "{problem}");
+        }
+        assert!(BaseUrl::new("https://user:hidden@a/").unwrap_err().contains("password"));
+    }
+
+    #[test]
+    fn stores() {
+        let file = |url: &str| match Store::new(url) {
+            Ok(Store::SqliteFile(file)) => file,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(file("sqlite://bridge.db"), Path::new("bridge.db"));
+        assert_eq!(file("sqlite:///var/lib/bridge.db"), Path::new("/var/lib/bridge.db"));
+        assert!(matches!(Store::new("sqlite::memory:"), Ok(Store::SqliteMemory)));
+        let postgres = Store::new("postgres://bridge:hidden@db.example/bridge").unwrap();
+        assert!(!format!("{postgres:?}").contains("hidden"));
+        assert!(matches!(postgres, Store::Postgres(url) if url.expose().ends_with("@db.example/bridge")));
+        for bad in [
+            "",
+            "bridge.db",
+            "sqlite://",
+            "sqlite:///",
+            "sqlite://a?hidden",
+            "postgres://",
+            "mysql://hidden@a/b",
+        ] {
+            assert!(!Store::new(bad).unwrap_err().contains("hidden"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_relative_directory_stands_beside_the_database() {
+        let beside = |url: &str, dir: &str| Store::new(url).unwrap().beside(Path::new(dir));
+        assert_eq!(beside("sqlite:///var/lib/bridge.db", "media"), Path::new("/var/lib/media"));
+        assert_eq!(beside("sqlite://bridge.db", "media"), Path::new("media"));
+        assert_eq!(beside("sqlite:///var/lib/bridge.db", "/srv/media"), Path::new("/srv/media"));
+        assert_eq!(beside("sqlite::memory:", "media"), Path::new("media"));
+    }
+
+    #[test]
+    fn hosts_are_spelled_as_in_urls() {
+        assert_eq!(host("MyQCloud.com").as_deref(), Some("myqcloud.com"));
+        assert_eq!(host("127.0.0.1").as_deref(), Some("127.0.0.1"));
+        for bad in ["", "https://a.com", "a.com:80", "a.com/x", "*.a.com ", ".a.com", "a..com"] {
+            assert_eq!(host(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Values of the right type → the checked [`Config`]: formats, what needs what, and settings that fight.
+//!
+//! Every check runs, whatever the others found; a value that is missing because of a fault is `None` here.
+
+mod im;
+mod wechat;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+
+use super::address::{self, BaseUrl, Store};
+use super::choice::Locale;
+use super::settings::Settings;
+use super::texts::{self, Texts};
+use super::{Config, Log, Media, Server, Tls, UNBUILT};
+
+/// Checks everything; none where a fault left a value missing.
+pub(super) fn config(settings: &mut Settings) -> Option<Config> {
+    let server = server(settings);
+    let wechat = wechat::wechat(settings);
+    let im = im::im(settings);
+    let store = store(settings);
+    let media = media(settings, store.as_ref());
+    let texts = texts(settings);
+    let log = log(settings);
+    Some(Config {
+        server: server?,
+        wechat: wechat?,
+        im: im?,
+        store: store?,
+        media: media?,
+        texts: texts?,
+        log: log?,
+        unbuilt: UNBUILT.iter().copied().filter(|key| settings.is_changed(key)).collect(),
+    })
+}
+
+fn server(settings: &mut Settings) -> Option<Server> {
+    let listen = listener(settings, "server.listen");
+    let ops_off = settings.text("server.ops_listen").is_empty();
+    let ops_listen = if ops_off { None } else { listener(settings, "server.ops_listen") };
+    if listen.is_some_and(|address| address.port() != 0) && listen == ops_listen {
+        settings.wrong("server.ops_listen", "is the same address as server.listen", "choose another port");
+    }
+    let has_public_url = !settings.text("server.public_url").is_empty();
+    let public_url = has_public_url
+        .then(|| base_url(settings, "server.public_url", "https://bridge.example.com"))
+        .flatten();
+    let tls = tls(settings);
+    Some(Server {
+        listen: listen?,
+        ops_listen: if ops_off { None } else { Some(ops_listen?) },
+        public_url,
+        body_limit: usize::try_from(settings.number("server.body_limit_bytes")).unwrap_or(usize::MAX),
+        shutdown_grace: settings.seconds("server.shutdown_grace_s"),
+        tls,
+    })
+}
+
+fn listener(settings: &mut Settings, key: &str) -> Option<SocketAddr> {
+    let address = settings.text(key).parse().ok();
+    if address.is_none() {
+        settings.wrong(
+            key,
+            "is no address with a port",
+            "set an IP address and a port, such as 0.0.0.0:80 or [::]:80",
+        );
+    }
+    address
+}
+
+fn base_url(settings: &mut Settings, key: &str, such_as: &str) -> Option<BaseUrl> {
+    let checked = BaseUrl::new(&settings.text(key));
+    checked.map_err(|problem| settings.wrong(key, problem, &format!("set a URL such as {such_as}"))).ok()
+}
+
+fn tls(settings: &mut Settings) -> Option<Tls> {
+    let (cert, key) = (settings.text("server.tls_cert"), settings.text("server.tls_key"));
+    let missing = match (cert.is_empty(), key.is_empty()) {
+        (true, true) => return None,
+        (false, false) => return Some(Tls { cert: cert.into(), key: key.into() }),
+        (true, false) => ["server.tls_cert", "server.tls_key"],
+        (false, true) => ["server.tls_key", "server.tls_cert"],
+    };
+    if !settings.is_broken(missing[1]) {
+        let fix = "set both for HTTPS, or neither for HTTP";
+        settings.wrong(missing[0], format!("is missing, though {} is set", missing[1]), fix);
+    }
+    None
+}
+
+fn store(settings: &mut Settings) -> Option<Store> {
+    const FIX: &str = "set sqlite://FILE, sqlite::memory: or postgres://USER@HOST/DB";
+    let Some(url) = settings.secret("store.url") else {
+        settings.wrong("store.url", "is empty", FIX);
+        return None;
+    };
+    Store::new(url.expose()).map_err(|problem| settings.wrong("store.url", problem, FIX)).ok()
+}
+
+fn media(settings: &mut Settings, store: Option<&Store>) -> Option<Media> {
+    let dir = settings.text("media.dir");
+    if dir.trim().is_empty() {
+        settings.wrong("media.dir", "is empty", "name a directory, such as media");
+    }
+    let mut allow_hosts = Vec::new();
+    for (number, entry) in (1..).zip(settings.list("media.allow_hosts")) {
+        match address::host(&entry) {
+            Some(host) => allow_hosts.push(host),
+            None => settings.wrong(
+                "media.allow_hosts",
+                format!("entry {number} is no host name"),
+                "write it without scheme, port, path or wildcard; subdomains are included",
+            ),
+        }
+    }
+    let dir: PathBuf = store?.beside(Path::new(&dir));
+    Some(Media {
+        dir,
+        max_bytes: settings.number("media.max_bytes"),
+        keep: Duration::from_secs(settings.number("media.keep_days") * 86_400),
+        allow_hosts,
+        allow_http: settings.flag("media.allow_http"),
+        allow_private: settings.flag("media.allow_private"),
+    })
+}
+
+fn texts(settings: &mut Settings) -> Option<Texts> {
+    let shop_name = settings.text("texts.shop_name");
+    if let Some(problem) = texts::problem(&shop_name, false) {
+        settings.wrong("texts.shop_name", problem, "set the name that customers know");
+    }
+    let mut texts = Texts::of(settings.choice::<Locale>("texts.locale")?, &shop_name);
+    let overrides = [
+        ("texts.welcome", &mut texts.welcome, false),
+        ("texts.transferring", &mut texts.transferring, false),
+        ("texts.inquiry_prefix", &mut texts.inquiry_prefix, true),
+    ];
+    for (key, text, may_be_empty) in overrides {
+        if let Some(given) = settings.override_text(key) {
+            *text = given;
+        }
+        if let Some(problem) = texts::problem(text, may_be_empty) {
+            settings.wrong(
+                key,
+                problem,
+                "set 1 to 2000 bytes of plain text, or remove the key for the default text",
+            );
+        }
+    }
+    Some(texts)
+}
+
+fn log(settings: &mut Settings) -> Option<Log> {
+    let level = settings.text("log.level");
+    if !is_filter(&level) {
+        let fix = "set error, warn, info, debug, trace or off, or TARGET=LEVEL pairs with commas between";
+        settings.wrong("log.level", "is no tracing filter", fix);
+    }
+    Some(Log { format: settings.choice("log.format")?, level })
+}
+
+/// Whether `level` is a filter that means what it seems to: to tracing, a misspelt level is the name of a target
+/// of which everything is logged, and of all others nothing.
+fn is_filter(level: &str) -> bool {
+    let bare = |directive: &str| !directive.contains(['=', '[']);
+    let misspelt = |directive: &str| bare(directive) && directive.trim().parse::<LevelFilter>().is_err();
+    let plain = !level.contains('[');
+    !(level.trim().is_empty() || plain && level.split(',').any(misspelt))
+        && EnvFilter::builder().parse(level).is_ok()
+}
+
+/// An id as the consoles show it: printable, without spaces.
+fn id(settings: &mut Settings, key: &str) -> Option<String> {
+    let text = settings.text(key);
+    if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return (!text.is_empty()).then_some(text);
+    }
+    settings.wrong(
+        key,
+        "contains spaces or other characters than printable ASCII",
+        "copy it from the console",
+    );
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_told_from_misspelt_levels() {
+        for good in ["info", "OFF", "warn,wechat_im_bridge=debug", "info,a::b[span{id=1}]=trace", "hyper=off"]
+        {
+            assert!(is_filter(good), "{good}");
+        }
+        for bad in ["", " ", "warning", "infoo", "hyper", "hyper=loud", "a=b=c"] {
+            assert!(!is_filter(bad), "{bad}");
+        }
+    }
+}

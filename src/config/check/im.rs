@@ -1,0 +1,103 @@
+//! `[im]`, checked.
+
+use std::num::NonZeroU32;
+
+use super::base_url;
+use crate::config::Im;
+use crate::config::secret::Secret;
+use crate::config::settings::Settings;
+use crate::model::ImUserId;
+
+pub(super) fn im(settings: &mut Settings) -> Option<Im> {
+    let sdk_app_id = NonZeroU32::new(settings.small("im.sdk_app_id"));
+    if sdk_app_id.is_none() {
+        settings.wrong("im.sdk_app_id", "is missing", "set the SDKAppID that the IM console shows");
+    }
+    let secret_key = secret_key(settings);
+    let admin = user(settings, "im.admin", &settings.text("im.admin"), "");
+    let agents = agents(settings);
+    if let Some(admin) = &admin
+        && agents.contains(admin)
+    {
+        settings.warn(
+            "im.agents",
+            "contains im.admin: an agent who signs in as the admin can act for every customer",
+        );
+    }
+    let callback_token = settings.secret("im.callback_token");
+    let message_lifetime = settings.seconds("im.message_lifetime_s");
+    if message_lifetime.is_zero() {
+        settings.warn("im.message_lifetime_s", "is 0: an agent who is not online never sees a message");
+    }
+    let api_base = base_url(settings, "im.api_base", "https://console.tim.qq.com");
+    Some(Im {
+        sdk_app_id: sdk_app_id?,
+        secret_key: secret_key?,
+        admin: admin?,
+        agents,
+        callback_token,
+        callback_max_skew: settings.seconds("im.callback_max_skew_s"),
+        api_base: api_base?,
+        on_unsubscribe: settings.choice("im.on_unsubscribe")?,
+        message_lifetime,
+        rate_per_second: NonZeroU32::new(settings.small("im.rate_per_second"))?,
+        usersig_expire: settings.seconds("im.usersig_expire_s"),
+    })
+}
+
+fn secret_key(settings: &mut Settings) -> Option<Secret> {
+    let Some(key) = settings.secret("im.secret_key") else {
+        let fix = "set the secret key that the IM console shows; without it no call can be signed";
+        settings.wrong("im.secret_key", "is missing", fix);
+        return None;
+    };
+    let text = key.expose();
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        settings.warn("im.secret_key", "is not 64 hexadecimal digits, as the IM console's keys are");
+    } else if text.bytes().all(|byte| byte == b'0') {
+        settings.warn("im.secret_key", "is still the example's; set the one that the IM console shows");
+    }
+    Some(key)
+}
+
+fn agents(settings: &mut Settings) -> Vec<ImUserId> {
+    let mut agents = Vec::new();
+    for (number, entry) in (1..).zip(settings.list("im.agents")) {
+        let which = format!("entry {number} ");
+        let Some(agent) = user(settings, "im.agents", &entry, &which) else { continue };
+        if agents.contains(&agent) {
+            settings.wrong("im.agents", format!("{which}stands there twice"), "remove one of the two");
+        }
+        agents.push(agent);
+    }
+    if agents.is_empty() {
+        settings.wrong(
+            "im.agents",
+            "names nobody",
+            "name at least one IM UserID to whom customers are transferred",
+        );
+    }
+    agents
+}
+
+/// A UserID of our side: a valid one that no customer's account can have.
+fn user(settings: &mut Settings, key: &str, text: &str, which: &str) -> Option<ImUserId> {
+    let Ok(user) = ImUserId::new(text) else {
+        let problem = format!("{which}is no IM UserID");
+        settings.wrong(key, problem, "set 1 to 32 bytes of printable ASCII without spaces");
+        return None;
+    };
+    if user.customers().iter().any(|openid| looks_like_an_openid(openid.as_str())) {
+        let problem = format!("{which}looks like an openid, which a customer's account has for its UserID");
+        settings.wrong(key, problem, "use another UserID, such as kf_anna");
+        return None;
+    }
+    Some(user)
+}
+
+/// Openids are 28 characters beginning with `o` (reference "Identity rules and account limits").
+fn looks_like_an_openid(text: &str) -> bool {
+    text.len() == 28
+        && text.starts_with('o')
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}

@@ -1,0 +1,121 @@
+//! `[wechat]`, checked.
+
+use std::time::Duration;
+
+use super::{base_url, id};
+use crate::config::choice::{Mode, Reply};
+use crate::config::secret::{AesKey, Secret};
+use crate::config::settings::Settings;
+use crate::config::{Quota, WeChat};
+
+/// The token of the example file, which everyone knows.
+const EXAMPLE_TOKEN: &str = "ChangeMeToken";
+
+pub(super) fn wechat(settings: &mut Settings) -> Option<WeChat> {
+    let token = token(settings);
+    let previous_token = settings.secret("wechat.previous_token");
+    let app_id = id(settings, "wechat.app_id");
+    let app_secret = settings.secret("wechat.app_secret");
+    let account_id = id(settings, "wechat.account_id");
+    let mode = settings.choice("wechat.mode");
+    let encoding_aes_key = aes_key(settings, "wechat.encoding_aes_key");
+    let previous_encoding_aes_key = aes_key(settings, "wechat.previous_encoding_aes_key");
+    if previous_encoding_aes_key.is_some() && encoding_aes_key.is_none() {
+        let problem = "is missing, though wechat.previous_encoding_aes_key is set";
+        settings.wrong(
+            "wechat.encoding_aes_key",
+            problem,
+            "set the key that is in force, or remove the previous one",
+        );
+    }
+    if mode.is_some_and(|mode| mode != Mode::Plain) {
+        if encoding_aes_key.is_none() {
+            let fix = "set the 43 characters that the console shows, or wechat.mode to plain";
+            settings.wrong("wechat.encoding_aes_key", "is missing, though wechat.mode is not plain", fix);
+        }
+        if app_id.is_none() {
+            let fix = "set the account's AppID, which every encrypted push names";
+            settings.wrong("wechat.app_id", "is missing, though wechat.mode is not plain", fix);
+        }
+    }
+    let reply = reply(settings, app_id.is_some(), app_secret.is_some());
+    let max_skew = Some(settings.seconds("wechat.max_skew_s")).filter(|skew| !skew.is_zero());
+    if max_skew.is_some_and(|skew| skew < Duration::from_mins(1)) {
+        let what =
+            "is under a minute: late repeats and clocks that are a little off will be refused; 300 is usual";
+        settings.warn("wechat.max_skew_s", what);
+    }
+    let api_base = base_url(settings, "wechat.api_base", "https://api.weixin.qq.com");
+    Some(WeChat {
+        token: token?,
+        previous_token,
+        app_id,
+        app_secret,
+        account_id,
+        mode: mode?,
+        encoding_aes_key,
+        previous_encoding_aes_key,
+        max_skew,
+        reply: reply?,
+        acknowledge: settings.choice("wechat.acknowledge")?,
+        session_idle: settings.seconds("wechat.session_idle_s"),
+        api_base: api_base?,
+        message_quota: quota(settings, "wechat.quota_messages", "wechat.quota_window_s"),
+        event_quota: quota(settings, "wechat.quota_event_messages", "wechat.quota_event_window_s"),
+    })
+}
+
+fn token(settings: &mut Settings) -> Option<Secret> {
+    let Some(token) = settings.secret("wechat.token") else {
+        let fix = "set the Token of the console's server configuration; without it no push can be verified";
+        settings.wrong("wechat.token", "is missing", fix);
+        return None;
+    };
+    let text = token.expose();
+    if !(3..=32).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        settings
+            .warn("wechat.token", "is not 3 to 32 letters and digits, which is all that the console accepts");
+    }
+    if text == EXAMPLE_TOKEN {
+        settings
+            .warn("wechat.token", "is still the example's, which anyone can sign with; set one of your own");
+    }
+    Some(token)
+}
+
+fn aes_key(settings: &mut Settings, key: &str) -> Option<AesKey> {
+    let secret = settings.secret(key)?;
+    let decoded = AesKey::decode(secret.expose());
+    decoded.map_err(|problem| settings.wrong(key, problem, "copy the EncodingAESKey from the console")).ok()
+}
+
+/// The way of replying that is in effect.
+fn reply(settings: &mut Settings, has_app_id: bool, has_app_secret: bool) -> Option<Reply> {
+    let reply = settings.choice("wechat.reply")?;
+    let lacks = |settings: &Settings, key, has: bool| !has && !settings.is_broken(key);
+    let missing: Vec<_> = [("wechat.app_id", has_app_id), ("wechat.app_secret", has_app_secret)]
+        .into_iter()
+        .filter(|&(key, has)| lacks(settings, key, has))
+        .map(|(key, _)| key)
+        .collect();
+    match reply {
+        Reply::Auto if !missing.is_empty() => {
+            let names = missing.join(" and ");
+            let what = "means passive here: answers ride on the reply to the customer's next message, as";
+            settings.warn("wechat.reply", &format!("auto {what} {names} is not set"));
+            Some(Reply::Passive)
+        }
+        Reply::Push => {
+            for key in missing {
+                let fix = "set it, or wechat.reply to auto or passive";
+                settings.wrong(key, "is missing, though wechat.reply is push", fix);
+            }
+            Some(reply)
+        }
+        Reply::Auto | Reply::Passive => Some(reply),
+    }
+}
+
+fn quota(settings: &Settings, sends: &str, window: &str) -> Quota {
+    Quota { sends: settings.small(sends), window: settings.seconds(window) }
+}

@@ -1,0 +1,225 @@
+//! The values that were given, what is wrong with them, and typed access to them for the checker.
+//!
+//! One fault a key: what follows from a value that is already known to be wrong is not told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::time::Duration;
+
+use super::choice::Choice;
+use super::fault::{Fault, Faults, Place};
+use super::keys::{self, Kind, Value};
+use super::secret::Secret;
+use super::source::variable;
+
+pub(super) struct Given {
+    pub value: Value,
+    pub place: Place,
+}
+
+/// What was given, by `section.key`; not `Debug`, as it holds secrets.
+#[derive(Default)]
+pub(super) struct Settings {
+    given: BTreeMap<String, Given>,
+    broken: BTreeSet<String>,
+    faults: Vec<Fault>,
+    warnings: Vec<String>,
+}
+
+impl Settings {
+    /// Records a value of the right type; a later one replaces an earlier one, and the faults found with it.
+    pub fn give(&mut self, full: String, kind: Kind, given: Given) {
+        self.faults.retain(|fault| fault.key != full);
+        self.broken.remove(base(&full));
+        match (kind, &given.value) {
+            (Kind::Integer { min, max, .. }, Value::Integer(number)) if !(min..=max).contains(number) => {
+                let fix = format!("set a whole number from {min} to {max}");
+                self.fault(&full, given.place, "is out of range", &fix);
+            }
+            (Kind::Choice(words), Value::Text(word)) if !words.contains(&word.as_str()) => {
+                self.fault(
+                    &full,
+                    given.place,
+                    "is none of its words",
+                    &format!("set one of {}", words.join(", ")),
+                );
+            }
+            _ => {
+                self.given.insert(full, given);
+            }
+        }
+    }
+
+    /// Records that a value has the wrong type.
+    pub fn mistyped(&mut self, full: &str, kind: Kind, place: Place) {
+        self.faults.retain(|fault| fault.key != full);
+        let (expected, fix) = match kind {
+            Kind::Text(_) | Kind::Secret(_) | Kind::Override => ("a string", "write it in quotes".to_owned()),
+            Kind::Choice(words) => ("a string", format!("set one of {}, in quotes", words.join(", "))),
+            Kind::Integer { min, max, .. } => {
+                ("a whole number", format!("set a whole number from {min} to {max}, without quotes"))
+            }
+            Kind::Flag(_) => ("a boolean", "set true or false, without quotes".to_owned()),
+            Kind::List(_) => ("a list of strings", "write it as [\"one\", \"another\"]".to_owned()),
+        };
+        self.fault(full, place, &format!("must be {expected}"), &fix);
+    }
+
+    pub fn fault(&mut self, key: &str, place: Place, problem: &str, fix: &str) {
+        self.broken.insert(base(key).to_owned());
+        self.faults.push(Fault {
+            key: key.to_owned(),
+            place,
+            problem: problem.to_owned(),
+            fix: fix.to_owned(),
+        });
+    }
+
+    /// Records what is wrong with the value of a known key, at the place it came from, unless a fault is known.
+    pub fn wrong(&mut self, full: &str, problem: impl Display, fix: &str) {
+        if !self.is_broken(full) {
+            self.fault(full, self.place(full), &problem.to_string(), fix);
+        }
+    }
+
+    fn place(&self, full: &str) -> Place {
+        self.given.get(full).map_or(Place::Unsaid, |given| given.place.clone())
+    }
+
+    pub fn warn(&mut self, key: &str, what: &str) {
+        self.warnings.push(format!("{key}: {what}"));
+    }
+
+    pub fn is_broken(&self, full: &str) -> bool {
+        self.broken.contains(base(full))
+    }
+
+    pub fn into_outcome(self) -> (Faults, Vec<String>) {
+        (Faults(self.faults), self.warnings)
+    }
+
+    /// Whether the key is given, and differs from its default.
+    pub fn is_changed(&self, full: &str) -> bool {
+        let default = keys::find_key(full).map(|key| key.kind.default());
+        self.given.get(full).is_some_and(|given| Some(&given.value) != default.as_ref())
+    }
+
+    fn value(&self, full: &str) -> Option<Value> {
+        let default = || keys::find_key(full).map(|key| key.kind.default());
+        self.given.get(full).map(|given| given.value.clone()).or_else(default)
+    }
+
+    pub fn text(&self, full: &str) -> String {
+        match self.value(full) {
+            Some(Value::Text(text)) => text,
+            _ => String::new(),
+        }
+    }
+
+    /// A text that was given, if only as `""`.
+    pub fn override_text(&self, full: &str) -> Option<String> {
+        self.given.contains_key(full).then(|| self.text(full))
+    }
+
+    pub fn list(&self, full: &str) -> Vec<String> {
+        match self.value(full) {
+            Some(Value::List(entries)) => entries,
+            _ => Vec::new(),
+        }
+    }
+
+    pub fn flag(&self, full: &str) -> bool {
+        matches!(self.value(full), Some(Value::Flag(true)))
+    }
+
+    /// A number; all of them are checked against limits of zero or more.
+    pub fn number(&self, full: &str) -> u64 {
+        match self.value(full) {
+            Some(Value::Integer(number)) => number.unsigned_abs(),
+            _ => 0,
+        }
+    }
+
+    pub fn small(&self, full: &str) -> u32 {
+        u32::try_from(self.number(full)).unwrap_or(u32::MAX)
+    }
+
+    pub fn seconds(&self, full: &str) -> Duration {
+        Duration::from_secs(self.number(full))
+    }
+
+    /// One of a few words; none when the word is a fault.
+    pub fn choice<T: Choice>(&self, full: &str) -> Option<T> {
+        T::named(&self.text(full))
+    }
+
+    /// A secret, from the key or from its file; none when it is empty, given nowhere or a fault.
+    pub fn secret(&mut self, full: &str) -> Option<Secret> {
+        if self.is_broken(full) {
+            return None;
+        }
+        let file_key = format!("{full}_file");
+        let file = self.text(&file_key);
+        let direct = self.given.contains_key(full) && !self.text(full).is_empty();
+        if file.is_empty() {
+            let text = self.text(full);
+            if text.trim() != text {
+                self.wrong(full, "begins or ends with white space", "remove the white space");
+                return None;
+            }
+            return (!text.is_empty()).then(|| Secret::new(text));
+        }
+        if direct {
+            let problem = format!("is given, and {full} too{}", self.place(full));
+            self.wrong(&file_key, problem, "keep one of the two");
+            return None;
+        }
+        match read_secret(Path::new(&file)) {
+            Ok(secret) => Some(secret),
+            Err(problem) => {
+                // Whoever puts the secret itself where the file's name belongs must not find it in a log.
+                let named = file.contains(['/', '\\', '.']) && !file.contains("://");
+                let path = if named { format!(" {file}") } else { String::new() };
+                let fix = format!(
+                    "name a readable file that holds the secret and nothing else, or set {}",
+                    variable(full)
+                );
+                self.wrong(&file_key, format!("the file{path} {problem}"), &fix);
+                None
+            }
+        }
+    }
+}
+
+/// The key that a `KEY_file` belongs to.
+fn base(full: &str) -> &str {
+    full.strip_suffix("_file").unwrap_or(full)
+}
+
+/// Secrets are short; a longer file is another one.
+const MAX_SECRET_BYTES: u64 = 65_536;
+
+fn read_secret(path: &Path) -> Result<Secret, String> {
+    let text = read_bounded(path, MAX_SECRET_BYTES).map_err(|reason| format!("cannot be read: {reason}"))?;
+    let text = text.trim_end();
+    if text.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    if text.contains(['\n', '\0', '\u{FEFF}']) || text.trim_start() != text {
+        return Err("holds more than one plain line".to_owned());
+    }
+    Ok(Secret::new(text))
+}
+
+/// Reads a UTF-8 file of at most `limit` bytes.
+pub(super) fn read_bounded(path: &Path, limit: u64) -> io::Result<String> {
+    let mut text = String::new();
+    let read = File::open(path)?.take(limit + 1).read_to_string(&mut text)?;
+    if u64::try_from(read).is_ok_and(|read| read > limit) {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {limit} bytes")));
+    }
+    Ok(text)
+}

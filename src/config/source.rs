@@ -1,0 +1,209 @@
+//! File and environment → values of the right type, each with its place.
+//!
+//! Looks at names and types only; what a value means is the checker's business. Repeats no value, and no name
+//! that might be one.
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::fault::Place;
+use super::keys::{self, Kind, SECTIONS, Section, Value};
+use super::settings::{Given, Settings};
+
+/// An unknown name that may be repeated. Names that are not like ours may be values that lost their key.
+fn shown(name: &str) -> Option<&str> {
+    let harmless =
+        name.len() <= 30 && name.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-'));
+    let misspelt = || name.bytes().all(|byte| byte.is_ascii_graphic()) && similar(name) > 0.7;
+    (harmless || misspelt()).then_some(name)
+}
+
+/// How like the likeliest known name: 0 to 1.
+fn similar(name: &str) -> f64 {
+    let score = |known: &str| strsim::normalized_damerau_levenshtein(&name.to_lowercase(), known);
+    SECTIONS
+        .iter()
+        .flat_map(|section| std::iter::once(section.name).chain(section.keys.iter().map(|key| key.name)))
+        .map(score)
+        .fold(0.0, f64::max)
+}
+
+fn nearest(name: &str, known: impl Iterator<Item = String>) -> String {
+    let name = name.to_lowercase();
+    known
+        .map(|known| (strsim::normalized_damerau_levenshtein(&name, &known.to_lowercase()), known))
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map_or_else(String::new, |(_, known)| known)
+}
+
+/// Reads the file's text into `settings`; false if it is no TOML, so that nothing in it counts.
+pub(super) fn read_toml(text: &str, label: &str, settings: &mut Settings) -> bool {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let line_of =
+        |at: usize| Place::Line(1 + text.as_bytes().iter().take(at).filter(|&&b| b == b'\n').count());
+    let mut reported = Vec::new();
+    for error in &errors {
+        let place = error.span().map_or(Place::Unsaid, |span| line_of(span.start));
+        // What the parser finds after its first error on a line is mostly an echo of it.
+        if !reported.contains(&place) {
+            settings.fault(
+                label,
+                place.clone(),
+                &format!("is no TOML: {}", error.message()),
+                "correct the line",
+            );
+            reported.push(place);
+        }
+    }
+    if !errors.is_empty() {
+        return false;
+    }
+    for (name, value) in table.get_ref() {
+        let place = line_of(name.span().start);
+        match (keys::section_named(name.get_ref()), value.get_ref()) {
+            (Some(section), DeValue::Table(entries)) => read_section(section, entries, &line_of, settings),
+            (Some(section), _) => {
+                let fix = format!("write [{}] on a line of its own and its keys below", section.name);
+                settings.fault(section.name, place, "is a section, not a key", &fix);
+            }
+            (None, _) => unknown_section(name.get_ref(), label, place, settings),
+        }
+    }
+    true
+}
+
+fn unknown_section(name: &str, label: &str, place: Place, settings: &mut Settings) {
+    let home = SECTIONS.iter().find(|section| section.keys.iter().any(|key| key.name == name));
+    let fix = if let Some(section) = home {
+        format!("put it below [{}]", section.name)
+    } else {
+        let near = nearest(name, SECTIONS.iter().map(|section| section.name.to_owned()));
+        format!("the nearest known section is [{near}]")
+    };
+    match shown(name) {
+        Some(name) => settings.fault(name, place, "is no known section", &fix),
+        None => settings.fault(
+            label,
+            place,
+            "holds an unknown section, whose name may be a value and is not shown",
+            &fix,
+        ),
+    }
+}
+
+fn read_section(
+    section: &Section,
+    entries: &DeTable,
+    line_of: &dyn Fn(usize) -> Place,
+    settings: &mut Settings,
+) {
+    for (name, value) in entries {
+        let place = line_of(name.span().start);
+        let full = format!("{}.{}", section.name, name.get_ref());
+        let Some((_, kind)) = full_names(section).find(|(known, _)| *known == full) else {
+            unknown_key(section, name.get_ref(), place, settings);
+            continue;
+        };
+        match typed(kind, value) {
+            Some(value) => settings.give(full, kind, Given { value, place }),
+            None => settings.mistyped(&full, kind, place),
+        }
+    }
+}
+
+fn unknown_key(section: &Section, name: &str, place: Place, settings: &mut Settings) {
+    let home = SECTIONS.iter().find(|other| other.keys.iter().any(|key| key.name == name));
+    let near = home.map_or_else(
+        || nearest(&format!("{}.{name}", section.name), full_names(section).map(|(known, _)| known)),
+        |other| format!("{}.{name}", other.name),
+    );
+    let fix = format!("the nearest known key is {near}");
+    match shown(name) {
+        Some(name) => settings.fault(&format!("{}.{name}", section.name), place, "is no known key", &fix),
+        None => settings.fault(
+            section.name,
+            place,
+            "holds an unknown key, whose name may be a value and is not shown",
+            &fix,
+        ),
+    }
+}
+
+/// What may be set in a section, as `section.key`: its keys, and `KEY_file` for each secret.
+fn full_names(section: &Section) -> impl Iterator<Item = (String, Kind)> {
+    section.keys.iter().flat_map(|key| {
+        let full = format!("{}.{}", section.name, key.name);
+        let file = matches!(key.kind, Kind::Secret(_)).then(|| (format!("{full}_file"), Kind::Text("")));
+        [(full, key.kind)].into_iter().chain(file)
+    })
+}
+
+fn typed(kind: Kind, value: &Spanned<DeValue>) -> Option<Value> {
+    match (kind, value.get_ref()) {
+        (Kind::Text(_) | Kind::Secret(_) | Kind::Override | Kind::Choice(_), DeValue::String(text)) => {
+            Some(Value::Text(text.clone().into_owned()))
+        }
+        (Kind::Integer { .. }, DeValue::Integer(number)) => {
+            i64::from_str_radix(number.as_str(), number.radix()).ok().map(Value::Integer)
+        }
+        (Kind::Flag(_), DeValue::Boolean(flag)) => Some(Value::Flag(*flag)),
+        (Kind::List(_), DeValue::Array(entries)) => {
+            let texts = entries.iter().map(|entry| match entry.get_ref() {
+                DeValue::String(text) => Some(text.clone().into_owned()),
+                _ => None,
+            });
+            texts.collect::<Option<_>>().map(Value::List)
+        }
+        _ => None,
+    }
+}
+
+/// The environment variable that sets `full` (`section.key`).
+pub(super) fn variable(full: &str) -> String {
+    format!("BRIDGE_{}", full.replacen('.', "__", 1).to_uppercase())
+}
+
+fn variables() -> impl Iterator<Item = (String, String, Kind)> {
+    SECTIONS.iter().flat_map(full_names).map(|(full, kind)| (variable(&full), full, kind))
+}
+
+/// Whether `name` is meant for a section of ours, known key or not.
+pub(super) fn names_a_section(name: &str) -> bool {
+    name.strip_prefix("BRIDGE_")
+        .and_then(|rest| rest.split_once("__"))
+        .is_some_and(|(section, _)| keys::section_named(&section.to_lowercase()).is_some())
+}
+
+/// Lays the `BRIDGE_` variables of `env` over what the file gave.
+pub(super) fn read_environment(env: &[(String, String)], settings: &mut Settings) {
+    for (name, text) in env.iter().filter(|(name, _)| name.starts_with("BRIDGE_")) {
+        let Some((_, full, kind)) = variables().find(|(known, ..)| known == name) else {
+            let near = nearest(name, variables().map(|(known, ..)| known));
+            settings.warn(
+                name,
+                &format!("is no known variable and does nothing; the nearest known one is {near}"),
+            );
+            continue;
+        };
+        let place = Place::Variable(name.clone());
+        if text.contains(['\u{FFFD}', '\0']) {
+            settings.fault(&full, place, "is not valid UTF-8", "write it in UTF-8");
+            continue;
+        }
+        let value = match kind {
+            Kind::Text(_) | Kind::Secret(_) | Kind::Override | Kind::Choice(_) => {
+                Some(Value::Text(text.clone()))
+            }
+            Kind::Integer { .. } => text.trim().parse().ok().map(Value::Integer),
+            Kind::Flag(_) => text.trim().parse().ok().map(Value::Flag),
+            Kind::List(_) if text.trim().is_empty() => Some(Value::List(Vec::new())),
+            Kind::List(_) => {
+                Some(Value::List(text.split(',').map(|entry| entry.trim().to_owned()).collect()))
+            }
+        };
+        match value {
+            Some(value) => settings.give(full, kind, Given { value, place }),
+            None => settings.mistyped(&full, kind, place),
+        }
+    }
+}

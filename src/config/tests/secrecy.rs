@@ -1,0 +1,116 @@
+//! No secret is ever said, wherever it was put by mistake.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Files that an operator in a hurry might write; `SECRET` is the secret. All of them are refused or accepted
+/// without saying it.
+const PLACES: &[&str] = &[
+    // Where it belongs, beside faults elsewhere.
+    "[wechat]\ntoken = \"SECRET\"\nmode = \"x\"",
+    "[wechat]\nencoding_aes_key = \"SECRET\"\nprevious_encoding_aes_key = \"SECRET+\"",
+    "[im]\nsecret_key = \" SECRET\"\ncallback_token = \"SECRET \"",
+    "[store]\nurl = \"postgres://bridge:SECRET@\"",
+    "[store]\nurl = \"postgres://bridge:SECRET@a:b:c/d\"",
+    "[store]\nurl = \"sqlite://bridge:SECRET@db?x\"",
+    // The wrong type.
+    "[wechat]\ntoken = [\"SECRET\"]",
+    "[wechat]\ntoken = { value = \"SECRET\" }",
+    "[im]\nsecret_key = { SECRET = 1 }",
+    "[im.secret_key]\nSECRET = \"SECRET\"",
+    "[im]\nagents = \"SECRET\"\nsdk_app_id = \"SECRET\"",
+    // The wrong key, section or level.
+    "secret_key = \"SECRET\"",
+    "SECRET = 1",
+    "[SECRET]\na = 1",
+    "[im.SECRET]\na = 1",
+    "[im]\nSECRET = \"\"\n\"SECRET x\" = 1\n\"SECRET_file\" = 1",
+    "[im]\nsecret_key_file = \"SECRET\"",
+    "[store]\nurl_file = \"postgres://bridge:SECRET@db.example/bridge\"",
+    "[wechat]\nmode = \"SECRET\"\nreply = \"SECRET\"\napp_id = \"SECRET \"\naccount_id = \"é SECRET\"",
+    "[wechat]\napi_base = \"SECRET\"",
+    "[wechat]\napi_base = \"https://SECRET@a:b\"",
+    "[im]\nadmin = \"SECRET SECRET\"\nagents = [\"SECRET SECRET\", \"a b\"]",
+    "[server]\nlisten = \"SECRET\"\npublic_url = \"http://SECRET:SECRET@a/?SECRET\"\ntls_key = \"SECRET\"",
+    "[media]\nallow_hosts = [\"https://SECRET\"]\nmax_bytes = \"SECRET\"",
+    "[log]\nlevel = \"SECRET\"\nformat = \"SECRET\"",
+    "[log]\nlevel = \"a=SECRET=\"",
+    // No TOML.
+    "[wechat]\ntoken = SECRET",
+    "[wechat]\ntoken = \"SECRET",
+    "[wechat]\ntoken = 'SECRET\"\n",
+    "[wechat]\ntoken = \"\"SECRET\"\"",
+    "[wechat]\ntoken \"SECRET\"",
+    "[wechat]\ntoken: SECRET",
+    "[wechat]\nSECRET",
+    "[wechat]\ntoken = \"\\SECRET\"",
+    "[wechat]\ntoken = \"a\"\ntoken = \"SECRET\"",
+    "[wechat]\nSECRET = 1\nSECRET = 2",
+    "[wechat]\nSECRET = 1\n[wechat.SECRET]",
+    "[wechat]\nSECRET = 1\nSECRET.b = 2",
+    "[SECRET",
+    "[wechat]\ntoken = \"\"\"SECRET\n",
+    "token = 0xSECRET",
+    "token = 1SECRET",
+];
+
+fn hides(
+    outcome: &Result<(Config, Vec<String>), Faults>,
+    secret: &str,
+    case: &str,
+) -> Result<(), TestCaseError> {
+    let said = match outcome {
+        Ok((config, warnings)) => format!("{config:?}\n{warnings:?}"),
+        Err(faults) => format!("{faults}\n{faults:?}"),
+    };
+    prop_assert!(!said.to_lowercase().contains(&secret.to_lowercase()), "{case}\n{said}");
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn a_secret_in_any_place_of_the_file_is_not_said(
+        secret in "[A-Za-z0-9]{12,63}[0-9]",
+        place in prop::sample::select(PLACES),
+    ) {
+        let text = place.replace("SECRET", &secret);
+        hides(&Config::from_toml_str(&text, []), &secret, place)?;
+        hides(&Config::from_toml_str(&format!("{REQUIRED}{text}"), []), &secret, place)?;
+    }
+
+    #[test]
+    fn a_damaged_file_neither_panics_nor_says_the_secret(
+        cut in 0..REQUIRED.len(), junk in "[\\[\\]{}\"'=.,#\\\\\n a0é]{0,4}",
+    ) {
+        let secret = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e";
+        let text = format!("{}{junk}{}", &REQUIRED[..cut], &REQUIRED[cut..]);
+        hides(&Config::from_toml_str(&text, []), &secret[..16], &text)?;
+        hides(&Config::from_toml_str(&text, []), &secret[48..], &text)?;
+    }
+}
+
+proptest! {
+    // Each case tries every variable.
+    #![proptest_config(ProptestConfig::with_cases(3))]
+
+    #[test]
+    fn a_secret_in_any_variable_is_not_said(secret in "[A-Za-z0-9]{12,63}[0-9]") {
+        for section in SECTIONS {
+            for key in section.keys {
+                let full = format!("{}.{}", section.name, key.name);
+                for name in [source::variable(&full), source::variable(&full) + "_FILE"] {
+                    // Some keys take any text, and say it: that is what they are for.
+                    let takes_any = matches!(
+                        full.as_str(),
+                        "media.dir" | "texts.shop_name" | "texts.welcome" | "texts.transferring" | "texts.inquiry_prefix"
+                            | "wechat.app_id" | "wechat.account_id" | "im.admin" | "im.agents" | "media.allow_hosts"
+                    );
+                    if !takes_any {
+                        hides(&Config::from_toml_str(REQUIRED, [(name.clone(), secret.clone())]), &secret, &name)?;
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The texts that customers and agents read, one set a language.
+
+use super::choice::Locale;
+
+/// The texts in effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Texts {
+    pub locale: Locale,
+    /// The reply to a new follower.
+    pub welcome: String,
+    /// The reply to a message that goes to an agent.
+    pub transferring: String,
+    /// What a customer's text begins with at the agent's; may be empty.
+    pub inquiry_prefix: String,
+}
+
+/// The longest text, in bytes of UTF-8: the limit of one text that a customer can be sent.
+pub(super) const MAX_BYTES: usize = 2000;
+
+impl Texts {
+    /// The default texts of `locale`.
+    pub fn of(locale: Locale, shop_name: &str) -> Self {
+        let (welcome, transferring, inquiry_prefix) = match locale {
+            Locale::En => (
+                format!("Thanks for following {shop_name}. We want to offer you the best service."),
+                "Transferring you to a customer service agent, please wait.",
+                "Inquiry from a WeChat subscription account: ",
+            ),
+            Locale::Ko => (
+                format!(
+                    "팔로우해주셔서 감사합니다. {shop_name}는 언제나 최선을 다해 최고의 서비스를 제공합니다!"
+                ),
+                "고객 서비스 상담원에게 연결하는 중입니다. 잠시만 기다려 주십시오.",
+                "WeChat 구독 계정에서 온 문의:",
+            ),
+            Locale::Zh => (
+                format!("感谢您关注{shop_name}，我们将竭诚为您提供最优质的服务！"),
+                "正在为您转接人工客服，请稍候。",
+                "来自微信公众号的咨询：",
+            ),
+        };
+        Self {
+            locale,
+            welcome,
+            transferring: transferring.to_owned(),
+            inquiry_prefix: inquiry_prefix.to_owned(),
+        }
+    }
+}
+
+/// What is wrong with a text that goes out as XML, in words.
+pub(super) fn problem(text: &str, may_be_empty: bool) -> Option<&'static str> {
+    let unprintable = |c: char| {
+        (c.is_control() && !matches!(c, '\n' | '\r' | '\t')) || matches!(c, '\u{FFFE}' | '\u{FFFF}')
+    };
+    if text.trim().is_empty() && !may_be_empty {
+        Some("is empty")
+    } else if text.len() > MAX_BYTES {
+        Some("is longer than 2000 bytes")
+    } else if text.contains(unprintable) {
+        Some("contains control characters")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_texts_are_the_contracts_letter_for_letter() {
+        let en = Texts::of(Locale::En, "XX");
+        assert_eq!(en.welcome, "Thanks for following XX. We want to offer you the best service.");
+        assert_eq!(en.transferring, "Transferring you to a customer service agent, please wait.");
+        assert_eq!(en.inquiry_prefix, "Inquiry from a WeChat subscription account: ");
+        let ko = Texts::of(Locale::Ko, "XX");
+        assert_eq!(
+            ko.welcome,
+            "팔로우해주셔서 감사합니다. XX는 언제나 최선을 다해 최고의 서비스를 제공합니다!"
+        );
+        assert_eq!(ko.transferring, "고객 서비스 상담원에게 연결하는 중입니다. 잠시만 기다려 주십시오.");
+        assert_eq!(ko.inquiry_prefix, "WeChat 구독 계정에서 온 문의:");
+        assert!(Texts::of(Locale::Zh, "小店").welcome.contains("关注小店，"));
+    }
+
+    #[test]
+    fn texts_that_cannot_be_sent_are_told() {
+        assert_eq!(problem("two\nlines", false), None);
+        assert_eq!(problem("", true), None);
+        assert_eq!(problem(" ", false), Some("is empty"));
+        assert_eq!(problem(&"é".repeat(1000), false), None);
+        assert_eq!(problem(&"é".repeat(1001), false), Some("is longer than 2000 bytes"));
+        for bad in ["bell\u{7}", "nul\0", "\u{FFFF}"] {
+            assert_eq!(problem(bad, true), Some("contains control characters"), "{bad:?}");
+        }
+    }
+}

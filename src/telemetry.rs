@@ -1,0 +1,96 @@
+//! Where log lines go: stderr, as text or JSON, filtered by `log.level`.
+//!
+//! Stdout belongs to results. What a line may contain is the business of whoever writes it; nothing is redacted here.
+
+use std::io::{self, IsTerminal as _};
+
+use tracing::Subscriber;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+
+use crate::config::LogFormat;
+
+/// Why logging could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// A checked configuration does not have such a level.
+    #[error("log.level: is no tracing filter; set error, warn, info, debug, trace or off")]
+    Level,
+    #[error("logging has been set up before")]
+    Again(#[from] TryInitError),
+}
+
+/// Sets up logging for the whole process; works once.
+pub fn init(format: LogFormat, level: &str) -> Result<(), InitError> {
+    let colours = io::stderr().is_terminal();
+    subscriber(format, level, colours, io::stderr)?.try_init()?;
+    Ok(())
+}
+
+fn subscriber<W>(
+    format: LogFormat,
+    level: &str,
+    colours: bool,
+    writer: W,
+) -> Result<Box<dyn Subscriber + Send + Sync>, InitError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let filter = EnvFilter::builder().parse(level).map_err(|_| InitError::Level)?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    Ok(match format {
+        LogFormat::Text => Box::new(lines.with_ansi(colours).finish()),
+        LogFormat::Json => Box::new(lines.json().flatten_event(true).finish()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written(format: LogFormat, level: &str) -> String {
+        let page = Page::default();
+        let writer = page.clone();
+        let subscriber = subscriber(format, level, false, move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(attempt = 3, "sent");
+            tracing::debug!("too much");
+        });
+        let bytes = page.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_line_is_text_without_escape_codes_or_one_json_object() {
+        let text = written(LogFormat::Text, "info");
+        assert!(text.contains("sent attempt=3") && !text.contains('\u{1b}'), "{text}");
+        assert_eq!(text.lines().count(), 1);
+        let json: serde_json::Value = serde_json::from_str(&written(LogFormat::Json, "info")).unwrap();
+        assert_eq!((&json["message"], &json["attempt"]), (&"sent".into(), &3.into()));
+    }
+
+    #[test]
+    fn the_level_decides_what_is_written() {
+        assert_eq!(written(LogFormat::Text, "warn"), "");
+        assert_eq!(written(LogFormat::Text, "off,wechat_im_bridge=debug").lines().count(), 2);
+        let refused = subscriber(LogFormat::Text, "a=b=c", false, io::sink).err();
+        assert!(matches!(refused, Some(InitError::Level)));
+    }
+}
