@@ -15,3 +15,5 @@ pub mod model;
 pub mod clock;
 pub mod config;
 pub mod telemetry;
+pub mod metrics;
+pub mod store;

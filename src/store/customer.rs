@@ -1,0 +1,169 @@
+//! Customers: their IM account, their conversation's agent, their windows.
+
+use rusqlite::{OptionalExtension as _, Row};
+
+use super::{StoreError, Tx};
+use crate::model::{ImUserId, Millis, OpenId};
+
+/// A customer as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Customer {
+    /// Who.
+    pub openid: OpenId,
+    /// `false` once forgotten; only the account's number is kept then.
+    pub known: bool,
+    /// The number of the IM UserID; 0 is the openid itself.
+    pub number: u32,
+    /// Whether the IM account exists.
+    pub imported: bool,
+    /// The agent whose conversation it is.
+    pub agent: Option<ImUserId>,
+    /// The customer's last message; 0 before the first.
+    pub active_at: Millis,
+    /// The next `MsgSeq`: consecutive messages need growing ones to keep their order within a second.
+    pub next_seq: u32,
+    /// Until when the window is open that the last message opened.
+    pub message_until: Millis,
+    /// The sends it has left.
+    pub message_left: u32,
+    /// Until when the window is open that the last follow, menu click or scan opened.
+    pub event_until: Millis,
+    /// The sends it has left.
+    pub event_left: u32,
+}
+
+impl Customer {
+    /// A customer that nothing is known of yet.
+    pub fn new(openid: OpenId) -> Self {
+        Self {
+            openid,
+            known: true,
+            number: 0,
+            imported: false,
+            agent: None,
+            active_at: Millis(0),
+            next_seq: 1,
+            message_until: Millis(0),
+            message_left: 0,
+            event_until: Millis(0),
+            event_left: 0,
+        }
+    }
+}
+
+const COLUMNS: &str = "openid, known, number, imported, agent, active_at, next_seq,
+                       message_until, message_left, event_until, event_left";
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Result<Customer, StoreError>> {
+    let openid: String = row.get(0)?;
+    let agent: Option<String> = row.get(4)?;
+    let unreadable = |error: crate::model::InvalidId| StoreError::Unreadable(error.to_string());
+    let (openid, agent) = match (OpenId::new(openid), agent.map(ImUserId::new).transpose()) {
+        (Ok(openid), Ok(agent)) => (openid, agent),
+        (Err(error), _) | (_, Err(error)) => return Ok(Err(unreadable(error))),
+    };
+    Ok(Ok(Customer {
+        openid,
+        known: row.get(1)?,
+        number: row.get(2)?,
+        imported: row.get(3)?,
+        agent,
+        active_at: Millis(row.get(5)?),
+        next_seq: row.get(6)?,
+        message_until: Millis(row.get(7)?),
+        message_left: row.get(8)?,
+        event_until: Millis(row.get(9)?),
+        event_left: row.get(10)?,
+    }))
+}
+
+impl Tx<'_> {
+    /// The stored customer, known or forgotten.
+    pub fn customer(&self, openid: &OpenId) -> Result<Option<Customer>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM customer WHERE openid = ?1");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        statement.query_row([openid.as_str()], read).optional()?.transpose()
+    }
+
+    /// Stores a customer, new or changed.
+    pub fn put_customer(&self, customer: &Customer) -> Result<(), StoreError> {
+        let sql = format!(
+            "INSERT OR REPLACE INTO customer ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
+        );
+        self.connection.prepare_cached(&sql)?.execute((
+            customer.openid.as_str(),
+            customer.known,
+            customer.number,
+            customer.imported,
+            customer.agent.as_ref().map(ImUserId::as_str),
+            customer.active_at.0,
+            customer.next_seq,
+            customer.message_until.0,
+            customer.message_left,
+            customer.event_until.0,
+            customer.event_left,
+        ))?;
+        Ok(())
+    }
+
+    /// Forgets a customer: everything settled or held goes at once; what still has to reach the agent goes when
+    /// it is settled. The account's number stays.
+    ///
+    /// Returns how many of the agents' answers will never reach the customer.
+    pub fn forget_customer(&self, openid: &OpenId) -> Result<usize, StoreError> {
+        let openid = openid.as_str();
+        let run = |sql: &str| -> Result<usize, StoreError> {
+            Ok(self.connection.prepare_cached(sql)?.execute([openid])?)
+        };
+        let undelivered = run("DELETE FROM message WHERE openid = ?1 AND direction = 1 AND state IN (0, 3)")?;
+        run("DELETE FROM message WHERE openid = ?1 AND state NOT IN (0, 1)")?;
+        run("UPDATE message SET erase = 1 WHERE openid = ?1")?;
+        run("DELETE FROM step WHERE openid = ?1")?;
+        run("UPDATE customer SET known = 0, agent = NULL, active_at = 0,
+             message_until = 0, message_left = 0, event_until = 0, event_left = 0 WHERE openid = ?1")?;
+        Ok(undelivered)
+    }
+
+    /// Records what is now true of a customer's IM account.
+    pub fn set_account(&self, openid: &OpenId, number: u32, imported: bool) -> Result<(), StoreError> {
+        let sql = "UPDATE customer SET number = ?2, imported = ?3 WHERE openid = ?1";
+        self.connection.prepare_cached(sql)?.execute((openid.as_str(), number, imported))?;
+        // Of somebody who has left nothing stays but the number of the next UserID.
+        let sql = "DELETE FROM customer WHERE openid = ?1 AND known = 0 AND imported = 0 AND number = 0";
+        self.connection.prepare_cached(sql)?.execute([openid.as_str()])?;
+        Ok(())
+    }
+
+    /// Known customers by agent, counting those active since `since`.
+    pub fn conversations_by_agent(&self, since: Millis) -> Result<Vec<(String, i64)>, StoreError> {
+        let sql = "SELECT agent, count(*) FROM customer
+                   WHERE known = 1 AND agent IS NOT NULL AND active_at >= ?1 GROUP BY agent";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map([since.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::clock::Clock;
+    use crate::model::{Millis, OpenId};
+    use crate::store::{Customer, Place, Store};
+
+    #[tokio::test]
+    async fn a_customer_is_read_as_it_was_stored() {
+        let (store, closing) =
+            Store::open(&Place::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
+        let mut customer = Customer::new(OpenId::new("oA").unwrap());
+        customer.agent = Some(crate::model::ImUserId::new("user1").unwrap());
+        customer.number = 3;
+        customer.next_seq = u32::MAX;
+        customer.message_until = Millis(1_700_000_000_000);
+        customer.message_left = 5;
+        let stored = customer.clone();
+        store.write(move |tx| tx.put_customer(&stored)).await.unwrap();
+        let openid = customer.openid.clone();
+        assert_eq!(store.read(move |tx| tx.customer(&openid)).await.unwrap(), Some(customer));
+        closing.close();
+    }
+}

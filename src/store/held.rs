@@ -1,0 +1,180 @@
+//! Held answers: those that wait for their customer, ride on passive replies, and are released to be pushed.
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+
+use super::{Settled, StoreError, Tx};
+use crate::model::{Direction, ImUserId, MessageId, Millis, Move, OpenId, Order};
+
+/// Whether a message rides on a passive reply, and what became of that reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Riding {
+    /// It does not ride.
+    No,
+    /// The reply may have been written out.
+    Perhaps,
+    /// The reply is known not to have been written out.
+    Unwritten,
+}
+
+/// A held answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Held {
+    /// Its number.
+    pub id: MessageId,
+    /// The agent who wrote it.
+    pub agent: Option<ImUserId>,
+    /// The orders that are still to be carried out.
+    pub orders: Vec<Order>,
+}
+
+/// An answer that rides on a passive reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ridden {
+    /// Its number.
+    pub id: MessageId,
+    /// When it was accepted.
+    pub created_at: Millis,
+    /// Nothing of it is left for a later reply.
+    pub whole: bool,
+}
+
+impl Tx<'_> {
+    /// The customer's held answers, the oldest first.
+    pub fn held(&self, openid: &OpenId, limit: u32) -> Result<Vec<Held>, StoreError> {
+        let sql = "SELECT id, agent, orders, part FROM message WHERE openid = ?1 AND state = 3 ORDER BY id LIMIT ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query((openid.as_str(), limit))?;
+        let mut held = Vec::new();
+        while let Some(row) = rows.next()? {
+            let orders: Vec<Order> = serde_json::from_str(&row.get::<_, String>(2)?)?;
+            held.push(Held {
+                id: MessageId(row.get(0)?),
+                agent: super::message::agent(row.get(1)?)?,
+                orders: orders.into_iter().skip(row.get::<_, u32>(3)? as usize).collect(),
+            });
+        }
+        Ok(held)
+    }
+
+    /// Puts the next `parts` orders of a held answer on the reply to the push `key`. Unless the reply is
+    /// confirmed by then, the message is looked at again at `until`.
+    pub fn ride(&self, id: MessageId, parts: u32, key: &str, until: Millis) -> Result<(), StoreError> {
+        let state = self.state(id)?.after(Move::Attempt)?;
+        let sql = "UPDATE message SET state = ?2, attempts = attempts + 1, attempt_at = ?3, due_at = ?4,
+                   riding = ?5, rides_on = ?6, ride_parts = ?7 WHERE id = ?1";
+        self.connection.prepare_cached(sql)?.execute((
+            id.0,
+            state,
+            self.now.0,
+            until.0,
+            Riding::Perhaps,
+            key,
+            parts,
+        ))?;
+        Ok(())
+    }
+
+    /// The reply to the push `key` is about to be given again: what rides on it waits for that one.
+    /// Whether anything does.
+    pub fn ride_again(&self, openid: &OpenId, key: &str, until: Millis) -> Result<bool, StoreError> {
+        let sql = "UPDATE message SET riding = ?4, due_at = ?5
+                   WHERE direction = ?1 AND openid = ?2 AND state = 1 AND rides_on = ?3";
+        let changed = self.connection.prepare_cached(sql)?.execute((
+            Direction::ToWechat,
+            openid.as_str(),
+            key,
+            Riding::Perhaps,
+            until.0,
+        ))?;
+        Ok(changed > 0)
+    }
+
+    /// The reply to the push `key` was written out: what rode on it is delivered; of a longer message the rest
+    /// is held.
+    pub fn ride_written(&self, openid: &OpenId, key: &str) -> Result<Vec<Ridden>, StoreError> {
+        let sql =
+            "SELECT id, created_at, json_array_length(orders) <= part + ride_parts, ride_parts FROM message
+                   WHERE direction = ?1 AND openid = ?2 AND state = 1 AND rides_on = ?3 ORDER BY id";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map((Direction::ToWechat, openid.as_str(), key), |row| {
+            let ridden =
+                Ridden { id: MessageId(row.get(0)?), created_at: Millis(row.get(1)?), whole: row.get(2)? };
+            Ok((ridden, row.get::<_, u32>(3)?))
+        })?;
+        let found: Vec<(Ridden, u32)> = rows.collect::<Result<_, _>>()?;
+        for (ridden, parts) in &found {
+            self.connection
+                .prepare_cached("UPDATE message SET part = part + ?2 WHERE id = ?1")?
+                .execute((ridden.id.0, parts))?;
+            let what = if ridden.whole { Move::Deliver } else { Move::Hold };
+            self.settle(ridden.id, what, &Settled::default())?;
+        }
+        Ok(found.into_iter().map(|(ridden, _)| ridden).collect())
+    }
+
+    /// The reply to the push `key` was not written out; WeChat may still ask for it again.
+    pub fn ride_unwritten(&self, openid: &OpenId, key: &str) -> Result<(), StoreError> {
+        let sql = "UPDATE message SET riding = ?4
+                   WHERE direction = ?1 AND openid = ?2 AND state = 1 AND rides_on = ?3";
+        self.connection.prepare_cached(sql)?.execute((
+            Direction::ToWechat,
+            openid.as_str(),
+            key,
+            Riding::Unwritten,
+        ))?;
+        Ok(())
+    }
+
+    /// The agent is about to be told that this message is held. Whether that is news.
+    pub fn note_held(&self, id: MessageId) -> Result<bool, StoreError> {
+        let sql = "UPDATE message SET noted = 1 WHERE id = ?1 AND noted = 0";
+        Ok(self.connection.prepare_cached(sql)?.execute([id.0])? > 0)
+    }
+
+    /// Adds `orders` to a note of this agent that no attempt has been made at yet, if there is one.
+    pub fn join_note(
+        &self,
+        openid: &OpenId,
+        agent: &ImUserId,
+        join: impl Fn(&[Order]) -> Option<Vec<Order>>,
+    ) -> Result<bool, StoreError> {
+        use rusqlite::OptionalExtension as _;
+        let sql = "SELECT id, orders FROM message WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1)
+                   AND state = 0 AND kind = 2 AND attempts = 0 AND part = 0 AND agent = ?3 ORDER BY id DESC LIMIT 1";
+        let found: Option<(i64, String)> = self
+            .connection
+            .prepare_cached(sql)?
+            .query_row((Direction::ToIm, openid.as_str(), agent.as_str()), |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .optional()?;
+        let Some((id, orders)) = found else { return Ok(false) };
+        let Some(joined) = join(&serde_json::from_str::<Vec<Order>>(&orders)?) else { return Ok(false) };
+        self.connection
+            .prepare_cached("UPDATE message SET orders = ?2 WHERE id = ?1")?
+            .execute((id, serde_json::to_string(&joined)?))?;
+        Ok(true)
+    }
+}
+
+impl ToSql for Riding {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Self::No => 0_i64,
+            Self::Perhaps => 1,
+            Self::Unwritten => 2,
+        }
+        .into())
+    }
+}
+
+impl FromSql for Riding {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value.as_i64()? {
+            0 => Ok(Self::No),
+            1 => Ok(Self::Perhaps),
+            2 => Ok(Self::Unwritten),
+            other => Err(FromSqlError::OutOfRange(other)),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Looks at a database without leaving a trace: creates nothing, migrates nothing, changes no setting of it.
+
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::Place;
+use super::open::{self, OpenError};
+
+/// What was found at a database's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// Whether there is a database; it can be written then.
+    pub exists: bool,
+    /// It was written by an older version, and is migrated at the next start.
+    pub outdated: bool,
+    /// The process that serves it now.
+    pub holder: Option<String>,
+}
+
+/// Looks at the database at `path`. Blocks, for up to five seconds where another process is writing.
+pub fn inspect(path: &Path) -> Result<Inspection, OpenError> {
+    let holder = holder(path)?;
+    if !path.exists() {
+        return Ok(Inspection { exists: false, outdated: false, holder });
+    }
+    let place = Place::File(path.to_owned());
+    let refused = |source| open::refused(&place, source);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(refused)?;
+    connection.busy_timeout(Duration::from_secs(5)).map_err(refused)?;
+    let done = open::recognise(&connection)?;
+    connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK").map_err(refused)?;
+    Ok(Inspection { exists: true, outdated: done < open::MIGRATIONS.len(), holder })
+}
+
+/// Who holds the lock beside the database.
+fn holder(database: &Path) -> Result<Option<String>, OpenError> {
+    let path = open::beside(database, "-lock");
+    let failed = |source| OpenError::Lock { path: path.clone(), source };
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(Some(open::holder(&mut file))),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::metrics::Metrics;
+    use crate::store::Store;
+
+    #[test]
+    fn looking_creates_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let found = inspect(&folder.path().join("bridge.db")).unwrap();
+        assert_eq!(found, Inspection { exists: false, outdated: false, holder: None });
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_database_is_recognised_and_its_server_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bridge.db");
+        let (_store, closing) =
+            Store::open(&Place::File(path.clone()), Clock::system(), Metrics::default()).unwrap();
+        let found = inspect(&path).unwrap();
+        assert_eq!(found.holder, Some(format!("process {}", std::process::id())));
+        closing.close();
+        assert_eq!(inspect(&path).unwrap(), Inspection { exists: true, outdated: false, holder: None });
+    }
+
+    #[test]
+    fn an_older_database_stays_as_it_is_and_a_newer_or_foreign_one_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bridge.db");
+        std::fs::write(&path, "").unwrap();
+        assert!(inspect(&path).unwrap().outdated);
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
+        let raw = Connection::open(&path).unwrap();
+        raw.execute_batch("CREATE TABLE theirs (x)").unwrap();
+        assert!(matches!(inspect(&path), Err(OpenError::Foreign { .. })));
+        raw.execute_batch("PRAGMA application_id = 0x57494D42; PRAGMA user_version = 99").unwrap();
+        assert!(matches!(inspect(&path), Err(OpenError::Newer { found: 99, .. })));
+    }
+}

@@ -1,0 +1,457 @@
+//! Messages: added in the order of acceptance, claimed lane by lane, settled by the model's table of moves.
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{OptionalExtension as _, Row};
+
+use super::{Riding, StoreError, Tx};
+use crate::model::{Direction, ImUserId, Kind, Lane, MessageId, Millis, Move, OpenId, Order, State};
+
+/// A message about to be stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewMessage {
+    /// Which way.
+    pub direction: Direction,
+    /// What it is.
+    pub kind: Kind,
+    /// The customer.
+    pub openid: OpenId,
+    /// The agent who gets it or wrote it.
+    pub agent: Option<ImUserId>,
+    /// What is owed; at least one order.
+    pub orders: Vec<Order>,
+    /// `MsgSeq` of the first order; each further one has the next.
+    pub msg_seq: u32,
+    /// `MsgRandom` of the first order; each further one has the next.
+    pub msg_random: u32,
+    /// The seen-key it came with.
+    pub source: String,
+    /// The customer has left: the row goes as soon as it is settled.
+    pub erase: bool,
+}
+
+/// An order whose turn it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Owed {
+    /// The message.
+    pub id: MessageId,
+    /// Its lane.
+    pub lane: Lane,
+    /// What it is.
+    pub kind: Kind,
+    /// The agent who gets it or wrote it.
+    pub agent: Option<ImUserId>,
+    /// The order itself.
+    pub order: Order,
+    /// Its place among the message's orders, from 0.
+    pub part: u32,
+    /// How many orders the message has.
+    pub parts: u32,
+    /// Pinned at acceptance.
+    pub msg_seq: u32,
+    /// Pinned at acceptance.
+    pub msg_random: u32,
+    /// When the message was accepted.
+    pub created_at: Millis,
+    /// Attempts already made.
+    pub attempts: u32,
+    /// When the last of them began; 0 before the first.
+    pub attempt_at: Millis,
+    /// The last attempt was recorded and never settled: nobody knows what came of it.
+    pub unsettled: bool,
+    /// It rode on a passive reply that nobody has confirmed.
+    pub riding: Riding,
+}
+
+impl Owed {
+    /// The call it asks for, as traces name it.
+    pub fn call(&self) -> &'static str {
+        match self.order {
+            Order::ImportAccount => "account_import",
+            Order::DeleteAccount => "account_delete",
+            Order::TextToAgent(_) | Order::LocationToAgent { .. } => "sendmsg",
+            Order::TextToCustomer(_) => "custom/send",
+        }
+    }
+}
+
+/// What stands first in a lane.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Head {
+    /// Nothing waits.
+    Empty,
+    /// It must not be tried before then.
+    NotBefore(Millis),
+    /// It may go.
+    Ready(Box<Owed>),
+}
+
+/// What to write down about a message besides its move.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// The reason, for whoever asks later; no secrets.
+    pub why: Option<String>,
+    /// Not to be tried before; only with [`Move::PutBack`].
+    pub due_at: Millis,
+    /// The order is done and the next of the message follows; only with [`Move::PutBack`].
+    pub part_done: bool,
+}
+
+/// A message as an operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Listed {
+    /// Its number.
+    pub id: i64,
+    /// `waiting`, `held`, `delivered`, `refused` or `unknown`.
+    pub state: &'static str,
+    /// `to_im` or `to_wechat`.
+    pub direction: &'static str,
+    /// The customer.
+    pub openid: String,
+    /// The agent who gets it or wrote it.
+    pub agent: Option<String>,
+    /// Unix milliseconds.
+    pub created_at: i64,
+    /// Attempts made.
+    pub attempts: u32,
+    /// Why it stands where it stands.
+    pub last_error: Option<String>,
+}
+
+/// Something that happened to a customer's messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The message, where it is about one.
+    pub message: Option<MessageId>,
+    /// When.
+    pub at: Millis,
+    /// `accepted`, a call's name, `settled` and the like.
+    pub what: String,
+    /// The outcome: a code, a reason; no content, no secrets.
+    pub detail: String,
+    /// How long it took, milliseconds.
+    pub took_ms: Option<i64>,
+}
+
+/// How much is waiting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages the outbox still has to act on.
+    pub waiting: i64,
+    /// When the oldest of them was accepted.
+    pub oldest: Option<Millis>,
+    /// Messages that wait for their customer.
+    pub held: i64,
+}
+
+const OWED: &str =
+    "id, kind, agent, orders, part, seq, random, created_at, attempts, attempt_at, state, due_at,
+                    riding";
+
+pub(super) const LISTED: &str = "id, state, direction, openid, agent, created_at, attempts, last_error";
+
+impl Tx<'_> {
+    /// Stores a message; its number grows with every call.
+    pub fn add(&self, message: &NewMessage) -> Result<MessageId, StoreError> {
+        let sql = "INSERT INTO message (direction, kind, state, openid, agent, orders, part, seq, random, source,
+                                        created_at, due_at, attempts, attempt_at, settled_at, last_error, erase,
+                                        noted, riding, rides_on, ride_parts)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, ?9, ?10, 0, 0, 0, 0, NULL, ?11,
+                           0, 0, NULL, 0)";
+        self.connection.prepare_cached(sql)?.execute((
+            message.direction,
+            message.kind,
+            State::Accepted,
+            message.openid.as_str(),
+            message.agent.as_ref().map(ImUserId::as_str),
+            serde_json::to_string(&message.orders)?,
+            message.msg_seq,
+            message.msg_random,
+            &message.source,
+            self.now.0,
+            message.erase,
+        ))?;
+        Ok(MessageId(self.connection.last_insert_rowid()))
+    }
+
+    /// What stands first in `lane`.
+    pub fn head(&self, lane: &Lane) -> Result<Head, StoreError> {
+        let sql = format!(
+            "SELECT {OWED} FROM message WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1) ORDER BY id LIMIT 1"
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query((lane.direction, lane.customer.as_str()))?;
+        let Some(row) = rows.next()? else { return Ok(Head::Empty) };
+        let due = Millis(row.get(11)?);
+        if due > self.now {
+            return Ok(Head::NotBefore(due));
+        }
+        Ok(Head::Ready(Box::new(owed(row, lane.clone())?)))
+    }
+
+    /// A message with the order that is its next.
+    pub fn owed(&self, id: MessageId) -> Result<Owed, StoreError> {
+        let lane = self.lane_of(id)?;
+        let sql = format!("SELECT {OWED} FROM message WHERE id = ?1");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query([id.0])?;
+        let row = rows.next()?.ok_or(StoreError::NoMessage(id))?;
+        owed(row, lane)
+    }
+
+    /// Records that an attempt begins now.
+    pub fn record_attempt(&self, id: MessageId) -> Result<(), StoreError> {
+        let state = self.state(id)?;
+        // A repeated attempt after an unsettled one is recorded like a first.
+        let state = if state == State::Sending { State::Sending } else { state.after(Move::Attempt)? };
+        let sql = "UPDATE message SET state = ?2, attempts = attempts + 1, attempt_at = ?3 WHERE id = ?1";
+        self.connection.prepare_cached(sql)?.execute((id.0, state, self.now.0))?;
+        Ok(())
+    }
+
+    /// Makes a move and writes down why. Where the customer has left, an ended message goes at once.
+    pub fn settle(&self, id: MessageId, what: Move, settled: &Settled) -> Result<State, StoreError> {
+        let state = self.state(id)?.after(what)?;
+        let ended_at = if state.is_open() { 0 } else { self.now.0 };
+        let (part, attempts_kept) = if settled.part_done { (1, 0) } else { (0, 1) };
+        let sql = "UPDATE message SET state = ?2, last_error = ?3, due_at = ?4, settled_at = ?5,
+                   riding = 0, rides_on = NULL, ride_parts = 0,
+                   part = part + ?6, attempts = attempts * ?7 WHERE id = ?1";
+        self.connection.prepare_cached(sql)?.execute((
+            id.0,
+            state,
+            &settled.why,
+            settled.due_at.0,
+            ended_at,
+            part,
+            attempts_kept,
+        ))?;
+        if !state.is_open() {
+            self.connection
+                .prepare_cached("DELETE FROM message WHERE id = ?1 AND erase = 1")?
+                .execute([id.0])?;
+        }
+        Ok(state)
+    }
+
+    /// Leaves an unsettled attempt as it is, not to be looked at before `due_at`.
+    pub fn postpone(&self, id: MessageId, due_at: Millis, why: &str) -> Result<(), StoreError> {
+        let sql = "UPDATE message SET due_at = ?2, last_error = ?3 WHERE id = ?1";
+        self.connection.prepare_cached(sql)?.execute((id.0, due_at.0, why))?;
+        Ok(())
+    }
+
+    /// Where a message stands.
+    pub fn state(&self, id: MessageId) -> Result<State, StoreError> {
+        self.connection
+            .prepare_cached("SELECT state FROM message WHERE id = ?1")?
+            .query_row([id.0], |row| row.get(0))
+            .optional()?
+            .ok_or(StoreError::NoMessage(id))
+    }
+
+    /// The lane of a message.
+    pub fn lane_of(&self, id: MessageId) -> Result<Lane, StoreError> {
+        let found: Option<(Direction, String)> = self
+            .connection
+            .prepare_cached("SELECT direction, openid FROM message WHERE id = ?1")?
+            .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let (direction, openid) = found.ok_or(StoreError::NoMessage(id))?;
+        Ok(Lane { direction, customer: openid_of(openid)? })
+    }
+
+    /// Up to `limit` customers after `cursor` whose lane in `direction` has something waiting.
+    ///
+    /// Steps from lane to lane along the index, so that a lane of a million costs no more than one of one.
+    pub fn open_lanes(
+        &self,
+        direction: Direction,
+        cursor: Option<&OpenId>,
+        limit: usize,
+    ) -> Result<Vec<OpenId>, StoreError> {
+        let sql = "SELECT openid FROM message
+                   WHERE direction = ?1 AND openid > ?2 AND state IN (0, 1) ORDER BY openid LIMIT 1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut found: Vec<OpenId> = Vec::new();
+        while found.len() < limit {
+            let after = found.last().or(cursor).map_or("", OpenId::as_str);
+            let next: Option<String> =
+                statement.query_row((direction, after), |row| row.get(0)).optional()?;
+            match next {
+                Some(openid) => found.push(openid_of(openid)?),
+                None => break,
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether the customer has held answers.
+    pub fn has_held(&self, openid: &OpenId) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM message WHERE openid = ?1 AND state = 3)";
+        Ok(self.connection.prepare_cached(sql)?.query_row([openid.as_str()], |row| row.get(0))?)
+    }
+
+    /// How much is waiting and held.
+    pub fn counts(&self) -> Result<Counts, StoreError> {
+        let (waiting, oldest): (i64, Option<i64>) = self
+            .connection
+            .prepare_cached("SELECT count(*), min(created_at) FROM message WHERE state IN (0, 1)")?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let held = self
+            .connection
+            .prepare_cached("SELECT count(*) FROM message WHERE state = 3")?
+            .query_row([], |row| row.get(0))?;
+        Ok(Counts { waiting, oldest: oldest.map(Millis), held })
+    }
+
+    /// Up to `limit` of the customers' and agents' messages numbered above `after`, in order.
+    pub fn list(&self, after: MessageId, states: &[State], limit: usize) -> Result<Vec<Listed>, StoreError> {
+        let states: Vec<String> = states.iter().map(|state| code(*state).to_string()).collect();
+        let sql = format!(
+            "SELECT {LISTED} FROM message WHERE id > ?1 AND kind = 0 AND state IN ({}) ORDER BY id LIMIT ?2",
+            states.join(", ")
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let rows = statement.query_map((after.0, i64::try_from(limit).unwrap_or(i64::MAX)), listed)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Writes down a step. Nothing is kept of a customer that is not known.
+    pub fn step(
+        &self,
+        openid: &OpenId,
+        message: Option<MessageId>,
+        what: &str,
+        detail: &str,
+        took_ms: Option<i64>,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT INTO step (openid, message, at, what, detail, took_ms)
+                   SELECT ?1, ?2, ?3, ?4, ?5, ?6 FROM customer WHERE openid = ?1 AND known = 1";
+        self.connection.prepare_cached(sql)?.execute((
+            openid.as_str(),
+            message.map(|id| id.0),
+            self.now.0,
+            what,
+            detail,
+            took_ms,
+        ))?;
+        Ok(())
+    }
+}
+
+fn owed(row: &Row<'_>, lane: Lane) -> Result<Owed, StoreError> {
+    let id = MessageId(row.get(0)?);
+    let orders: Vec<Order> =
+        serde_json::from_str(row.get_ref(3)?.as_str().map_err(|error| unreadable(&error))?)?;
+    let (part, parts) = (row.get::<_, u32>(4)?, orders.len());
+    let order = orders.into_iter().nth(part as usize).ok_or_else(|| {
+        StoreError::Unreadable(format!("message {id} has {parts} orders and stands at number {part}"))
+    })?;
+    Ok(Owed {
+        id,
+        lane,
+        kind: row.get(1)?,
+        agent: agent(row.get(2)?)?,
+        order,
+        part,
+        parts: u32::try_from(parts).unwrap_or(u32::MAX),
+        msg_seq: row.get::<_, u32>(5)?.wrapping_add(part),
+        msg_random: row.get::<_, u32>(6)?.wrapping_add(part),
+        created_at: Millis(row.get(7)?),
+        attempts: row.get(8)?,
+        attempt_at: Millis(row.get(9)?),
+        unsettled: row.get::<_, State>(10)? == State::Sending,
+        riding: row.get(12)?,
+    })
+}
+
+pub(super) fn listed(row: &Row<'_>) -> rusqlite::Result<Listed> {
+    Ok(Listed {
+        id: row.get(0)?,
+        state: row.get::<_, State>(1)?.name(),
+        direction: row.get::<_, Direction>(2)?.name(),
+        openid: row.get(3)?,
+        agent: row.get(4)?,
+        created_at: row.get(5)?,
+        attempts: row.get(6)?,
+        last_error: row.get(7)?,
+    })
+}
+
+pub(super) fn agent(stored: Option<String>) -> Result<Option<ImUserId>, StoreError> {
+    stored.map(ImUserId::new).transpose().map_err(|error| StoreError::Unreadable(error.to_string()))
+}
+
+fn openid_of(stored: String) -> Result<OpenId, StoreError> {
+    OpenId::new(stored).map_err(|error| StoreError::Unreadable(error.to_string()))
+}
+
+fn unreadable(error: &FromSqlError) -> StoreError {
+    StoreError::Unreadable(error.to_string())
+}
+
+fn code(state: State) -> i64 {
+    match state {
+        State::Accepted => 0,
+        State::Sending => 1,
+        State::Delivered => 2,
+        State::Held => 3,
+        State::Refused => 4,
+        State::Unknown => 5,
+    }
+}
+
+impl ToSql for State {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(code(*self).into())
+    }
+}
+
+impl FromSql for State {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let stored = value.as_i64()?;
+        Self::ALL.into_iter().find(|state| code(*state) == stored).ok_or(FromSqlError::OutOfRange(stored))
+    }
+}
+
+impl ToSql for Direction {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Self::ToIm => 0_i64,
+            Self::ToWechat => 1,
+        }
+        .into())
+    }
+}
+
+impl FromSql for Direction {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value.as_i64()? {
+            0 => Ok(Self::ToIm),
+            1 => Ok(Self::ToWechat),
+            other => Err(FromSqlError::OutOfRange(other)),
+        }
+    }
+}
+
+impl ToSql for Kind {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Self::Message => 0_i64,
+            Self::Account => 1,
+            Self::Note => 2,
+        }
+        .into())
+    }
+}
+
+impl FromSql for Kind {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value.as_i64()? {
+            0 => Ok(Self::Message),
+            1 => Ok(Self::Account),
+            2 => Ok(Self::Note),
+            other => Err(FromSqlError::OutOfRange(other)),
+        }
+    }
+}

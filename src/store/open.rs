@@ -1,0 +1,276 @@
+//! Opens the database: the lock that keeps a second process out, the pragmas, the numbered migrations.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::Place;
+
+/// Marks a SQLite file as ours (`PRAGMA application_id`): "WIMB".
+const APPLICATION_ID: i32 = 0x5749_4D42;
+
+/// Numbered by their place, from 1. Never change one that has been released; add the next.
+pub(super) const MIGRATIONS: [&str; 1] = [include_str!("schema/1.sql")];
+
+/// How often, and how long apart, the lock is tried again before another process is taken to hold it.
+const LOCK_TRIES: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Why the store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process serves this file.
+    #[error("store.url: {path} is in use by {holder}; stop it first, or give this instance its own file")]
+    InUse { path: PathBuf, holder: String },
+    /// The lock file could not be made.
+    #[error("store.url: cannot lock {path}: {source}; the folder must exist and be writable")]
+    Lock { path: PathBuf, source: std::io::Error },
+    /// The file is no database of this program.
+    #[error("store.url: {path} is not a database of this program; give another file")]
+    Foreign { path: String },
+    /// A newer version wrote the file.
+    #[error(
+        "store.url: {path} was written by a newer version (schema {found}, this program knows {known}); \
+         run that version, or restore a backup"
+    )]
+    Newer { path: String, found: i64, known: usize },
+    /// SQLite refused.
+    #[error("store.url: cannot open {path}: {source}; {fix}")]
+    Sqlite { path: String, source: rusqlite::Error, fix: &'static str },
+    /// There is no database to look into.
+    #[error("store.url: there is no database at {0}; run `serve` first, or name the right file")]
+    Missing(PathBuf),
+    /// The writer thread could not be started.
+    #[error("cannot start the store's thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Keeps other processes off the file for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+/// Takes the lock beside the database; SQLite alone would let two processes write in turns.
+pub(super) fn lock(place: &Place) -> Result<Option<Lock>, OpenError> {
+    let Place::File(database) = place else { return Ok(None) };
+    let path = beside(database, "-lock");
+    let failed = |source| OpenError::Lock { path: path.clone(), source };
+    let mut file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    let mut tries = 0;
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            // A process that is just ending, or has just forked, gives the lock up in a moment.
+            Err(TryLockError::WouldBlock) if tries < LOCK_TRIES => tries += 1,
+            Err(TryLockError::WouldBlock) => {
+                return Err(OpenError::InUse { path: database.clone(), holder: holder(&mut file) });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        std::thread::sleep(LOCK_PAUSE);
+    }
+    let holder = format!("process {}\n", std::process::id());
+    file.set_len(0).map_err(failed)?;
+    file.rewind().map_err(failed)?;
+    file.write_all(holder.as_bytes()).map_err(failed)?;
+    Ok(Some(Lock { _file: file }))
+}
+
+/// Who wrote themselves into the lock file.
+pub(super) fn holder(file: &mut File) -> String {
+    let mut holder = String::new();
+    let _ = std::io::Read::by_ref(file).take(200).read_to_string(&mut holder);
+    if holder.trim().is_empty() { "another process".to_owned() } else { holder.trim().to_owned() }
+}
+
+/// Opens the database for the writer.
+pub(super) fn connect(place: &Place) -> Result<Connection, OpenError> {
+    let connection = match place {
+        Place::File(path) => Connection::open(path),
+        Place::Memory => Connection::open_in_memory(),
+    };
+    prepare(connection, place)
+}
+
+/// Opens a database that another process may be serving.
+pub(super) fn connect_existing(place: &Place) -> Result<Connection, OpenError> {
+    if let Place::File(path) = place
+        && !path.exists()
+    {
+        return Err(OpenError::Missing(path.clone()));
+    }
+    let connection = connect(place)?;
+    let found = version(&connection).map_err(|source| refused(place, source))?;
+    match usize::try_from(found) {
+        Ok(found) if found == MIGRATIONS.len() => Ok(connection),
+        Ok(found) if found < MIGRATIONS.len() => {
+            migrate(&connection)?;
+            Ok(connection)
+        }
+        _ => Err(OpenError::Newer { path: name(place), found, known: MIGRATIONS.len() }),
+    }
+}
+
+/// Opens a second, read-only connection; `None` for memory, which only the writer can see.
+pub(super) fn reader(place: &Place) -> Result<Option<Connection>, OpenError> {
+    let Place::File(path) = place else { return Ok(None) };
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(|source| refused(place, source))?;
+    connection.busy_timeout(Duration::from_secs(5)).map_err(|source| refused(place, source))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(Some(connection))
+}
+
+fn prepare(connection: rusqlite::Result<Connection>, place: &Place) -> Result<Connection, OpenError> {
+    let refused = |source| refused(place, source);
+    let connection = connection.map_err(refused)?;
+    connection.busy_timeout(Duration::from_secs(5)).map_err(refused)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    // `secure_delete` overwrites what is deleted: an unsubscribed customer's words must not linger in the file.
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = WAL;
+             PRAGMA synchronous = FULL;
+             PRAGMA secure_delete = ON;
+             PRAGMA temp_store = MEMORY;
+             PRAGMA cache_size = -16000;",
+        )
+        .map_err(refused)?;
+    Ok(connection)
+}
+
+/// Applies the migrations that the database lacks, each in a transaction of its own.
+pub(super) fn migrate(connection: &Connection) -> Result<(), OpenError> {
+    let done = recognise(connection)?;
+    let refused = |source| refused_at(path_of(connection), source);
+    for (index, migration) in MIGRATIONS.iter().enumerate().skip(done) {
+        let sql = format!(
+            "BEGIN IMMEDIATE;\n{migration}\nPRAGMA application_id = {APPLICATION_ID};\n\
+             PRAGMA user_version = {};\nCOMMIT;",
+            index + 1
+        );
+        connection.execute_batch(&sql).map_err(refused)?;
+    }
+    Ok(())
+}
+
+/// How many migrations a database of this program has; an error where it is none, or a newer version's.
+pub(super) fn recognise(connection: &Connection) -> Result<usize, OpenError> {
+    let refused = |source| refused_at(path_of(connection), source);
+    let application: i32 =
+        connection.query_row("PRAGMA application_id", [], |row| row.get(0)).map_err(refused)?;
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(refused)?;
+    if application != APPLICATION_ID && (application != 0 || tables != 0) {
+        return Err(OpenError::Foreign { path: path_of(connection) });
+    }
+    let found = version(connection).map_err(refused)?;
+    match usize::try_from(found) {
+        Ok(done) if done <= MIGRATIONS.len() => Ok(done),
+        _ => Err(OpenError::Newer { path: path_of(connection), found, known: MIGRATIONS.len() }),
+    }
+}
+
+fn path_of(connection: &Connection) -> String {
+    connection.path().filter(|path| !path.is_empty()).unwrap_or("memory").to_owned()
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+pub(super) fn refused(place: &Place, source: rusqlite::Error) -> OpenError {
+    refused_at(name(place), source)
+}
+
+fn refused_at(path: String, source: rusqlite::Error) -> OpenError {
+    use rusqlite::ErrorCode;
+    let fix = match source.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            "the file is damaged or no database: restore a backup, or move it away to begin anew"
+        }
+        Some(ErrorCode::DiskFull) => "free some disk space",
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            "let this user write to the file and its folder"
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "another program holds it: close that",
+        _ => "the folder must exist and be writable by this user",
+    };
+    OpenError::Sqlite { path, source, fix }
+}
+
+fn name(place: &Place) -> String {
+    match place {
+        Place::File(path) => path.display().to_string(),
+        Place::Memory => "memory".to_owned(),
+    }
+}
+
+pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::store::Store;
+
+    fn file(folder: &tempfile::TempDir) -> Place {
+        Place::File(folder.path().join("bridge.db"))
+    }
+
+    #[test]
+    fn a_second_process_on_one_file_is_told_who_holds_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_store, closing) =
+            Store::open(&file(&folder), Clock::system(), crate::metrics::Metrics::default()).unwrap();
+        let refused = Store::open(&file(&folder), Clock::system(), crate::metrics::Metrics::default())
+            .unwrap_err()
+            .to_string();
+        assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
+        closing.close();
+        Store::open(&file(&folder), Clock::system(), crate::metrics::Metrics::default()).unwrap().1.close();
+    }
+
+    #[test]
+    fn a_newer_database_a_foreign_one_and_a_damaged_one_are_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        Store::open(&file(&folder), Clock::system(), crate::metrics::Metrics::default()).unwrap().1.close();
+        let Place::File(path) = file(&folder) else { unreachable!() };
+        let raw = Connection::open(&path).unwrap();
+        raw.execute_batch("PRAGMA user_version = 99").unwrap();
+        drop(raw);
+        let newer =
+            Store::open(&file(&folder), Clock::system(), crate::metrics::Metrics::default()).unwrap_err();
+        assert!(matches!(newer, OpenError::Newer { found: 99, .. }), "{newer}");
+
+        let foreign = folder.path().join("foreign.db");
+        Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+        let refused = Store::open(&Place::File(foreign), Clock::system(), crate::metrics::Metrics::default())
+            .unwrap_err();
+        assert!(matches!(refused, OpenError::Foreign { .. }), "{refused}");
+
+        let damaged = folder.path().join("damaged.db");
+        std::fs::write(&damaged, vec![7; 8192]).unwrap();
+        let refused = Store::open(&Place::File(damaged), Clock::system(), crate::metrics::Metrics::default())
+            .unwrap_err()
+            .to_string();
+        assert!(refused.contains("restore a backup"), "{refused}");
+    }
+
+    #[test]
+    fn a_folder_that_does_not_exist_is_named() {
+        let place = Place::File(PathBuf::from("does/not/exist/bridge.db"));
+        let refused =
+            Store::open(&place, Clock::system(), crate::metrics::Metrics::default()).unwrap_err().to_string();
+        assert!(refused.contains("does/not/exist/bridge.db"), "{refused}");
+    }
+}

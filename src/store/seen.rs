@@ -1,0 +1,49 @@
+//! Seen-marks: which pushes and callbacks were accepted, and the answer each got.
+
+use rusqlite::OptionalExtension as _;
+
+use super::{StoreError, Tx};
+use crate::model::Millis;
+
+/// What was answered the first time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstAnswer {
+    /// The reply's text; `None` is `success`.
+    pub reply: Option<String>,
+    /// When: the `CreateTime` of the reply.
+    pub at: Millis,
+}
+
+impl Tx<'_> {
+    /// The first answer, if `key` was accepted before.
+    pub fn first_answer(&self, key: &str) -> Result<Option<FirstAnswer>, StoreError> {
+        let mut statement = self.connection.prepare_cached("SELECT reply, at FROM seen WHERE key = ?1")?;
+        let found = statement
+            .query_row([key], |row| Ok(FirstAnswer { reply: row.get(0)?, at: Millis(row.get(1)?) }))
+            .optional()?;
+        Ok(found)
+    }
+
+    /// Marks `key` as seen, with what it is answered.
+    pub fn mark_seen(&self, key: &str, reply: Option<&str>) -> Result<(), StoreError> {
+        let sql = "INSERT INTO seen (key, at, reply) VALUES (?1, ?2, ?3)";
+        self.connection.prepare_cached(sql)?.execute((key, self.now.0, reply))?;
+        Ok(())
+    }
+
+    /// Looks at up to `limit` marks after `cursor` in key order and drops those made before `before`.
+    /// The next cursor, or `None` at the end.
+    pub fn prune_seen(&self, cursor: &str, limit: i64, before: Millis) -> Result<Option<String>, StoreError> {
+        let last: Option<String> = self
+            .connection
+            .prepare_cached(
+                "SELECT max(key) FROM (SELECT key FROM seen WHERE key > ?1 ORDER BY key LIMIT ?2)",
+            )?
+            .query_row((cursor, limit), |row| row.get(0))?;
+        let Some(last) = last else { return Ok(None) };
+        self.connection
+            .prepare_cached("DELETE FROM seen WHERE key > ?1 AND key <= ?2 AND at < ?3")?
+            .execute((cursor, &last, before.0))?;
+        Ok(Some(last))
+    }
+}
