@@ -17,3 +17,4 @@ pub mod config;
 pub mod telemetry;
 pub mod metrics;
 pub mod store;
+pub mod bridge;

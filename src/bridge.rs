@@ -1,0 +1,156 @@
+//! The decision: what a push or an agent's message is answered with, and what is owed for it.
+//!
+//! Seen before? whose account? what may still be sent? Translate, commit once, ring the bell. Knows neither
+//! platform's wire format and calls neither; the outbox carries out what is decided here.
+
+pub mod account;
+mod answered;
+pub mod bell;
+pub mod note;
+mod pushed;
+pub mod quota;
+mod reply;
+mod sending;
+pub mod to_im;
+mod to_wechat;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use crate::clock::Clock;
+use crate::config::{Acknowledge, OnUnsubscribe, Reply as ReplyMode, Texts};
+use crate::metrics::Metrics;
+use crate::model::{ImUserId, Millis, OpenId};
+use crate::store::{Store, StoreError, Tx};
+
+pub use account::{Account, Accounts};
+pub use answered::{Answered, Ignored};
+pub use bell::Bell;
+pub use reply::{Receipt, Reply};
+
+/// After WeChat says that the account may not push (48001), how long until a push is tried again.
+const PUSH_DENIED_MS: i64 = 24 * 3600 * 1000;
+/// The fact under which the store remembers when WeChat said so.
+const PUSH_DENIED_AT: &str = "push_denied_at";
+
+/// What the decisions depend on besides the store.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The agents; a new customer goes to one of them.
+    pub agents: Vec<ImUserId>,
+    /// What customers and agents are told.
+    pub texts: Texts,
+    /// When the customer is told that an agent is coming.
+    pub acknowledge: Acknowledge,
+    /// After this much silence a new session begins, milliseconds.
+    pub session_idle_ms: i64,
+    /// The windows and budgets of `custom/send`.
+    pub limits: quota::Limits,
+    /// How an answer reaches the customer.
+    pub reply: ReplyMode,
+    /// Whether a customer who leaves loses the IM account.
+    pub on_unsubscribe: OnUnsubscribe,
+}
+
+/// The bridge. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Bridge(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    store: Store,
+    accounts: Accounts,
+    bell: Bell,
+    clock: Clock,
+    metrics: Metrics,
+    /// When WeChat said that the account may not push, Unix milliseconds; 0: it has not.
+    push_denied_at: AtomicI64,
+}
+
+impl Bridge {
+    /// A bridge over `store`; reads what the store remembers of the account.
+    pub async fn new(
+        settings: Settings,
+        store: Store,
+        bell: Bell,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Result<Self, StoreError> {
+        let denied = store.read(|tx| tx.fact(PUSH_DENIED_AT)).await?;
+        let push_denied_at = AtomicI64::new(denied.and_then(|at| at.parse().ok()).unwrap_or(0));
+        let accounts = Accounts::new(store.clone());
+        Ok(Self(Arc::new(Inner { settings, store, accounts, bell, clock, metrics, push_denied_at })))
+    }
+
+    /// The map of imported accounts.
+    pub fn accounts(&self) -> &Accounts {
+        &self.0.accounts
+    }
+
+    /// The configured agents.
+    pub fn agents(&self) -> &[ImUserId] {
+        &self.0.settings.agents
+    }
+
+    /// How answers reach customers at present.
+    pub fn reply_mode(&self) -> ReplyMode {
+        match self.0.settings.reply {
+            ReplyMode::Auto if !self.0.may_push(self.0.clock.now()) => ReplyMode::Passive,
+            mode => mode,
+        }
+    }
+
+    /// The configured way.
+    pub fn configured_reply(&self) -> ReplyMode {
+        self.0.settings.reply
+    }
+
+    /// The locale of notes to agents.
+    pub fn texts(&self) -> &Texts {
+        &self.0.settings.texts
+    }
+
+    /// The windows and budgets.
+    pub fn limits(&self) -> &quota::Limits {
+        &self.0.settings.limits
+    }
+
+    /// Whether answers may be pushed now, as far as is known.
+    pub fn may_push(&self, now: Millis) -> bool {
+        self.0.may_push(now)
+    }
+
+    /// WeChat said that the account may not push: goes on by passive replies for a day.
+    pub fn push_denied(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
+        tx.put_fact(PUSH_DENIED_AT, &tx.now().0.to_string())?;
+        self.0.push_denied_at.store(tx.now().0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A push succeeded: the account may push after all.
+    pub fn push_allowed(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
+        if self.0.push_denied_at.swap(0, Ordering::Relaxed) != 0 {
+            tx.put_fact(PUSH_DENIED_AT, "0")?;
+        }
+        Ok(())
+    }
+
+    /// The store was changed by another way than through the bridge.
+    pub fn customer_changed(&self, openid: &OpenId) {
+        self.0.accounts.changed(openid);
+    }
+}
+
+impl Inner {
+    fn may_push(&self, now: Millis) -> bool {
+        match self.settings.reply {
+            ReplyMode::Push => true,
+            ReplyMode::Passive => false,
+            ReplyMode::Auto => {
+                let denied_at = self.push_denied_at.load(Ordering::Relaxed);
+                denied_at == 0 || now.since(Millis(denied_at)) >= PUSH_DENIED_MS
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The bridge's own words to an agent, in the conversation that they are about. Pure.
+
+use crate::config::Locale;
+use crate::model::{HeldBecause, Order, parts};
+
+use super::to_im::NOTE_PREFIX;
+
+/// The longest note, in bytes; what would make it longer goes into one of its own.
+const NOTE_BYTES: usize = 2_000;
+/// How much of an answer a note repeats, in bytes.
+const EXCERPT_BYTES: usize = 60;
+
+/// What became of an agent's message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News<'a> {
+    /// It waits for the customer.
+    Held {
+        /// Why.
+        why: &'a str,
+    },
+    /// It will not be sent.
+    Refused {
+        /// Why.
+        why: &'a str,
+    },
+    /// It may or may not have arrived.
+    Unknown {
+        /// Why.
+        why: &'a str,
+    },
+}
+
+/// The text of the note. `answer` is what it is about; only its beginning is repeated.
+pub fn text(locale: Locale, news: &News<'_>, answer: &str) -> String {
+    let answer = excerpt(answer);
+    let told = match (locale, news) {
+        (Locale::En, News::Held { why }) => {
+            format!("“{answer}” is held: {why}. It goes out as soon as the customer writes again.")
+        }
+        (Locale::En, News::Refused { why }) => format!("“{answer}” was not sent and will not be: {why}."),
+        (Locale::En, News::Unknown { why }) => format!(
+            "“{answer}” may or may not have arrived: {why}. It is not sent again by itself; \
+             ask the customer, or write it again."
+        ),
+        (Locale::Ko, News::Held { why }) => {
+            format!("“{answer}” 메시지가 보류되었습니다: {why}. 고객이 다시 메시지를 보내면 바로 전송됩니다.")
+        }
+        (Locale::Ko, News::Refused { why }) => {
+            format!("“{answer}” 메시지를 보내지 못했으며 다시 보내지 않습니다: {why}.")
+        }
+        (Locale::Ko, News::Unknown { why }) => format!(
+            "“{answer}” 메시지가 도착했는지 알 수 없습니다: {why}. 자동으로 다시 보내지 않으니 고객에게 확인하거나 다시 작성해 주십시오."
+        ),
+        (Locale::Zh, News::Held { why }) => {
+            format!("“{answer}”暂未发送：{why}。客户再次发来消息后会立即送出。")
+        }
+        (Locale::Zh, News::Refused { why }) => format!("“{answer}”未能发送，也不会重试：{why}。"),
+        (Locale::Zh, News::Unknown { why }) => {
+            format!("“{answer}”是否送达无法确认：{why}。系统不会自动重发，请向客户确认或重新发送。")
+        }
+    };
+    format!("{NOTE_PREFIX}{told}")
+}
+
+/// Why a message is held, as the agent reads it.
+pub fn held_because(locale: Locale, because: HeldBecause) -> &'static str {
+    match (locale, because) {
+        (Locale::En, HeldBecause::WindowClosed) => "the customer has not written for too long",
+        (Locale::En, HeldBecause::UsedUp) => "WeChat allows no more messages until the customer writes again",
+        (Locale::En, HeldBecause::NotAllowed) => "this account may answer only when the customer writes",
+        (Locale::En, HeldBecause::Banned) => "WeChat has restricted this account",
+        (Locale::En, HeldBecause::Behind) => "earlier messages are still held",
+        (Locale::Ko, HeldBecause::WindowClosed) => "고객이 오랫동안 메시지를 보내지 않았습니다",
+        (Locale::Ko, HeldBecause::UsedUp) => "고객이 다시 메시지를 보낼 때까지 더 보낼 수 없습니다",
+        (Locale::Ko, HeldBecause::NotAllowed) => "이 계정은 고객이 메시지를 보낼 때만 답할 수 있습니다",
+        (Locale::Ko, HeldBecause::Banned) => "WeChat이 이 계정을 제한했습니다",
+        (Locale::Ko, HeldBecause::Behind) => "이전 메시지가 아직 보류 중입니다",
+        (Locale::Zh, HeldBecause::WindowClosed) => "客户太久没有发来消息",
+        (Locale::Zh, HeldBecause::UsedUp) => "在客户再次发来消息之前，微信不允许再发送",
+        (Locale::Zh, HeldBecause::NotAllowed) => "此账号只能在客户发来消息时回复",
+        (Locale::Zh, HeldBecause::Banned) => "微信限制了此账号",
+        (Locale::Zh, HeldBecause::Behind) => "之前的消息仍在等待",
+    }
+}
+
+/// The orders of a note.
+pub fn orders(text: &str) -> Vec<Order> {
+    vec![Order::TextToAgent(text.to_owned())]
+}
+
+/// The orders of a waiting note with one more line; `None` when that makes it too long.
+pub fn join(waiting: &[Order], text: &str) -> Option<Vec<Order>> {
+    let [Order::TextToAgent(present)] = waiting else { return None };
+    let more = text.strip_prefix(NOTE_PREFIX).unwrap_or(text);
+    let joined = format!("{present}\n{more}");
+    (joined.len() <= NOTE_BYTES).then(|| orders(&joined))
+}
+
+fn excerpt(answer: &str) -> String {
+    let answer = answer.split_whitespace().collect::<Vec<_>>().join(" ");
+    match parts(&answer, EXCERPT_BYTES).as_slice() {
+        [] => String::new(),
+        [whole] => (*whole).to_owned(),
+        [first, ..] => format!("{}…", first.trim_end()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_note_begins_with_the_prefix_in_every_locale_and_says_why() {
+        for locale in [Locale::En, Locale::Ko, Locale::Zh] {
+            for news in [News::Held { why: "W" }, News::Refused { why: "W" }, News::Unknown { why: "W" }] {
+                let note =
+                    text(locale, &news, "size M is in stock, and so is size L, and so are all of the others");
+                assert!(note.starts_with(NOTE_PREFIX) && note.contains('W') && note.contains('…'), "{note}");
+            }
+        }
+    }
+
+    #[test]
+    fn waiting_notes_are_merged_up_to_a_limit() {
+        let one = orders(&text(Locale::En, &News::Held { why: "W" }, "a"));
+        let two = join(&one, &text(Locale::En, &News::Held { why: "W" }, "b")).unwrap();
+        let [Order::TextToAgent(both)] = two.as_slice() else { panic!("{two:?}") };
+        assert_eq!(both.matches(NOTE_PREFIX).count(), 1);
+        assert!(both.contains("“a”") && both.contains("“b”"));
+        assert_eq!(join(&two, &"x".repeat(NOTE_BYTES)), None);
+    }
+}

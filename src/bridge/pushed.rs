@@ -1,0 +1,273 @@
+//! A push from WeChat: one transaction finds out whether it is a repeat, writes down what it changes and owes,
+//! and settles what it is answered with.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use rand::RngExt as _;
+
+use super::reply::{LOOKED_AT, RIDE_MS, Receipt, Reply, ride};
+use super::{Account, Bridge, Inner, quota, to_im};
+use crate::config::{Acknowledge, OnUnsubscribe};
+use crate::model::{Content, Direction, Event, ImUserId, Kind, Lane, Millis, Move, Order, Push, What};
+use crate::store::{Customer, NewMessage, Settled, StoreError, Tx};
+
+/// What a push came to.
+#[derive(Debug)]
+struct Decided {
+    text: Option<String>,
+    at: Millis,
+    rides: bool,
+    rings: Vec<Direction>,
+    repeat: bool,
+    account: Option<Account>,
+}
+
+/// How the customer acted, as far as the windows are concerned.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Act {
+    Message,
+    Event,
+    None,
+}
+
+impl Bridge {
+    /// Accepts a push. `Ok` means: on disk, with everything it owes.
+    pub async fn pushed(&self, push: Push) -> Result<Reply, StoreError> {
+        let inner = &self.0;
+        let (openid, key) = (push.from.clone(), push.key.0.clone());
+        let deciding = Deciding {
+            inner: Arc::clone(inner),
+            push,
+            random: rand::rng().random(),
+            choice: rand::rng().random(),
+        };
+        let started = Instant::now();
+        let decided = inner.store.write(move |tx| deciding.decide(tx)).await?;
+        inner.metrics.accepted_push(decided.repeat, started.elapsed());
+        if let Some(account) = decided.account {
+            inner.accounts.learn(&openid, account);
+        }
+        for direction in &decided.rings {
+            inner.bell.ring(Lane { direction: *direction, customer: openid.clone() });
+        }
+        let receipt = decided.rides.then(|| Receipt::new(openid, key));
+        Ok(Reply { text: decided.text, at: decided.at, receipt })
+    }
+}
+
+struct Deciding {
+    inner: Arc<Inner>,
+    push: Push,
+    random: u32,
+    choice: u32,
+}
+
+impl Deciding {
+    fn decide(&self, tx: &Tx<'_>) -> Result<Decided, StoreError> {
+        let key = self.push.key.0.as_str();
+        if let Some(first) = tx.first_answer(key)? {
+            let rides = tx.ride_again(&self.push.from, key, tx.now().plus(RIDE_MS))?;
+            return Ok(Decided {
+                text: first.reply,
+                at: first.at,
+                rides,
+                rings: Vec::new(),
+                repeat: true,
+                account: None,
+            });
+        }
+        let mut decided = Decided {
+            text: None,
+            at: tx.now(),
+            rides: false,
+            rings: Vec::new(),
+            repeat: false,
+            account: None,
+        };
+        match &self.push.what {
+            What::Event(Event::Subscribe) => self.subscribed(tx, &mut decided)?,
+            What::Event(Event::Unsubscribe) => self.unsubscribed(tx, &mut decided)?,
+            What::Event(event @ (Event::Scan | Event::MenuClick { .. })) => {
+                let mut customer = self.customer(tx)?;
+                self.acted(tx, &mut customer, Act::Event, &mut decided)?;
+                keep(tx, &customer, &mut decided)?;
+                tx.step(&self.push.from, None, event.name(), "event", None)?;
+            }
+            What::Event(event @ Event::Other { .. }) => {
+                // Job and authorisation events come from the platform: they make nobody a customer.
+                if let Some(mut customer) = tx.customer(&self.push.from)?.filter(|customer| customer.known) {
+                    if shows_reply(event.name()) {
+                        self.acted(tx, &mut customer, Act::None, &mut decided)?;
+                    }
+                    tx.step(&self.push.from, None, event.name(), "event", None)?;
+                }
+            }
+            What::Message(content) => self.wrote(tx, content, &mut decided)?,
+        }
+        tx.mark_seen(key, decided.text.as_deref())?;
+        Ok(decided)
+    }
+
+    fn customer(&self, tx: &Tx<'_>) -> Result<Customer, StoreError> {
+        let mut customer =
+            tx.customer(&self.push.from)?.unwrap_or_else(|| Customer::new(self.push.from.clone()));
+        customer.known = true;
+        Ok(customer)
+    }
+
+    fn subscribed(&self, tx: &Tx<'_>, decided: &mut Decided) -> Result<(), StoreError> {
+        let mut customer = self.customer(tx)?;
+        self.inner.settings.limits.event(&mut customer, tx.now());
+        self.owe(tx, &mut customer, Kind::Account, vec![Order::ImportAccount], decided)?;
+        keep(tx, &customer, decided)?;
+        tx.step(&self.push.from, None, "subscribe", "event", None)?;
+        decided.text = Some(self.inner.settings.texts.welcome.clone());
+        Ok(())
+    }
+
+    fn unsubscribed(&self, tx: &Tx<'_>, decided: &mut Decided) -> Result<(), StoreError> {
+        let before = self.customer(tx)?;
+        tx.put_customer(&before)?;
+        tx.forget_customer(&before.openid)?;
+        let account = (before.number, before.imported, before.next_seq);
+        let mut gone = Customer::new(before.openid);
+        (gone.number, gone.imported, gone.next_seq) = account;
+        gone.known = false;
+        if self.inner.settings.on_unsubscribe == OnUnsubscribe::Delete {
+            self.owe(tx, &mut gone, Kind::Account, vec![Order::DeleteAccount], decided)?;
+        }
+        keep(tx, &gone, decided)
+    }
+
+    fn wrote(&self, tx: &Tx<'_>, content: &Content, decided: &mut Decided) -> Result<(), StoreError> {
+        let settings = &self.inner.settings;
+        let mut customer = self.customer(tx)?;
+        let silent_ms = tx.now().since(customer.active_at);
+        let is_new_session = customer.active_at == Millis(0) || silent_ms >= settings.session_idle_ms;
+        self.assign(tx, &mut customer, is_new_session)?;
+        customer.active_at = tx.now();
+        // A tapped menu message arrives as text, yet buys what a menu click buys.
+        let tapped = matches!(content, Content::Text { menu_id: Some(_), .. });
+        self.acted(tx, &mut customer, if tapped { Act::Event } else { Act::Message }, decided)?;
+        let orders = to_im::orders(content, &settings.texts.inquiry_prefix);
+        self.owe(tx, &mut customer, Kind::Message, orders, decided)?;
+        keep(tx, &customer, decided)?;
+        let acknowledge = match settings.acknowledge {
+            Acknowledge::Always => true,
+            Acknowledge::Session => is_new_session,
+            Acknowledge::Never => false,
+        };
+        if decided.text.is_none() && acknowledge {
+            decided.text = Some(settings.texts.transferring.clone());
+        }
+        Ok(())
+    }
+
+    /// The conversation's agent: the same while the session lasts and the agent exists, else the one with the
+    /// fewest open conversations, by lot among equals.
+    fn assign(&self, tx: &Tx<'_>, customer: &mut Customer, is_new_session: bool) -> Result<(), StoreError> {
+        let agents = &self.inner.settings.agents;
+        let stays = !is_new_session && customer.agent.as_ref().is_some_and(|agent| agents.contains(agent));
+        if stays {
+            return Ok(());
+        }
+        let [first, .., _] = agents.as_slice() else {
+            customer.agent = agents.first().cloned();
+            return Ok(());
+        };
+        let since = tx.now().plus(-self.inner.settings.session_idle_ms);
+        let open = tx.conversations_by_agent(since)?;
+        let busy = |agent: &ImUserId| {
+            open.iter().find(|(name, _)| name == agent.as_str()).map_or(0, |(_, count)| *count)
+        };
+        let fewest = agents.iter().map(busy).min().unwrap_or(0);
+        let idle: Vec<&ImUserId> = agents.iter().filter(|agent| busy(agent) == fewest).collect();
+        let pick = usize::try_from(self.choice).unwrap_or(0) % idle.len().max(1);
+        customer.agent = Some(idle.get(pick).map_or(first, |agent| *agent).clone());
+        Ok(())
+    }
+
+    /// The customer acted: held answers ride on the reply, and as many more as the window covers go as pushes.
+    fn acted(
+        &self,
+        tx: &Tx<'_>,
+        customer: &mut Customer,
+        act: Act,
+        decided: &mut Decided,
+    ) -> Result<(), StoreError> {
+        let limits = &self.inner.settings.limits;
+        match act {
+            Act::Message => limits.message(customer, tx.now()),
+            Act::Event => limits.event(customer, tx.now()),
+            Act::None => {}
+        }
+        if !tx.has_held(&customer.openid)? {
+            return Ok(());
+        }
+        let held = tx.held(&customer.openid, LOOKED_AT)?;
+        let ride = ride(&held);
+        for (id, parts) in &ride.taken {
+            tx.ride(*id, *parts, &self.push.key.0, tx.now().plus(RIDE_MS))?;
+        }
+        if !ride.taken.is_empty() {
+            decided.rides = true;
+            decided.text = Some(ride.text);
+        }
+        if act != Act::None && self.inner.may_push(tx.now()) {
+            let mut budget = quota::left(customer, tx.now()).map_or(0, |left| left.sends);
+            for message in held.iter().skip(ride.taken.len()) {
+                let cost = u32::try_from(message.orders.len()).unwrap_or(u32::MAX);
+                if budget == 0 {
+                    break;
+                }
+                budget = budget.saturating_sub(cost);
+                tx.settle(message.id, Move::Release, &Settled::default())?;
+                decided.rings.push(Direction::ToWechat);
+            }
+        }
+        Ok(())
+    }
+
+    fn owe(
+        &self,
+        tx: &Tx<'_>,
+        customer: &mut Customer,
+        kind: Kind,
+        orders: Vec<Order>,
+        decided: &mut Decided,
+    ) -> Result<(), StoreError> {
+        if orders.is_empty() {
+            return Ok(());
+        }
+        let count = u32::try_from(orders.len()).unwrap_or(u32::MAX);
+        tx.add(&NewMessage {
+            direction: Direction::ToIm,
+            kind,
+            openid: customer.openid.clone(),
+            agent: customer.agent.clone(),
+            orders,
+            msg_seq: customer.next_seq,
+            msg_random: self.random,
+            source: self.push.key.0.clone(),
+            erase: matches!(self.push.what, What::Event(Event::Unsubscribe)),
+        })?;
+        customer.next_seq = customer.next_seq.wrapping_add(count);
+        decided.rings.push(Direction::ToIm);
+        Ok(())
+    }
+}
+
+fn keep(tx: &Tx<'_>, customer: &Customer, decided: &mut Decided) -> Result<(), StoreError> {
+    let Customer { known, number, imported, .. } = *customer;
+    decided.account = Some(Account { known, number, imported });
+    tx.put_customer(customer)
+}
+
+/// Whether WeChat shows the customer what such an event is answered with ("Events a customer-service bridge meets").
+/// On any other an answer would be lost.
+fn shows_reply(event: &str) -> bool {
+    ["LOCATION", "pic_sysphoto", "pic_photo_or_album", "pic_weixin", "location_select"]
+        .iter()
+        .any(|shown| shown.eq_ignore_ascii_case(event))
+}

@@ -1,0 +1,212 @@
+//! The ledger of `custom/send`: which action of a customer opened which window, until when, and what is left.
+//!
+//! Windows and budgets are WeChat's ("Windows and quotas"); the figures are settings. What WeChat says of a send
+//! (45015, 45047) overrules the ledger. Pure.
+
+use crate::model::Millis;
+use crate::store::Customer;
+
+/// The budgets that a customer's actions buy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Sends bought by a message.
+    pub messages: u32,
+    /// Their life, milliseconds.
+    pub message_window_ms: i64,
+    /// Sends bought by a follow, menu click or scan.
+    pub event_messages: u32,
+    /// Their life, milliseconds.
+    pub event_window_ms: i64,
+}
+
+/// Why nothing may be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shut {
+    /// The customer's last action is too long ago.
+    Closed,
+    /// Everything that it bought has been used.
+    UsedUp,
+}
+
+/// What may still be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// How many sends.
+    pub sends: u32,
+    /// When the last of them lapses.
+    pub until: Millis,
+}
+
+impl Limits {
+    /// The customer sent a message.
+    pub fn message(&self, customer: &mut Customer, now: Millis) {
+        customer.message_left = self.messages;
+        customer.message_until = now.plus(self.message_window_ms);
+    }
+
+    /// The customer followed, clicked or scanned.
+    pub fn event(&self, customer: &mut Customer, now: Millis) {
+        customer.event_left = self.event_messages;
+        customer.event_until = now.plus(self.event_window_ms);
+    }
+}
+
+/// What `customer` may still be sent.
+pub fn left(customer: &Customer, now: Millis) -> Result<Left, Shut> {
+    let windows =
+        [(customer.message_left, customer.message_until), (customer.event_left, customer.event_until)];
+    let open = windows.iter().filter(|(_, until)| now < *until);
+    let sends = open.clone().map(|(left, _)| left).sum();
+    match open.filter(|(left, _)| *left > 0).map(|(_, until)| *until).max() {
+        Some(until) => Ok(Left { sends, until }),
+        None if windows.iter().any(|(_, until)| now < *until) => Err(Shut::UsedUp),
+        None => Err(Shut::Closed),
+    }
+}
+
+/// Takes one send from the window that lapses first.
+pub fn spend(customer: &mut Customer, now: Millis) -> Result<(), Shut> {
+    left(customer, now)?;
+    let event_is_open = now < customer.event_until && customer.event_left > 0;
+    let message_is_open = now < customer.message_until && customer.message_left > 0;
+    if event_is_open && (!message_is_open || customer.event_until <= customer.message_until) {
+        customer.event_left -= 1;
+    } else {
+        customer.message_left -= 1;
+    }
+    Ok(())
+}
+
+/// Gives back a send that certainly did not happen.
+pub fn give_back(customer: &mut Customer, now: Millis, limits: &Limits) {
+    if now < customer.message_until && customer.message_left < limits.messages {
+        customer.message_left += 1;
+    } else if now < customer.event_until && customer.event_left < limits.event_messages {
+        customer.event_left += 1;
+    }
+}
+
+/// WeChat says that the budget is used up (45047) or the window closed (45015), whatever we counted.
+pub fn overrule(customer: &mut Customer, shut: Shut, now: Millis) {
+    customer.message_left = 0;
+    customer.event_left = 0;
+    if shut == Shut::Closed {
+        customer.message_until = customer.message_until.min(now);
+        customer.event_until = customer.event_until.min(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::OpenId;
+    use proptest::prelude::*;
+
+    const LIMITS: Limits =
+        Limits { messages: 5, message_window_ms: 172_800_000, event_messages: 3, event_window_ms: 60_000 };
+
+    /// The rule in its plainest form: every send that an action bought is a ticket with an end.
+    #[derive(Default)]
+    struct Model {
+        message: Vec<i64>,
+        event: Vec<i64>,
+    }
+
+    impl Model {
+        fn valid(&self, now: i64) -> usize {
+            self.message.iter().chain(&self.event).filter(|end| now < **end).count()
+        }
+
+        fn spend(&mut self, now: i64) -> bool {
+            let first = |tickets: &Vec<i64>| tickets.iter().copied().filter(|end| now < *end).min();
+            let from = match (first(&self.message), first(&self.event)) {
+                (_, Some(event)) if first(&self.message).is_none_or(|message| event <= message) => {
+                    &mut self.event
+                }
+                (Some(_), _) => &mut self.message,
+                _ => return false,
+            };
+            let at = from.iter().position(|end| now < *end).unwrap();
+            from.remove(at);
+            true
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Message,
+        Event,
+        Spend,
+        Wait(i64),
+        UsedUp,
+        Closed,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            2 => Just(Step::Message),
+            2 => Just(Step::Event),
+            6 => Just(Step::Spend),
+            2 => prop_oneof![0..70_000_i64, 0..200_000_000_i64].prop_map(Step::Wait),
+            1 => Just(Step::UsedUp),
+            1 => Just(Step::Closed),
+        ];
+        prop::collection::vec(step, 0..60)
+    }
+
+    proptest! {
+        #[test]
+        fn the_ledger_agrees_with_tickets(steps in steps()) {
+            let mut customer = Customer::new(OpenId::new("oA").unwrap());
+            let (mut model, mut now) = (Model::default(), 1_700_000_000_000);
+            for step in steps {
+                match step {
+                    Step::Message => {
+                        LIMITS.message(&mut customer, Millis(now));
+                        model.message = vec![now + LIMITS.message_window_ms; 5];
+                    }
+                    Step::Event => {
+                        LIMITS.event(&mut customer, Millis(now));
+                        model.event = vec![now + LIMITS.event_window_ms; 3];
+                    }
+                    Step::Spend => {
+                        let spent = spend(&mut customer, Millis(now)).is_ok();
+                        prop_assert_eq!(spent, model.spend(now));
+                    }
+                    Step::Wait(millis) => now += millis,
+                    Step::UsedUp | Step::Closed => {
+                        let shut = if matches!(step, Step::Closed) { Shut::Closed } else { Shut::UsedUp };
+                        overrule(&mut customer, shut, Millis(now));
+                        model = Model::default();
+                        prop_assert!(left(&customer, Millis(now)).is_err());
+                    }
+                }
+                let sends = left(&customer, Millis(now)).map_or(0, |left| left.sends);
+                prop_assert_eq!(sends as usize, model.valid(now));
+            }
+        }
+
+        #[test]
+        fn what_is_given_back_can_be_spent_again_and_no_more(given_back in 0_u32..9) {
+            let mut customer = Customer::new(OpenId::new("oA").unwrap());
+            let now = Millis(1_700_000_000_000);
+            LIMITS.message(&mut customer, now);
+            for _ in 0..5 { prop_assert!(spend(&mut customer, now).is_ok()); }
+            for _ in 0..given_back { give_back(&mut customer, now, &LIMITS); }
+            prop_assert_eq!(left(&customer, now).map_or(0, |left| left.sends), given_back.min(5));
+        }
+    }
+
+    #[test]
+    fn closed_and_used_up_are_told_apart() {
+        let mut customer = Customer::new(OpenId::new("oA").unwrap());
+        let now = Millis(1_700_000_000_000);
+        assert_eq!(left(&customer, now), Err(Shut::Closed));
+        LIMITS.event(&mut customer, now);
+        for _ in 0..3 {
+            spend(&mut customer, now).unwrap();
+        }
+        assert_eq!(left(&customer, now), Err(Shut::UsedUp));
+        assert_eq!(left(&customer, now.plus(60_000)), Err(Shut::Closed));
+    }
+}

@@ -1,0 +1,123 @@
+//! What the outbox asks the bridge while it sends: may this go now, what did WeChat say of the window, and what
+//! is the agent told.
+
+use super::Bridge;
+use super::note::{self, News};
+use super::quota::{self, Shut};
+use crate::config::Reply as ReplyMode;
+use crate::model::{Direction, HeldBecause, ImUserId, Kind, Order};
+use crate::store::{NewMessage, Owed, StoreError, Tx};
+
+impl Bridge {
+    /// Whether an order must be withheld, and why. Otherwise its send is taken from the customer's budget.
+    pub fn withhold(&self, tx: &Tx<'_>, owed: &Owed) -> Result<Option<HeldBecause>, StoreError> {
+        if owed.lane.direction == Direction::ToIm {
+            return Ok(None);
+        }
+        if tx.has_held(&owed.lane.customer)? {
+            return Ok(Some(HeldBecause::Behind));
+        }
+        if !self.may_push(tx.now()) {
+            return Ok(Some(HeldBecause::NotAllowed));
+        }
+        let Some(mut customer) = tx.customer(&owed.lane.customer)? else { return Ok(None) };
+        match quota::spend(&mut customer, tx.now()) {
+            Ok(()) => {
+                tx.put_customer(&customer)?;
+                Ok(None)
+            }
+            Err(Shut::Closed) => Ok(Some(HeldBecause::WindowClosed)),
+            Err(Shut::UsedUp) => Ok(Some(HeldBecause::UsedUp)),
+        }
+    }
+
+    /// A send certainly did not happen: the budget has it back.
+    pub fn give_back(&self, tx: &Tx<'_>, owed: &Owed) -> Result<(), StoreError> {
+        if owed.lane.direction == Direction::ToIm {
+            return Ok(());
+        }
+        let Some(mut customer) = tx.customer(&owed.lane.customer)? else { return Ok(()) };
+        quota::give_back(&mut customer, tx.now(), self.limits());
+        tx.put_customer(&customer)
+    }
+
+    /// WeChat held a message: what it said of the window or the account overrules what was counted.
+    pub fn overruled(&self, tx: &Tx<'_>, owed: &Owed, because: HeldBecause) -> Result<(), StoreError> {
+        let shut = match because {
+            HeldBecause::NotAllowed => {
+                self.give_back(tx, owed)?;
+                return self.push_denied(tx);
+            }
+            HeldBecause::WindowClosed => Shut::Closed,
+            HeldBecause::UsedUp => Shut::UsedUp,
+            HeldBecause::Banned | HeldBecause::Behind => return self.give_back(tx, owed),
+        };
+        let Some(mut customer) = tx.customer(&owed.lane.customer)? else { return Ok(()) };
+        quota::overrule(&mut customer, shut, tx.now());
+        tx.put_customer(&customer)
+    }
+
+    /// A message was delivered: an account that could not push can.
+    pub fn delivered(&self, tx: &Tx<'_>, owed: &Owed) -> Result<(), StoreError> {
+        let pushed = owed.lane.direction == Direction::ToWechat;
+        if pushed && self.configured_reply() == ReplyMode::Auto { self.push_allowed(tx) } else { Ok(()) }
+    }
+
+    /// The reason in words, in the configured locale.
+    pub fn held_because(&self, because: HeldBecause) -> String {
+        note::held_because(self.texts().locale, because).to_owned()
+    }
+
+    /// Owes the agent who wrote `owed` a note about what became of it. A note that waits takes up the new one.
+    /// Whether there is a note to send.
+    pub fn tell_agent(
+        &self,
+        tx: &Tx<'_>,
+        owed: &Owed,
+        news: &News<'_>,
+        random: u32,
+    ) -> Result<bool, StoreError> {
+        let Some(agent) = owed.agent.as_ref().filter(|_| is_answer(owed)) else { return Ok(false) };
+        if matches!(news, News::Held { .. }) && !tx.note_held(owed.id)? {
+            return Ok(false);
+        }
+        let text = note::text(self.texts().locale, news, excerpt(&owed.order));
+        owe_note(tx, owed, agent, &text, random)
+    }
+}
+
+fn owe_note(tx: &Tx<'_>, owed: &Owed, agent: &ImUserId, text: &str, random: u32) -> Result<bool, StoreError> {
+    let openid = &owed.lane.customer;
+    if tx.join_note(openid, agent, |waiting| note::join(waiting, text))? {
+        return Ok(true);
+    }
+    let Some(mut customer) = tx.customer(openid)?.filter(|customer| customer.known) else {
+        return Ok(false);
+    };
+    tx.add(&NewMessage {
+        direction: Direction::ToIm,
+        kind: Kind::Note,
+        openid: openid.clone(),
+        agent: Some(agent.clone()),
+        orders: note::orders(text),
+        msg_seq: customer.next_seq,
+        msg_random: random,
+        source: format!("note:{}", owed.id),
+        erase: false,
+    })?;
+    customer.next_seq = customer.next_seq.wrapping_add(1);
+    tx.put_customer(&customer)?;
+    Ok(true)
+}
+
+fn is_answer(owed: &Owed) -> bool {
+    owed.lane.direction == Direction::ToWechat && owed.kind == Kind::Message
+}
+
+fn excerpt(order: &Order) -> &str {
+    match order {
+        Order::TextToCustomer(text) | Order::TextToAgent(text) => text,
+        Order::LocationToAgent { description, .. } => description,
+        Order::ImportAccount | Order::DeleteAccount => "",
+    }
+}
