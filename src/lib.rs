@@ -18,3 +18,4 @@ pub mod telemetry;
 pub mod metrics;
 pub mod store;
 pub mod bridge;
+pub mod outbox;

@@ -1,0 +1,37 @@
+//! How long to wait before the next attempt: half a second, doubling to a minute, with full jitter. Pure.
+
+/// The longest wait after the first attempt, milliseconds.
+const FIRST_MS: u64 = 500;
+/// The longest wait after any attempt, milliseconds.
+const LONGEST_MS: u64 = 60_000;
+
+/// The wait after `attempts` attempts, milliseconds; `random` decides where in its range.
+pub fn delay_ms(attempts: u32, random: u32) -> i64 {
+    let doublings = attempts.saturating_sub(1).min(16);
+    let longest = (FIRST_MS << doublings).min(LONGEST_MS);
+    // Full jitter: anything up to the longest, so that those who failed together do not come back together.
+    let wait = u64::from(random) * longest / u64::from(u32::MAX);
+    i64::try_from(wait.max(1)).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_wait_is_bounded_and_its_bound_doubles(attempts in 0_u32..1_000, random in any::<u32>()) {
+            let wait = delay_ms(attempts, random);
+            prop_assert!((1..=60_000).contains(&wait));
+            prop_assert!(wait <= delay_ms(attempts, u32::MAX));
+            prop_assert!(delay_ms(attempts, u32::MAX) <= delay_ms(attempts + 1, u32::MAX));
+        }
+    }
+
+    #[test]
+    fn the_bounds_are_those_promised() {
+        let bounds: Vec<i64> = (1..=9).map(|attempts| delay_ms(attempts, u32::MAX)).collect();
+        assert_eq!(bounds, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]);
+    }
+}

@@ -1,0 +1,391 @@
+//! One lane at work: its head is claimed, tried, settled; then the next, until nothing is left or it must wait.
+
+use std::sync::Arc;
+
+use rand::RngExt as _;
+use tokio_util::sync::CancellationToken;
+
+use super::Courier;
+use super::backoff::delay_ms;
+use super::breaker::Breaker;
+use super::retention::MESSAGES_MS;
+use crate::bridge::note::News;
+use crate::bridge::{Bell, Bridge};
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::model::{
+    Class, Direction, Found, HeldBecause, Kind, Lane, MessageId, Millis, Move, OpenId, State, Verdict,
+};
+use crate::store::{Head, Owed, Riding, Settled, Store, StoreError, Tx};
+
+/// Messages of one lane before the others get a turn.
+const TURN: usize = 32;
+/// How long after an unanswered request its platform is asked what came of it: it may still be at work on it.
+const SETTLING_MS: i64 = 1_000;
+/// How long a lane rests when the store fails.
+const STORE_REST_MS: i64 = 500;
+
+/// Why a lane stops working.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Nothing is left to do.
+    Idle,
+    /// There is more; others first.
+    Turn,
+    /// Not before `due`; `platform`: unless the platform is found to be back earlier.
+    Until {
+        /// When to look again.
+        due: Millis,
+        /// The platform, not the message, is what stands in the way.
+        platform: bool,
+    },
+    /// The bridge stops.
+    Stopped,
+}
+
+/// What works on the lanes of one direction.
+#[derive(Debug)]
+pub(super) struct LaneWorker {
+    pub store: Store,
+    pub bridge: Bridge,
+    pub courier: Arc<dyn Courier>,
+    pub bell: Bell,
+    pub clock: Clock,
+    pub metrics: Metrics,
+    pub breaker: Breaker,
+    pub stop: CancellationToken,
+}
+
+/// What a look at the head of a lane came to.
+#[derive(Debug)]
+enum Look {
+    /// An attempt has been recorded and must be made now.
+    Attempt(Box<Owed>),
+    /// An earlier attempt has no outcome.
+    Unsettled(Box<Owed>),
+    /// The head was settled without an attempt; `told`: the agent gets a note.
+    Settled { state: State, told: bool },
+    /// Nothing to do before then, or at all.
+    Rest(Rest),
+}
+
+/// What is to be written down of an attempt.
+#[derive(Clone, Debug)]
+struct Outcome {
+    what: Move,
+    settled: Settled,
+    because: Option<HeldBecause>,
+    said: &'static str,
+}
+
+impl LaneWorker {
+    /// Works on `lane` until it rests.
+    pub(super) async fn work(self: Arc<Self>, lane: Lane) -> Rest {
+        for _ in 0..TURN {
+            if self.stop.is_cancelled() {
+                return Rest::Stopped;
+            }
+            match self.next(&lane).await {
+                Ok(None) => {}
+                Ok(Some(rest)) => return rest,
+                Err(error) => {
+                    tracing::warn!(%error, "a lane waits for the store");
+                    let due = self.clock.now().plus(STORE_REST_MS);
+                    return Rest::Until { due, platform: false };
+                }
+            }
+        }
+        Rest::Turn
+    }
+
+    /// Deals with the head; `None`: look at the next.
+    async fn next(&self, lane: &Lane) -> Result<Option<Rest>, StoreError> {
+        if let Err(due) = self.breaker.admit(self.clock.now()) {
+            return Ok(Some(Rest::Until { due, platform: true }));
+        }
+        match self.look(lane).await? {
+            Look::Rest(rest) => {
+                self.breaker.unused();
+                Ok(Some(rest))
+            }
+            Look::Settled { state, told } => {
+                self.breaker.unused();
+                self.metrics.ended(lane.direction, state);
+                self.ring_for_note(lane, told);
+                Ok(None)
+            }
+            Look::Attempt(owed) => self.attempt(*owed).await,
+            Look::Unsettled(owed) => self.find(*owed).await,
+        }
+    }
+
+    async fn look(&self, lane: &Lane) -> Result<Look, StoreError> {
+        let (bridge, lane) = (self.bridge.clone(), lane.clone());
+        let random = rand::rng().random();
+        self.store
+            .write(move |tx| {
+                let owed = match tx.head(&lane)? {
+                    Head::Empty => return Ok(Look::Rest(Rest::Idle)),
+                    Head::NotBefore(due) => {
+                        return Ok(Look::Rest(Rest::Until { due, platform: false }));
+                    }
+                    Head::Ready(owed) => owed,
+                };
+                if owed.riding != Riding::No {
+                    return ridden(tx, &bridge, &owed, random);
+                }
+                if owed.unsettled {
+                    return Ok(Look::Unsettled(owed));
+                }
+                if tx.now().since(owed.created_at) > MESSAGES_MS {
+                    let told = end(tx, &bridge, &owed, Move::Refuse, "it waited for 30 days", random)?;
+                    return Ok(Look::Settled { state: State::Refused, told });
+                }
+                if let Some(because) = bridge.withhold(tx, &owed)? {
+                    let why = bridge.held_because(because);
+                    let told = end(tx, &bridge, &owed, Move::Hold, &why, random)?;
+                    return Ok(Look::Settled { state: State::Held, told });
+                }
+                tx.record_attempt(owed.id)?;
+                Ok(Look::Attempt(owed))
+            })
+            .await
+    }
+
+    async fn attempt(&self, owed: Owed) -> Result<Option<Rest>, StoreError> {
+        if owed.attempts == 0 && owed.part == 0 {
+            self.metrics.picked_up(owed.lane.direction, self.clock.now().since(owed.created_at));
+        }
+        let started = self.clock.now();
+        let verdict = self.courier.send(&owed).await;
+        let took_ms = self.clock.now().since(started);
+        self.judge(&verdict);
+        self.settle(owed, verdict, took_ms).await
+    }
+
+    /// Finds out what came of an attempt that has no outcome, and goes on from there.
+    async fn find(&self, owed: Owed) -> Result<Option<Rest>, StoreError> {
+        let ready_at = owed.attempt_at.plus(SETTLING_MS);
+        if self.clock.now() < ready_at {
+            self.breaker.unused();
+            return Ok(Some(Rest::Until { due: ready_at, platform: false }));
+        }
+        let started = self.clock.now();
+        let verdict = match self.courier.find(&owed).await {
+            Found::Yes => Verdict::Delivered,
+            Found::No => {
+                self.breaker.succeeded();
+                let id = owed.id;
+                self.store.write(move |tx| tx.record_attempt(id)).await?;
+                return self.attempt(owed).await;
+            }
+            Found::NotNow { why } => {
+                self.breaker.failed(self.clock.now(), &why);
+                let due = self.clock.now().plus(delay_ms(owed.attempts.max(1), rand::rng().random()));
+                return Ok(Some(Rest::Until { due, platform: true }));
+            }
+            Found::Never => {
+                self.breaker.unused();
+                Verdict::Unknown { why: "the bridge was interrupted while sending it".to_owned() }
+            }
+        };
+        let took_ms = self.clock.now().since(started);
+        if verdict == Verdict::Delivered {
+            self.breaker.succeeded();
+        }
+        self.settle(owed, verdict, took_ms).await
+    }
+
+    fn judge(&self, verdict: &Verdict) {
+        match verdict {
+            Verdict::Retry { class: Class::Unreachable | Class::Configuration, why, .. }
+            | Verdict::Unsettled { why }
+            | Verdict::Unknown { why } => self.breaker.failed(self.clock.now(), why),
+            _ => self.breaker.succeeded(),
+        }
+    }
+
+    /// Writes down what an attempt came to. `None`: look at the next.
+    async fn settle(&self, owed: Owed, verdict: Verdict, took_ms: i64) -> Result<Option<Rest>, StoreError> {
+        let direction = owed.lane.direction;
+        let wait_ms = delay_ms(owed.attempts + 1, rand::rng().random());
+        let outcome = match verdict {
+            Verdict::Unsettled { why } => {
+                tracing::warn!(message.id = %owed.id, %why, "a send has no answer; its platform will be asked");
+                let due = owed.attempt_at.plus(SETTLING_MS).max(self.clock.now().plus(SETTLING_MS));
+                return Ok(Some(Rest::Until { due, platform: false }));
+            }
+            Verdict::Delivered if owed.part + 1 < owed.parts => Outcome {
+                what: Move::PutBack,
+                settled: Settled { part_done: true, ..Settled::default() },
+                because: None,
+                said: "delivered in part",
+            },
+            Verdict::Delivered => {
+                Outcome { what: Move::Deliver, settled: Settled::default(), because: None, said: "delivered" }
+            }
+            Verdict::Retry { class, pause, why } => {
+                let pause = pause.map_or(0, |pause| i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
+                self.metrics.retried(direction, class);
+                tracing::warn!(message.id = %owed.id, class = class.name(), %why, "an attempt failed; there will be another");
+                return self.put_back(owed, class, why, wait_ms.max(pause), took_ms).await;
+            }
+            Verdict::Hold { because, why } => Outcome {
+                what: Move::Hold,
+                settled: Settled { why: Some(why), ..Settled::default() },
+                because: Some(because),
+                said: "held",
+            },
+            Verdict::Refuse { why } => Outcome {
+                what: Move::Refuse,
+                settled: Settled { why: Some(why), ..Settled::default() },
+                because: None,
+                said: "refused",
+            },
+            Verdict::Unknown { why } => Outcome {
+                what: Move::LoseTrack,
+                settled: Settled { why: Some(why), ..Settled::default() },
+                because: None,
+                said: "unknown",
+            },
+        };
+        self.write_outcome(owed, outcome, took_ms).await?;
+        Ok(None)
+    }
+
+    async fn put_back(
+        &self,
+        owed: Owed,
+        class: Class,
+        why: String,
+        wait_ms: i64,
+        took_ms: i64,
+    ) -> Result<Option<Rest>, StoreError> {
+        // Where the platform is the trouble the wait is kept in memory only, so that it ends when it is back.
+        let platform = matches!(class, Class::Unreachable | Class::Configuration);
+        let next = if class == Class::NextUserId { 0 } else { wait_ms };
+        let due = self.clock.now().plus(next);
+        let bridge = self.bridge.clone();
+        self.store
+            .write(move |tx| {
+                bridge.give_back(tx, &owed)?;
+                let due_at = if platform { Millis(0) } else { due };
+                let settled = Settled { why: Some(why.clone()), due_at, part_done: false };
+                tx.settle(owed.id, Move::PutBack, &settled)?;
+                tx.step(&owed.lane.customer, Some(owed.id), owed.call(), &why, Some(took_ms))
+            })
+            .await?;
+        Ok(if next == 0 { None } else { Some(Rest::Until { due, platform }) })
+    }
+
+    async fn write_outcome(&self, owed: Owed, outcome: Outcome, took_ms: i64) -> Result<(), StoreError> {
+        let (bridge, lane, created_at) = (self.bridge.clone(), owed.lane.clone(), owed.created_at);
+        let (what, kind) = (outcome.what, owed.kind);
+        let random = rand::rng().random();
+        let (state, told) = self
+            .store
+            .write(move |tx| {
+                if let Some(because) = outcome.because {
+                    bridge.overruled(tx, &owed, because)?;
+                }
+                if matches!(outcome.what, Move::Deliver) {
+                    bridge.delivered(tx, &owed)?;
+                }
+                let why = outcome.settled.why.as_deref();
+                let told = match (outcome.because, why) {
+                    (Some(because), _) => {
+                        tell(tx, &bridge, &owed, outcome.what, &bridge.held_because(because), random)?
+                    }
+                    (None, Some(why)) => tell(tx, &bridge, &owed, outcome.what, why, random)?,
+                    (None, None) => false,
+                };
+                let detail =
+                    why.map_or_else(|| outcome.said.to_owned(), |why| format!("{}: {why}", outcome.said));
+                let state = tx.settle(owed.id, outcome.what, &outcome.settled)?;
+                tx.step(&owed.lane.customer, Some(owed.id), owed.call(), &detail, Some(took_ms))?;
+                Ok((state, told))
+            })
+            .await?;
+        match state {
+            State::Delivered if kind == Kind::Message => {
+                self.metrics.delivered(lane.direction, self.clock.now().since(created_at));
+            }
+            state if state.is_open() || kind != Kind::Message => {}
+            state => self.metrics.ended(lane.direction, state),
+        }
+        if what == Move::Refuse && kind != Kind::Message {
+            tracing::error!(
+                lane = lane.direction.name(),
+                "work on an account or a note was refused for good"
+            );
+        }
+        self.ring_for_note(&lane, told);
+        Ok(())
+    }
+
+    fn ring_for_note(&self, lane: &Lane, told: bool) {
+        if told {
+            self.bell.ring(Lane { direction: Direction::ToIm, customer: lane.customer.clone() });
+        }
+    }
+}
+
+/// Ends an answer that was held for too long. Whose it is, and whether the agent gets a note.
+pub(super) fn refuse_held(
+    tx: &Tx<'_>,
+    bridge: &Bridge,
+    id: MessageId,
+    random: u32,
+) -> Result<(OpenId, bool), StoreError> {
+    let owed = tx.owed(id)?;
+    let told = end(tx, bridge, &owed, Move::Refuse, "the customer did not write for 30 days", random)?;
+    Ok((owed.lane.customer, told))
+}
+
+/// An answer rode on a reply that nobody confirmed in time.
+fn ridden(tx: &Tx<'_>, bridge: &Bridge, owed: &Owed, random: u32) -> Result<Look, StoreError> {
+    let (what, state, why) = match owed.riding {
+        // The agent has been told that it is held; it still is.
+        Riding::Unwritten => (Move::Hold, State::Held, "the reply it rode on was not taken"),
+        _ => (Move::LoseTrack, State::Unknown, "the bridge was interrupted while it rode on a reply"),
+    };
+    let told = if what == Move::Hold {
+        tx.settle(owed.id, what, &Settled { why: Some(why.to_owned()), ..Settled::default() })?;
+        false
+    } else {
+        end(tx, bridge, owed, what, why, random)?
+    };
+    Ok(Look::Settled { state, told })
+}
+
+/// Settles a message without an attempt. Whether the agent gets a note.
+fn end(
+    tx: &Tx<'_>,
+    bridge: &Bridge,
+    owed: &Owed,
+    what: Move,
+    why: &str,
+    random: u32,
+) -> Result<bool, StoreError> {
+    let told = tell(tx, bridge, owed, what, why, random)?;
+    tx.settle(owed.id, what, &Settled { why: Some(why.to_owned()), ..Settled::default() })?;
+    tx.step(&owed.lane.customer, Some(owed.id), "settled", why, None)?;
+    Ok(told)
+}
+
+fn tell(
+    tx: &Tx<'_>,
+    bridge: &Bridge,
+    owed: &Owed,
+    what: Move,
+    why: &str,
+    random: u32,
+) -> Result<bool, StoreError> {
+    let news = match what {
+        Move::Hold => News::Held { why },
+        Move::Refuse => News::Refused { why },
+        Move::LoseTrack => News::Unknown { why },
+        _ => return Ok(false),
+    };
+    bridge.tell_agent(tx, owed, &news, random)
+}

@@ -1,0 +1,84 @@
+//! Nothing waits for ever and nothing is kept for ever: drops what is settled and old, ends what was held too long.
+//!
+//! Works in small steps with pauses between them, so that accepting and sending never wait for it.
+
+use std::time::Duration;
+
+use rand::RngExt as _;
+use tokio_util::sync::CancellationToken;
+
+use super::lane::refuse_held;
+use crate::bridge::{Bell, Bridge};
+use crate::metrics::Metrics;
+use crate::model::{Direction, Lane, MessageId, State};
+use crate::store::{Store, StoreError};
+
+/// How long a settled message and its steps are kept, and how long an answer is held, milliseconds.
+pub const MESSAGES_MS: i64 = 30 * 24 * 3600 * 1000;
+/// How long a repeat is recognised, milliseconds.
+pub const SEEN_MS: i64 = 3 * 24 * 3600 * 1000;
+/// The pause between two rounds.
+const ROUND: Duration = Duration::from_mins(10);
+/// The pause between two steps.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Rows looked at in one step.
+const STEP: u32 = 200;
+
+/// Works until stopped.
+pub async fn run(store: Store, bridge: Bridge, bell: Bell, metrics: Metrics, stop: CancellationToken) {
+    let mut interval = tokio::time::interval(ROUND);
+    loop {
+        tokio::select! {
+            _ = interval.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        tokio::select! {
+            done = round(&store, &bridge, &bell, &metrics) => if let Err(error) = done {
+                tracing::warn!(%error, "old messages could not be dropped; the next round tries again");
+            },
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// One round over everything.
+pub async fn round(store: &Store, bridge: &Bridge, bell: &Bell, metrics: &Metrics) -> Result<(), StoreError> {
+    let mut cursor = Some(String::new());
+    while let Some(from) = cursor {
+        cursor =
+            store.write(move |tx| tx.prune_seen(&from, i64::from(STEP), tx.now().plus(-SEEN_MS))).await?;
+        tokio::time::sleep(PAUSE).await;
+    }
+    let mut after = Some(MessageId(0));
+    while let Some(from) = after {
+        after = store.write(move |tx| tx.prune_messages(from, STEP, tx.now().plus(-MESSAGES_MS))).await?;
+        tokio::time::sleep(PAUSE).await;
+    }
+    let mut after = Some(0);
+    while let Some(from) = after {
+        after = store.write(move |tx| tx.prune_steps(from, STEP, tx.now().plus(-MESSAGES_MS))).await?;
+        tokio::time::sleep(PAUSE).await;
+    }
+    loop {
+        let (bridge, random) = (bridge.clone(), rand::rng().random());
+        let refused = store
+            .write(move |tx| {
+                let expired = tx.held_since(tx.now().plus(-MESSAGES_MS), STEP)?;
+                expired
+                    .into_iter()
+                    .map(|id| refuse_held(tx, &bridge, id, random))
+                    .collect::<Result<Vec<_>, _>>()
+            })
+            .await?;
+        for (customer, told) in &refused {
+            metrics.ended(Direction::ToWechat, State::Refused);
+            if *told {
+                bell.ring(Lane { direction: Direction::ToIm, customer: customer.clone() });
+            }
+        }
+        if refused.is_empty() {
+            return Ok(());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
