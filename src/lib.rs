@@ -19,3 +19,4 @@ pub mod metrics;
 pub mod store;
 pub mod bridge;
 pub mod outbox;
+pub mod wechat;

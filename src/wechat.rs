@@ -1,0 +1,6 @@
+//! WeChat Official Accounts: `receive` is where WeChat calls us, `send` is where we call WeChat.
+//!
+//! The two halves never use each other, and neither knows Tencent IM.
+
+pub mod receive;
+pub mod send;

@@ -1,0 +1,60 @@
+//! The AES envelope of compatible and safe mode (reference: "Encryption (WXBizMsgCrypt)").
+//!
+//! Opens and seals bytes; who signed them is decided before, in `door`. No input may make it panic.
+
+use aes::Aes256;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use cbc::cipher::block_padding::NoPadding;
+use cbc::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
+
+use super::Refusal;
+use crate::config::AesKey;
+
+/// Padding goes to this many bytes, though AES needs only 16.
+const BLOCK: u8 = 32;
+/// Random bytes before the length.
+const RANDOM: usize = 16;
+
+fn iv(key: &AesKey) -> [u8; 16] {
+    std::array::from_fn(|index| key.expose()[index])
+}
+
+/// Opens the text of an `Encrypt` element.
+///
+/// [`Refusal::Key`] when this key does not open it, [`Refusal::AppId`] when it does and another AppID is inside.
+pub fn open(key: &AesKey, app_id: &str, encrypt: &str) -> Result<Vec<u8>, Refusal> {
+    let mut sealed = STANDARD.decode(encrypt).map_err(|_| Refusal::Key)?;
+    let plain = cbc::Decryptor::<Aes256>::new(&(*key.expose()).into(), &iv(key).into())
+        .decrypt_padded::<NoPadding>(&mut sealed)
+        .map_err(|_| Refusal::Key)?;
+    let (message, found) = layout(plain).ok_or(Refusal::Key)?;
+    if found == app_id.as_bytes() { Ok(message.to_vec()) } else { Err(Refusal::AppId) }
+}
+
+/// Takes `random(16) ‖ length ‖ message ‖ AppID ‖ padding` apart into message and AppID.
+fn layout(plain: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&padding, _) = plain.split_last()?;
+    if !(1..=BLOCK).contains(&padding) {
+        return None;
+    }
+    let unpadded = plain.get(..plain.len().checked_sub(usize::from(padding))?)?;
+    let (length, rest) = unpadded.get(RANDOM..)?.split_first_chunk()?;
+    rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
+}
+
+/// Makes the text of an `Encrypt` element. `message` is at most 4 GiB.
+pub fn seal(key: &AesKey, app_id: &str, message: &[u8], random: [u8; RANDOM]) -> String {
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes();
+    let mut plain = [&random[..], &length, message, app_id.as_bytes()].concat();
+    let used = plain.len() % usize::from(BLOCK);
+    let padding = (1..=BLOCK).find(|n| used + usize::from(*n) == usize::from(BLOCK)).unwrap_or(BLOCK);
+    plain.resize(plain.len() + usize::from(padding), padding);
+    STANDARD.encode(
+        cbc::Encryptor::<Aes256>::new(&(*key.expose()).into(), &iv(key).into())
+            .encrypt_padded_vec::<NoPadding>(&plain),
+    )
+}
+
+#[cfg(test)]
+mod tests;

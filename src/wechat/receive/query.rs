@@ -1,0 +1,70 @@
+//! The query string of a call, with the parameters that decide about it.
+//!
+//! A parameter that comes twice is refused rather than chosen from: a proxy in front may have judged the other one.
+
+use std::borrow::Cow;
+
+use url::form_urlencoded;
+
+use super::Refusal;
+
+/// The decoded parameters. What is empty counts as missing, except `echostr`.
+#[derive(Default)]
+pub(super) struct Query<'a> {
+    signature: Option<Cow<'a, str>>,
+    timestamp: Option<Cow<'a, str>>,
+    nonce: Option<Cow<'a, str>>,
+    echostr: Option<Cow<'a, str>>,
+    encrypt_type: Option<Cow<'a, str>>,
+    msg_signature: Option<Cow<'a, str>>,
+}
+
+impl<'a> Query<'a> {
+    /// Reads a raw query string, without the question mark. Unknown parameters are the operator's own.
+    pub(super) fn read(raw: &'a str) -> Result<Self, Refusal> {
+        let mut query = Self::default();
+        for (name, value) in form_urlencoded::parse(raw.as_bytes()) {
+            let (name, place) = match &*name {
+                "signature" => ("signature", &mut query.signature),
+                "timestamp" => ("timestamp", &mut query.timestamp),
+                "nonce" => ("nonce", &mut query.nonce),
+                "echostr" => ("echostr", &mut query.echostr),
+                "encrypt_type" => ("encrypt_type", &mut query.encrypt_type),
+                "msg_signature" => ("msg_signature", &mut query.msg_signature),
+                _ => continue,
+            };
+            if place.replace(value).is_some() {
+                return Err(Refusal::Repeated(name));
+            }
+        }
+        Ok(query)
+    }
+
+    pub(super) fn signature(&self) -> Result<&str, Refusal> {
+        present("signature", self.signature.as_deref())
+    }
+
+    pub(super) fn timestamp(&self) -> Result<&str, Refusal> {
+        present("timestamp", self.timestamp.as_deref())
+    }
+
+    pub(super) fn nonce(&self) -> Result<&str, Refusal> {
+        present("nonce", self.nonce.as_deref())
+    }
+
+    pub(super) fn msg_signature(&self) -> Result<&str, Refusal> {
+        present("msg_signature", self.msg_signature.as_deref())
+    }
+
+    pub(super) fn encrypt_type(&self) -> Result<&str, Refusal> {
+        present("encrypt_type", self.encrypt_type.as_deref())
+    }
+
+    pub(super) fn into_echostr(self) -> Option<String> {
+        self.echostr.map(Cow::into_owned)
+    }
+}
+
+fn present<'a>(name: &'static str, value: Option<&'a str>) -> Result<&'a str, Refusal> {
+    value.filter(|value| !value.is_empty()).ok_or(Refusal::Missing(name))
+}

@@ -1,0 +1,119 @@
+//! How the answer to one push has to be wrapped: the way the push came.
+
+use std::fmt;
+
+use secrecy::SecretString;
+
+use super::envelope;
+use super::reply::cdata;
+use super::signature;
+use crate::config::AesKey;
+use crate::model::Millis;
+
+/// Wraps the passive reply to the push it came with. `success` is never wrapped.
+#[derive(Clone)]
+pub struct Seal(Option<Secrets>);
+
+/// What opened the push: while a key or token is being rotated, WeChat may know only the old one.
+#[derive(Clone)]
+pub(super) struct Secrets {
+    pub key: AesKey,
+    pub token: SecretString,
+    pub app_id: String,
+}
+
+impl Seal {
+    /// For a push that came as plain text.
+    pub(super) fn plain() -> Self {
+        Self(None)
+    }
+
+    /// For a push that these opened.
+    pub(super) fn encrypted(secrets: Secrets) -> Self {
+        Self(Some(secrets))
+    }
+
+    /// The body of the HTTP answer (`text/xml`), encrypted anew at each call where the push was encrypted.
+    pub fn wrap(&self, xml: String, now: Millis) -> String {
+        match &self.0 {
+            None => xml,
+            Some(secrets) => {
+                secrets.wrap(&xml, rand::random(), now.seconds(), &rand::random::<u32>().to_string())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Seal(encrypted)" } else { "Seal(plain)" })
+    }
+}
+
+impl Secrets {
+    fn wrap(&self, xml: &str, random: [u8; 16], timestamp: i64, nonce: &str) -> String {
+        let encrypt = envelope::seal(&self.key, &self.app_id, xml.as_bytes(), random);
+        let signature = signature::sign(&self.token, &[&timestamp.to_string(), nonce, &encrypt]);
+        let (encrypt, signature, nonce) = (cdata(&encrypt), cdata(&signature), cdata(nonce));
+        format!(
+            "<xml><Encrypt>{encrypt}</Encrypt><MsgSignature>{signature}</MsgSignature>\
+             <TimeStamp>{timestamp}</TimeStamp><Nonce>{nonce}</Nonce></xml>"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::vectors::{self, Account, Sealed};
+    use super::super::xml;
+    use super::*;
+
+    fn secrets(account: &Account) -> Secrets {
+        Secrets { key: account.key(), token: account.token.into(), app_id: account.app_id.to_owned() }
+    }
+
+    #[test]
+    fn the_replies_of_the_documentation_come_out() {
+        for (account, reply) in [(vectors::A, vectors::A_REPLY), (vectors::C, vectors::C_REPLY)] {
+            let Sealed { timestamp, nonce, message, encrypt, msg_signature, .. } = reply;
+            assert_eq!(
+                secrets(&account).wrap(message, reply.random(), timestamp.parse().unwrap(), nonce),
+                format!(
+                    "<xml><Encrypt><![CDATA[{encrypt}]]></Encrypt><MsgSignature><![CDATA[{msg_signature}]]>\
+                     </MsgSignature><TimeStamp>{timestamp}</TimeStamp><Nonce><![CDATA[{nonce}]]></Nonce></xml>"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn a_wrapped_reply_is_opened_with_what_it_says() {
+        let secrets = secrets(&vectors::C);
+        let seal = Seal::encrypted(secrets.clone());
+        let (first, second) = (wrapped(&seal), wrapped(&seal));
+        let encrypt = |xml: &str| xml::read(xml.as_bytes()).unwrap().text("Encrypt").map(str::to_owned);
+        assert_ne!(encrypt(&first), encrypt(&second), "encrypted anew each time");
+        let root = xml::read(first.as_bytes()).unwrap();
+        let text = |name| root.text(name).unwrap();
+        let signed = signature::sign(&secrets.token, &[text("TimeStamp"), text("Nonce"), text("Encrypt")]);
+        assert_eq!(text("MsgSignature"), signed);
+        assert_eq!(text("TimeStamp"), "1700000002");
+        let opened = envelope::open(&secrets.key, &secrets.app_id, text("Encrypt")).unwrap();
+        assert_eq!(opened, b"<xml>\xe4\xbd\xa0</xml>");
+    }
+
+    #[test]
+    fn a_plain_push_gets_a_plain_reply() {
+        assert_eq!(wrapped(&Seal::plain()), "<xml>你</xml>");
+    }
+
+    fn wrapped(seal: &Seal) -> String {
+        seal.wrap("<xml>你</xml>".to_owned(), Millis(1_700_000_002_999))
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let seal = Seal::encrypted(secrets(&vectors::C));
+        assert_eq!(format!("{seal:?}"), "Seal(encrypted)");
+    }
+}

@@ -1,0 +1,275 @@
+//! A small, tolerant, bounded reader for the XML of pushes.
+//!
+//! Elements in any order, with or without CDATA, known or not. Never expands a DTD, never recurses; deep or
+//! excessive content is skipped, not kept.
+
+use std::str::FromStr;
+
+use quick_xml::Reader;
+use quick_xml::events::{BytesRef, Event};
+
+/// Levels that are kept, the root included; the deepest known push has five.
+const DEPTH: usize = 8;
+/// Elements that are kept; the largest known push has about a hundred.
+const ELEMENTS: usize = 1000;
+
+/// One element: its own character data and its children.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Element {
+    name: String,
+    text: String,
+    children: Vec<Element>,
+}
+
+/// Why bytes are no `<xml>` document.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoXml {
+    /// Not UTF-8.
+    #[error("it is not UTF-8")]
+    Encoding,
+    /// Malformed, at this byte.
+    #[error("it is not well-formed at byte {0}")]
+    Malformed(u64),
+    /// It has a document type, which no push has and which could define entities.
+    #[error("it has a DOCTYPE")]
+    DocType,
+    /// The root is something else, or there is none.
+    #[error("its root is not <xml>")]
+    Root,
+    /// Something stands before or after the root.
+    #[error("there is text or a second element outside the root")]
+    Outside,
+    /// It ends inside an element.
+    #[error("it ends inside an element")]
+    Cut,
+}
+
+impl Element {
+    /// The first child of this name, compared exactly.
+    pub fn child(&self, name: &str) -> Option<&Self> {
+        self.children.iter().find(|child| child.name == name)
+    }
+
+    /// All children, in the order they came.
+    pub fn children(&self) -> &[Self] {
+        &self.children
+    }
+
+    /// The element's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The element's own character data.
+    pub fn content(&self) -> &str {
+        &self.text
+    }
+
+    /// The character data of the first child of this name, untrimmed.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.child(name).map(|child| child.text.as_str())
+    }
+
+    /// The same without surrounding whitespace; `None` when that leaves nothing.
+    pub fn word(&self, name: &str) -> Option<&str> {
+        self.text(name).map(str::trim).filter(|text| !text.is_empty())
+    }
+
+    /// The same as a number.
+    pub fn number<T: FromStr>(&self, name: &str) -> Option<T> {
+        self.word(name)?.parse().ok()
+    }
+}
+
+/// Reads a document whose root is `<xml>`. Line breaks come out as `\n` (XML 1.0, "End-of-Line Handling").
+pub fn read(document: &[u8]) -> Result<Element, NoXml> {
+    let document = std::str::from_utf8(document).map_err(|_| NoXml::Encoding)?;
+    let mut reader = Reader::from_str(document.trim_start_matches('\u{feff}').trim_start_matches(SPACE));
+    reader.config_mut().expand_empty_elements = true;
+    reader.config_mut().allow_dangling_amp = true;
+    let mut tree = Tree::default();
+    loop {
+        match reader.read_event().map_err(|_| NoXml::Malformed(reader.error_position()))? {
+            Event::Start(tag) => tree.enter(tag.name().as_ref())?,
+            Event::End(_) => tree.leave(),
+            Event::Text(text) => tree.write(&text.xml10_content())?,
+            Event::CData(text) => tree.write_within(&text.xml10_content())?,
+            Event::GeneralRef(reference) => tree.write_within(&resolved(&reference))?,
+            Event::DocType(_) => return Err(NoXml::DocType),
+            Event::Eof => return tree.finish(),
+            Event::Empty(_) | Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
+        }
+    }
+}
+
+const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
+
+/// A reference that means nothing here stays what was written.
+fn resolved(reference: &BytesRef<'_>) -> String {
+    let known = match &**reference {
+        "lt" => Some('<'),
+        "gt" => Some('>'),
+        "amp" => Some('&'),
+        "apos" => Some('\''),
+        "quot" => Some('"'),
+        _ => reference.resolve_char_ref().ok().flatten(),
+    };
+    known.map_or_else(|| format!("&{};", &**reference), String::from)
+}
+
+/// The document so far: the open elements, outermost first.
+#[derive(Default)]
+struct Tree {
+    open: Vec<Element>,
+    root: Option<Element>,
+    kept: usize,
+    /// Open elements that are not kept.
+    skipped: usize,
+}
+
+impl Tree {
+    fn enter(&mut self, name: &str) -> Result<(), NoXml> {
+        if self.open.is_empty() {
+            match (&self.root, name) {
+                (None, "xml") => {}
+                (None, _) => return Err(NoXml::Root),
+                (Some(_), _) => return Err(NoXml::Outside),
+            }
+        }
+        if self.skipped > 0 || self.open.len() >= DEPTH || self.kept >= ELEMENTS {
+            self.skipped += 1;
+            return Ok(());
+        }
+        self.kept += 1;
+        self.open.push(Element { name: name.to_owned(), text: String::new(), children: Vec::new() });
+        Ok(())
+    }
+
+    fn leave(&mut self) {
+        if self.skipped > 0 {
+            self.skipped -= 1;
+        } else if let Some(done) = self.open.pop() {
+            match self.open.last_mut() {
+                Some(parent) => parent.children.push(done),
+                None => self.root = Some(done),
+            }
+        }
+    }
+
+    /// Character data that may stand outside the root if it is only whitespace.
+    fn write(&mut self, text: &str) -> Result<(), NoXml> {
+        if self.open.is_empty() && text.trim_matches(SPACE).is_empty() {
+            return Ok(());
+        }
+        self.write_within(text)
+    }
+
+    fn write_within(&mut self, text: &str) -> Result<(), NoXml> {
+        match self.open.last_mut() {
+            None => return Err(if self.root.is_some() { NoXml::Outside } else { NoXml::Root }),
+            Some(element) if self.skipped == 0 => element.text.push_str(text),
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Element, NoXml> {
+        if self.open.is_empty() { self.root.ok_or(NoXml::Root) } else { Err(NoXml::Cut) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn a(document: &str) -> Option<String> {
+        read(document.as_bytes()).unwrap().text("a").map(str::to_owned)
+    }
+
+    #[test]
+    fn character_data_is_read_however_it_is_written() {
+        for (document, text) in [
+            ("<xml><a>x</a></xml>", "x"),
+            ("<xml><a><![CDATA[x]]></a></xml>", "x"),
+            ("<xml><a> <![CDATA[<b>&amp;]]> </a></xml>", " <b>&amp; "),
+            ("<xml><a><![CDATA[]]]]><![CDATA[>]]></a></xml>", "]]>"),
+            ("<xml><a/></xml>", ""),
+            ("<xml><a></a></xml>", ""),
+            ("<xml><a><![CDATA[]]></a></xml>", ""),
+            ("<xml><a>&lt;&#x4f60;&#22909;&amp;&nbsp;&#0; & &x</a></xml>", "<你好&&nbsp;&#0; & &x"),
+            ("<xml><a>1\u{0}2\u{1b}3</a></xml>", "1\u{0}2\u{1b}3"),
+            ("<xml><a>1\r\n2\r3</a></xml>", "1\n2\n3"),
+            ("<xml><a>1<!-- 2 -->3<?pi 4?>5<b>6</b>7</a></xml>", "1357"),
+            ("<xml k='v'><a k='v'>x</a></xml>", "x"),
+            ("<xml><z><a>not this</a></z><a>x</a><a>nor this</a></xml>", "x"),
+            ("\u{feff}<?xml version=\"1.0\" encoding=\"GBK\"?>\n<!-- c -->\n<xml><a>x</a></xml>\n", "x"),
+            (" \r\n\t<?xml version=\"1.0\"?><xml><a>x</a></xml> \r\n\t", "x"),
+        ] {
+            assert_eq!(a(document).as_deref(), Some(text), "{document:?}");
+        }
+    }
+
+    #[test]
+    fn words_and_numbers_are_trimmed_and_texts_are_not() {
+        let root = read(b"<xml><a>\n 7 </a><b> </b></xml>").unwrap();
+        assert_eq!(root.text("a"), Some("\n 7 "));
+        assert_eq!(root.word("a"), Some("7"));
+        assert_eq!(root.number("a"), Some(7_u64));
+        assert_eq!((root.word("b"), root.number::<i64>("b")), (None, None));
+    }
+
+    #[test]
+    fn what_is_no_document_says_why() {
+        for (document, why) in [
+            (&b""[..], NoXml::Root),
+            (b"success", NoXml::Root),
+            (b"{\"ToUserName\":\"gh\"}", NoXml::Root),
+            (b"<html></html>", NoXml::Root),
+            (b"<XML></XML>", NoXml::Root),
+            (b"x<xml></xml>", NoXml::Root),
+            (b"<![CDATA[x]]><xml></xml>", NoXml::Root),
+            (b"<xml></xml>x", NoXml::Outside),
+            (b"<xml></xml>\0", NoXml::Outside),
+            (b"<xml></xml>&amp;", NoXml::Outside),
+            (b"<xml></xml><xml></xml>", NoXml::Outside),
+            (b"<xml><a>", NoXml::Cut),
+            (b"<xml><a></a>", NoXml::Cut),
+            (b"<!DOCTYPE xml [<!ENTITY e \"x\">]><xml>&e;</xml>", NoXml::DocType),
+            (b"<xml><a>\xff</a></xml>", NoXml::Encoding),
+        ] {
+            assert_eq!(read(document), Err(why), "{}", String::from_utf8_lossy(document));
+        }
+        for malformed in
+            ["<xml><a></b></xml>", "<xml><a", "<xml><![CDATA[x</xml>", "</xml>", "<xml></xml></xml>"]
+        {
+            assert!(matches!(read(malformed.as_bytes()), Err(NoXml::Malformed(_))), "{malformed}");
+        }
+    }
+
+    #[test]
+    fn depth_and_number_of_elements_are_bounded() {
+        let deep = format!("<xml>{}{}<a>x</a></xml>", "<d>".repeat(50_000), "</d>".repeat(50_000));
+        assert_eq!(a(&deep).as_deref(), Some("x"));
+        let text = format!("<xml><a>1{}lost{}2</a></xml>", "<d>".repeat(DEPTH), "</d>".repeat(DEPTH));
+        assert_eq!(a(&text).as_deref(), Some("12"), "nothing of a skipped element is kept");
+        let deepest = read(text.as_bytes()).unwrap().child("a").cloned();
+        assert!(!format!("{deepest:?}").contains("lost"));
+        let wide = format!("<xml><a>x</a>{}</xml>", "<d/>".repeat(50_000));
+        assert_eq!(a(&wide).as_deref(), Some("x"));
+        assert_eq!(read(wide.as_bytes()).unwrap().children().len(), ELEMENTS - 1);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(
+            bytes in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..200),
+                "(<xml>|</xml>|<a>|</a>|<a/>|<!\\[CDATA\\[|\\]\\]>|<!--|-->|<\\?|\\?>|&|;|#x|x|<!DOCTYPE|<|>|\")*"
+                    .prop_map(String::into_bytes),
+            ]
+        ) {
+            let _ = read(&bytes);
+        }
+    }
+}

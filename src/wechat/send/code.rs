@@ -1,0 +1,334 @@
+//! The one table of WeChat's return codes: what each one means for the message that met it.
+//!
+//! Codes on the token endpoint mean something else in places ([`token_class`]): a message is never refused because
+//! the token could not be had. `errmsg` is for people; only the number decides.
+
+use std::net::IpAddr;
+
+use crate::model::HeldBecause;
+
+/// What a return code asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Success.
+    Ok,
+    /// WeChat is busy: try again, with backoff.
+    Busy,
+    /// A quota of the account is used up: try again, with backoff.
+    Quota,
+    /// The access token is stale: fetch a fresh one and try once more.
+    Token,
+    /// The customer or the account cannot be served now: keep the message until the customer acts.
+    Hold,
+    /// The account has no right to call this: hold and answer passively, or refuse, as `reply` says.
+    NotAllowed,
+    /// A setting is wrong, here or in WeChat's console: try again, with backoff, and tell the operator.
+    Configuration,
+    /// This message can never be sent.
+    Refuse,
+}
+
+impl Class {
+    /// The name in logs, metrics and documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Busy => "busy",
+            Self::Quota => "quota",
+            Self::Token => "token",
+            Self::Hold => "hold",
+            Self::NotAllowed => "not_allowed",
+            Self::Configuration => "configuration",
+            Self::Refuse => "refuse",
+        }
+    }
+}
+
+/// The API's calls of this minute are used up.
+pub const MINUTE_QUOTA: i64 = 45011;
+
+/// One return code.
+#[derive(Clone, Copy, Debug)]
+pub struct Code {
+    /// WeChat's `errcode`.
+    pub number: i64,
+    /// What it asks for.
+    pub class: Class,
+    /// What it says, for people.
+    pub meaning: &'static str,
+    /// What an operator should do, where it takes one.
+    pub advice: Option<&'static str>,
+}
+
+const fn code(number: i64, class: Class, meaning: &'static str) -> Code {
+    Code { number, class, meaning, advice: None }
+}
+
+const fn fault(number: i64, class: Class, meaning: &'static str, advice: &'static str) -> Code {
+    Code { number, class, meaning, advice: Some(advice) }
+}
+
+const REFUSED_TOKEN: &str = "WeChat refuses an access token that it has just handed out; look for another program that \
+    fetches tokens for this AppID, and check that appid, secret and api_base belong together";
+const WRONG_SECRET: &str = "check secret against the AppSecret in WeChat's console";
+const COMPONENT: &str =
+    "this AppID is managed by a third-party platform; use an account that is not, or end its authorisation";
+const CONFIRM: &str = "the account's administrator has to confirm this server's call in WeChat";
+
+use Class::{Busy, Configuration, Hold, NotAllowed, Ok, Quota, Refuse, Token};
+
+/// Every code that is known, by number (reference: "Return codes", "Token-related errors", "Windows and quotas").
+#[rustfmt::skip]
+pub const CODES: &[Code] = &[
+    code(-1, Busy, "WeChat is busy"),
+    code(0, Ok, "success"),
+    fault(40001, Token, "the access token is invalid or not the latest", REFUSED_TOKEN),
+    code(40002, Refuse, "invalid grant_type"),
+    code(40003, Refuse, "the openid is malformed or belongs to another account"),
+    code(40004, Refuse, "invalid media type"),
+    code(40005, Refuse, "invalid file type"),
+    code(40006, Refuse, "invalid file size"),
+    code(40007, Refuse, "the media_id is expired or belongs to another account"),
+    code(40008, Refuse, "invalid message type"),
+    code(40009, Refuse, "invalid image size"),
+    code(40010, Refuse, "invalid voice size"),
+    code(40011, Refuse, "invalid video size"),
+    code(40012, Refuse, "invalid thumbnail size"),
+    fault(40013, Configuration, "invalid AppID", "check appid against WeChat's console"),
+    fault(40014, Token, "the access token is invalid", REFUSED_TOKEN),
+    code(40033, Refuse, "escaped characters are not allowed"),
+    code(40035, Refuse, "invalid parameter"),
+    code(40037, Refuse, "invalid template_id"),
+    code(40038, Refuse, "invalid request format"),
+    code(40066, Refuse, "wrong API path"),
+    code(40121, Refuse, "the media_id is of another type"),
+    fault(40125, Configuration, "invalid AppSecret", WRONG_SECRET),
+    code(40132, Refuse, "invalid WeChat id"),
+    code(40137, Refuse, "the image format is not supported"),
+    code(40163, Refuse, "the OAuth code has been used"),
+    fault(40164, Configuration, "the bridge's address is not in the IP whitelist",
+        "add the address the bridge calls from to the IP whitelist in WeChat's console; it takes effect within about 10 minutes"),
+    code(40200, Refuse, "the account's type does not allow this"),
+    fault(40243, Configuration, "the AppSecret is frozen", "unfreeze the AppSecret in WeChat's console"),
+    fault(41001, Token, "the access token is missing", REFUSED_TOKEN),
+    fault(41002, Configuration, "the AppID is missing", "set appid"),
+    fault(41004, Configuration, "the AppSecret is missing", "set secret"),
+    code(41005, Refuse, "the media data is missing"),
+    code(41006, Refuse, "the media_id is missing"),
+    code(41009, Refuse, "the openid is missing"),
+    fault(42001, Token, "the access token is expired", REFUSED_TOKEN),
+    code(42007, Refuse, "the user changed the password"),
+    code(43001, Refuse, "GET is required"),
+    code(43002, Refuse, "POST is required"),
+    code(43003, Refuse, "HTTPS is required"),
+    code(43004, Refuse, "the customer does not follow the account"),
+    code(43005, Refuse, "the customer is no friend of the account"),
+    code(43019, Refuse, "the customer is on the account's blacklist"),
+    code(43101, Refuse, "the customer refused subscription messages"),
+    code(44001, Refuse, "the media data is empty"),
+    code(44002, Refuse, "the request is empty"),
+    code(44003, Refuse, "the article is empty"),
+    code(44004, Refuse, "the text is empty"),
+    code(45001, Refuse, "the media is too large"),
+    code(45002, Refuse, "the text is too long"),
+    code(45003, Refuse, "the title is too long"),
+    code(45004, Refuse, "the description is too long"),
+    code(45005, Refuse, "the link is too long"),
+    code(45006, Refuse, "the picture's link is too long"),
+    code(45007, Refuse, "the recording is too long"),
+    code(45008, Refuse, "too many articles"),
+    fault(45009, Quota, "the account's calls for today are used up",
+        "reset the quota in WeChat's console, or wait for midnight, Beijing time"),
+    code(45011, Quota, "the account's calls for this minute are used up"),
+    code(45015, Hold, "the customer has not written within 48 hours, or has left"),
+    code(45047, Hold, "the messages allowed since the customer last acted are used up"),
+    code(45065, Refuse, "the clientmsgid exists"),
+    code(45066, Refuse, "the clientmsgid was used too soon"),
+    code(45067, Refuse, "the clientmsgid is too long"),
+    code(45072, Refuse, "invalid typing command"),
+    code(45080, Refuse, "no message within 30 seconds, so no typing"),
+    code(45081, Refuse, "already typing"),
+    code(45103, Refuse, "the API is retired"),
+    code(45166, Refuse, "invalid content"),
+    code(46001, Refuse, "the media does not exist"),
+    code(46004, Refuse, "the customer does not exist"),
+    code(47001, Refuse, "the request is malformed"),
+    code(47003, Refuse, "invalid template parameter"),
+    fault(48001, NotAllowed, "the account may not call this API",
+        "only a verified account can push; have it verified, or set reply to \"auto\" or \"passive\""),
+    code(48002, Refuse, "the customer switched off messages"),
+    fault(48004, Hold, "the account is banned from this API", "read the notice at mp.weixin.qq.com and appeal"),
+    code(48005, Refuse, "the material is in use"),
+    code(48006, Refuse, "the month's quota resets are used up"),
+    code(48008, Refuse, "the account may not send this type of message"),
+    code(50001, Refuse, "the user did not authorise this"),
+    fault(50002, Hold, "the account is restricted", "read the notice at mp.weixin.qq.com and have the restriction lifted"),
+    fault(50004, Configuration, "the account may not fetch access tokens", "read the notice at mp.weixin.qq.com"),
+    code(50005, Refuse, "the customer does not follow the account"),
+    fault(50007, Configuration, "the account is frozen", "read the notice at mp.weixin.qq.com and have the account unfrozen"),
+    fault(61003, Configuration, "the third-party platform is not authorised", COMPONENT),
+    fault(61004, Configuration, "the third-party platform does not know this address", COMPONENT),
+    fault(61007, Configuration, "the third-party platform may not call this API", COMPONENT),
+    fault(61023, Configuration, "the third-party platform's refresh token is invalid", COMPONENT),
+    fault(61024, Configuration, "the third-party platform has to fetch the token", COMPONENT),
+    code(61450, Refuse, "WeChat's customer service failed inside"),
+    code(61451, Refuse, "invalid parameter"),
+    code(61452, Refuse, "no such kf_account"),
+    code(61453, Refuse, "the kf_account exists"),
+    code(61454, Refuse, "the kf_account is too long"),
+    code(61455, Refuse, "the kf_account has characters that are not allowed"),
+    code(61456, Refuse, "too many kf_accounts"),
+    code(61457, Refuse, "invalid avatar type"),
+    code(65400, Refuse, "the account's customer service feature is off"),
+    code(65401, Refuse, "invalid kf_account"),
+    code(65402, Refuse, "the kf_account is not bound"),
+    code(65403, Refuse, "invalid kf nickname"),
+    code(65404, Refuse, "invalid kf_account"),
+    code(65405, Refuse, "too many kf_accounts"),
+    code(65406, Refuse, "the kf_account exists"),
+    code(65407, Refuse, "the invited agent already is one"),
+    code(65408, Refuse, "an invitation is open"),
+    code(65409, Refuse, "the invited WeChat id is invalid"),
+    code(65410, Refuse, "the invited WeChat id is bound too often"),
+    code(65411, Refuse, "an invitation of this kf_account is open"),
+    code(65412, Refuse, "the kf_account is bound already"),
+    code(65413, Refuse, "no such session"),
+    code(65414, Refuse, "another agent serves the customer"),
+    code(65416, Refuse, "invalid history query"),
+    code(65417, Refuse, "the history query spans too much time"),
+    code(70000, Refuse, "refused to protect minors"),
+    code(76001, Refuse, "rid not found"),
+    code(76002, Refuse, "invalid rid"),
+    code(76003, Refuse, "no permission for this rid"),
+    code(76004, Refuse, "the rid is too old"),
+    code(76021, Refuse, "no such API path"),
+    code(76022, Refuse, "no permission for this API path"),
+    fault(89501, Configuration, "the call awaits an administrator's confirmation", CONFIRM),
+    fault(89503, Configuration, "the call awaits an administrator's confirmation", CONFIRM),
+    fault(89506, Configuration, "an administrator rejected this address for 24 hours", CONFIRM),
+    fault(89507, Configuration, "an administrator rejected this address for an hour", CONFIRM),
+    code(9_001_001, Refuse, "invalid POST parameter"),
+];
+
+/// The table's row for `number`.
+pub fn listed(number: i64) -> Option<&'static Code> {
+    CODES.binary_search_by_key(&number, |code| code.number).ok().map(|at| &CODES[at])
+}
+
+/// What `number` asks for when an API answers it. A code that is not listed refuses the message: repeating it
+/// blindly would cost quota for ever.
+pub fn class(number: i64) -> Class {
+    listed(number).map_or(Refuse, |code| code.class)
+}
+
+/// What `number` asks for when the token endpoint answers it: try again, whatever it is, and tell the operator
+/// unless it passes by itself.
+pub fn token_class(number: i64) -> Class {
+    match class(number) {
+        passing @ (Ok | Busy | Quota) => passing,
+        _ => Configuration,
+    }
+}
+
+/// What an operator should do about `number` from an API; nothing where it takes no operator.
+pub fn advice(number: i64) -> Option<&'static str> {
+    listed(number).and_then(|code| code.advice)
+}
+
+/// What an operator should do about `number` from the token endpoint.
+pub fn token_advice(number: i64) -> &'static str {
+    match class(number) {
+        Token => WRONG_SECRET,
+        Busy | Quota => {
+            advice(number).unwrap_or("WeChat hands out no access token at the moment; this passes by itself")
+        }
+        _ => advice(number).unwrap_or("look the code up in WeChat's documentation of stable_token"),
+    }
+}
+
+/// `advice`, with the address that WeChat saw when the code is 40164.
+pub fn with_address(advice: &str, number: i64, errmsg: &str) -> String {
+    match seen_address(errmsg).filter(|_| number == 40164) {
+        Some(address) => format!("{advice} (WeChat saw {address})"),
+        None => advice.to_owned(),
+    }
+}
+
+/// The address in `invalid ip 1.2.3.4 ipv6 ::ffff:1.2.3.4, not in whitelist`.
+pub fn seen_address(errmsg: &str) -> Option<IpAddr> {
+    let (_, after) = errmsg.split_once("invalid ip ")?;
+    after.split([' ', ',']).next()?.parse().ok()
+}
+
+/// What stands in the way, for a code of [`Class::Hold`].
+pub fn held_because(code: i64) -> HeldBecause {
+    match code {
+        45015 => HeldBecause::WindowClosed,
+        45047 => HeldBecause::UsedUp,
+        48001 => HeldBecause::NotAllowed,
+        _ => HeldBecause::Banned,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_names_no_code_twice() {
+        assert!(CODES.is_sorted_by(|one, next| one.number < next.number));
+    }
+
+    #[test]
+    fn every_configuration_fault_says_what_to_do() {
+        for code in CODES.iter().filter(|code| matches!(code.class, Configuration | Token | NotAllowed)) {
+            assert!(code.advice.is_some(), "{}", code.number);
+        }
+        assert_ne!(token_advice(40001), advice(40001).unwrap());
+        assert!(token_advice(40125).contains("AppSecret"));
+    }
+
+    #[test]
+    fn codes_mean_what_the_state_table_says() {
+        for (class_of, numbers) in [
+            (Busy, &[-1][..]),
+            (Quota, &[45009, 45011]),
+            (Token, &[40001, 40014, 42001, 41001]),
+            (Hold, &[45015, 45047, 48004, 50002]),
+            (NotAllowed, &[48001]),
+            (
+                Configuration,
+                &[40164, 40125, 40013, 41002, 41004, 40243, 50004, 50007, 89501, 89503, 89506, 89507, 61024],
+            ),
+            (Refuse, &[40003, 43004, 43019, 48002, 70000, 45002, 45162, 4, 123_456, i64::MIN]),
+        ] {
+            for number in numbers {
+                assert_eq!(class(*number), class_of, "{number}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_token_endpoint_refuses_no_message() {
+        for number in CODES.iter().map(|code| code.number).chain([777]) {
+            assert!(matches!(token_class(number), Ok | Busy | Quota | Configuration), "{number}");
+        }
+        assert_eq!(token_class(40001), Configuration);
+        assert_eq!(token_class(45011), Quota);
+    }
+
+    #[test]
+    fn the_address_that_wechat_saw_is_in_the_advice() {
+        let errmsg =
+            "invalid ip 1.2.3.4 ipv6 ::ffff:1.2.3.4, not in whitelist rid: 65a0b1c2-0a1b2c3d-4e5f6071";
+        assert_eq!(seen_address(errmsg), Some("1.2.3.4".parse().unwrap()));
+        assert_eq!(
+            seen_address("invalid ip 2408:1::2, not in whitelist"),
+            Some("2408:1::2".parse().unwrap())
+        );
+        for other in ["", "invalid ip", "invalid ip somewhere", "invalid credential"] {
+            assert_eq!(seen_address(other), None, "{other}");
+        }
+        assert!(with_address(advice(40164).unwrap(), 40164, errmsg).ends_with("(WeChat saw 1.2.3.4)"));
+    }
+}

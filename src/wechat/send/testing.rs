@@ -1,0 +1,208 @@
+//! A tiny WeChat on loopback for the tests beside the code: one account, one token, answers that a test scripts.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::routing::post;
+use futures_util::future::{BoxFuture, FutureExt as _, ready};
+use reqwest::Url;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::token::{Credentials, Settings, StoreError, StoredToken, TokenHolder, TokenStore};
+use super::{Client, http_client};
+use crate::clock::Clock;
+use crate::model::OpenId;
+
+pub const SECRET: &str = "the-app-secret-0123456789abcdef0";
+
+/// What the fake does and has seen.
+#[derive(Debug)]
+pub struct Account {
+    /// The number in the present token.
+    pub token: u32,
+    pub expires_in: i64,
+    /// Requests to the token endpoint, by `force_refresh`.
+    pub normal: usize,
+    pub forced: usize,
+    /// Every token is refused, however fresh.
+    pub refuses_all: bool,
+    /// Whether the token endpoint answers; while not, requests wait.
+    pub open: bool,
+    /// The next answers, in place of the usual ones.
+    pub token_script: VecDeque<Scripted>,
+    pub send_script: VecDeque<Scripted>,
+    /// Bodies of `custom/send`.
+    pub sent: Vec<Bytes>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Scripted {
+    Answer(u16, String),
+    Never,
+}
+
+pub fn code(code: i64, errmsg: &str) -> Scripted {
+    Scripted::Answer(200, json!({ "errcode": code, "errmsg": errmsg }).to_string())
+}
+
+pub struct Fake {
+    pub base: Url,
+    pub account: Arc<watch::Sender<Account>>,
+    server: JoinHandle<()>,
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Fake {
+    pub async fn start() -> Self {
+        let account = Arc::new(watch::Sender::new(Account {
+            token: 1,
+            expires_in: 7200,
+            normal: 0,
+            forced: 0,
+            refuses_all: false,
+            open: true,
+            token_script: VecDeque::new(),
+            send_script: VecDeque::new(),
+            sent: Vec::new(),
+        }));
+        let router = Router::new()
+            .route("/cgi-bin/stable_token", post(stable_token))
+            .route("/cgi-bin/message/custom/send", post(custom_send))
+            .with_state(Arc::clone(&account));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { base, account, server }
+    }
+
+    pub fn set(&self, change: impl FnOnce(&mut Account)) {
+        self.account.send_modify(change);
+    }
+
+    pub fn get<T>(&self, read: impl FnOnce(&Account) -> T) -> T {
+        read(&self.account.borrow())
+    }
+
+    /// Requests to the token endpoint, (normal, forced).
+    pub fn fetches(&self) -> (usize, usize) {
+        self.get(|account| (account.normal, account.forced))
+    }
+
+    pub async fn until(&self, condition: impl FnMut(&Account) -> bool) {
+        let mut watch = self.account.subscribe();
+        tokio::time::timeout(Duration::from_secs(10), watch.wait_for(condition)).await.unwrap().unwrap();
+    }
+
+    pub fn holder(&self, clock: &Clock, store: Arc<dyn TokenStore>) -> Arc<TokenHolder> {
+        self.holder_with(clock, store, Settings::default())
+    }
+
+    pub fn holder_with(
+        &self,
+        clock: &Clock,
+        store: Arc<dyn TokenStore>,
+        settings: Settings,
+    ) -> Arc<TokenHolder> {
+        let credentials = Credentials { app_id: "wx1234567890abcdef".into(), secret: SECRET.into() };
+        let http = http_client().unwrap();
+        Arc::new(TokenHolder::new(http, self.base.clone(), credentials, store, clock.clone(), settings))
+    }
+
+    pub fn client(&self, clock: &Clock) -> Client {
+        self.client_at(self.base.clone(), clock)
+    }
+
+    /// A client whose tokens come from here, and whose messages go to `base`.
+    pub fn client_at(&self, base: Url, clock: &Clock) -> Client {
+        let tokens = self.holder(clock, Arc::new(super::NoTokenStore));
+        Client::new(http_client().unwrap(), base, tokens, clock.clone())
+    }
+}
+
+pub fn customer() -> OpenId {
+    OpenId::new("oBridgeUser0000000000000001x").unwrap()
+}
+
+/// Keeps the newest token, as the interface demands.
+#[derive(Default)]
+pub struct MemoryStore(pub Mutex<Option<StoredToken>>);
+
+impl TokenStore for MemoryStore {
+    fn load(&self) -> BoxFuture<'_, Result<Option<StoredToken>, StoreError>> {
+        ready(Ok(self.0.lock().unwrap().clone())).boxed()
+    }
+
+    fn save(&self, token: StoredToken) -> BoxFuture<'_, Result<StoredToken, StoreError>> {
+        let mut kept = self.0.lock().unwrap();
+        let winner = match kept.take() {
+            Some(newer) if newer.generation >= token.generation => newer,
+            _ => token,
+        };
+        *kept = Some(winner.clone());
+        ready(Ok(winner)).boxed()
+    }
+}
+
+type Shared = State<Arc<watch::Sender<Account>>>;
+type Reply = (StatusCode, String);
+
+async fn play(script: Scripted) -> Reply {
+    match script {
+        Scripted::Answer(status, body) => (StatusCode::from_u16(status).unwrap(), body),
+        Scripted::Never => std::future::pending().await,
+    }
+}
+
+async fn stable_token(State(account): Shared, body: String) -> Reply {
+    let request: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(request["grant_type"], "client_credential");
+    let force = request["force_refresh"].as_bool().unwrap();
+    account.send_modify(|account| if force { account.forced += 1 } else { account.normal += 1 });
+    account.subscribe().wait_for(|account| account.open).await.unwrap();
+    let mut script = None;
+    let mut answer = Value::Null;
+    account.send_modify(|account| {
+        script = account.token_script.pop_front();
+        if script.is_none() {
+            account.token += u32::from(force);
+            answer = json!({ "access_token": format!("77_token_{}", account.token), "expires_in": account.expires_in });
+            if request["secret"] != SECRET {
+                answer = json!({ "errcode": 40125, "errmsg": "invalid appsecret" });
+            }
+        }
+    });
+    match script {
+        Some(script) => play(script).await,
+        None => (StatusCode::OK, answer.to_string()),
+    }
+}
+
+async fn custom_send(
+    State(account): Shared,
+    Query(query): Query<Vec<(String, String)>>,
+    body: Bytes,
+) -> Reply {
+    let mut script = None;
+    account.send_modify(|account| {
+        account.sent.push(body);
+        let good = query == [("access_token".to_owned(), format!("77_token_{}", account.token))];
+        script = account.send_script.pop_front().or_else(|| {
+            let refused = !good || account.refuses_all;
+            Some(if refused { code(40001, "invalid credential rid: 1-2-3") } else { code(0, "ok") })
+        });
+    });
+    play(script.unwrap()).await
+}

@@ -1,0 +1,177 @@
+//! How a token is come by: from the store, from `stable_token`, or by force where WeChat refuses the present one.
+
+use serde::{Deserialize, Serialize};
+
+use bytes::Bytes;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{StoredToken, TokenError, TokenHolder, millis, same};
+use crate::model::Millis;
+use crate::wechat::send::wire::{self, Lost};
+
+const DAY: i64 = 24 * 60 * 60 * 1000;
+
+#[derive(Serialize)]
+struct Request<'a> {
+    grant_type: &'static str,
+    appid: &'a str,
+    secret: &'a str,
+    force_refresh: bool,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    access_token: Option<SecretString>,
+    expires_in: Option<i64>,
+    errcode: Option<i64>,
+    errmsg: Option<String>,
+}
+
+struct Fetched {
+    value: SecretString,
+    expires_at: Millis,
+}
+
+impl TokenHolder {
+    /// A token other than the refused one, if one can be had. To be called by one caller at a time.
+    ///
+    /// While no refresh may be forced, every other attempt gives the refused token another trial: WeChat has been
+    /// seen to refuse good tokens for a while, and a refused call does no harm.
+    pub(super) async fn obtain(&self) -> Result<StoredToken, TokenError> {
+        let stored = self.load().await;
+        if let Some(stored) = stored.clone().filter(|stored| self.is_news(stored)) {
+            return Ok(stored);
+        }
+        let mut fetched = self.fetch(false).await?;
+        if self.is_refused(&fetched.value) {
+            match self.spend_forced() {
+                Ok(()) => {
+                    fetched = self.fetch(true).await?;
+                    if self.is_refused(&fetched.value) {
+                        return Err(TokenError::Stale);
+                    }
+                }
+                Err(_) if self.may_try_refused() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let generation = self.generation_of(&fetched.value, stored.as_ref());
+        let fresh = StoredToken { value: fetched.value, generation, expires_at: fetched.expires_at };
+        Ok(self.save(fresh).await)
+    }
+
+    /// Another instance has fetched a token that is better than ours.
+    fn is_news(&self, stored: &StoredToken) -> bool {
+        let now = self.clock.now();
+        let ahead = millis(self.settings.renew_ahead);
+        let kept = self.kept();
+        let enough = kept.valid(now).map_or(now, |ours| ours.expires_at.plus(ahead));
+        stored.generation > kept.generation && stored.expires_at > enough && !kept.is_refused(&stored.value)
+    }
+
+    fn is_refused(&self, value: &SecretString) -> bool {
+        self.kept().is_refused(value)
+    }
+
+    /// The pause after the failure that a used-up budget, or a forced refresh without effect, caused is over.
+    fn may_try_refused(&self) -> bool {
+        let kept = self.kept();
+        let last = kept.failure.as_ref().map(|failure| &failure.error);
+        matches!(last, Some(TokenError::Budget { .. } | TokenError::Stale))
+    }
+
+    /// The generation of a fetched value: that of the known token it equals, or the next one.
+    fn generation_of(&self, value: &SecretString, stored: Option<&StoredToken>) -> u64 {
+        let kept = self.kept();
+        if let Some(ours) = kept.token.as_ref().filter(|ours| same(&ours.value, value)) {
+            return ours.generation;
+        }
+        let greatest = stored.map_or(0, |stored| stored.generation).max(kept.generation);
+        match stored.filter(|stored| stored.generation > kept.generation && same(&stored.value, value)) {
+            Some(stored) => stored.generation,
+            None => greatest + 1,
+        }
+    }
+
+    /// Takes one forced refresh out of the budget. It counts whether or not it succeeds.
+    fn spend_forced(&self) -> Result<(), TokenError> {
+        let now = self.clock.now();
+        let mut kept = self.kept();
+        while kept.forced.front().is_some_and(|oldest| now.since(*oldest) >= DAY) {
+            kept.forced.pop_front();
+        }
+        let apart = kept.forced.back().map(|last| last.plus(millis(self.settings.forced_apart)));
+        let daily = match kept.forced.front() {
+            _ if kept.forced.len() < self.settings.forced_per_day => None,
+            Some(oldest) => Some(oldest.plus(DAY)),
+            None => Some(now.plus(DAY)),
+        };
+        if let Some(retry_at) = apart.max(daily).filter(|retry_at| *retry_at > now) {
+            return Err(TokenError::Budget { retry_at });
+        }
+        kept.forced.push_back(now);
+        Ok(())
+    }
+
+    async fn fetch(&self, force_refresh: bool) -> Result<Fetched, TokenError> {
+        // The life is counted from here, so that a slow answer does not lengthen it.
+        let asked_at = self.clock.now();
+        let secret = self.credentials.secret.expose_secret();
+        let request = Request {
+            grant_type: "client_credential",
+            appid: &self.credentials.app_id,
+            secret,
+            force_refresh,
+        };
+        let body = serde_json::to_vec(&request).map_err(|_| unreadable("the request is not JSON"))?;
+        let url = wire::endpoint(&self.base, "cgi-bin/stable_token");
+        let answer = wire::post(&self.http, url, Bytes::from(body), self.settings.timeout).await;
+        let answer = answer.map_err(|lost| match lost {
+            Lost::NotSent(why) => TokenError::Unreachable(why),
+            Lost::NoAnswer(why) => TokenError::NoAnswer(why),
+        })?;
+        let answer: Answer =
+            serde_json::from_slice(&answer).map_err(|_| unreadable("the answer is not the expected JSON"))?;
+        if let Some(code) = answer.errcode.filter(|code| *code != 0) {
+            let msg = wire::errmsg(answer.errmsg.as_deref().unwrap_or_default(), secret);
+            return Err(TokenError::Code { code, msg });
+        }
+        let value = answer.access_token.filter(|value| !value.expose_secret().is_empty());
+        let life = answer.expires_in.filter(|life| *life > 0);
+        let (Some(value), Some(life)) = (value, life) else {
+            return Err(unreadable("the answer holds no token"));
+        };
+        let expires_at = asked_at.plus(life.saturating_mul(1000));
+        if expires_at <= self.clock.now() {
+            return Err(unreadable("the token had ended before it came"));
+        }
+        Ok(Fetched { value, expires_at })
+    }
+
+    async fn load(&self) -> Option<StoredToken> {
+        self.store.load().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot load the access token");
+            None
+        })
+    }
+
+    /// Saves `fresh` and answers the token to use: the store's, where another instance was first.
+    async fn save(&self, fresh: StoredToken) -> StoredToken {
+        let winner = match self.store.save(fresh.clone()).await {
+            Ok(winner) => winner,
+            Err(error) => {
+                tracing::warn!(%error, "cannot save the access token");
+                return fresh;
+            }
+        };
+        let now = self.clock.now();
+        let kept = self.kept();
+        let usable = winner.expires_at > now && !kept.is_refused(&winner.value);
+        // A generation that has been given out already must not come to mean another token.
+        if usable && winner.generation > kept.generation { winner } else { fresh }
+    }
+}
+
+fn unreadable(why: &str) -> TokenError {
+    TokenError::NoAnswer(why.to_owned())
+}

@@ -1,0 +1,98 @@
+//! The access token in the bridge's own store.
+
+use futures_util::future::BoxFuture;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+
+use super::{StoreError, StoredToken, TokenStore};
+use crate::model::Millis;
+use crate::store::{self, Store, Tx};
+
+/// The fact under which the store keeps it.
+const FACT: &str = "access_token";
+
+/// Keeps the token in the store, so that a restart goes on with it.
+#[derive(Clone, Debug)]
+pub struct KeptToken(Store);
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    value: String,
+    generation: u64,
+    expires_at: Millis,
+}
+
+impl KeptToken {
+    /// The token kept in `store`.
+    pub fn new(store: Store) -> Self {
+        Self(store)
+    }
+}
+
+fn kept(tx: &Tx<'_>) -> Result<Option<Kept>, store::StoreError> {
+    let text = tx.fact(FACT)?;
+    Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
+}
+
+fn stored(kept: Kept) -> StoredToken {
+    StoredToken {
+        value: SecretString::from(kept.value),
+        generation: kept.generation,
+        expires_at: kept.expires_at,
+    }
+}
+
+impl TokenStore for KeptToken {
+    fn load(&self) -> BoxFuture<'_, Result<Option<StoredToken>, StoreError>> {
+        Box::pin(async move { Ok(self.0.read(kept).await?.map(stored)) })
+    }
+
+    fn save(&self, token: StoredToken) -> BoxFuture<'_, Result<StoredToken, StoreError>> {
+        let save = move |tx: &Tx<'_>| {
+            let present = kept(tx)?;
+            let value = token.value.expose_secret();
+            let is_newer = present.as_ref().is_none_or(|present| {
+                let same = present.value == value && present.expires_at < token.expires_at;
+                present.generation < token.generation || (present.generation == token.generation && same)
+            });
+            if let Some(present) = present.filter(|_| !is_newer) {
+                return Ok(present);
+            }
+            let winner =
+                Kept { value: value.to_owned(), generation: token.generation, expires_at: token.expires_at };
+            tx.put_fact(FACT, &serde_json::to_string(&winner)?)?;
+            Ok(winner)
+        };
+        Box::pin(async move { Ok(stored(self.0.write(save).await?)) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::store::Place;
+
+    fn token(value: &str, generation: u64, expires_at: i64) -> StoredToken {
+        StoredToken { value: SecretString::from(value), generation, expires_at: Millis(expires_at) }
+    }
+
+    #[tokio::test]
+    async fn an_older_token_never_overwrites_a_newer() {
+        let (store, closing) =
+            Store::open(&Place::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
+        let tokens = KeptToken::new(store);
+        assert!(tokens.load().await.unwrap().is_none());
+        for (given, wins) in [
+            (token("first", 1, 10), "first"),
+            (token("third", 3, 10), "third"),
+            (token("second", 2, 99), "third"),
+            (token("rival", 3, 99), "third"),
+        ] {
+            assert_eq!(tokens.save(given).await.unwrap().value.expose_secret(), wins);
+        }
+        assert_eq!(tokens.save(token("third", 3, 50)).await.unwrap().expires_at, Millis(50));
+        assert_eq!(tokens.load().await.unwrap().unwrap().generation, 3);
+        closing.close();
+    }
+}
