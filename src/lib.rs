@@ -20,3 +20,4 @@ pub mod store;
 pub mod bridge;
 pub mod outbox;
 pub mod wechat;
+pub mod im;

@@ -1,0 +1,114 @@
+//! Reads elements that clients of any age, platform and honesty have sent.
+//!
+//! Every field is optional, numbers come in every spelling, unknown fields are skipped (reference: "Robust
+//! decoding"). What cannot be read at all keeps its place in the message as [`AnswerPart::Other`].
+
+use serde_json::Value;
+
+use crate::im::{number, text, whole};
+use crate::model::AnswerPart;
+
+/// An unknown kind's name is shown to people and logged: no longer than this, in characters.
+const KIND_MAX: usize = 64;
+
+/// The parts of a `MsgBody`, in order; none where it is no array.
+pub fn parts(body: &Value) -> Vec<AnswerPart> {
+    body.as_array().map(Vec::as_slice).unwrap_or_default().iter().map(part).collect()
+}
+
+fn part(element: &Value) -> AnswerPart {
+    let kind = element.get("MsgType").and_then(Value::as_str).unwrap_or_default();
+    element
+        .get("MsgContent")
+        .filter(|content| content.is_object())
+        .and_then(|content| known(kind, content))
+        .unwrap_or_else(|| AnswerPart::Other { kind: kind.chars().take(KIND_MAX).collect() })
+}
+
+fn known(kind: &str, content: &Value) -> Option<AnswerPart> {
+    let string = |name| optional(content, name);
+    let count = |name| number::<u64>(content, name).unwrap_or_default();
+    Some(match kind {
+        "TIMTextElem" => AnswerPart::Text(string("Text")?),
+        "TIMLocationElem" => AnswerPart::Location {
+            latitude: degrees(content, "Latitude"),
+            longitude: degrees(content, "Longitude"),
+            description: string("Desc")?,
+        },
+        "TIMFaceElem" => AnswerPart::Face {
+            index: content.get("Index").and_then(whole).unwrap_or_default(),
+            data: string("Data")?,
+        },
+        "TIMCustomElem" => AnswerPart::Custom { data: string("Data")?, description: string("Desc")? },
+        "TIMImageElem" => image(content)?,
+        "TIMSoundElem" => {
+            AnswerPart::Sound { url: string("Url")?, size: count("Size"), second: count("Second") }
+        }
+        "TIMFileElem" => AnswerPart::File {
+            url: string("Url")?,
+            size: count("FileSize"),
+            name: base_name(&string("FileName")?).to_owned(),
+        },
+        "TIMVideoFileElem" => AnswerPart::Video {
+            url: string("VideoUrl")?,
+            size: count("VideoSize"),
+            second: count("VideoSecond"),
+            format: string("VideoFormat")?,
+            thumb_url: string("ThumbUrl")?,
+        },
+        "TIMRelayElem" => AnswerPart::Relay {
+            title: string("Title")?,
+            text: string("CompatibleText")?,
+            lines: array(content, "AbstractList")
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
+        },
+        _ => return None,
+    })
+}
+
+/// The original picture, or the best other size that has an address.
+fn image(content: &Value) -> Option<AnswerPart> {
+    let sizes = match content.get("ImageInfoArray") {
+        None | Some(Value::Null) => &[],
+        Some(list) => list.as_array()?.as_slice(),
+    };
+    let best = sizes
+        .iter()
+        .filter(|info| text(info, "URL").is_some())
+        .min_by_key(|info| number::<u32>(info, "Type").unwrap_or(u32::MAX));
+    Some(AnswerPart::Image {
+        url: best.and_then(|info| text(info, "URL")).unwrap_or_default().to_owned(),
+        size: best.and_then(|info| number(info, "Size")).unwrap_or_default(),
+        format: number(content, "ImageFormat").unwrap_or(255),
+    })
+}
+
+/// Text, empty where it is missing; `None` where something else stands in its place.
+fn optional(object: &Value, name: &str) -> Option<String> {
+    match object.get(name) {
+        None | Some(Value::Null) => Some(String::new()),
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(_) => None,
+    }
+}
+
+fn array<'a>(object: &'a Value, name: &str) -> &'a [Value] {
+    object.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+fn degrees(object: &Value, name: &str) -> f64 {
+    let found = match object.get(name) {
+        Some(Value::Number(number)) => number.as_f64(),
+        Some(Value::String(text)) => text.trim().parse().ok(),
+        _ => None,
+    };
+    found.filter(|degrees| degrees.is_finite()).unwrap_or_default()
+}
+
+/// Clients send full paths of both kinds and `file:///` URLs; the directories are nobody's business.
+fn base_name(path: &str) -> &str {
+    path.rsplit(['/', '\\']).next().filter(|name| !matches!(*name, "." | "..")).unwrap_or_default()
+}

@@ -1,0 +1,126 @@
+//! What a callback says: an agent's message, or a reason why there is nothing to move.
+//!
+//! Everything but the shape of JSON is lenient: missing members have defaults and numbers come in every
+//! spelling. Reference: "`C2C.CallbackAfterSendMsg`", "Loop control"; docs 269/2716.
+
+use serde_json::{Map, Value};
+
+use super::{CallbackDoor, Knock};
+use crate::im::{element, msg_key, number, text, whole};
+use crate::model::{Answer, ImUserId};
+
+/// The one event that moves a message.
+const AFTER_SEND: &str = "C2C.CallbackAfterSendMsg";
+
+/// What is in a callback.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Callback {
+    /// An agent wrote to an account that may be a customer's.
+    Answer(Answer),
+    /// There is nothing to move.
+    Ignored(Reason),
+}
+
+/// Why there is nothing to move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Another event than a sent message.
+    OtherCommand,
+    /// Query and body name different events.
+    CommandMismatch,
+    /// A server sent it: we, or another one.
+    RestApi,
+    /// IM did not deliver it.
+    NotDelivered,
+    /// Sender or receiver is no UserID.
+    BadAccount,
+    /// The sender is none of the agents.
+    NotAnAgent,
+    /// It has no elements.
+    Empty,
+}
+
+/// The body is no JSON object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the body is no JSON object")]
+pub struct BadBody;
+
+impl Reason {
+    /// Every reason, for metrics.
+    pub const ALL: [Self; 7] = [
+        Self::OtherCommand,
+        Self::CommandMismatch,
+        Self::RestApi,
+        Self::NotDelivered,
+        Self::BadAccount,
+        Self::NotAnAgent,
+        Self::Empty,
+    ];
+
+    /// The metric label and log value.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OtherCommand => "other_command",
+            Self::CommandMismatch => "command_mismatch",
+            Self::RestApi => "rest_api",
+            Self::NotDelivered => "not_delivered",
+            Self::BadAccount => "bad_account",
+            Self::NotAnAgent => "not_an_agent",
+            Self::Empty => "empty",
+        }
+    }
+}
+
+impl CallbackDoor {
+    /// Reads the body of a callback that was let in. Whether the receiver is a known customer and whether the
+    /// message came before is not decided here.
+    pub fn parse(&self, knock: &Knock, body: &[u8]) -> Result<Callback, BadBody> {
+        let object: Map<String, Value> = serde_json::from_slice(body).map_err(|_| BadBody)?;
+        Ok(self.answer(knock, &Value::Object(object)).map_or_else(Callback::Ignored, Callback::Answer))
+    }
+
+    fn answer(&self, knock: &Knock, body: &Value) -> Result<Answer, Reason> {
+        match (text(body, "CallbackCommand"), knock.command.as_deref()) {
+            (Some(body), Some(query)) if body != query => return Err(Reason::CommandMismatch),
+            (Some(AFTER_SEND), _) | (None, Some(AFTER_SEND)) => {}
+            _ => return Err(Reason::OtherCommand),
+        }
+        if knock.opt_platform.as_deref().is_some_and(|platform| platform.eq_ignore_ascii_case("RESTAPI")) {
+            return Err(Reason::RestApi);
+        }
+        // The event fires for failed deliveries too; what can't be read is no success.
+        if body.get("SendMsgResult").is_some_and(|result| !result.is_null() && whole(result) != Some(0)) {
+            return Err(Reason::NotDelivered);
+        }
+        let from = account(body, "From_Account")?;
+        let to = account(body, "To_Account")?;
+        if !self.agents.contains(&from) {
+            return Err(Reason::NotAnAgent);
+        }
+        let parts = body.get("MsgBody").map(element::parts).unwrap_or_default();
+        if parts.is_empty() {
+            return Err(Reason::Empty);
+        }
+        let msg_time = self.time_of(body);
+        let msg_seq = number(body, "MsgSeq").unwrap_or_default();
+        let msg_random = number(body, "MsgRandom").unwrap_or_default();
+        let msg_key =
+            text(body, "MsgKey").map_or_else(|| msg_key(msg_seq, msg_random, msg_time), str::to_owned);
+        Ok(Answer { from, to, msg_key, msg_time, msg_seq, parts })
+    }
+
+    /// Seconds; of the message, else of the event (which has milliseconds), else of our clock.
+    fn time_of(&self, body: &Value) -> i64 {
+        number(body, "MsgTime")
+            .or_else(|| number(body, "EventTime").map(|millis: i64| millis.div_euclid(1000)))
+            .filter(|seconds| *seconds > 0)
+            .unwrap_or_else(|| self.clock.now().seconds())
+    }
+}
+
+fn account(body: &Value, name: &str) -> Result<ImUserId, Reason> {
+    text(body, name).and_then(|id| ImUserId::new(id).ok()).ok_or(Reason::BadAccount)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+use super::*;
+use crate::clock::Clock;
+use crate::model::AnswerPart;
+use proptest::prelude::*;
+use serde_json::json;
+
+fn door() -> CallbackDoor {
+    let agents = vec![ImUserId::new("kf_lin").unwrap(), ImUserId::new("kf_wu").unwrap()];
+    CallbackDoor::new(1_400_000_000, None, 300, agents, Clock::movable())
+}
+
+fn knock(command: Option<&str>, opt_platform: Option<&str>) -> Knock {
+    Knock { command: command.map(str::to_owned), opt_platform: opt_platform.map(str::to_owned) }
+}
+
+fn sample() -> Value {
+    json!({"CallbackCommand": "C2C.CallbackAfterSendMsg", "From_Account": "kf_lin",
+        "To_Account": "oABCD1234efgh5678IJKL90_-mno",
+        "MsgSeq": 609, "MsgRandom": 690, "MsgTime": 1_700_000_100, "MsgKey": "609_690_1700000100",
+        "MsgId": "144115200000000002-1700000100-690", "OnlineOnlyFlag": 0, "SendMsgResult": 0,
+        "ErrorInfo": "send msg succeed", "UnreadMsgNum": 1,
+        "MsgBody": [{"MsgType": "TIMTextElem", "MsgContent": {"Text": "Yes, size M is in stock."}}],
+        "CloudCustomData": "", "EventTime": 1_700_000_100_345_i64})
+}
+
+fn expected() -> Answer {
+    Answer {
+        from: ImUserId::new("kf_lin").unwrap(),
+        to: ImUserId::new("oABCD1234efgh5678IJKL90_-mno").unwrap(),
+        msg_key: "609_690_1700000100".to_owned(),
+        msg_time: 1_700_000_100,
+        msg_seq: 609,
+        parts: vec![AnswerPart::Text("Yes, size M is in stock.".to_owned())],
+    }
+}
+
+/// Reads the sample with `changes` made to it; a `null` takes the member away.
+fn read(changes: &Value) -> Callback {
+    let mut body = sample();
+    for (name, value) in changes.as_object().unwrap() {
+        if value.is_null() {
+            body.as_object_mut().unwrap().remove(name);
+        } else {
+            body[name] = value.clone();
+        }
+    }
+    door().parse(&knock(Some("C2C.CallbackAfterSendMsg"), Some("Web")), body.to_string().as_bytes()).unwrap()
+}
+
+#[test]
+fn the_documented_event_is_an_answer() {
+    assert_eq!(read(&json!({})), Callback::Answer(expected()));
+}
+
+#[test]
+fn members_may_be_missing_and_numbers_come_in_every_spelling() {
+    let bare = json!({"MsgId": null, "OnlineOnlyFlag": null, "SendMsgResult": null, "ErrorInfo": null,
+        "UnreadMsgNum": null, "CloudCustomData": null, "EventTime": null});
+    let spelled = json!({"MsgSeq": "609", "MsgRandom": 690.0, "MsgTime": "1700000100", "SendMsgResult": "0",
+        "EventTime": "1700000100345", "Unknown": {"x": []}});
+    for changes in [bare, spelled, json!({"MsgKey": null}), json!({"MsgKey": ""})] {
+        assert_eq!(read(&changes), Callback::Answer(expected()), "{changes}");
+    }
+}
+
+#[test]
+fn without_a_message_time_the_events_own_counts() {
+    for event_time in [json!("1700000100345"), json!(1_700_000_100_345_i64)] {
+        let read = read(&json!({"MsgTime": null, "EventTime": event_time}));
+        assert_eq!(read, Callback::Answer(expected()));
+    }
+    let Callback::Answer(answer) = read(&json!({"MsgTime": null, "EventTime": null})) else { panic!() };
+    assert!(Clock::system().now().seconds().abs_diff(answer.msg_time) < 60);
+}
+
+#[test]
+fn what_moves_no_message_is_told_by_its_reason() {
+    for (changes, reason) in [
+        (json!({"CallbackCommand": "C2C.CallbackBeforeSendMsg"}), Reason::CommandMismatch),
+        (json!({"SendMsgResult": 80001, "UnreadMsgNum": -1}), Reason::NotDelivered),
+        (json!({"SendMsgResult": "80001"}), Reason::NotDelivered),
+        (json!({"SendMsgResult": {}}), Reason::NotDelivered),
+        (json!({"From_Account": null}), Reason::BadAccount),
+        (json!({"From_Account": 7}), Reason::BadAccount),
+        (json!({"To_Account": "with space"}), Reason::BadAccount),
+        (json!({"From_Account": "somebody"}), Reason::NotAnAgent),
+        (json!({"From_Account": "KF_LIN"}), Reason::NotAnAgent),
+        (json!({"MsgBody": null}), Reason::Empty),
+        (json!({"MsgBody": []}), Reason::Empty),
+        (json!({"MsgBody": "text"}), Reason::Empty),
+    ] {
+        assert_eq!(read(&changes), Callback::Ignored(reason), "{changes}");
+    }
+}
+
+#[test]
+fn the_command_is_the_bodys_and_the_query_may_not_contradict() {
+    let parse = |query: Option<&str>, body: Option<&str>| {
+        let mut sample = sample();
+        sample["CallbackCommand"] = body.map(Value::from).unwrap_or_default();
+        door().parse(&knock(query, None), sample.to_string().as_bytes()).unwrap()
+    };
+    let after = Some("C2C.CallbackAfterSendMsg");
+    let other = Some("State.StateChange");
+    assert_eq!(parse(None, after), Callback::Answer(expected()));
+    assert_eq!(parse(after, None), Callback::Answer(expected()));
+    assert_eq!(parse(after, other), Callback::Ignored(Reason::CommandMismatch));
+    assert_eq!(parse(other, after), Callback::Ignored(Reason::CommandMismatch));
+    assert_eq!(parse(other, other), Callback::Ignored(Reason::OtherCommand));
+    assert_eq!(parse(None, None), Callback::Ignored(Reason::OtherCommand));
+}
+
+#[test]
+fn a_servers_message_does_not_loop() {
+    let body = sample().to_string();
+    for platform in ["RESTAPI", "RestApi", "restapi"] {
+        let read = door().parse(&knock(None, Some(platform)), body.as_bytes()).unwrap();
+        assert_eq!(read, Callback::Ignored(Reason::RestApi), "{platform}");
+    }
+    for platform in ["Web", "Windows", "Unknown", ""] {
+        let read = door().parse(&knock(None, Some(platform)), body.as_bytes()).unwrap();
+        assert_eq!(read, Callback::Answer(expected()), "{platform}");
+    }
+}
+
+#[test]
+fn a_body_that_is_no_json_object_is_bad() {
+    for body in ["", "{", "[]", "null", "7", "\"text\"", "{} {}", "<xml/>", "{\"a\":}"] {
+        assert_eq!(door().parse(&knock(None, None), body.as_bytes()), Err(BadBody), "{body}");
+    }
+    assert_eq!(door().parse(&knock(None, None), b"{\"a\":\"\xff\"}"), Err(BadBody));
+    assert_eq!(
+        door().parse(&knock(None, None), b"{}"),
+        Ok(Callback::Ignored(Reason::OtherCommand)),
+        "an object is enough"
+    );
+    let deep = "[".repeat(100_000);
+    assert_eq!(door().parse(&knock(None, None), deep.as_bytes()), Err(BadBody));
+}
+
+#[test]
+fn reasons_have_names_of_their_own() {
+    let names: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.name()).collect();
+    assert_eq!(names.len(), Reason::ALL.len());
+}
+
+proptest! {
+    #[test]
+    fn only_an_object_is_read_and_nothing_makes_it_stumble(body in prop::collection::vec(any::<u8>(), 0..200)) {
+        let object = serde_json::from_slice::<Value>(&body).is_ok_and(|value| value.is_object());
+        prop_assert_eq!(door().parse(&knock(None, None), &body).is_ok(), object);
+    }
+
+    #[test]
+    fn every_member_of_any_type_is_survived(
+        name in prop::sample::select(vec!["CallbackCommand", "From_Account", "To_Account", "MsgSeq", "MsgRandom",
+            "MsgTime", "MsgKey", "SendMsgResult", "MsgBody", "EventTime"]),
+        value in prop::sample::select(vec![json!(-1), json!(1e308), json!("x"), json!([[]]), json!({"a": 1}),
+            json!(true), json!(u64::MAX), json!("")]),
+    ) {
+        let mut body = sample();
+        body[name] = value;
+        prop_assert!(door().parse(&knock(None, None), body.to_string().as_bytes()).is_ok());
+    }
+}

@@ -1,0 +1,266 @@
+//! Who may call back: told from the query alone, before a byte of the body is read.
+//!
+//! The signature covers neither body nor command and is the same for every callback of a second (reference:
+//! "Authentication"), so it proves the caller, never the message; repeats are recognised elsewhere.
+
+use std::borrow::Cow;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use crate::clock::Clock;
+use crate::model::ImUserId;
+
+/// What lets callbacks in.
+#[derive(Debug)]
+pub struct CallbackDoor {
+    sdk_app_id: u32,
+    token: Option<SecretString>,
+    max_skew_s: u64,
+    pub(super) agents: Vec<ImUserId>,
+    pub(super) clock: Clock,
+}
+
+/// What the query of a callback that was let in says about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Knock {
+    /// The event's name; the body has it too.
+    pub command: Option<String>,
+    /// The platform of the client that caused the event; `RESTAPI` for a server's call.
+    pub opt_platform: Option<String>,
+}
+
+/// Why a callback was not let in. Names no secret and no expected value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A parameter is there twice: which of them was checked must not be a matter of luck.
+    #[error("{0} is repeated")]
+    Repeated(&'static str),
+    /// `SdkAppid` is missing or another app's.
+    #[error("SdkAppid is not this app's")]
+    OtherApp,
+    /// `Sign` or `RequestTime` is missing.
+    #[error("Sign and RequestTime are required")]
+    Unsigned,
+    /// `Sign` does not fit.
+    #[error("Sign is wrong")]
+    WrongSign,
+    /// `RequestTime` is too far from our clock, either way.
+    #[error("RequestTime is too far from the server's clock")]
+    Stale,
+}
+
+impl Refusal {
+    /// The metric label and log value.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Repeated(_) => "repeated",
+            Self::OtherApp => "other_app",
+            Self::Unsigned => "unsigned",
+            Self::WrongSign => "wrong_sign",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+impl CallbackDoor {
+    /// A door for one app. Without a `token` (the console's authentication token) only the app's id is checked.
+    /// `max_skew_s` bounds how far a signed callback's time may be from `clock`, in seconds either way.
+    pub fn new(
+        sdk_app_id: u32,
+        token: Option<SecretString>,
+        max_skew_s: u64,
+        agents: Vec<ImUserId>,
+        clock: Clock,
+    ) -> Self {
+        // Anyone can sign with an empty token.
+        let token = token.filter(|token| !token.expose_secret().is_empty());
+        Self { sdk_app_id, token, max_skew_s, agents, clock }
+    }
+
+    /// Lets a callback in, by the query string of its URL.
+    pub fn knock(&self, query: &str) -> Result<Knock, Refusal> {
+        let query = Query::read(query)?;
+        if query.sdk_app_id.as_deref() != Some(self.sdk_app_id.to_string().as_str()) {
+            return Err(Refusal::OtherApp);
+        }
+        if let Some(token) = &self.token {
+            let (Some(sign), Some(time)) = (&query.sign, &query.request_time) else {
+                return Err(Refusal::Unsigned);
+            };
+            self.check_sign(token, sign, time)?;
+        }
+        Ok(Knock {
+            command: query.command.map(Cow::into_owned),
+            opt_platform: query.opt_platform.map(Cow::into_owned),
+        })
+    }
+
+    fn check_sign(&self, token: &SecretString, sign: &str, time: &str) -> Result<(), Refusal> {
+        let expected = Sha256::new().chain_update(token.expose_secret()).chain_update(time).finalize();
+        let mut given = [0; 32];
+        // Decoding to bytes accepts either hex case.
+        hex::decode_to_slice(sign, &mut given).map_err(|_| Refusal::WrongSign)?;
+        if !bool::from(expected.as_slice().ct_eq(&given)) {
+            return Err(Refusal::WrongSign);
+        }
+        let decimal = !time.is_empty() && time.bytes().all(|byte| byte.is_ascii_digit());
+        let time = time.parse::<i64>().ok().filter(|_| decimal).ok_or(Refusal::Stale)?;
+        if self.clock.now().seconds().abs_diff(time) > self.max_skew_s {
+            return Err(Refusal::Stale);
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Query<'a> {
+    sdk_app_id: Option<Cow<'a, str>>,
+    command: Option<Cow<'a, str>>,
+    opt_platform: Option<Cow<'a, str>>,
+    sign: Option<Cow<'a, str>>,
+    request_time: Option<Cow<'a, str>>,
+}
+
+impl<'a> Query<'a> {
+    fn read(query: &'a str) -> Result<Self, Refusal> {
+        let mut read = Self::default();
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            let (name, place) = match name.as_ref() {
+                "SdkAppid" => ("SdkAppid", &mut read.sdk_app_id),
+                "CallbackCommand" => ("CallbackCommand", &mut read.command),
+                "OptPlatform" => ("OptPlatform", &mut read.opt_platform),
+                "Sign" => ("Sign", &mut read.sign),
+                "RequestTime" => ("RequestTime", &mut read.request_time),
+                _ => continue,
+            };
+            if place.replace(value).is_some() {
+                return Err(Refusal::Repeated(name));
+            }
+        }
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// `clock` stands at `now_s`, within the second that a test takes.
+    fn door(token: Option<&str>, max_skew_s: u64, now_s: i64) -> CallbackDoor {
+        let clock = Clock::movable();
+        clock.advance(now_s * 1000 + 100 - clock.now().0);
+        CallbackDoor::new(1_400_000_000, token.map(SecretString::from), max_skew_s, Vec::new(), clock)
+    }
+
+    const OWN: &str = "SdkAppid=1400000000&CallbackCommand=C2C.CallbackAfterSendMsg&contenttype=json\
+                       &ClientIP=203.0.113.9&OptPlatform=Web\
+                       &Sign=f15c651d198687ca9a6ed20d470f428bf1eb3d0b5c816428b6556bfc7da18b07&RequestTime=1700000123";
+
+    #[test]
+    fn the_vendors_signature_is_right_in_either_case() {
+        let sign = "17773bc39a671d7b9aa835458704d2a6db81360a5940292b587d6d760d484061";
+        let door = door(Some("xxxxyyyy"), 300, 1_669_872_112);
+        for sign in [sign.to_owned(), sign.to_uppercase()] {
+            let knock = door.knock(&format!("SdkAppid=1400000000&Sign={sign}&RequestTime=1669872112"));
+            assert_eq!(knock, Ok(Knock { command: None, opt_platform: None }));
+        }
+    }
+
+    #[test]
+    fn a_signed_callback_is_let_in_and_says_what_it_is() {
+        let knock = door(Some("kf-bridge-token"), 300, 1_700_000_123).knock(OWN).unwrap();
+        assert_eq!(knock.command.as_deref(), Some("C2C.CallbackAfterSendMsg"));
+        assert_eq!(knock.opt_platform.as_deref(), Some("Web"));
+    }
+
+    #[test]
+    fn the_app_must_be_ours_to_the_letter() {
+        let open = door(None, 300, 0);
+        assert!(open.knock("SdkAppid=1400000000").is_ok());
+        assert!(open.knock("SdkAppid=%31400000000").is_ok(), "the value is compared after URL decoding");
+        for wrong in [
+            "",
+            "SdkAppid",
+            "SdkAppid=1400000001",
+            "SdkAppid=01400000000",
+            "SdkAppid=%2B1400000000",
+            "SdkAppid=1400000000%20",
+            "sdkappid=1400000000",
+            "SdkAppid=1.4e9",
+        ] {
+            assert_eq!(open.knock(wrong), Err(Refusal::OtherApp), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_signed_right_is_refused() {
+        let door = door(Some("kf-bridge-token"), 300, 1_700_000_123);
+        let with = |from: &str, to: &str| door.knock(&OWN.replace(from, to)).unwrap_err();
+        assert_eq!(with("Sign=f1", "Sign=f2"), Refusal::WrongSign);
+        assert_eq!(with("Sign=f1", "Sign="), Refusal::WrongSign);
+        assert_eq!(with("Sign=f1", "Sign=zz"), Refusal::WrongSign);
+        assert_eq!(with("RequestTime=1700000123", "RequestTime=1700000124"), Refusal::WrongSign);
+        assert_eq!(with("Sign=", "Sing="), Refusal::Unsigned);
+        assert_eq!(with("&RequestTime=1700000123", ""), Refusal::Unsigned);
+        assert_eq!(with("1400000000", "1400000001"), Refusal::OtherApp);
+    }
+
+    #[test]
+    fn the_time_may_be_off_by_the_skew_either_way_and_no_further() {
+        for (now_s, expected) in [
+            (1_700_000_123 - 301, Some(Refusal::Stale)),
+            (1_700_000_123 - 299, None),
+            (1_700_000_123 + 299, None),
+            (1_700_000_123 + 302, Some(Refusal::Stale)),
+        ] {
+            assert_eq!(door(Some("kf-bridge-token"), 300, now_s).knock(OWN).err(), expected, "{now_s}");
+        }
+    }
+
+    #[test]
+    fn a_signed_time_that_is_no_decimal_is_refused() {
+        let door = door(Some("t"), u64::MAX, 0);
+        for time in ["", "-1", "%2B1", "1e3", "99999999999999999999"] {
+            let decoded = time.replace("%2B", "+");
+            let sign = hex::encode(Sha256::digest(format!("t{decoded}")));
+            let refusal = door.knock(&format!("SdkAppid=1400000000&Sign={sign}&RequestTime={time}"));
+            assert_eq!(refusal, Err(Refusal::Stale), "{time}");
+        }
+    }
+
+    #[test]
+    fn a_repeated_parameter_is_refused_even_with_the_same_value() {
+        let door = door(Some("kf-bridge-token"), 300, 1_700_000_123);
+        for name in ["SdkAppid", "CallbackCommand", "OptPlatform", "Sign", "RequestTime"] {
+            let again = OWN.split('&').find(|pair| pair.starts_with(name)).unwrap();
+            assert_eq!(door.knock(&format!("{OWN}&{again}")), Err(Refusal::Repeated(name)));
+        }
+    }
+
+    #[test]
+    fn an_empty_token_is_none() {
+        assert!(door(Some(""), 300, 0).knock("SdkAppid=1400000000").is_ok());
+    }
+
+    #[test]
+    fn no_refusal_and_no_debug_shows_the_token() {
+        let door = door(Some("kf-bridge-token"), 300, 1_700_000_123);
+        let refusal = door.knock(&OWN.replace("Sign=f1", "Sign=f2")).unwrap_err();
+        for shown in [format!("{door:?}"), format!("{refusal:?}"), refusal.to_string()] {
+            assert!(!shown.contains("kf-bridge-token") && !shown.contains("f15c65"), "{shown}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_query_without_the_right_signature_is_let_in(query in ".{0,80}") {
+            let signed = door(Some("kf-bridge-token"), u64::MAX, 0);
+            prop_assert!(signed.knock(&query).is_err());
+            let query = format!("SdkAppid=1400000000&{query}");
+            prop_assert!(signed.knock(&query).is_err());
+        }
+    }
+}

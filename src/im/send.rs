@@ -1,0 +1,21 @@
+//! Where we call Tencent IM: the REST client, its calls, the UserSig and what each error code means.
+//!
+//! Nothing here sleeps, and nothing repeats a call except once after renewing a refused UserSig: pace, backoff
+//! and order belong to the outbox. Must never import `receive`.
+
+mod account;
+mod api;
+mod client;
+pub mod code;
+mod courier;
+mod history;
+mod message;
+mod outcome;
+pub mod usersig;
+
+pub use api::Api;
+pub use client::{CALL_TIMEOUT, Client, Failure, InvalidBase, http_client};
+pub use courier::ImCourier;
+pub use history::{History, Page, PastMessage};
+pub use message::{Import, ImportMsg, SendMsg, Sent};
+pub use outcome::{Outcome, of_account, of_send};

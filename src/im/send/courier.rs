@@ -1,0 +1,234 @@
+//! Carries the outbox's orders to IM: paces the calls, imports what is missing, and says what came of it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Api, Client, Failure, Outcome, SendMsg, code, of_account, of_send};
+use crate::bridge::{Account, Accounts};
+use crate::clock::Clock;
+use crate::im::element;
+use crate::metrics::Metrics;
+use crate::model::{Class, Found, ImUserId, OpenId, Order, Verdict};
+use crate::outbox::Courier;
+use crate::outbox::health::{Health, Unwell};
+use crate::outbox::pace::Pace;
+use crate::store::{Owed, StoreError};
+
+/// The platform's name in metrics.
+const PLATFORM: &str = "im";
+/// How far IM's clock may be from ours, seconds, when a message is looked for in the history.
+const HISTORY_SKEW_S: i64 = 60;
+
+/// The courier.
+#[derive(Debug)]
+pub struct ImCourier {
+    /// The REST API.
+    pub client: Arc<Client>,
+    /// Who is imported, and under which UserID.
+    pub accounts: Accounts,
+    /// The rate classes.
+    pub pace: Arc<Pace>,
+    /// The time.
+    pub clock: Clock,
+    /// Counts.
+    pub metrics: Metrics,
+    /// Whether IM lets us work.
+    pub health: Health,
+    /// `MsgLifeTime`, seconds.
+    pub message_lifetime_s: u64,
+}
+
+/// A step that has already come to a verdict.
+type Done<T> = Result<T, Verdict>;
+
+impl Courier for ImCourier {
+    fn send<'a>(&'a self, owed: &'a Owed) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'a>> {
+        Box::pin(async move {
+            let carried = match &owed.order {
+                Order::ImportAccount => self.import(&owed.lane.customer).await.map(drop),
+                Order::DeleteAccount => self.delete(&owed.lane.customer).await,
+                order => self.message(owed, order).await,
+            };
+            carried.err().unwrap_or(Verdict::Delivered)
+        })
+    }
+
+    fn find<'a>(&'a self, owed: &'a Owed) -> Pin<Box<dyn Future<Output = Found> + Send + 'a>> {
+        Box::pin(async move {
+            // Accounts may be imported and deleted twice.
+            let (Some(agent), true) = (&owed.agent, element::of_order(&owed.order).is_some()) else {
+                return Found::No;
+            };
+            let user = match self.account(&owed.lane.customer).await {
+                Ok((user, _)) => user,
+                Err(Verdict::Retry { why, .. }) => return Found::NotNow { why },
+                // Under a UserID that cannot be, nothing was sent.
+                Err(_) => return Found::No,
+            };
+            // No attempt can have been made before the message was accepted.
+            let from = owed.created_at.seconds() - HISTORY_SKEW_S;
+            let until = self.clock.now().seconds() + HISTORY_SKEW_S;
+            let asked = self
+                .paced(
+                    Api::GetRoamMsg,
+                    self.client.find(agent, &user, from, until, owed.msg_seq, owed.msg_random),
+                )
+                .await;
+            match asked {
+                Ok(Some(_)) => Found::Yes,
+                Ok(None) => Found::No,
+                // Nobody has written in a conversation whose accounts do not exist.
+                Err(Failure::Code { code, .. }) if code::class(code) == code::Class::CreateAccount => {
+                    Found::No
+                }
+                Err(failure) => Found::NotNow { why: failure.to_string() },
+            }
+        })
+    }
+}
+
+impl ImCourier {
+    async fn message(&self, owed: &Owed, order: &Order) -> Done<()> {
+        let refuse = |why: &str| Verdict::Refuse { why: why.to_owned() };
+        let agent = owed.agent.as_ref().ok_or_else(|| refuse("it names no agent"))?;
+        let elements = element::of_order(order).ok_or_else(|| refuse("it is no message for IM"))?;
+        let (mut user, account) = self.account(&owed.lane.customer).await?;
+        if !account.imported {
+            user = self.import(&owed.lane.customer).await?;
+        }
+        let source = format!("{{\"bridge\":{{\"message\":{}}}}}", owed.id);
+        let message = |from| SendMsg {
+            from,
+            to: agent,
+            msg_seq: owed.msg_seq,
+            msg_random: owed.msg_random,
+            timestamp_s: self.clock.now().seconds(),
+            life_time_s: self.message_lifetime_s,
+            elements: &elements,
+            cloud_custom_data: &source,
+        };
+        let Err(failure) = self.paced(Api::SendMsg, self.client.sendmsg(&message(&user))).await else {
+            return Ok(());
+        };
+        match of_send(&failure) {
+            Outcome::Verdict(verdict) => Err(verdict),
+            Outcome::MissingAccount { .. } => {
+                let user = self.import(&owed.lane.customer).await?;
+                self.import_agent(agent).await?;
+                match self.paced(Api::SendMsg, self.client.sendmsg(&message(&user))).await {
+                    Ok(_) => Ok(()),
+                    Err(failure) => Err(match of_send(&failure) {
+                        Outcome::Verdict(verdict) => verdict,
+                        Outcome::MissingAccount { why } => Verdict::Refuse { why },
+                    }),
+                }
+            }
+        }
+    }
+
+    /// Imports the customer's account, under the next UserID where IM does not take this one back.
+    async fn import(&self, customer: &OpenId) -> Done<ImUserId> {
+        let (user, account) = self.account(customer).await?;
+        match self.paced(Api::AccountImport, self.client.account_import(&user, &nick(customer))).await {
+            Ok(()) => {
+                self.record(customer, account.number, true).await?;
+                Ok(user)
+            }
+            Err(failure) => {
+                let verdict = of_account(&failure);
+                if let Verdict::Retry { class: Class::NextUserId, .. } = verdict {
+                    let next = account.number + 1;
+                    if ImUserId::of_customer(customer, next).is_err() {
+                        let why = format!("{failure}, and a further UserID would pass 32 bytes");
+                        return Err(Verdict::Refuse { why });
+                    }
+                    self.record(customer, next, false).await?;
+                }
+                Err(verdict)
+            }
+        }
+    }
+
+    async fn import_agent(&self, agent: &ImUserId) -> Done<()> {
+        let imported =
+            self.paced(Api::AccountImport, self.client.account_import(agent, agent.as_str())).await;
+        imported.map_err(|failure| of_account(&failure))
+    }
+
+    async fn delete(&self, customer: &OpenId) -> Done<()> {
+        let (user, account) = self.account(customer).await?;
+        match self.paced(Api::AccountDelete, self.client.account_delete(&user)).await {
+            Ok(()) => self.record(customer, account.number, false).await,
+            Err(failure) => Err(of_account(&failure)),
+        }
+    }
+
+    async fn account(&self, customer: &OpenId) -> Done<(ImUserId, Account)> {
+        let account = self.accounts.of(customer).await.map_err(|error| store_fails(&error))?;
+        let account = account.unwrap_or(Account { known: false, number: 0, imported: false });
+        let user = ImUserId::of_customer(customer, account.number)
+            .map_err(|error| Verdict::Refuse { why: error.to_string() })?;
+        Ok((user, account))
+    }
+
+    async fn record(&self, customer: &OpenId, number: u32, imported: bool) -> Done<()> {
+        self.accounts.record(customer, number, imported).await.map_err(|error| store_fails(&error))
+    }
+
+    /// Makes one call at its API's pace, timed and counted.
+    async fn paced<T>(&self, api: Api, call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        self.pace.until_ready(api.name()).await;
+        let started = Instant::now();
+        let outcome = call.await;
+        self.judge(&outcome);
+        let said = match &outcome {
+            Ok(_) => "ok",
+            Err(Failure::NotSent { .. }) => "not_sent",
+            Err(Failure::NoAnswer { .. }) => "no_answer",
+            Err(Failure::Code { code, .. }) => {
+                if code::class(*code) == code::Class::Quota {
+                    self.pace.too_fast(api.name());
+                }
+                code::class(*code).name()
+            }
+        };
+        self.metrics.called(PLATFORM, api.name(), said, started.elapsed());
+        outcome
+    }
+
+    /// Whether IM lets us work; the error says since when it does not, and what to do.
+    pub fn health(&self) -> Result<(), Unwell> {
+        self.health.get()
+    }
+
+    fn judge<T>(&self, outcome: &Result<T, Failure>) {
+        let (code, advice) = match outcome {
+            Err(Failure::Code { code, .. }) => match (code::class(*code), code::advice(*code)) {
+                (code::Class::Permanent | code::Class::CreateAccount, _) | (_, None) => {
+                    return self.health.well();
+                }
+                (_, Some(advice)) => (Some(*code), advice.to_owned()),
+            },
+            Err(failure) => {
+                let advice = "check im.api_base and that this machine reaches it";
+                (None, format!("{advice}: {failure}"))
+            }
+            Ok(_) => return self.health.well(),
+        };
+        if self.health.unwell(self.clock.now(), code, advice.clone()) {
+            tracing::error!(im.code = code, "IM does not let us work: {advice}");
+        }
+    }
+}
+
+/// WeChat tells nobody a customer's name any more; the end of the openid tells customers apart.
+fn nick(customer: &OpenId) -> String {
+    let openid = customer.as_str();
+    let end = openid.len().saturating_sub(6);
+    format!("WeChat {}", openid.get(end..).unwrap_or(openid))
+}
+
+fn store_fails(error: &StoreError) -> Verdict {
+    Verdict::Retry { class: Class::Busy, pause: None, why: error.to_string() }
+}

@@ -1,0 +1,199 @@
+//! Sending one message, and importing one. Reference: "One-to-one messages".
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::{Api, Client, Failure};
+use crate::im::element::Element;
+use crate::im::{msg_key, number, text};
+use crate::model::ImUserId;
+
+/// A message from a customer's account to an agent. Docs 269/2282.
+#[derive(Clone, Copy, Debug)]
+pub struct SendMsg<'a> {
+    /// The customer's account; without it IM would take the admin for the sender.
+    pub from: &'a ImUserId,
+    /// The agent.
+    pub to: &'a ImUserId,
+    /// Drawn once per message and used by every attempt; orders the messages of one second.
+    pub msg_seq: u32,
+    /// Drawn once per message and used by every attempt; IM drops one of two messages of a second that share it.
+    pub msg_random: u32,
+    /// Unix seconds.
+    pub timestamp_s: i64,
+    /// How long an agent may be away, in seconds; at most 604800.
+    pub life_time_s: u64,
+    /// At least one; with `cloud_custom_data` at most 8000 bytes as JSON.
+    pub elements: &'a [Element],
+    /// Stored and delivered with the message.
+    pub cloud_custom_data: &'a str,
+}
+
+/// What IM says of a message it took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Its id.
+    pub msg_key: String,
+    /// IM's time of it, Unix seconds.
+    pub msg_time: i64,
+}
+
+/// How an imported message counts (`SyncFromOldSystem`, as numbered since 2022). Docs 269/2568.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Import {
+    /// History: not counted as unread, not pushed to devices (2).
+    History,
+    /// As if just sent (5).
+    Live,
+}
+
+/// A message to import; the same conversation, `msg_seq`, `msg_random` and `timestamp_s` are the same message.
+#[derive(Clone, Copy, Debug)]
+pub struct ImportMsg<'a> {
+    /// How it counts.
+    pub import: Import,
+    /// The sender.
+    pub from: &'a ImUserId,
+    /// The receiver.
+    pub to: &'a ImUserId,
+    /// Orders the messages of one second.
+    pub msg_seq: u32,
+    /// Drawn per message.
+    pub msg_random: u32,
+    /// Unix seconds.
+    pub timestamp_s: i64,
+    /// At least one.
+    pub elements: &'a [Element],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct SendBody<'a> {
+    /// 2: the sender is the bridge, it has no other devices to tell.
+    sync_other_machine: u8,
+    #[serde(rename = "From_Account")]
+    from_account: &'a ImUserId,
+    #[serde(rename = "To_Account")]
+    to_account: &'a ImUserId,
+    msg_life_time: u64,
+    msg_seq: u32,
+    msg_random: u32,
+    msg_time_stamp: i64,
+    /// Our own messages must not come back, and a send must not wait for our own server.
+    forbid_callback_control: [&'static str; 2],
+    msg_body: &'a [Element],
+    cloud_custom_data: &'a str,
+}
+
+impl Client {
+    /// Sends a message. Not idempotent beyond one second: after [`Failure::NoAnswer`] ask [`Client::find`]
+    /// before a repeat.
+    pub async fn sendmsg(&self, message: &SendMsg<'_>) -> Result<Sent, Failure> {
+        let body = SendBody {
+            sync_other_machine: 2,
+            from_account: message.from,
+            to_account: message.to,
+            msg_life_time: message.life_time_s,
+            msg_seq: message.msg_seq,
+            msg_random: message.msg_random,
+            msg_time_stamp: message.timestamp_s,
+            forbid_callback_control: ["ForbidBeforeSendMsgCallback", "ForbidAfterSendMsgCallback"],
+            msg_body: message.elements,
+            cloud_custom_data: message.cloud_custom_data,
+        };
+        let answer = self.call(Api::SendMsg, &body).await?;
+        let msg_time = number(&answer, "MsgTime").unwrap_or(message.timestamp_s);
+        let msg_key = text(&answer, "MsgKey")
+            .map_or_else(|| msg_key(message.msg_seq, message.msg_random, msg_time), str::to_owned);
+        Ok(Sent { msg_key, msg_time })
+    }
+
+    /// Imports a message: idempotent for good, and without a webhook.
+    pub async fn importmsg(&self, message: &ImportMsg<'_>) -> Result<(), Failure> {
+        let body = json!({
+            "SyncFromOldSystem": match message.import {
+                Import::History => 2,
+                Import::Live => 5,
+            },
+            "From_Account": message.from,
+            "To_Account": message.to,
+            "MsgSeq": message.msg_seq,
+            "MsgRandom": message.msg_random,
+            "MsgTimeStamp": message.timestamp_s,
+            "MsgBody": message.elements,
+        });
+        self.call(Api::ImportMsg, &body).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::im::send::client::tests::{Fake, user};
+    use serde_json::Value;
+
+    #[tokio::test]
+    async fn a_message_is_sent_to_the_letter() {
+        let fake = Fake::answering([
+            r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0,"MsgTime":1700000001,"MsgKey":"key","MsgId":"x"}"#,
+            r#"{"ErrorCode":0,"MsgTime":1700000001}"#,
+        ])
+        .await;
+        let (from, to) = (user("oABCD1234efgh5678IJKL90_-mno"), user("kf_lin"));
+        let elements = [Element::text("Is this in stock?")];
+        let message = SendMsg {
+            from: &from,
+            to: &to,
+            msg_seq: 218_340_021,
+            msg_random: 3_187_465_520,
+            timestamp_s: 1_700_000_000,
+            life_time_s: 604_800,
+            elements: &elements,
+            cloud_custom_data: "{\"src\":\"wx\"}",
+        };
+        let client = fake.client();
+        let sent = Sent { msg_key: "key".to_owned(), msg_time: 1_700_000_001 };
+        assert_eq!(client.sendmsg(&message).await, Ok(sent));
+        let built = client.sendmsg(&message).await.unwrap();
+        assert_eq!(built.msg_key, "218340021_3187465520_1700000001", "IM named none");
+        let calls = fake.calls();
+        assert_eq!(calls[0].path, "/v4/openim/sendmsg");
+        assert_eq!(
+            calls[0].body,
+            concat!(
+                r#"{"SyncOtherMachine":2,"From_Account":"oABCD1234efgh5678IJKL90_-mno","To_Account":"kf_lin","#,
+                r#""MsgLifeTime":604800,"MsgSeq":218340021,"MsgRandom":3187465520,"MsgTimeStamp":1700000000,"#,
+                r#""ForbidCallbackControl":["ForbidBeforeSendMsgCallback","ForbidAfterSendMsgCallback"],"#,
+                r#""MsgBody":[{"MsgType":"TIMTextElem","MsgContent":{"Text":"Is this in stock?"}}],"#,
+                r#""CloudCustomData":"{\"src\":\"wx\"}"}"#
+            )
+        );
+    }
+
+    #[tokio::test]
+    async fn an_import_says_how_it_counts() {
+        let fake = Fake::answering([r#"{"ErrorCode":0}"#, r#"{"ErrorCode":0}"#]).await;
+        let (from, to) = (user("o1"), user("kf_lin"));
+        let client = fake.client();
+        for import in [Import::History, Import::Live] {
+            let message = ImportMsg {
+                import,
+                from: &from,
+                to: &to,
+                msg_seq: 1,
+                msg_random: 2,
+                timestamp_s: 1_700_000_000,
+                elements: &[Element::text("x")],
+            };
+            client.importmsg(&message).await.unwrap();
+        }
+        let bodies: Vec<Value> =
+            fake.calls().iter().map(|call| serde_json::from_str(&call.body).unwrap()).collect();
+        assert_eq!(
+            (&bodies[0]["SyncFromOldSystem"], &bodies[1]["SyncFromOldSystem"]),
+            (&json!(2), &json!(5))
+        );
+        assert_eq!(bodies[0]["MsgTimeStamp"], 1_700_000_000);
+        assert_eq!(fake.calls()[0].path, "/v4/openim/importmsg");
+    }
+}
