@@ -21,3 +21,5 @@ pub mod bridge;
 pub mod outbox;
 pub mod wechat;
 pub mod im;
+pub mod lifecycle;
+pub mod http;

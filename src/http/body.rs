@@ -1,0 +1,59 @@
+//! Reads a request's body: whole, within its time and its size, or not at all.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+
+use super::Limits;
+
+/// Why there is no body to work with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unread {
+    #[error("the body is too large")]
+    TooLarge,
+    #[error("the body did not come in time")]
+    Late,
+    #[error("the body broke off")]
+    Broken,
+}
+
+impl Unread {
+    /// The metric label and log value.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::TooLarge => "body_too_large",
+            Self::Late => "body_late",
+            Self::Broken => "body_broken",
+        }
+    }
+}
+
+impl IntoResponse for Unread {
+    fn into_response(self) -> Response {
+        let status = match self {
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Late => StatusCode::REQUEST_TIMEOUT,
+            Self::Broken => StatusCode::BAD_REQUEST,
+        };
+        let close = (header::CONNECTION, HeaderValue::from_static("close"));
+        (status, [close], self.to_string()).into_response()
+    }
+}
+
+/// Reads `body` to its end. One whose announced length is over the limit is refused before a byte of it is read.
+pub(super) async fn read(body: Body, limits: &Limits) -> Result<Bytes, Unread> {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > limits.body_bytes {
+        return Err(Unread::TooLarge);
+    }
+    let whole = Limited::new(body, limits.body_bytes).collect();
+    match tokio::time::timeout(limits.body, whole).await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Unread::TooLarge),
+        Ok(Err(_)) => Err(Unread::Broken),
+        Err(_) => Err(Unread::Late),
+    }
+}

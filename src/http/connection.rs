@@ -1,0 +1,103 @@
+//! One connection, from its first byte to its last.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use super::Limits;
+use super::wire::{Flushes, Wire};
+
+/// How long a caller who is still sending may take to read the answer that turned it away.
+const LINGER: Duration = Duration::from_secs(1);
+/// For a head that did not come in time.
+const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// What every connection of a listener shares.
+#[derive(Clone)]
+pub(super) struct Terms {
+    pub router: Router,
+    pub tls: Option<TlsAcceptor>,
+    pub limits: Limits,
+    /// Answer what has been asked, then close.
+    pub soft: CancellationToken,
+    /// Close at once.
+    pub hard: CancellationToken,
+}
+
+/// Serves `stream` until either side closes it.
+pub(super) async fn run(stream: TcpStream, terms: Terms) {
+    // Answers are small and callers wait for them: nothing is gained by collecting bytes.
+    let _ = stream.set_nodelay(true);
+    let hard = terms.hard.clone();
+    let served = async {
+        let Some(tls) = terms.tls.clone() else { return http(stream, terms).await };
+        match timeout(terms.limits.handshake, tls.accept(stream)).await {
+            Ok(Ok(stream)) => http(stream, terms).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!("a TLS handshake did not end in time"),
+        }
+    };
+    tokio::select! {
+        () = served => {}
+        () = hard.cancelled() => {}
+    }
+}
+
+/// Speaks HTTP/1.1 on `stream` until either side closes it.
+pub(super) async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, terms: Terms) {
+    let Terms { router, limits, soft, .. } = terms;
+    let flushes = Flushes::default();
+    let wire = Wire::new(stream, flushes.clone(), limits.stalled);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(flushes.clone());
+        let answer = router.clone().oneshot(request.map(Body::new));
+        Box::pin(async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) })
+    });
+    let mut connection = Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_header_size(limits.head_bytes)
+        // The least that holds a head; bodies are read through it piece by piece.
+        .max_buf_size(limits.head_bytes.saturating_mul(2).max(16_384))
+        .serve_connection(TokioIo::new(wire), service);
+    let mut closing = false;
+    let ended = loop {
+        tokio::select! {
+            ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break ended,
+            () = soft.cancelled(), if !closing => {
+                closing = true;
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
+            }
+        }
+    };
+    let parts = connection.into_parts();
+    let mut stream = parts.io.into_inner();
+    // An idle connection just ends; whoever has begun a head is told why nothing comes of it.
+    let late = ended.is_err_and(|error| error.is_timeout()) && !parts.read_buf.is_empty();
+    let _ = timeout(LINGER, part(&mut stream, late)).await;
+}
+
+/// Ends a connection so that the last answer arrives: closing while the caller still sends would reset it.
+async fn part<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, late: bool) -> std::io::Result<()> {
+    if late {
+        stream.write_all(LATE).await?;
+    }
+    stream.shutdown().await?;
+    let mut rest = [0; 4096];
+    while stream.read(&mut rest).await? > 0 {}
+    Ok(())
+}

@@ -1,0 +1,166 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+
+use super::*;
+use crate::http::Limits;
+use crate::http::testing::{Host, host, parts};
+use crate::lifecycle::Lifecycle;
+use crate::model::{Direction, Kind, OpenId, Order};
+use crate::store::{Closing, NewMessage, Place};
+
+struct World {
+    host: Host,
+    life: Lifecycle,
+    store: Store,
+    clock: Clock,
+    metrics: Metrics,
+    im_is_well: Arc<AtomicBool>,
+    closing: Closing,
+}
+
+async fn world(place: &Place) -> World {
+    let (clock, metrics, life) = (Clock::movable(), Metrics::default(), Lifecycle::default());
+    let (store, closing) = Store::open(place, clock.clone(), metrics.clone()).unwrap();
+    let im_is_well = Arc::new(AtomicBool::new(true));
+    let well = Arc::clone(&im_is_well);
+    let im = move || {
+        if well.load(Ordering::Relaxed) {
+            return Part::well();
+        }
+        Part {
+            ok: false,
+            since: Some(1_700_000_000),
+            why: Some("60020".to_owned()),
+            advice: Some("buy it".to_owned()),
+            extra: Map::new(),
+        }
+    };
+    let wechat = || {
+        let mut part = Part::well();
+        part.extra.insert("reply".to_owned(), "passive".into());
+        part
+    };
+    let ops = Ops {
+        store: store.clone(),
+        metrics: metrics.clone(),
+        clock: clock.clone(),
+        readiness: life.readiness().clone(),
+        im: Arc::new(im),
+        wechat: Arc::new(wechat),
+    };
+    let host = host(router(ops), Limits::default()).await;
+    World { host, life, store, clock, metrics, im_is_well, closing }
+}
+
+impl World {
+    async fn readyz(&self) -> (u16, Value) {
+        let answer = self.host.get("/readyz").await;
+        let (status, body) = parts(&answer);
+        (status, serde_json::from_str(body).unwrap())
+    }
+}
+
+fn waiting() -> NewMessage {
+    NewMessage {
+        direction: Direction::ToIm,
+        kind: Kind::Message,
+        openid: OpenId::new("oA").unwrap(),
+        agent: None,
+        orders: vec![Order::TextToAgent("hi".to_owned())],
+        msg_seq: 1,
+        msg_random: 1,
+        source: "m:1".to_owned(),
+        erase: false,
+    }
+}
+
+#[tokio::test]
+async fn ready_only_between_start_and_stop_and_alive_throughout() {
+    let world = world(&Place::Memory).await;
+    let (status, body) = world.readyz().await;
+    assert_eq!((status, &body["status"], &body["why"]), (503, &json!("unavailable"), &json!("starting")));
+    world.life.readiness().set_ready();
+    let (status, body) = world.readyz().await;
+    assert_eq!(status, 200);
+    assert_eq!(
+        body,
+        json!({"status": "ok", "store": {"ok": true}, "im": {"ok": true}, "wechat": {"ok": true, "reply": "passive"},
+            "backlog": {"waiting": 0, "oldest_s": 0, "held": 0}})
+    );
+    world.life.soft().cancel();
+    let (status, body) = world.readyz().await;
+    assert_eq!(
+        (status, &body["status"], &body["why"]),
+        (503, &json!("unavailable"), &json!("shutting down"))
+    );
+    assert_eq!(parts(&world.host.get("/healthz").await), (200, "ok"));
+}
+
+#[tokio::test]
+async fn a_platform_that_is_unwell_degrades_and_says_what_to_do() {
+    let world = world(&Place::Memory).await;
+    world.life.readiness().set_ready();
+    world.im_is_well.store(false, Ordering::Relaxed);
+    let (status, body) = world.readyz().await;
+    assert_eq!((status, &body["status"]), (200, &json!("degraded")));
+    assert_eq!(body["im"], json!({"ok": false, "since": 1_700_000_000, "why": "60020", "do": "buy it"}));
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_commit_is_noticed_though_nobody_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bridge.db");
+    let world = world(&Place::File(path.clone())).await;
+    world.life.readiness().set_ready();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // SQLite waits five seconds for the other writer before it gives up.
+    let unavailable = async {
+        loop {
+            let (status, body) = world.readyz().await;
+            if status == 503 {
+                return body;
+            }
+        }
+    };
+    let body = tokio::time::timeout(Duration::from_secs(30), unavailable).await.unwrap();
+    assert_eq!((&body["status"], &body["store"]["ok"]), (&json!("unavailable"), &json!(false)));
+    for key in ["since", "why", "do"] {
+        assert!(!body["store"][key].is_null(), "{body}");
+    }
+    drop(other);
+    let available = async { while world.readyz().await.0 != 200 {} };
+    tokio::time::timeout(Duration::from_secs(30), available).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_backlog_is_the_stores_and_a_closed_store_does_not_hang_the_probe() {
+    let world = world(&Place::Memory).await;
+    world.life.readiness().set_ready();
+    world.store.write(|tx| tx.add(&waiting())).await.unwrap();
+    world.clock.advance(90_500);
+    let (_, body) = world.readyz().await;
+    assert_eq!(body["backlog"], json!({"waiting": 1, "oldest_s": 90, "held": 0}));
+    let World { host, closing, .. } = world;
+    tokio::task::spawn_blocking(|| closing.close()).await.unwrap();
+    let answer = host.get("/readyz").await;
+    assert!(answer.contains("\"waiting\":1"), "{answer}");
+}
+
+#[tokio::test]
+async fn the_metrics_are_open_metrics() {
+    let world = world(&Place::Memory).await;
+    world.metrics.recovered();
+    world.store.write(|tx| tx.add(&waiting())).await.unwrap();
+    let answer = world.host.get("/metrics").await;
+    assert!(
+        answer.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        "{answer}"
+    );
+    assert!(answer.contains("\nwechat_im_bridge_recovered_total 1\n"), "{answer}");
+    assert!(answer.contains("\nwechat_im_bridge_waiting 1\n"), "{answer}");
+    assert!(answer.ends_with("# EOF\n"));
+    let samples = parts(&answer).1.lines().filter(|line| !line.starts_with('#'));
+    assert!(samples.into_iter().all(|line| line.starts_with("wechat_im_bridge_")));
+}

@@ -1,0 +1,221 @@
+//! A bridge over a real store behind a real listener, called as the platforms call it.
+
+mod callback;
+mod push;
+mod written;
+
+use std::time::Duration;
+
+use sha1::Sha1;
+use sha2::{Digest as _, Sha256};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::bridge::{Bell, Settings, quota};
+use crate::config::{Acknowledge, AesKey, Locale, Mode, OnUnsubscribe, Reply as ReplyMode, Texts};
+use crate::http::testing::{Host, host, parts};
+use crate::http::written::{channel, tell};
+use crate::model::{Answer, AnswerPart, ImUserId, MessageId, Move, OpenId, State};
+use crate::store::{Closing, Listed, Place, Settled, Store};
+use crate::wechat::receive::DoorSettings;
+
+const TOKEN: &str = "BridgeToken2024";
+const APP_ID: &str = "wx1234567890abcdef";
+const CALLBACK_TOKEN: &str = "kf-bridge-token";
+const CUSTOMER: &str = "oBridgeUser0000000000000001x";
+const WELCOME: &str = "Thanks for following XX. We want to offer you the best service.";
+const TRANSFERRING: &str = "Transferring you to a customer service agent, please wait.";
+const LONG: Duration = Duration::from_secs(20);
+
+struct World {
+    host: Host,
+    router: Router,
+    bridge: Bridge,
+    store: Store,
+    clock: Clock,
+    metrics: Metrics,
+    tasks: TaskTracker,
+    told: JoinHandle<()>,
+    _closing: Closing,
+}
+
+impl World {
+    async fn new() -> Self {
+        Self::with(Mode::Plain, &Place::Memory, Limits::default()).await
+    }
+
+    async fn with(mode: Mode, place: &Place, limits: Limits) -> Self {
+        let (clock, metrics, tasks) = (Clock::movable(), Metrics::default(), TaskTracker::new());
+        let (store, closing) = Store::open(place, clock.clone(), metrics.clone()).unwrap();
+        let agents = vec![ImUserId::new("user1").unwrap()];
+        let bridge = Bridge::new(
+            settings(agents.clone()),
+            store.clone(),
+            Bell::default(),
+            clock.clone(),
+            metrics.clone(),
+        );
+        let bridge = bridge.await.unwrap();
+        let (outcomes, waiting) = channel();
+        let told = tokio::spawn(tell(waiting, bridge.clone()));
+        let public = Public {
+            door: Door::new(DoorSettings {
+                token: TOKEN.into(),
+                previous_token: None,
+                app_id: Some(APP_ID.to_owned()),
+                account_id: None,
+                mode,
+                key: Some(key()),
+                previous_key: None,
+                max_skew_s: 0,
+            }),
+            callbacks: CallbackDoor::new(
+                1_400_000_000,
+                Some(CALLBACK_TOKEN.into()),
+                300,
+                agents,
+                clock.clone(),
+            ),
+            bridge: bridge.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            limits,
+            outcomes,
+            tasks: tasks.clone(),
+        };
+        let router = router(public);
+        let host = host(router.clone(), limits).await;
+        Self { host, router, bridge, store, clock, metrics, tasks, told, _closing: closing }
+    }
+
+    /// Sends a push, rightly signed for plain mode.
+    async fn push(&self, xml: &str) -> String {
+        self.host.post(&format!("/?{}", signed("1700000001", "987654321")), xml).await
+    }
+
+    /// Sends a callback, rightly signed.
+    async fn call_back(&self, body: &str) -> String {
+        let time = self.clock.now().seconds();
+        let sign = hex::encode(Sha256::digest(format!("{CALLBACK_TOKEN}{time}")));
+        let command = "C2C.CallbackAfterSendMsg";
+        let query = format!(
+            "SdkAppid=1400000000&CallbackCommand={command}&OptPlatform=Web&Sign={sign}&RequestTime={time}"
+        );
+        self.host.post(&format!("/imcallback?{query}"), body).await
+    }
+
+    async fn messages(&self) -> Vec<Listed> {
+        self.store.read(|tx| tx.list(MessageId(0), &State::ALL, 100)).await.unwrap()
+    }
+
+    fn counted(&self, line: &str) -> bool {
+        self.metrics.render(0, 0, 0).unwrap().contains(line)
+    }
+
+    /// An agent answers, and WeChat would not take it.
+    async fn hold(&self, text: &str) {
+        let answer = Answer {
+            from: ImUserId::new("user1").unwrap(),
+            to: ImUserId::new(CUSTOMER).unwrap(),
+            msg_key: text.to_owned(),
+            msg_time: 1_700_000_000,
+            msg_seq: 1,
+            parts: vec![AnswerPart::Text(text.to_owned())],
+        };
+        self.bridge.answered(answer).await.unwrap();
+        let id = MessageId(self.messages().await.last().unwrap().id);
+        let hold = move |tx: &crate::store::Tx<'_>| {
+            tx.record_attempt(id)?;
+            tx.settle(id, Move::Hold, &Settled::default())
+        };
+        self.store.write(hold).await.unwrap();
+    }
+
+    /// Stops the listener and waits until every outcome has been told.
+    async fn end(self) -> Vec<Listed> {
+        self.host.stop.hard.cancel();
+        self.host.served.await.unwrap();
+        drop(self.router);
+        self.tasks.close();
+        self.tasks.wait().await;
+        tokio::time::timeout(LONG, self.told).await.unwrap().unwrap();
+        self.store.read(|tx| tx.list(MessageId(0), &State::ALL, 100)).await.unwrap()
+    }
+}
+
+fn settings(agents: Vec<ImUserId>) -> Settings {
+    Settings {
+        agents,
+        texts: Texts::of(Locale::En, "XX"),
+        acknowledge: Acknowledge::Always,
+        session_idle_ms: 1_800_000,
+        limits: quota::Limits {
+            messages: 5,
+            message_window_ms: 172_800_000,
+            event_messages: 3,
+            event_window_ms: 60_000,
+        },
+        reply: ReplyMode::Passive,
+        on_unsubscribe: OnUnsubscribe::Delete,
+    }
+}
+
+fn key() -> AesKey {
+    AesKey::decode("Zb7Kq0mR3xT9vY1cN5sD8fG2hJ4kL6pW0aQ7eU9iOBg").unwrap()
+}
+
+/// Made here, not by the code under test.
+fn sha1_of(mut words: Vec<&str>) -> String {
+    words.sort_unstable();
+    hex::encode(Sha1::digest(words.concat()))
+}
+
+fn signed(timestamp: &str, nonce: &str) -> String {
+    let signature = sha1_of(vec![TOKEN, timestamp, nonce]);
+    format!("signature={signature}&timestamp={timestamp}&nonce={nonce}")
+}
+
+fn message(id: &str, content: &str) -> String {
+    format!(
+        "<xml><ToUserName><![CDATA[gh_bridge000001]]></ToUserName><FromUserName><![CDATA[{CUSTOMER}]]>\
+         </FromUserName><CreateTime>1700000000</CreateTime><MsgType><![CDATA[text]]></MsgType>\
+         <Content><![CDATA[{content}]]></Content><MsgId>{id}</MsgId></xml>"
+    )
+}
+
+fn event(name: &str, time: i64) -> String {
+    format!(
+        "<xml><ToUserName><![CDATA[gh_bridge000001]]></ToUserName><FromUserName><![CDATA[{CUSTOMER}]]>\
+         </FromUserName><CreateTime>{time}</CreateTime><MsgType><![CDATA[event]]></MsgType>\
+         <Event><![CDATA[{name}]]></Event></xml>"
+    )
+}
+
+/// The text between an element's tags, without the CDATA marks.
+fn element<'a>(xml: &'a str, name: &str) -> &'a str {
+    let (_, rest) = xml.split_once(&format!("<{name}>")).unwrap();
+    let (inner, _) = rest.split_once(&format!("</{name}>")).unwrap();
+    inner.trim_start_matches("<![CDATA[").trim_end_matches("]]>")
+}
+
+/// A store in a file whose writer another process can keep waiting.
+struct Jammed {
+    folder: tempfile::TempDir,
+}
+
+impl Jammed {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn place(&self) -> Place {
+        Place::File(self.folder.path().join("bridge.db"))
+    }
+
+    /// Nothing is committed until what this returns is dropped.
+    fn jam(&self) -> rusqlite::Connection {
+        let other = rusqlite::Connection::open(self.folder.path().join("bridge.db")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        other
+    }
+}

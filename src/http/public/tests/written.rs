@@ -1,0 +1,93 @@
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::http::connection::{self, Terms};
+use crate::http::testing::impatient;
+
+fn states(messages: &[Listed]) -> Vec<&str> {
+    messages.iter().filter(|message| message.direction == "to_wechat").map(|message| message.state).collect()
+}
+
+#[tokio::test]
+async fn a_held_answer_that_rides_on_a_written_reply_is_delivered() {
+    let world = World::new().await;
+    world.push(&message("1", "anyone?")).await;
+    world.hold("yes, here").await;
+    assert_eq!(states(&world.messages().await), ["held"]);
+    let reply = world.push(&message("2", "hello?")).await;
+    assert_eq!(element(parts(&reply).1, "Content"), "yes, here");
+    assert!(reply.contains("content-length: "), "{reply}");
+    assert_eq!(states(&world.end().await), ["delivered"]);
+}
+
+#[tokio::test]
+async fn an_answer_that_rode_once_does_not_ride_again() {
+    let world = World::new().await;
+    world.push(&message("1", "anyone?")).await;
+    world.hold("yes, here").await;
+    world.push(&message("2", "hello?")).await;
+    let delivered = async {
+        while states(&world.messages().await) != ["delivered"] {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, delivered).await.unwrap();
+    let next = world.push(&message("3", "thanks")).await;
+    assert_eq!(element(parts(&next).1, "Content"), TRANSFERRING);
+    let repeat = world.push(&message("2", "hello?")).await;
+    assert_eq!(element(parts(&repeat).1, "Content"), "yes, here", "the repeat gets the first answer");
+}
+
+#[tokio::test]
+async fn a_reply_that_could_not_be_written_delivers_nothing() {
+    let jammed = Jammed::new();
+    let world = World::with(Mode::Plain, &jammed.place(), Limits::default()).await;
+    world.push(&message("1", "anyone?")).await;
+    world.hold("yes, here").await;
+    let jam = jammed.jam();
+    let mut stream: TcpStream = world.host.connect().await;
+    let (query, xml) = (signed("1", "2"), message("2", "hello?"));
+    let length = xml.len();
+    let request = format!("POST /?{query} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n{xml}");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let at_the_store = async {
+        while world.tasks.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, at_the_store).await.unwrap();
+    drop(stream);
+    // Only once the server has seen that its caller is gone may the push be committed.
+    world.host.stop.hard.cancel();
+    let World { host, .. } = &world;
+    while !host.served.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    drop(jam);
+    assert_eq!(states(&world.end().await), ["waiting"], "WeChat may still ask for it again");
+}
+
+#[tokio::test]
+async fn a_reply_that_the_caller_does_not_take_delivers_nothing() {
+    let world = World::new().await;
+    world.push(&message("1", "anyone?")).await;
+    world.hold("yes, here").await;
+    let terms = Terms {
+        router: world.router.clone(),
+        tls: None,
+        limits: impatient(),
+        soft: world.host.stop.soft.clone(),
+        hard: world.host.stop.hard.clone(),
+    };
+    // Far less than the reply fits in between.
+    let (mut caller, far_end) = tokio::io::duplex(16);
+    let served = tokio::spawn(connection::http(far_end, terms));
+    let xml = message("2", "hello?");
+    let length = xml.len();
+    let path = format!("/?{}", signed("1", "2"));
+    let request = format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n{xml}");
+    caller.write_all(request.as_bytes()).await.unwrap();
+    tokio::time::timeout(LONG, served).await.unwrap().unwrap();
+    assert_eq!(states(&world.end().await), ["waiting"]);
+}

@@ -1,0 +1,129 @@
+//! Listening: binds, accepts as many connections as may be open, and stops in order.
+
+use std::any::Any;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::Limits;
+use super::connection::{self, Terms};
+
+/// After a connection could not be accepted (as a rule: no file descriptors left).
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}: cannot listen on {address}: {source}; {}", fix(source))]
+pub struct BindError {
+    /// The setting that holds the address.
+    pub key: &'static str,
+    /// Its value.
+    pub address: SocketAddr,
+    /// The system's reason.
+    pub source: io::Error,
+}
+
+fn fix(reason: &io::Error) -> &'static str {
+    match reason.kind() {
+        io::ErrorKind::AddrInUse => "stop the program that has this port, or set another one",
+        io::ErrorKind::PermissionDenied => {
+            "set a port above 1023, or give the process the right to lower ones (CAP_NET_BIND_SERVICE)"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "set an address of this machine, or 0.0.0.0 or [::] for all of them"
+        }
+        _ => "set another address",
+    }
+}
+
+/// Takes `address`, which is the value of the setting `key`. Nobody is answered before [`serve`] runs.
+pub async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address).await.map_err(|source| BindError { key, address, source })
+}
+
+/// When a listener stops.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// Accept nothing more, answer what has been asked, close.
+    pub soft: CancellationToken,
+    /// Cut what is still open. Whoever grants a grace cancels this when it is over.
+    pub hard: CancellationToken,
+}
+
+/// Serves `router` on `listener`, in TLS where an acceptor is given. Returns when `stop` says so and every
+/// connection is closed.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    limits: Limits,
+    stop: Stop,
+) {
+    let router = router.layer(CatchPanicLayer::custom(panicked));
+    let terms = Terms { router, tls, limits, soft: stop.soft.clone(), hard: stop.hard.clone() };
+    let open = TaskTracker::new();
+    tokio::select! {
+        () = accept_all(&listener, &terms, &open) => {}
+        () = stop.soft.cancelled() => {}
+        () = stop.hard.cancelled() => {}
+    }
+    drop(listener);
+    open.close();
+    open.wait().await;
+}
+
+async fn accept_all(listener: &TcpListener, terms: &Terms, open: &TaskTracker) {
+    let places = Arc::new(Semaphore::new(terms.limits.connections));
+    // Never closed, so a place always comes.
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        let stream = accept(listener).await;
+        let terms = terms.clone();
+        open.spawn(async move {
+            connection::run(stream, terms).await;
+            drop(place);
+        });
+    }
+}
+
+async fn accept(listener: &TcpListener) -> TcpStream {
+    let mut told = false;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            // The caller has gone away in between; the next one waits already.
+            Err(error) if is_callers(&error) => {}
+            Err(error) => {
+                if !told {
+                    tracing::error!(%error, "cannot accept connections: raise the limit of open files");
+                }
+                told = true;
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+fn is_callers(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+/// The panic's own words may quote a message; the hook has written them to stderr with their place already.
+fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
+    tracing::error!("a request ended in a panic: this is a bug; the service goes on");
+    (StatusCode::INTERNAL_SERVER_ERROR, "internal error").into_response()
+}
+
+#[cfg(test)]
+mod tests;

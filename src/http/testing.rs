@@ -1,0 +1,107 @@
+//! A listener on a port of its own, and callers who speak bytes rather than HTTP.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum::Router;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+use super::serve::{Stop, bind, serve};
+use super::{Limits, tls};
+use crate::config::Tls;
+
+/// A running listener.
+pub struct Host {
+    pub address: SocketAddr,
+    pub stop: Stop,
+    pub served: JoinHandle<()>,
+}
+
+/// Limits that a test can wait for.
+pub fn impatient() -> Limits {
+    Limits {
+        head: Duration::from_millis(300),
+        body: Duration::from_millis(300),
+        stalled: Duration::from_millis(300),
+        handshake: Duration::from_millis(300),
+        body_bytes: 1000,
+        ..Limits::default()
+    }
+}
+
+pub async fn host(router: Router, limits: Limits) -> Host {
+    host_with(router, limits, None).await
+}
+
+pub async fn host_with(router: Router, limits: Limits, tls: Option<TlsAcceptor>) -> Host {
+    let listener = bind("server.listen", "127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = Stop::default();
+    let served = tokio::spawn(serve(listener, tls, router, limits, stop.clone()));
+    Host { address, stop, served }
+}
+
+impl Host {
+    pub async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Sends `request` and reads until the server closes.
+    pub async fn ask(&self, request: &str) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        rest(&mut stream).await
+    }
+
+    pub async fn get(&self, path: &str) -> String {
+        self.ask(&format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")).await
+    }
+
+    pub async fn post(&self, path: &str, body: &str) -> String {
+        let length = body.len();
+        self.ask(&format!(
+            "POST {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        ))
+        .await
+    }
+}
+
+/// Everything until the server closes; fails when it does not, or resets.
+pub async fn rest(stream: &mut TcpStream) -> String {
+    let mut read = Vec::new();
+    tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut read)).await.unwrap().unwrap();
+    String::from_utf8(read).unwrap()
+}
+
+/// The status and the body of an answer.
+pub fn parts(answer: &str) -> (u16, &str) {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body)
+}
+
+/// The certificate of the authority that [`tls`] is signed by; its key is nowhere.
+pub fn authority() -> PathBuf {
+    data("ca.cert.pem")
+}
+
+/// A certificate for `localhost` and its key, made for these tests, valid for a hundred years.
+pub fn tls() -> Tls {
+    Tls { cert: data("tls.cert.pem"), key: data("tls.key.pem") }
+}
+
+/// A key that belongs to no certificate here.
+pub fn other_key() -> PathBuf {
+    data("other.key.pem")
+}
+
+pub fn acceptor() -> TlsAcceptor {
+    tls::acceptor(&tls()).unwrap()
+}
+
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
