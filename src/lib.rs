@@ -23,3 +23,4 @@ pub mod wechat;
 pub mod im;
 pub mod lifecycle;
 pub mod http;
+pub mod sandbox;

@@ -1,0 +1,348 @@
+//! The webhooks: what they say, how they are signed and sent (reference, section 6), and how to forge them.
+//!
+//! `Sign` is written anew here, and held against the official vector; the bridge's code is not used.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+
+use super::Shared;
+use super::checks::Refused;
+use super::history::Message;
+use super::settings::{BeforeSend, Settings};
+use super::wire::{Direction, Exchange};
+
+/// Longest answer to a webhook that is read, in bytes.
+const MAX_ANSWER: usize = 64 * 1024;
+/// Addresses from the documentation range stand for the client's and our own server's.
+const CLIENT_IP: &str = "203.0.113.9";
+
+/// How the receiver answered a webhook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallbackResult {
+    /// `None` when no answer came.
+    pub status: Option<u16>,
+    pub body: String,
+    /// Why IM counts it as failed.
+    pub error: Option<CallbackError>,
+    /// Until the answer was read, retries included.
+    pub took: Duration,
+}
+
+/// Why a webhook failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallbackError {
+    #[error("no webhook URL is set")]
+    NoUrl,
+    #[error("no answer in time")]
+    TimedOut,
+    #[error("the receiver could not be reached: {0}")]
+    Unreachable(String),
+    #[error("HTTP status {0}")]
+    Status(u16),
+    #[error("the answer is no JSON object")]
+    NotJson,
+}
+
+/// The query of a webhook, to be bent by tests.
+#[derive(Clone, Debug, Default)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Sets the parameter `name`, in place of the one that is there.
+    pub fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.remove(name);
+        self.add(name, value);
+    }
+
+    /// Adds a parameter, even if the name is there already.
+    pub fn add(&mut self, name: &str, value: impl Into<String>) {
+        self.0.push((name.to_owned(), value.into()));
+    }
+
+    /// Removes every parameter `name`.
+    pub fn remove(&mut self, name: &str) {
+        self.0.retain(|(key, _)| key != name);
+    }
+}
+
+/// `Sign` for a webhook at `request_time` (Unix seconds as text): lower-case hex of SHA-256 over token and time.
+pub fn sign(token: &str, request_time: &str) -> String {
+    let mut digest = Sha256::new();
+    digest.update(token);
+    digest.update(request_time);
+    hex::encode(digest.finalize())
+}
+
+/// A webhook that is ready to be sent, as often as wanted, with the same body.
+#[derive(Clone, Debug)]
+pub(super) struct Emission {
+    command: String,
+    platform: String,
+    body: Arc<str>,
+}
+
+/// What the webhooks around a send tell.
+pub(super) struct Event<'a> {
+    pub from: &'a str,
+    pub to: &'a str,
+    pub seq: u32,
+    pub random: u32,
+    pub time: i64,
+    pub key: String,
+    pub id: String,
+    pub online_only: bool,
+    pub elements: &'a Value,
+    pub cloud_custom_data: &'a str,
+}
+
+impl Event<'_> {
+    fn body(&self, command: &str, now_ms: i64) -> Value {
+        json!({
+            "CallbackCommand": command, "From_Account": self.from, "To_Account": self.to,
+            "MsgSeq": self.seq, "MsgRandom": self.random, "MsgTime": self.time,
+            "MsgKey": self.key, "MsgId": self.id, "OnlineOnlyFlag": i32::from(self.online_only),
+            "MsgBody": self.elements, "CloudCustomData": self.cloud_custom_data, "EventTime": now_ms,
+        })
+    }
+}
+
+impl Emission {
+    fn new(command: &str, platform: &str, body: &Value) -> Self {
+        Self { command: command.to_owned(), platform: platform.to_owned(), body: body.to_string().into() }
+    }
+
+    pub fn after_send(event: &Event<'_>, unread: i64, now_ms: i64, platform: &str) -> Self {
+        let command = "C2C.CallbackAfterSendMsg";
+        let mut body = event.body(command, now_ms);
+        body["SendMsgResult"] = json!(0);
+        body["ErrorInfo"] = json!("send msg succeed");
+        body["UnreadMsgNum"] = json!(unread);
+        Self::new(command, platform, &body)
+    }
+
+    pub fn after_withdraw(message: &Message, unread: i64, platform: &str) -> Self {
+        let command = "C2C.CallbackAfterMsgWithDraw";
+        let body = json!({
+            "CallbackCommand": command, "From_Account": message.from, "To_Account": message.to,
+            "MsgKey": message.key, "UnreadMsgNum": unread,
+        });
+        Self::new(command, platform, &body)
+    }
+
+    pub fn after_read(reader: &str, peer: &str, time: i64, unread: i64, platform: &str) -> Self {
+        let command = "C2C.CallbackAfterMsgReport";
+        let body = json!({
+            "CallbackCommand": command, "Report_Account": reader, "Peer_Account": peer,
+            "LastReadTime": time, "UnreadMsgNum": unread,
+        });
+        Self::new(command, platform, &body)
+    }
+
+    /// Any body at all; the query names the command that the body names, else the after-send webhook.
+    pub fn raw(body: &str) -> Self {
+        let parsed: Value = serde_json::from_str(body).unwrap_or_default();
+        Self {
+            command: parsed["CallbackCommand"].as_str().unwrap_or("C2C.CallbackAfterSendMsg").to_owned(),
+            platform: "Web".to_owned(),
+            body: body.into(),
+        }
+    }
+}
+
+/// What the webhook before sending decided.
+pub(super) enum Before {
+    Deliver {
+        elements: Option<Value>,
+        cloud_custom_data: Option<String>,
+    },
+    /// Not delivered, and the sender is told that it was.
+    Drop,
+}
+
+/// Asks the webhook before sending, if it is switched on.
+pub(super) async fn before_send(
+    shared: &Shared,
+    settings: &Settings,
+    event: &Event<'_>,
+    platform: &str,
+) -> Result<Before, Refused> {
+    let deliver = Before::Deliver { elements: None, cloud_custom_data: None };
+    if settings.webhooks.before_send == BeforeSend::Off || settings.callback_url.is_none() {
+        return Ok(deliver);
+    }
+    let command = "C2C.CallbackBeforeSendMsg";
+    let body = event.body(command, shared.clock.now().0);
+    let result = post(shared, settings, &Emission::new(command, platform, &body), |_| {}).await;
+    let answer: Value = serde_json::from_str(&result.body).unwrap_or_default();
+    match answer["ErrorCode"].as_i64() {
+        Some(0) if result.error.is_none() => Ok(Before::Deliver {
+            elements: answer.get("MsgBody").filter(|body| body.is_array()).cloned(),
+            cloud_custom_data: answer["CloudCustomData"].as_str().map(str::to_owned),
+        }),
+        Some(1) if result.error.is_none() => {
+            Err(Refused::new(20006, "refused by the webhook before sending"))
+        }
+        Some(2) if result.error.is_none() => Ok(Before::Drop),
+        Some(code @ 120_001..=130_000) if result.error.is_none() => {
+            Err(Refused::new(code, answer["ErrorInfo"].as_str().unwrap_or_default()))
+        }
+        _ if settings.webhooks.before_send == BeforeSend::RefuseOnFailure => {
+            Err(Refused::new(80003, "the webhook before sending failed"))
+        }
+        _ => Ok(deliver),
+    }
+}
+
+/// Sends a webhook after the event in the background; beyond the bound on what is under way it is lost, as IM may lose it.
+pub(super) fn emit_later(shared: &Arc<Shared>, emission: Emission) {
+    if shared.settings().callback_url.is_none() {
+        return;
+    }
+    let Ok(permit) = Arc::clone(&shared.emissions).try_acquire_owned() else {
+        tracing::warn!("the simulated IM drops a webhook: too many are under way");
+        return;
+    };
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        emit(&shared, &emission, |_| {}).await;
+        drop(permit);
+    });
+}
+
+/// Sends a webhook after the event, again after a timeout if the console says so.
+pub(super) async fn emit(shared: &Shared, emission: &Emission, tweak: impl Fn(&mut Query)) -> CallbackResult {
+    let settings = shared.settings();
+    let first = post(shared, &settings, emission, &tweak).await;
+    if !settings.retry_on_timeout || first.error != Some(CallbackError::TimedOut) {
+        return first;
+    }
+    let mut second = post(shared, &settings, emission, &tweak).await;
+    second.took += first.took;
+    second
+}
+
+async fn post(
+    shared: &Shared,
+    settings: &Settings,
+    emission: &Emission,
+    tweak: impl Fn(&mut Query),
+) -> CallbackResult {
+    let began = Instant::now();
+    let at = shared.clock.now();
+    let mut query = Query::default();
+    query.add("SdkAppid", settings.sdk_app_id.to_string());
+    query.add("CallbackCommand", emission.command.as_str());
+    query.add("contenttype", "json");
+    query.add("ClientIP", CLIENT_IP);
+    query.add("OptPlatform", emission.platform.as_str());
+    if let Some(token) = &settings.callback_token {
+        let time = at.seconds().to_string();
+        query.add("Sign", sign(token.expose_secret(), &time));
+        query.add("RequestTime", time);
+    }
+    tweak(&mut query);
+    let base = settings.callback_url.as_deref();
+    let url = base.and_then(|base| url::Url::parse_with_params(base, &query.0).ok());
+    let (status, body, error) = match &url {
+        Some(url) => exchange(shared, settings, url.clone(), Arc::clone(&emission.body)).await,
+        None => (None, String::new(), Some(CallbackError::NoUrl)),
+    };
+    let took = began.elapsed();
+    shared.tell(|| Exchange {
+        at,
+        took,
+        direction: Direction::Made,
+        method: "POST".to_owned(),
+        path: url.as_ref().map(|url| url.path().to_owned()).unwrap_or_default(),
+        query: masked(&query.0),
+        status,
+        request: emission.body.to_string(),
+        response: body.clone(),
+    });
+    CallbackResult { status, body, error, took }
+}
+
+/// One POST. The reference knows no Content-Type for it, so none is sent.
+async fn exchange(
+    shared: &Shared,
+    settings: &Settings,
+    url: url::Url,
+    body: Arc<str>,
+) -> (Option<u16>, String, Option<CallbackError>) {
+    let failed = |error: &reqwest::Error| {
+        if error.is_timeout() {
+            CallbackError::TimedOut
+        } else if error.is_connect() {
+            CallbackError::Unreachable("no connection".to_owned())
+        } else {
+            CallbackError::Unreachable("the connection broke".to_owned())
+        }
+    };
+    let sent = shared.http.post(url).timeout(settings.callback_timeout).body(body.to_string()).send().await;
+    let mut response = match sent {
+        Ok(response) => response,
+        Err(error) => return (None, String::new(), Some(failed(&error))),
+    };
+    let status = response.status().as_u16();
+    let mut answer = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if answer.len() + chunk.len() <= MAX_ANSWER => answer.extend_from_slice(&chunk),
+            Ok(Some(_)) => return (Some(status), String::new(), Some(CallbackError::NotJson)),
+            Ok(None) => break,
+            Err(error) => return (Some(status), String::new(), Some(failed(&error))),
+        }
+    }
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    let error = if status != 200 {
+        Some(CallbackError::Status(status))
+    } else if serde_json::from_slice::<super::checks::Object>(&answer).is_err() {
+        Some(CallbackError::NotJson)
+    } else {
+        None
+    };
+    (Some(status), text, error)
+}
+
+/// A query for people to read: what proves identity is masked.
+pub(super) fn masked(query: &[(String, String)]) -> String {
+    let mut text = String::new();
+    for (name, value) in query {
+        let value = if matches!(name.as_str(), "usersig" | "Sign") { "***" } else { value.as_str() };
+        let and = if text.is_empty() { "" } else { "&" };
+        let _ = write!(text, "{and}{name}={value}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sign_matches_the_official_vector_and_our_own() {
+        for (token, time, expected) in [
+            ("xxxxyyyy", "1669872112", "17773bc39a671d7b9aa835458704d2a6db81360a5940292b587d6d760d484061"),
+            (
+                "kf-bridge-token",
+                "1700000123",
+                "f15c651d198687ca9a6ed20d470f428bf1eb3d0b5c816428b6556bfc7da18b07",
+            ),
+        ] {
+            assert_eq!(sign(token, time), expected);
+        }
+    }
+
+    #[test]
+    fn what_proves_identity_is_masked() {
+        let query = [("sdkappid", "1"), ("usersig", "eJsecret"), ("Sign", "abcdef")];
+        let query = query.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(masked(&query), "sdkappid=1&usersig=***&Sign=***");
+    }
+}

@@ -1,0 +1,168 @@
+//! An agent at a client of the simulated IM: sees what arrives, answers customers, reads and recalls.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Shared;
+use super::callback::{self, CallbackResult, Emission};
+use super::checks::Refused;
+use super::deliver::{Draft, Forbid, MAX_LIFETIME_S, ORDINARY, Origin, deliver};
+use super::elements::{self, Sender};
+use super::history::{Message, View};
+
+/// An agent, connected by a web client. Made by `ImSim::agent`.
+#[derive(Clone)]
+pub struct Desk {
+    pub(super) shared: Arc<Shared>,
+    pub(super) user: String,
+}
+
+/// A message as the agent sees it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub message: Arc<Message>,
+    /// Addressed to this agent and not read yet.
+    pub unread: bool,
+}
+
+impl Deref for Seen {
+    type Target = Message;
+    fn deref(&self) -> &Message {
+        &self.message
+    }
+}
+
+/// What became of a message that the agent sent.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    pub msg_key: String,
+    /// How the bridge answered; `None` when no webhook went out (switched off, no URL, lost on purpose).
+    pub callback: Option<CallbackResult>,
+    pub(super) emission: Option<Emission>,
+}
+
+/// The awaited condition did not come true in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not seen within {0:?}")]
+pub struct TimedOut(pub Duration);
+
+impl Desk {
+    /// The agent's UserID.
+    pub fn user_id(&self) -> &str {
+        &self.user
+    }
+
+    /// Everything that reached the agent while connected or at the next login, in order of arrival.
+    pub fn inbox(&self) -> Vec<Seen> {
+        let messages = self.shared.world().messages.inbox(&self.user);
+        messages.into_iter().map(|message| self.seen(message)).collect()
+    }
+
+    /// The conversation with a customer, both directions, in its order; recalled messages are gone.
+    pub fn conversation(&self, customer: &str) -> Vec<Seen> {
+        let world = self.shared.world();
+        let view = View {
+            operator: &self.user,
+            peer: customer,
+            since: world.accounts.get(&self.user).map_or(0, |account| account.since),
+            now: self.shared.clock.now(),
+            delay: 0,
+        };
+        let newest = (i64::MAX, u32::MAX, u64::MAX);
+        let mut messages: Vec<_> = world
+            .messages
+            .backwards(view, 0, newest)
+            .filter(|message| !message.recalled())
+            .map(|message| self.seen(Arc::clone(message)))
+            .collect();
+        messages.reverse();
+        messages
+    }
+
+    fn seen(&self, message: Arc<Message>) -> Seen {
+        Seen { unread: message.to == self.user && message.unread(), message }
+    }
+
+    /// Waits until `condition` holds for the inbox, and gives that inbox.
+    pub async fn wait_for(
+        &self,
+        mut condition: impl FnMut(&[Seen]) -> bool,
+        timeout: Duration,
+    ) -> Result<Vec<Seen>, TimedOut> {
+        let mut changes = self.shared.changes();
+        let wait = async {
+            loop {
+                let inbox = self.inbox();
+                if condition(&inbox) {
+                    return Some(inbox);
+                }
+                changes.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout(timeout, wait).await.ok().flatten().ok_or(TimedOut(timeout))
+    }
+
+    /// Sends a text.
+    pub async fn say(&self, to: &str, text: &str) -> Result<Sent, Refused> {
+        self.send(to, json!([{"MsgType": "TIMTextElem", "MsgContent": {"Text": text}}])).await
+    }
+
+    /// Sends a whole `MsgBody`: an array of elements, of any type that a client may send. It is in history,
+    /// and its webhook has been answered or given up, when this returns.
+    pub async fn send(&self, to: &str, elements: Value) -> Result<Sent, Refused> {
+        self.send_with(to, elements, "").await
+    }
+
+    /// The same with `CloudCustomData`.
+    pub async fn send_with(&self, to: &str, elements: Value, custom: &str) -> Result<Sent, Refused> {
+        elements::check(Some(&elements), Sender::Client)?;
+        if elements.to_string().len() + custom.len() > self.shared.settings().body_limit {
+            return Err(Refused::new(80002, "the message is too long"));
+        }
+        let draft = Draft {
+            from: self.user.clone(),
+            to: to.to_owned(),
+            seq: Some(self.shared.client_seq.fetch_add(1, Ordering::Relaxed)),
+            random: rand::random(),
+            elements: Arc::new(elements),
+            cloud_custom_data: custom.to_owned(),
+            flags: ORDINARY,
+            lifetime: MAX_LIFETIME_S,
+            webhooks: Forbid::default(),
+            origin: Origin::Client { platform: "Web" },
+        };
+        // A client is told 20003, whatever is wrong with either account.
+        let accepted = deliver(&self.shared, draft).await.map_err(|refused| match refused.code {
+            90012 | 90048 => Refused::new(20003, refused.info),
+            _ => refused,
+        })?;
+        let emission = accepted.after;
+        let callback = match &emission {
+            Some(emission) if self.shared.may_emit() => {
+                Some(callback::emit(&self.shared, emission, |_| {}).await)
+            }
+            _ => None,
+        };
+        Ok(Sent { msg_key: accepted.key, callback, emission })
+    }
+
+    /// Reads the conversation with `peer`.
+    pub async fn read(&self, peer: &str) {
+        let now = self.shared.clock.now().seconds();
+        let emission = self.shared.world().read(&self.user, peer, now, "Web");
+        self.shared.ring();
+        let settings = self.shared.settings();
+        if settings.webhooks.after_read && settings.callback_url.is_some() {
+            callback::emit(&self.shared, &emission, |_| {}).await;
+        }
+    }
+
+    /// Closes the client: online-only messages miss the agent, and `MsgLifeTime` begins to count.
+    pub fn disconnect(&self) {
+        self.shared.world().accounts.set_connected(&self.user, false);
+    }
+}

@@ -1,0 +1,391 @@
+//! The stored messages: each conversation in order, each user's inbox in order of arrival, who has read what.
+//!
+//! It must never scan a conversation to take a message in.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::Value;
+
+use crate::model::Millis;
+
+/// How long history keeps a message, in seconds (7 days).
+const RETENTION_S: i64 = 604_800;
+/// How many seconds back repeats are remembered; only the same second counts.
+const REPEAT_SECONDS: i64 = 5;
+
+/// A message as both sides see it.
+#[derive(Debug)]
+pub struct Message {
+    pub from: String,
+    pub to: String,
+    pub seq: u32,
+    pub random: u32,
+    /// Unix seconds: `MsgTime`.
+    pub time: i64,
+    /// `MsgKey`: `{seq}_{random}_{time}`.
+    pub key: String,
+    /// `MsgId`.
+    pub id: String,
+    /// `MsgBody`: an array.
+    pub elements: Arc<Value>,
+    pub cloud_custom_data: String,
+    pub(super) arrived: Millis,
+    pub(super) flags: Flags,
+    /// Unix seconds until which a user who is not connected can still get it.
+    pub(super) expires: i64,
+    read: AtomicBool,
+    recalled: AtomicBool,
+    serial: u64,
+}
+
+/// How a message is kept and shown.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flags {
+    /// In history, and given to a receiver who connects later.
+    pub kept: bool,
+    /// In the sender's view too (`SyncOtherMachine` is not 2).
+    pub sender_sees: bool,
+    pub arrival: Arrival,
+}
+
+/// What the receiver's client notices of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// Imported as history: only there when looked up.
+    Silent,
+    /// Pushed, but not counted (`NoUnread`).
+    Uncounted,
+    Counted,
+}
+
+/// What a new message consists of.
+pub(super) struct NewMessage {
+    pub from: String,
+    pub to: String,
+    pub seq: u32,
+    pub random: u32,
+    pub time: i64,
+    pub id: String,
+    pub elements: Arc<Value>,
+    pub cloud_custom_data: String,
+    pub arrived: Millis,
+    pub flags: Flags,
+    pub expires: i64,
+}
+
+impl Message {
+    /// The texts of its text elements, joined.
+    pub fn text(&self) -> String {
+        text_of(&self.elements)
+    }
+
+    /// Whether the receiver has not read it yet.
+    pub fn unread(&self) -> bool {
+        self.flags.arrival == Arrival::Counted && !self.read.load(Ordering::Relaxed)
+    }
+
+    /// Whether the receiver has read it, as `IsPeerRead` tells.
+    pub(super) fn was_read(&self) -> bool {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// Whether it was recalled.
+    pub fn recalled(&self) -> bool {
+        self.recalled.load(Ordering::Relaxed)
+    }
+}
+
+/// The texts of the text elements of a `MsgBody`, joined.
+pub(super) fn text_of(elements: &Value) -> String {
+    let elements = elements.as_array().into_iter().flatten();
+    elements.filter_map(|element| element["MsgContent"]["Text"].as_str()).collect()
+}
+
+/// The MsgKey of a message.
+pub(super) fn key(seq: u32, random: u32, time: i64) -> String {
+    format!("{seq}_{random}_{time}")
+}
+
+/// Takes a MsgKey apart: seq, random, time.
+pub(super) fn parse_key(key: &str) -> Option<(u32, u32, i64)> {
+    let mut parts = key.split('_');
+    let parsed = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    parts.next().is_none().then_some(parsed)
+}
+
+/// Time, MsgSeq, arrival: the order inside a conversation.
+type Place = (i64, u32, u64);
+type Pair = (String, String);
+/// Sender, receiver, MsgSeq if the caller gave one, MsgRandom.
+pub(super) type Repeat = (String, String, Option<u32>, u32);
+
+#[derive(Debug, Default)]
+pub(super) struct Messages {
+    conversations: HashMap<Pair, BTreeMap<Place, Arc<Message>>>,
+    inboxes: HashMap<String, VecDeque<Incoming>>,
+    /// Every kept message in order of arrival, for the bound.
+    order: VecDeque<Arc<Message>>,
+    /// Accepted sends by second.
+    repeats: BTreeMap<i64, HashMap<Repeat, Arc<Message>>>,
+    unread: HashMap<String, i64>,
+    next_serial: u64,
+}
+
+#[derive(Debug)]
+struct Incoming {
+    message: Arc<Message>,
+    /// Arrived while the receiver was not connected.
+    waiting: bool,
+}
+
+fn pair(one: &str, other: &str) -> Pair {
+    if one <= other { (one.to_owned(), other.to_owned()) } else { (other.to_owned(), one.to_owned()) }
+}
+
+/// Whose view of a conversation, since when, and at what moment.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub operator: &'a str,
+    pub peer: &'a str,
+    /// Messages before this one went with the operator's earlier account.
+    pub since: u64,
+    pub now: Millis,
+    /// Messages younger than this many milliseconds are not shown yet.
+    pub delay: i64,
+}
+
+impl View<'_> {
+    fn shows(&self, message: &Message) -> bool {
+        message.serial >= self.since
+            && (message.from != self.operator || message.flags.sender_sees)
+            && self.now.since(message.arrived) >= self.delay
+            && self.now.seconds() - message.time <= RETENTION_S
+    }
+}
+
+impl Messages {
+    /// The number that the next message gets.
+    pub fn next_serial(&self) -> u64 {
+        self.next_serial
+    }
+
+    /// The message that `repeat` repeats within `second`.
+    pub fn repeated(&self, repeat: &Repeat, second: i64) -> Option<Arc<Message>> {
+        self.repeats.get(&second)?.get(repeat).cloned()
+    }
+
+    /// Remembers a send for [`Messages::repeated`].
+    pub fn remember(&mut self, repeat: Repeat, message: &Arc<Message>) {
+        self.repeats.entry(message.time).or_default().insert(repeat, Arc::clone(message));
+        while let Some(oldest) = self.repeats.first_entry()
+            && *oldest.key() < message.time - REPEAT_SECONDS
+        {
+            oldest.remove();
+        }
+    }
+
+    /// Takes a message in; `connected` says whether its receiver is.
+    pub fn store(&mut self, new: NewMessage, connected: bool, limit: usize) -> Arc<Message> {
+        let message = Arc::new(Message {
+            key: key(new.seq, new.random, new.time),
+            from: new.from,
+            to: new.to,
+            seq: new.seq,
+            random: new.random,
+            time: new.time,
+            id: new.id,
+            elements: new.elements,
+            cloud_custom_data: new.cloud_custom_data,
+            arrived: new.arrived,
+            flags: new.flags,
+            expires: new.expires,
+            read: AtomicBool::new(false),
+            recalled: AtomicBool::new(false),
+            serial: self.next_serial,
+        });
+        self.next_serial += 1;
+        if message.flags.arrival != Arrival::Silent && (connected || message.flags.kept) {
+            if message.unread() {
+                *self.unread.entry(message.to.clone()).or_default() += 1;
+            }
+            let incoming = Incoming { message: Arc::clone(&message), waiting: !connected };
+            self.inboxes.entry(message.to.clone()).or_default().push_back(incoming);
+        }
+        if message.flags.kept {
+            let log = self.conversations.entry(pair(&message.from, &message.to)).or_default();
+            log.insert((message.time, message.seq, message.serial), Arc::clone(&message));
+        }
+        self.order.push_back(Arc::clone(&message));
+        if self.order.len() > limit {
+            self.forget_oldest();
+        }
+        message
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some(old) = self.order.pop_front() else { return };
+        if let Some(log) = self.conversations.get_mut(&pair(&old.from, &old.to)) {
+            log.remove(&(old.time, old.seq, old.serial));
+        }
+        if let Some(inbox) = self.inboxes.get_mut(&old.to)
+            && inbox.front().is_some_and(|incoming| incoming.message.serial == old.serial)
+        {
+            inbox.pop_front();
+        }
+    }
+
+    /// What reached `user`'s clients, in order of arrival, without what was recalled.
+    pub fn inbox(&self, user: &str) -> Vec<Arc<Message>> {
+        let inbox = self.inboxes.get(user).into_iter().flatten();
+        let here = inbox.filter(|incoming| !incoming.waiting && !incoming.message.recalled());
+        here.map(|incoming| Arc::clone(&incoming.message)).collect()
+    }
+
+    /// `user` connects: what waited longer than its `MsgLifeTime` is not delivered any more.
+    pub fn connect(&mut self, user: &str, now: Millis) {
+        let Some(inbox) = self.inboxes.get_mut(user) else { return };
+        inbox.retain_mut(|incoming| {
+            let expired = incoming.waiting && incoming.message.expires < now.seconds();
+            incoming.waiting = false;
+            !expired
+        });
+    }
+
+    /// Forgets the inbox of a deleted account.
+    pub fn close(&mut self, user: &str) {
+        self.inboxes.remove(user);
+        self.unread.remove(user);
+    }
+
+    /// A conversation from the newest message at or before `place` back to `min_time`, as `view` shows it.
+    pub fn backwards<'a>(
+        &'a self,
+        view: View<'a>,
+        min_time: i64,
+        place: Place,
+    ) -> impl Iterator<Item = &'a Arc<Message>> {
+        let log = self.conversations.get(&pair(view.operator, view.peer));
+        let range = (min_time, 0, 0)..=place;
+        let log = log.filter(|_| range.start() <= range.end());
+        log.into_iter()
+            .flat_map(move |log| log.range(range.clone()).rev())
+            .map(|(_, message)| message)
+            .filter(move |message| view.shows(message))
+    }
+
+    /// The place just before the message with this MsgKey; just before its second and MsgSeq if there is none.
+    pub fn before(&self, one: &str, other: &str, (seq, random, time): (u32, u32, i64)) -> Place {
+        let found = self.find(one, other, seq, random, time);
+        let (time, seq, serial) = found.map_or((time, seq, 0), |message| (time, seq, message.serial));
+        match (serial, seq) {
+            (1.., _) => (time, seq, serial - 1),
+            (0, 1..) => (time, seq - 1, u64::MAX),
+            (0, 0) => (time - 1, u32::MAX, u64::MAX),
+        }
+    }
+
+    /// A kept message of a conversation, in either direction.
+    pub fn find(&self, one: &str, other: &str, seq: u32, random: u32, time: i64) -> Option<&Arc<Message>> {
+        let log = self.conversations.get(&pair(one, other))?;
+        let mut same_second = log.range((time, seq, 0)..=(time, seq, u64::MAX));
+        same_second.find(|(_, message)| message.random == random).map(|(_, message)| message)
+    }
+
+    /// Recalls a message; false when it was recalled before.
+    pub fn recall(&mut self, message: &Message) -> bool {
+        let first = !message.recalled.swap(true, Ordering::Relaxed);
+        if first {
+            self.mark_read(message);
+        }
+        first
+    }
+
+    /// `reader` has read what `peer` wrote up to `time` (Unix seconds). Stops at the first message that was read before.
+    pub fn read_until(&mut self, reader: &str, peer: &str, time: i64) {
+        let Some(log) = self.conversations.get(&pair(reader, peer)) else { return };
+        let mine = log.range(..=(time, u32::MAX, u64::MAX)).rev().map(|(_, message)| message);
+        let unread: Vec<_> = mine
+            .filter(|message| message.to == reader && message.flags.arrival == Arrival::Counted)
+            .take_while(|message| message.unread())
+            .cloned()
+            .collect();
+        for message in unread {
+            self.mark_read(&message);
+        }
+    }
+
+    fn mark_read(&mut self, message: &Message) {
+        if !message.read.swap(true, Ordering::Relaxed)
+            && message.flags.arrival == Arrival::Counted
+            && let Some(unread) = self.unread.get_mut(&message.to)
+        {
+            *unread = (*unread - 1).max(0);
+        }
+    }
+
+    /// All unread messages of `user`.
+    pub fn unread(&self, user: &str) -> i64 {
+        self.unread.get(user).copied().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn put(messages: &mut Messages, from: &str, to: &str, seq: u32, time: i64) -> Arc<Message> {
+        let new = NewMessage {
+            from: from.into(),
+            to: to.into(),
+            seq,
+            random: 7,
+            time,
+            id: String::new(),
+            elements: Arc::new(json!([{"MsgType":"TIMTextElem","MsgContent":{"Text":format!("{seq}")}}])),
+            cloud_custom_data: String::new(),
+            arrived: Millis(time * 1000),
+            flags: Flags { kept: true, sender_sees: true, arrival: Arrival::Counted },
+            expires: time + 60,
+        };
+        messages.store(new, false, 4)
+    }
+
+    #[test]
+    fn keys_round_trip() {
+        assert_eq!(parse_key(&key(609, u32::MAX, 1_700_000_100)), Some((609, u32::MAX, 1_700_000_100)));
+        for bad in ["", "1_2", "1_2_3_4", "a_2_3", "1_4294967296_3"] {
+            assert_eq!(parse_key(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_conversation_is_ordered_by_time_and_seq_and_bounded() {
+        let mut messages = Messages::default();
+        for (seq, time) in [(1, 10), (9, 20), (3, 20), (2, 15), (5, 30)] {
+            put(&mut messages, "c", "a", seq, time);
+        }
+        let view = View { operator: "a", peer: "c", since: 0, now: Millis(31_000), delay: 0 };
+        let order: Vec<u32> = messages.backwards(view, 0, (99, 0, 0)).map(|message| message.seq).collect();
+        assert_eq!(order, [5, 9, 3, 2], "the first to arrive went at the limit of 4");
+        assert!(messages.inbox("a").is_empty(), "the receiver is not connected");
+        messages.connect("a", Millis(31_000));
+        assert_eq!(messages.inbox("a").len(), 4);
+    }
+
+    #[test]
+    fn reading_and_expiry_empty_the_right_messages() {
+        let mut messages = Messages::default();
+        put(&mut messages, "c", "a", 1, 10);
+        put(&mut messages, "c", "a", 2, 40);
+        messages.read_until("a", "c", 10);
+        assert_eq!(messages.unread("a"), 1);
+        messages.read_until("a", "c", 99);
+        assert_eq!(messages.unread("a"), 0);
+        messages.connect("a", Millis(80_000));
+        let seqs: Vec<u32> = messages.inbox("a").iter().map(|message| message.seq).collect();
+        assert_eq!(seqs, [2], "the one that lived until 70 is not delivered any more");
+    }
+}

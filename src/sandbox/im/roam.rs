@@ -1,0 +1,74 @@
+//! `admin_getroammsg`: a conversation in one side's view, page by page from the newest (reference, 4.8).
+
+use serde_json::{Value, json};
+
+use super::Shared;
+use super::accounts::Standing;
+use super::checks::{self, Object, Refused};
+use super::history::{View, parse_key};
+use super::settings::Settings;
+
+/// A page is cut at about this many bytes.
+const PAGE_BYTES: usize = 13 * 1024;
+
+pub(super) fn getroammsg(shared: &Shared, settings: &Settings, body: &Object) -> Result<Value, Refused> {
+    let account = |[new, old]: [&'static str; 2], code| {
+        let name = if body.contains_key(new) { new } else { old };
+        checks::text(body, name).required(code, "the account is missing or no String")
+    };
+    let operator = account(settings.history_fields.names("Operator_Account", "From_Account"), 90008)?;
+    let peer = account(settings.history_fields.names("Peer_Account", "To_Account"), 90003)?;
+    let wanted = checks::unsigned(body, "MaxCnt").required(90001, "MaxCnt must be an Integer")?;
+    let min_time = checks::integer(body, "MinTime").required(90001, "MinTime must be an Integer")?;
+    let max_time = checks::integer(body, "MaxTime").required(90001, "MaxTime must be an Integer")?;
+    if wanted == 0 || min_time > max_time {
+        return Err(Refused::new(90001, "MaxCnt must be positive and MinTime no later than MaxTime"));
+    }
+    let last = match checks::text(body, "LastMsgKey").optional(90001, "LastMsgKey must be a String")? {
+        None | Some("") => None,
+        Some(text) => Some(parse_key(text).ok_or_else(|| Refused::new(90054, "LastMsgKey is illegal"))?),
+    };
+
+    let world = shared.world();
+    let since = world
+        .accounts
+        .get(operator)
+        .map(|account| account.since)
+        .ok_or_else(|| Refused::new(90008, "the operator does not exist"))?;
+    if world.accounts.standing(peer) == Standing::Unknown {
+        return Err(Refused::new(90003, "the peer does not exist"));
+    }
+    let newest = (max_time, u32::MAX, u64::MAX);
+    let start = last.map_or(newest, |last| world.messages.before(operator, peer, last).min(newest));
+    let view = View { operator, peer, since, now: shared.clock.now(), delay: settings.history_delay_ms };
+    let mut older = world.messages.backwards(view, min_time, start).peekable();
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    while let Some(message) = older.peek()
+        && page.len() < wanted as usize
+    {
+        let entry = json!({
+            "From_Account": message.from, "To_Account": message.to,
+            "MsgSeq": message.seq, "MsgRandom": message.random,
+            "MsgTimeStamp": message.time, "MsgClientTime": message.time,
+            "MsgFlagBits": if message.recalled() { 8 } else { 0 },
+            "IsPeerRead": i32::from(message.was_read()),
+            "MsgKey": message.key, "MsgBody": *message.elements, "CloudCustomData": message.cloud_custom_data,
+        });
+        bytes += entry.to_string().len();
+        if bytes > PAGE_BYTES && !page.is_empty() {
+            break;
+        }
+        page.push(entry);
+        older.next();
+    }
+    let complete = i32::from(older.peek().is_none());
+    drop(older);
+    drop(world);
+    page.reverse();
+    let (last_time, last_key) = page
+        .first()
+        .map_or((json!(0), json!("")), |oldest| (oldest["MsgTimeStamp"].clone(), oldest["MsgKey"].clone()));
+    Ok(json!({
+        "Complete": complete, "MsgCnt": page.len(), "LastMsgTime": last_time, "LastMsgKey": last_key, "MsgList": page,
+    }))
+}

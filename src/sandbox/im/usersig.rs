@@ -1,0 +1,200 @@
+//! Opens and verifies a UserSig (TLSSigAPIv2, HMAC-SHA256), written from the reference, section 2.
+//!
+//! It must never use the bridge's own UserSig code: a mistake made there has to fail here.
+
+use std::io::Read as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use flate2::read::ZlibDecoder;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde::Deserialize;
+use sha2::Sha256;
+
+/// Longest JSON that a UserSig may inflate to, in bytes.
+const MAX_JSON: u64 = 16 * 1024;
+
+/// What a UserSig says; nothing of it is proven until [`Opened::genuine`] says so.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+pub(super) struct Opened {
+    #[serde(rename = "TLS.ver")]
+    version: String,
+    #[serde(rename = "TLS.identifier")]
+    pub identifier: String,
+    #[serde(rename = "TLS.sdkappid")]
+    pub sdk_app_id: u32,
+    /// Unix seconds.
+    #[serde(rename = "TLS.time")]
+    time: i64,
+    /// Seconds of validity.
+    #[serde(rename = "TLS.expire")]
+    expire: i64,
+    /// Standard base64.
+    #[serde(rename = "TLS.userbuf", default, skip_serializing_if = "Option::is_none")]
+    pub userbuf: Option<String>,
+    #[serde(rename = "TLS.sig")]
+    sig: String,
+}
+
+/// Decodes a UserSig; `None` when it is malformed in any layer.
+pub(super) fn open(text: &str) -> Option<Opened> {
+    let standard: Option<String> = text
+        .chars()
+        .map(|c| match c {
+            '*' => Some('+'),
+            '-' => Some('/'),
+            '_' => Some('='),
+            c if c.is_ascii_alphanumeric() => Some(c),
+            _ => None,
+        })
+        .collect();
+    let packed = STANDARD.decode(standard?).ok()?;
+    let mut json = Vec::new();
+    ZlibDecoder::new(packed.as_slice()).take(MAX_JSON).read_to_end(&mut json).ok()?;
+    let opened: Opened = serde_json::from_slice(&json).ok()?;
+    (opened.version == "2.0").then_some(opened)
+}
+
+impl Opened {
+    /// Whether it has expired at `now` (Unix seconds).
+    pub fn expired(&self, now: i64) -> bool {
+        now > self.time.saturating_add(self.expire)
+    }
+
+    /// Whether `key` (the console's text, not decoded from hex) made its signature. Takes constant time.
+    pub fn genuine(&self, key: &str) -> bool {
+        let (Some(mac), Ok(claimed)) = (self.mac(key), STANDARD.decode(&self.sig)) else { return false };
+        mac.verify_slice(&claimed).is_ok()
+    }
+
+    fn mac(&self, key: &str) -> Option<Hmac<Sha256>> {
+        let mut content = format!(
+            "TLS.identifier:{}\nTLS.sdkappid:{}\nTLS.time:{}\nTLS.expire:{}\n",
+            self.identifier, self.sdk_app_id, self.time, self.expire
+        );
+        if let Some(userbuf) = &self.userbuf {
+            content.push_str("TLS.userbuf:");
+            content.push_str(userbuf);
+            content.push('\n');
+        }
+        Some(Hmac::<Sha256>::new_from_slice(key.as_bytes()).ok()?.chain_update(content))
+    }
+}
+
+/// Makes a UserSig, for the tests that call the simulated API.
+#[cfg(test)]
+pub(in crate::sandbox) fn issue(
+    identifier: &str,
+    sdk_app_id: u32,
+    key: &str,
+    time: i64,
+    expire: i64,
+) -> String {
+    let mut sig = Opened {
+        version: "2.0".into(),
+        identifier: identifier.into(),
+        sdk_app_id,
+        time,
+        expire,
+        userbuf: None,
+        sig: String::new(),
+    };
+    sig.sig = STANDARD.encode(sig.mac(key).unwrap().finalize().into_bytes());
+    pack(&sig)
+}
+
+#[cfg(test)]
+fn pack(sig: &Opened) -> String {
+    use std::io::Write as _;
+    let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    zlib.write_all(&serde_json::to_vec(sig).unwrap()).unwrap();
+    STANDARD.encode(zlib.finish().unwrap()).replace('+', "*").replace('/', "-").replace('=', "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e";
+    const V1_NODE: &str = "eJyrVgrxCdYrSy1SslIy0jNQ0gHzM1NS80oy0zLBwhWZiflZpXlQqeKU7MSCgswUJStDEwMogMiUZOamKlkZmqOKplYUZBaBxE1NTY3gosWZ6UpWSj5ljuYp*p7l5unBxXnF2WVhVU4uAf7Ozi5JpX7O5SbuHuUhzgZJmQXaTia2SrUAohcx8g__";
+    const V1_PYTHON: &str = "eJyrVgrxCdYrSy1SslJQMtIzUNJRAItkpqTmlWSmZUIkKjIT87NK82CSxSnZiQUFmSlAKUMTAyiAyqVWFGQWpYJkTE1NjRDiJZm5YFFzNPXFmekgG3zKHM1T9D3LzdODi-OKs8vCqpxcAvydnV2SSv2cy03cPcpDnA2SMgu0nUxslWoBHdYzUg__";
+    const V2_NODE: &str = "eJyrVgrxCdYrSy1SslIy0jNQ0gHzM1NS80oy0zLBwokpuZl5mcUlRYkl*UVQBcUp2YkFBZkpSlaGJgZQAJEpycxNVbIyNEcVTa0oyCxKVbKyMDOBCRVnpitZKVX6OKZql5uHh6aGlhYmhVlm6IdEmFuUGhnmh7hnamdaRhUYlhoHFORFmhnYKtUCAK0SM5I_";
+    const V2_GO: &str = "eAEArwBQ-3siVExTLnZlciI6IjIuMCIsIlRMUy5pZGVudGlmaWVyIjoiYWRtaW5pc3RyYXRvciIsIlRMUy5zZGthcHBpZCI6MTQwMDAwMDAwMCwiVExTLmV4cGlyZSI6ODY0MDAsIlRMUy50aW1lIjoxNzAwMDAwMDAwLCJUTFMuc2lnIjoieUxBZSt3N1dVZVV1cWJWOWgvVFg3OHUyMW9UR2kraTlacDF1M1Bwblk2MD0ifQoBAAD---AkM5w_";
+
+    #[test]
+    fn the_full_strings_of_four_libraries_verify() {
+        for (text, user, expire) in [
+            (V1_NODE, "xiaojun", 15_552_000),
+            (V1_PYTHON, "xiaojun", 15_552_000),
+            (V2_NODE, "administrator", 86_400),
+            (V2_GO, "administrator", 86_400),
+        ] {
+            let opened = open(text).unwrap();
+            assert_eq!((opened.identifier.as_str(), opened.sdk_app_id), (user, 1_400_000_000));
+            assert!(opened.genuine(KEY), "{user}");
+            assert!(!opened.genuine(&KEY.replace('5', "6")));
+            assert!(!opened.expired(1_700_000_000 + expire));
+            assert!(opened.expired(1_700_000_000 + expire + 1));
+        }
+    }
+
+    #[test]
+    fn signatures_with_and_without_a_userbuf_match_the_vectors() {
+        for (user, expire, userbuf, sig) in [
+            ("xiaojun", 15_552_000, None, "LvA7d/Iw7gSsnskvVzBDPOCCDbuNCw4GHwTC0bip+B4="),
+            ("administrator", 86_400, None, "yLAe+w7WUeUuqbV9h/TX78u21oTGi+i9Zp1u3PpnY60="),
+            (
+                "xiaojun",
+                15_552_000,
+                Some("AAAHeGlhb2p1blNyTgAAACcQZkE/AAAAAP8AAAAA"),
+                "y9Avb5xwHgIgoABbGakLaE0xs+v/dLcIPegbWfcbRLI=",
+            ),
+            (
+                "xiaojun",
+                15_552_000,
+                Some("AQAHeGlhb2p1blNyTgAAAAAAZkE/AAAAAP8AAAAAAAoxMDAwMDAwMDQw"),
+                "uupaOmIqiVUsVoCDvmakmGU86GEQBV0Ie6Q+9GFbowM=",
+            ),
+        ] {
+            let made = Opened {
+                version: "2.0".into(),
+                identifier: user.into(),
+                sdk_app_id: 1_400_000_000,
+                time: 1_700_000_000,
+                expire,
+                userbuf: userbuf.map(Into::into),
+                sig: sig.into(),
+            };
+            assert!(open(&pack(&made)).unwrap().genuine(KEY), "{user} {userbuf:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_opened_or_refused(text in ".{0,200}") {
+            assert!(open(&text).is_none());
+        }
+
+        #[test]
+        fn what_was_issued_opens_and_a_changed_identifier_does_not_verify(user in "[A-Za-z0-9_-]{1,32}") {
+            let mut opened = open(&issue(&user, 7, KEY, 1_700_000_000, 60)).unwrap();
+            assert!(opened.identifier == user && opened.genuine(KEY));
+            opened.identifier.push('x');
+            assert!(!opened.genuine(KEY));
+        }
+    }
+
+    #[test]
+    fn every_layer_may_be_malformed() {
+        let inner = |json: &str| {
+            use std::io::Write as _;
+            let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+            zlib.write_all(json.as_bytes()).unwrap();
+            STANDARD.encode(zlib.finish().unwrap()).replace('+', "*").replace('/', "-").replace('=', "_")
+        };
+        for bad in ["", "eJ", "not+base64", &V1_NODE[..100], &inner("[]"), &inner("{\"TLS.ver\":\"2.0\"}")] {
+            assert!(open(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The HTTP side of the simulated REST API: reads a call, lets it suffer its scripted fault, answers, and
+//! tells whoever watches the wire.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::checks::{self, Admitted, Call, Command, Refused};
+use super::ledger::RefusedCall;
+use super::{Shared, accounts, callback, messages, roam};
+use crate::model::Millis;
+use crate::sandbox::fault::{self, Fault};
+use crate::sandbox::serve::Answer;
+
+/// Largest request body, in bytes; larger ones get HTTP 413.
+const MAX_BODY: usize = 1024 * 1024;
+/// Bytes of a body that an [`Exchange`] keeps.
+const MAX_SHOWN: usize = 16 * 1024;
+
+/// Which way a call went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// A REST call that IM received.
+    Received,
+    /// A webhook that IM made.
+    Made,
+}
+
+/// One HTTP exchange of the simulated IM, either way.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    pub at: Millis,
+    pub took: Duration,
+    pub direction: Direction,
+    pub method: String,
+    pub path: String,
+    /// Decoded, with UserSig and Sign masked.
+    pub query: String,
+    /// `None` when no answer was sent or came.
+    pub status: Option<u16>,
+    /// The request's body, at most 16 KB of it.
+    pub request: String,
+    /// The answer's body, at most 16 KB of it.
+    pub response: String,
+}
+
+/// Answers a call on any path.
+pub(super) async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let began = Instant::now();
+    let at = shared.clock.now();
+    let (head, body) = request.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, MAX_BODY).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    let path = head.uri.path();
+    let query = query(&head.uri);
+    let fault = shared.faults.take(path);
+    let seen = shared.watched().then(|| (callback::masked(&query), shown(&body)));
+    let call = Call { api: checks::api(path), post: head.method == Method::POST, query, body: body.to_vec() };
+    let answer = answer(&shared, call, fault).await;
+    if let Some((query, request)) = seen {
+        shared.tell(|| Exchange {
+            at,
+            took: began.elapsed(),
+            direction: Direction::Received,
+            method: head.method.to_string(),
+            path: path.to_owned(),
+            query,
+            status: answer.status(),
+            request,
+            response: shown(&answer.body),
+        });
+    }
+    answer.response
+}
+
+fn query(uri: &Uri) -> Vec<(String, String)> {
+    url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect()
+}
+
+fn shown(body: &[u8]) -> String {
+    String::from_utf8_lossy(&body[..body.len().min(MAX_SHOWN)]).into_owned()
+}
+
+async fn answer(shared: &Arc<Shared>, call: Call, fault: Option<Fault>) -> Answer {
+    let api = call.api.map_or("unknown", |api| api.path);
+    shared.world().book.count(api);
+    let json = |text: String| Answer::new(StatusCode::OK, "application/json", text);
+    let refuse = |code| json(report(shared, api, Err(Refused::new(code, "a scripted fault"))));
+    let work = async {
+        // On a task of its own: what was begun is carried out even if the caller hangs up.
+        match tokio::spawn(carry_out(Arc::clone(shared), call)).await {
+            Ok(result) => json(report(shared, api, result)),
+            Err(_) => Answer::new(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", ""),
+        }
+    };
+    fault::suffer(fault, refuse, work).await
+}
+
+async fn carry_out(shared: Arc<Shared>, call: Call) -> Result<Value, Refused> {
+    let settings = shared.settings();
+    let Admitted { api, admin, body } = checks::admit(&shared, &settings, &call)?;
+    match api.command {
+        Command::AccountImport => accounts::import(&shared, &settings, &body),
+        Command::MultiAccountImport => accounts::import_many(&shared, &settings, &body),
+        Command::AccountDelete => accounts::delete(&shared, &settings, &body),
+        Command::AccountCheck => accounts::check(&shared, &body),
+        Command::Kick => accounts::kick(&shared, &settings, &body),
+        Command::PortraitSet => accounts::portrait_set(&shared, &body),
+        Command::OnlineStatus => accounts::online_status(&shared, &body),
+        Command::SendMsg => messages::sendmsg(&shared, &settings, admin, body).await,
+        Command::BatchSendMsg => messages::batchsendmsg(&shared, &settings, admin, body).await,
+        Command::ImportMsg => messages::importmsg(&shared, &settings, body),
+        Command::GetRoamMsg => roam::getroammsg(&shared, &settings, &body),
+        Command::Withdraw => messages::withdraw(&shared, &settings, &body),
+        Command::SetMsgRead => messages::set_msg_read(&shared, &settings, &body),
+        Command::GetIpList => Ok(json!({"IPList": ["127.0.0.1"]})),
+    }
+}
+
+/// The answer's text (reference, 1.2); a refusal goes into the ledger.
+fn report(shared: &Shared, api: &'static str, result: Result<Value, Refused>) -> String {
+    match result {
+        Ok(mut answer) => {
+            if answer.get("ActionStatus").is_none() {
+                answer["ActionStatus"] = json!("OK");
+            }
+            answer["ErrorInfo"] = json!("");
+            answer["ErrorCode"] = json!(0);
+            answer.to_string()
+        }
+        Err(Refused { code, info }) => {
+            let limit = shared.settings().ledger_limit;
+            shared.world().book.refuse(RefusedCall { api, code, at: shared.clock.now() }, limit);
+            shared.ring();
+            json!({"ActionStatus": "FAIL", "ErrorCode": code, "ErrorInfo": info}).to_string()
+        }
+    }
+}

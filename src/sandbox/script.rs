@@ -1,0 +1,104 @@
+//! The scripted conversation: plays the documents' scenario over both simulated platforms, step by step, and tells it.
+//!
+//! It drives a bridge from outside only, by what customers and agents do, and must never use the bridge's own code.
+
+mod cast;
+mod kinds;
+mod lines;
+mod talk;
+mod transcript;
+mod wrong;
+
+use std::io::Write;
+
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+
+use super::stage::Stage;
+use crate::config::Texts;
+use cast::{Cast, Missed, Played};
+
+/// Why the script did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    /// A step did not come true; the later ones were not played.
+    #[error("step {number} of the script, \"{title}\", expected {expected}; seen: {seen}")]
+    Step {
+        /// Counted from 1.
+        number: usize,
+        title: &'static str,
+        expected: String,
+        seen: String,
+    },
+    /// The transcript could not be written.
+    #[error("the transcript cannot be written")]
+    Transcript(#[from] std::io::Error),
+}
+
+/// One step of the script.
+struct Scene {
+    title: &'static str,
+    play: for<'a> fn(&'a mut Cast<'_>) -> BoxFuture<'a, Played>,
+}
+
+/// The script. A scene may rely on what those before it left behind.
+const SCENES: &[Scene] = &[
+    Scene { title: "WeChat checks the URL", play: |cast| Box::pin(talk::check(cast)) },
+    Scene { title: "A customer follows", play: |cast| Box::pin(talk::follow(cast)) },
+    Scene { title: "The customer asks", play: |cast| Box::pin(talk::question(cast)) },
+    Scene { title: "The agent answers", play: |cast| Box::pin(talk::answer(cast)) },
+    Scene { title: "An image", play: |cast| Box::pin(kinds::image(cast)) },
+    Scene { title: "A voice message", play: |cast| Box::pin(kinds::voice(cast)) },
+    Scene { title: "A video", play: |cast| Box::pin(kinds::video(cast)) },
+    Scene { title: "A short video", play: |cast| Box::pin(kinds::short_video(cast)) },
+    Scene { title: "A location", play: |cast| Box::pin(kinds::location(cast)) },
+    Scene { title: "A link", play: |cast| Box::pin(kinds::link(cast)) },
+    Scene { title: "A mini program", play: |cast| Box::pin(kinds::mini_program(cast)) },
+    Scene { title: "A kind that nobody knows yet", play: |cast| Box::pin(kinds::unknown(cast)) },
+    Scene { title: "A push that comes twice moves one message", play: |cast| Box::pin(wrong::repeat(cast)) },
+    Scene { title: "A forged push moves nothing", play: |cast| Box::pin(wrong::forgery(cast)) },
+    Scene { title: "The customer unfollows", play: |cast| Box::pin(talk::unfollow(cast)) },
+];
+
+/// Plays the script against the bridge that `stage` is connected to, with the texts that the bridge has, and writes
+/// the transcript step by step: plain text of at most 110 columns, without secrets.
+///
+/// Fails with the first step that does not come true within its deadlines of 5 s.
+pub async fn play(stage: &Stage, texts: &Texts, transcript: &mut impl Write) -> Result<(), Failed> {
+    perform(SCENES, stage, texts, transcript).await
+}
+
+async fn perform(
+    scenes: &[Scene],
+    stage: &Stage,
+    texts: &Texts,
+    transcript: &mut impl Write,
+) -> Result<(), Failed> {
+    let Some(mut cast) = Cast::new(stage, texts) else {
+        return Err(std::io::Error::other("a stage needs an agent").into());
+    };
+    let began = Instant::now();
+    for (number, scene) in (1..).zip(scenes) {
+        let step = Instant::now();
+        let played = (scene.play)(&mut cast).await;
+        let mut block = std::mem::take(&mut cast.block);
+        if let Err(missed) = &played {
+            block.did("FAILED: expected", &missed.expected);
+            block.did("seen", &missed.seen);
+        }
+        writeln!(transcript, "{}", block.render(number, scene.title, step.elapsed().as_millis()))?;
+        if let Err(Missed { expected, seen }) = played {
+            let left = scenes.len() - number;
+            writeln!(transcript, "step {number} of {} failed; {left} not played", scenes.len())?;
+            transcript.flush()?;
+            return Err(Failed::Step { number, title: scene.title, expected, seen });
+        }
+        transcript.flush()?;
+    }
+    writeln!(transcript, "{} steps came true in {} ms", scenes.len(), began.elapsed().as_millis())?;
+    transcript.flush()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

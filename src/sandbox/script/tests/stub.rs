@@ -1,0 +1,187 @@
+//! The least bridge that the script can come true with: it keeps nothing, and carries out before it answers.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::config::Texts;
+use crate::sandbox::im::{self, issue_usersig};
+use crate::sandbox::serve::Served;
+use crate::sandbox::stage::Stage;
+use crate::sandbox::wechat::{self, crypto};
+
+/// The one thing that it does wrongly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    Nothing,
+    /// The echo has a line break.
+    Echo,
+    /// The welcome is another.
+    Welcome,
+    /// Messages go out in the admin's name.
+    Sender,
+    /// The agent's answer is changed.
+    Answer,
+    /// A location becomes a text.
+    Location,
+    /// A repeat is moved again.
+    Repeats,
+    /// Nobody's signature is looked at.
+    Signature,
+    /// Who leaves gets a reply.
+    Unfollow,
+}
+
+pub struct Stub {
+    wrong: Wrong,
+    texts: Texts,
+    wechat: Arc<wechat::Settings>,
+    im: Arc<im::Settings>,
+    wechat_base: String,
+    im_base: String,
+    http: reqwest::Client,
+    answered: Mutex<HashMap<String, String>>,
+    random: AtomicU32,
+    now: i64,
+}
+
+type Parameters = Query<HashMap<String, String>>;
+
+impl Stub {
+    pub async fn start(stage: &Stage, texts: Texts, wrong: Wrong) -> Served {
+        let stub = Arc::new(Self {
+            wrong,
+            texts,
+            wechat: stage.wechat.settings(),
+            im: stage.im.settings(),
+            wechat_base: stage.wechat.base_url().to_owned(),
+            im_base: stage.im.base_url(),
+            http: reqwest::Client::new(),
+            answered: Mutex::default(),
+            random: AtomicU32::new(1),
+            now: crate::clock::Clock::system().now().seconds(),
+        });
+        let routes = Router::new().route("/", get(verify).post(push)).route("/imcallback", post(callback));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Served::start(listener, routes.with_state(stub)).unwrap()
+    }
+
+    async fn im(&self, command: &str, body: Value) {
+        let (admin, key) = (&self.im.admins[0], self.im.secret_key.expose_secret());
+        let sig = issue_usersig(admin, self.im.sdk_app_id, key, self.now, 86_400);
+        let url = format!(
+            "{}/v4/{command}?sdkappid={}&identifier={admin}&usersig={sig}&random=1&contenttype=json",
+            self.im_base, self.im.sdk_app_id
+        );
+        self.http.post(url).body(body.to_string()).send().await.unwrap();
+    }
+
+    async fn to_agent(&self, openid: &str, element: Value) {
+        let from = if self.wrong == Wrong::Sender { &self.im.admins[0] } else { openid };
+        let random = self.random.fetch_add(1, Ordering::Relaxed);
+        let body = json!({
+            "SyncOtherMachine": 2, "From_Account": from, "To_Account": "user1", "MsgSeq": random,
+            "MsgRandom": random, "MsgTimeStamp": self.now, "MsgLifeTime": 604_800, "MsgBody": [element],
+            "ForbidCallbackControl": ["ForbidBeforeSendMsgCallback", "ForbidAfterSendMsgCallback"],
+        });
+        self.im("openim/sendmsg", body).await;
+    }
+
+    fn reply(&self, openid: &str, content: &str) -> String {
+        format!(
+            "<xml><ToUserName>{openid}</ToUserName><FromUserName>{}</FromUserName><CreateTime>{}</CreateTime>\
+             <MsgType>text</MsgType><Content>{content}</Content></xml>",
+            self.wechat.account_id, self.now
+        )
+    }
+}
+
+async fn verify(State(stub): State<Arc<Stub>>, Query(query): Parameters) -> String {
+    let end = if stub.wrong == Wrong::Echo { "\n" } else { "" };
+    format!("{}{end}", query["echostr"])
+}
+
+async fn push(State(stub): State<Arc<Stub>>, Query(query): Parameters, body: String) -> (StatusCode, String) {
+    let right = crypto::sign(&[&stub.wechat.token, &query["timestamp"], &query["nonce"]]);
+    if query["signature"] != right && stub.wrong != Wrong::Signature {
+        return (StatusCode::FORBIDDEN, String::new());
+    }
+    let openid = element(&body, "FromUserName");
+    let (kind, event) = (element(&body, "MsgType"), element(&body, "Event"));
+    let answer = match event {
+        "subscribe" => {
+            stub.im("im_open_login_svc/account_import", json!({"UserID": openid})).await;
+            stub.reply(openid, if stub.wrong == Wrong::Welcome { "Hi" } else { &stub.texts.welcome })
+        }
+        "unsubscribe" => {
+            let gone = json!({"DeleteItem": [{"UserID": openid}]});
+            stub.im("im_open_login_svc/account_delete", gone).await;
+            if stub.wrong == Wrong::Unfollow { stub.reply(openid, "Bye") } else { "success".to_owned() }
+        }
+        _ => {
+            let id = element(&body, "MsgId").to_owned();
+            let first = stub.answered.lock().unwrap().get(&id).cloned();
+            if let Some(first) = first
+                && stub.wrong != Wrong::Repeats
+            {
+                return (StatusCode::OK, first);
+            }
+            let told = match kind {
+                "text" => element(&body, "Content").to_owned(),
+                _ => format!("[{kind}] {} {}", element(&body, "Title"), element(&body, "Url")),
+            };
+            let text = format!("{}{told}", stub.texts.inquiry_prefix);
+            let mut content = json!({"MsgType": "TIMTextElem", "MsgContent": {"Text": text}});
+            if kind == "location" && stub.wrong != Wrong::Location {
+                let degrees = |name| element(&body, name).parse::<f64>().unwrap();
+                content = json!({"MsgType": "TIMLocationElem", "MsgContent": {
+                    "Desc": element(&body, "Label"),
+                    "Latitude": degrees("Location_X"), "Longitude": degrees("Location_Y"),
+                }});
+            }
+            stub.to_agent(openid, content).await;
+            let answer = stub.reply(openid, &stub.texts.transferring);
+            stub.answered.lock().unwrap().insert(id, answer.clone());
+            answer
+        }
+    };
+    (StatusCode::OK, answer)
+}
+
+async fn callback(State(stub): State<Arc<Stub>>, body: String) -> String {
+    let message: Value = serde_json::from_str(&body).unwrap();
+    let mut text = message["MsgBody"][0]["MsgContent"]["Text"].as_str().unwrap().to_owned();
+    if stub.wrong == Wrong::Answer {
+        text.push('!');
+    }
+    let wanted = json!({
+        "grant_type": "client_credential", "appid": stub.wechat.app_id, "secret": stub.wechat.app_secret,
+    });
+    let url = format!("{}/cgi-bin/stable_token", stub.wechat_base);
+    let granted = stub.http.post(url).body(wanted.to_string()).send().await.unwrap().text().await.unwrap();
+    let granted: Value = serde_json::from_str(&granted).unwrap();
+    let url = format!(
+        "{}/cgi-bin/message/custom/send?access_token={}",
+        stub.wechat_base,
+        granted["access_token"].as_str().unwrap()
+    );
+    let send = json!({"touser": message["To_Account"], "msgtype": "text", "text": {"content": text}});
+    stub.http.post(url).body(send.to_string()).send().await.unwrap();
+    json!({"ActionStatus": "OK", "ErrorInfo": "", "ErrorCode": 0}).to_string()
+}
+
+/// The text of the first element of this name, or nothing.
+fn element<'a>(body: &'a str, name: &str) -> &'a str {
+    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+    let inner =
+        body.split_once(&open).and_then(|(_, rest)| rest.split_once(&close)).map_or("", |found| found.0);
+    inner.strip_prefix("<![CDATA[").and_then(|rest| rest.strip_suffix("]]>")).unwrap_or(inner)
+}

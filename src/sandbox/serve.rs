@@ -1,0 +1,174 @@
+//! Serves a simulated platform's router on loopback, with answers that can be spoilt and connections that can be cut
+//! on purpose.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use futures_util::{StreamExt as _, stream};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+
+/// Marks a response that must never be sent: its connection is closed instead.
+#[derive(Clone, Copy, Debug)]
+struct CutConnection;
+
+/// An answer: what goes out, and what of it a watcher may be shown.
+#[derive(Debug)]
+pub struct Answer {
+    /// As it goes out.
+    pub response: Response,
+    /// The body that goes out, in one piece.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// An answer with a body that is there as a whole.
+    pub fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        let body = body.into();
+        let mut response = Response::new(Body::from(body.clone()));
+        *response.status_mut() = status;
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        Self { response, body }
+    }
+
+    /// JSON for people at a terminal: indented, with a line break at its end.
+    pub fn readable(status: StatusCode, value: &Value) -> Self {
+        Self::new(status, "application/json", format!("{value:#}\n"))
+    }
+
+    /// No answer: the connection is closed instead.
+    pub fn cut() -> Self {
+        let mut response = Response::new(Body::empty());
+        response.extensions_mut().insert(CutConnection);
+        Self { response, body: Bytes::new() }
+    }
+
+    /// The HTTP status; none where the connection is cut instead.
+    pub fn status(&self) -> Option<u16> {
+        let is_cut = self.response.extensions().get::<CutConnection>().is_some();
+        (!is_cut).then(|| self.response.status().as_u16())
+    }
+
+    /// The same, which announces its whole body, sends half of it, and breaks the connection.
+    pub fn halved(mut self) -> Self {
+        let first = self.body.slice(..self.body.len() / 2);
+        let half = first.clone();
+        let broken = async {
+            // Lets the server write the first half out before it meets the error.
+            tokio::task::yield_now().await;
+            Err(std::io::Error::other("broken off on purpose"))
+        };
+        let body = stream::once(async { Ok(half) }).chain(stream::once(broken));
+        self.response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(self.body.len()));
+        *self.response.body_mut() = Body::from_stream(body);
+        Self { response: self.response, body: first }
+    }
+}
+
+/// A running server; stops when dropped.
+#[derive(Debug)]
+pub struct Served {
+    address: SocketAddr,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is cut on purpose")]
+struct Cut;
+
+impl Served {
+    /// Serves `router` on `listener` until stopped or dropped.
+    pub fn start(listener: TcpListener, router: Router) -> std::io::Result<Self> {
+        let address = listener.local_addr()?;
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        tasks.spawn(accept(listener, router, stop.clone(), tasks.clone()));
+        Ok(Self { address, stop, tasks })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops listening, cuts every connection and waits until they are gone.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn accept(listener: TcpListener, router: Router, stop: CancellationToken, tasks: TaskTracker) {
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a simulated platform could not accept a connection");
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+            () = stop.cancelled() => return,
+        };
+        let _ = stream.set_nodelay(true);
+        let (router, stop) = (router.clone(), stop.clone());
+        tasks.spawn(async move {
+            let service =
+                hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+                    let router = router.clone();
+                    async move {
+                        let response =
+                            router.oneshot(request).await.unwrap_or_else(|never: Infallible| match never {});
+                        if response.extensions().get::<CutConnection>().is_some() {
+                            Err(Cut)
+                        } else {
+                            Ok(response)
+                        }
+                    }
+                });
+            let builder = Builder::new(TokioExecutor::new());
+            let connection = builder.serve_connection(TokioIo::new(stream), service);
+            tokio::select! {
+                _ = connection => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+
+    #[tokio::test]
+    async fn a_cut_connection_sends_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let router = Router::new()
+            .route("/cut", get(|| async { Answer::cut().response }))
+            .route("/ok", get(|| async { "ok" }));
+        let served = Served::start(listener, router).unwrap();
+        let base = format!("http://{}", served.address());
+        assert!(reqwest::get(format!("{base}/cut")).await.unwrap_err().is_request());
+        assert_eq!(reqwest::get(format!("{base}/ok")).await.unwrap().text().await.unwrap(), "ok");
+        served.stop().await;
+    }
+}

@@ -1,0 +1,197 @@
+//! Both simulated platforms, running, and what a bridge must be told to live between them.
+//!
+//! It must never use the bridge's own code: a bridge is known here by its configuration and its address alone.
+
+mod how_to;
+
+use std::io;
+use std::net::SocketAddr;
+
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+
+pub use how_to::how_to;
+
+use super::im::{self, Desk, ImSim};
+use super::wechat::{self, Mode, WechatSim};
+use crate::clock::Clock;
+
+/// Credentials made for the sandbox; no real account or application has them.
+const TOKEN: &str = "SandboxToken2026";
+const APP_ID: &str = "wx5a4db0c05a4db0c0";
+const APP_SECRET: &str = "5a4db0c0ffee5a4db0c0ffee5a4db0c0";
+const ACCOUNT_ID: &str = "gh_5a4db0c00001";
+const SDK_APP_ID: u32 = 1_400_000_000;
+const SECRET_KEY: &str = "5a4db0c0ffee00015a4db0c0ffee00025a4db0c0ffee00035a4db0c0ffee0004";
+const CALLBACK_TOKEN: &str = "sandbox-callback-token";
+const ADMIN: &str = "user0";
+const AGENT: &str = "user1";
+/// Calls a second that the bridge makes of each IM API, less than the simulated IM allows.
+const RATE_PER_SECOND: u32 = 150;
+
+/// How the platforms are set up. The default is the sandbox's own account and application, with one agent.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub wechat: wechat::Settings,
+    pub im: im::Settings,
+    /// UserIDs of the agents, who are all at their desks; at least one.
+    pub agents: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let wechat = wechat::Settings {
+            token: TOKEN.to_owned(),
+            app_id: APP_ID.to_owned(),
+            app_secret: APP_SECRET.to_owned(),
+            account_id: ACCOUNT_ID.to_owned(),
+            ..wechat::Settings::default()
+        };
+        let mut im = im::Settings::new(SDK_APP_ID, SECRET_KEY, ADMIN);
+        im.callback_token = Some(CALLBACK_TOKEN.into());
+        Self { wechat, im, agents: vec![AGENT.to_owned()] }
+    }
+}
+
+/// The two platforms; they stop when it is dropped.
+pub struct Stage {
+    pub wechat: WechatSim,
+    pub im: ImSim,
+    agents: Vec<Desk>,
+    clock: Clock,
+}
+
+impl Stage {
+    /// Starts both platforms, with the admin's and the agents' accounts imported. Fails where an address is taken, a
+    /// setting cannot be one, or there is no agent.
+    pub async fn start(clock: Clock, settings: Settings) -> io::Result<Self> {
+        let wechat = WechatSim::start(settings.wechat, clock.clone()).await?;
+        let im = ImSim::start(settings.im, clock.clone()).await?;
+        let agents: Result<Vec<Desk>, _> = settings.agents.iter().map(|agent| im.agent(agent)).collect();
+        let agents = agents.map_err(io::Error::other)?;
+        if agents.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a stage needs an agent"));
+        }
+        Ok(Self { wechat, im, agents, clock })
+    }
+
+    /// The agents at their desks, in the order of the settings; at least one.
+    pub fn agents(&self) -> &[Desk] {
+        &self.agents
+    }
+
+    /// The configuration file of a bridge that lives here and listens on `listen`: credentials, addresses and mode are
+    /// those that the platforms have now; its operations listener takes any free port.
+    pub fn config_toml(&self, listen: SocketAddr, store_url: &str) -> String {
+        let (wechat, im) = (self.wechat.settings(), self.im.settings());
+        let agents: Vec<&str> = self.agents.iter().map(Desk::user_id).collect();
+        let encryption = match wechat.mode {
+            Mode::Plain => String::new(),
+            mode => {
+                let mode = if mode == Mode::Safe { "safe" } else { "compatible" };
+                format!("mode = \"{mode}\"\nencoding_aes_key = {}\n", json!(wechat.encoding_aes_key))
+            }
+        };
+        let callback_token = im.callback_token.as_ref().map_or("", |token| token.expose_secret());
+        // A JSON string or array of strings is one of TOML as well.
+        format!(
+            "[server]\n\
+             listen = \"{listen}\"\n\
+             ops_listen = \"127.0.0.1:0\"\n\
+             \n\
+             [wechat]\n\
+             token = {}\n\
+             app_id = {}\n\
+             app_secret = {}\n\
+             account_id = {}\n\
+             {encryption}\
+             reply = \"auto\"\n\
+             api_base = {}\n\
+             \n\
+             [im]\n\
+             sdk_app_id = {}\n\
+             secret_key = {}\n\
+             admin = {}\n\
+             agents = {}\n\
+             callback_token = {}\n\
+             api_base = {}\n\
+             rate_per_second = {RATE_PER_SECOND}\n\
+             \n\
+             [store]\n\
+             url = {}\n",
+            json!(wechat.token),
+            json!(wechat.app_id),
+            json!(wechat.app_secret),
+            json!(wechat.account_id),
+            json!(self.wechat.base_url()),
+            im.sdk_app_id,
+            json!(im.secret_key.expose_secret()),
+            json!(im.admins.first()),
+            json!(agents),
+            json!(callback_token),
+            json!(self.im.base_url()),
+            json!(store_url),
+        )
+    }
+
+    /// Enters the bridge's addresses in both consoles; `bridge_url` is where its public listener is.
+    pub fn connect(&self, bridge_url: &str) {
+        let base = bridge_url.trim_end_matches('/');
+        self.wechat.connect(&format!("{base}/"));
+        self.im.connect(format!("{base}/imcallback"));
+    }
+
+    /// Stops both platforms and waits until their connections are gone.
+    pub async fn stop(self) {
+        tokio::join!(self.wechat.stop(), self.im.stop());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Locale, Mode as Encryption};
+    use crate::model::ImUserId;
+
+    const ANYWHERE: &str = "127.0.0.1:0";
+
+    async fn stage(change: impl FnOnce(&mut Settings)) -> Stage {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        Stage::start(Clock::system(), settings).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_configuration_is_read_without_a_warning_and_names_the_platforms() {
+        let stage = stage(|settings| settings.agents.push("user2".into())).await;
+        let text = stage.config_toml(ANYWHERE.parse().unwrap(), "sqlite::memory:");
+        let (config, warnings) = Config::from_toml_str(&text, []).unwrap();
+        assert!(warnings.is_empty(), "{warnings:?}");
+        assert_eq!(config.wechat.api_base.as_str(), stage.wechat.base_url());
+        assert_eq!(config.im.api_base.as_str(), stage.im.base_url());
+        assert_eq!(config.im.agents.iter().map(ImUserId::as_str).collect::<Vec<_>>(), ["user1", "user2"]);
+        assert!(config.im.callback_token.is_some());
+        assert_eq!(config.server.listen.to_string(), ANYWHERE);
+        for account in ["user0", "user1", "user2"] {
+            assert!(stage.im.account(account).is_some(), "{account}");
+        }
+        stage.stop().await;
+    }
+
+    #[tokio::test]
+    async fn the_environment_wins_and_the_encryption_is_that_of_the_platform() {
+        let stage = stage(|settings| settings.wechat.mode = Mode::Safe).await;
+        let text = stage.config_toml(ANYWHERE.parse().unwrap(), "sqlite:///tmp/a \"b\".db");
+        let env = [("BRIDGE_TEXTS__LOCALE".to_owned(), "ko".to_owned())];
+        let (config, _) = Config::from_toml_str(&text, env).unwrap();
+        assert_eq!(config.texts.locale, Locale::Ko);
+        assert_eq!(config.wechat.mode, Encryption::Safe);
+        assert!(config.wechat.encoding_aes_key.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_stage_without_an_agent_is_none() {
+        let settings = Settings { agents: Vec::new(), ..Settings::default() };
+        assert!(Stage::start(Clock::system(), settings).await.is_err());
+    }
+}

@@ -1,0 +1,277 @@
+//! WeChat, simulated from the reference alone and as strictly as it allows: it pushes what customers do, serves the
+//! APIs that the bridge calls, and records both.
+//!
+//! It must know nothing of the bridge, whose own signatures, encryption and parsing it is there to contradict.
+//!
+//! ```text
+//! Phone ▶ Draft ▶ push ▶ (HTTP) bridge ▶ reply ▶ Phone::screen
+//! bridge ▶ (HTTP) api ▶ tokens, send, media ▶ Phone::screen, Ledger
+//! ```
+
+mod api;
+mod codes;
+mod control;
+pub mod crypto;
+mod ledger;
+mod media;
+mod phone;
+mod push;
+mod reply;
+mod request;
+mod send;
+mod settings;
+mod tokens;
+mod window;
+mod wire;
+mod xml;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, watch};
+
+use crate::clock::Clock;
+use crate::sandbox::fault::Faults;
+use crate::sandbox::serve::Served;
+
+pub use ledger::{Ledger, Outcome, PushEntry, Refusal, SendEntry, TokenCounts};
+pub use media::{Media, tiny_png};
+pub use phone::{NotShown, Phone, Shown, Via};
+pub use push::{Draft, Pushed};
+pub use reply::Reply;
+pub use request::{Query, Try};
+pub use settings::{Mode, Settings};
+pub use window::{Opens, WindowRule};
+pub use wire::{Direction, WireEvent};
+pub use xml::Field;
+
+/// A watcher that falls further behind than this misses events.
+const WIRE_BACKLOG: usize = 1024;
+/// The first MsgId, before the milliseconds since 1970 in thousandths: 17 digits that a restart does not repeat.
+const FIRST_MSG_ID: u64 = 24_300_000_000_000_000;
+
+/// The running platform; stops when dropped.
+#[derive(Debug)]
+pub struct WechatSim {
+    platform: Arc<Platform>,
+    served: Served,
+}
+
+/// The state that the APIs, the phones and the handle share.
+struct Platform {
+    clock: Clock,
+    base_url: String,
+    settings: Mutex<Arc<Settings>>,
+    faults: Faults,
+    /// A test bounds those that a handle adds; the control routes have their own bound.
+    customers: Mutex<HashMap<String, Arc<phone::Customer>>>,
+    tokens: Mutex<tokens::Tokens>,
+    media: Mutex<media::MediaStore>,
+    ledger: Mutex<Ledger>,
+    ledger_changed: watch::Sender<()>,
+    wire: broadcast::Sender<Arc<WireEvent>>,
+    http: reqwest::Client,
+    next_msg_id: AtomicU64,
+    mark_fail: Mutex<push::MarkFail>,
+}
+
+impl WechatSim {
+    /// Starts it on `settings.listen`. Fails where that is taken or the EncodingAESKey cannot be one.
+    pub async fn start(settings: Settings, clock: Clock) -> io::Result<Self> {
+        settings.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let listener = TcpListener::bind(settings.listen).await?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .pool_max_idle_per_host(256)
+            .build()
+            .map_err(io::Error::other)?;
+        let first = u64::try_from(clock.now().0).unwrap_or_default() * 1000;
+        let platform = Arc::new(Platform {
+            base_url: format!("http://{}", listener.local_addr()?),
+            settings: Mutex::new(Arc::new(settings)),
+            faults: Faults::default(),
+            customers: Mutex::default(),
+            tokens: Mutex::default(),
+            media: Mutex::default(),
+            ledger: Mutex::default(),
+            ledger_changed: watch::Sender::new(()),
+            wire: broadcast::Sender::new(WIRE_BACKLOG),
+            http,
+            next_msg_id: AtomicU64::new(FIRST_MSG_ID + first),
+            mark_fail: Mutex::default(),
+            clock,
+        });
+        let served = Served::start(listener, api::router(platform.clone()))?;
+        Ok(Self { platform, served })
+    }
+
+    /// Where the APIs are; the bridge's `wechat.api_base`.
+    pub fn base_url(&self) -> &str {
+        &self.platform.base_url
+    }
+
+    /// Sets the URL that pushes go to, as the console does.
+    pub fn connect(&self, bridge_url: &str) {
+        self.platform.change(|settings| settings.bridge_url = Some(bridge_url.to_owned()));
+    }
+
+    /// The settings as they are now.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.platform.settings()
+    }
+
+    /// Changes settings at run time. Nothing changes where the EncodingAESKey cannot be one.
+    pub fn change(&self, change: impl FnOnce(&mut Settings)) -> Result<(), crypto::CryptoError> {
+        let mut settings = self.platform.settings().as_ref().clone();
+        change(&mut settings);
+        settings.check()?;
+        *lock(&self.platform.settings) = Arc::new(settings);
+        Ok(())
+    }
+
+    /// Makes the account one that may not call `custom/*` (48001), or one that may.
+    pub fn set_personal(&self, personal: bool) {
+        self.platform.change(|settings| settings.personal = personal);
+    }
+
+    /// What the next calls of an API suffer; APIs by the end of their path (`message/custom/send`).
+    pub fn faults(&self) -> &Faults {
+        &self.platform.faults
+    }
+
+    /// The customer with this openid, new and not following if unknown so far.
+    pub fn customer(&self, openid: &str) -> Phone {
+        self.platform.phone(openid)
+    }
+
+    /// Makes every access token invalid (40001), as a forced refresh elsewhere does.
+    pub fn revoke_tokens(&self) {
+        lock(&self.platform.tokens).revoke_all();
+    }
+
+    /// Lets every access token expire (42001).
+    pub fn expire_tokens(&self) {
+        lock(&self.platform.tokens).expire_all(self.platform.clock.now());
+    }
+
+    /// The record so far.
+    pub fn ledger(&self) -> Ledger {
+        lock(&self.platform.ledger).clone()
+    }
+
+    /// Waits until the record fulfils `condition`; false if it does not within `timeout`. The record is locked
+    /// meanwhile: the condition may look at nothing else of the platform.
+    pub async fn wait_until(&self, timeout: Duration, mut condition: impl FnMut(&Ledger) -> bool) -> bool {
+        let mut changed = self.platform.ledger_changed.subscribe();
+        let fulfilled = async {
+            while !condition(&lock(&self.platform.ledger)) {
+                let _ = changed.changed().await;
+            }
+        };
+        tokio::time::timeout(timeout, fulfilled).await.is_ok()
+    }
+
+    /// Every call from now on, made or received. A slow reader misses events (`RecvError::Lagged`).
+    pub fn events(&self) -> broadcast::Receiver<Arc<WireEvent>> {
+        self.platform.wire.subscribe()
+    }
+
+    /// The console's check of the URL: whether the bridge gave `echostr` back byte for byte.
+    pub async fn verify_url(&self) -> bool {
+        self.platform.verify_url().await
+    }
+
+    /// One GET as the console makes it, its query changed at will.
+    pub async fn verify_raw(&self, tweak: impl FnOnce(&mut Query)) -> Try {
+        self.platform.verify_raw(tweak).await
+    }
+
+    /// Pushes a draft: up to the set number of attempts with one body. Drafts may go several times, also at once.
+    pub async fn deliver(&self, draft: &Draft) -> Pushed {
+        self.platform.deliver(draft).await
+    }
+
+    /// Pushes the identical body again, as after an answer that was lost.
+    pub async fn repeat(&self, pushed: &Pushed) -> Pushed {
+        self.platform.deliver(&pushed.draft).await
+    }
+
+    /// Pushes one draft `copies` times at the same moment.
+    pub async fn deliver_copies(&self, draft: &Draft, copies: usize) -> Vec<Pushed> {
+        futures_util::future::join_all((0..copies).map(|_| self.platform.deliver(draft))).await
+    }
+
+    /// One POST of any body: signed rightly for the openid, then its query changed at will. Not in the ledger.
+    pub async fn push_raw(
+        &self,
+        openid: &str,
+        body: impl Into<bytes::Bytes>,
+        tweak: impl FnOnce(&mut Query),
+    ) -> Try {
+        self.platform.push_raw(openid, body.into(), tweak).await
+    }
+
+    /// Stops listening and waits until every connection is gone.
+    pub async fn stop(self) {
+        self.served.stop().await;
+    }
+}
+
+impl Platform {
+    fn settings(&self) -> Arc<Settings> {
+        lock(&self.settings).clone()
+    }
+
+    /// For changes that cannot be wrong.
+    fn change(&self, change: impl FnOnce(&mut Settings)) {
+        change(Arc::make_mut(&mut lock(&self.settings)));
+    }
+
+    /// The customer with this openid, new if unknown so far.
+    fn phone(self: &Arc<Self>, openid: &str) -> Phone {
+        let mut customers = lock(&self.customers);
+        let customer = customers
+            .entry(openid.to_owned())
+            .or_insert_with(|| Arc::new(phone::Customer::new(openid)))
+            .clone();
+        Phone::new(self.clone(), customer)
+    }
+
+    fn next_msg_id(&self) -> u64 {
+        self.next_msg_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn record(&self, write: impl FnOnce(&mut Ledger, usize)) {
+        let limit = self.settings().ledger_limit;
+        write(&mut lock(&self.ledger), limit);
+        self.ledger_changed.send_replace(());
+    }
+
+    /// Tells the watchers, if there are any; `event` is made only then.
+    fn tell(&self, event: impl FnOnce() -> WireEvent) {
+        if self.wire.receiver_count() > 0 {
+            // The last watcher may have left meanwhile.
+            let _ = self.wire.send(Arc::new(event()));
+        }
+    }
+}
+
+impl fmt::Debug for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Platform").field("base_url", &self.base_url).finish_non_exhaustive()
+    }
+}
+
+/// A panic elsewhere leaves these values whole: each is changed in one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! Routes beside the platform's own, for people at a terminal: a customer speaks, and shows their screen.
+//!
+//! They do what a [`Phone`](super::Phone) does and nothing else; the bridge must never call them.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::{get, post};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::model::OpenId;
+use crate::sandbox::serve::Answer;
+
+use super::phone::{Phone, Shown, Via};
+use super::push::Pushed;
+use super::{Platform, lock};
+
+/// Customers there may be before these routes make no more.
+const MAX_CUSTOMERS: usize = 10_000;
+
+/// `POST /sandbox/say` and `GET /sandbox/screen`.
+pub(super) fn routes() -> Router<Arc<Platform>> {
+    Router::new().route("/sandbox/say", post(say)).route("/sandbox/screen", get(screen))
+}
+
+#[derive(Deserialize)]
+struct Say {
+    openid: String,
+    text: String,
+}
+
+#[derive(Deserialize)]
+struct Whose {
+    openid: String,
+}
+
+/// The customer says it; who does not follow yet follows first. Tells how the bridge answered.
+async fn say(State(platform): State<Arc<Platform>>, body: Bytes) -> Response {
+    // Not by content type: a pasted curl command sends that of a form.
+    let Say { openid, text } = match serde_json::from_slice(&body) {
+        Ok(say) => say,
+        Err(error) => return refuse(&format!("the body is not {{\"openid\", \"text\"}}: {error}")),
+    };
+    if OpenId::new(openid.as_str()).is_err() {
+        return refuse("openid must be 1 to 32 bytes of printable ASCII without spaces");
+    }
+    if !has_room_for(&platform, &openid) {
+        return refuse("there are too many customers");
+    }
+    let phone = platform.phone(&openid);
+    let followed = if phone.is_following() { None } else { Some(answer(&phone.follow().await)) };
+    let said = phone.say(&text).await;
+    let told = json!({
+        "openid": openid, "text": text, "msg_id": said.msg_id, "followed": followed, "answer": answer(&said),
+    });
+    Answer::readable(StatusCode::OK, &told).response
+}
+
+/// Everything that the customer was shown, oldest first.
+async fn screen(State(platform): State<Arc<Platform>>, Query(whose): Query<Whose>) -> Response {
+    let known = lock(&platform.customers).get(&whose.openid).cloned();
+    let Some(customer) = known else { return refuse("nobody with this openid has done anything yet") };
+    let shown: Vec<Value> = Phone::new(platform, customer).screen().iter().map(entry).collect();
+    Answer::readable(StatusCode::OK, &json!(shown)).response
+}
+
+fn has_room_for(platform: &Platform, openid: &str) -> bool {
+    let known = lock(&platform.customers);
+    known.len() < MAX_CUSTOMERS || known.contains_key(openid)
+}
+
+fn answer(pushed: &Pushed) -> Value {
+    let last = pushed.tries.last();
+    json!({
+        "requests": pushed.tries.len(),
+        "status": last.and_then(|made| made.status),
+        "reply": pushed.text(),
+        "error": last.and_then(|made| made.error.as_deref()),
+    })
+}
+
+fn entry(shown: &Shown) -> Value {
+    let via = match shown.via {
+        Via::Passive => "passive reply",
+        Via::CustomSend => "message/custom/send",
+        Via::Fault => "fault line",
+    };
+    json!({"at_ms": shown.at.0, "via": via, "kind": shown.kind, "text": shown.text})
+}
+
+fn refuse(why: &str) -> Response {
+    Answer::readable(StatusCode::BAD_REQUEST, &json!({"error": why})).response
+}

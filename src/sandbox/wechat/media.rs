@@ -1,0 +1,247 @@
+//! Temporary media: what may be uploaded, for how long it lives, and how it is given back (reference: section 8).
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use rand::RngExt as _;
+
+use crate::model::Millis;
+
+use super::codes;
+
+/// Media ids live for three days.
+const LIFE_MS: i64 = 3 * 86_400_000;
+/// The oldest go first beyond this many.
+const KEPT: usize = 4096;
+const MEGABYTE: usize = 1024 * 1024;
+
+/// One stored file.
+#[derive(Clone, Debug)]
+pub struct Media {
+    /// `image`, `voice`, `video` or `thumb`.
+    pub kind: &'static str,
+    /// Its MIME type.
+    pub content_type: &'static str,
+    /// The extension of the file name that a download offers.
+    pub extension: &'static str,
+    /// The file.
+    pub bytes: Bytes,
+    created: Millis,
+}
+
+/// Every file that the platform has.
+#[derive(Debug, Default)]
+pub(super) struct MediaStore {
+    files: HashMap<String, Arc<Media>>,
+    oldest_first: VecDeque<String>,
+}
+
+impl MediaStore {
+    /// Keeps a file and names it.
+    pub fn put(&mut self, kind: &'static str, bytes: Bytes, now: Millis) -> String {
+        let (content_type, extension) = format_of(&bytes).unwrap_or(("application/octet-stream", "bin"));
+        let random: [u8; 24] = rand::rng().random();
+        let id = format!("m{}", hex::encode(random));
+        if self.oldest_first.len() == KEPT
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            self.files.remove(&oldest);
+        }
+        self.oldest_first.push_back(id.clone());
+        let media = Media { kind, content_type, extension, bytes, created: now };
+        self.files.insert(id.clone(), Arc::new(media));
+        id
+    }
+
+    /// The file, unless it is unknown or too old.
+    pub fn get(&self, id: &str, now: Millis) -> Option<Arc<Media>> {
+        self.files.get(id).filter(|media| now.since(media.created) < LIFE_MS).cloned()
+    }
+}
+
+/// A picture of one pixel.
+pub fn tiny_png() -> Bytes {
+    const PNG: &str =
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+    STANDARD.decode(PNG).unwrap_or_default().into()
+}
+
+/// Content type and extension, told by the first bytes.
+fn format_of(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
+    match bytes {
+        [0xff, 0xd8, 0xff, ..] => Some(("image/jpeg", "jpg")),
+        [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, ..] => Some(("image/png", "png")),
+        [b'G', b'I', b'F', b'8', ..] => Some(("image/gif", "gif")),
+        [b'#', b'!', b'A', b'M', b'R', ..] => Some(("audio/amr", "amr")),
+        [b'I', b'D', b'3', ..] | [0xff, 0xe0..=0xff, ..] => Some(("audio/mpeg", "mp3")),
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] => Some(("video/mp4", "mp4")),
+        _ => None,
+    }
+}
+
+/// The kind of an upload that keeps every rule of its type; the error is a return code.
+pub(super) fn check_upload(kind: &str, file: &Part) -> Result<&'static str, i64> {
+    let (kind, limit, too_big, extensions): (_, _, _, &[&str]) = match kind {
+        "image" => ("image", 10 * MEGABYTE, codes::IMAGE_SIZE, &["png", "jpeg", "jpg", "gif"]),
+        "voice" => ("voice", 2 * MEGABYTE, codes::VOICE_SIZE, &["amr", "mp3"]),
+        "video" => ("video", 10 * MEGABYTE, codes::VIDEO_SIZE, &["mp4"]),
+        "thumb" => ("thumb", 64 * 1024, codes::THUMB_SIZE, &["jpg", "jpeg"]),
+        _ => return Err(codes::MEDIA_TYPE),
+    };
+    if file.bytes.is_empty() {
+        return Err(codes::EMPTY_MEDIA);
+    }
+    if file.bytes.len() > limit {
+        return Err(too_big);
+    }
+    let named = file.filename.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
+    if !named.is_some_and(|extension| extensions.contains(&extension.as_str())) {
+        return Err(codes::FILE_TYPE);
+    }
+    match format_of(&file.bytes) {
+        Some((_, extension)) if extensions.contains(&extension) => Ok(kind),
+        _ if kind == "image" => Err(codes::IMAGE_FORMAT),
+        _ => Err(codes::FILE_TYPE),
+    }
+}
+
+/// The file part of an upload.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub filename: String,
+    pub bytes: Bytes,
+}
+
+/// The part called `media` of a multipart body, if it has a file name as the platform demands.
+pub(super) fn media_part(content_type: &str, body: &Bytes) -> Option<Part> {
+    let parameters = content_type.strip_prefix("multipart/form-data")?;
+    let boundary = parameter(parameters, "boundary").filter(|boundary| !boundary.is_empty())?;
+    let delimiter = format!("--{boundary}");
+    let mut at = find(body, delimiter.as_bytes(), 0)? + delimiter.len();
+    let between = format!("\r\n{delimiter}");
+    while body.get(at..at + 2)? == b"\r\n" {
+        let head_end = find(body, b"\r\n\r\n", at)?;
+        let end = find(body, between.as_bytes(), head_end + 2)?;
+        let head = String::from_utf8_lossy(body.get(at..head_end)?);
+        let disposition = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-disposition").then_some(value)
+        });
+        if let Some(disposition) = disposition
+            && parameter(disposition, "name").as_deref() == Some("media")
+        {
+            let filename = parameter(disposition, "filename").filter(|name| !name.is_empty())?;
+            return Some(Part { filename, bytes: body.slice((head_end + 4).min(end)..end) });
+        }
+        at = end + between.len();
+    }
+    None
+}
+
+fn parameter(header: &str, name: &str) -> Option<String> {
+    header.split(';').find_map(|part| {
+        let (key, value) = part.trim().split_once('=')?;
+        key.eq_ignore_ascii_case(name).then(|| value.trim_matches('"').to_owned())
+    })
+}
+
+fn find(body: &[u8], wanted: &[u8], from: usize) -> Option<usize> {
+    // A boundary begins with a byte that is rare in files, so skipping to it keeps 10 MB uploads quick.
+    let first = *wanted.first()?;
+    let mut at = from;
+    while let Some(step) = body.get(at..)?.iter().position(|byte| *byte == first) {
+        at += step;
+        if body[at..].starts_with(wanted) {
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn part(filename: &str, bytes: &[u8]) -> Part {
+        Part { filename: filename.to_owned(), bytes: Bytes::copy_from_slice(bytes) }
+    }
+
+    fn form(disposition: &str, file: &[u8]) -> Bytes {
+        let mut body =
+            b"--XX\r\nContent-Disposition: form-data; name=\"other\"\r\n\r\nx\r\n--XX\r\n".to_vec();
+        body.extend_from_slice(
+            format!("content-disposition: form-data; {disposition}\r\nContent-Type: image/jpeg\r\n\r\n")
+                .as_bytes(),
+        );
+        body.extend_from_slice(file);
+        body.extend_from_slice(b"\r\n--XX--\r\n");
+        body.into()
+    }
+
+    proptest! {
+        #[test]
+        fn a_part_comes_back_byte_for_byte(file in prop::collection::vec(any::<u8>(), 0..200)) {
+            let body = form("name=\"media\"; filename=\"a.jpg\"", &file);
+            let read = media_part("multipart/form-data; boundary=XX", &body);
+            prop_assert_eq!(read, Some(part("a.jpg", &file)));
+        }
+
+        #[test]
+        fn no_body_makes_it_panic(body in "(--XX|\r\n|:|;|name=\"media\"|filename=a|content-disposition)*") {
+            let _ = media_part("multipart/form-data; boundary=XX", &Bytes::from(body));
+        }
+    }
+
+    #[test]
+    fn an_upload_needs_its_part_and_a_file_name() {
+        let body = form("name=\"media\"; filename=\"a.jpg\"", b"x");
+        assert!(media_part("multipart/form-data; boundary=\"XX\"", &body).is_some());
+        assert!(media_part("multipart/form-data; boundary=YY", &body).is_none());
+        assert!(media_part("application/json", &body).is_none());
+        assert!(media_part("multipart/form-data; boundary=XX", &form("name=\"media\"", b"x")).is_none());
+        let other = form("name=\"file\"; filename=\"a.jpg\"", b"x");
+        assert!(media_part("multipart/form-data; boundary=XX", &other).is_none());
+    }
+
+    #[test]
+    fn each_type_has_its_limits() {
+        let big = |head: &[u8], size: usize| {
+            let mut bytes = head.to_vec();
+            bytes.resize(size, 0);
+            bytes
+        };
+        let (jpeg, amr, mp4) = (&[0xff, 0xd8, 0xff, 0xe0][..], &b"#!AMR\n"[..], &b"\0\0\0\x18ftypmp42"[..]);
+        for (kind, file, expected) in [
+            ("image", part("a.JPG", jpeg), Ok("image")),
+            ("image", part("a.jpg", b"BM"), Err(40137)),
+            ("image", part("a.bmp", jpeg), Err(40005)),
+            ("image", part("a", jpeg), Err(40005)),
+            ("image", part("a.jpg", b""), Err(44001)),
+            ("image", part("a.jpg", &big(jpeg, 10 * MEGABYTE + 1)), Err(40009)),
+            ("voice", part("a.amr", amr), Ok("voice")),
+            ("voice", part("a.amr", jpeg), Err(40005)),
+            ("voice", part("a.amr", &big(amr, 2 * MEGABYTE + 1)), Err(40010)),
+            ("video", part("a.mp4", mp4), Ok("video")),
+            ("video", part("a.mp4", &big(mp4, 10 * MEGABYTE + 1)), Err(40011)),
+            ("thumb", part("a.jpg", &big(jpeg, 64 * 1024)), Ok("thumb")),
+            ("thumb", part("a.jpg", &big(jpeg, 64 * 1024 + 1)), Err(40012)),
+            ("file", part("a.jpg", jpeg), Err(40004)),
+        ] {
+            assert_eq!(check_upload(kind, &file), expected, "{kind} {}", file.filename);
+        }
+    }
+
+    #[test]
+    fn a_file_lives_three_days() {
+        let mut store = MediaStore::default();
+        let id = store.put("image", Bytes::from_static(&[0xff, 0xd8, 0xff]), Millis(0));
+        assert_eq!(store.get(&id, Millis(LIFE_MS - 1)).map(|media| media.content_type), Some("image/jpeg"));
+        assert!(store.get(&id, Millis(LIFE_MS)).is_none());
+        assert!(store.get("other", Millis(0)).is_none());
+    }
+}

@@ -1,0 +1,204 @@
+//! Signed requests to the bridge's URL (reference: sections 1.2 and 1.3): pushes, the console's check, and forgeries.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::RngExt as _;
+use reqwest::{Method, header};
+use tokio::time::Instant;
+use url::Url;
+
+use crate::model::Millis;
+
+use super::Platform;
+use super::crypto::sign;
+use super::push::Draft;
+use super::reply::Judged;
+use super::settings::Settings;
+use super::wire::{Direction, WireEvent, masked_body, masked_query};
+use super::xml;
+
+/// An answer longer than this is no answer.
+const ANSWER_LIMIT: usize = 256 * 1024;
+
+/// The parameters of a request's query, in order.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Query(pub Vec<(String, String)>);
+
+impl Query {
+    /// Sets a parameter, in its place if it is there.
+    pub fn set(&mut self, name: &str, value: impl Into<String>) {
+        match self.0.iter_mut().find(|(known, _)| known == name) {
+            Some((_, old)) => *old = value.into(),
+            None => self.0.push((name.to_owned(), value.into())),
+        }
+    }
+
+    /// The value of a parameter.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Removes a parameter.
+    pub fn remove(&mut self, name: &str) {
+        self.0.retain(|(known, _)| known != name);
+    }
+
+    fn masked(&self) -> String {
+        masked_query(self.0.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+    }
+}
+
+impl fmt::Debug for Query {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.masked())
+    }
+}
+
+/// One request and its answer.
+#[derive(Clone, Debug)]
+pub struct Try {
+    /// The HTTP status; none where no answer came in time.
+    pub status: Option<u16>,
+    /// The body of the answer.
+    pub body: Bytes,
+    /// How long it took, real time.
+    pub took: Duration,
+    /// Why it counts as failed; none for an answer that WeChat takes, or that nobody judged.
+    pub error: Option<String>,
+}
+
+impl Platform {
+    pub(super) async fn push_raw(&self, openid: &str, body: Bytes, tweak: impl FnOnce(&mut Query)) -> Try {
+        let settings = self.settings();
+        let document = std::str::from_utf8(&body).ok().and_then(|text| xml::read(text).ok());
+        let encrypt = document.as_ref().and_then(|document| document.text_of("Encrypt").ok());
+        let mut query = signed(&settings, stamp(self.clock.now()), openid, encrypt);
+        tweak(&mut query);
+        self.request(&settings, Method::POST, &query, body, None).await
+    }
+
+    pub(super) async fn verify_raw(&self, tweak: impl FnOnce(&mut Query)) -> Try {
+        let settings = self.settings();
+        let mut query = signed(&settings, stamp(self.clock.now()), "", None);
+        query.remove("openid");
+        query.set("echostr", rand::rng().random_range(10_u64.pow(18)..10_u64.pow(19)).to_string());
+        tweak(&mut query);
+        self.request(&settings, Method::GET, &query, Bytes::new(), None).await
+    }
+
+    pub(super) async fn verify_url(&self) -> bool {
+        let mut echo = String::new();
+        let answered =
+            self.verify_raw(|query| query.get("echostr").unwrap_or_default().clone_into(&mut echo)).await;
+        answered.status == Some(200) && answered.body == echo.as_bytes()
+    }
+
+    /// One request of any kind; watchers see a draft as it was before encryption.
+    pub(super) async fn request(
+        &self,
+        settings: &Settings,
+        method: Method,
+        query: &Query,
+        body: Bytes,
+        draft: Option<&Draft>,
+    ) -> Try {
+        let (at, started) = (self.clock.now(), Instant::now());
+        let url = settings.bridge_url.as_deref().map(Url::parse);
+        let (path, result) = match url {
+            Some(Ok(mut url)) => {
+                url.query_pairs_mut().extend_pairs(&query.0);
+                (url.path().to_owned(), self.exchange(settings, method.clone(), url, body.clone()).await)
+            }
+            Some(Err(error)) => (String::new(), Err(format!("the URL is none: {error}"))),
+            None => (String::new(), Err("no URL is set".to_owned())),
+        };
+        let took = started.elapsed();
+        let made = match result {
+            Ok((status, body)) => Try { status: Some(status), body, took, error: None },
+            Err(error) => Try { status: None, body: Bytes::new(), took, error: Some(error) },
+        };
+        self.tell(|| {
+            let opened = draft.map(|draft| (self.judge(settings, draft, &made.body), draft.document()));
+            let (response, request) = match opened {
+                Some((Judged::Reply(reply), document)) => (reply.raw_xml, document.to_owned()),
+                Some((_, document)) => (masked_body(&made.body), document.to_owned()),
+                None => (masked_body(&made.body), masked_body(&body)),
+            };
+            WireEvent {
+                at,
+                took,
+                direction: Direction::Push,
+                method: method.to_string(),
+                path,
+                query: query.masked(),
+                status: made.status,
+                request,
+                response: made.error.clone().unwrap_or(response),
+            }
+        });
+        made
+    }
+
+    async fn exchange(
+        &self,
+        settings: &Settings,
+        method: Method,
+        url: Url,
+        body: Bytes,
+    ) -> Result<(u16, Bytes), String> {
+        let failed = |error: reqwest::Error| {
+            if error.is_timeout() {
+                format!("no answer within {:?}", settings.attempt_timeout)
+            } else {
+                // The URL holds the signature.
+                format!("{:#}", anyhow::Error::from(error.without_url()))
+            }
+        };
+        let mut response = self
+            .http
+            .request(method, url)
+            .header(header::USER_AGENT, "Mozilla/4.0")
+            .header(header::CONTENT_TYPE, "text/xml")
+            .timeout(settings.attempt_timeout)
+            .body(body)
+            .send()
+            .await
+            .map_err(failed)?;
+        let mut answer = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if answer.len() + chunk.len() > ANSWER_LIMIT {
+                return Err(format!("the answer is longer than {ANSWER_LIMIT} bytes"));
+            }
+            answer.extend_from_slice(&chunk);
+        }
+        Ok((response.status().as_u16(), answer.into()))
+    }
+}
+
+/// Timestamp and nonce.
+pub(super) fn stamp(now: Millis) -> (String, String) {
+    let nonce = rand::rng().random_range(1_u32..=2_147_483_647);
+    (now.seconds().to_string(), nonce.to_string())
+}
+
+/// The query of a request: `msg_signature` where something is encrypted.
+pub(super) fn signed(
+    settings: &Settings,
+    (timestamp, nonce): (String, String),
+    openid: &str,
+    encrypt: Option<&str>,
+) -> Query {
+    let mut query = Query::default();
+    query.set("signature", sign(&[&settings.token, &timestamp, &nonce]));
+    let message = encrypt.map(|encrypt| sign(&[&settings.token, &timestamp, &nonce, encrypt]));
+    query.set("timestamp", timestamp);
+    query.set("nonce", nonce);
+    query.set("openid", openid);
+    if let Some(signature) = message {
+        query.set("encrypt_type", "aes");
+        query.set("msg_signature", signature);
+    }
+    query
+}

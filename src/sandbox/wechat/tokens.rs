@@ -1,0 +1,170 @@
+//! Access tokens of both endpoints, which know nothing of each other (reference: section 6.1).
+
+use std::collections::VecDeque;
+
+use rand::RngExt as _;
+
+use crate::model::Millis;
+
+use super::codes;
+
+/// A token is renewed, or outlived by its successor, in its last five minutes.
+const OVERLAP_MS: i64 = 300_000;
+const FORCED_SPACING_MS: i64 = 30_000;
+const FORCED_PER_DAY: u32 = 20;
+/// Days change at midnight in Beijing.
+const BEIJING_MS: i64 = 8 * 3_600_000;
+const DAY_MS: i64 = 86_400_000;
+/// As many old tokens are still told from tokens that never were.
+const REMEMBERED: usize = 64;
+
+/// A token and the seconds that it still lives.
+pub(super) type Granted = (String, i64);
+
+#[derive(Debug)]
+struct Token {
+    value: String,
+    expires: Millis,
+    revoked: bool,
+}
+
+/// Every token that was given out lately.
+#[derive(Debug, Default)]
+pub(super) struct Tokens {
+    given: VecDeque<Token>,
+    stable: Option<String>,
+    plain: Option<String>,
+    forced_at: Option<Millis>,
+    /// The day, and the forced refreshes on it.
+    forced: (i64, u32),
+}
+
+impl Tokens {
+    /// `stable_token`: the error is a return code.
+    pub fn stable(&mut self, now: Millis, life_s: i64, force: bool) -> Result<(Granted, bool), i64> {
+        if force && self.forced_at.is_none_or(|at| now.since(at) >= FORCED_SPACING_MS) {
+            let day = now.plus(BEIJING_MS).0.div_euclid(DAY_MS);
+            if self.forced.0 != day {
+                self.forced = (day, 0);
+            }
+            if self.forced.1 == FORCED_PER_DAY {
+                return Err(codes::DAILY_QUOTA);
+            }
+            self.forced.1 += 1;
+            self.forced_at = Some(now);
+            let old = self.stable.take();
+            for token in self.given.iter_mut().filter(|token| Some(&token.value) == old.as_ref()) {
+                token.revoked = true;
+            }
+        }
+        let overlap = OVERLAP_MS.min(life_s * 500);
+        if let Some(token) = self.given.iter().find(|token| Some(&token.value) == self.stable.as_ref())
+            && !token.revoked
+            && token.expires.since(now) > overlap
+        {
+            return Ok(((token.value.clone(), token.expires.since(now) / 1000), false));
+        }
+        let value = self.give(now, life_s);
+        self.stable = Some(value.clone());
+        Ok(((value, life_s), true))
+    }
+
+    /// `token`: a new one each time; the one before lives five minutes more at most.
+    pub fn plain(&mut self, now: Millis, life_s: i64) -> Granted {
+        let old = self.plain.take();
+        for token in self.given.iter_mut().filter(|token| Some(&token.value) == old.as_ref()) {
+            token.expires = token.expires.min(now.plus(OVERLAP_MS));
+        }
+        let value = self.give(now, life_s);
+        self.plain = Some(value.clone());
+        (value, life_s)
+    }
+
+    /// Whether a call with this token may go on; the error is a return code.
+    pub fn check(&self, now: Millis, value: Option<&str>) -> Result<(), i64> {
+        let Some(value) = value.filter(|value| !value.is_empty()) else { return Err(codes::TOKEN_MISSING) };
+        match self.given.iter().find(|token| token.value == value) {
+            Some(token) if token.revoked => Err(codes::TOKEN_INVALID),
+            Some(token) if token.expires <= now => Err(codes::TOKEN_EXPIRED),
+            Some(_) => Ok(()),
+            None => Err(codes::TOKEN_INVALID),
+        }
+    }
+
+    /// Makes every token invalid, as a forced refresh by someone else does.
+    pub fn revoke_all(&mut self) {
+        for token in &mut self.given {
+            token.revoked = true;
+        }
+    }
+
+    /// Lets every token expire now.
+    pub fn expire_all(&mut self, now: Millis) {
+        for token in &mut self.given {
+            token.expires = token.expires.min(now);
+        }
+    }
+
+    fn give(&mut self, now: Millis, life_s: i64) -> String {
+        let random: [u8; 48] = rand::rng().random();
+        let value = format!("77_{}", hex::encode(random));
+        if self.given.len() == REMEMBERED {
+            self.given.pop_front();
+        }
+        let expires = now.plus(life_s * 1000);
+        self.given.push_back(Token { value: value.clone(), expires, revoked: false });
+        value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Millis = Millis(1_700_000_000_000);
+
+    #[test]
+    fn a_stable_token_stays_until_its_last_five_minutes() {
+        let mut tokens = Tokens::default();
+        let ((first, life), fresh) = tokens.stable(NOW, 7200, false).unwrap();
+        assert_eq!((life, fresh), (7200, true));
+        let later = NOW.plus(6_899_000);
+        assert_eq!(tokens.stable(later, 7200, false), Ok(((first.clone(), 301), false)));
+        let renewal = NOW.plus(6_900_000);
+        let ((second, _), fresh) = tokens.stable(renewal, 7200, false).unwrap();
+        assert!(fresh && first != second);
+        assert_eq!(tokens.check(renewal, Some(&first)), Ok(()));
+        assert_eq!(tokens.check(renewal, Some(&second)), Ok(()));
+        assert_eq!(tokens.check(NOW.plus(7_200_000), Some(&first)), Err(42001));
+        assert_eq!(tokens.check(NOW, Some("other")), Err(40001));
+        assert_eq!(tokens.check(NOW, None), Err(41001));
+    }
+
+    #[test]
+    fn forcing_revokes_and_is_rationed() {
+        let mut tokens = Tokens::default();
+        let ((first, _), _) = tokens.stable(NOW, 7200, false).unwrap();
+        let ((second, _), _) = tokens.stable(NOW, 7200, true).unwrap();
+        assert_eq!(tokens.check(NOW, Some(&first)), Err(40001));
+        let soon = NOW.plus(29_999);
+        assert_eq!(tokens.stable(soon, 7200, true).unwrap().0.0, second);
+        for turn in 1..20 {
+            assert!(tokens.stable(NOW.plus(turn * 30_000), 7200, true).unwrap().1);
+        }
+        assert_eq!(tokens.stable(NOW.plus(20 * 30_000), 7200, true), Err(45009));
+        assert!(tokens.stable(NOW.plus(20 * 30_000), 7200, false).is_ok());
+        assert!(tokens.stable(NOW.plus(DAY_MS), 7200, true).unwrap().1);
+    }
+
+    #[test]
+    fn the_plain_endpoint_gives_a_new_token_each_time_and_leaves_the_stable_one_alone() {
+        let mut tokens = Tokens::default();
+        let ((stable, _), _) = tokens.stable(NOW, 7200, false).unwrap();
+        let (first, _) = tokens.plain(NOW, 7200);
+        let (second, _) = tokens.plain(NOW, 7200);
+        assert_eq!(tokens.check(NOW.plus(299_999), Some(&first)), Ok(()));
+        assert_eq!(tokens.check(NOW.plus(300_000), Some(&first)), Err(42001));
+        assert_eq!(tokens.check(NOW.plus(300_000), Some(&second)), Ok(()));
+        assert_eq!(tokens.check(NOW.plus(300_000), Some(&stable)), Ok(()));
+    }
+}

@@ -1,0 +1,165 @@
+//! What one customer allows the account to send (reference: section 7.4), under each reading of the open question
+//! whether a new message resets the count.
+
+use std::collections::VecDeque;
+
+use crate::model::Millis;
+
+use super::{Settings, codes};
+
+/// A customer who keeps writing has no more allowances than this at a time.
+const GRANTS: usize = 1000;
+
+/// How a further action of the customer changes what may be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WindowRule {
+    /// It begins a new allowance; what was left of the last one of its kind is forfeited.
+    #[default]
+    Reset,
+    /// It adds an allowance to those that still run.
+    Cumulative,
+    /// It renews the time only: within any window, no more than one allowance is sent.
+    Shared,
+}
+
+/// What opened the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opens {
+    /// A message of the customer's own: 5 in 48 hours.
+    Message,
+    /// Follow, menu click, scan, or a tap in a menu message: 3 in a minute.
+    Event,
+}
+
+#[derive(Debug)]
+struct Grant {
+    by: Opens,
+    left: u32,
+    until: Millis,
+}
+
+/// One customer's allowances.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    grants: VecDeque<Grant>,
+    spent: VecDeque<(Opens, Millis)>,
+}
+
+impl Window {
+    /// The customer acted.
+    pub fn open(&mut self, by: Opens, settings: &Settings, now: Millis) {
+        let (quota, seconds) = match by {
+            Opens::Message => (settings.quota_messages, settings.quota_window_s),
+            Opens::Event => (settings.quota_event_messages, settings.quota_event_window_s),
+        };
+        self.expire(now);
+        let mut left = quota;
+        if settings.window_rule != WindowRule::Cumulative {
+            self.grants.retain(|grant| grant.by != by);
+        }
+        if settings.window_rule == WindowRule::Shared {
+            let since = now.plus(-seconds * 1000);
+            let spent = self.spent.iter().filter(|(kind, at)| *kind == by && *at > since).count();
+            left = quota.saturating_sub(u32::try_from(spent).unwrap_or(u32::MAX));
+        }
+        if self.grants.len() == GRANTS {
+            self.grants.pop_front();
+        }
+        self.grants.push_back(Grant { by, left, until: now.plus(seconds * 1000) });
+    }
+
+    /// Takes one message from the allowance that ends first; the error is a return code.
+    pub fn spend(&mut self, now: Millis) -> Result<(), i64> {
+        self.expire(now);
+        if self.grants.is_empty() {
+            return Err(codes::OUT_OF_TIME);
+        }
+        let usable = self.grants.iter_mut().filter(|grant| grant.left > 0);
+        let grant = usable.min_by_key(|grant| grant.until).ok_or(codes::USED_UP)?;
+        grant.left -= 1;
+        if self.spent.len() == GRANTS {
+            self.spent.pop_front();
+        }
+        self.spent.push_back((grant.by, now));
+        Ok(())
+    }
+
+    /// How many messages may be sent now.
+    pub fn left(&self, now: Millis) -> u32 {
+        self.grants.iter().filter(|grant| grant.until > now).map(|grant| grant.left).sum()
+    }
+
+    fn expire(&mut self, now: Millis) {
+        self.grants.retain(|grant| grant.until > now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Millis = Millis(1_700_000_000_000);
+    const HOUR: i64 = 3_600_000;
+
+    fn settings(window_rule: WindowRule) -> Settings {
+        Settings { window_rule, ..Settings::default() }
+    }
+
+    fn spend_all(window: &mut Window, now: Millis) -> (u32, i64) {
+        let mut sent = 0;
+        loop {
+            match window.spend(now) {
+                Ok(()) => sent += 1,
+                Err(code) => return (sent, code),
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_buys_five_for_48_hours_and_an_event_three_for_a_minute() {
+        for rule in [WindowRule::Reset, WindowRule::Cumulative, WindowRule::Shared] {
+            let settings = settings(rule);
+            let mut window = Window::default();
+            assert_eq!(window.spend(NOW), Err(45015));
+            window.open(Opens::Message, &settings, NOW);
+            assert_eq!(spend_all(&mut window, NOW.plus(48 * HOUR - 1)), (5, 45047));
+            assert_eq!(window.spend(NOW.plus(48 * HOUR)), Err(45015));
+            let mut window = Window::default();
+            window.open(Opens::Event, &settings, NOW);
+            assert_eq!(spend_all(&mut window, NOW.plus(59_999)), (3, 45047));
+            assert_eq!(window.spend(NOW.plus(60_000)), Err(45015));
+        }
+    }
+
+    #[test]
+    fn the_readings_differ_when_the_customer_writes_again() {
+        for (rule, after_two, after_five) in
+            [(WindowRule::Reset, 5, 5), (WindowRule::Cumulative, 8, 5), (WindowRule::Shared, 3, 0)]
+        {
+            let settings = settings(rule);
+            for (first, expected) in [(2, after_two), (5, after_five)] {
+                let mut window = Window::default();
+                window.open(Opens::Message, &settings, NOW);
+                for _ in 0..first {
+                    window.spend(NOW).unwrap();
+                }
+                window.open(Opens::Message, &settings, NOW.plus(HOUR));
+                assert_eq!(window.left(NOW.plus(HOUR)), expected, "{rule:?} {first}");
+                assert_eq!(spend_all(&mut window, NOW.plus(HOUR)), (expected, 45047));
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_inside_a_message_window_is_used_first_and_leaves_it_open() {
+        let settings = settings(WindowRule::Reset);
+        let mut window = Window::default();
+        window.open(Opens::Message, &settings, NOW);
+        window.open(Opens::Event, &settings, NOW);
+        assert_eq!(window.left(NOW), 8);
+        for _ in 0..3 {
+            window.spend(NOW).unwrap();
+        }
+        assert_eq!(window.left(NOW.plus(60_000)), 5);
+    }
+}
