@@ -24,3 +24,5 @@ pub mod im;
 pub mod lifecycle;
 pub mod http;
 pub mod sandbox;
+pub mod app;
+pub mod cli;

@@ -1,1 +1,8 @@
-//! Every test that drives the bridge from outside.
+//! Drives the bridge from outside: over real HTTP, between the simulated platforms, on a real store.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod cli;
+mod conversation;
+mod departures;
+mod rooms;
+mod world;

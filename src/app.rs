@@ -1,0 +1,295 @@
+//! The composition root: builds store, clients, bridge, outbox and routers from a checked configuration, starts
+//! them, and stops them in order. It alone knows every part; it decides nothing itself.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use secrecy::SecretString;
+
+use crate::bridge::{self, Bell, Bridge, quota};
+use crate::clock::Clock;
+use crate::config::{self, Config, Reply, Secret};
+use crate::http::{Limits, ops, public, serve, tls, written};
+use crate::im::receive::CallbackDoor;
+use crate::im::send as im;
+use crate::lifecycle::{Lifecycle, Outcome, Signals};
+use crate::metrics::Metrics;
+use crate::outbox::health::Unwell;
+use crate::outbox::pace::Pace;
+use crate::outbox::{Outbox, Parts, retention};
+use crate::store::{Closing, Place, Store};
+use crate::wechat::receive::{Door, DoorSettings};
+use crate::wechat::send as wechat;
+
+/// Calls in flight in each direction.
+const IN_FLIGHT: usize = 128;
+/// Calls of `custom/send` a second. WeChat documents no such limit; this one keeps a flood civil.
+const CUSTOM_SEND_PER_SECOND: NonZeroU32 = NonZeroU32::new(1_000).expect("1,000 is not zero");
+
+/// A running bridge.
+#[derive(Debug)]
+pub struct Running {
+    /// Where pushes and callbacks are taken.
+    pub public: SocketAddr,
+    /// Where the operator looks; `None`: switched off.
+    pub ops: Option<SocketAddr>,
+    /// Ends it.
+    pub lifecycle: Lifecycle,
+    closing: Closing,
+    grace: std::time::Duration,
+}
+
+/// Starts a bridge: everything is valid, bound and open before it says that it listens.
+pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyhow::Result<Running> {
+    let place = match &config.store {
+        config::Store::SqliteFile(path) => Place::File(path.clone()),
+        config::Store::SqliteMemory => Place::Memory,
+        config::Store::Postgres(_) => bail!(
+            "store.url: PostgreSQL is not built into this version; use sqlite://FILE for a single instance"
+        ),
+    };
+    let tls = match config.server.tls.clone() {
+        Some(files) => Some(tokio::task::spawn_blocking(move || tls::acceptor(&files)).await??),
+        None => None,
+    };
+    let listener = serve::bind("server.listen", config.server.listen).await?;
+    let ops_listener = match config.server.ops_listen {
+        Some(address) => Some(serve::bind("server.ops_listen", address).await?),
+        None => None,
+    };
+    let public = listener.local_addr()?;
+    let ops = ops_listener.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
+
+    let metrics = Metrics::default();
+    let (opened_clock, opened_metrics) = (clock.clone(), metrics.clone());
+    let (store, closing) =
+        tokio::task::spawn_blocking(move || Store::open(&place, opened_clock, opened_metrics)).await??;
+    let bell = Bell::default();
+    let settings = bridge_settings(&config);
+    let bridge = Bridge::new(settings, store.clone(), bell.clone(), clock.clone(), metrics.clone()).await?;
+
+    let lifecycle = Lifecycle::default();
+    let to_im = Arc::new(im_courier(&config, &bridge, &clock, &metrics)?);
+    let (to_wechat, client) = wechat_courier(&config, &store, &clock, &metrics, &lifecycle)?;
+    let outbox = Outbox::new(
+        Parts {
+            store: store.clone(),
+            bridge: bridge.clone(),
+            to_im: Arc::clone(&to_im) as Arc<_>,
+            to_wechat: Arc::new(to_wechat),
+            bell: bell.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            in_flight: IN_FLIGHT,
+        },
+        lifecycle.soft().clone(),
+    );
+    lifecycle.spawn("outbox", outbox.run());
+    let retention =
+        retention::run(store.clone(), bridge.clone(), bell, metrics.clone(), lifecycle.soft().clone());
+    lifecycle.spawn("retention", retention);
+    let (outcomes, told) = written::channel();
+    lifecycle.spawn("receipts", written::tell(told, bridge.clone()));
+
+    let stop = serve::Stop { soft: lifecycle.soft().clone(), hard: lifecycle.hard().clone() };
+    if let Some(ops_listener) = ops_listener {
+        let router = ops::router(ops::Ops {
+            store,
+            metrics: metrics.clone(),
+            clock: clock.clone(),
+            readiness: lifecycle.readiness().clone(),
+            im: im_health(&to_im),
+            wechat: wechat_health(client, bridge.clone()),
+        });
+        let limits = Limits::default();
+        lifecycle.spawn("operations", serve::serve(ops_listener, None, router, limits, stop.clone()));
+    }
+    let limits = Limits { body_bytes: config.server.body_limit, ..Limits::default() };
+    let router = public::router(public::Public {
+        door: door(&config),
+        callbacks: callback_door(&config, &clock),
+        bridge,
+        clock,
+        metrics,
+        limits,
+        outcomes,
+        tasks: lifecycle.tasks().clone(),
+    });
+    lifecycle.spawn("public", serve::serve(listener, tls, router, limits, stop));
+    tracing::info!(
+        %public,
+        ops = ops.map(|ops| ops.to_string()).unwrap_or_default(),
+        "listening on {public}{}",
+        ops.map(|ops| format!(", operations on {ops}")).unwrap_or_default()
+    );
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    for setting in config.no_effect_yet() {
+        tracing::warn!("{setting} has no effect yet: its feature is not built into this version");
+    }
+    lifecycle.readiness().set_ready();
+    Ok(Running { public, ops, lifecycle, closing, grace: config.server.shutdown_grace })
+}
+
+impl Running {
+    /// Waits for a signal or a failed part, then stops.
+    pub async fn until_stopped(self, signals: Signals) -> anyhow::Result<()> {
+        self.lifecycle.wait_for_signal(signals).await;
+        self.stop().await
+    }
+
+    /// Stops: no new requests, what runs is finished within the grace, the store is closed.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let outcome = self.lifecycle.drain(self.grace).await;
+        tokio::task::spawn_blocking(|| self.closing.close()).await.context("closing the store")?;
+        match outcome {
+            Outcome::Failed { task, .. } => bail!("the task {task} ended by itself; the log says why"),
+            Outcome::Finished | Outcome::Cut => Ok(()),
+        }
+    }
+}
+
+fn bridge_settings(config: &Config) -> bridge::Settings {
+    let millis = |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+    bridge::Settings {
+        agents: config.im.agents.clone(),
+        texts: config.texts.clone(),
+        acknowledge: config.wechat.acknowledge,
+        session_idle_ms: millis(config.wechat.session_idle),
+        limits: quota::Limits {
+            messages: config.wechat.message_quota.sends,
+            message_window_ms: millis(config.wechat.message_quota.window),
+            event_messages: config.wechat.event_quota.sends,
+            event_window_ms: millis(config.wechat.event_quota.window),
+        },
+        reply: config.wechat.reply,
+        on_unsubscribe: config.im.on_unsubscribe,
+    }
+}
+
+fn secret(secret: &Secret) -> SecretString {
+    SecretString::from(secret.expose().to_owned())
+}
+
+fn door(config: &Config) -> Door {
+    let wechat = &config.wechat;
+    Door::new(DoorSettings {
+        token: secret(&wechat.token),
+        previous_token: wechat.previous_token.as_ref().map(secret),
+        app_id: wechat.app_id.clone(),
+        account_id: wechat.account_id.clone(),
+        mode: wechat.mode,
+        key: wechat.encoding_aes_key.clone(),
+        previous_key: wechat.previous_encoding_aes_key.clone(),
+        max_skew_s: wechat.max_skew.map_or(0, |skew| skew.as_secs()),
+    })
+}
+
+fn callback_door(config: &Config, clock: &Clock) -> CallbackDoor {
+    CallbackDoor::new(
+        config.im.sdk_app_id.get(),
+        config.im.callback_token.as_ref().map(secret),
+        config.im.callback_max_skew.as_secs(),
+        config.im.agents.clone(),
+        clock.clone(),
+    )
+}
+
+fn im_courier(
+    config: &Config,
+    bridge: &Bridge,
+    clock: &Clock,
+    metrics: &Metrics,
+) -> anyhow::Result<im::ImCourier> {
+    let signer = im::usersig::Signer::new(
+        config.im.sdk_app_id.get(),
+        secret(&config.im.secret_key),
+        config.im.admin.clone(),
+        config.im.usersig_expire.as_secs(),
+        clock.clone(),
+    );
+    let client = im::Client::new(
+        im::http_client().context("the HTTP client for IM")?,
+        config.im.api_base.url().clone(),
+        signer,
+        im::CALL_TIMEOUT,
+    )?;
+    Ok(im::ImCourier {
+        client: Arc::new(client),
+        accounts: bridge.accounts().clone(),
+        pace: Arc::new(Pace::new(config.im.rate_per_second)),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+        health: crate::outbox::health::Health::default(),
+        message_lifetime_s: config.im.message_lifetime.as_secs(),
+    })
+}
+
+type Wechat = Option<Arc<wechat::Client>>;
+
+fn wechat_courier(
+    config: &Config,
+    store: &Store,
+    clock: &Clock,
+    metrics: &Metrics,
+    lifecycle: &Lifecycle,
+) -> anyhow::Result<(wechat::WechatCourier, Wechat)> {
+    let client = match (&config.wechat.app_id, &config.wechat.app_secret) {
+        (Some(app_id), Some(app_secret)) if config.wechat.reply != Reply::Passive => {
+            let base = config.wechat.api_base.url().clone();
+            let http = wechat::http_client().context("the HTTP client for WeChat")?;
+            let credentials = wechat::Credentials { app_id: app_id.clone(), secret: secret(app_secret) };
+            let tokens = Arc::new(wechat::TokenHolder::new(
+                http.clone(),
+                base.clone(),
+                credentials,
+                Arc::new(wechat::KeptToken::new(store.clone())),
+                clock.clone(),
+                wechat::token::Settings::default(),
+            ));
+            lifecycle.spawn("access token", Arc::clone(&tokens).renew_loop(lifecycle.soft().clone()));
+            Some(Arc::new(wechat::Client::new(http, base, tokens, clock.clone())))
+        }
+        _ => None,
+    };
+    let not_allowed = match config.wechat.reply {
+        Reply::Push => wechat::NotAllowed::Refuse,
+        Reply::Auto | Reply::Passive => wechat::NotAllowed::Hold,
+    };
+    let courier = wechat::WechatCourier {
+        client: client.clone(),
+        pace: Arc::new(Pace::new(CUSTOM_SEND_PER_SECOND)),
+        metrics: metrics.clone(),
+        not_allowed,
+    };
+    Ok((courier, client))
+}
+
+fn part(health: Result<(), Unwell>) -> ops::Part {
+    match health {
+        Ok(()) => ops::Part::well(),
+        Err(unwell) => ops::Part {
+            ok: false,
+            since: Some(unwell.since.seconds()),
+            why: unwell.code.map(|code| format!("return code {code}")),
+            advice: Some(unwell.advice),
+            ..ops::Part::well()
+        },
+    }
+}
+
+fn im_health(courier: &Arc<im::ImCourier>) -> ops::Health {
+    let courier = Arc::clone(courier);
+    Arc::new(move || part(courier.health()))
+}
+
+fn wechat_health(client: Wechat, bridge: Bridge) -> ops::Health {
+    Arc::new(move || {
+        let mut part = part(client.as_ref().map_or(Ok(()), |client| client.health()));
+        part.extra.insert("reply".to_owned(), bridge.reply_mode().word().into());
+        part
+    })
+}

@@ -1,0 +1,237 @@
+//! The command line: what can be asked for, and how the outcome is told.
+//!
+//! Results go to stdout, everything else to stderr. Only this module, `app` and `main` use `anyhow`; no other may
+//! know that there is a command line.
+
+mod check;
+mod error;
+mod messages;
+mod output;
+mod sandbox;
+mod serve;
+mod time;
+mod trace;
+mod usersig;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+use crate::clock::Clock;
+use crate::config::{self, Config, Fault, Faults, Place as Origin};
+use crate::store::{self, Closing, Store};
+
+pub use error::{Advised, Error};
+
+const EXAMPLES: &str = "\
+Examples:
+  wechat-im-bridge sandbox --script              see it work, without any account
+  wechat-im-bridge check --config config.toml    what is wrong, and what to set in both consoles
+  wechat-im-bridge serve --config config.toml    run it
+
+Exit status: 0 done; 1 it failed; 2 the command line or the configuration is wrong.";
+
+/// Bridges WeChat Official Accounts and Tencent Cloud IM: customers write in WeChat, agents answer in IM.
+#[derive(Debug, Parser)]
+#[command(name = "wechat-im-bridge", version, after_help = EXAMPLES)]
+pub struct Cli {
+    /// The configuration [default: config.toml]; BRIDGE_SECTION__KEY in the environment overrides any key
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the bridge until SIGTERM or SIGINT
+    ///
+    /// Logs go to stderr. A first signal lets running work finish (server.shutdown_grace_s), a second ends at once.
+    #[command(after_help = "Example:\n  wechat-im-bridge serve --config /etc/bridge/config.toml")]
+    Serve,
+    /// Say what is wrong with the configuration, and what to set in both consoles
+    ///
+    /// Also tries each credential and permission against WeChat and Tencent IM, without sending anything to anyone.
+    /// One line a finding: what, evidence, fix. Exit status 1 if a finding stops the bridge from working.
+    #[command(after_help = "Example:\n  wechat-im-bridge check --offline --config config.toml")]
+    Check {
+        /// Call neither platform
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Make or verify a UserSig, the credential of a Tencent IM user
+    #[command(subcommand)]
+    Usersig(usersig::Action),
+    /// Run the bridge between two simulated platforms on loopback
+    ///
+    /// Needs no configuration and no account. Without --script it serves a page on which to play both sides.
+    #[command(after_help = "Example:\n  wechat-im-bridge sandbox --script")]
+    Sandbox {
+        /// Play one conversation, print its transcript, and succeed only if every step came true
+        #[arg(long)]
+        script: bool,
+        /// Where the page is served [default: a free port on loopback]
+        #[arg(long, value_name = "ADDR")]
+        listen: Option<SocketAddr>,
+    },
+    /// List the stored messages, and say what is to become of those that are stuck
+    ///
+    /// Works beside a running bridge too, which notices the change by itself.
+    #[command(subcommand)]
+    Messages(messages::Action),
+    /// Show every step that one customer's messages, or one message, took
+    ///
+    /// Never shows what was written. Works beside a running bridge too.
+    #[command(after_help = "Examples:\n  wechat-im-bridge trace oABCD1234efgh5678IJKL90_-mno\n  \
+                            wechat-im-bridge trace 17")]
+    Trace {
+        /// The customer's openid, or the id of a message
+        #[arg(value_name = "OPENID_OR_ID")]
+        whose: String,
+    },
+}
+
+impl Cli {
+    /// Does what is asked for. Blocks until it is done.
+    pub fn run(self) -> Result<(), Error> {
+        let clock = Clock::system();
+        let outcome = match &self.command {
+            Command::Serve => {
+                let (config, warnings) = self.load()?;
+                runtime()?.block_on(serve::run(config, warnings))
+            }
+            Command::Check { offline } => {
+                let (config, warnings) = self.load()?;
+                check::run(&config, &warnings, &clock, *offline)
+            }
+            Command::Usersig(action) => usersig::run(action, &self.load()?.0, &clock),
+            Command::Sandbox { script, listen } => {
+                self.takes_no_config()?;
+                runtime()?.block_on(sandbox::run(*script, *listen))
+            }
+            Command::Messages(action) => messages::run(action, &self.load()?.0, &clock),
+            Command::Trace { whose } => trace::run(whose, &self.load()?.0, &clock),
+        };
+        match outcome {
+            Err(Error::NobodyReads) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    fn load(&self) -> Result<(Config, Vec<String>), Faults> {
+        let path = self.config.as_deref().unwrap_or(Path::new("config.toml"));
+        Config::load(path, self.config.is_some(), config::environment())
+    }
+
+    fn takes_no_config(&self) -> Result<(), Faults> {
+        if self.config.is_none() {
+            return Ok(());
+        }
+        Err(Faults(vec![Fault {
+            key: "--config".to_owned(),
+            place: Origin::Unsaid,
+            problem: "is of no use to the sandbox".to_owned(),
+            fix: "leave it out: the sandbox makes a configuration of its own".to_owned(),
+        }]))
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    Ok(built.context("cannot start the threads that do the work")?)
+}
+
+/// Runs `work` on the configured store, beside the process that serves it.
+fn beside<T>(
+    config: &Config,
+    clock: &Clock,
+    work: impl AsyncFnOnce(Store) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let elsewhere = |problem: &str, hint: &str| {
+        Error::from(Advised { problem: problem.to_owned(), hint: hint.to_owned() })
+    };
+    let place = match &config.store {
+        config::Store::SqliteFile(path) => store::Place::File(path.clone()),
+        config::Store::SqliteMemory => {
+            return Err(elsewhere(
+                "store.url is sqlite::memory:, which only the running bridge itself can look into",
+                "set store.url to sqlite://FILE to be able to look beside it",
+            ));
+        }
+        config::Store::Postgres(_) => {
+            return Err(elsewhere(
+                "store.url names PostgreSQL, which this command cannot look into",
+                "look into the database with psql, or set store.url to sqlite://FILE",
+            ));
+        }
+    };
+    let (store, closing): (Store, Closing) =
+        Store::open_beside(&place, clock.clone()).map_err(anyhow::Error::from)?;
+    let outcome = runtime()?.block_on(work(store));
+    closing.close();
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_agree_with_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_contracts_command_lines_are_understood() {
+        for line in [
+            "serve",
+            "serve --config a.toml",
+            "--config a.toml check",
+            "check --offline",
+            "usersig create --identifier user1",
+            "usersig create --identifier user1 --expire 60 --config a.toml",
+            "usersig verify eJx",
+            "sandbox",
+            "sandbox --script --listen 127.0.0.1:0",
+            "messages list",
+            "messages list --state unknown --json --config a.toml",
+            "messages retry 5",
+            "messages discard 5",
+            "trace oA",
+        ] {
+            let words = ["wechat-im-bridge"].into_iter().chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        }
+        for line in [
+            "",
+            "frobnicate",
+            "usersig create",
+            "usersig create --identifier with\u{7f}delete",
+            "usersig create --identifier a --expire 0",
+            "messages retry five",
+            "messages retry 0",
+            "messages list --state lost",
+            "trace",
+        ] {
+            let words =
+                ["wechat-im-bridge"].into_iter().chain(line.split(' ').filter(|word| !word.is_empty()));
+            assert!(Cli::try_parse_from(words).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_command_has_a_help_text_with_an_example() {
+        fn visit(command: &mut clap::Command) {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Example"), "{}", command.get_name());
+            command.get_subcommands_mut().filter(|command| command.get_name() != "help").for_each(visit);
+        }
+        let mut command = Cli::command();
+        command.build();
+        visit(&mut command);
+    }
+}

@@ -1,0 +1,101 @@
+//! `check`: what keeps the bridge from working, one line a finding, and what to set in both consoles.
+//!
+//! Changes nothing, here or at the platforms, and sends nothing to anyone. Secrets are named by their key.
+
+mod consoles;
+mod offline;
+mod online;
+
+use std::fmt;
+
+use anyhow::anyhow;
+
+use super::output::{one_line, print};
+use super::{Error, runtime};
+use crate::clock::Clock;
+use crate::config::Config;
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Weight {
+    Ok,
+    /// The bridge works, perhaps not as meant.
+    Warn,
+    /// The bridge does not work.
+    Fail,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Finding {
+    weight: Weight,
+    /// A key, or what else it is about.
+    what: String,
+    /// What was seen; no secrets.
+    evidence: String,
+    /// What to do; empty where there is nothing.
+    fix: String,
+}
+
+impl Finding {
+    fn ok(what: &str, evidence: impl Into<String>) -> Self {
+        Self { weight: Weight::Ok, what: what.to_owned(), evidence: evidence.into(), fix: String::new() }
+    }
+
+    fn warn(what: &str, evidence: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { weight: Weight::Warn, what: what.to_owned(), evidence: evidence.into(), fix: fix.into() }
+    }
+
+    fn fail(what: &str, evidence: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { weight: Weight::Fail, what: what.to_owned(), evidence: evidence.into(), fix: fix.into() }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let weight = match self.weight {
+            Weight::Ok => "ok  ",
+            Weight::Warn => "warn",
+            Weight::Fail => "fail",
+        };
+        let separator = if self.fix.is_empty() { "" } else { "; " };
+        let text = format!("{weight}  {}  {}{separator}{}", self.what, self.evidence, self.fix);
+        f.write_str(&one_line(&text))
+    }
+}
+
+fn lines(findings: &[Finding]) -> String {
+    findings.iter().flat_map(|finding| [finding.to_string(), "\n".to_owned()]).collect()
+}
+
+pub(super) fn run(config: &Config, warnings: &[String], clock: &Clock, offline: bool) -> Result<(), Error> {
+    let mut fails = 0;
+    let mut tell = |findings: Vec<Finding>| {
+        fails += findings.iter().filter(|finding| finding.weight == Weight::Fail).count();
+        print(&lines(&findings))
+    };
+    tell(offline::findings(config, warnings))?;
+    if !offline {
+        let runtime = runtime()?;
+        tell(runtime.block_on(online::wechat(config, clock)))?;
+        tell(runtime.block_on(online::im(config, clock)))?;
+    }
+    print(&format!("\n{}", consoles::settings(config)))?;
+    match fails {
+        0 => Ok(()),
+        1 => Err(anyhow!("1 finding stops the bridge from working").into()),
+        many => Err(anyhow!("{many} findings stop the bridge from working").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_is_one_line_whatever_a_platform_says() {
+        let finding = Finding::fail("im.api_base", "two\nlines", "mend it");
+        assert_eq!(finding.to_string(), "fail  im.api_base  two lines; mend it");
+        assert_eq!(Finding::ok("a", "b").to_string(), "ok    a  b");
+    }
+}

@@ -1,0 +1,152 @@
+//! What can be told without calling anyone: the settings, the files, the ports.
+
+use std::error::Error;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+
+use super::Finding;
+use crate::config::{Config, Store, Tls};
+use crate::http::tls;
+use crate::store;
+
+pub(super) fn findings(config: &Config, warnings: &[String]) -> Vec<Finding> {
+    let mut findings = vec![Finding::ok("configuration", "every key is known and has a usable value")];
+    findings.extend(warnings.iter().map(|warning| {
+        let (key, what) = warning.split_once(": ").unwrap_or(("configuration", warning));
+        Finding::warn(key, what, "")
+    }));
+    findings.extend(config.no_effect_yet().into_iter().map(|key| {
+        let fix = "leave it out, or mind that what it is for is not built";
+        Finding::warn(key, "has no effect yet", fix)
+    }));
+    findings.extend(callback_token(config));
+    findings.extend(public_url(config));
+    findings.extend(config.server.tls.as_ref().map(tls));
+    findings.push(database(&config.store));
+    findings.push(media(&config.media.dir));
+    findings.push(port("server.listen", config.server.listen));
+    if let Some(address) = config.server.ops_listen {
+        if !address.ip().is_loopback() {
+            let evidence =
+                format!("{address} is no loopback address, and whoever reaches it needs no password");
+            let fix = "set 127.0.0.1:9090, or keep the internet away from it";
+            findings.push(Finding::warn("server.ops_listen", evidence, fix));
+        }
+        findings.push(port("server.ops_listen", address));
+    }
+    findings
+}
+
+fn callback_token(config: &Config) -> Option<Finding> {
+    if config.im.callback_token.is_some() {
+        return None;
+    }
+    let evidence = "is empty: whoever knows the URL and the SDKAppID could speak to customers as an agent";
+    let fix = "switch authentication on in the IM console, and set the same token here";
+    Some(Finding::warn("im.callback_token", evidence, fix))
+}
+
+/// WeChat calls two ports only (reference, "Console configuration").
+fn public_url(config: &Config) -> Option<Finding> {
+    let url = config.server.public_url.as_ref()?.url();
+    let port = url.port()?;
+    let evidence = format!("names port {port}, but WeChat calls only 80 for http and 443 for https");
+    Some(Finding::warn("server.public_url", evidence, "forward one of these ports, and name no port here"))
+}
+
+fn tls(files: &Tls) -> Finding {
+    match tls::acceptor(files) {
+        Ok(_) => Finding::ok("server.tls_cert", format!("{} and its key fit", files.cert.display())),
+        Err(error) => refused(&error),
+    }
+}
+
+/// An error in the words `KEY: problem; fix`.
+fn refused(error: &dyn Error) -> Finding {
+    let text = error.to_string();
+    let (key, rest) = text.split_once(": ").unwrap_or(("configuration", &text));
+    let (evidence, fix) = rest.rsplit_once("; ").unwrap_or((rest, ""));
+    Finding::fail(key, evidence, fix)
+}
+
+fn database(store: &Store) -> Finding {
+    const KEY: &str = "store.url";
+    let path = match store {
+        Store::SqliteFile(path) => path,
+        Store::SqliteMemory => {
+            let evidence = "keeps everything in memory: a restart loses what waits";
+            return Finding::warn(KEY, evidence, "set sqlite://FILE");
+        }
+        Store::Postgres(_) => {
+            let evidence = "names PostgreSQL, in which this version cannot store";
+            return Finding::fail(KEY, evidence, "set sqlite://FILE");
+        }
+    };
+    let folder = folder_of(path);
+    if let Err(error) = writable(folder) {
+        let evidence = format!("the folder {} cannot be written: {error}", folder.display());
+        return Finding::fail(KEY, evidence, "make it, and let this user write in it");
+    }
+    let name = path.display();
+    match store::inspect(path) {
+        Ok(found) if found.holder.is_some() => {
+            let holder = found.holder.unwrap_or_default();
+            let evidence = format!("{name} is in use by {holder}");
+            Finding::warn(KEY, evidence, "well if that is the running bridge; else give each its own file")
+        }
+        Ok(found) if !found.exists => Finding::ok(KEY, format!("{name} will be made")),
+        Ok(found) if found.outdated => {
+            Finding::ok(KEY, format!("{name} can be written, and will be migrated at the next start"))
+        }
+        Ok(_) => Finding::ok(KEY, format!("{name} can be opened and written")),
+        Err(error) => refused(&error),
+    }
+}
+
+fn media(folder: &Path) -> Finding {
+    const KEY: &str = "media.dir";
+    let made = folder.exists();
+    let looked_at = if made { folder } else { folder_of(folder) };
+    match (writable(looked_at), made) {
+        (Ok(()), true) => Finding::ok(KEY, format!("{} can be written", folder.display())),
+        (Ok(()), false) => Finding::ok(KEY, format!("{} will be made", folder.display())),
+        (Err(error), _) => {
+            let evidence = format!("{} cannot be written: {error}", looked_at.display());
+            Finding::warn(KEY, evidence, "make it, and let this user write in it")
+        }
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Writes a file and removes it: permissions alone do not tell whether a folder can be written.
+fn writable(folder: &Path) -> io::Result<()> {
+    let probe = folder.join(format!(".wechat-im-bridge-check-{}", std::process::id()));
+    OpenOptions::new().write(true).create_new(true).open(&probe)?;
+    fs::remove_file(&probe)
+}
+
+fn port(key: &str, address: SocketAddr) -> Finding {
+    match TcpListener::bind(address) {
+        Ok(_) => Finding::ok(key, format!("{address} is free")),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let fix = "well if that is the running bridge; else choose another port";
+            Finding::warn(key, format!("{address} is taken"), fix)
+        }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let fix = "run the bridge as a user who may, or choose a port above 1023";
+            Finding::warn(key, format!("{address} is not for this user"), fix)
+        }
+        Err(error) => {
+            let fix = "set an address that this machine has, such as 0.0.0.0";
+            Finding::fail(key, format!("cannot listen at {address}: {error}"), fix)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+//! Over real files and ports.
+
+use super::*;
+use crate::cli::check::Weight;
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::store::{Place, Store as Opened};
+
+#[test]
+fn a_certificate_is_tried_with_its_key() {
+    let data = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+    let good = Tls { cert: data("tls.cert.pem"), key: data("tls.key.pem") };
+    let fits = tls(&good);
+    assert_eq!(fits.weight, Weight::Ok, "{fits}");
+    let other = tls(&Tls { key: data("other.key.pem"), ..good.clone() });
+    assert_eq!((other.weight, other.what.as_str()), (Weight::Fail, "server.tls_cert, server.tls_key"));
+    let missing = tls(&Tls { key: "missing.pem".into(), ..good });
+    assert_eq!((missing.weight, missing.what.as_str()), (Weight::Fail, "server.tls_key"));
+    assert!(missing.fix.contains("PEM file"), "{missing}");
+}
+
+fn url(path: &Path) -> Store {
+    Store::new(&format!("sqlite://{}", path.display())).unwrap()
+}
+
+#[test]
+fn a_database_is_looked_at_and_not_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bridge.db");
+    assert!(database(&url(&path)).to_string().ends_with("bridge.db will be made"));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
+
+    let (_store, closing) =
+        Opened::open(&Place::File(path.clone()), Clock::system(), Metrics::default()).unwrap();
+    let used = database(&url(&path));
+    assert_eq!(used.weight, Weight::Warn, "{used}");
+    assert!(used.evidence.contains(&format!("process {}", std::process::id())), "{used}");
+    closing.close();
+    assert!(database(&url(&path)).to_string().ends_with("can be opened and written"));
+
+    fs::write(&path, vec![7; 8192]).unwrap();
+    let damaged = database(&url(&path));
+    assert_eq!(damaged.weight, Weight::Fail);
+    assert!(damaged.evidence.starts_with("cannot open") && damaged.fix.contains("backup"), "{damaged}");
+
+    let nowhere = database(&url(&folder.path().join("none/bridge.db")));
+    assert_eq!(nowhere.weight, Weight::Fail);
+    assert!(nowhere.evidence.contains("none cannot be written"), "{nowhere}");
+}
+
+#[test]
+fn stores_without_a_file() {
+    assert_eq!(database(&Store::new("sqlite::memory:").unwrap()).weight, Weight::Warn);
+    assert_eq!(database(&Store::new("postgres://a:hidden@b/c").unwrap()).weight, Weight::Fail);
+}
+
+#[test]
+fn a_taken_port_is_no_failure_and_a_foreign_address_is() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    assert_eq!(port("server.listen", address).weight, Weight::Warn);
+    drop(taken);
+    assert_eq!(port("server.listen", address).weight, Weight::Ok);
+    // 192.0.2.0/24 is for documentation: no machine has it.
+    assert_eq!(port("server.listen", "192.0.2.1:8080".parse().unwrap()).weight, Weight::Fail);
+}
+
+fn with(pairs: &[(&str, &str)]) -> Vec<Finding> {
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("sqlite://{}", folder.path().join("bridge.db").display());
+    let own = [("BRIDGE_STORE__URL", store.as_str()), ("BRIDGE_SERVER__LISTEN", "127.0.0.1:0")];
+    let env = own.iter().chain(pairs).map(|&(name, value)| (name.to_owned(), value.to_owned()));
+    let example = include_str!("../../../../config.example.toml");
+    let (config, warnings) = Config::from_toml_str(example, env).unwrap();
+    findings(&config, &warnings)
+}
+
+#[test]
+fn the_example_fails_nowhere_and_warns_of_its_own_secrets() {
+    let found = with(&[]);
+    assert!(found.iter().all(|finding| finding.weight != Weight::Fail), "{found:#?}");
+    for key in ["wechat.token", "im.secret_key", "im.callback_token"] {
+        assert!(found.iter().any(|finding| finding.weight == Weight::Warn && finding.what == key), "{key}");
+    }
+}
+
+#[test]
+fn what_is_open_to_the_world_or_has_no_effect_is_warned_of() {
+    let found = with(&[
+        ("BRIDGE_SERVER__OPS_LISTEN", "0.0.0.0:0"),
+        ("BRIDGE_SERVER__PUBLIC_URL", "https://a.example:8443"),
+        ("BRIDGE_WECHAT__TOKN", "x"),
+        ("BRIDGE_IM__CALLBACK_TOKEN", "abc"),
+    ]);
+    let warned = |key: &str, part: &str| {
+        found.iter().any(|one| one.weight == Weight::Warn && one.what == key && one.evidence.contains(part))
+    };
+    assert!(warned("server.ops_listen", "no loopback"), "{found:#?}");
+    assert!(warned("server.public_url", "names port 8443"), "{found:#?}");
+    assert!(warned("BRIDGE_WECHAT__TOKN", "no known variable"), "{found:#?}");
+    assert!(!found.iter().any(|one| one.what == "im.callback_token"), "{found:#?}");
+}

@@ -1,0 +1,168 @@
+//! Against a tiny server on loopback that answers each path as it is told.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::Uri;
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::cli::check::{Weight, lines as told};
+
+const TOKEN: &str = r#"{"access_token":"77_the_token","expires_in":7200}"#;
+
+/// What each path is answered with, by its end.
+type Answers = &'static [(&'static str, &'static str)];
+
+async fn answer(State(answers): State<Answers>, uri: Uri) -> &'static str {
+    answers.iter().find(|(path, _)| uri.path().ends_with(path)).map_or("no such path", |(_, answer)| answer)
+}
+
+async fn serving(answers: Answers) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().fallback(answer).with_state(answers);
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    base
+}
+
+fn config(base: &str, more: &[(&str, &str)]) -> Config {
+    let bases = [("BRIDGE_WECHAT__API_BASE", base), ("BRIDGE_IM__API_BASE", base)];
+    let env = bases.iter().chain(more).map(|&(name, value)| (name.to_owned(), value.to_owned()));
+    Config::from_toml_str(include_str!("../../../../config.example.toml"), env).unwrap().0
+}
+
+async fn of_wechat(answers: Answers, more: &[(&str, &str)]) -> Vec<Finding> {
+    wechat(&config(&serving(answers).await, more), &Clock::system()).await
+}
+
+async fn of_im(answers: Answers) -> Vec<Finding> {
+    im(&config(&serving(answers).await, &[]), &Clock::system()).await
+}
+
+fn worst(findings: &[Finding]) -> Weight {
+    let has = |weight| findings.iter().any(|finding| finding.weight == weight);
+    match () {
+        () if has(Weight::Fail) => Weight::Fail,
+        () if has(Weight::Warn) => Weight::Warn,
+        () => Weight::Ok,
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_may_push_is_well() {
+    let answers: Answers =
+        &[("stable_token", TOKEN), ("custom/send", r#"{"errcode":40003,"errmsg":"invalid openid"}"#)];
+    let findings = of_wechat(answers, &[]).await;
+    assert_eq!((findings.len(), worst(&findings)), (2, Weight::Ok), "{}", told(&findings));
+}
+
+#[tokio::test]
+async fn an_account_that_may_not_push_answers_passively_or_not_at_all() {
+    let answers: Answers =
+        &[("stable_token", TOKEN), ("custom/send", r#"{"errcode":48001,"errmsg":"api unauthorized"}"#)];
+    let auto = of_wechat(answers, &[]).await;
+    assert_eq!(worst(&auto), Weight::Warn);
+    assert!(told(&auto).contains("answers will be passive"), "{}", told(&auto));
+    let push = of_wechat(answers, &[("BRIDGE_WECHAT__REPLY", "push")]).await;
+    assert_eq!(worst(&push), Weight::Fail, "{}", told(&push));
+}
+
+#[tokio::test]
+async fn a_refused_credential_is_told_with_what_to_mend() {
+    for (answers, parts) in [
+        (
+            &[("stable_token", r#"{"errcode":40125,"errmsg":"invalid appsecret"}"#)] as Answers,
+            &["wechat.app_secret", "40125"],
+        ),
+        (&[("stable_token", r#"{"errcode":40013,"errmsg":"invalid appid"}"#)], &["wechat.app_id", "40013"]),
+        (
+            &[(
+                "stable_token",
+                r#"{"errcode":40164,"errmsg":"invalid ip 1.2.3.4 ipv6 ::ffff:1.2.3.4, not in whitelist"}"#,
+            )],
+            &["IP whitelist", "(WeChat saw 1.2.3.4)"],
+        ),
+        (
+            &[("stable_token", TOKEN), ("custom/send", r#"{"errcode":48004,"errmsg":"api forbidden"}"#)],
+            &["custom/send", "appeal"],
+        ),
+    ] {
+        let findings = of_wechat(answers, &[]).await;
+        assert_eq!(worst(&findings), Weight::Fail, "{}", told(&findings));
+        for part in parts {
+            assert!(told(&findings).contains(part), "{part} is not in {}", told(&findings));
+        }
+        assert!(!told(&findings).contains("77_the_token"));
+    }
+}
+
+#[tokio::test]
+async fn trouble_that_passes_by_itself_is_no_failure() {
+    let answers: Answers = &[("stable_token", r#"{"errcode":-1,"errmsg":"system error"}"#)];
+    assert_eq!(worst(&of_wechat(answers, &[]).await), Weight::Warn);
+    let answers: Answers = &[("account_check", r#"{"ErrorCode":60008,"ErrorInfo":"timeout"}"#)];
+    assert_eq!(worst(&of_im(answers).await), Weight::Warn);
+}
+
+#[tokio::test]
+async fn an_answer_that_says_nothing_about_the_permission_is_shown() {
+    let answers: Answers =
+        &[("stable_token", TOKEN), ("custom/send", r#"{"errcode":76021,"errmsg":"no such path"}"#)];
+    let findings = of_wechat(answers, &[]).await;
+    assert_eq!(worst(&findings), Weight::Warn, "{}", told(&findings));
+    assert!(told(&findings).contains("76021 no such path"), "{}", told(&findings));
+}
+
+#[tokio::test]
+async fn a_passive_account_is_not_asked_for() {
+    let findings = of_wechat(&[], &[("BRIDGE_WECHAT__REPLY", "passive")]).await;
+    assert_eq!(worst(&findings), Weight::Ok, "{}", told(&findings));
+}
+
+#[tokio::test]
+async fn hosts_that_cannot_be_reached_are_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", taken.local_addr().unwrap());
+    drop(taken);
+    let config = config(&base, &[]);
+    for (findings, key) in [
+        (wechat(&config, &Clock::system()).await, "wechat.api_base"),
+        (im(&config, &Clock::system()).await, "im.api_base"),
+    ] {
+        let text = told(&findings);
+        assert_eq!((findings.len(), worst(&findings)), (1, Weight::Fail), "{text}");
+        assert!(text.starts_with(&format!("fail  {key}  127.0.0.1: ")), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn accounts_that_im_does_not_know_are_named() {
+    let answers: Answers = &[(
+        "account_check",
+        r#"{"ActionStatus":"OK","ErrorCode":0,"ErrorInfo":"","ResultItem":[
+            {"UserID":"user0","ResultCode":0,"ResultInfo":"","AccountStatus":"NotImported"},
+            {"UserID":"user1","ResultCode":0,"ResultInfo":"","AccountStatus":"Imported"}]}"#,
+    )];
+    let findings = of_im(answers).await;
+    assert_eq!(worst(&findings), Weight::Warn, "{}", told(&findings));
+    assert!(told(&findings).contains("warn  im.admin  IM knows no account user0"), "{}", told(&findings));
+    assert!(told(&findings).contains("ok    im.agents  user1 exists"), "{}", told(&findings));
+
+    let none: Answers = &[("account_check", r#"{"ErrorCode":0,"ResultItem":[]}"#)];
+    let findings = of_im(none).await;
+    assert!(told(&findings).contains("warn  im.agents  IM knows no account user1"), "{}", told(&findings));
+}
+
+#[tokio::test]
+async fn a_refused_usersig_names_the_key_and_says_what_to_do() {
+    for (answers, key) in [
+        (&[("account_check", r#"{"ErrorCode":70009,"ErrorInfo":"sig"}"#)] as Answers, "im.secret_key"),
+        (&[("account_check", r#"{"ErrorCode":70003,"ErrorInfo":"sig"}"#)], "im.secret_key"),
+        (&[("account_check", r#"{"ErrorCode":60010,"ErrorInfo":"admin"}"#)], "im.admin"),
+        (&[("account_check", r#"{"ErrorCode":60006,"ErrorInfo":"app"}"#)], "im.sdk_app_id"),
+    ] {
+        let findings = of_im(answers).await;
+        let text = told(&findings);
+        assert!(text.starts_with(&format!("fail  {key}  IM error ")) && text.contains("; "), "{text}");
+    }
+}

@@ -1,0 +1,120 @@
+//! Why a command did not do what it was asked for, and how that is told.
+
+use std::io;
+
+use crate::config::Faults;
+
+/// The end of a command that did not succeed.
+#[derive(Debug)]
+pub enum Error {
+    /// The configuration is wrong: exit status 2.
+    Configuration(Faults),
+    /// It failed at run time: exit status 1.
+    Failed(anyhow::Error),
+    /// Whoever read the result has seen enough (a closed pipe): no failure.
+    NobodyReads,
+}
+
+/// A failure that the operator can do something about.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}")]
+pub struct Advised {
+    /// What is in the way.
+    pub problem: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
+impl From<Faults> for Error {
+    fn from(faults: Faults) -> Self {
+        Self::Configuration(faults)
+    }
+}
+
+impl From<anyhow::Error> for Error {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Advised> for Error {
+    fn from(error: Advised) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Error {
+    /// The exit status.
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::Configuration(_) => 2,
+            Self::Failed(_) => 1,
+            Self::NobodyReads => 0,
+        }
+    }
+
+    /// Writes what is wrong, why, and what to do about it.
+    pub fn tell(&self, to: &mut impl io::Write) -> io::Result<()> {
+        match self {
+            Self::Configuration(faults) => {
+                for fault in &faults.0 {
+                    writeln!(to, "error: {}: {}{}", fault.key, fault.problem, fault.place)?;
+                    writeln!(to, "hint: {}", fault.fix)?;
+                }
+                Ok(())
+            }
+            Self::Failed(error) => {
+                let mut said = error.to_string();
+                writeln!(to, "error: {said}")?;
+                for cause in error.chain().skip(1) {
+                    let cause = cause.to_string();
+                    // Many errors repeat their cause in their own words.
+                    if !said.contains(&cause) {
+                        writeln!(to, "caused by: {cause}")?;
+                        said = cause;
+                    }
+                }
+                match error.downcast_ref::<Advised>() {
+                    Some(advised) => writeln!(to, "hint: {}", advised.hint),
+                    None => Ok(()),
+                }
+            }
+            Self::NobodyReads => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn told(error: &Error) -> String {
+        let mut text = Vec::new();
+        error.tell(&mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn every_fault_of_a_configuration_is_told_with_its_fix() {
+        let faults = Config::from_toml_str("[im]\nsdk_app_id = 1\n", []).unwrap_err();
+        let number = faults.0.len();
+        let error = Error::from(faults);
+        let text = told(&error);
+        assert_eq!(error.status(), 2);
+        assert!(number >= 2 && text.lines().count() == 2 * number, "{text}");
+        assert!(text.contains("error: im.secret_key: is missing\nhint: set the secret key"), "{text}");
+    }
+
+    #[test]
+    fn causes_are_told_once_and_the_hint_last() {
+        let inner = io::Error::other("the disk is full");
+        let error = anyhow::Error::new(inner).context("writing failed: the disk is full").context("no luck");
+        let error = Error::from(error);
+        assert_eq!(error.status(), 1);
+        assert_eq!(told(&error), "error: no luck\ncaused by: writing failed: the disk is full\n");
+        let advised = Advised { problem: "it is stuck".to_owned(), hint: "push it".to_owned() };
+        let error = Error::from(anyhow::Error::new(advised).context("no luck"));
+        assert_eq!(told(&error), "error: no luck\ncaused by: it is stuck\nhint: push it\n");
+    }
+}

@@ -1,0 +1,327 @@
+//! `messages`: what is stored, and an operator's word on what is stuck.
+//!
+//! Works beside the process that serves the store, and rings its bell by a stored fact.
+
+use anyhow::Context as _;
+use clap::{Subcommand, ValueEnum};
+
+use super::output::{Columns, print};
+use super::time::utc;
+use super::{Advised, Error, beside};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::model::{MessageId, Millis, Move, State};
+use crate::outbox::OPERATOR_BELL;
+use crate::store::{Listed, Settled, Store, StoreError, Tx};
+
+/// Messages read at once.
+const PAGE: usize = 500;
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Example:\n  wechat-im-bridge messages list --state unknown")]
+pub(super) enum Action {
+    /// List the customers' and agents' messages, the oldest first; never what was written
+    #[command(after_help = "Example:\n  wechat-im-bridge messages list --state held --json")]
+    List {
+        /// Only those in this state
+        #[arg(long, value_name = "STATE")]
+        state: Option<Wanted>,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Send a message again: held, refused and unknown ones, and waiting ones without further wait
+    ///
+    /// An unknown one may have arrived: sent again, it may arrive twice.
+    #[command(after_help = "Example:\n  wechat-im-bridge messages retry 17")]
+    Retry {
+        /// The message's id
+        #[arg(value_parser = clap::value_parser!(i64).range(1..))]
+        id: i64,
+    },
+    /// Give a message up: it becomes refused and is not sent
+    #[command(after_help = "Example:\n  wechat-im-bridge messages discard 17")]
+    Discard {
+        /// The message's id
+        #[arg(value_parser = clap::value_parser!(i64).range(1..))]
+        id: i64,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Wanted {
+    /// The bridge still has to act on it
+    Waiting,
+    /// It waits for the customer to act
+    Held,
+    /// The platform took it
+    Delivered,
+    /// It will not be sent
+    Refused,
+    /// It may or may not have arrived
+    Unknown,
+}
+
+impl Wanted {
+    fn states(self) -> Vec<State> {
+        match self {
+            Self::Waiting => vec![State::Accepted, State::Sending],
+            Self::Held => vec![State::Held],
+            Self::Delivered => vec![State::Delivered],
+            Self::Refused => vec![State::Refused],
+            Self::Unknown => vec![State::Unknown],
+        }
+    }
+}
+
+pub(super) fn run(action: &Action, config: &Config, clock: &Clock) -> Result<(), Error> {
+    match *action {
+        Action::List { state, json } => beside(config, clock, async |store| list(&store, state, json).await),
+        Action::Retry { id } => {
+            beside(config, clock, async |store| changed(&store, MessageId(id), retry).await)
+        }
+        Action::Discard { id } => {
+            beside(config, clock, async |store| changed(&store, MessageId(id), discard).await)
+        }
+    }
+}
+
+/// A message as a line of a table; the last column is the only one that may be long.
+pub(super) const HEADER: [&str; 8] =
+    ["ID", "STATE", "DIRECTION", "CREATED", "ATTEMPTS", "OPENID", "AGENT", "LAST ERROR"];
+
+pub(super) fn row(message: &Listed) -> [String; 8] {
+    [
+        message.id.to_string(),
+        message.state.to_owned(),
+        message.direction.to_owned(),
+        utc(Millis(message.created_at)),
+        message.attempts.to_string(),
+        message.openid.clone(),
+        message.agent.clone().unwrap_or_else(|| "-".to_owned()),
+        message.last_error.clone().unwrap_or_default(),
+    ]
+}
+
+async fn list(store: &Store, state: Option<Wanted>, json: bool) -> Result<(), Error> {
+    let states = state.map_or_else(|| State::ALL.to_vec(), Wanted::states);
+    let mut after = MessageId(0);
+    let mut columns: Option<Columns> = None;
+    loop {
+        let states = states.clone();
+        let read = store.read(move |tx| tx.list(after, &states, PAGE)).await;
+        let page = read.map_err(anyhow::Error::from)?;
+        if json {
+            let lines = page.iter().map(|message| serde_json::to_string(message).map(|line| line + "\n"));
+            print(&lines.collect::<Result<String, _>>().context("cannot write a message as JSON")?)?;
+        } else {
+            let rows: Vec<_> = page.iter().map(row).collect();
+            match &columns {
+                Some(columns) => print(&columns.lines(&rows))?,
+                None if rows.is_empty() => print("no messages\n")?,
+                None => {
+                    let fitting = Columns::fitting(HEADER, &rows);
+                    print(&(fitting.line(HEADER) + &fitting.lines(&rows)))?;
+                    columns = Some(fitting);
+                }
+            }
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE => after = MessageId(last.id),
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// What came of an operator's wish: what to tell, or why not.
+type Answer = Result<String, Advised>;
+
+async fn changed(
+    store: &Store,
+    id: MessageId,
+    change: fn(&Tx<'_>, MessageId) -> Result<Answer, StoreError>,
+) -> Result<(), Error> {
+    let changed = store.write(move |tx| change(tx, id)).await;
+    match changed {
+        Ok(answer) => print(&format!("{}\n", answer?)),
+        Err(error @ StoreError::NoMessage(_)) => {
+            let hint =
+                "`messages list` shows what is stored; settled messages are kept for 30 days".to_owned();
+            Err(Advised { problem: error.to_string(), hint }.into())
+        }
+        Err(error) => Err(anyhow::Error::from(error).into()),
+    }
+}
+
+fn retry(tx: &Tx<'_>, id: MessageId) -> Result<Answer, StoreError> {
+    let state = tx.state(id)?;
+    let told = match state {
+        State::Accepted | State::Sending => {
+            if !tx.due_now(id)? {
+                let problem = format!("message {id} rides on a passive reply that is not confirmed yet");
+                let hint = "look again in a minute".to_owned();
+                return Ok(Err(Advised { problem, hint }));
+            }
+            "its next attempt is due now".to_owned()
+        }
+        State::Held | State::Refused => {
+            tx.settle(id, Move::Reopen, &Settled::default())?;
+            format!("it was {} and is sent again", state.name())
+        }
+        State::Unknown => {
+            tx.settle(id, Move::Reopen, &Settled::default())?;
+            "it was unknown and is sent again; if it had arrived, it arrives twice".to_owned()
+        }
+        State::Delivered => {
+            let hint = "a delivered message is not sent again".to_owned();
+            return Ok(Err(Advised { problem: format!("message {id} has been delivered"), hint }));
+        }
+    };
+    note(tx, id, "retry")?;
+    Ok(Ok(format!("message {id} is waiting: {told}")))
+}
+
+fn discard(tx: &Tx<'_>, id: MessageId) -> Result<Answer, StoreError> {
+    let refusal = match tx.state(id)? {
+        State::Accepted | State::Held | State::Unknown => None,
+        State::Sending => Some((
+            "is being sent right now",
+            "look again when its state is known; what is being sent cannot be called back",
+        )),
+        State::Delivered => Some(("has been delivered", "a delivered message cannot be called back")),
+        State::Refused => Some(("is refused already", "it will not be sent; there is nothing to discard")),
+    };
+    if let Some((why, hint)) = refusal {
+        return Ok(Err(Advised { problem: format!("message {id} {why}"), hint: hint.to_owned() }));
+    }
+    // The step first: where the customer has left, the row goes with the move.
+    note(tx, id, "discard")?;
+    let why = Some("discarded by the operator".to_owned());
+    tx.settle(id, Move::Refuse, &Settled { why, ..Settled::default() })?;
+    Ok(Ok(format!("message {id} is refused: it will not be sent")))
+}
+
+/// Leaves a trace of the change, and rings the running bridge's bell.
+fn note(tx: &Tx<'_>, id: MessageId, what: &str) -> Result<(), StoreError> {
+    tx.step(&tx.lane_of(id)?.customer, Some(id), what, "by the operator", None)?;
+    tx.put_fact(OPERATOR_BELL, &tx.now().0.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::model::{Direction, Kind, OpenId, Order};
+    use crate::store::{Closing, Customer, NewMessage, Place};
+
+    fn store() -> (Store, Closing) {
+        Store::open(&Place::Memory, Clock::system(), Metrics::default()).unwrap()
+    }
+
+    /// A message that has made `moves`.
+    fn message(tx: &Tx<'_>, moves: &[Move]) -> Result<MessageId, StoreError> {
+        let openid = OpenId::new("oAnna").unwrap();
+        tx.put_customer(&Customer::new(openid.clone()))?;
+        let id = tx.add(&NewMessage {
+            direction: Direction::ToWechat,
+            kind: Kind::Message,
+            openid,
+            agent: None,
+            orders: vec![Order::TextToCustomer("hello".to_owned())],
+            msg_seq: 1,
+            msg_random: 1,
+            source: "a".to_owned(),
+            erase: false,
+        })?;
+        for what in moves {
+            match what {
+                Move::Attempt => tx.record_attempt(id)?,
+                what => drop(tx.settle(id, *what, &Settled::default())?),
+            }
+        }
+        Ok(id)
+    }
+
+    const HELD: &[Move] = &[Move::Hold];
+    const REFUSED: &[Move] = &[Move::Refuse];
+    const UNKNOWN: &[Move] = &[Move::Attempt, Move::LoseTrack];
+    const DELIVERED: &[Move] = &[Move::Attempt, Move::Deliver];
+    const SENDING: &[Move] = &[Move::Attempt];
+
+    #[tokio::test]
+    async fn what_is_stuck_can_be_sent_again_and_what_arrived_cannot() {
+        let (store, closing) = store();
+        store
+            .write(|tx| {
+                for stuck in [&[][..], HELD, REFUSED, UNKNOWN] {
+                    let id = message(tx, stuck)?;
+                    assert!(retry(tx, id)?.is_ok(), "{stuck:?}");
+                    assert_eq!(tx.state(id)?, State::Accepted, "{stuck:?}");
+                }
+                assert_eq!(tx.fact(OPERATOR_BELL)?, Some(tx.now().0.to_string()));
+                let steps = tx.steps(&OpenId::new("oAnna").unwrap())?;
+                assert_eq!(steps.iter().filter(|step| step.what == "retry").count(), 4);
+                let id = message(tx, DELIVERED)?;
+                assert!(retry(tx, id)?.unwrap_err().problem.contains("has been delivered"));
+                assert_eq!(tx.state(id)?, State::Delivered);
+                Ok(())
+            })
+            .await
+            .unwrap();
+        closing.close();
+    }
+
+    #[tokio::test]
+    async fn a_discarded_message_is_refused_with_the_reason() {
+        let (store, closing) = store();
+        store
+            .write(|tx| {
+                for open in [&[][..], HELD, UNKNOWN] {
+                    let id = message(tx, open)?;
+                    assert!(discard(tx, id)?.is_ok(), "{open:?}");
+                    let listed = tx.listed(id)?;
+                    assert_eq!(listed.state, "refused", "{open:?}");
+                    assert_eq!(listed.last_error.as_deref(), Some("discarded by the operator"));
+                }
+                assert!(tx.fact(OPERATOR_BELL)?.is_some());
+                Ok(())
+            })
+            .await
+            .unwrap();
+        closing.close();
+    }
+
+    #[tokio::test]
+    async fn what_is_being_sent_or_has_ended_is_not_discarded_and_nobody_is_woken() {
+        let (store, closing) = store();
+        store
+            .write(|tx| {
+                for (ended, why) in
+                    [(SENDING, "right now"), (DELIVERED, "delivered"), (REFUSED, "refused already")]
+                {
+                    let id = message(tx, ended)?;
+                    let before = tx.state(id)?;
+                    let refused = discard(tx, id)?.unwrap_err();
+                    assert!(refused.problem.contains(why), "{refused}");
+                    assert_eq!(tx.state(id)?, before);
+                }
+                assert_eq!(tx.fact(OPERATOR_BELL)?, None);
+                Ok(())
+            })
+            .await
+            .unwrap();
+        closing.close();
+    }
+
+    #[test]
+    fn each_state_can_be_asked_for_by_the_name_it_is_listed_under() {
+        for wanted in Wanted::value_variants() {
+            let name = wanted.to_possible_value().unwrap().get_name().to_owned();
+            for state in wanted.states() {
+                assert_eq!(state.name(), name);
+            }
+        }
+        let all: usize = Wanted::value_variants().iter().map(|wanted| wanted.states().len()).sum();
+        assert_eq!(all, State::ALL.len());
+    }
+}

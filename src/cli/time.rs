@@ -1,0 +1,63 @@
+//! A moment as people read it: the date and time in UTC.
+
+use crate::model::Millis;
+
+/// `2023-11-14 22:13:20.123Z`.
+pub(super) fn utc(at: Millis) -> String {
+    let (seconds, millis) = (at.0.div_euclid(1000), at.0.rem_euclid(1000));
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
+/// Year, month and day of a number of days since 1970-01-01.
+///
+/// Counts in years that begin in March, so that the leap day is the last of its year, and in eras of 400 years,
+/// which all have the same number of days.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let since_era_0 = days + 719_468;
+    let (era, day_of_era) = (since_era_0.div_euclid(146_097), since_era_0.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn known_moments() {
+        for (millis, text) in [
+            (0, "1970-01-01 00:00:00.000Z"),
+            (-1, "1969-12-31 23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29 00:00:00.000Z"),
+            (1_700_000_000_123, "2023-11-14 22:13:20.123Z"),
+            (4_107_542_399_000, "2100-02-28 23:59:59.000Z"),
+            (4_107_542_400_000, "2100-03-01 00:00:00.000Z"),
+        ] {
+            assert_eq!(utc(Millis(millis)), text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_day_after_a_day_is_the_next_of_the_calendar(days in -1_000_000_i64..1_000_000) {
+            let (year, month, day) = civil(days);
+            let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+            let length = match month { 2 => 28 + i64::from(leap), 4 | 6 | 9 | 11 => 30, _ => 31 };
+            let next = match (month, day) {
+                (12, 31) => (year + 1, 1, 1),
+                (_, day) if day == length => (year, month + 1, 1),
+                _ => (year, month, day + 1),
+            };
+            prop_assert_eq!(civil(days + 1), next);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! `trace`: every step that a customer's messages, or one message, took; never what was written.
+
+use super::messages;
+use super::output::{Columns, print};
+use super::time::utc;
+use super::{Advised, Error, beside};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::model::{MessageId, Millis, OpenId};
+use crate::store::{Listed, Step, StoreError, Tx};
+
+/// What is stored about a customer or a message.
+#[derive(Debug)]
+struct Found {
+    steps: Vec<Step>,
+    messages: Vec<Listed>,
+}
+
+pub(super) fn run(whose: &str, config: &Config, clock: &Clock) -> Result<(), Error> {
+    let asked = whose.to_owned();
+    let found = beside(config, clock, async |store| {
+        Ok(store.read(move |tx| find(tx, &asked)).await.map_err(anyhow::Error::from)?)
+    })?;
+    if let Some(found) = found {
+        return print(&told(&found));
+    }
+    let problem = format!("nothing is stored about {}", whose.escape_default());
+    let hint = "give an openid, or an id that `messages list` shows".to_owned();
+    Err(Advised { problem, hint }.into())
+}
+
+/// A number is a message's id, unless there is only a customer of that name.
+fn find(tx: &Tx<'_>, whose: &str) -> Result<Option<Found>, StoreError> {
+    if let Ok(id) = whose.parse() {
+        match of_message(tx, MessageId(id)) {
+            Err(StoreError::NoMessage(_)) => {}
+            found => return found,
+        }
+    }
+    let Ok(openid) = OpenId::new(whose) else { return Ok(None) };
+    let (steps, messages) = (tx.steps(&openid)?, tx.messages_of(&openid)?);
+    let known = tx.customer(&openid)?.is_some_and(|customer| customer.known);
+    let anything = known || !steps.is_empty() || !messages.is_empty();
+    Ok(anything.then_some(Found { steps, messages }))
+}
+
+fn of_message(tx: &Tx<'_>, id: MessageId) -> Result<Option<Found>, StoreError> {
+    let listed = tx.listed(id)?;
+    let mut steps = tx.steps(&tx.lane_of(id)?.customer)?;
+    steps.retain(|step| step.message == Some(id));
+    Ok(Some(Found { steps, messages: vec![listed] }))
+}
+
+fn told(found: &Found) -> String {
+    const HEADER: [&str; 5] = ["TIME", "MESSAGE", "STEP", "TOOK", "OUTCOME"];
+    let accepted = found.messages.iter().map(|message| Step {
+        message: Some(MessageId(message.id)),
+        at: Millis(message.created_at),
+        what: "accepted".to_owned(),
+        detail: message.direction.to_owned(),
+        took_ms: None,
+    });
+    let mut steps: Vec<Step> = accepted.chain(found.steps.iter().cloned()).collect();
+    // Stable: what happened within one millisecond stays in the order it was written down.
+    steps.sort_by_key(|step| step.at);
+    let rows: Vec<_> = steps.into_iter().map(cells).collect();
+    let columns = Columns::fitting(HEADER, &rows);
+    let mut text = columns.line(HEADER) + &columns.lines(&rows);
+    if !found.messages.is_empty() {
+        let rows: Vec<_> = found.messages.iter().map(messages::row).collect();
+        let columns = Columns::fitting(messages::HEADER, &rows);
+        text.push('\n');
+        text.push_str(&columns.line(messages::HEADER));
+        text.push_str(&columns.lines(&rows));
+    }
+    text
+}
+
+fn cells(step: Step) -> [String; 5] {
+    [
+        utc(step.at),
+        step.message.map_or_else(|| "-".to_owned(), |id| id.to_string()),
+        step.what,
+        step.took_ms.map_or_else(|| "-".to_owned(), |took| format!("{took} ms")),
+        step.detail,
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::model::{Direction, Kind, Move, Order};
+    use crate::store::{Customer, NewMessage, Place, Settled, Store};
+
+    #[tokio::test]
+    async fn a_trace_tells_each_step_and_where_each_message_stands() {
+        let clock = Clock::movable();
+        let (store, closing) = Store::open(&Place::Memory, clock.clone(), Metrics::default()).unwrap();
+        let openid = OpenId::new("oAnna").unwrap();
+        store
+            .write(move |tx| {
+                tx.put_customer(&Customer::new(openid.clone()))?;
+                tx.step(&openid, None, "subscribe", "event", None)?;
+                let mut ids = Vec::new();
+                for _ in 0..2 {
+                    ids.push(tx.add(&NewMessage {
+                        direction: Direction::ToIm,
+                        kind: Kind::Message,
+                        openid: openid.clone(),
+                        agent: None,
+                        orders: vec![Order::TextToAgent("private words".to_owned())],
+                        msg_seq: 1,
+                        msg_random: 1,
+                        source: "a".to_owned(),
+                        erase: false,
+                    })?);
+                }
+                tx.record_attempt(ids[0])?;
+                tx.step(&openid, Some(ids[0]), "sendmsg", "delivered", Some(35))?;
+                tx.settle(ids[0], Move::Deliver, &Settled::default())?;
+
+                let all = told(&find(tx, "oAnna")?.unwrap());
+                assert_eq!(all.lines().count(), 1 + 4 + 1 + 3, "{all}");
+                for part in ["subscribe", "accepted", "sendmsg", "35 ms", "waiting"] {
+                    assert!(all.contains(part), "{part} is not in\n{all}");
+                }
+                let one = told(&find(tx, &ids[0].to_string())?.unwrap());
+                assert_eq!(one.lines().count(), 1 + 2 + 1 + 2, "{one}");
+                assert!(one.contains("sendmsg") && !one.contains("subscribe"), "{one}");
+                assert!(!all.contains("private") && !one.contains("private"));
+                Ok(())
+            })
+            .await
+            .unwrap();
+        closing.close();
+    }
+
+    #[tokio::test]
+    async fn nothing_is_found_about_strangers_and_those_who_left() {
+        let (store, closing) = Store::open(&Place::Memory, Clock::system(), Metrics::default()).unwrap();
+        let openid = OpenId::new("oAnna").unwrap();
+        store
+            .write(move |tx| {
+                tx.put_customer(&Customer::new(openid.clone()))?;
+                assert!(find(tx, "oAnna")?.is_some());
+                tx.forget_customer(&openid)?;
+                for nobody in ["oAnna", "oBen", "17", "not an openid", ""] {
+                    assert!(find(tx, nobody)?.is_none(), "{nobody}");
+                }
+                Ok(())
+            })
+            .await
+            .unwrap();
+        closing.close();
+    }
+}

@@ -1,0 +1,363 @@
+//! The command line, as the real binary: what it prints, where, and with which exit status.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use wechat_im_bridge::clock::Clock;
+use wechat_im_bridge::metrics::Metrics;
+use wechat_im_bridge::model::{Direction, ImUserId, Kind, MessageId, Move, OpenId, Order};
+use wechat_im_bridge::store::{Closing, Customer, NewMessage, Place, Settled, Store, StoreError, Tx};
+
+/// Stands in every secret's place, so that its appearance anywhere is a leak.
+const SECRET: &str = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e";
+const OPENID: &str = "oABCD1234efgh5678IJKL90_-mno";
+
+/// A folder to work in, with a configuration.
+struct Desk(TempDir);
+
+#[derive(Debug)]
+struct Said {
+    status: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Desk {
+    fn new(im: &str, more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!(
+            "{more}\n[wechat]\ntoken = \"BridgeToken2024\"\n[im]\n{im}\n[server]\nlisten = \"127.0.0.1:0\"\nops_listen = \"\"\n"
+        );
+        std::fs::write(folder.path().join("config.toml"), text).unwrap();
+        Self(folder)
+    }
+
+    fn usual() -> Self {
+        Self::new(&format!("sdk_app_id = 1400000000\nsecret_key = \"{SECRET}\""), "")
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn run(&self, line: &str) -> Said {
+        self.run_words(&line.split(' ').collect::<Vec<_>>())
+    }
+
+    fn run_words(&self, words: &[&str]) -> Said {
+        let output = command(self.0.path()).args(words).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Said { status: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+fn command(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wechat-im-bridge"));
+    command.current_dir(folder).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BRIDGE_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+#[test]
+fn a_wrong_configuration_is_told_by_key_and_fix_and_never_by_value() {
+    let secret_file = "secret_key_file = \"/run/secrets/im\"";
+    let both = format!("sdk_app_id = 1\nsecret_key = \"{SECRET}\"\n{secret_file}");
+    for (im, key, problem, fix) in [
+        (
+            format!("sdk_app_id = 1\nsecret_key = \"{SECRET}\"\nsecret_kee = \"{SECRET}\""),
+            "im.secret_kee",
+            "no known key",
+            "im.secret_key",
+        ),
+        ("sdk_app_id = 1".to_owned(), "im.secret_key", "is missing", "set the secret key"),
+        (
+            format!("sdk_app_id = \"{SECRET}\"\nsecret_key = \"{SECRET}\""),
+            "im.sdk_app_id",
+            "must be a whole number",
+            "without quotes",
+        ),
+        (both, "im.secret_key_file", "im.secret_key too", "keep one of the two"),
+    ] {
+        for line in ["serve", "check --offline", "messages list", "trace 1", "usersig create --identifier a"]
+        {
+            let said = Desk::new(&im, "").run(line);
+            assert_eq!(said.status, Some(2), "{line}: {said:?}");
+            assert_eq!(said.stdout, "", "{line}");
+            let lines: Vec<_> = said.stderr.lines().collect();
+            assert_eq!(lines.len(), 2, "one error and its hint: {said:?}");
+            assert!(
+                lines[0].starts_with(&format!("error: {key}: ")) && lines[0].contains(problem),
+                "{said:?}"
+            );
+            assert!(lines[1].starts_with("hint: ") && lines[1].contains(fix), "{said:?}");
+            assert!(!said.stderr.contains(SECRET), "{said:?}");
+        }
+    }
+}
+
+#[test]
+fn a_missing_file_and_a_wrong_command_line_exit_with_2() {
+    let folder = Desk::usual();
+    for line in [
+        "check --offline --config none.toml",
+        "frobnicate",
+        "messages retry five",
+        "usersig create",
+        "sandbox --config a.toml",
+    ] {
+        let said = folder.run(line);
+        assert_eq!((said.status, said.stdout.as_str()), (Some(2), ""), "{line}: {said:?}");
+        assert!(said.stderr.contains("error: "), "{line}: {said:?}");
+    }
+    let empty = tempfile::tempdir().unwrap();
+    let said = command(empty.path()).args(["check", "--offline"]).output().unwrap();
+    assert_eq!(said.status.code(), Some(2));
+    assert!(String::from_utf8(said.stderr).unwrap().contains("config.toml"));
+}
+
+#[test]
+fn the_version_and_the_help_go_to_stdout() {
+    let desk = Desk::usual();
+    let version = desk.run("--version");
+    assert_eq!((version.status, version.stdout.as_str()), (Some(0), "wechat-im-bridge 0.1.0\n"));
+    let help = desk.run("--help");
+    for name in ["serve", "check", "usersig", "sandbox", "messages", "trace", "--config"] {
+        assert!(help.stdout.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn the_configuration_may_come_from_the_environment_alone() {
+    let empty = tempfile::tempdir().unwrap();
+    let made = command(empty.path())
+        .args(["usersig", "create", "--identifier", "user1"])
+        .env("BRIDGE_IM__SDK_APP_ID", "1400000000")
+        .env("BRIDGE_IM__SECRET_KEY", SECRET)
+        .env("BRIDGE_WECHAT__TOKEN", "BridgeToken2024")
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+}
+
+#[test]
+fn a_usersig_that_was_made_is_verified_and_a_changed_or_foreign_one_is_not() {
+    let desk = Desk::usual();
+    let made = desk.run("usersig create --identifier user1 --expire 60");
+    assert_eq!((made.status, made.stderr.as_str()), (Some(0), ""));
+    assert_eq!(made.stdout.lines().count(), 1);
+    let sig = made.stdout.trim();
+
+    let verified = desk.run(&format!("usersig verify {sig}"));
+    assert_eq!(verified.status, Some(0), "{verified:?}");
+    let content: Value = serde_json::from_str(&verified.stdout).unwrap();
+    assert_eq!(content["TLS.identifier"], "user1");
+    assert_eq!(content["TLS.sdkappid"], 1_400_000_000);
+    assert_eq!(content["TLS.expire"], 60);
+    assert!(content["TLS.ver"].is_string() && content["TLS.time"].is_i64() && content["TLS.sig"].is_string());
+
+    let other =
+        Desk::new(&format!("sdk_app_id = 1400000000\nsecret_key = \"{}\"", SECRET.replace('5', "6")), "");
+    for (desk, sig) in [(&other, sig), (&desk, "eJx"), (&desk, "-")] {
+        let refused = desk.run_words(&["usersig", "verify", sig]);
+        assert_eq!((refused.status, refused.stdout.as_str()), (Some(1), ""), "{refused:?}");
+        assert!(refused.stderr.starts_with("error: the UserSig is not valid: "), "{refused:?}");
+    }
+}
+
+#[test]
+fn an_expired_usersig_is_refused_with_the_reason() {
+    let made_long_ago =
+        wechat_im_bridge::im::send::usersig::create(1_400_000_000, SECRET, "user1", 60, 1_600_000_000, None);
+    let refused = Desk::usual().run(&format!("usersig verify {made_long_ago}"));
+    assert_eq!((refused.status, refused.stdout.as_str()), (Some(1), ""), "{refused:?}");
+    assert!(refused.stderr.contains("expired") && refused.stderr.contains("hint: "), "{refused:?}");
+}
+
+#[test]
+fn the_example_configuration_passes_the_check_that_calls_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml");
+    let said = command(folder.path()).args(["check", "--offline", "--config"]).arg(example).output().unwrap();
+    let text = String::from_utf8(said.stdout).unwrap();
+    assert_eq!(said.status.code(), Some(0), "{text}");
+    assert!(text.starts_with("ok    configuration  "), "{text}");
+    for part in [
+        "warn  im.callback_token  ",
+        "store.url  bridge.db will be made",
+        "/imcallback",
+        "the value of wechat.token",
+    ] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    for secret in ["ChangeMeToken", &"0".repeat(32)] {
+        assert!(!text.contains(secret), "{text}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "it leaves nothing behind");
+}
+
+#[test]
+fn a_finding_that_stops_the_bridge_exits_with_1() {
+    let said = Desk::new(
+        &format!("sdk_app_id = 1\nsecret_key = \"{SECRET}\""),
+        "[store]\nurl = \"sqlite://none/bridge.db\"",
+    )
+    .run("check --offline");
+    assert_eq!(said.status, Some(1), "{said:?}");
+    assert!(said.stdout.contains("fail  store.url  "), "{said:?}");
+    assert!(said.stderr.starts_with("error: 1 finding stops the bridge from working"), "{said:?}");
+}
+
+#[test]
+fn both_platforms_out_of_reach_are_named_by_host() {
+    let base = "api_base = \"http://127.0.0.1:9\"";
+    let said = Desk::new(&format!("sdk_app_id = 1\nsecret_key = \"{SECRET}\"\n{base}"), "").run("check");
+    assert_eq!(said.status, Some(1), "{said:?}");
+    assert!(said.stdout.contains("fail  im.api_base  127.0.0.1: "), "{said:?}");
+    assert!(!said.stdout.contains(SECRET) && !said.stdout.contains("usersig="), "{said:?}");
+}
+
+/// The desk's store, open as a running bridge has it: one message held, one unknown, one delivered, in this order.
+fn stored(desk: &Desk) -> (Store, Closing) {
+    let (store, closing) =
+        Store::open(&Place::File(desk.path("bridge.db")), Clock::system(), Metrics::default()).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime
+        .block_on(store.write(|tx| {
+            let openid = OpenId::new(OPENID).unwrap();
+            tx.put_customer(&Customer::new(openid.clone()))?;
+            for moves in
+                [&[Move::Hold][..], &[Move::Attempt, Move::LoseTrack], &[Move::Attempt, Move::Deliver]]
+            {
+                let id = message(tx, &openid)?;
+                for what in moves {
+                    match what {
+                        Move::Attempt => tx.record_attempt(id)?,
+                        what => {
+                            let why = Some(format!("{what:?}\nof a test"));
+                            tx.settle(id, *what, &Settled { why, ..Settled::default() })?;
+                        }
+                    }
+                }
+                tx.step(&openid, Some(id), "custom/send", "an outcome", Some(7))?;
+            }
+            Ok(())
+        }))
+        .unwrap();
+    (store, closing)
+}
+
+fn message(tx: &Tx<'_>, openid: &OpenId) -> Result<MessageId, StoreError> {
+    tx.add(&NewMessage {
+        direction: Direction::ToWechat,
+        kind: Kind::Message,
+        openid: openid.clone(),
+        agent: Some(ImUserId::new("user1").unwrap()),
+        orders: vec![Order::TextToCustomer("private words".to_owned())],
+        msg_seq: 1,
+        msg_random: 1,
+        source: "a".to_owned(),
+        erase: false,
+    })
+}
+
+#[test]
+fn messages_are_listed_for_scripts_and_for_people() {
+    let desk = Desk::usual();
+    let (_store, _closing) = stored(&desk);
+    let json = desk.run("messages list --json");
+    assert_eq!((json.status, json.stderr.as_str()), (Some(0), ""));
+    let rows: Vec<Value> = json.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let states: Vec<_> = rows.iter().map(|row| row["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["held", "unknown", "delivered"]);
+    let mut keys: Vec<_> = rows[0].as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    let expected = ["agent", "attempts", "created_at", "direction", "id", "last_error", "openid", "state"];
+    assert_eq!(keys, expected);
+    assert_eq!((&rows[1]["direction"], &rows[1]["openid"]), (&"to_wechat".into(), &OPENID.into()));
+    assert_eq!(
+        (&rows[1]["agent"], &rows[1]["attempts"], &rows[1]["id"]),
+        (&"user1".into(), &1.into(), &2.into())
+    );
+
+    let held = desk.run("messages list --state held");
+    assert_eq!(held.stdout.lines().count(), 2, "a header and one line: {held:?}");
+    assert!(held.stdout.starts_with("ID  STATE") && held.stdout.contains("Hold of a test"), "{held:?}");
+    assert_eq!(desk.run("messages list --state waiting").stdout, "no messages\n");
+    assert_eq!(desk.run("messages list --state waiting --json").stdout, "");
+    assert!(!json.stdout.contains("private") && !held.stdout.contains("private"));
+}
+
+#[test]
+fn stuck_messages_are_sent_again_or_given_up_beside_the_process_that_serves_the_store() {
+    let desk = Desk::usual();
+    let (store, closing) = stored(&desk);
+    for (line, status, part) in [
+        ("messages retry 2", 0, "message 2 is waiting"),
+        ("messages discard 1", 0, "message 1 is refused"),
+        ("messages discard 1", 1, "is refused already"),
+        ("messages retry 3", 1, "has been delivered"),
+        ("messages discard 3", 1, "has been delivered"),
+        ("messages retry 99", 1, "there is no message 99"),
+        ("messages discard 99", 1, "there is no message 99"),
+    ] {
+        let said = desk.run(line);
+        assert_eq!(said.status, Some(status), "{line}: {said:?}");
+        let text = if status == 0 { &said.stdout } else { &said.stderr };
+        assert!(text.contains(part), "{line}: {said:?}");
+        assert!(status == 0 || said.stderr.contains("hint: "), "{line}: {said:?}");
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let bell = runtime.block_on(store.read(|tx| tx.fact("operator_bell"))).unwrap();
+    assert!(bell.is_some_and(|at| at.parse::<i64>().is_ok_and(|at| at > 0)));
+    closing.close();
+    let json = desk.run("messages list --state refused --json").stdout;
+    let row: Value = serde_json::from_str(json.trim()).unwrap();
+    assert_eq!((&row["id"], &row["last_error"]), (&1.into(), &"discarded by the operator".into()));
+}
+
+#[test]
+fn a_trace_shows_a_customers_steps_or_one_messages() {
+    let desk = Desk::usual();
+    let (_store, _closing) = stored(&desk);
+    let all = desk.run(&format!("trace {OPENID}"));
+    assert_eq!((all.status, all.stderr.as_str()), (Some(0), ""));
+    assert_eq!(all.stdout.matches("custom/send").count(), 3, "{all:?}");
+    assert_eq!(all.stdout.matches("accepted").count(), 3, "{all:?}");
+    let one = desk.run("trace 2");
+    assert_eq!(one.stdout.matches("custom/send").count(), 1, "{one:?}");
+    assert!(one.stdout.contains("7 ms") && one.stdout.contains("unknown"), "{one:?}");
+    assert!(!all.stdout.contains("private") && !one.stdout.contains("private"));
+    for stranger in ["99", "oNobody", "not,an openid"] {
+        let said = desk.run_words(&["trace", stranger]);
+        assert_eq!((said.status, said.stdout.as_str()), (Some(1), ""), "{said:?}");
+        assert!(said.stderr.contains(&format!("nothing is stored about {stranger}")), "{said:?}");
+    }
+}
+
+#[test]
+fn a_store_that_cannot_be_looked_into_is_told() {
+    let im = format!("sdk_app_id = 1\nsecret_key = \"{SECRET}\"");
+    for (url, part) in [
+        ("sqlite::memory:", "only the running bridge"),
+        ("postgres://a:hidden@127.0.0.1/b", "PostgreSQL"),
+        ("sqlite://none.db", "there is no database at none.db"),
+    ] {
+        let said = Desk::new(&im, &format!("[store]\nurl = \"{url}\"")).run("messages list");
+        assert_eq!((said.status, said.stdout.as_str()), (Some(1), ""), "{said:?}");
+        assert!(said.stderr.contains(part) && !said.stderr.contains("hidden"), "{said:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let desk = Desk::usual();
+    let (_store, _closing) = stored(&desk);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let said = command(desk.0.path()).args(["messages", "list"]).stdout(writer).output().unwrap();
+    assert_eq!((said.status.code(), said.stderr.as_slice()), (Some(0), &b""[..]));
+}

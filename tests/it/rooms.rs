@@ -1,0 +1,172 @@
+//! Who may use whom: reads every `crate::` path of the sources.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Each room with the rooms it may use, besides itself.
+const ROOMS: [(&str, &[&str]); 15] = [
+    ("model", &[]),
+    ("clock", &["model"]),
+    ("config", &["model"]),
+    ("telemetry", &["config"]),
+    ("metrics", &["model"]),
+    ("lifecycle", &[]),
+    ("store", &["model", "clock", "metrics"]),
+    ("bridge", &["model", "clock", "config", "metrics", "store"]),
+    ("outbox", &["model", "clock", "config", "metrics", "store", "bridge"]),
+    ("wechat", &["model", "clock", "config", "metrics", "store", "bridge", "outbox"]),
+    ("im", &["model", "clock", "config", "metrics", "store", "bridge", "outbox"]),
+    (
+        "http",
+        &["model", "clock", "config", "metrics", "store", "bridge", "outbox", "wechat", "im", "lifecycle"],
+    ),
+    ("sandbox", &["model", "clock", "config"]),
+    (
+        "app",
+        &[
+            "model",
+            "clock",
+            "config",
+            "telemetry",
+            "metrics",
+            "store",
+            "bridge",
+            "outbox",
+            "wechat",
+            "im",
+            "http",
+            "lifecycle",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "model",
+            "clock",
+            "config",
+            "telemetry",
+            "metrics",
+            "store",
+            "bridge",
+            "outbox",
+            "wechat",
+            "im",
+            "http",
+            "sandbox",
+            "lifecycle",
+            "app",
+        ],
+    ),
+];
+
+/// The two halves of a platform never use each other.
+const HALVES: [(&str, &str); 4] = [
+    ("wechat/receive", "wechat::send"),
+    ("wechat/send", "wechat::receive"),
+    ("im/receive", "im::send"),
+    ("im/send", "im::receive"),
+];
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The room and the path below `src`, without its ending.
+fn place(path: &Path, root: &Path) -> (String, String) {
+    let below = path.strip_prefix(root).unwrap().with_extension("");
+    let below = below.to_str().unwrap().replace('\\', "/");
+    (below.split('/').next().unwrap().to_owned(), below)
+}
+
+/// The paths after `crate::`, comments apart, groups taken apart: `crate::{a::b, c}` gives `a::b` and `c`.
+fn uses(source: &str) -> BTreeSet<String> {
+    let code: String =
+        source.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let mut found = BTreeSet::new();
+    for (at, name) in code.match_indices("crate::") {
+        if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
+            continue;
+        }
+        let rest = &code[at + name.len()..];
+        let group = rest.strip_prefix('{').map(|group| &group[..group.find("};").unwrap_or(group.len())]);
+        let items: Vec<&str> = group.map_or_else(|| vec![rest], |group| group.split(',').collect());
+        for item in items {
+            let path: String =
+                item.trim().chars().take_while(|c| c.is_alphanumeric() || matches!(c, '_' | ':')).collect();
+            if !path.is_empty() {
+                found.insert(path);
+            }
+        }
+    }
+    found
+}
+
+fn breaches(room: &str, below: &str, source: &str) -> Vec<String> {
+    let mut breaches = Vec::new();
+    let Some((_, allowed)) = ROOMS.iter().find(|(name, _)| *name == room) else {
+        return vec![format!("{below} belongs to no room of this test")];
+    };
+    for used in uses(source) {
+        let target = used.split("::").next().unwrap();
+        let is_room = ROOMS.iter().any(|(name, _)| *name == target);
+        if is_room && target != room && !allowed.contains(&target) {
+            breaches.push(format!("{below} uses crate::{used}, which {room} may not"));
+        }
+        for (half, other) in HALVES {
+            if below.starts_with(half) && used.starts_with(other) {
+                breaches.push(format!("{below} uses crate::{used}, its platform's other half"));
+            }
+        }
+    }
+    breaches
+}
+
+#[test]
+fn no_room_uses_another_against_the_direction() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&top, &mut files);
+    let mut found = Vec::new();
+    for file in files {
+        let (room, below) = place(&file, &top);
+        if !matches!(room.as_str(), "lib" | "main") {
+            found.extend(breaches(&room, &below, &std::fs::read_to_string(&file).unwrap()));
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn the_check_sees_a_breach() {
+    assert_eq!(breaches("store", "store/x", "use crate::bridge::Bell;").len(), 1);
+    assert_eq!(breaches("im", "im/send/x", "use crate::{model::OpenId, wechat::send};").len(), 1);
+    assert_eq!(breaches("im", "im/send/x", "let x = crate::im::receive::ok();").len(), 1);
+    assert_eq!(breaches("model", "model/x", "// use crate::store::Store;").len(), 0);
+    assert_eq!(breaches("bridge", "bridge/x", "use crate::store::Store;").len(), 0);
+    assert_eq!(breaches("attic", "attic/x", "").len(), 1);
+}
+
+#[test]
+fn no_file_is_too_long_to_read_in_a_sitting() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for folder in ["src", "tests", "benches"] {
+        if root.join(folder).is_dir() {
+            sources(&root.join(folder), &mut files);
+        }
+    }
+    let long: Vec<String> = files
+        .iter()
+        .map(|file| (file, std::fs::read_to_string(file).unwrap().lines().count()))
+        .filter(|(_, lines)| *lines > 500)
+        .map(|(file, lines)| format!("{} has {lines} lines", file.display()))
+        .collect();
+    assert!(long.is_empty(), "{}", long.join("\n"));
+}

@@ -1,0 +1,247 @@
+//! A bridge between both simulated platforms, over real HTTP and a real store; it fails on leftovers.
+
+use std::time::Duration;
+
+use tempfile::TempDir;
+use wechat_im_bridge::app::{self, Running};
+use wechat_im_bridge::clock::Clock;
+use wechat_im_bridge::config::Config;
+use wechat_im_bridge::sandbox::im::{Desk, ImSim, Send, Settings as ImSettings};
+use wechat_im_bridge::sandbox::wechat::{Phone, Pushed, Settings as WechatSettings, WechatSim};
+
+pub const SDK_APP_ID: u32 = 1_400_000_000;
+pub const SECRET_KEY: &str = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e";
+pub const CALLBACK_TOKEN: &str = "callback-token";
+pub const AES_KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
+pub const WELCOME: &str = "Thanks for following XX. We want to offer you the best service.";
+pub const TRANSFERRING: &str = "Transferring you to a customer service agent, please wait.";
+pub const INQUIRY: &str = "Inquiry from a WeChat subscription account: ";
+/// Long enough for a loaded machine, short enough to fail in.
+pub const SOON: Duration = Duration::from_secs(10);
+
+type Change<T> = Box<dyn FnOnce(&mut T)>;
+
+/// What differs from the usual.
+#[derive(Default)]
+pub struct Setup {
+    /// `("BRIDGE_WECHAT__REPLY", "push")` and the like.
+    pub settings: Vec<(&'static str, String)>,
+    pub wechat: Option<Change<WechatSettings>>,
+    pub im: Option<Change<ImSettings>>,
+}
+
+impl Setup {
+    pub fn set(mut self, variable: &'static str, value: impl Into<String>) -> Self {
+        self.settings.push((variable, value.into()));
+        self
+    }
+
+    pub fn wechat(mut self, change: impl FnOnce(&mut WechatSettings) + 'static) -> Self {
+        self.wechat = Some(Box::new(change));
+        self
+    }
+
+    pub fn im(mut self, change: impl FnOnce(&mut ImSettings) + 'static) -> Self {
+        self.im = Some(Box::new(change));
+        self
+    }
+
+    pub async fn start(self) -> World {
+        World::of(self).await
+    }
+}
+
+pub struct World {
+    pub wechat: WechatSim,
+    pub im: ImSim,
+    pub clock: Clock,
+    pub folder: TempDir,
+    settings: Vec<(&'static str, String)>,
+    bridge: Option<Running>,
+}
+
+impl World {
+    pub async fn start() -> Self {
+        Self::of(Setup::default()).await
+    }
+
+    async fn of(setup: Setup) -> Self {
+        let clock = Clock::movable();
+        let mut wechat = WechatSettings {
+            token: "wechattoken".into(),
+            app_id: "wx1234567890abcdef".into(),
+            app_secret: "app-secret-of-the-world".into(),
+            account_id: "gh_bridge000001".into(),
+            encoding_aes_key: AES_KEY.into(),
+            ..WechatSettings::default()
+        };
+        if let Some(change) = setup.wechat {
+            change(&mut wechat);
+        }
+        let mut im = ImSettings::new(SDK_APP_ID, SECRET_KEY, "user0");
+        im.callback_token = Some(CALLBACK_TOKEN.into());
+        if let Some(change) = setup.im {
+            change(&mut im);
+        }
+        let wechat = WechatSim::start(wechat, clock.clone()).await.unwrap();
+        let im = ImSim::start(im, clock.clone()).await.unwrap();
+        im.import("user1").unwrap();
+        let mut world = Self {
+            wechat,
+            im,
+            clock,
+            folder: tempfile::tempdir().unwrap(),
+            settings: setup.settings,
+            bridge: None,
+        };
+        world.start_bridge().await;
+        world
+    }
+
+    /// The configuration of a bridge that lives here.
+    pub fn config_toml(&self) -> String {
+        let (wechat, im) = (self.wechat.settings(), self.im.settings());
+        let store = self.folder.path().join("bridge.db");
+        format!(
+            r#"
+            [server]
+            listen = "127.0.0.1:0"
+            ops_listen = "127.0.0.1:0"
+            [wechat]
+            token = "{token}"
+            app_id = "{app_id}"
+            app_secret = "{app_secret}"
+            account_id = "{account_id}"
+            api_base = "{wechat_base}"
+            [im]
+            sdk_app_id = {sdk_app_id}
+            secret_key = "{SECRET_KEY}"
+            callback_token = "{CALLBACK_TOKEN}"
+            api_base = "{im_base}"
+            [store]
+            url = "sqlite://{store}"
+            "#,
+            token = wechat.token,
+            app_id = wechat.app_id,
+            app_secret = wechat.app_secret,
+            account_id = wechat.account_id,
+            wechat_base = self.wechat.base_url(),
+            sdk_app_id = im.sdk_app_id,
+            im_base = self.im.base_url(),
+            store = store.display(),
+        )
+    }
+
+    pub fn config(&self) -> Config {
+        let settings = self.settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        Config::from_toml_str(&self.config_toml(), settings).unwrap_or_else(|faults| panic!("{faults}")).0
+    }
+
+    pub async fn start_bridge(&mut self) {
+        let running = app::start(self.config(), Vec::new(), self.clock.clone()).await.unwrap();
+        self.wechat.connect(&format!("http://{}/", running.public));
+        self.im.connect(format!("http://{}/imcallback", running.public));
+        self.bridge = Some(running);
+    }
+
+    pub async fn stop_bridge(&mut self) {
+        if let Some(running) = self.bridge.take() {
+            running.stop().await.unwrap();
+        }
+    }
+
+    pub async fn restart(&mut self) {
+        self.stop_bridge().await;
+        self.start_bridge().await;
+    }
+
+    pub fn public(&self) -> String {
+        format!("http://{}", self.bridge.as_ref().unwrap().public)
+    }
+
+    pub fn ops(&self) -> String {
+        format!("http://{}", self.bridge.as_ref().unwrap().ops.unwrap())
+    }
+
+    /// A follower from before the bridge was there.
+    pub fn follower(&self, name: &str) -> Phone {
+        let phone = self.wechat.customer(&openid(name));
+        phone.set_following(true);
+        phone
+    }
+
+    pub fn agent(&self) -> Desk {
+        self.im.agent("user1").unwrap()
+    }
+
+    pub async fn ready(&self) -> serde_json::Value {
+        get_json(&format!("{}/readyz", self.ops())).await.1
+    }
+
+    pub async fn metrics(&self) -> String {
+        reqwest::get(format!("{}/metrics", self.ops())).await.unwrap().text().await.unwrap()
+    }
+
+    /// Ends the world. Nothing may be left waiting.
+    pub async fn finish(mut self) {
+        let settled = eventually(SOON, async || self.ready().await["backlog"]["waiting"] == 0).await;
+        assert!(settled, "something is still waiting: {}", self.ready().await);
+        self.stop_bridge().await;
+        let again: Vec<String> = self.im.ledger().delivered_again().map(Send::text).collect();
+        assert!(again.is_empty(), "delivered twice: {again:?}");
+    }
+}
+
+/// A 28-character openid that ends in `name`.
+pub fn openid(name: &str) -> String {
+    let (start, _) = "oABCD1234efgh5678IJKL90_-mno".split_at(28 - name.len());
+    format!("{start}{name}")
+}
+
+pub async fn get_json(url: &str) -> (u16, serde_json::Value) {
+    let response = reqwest::get(url).await.unwrap();
+    (response.status().as_u16(), response.json().await.unwrap())
+}
+
+/// Asks `condition` until it holds or `timeout` has passed.
+pub async fn eventually(timeout: Duration, mut condition: impl AsyncFnMut() -> bool) -> bool {
+    let until = tokio::time::Instant::now() + timeout;
+    loop {
+        if condition().await {
+            return true;
+        }
+        if tokio::time::Instant::now() >= until {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// What the agent has been sent by this customer, as text.
+pub fn texts(desk: &Desk, customer: &str) -> Vec<String> {
+    desk.conversation(customer)
+        .iter()
+        .filter(|seen| seen.from.starts_with(customer))
+        .map(|seen| seen.text())
+        .collect()
+}
+
+/// Waits until the agent has been sent `count` messages by this customer.
+pub async fn await_texts(desk: &Desk, customer: &str, count: usize) -> Vec<String> {
+    let arrived = eventually(SOON, async || texts(desk, customer).len() >= count).await;
+    let texts = texts(desk, customer);
+    assert!(arrived, "the agent has {} of {count} messages: {texts:?}", texts.len());
+    texts
+}
+
+/// Waits until the customer's screen shows `text`.
+pub async fn await_shown(phone: &Phone, text: &str) {
+    let shown = eventually(SOON, async || phone.texts().iter().any(|shown| shown == text)).await;
+    assert!(shown, "{text:?} is not on the screen: {:?}", phone.texts());
+}
+
+/// The push was answered at the first try, without a reply.
+pub fn assert_success(pushed: &Pushed) {
+    assert_eq!(pushed.tries.len(), 1, "{pushed:?}");
+    assert_eq!(&pushed.tries[0].body[..], b"success", "{pushed:?}");
+}
