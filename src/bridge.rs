@@ -6,6 +6,7 @@
 pub mod account;
 mod answered;
 pub mod bell;
+mod more;
 pub mod note;
 mod pushed;
 pub mod quota;
@@ -27,6 +28,7 @@ pub use account::{Account, Accounts};
 pub use answered::{Answered, Ignored};
 pub use bell::Bell;
 pub use reply::{Receipt, Reply};
+pub use sending::discarded;
 
 /// After WeChat says that the account may not push (48001), how long until a push is tried again.
 const PUSH_DENIED_MS: i64 = 24 * 3600 * 1000;

@@ -83,6 +83,42 @@ pub fn held_because(locale: Locale, because: HeldBecause) -> &'static str {
     }
 }
 
+/// How a message ended by the bridge's or the operator's doing, without a word from WeChat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It waited for an attempt for as long as anything is kept.
+    WaitedTooLong,
+    /// The customer did not write for as long as anything is kept.
+    HeldTooLong,
+    /// The bridge was interrupted while it was being sent.
+    Interrupted,
+    /// The bridge was interrupted while it rode on a passive reply.
+    InterruptedReply,
+    /// An operator gave it up.
+    Discarded,
+}
+
+/// How a message ended, as the agent reads it.
+pub fn ended(locale: Locale, ended: Ended) -> &'static str {
+    match (locale, ended) {
+        (Locale::En, Ended::WaitedTooLong) => "it waited for 30 days",
+        (Locale::En, Ended::HeldTooLong) => "the customer did not write for 30 days",
+        (Locale::En, Ended::Interrupted) => "the bridge was interrupted while sending it",
+        (Locale::En, Ended::InterruptedReply) => "the bridge was interrupted while it rode on a reply",
+        (Locale::En, Ended::Discarded) => "discarded by the operator",
+        (Locale::Ko, Ended::WaitedTooLong) => "30일 동안 보내지 못했습니다",
+        (Locale::Ko, Ended::HeldTooLong) => "고객이 30일 동안 메시지를 보내지 않았습니다",
+        (Locale::Ko, Ended::Interrupted) => "보내는 도중에 브리지가 중단되었습니다",
+        (Locale::Ko, Ended::InterruptedReply) => "답장에 실어 보내는 도중에 브리지가 중단되었습니다",
+        (Locale::Ko, Ended::Discarded) => "운영자가 폐기했습니다",
+        (Locale::Zh, Ended::WaitedTooLong) => "等待发送已超过30天",
+        (Locale::Zh, Ended::HeldTooLong) => "客户30天没有发来消息",
+        (Locale::Zh, Ended::Interrupted) => "发送过程中系统中断",
+        (Locale::Zh, Ended::InterruptedReply) => "随回复发送时系统中断",
+        (Locale::Zh, Ended::Discarded) => "已被管理员丢弃",
+    }
+}
+
 /// The orders of a note.
 pub fn orders(text: &str) -> Vec<Order> {
     vec![Order::TextToAgent(text.to_owned())]

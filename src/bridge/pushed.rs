@@ -7,10 +7,10 @@ use std::time::Instant;
 use rand::RngExt as _;
 
 use super::reply::{LOOKED_AT, RIDE_MS, Receipt, Reply, ride};
-use super::{Account, Bridge, Inner, quota, to_im};
+use super::{Account, Bridge, Inner, more, quota, to_im};
 use crate::config::{Acknowledge, OnUnsubscribe};
 use crate::model::{Content, Direction, Event, ImUserId, Kind, Lane, Millis, Move, Order, Push, What};
-use crate::store::{Customer, NewMessage, Settled, StoreError, Tx};
+use crate::store::{Customer, Held, NewMessage, Settled, StoreError, Tx};
 
 /// What a push came to.
 #[derive(Debug)]
@@ -119,6 +119,10 @@ impl Deciding {
     fn subscribed(&self, tx: &Tx<'_>, decided: &mut Decided) -> Result<(), StoreError> {
         let mut customer = self.customer(tx)?;
         self.inner.settings.limits.event(&mut customer, tx.now());
+        // The reply is the welcome, so that held answers can only be pushed.
+        if self.inner.may_push(tx.now()) && !tx.has_riding(&customer.openid)? {
+            release(tx, &customer, &tx.held(&customer.openid, LOOKED_AT)?, decided)?;
+        }
         self.owe(tx, &mut customer, Kind::Account, vec![Order::ImportAccount], decided)?;
         keep(tx, &customer, decided)?;
         tx.step(&self.push.from, None, "subscribe", "event", None)?;
@@ -202,29 +206,27 @@ impl Deciding {
             Act::Event => limits.event(customer, tx.now()),
             Act::None => {}
         }
-        if !tx.has_held(&customer.openid)? {
+        // What rides on an earlier reply that is not confirmed yet must arrive first.
+        if !tx.has_held(&customer.openid)? || tx.has_riding(&customer.openid)? {
             return Ok(());
         }
+        let may_push = self.inner.may_push(tx.now());
         let held = tx.held(&customer.openid, LOOKED_AT)?;
-        let ride = ride(&held);
+        let more = (!may_push).then(|| more::line(self.inner.settings.texts.locale));
+        let ride = ride(&held, more);
+        if let Some((id, orders)) = &ride.recut {
+            tx.recut(*id, orders)?;
+        }
         for (id, parts) in &ride.taken {
             tx.ride(*id, *parts, &self.push.key.0, tx.now().plus(RIDE_MS))?;
         }
-        if !ride.taken.is_empty() {
+        let ridden = ride.taken.len();
+        if ridden > 0 {
             decided.rides = true;
             decided.text = Some(ride.text);
         }
-        if act != Act::None && self.inner.may_push(tx.now()) {
-            let mut budget = quota::left(customer, tx.now()).map_or(0, |left| left.sends);
-            for message in held.iter().skip(ride.taken.len()) {
-                let cost = u32::try_from(message.orders.len()).unwrap_or(u32::MAX);
-                if budget == 0 {
-                    break;
-                }
-                budget = budget.saturating_sub(cost);
-                tx.settle(message.id, Move::Release, &Settled::default())?;
-                decided.rings.push(Direction::ToWechat);
-            }
+        if act != Act::None && may_push {
+            release(tx, customer, &held[ridden..], decided)?;
         }
         Ok(())
     }
@@ -256,6 +258,20 @@ impl Deciding {
         decided.rings.push(Direction::ToIm);
         Ok(())
     }
+}
+
+/// Lets as many of the `held` go as pushes as the budget covers; the last of them perhaps in part.
+fn release(tx: &Tx<'_>, customer: &Customer, held: &[Held], decided: &mut Decided) -> Result<(), StoreError> {
+    let mut budget = quota::left(customer, tx.now()).map_or(0, |left| left.sends);
+    for message in held {
+        if budget == 0 {
+            break;
+        }
+        budget = budget.saturating_sub(u32::try_from(message.orders.len()).unwrap_or(u32::MAX));
+        tx.settle(message.id, Move::Release, &Settled::default())?;
+        decided.rings.push(Direction::ToWechat);
+    }
+    Ok(())
 }
 
 fn keep(tx: &Tx<'_>, customer: &Customer, decided: &mut Decided) -> Result<(), StoreError> {

@@ -1,15 +1,19 @@
 //! The passive reply: what a push is answered with, and what becomes of the answers that ride on it.
 
 use super::{Bridge, Inner};
-use crate::model::{Direction, Lane, Millis, OpenId, Order};
+use crate::model::{Direction, Lane, MessageId, Millis, Move, OpenId, Order, parts};
 use crate::store::{Held, StoreError};
 
 /// The longest passive reply WeChat surely shows, in bytes ("Passive replies", "Unknown").
 const REPLY_BYTES: usize = 2_000;
+/// Pieces of one answer that are at least this long, in bytes, are parts of one text; shorter ones stand alone.
+const PART_BYTES: usize = 1_400;
 /// WeChat asks three times, five seconds each; until then a repeat may still carry the reply out.
 pub(super) const RIDE_MS: i64 = 20_000;
-/// Held answers looked at for one reply.
-pub(super) const LOOKED_AT: u32 = 64;
+/// Held answers that one reply may take.
+const TAKEN: usize = 64;
+/// Held answers looked at for one reply: one more than it may take, so that it is known whether more wait.
+pub(super) const LOOKED_AT: u32 = 65;
 
 /// The answer to a push.
 #[derive(Clone, Debug)]
@@ -39,45 +43,72 @@ impl Receipt {
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Ride {
     pub text: String,
-    pub taken: Vec<(crate::model::MessageId, u32)>,
+    pub taken: Vec<(MessageId, u32)>,
+    /// The first answer is too long and goes part by part: its orders as they are to be from now on.
+    pub recut: Option<(MessageId, Vec<Order>)>,
 }
 
 /// As many whole answers as fit, in order, joined by line breaks. An answer longer than a reply goes part by part.
-pub(super) fn ride(held: &[Held]) -> Ride {
-    let mut ride = Ride::default();
-    for message in held {
-        let texts: Option<Vec<&str>> = message.orders.iter().map(text).collect();
-        let Some(texts) = texts else { break };
-        let whole = texts.concat();
-        if !fits(&ride.text, &whole) {
-            // Only the first of a reply may be taken in parts: parts of one answer stay together elsewhere.
-            if ride.taken.is_empty()
-                && let Some(first) = texts.first()
-            {
-                (*first).clone_into(&mut ride.text);
-                ride.taken.push((message.id, 1));
-            }
-            break;
-        }
-        if !ride.text.is_empty() {
-            ride.text.push('\n');
-        }
-        ride.text.push_str(&whole);
-        ride.taken.push((message.id, u32::try_from(texts.len()).unwrap_or(u32::MAX)));
+/// With `more`, a reply that leaves answers behind ends with that line.
+pub(super) fn ride(held: &[Held], more: Option<&str>) -> Ride {
+    let wholes: Vec<String> = held.iter().map_while(|message| whole(&message.orders)).collect();
+    let fitting = fitting(&wholes, REPLY_BYTES);
+    if fitting == held.len() {
+        return Ride::of(held, &wholes);
+    }
+    let room = REPLY_BYTES - more.map_or(0, |line| line.len() + 1);
+    let mut ride = match self::fitting(&wholes, room) {
+        0 => first_part(held, &wholes, room),
+        count => Ride::of(&held[..count], &wholes[..count]),
+    };
+    if let Some(line) = more.filter(|_| !ride.taken.is_empty()) {
+        ride.text.push('\n');
+        ride.text.push_str(line);
     }
     ride
 }
 
-fn fits(present: &str, more: &str) -> bool {
-    let separator = usize::from(!present.is_empty());
-    present.len() + separator + more.len() <= REPLY_BYTES
+impl Ride {
+    fn of(held: &[Held], wholes: &[String]) -> Self {
+        let taken = |message: &Held| (message.id, u32::try_from(message.orders.len()).unwrap_or(u32::MAX));
+        Self { text: wholes.join("\n"), taken: held.iter().map(taken).collect(), recut: None }
+    }
 }
 
-fn text(order: &Order) -> Option<&str> {
-    match order {
-        Order::TextToCustomer(text) => Some(text),
-        _ => None,
+/// How many of the first `texts` fit into `room` bytes.
+fn fitting(texts: &[String], room: usize) -> usize {
+    let mut length = 0;
+    let fits = |text: &&String| {
+        length += text.len() + usize::from(length > 0);
+        length <= room
+    };
+    texts.iter().take(TAKEN).take_while(fits).count()
+}
+
+/// As much of the first answer as fits, if it is longer than that.
+fn first_part(held: &[Held], wholes: &[String], room: usize) -> Ride {
+    let (Some(message), Some(whole)) = (held.first(), wholes.first()) else { return Ride::default() };
+    let Some(first) = parts(whole, room).first().copied() else { return Ride::default() };
+    let rest = parts(&whole[first.len()..], REPLY_BYTES);
+    let orders: Vec<Order> =
+        std::iter::once(first).chain(rest).map(|part| Order::TextToCustomer(part.to_owned())).collect();
+    let recut = (orders != message.orders).then_some((message.id, orders));
+    Ride { text: first.to_owned(), taken: vec![(message.id, 1)], recut }
+}
+
+/// The text of an answer's orders: parts of one text put together, other elements on lines of their own.
+fn whole(orders: &[Order]) -> Option<String> {
+    let mut whole = String::new();
+    let mut is_cut = true;
+    for order in orders {
+        let Order::TextToCustomer(text) = order else { return None };
+        if !is_cut {
+            whole.push('\n');
+        }
+        whole.push_str(text);
+        is_cut = text.len() >= PART_BYTES;
     }
+    Some(whole)
 }
 
 impl Bridge {
@@ -87,13 +118,15 @@ impl Bridge {
         let Receipt { openid, key } = receipt;
         let lane = Lane { direction: Direction::ToWechat, customer: openid.clone() };
         let now = clock.now();
+        // What is left of an answer that rode in part is pushed where that is possible.
+        let rest = if self.may_push(now) { Move::PutBack } else { Move::Hold };
         let ridden = store
             .write(move |tx| {
                 if !written {
                     tx.ride_unwritten(&openid, &key)?;
                     return Ok(Vec::new());
                 }
-                let ridden = tx.ride_written(&openid, &key)?;
+                let ridden = tx.ride_written(&openid, &key, rest)?;
                 for one in &ridden {
                     tx.step(&openid, Some(one.id), "passive reply", "written out", None)?;
                 }
@@ -112,7 +145,6 @@ impl Bridge {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::MessageId;
     use proptest::prelude::*;
 
     fn held(id: i64, texts: &[String]) -> Held {
@@ -120,25 +152,93 @@ mod tests {
         Held { id: MessageId(id), agent: None, orders }
     }
 
+    fn text(order: &Order) -> &str {
+        match order {
+            Order::TextToCustomer(text) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Rides until nothing is left, as a customer who writes again and again; gives what every reply said.
+    fn rides(mut held: Vec<Held>, more: Option<&str>) -> Vec<String> {
+        let mut said = Vec::new();
+        while !held.is_empty() {
+            let ride = ride(&held, more);
+            if let Some((id, orders)) = ride.recut {
+                assert_eq!(held[0].id, id);
+                held[0].orders = orders;
+            }
+            assert!(!ride.taken.is_empty());
+            for (id, parts) in ride.taken {
+                assert_eq!(held[0].id, id, "in order");
+                held[0].orders.drain(..parts as usize);
+                if held[0].orders.is_empty() {
+                    held.remove(0);
+                } else {
+                    break;
+                }
+            }
+            said.push(ride.text);
+        }
+        said
+    }
+
+    const MORE: &str = "there is more";
+
     proptest! {
         #[test]
-        fn a_ride_is_a_prefix_of_what_is_held_and_fits(
-            texts in prop::collection::vec(prop::collection::vec("[a-z]{1,1200}", 1..4), 0..8)
+        fn every_reply_fits_says_whether_more_waits_and_nothing_is_lost(
+            texts in prop::collection::vec("[a-z客 ]{1,1500}", 1..8), said_so in any::<bool>()
         ) {
-            let held: Vec<Held> = texts.iter().enumerate().map(|(n, t)| held(i64::try_from(n).unwrap(), t)).collect();
-            let ride = ride(&held);
-            prop_assert!(ride.text.len() <= REPLY_BYTES);
-            prop_assert_eq!(held.is_empty(), ride.taken.is_empty());
-            for (taken, message) in ride.taken.iter().zip(&held) {
-                prop_assert_eq!(taken.0, message.id);
-                prop_assert!(taken.1 as usize == message.orders.len() || ride.taken.len() == 1);
+            let held: Vec<Held> = (1..).zip(&texts)
+                .map(|(id, t)| held(id, &parts(t, REPLY_BYTES).into_iter().map(str::to_owned).collect::<Vec<_>>()))
+                .collect();
+            let said = rides(held, said_so.then_some(MORE));
+            let mut all = String::new();
+            for (n, reply) in said.iter().enumerate() {
+                prop_assert!(reply.len() <= REPLY_BYTES, "{}", reply.len());
+                let is_last = n + 1 == said.len();
+                let told = reply.strip_suffix(MORE).and_then(|rest| rest.strip_suffix('\n'));
+                prop_assert_eq!(told.is_some(), said_so && !is_last);
+                all.push_str(told.unwrap_or(reply));
             }
+            let without_breaks = |text: &str| text.replace('\n', "");
+            prop_assert_eq!(without_breaks(&all), without_breaks(&texts.concat()));
         }
     }
 
     #[test]
     fn whole_messages_are_joined_by_a_line_break() {
-        let ride = ride(&[held(1, &["one".into()]), held(2, &["two".into()]), held(3, &["x".repeat(1_999)])]);
-        assert_eq!(ride, Ride { text: "one\ntwo".into(), taken: vec![(MessageId(1), 1), (MessageId(2), 1)] });
+        let ride =
+            ride(&[held(1, &["one".into()]), held(2, &["two".into()]), held(3, &["x".repeat(1_999)])], None);
+        assert_eq!(ride.text, "one\ntwo");
+        assert_eq!(ride.taken, [(MessageId(1), 1), (MessageId(2), 1)]);
+    }
+
+    #[test]
+    fn elements_stand_on_lines_of_their_own_and_parts_are_put_together() {
+        let picture = ["see this".to_owned(), "[image]\nhttps://example.com/1".to_owned()];
+        assert_eq!(ride(&[held(1, &picture)], None).text, "see this\n[image]\nhttps://example.com/1");
+        let cut = ["a".repeat(1_500), "b".repeat(100)];
+        assert_eq!(ride(&[held(1, &cut)], None).text, cut.concat());
+    }
+
+    #[test]
+    fn a_first_answer_that_leaves_no_room_for_the_line_is_cut_anew() {
+        let two = [held(1, &["x".repeat(2_000)]), held(2, &["y".into()])];
+        let ride = ride(&two, Some(MORE));
+        assert!(ride.text.ends_with("x\nthere is more") && ride.text.len() == REPLY_BYTES);
+        let (id, orders) = ride.recut.unwrap();
+        assert_eq!(id, MessageId(1));
+        assert_eq!(orders.iter().map(text).collect::<String>(), "x".repeat(2_000));
+        assert_eq!(super::ride(&two, None).recut, None);
+    }
+
+    #[test]
+    fn short_answers_beyond_the_limit_are_not_forgotten() {
+        let many: Vec<Held> = (1..=65).map(|id| held(id, &["a".into()])).collect();
+        let ride = ride(&many, Some(MORE));
+        assert_eq!(ride.taken.len(), TAKEN);
+        assert!(ride.text.ends_with(MORE));
     }
 }

@@ -2,9 +2,9 @@
 //! is the agent told.
 
 use super::Bridge;
-use super::note::{self, News};
+use super::note::{self, Ended, News};
 use super::quota::{self, Shut};
-use crate::config::Reply as ReplyMode;
+use crate::config::{Locale, Reply as ReplyMode};
 use crate::model::{Direction, HeldBecause, ImUserId, Kind, Order};
 use crate::store::{NewMessage, Owed, StoreError, Tx};
 
@@ -14,7 +14,7 @@ impl Bridge {
         if owed.lane.direction == Direction::ToIm {
             return Ok(None);
         }
-        if tx.has_held(&owed.lane.customer)? {
+        if tx.has_held_before(&owed.lane.customer, owed.id)? {
             return Ok(Some(HeldBecause::Behind));
         }
         if !self.may_push(tx.now()) {
@@ -77,13 +77,34 @@ impl Bridge {
         news: &News<'_>,
         random: u32,
     ) -> Result<bool, StoreError> {
-        let Some(agent) = owed.agent.as_ref().filter(|_| is_answer(owed)) else { return Ok(false) };
-        if matches!(news, News::Held { .. }) && !tx.note_held(owed.id)? {
-            return Ok(false);
-        }
-        let text = note::text(self.texts().locale, news, excerpt(&owed.order));
-        owe_note(tx, owed, agent, &text, random)
+        tell_agent(tx, self.texts().locale, owed, news, random)
     }
+
+    /// An end of the bridge's own making in words, in the configured locale.
+    pub fn ended(&self, ended: Ended) -> &'static str {
+        note::ended(self.texts().locale, ended)
+    }
+}
+
+/// An operator gave a message up: owes the agent who wrote it a note, in `locale`. Needs no running bridge.
+pub fn discarded(tx: &Tx<'_>, locale: Locale, owed: &Owed, random: u32) -> Result<bool, StoreError> {
+    let why = note::ended(locale, Ended::Discarded);
+    tell_agent(tx, locale, owed, &News::Refused { why }, random)
+}
+
+fn tell_agent(
+    tx: &Tx<'_>,
+    locale: Locale,
+    owed: &Owed,
+    news: &News<'_>,
+    random: u32,
+) -> Result<bool, StoreError> {
+    let Some(agent) = owed.agent.as_ref().filter(|_| is_answer(owed)) else { return Ok(false) };
+    if matches!(news, News::Held { .. }) && !tx.note_held(owed.id)? {
+        return Ok(false);
+    }
+    let text = note::text(locale, news, excerpt(&owed.order));
+    owe_note(tx, owed, agent, &text, random)
 }
 
 fn owe_note(tx: &Tx<'_>, owed: &Owed, agent: &ImUserId, text: &str, random: u32) -> Result<bool, StoreError> {

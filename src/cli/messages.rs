@@ -8,8 +8,9 @@ use clap::{Subcommand, ValueEnum};
 use super::output::{Columns, print};
 use super::time::utc;
 use super::{Advised, Error, beside};
+use crate::bridge::discarded;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Locale};
 use crate::model::{MessageId, Millis, Move, State};
 use crate::outbox::OPERATOR_BELL;
 use crate::store::{Listed, Settled, Store, StoreError, Tx};
@@ -81,6 +82,8 @@ pub(super) fn run(action: &Action, config: &Config, clock: &Clock) -> Result<(),
             beside(config, clock, async |store| changed(&store, MessageId(id), retry).await)
         }
         Action::Discard { id } => {
+            let (locale, random) = (config.texts.locale, rand::random());
+            let discard = move |tx: &Tx<'_>, id| discard(tx, id, locale, random);
             beside(config, clock, async |store| changed(&store, MessageId(id), discard).await)
         }
     }
@@ -139,7 +142,7 @@ type Answer = Result<String, Advised>;
 async fn changed(
     store: &Store,
     id: MessageId,
-    change: fn(&Tx<'_>, MessageId) -> Result<Answer, StoreError>,
+    change: impl Fn(&Tx<'_>, MessageId) -> Result<Answer, StoreError> + Send + 'static,
 ) -> Result<(), Error> {
     let changed = store.write(move |tx| change(tx, id)).await;
     match changed {
@@ -181,7 +184,7 @@ fn retry(tx: &Tx<'_>, id: MessageId) -> Result<Answer, StoreError> {
     Ok(Ok(format!("message {id} is waiting: {told}")))
 }
 
-fn discard(tx: &Tx<'_>, id: MessageId) -> Result<Answer, StoreError> {
+fn discard(tx: &Tx<'_>, id: MessageId, locale: Locale, random: u32) -> Result<Answer, StoreError> {
     let refusal = match tx.state(id)? {
         State::Accepted | State::Held | State::Unknown => None,
         State::Sending => Some((
@@ -196,9 +199,11 @@ fn discard(tx: &Tx<'_>, id: MessageId) -> Result<Answer, StoreError> {
     }
     // The step first: where the customer has left, the row goes with the move.
     note(tx, id, "discard")?;
+    let told = discarded(tx, locale, &tx.owed(id)?, random)?;
     let why = Some("discarded by the operator".to_owned());
     tx.settle(id, Move::Refuse, &Settled { why, ..Settled::default() })?;
-    Ok(Ok(format!("message {id} is refused: it will not be sent")))
+    let note = if told { ", and its agent gets a note" } else { "" };
+    Ok(Ok(format!("message {id} is refused: it will not be sent{note}")))
 }
 
 /// Leaves a trace of the change, and rings the running bridge's bell.
@@ -278,7 +283,7 @@ mod tests {
             .write(|tx| {
                 for open in [&[][..], HELD, UNKNOWN] {
                     let id = message(tx, open)?;
-                    assert!(discard(tx, id)?.is_ok(), "{open:?}");
+                    assert!(discard(tx, id, Locale::En, 7)?.is_ok(), "{open:?}");
                     let listed = tx.listed(id)?;
                     assert_eq!(listed.state, "refused", "{open:?}");
                     assert_eq!(listed.last_error.as_deref(), Some("discarded by the operator"));
@@ -301,7 +306,7 @@ mod tests {
                 {
                     let id = message(tx, ended)?;
                     let before = tx.state(id)?;
-                    let refused = discard(tx, id)?.unwrap_err();
+                    let refused = discard(tx, id, Locale::En, 7)?.unwrap_err();
                     assert!(refused.problem.contains(why), "{refused}");
                     assert_eq!(tx.state(id)?, before);
                 }

@@ -9,7 +9,7 @@ use super::Courier;
 use super::backoff::delay_ms;
 use super::breaker::Breaker;
 use super::retention::MESSAGES_MS;
-use crate::bridge::note::News;
+use crate::bridge::note::{Ended, News};
 use crate::bridge::{Bell, Bridge};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -138,7 +138,8 @@ impl LaneWorker {
                     return Ok(Look::Unsettled(owed));
                 }
                 if tx.now().since(owed.created_at) > MESSAGES_MS {
-                    let told = end(tx, &bridge, &owed, Move::Refuse, "it waited for 30 days", random)?;
+                    let why = bridge.ended(Ended::WaitedTooLong);
+                    let told = end(tx, &bridge, &owed, Move::Refuse, why, random)?;
                     return Ok(Look::Settled { state: State::Refused, told });
                 }
                 if let Some(because) = bridge.withhold(tx, &owed)? {
@@ -186,7 +187,7 @@ impl LaneWorker {
             }
             Found::Never => {
                 self.breaker.unused();
-                Verdict::Unknown { why: "the bridge was interrupted while sending it".to_owned() }
+                Verdict::Unknown { why: self.bridge.ended(Ended::Interrupted).to_owned() }
             }
         };
         let took_ms = self.clock.now().since(started);
@@ -288,8 +289,11 @@ impl LaneWorker {
                 if let Some(because) = outcome.because {
                     bridge.overruled(tx, &owed, because)?;
                 }
-                if matches!(outcome.what, Move::Deliver) {
-                    bridge.delivered(tx, &owed)?;
+                match outcome.what {
+                    Move::Deliver => bridge.delivered(tx, &owed)?,
+                    // WeChat counts no message that it refuses.
+                    Move::Refuse => bridge.give_back(tx, &owed)?,
+                    _ => {}
                 }
                 let why = outcome.settled.why.as_deref();
                 let told = match (outcome.because, why) {
@@ -338,7 +342,7 @@ pub(super) fn refuse_held(
     random: u32,
 ) -> Result<(OpenId, bool), StoreError> {
     let owed = tx.owed(id)?;
-    let told = end(tx, bridge, &owed, Move::Refuse, "the customer did not write for 30 days", random)?;
+    let told = end(tx, bridge, &owed, Move::Refuse, bridge.ended(Ended::HeldTooLong), random)?;
     Ok((owed.lane.customer, told))
 }
 
@@ -347,7 +351,7 @@ fn ridden(tx: &Tx<'_>, bridge: &Bridge, owed: &Owed, random: u32) -> Result<Look
     let (what, state, why) = match owed.riding {
         // The agent has been told that it is held; it still is.
         Riding::Unwritten => (Move::Hold, State::Held, "the reply it rode on was not taken"),
-        _ => (Move::LoseTrack, State::Unknown, "the bridge was interrupted while it rode on a reply"),
+        _ => (Move::LoseTrack, State::Unknown, bridge.ended(Ended::InterruptedReply)),
     };
     let told = if what == Move::Hold {
         tx.settle(owed.id, what, &Settled { why: Some(why.to_owned()), ..Settled::default() })?;

@@ -1,4 +1,4 @@
-//! The pace of calls: a token bucket for each API, and a pause where the platform says that we are too fast.
+//! The pace of calls: a token bucket for each API, and a slower one where the platform says that we are too fast.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -8,23 +8,33 @@ use std::time::{Duration, Instant};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
-/// The first pause after the platform says that we are too fast; it doubles while it keeps saying so.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+/// Nothing is called for this long after the platform says that we are too fast.
+const PAUSE: Duration = Duration::from_millis(500);
+/// The slowest pace after it has said so again and again: a call in this time.
+const SLOWEST: Duration = Duration::from_secs(1);
+/// Without a further complaint the pace doubles every so often, until it is the usual one.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// The pace of one platform's APIs, by their names.
 #[derive(Debug)]
 pub struct Pace {
     buckets: DefaultKeyedRateLimiter<&'static str>,
     clock: DefaultClock,
-    pauses: Mutex<HashMap<&'static str, Pause>>,
+    usual: Duration,
+    slowed: Mutex<HashMap<&'static str, Slowed>>,
 }
 
+/// An API that the platform complained of: its calls are spaced out.
 #[derive(Clone, Copy, Debug)]
-struct Pause {
-    until: Instant,
-    length: Duration,
+struct Slowed {
+    /// The time between two calls.
+    apart: Duration,
+    /// The next call's place.
+    next: Instant,
+    /// The pause after the last complaint ends then.
+    paused_until: Instant,
+    /// When `apart` was last changed.
+    changed: Instant,
 }
 
 impl Pace {
@@ -33,41 +43,59 @@ impl Pace {
         Self {
             buckets: RateLimiter::keyed(Quota::per_second(per_second)),
             clock: DefaultClock::default(),
-            pauses: Mutex::new(HashMap::new()),
+            usual: Duration::from_secs(1) / per_second.get(),
+            slowed: Mutex::new(HashMap::new()),
         }
     }
 
     /// Waits until `api` may be called.
     pub async fn until_ready(&self, api: &'static str) {
-        loop {
-            let wait = match self.pause(api) {
-                Some(wait) => wait,
-                None => match self.buckets.check_key(&api) {
-                    Ok(()) => return,
-                    Err(not_until) => not_until.wait_time_from(self.clock.now()),
-                },
-            };
+        while let Err(wait) = self.place(api, Instant::now()) {
             tokio::time::sleep(wait).await;
+        }
+        while let Err(not_until) = self.buckets.check_key(&api) {
+            tokio::time::sleep(not_until.wait_time_from(self.clock.now())).await;
         }
     }
 
-    /// The platform says that `api` is called too often (60007).
+    /// The platform says that `api` is called too often (60007): a pause, then half the pace.
     pub fn too_fast(&self, api: &'static str) {
-        let mut pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let length = match pauses.get(api) {
-            // Calls that were under way together count as one complaint.
-            Some(pause) if now < pause.until => return,
-            Some(pause) if now < pause.until + LONGEST_PAUSE => (pause.length * 2).min(LONGEST_PAUSE),
-            _ => FIRST_PAUSE,
-        };
-        pauses.insert(api, Pause { until: now + length, length });
+        self.complained(api, Instant::now());
     }
 
-    fn pause(&self, api: &'static str) -> Option<Duration> {
-        let pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = pauses.get(api)?.until;
-        until.checked_duration_since(Instant::now()).filter(|wait| !wait.is_zero())
+    fn complained(&self, api: &'static str, now: Instant) {
+        let mut slowed = self.slowed.lock().unwrap_or_else(PoisonError::into_inner);
+        let apart = match slowed.get(api) {
+            // Calls that were under way together count as one complaint.
+            Some(slowed) if now < slowed.paused_until => return,
+            Some(slowed) => slowed.apart * 2,
+            None => self.usual * 2,
+        };
+        let paused_until = now + PAUSE;
+        let next = paused_until;
+        slowed.insert(
+            api,
+            Slowed { apart: apart.min(SLOWEST.max(self.usual)), next, paused_until, changed: now },
+        );
+    }
+
+    /// Takes a place in the row of a slowed API; otherwise, when to ask again.
+    fn place(&self, api: &'static str, now: Instant) -> Result<(), Duration> {
+        let mut slowed = self.slowed.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(row) = slowed.get_mut(api) else { return Ok(()) };
+        if let Some(wait) = row.next.checked_duration_since(now).filter(|wait| !wait.is_zero()) {
+            return Err(wait);
+        }
+        if now.duration_since(row.changed) >= QUIET {
+            row.apart /= 2;
+            row.changed = now;
+            if row.apart <= self.usual {
+                slowed.remove(api);
+                return Ok(());
+            }
+        }
+        row.next = now + row.apart;
+        Ok(())
     }
 }
 
@@ -75,19 +103,43 @@ impl Pace {
 mod tests {
     use super::*;
 
+    fn pace(per_second: u32) -> Pace {
+        Pace::new(NonZeroU32::new(per_second).unwrap())
+    }
+
+    /// How many calls get a place in the `millis` after `from`.
+    fn places(pace: &Pace, from: Instant, millis: u64) -> usize {
+        (0..millis).filter(|at| pace.place("send", from + Duration::from_millis(*at)).is_ok()).count()
+    }
+
     #[test]
     fn each_api_has_its_own_budget_and_pause() {
-        let pace = Pace::new(NonZeroU32::new(3).unwrap());
+        let pace = pace(3);
         assert_eq!((0..5).filter(|_| pace.buckets.check_key(&"send").is_ok()).count(), 3);
         assert!(pace.buckets.check_key(&"import").is_ok());
-        pace.too_fast("send");
-        assert!(pace.pause("send").is_some());
-        assert!(pace.pause("import").is_none());
+        let now = Instant::now();
+        pace.complained("send", now);
+        assert!(pace.place("send", now).is_err());
+        assert!(pace.place("import", now).is_ok());
+    }
+
+    #[test]
+    fn a_complaint_pauses_then_halves_the_pace_which_comes_back() {
+        let (pace, start) = (pace(100), Instant::now());
+        pace.complained("send", start);
+        pace.complained("send", start + Duration::from_millis(10));
+        assert_eq!(places(&pace, start, 500), 0, "the pause");
+        assert_eq!(places(&pace, start + PAUSE, 1_000), 50, "one complaint halves the pace once");
+        let again = start + Duration::from_millis(1_500);
+        pace.complained("send", again);
+        assert_eq!(places(&pace, again + PAUSE, 1_000), 25);
+        assert_eq!(places(&pace, again + QUIET, 1_000), 50);
+        assert_eq!(places(&pace, again + QUIET * 2, 1_000), 1_000, "only the bucket is left");
     }
 
     #[tokio::test]
     async fn waiting_ends_when_the_budget_is_back() {
-        let pace = Pace::new(NonZeroU32::new(50).unwrap());
+        let pace = pace(50);
         let started = Instant::now();
         for _ in 0..60 {
             pace.until_ready("send").await;

@@ -74,6 +74,35 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Cuts what is left of a held answer anew: `orders` instead of those that are still to be carried out.
+    pub fn recut(&self, id: MessageId, orders: &[Order]) -> Result<(), StoreError> {
+        let (stored, part): (String, u32) = self
+            .connection
+            .prepare_cached("SELECT orders, part FROM message WHERE id = ?1")?
+            .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let mut all: Vec<Order> = serde_json::from_str(&stored)?;
+        all.truncate(part as usize);
+        all.extend_from_slice(orders);
+        self.connection
+            .prepare_cached("UPDATE message SET orders = ?2 WHERE id = ?1")?
+            .execute((id.0, serde_json::to_string(&all)?))?;
+        Ok(())
+    }
+
+    /// Whether answers ride on a reply that nobody has confirmed yet.
+    pub fn has_riding(&self, openid: &OpenId) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM message
+                   WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1) AND riding != 0)";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        Ok(statement.query_row((Direction::ToWechat, openid.as_str()), |row| row.get(0))?)
+    }
+
+    /// Whether answers older than `id` are held.
+    pub fn has_held_before(&self, openid: &OpenId, id: MessageId) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM message WHERE openid = ?1 AND state = 3 AND id < ?2)";
+        Ok(self.connection.prepare_cached(sql)?.query_row((openid.as_str(), id.0), |row| row.get(0))?)
+    }
+
     /// The reply to the push `key` is about to be given again: what rides on it waits for that one.
     /// Whether anything does.
     pub fn ride_again(&self, openid: &OpenId, key: &str, until: Millis) -> Result<bool, StoreError> {
@@ -89,9 +118,9 @@ impl Tx<'_> {
         Ok(changed > 0)
     }
 
-    /// The reply to the push `key` was written out: what rode on it is delivered; of a longer message the rest
-    /// is held.
-    pub fn ride_written(&self, openid: &OpenId, key: &str) -> Result<Vec<Ridden>, StoreError> {
+    /// The reply to the push `key` was written out: what rode on it is delivered; the rest of a longer message
+    /// makes the move `rest`: it is held, or goes on by itself.
+    pub fn ride_written(&self, openid: &OpenId, key: &str, rest: Move) -> Result<Vec<Ridden>, StoreError> {
         let sql =
             "SELECT id, created_at, json_array_length(orders) <= part + ride_parts, ride_parts FROM message
                    WHERE direction = ?1 AND openid = ?2 AND state = 1 AND rides_on = ?3 ORDER BY id";
@@ -106,7 +135,7 @@ impl Tx<'_> {
             self.connection
                 .prepare_cached("UPDATE message SET part = part + ?2 WHERE id = ?1")?
                 .execute((ridden.id.0, parts))?;
-            let what = if ridden.whole { Move::Deliver } else { Move::Hold };
+            let what = if ridden.whole { Move::Deliver } else { rest };
             self.settle(ridden.id, what, &Settled::default())?;
         }
         Ok(found.into_iter().map(|(ridden, _)| ridden).collect())
