@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use rand::RngExt as _;
 
-use super::reply::{LOOKED_AT, RIDE_MS, Receipt, Reply, ride};
+use super::reply::{BEHIND_MS, LOOKED_AT, RIDE_MS, Receipt, Reply, ride};
 use super::{Account, Bridge, Inner, more, quota, to_im};
 use crate::config::{Acknowledge, OnUnsubscribe};
 use crate::model::{Content, Direction, Event, ImUserId, Kind, Lane, Millis, Move, Order, Push, What};
@@ -121,7 +121,8 @@ impl Deciding {
         self.inner.settings.limits.event(&mut customer, tx.now());
         // The reply is the welcome, so that held answers can only be pushed.
         if self.inner.may_push(tx.now()) && !tx.has_riding(&customer.openid)? {
-            release(tx, &customer, &tx.held(&customer.openid, LOOKED_AT)?, decided)?;
+            let due_at = tx.now().plus(BEHIND_MS);
+            release(tx, &customer, &tx.held(&customer.openid, LOOKED_AT)?, due_at, decided)?;
         }
         self.owe(tx, &mut customer, Kind::Account, vec![Order::ImportAccount], decided)?;
         keep(tx, &customer, decided)?;
@@ -226,7 +227,8 @@ impl Deciding {
             decided.text = Some(ride.text);
         }
         if act != Act::None && may_push {
-            release(tx, customer, &held[ridden..], decided)?;
+            let due_at = if ridden > 0 { tx.now().plus(BEHIND_MS) } else { Millis(0) };
+            release(tx, customer, &held[ridden..], due_at, decided)?;
         }
         Ok(())
     }
@@ -261,14 +263,20 @@ impl Deciding {
 }
 
 /// Lets as many of the `held` go as pushes as the budget covers; the last of them perhaps in part.
-fn release(tx: &Tx<'_>, customer: &Customer, held: &[Held], decided: &mut Decided) -> Result<(), StoreError> {
+fn release(
+    tx: &Tx<'_>,
+    customer: &Customer,
+    held: &[Held],
+    due_at: Millis,
+    decided: &mut Decided,
+) -> Result<(), StoreError> {
     let mut budget = quota::left(customer, tx.now()).map_or(0, |left| left.sends);
     for message in held {
         if budget == 0 {
             break;
         }
         budget = budget.saturating_sub(u32::try_from(message.orders.len()).unwrap_or(u32::MAX));
-        tx.settle(message.id, Move::Release, &Settled::default())?;
+        tx.settle(message.id, Move::Release, &Settled { due_at, ..Settled::default() })?;
         decided.rings.push(Direction::ToWechat);
     }
     Ok(())

@@ -10,6 +10,8 @@ const REPLY_BYTES: usize = 2_000;
 const PART_BYTES: usize = 1_400;
 /// WeChat asks three times, five seconds each; until then a repeat may still carry the reply out.
 pub(super) const RIDE_MS: i64 = 20_000;
+/// A push that follows a reply leaves this much later, so that WeChat has the reply first.
+pub(super) const BEHIND_MS: i64 = 300;
 /// Held answers that one reply may take.
 const TAKEN: usize = 64;
 /// Held answers looked at for one reply: one more than it may take, so that it is known whether more wait.
@@ -126,7 +128,7 @@ impl Bridge {
                     tx.ride_unwritten(&openid, &key)?;
                     return Ok(Vec::new());
                 }
-                let ridden = tx.ride_written(&openid, &key, rest)?;
+                let ridden = tx.ride_written(&openid, &key, rest, tx.now().plus(BEHIND_MS))?;
                 for one in &ridden {
                     tx.step(&openid, Some(one.id), "passive reply", "written out", None)?;
                 }

@@ -119,8 +119,14 @@ impl Tx<'_> {
     }
 
     /// The reply to the push `key` was written out: what rode on it is delivered; the rest of a longer message
-    /// makes the move `rest`: it is held, or goes on by itself.
-    pub fn ride_written(&self, openid: &OpenId, key: &str, rest: Move) -> Result<Vec<Ridden>, StoreError> {
+    /// makes the move `rest`: it is held, or goes on by itself at `due_at`.
+    pub fn ride_written(
+        &self,
+        openid: &OpenId,
+        key: &str,
+        rest: Move,
+        due_at: Millis,
+    ) -> Result<Vec<Ridden>, StoreError> {
         let sql =
             "SELECT id, created_at, json_array_length(orders) <= part + ride_parts, ride_parts FROM message
                    WHERE direction = ?1 AND openid = ?2 AND state = 1 AND rides_on = ?3 ORDER BY id";
@@ -135,8 +141,8 @@ impl Tx<'_> {
             self.connection
                 .prepare_cached("UPDATE message SET part = part + ?2 WHERE id = ?1")?
                 .execute((ridden.id.0, parts))?;
-            let what = if ridden.whole { Move::Deliver } else { rest };
-            self.settle(ridden.id, what, &Settled::default())?;
+            let (what, due_at) = if ridden.whole { (Move::Deliver, Millis(0)) } else { (rest, due_at) };
+            self.settle(ridden.id, what, &Settled { due_at, ..Settled::default() })?;
         }
         Ok(found.into_iter().map(|(ridden, _)| ridden).collect())
     }

@@ -90,7 +90,7 @@ pub enum Head {
 pub struct Settled {
     /// The reason, for whoever asks later; no secrets.
     pub why: Option<String>,
-    /// Not to be tried before; only with [`Move::PutBack`].
+    /// Not to be tried before; only with [`Move::PutBack`] and [`Move::Release`].
     pub due_at: Millis,
     /// The order is done and the next of the message follows; only with [`Move::PutBack`].
     pub part_done: bool,

@@ -1,0 +1,230 @@
+//! An agent's answer on its way: which callbacks move it, how it is cut, and what each return code makes of it
+//! (CONTRACT, section 5).
+
+use futures_util::future::join_all;
+use serde_json::json;
+use unicode_segmentation::UnicodeSegmentation as _;
+use wechat_im_bridge::sandbox::fault::Fault;
+use wechat_im_bridge::sandbox::im::Direction;
+use wechat_im_bridge::sandbox::wechat::Via;
+
+use crate::observe::{
+    CUSTOM_SEND, await_note, await_sends, await_states, calls, counted, greeted, notes, shown, states, stored,
+};
+use crate::world::{SOON, Setup, World, await_shown, eventually, openid};
+
+const OK: &str = r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}"#;
+
+#[tokio::test]
+async fn only_an_agents_delivered_message_to_a_known_customer_moves_anything() {
+    let world = World::start().await;
+    let phone = greeted(&world, "a").await;
+    let genuine = |key: &str| {
+        json!({
+            "CallbackCommand": "C2C.CallbackAfterSendMsg", "From_Account": "user1", "To_Account": openid("a"),
+            "MsgSeq": 1, "MsgRandom": 2, "MsgTime": 1_700_000_000, "MsgKey": key, "SendMsgResult": 0,
+            "MsgBody": [{"MsgType": "TIMTextElem", "MsgContent": {"Text": "ignored"}}],
+        })
+    };
+    let with = |name: &str, value: serde_json::Value| {
+        let mut body = genuine(name);
+        body[name] = value;
+        body
+    };
+    let ignored = [
+        ("not_delivered", with("SendMsgResult", json!(80001)), "Web"),
+        ("rest_api", genuine("by a server"), "RESTAPI"),
+        ("not_a_customer", with("To_Account", json!(openid("nobody"))), "Web"),
+        ("not_an_agent", with("From_Account", json!("stranger")), "Web"),
+        ("other_command", with("CallbackCommand", json!("C2C.CallbackBeforeSendMsg")), "Web"),
+        ("other_command", with("CallbackCommand", json!("C2C.CallbackAfterMsgWithDraw")), "Web"),
+    ];
+    for (reason, body, platform) in ignored {
+        let sample = format!("wechat_im_bridge_ignored_callbacks_total{{reason=\"{reason}\"}}");
+        let before = counted(&world, &sample).await;
+        let answer =
+            world.im.emit_callback(&body.to_string(), |query| query.set("OptPlatform", platform)).await;
+        assert_eq!((answer.status, answer.body.as_str()), (Some(200), OK), "{reason}");
+        assert_eq!(counted(&world, &sample).await, before + 1, "{reason}");
+    }
+    let mut without_result = genuine("without a result");
+    without_result.as_object_mut().unwrap().remove("SendMsgResult");
+    without_result["MsgBody"][0]["MsgContent"]["Text"] = json!("moved");
+    assert_eq!(world.im.emit_callback(&without_result.to_string(), |_| {}).await.body, OK);
+    await_shown(&phone, "moved").await;
+    await_states(&world, &openid("a"), &["delivered"]).await;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_callback_that_comes_twice_moves_one_message() {
+    let world = World::start().await;
+    let (phone, agent) = (greeted(&world, "b").await, world.agent());
+    let sent = agent.say(&openid("b"), "once").await.unwrap();
+    let repeats = join_all((0..5).map(|_| world.im.repeat(&sent))).await;
+    assert!(repeats.into_iter().flatten().all(|answer| answer.body == OK));
+    agent.say(&openid("b"), "last").await.unwrap();
+    await_shown(&phone, "last").await;
+    assert_eq!(shown(&phone, Via::CustomSend), ["once", "last"]);
+    let sample = "wechat_im_bridge_ignored_callbacks_total{reason=\"repeat\"}";
+    assert_eq!(counted(&world, sample).await, 5);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_long_answer_goes_in_parts_of_2000_bytes_cut_between_graphemes() {
+    let world = World::start().await;
+    let (phone, agent) = (greeted(&world, "c").await, world.agent());
+    let long: String = "👩‍👩‍👧‍👦好e\u{301}".repeat(200);
+    agent.say(&openid("c"), &long).await.unwrap();
+    agent.say(&openid("c"), "behind").await.unwrap();
+    await_shown(&phone, "behind").await;
+    let mut parts = shown(&phone, Via::CustomSend);
+    assert_eq!(parts.pop().as_deref(), Some("behind"));
+    assert_eq!(parts.concat(), long);
+    assert!(parts.len() == long.len().div_ceil(2_000) && parts.iter().all(|part| part.len() <= 2_000));
+    let cut: Vec<&str> = parts.iter().flat_map(|part| part.graphemes(true)).collect();
+    assert_eq!(cut, long.graphemes(true).collect::<Vec<_>>());
+    assert_eq!(
+        phone.sends_left(),
+        5 - 4 - 1 + u32::try_from(4 - parts.len()).unwrap(),
+        "each part is counted"
+    );
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn the_parts_that_a_budget_does_not_cover_are_held_and_go_on_where_they_stopped() {
+    let world = World::start().await;
+    let (phone, agent, customer) = (greeted(&world, "d").await, world.agent(), openid("d"));
+    for n in 1..=3 {
+        agent.say(&customer, &format!("short {n}")).await.unwrap();
+    }
+    let long: String = (0..1_000).map(|n| format!("word{n:03} ")).collect();
+    agent.say(&customer, &long).await.unwrap();
+    await_note(&agent, &customer, "word").await;
+    await_states(&world, &customer, &["delivered", "delivered", "delivered", "held"]).await;
+    assert_eq!(await_sends(&world, &customer, 5).await.len(), 5);
+    phone.say("go on").await;
+    let all = eventually(SOON, async || {
+        let screen = phone.texts();
+        let begin = screen.iter().position(|text| text.starts_with("word000")).unwrap();
+        screen[begin..].concat() == long
+    });
+    assert!(all.await, "{:#?}", phone.texts());
+    await_states(&world, &customer, &["delivered"; 4]).await;
+    assert_eq!(notes(&agent, &customer).len(), 1, "{:?}", notes(&agent, &customer));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_wechat_refuses_is_refused_once_and_told_and_costs_nothing() {
+    let world = World::start().await;
+    let (phone, agent, customer) = (greeted(&world, "e").await, world.agent(), openid("e"));
+    let codes = [40003, 43004, 43019, 48002, 70000, 45162, 45002];
+    for code in codes {
+        let mut events = world.wechat.events();
+        world.wechat.faults().script(CUSTOM_SEND, 1, Fault::Code(code));
+        agent.say(&customer, &format!("refused with {code}")).await.unwrap();
+        let told = await_note(&agent, &customer, &format!("refused with {code}")).await;
+        assert!(told.last().unwrap().contains(&format!("{code} ")), "the reason: {told:?}");
+        assert_eq!(calls(&mut events, CUSTOM_SEND), 1, "{code}");
+    }
+    for n in 0..5 {
+        agent.say(&customer, &format!("sent {n}")).await.unwrap();
+    }
+    await_shown(&phone, "sent 4").await;
+    let expected: Vec<&str> = [["refused"; 7].as_slice(), &["delivered"; 5]].concat();
+    await_states(&world, &customer, &expected).await;
+    assert!(stored(&world, &customer).await[0].last_error.as_deref().unwrap().starts_with("40003"));
+    assert_eq!(notes(&agent, &customer).len(), codes.len(), "{:?}", notes(&agent, &customer));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_may_succeed_later_waits_and_is_delivered_once() {
+    let world = World::start().await;
+    let (phone, agent, customer) = (greeted(&world, "f").await, world.agent(), openid("f"));
+    for (n, code) in [-1, 45009, 45011].into_iter().enumerate() {
+        world.wechat.faults().script(CUSTOM_SEND, 2, Fault::Code(code));
+        let said = format!("after {code}");
+        agent.say(&customer, &said).await.unwrap();
+        await_shown(&phone, &said).await;
+        assert_eq!(world.wechat.ledger().refused(code), 2);
+        await_states(&world, &customer, &vec!["delivered"; n + 1]).await;
+    }
+    assert!(notes(&agent, &customer).is_empty());
+    assert_eq!(phone.sends_left(), 2, "refused attempts cost nothing");
+    agent.say(&customer, "four").await.unwrap();
+    agent.say(&customer, "five").await.unwrap();
+    await_shown(&phone, "five").await;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_restricted_account_holds_and_the_reply_carries() {
+    for code in [48004, 50002] {
+        let world = World::start().await;
+        let (phone, agent, customer) = (greeted(&world, "g").await, world.agent(), openid("g"));
+        world.wechat.faults().script(CUSTOM_SEND, 1, Fault::Code(code));
+        agent.say(&customer, "held").await.unwrap();
+        await_note(&agent, &customer, "held").await;
+        assert_eq!(states(&world, &customer).await, ["held"], "{code}");
+        assert!(world.ready().await["wechat"]["do"].as_str().unwrap().contains("mp.weixin.qq.com"));
+        assert_eq!(phone.say("and?").await.text(), Some("held"));
+        await_states(&world, &customer, &["delivered"]).await;
+        world.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn notes_speak_the_configured_locale_come_from_the_customer_and_cause_no_callbacks() {
+    let held = [("ko", "보류되었습니다", "보내지 못했으며"), ("zh", "暂未发送", "未能发送")];
+    for (locale, held, refused) in held {
+        let world = Setup::default().set("BRIDGE_TEXTS__LOCALE", locale).start().await;
+        let phone = world.follower("h");
+        phone.say("hello").await;
+        let (agent, customer) = (world.agent(), openid("h"));
+        let imported = eventually(SOON, async || world.im.account(&customer).is_some()).await;
+        assert!(imported);
+        let mut events = world.im.events();
+        world.wechat.faults().script(CUSTOM_SEND, 1, Fault::Code(43004));
+        world.wechat.faults().script(CUSTOM_SEND, 1, Fault::Code(45015));
+        agent.say(&customer, "one").await.unwrap();
+        await_note(&agent, &customer, refused).await;
+        agent.say(&customer, "two").await.unwrap();
+        let told = await_note(&agent, &customer, held).await;
+        assert!(told.iter().all(|note| note.starts_with("[bridge] ")), "{told:?}");
+        let made = std::iter::from_fn(|| events.try_recv().ok())
+            .filter(|exchange| exchange.direction == Direction::Made)
+            .count();
+        assert_eq!(made, 2, "the two answers, and no note");
+        let ledger = world.im.ledger();
+        assert!(ledger.sends().all(|send| send.from == customer && send.to == "user1"));
+        world.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn an_operator_who_discards_an_answer_tells_the_agent() {
+    let world = World::start().await;
+    let (phone, agent, customer) = (greeted(&world, "i").await, world.agent(), openid("i"));
+    world.wechat.faults().script(CUSTOM_SEND, 1, Fault::Code(45015));
+    agent.say(&customer, "never mind").await.unwrap();
+    await_note(&agent, &customer, "is held").await;
+    let id = stored(&world, &customer).await[0].id.to_string();
+    let config = world.folder.path().join("config.toml");
+    std::fs::write(&config, world.config_toml()).unwrap();
+    let discarded = tokio::process::Command::new(env!("CARGO_BIN_EXE_wechat-im-bridge"))
+        .args(["messages", "discard", &id, "--config"])
+        .arg(&config)
+        .output()
+        .await
+        .unwrap();
+    assert!(discarded.status.success(), "{discarded:?}");
+    let told = await_note(&agent, &customer, "discarded by the operator").await;
+    assert!(told.last().unwrap().contains("never mind"), "{told:?}");
+    assert_eq!(states(&world, &customer).await, ["refused"]);
+    assert_ne!(phone.say("and?").await.text(), Some("never mind"));
+    world.finish().await;
+}

@@ -1,0 +1,328 @@
+//! Held answers: why they are held, what the agent is told, and how the customer's next message lets them go.
+
+use std::time::Duration;
+
+use serde_json::json;
+use sha1::{Digest as _, Sha1};
+use tokio::io::AsyncWriteExt as _;
+use wechat_im_bridge::sandbox::fault::Fault;
+use wechat_im_bridge::sandbox::wechat::{Draft, Field, Via, WindowRule};
+
+use crate::observe::{
+    CUSTOM_SEND, SENDMSG, await_note, await_sends, await_states, calls, greeted, notes, shown, states,
+};
+use crate::world::{SOON, Setup, TRANSFERRING, World, await_shown, eventually, openid};
+
+const HOUR: i64 = 3_600_000;
+
+/// A text of `bytes` bytes that begins with its number.
+fn sized(number: usize, bytes: usize) -> String {
+    format!("{:x<bytes$}", format!("m{number:02} "))
+}
+
+#[tokio::test]
+async fn the_sixth_is_held_and_all_are_released_in_order_as_far_as_the_budget_goes() {
+    let world = World::start().await;
+    let (phone, agent, customer) = (greeted(&world, "a").await, world.agent(), openid("a"));
+    let said: Vec<String> = (1..=17).map(|n| sized(n, 900)).collect();
+    for text in &said[..5] {
+        agent.say(&customer, text).await.unwrap();
+    }
+    await_sends(&world, &customer, 5).await;
+    agent.say(&customer, &said[5]).await.unwrap();
+    await_note(&agent, &customer, "m06").await;
+    for text in &said[6..] {
+        agent.say(&customer, text).await.unwrap();
+    }
+    let stand = |delivered, held| [vec!["delivered"; delivered], vec!["held"; held]].concat();
+    await_states(&world, &customer, &stand(5, 12)).await;
+    await_note(&agent, &customer, "m17").await;
+    let told = notes(&agent, &customer);
+    for text in &said[5..] {
+        let about = told.iter().filter(|note| note.contains(&text[..4])).count();
+        assert_eq!(about, 1, "one note about {}: {told:?}", &text[..4]);
+    }
+
+    let first = phone.say("hello?").await;
+    assert_eq!(first.text(), Some(format!("{}\n{}", said[5], said[6]).as_str()), "the free reply first");
+    assert_eq!(await_sends(&world, &customer, 10).await, [&said[..5], &said[7..12]].concat());
+    await_states(&world, &customer, &stand(12, 5)).await;
+    assert_eq!(phone.sends_left(), 0);
+
+    let second = phone.say("and the rest?").await;
+    assert_eq!(second.text(), Some(format!("{}\n{}", said[12], said[13]).as_str()));
+    await_states(&world, &customer, &stand(17, 0)).await;
+    let arrived: Vec<String> =
+        phone.texts().join("\n").lines().filter(|line| line.starts_with('m')).map(str::to_owned).collect();
+    assert_eq!(arrived, said, "everything once, in order");
+    assert_eq!(notes(&agent, &customer), told, "a delivered message causes no further note");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn several_held_in_a_short_time_share_notes() {
+    let world = World::start().await;
+    let (_, agent, customer) = (greeted(&world, "b").await, world.agent(), openid("b"));
+    world.clock.advance(48 * HOUR);
+    world.im.faults().script(SENDMSG, 100, Fault::Delay(Duration::from_millis(300)));
+    for n in 1..=20 {
+        agent.say(&customer, &format!("number {n:02}")).await.unwrap();
+    }
+    await_note(&agent, &customer, "number 20").await;
+    world.im.faults().clear();
+    let told = notes(&agent, &customer);
+    assert!(told.len() < 20, "{} notes", told.len());
+    for n in 1..=20 {
+        let number = format!("number {n:02}");
+        assert_eq!(told.iter().map(|note| note.matches(&number).count()).sum::<usize>(), 1, "{told:?}");
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_budget_that_wechat_counts_otherwise_holds_when_it_says_so() {
+    let world = Setup::default().wechat(|wechat| wechat.window_rule = WindowRule::Shared).start().await;
+    let (phone, agent, customer) = (greeted(&world, "c").await, world.agent(), openid("c"));
+    for n in 0..5 {
+        agent.say(&customer, &format!("sent {n}")).await.unwrap();
+    }
+    await_sends(&world, &customer, 5).await;
+    phone.say("thanks").await;
+    agent.say(&customer, "unannounced").await.unwrap();
+    await_note(&agent, &customer, "unannounced").await;
+    let mut events = world.wechat.events();
+    agent.say(&customer, "behind").await.unwrap();
+    await_note(&agent, &customer, "behind").await;
+    assert_eq!(world.wechat.ledger().refused(45047), 1);
+    assert_eq!(calls(&mut events, CUSTOM_SEND), 0, "held without a call");
+    assert_eq!(phone.say("and?").await.text(), Some("unannounced\nbehind"));
+    await_states(&world, &customer, &["delivered"; 7]).await;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_window_that_wechat_closed_unannounced_holds() {
+    let world = World::start().await;
+    let (phone, agent, customer) = (greeted(&world, "d").await, world.agent(), openid("d"));
+    world.wechat.faults().script(CUSTOM_SEND, 1, Fault::Code(45015));
+    agent.say(&customer, "held").await.unwrap();
+    let told = await_note(&agent, &customer, "held").await;
+    assert!(told[0].contains("has not written for too long"), "{told:?}");
+    assert_eq!(states(&world, &customer).await, ["held"]);
+    assert_eq!(phone.tap_menu("CLICK", "key").await.text(), Some("held"), "any act of the customer's");
+    await_states(&world, &customer, &["delivered"]).await;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_window_known_to_be_closed_holds_without_a_call() {
+    let world = World::start().await;
+    let (phone, agent, customer) = (greeted(&world, "e").await, world.agent(), openid("e"));
+    world.clock.advance(48 * HOUR);
+    let mut events = world.wechat.events();
+    agent.say(&customer, "too late").await.unwrap();
+    await_note(&agent, &customer, "too late").await;
+    assert_eq!(states(&world, &customer).await, ["held"]);
+    assert_eq!(calls(&mut events, CUSTOM_SEND), 0);
+    assert_eq!(phone.say("back").await.text(), Some("too late"));
+    agent.say(&customer, "in time").await.unwrap();
+    await_shown(&phone, "in time").await;
+    await_states(&world, &customer, &["delivered"; 2]).await;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_account_that_may_not_push_answers_passively_remembers_it_and_tries_again_after_a_day() {
+    let mut world = Setup::default().wechat(|wechat| wechat.personal = true).start().await;
+    let (phone, agent, customer) = (greeted(&world, "f").await, world.agent(), openid("f"));
+    agent.say(&customer, "first").await.unwrap();
+    await_note(&agent, &customer, "first").await;
+    assert_eq!(states(&world, &customer).await, ["held"]);
+    assert_eq!(world.wechat.ledger().refused(48001), 1);
+    assert_eq!(world.ready().await["wechat"]["reply"], "passive");
+    assert_eq!(phone.say("?").await.text(), Some("first"));
+
+    world.restart().await;
+    assert_eq!(world.ready().await["wechat"]["reply"], "passive");
+    agent.say(&customer, "second").await.unwrap();
+    await_note(&agent, &customer, "second").await;
+    assert_eq!(world.wechat.ledger().refused(48001), 1, "it is remembered");
+    assert_eq!(phone.say("?").await.text(), Some("second"));
+    await_states(&world, &customer, &["delivered"; 2]).await;
+
+    world.clock.advance(25 * HOUR);
+    agent.say(&customer, "third").await.unwrap();
+    await_note(&agent, &customer, "third").await;
+    assert_eq!(world.wechat.ledger().refused(48001), 2, "tried once after a day");
+    assert_eq!(world.ready().await["wechat"]["reply"], "passive");
+    assert_eq!(phone.say("?").await.text(), Some("third"));
+    await_states(&world, &customer, &["delivered"; 3]).await;
+
+    world.clock.advance(25 * HOUR);
+    world.wechat.set_personal(false);
+    agent.say(&customer, "fourth").await.unwrap();
+    await_shown(&phone, "fourth").await;
+    assert_eq!(shown(&phone, Via::CustomSend), ["fourth"]);
+    assert_ne!(world.ready().await["wechat"]["reply"], "passive");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_account_that_may_not_push_but_must_refuses() {
+    let world = Setup::default()
+        .set("BRIDGE_WECHAT__REPLY", "push")
+        .wechat(|wechat| wechat.personal = true)
+        .start()
+        .await;
+    let (phone, agent, customer) = (greeted(&world, "g").await, world.agent(), openid("g"));
+    agent.say(&customer, "in vain").await.unwrap();
+    let told = await_note(&agent, &customer, "in vain").await;
+    assert!(told[0].contains("48001"), "{told:?}");
+    assert_eq!(states(&world, &customer).await, ["refused"]);
+    assert_eq!(phone.say("?").await.text(), Some(TRANSFERRING));
+    world.finish().await;
+}
+
+async fn passive() -> World {
+    Setup::default().set("BRIDGE_WECHAT__REPLY", "passive").start().await
+}
+
+#[tokio::test]
+async fn passive_never_pushes_and_a_repeat_gets_the_same_bytes() {
+    let world = passive().await;
+    let mut events = world.wechat.events();
+    let (phone, agent, customer) = (greeted(&world, "h").await, world.agent(), openid("h"));
+    for said in ["one", "two"] {
+        agent.say(&customer, said).await.unwrap();
+        await_note(&agent, &customer, said).await;
+    }
+    let pushed = phone.say("?").await;
+    assert_eq!(pushed.text(), Some("one\ntwo"));
+    agent.say(&customer, "three").await.unwrap();
+    await_note(&agent, &customer, "three").await;
+    for _ in 0..3 {
+        let again = world.wechat.repeat(&pushed).await;
+        assert_eq!(again.tries[0].body, pushed.tries[0].body);
+    }
+    await_states(&world, &customer, &["delivered", "delivered", "held"]).await;
+    assert_eq!(phone.say("?").await.text(), Some("three"));
+    assert_eq!(phone.say("?").await.text(), Some(TRANSFERRING), "each is delivered once");
+    await_states(&world, &customer, &["delivered"; 3]).await;
+    assert_eq!(calls(&mut events, CUSTOM_SEND), 0);
+    assert_eq!(world.wechat.ledger().tokens.stable, 0, "not even a token");
+    world.finish().await;
+}
+
+/// Makes the request of this push and hangs up before an answer can be written.
+async fn hang_up(world: &World, draft: &Draft) {
+    let (timestamp, nonce) = (world.clock.now().seconds().to_string(), "4711");
+    let mut parts = [world.wechat.settings().token.clone(), timestamp.clone(), nonce.to_owned()];
+    parts.sort();
+    let signature = hex::encode(Sha1::digest(parts.concat()));
+    let head = format!(
+        "POST /?signature={signature}&timestamp={timestamp}&nonce={nonce} HTTP/1.1\r\nHost: bridge\r\nContent-Length: {}\r\n\r\n",
+        draft.body().len()
+    );
+    let address = world.public().trim_start_matches("http://").to_owned();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.set_zero_linger().unwrap();
+    stream.write_all(&[head.as_bytes(), draft.body()].concat()).await.unwrap();
+    // Dropped without lingering, the connection is reset.
+}
+
+#[tokio::test]
+async fn a_reply_whose_connection_died_is_given_again_and_delivered_once() {
+    let world = passive().await;
+    let (phone, agent, customer) = (greeted(&world, "i").await, world.agent(), openid("i"));
+    agent.say(&customer, "item").await.unwrap();
+    await_note(&agent, &customer, "item").await;
+    let draft = phone.draft(vec![Field::text("MsgType", "text"), Field::text("Content", "?")]);
+    hang_up(&world, &draft).await;
+    // It rides on the reply that nobody took.
+    await_states(&world, &customer, &["waiting"]).await;
+    let first = world.wechat.deliver(&draft).await;
+    assert_eq!(first.text(), Some("item"));
+    await_states(&world, &customer, &["delivered"]).await;
+    for _ in 0..2 {
+        let again = world.wechat.deliver(&draft).await;
+        assert_eq!(again.tries[0].body, first.tries[0].body, "identical bytes");
+    }
+    assert_eq!(phone.say("?").await.text(), Some(TRANSFERRING));
+    assert_eq!(phone.texts().iter().filter(|text| *text == "item").count(), 1);
+    await_states(&world, &customer, &["delivered"]).await;
+    assert_eq!(notes(&agent, &customer).len(), 1);
+    world.finish().await;
+}
+
+/// Taps the link that a reply ends with, as WeChat's client does; `None` where there is none.
+async fn tap(phone: &wechat_im_bridge::sandbox::wechat::Phone, reply: &str) -> Option<String> {
+    let (_, link) = reply.lines().last()?.split_once("<a href=\"weixin://bizmsgmenu?")?;
+    let (query, rest) = link.split_once("\">").unwrap();
+    assert!(rest.ends_with("</a>"), "{reply}");
+    let query: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    let [(content, text), (menu, id)] = query.as_slice() else { panic!("{query:?}") };
+    assert_eq!((content.as_str(), menu.as_str()), ("msgmenucontent", "msgmenuid"));
+    let fields = vec![
+        Field::text("MsgType", "text"),
+        Field::text("Content", text.as_str()),
+        Field::number("bizmsgmenuid", id.as_str()),
+    ];
+    Some(phone.push_xml(fields).await.text().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn a_passive_reply_that_leaves_answers_behind_says_so_and_one_tap_fetches_them() {
+    for (locale, word) in [("en", "There is more"), ("ko", "더 있습니다"), ("zh", "更多消息")] {
+        let world = Setup::default()
+            .set("BRIDGE_WECHAT__REPLY", "passive")
+            .set("BRIDGE_TEXTS__LOCALE", locale)
+            .start()
+            .await;
+        let phone = world.follower("j");
+        phone.say("hello").await;
+        let (agent, customer) = (world.agent(), openid("j"));
+        assert!(eventually(SOON, async || world.im.account(&customer).is_some()).await);
+        let long: String = (0..700).map(|n| format!("word{n:03} ")).collect();
+        let said = [sized(1, 900), sized(2, 900), sized(3, 100), long, sized(5, 10)];
+        for text in &said {
+            agent.say(&customer, text).await.unwrap();
+        }
+        await_states(&world, &customer, &["held"; 5]).await;
+        let mut replies = vec![phone.say("?").await.text().unwrap().to_owned()];
+        assert!(replies[0].starts_with(&format!("{}\n{}\n", said[0], said[1])), "{replies:?}");
+        while let Some(next) = tap(&phone, replies.last().unwrap()).await {
+            replies.push(next);
+        }
+        let mut arrived = String::new();
+        let (last, before) = replies.split_last().unwrap();
+        for reply in before {
+            assert!(reply.len() <= 2_000, "{}", reply.len());
+            let (text, line) = reply.rsplit_once('\n').unwrap();
+            assert!(line.contains(word), "{line}");
+            arrived.push_str(text);
+        }
+        arrived.push_str(last);
+        assert_eq!(arrived.replace('\n', ""), said.concat());
+        assert_eq!(phone.say("?").await.text().unwrap(), world.config().texts.transferring);
+        await_states(&world, &customer, &["delivered"; 5]).await;
+        world.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn held_for_longer_than_anything_is_kept_is_refused_and_told() {
+    let mut world = World::start().await;
+    let (phone, agent, customer) = (greeted(&world, "k").await, world.agent(), openid("k"));
+    world.wechat.faults().script(CUSTOM_SEND, 1, Fault::Code(45015));
+    agent.say(&customer, "patience").await.unwrap();
+    await_note(&agent, &customer, "patience").await;
+    world.clock.advance(31 * 24 * HOUR);
+    world.restart().await;
+    let told =
+        eventually(SOON, async || notes(&agent, &customer).iter().any(|note| note.contains("30 days"))).await;
+    assert!(told, "{:?}", notes(&agent, &customer));
+    await_states(&world, &customer, &["refused"]).await;
+    assert_eq!(phone.say("?").await.text(), Some(TRANSFERRING));
+    assert_eq!(world.ready().await["backlog"]["held"], json!(0));
+    world.finish().await;
+}

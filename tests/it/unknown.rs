@@ -1,0 +1,119 @@
+//! Requests that were written and whose answer was lost: WeChat is never asked twice, IM is asked what it has.
+
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use wechat_im_bridge::sandbox::fault::Fault;
+use wechat_im_bridge::sandbox::im::Outcome;
+
+use crate::observe::{CUSTOM_SEND, SENDMSG, await_note, await_states, calls, greeted, losses, notes, states};
+use crate::world::{INQUIRY, SOON, Setup, World, await_shown, await_texts, eventually, openid, texts};
+
+const HISTORY: &str = "openim/admin_getroammsg";
+
+#[tokio::test]
+async fn a_send_to_wechat_whose_answer_was_lost_is_unknown_told_and_never_repeated() {
+    let world = World::start().await;
+    let agent = world.agent();
+    for (n, (what, fault)) in losses().into_iter().enumerate() {
+        let name = format!("u{n}");
+        let (phone, customer) = (greeted(&world, &name).await, openid(&name));
+        let carried_out = !matches!(fault, Fault::DropBefore | Fault::BadGateway);
+        let mut events = world.wechat.events();
+        world.wechat.faults().script(CUSTOM_SEND, 1, fault);
+        agent.say(&customer, "perhaps").await.unwrap();
+        await_note(&agent, &customer, "“perhaps” may or may not have arrived").await;
+        assert_eq!(states(&world, &customer).await, ["unknown"], "{what}");
+        agent.say(&customer, "surely").await.unwrap();
+        await_shown(&phone, "surely").await;
+        phone.say("and?").await;
+        await_states(&world, &customer, &["unknown", "delivered"]).await;
+        assert_eq!(calls(&mut events, CUSTOM_SEND), 2, "{what}: once each");
+        let arrived = phone.texts().iter().filter(|text| *text == "perhaps").count();
+        assert_eq!(arrived, usize::from(carried_out), "{what}");
+        assert_eq!(notes(&agent, &customer).len(), 1, "{what}");
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_send_to_im_whose_answer_was_lost_is_looked_up_and_arrives_once() {
+    let world = World::start().await;
+    let agent = world.agent();
+    for (n, (what, fault)) in losses().into_iter().enumerate() {
+        let name = format!("v{n}");
+        let (phone, customer) = (greeted(&world, &name).await, openid(&name));
+        let carried_out = !matches!(fault, Fault::DropBefore | Fault::BadGateway);
+        let before = world.im.ledger();
+        world.im.faults().script(SENDMSG, 1, fault);
+        phone.say("perhaps").await;
+        phone.say("surely").await;
+        let expected = ["hello", "perhaps", "surely"].map(|said| format!("{INQUIRY}{said}"));
+        assert_eq!(await_texts(&agent, &customer, 3).await, expected, "{what}");
+        let after = world.im.ledger();
+        let calls = |api| after.calls(api) - before.calls(api);
+        assert_eq!(calls(SENDMSG), if carried_out { 2 } else { 3 }, "{what}");
+        assert_eq!(calls(HISTORY), 1, "{what}");
+        let once =
+            after.sends().filter(|send| send.from == customer).all(|send| send.outcome == Outcome::Delivered);
+        assert!(once, "{what}");
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn while_the_history_cannot_be_read_a_send_is_not_repeated() {
+    let world = World::start().await;
+    let (phone, agent, customer) = (greeted(&world, "w").await, world.agent(), openid("w"));
+    world.im.faults().script(SENDMSG, 1, Fault::DropAfter);
+    world.im.faults().script(HISTORY, 3, Fault::Code(60008));
+    phone.say("once").await;
+    phone.say("then").await;
+    await_texts(&agent, &customer, 3).await;
+    assert_eq!(world.im.ledger().calls(HISTORY), 4);
+    assert_eq!(texts(&agent, &customer).iter().filter(|text| text.ends_with("once")).count(), 1);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_in_ten_seconds_is_lost_too() {
+    let world = World::start().await;
+    let (phone, agent, customer) = (greeted(&world, "x").await, world.agent(), openid("x"));
+    let late = Fault::Delay(Duration::from_secs(12));
+    world.wechat.faults().script(CUSTOM_SEND, 1, late.clone());
+    world.im.faults().script(SENDMSG, 1, late);
+    phone.say("to the agent").await;
+    agent.say(&customer, "to the customer").await.unwrap();
+    let wait = Duration::from_secs(20);
+    assert!(eventually(wait, async || states(&world, &customer).await == ["unknown"]).await);
+    // The lane to the agent is settled by then: its call began before this one's.
+    let told = agent.wait_for(|_| notes(&agent, &customer).len() == 1, Duration::from_secs(4)).await;
+    assert!(told.is_ok(), "{:?}", texts(&agent, &customer));
+    assert_eq!(texts(&agent, &customer).iter().filter(|text| text.ends_with("to the agent")).count(), 1);
+    assert_eq!(world.wechat.ledger().sent_texts(&customer), ["to the customer"]);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_was_never_written_waits_and_is_delivered_when_wechat_is_there() {
+    // A port that nobody listens on yet.
+    let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = reserved.local_addr().unwrap();
+    drop(reserved);
+    let world = Setup::default().set("BRIDGE_WECHAT__API_BASE", format!("http://{address}")).start().await;
+    let (phone, agent, customer) = (greeted(&world, "y").await, world.agent(), openid("y"));
+    agent.say(&customer, "patience").await.unwrap();
+    assert!(eventually(SOON, async || world.ready().await["wechat"]["ok"] == false).await);
+    assert_eq!(states(&world, &customer).await, ["waiting"]);
+    let listener = TcpListener::bind(address).await.unwrap();
+    let target = world.wechat.base_url().trim_start_matches("http://").to_owned();
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let mut far = TcpStream::connect(&target).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
+        }
+    });
+    await_shown(&phone, "patience").await;
+    assert!(notes(&agent, &customer).is_empty());
+    world.finish().await;
+}
