@@ -5,6 +5,7 @@ mod answers;
 mod cli;
 mod conversation;
 mod departures;
+mod docs;
 mod held;
 mod im_calls;
 mod observe;

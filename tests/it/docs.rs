@@ -1,0 +1,117 @@
+//! The documents' tables say what the code does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use wechat_im_bridge::im::send::code as im;
+use wechat_im_bridge::wechat::send::code as wechat;
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// The rows of every table below a heading, without their heads.
+fn rows<'a>(text: &'a str, heading: &str) -> Vec<Vec<&'a str>> {
+    let (_, section) = text.split_once(heading).unwrap_or_else(|| panic!("{heading} is missing"));
+    let section = section.split("\n## ").next().unwrap();
+    let cells = |line: &'a str| line.trim_matches('|').split('|').map(str::trim).collect();
+    section.lines().filter(|line| line.starts_with('|') && !line.starts_with("|-")).map(cells).collect()
+}
+
+/// Class, meaning and what to do, by code.
+type Codes<'a> = BTreeMap<i64, (&'a str, &'a str, &'a str)>;
+
+fn codes<'a>(rows: &[Vec<&'a str>]) -> Codes<'a> {
+    let mut codes = Codes::new();
+    for row in rows {
+        let Ok(code) = row[0].parse() else { continue };
+        let [_, class, meaning, advice] = row.as_slice() else { panic!("{row:?}") };
+        assert!(
+            codes.insert(code, (class.trim_matches('`'), *meaning, *advice)).is_none(),
+            "{code} stands twice"
+        );
+    }
+    codes
+}
+
+fn classes<'a>(rows: &[Vec<&'a str>]) -> BTreeSet<&'a str> {
+    let first = rows.iter().filter(|row| row.len() == 5).map(|row| row[0]);
+    first.filter_map(|cell| cell.strip_prefix('`')?.strip_suffix('`')).collect()
+}
+
+#[test]
+fn wechats_return_codes_stand_in_the_document_row_by_row() {
+    let text = read("docs/return-codes.md");
+    let rows = rows(&text, "## WeChat");
+    let documented = codes(&rows);
+    let known: Codes<'_> = wechat::CODES
+        .iter()
+        .map(|code| (code.number, (code.class.name(), code.meaning, code.advice.unwrap_or_default())))
+        .collect();
+    assert_eq!(documented, known);
+    assert_eq!(classes(&rows), known.values().map(|(class, ..)| *class).collect());
+}
+
+#[test]
+fn ims_return_codes_stand_in_the_document_row_by_row() {
+    let text = read("docs/return-codes.md");
+    let rows = rows(&text, "## Tencent IM");
+    let documented = codes(&rows);
+    assert!(documented.values().all(|(_, meaning, _)| !meaning.is_empty()));
+    let without_meaning = |(code, (class, _, advice)): (i64, (&'_ str, &str, &'_ str))| {
+        (code, (class.to_owned(), advice.to_owned()))
+    };
+    let documented: BTreeMap<i64, (String, String)> = documented.into_iter().map(without_meaning).collect();
+    let known: BTreeMap<i64, (String, String)> = im::TABLE
+        .iter()
+        .map(|(code, class)| {
+            (*code, (class.name().to_owned(), im::advice(*code).unwrap_or_default().to_owned()))
+        })
+        .collect();
+    assert_eq!(documented, known);
+    let present: BTreeSet<&str> = im::TABLE.iter().map(|(_, class)| class.name()).collect();
+    assert_eq!(classes(&rows), present);
+}
+
+/// The metrics that the source registers, as they are scraped, with their labels' number.
+fn registered() -> BTreeMap<String, String> {
+    let source = read("src/metrics.rs");
+    let (_, fields) = source.split_once("struct Inner {").unwrap();
+    let kinds: BTreeMap<&str, &str> = fields
+        .lines()
+        .map_while(|line| (line != "}").then_some(line.trim().trim_end_matches(',')))
+        .filter_map(|line| line.split_once(": "))
+        .collect();
+    let mut found = BTreeMap::new();
+    for call in source.split("r.register(").skip(1) {
+        let name = call.split('"').nth(1).unwrap();
+        let (_, field) = call.split_once("inner.").unwrap();
+        let kind = kinds[field.split('.').next().unwrap()];
+        let is_counter = kind.starts_with("Counter");
+        let suffix = if is_counter { "_total" } else { "" };
+        let kind = if is_counter {
+            "counter"
+        } else if kind == "Gauge" {
+            "gauge"
+        } else {
+            "histogram"
+        };
+        found.insert(format!("{name}{suffix}"), kind.to_owned());
+    }
+    found
+}
+
+#[test]
+fn every_metric_stands_in_the_document_and_no_other() {
+    let text = read("docs/metrics.md");
+    let rows = rows(&text, "# Metrics");
+    let documented: BTreeMap<String, String> = rows
+        .iter()
+        .filter(|row| row.len() == 4 && row[0].starts_with('`'))
+        .map(|row| {
+            assert!(!row[3].is_empty(), "{row:?}");
+            (row[0].trim_matches('`').to_owned(), row[1].to_owned())
+        })
+        .collect();
+    assert_eq!(documented, registered());
+}
