@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
 
 use crate::bridge::{self, Bell, Bridge, quota};
 use crate::clock::Clock;
@@ -46,9 +47,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     let place = match &config.store {
         config::Store::SqliteFile(path) => Place::File(path.clone()),
         config::Store::SqliteMemory => Place::Memory,
-        config::Store::Postgres(_) => bail!(
-            "store.url: PostgreSQL is not built into this version; use sqlite://FILE for a single instance"
-        ),
+        config::Store::Postgres(_) => bail!("store.url: PostgreSQL is not built into this version"),
     };
     let tls = match config.server.tls.clone() {
         Some(files) => Some(tokio::task::spawn_blocking(move || tls::acceptor(&files)).await??),
@@ -94,7 +93,10 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     lifecycle.spawn("receipts", written::tell(told, bridge.clone()));
 
     let stop = serve::Stop { soft: lifecycle.soft().clone(), hard: lifecycle.hard().clone() };
+    // The operator can look for as long as requests are still being answered.
+    let public_has_ended = CancellationToken::new();
     if let Some(ops_listener) = ops_listener {
+        let stop = serve::Stop { soft: public_has_ended.clone(), hard: stop.hard.clone() };
         let router = ops::router(ops::Ops {
             store,
             metrics: metrics.clone(),
@@ -104,9 +106,13 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
             wechat: wechat_health(client, bridge.clone()),
         });
         let limits = Limits::default();
-        lifecycle.spawn("operations", serve::serve(ops_listener, None, router, limits, stop.clone()));
+        lifecycle.spawn("operations", serve::serve(ops_listener, None, router, limits, stop));
     }
-    let limits = Limits { body_bytes: config.server.body_limit, ..Limits::default() };
+    let limits = Limits {
+        body_bytes: config.server.body_limit,
+        connections: connections(Limits::default().connections),
+        ..Limits::default()
+    };
     let router = public::router(public::Public {
         door: door(&config),
         callbacks: callback_door(&config, &clock),
@@ -117,7 +123,10 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
         outcomes,
         tasks: lifecycle.tasks().clone(),
     });
-    lifecycle.spawn("public", serve::serve(listener, tls, router, limits, stop));
+    lifecycle.spawn("public", async move {
+        serve::serve(listener, tls, router, limits, stop).await;
+        public_has_ended.cancel();
+    });
     tracing::info!(
         %public,
         ops = ops.map(|ops| ops.to_string()).unwrap_or_default(),
@@ -150,6 +159,14 @@ impl Running {
             Outcome::Finished | Outcome::Cut => Ok(()),
         }
     }
+}
+
+/// As many connections as wanted, or as the process may have open files for besides its own calls and the store.
+fn connections(wanted: usize) -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let open_files = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let allowed = open_files.and_then(|limits| limits.split_whitespace().next()?.parse::<usize>().ok());
+    allowed.map_or(wanted, |allowed| wanted.min((allowed / 2).max(64)))
 }
 
 fn bridge_settings(config: &Config) -> bridge::Settings {

@@ -1,0 +1,186 @@
+//! Sends pushes: as fast as the answers come (closed loop), on time whatever the answers do (open loop), or a burst.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::target::Target;
+
+/// Customers that write.
+const CUSTOMERS: u64 = 5_000;
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+/// What to send.
+pub struct Load {
+    connections: usize,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Closed(Duration),
+    Get(Duration),
+    Open { per_second: f64, time: Duration },
+    Burst(u64),
+}
+
+/// What came of it.
+#[derive(Default)]
+pub struct Measured {
+    /// Milliseconds, sorted.
+    latencies: Vec<f32>,
+    pub failed: u64,
+    time: Duration,
+}
+
+impl Measured {
+    pub fn of(mut latencies: Vec<f32>) -> Self {
+        latencies.sort_by(f32::total_cmp);
+        Self { latencies, failed: 0, time: Duration::from_secs(1) }
+    }
+
+    pub fn count(&self) -> usize {
+        self.latencies.len()
+    }
+
+    pub fn per_second(&self) -> f64 {
+        self.latencies.len() as f64 / self.time.as_secs_f64()
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an index into what is there"
+    )]
+    pub fn percentile(&self, percent: f64) -> f32 {
+        let at = (self.latencies.len() as f64 * percent / 100.0) as usize;
+        self.latencies.get(at.min(self.latencies.len().saturating_sub(1))).copied().unwrap_or_default()
+    }
+}
+
+impl Load {
+    pub fn closed(connections: usize, time: Duration) -> Self {
+        Self { connections, kind: Kind::Closed(time) }
+    }
+
+    pub fn get(connections: usize, time: Duration) -> Self {
+        Self { connections, kind: Kind::Get(time) }
+    }
+
+    pub fn open(connections: usize, per_second: f64, time: Duration) -> Self {
+        Self { connections, kind: Kind::Open { per_second, time } }
+    }
+
+    pub fn burst(connections: usize, messages: u64) -> Self {
+        Self { connections, kind: Kind::Burst(messages) }
+    }
+
+    pub async fn run(&self, target: &Target) -> Measured {
+        let started = Instant::now();
+        let left = Arc::new(AtomicU64::new(0));
+        let tasks: Vec<_> = (0..self.connections)
+            .map(|nth| {
+                tokio::spawn(connection(
+                    target.address(),
+                    self.kind,
+                    nth,
+                    self.connections,
+                    Arc::clone(&left),
+                ))
+            })
+            .collect();
+        let mut measured = Measured::default();
+        for task in tasks {
+            let (latencies, failed) = task.await.unwrap();
+            measured.latencies.extend(latencies);
+            measured.failed += failed;
+        }
+        measured.time = started.elapsed();
+        measured.latencies.sort_by(f32::total_cmp);
+        measured
+    }
+}
+
+async fn connection(
+    address: std::net::SocketAddr,
+    kind: Kind,
+    nth: usize,
+    of: usize,
+    sent: Arc<AtomicU64>,
+) -> (Vec<f32>, u64) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let started = Instant::now();
+    let (mut latencies, mut failed, mut turn) = (Vec::new(), 0, 0_u32);
+    let mut buffer = vec![0; 4096];
+    loop {
+        let due = match kind {
+            Kind::Closed(time) | Kind::Get(time) if started.elapsed() >= time => break,
+            Kind::Burst(messages) if sent.fetch_add(1, Ordering::Relaxed) >= messages => break,
+            Kind::Open { per_second, time } => {
+                let gap = of as f64 / per_second;
+                let at = gap * (f64::from(turn) + nth as f64 / of as f64);
+                if at >= time.as_secs_f64() {
+                    break;
+                }
+                turn += 1;
+                let due = started + Duration::from_secs_f64(at);
+                tokio::time::sleep_until(due.into()).await;
+                // From when it should have been sent: a server that stalls must not hide how long.
+                due
+            }
+            _ => Instant::now(),
+        };
+        let request = if matches!(kind, Kind::Get(_)) { Target::get() } else { push() };
+        stream.write_all(request.as_bytes()).await.unwrap();
+        if read_answer(&mut stream, &mut buffer).await {
+            latencies.push(due.elapsed().as_secs_f32() * 1000.0);
+        } else {
+            failed += 1;
+        }
+    }
+    (latencies, failed)
+}
+
+fn push() -> String {
+    let id = NEXT.fetch_add(1, Ordering::Relaxed);
+    let sent_at = super::sink::micros();
+    let customer = id.wrapping_mul(2_654_435_761) % CUSTOMERS;
+    let body = format!(
+        "<xml><ToUserName><![CDATA[gh_bridge000001]]></ToUserName><FromUserName><![CDATA[oBench{customer:022}]]>\
+         </FromUserName><CreateTime>1700000000</CreateTime><MsgType><![CDATA[text]]></MsgType>\
+         <Content><![CDATA[is this in stock, in size M? sent at {sent_at}]]></Content>\
+         <MsgId>{}</MsgId></xml>",
+        24_300_000_000_000_000 + id
+    );
+    format!(
+        "POST {} HTTP/1.1\r\nhost: bench\r\ncontent-type: text/xml\r\ncontent-length: {}\r\n\r\n{body}",
+        Target::signed_path(),
+        body.len()
+    )
+}
+
+/// Reads one answer; whether it is a 200.
+async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> bool {
+    let mut filled = 0;
+    loop {
+        let read = stream.read(&mut buffer[filled..]).await.unwrap();
+        assert!(read > 0, "the server hung up: {}", String::from_utf8_lossy(&buffer[..filled]));
+        filled += read;
+        let head = &buffer[..filled];
+        let Some(end) = head.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+        let text = std::str::from_utf8(&head[..end]).unwrap();
+        let length = text
+            .lines()
+            .find_map(|line| {
+                line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse::<usize>().ok()
+            })
+            .unwrap_or(0);
+        if filled >= end + 4 + length {
+            return text.starts_with("HTTP/1.1 200");
+        }
+    }
+}

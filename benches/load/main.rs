@@ -1,0 +1,163 @@
+//! The measured claims, over real HTTP, in one run beside a bare axum server that does nothing.
+//!
+//! `cargo bench --bench load` measures everything; `cargo bench --bench load -- accept` (or `open-loop`, `drain`,
+//! `memory`, `million`) one part. The figures in `docs/benchmarks.md` come from here.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement that fails may as well stop")]
+#![expect(clippy::cast_precision_loss, reason = "figures for people")]
+
+mod client;
+mod sink;
+mod target;
+
+use std::time::{Duration, Instant};
+
+use client::{Load, Measured};
+use sink::Sink;
+use target::{Target, million};
+
+const LOAD: Duration = Duration::from_secs(5);
+
+fn main() {
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    let chosen = arguments.next();
+    if chosen.as_deref() == Some("bare-server") {
+        return target::bare_server();
+    }
+    let runs = |part: &str| chosen.as_deref().is_none_or(|chosen| chosen == part);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        if runs("accept") {
+            accept().await;
+        }
+        if runs("open-loop") {
+            open_loop().await;
+        }
+        if runs("drain") {
+            drain().await;
+        }
+        if runs("memory") {
+            memory().await;
+        }
+        if runs("million") {
+            of_a_million().await;
+        }
+    });
+}
+
+/// Requests a second and latency of a durable accept, beside the bare server, in turns.
+async fn accept() {
+    println!(
+        "\n| connections | server | requests/s | p50 ms | p99 ms | p99.9 ms | of bare |\n|---|---|---|---|---|---|---|"
+    );
+    for connections in [32, 256] {
+        let sink = Sink::start().await;
+        let bridge = Target::bridge(&sink, &[]).await;
+        let bare = Target::bare().await;
+        let mut ratios = Vec::new();
+        let (mut of_bare, mut of_bridge) = (Measured::default(), Measured::default());
+        for _ in 0..3 {
+            of_bare = Load::closed(connections, LOAD).run(&bare).await;
+            of_bridge = Load::closed(connections, LOAD).run(&bridge).await;
+            ratios.push(of_bridge.per_second() / of_bare.per_second());
+        }
+        ratios.sort_by(f64::total_cmp);
+        row(connections, "bare axum", &of_bare, None);
+        row(connections, "bridge", &of_bridge, Some(ratios[1]));
+    }
+    let sink = Sink::start().await;
+    let bridge = Target::bridge(&sink, &[]).await;
+    let verified = Load::get(64, LOAD).run(&bridge).await;
+    row(64, "bridge, GET /", &verified, None);
+}
+
+fn row(connections: usize, server: &str, measured: &Measured, ratio: Option<f64>) {
+    let ratio = ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
+    println!(
+        "| {connections} | {server} | {:.0} | {:.2} | {:.2} | {:.2} | {ratio} |",
+        measured.per_second(),
+        measured.percentile(50.0),
+        measured.percentile(99.0),
+        measured.percentile(99.9),
+    );
+    assert_eq!(measured.failed, 0, "{server} refused requests");
+}
+
+/// 1,000 messages a second, sent on time whatever the answers do: how late is the answer, and how late is IM called?
+async fn open_loop() {
+    let sink = Sink::start().await;
+    let bridge = Target::bridge(&sink, &[("BRIDGE_IM__RATE_PER_SECOND", "1000000")]).await;
+    Load::open(200, 1_000.0, Duration::from_secs(2)).run(&bridge).await;
+    sink.forget();
+    let measured = Load::open(200, 1_000.0, Duration::from_secs(15)).run(&bridge).await;
+    let delays = sink.delays(measured.count(), Duration::from_secs(10)).await;
+    println!(
+        "\nopen loop at 1,000 messages/s for 15 s, {} accepted, {} refused",
+        measured.count(),
+        measured.failed
+    );
+    println!(
+        "accept:            p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms",
+        measured.percentile(50.0),
+        measured.percentile(99.0),
+        measured.percentile(99.9)
+    );
+    println!(
+        "request → IM call: p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms ({} calls)",
+        delays.percentile(50.0),
+        delays.percentile(99.0),
+        delays.percentile(99.9),
+        delays.count()
+    );
+    println!("memory after it:   {} MB", bridge.resident_mb());
+}
+
+/// 20,000 messages at once, while IM may be called as fast as it answers.
+async fn drain() {
+    let sink = Sink::start().await;
+    let bridge = Target::bridge(&sink, &[("BRIDGE_IM__RATE_PER_SECOND", "1000000")]).await;
+    let started = Instant::now();
+    let measured = Load::burst(256, 20_000).run(&bridge).await;
+    let accepted = started.elapsed();
+    sink.delays(20_000, Duration::from_mins(2)).await;
+    let drained = started.elapsed();
+    println!(
+        "\nburst of {}: accepted in {:.2} s, all at IM after {:.2} s ({:.0}/s)",
+        measured.count(),
+        accepted.as_secs_f64(),
+        drained.as_secs_f64(),
+        20_000.0 / drained.as_secs_f64()
+    );
+}
+
+async fn memory() {
+    let sink = Sink::start().await;
+    let started = Instant::now();
+    let bridge = Target::bridge(&sink, &[]).await;
+    let start = started.elapsed();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    println!("\ncold start to the first answered request: {:.0} ms", start.as_secs_f64() * 1000.0);
+    println!("idle memory: {} MB", bridge.resident_mb());
+    Load::closed(256, LOAD).run(&bridge).await;
+    println!("memory after {} s of 256 connections: {} MB", LOAD.as_secs(), bridge.resident_mb());
+}
+
+/// A store that already holds a million messages.
+async fn of_a_million() {
+    println!("\n| stored | start ms | requests/s at 256 |\n|---|---|---|");
+    let mut per_second = Vec::new();
+    for stored in [0, 1_000_000] {
+        let sink = Sink::start().await;
+        let folder = million(stored).await;
+        let started = Instant::now();
+        let bridge = Target::bridge_in(folder, &sink, &[]).await;
+        let start = started.elapsed();
+        let mut runs = Vec::new();
+        for _ in 0..3 {
+            runs.push(Load::closed(256, LOAD).run(&bridge).await.per_second());
+        }
+        runs.sort_by(f64::total_cmp);
+        println!("| {stored} | {:.0} | {:.0} |", start.as_secs_f64() * 1000.0, runs[1]);
+        per_second.push(runs[1]);
+    }
+    println!("with a million stored: {:.2} of the empty store", per_second[1] / per_second[0]);
+}

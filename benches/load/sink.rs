@@ -1,0 +1,65 @@
+//! An IM that takes everything and notes when: it answers at once and checks nothing.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::routing::post;
+use tokio::net::TcpListener;
+
+use super::client::Measured;
+
+const OK: &str =
+    r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0,"MsgTime":1700000000,"MsgKey":"1_2_3"}"#;
+
+#[derive(Clone)]
+pub struct Sink {
+    pub base: String,
+    delays: Arc<Mutex<Vec<f32>>>,
+}
+
+/// Unix time in microseconds.
+#[expect(clippy::disallowed_methods, reason = "two processes are measured against one clock")]
+pub fn micros() -> u128 {
+    std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()
+}
+
+impl Sink {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let sink = Self { base, delays: Arc::default() };
+        let router = Router::new()
+            .route("/v4/openim/sendmsg", post(sent))
+            .fallback(|| async { OK })
+            .with_state(sink.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        sink
+    }
+
+    pub fn forget(&self) {
+        self.delays.lock().unwrap().clear();
+    }
+
+    /// From sending a push to IM being called for it, once `count` calls have come.
+    pub async fn delays(&self, count: usize, patience: Duration) -> Measured {
+        let started = Instant::now();
+        while self.delays.lock().unwrap().len() < count && started.elapsed() < patience {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Measured::of(self.delays.lock().unwrap().clone())
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "milliseconds for people")]
+async fn sent(State(sink): State<Sink>, body: Bytes) -> &'static str {
+    let text = String::from_utf8_lossy(&body);
+    let sent_at = text.split("sent at ").nth(1).and_then(|rest| rest.split('"').next());
+    if let Some(sent_at) = sent_at.and_then(|sent_at| sent_at.parse::<u128>().ok()) {
+        let delay = micros().saturating_sub(sent_at) as f64 / 1000.0;
+        sink.delays.lock().unwrap().push(delay as f32);
+    }
+    OK
+}

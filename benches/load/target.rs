@@ -1,0 +1,170 @@
+//! What is measured: the real binary, or a bare axum server, each a process of its own.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::routing::post;
+use wechat_im_bridge::clock::Clock;
+use wechat_im_bridge::metrics::Metrics;
+use wechat_im_bridge::model::{Direction, ImUserId, Kind, Move, OpenId, Order};
+use wechat_im_bridge::store::{NewMessage, Place, Settled, Store};
+
+use super::sink::Sink;
+
+/// The reference's own example of a signed query.
+const SIGNED: &str =
+    "/?signature=fceb4a53d136f480622a04924881a40304cbba72&timestamp=1700000001&nonce=987654321";
+const TOKEN: &str = "BridgeToken2024";
+
+pub struct Target {
+    address: SocketAddr,
+    child: Child,
+    _folder: Option<tempfile::TempDir>,
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Target {
+    pub async fn bridge(sink: &Sink, settings: &[(&str, &str)]) -> Self {
+        Self::bridge_in(tempfile::tempdir_in(folder()).unwrap(), sink, settings).await
+    }
+
+    pub async fn bridge_in(folder: tempfile::TempDir, sink: &Sink, settings: &[(&str, &str)]) -> Self {
+        let config = folder.path().join("config.toml");
+        let text = format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\nops_listen = \"\"\n[wechat]\ntoken = \"{TOKEN}\"\n\
+             [im]\nsdk_app_id = 1400000000\nsecret_key = \"{}\"\napi_base = \"{}\"\n[store]\nurl = \"sqlite://{}\"\n\
+             [log]\nlevel = \"wechat_im_bridge::app=info\"\n",
+            "0".repeat(64),
+            sink.base,
+            folder.path().join("bridge.db").display()
+        );
+        std::fs::write(&config, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wechat-im-bridge"));
+        command.arg("serve").arg("--config").arg(&config).envs(settings.iter().copied());
+        let target = Self::listening(command, Some(folder)).await;
+        let answer = reqwest::get(format!("http://{}{}", target.address, Self::get_path())).await.unwrap();
+        assert_eq!(answer.text().await.unwrap(), "5577006791947779410");
+        target
+    }
+
+    pub async fn bare() -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg("bare-server");
+        Self::listening(command, None).await
+    }
+
+    async fn listening(mut command: Command, folder: Option<tempfile::TempDir>) -> Self {
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (address, lines) = tokio::task::spawn_blocking(move || {
+            let line = lines
+                .find(|line| line.as_ref().is_ok_and(|line| line.contains("listening on ")))
+                .unwrap()
+                .unwrap();
+            let address =
+                line.split("listening on ").nth(1).unwrap().split([',', ' ']).next().unwrap().to_owned();
+            (address, lines)
+        })
+        .await
+        .unwrap();
+        // Nobody reads further; a full pipe must not stop the server.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { address: address.parse().unwrap(), child, _folder: folder }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn signed_path() -> &'static str {
+        SIGNED
+    }
+
+    fn get_path() -> String {
+        format!("{SIGNED}&echostr=5577006791947779410")
+    }
+
+    pub fn get() -> String {
+        format!("GET {} HTTP/1.1\r\nhost: bench\r\n\r\n", Self::get_path())
+    }
+
+    /// Resident memory, in whole megabytes.
+    pub fn resident_mb(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    }
+}
+
+/// Reads each body and answers `success`.
+pub fn bare_server() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        #[expect(clippy::print_stderr, reason = "the bridge's own log goes there too")]
+        {
+            eprintln!("listening on {}", listener.local_addr().unwrap());
+        }
+        let router = Router::new().route("/", post(|_: Bytes| async { "success" }));
+        axum::serve(listener, router).await.unwrap();
+    });
+}
+
+/// A folder on a real disk: many temporary folders are memory.
+fn folder() -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// A folder with a store of `stored` delivered messages of 100,000 customers.
+pub async fn million(stored: u64) -> tempfile::TempDir {
+    let folder = tempfile::tempdir_in(folder()).unwrap();
+    let place = Place::File(folder.path().join("bridge.db"));
+    let (store, closing) = Store::open(&place, Clock::system(), Metrics::default()).unwrap();
+    for chunk in 0..stored / 1_000 {
+        store
+            .write(move |tx| {
+                for nth in chunk * 1_000..(chunk + 1) * 1_000 {
+                    let source = format!("m:{}:oStored:gh_bridge000001", 14_300_000_000_000_000 + nth);
+                    tx.mark_seen(
+                        &source,
+                        Some("Transferring you to a customer service agent, please wait."),
+                    )?;
+                    let id = tx.add(&NewMessage {
+                        direction: Direction::ToIm,
+                        kind: Kind::Message,
+                        openid: OpenId::new(format!(
+                            "oStored{:021}",
+                            nth.wrapping_mul(2_654_435_761) % 100_000
+                        ))
+                        .unwrap(),
+                        agent: ImUserId::new("user1").ok(),
+                        orders: vec![Order::TextToAgent("is this in stock, in size M or L or XL?".repeat(3))],
+                        msg_seq: 1,
+                        msg_random: 1,
+                        source,
+                        erase: false,
+                    })?;
+                    tx.record_attempt(id)?;
+                    tx.settle(id, Move::Deliver, &Settled::default())?;
+                }
+                Ok(())
+            })
+            .await
+            .unwrap();
+    }
+    drop(store);
+    tokio::task::spawn_blocking(move || closing.close()).await.unwrap();
+    folder
+}
