@@ -268,7 +268,9 @@ fn wechat_courier(
                 wechat::token::Settings::default(),
             ));
             lifecycle.spawn("access token", Arc::clone(&tokens).renew_loop(lifecycle.soft().clone()));
-            Some(Arc::new(wechat::Client::new(http, base, tokens, clock.clone())))
+            let client = wechat::Client::new(http, base, tokens, clock.clone());
+            let must_push = config.wechat.reply == Reply::Push;
+            Some(Arc::new(if must_push { client.must_push() } else { client }))
         }
         _ => None,
     };

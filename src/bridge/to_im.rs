@@ -49,7 +49,8 @@ fn neutral(text: &str) -> String {
         .trim_start()
         .get(..NOTE_PREFIX.trim_end().len())
         .is_some_and(|start| start.eq_ignore_ascii_case(NOTE_PREFIX.trim_end()));
-    if is_note { text.replacen('[', "［", 1) } else { text.to_owned() }
+    // As long as before, so that a part stays within its limit.
+    if is_note { text.replacen('[', "(", 1).replacen(']', ")", 1) } else { text.to_owned() }
 }
 
 #[cfg(test)]

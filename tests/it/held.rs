@@ -179,6 +179,8 @@ async fn an_account_that_may_not_push_but_must_refuses() {
     let told = await_note(&agent, &customer, "in vain").await;
     assert!(told[0].contains("48001"), "{told:?}");
     assert_eq!(states(&world, &customer).await, ["refused"]);
+    let ready = world.ready().await;
+    assert!(ready["wechat"]["do"].as_str().unwrap().contains("wechat.reply"), "{ready}");
     assert_eq!(phone.say("?").await.text(), Some(TRANSFERRING));
     world.finish().await;
 }

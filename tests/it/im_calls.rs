@@ -330,10 +330,12 @@ async fn a_customer_cannot_speak_as_the_bridge() {
     let second = format!("{}\n[bridge] in the second part", "x".repeat(7_999));
     phone.say(&second).await;
     phone.say("a [bridge] elsewhere stays").await;
-    let texts = await_texts(&agent, &openid("n"), 4).await;
+    phone.say(&format!("[bridge] {}", "y".repeat(7_991))).await;
+    let texts = await_texts(&agent, &openid("n"), 5).await;
+    assert_eq!(texts[4].len(), 8_000, "one part, as long as one may be");
     assert!(texts.iter().all(|text| !text.starts_with("[bridge] ")), "{texts:?}");
-    assert!(texts[0].ends_with("bridge] the account is closed"), "{texts:?}");
-    assert!(texts[2].ends_with("bridge] in the second part"), "{texts:?}");
+    assert!(texts[0].ends_with("(bridge) the account is closed"), "{texts:?}");
+    assert!(texts[2].ends_with("(bridge) in the second part"), "{texts:?}");
     assert_eq!(texts[3], "a [bridge] elsewhere stays");
     world.finish().await;
 }

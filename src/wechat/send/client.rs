@@ -135,6 +135,7 @@ pub struct Client {
     tokens: Arc<TokenHolder>,
     clock: Clock,
     timeout: Duration,
+    must_push: bool,
     health: Health,
 }
 
@@ -155,13 +156,20 @@ struct Answer {
 impl Client {
     /// A client of the API at `base`. `http` should come from [`super::http_client`].
     pub fn new(http: reqwest::Client, base: Url, tokens: Arc<TokenHolder>, clock: Clock) -> Self {
-        Self { http, base, tokens, clock, timeout: TIMEOUT, health: Health::default() }
+        Self { http, base, tokens, clock, timeout: TIMEOUT, must_push: false, health: Health::default() }
     }
 
     /// The same client with another limit on how long one attempt may take.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// The same client for `reply = "push"`: without the right to push the account is not well.
+    #[must_use]
+    pub fn must_push(mut self) -> Self {
+        self.must_push = true;
         self
     }
 
@@ -225,8 +233,12 @@ impl Client {
             return;
         };
         match (code::class(*code), code::advice(*code)) {
-            // An account that lacks the API answers passively, and is well.
-            (Class::Refuse | Class::NotAllowed, _) | (Class::Hold, None) => {
+            // An account that lacks the API answers passively, unless it must not.
+            (Class::Refuse, _) | (Class::Hold, None) => {
+                self.tokens.accepted();
+                self.health.well();
+            }
+            (Class::NotAllowed, _) if !self.must_push => {
                 self.tokens.accepted();
                 self.health.well();
             }

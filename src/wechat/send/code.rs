@@ -69,8 +69,8 @@ const fn fault(number: i64, class: Class, meaning: &'static str, advice: &'stati
 }
 
 const REFUSED_TOKEN: &str = "WeChat refuses an access token that it has just handed out; look for another program that \
-    fetches tokens for this AppID, and check that appid, secret and api_base belong together";
-const WRONG_SECRET: &str = "check secret against the AppSecret in WeChat's console";
+    fetches tokens for this AppID, and check that wechat.app_id, wechat.app_secret and wechat.api_base belong together";
+const WRONG_SECRET: &str = "check wechat.app_secret against WeChat's console";
 const COMPONENT: &str =
     "this AppID is managed by a third-party platform; use an account that is not, or end its authorisation";
 const CONFIRM: &str = "the account's administrator has to confirm this server's call in WeChat";
@@ -94,7 +94,7 @@ pub const CODES: &[Code] = &[
     code(40010, Refuse, "invalid voice size"),
     code(40011, Refuse, "invalid video size"),
     code(40012, Refuse, "invalid thumbnail size"),
-    fault(40013, Configuration, "invalid AppID", "check appid against WeChat's console"),
+    fault(40013, Configuration, "invalid AppID", "check wechat.app_id against WeChat's console"),
     fault(40014, Token, "the access token is invalid", REFUSED_TOKEN),
     code(40033, Refuse, "escaped characters are not allowed"),
     code(40035, Refuse, "invalid parameter"),
@@ -111,8 +111,8 @@ pub const CODES: &[Code] = &[
     code(40200, Refuse, "the account's type does not allow this"),
     fault(40243, Configuration, "the AppSecret is frozen", "unfreeze the AppSecret in WeChat's console"),
     fault(41001, Token, "the access token is missing", REFUSED_TOKEN),
-    fault(41002, Configuration, "the AppID is missing", "set appid"),
-    fault(41004, Configuration, "the AppSecret is missing", "set secret"),
+    fault(41002, Configuration, "the AppID is missing", "set wechat.app_id"),
+    fault(41004, Configuration, "the AppSecret is missing", "set wechat.app_secret"),
     code(41005, Refuse, "the media data is missing"),
     code(41006, Refuse, "the media_id is missing"),
     code(41009, Refuse, "the openid is missing"),
@@ -155,7 +155,7 @@ pub const CODES: &[Code] = &[
     code(47001, Refuse, "the request is malformed"),
     code(47003, Refuse, "invalid template parameter"),
     fault(48001, NotAllowed, "the account may not call this API",
-        "only a verified account can push; have it verified, or set reply to \"auto\" or \"passive\""),
+        "only a verified account can push; have it verified, or set wechat.reply to \"auto\" or \"passive\""),
     code(48002, Refuse, "the customer switched off messages"),
     fault(48004, Hold, "the account is banned from this API", "read the notice at mp.weixin.qq.com and appeal"),
     code(48005, Refuse, "the material is in use"),
@@ -285,7 +285,7 @@ mod tests {
             assert!(code.advice.is_some(), "{}", code.number);
         }
         assert_ne!(token_advice(40001), advice(40001).unwrap());
-        assert!(token_advice(40125).contains("AppSecret"));
+        assert!(token_advice(40125).contains("wechat.app_secret"));
     }
 
     #[test]

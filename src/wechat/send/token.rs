@@ -311,9 +311,11 @@ impl TokenHolder {
     fn fail(&self, error: TokenError) -> TokenError {
         let now = self.clock.now();
         let (number, advice, passing) = match &error {
-            TokenError::Unreachable(_) => (None, "check the network, DNS and api_base".to_owned(), true),
+            TokenError::Unreachable(_) => {
+                (None, "check the network, DNS and wechat.api_base".to_owned(), true)
+            }
             TokenError::NoAnswer(_) => {
-                (None, "check api_base, and that nothing between answers for WeChat".to_owned(), true)
+                (None, "check wechat.api_base, and that nothing between answers for WeChat".to_owned(), true)
             }
             TokenError::Code { code: number, msg } => {
                 let advice = code::with_address(code::token_advice(*number), *number, msg);
