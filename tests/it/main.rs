@@ -5,4 +5,6 @@ mod cli;
 mod conversation;
 mod departures;
 mod rooms;
+mod surface;
+mod wire;
 mod world;
