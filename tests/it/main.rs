@@ -4,6 +4,7 @@
 mod cli;
 mod conversation;
 mod departures;
+mod pushes;
 mod rooms;
 mod surface;
 mod wire;
