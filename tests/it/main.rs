@@ -4,8 +4,10 @@
 mod cli;
 mod conversation;
 mod departures;
+mod operations;
 mod pushes;
 mod rooms;
+mod serve;
 mod surface;
 mod wire;
 mod world;
