@@ -1,11 +1,15 @@
 //! Drives the bridge from outside: over real HTTP, between the simulated platforms, on a real store.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod callbacks;
 mod cli;
 mod conversation;
 mod departures;
+mod leaving;
 mod operations;
+mod properties;
 mod pushes;
+mod repeats;
 mod rooms;
 mod serve;
 mod surface;

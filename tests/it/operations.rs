@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 
 use crate::wire::{self, Line, text_message};
 use crate::world::{
-    CALLBACK_TOKEN, INQUIRY, SDK_APP_ID, SOON, Setup, TRANSFERRING, World, await_shown, await_texts,
-    eventually, get_json, openid,
+    INQUIRY, SOON, Setup, TRANSFERRING, World, await_shown, await_texts, eventually, get_json, openid,
 };
 
 async fn readyz(base: &str) -> (u16, Value) {
@@ -109,14 +108,12 @@ async fn while_the_store_cannot_commit_nothing_is_acknowledged_and_afterwards_ev
     let (phone, agent) = (world.follower("jam"), world.agent());
     phone.say("before").await;
     await_texts(&agent, &openid("jam"), 1).await;
-    let other = rusqlite::Connection::open(world.folder.path().join("bridge.db")).unwrap();
+    let other = world.database();
     assert!(eventually(SOON, async || other.execute_batch("BEGIN EXCLUSIVE").is_ok()).await);
 
     let push = format!("/?{}", wire::query(&world));
     let message = text_message(&openid("jam"), 1, "during");
-    let time = world.clock.now().seconds().to_string();
-    let sign = wechat_im_bridge::sandbox::im::sign(CALLBACK_TOKEN, &time);
-    let callback = format!("/imcallback?SdkAppid={SDK_APP_ID}&Sign={sign}&RequestTime={time}");
+    let callback = wire::callback_path(&world, &[]);
     let answer = json!({
         "CallbackCommand": "C2C.CallbackAfterSendMsg", "From_Account": "user1", "To_Account": openid("jam"),
         "MsgKey": "1_2_3", "MsgBody": [{"MsgType": "TIMTextElem", "MsgContent": {"Text": "an answer"}}],

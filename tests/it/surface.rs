@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
 use tokio::time::Instant;
 use wechat_im_bridge::sandbox::wechat::{Mode, crypto};
 
 use crate::wire::{self, Answer, Line, ask, head, signed, text_message};
-use crate::world::{CALLBACK_TOKEN, SDK_APP_ID, Setup, TRANSFERRING, World, openid};
+use crate::world::{Setup, TRANSFERRING, World, openid};
 
-const OK: &str = r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}"#;
 const MODES: [(&str, Mode); 3] =
     [("plain", Mode::Plain), ("compatible", Mode::Compatible), ("safe", Mode::Safe)];
 
@@ -230,7 +228,7 @@ async fn a_body_may_be_as_long_as_the_limit_and_no_longer() {
     let frame = text_message(&openid("l"), 1, "").len();
     let whole = text_message(&openid("l"), 1, &"x".repeat(2000 - frame));
     let long = text_message(&openid("l"), 2, &"x".repeat(2001 - frame));
-    let callback = callback_path(&world, &[]);
+    let callback = wire::callback_path(&world, &[]);
     for (path, body, status) in [
         (path_now(&world), &whole, 200),
         (path_now(&world), &long, 413),
@@ -256,7 +254,7 @@ async fn a_body_may_be_as_long_as_the_limit_and_no_longer() {
 #[tokio::test]
 async fn a_head_or_a_body_that_is_not_there_within_ten_seconds_is_told_408() {
     let world = World::start().await;
-    let (push, callback) = (path_now(&world), callback_path(&world, &[]));
+    let (push, callback) = (path_now(&world), wire::callback_path(&world, &[]));
     let slow = async |begin: String, every: Option<Duration>| {
         let mut line = Line::to(&world.public()).await;
         line.send(begin).await;
@@ -316,7 +314,7 @@ async fn unknown_paths_are_404_and_wrong_methods_405() {
         ("PUT", "/".to_owned()),
         ("DELETE", path_now(&world)),
         ("PATCH", "/".to_owned()),
-        ("GET", callback_path(&world, &[])),
+        ("GET", wire::callback_path(&world, &[])),
         ("PUT", "/imcallback".to_owned()),
     ] {
         let request = format!("{method} {path} HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n");
@@ -324,98 +322,6 @@ async fn unknown_paths_are_404_and_wrong_methods_405() {
     }
     assert_eq!(wire::post(&world.ops(), "/healthz", "").await.status, 405);
     assert_eq!(wire::get(&world.ops(), "/imcallback").await.status, 404, "each listener has its own");
-    world.finish().await;
-}
-
-/// A rightly signed callback, with some parameters replaced, or left out where the value is empty.
-fn callback_path(world: &World, changes: &[(&str, &str)]) -> String {
-    let time = world.clock.now().seconds().to_string();
-    let sign = wechat_im_bridge::sandbox::im::sign(CALLBACK_TOKEN, &time);
-    let app = SDK_APP_ID.to_string();
-    let mut pairs = vec![
-        ("SdkAppid", app.as_str()),
-        ("CallbackCommand", "C2C.CallbackAfterSendMsg"),
-        ("OptPlatform", "Web"),
-        ("Sign", &sign),
-        ("RequestTime", &time),
-    ];
-    for (name, value) in changes {
-        pairs.retain(|(known, _)| known != name);
-        if !value.is_empty() {
-            pairs.push((name, value));
-        }
-    }
-    let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    format!("/imcallback?{}", pairs.join("&"))
-}
-
-fn assert_failed(answer: &Answer, status: u16) {
-    assert_eq!(answer.status, status, "{answer:?}");
-    assert_eq!(answer.header("content-type"), Some("application/json"));
-    let body: Value = serde_json::from_slice(&answer.body).unwrap();
-    let info = body["ErrorInfo"].as_str().unwrap();
-    assert!(!info.is_empty());
-    assert_eq!(body, json!({"ActionStatus": "FAIL", "ErrorCode": 1, "ErrorInfo": info}));
-}
-
-#[tokio::test]
-async fn a_callback_that_is_not_ims_is_told_403_before_its_body() {
-    let world = World::start().await;
-    let sign = |time: &str| wechat_im_bridge::sandbox::im::sign(CALLBACK_TOKEN, time);
-    let (old, new) = (world.clock.now().seconds() - 310, world.clock.now().seconds() + 310);
-    let (old, new) = (old.to_string(), new.to_string());
-    for changes in [
-        vec![("SdkAppid", "")],
-        vec![("SdkAppid", "1400000001")],
-        vec![("Sign", "")],
-        vec![("Sign", "0123")],
-        vec![("RequestTime", "")],
-        vec![("RequestTime", new.as_str())],
-        vec![("Sign", sign(&old).as_str()), ("RequestTime", old.as_str())],
-        vec![("Sign", sign(&new).as_str()), ("RequestTime", new.as_str())],
-        vec![("Sign", ""), ("RequestTime", "")],
-    ] {
-        let begun = head(&callback_path(&world, &changes), 5000);
-        let begun = begun.replace("\r\n\r\n", "\r\nexpect: 100-continue\r\n\r\n");
-        assert_failed(&ask(&world.public(), begun).await, 403);
-    }
-    let twice = format!("{}&SdkAppid={SDK_APP_ID}", callback_path(&world, &[]));
-    assert_failed(&wire::post(&world.public(), &twice, "{}").await, 403);
-    world.finish().await;
-
-    let open = Setup::default().set("BRIDGE_IM__CALLBACK_TOKEN", "").start().await;
-    let unsigned = callback_path(&open, &[("Sign", ""), ("RequestTime", "")]);
-    assert_eq!(wire::post(&open.public(), &unsigned, "{}").await.status, 200, "no token is set");
-    let other = callback_path(&open, &[("SdkAppid", "1400000001")]);
-    assert_failed(&wire::post(&open.public(), &other, "{}").await, 403);
-    open.finish().await;
-}
-
-#[tokio::test]
-async fn a_callback_is_answered_ok_within_200_ms_and_one_without_an_object_400() {
-    let world = World::start().await;
-    let path = callback_path(&world, &[]);
-    for body in ["", " ", "[]", "null", "1", "\"{}\"", "{", "{}x", "<xml/>", "\u{0}", "{'a':1}"] {
-        assert_failed(&wire::post(&world.public(), &path, body).await, 400);
-    }
-    assert_failed(&wire::post(&world.public(), &path, b"{\"a\":\"\xff\"}").await, 400);
-    let phone = world.follower("cb");
-    phone.say("hello").await;
-    let mut fastest = Duration::MAX;
-    for n in 0..10 {
-        let body = json!({
-            "CallbackCommand": "C2C.CallbackAfterSendMsg", "From_Account": "user1", "To_Account": openid("cb"),
-            "MsgSeq": n, "MsgRandom": n, "MsgTime": world.clock.now().seconds(), "MsgKey": format!("{n}_1_2"),
-            "SendMsgResult": 0, "MsgBody": [{"MsgType": "TIMTextElem", "MsgContent": {"Text": "hi"}}],
-        });
-        let begun = Instant::now();
-        let answer = wire::post(&world.public(), &path, body.to_string()).await;
-        fastest = fastest.min(begun.elapsed());
-        assert_eq!((answer.status, answer.text()), (200, OK));
-        assert_eq!(answer.header("content-type"), Some("application/json"));
-    }
-    assert!(fastest < Duration::from_millis(200), "{fastest:?}");
-    assert_eq!(wire::post(&world.public(), &path, "{}").await.text(), OK, "ignored, and said so to nobody");
     world.finish().await;
 }
 

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use wechat_im_bridge::sandbox::im;
 use wechat_im_bridge::sandbox::wechat::crypto;
 
-use crate::world::World;
+use crate::world::{CALLBACK_TOKEN, SDK_APP_ID, World};
 
 /// Longer than any deadline of the bridge.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -44,9 +45,9 @@ impl Line {
         self.0.write_all(bytes.as_ref()).await.unwrap();
     }
 
-    /// The next answer, or `None` where the bridge closes without one.
+    /// The next answer, or `None` where the bridge closes without one; fails when neither comes.
     pub async fn answer(&mut self) -> Option<Answer> {
-        tokio::time::timeout(PATIENCE, self.read()).await.expect("neither an answer nor an end")
+        tokio::time::timeout(PATIENCE, self.read()).await.unwrap()
     }
 
     async fn read(&mut self) -> Option<Answer> {
@@ -74,7 +75,7 @@ impl Line {
 pub async fn ask(base: &str, request: impl AsRef<[u8]>) -> Answer {
     let mut line = Line::to(base).await;
     line.send(request).await;
-    line.answer().await.expect("an answer")
+    line.answer().await.unwrap()
 }
 
 pub async fn get(base: &str, path: &str) -> Answer {
@@ -111,4 +112,26 @@ pub fn text_message(openid: &str, id: u64, content: &str) -> String {
          </FromUserName><CreateTime>1700000000</CreateTime><MsgType><![CDATA[text]]></MsgType>\
          <Content><![CDATA[{content}]]></Content><MsgId>{id}</MsgId></xml>"
     )
+}
+
+/// A rightly signed callback, with some parameters replaced, or left out where the value is empty.
+pub fn callback_path(world: &World, changes: &[(&str, &str)]) -> String {
+    let time = world.clock.now().seconds().to_string();
+    let sign = im::sign(CALLBACK_TOKEN, &time);
+    let app = SDK_APP_ID.to_string();
+    let mut pairs = vec![
+        ("SdkAppid", app.as_str()),
+        ("CallbackCommand", "C2C.CallbackAfterSendMsg"),
+        ("OptPlatform", "Web"),
+        ("Sign", &sign),
+        ("RequestTime", &time),
+    ];
+    for (name, value) in changes {
+        pairs.retain(|(known, _)| known != name);
+        if !value.is_empty() {
+            pairs.push((name, value));
+        }
+    }
+    let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    format!("/imcallback?{}", pairs.join("&"))
 }
