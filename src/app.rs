@@ -4,10 +4,11 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use secrecy::SecretString;
-use tokio_util::sync::CancellationToken;
+use tokio::task::JoinHandle;
 
 use crate::bridge::{self, Bell, Bridge, quota};
 use crate::clock::Clock;
@@ -29,6 +30,9 @@ const IN_FLIGHT: usize = 128;
 /// Calls of `custom/send` a second. WeChat documents no such limit; this one keeps a flood civil.
 const CUSTOM_SEND_PER_SECOND: NonZeroU32 = NonZeroU32::new(1_000).expect("1,000 is not zero");
 
+/// How long an operator's request may still take when everything else has ended.
+const LAST_LOOK: Duration = Duration::from_secs(1);
+
 /// A running bridge.
 #[derive(Debug)]
 pub struct Running {
@@ -38,8 +42,16 @@ pub struct Running {
     pub ops: Option<SocketAddr>,
     /// Ends it.
     pub lifecycle: Lifecycle,
+    operations: Option<Operations>,
     closing: Closing,
-    grace: std::time::Duration,
+    grace: Duration,
+}
+
+/// The operators' listener: it goes on while everything else is being finished, so that `/readyz` can say so.
+#[derive(Debug)]
+struct Operations {
+    stop: serve::Stop,
+    served: JoinHandle<()>,
 }
 
 /// Starts a bridge: everything is valid, bound and open before it says that it listens.
@@ -71,6 +83,13 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
 
     let lifecycle = Lifecycle::default();
     let to_im = Arc::new(im_courier(&config, &bridge, &clock, &metrics)?);
+    // Said before anything is begun that has something to say itself.
+    tracing::info!(
+        %public,
+        ops = ops.map(|ops| ops.to_string()).unwrap_or_default(),
+        "listening on {public}{}",
+        ops.map(|ops| format!(", operations on {ops}")).unwrap_or_default()
+    );
     let (to_wechat, client) = wechat_courier(&config, &store, &clock, &metrics, &lifecycle)?;
     let outbox = Outbox::new(
         Parts {
@@ -93,10 +112,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     lifecycle.spawn("receipts", written::tell(told, bridge.clone()));
 
     let stop = serve::Stop { soft: lifecycle.soft().clone(), hard: lifecycle.hard().clone() };
-    // The operator can look for as long as requests are still being answered.
-    let public_has_ended = CancellationToken::new();
-    if let Some(ops_listener) = ops_listener {
-        let stop = serve::Stop { soft: public_has_ended.clone(), hard: stop.hard.clone() };
+    let operations = ops_listener.map(|ops_listener| {
         let router = ops::router(ops::Ops {
             store,
             metrics: metrics.clone(),
@@ -105,9 +121,10 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
             im: im_health(&to_im),
             wechat: wechat_health(client, bridge.clone()),
         });
-        let limits = Limits::default();
-        lifecycle.spawn("operations", serve::serve(ops_listener, None, router, limits, stop));
-    }
+        let stop = serve::Stop { hard: lifecycle.hard().child_token(), ..serve::Stop::default() };
+        let served = serve::serve(ops_listener, None, router, Limits::default(), stop.clone());
+        Operations { stop, served: tokio::spawn(served) }
+    });
     let limits = Limits {
         body_bytes: config.server.body_limit,
         connections: connections(Limits::default().connections),
@@ -123,16 +140,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
         outcomes,
         tasks: lifecycle.tasks().clone(),
     });
-    lifecycle.spawn("public", async move {
-        serve::serve(listener, tls, router, limits, stop).await;
-        public_has_ended.cancel();
-    });
-    tracing::info!(
-        %public,
-        ops = ops.map(|ops| ops.to_string()).unwrap_or_default(),
-        "listening on {public}{}",
-        ops.map(|ops| format!(", operations on {ops}")).unwrap_or_default()
-    );
+    lifecycle.spawn("public", serve::serve(listener, tls, router, limits, stop));
     for warning in warnings {
         tracing::warn!("{warning}");
     }
@@ -140,7 +148,8 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
         tracing::warn!("{setting} has no effect yet: its feature is not built into this version");
     }
     lifecycle.readiness().set_ready();
-    Ok(Running { public, ops, lifecycle, closing, grace: config.server.shutdown_grace })
+    let grace = config.server.shutdown_grace;
+    Ok(Running { public, ops, lifecycle, operations, closing, grace })
 }
 
 impl Running {
@@ -153,10 +162,23 @@ impl Running {
     /// Stops: no new requests, what runs is finished within the grace, the store is closed.
     pub async fn stop(self) -> anyhow::Result<()> {
         let outcome = self.lifecycle.drain(self.grace).await;
+        if let Some(operations) = self.operations {
+            operations.end().await;
+        }
         tokio::task::spawn_blocking(|| self.closing.close()).await.context("closing the store")?;
         match outcome {
             Outcome::Failed { task, .. } => bail!("the task {task} ended by itself; the log says why"),
             Outcome::Finished | Outcome::Cut => Ok(()),
+        }
+    }
+}
+
+impl Operations {
+    async fn end(mut self) {
+        self.stop.soft.cancel();
+        if tokio::time::timeout(LAST_LOOK, &mut self.served).await.is_err() {
+            self.stop.hard.cancel();
+            let _ = self.served.await;
         }
     }
 }
@@ -170,7 +192,7 @@ fn connections(wanted: usize) -> usize {
 }
 
 fn bridge_settings(config: &Config) -> bridge::Settings {
-    let millis = |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+    let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
     bridge::Settings {
         agents: config.im.agents.clone(),
         texts: config.texts.clone(),

@@ -106,6 +106,9 @@ impl Deciding {
             What::Message(content) => self.wrote(tx, content, &mut decided)?,
         }
         tx.mark_seen(key, decided.text.as_deref())?;
+        if decided.rides {
+            tx.reply_carries(key, &self.push.from)?;
+        }
         Ok(decided)
     }
 
@@ -141,8 +144,10 @@ impl Deciding {
         gone.known = false;
         if self.inner.settings.on_unsubscribe == OnUnsubscribe::Delete {
             self.owe(tx, &mut gone, Kind::Account, vec![Order::DeleteAccount], decided)?;
+            return keep(tx, &gone, decided);
         }
-        keep(tx, &gone, decided)
+        keep(tx, &gone, decided)?;
+        tx.set_account(&gone.openid, gone.number, gone.imported)
     }
 
     fn wrote(&self, tx: &Tx<'_>, content: &Content, decided: &mut Decided) -> Result<(), StoreError> {

@@ -107,7 +107,7 @@ impl Tx<'_> {
     }
 
     /// Forgets a customer: everything settled or held goes at once; what still has to reach the agent goes when
-    /// it is settled. The account's number stays.
+    /// it is settled. The account's number and the seen-marks stay, those without the words they carried.
     ///
     /// Returns how many of the agents' answers will never reach the customer.
     pub fn forget_customer(&self, openid: &OpenId) -> Result<usize, StoreError> {
@@ -119,6 +119,7 @@ impl Tx<'_> {
         run("DELETE FROM message WHERE openid = ?1 AND state NOT IN (0, 1)")?;
         run("UPDATE message SET erase = 1 WHERE openid = ?1")?;
         run("DELETE FROM step WHERE openid = ?1")?;
+        run("UPDATE seen SET reply = NULL, carries = NULL WHERE carries = ?1")?;
         run("UPDATE customer SET known = 0, agent = NULL, active_at = 0,
              message_until = 0, message_left = 0, event_until = 0, event_left = 0 WHERE openid = ?1")?;
         Ok(undelivered)

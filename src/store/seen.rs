@@ -3,7 +3,7 @@
 use rusqlite::OptionalExtension as _;
 
 use super::{StoreError, Tx};
-use crate::model::Millis;
+use crate::model::{Millis, OpenId};
 
 /// What was answered the first time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,13 @@ impl Tx<'_> {
     pub fn mark_seen(&self, key: &str, reply: Option<&str>) -> Result<(), StoreError> {
         let sql = "INSERT INTO seen (key, at, reply) VALUES (?1, ?2, ?3)";
         self.connection.prepare_cached(sql)?.execute((key, self.now.0, reply))?;
+        Ok(())
+    }
+
+    /// The answer that `key` got carries agents' words, which must go when the customer goes.
+    pub fn reply_carries(&self, key: &str, openid: &OpenId) -> Result<(), StoreError> {
+        let sql = "UPDATE seen SET carries = ?2 WHERE key = ?1";
+        self.connection.prepare_cached(sql)?.execute((key, openid.as_str()))?;
         Ok(())
     }
 

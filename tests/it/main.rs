@@ -2,14 +2,23 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod answers;
+mod callbacks;
 mod cli;
 mod conversation;
 mod departures;
 mod docs;
 mod held;
 mod im_calls;
+mod leaving;
 mod observe;
+mod operations;
+mod properties;
+mod pushes;
+mod repeats;
 mod rooms;
+mod serve;
+mod surface;
 mod token;
 mod unknown;
+mod wire;
 mod world;

@@ -163,6 +163,11 @@ impl World {
         format!("http://{}", self.bridge.as_ref().unwrap().ops.unwrap())
     }
 
+    /// The bridge's database, beside the bridge.
+    pub fn database(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.folder.path().join("bridge.db")).unwrap()
+    }
+
     /// A follower from before the bridge was there.
     pub fn follower(&self, name: &str) -> Phone {
         let phone = self.wechat.customer(&openid(name));

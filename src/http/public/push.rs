@@ -29,7 +29,7 @@ pub(super) async fn echo(State(desk): State<Arc<Desk>>, RawQuery(query): RawQuer
     match desk.public.door.echo(&query.unwrap_or_default()) {
         Some(echostr) => {
             tracing::debug!("WeChat checked the address");
-            text(StatusCode::OK, echostr)
+            typed(StatusCode::OK, "text/plain; charset=utf-8", echostr)
         }
         None => text(StatusCode::OK, "404 not found"),
     }

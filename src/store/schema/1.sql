@@ -2,10 +2,12 @@
 
 -- A push or callback that has been accepted, and the answer it got: a repeat gets the same.
 CREATE TABLE seen (
-    key   TEXT PRIMARY KEY,
-    at    INTEGER NOT NULL,
-    reply TEXT                          -- NULL: `success`
+    key     TEXT PRIMARY KEY,
+    at      INTEGER NOT NULL,
+    reply   TEXT,                       -- NULL: `success`
+    carries TEXT                        -- the customer whose agents' words are in the reply; NULL: the bridge's own
 ) WITHOUT ROWID;
+CREATE INDEX seen_carries ON seen (carries) WHERE carries IS NOT NULL;
 
 -- A customer. Once forgotten, only the openid and the account's number stay.
 CREATE TABLE customer (

@@ -79,10 +79,10 @@ impl Door {
 
     /// The check that WeChat makes when the server configuration is saved: the decoded `echostr`, byte for
     /// byte, if the raw query string is rightly signed. `None` when anything is wrong, missing or repeated.
-    pub fn echo(&self, query: &str) -> Option<String> {
+    pub fn echo(&self, query: &str) -> Option<Vec<u8>> {
         let query = Query::read(query).ok()?;
         self.judge_signature(&query).ok()?;
-        query.into_echostr()
+        query.echostr()
     }
 
     /// Judges the raw query string of a push.

@@ -11,6 +11,7 @@ use super::Refusal;
 /// The decoded parameters. What is empty counts as missing, except `echostr`.
 #[derive(Default)]
 pub(super) struct Query<'a> {
+    raw: &'a str,
     signature: Option<Cow<'a, str>>,
     timestamp: Option<Cow<'a, str>>,
     nonce: Option<Cow<'a, str>>,
@@ -22,7 +23,7 @@ pub(super) struct Query<'a> {
 impl<'a> Query<'a> {
     /// Reads a raw query string, without the question mark. Unknown parameters are the operator's own.
     pub(super) fn read(raw: &'a str) -> Result<Self, Refusal> {
-        let mut query = Self::default();
+        let mut query = Self { raw, ..Self::default() };
         for (name, value) in form_urlencoded::parse(raw.as_bytes()) {
             let (name, place) = match &*name {
                 "signature" => ("signature", &mut query.signature),
@@ -60,9 +61,29 @@ impl<'a> Query<'a> {
         present("encrypt_type", self.encrypt_type.as_deref())
     }
 
-    pub(super) fn into_echostr(self) -> Option<String> {
-        self.echostr.map(Cow::into_owned)
+    /// `echostr` as bytes: what is no UTF-8 has to be given back too.
+    pub(super) fn echostr(&self) -> Option<Vec<u8>> {
+        self.echostr.as_ref()?;
+        let mut pairs = self.raw.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        pairs.find(|(name, _)| *name == "echostr").map(|(_, value)| bytes_of(value))
     }
+}
+
+/// Undoes the escapes of a form's value; what is no escape stands for itself.
+fn bytes_of(value: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escaped = tail.first_chunk::<2>().filter(|_| *first == b'%');
+        if let Some(byte) = escaped.and_then(|digits| hex::decode(digits).ok()) {
+            bytes.extend(byte);
+            rest = tail.get(2..).unwrap_or_default();
+        } else {
+            bytes.push(if *first == b'+' { b' ' } else { *first });
+            rest = tail;
+        }
+    }
+    bytes
 }
 
 fn present<'a>(name: &'static str, value: Option<&'a str>) -> Result<&'a str, Refusal> {

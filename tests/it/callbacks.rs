@@ -1,0 +1,81 @@
+//! `POST /imcallback`, from outside: who is let in, and the exact shapes of the answers.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::wire::{self, Answer, ask, callback_path, head};
+use crate::world::{CALLBACK_TOKEN, SDK_APP_ID, Setup, World, openid};
+
+const OK: &str = r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}"#;
+
+fn assert_failed(answer: &Answer, status: u16) {
+    assert_eq!(answer.status, status, "{answer:?}");
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    let body: Value = serde_json::from_slice(&answer.body).unwrap();
+    let info = body["ErrorInfo"].as_str().unwrap();
+    assert!(!info.is_empty());
+    assert_eq!(body, json!({"ActionStatus": "FAIL", "ErrorCode": 1, "ErrorInfo": info}));
+}
+
+#[tokio::test]
+async fn a_callback_that_is_not_ims_is_told_403_before_its_body() {
+    let world = World::start().await;
+    let sign = |time: &str| wechat_im_bridge::sandbox::im::sign(CALLBACK_TOKEN, time);
+    let (old, new) = (world.clock.now().seconds() - 310, world.clock.now().seconds() + 310);
+    let (old, new) = (old.to_string(), new.to_string());
+    for changes in [
+        vec![("SdkAppid", "")],
+        vec![("SdkAppid", "1400000001")],
+        vec![("Sign", "")],
+        vec![("Sign", "0123")],
+        vec![("RequestTime", "")],
+        vec![("RequestTime", new.as_str())],
+        vec![("Sign", sign(&old).as_str()), ("RequestTime", old.as_str())],
+        vec![("Sign", sign(&new).as_str()), ("RequestTime", new.as_str())],
+        vec![("Sign", ""), ("RequestTime", "")],
+    ] {
+        let begun = head(&callback_path(&world, &changes), 5000);
+        let begun = begun.replace("\r\n\r\n", "\r\nexpect: 100-continue\r\n\r\n");
+        assert_failed(&ask(&world.public(), begun).await, 403);
+    }
+    let twice = format!("{}&SdkAppid={SDK_APP_ID}", callback_path(&world, &[]));
+    assert_failed(&wire::post(&world.public(), &twice, "{}").await, 403);
+    world.finish().await;
+
+    let open = Setup::default().set("BRIDGE_IM__CALLBACK_TOKEN", "").start().await;
+    let unsigned = callback_path(&open, &[("Sign", ""), ("RequestTime", "")]);
+    assert_eq!(wire::post(&open.public(), &unsigned, "{}").await.status, 200, "no token is set");
+    let other = callback_path(&open, &[("SdkAppid", "1400000001")]);
+    assert_failed(&wire::post(&open.public(), &other, "{}").await, 403);
+    open.finish().await;
+}
+
+#[tokio::test]
+async fn a_callback_is_answered_ok_within_200_ms_and_one_without_an_object_400() {
+    let world = World::start().await;
+    let path = callback_path(&world, &[]);
+    for body in ["", " ", "[]", "null", "1", "\"{}\"", "{", "{}x", "<xml/>", "\u{0}", "{'a':1}"] {
+        assert_failed(&wire::post(&world.public(), &path, body).await, 400);
+    }
+    assert_failed(&wire::post(&world.public(), &path, b"{\"a\":\"\xff\"}").await, 400);
+    let phone = world.follower("cb");
+    phone.say("hello").await;
+    let mut fastest = Duration::MAX;
+    for n in 0..10 {
+        let body = json!({
+            "CallbackCommand": "C2C.CallbackAfterSendMsg", "From_Account": "user1", "To_Account": openid("cb"),
+            "MsgSeq": n, "MsgRandom": n, "MsgTime": world.clock.now().seconds(), "MsgKey": format!("{n}_1_2"),
+            "SendMsgResult": 0, "MsgBody": [{"MsgType": "TIMTextElem", "MsgContent": {"Text": "hi"}}],
+        });
+        let begun = Instant::now();
+        let answer = wire::post(&world.public(), &path, body.to_string()).await;
+        fastest = fastest.min(begun.elapsed());
+        assert_eq!((answer.status, answer.text()), (200, OK));
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+    }
+    assert!(fastest < Duration::from_millis(200), "{fastest:?}");
+    assert_eq!(wire::post(&world.public(), &path, "{}").await.text(), OK, "ignored, and said so to nobody");
+    world.finish().await;
+}

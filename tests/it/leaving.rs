@@ -1,0 +1,172 @@
+//! Customers come and go: their IM accounts, and what is left of them.
+
+use serde_json::Value;
+use wechat_im_bridge::sandbox::im::{AccountChangeKind, Edition};
+
+use crate::world::{
+    INQUIRY, SOON, Setup, WELCOME, World, assert_success, await_shown, await_texts, eventually, openid,
+};
+
+pub async fn is_imported(world: &World, user: &str) -> bool {
+    eventually(SOON, async || world.im.account(user).is_some()).await
+}
+
+pub async fn is_deleted(world: &World, user: &str) -> bool {
+    eventually(SOON, async || world.im.account(user).is_none()).await
+}
+
+#[tokio::test]
+async fn who_follows_is_welcomed_and_imported_and_who_leaves_is_deleted() {
+    let world = World::start().await;
+    let phone = world.wechat.customer(&openid("come"));
+    assert_eq!(phone.follow_by_scene("shop42").await.text(), Some(WELCOME));
+    assert!(is_imported(&world, &openid("come")).await);
+    assert!(!world.im.account(&openid("come")).unwrap().nick.is_empty());
+    assert_success(&phone.unfollow().await);
+    assert!(is_deleted(&world, &openid("come")).await);
+
+    assert_success(&world.wechat.customer(&openid("never")).unfollow().await);
+    phone.follow().await;
+    assert!(is_imported(&world, &openid("come")).await, "the trial edition takes the UserID back");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn who_leaves_keeps_the_account_where_that_is_set_and_is_forgotten_all_the_same() {
+    let world = Setup::default().set("BRIDGE_IM__ON_UNSUBSCRIBE", "keep").start().await;
+    let (phone, agent) = (world.wechat.customer(&openid("keep")), world.agent());
+    phone.follow().await;
+    phone.say("hello").await;
+    await_texts(&agent, &openid("keep"), 1).await;
+    assert_success(&phone.unfollow().await);
+    agent.say(&openid("keep"), "are you still there?").await.unwrap();
+    let ignored = "ignored_callbacks_total{reason=\"not_a_customer\"} 1";
+    assert!(world.metrics().await.contains(ignored), "{}", world.metrics().await);
+    assert_success(&world.wechat.customer(&openid("nobody")).unfollow().await);
+    assert!(world.im.account(&openid("keep")).is_some());
+    world.clock.advance(1_000);
+    assert_eq!(phone.follow().await.text(), Some(WELCOME));
+    let settled = eventually(SOON, async || world.ready().await["backlog"]["waiting"] == 0).await;
+    assert!(settled, "{}", world.ready().await);
+    let changes = world.im.ledger();
+    assert!(changes.accounts().all(|change| change.kind != AccountChangeKind::Deleted));
+    let rows = world.database();
+    let nobody = "SELECT count(*) FROM customer WHERE openid = ?1";
+    let left: i64 = rows.query_row(nobody, [openid("nobody")], |row| row.get(0)).unwrap();
+    assert_eq!(left, 0, "of somebody without an account nothing is kept");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_userid_that_im_does_not_take_back_gets_a_number() {
+    let world = Setup::default().im(|im| im.edition = Edition::PAID).start().await;
+    let (phone, agent) = (world.wechat.customer(&openid("again")), world.agent());
+    for user in [openid("again"), format!("{}_1", openid("again")), format!("{}_2", openid("again"))] {
+        phone.follow().await;
+        assert!(is_imported(&world, &user).await, "{user}");
+        phone.say(&format!("I am {user}")).await;
+        let inquiry = format!("{INQUIRY}I am {user}");
+        let arrived = eventually(SOON, async || {
+            agent.inbox().iter().any(|seen| seen.from == user && seen.text() == inquiry)
+        });
+        assert!(arrived.await, "{:?}", agent.inbox());
+        agent.say(&user, &format!("hello {user}")).await.unwrap();
+        await_shown(&phone, &format!("hello {user}")).await;
+        // Of one second, the next one would be taken for a repeat.
+        world.clock.advance(1_000);
+        phone.unfollow().await;
+        assert!(is_deleted(&world, &user).await, "{user}");
+    }
+    world.finish().await;
+}
+
+/// Which of `words` still stand in any file of the store, once the log has been written into the database.
+fn lingering<'a>(world: &World, words: &[&'a str]) -> Vec<&'a str> {
+    let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+    let busy: i64 = world.database().query_row(checkpoint, [], |row| row.get(0)).unwrap();
+    assert_eq!(busy, 0, "nobody reads meanwhile");
+    let files = std::fs::read_dir(world.folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    let bytes: Vec<Vec<u8>> =
+        files.filter(|path| path.is_file()).map(|path| std::fs::read(path).unwrap()).collect();
+    let stands = |word: &str| {
+        bytes.iter().any(|file| file.windows(word.len()).any(|window| window == word.as_bytes()))
+    };
+    words.iter().copied().filter(|word| stands(word)).collect()
+}
+
+#[tokio::test]
+async fn nothing_that_was_said_outlives_the_customer() {
+    for reply in ["auto", "passive"] {
+        let world = Setup::default()
+            .set("BRIDGE_WECHAT__REPLY", reply)
+            .im(|im| im.edition = Edition::PAID)
+            .start()
+            .await;
+        let (phone, agent) = (world.wechat.customer(&openid("gone")), world.agent());
+        let words = [
+            "my-allergy-is-nuts",
+            "answer-one-about-it",
+            "answer-two-about-it",
+            "held-to-the-end",
+            "Huangpu",
+        ];
+        phone.follow().await;
+        phone.say(words[0]).await;
+        phone.send_location(1.0, 2.0, 3, words[4]).await;
+        await_texts(&agent, &openid("gone"), 2).await;
+        agent.say(&openid("gone"), words[1]).await.unwrap();
+        world.clock.advance(49 * 3600 * 1000);
+        agent.say(&openid("gone"), words[2]).await.unwrap();
+        let held = eventually(SOON, async || world.ready().await["backlog"]["held"] != 0).await;
+        assert!(held, "{}", world.ready().await);
+        phone.say("anything new?").await;
+        for word in &words[1..3] {
+            let shown = eventually(SOON, async || phone.texts().iter().any(|text| text.contains(word))).await;
+            assert!(shown, "{word}: {:?}", phone.texts());
+        }
+        world.clock.advance(49 * 3600 * 1000);
+        agent.say(&openid("gone"), words[3]).await.unwrap();
+        await_texts(&agent, &openid("gone"), 4).await;
+        assert_eq!(lingering(&world, &words[..3]).len(), 3, "before, they are there");
+
+        assert_success(&phone.unfollow().await);
+        assert!(is_deleted(&world, &openid("gone")).await);
+        let settled = eventually(SOON, async || world.ready().await["backlog"]["waiting"] == 0).await;
+        assert!(settled, "{}", world.ready().await);
+        assert_eq!(lingering(&world, &words), [""; 0], "reply = {reply}");
+        let rows = world.database();
+        for table in ["message", "step", "customer"] {
+            let sql = format!("SELECT count(*) FROM {table}");
+            let count: i64 = rows.query_row(&sql, [], |row| row.get(0)).unwrap();
+            assert_eq!(count, 0, "{table}");
+        }
+        drop(rows);
+        world.clock.advance(1_000);
+        phone.follow().await;
+        let second = format!("{}_1", openid("gone"));
+        assert!(is_imported(&world, &second).await);
+        phone.unfollow().await;
+        assert!(is_deleted(&world, &second).await);
+        let settled = eventually(SOON, async || world.ready().await["backlog"]["waiting"] == 0).await;
+        assert!(settled);
+        let kept =
+            "SELECT known, number, imported, agent, active_at, message_until, event_until FROM customer";
+        let kept: Vec<Value> = world
+            .database()
+            .query_row(kept, [], |row| {
+                (0..7)
+                    .map(|at| {
+                        Ok(match row.get_ref(at)? {
+                            rusqlite::types::ValueRef::Integer(number) => number.into(),
+                            _ => Value::Null,
+                        })
+                    })
+                    .collect()
+            })
+            .unwrap();
+        let only_the_number: Vec<Value> = [0, 1, 0].into_iter().map(Value::from).collect();
+        assert_eq!(kept[..3], only_the_number);
+        assert_eq!(kept[3..], [Value::Null, 0.into(), 0.into(), 0.into()]);
+        world.finish().await;
+    }
+}

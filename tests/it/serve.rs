@@ -1,0 +1,288 @@
+//! `serve` as the real binary: its first line, its signals, its ports, its TLS, and what its log never says.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::wire::{self, Line, text_message};
+use crate::world::{
+    AES_KEY, CALLBACK_TOKEN, SECRET_KEY, SOON, TRANSFERRING, World, await_shown, await_texts, eventually,
+    openid,
+};
+
+/// A running `serve`; killed when dropped.
+struct Serving {
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+    reader: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Serving {
+    fn start(folder: &Path, config: &str) -> Self {
+        std::fs::write(folder.join("config.toml"), config).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wechat-im-bridge"));
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BRIDGE_"))
+        {
+            command.env_remove(name);
+        }
+        let mut child = command
+            .current_dir(folder)
+            .args(["serve", "--config", "config.toml"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (written, stderr) = (Arc::clone(&log), child.stderr.take().unwrap());
+        let reader = std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines() {
+                written.lock().unwrap().push(line.unwrap());
+            }
+        });
+        Self { child, log, reader: Some(reader) }
+    }
+
+    fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// The public and the operations address, once it says that it listens.
+    async fn listening(&self) -> (String, String) {
+        let said = eventually(SOON, async || self.log().iter().any(|line| line.contains("listening"))).await;
+        assert!(said, "{:?}", self.log());
+        let log = self.log();
+        let line = log.iter().find(|line| line.contains("listening")).unwrap();
+        let after = |words: &str| {
+            let (_, rest) = line.split_once(words).unwrap();
+            let end =
+                rest.find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | ':')).unwrap_or(rest.len());
+            format!("http://{}", &rest[..end])
+        };
+        (after("listening on "), after("operations on "))
+    }
+
+    fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    /// Waits for the end, and gives the status with the whole log.
+    async fn end(mut self) -> (ExitStatus, Vec<String>) {
+        let ended = eventually(SOON * 3, async || self.child.try_wait().unwrap().is_some()).await;
+        assert!(ended, "it does not end: {:?}", self.log());
+        self.reader.take().unwrap().join().unwrap();
+        (self.child.wait().unwrap(), self.log())
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A world whose bridge is to be a process.
+async fn world() -> World {
+    let mut world = World::start().await;
+    world.stop_bridge().await;
+    world
+}
+
+fn connect(world: &World, public: &str) {
+    world.wechat.connect(&format!("{public}/"));
+    world.im.connect(format!("{public}/imcallback"));
+}
+
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+#[tokio::test]
+async fn the_first_line_says_where_it_listens_and_then_it_is_ready() {
+    let world = world().await;
+    let text = Serving::start(world.folder.path(), &world.config_toml());
+    let (public, ops) = text.listening().await;
+    assert!(text.log()[0].contains("listening"), "{:?}", text.log());
+    let ready = async || crate::world::get_json(&format!("{ops}/readyz")).await;
+    assert!(eventually(SOON, async || ready().await.0 == 200).await, "{:?}", ready().await);
+    connect(&world, &public);
+    assert!(world.wechat.verify_url().await);
+    text.signal("INT");
+    assert_eq!(text.end().await.0.code(), Some(0), "SIGINT ends it in order too");
+
+    let json =
+        Serving::start(world.folder.path(), &format!("{}\n[log]\nformat = \"json\"\n", world.config_toml()));
+    json.listening().await;
+    let first: Value = serde_json::from_str(&json.log()[0]).unwrap();
+    assert!(first["message"].as_str().unwrap().starts_with("listening on "), "{first}");
+    assert!(first["public"].is_string() && first["ops"].is_string(), "{first}");
+}
+
+#[tokio::test]
+async fn sigterm_finishes_a_running_request_and_exits_0() {
+    let world = world().await;
+    let config = world.config_toml().replace("[server]", "[server]\nshutdown_grace_s = 30");
+    let serving = Serving::start(world.folder.path(), &config);
+    let (public, ops) = serving.listening().await;
+    let message = text_message(&openid("term"), 1, "hello");
+    let (first, second) = message.split_at(50);
+    let mut line = Line::to(&public).await;
+    line.send(wire::head(&format!("/?{}", wire::query(&world)), message.len())).await;
+    line.send(first).await;
+    // Another answer after it proves that the request has been taken.
+    assert_eq!(wire::get(&public, "/nothing").await.status, 404);
+    serving.signal("TERM");
+    let stopping = async || wire::get(&ops, "/readyz").await.status == 503;
+    assert!(eventually(SOON, stopping).await, "{:?}", serving.log());
+    line.send(second).await;
+    let answer = line.answer().await.unwrap();
+    assert!(answer.status == 200 && answer.text().contains(TRANSFERRING), "{answer:?}");
+    let (status, log) = serving.end().await;
+    assert_eq!(status.code(), Some(0), "{log:#?}");
+}
+
+#[tokio::test]
+async fn what_does_not_end_is_cut_after_the_grace_or_at_once_by_a_second_signal() {
+    for (grace, signals) in [(1, 1), (600, 2)] {
+        let world = world().await;
+        let config =
+            world.config_toml().replace("[server]", &format!("[server]\nshutdown_grace_s = {grace}"));
+        let serving = Serving::start(world.folder.path(), &config);
+        let (public, _) = serving.listening().await;
+        let mut line = Line::to(&public).await;
+        line.send(wire::head(&format!("/?{}", wire::query(&world)), 100)).await;
+        assert_eq!(wire::get(&public, "/nothing").await.status, 404);
+        let begun = Instant::now();
+        for _ in 0..signals {
+            let before = serving.log().len();
+            serving.signal("TERM");
+            assert!(eventually(SOON, async || serving.log().len() > before).await, "{:?}", serving.log());
+        }
+        let (status, log) = serving.end().await;
+        assert_eq!(status.code(), Some(0), "{log:#?}");
+        // The body would be waited for ten seconds, and the second grace is ten minutes.
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?} {log:#?}", begun.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_port_or_a_store_that_is_taken_is_told_in_one_message_with_its_key_and_fix() {
+    let world = world().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for key in ["listen", "ops_listen"] {
+        let line = format!("{key} = \"127.0.0.1:0\"");
+        let config = world.config_toml().replacen(&format!(" {line}"), &format!(" {key} = \"{address}\""), 1);
+        let (status, log) = Serving::start(world.folder.path(), &config).end().await;
+        assert_eq!(status.code(), Some(1), "{log:?}");
+        assert_eq!(log.len(), 1, "{log:#?}");
+        assert!(log[0].starts_with(&format!("error: server.{key}: ")), "{log:?}");
+        assert!(
+            log[0].contains(&address) && log[0].contains("stop the program that has this port"),
+            "{log:?}"
+        );
+    }
+    let first = Serving::start(world.folder.path(), &world.config_toml());
+    first.listening().await;
+    let (status, log) = Serving::start(world.folder.path(), &world.config_toml()).end().await;
+    assert_eq!((status.code(), log.len()), (Some(1), 1), "{log:#?}");
+    let holder = format!("process {}", first.child.id());
+    assert!(log[0].starts_with("error: store.url: ") && log[0].contains(&holder), "{log:?}");
+}
+
+#[tokio::test]
+async fn with_a_certificate_the_public_listener_speaks_https_and_nothing_else() {
+    let world = world().await;
+    let tls =
+        format!("[server]\ntls_cert = {:?}\ntls_key = {:?}\n", data("tls.cert.pem"), data("tls.key.pem"));
+    let serving = Serving::start(world.folder.path(), &world.config_toml().replace("[server]", &tls));
+    let (public, ops) = serving.listening().await;
+    let port = public.rsplit_once(':').unwrap().1;
+    let authority = std::fs::read(data("ca.cert.pem")).unwrap();
+    let client = reqwest::Client::builder()
+        .tls_certs_only([reqwest::Certificate::from_pem(&authority).unwrap()])
+        .resolve("localhost", public.strip_prefix("http://").unwrap().parse().unwrap())
+        .no_proxy()
+        .build()
+        .unwrap();
+    let url = format!("https://localhost:{port}/?{}", wire::query(&world));
+    let echo = client.get(format!("{url}&echostr=42")).send().await.unwrap();
+    assert_eq!((echo.status().as_u16(), echo.text().await.unwrap().as_str()), (200, "42"));
+    let pushed = client.post(&url).body(text_message(&openid("tls"), 1, "hello")).send().await.unwrap();
+    assert_eq!(pushed.status(), 200);
+    assert!(pushed.text().await.unwrap().contains(TRANSFERRING));
+    await_texts(&world.agent(), &openid("tls"), 1).await;
+
+    let mut plain = Line::to(&public).await;
+    plain.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert!(plain.answer().await.is_none(), "plain HTTP is not answered");
+    assert_eq!(wire::get(&ops, "/healthz").await.status, 200, "the operations listener stays plain");
+}
+
+/// Contract, sections 2 and 3: no secret is ever printed; at `info` there is one line a message, without its body.
+#[tokio::test]
+async fn the_log_never_shows_a_secret_and_at_info_no_words() {
+    for level in ["info", "trace"] {
+        let world = world().await;
+        let (phone, agent) = (world.wechat.customer(&openid("log")), world.agent());
+        let config = format!("{}\n[log]\nlevel = \"{level}\"\n", world.config_toml()).replace(
+            "[wechat]",
+            &format!("[wechat]\nmode = \"compatible\"\nencoding_aes_key = \"{AES_KEY}\""),
+        );
+        let serving = Serving::start(world.folder.path(), &config);
+        let (public, _) = serving.listening().await;
+        connect(&world, &public);
+        phone.follow().await;
+        await_imported(&world).await;
+        let before = serving.log().len();
+        phone.say("words-of-the-customer").await;
+        await_texts(&agent, &openid("log"), 1).await;
+        agent.say(&openid("log"), "words-of-the-agent").await.unwrap();
+        await_shown(&phone, "words-of-the-agent").await;
+        let (mut signature, who) = (String::new(), openid("log"));
+        let unusable = world.wechat.push_raw(&who, "<xml>no push", |query| {
+            query.get("signature").unwrap().clone_into(&mut signature);
+        });
+        assert_eq!(unusable.await.status, Some(200));
+        let forged = world.wechat.push_raw(&who, "<xml/>", |query| query.set("signature", "f00"));
+        assert_eq!(forged.await.status, Some(403));
+        serving.signal("TERM");
+        let (_, log) = serving.end().await;
+        let text = log.join("\n");
+        let wechat = world.wechat.settings();
+        for secret in [
+            SECRET_KEY,
+            CALLBACK_TOKEN,
+            AES_KEY,
+            wechat.app_secret.as_str(),
+            wechat.token.as_str(),
+            signature.as_str(),
+            "usersig=",
+            "access_token=",
+            "Sign=",
+        ] {
+            let line = log.iter().find(|line| line.contains(secret));
+            assert!(line.is_none(), "{secret} at {level}: {line:?}");
+        }
+        assert!(text.contains("<xml>no push"), "what could not be used is kept at warn");
+        assert_eq!(text.contains("TRACE hyper"), level == "trace", "the libraries' lines count too");
+        if level == "info" {
+            assert!(!text.contains("words-of-the") && !text.contains(TRANSFERRING), "{text}");
+            assert!(!text.contains(&openid("log")), "{text}");
+            let of_messages =
+                log[before..].iter().filter(|line| line.contains(" INFO ") && !line.contains("stopping"));
+            let lines: Vec<&String> = of_messages.filter(|line| !line.contains("token")).collect();
+            assert_eq!(lines.len(), 2, "one line a message: {lines:#?}");
+        }
+    }
+}
+
+async fn await_imported(world: &World) {
+    assert!(eventually(SOON, async || world.im.account(&openid("log")).is_some()).await);
+}
