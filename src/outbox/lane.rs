@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fail::fail_point;
 use rand::RngExt as _;
 use tokio_util::sync::CancellationToken;
 
@@ -157,10 +158,14 @@ impl LaneWorker {
             self.metrics.picked_up(owed.lane.direction, self.clock.now().since(owed.created_at));
         }
         let started = self.clock.now();
+        fail_point!("outbox.recorded");
         let verdict = self.courier.send(&owed).await;
+        fail_point!("outbox.called");
         let took_ms = self.clock.now().since(started);
         self.judge(&verdict);
-        self.settle(owed, verdict, took_ms).await
+        let rest = self.settle(owed, verdict, took_ms).await;
+        fail_point!("outbox.settled");
+        rest
     }
 
     /// Finds out what came of an attempt that has no outcome, and goes on from there.
@@ -189,6 +194,7 @@ impl LaneWorker {
                 Verdict::Unknown { why: "the bridge was interrupted while sending it".to_owned() }
             }
         };
+        fail_point!("outbox.found");
         let took_ms = self.clock.now().since(started);
         if verdict == Verdict::Delivered {
             self.breaker.succeeded();

@@ -3,6 +3,7 @@
 
 mod cli;
 mod conversation;
+mod crash;
 mod departures;
 mod rooms;
 mod world;

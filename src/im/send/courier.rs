@@ -4,6 +4,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use fail::fail_point;
+
 use super::{Api, Client, Failure, Outcome, SendMsg, code, of_account, of_send};
 use crate::bridge::{Account, Accounts};
 use crate::clock::Clock;
@@ -132,7 +134,9 @@ impl ImCourier {
         let (user, account) = self.account(customer).await?;
         match self.paced(Api::AccountImport, self.client.account_import(&user, &nick(customer))).await {
             Ok(()) => {
+                fail_point!("import.called");
                 self.record(customer, account.number, true).await?;
+                fail_point!("import.recorded");
                 Ok(user)
             }
             Err(failure) => {
