@@ -24,7 +24,7 @@ pub const SETTLED: Duration = Duration::from_secs(45);
 /// Below the ports that the system hands out by itself, so that no client's socket takes a dead bridge's port.
 static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
 
-fn port() -> u16 {
+pub fn port() -> u16 {
     let start = u16::try_from(std::process::id() % 20_000).unwrap();
     loop {
         let port = 10_000 + (start + NEXT_PORT.fetch_add(1, Ordering::Relaxed)) % 20_000;
@@ -44,8 +44,9 @@ pub struct Rig {
     pub public: u16,
     pub ops: u16,
     environment: Vec<(&'static str, String)>,
-    /// What the bridge is started by: `exec "$@"` at the end of a shell's script, with `$DIR` as the folder.
-    wrapper: Option<&'static str>,
+    /// The shell script that begins the bridge by `exec "$@"`, with `$DIR` as the folder; and whether it has mounts
+    /// of its own.
+    wrapper: Option<(&'static str, bool)>,
     child: Option<Child>,
     _place: SemaphorePermit<'static>,
 }
@@ -124,8 +125,8 @@ impl Rig {
     }
 
     /// Starts further bridges by this script.
-    pub fn wrap(&mut self, script: &'static str) {
-        self.wrapper = Some(script);
+    pub fn wrap(&mut self, script: &'static str, own_mounts: bool) {
+        self.wrapper = Some((script, own_mounts));
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -139,14 +140,13 @@ impl Rig {
     /// The binary with this rig's surroundings.
     pub fn command(&self) -> Command {
         let bridge = env!("CARGO_BIN_EXE_wechat-im-bridge");
-        let mut command = match self.wrapper {
-            None => Command::new(bridge),
-            Some(script) => {
-                let mut shell = Command::new("sh");
-                shell.args(["-c", script, "sh", bridge]);
-                shell
-            }
+        let words: &[&str] = match &self.wrapper {
+            None => &[bridge],
+            Some((script, false)) => &["sh", "-c", script, "sh", bridge],
+            Some((script, true)) => &["unshare", "-m", "sh", "-c", script, "sh", bridge],
         };
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BRIDGE_"))
         {
