@@ -1,6 +1,7 @@
 //! One lane at work: its head is claimed, tried, settled; then the next, until nothing is left or it must wait.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fail::fail_point;
 use rand::RngExt as _;
@@ -171,7 +172,10 @@ impl LaneWorker {
     /// Finds out what came of an attempt that has no outcome, and goes on from there.
     async fn find(&self, owed: Owed) -> Result<Option<Rest>, StoreError> {
         let ready_at = owed.attempt_at.plus(SETTLING_MS);
-        if self.clock.now() < ready_at {
+        if self.clock.now() < owed.attempt_at {
+            // The clock was set back: that moment may be hours away, and how long ago the attempt was is unknown.
+            tokio::time::sleep(Duration::from_millis(SETTLING_MS.unsigned_abs())).await;
+        } else if self.clock.now() < ready_at {
             self.breaker.unused();
             return Ok(Some(Rest::Until { due: ready_at, platform: false }));
         }
