@@ -1,6 +1,7 @@
 //! `serve`: runs the bridge until it is told to stop.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -11,7 +12,8 @@ use crate::config::Config;
 use crate::lifecycle::Signals;
 use crate::telemetry;
 
-/// `POINT:NTH`: where a build with fail points ends as if it had been killed. No other build looks at it.
+/// `POINT:NTH` or `POINT:NTH:MILLISECONDS`: where a build with fail points ends as if it had been killed, and how long
+/// it stands still there before. No other build looks at it.
 const KILL_AT: &str = "BRIDGE_KILL_AT";
 
 pub(super) async fn run(config: Config, warnings: Vec<String>) -> Result<(), Error> {
@@ -28,11 +30,15 @@ pub(super) async fn run(config: Config, warnings: Vec<String>) -> Result<(), Err
 
 /// Ends the process at a fail point, in the very instruction: a `kill -9` from outside would come a little later.
 fn die_at(at: &str) -> anyhow::Result<()> {
-    let (point, nth) = at.split_once(':').context("BRIDGE_KILL_AT must be POINT:NTH")?;
-    let nth: u32 = nth.parse().context("BRIDGE_KILL_AT must be POINT:NTH")?;
+    let mut words = at.split(':');
+    let point = words.next().unwrap_or_default().to_owned();
+    let nth: u32 = words.next().unwrap_or_default().parse().context("BRIDGE_KILL_AT must be POINT:NTH")?;
+    let still =
+        words.next().map_or(Ok(0), str::parse).context("BRIDGE_KILL_AT: the time must be a number")?;
     let passed = AtomicU32::new(0);
     let die = move || {
         if passed.fetch_add(1, Ordering::Relaxed) + 1 == nth {
+            std::thread::sleep(Duration::from_millis(still));
             std::process::abort();
         }
     };

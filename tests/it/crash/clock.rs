@@ -2,6 +2,7 @@
 
 use wechat_im_bridge::clock::Clock;
 use wechat_im_bridge::sandbox::fault::Fault;
+use wechat_im_bridge::sandbox::im::Send;
 
 use crate::world::{INQUIRY, SOON, Setup, World, await_shown, await_texts, eventually, openid};
 
@@ -45,13 +46,17 @@ async fn jump(by: i64) {
         assert_eq!(texts, expected, "{name}");
         let calls: Vec<String> = (world.im.ledger().delivered())
             .filter(|send| send.from == openid(name))
-            .map(|send| send.text())
+            .map(Send::text)
             .collect();
         assert_eq!(calls, expected, "{name}");
     }
     agent.say(&openid("ann"), "an answer").await.unwrap();
     await_shown(&ann, "an answer").await;
-    assert!(eventually(SOON, async || world.ready().await["status"] == "ok").await, "{}", world.ready().await);
+    assert!(
+        eventually(SOON, async || world.ready().await["status"] == "ok").await,
+        "{}",
+        world.ready().await
+    );
     world.finish().await;
 }
 

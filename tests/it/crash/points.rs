@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
 use wechat_im_bridge::sandbox::fault::Fault;
-use wechat_im_bridge::sandbox::im::{Desk, Direction};
+use wechat_im_bridge::sandbox::im::{Desk, Direction, ImSim};
 use wechat_im_bridge::sandbox::wechat::Phone;
 
 use super::rig::{BACK, Rig, SETTLED};
@@ -16,6 +16,8 @@ use crate::world::openid;
 const CUSTOMER: &str = "anna";
 /// Conversations begun at once; the rigs have their own limit.
 const AT_ONCE: usize = 4;
+/// How often a callback comes at most.
+const TRIES: u32 = 300;
 /// Texts before the crash at most, and after it.
 const BEFORE: u32 = 60;
 const AFTER: u32 = 2;
@@ -50,12 +52,24 @@ fn asking(phone: Phone) -> impl FnMut(String) -> std::pin::Pin<Box<dyn Future<Ou
     }
 }
 
-fn answering(agent: Desk) -> impl FnMut(String) -> std::pin::Pin<Box<dyn Future<Output = bool> + Send>> {
+/// A callback that is not answered comes again, as IM's console can be set to.
+fn answering(
+    agent: Desk,
+    im: Arc<ImSim>,
+) -> impl FnMut(String) -> std::pin::Pin<Box<dyn Future<Output = bool> + Send>> {
     move |text| {
-        let agent = agent.clone();
+        let (agent, im) = (agent.clone(), Arc::clone(&im));
         Box::pin(async move {
             let sent = agent.say(&openid(CUSTOMER), &text).await.unwrap();
-            sent.callback.is_some_and(|callback| callback.error.is_none())
+            let mut callback = sent.callback.clone();
+            for _ in 0..TRIES {
+                if callback.as_ref().is_some_and(|callback| callback.error.is_none()) {
+                    return true;
+                }
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                callback = im.repeat(&sent).await;
+            }
+            false
         })
     }
 }
@@ -118,7 +132,7 @@ async fn towards_wechat(points: Vec<&str>) {
     let mut rig = Rig::new().await;
     rig.wechat.change(|settings| settings.quota_messages = 1000).unwrap();
     rig.set("BRIDGE_WECHAT__QUOTA_MESSAGES", "1000");
-    let (phone, agent) = (rig.follower(CUSTOMER), rig.agent());
+    let (phone, agent, im) = (rig.follower(CUSTOMER), rig.agent(), Arc::clone(&rig.im));
     rig.start().await;
     assert!(!phone.say("hello").await.fault_line);
     rig.quiet().await;
@@ -138,7 +152,7 @@ async fn towards_wechat(points: Vec<&str>) {
         }),
         tokio::spawn({
             let back = Arc::clone(&back);
-            async move { write(back, "answer", answering(agent)).await }
+            async move { write(back, "answer", answering(agent, im)).await }
         }),
     );
     crash(&mut rig, &points, &back).await;
@@ -161,7 +175,7 @@ async fn on_a_reply(point: &str, state: &str) {
     rig.start().await;
     assert!(!phone.say("hello").await.fault_line);
     rig.quiet().await;
-    let mut answer = answering(agent);
+    let mut answer = answering(agent, Arc::clone(&rig.im));
     let mut promised = Promised { asked: vec![("hello".to_owned(), true)], answered: Vec::new() };
     for text in ["first", "second"] {
         promised.answered.push((text.to_owned(), answer(text.to_owned()).await));
@@ -201,6 +215,7 @@ async fn killed_at_every_step_towards_im_nothing_is_lost_doubled_or_reordered() 
         "push.received:1",
         "push.received:3",
         "store.commit:4",
+        "store.commit:4:300",
         "store.committed:4",
         "push.committed:1",
         "push.committed:3",
@@ -230,6 +245,7 @@ async fn killed_at_every_step_towards_wechat_nothing_is_lost_doubled_or_reordere
         "callback.received:1",
         "callback.received:3",
         "store.commit:5",
+        "store.commit:3:300",
         "store.committed:5",
         "callback.committed:1",
         "callback.committed:3",
@@ -261,8 +277,9 @@ async fn killed_at_every_step_of_a_passive_reply_nothing_is_doubled() {
 /// Invariants 1 to 7 at every commit of a conversation's first seconds, before and after it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_any_commit_nothing_is_lost_doubled_or_reordered() {
-    let points: Vec<String> =
-        (1..=9).flat_map(|nth| [format!("store.commit:{nth}"), format!("store.committed:{nth}")]).collect();
+    let points: Vec<String> = (1..=9)
+        .flat_map(|nth| [format!("store.commit:{nth}:100"), format!("store.committed:{nth}")])
+        .collect();
     each(points.iter().step_by(3), |point| towards_wechat(vec![point.as_str()])).await;
     each(points.iter(), |point| towards_im(vec![point.as_str()])).await;
 }

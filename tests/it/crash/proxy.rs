@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -53,7 +54,16 @@ pub struct Proxy {
     address: SocketAddr,
     target: SocketAddr,
     troubles: Troubles,
+    load: Arc<Load>,
     running: JoinSet<()>,
+}
+
+/// Calls under way at once, and how long each is held.
+#[derive(Default)]
+struct Load {
+    now: AtomicUsize,
+    most: AtomicUsize,
+    hold_ms: AtomicU64,
 }
 
 impl Proxy {
@@ -64,6 +74,7 @@ impl Proxy {
             address: SocketAddr::from(([127, 0, 0, 1], super::rig::port())),
             target,
             troubles: Troubles::default(),
+            load: Arc::default(),
             running: JoinSet::new(),
         };
         proxy.open().await;
@@ -79,6 +90,16 @@ impl Proxy {
         self.troubles.lock().unwrap().push((words.to_owned(), trouble));
     }
 
+    /// Every answer comes this much later.
+    pub fn hold(&self, time: Duration) {
+        self.load.hold_ms.store(time.as_millis().try_into().unwrap(), Ordering::Relaxed);
+    }
+
+    /// The most calls that were under way at once.
+    pub fn most_at_once(&self) -> usize {
+        self.load.most.load(Ordering::Relaxed)
+    }
+
     /// Connections are refused and cut from now on.
     pub async fn close(&mut self) {
         self.running.shutdown().await;
@@ -87,14 +108,14 @@ impl Proxy {
     /// The same address answers again.
     pub async fn open(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
-        let (target, troubles) = (self.target, Arc::clone(&self.troubles));
+        let (target, troubles, load) = (self.target, Arc::clone(&self.troubles), Arc::clone(&self.load));
         self.running.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                let troubles = Arc::clone(&troubles);
+                let (troubles, load) = (Arc::clone(&troubles), Arc::clone(&load));
                 connections.spawn(async move {
                     // A broken connection is what this is for.
-                    let _ = carry(client, target, troubles).await;
+                    let _ = carry(client, target, troubles, &load).await;
                 });
                 while connections.try_join_next().is_some() {}
             }
@@ -102,7 +123,7 @@ impl Proxy {
     }
 }
 
-async fn carry(mut client: TcpStream, target: SocketAddr, troubles: Troubles) -> io::Result<()> {
+async fn carry(mut client: TcpStream, target: SocketAddr, troubles: Troubles, load: &Load) -> io::Result<()> {
     while let Some(request) = message(&mut client).await? {
         let trouble = taken(&troubles, &String::from_utf8_lossy(&request));
         match trouble {
@@ -118,9 +139,12 @@ async fn carry(mut client: TcpStream, target: SocketAddr, troubles: Troubles) ->
             }
             _ => {}
         }
+        load.most.fetch_max(load.now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
         let mut server = TcpStream::connect(target).await?;
         server.write_all(&request).await?;
         let answer = message(&mut server).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        tokio::time::sleep(Duration::from_millis(load.hold_ms.load(Ordering::Relaxed))).await;
+        load.now.fetch_sub(1, Ordering::Relaxed);
         match trouble {
             Some(Trouble::ResetAfter) => return client.set_zero_linger(),
             Some(Trouble::HalfBody) => {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -39,7 +40,7 @@ static PLACES: Semaphore = Semaphore::const_new(4);
 
 pub struct Rig {
     pub wechat: WechatSim,
-    pub im: ImSim,
+    pub im: Arc<ImSim>,
     pub folder: TempDir,
     pub public: u16,
     pub ops: u16,
@@ -64,7 +65,7 @@ impl Rig {
         let mut im = ImSettings::new(SDK_APP_ID, SECRET_KEY, "user0");
         im.callback_token = Some(CALLBACK_TOKEN.into());
         let wechat = WechatSim::start(wechat, Clock::system()).await.unwrap();
-        let im = ImSim::start(im, Clock::system()).await.unwrap();
+        let im = Arc::new(ImSim::start(im, Clock::system()).await.unwrap());
         im.import("user1").unwrap();
         let (public, ops) = (port(), port());
         wechat.connect(&format!("http://127.0.0.1:{public}/"));

@@ -37,16 +37,13 @@ struct Load {
 }
 
 /// One customer or agent at work; `say` gives whether it was accepted, or `None` for what was never written.
-fn writer<F: Future<Output = Option<bool>> + Send>(
+fn writer<F: Future<Output = Option<bool>> + Send + 'static>(
     what: String,
     pause: std::ops::Range<u64>,
     stop: &Arc<AtomicBool>,
     mut random: StdRng,
     mut say: impl FnMut(String) -> F + Send + 'static,
-) -> Written
-where
-    F: 'static,
-{
+) -> Written {
     let stop = Arc::clone(stop);
     tokio::spawn(async move {
         let mut written = Vec::new();

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use rusqlite::Connection;
+use wechat_im_bridge::sandbox::im::Send;
 use wechat_im_bridge::sandbox::wechat::Via;
 
 use super::rig::Rig;
@@ -13,7 +14,8 @@ use crate::world::{INQUIRY, TRANSFERRING, openid};
 #[derive(Clone, Debug)]
 pub struct Kept {
     pub state: &'static str,
-    pub why: Option<String>,
+    /// Why it stands where it stands; for whoever reads a failure.
+    pub why: String,
 }
 
 /// The store after the end: the agents' messages by their text, and how many of each state the customers' have.
@@ -42,8 +44,8 @@ impl Stored {
             let orders: serde_json::Value = serde_json::from_str(&row.get::<_, String>(2).unwrap()).unwrap();
             let texts =
                 orders.as_array().unwrap().iter().map(|order| order["TextToCustomer"].as_str().unwrap());
-            let kept = Kept { state, why: row.get(3).unwrap() };
-            stored.answers.entry(texts.collect()).or_default().push(kept);
+            let why = row.get::<_, Option<String>>(3).unwrap().unwrap_or_default();
+            stored.answers.entry(texts.collect()).or_default().push(Kept { state, why });
         }
         stored
     }
@@ -55,6 +57,10 @@ impl Stored {
             None => "absent",
             Some(kept) => panic!("{text:?} is stored {} times: {kept:?}", kept.len()),
         }
+    }
+
+    fn why(&self, text: &str) -> &str {
+        self.answers.get(text).and_then(|kept| kept.first()).map_or("", |kept| kept.why.as_str())
     }
 
     pub fn count(&self, state: &str) -> usize {
@@ -133,7 +139,7 @@ fn judge_to_wechat(rig: &Rig, customer: &str, promised: &Promised, stored: &Stor
 
     let notes: Vec<String> = (rig.im.ledger().delivered())
         .filter(|send| send.from == openid(customer))
-        .map(|send| send.text())
+        .map(Send::text)
         .filter(|text| text.starts_with("[bridge] "))
         .collect();
     for (text, accepted) in &promised.answered {
@@ -146,7 +152,12 @@ fn judge_to_wechat(rig: &Rig, customer: &str, promised: &Promised, stored: &Stor
             "absent" => seen == 0 && !accepted,
             _ => false,
         };
-        assert!(agrees, "{customer}: {text:?} is {state} and was seen {seen} times\n{}", rig.log());
+        assert!(
+            agrees,
+            "{customer}: {text:?} is {state} ({}) and was seen {seen} times\n{}",
+            stored.why(text),
+            rig.log()
+        );
         let told = notes.iter().any(|note| note.contains(&format!("“{text}”")));
         let must_tell = matches!(state, "unknown" | "held" | "refused");
         assert!(!must_tell || told, "{customer}: {text:?} is {state} and the agent was not told: {notes:?}");
