@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bridge::Bridge;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::model::{Direction, Found, Lane, OpenId, Verdict};
+use crate::model::{Direction, Found, Lane, Millis, OpenId, Verdict};
 use crate::store::{Owed, Store};
 
 use breaker::Breaker;
@@ -36,6 +36,9 @@ const LANES: usize = 16_384;
 const PAGE: usize = 512;
 /// A lost bell or a message changed by another process is noticed within this time.
 const TICK: Duration = Duration::from_secs(1);
+
+/// A clock that steps back by less is being corrected, not set; milliseconds.
+const CLOCK_STEP_MS: i64 = 1_000;
 
 /// The fact that an operator's command changes, from another process, when it has put messages back to work.
 pub const OPERATOR_BELL: &str = "operator_bell";
@@ -82,6 +85,8 @@ pub struct Outbox {
     lanes: HashMap<Id, Lane>,
     /// What the operator's bell said at the last look.
     operator: Option<String>,
+    /// The time at the last look.
+    looked_at: Millis,
     stop: CancellationToken,
 }
 
@@ -129,6 +134,7 @@ impl Outbox {
             running: JoinSet::new(),
             lanes: HashMap::new(),
             operator: None,
+            looked_at: Millis(0),
             stop,
         }
     }
@@ -197,7 +203,14 @@ impl Outbox {
 
     fn start_lanes(&mut self) {
         let now = self.clock.now();
+        let clock_went_back = self.looked_at.since(now) > CLOCK_STEP_MS;
+        self.looked_at = now;
         for way in &mut self.ways {
+            if clock_went_back {
+                // Every moment that was waited for may be hours away now: look at everything anew.
+                way.schedule.wake(Millis(i64::MAX));
+                way.worker.breaker.unused();
+            }
             way.schedule.wake(now);
             if way.worker.breaker.has_just_closed() {
                 way.schedule.wake_all_of_platform();

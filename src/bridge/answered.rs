@@ -1,5 +1,7 @@
 //! An agent's message: one transaction finds out whether it is a repeat and writes down what is owed for it.
 
+use fail::fail_point;
+
 use super::{Bridge, to_wechat};
 use crate::model::{Answer, Direction, Kind, Lane};
 use crate::store::{NewMessage, StoreError};
@@ -65,6 +67,7 @@ impl Bridge {
             erase: false,
         };
         let started = std::time::Instant::now();
+        fail_point!("callback.received");
         let outcome = inner
             .store
             .write(move |tx| {
@@ -80,6 +83,7 @@ impl Bridge {
                 Ok(Answered::Accepted)
             })
             .await?;
+        fail_point!("callback.committed");
         if outcome == Answered::Accepted {
             inner.metrics.accepted_answer(started.elapsed());
             inner.bell.ring(Lane { direction: Direction::ToWechat, customer });

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use fail::fail_point;
 use rand::RngExt as _;
 
 use super::reply::{BEHIND_MS, LOOKED_AT, RIDE_MS, Receipt, Reply, ride};
@@ -43,7 +44,9 @@ impl Bridge {
             choice: rand::rng().random(),
         };
         let started = Instant::now();
+        fail_point!("push.received");
         let decided = inner.store.write(move |tx| deciding.decide(tx)).await?;
+        fail_point!("push.committed");
         inner.metrics.accepted_push(decided.repeat, started.elapsed());
         if let Some(account) = decided.account {
             inner.accounts.learn(&openid, account);

@@ -1,5 +1,8 @@
 //! `serve`: runs the bridge until it is told to stop.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
 use anyhow::Context as _;
 
 use super::Error;
@@ -8,6 +11,10 @@ use crate::clock::Clock;
 use crate::config::{self, Config, Fault, Faults, Place};
 use crate::lifecycle::Signals;
 use crate::telemetry;
+
+/// `POINT:NTH` or `POINT:NTH:MILLISECONDS`: where a build with fail points ends as if it had been killed, and how long
+/// it stands still there before. No other build looks at it.
+const KILL_AT: &str = "BRIDGE_KILL_AT";
 
 pub(super) async fn run(config: Config, warnings: Vec<String>) -> Result<(), Error> {
     if matches!(config.store, config::Store::Postgres(_)) {
@@ -18,8 +25,30 @@ pub(super) async fn run(config: Config, warnings: Vec<String>) -> Result<(), Err
             fix: "use sqlite://FILE, with one instance on it".to_owned(),
         }])));
     }
+    if fail::has_failpoints()
+        && let Some(at) = std::env::var_os(KILL_AT)
+    {
+        die_at(&at.to_string_lossy())?;
+    }
     let signals = Signals::catch().context("cannot listen for signals")?;
     telemetry::init(config.log.format, &config.log.level).context("cannot set up the log")?;
     let running = app::start(config, warnings, Clock::system()).await?;
     Ok(running.until_stopped(signals).await?)
+}
+
+/// Ends the process at a fail point, in the very instruction: a `kill -9` from outside would come a little later.
+fn die_at(at: &str) -> anyhow::Result<()> {
+    let mut words = at.split(':');
+    let point = words.next().unwrap_or_default().to_owned();
+    let nth: u32 = words.next().unwrap_or_default().parse().context("BRIDGE_KILL_AT must be POINT:NTH")?;
+    let still =
+        words.next().map_or(Ok(0), str::parse).context("BRIDGE_KILL_AT: the time must be a number")?;
+    let passed = AtomicU32::new(0);
+    let die = move || {
+        if passed.fetch_add(1, Ordering::Relaxed) + 1 == nth {
+            std::thread::sleep(Duration::from_millis(still));
+            std::process::abort();
+        }
+    };
+    fail::cfg_callback(point, die).map_err(anyhow::Error::msg)
 }

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use fail::fail_point;
 use futures_util::future::join_all;
 use http_body::{Frame, SizeHint};
 use tokio::sync::mpsc;
@@ -45,9 +46,13 @@ pub async fn tell(mut outcomes: mpsc::Receiver<Outcome>, bridge: Bridge) {
 
 async fn tell_one(bridge: &Bridge, (receipt, written): Outcome) {
     let mut pause = PAUSE;
+    fail_point!("reply.written");
     for left in (0..TRIES).rev() {
         match bridge.reply_written(receipt.clone(), written).await {
-            Ok(()) => return,
+            Ok(()) => {
+                fail_point!("reply.settled");
+                return;
+            }
             Err(error) if left == 0 => {
                 tracing::error!(%error, written, "a passive reply's outcome is lost; its answers are looked at again");
             }

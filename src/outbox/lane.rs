@@ -1,7 +1,9 @@
 //! One lane at work: its head is claimed, tried, settled; then the next, until nothing is left or it must wait.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use fail::fail_point;
 use rand::RngExt as _;
 use tokio_util::sync::CancellationToken;
 
@@ -158,16 +160,23 @@ impl LaneWorker {
             self.metrics.picked_up(owed.lane.direction, self.clock.now().since(owed.created_at));
         }
         let started = self.clock.now();
+        fail_point!("outbox.recorded");
         let verdict = self.courier.send(&owed).await;
+        fail_point!("outbox.called");
         let took_ms = self.clock.now().since(started);
         self.judge(&verdict);
-        self.settle(owed, verdict, took_ms).await
+        let rest = self.settle(owed, verdict, took_ms).await;
+        fail_point!("outbox.settled");
+        rest
     }
 
     /// Finds out what came of an attempt that has no outcome, and goes on from there.
     async fn find(&self, owed: Owed) -> Result<Option<Rest>, StoreError> {
         let ready_at = owed.attempt_at.plus(SETTLING_MS);
-        if self.clock.now() < ready_at {
+        if self.clock.now() < owed.attempt_at {
+            // The clock was set back: that moment may be hours away, and how long ago the attempt was is unknown.
+            tokio::time::sleep(Duration::from_millis(SETTLING_MS.unsigned_abs())).await;
+        } else if self.clock.now() < ready_at {
             self.breaker.unused();
             return Ok(Some(Rest::Until { due: ready_at, platform: false }));
         }
@@ -190,6 +199,7 @@ impl LaneWorker {
                 Verdict::Unknown { why: self.bridge.ended(Ended::Interrupted).to_owned() }
             }
         };
+        fail_point!("outbox.found");
         let took_ms = self.clock.now().since(started);
         if verdict == Verdict::Delivered {
             self.breaker.succeeded();

@@ -143,6 +143,9 @@ pub struct Counts {
     pub held: i64,
 }
 
+/// A clock that steps back by less is being corrected, not set; milliseconds.
+const CLOCK_STEP_MS: i64 = 1_000;
+
 const OWED: &str =
     "id, kind, agent, orders, part, seq, random, created_at, attempts, attempt_at, state, due_at,
                     riding";
@@ -181,8 +184,10 @@ impl Tx<'_> {
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query((lane.direction, lane.customer.as_str()))?;
         let Some(row) = rows.next()? else { return Ok(Head::Empty) };
-        let due = Millis(row.get(11)?);
-        if due > self.now {
+        let (due, attempt_at) = (Millis(row.get(11)?), Millis(row.get(9)?));
+        // What was tried in the future was tried before the clock was set back; it must not wait until then again.
+        let clock_went_back = attempt_at.since(self.now) > CLOCK_STEP_MS;
+        if due > self.now && !clock_went_back {
             return Ok(Head::NotBefore(due));
         }
         Ok(Head::Ready(Box::new(owed(row, lane.clone())?)))

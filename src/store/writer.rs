@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use fail::fail_point;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
@@ -171,7 +172,9 @@ impl State {
             job.run(&tx)?;
         }
         let started = std::time::Instant::now();
+        fail_point!("store.commit");
         transaction.commit()?;
+        fail_point!("store.committed");
         self.metrics.committed(started.elapsed());
         Ok(())
     }

@@ -5,6 +5,7 @@ mod answers;
 mod callbacks;
 mod cli;
 mod conversation;
+mod crash;
 mod departures;
 mod docs;
 mod held;

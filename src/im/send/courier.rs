@@ -4,6 +4,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use fail::fail_point;
+
 use super::{Api, Client, Failure, Outcome, SendMsg, code, of_account, of_send};
 use crate::bridge::{Account, Accounts};
 use crate::clock::Clock;
@@ -18,7 +20,7 @@ use crate::store::{Owed, StoreError};
 /// The platform's name in metrics.
 const PLATFORM: &str = "im";
 /// How far IM's clock may be from ours, seconds, when a message is looked for in the history.
-const HISTORY_SKEW_S: i64 = 60;
+const HISTORY_SKEW_S: i64 = 600;
 
 /// The courier.
 #[derive(Debug)]
@@ -66,9 +68,11 @@ impl Courier for ImCourier {
                 // Under a UserID that cannot be, nothing was sent.
                 Err(_) => return Found::No,
             };
-            // No attempt can have been made before the message was accepted.
-            let from = owed.created_at.seconds() - HISTORY_SKEW_S;
-            let until = self.clock.now().seconds() + HISTORY_SKEW_S;
+            // No attempt can have been made before the message was accepted, or after now, by a clock that has perhaps
+            // been set in between.
+            let now = self.clock.now();
+            let from = owed.created_at.min(now).seconds() - HISTORY_SKEW_S;
+            let until = owed.attempt_at.max(now).seconds() + HISTORY_SKEW_S;
             let asked = self
                 .paced(
                     Api::GetRoamMsg,
@@ -132,7 +136,9 @@ impl ImCourier {
         let (user, account) = self.account(customer).await?;
         match self.paced(Api::AccountImport, self.client.account_import(&user, &nick(customer))).await {
             Ok(()) => {
+                fail_point!("import.called");
                 self.record(customer, account.number, true).await?;
+                fail_point!("import.recorded");
                 Ok(user)
             }
             Err(failure) => {

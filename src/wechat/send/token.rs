@@ -144,7 +144,15 @@ struct Kept {
 #[derive(Clone, Debug)]
 struct Failure {
     error: TokenError,
+    at: Millis,
     until: Millis,
+}
+
+impl Failure {
+    /// A clock that was set back to before the failure ends the pause: it must not last until then again.
+    fn lasts(&self, now: Millis) -> bool {
+        (self.at..self.until).contains(&now)
+    }
 }
 
 impl Kept {
@@ -159,7 +167,8 @@ impl Kept {
     /// When the next fetch is due by itself.
     fn due(&self, now: Millis) -> Millis {
         let wanted = if self.valid(now).is_some() { self.renew_at } else { now };
-        self.failure.as_ref().map_or(wanted, |failure| wanted.max(failure.until))
+        let failure = self.failure.as_ref().filter(|failure| failure.lasts(now));
+        failure.map_or(wanted, |failure| wanted.max(failure.until))
     }
 }
 
@@ -269,7 +278,7 @@ impl TokenHolder {
             if let Some(token) = kept.valid(now).filter(|_| want == Want::Valid || now < kept.due(now)) {
                 return Ok(token.clone());
             }
-            if let Some(failure) = kept.failure.as_ref().filter(|failure| now < failure.until) {
+            if let Some(failure) = kept.failure.as_ref().filter(|failure| failure.lasts(now)) {
                 return Err(failure.error.clone());
             }
         }
@@ -329,7 +338,8 @@ impl TokenHolder {
         let longest = if passing { settings.backoff_max_passing } else { settings.backoff_max };
         let mut kept = self.kept();
         kept.pause = (kept.pause * 2).max(settings.backoff_min).min(longest);
-        kept.failure = Some(Failure { error: error.clone(), until: now.plus(millis(kept.pause)) });
+        let until = now.plus(millis(kept.pause));
+        kept.failure = Some(Failure { error: error.clone(), at: now, until });
         drop(kept);
         if self.health.unwell(now, number, advice.clone()) {
             tracing::warn!(%error, advice, "no access token");

@@ -1,0 +1,73 @@
+//! The machine's clock is set by hours, either way, while messages wait for another attempt.
+
+use wechat_im_bridge::clock::Clock;
+use wechat_im_bridge::sandbox::fault::Fault;
+use wechat_im_bridge::sandbox::im::Send;
+
+use crate::world::{INQUIRY, SOON, Setup, World, await_shown, await_texts, eventually, openid};
+
+const HOURS: i64 = 5 * 3600 * 1000;
+
+async fn called(world: &World, api: &str, times: u64) {
+    let called = eventually(SOON, async || world.im.ledger().calls(api) >= times).await;
+    assert!(called, "{api} was called {} of {times} times", world.im.ledger().calls(api));
+}
+
+/// One message that IM was too busy for, one whose answer was lost, and one behind a breaker that is open.
+async fn jump(by: i64) {
+    let mut world = Setup::default().set("BRIDGE_IM__CALLBACK_MAX_SKEW_S", "86400").start().await;
+    // The platforms' clocks stay right.
+    world.clock = Clock::movable();
+    world.restart().await;
+    let (ann, ben, cai) = (world.follower("ann"), world.follower("ben"), world.follower("cai"));
+    let agent = world.agent();
+    for phone in [&ann, &ben, &cai] {
+        phone.say("before").await;
+    }
+    called(&world, "openim/sendmsg", 3).await;
+    world.im.faults().script("openim/sendmsg", 1, Fault::Code(60008));
+    ann.say("busy").await;
+    called(&world, "openim/sendmsg", 4).await;
+    world.im.faults().script("openim/sendmsg", 1, Fault::DropAfter);
+    ben.say("lost").await;
+    let asked = world.im.ledger().calls("openim/admin_getroammsg");
+    world.im.faults().script("admin_getroammsg", 6, Fault::BadGateway);
+    cai.say("broken").await;
+    called(&world, "openim/admin_getroammsg", asked + 3).await;
+
+    world.clock.advance(by);
+    world.im.faults().clear();
+    for phone in [&ann, &ben, &cai] {
+        phone.say("after").await;
+    }
+    for (name, second) in [("ann", "busy"), ("ben", "lost"), ("cai", "broken")] {
+        let texts = await_texts(&agent, &openid(name), 3).await;
+        let expected = ["before", second, "after"].map(|text| format!("{INQUIRY}{text}"));
+        assert_eq!(texts, expected, "{name}");
+        let calls: Vec<String> = (world.im.ledger().delivered())
+            .filter(|send| send.from == openid(name))
+            .map(Send::text)
+            .collect();
+        assert_eq!(calls, expected, "{name}");
+    }
+    agent.say(&openid("ann"), "an answer").await.unwrap();
+    await_shown(&ann, "an answer").await;
+    assert!(
+        eventually(SOON, async || world.ready().await["status"] == "ok").await,
+        "{}",
+        world.ready().await
+    );
+    world.finish().await;
+}
+
+/// Invariants 3, 5 and 6.
+#[tokio::test]
+async fn a_clock_that_jumps_forward_loses_and_doubles_nothing() {
+    jump(HOURS).await;
+}
+
+/// Invariants 3, 5 and 6: nothing waits until the old time comes again.
+#[tokio::test]
+async fn a_clock_that_jumps_back_stops_nothing() {
+    jump(-HOURS).await;
+}
