@@ -27,14 +27,14 @@ mod tests {
     #[test]
     fn the_link_sends_a_word_of_the_customers_language() {
         for (locale, word) in [(Locale::En, "More"), (Locale::Ko, "더보기"), (Locale::Zh, "更多")] {
-            let line = line(locale);
-            let (_, link) = line.split_once("href=\"weixin://bizmsgmenu?").unwrap();
+            let told = line(locale);
+            let (_, link) = told.split_once("href=\"weixin://bizmsgmenu?").unwrap();
             let (query, _) = link.split_once('"').unwrap();
             let sent: Vec<(String, String)> =
                 url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
             let expected = [("msgmenucontent", word), ("msgmenuid", "1")];
             assert_eq!(sent, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
-            assert!(line.ends_with("</a>") && line.len() < 160, "{}", line.len());
+            assert!(told.ends_with("</a>") && told.len() < 160, "{}", told.len());
         }
     }
 }

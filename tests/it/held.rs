@@ -284,7 +284,7 @@ async fn a_passive_reply_that_leaves_answers_behind_says_so_and_one_tap_fetches_
         phone.say("hello").await;
         let (agent, customer) = (world.agent(), openid("j"));
         assert!(eventually(SOON, async || world.im.account(&customer).is_some()).await);
-        let long: String = (0..700).map(|n| format!("word{n:03} ")).collect();
+        let long = (0..700).map(|n| format!("word{n:03} ")).collect::<Vec<_>>().concat();
         let said = [sized(1, 900), sized(2, 900), sized(3, 100), long, sized(5, 10)];
         for text in &said {
             agent.say(&customer, text).await.unwrap();

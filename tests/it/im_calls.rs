@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::Receiver;
 use wechat_im_bridge::sandbox::fault::Fault;
-use wechat_im_bridge::sandbox::im::{AccountChangeKind, Direction, Edition, Exchange};
+use wechat_im_bridge::sandbox::im::{AccountChangeKind, Direction, Edition, Exchange, Send};
 
 use crate::observe::{SENDMSG, counted, greeted};
 use crate::world::{
@@ -205,7 +205,7 @@ async fn every_customers_messages_keep_their_order_under_load_and_faults() {
         assert_eq!(await_texts(&agent, &customer, 10).await, expected);
         let ledger = world.im.ledger();
         let arrived: Vec<String> =
-            ledger.delivered().filter(|send| send.from == customer).map(|send| send.text()).collect();
+            ledger.delivered().filter(|send| send.from == customer).map(Send::text).collect();
         assert_eq!(arrived, expected, "in the order of arrival too");
     }
     world.finish().await;
@@ -302,7 +302,7 @@ async fn a_platform_that_wants_it_slower_gets_it_slower_and_everything_arrives_o
 async fn a_text_over_8000_bytes_goes_as_several_in_order() {
     let world = World::start().await;
     let (phone, agent) = (world.follower("t"), world.agent());
-    let said: String = (0..1_500).map(|n| format!("句{n} 👩‍👩‍👧 ")).collect();
+    let said = (0..1_500).map(|n| format!("句{n} 👩‍👩‍👧 ")).collect::<Vec<_>>().concat();
     phone.say(&said).await;
     phone.say("and then").await;
     let whole = format!("{INQUIRY}{said}");

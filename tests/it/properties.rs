@@ -30,7 +30,7 @@ impl Bench {
     fn holds<S: Strategy>(
         self,
         cases: &S,
-        check: impl AsyncFn(&World, S::Value) -> Result<(), TestCaseError>,
+        check: &impl AsyncFn(&World, S::Value) -> Result<(), TestCaseError>,
     ) {
         let mut runner =
             TestRunner::new(Config { cases: CASES, failure_persistence: None, ..Config::default() });
@@ -126,7 +126,7 @@ fn pushes() -> impl Strategy<Value = Vec<u8>> {
 
 #[test]
 fn any_signed_body_is_answered() {
-    Bench::new(("plain", Mode::Plain)).holds(&pushes(), async |world, body| {
+    Bench::new(("plain", Mode::Plain)).holds(&pushes(), &async |world, body| {
         let answer = wire::post(&world.public(), &format!("/?{}", wire::query(world)), &body).await;
         // Only a body that is encrypted, or that names another account, is not for us.
         let text = String::from_utf8_lossy(&body);
@@ -139,7 +139,7 @@ fn any_signed_body_is_answered() {
 
 #[test]
 fn anything_that_is_sealed_and_signed_is_answered() {
-    Bench::new(("safe", Mode::Safe)).holds(&pushes(), async |world, inner| {
+    Bench::new(("safe", Mode::Safe)).holds(&pushes(), &async |world, inner| {
         let wechat = world.wechat.settings();
         let encrypt =
             crypto::Crypt::new(AES_KEY, &wechat.app_id).unwrap().seal(&inner, rand::random()).unwrap();
@@ -157,7 +157,7 @@ fn anything_that_is_sealed_and_signed_is_answered() {
 
 #[test]
 fn in_safe_mode_no_body_gets_in_without_being_sealed() {
-    Bench::new(("safe", Mode::Safe)).holds(&pushes(), async |world, body| {
+    Bench::new(("safe", Mode::Safe)).holds(&pushes(), &async |world, body| {
         let query = format!("{}&encrypt_type=aes&msg_signature={}", wire::query(world), "0".repeat(40));
         let answer = wire::post(&world.public(), &format!("/?{query}"), &body).await;
         prop_assert_eq!((answer.status, answer.text()), (403, ""));
@@ -171,7 +171,7 @@ fn no_query_gets_in_without_being_signed() {
         "[A-Za-z0-9&=%+.,;:/?@!$'()*_~-]{0,60}",
         "(signature|timestamp|nonce|echostr|openid|=|&|%[0-9a-f]{2}|%|a|1){0,30}",
     ];
-    Bench::new(("compatible", Mode::Compatible)).holds(&query, async |world, query| {
+    Bench::new(("compatible", Mode::Compatible)).holds(&query, &async |world, query| {
         let answer = wire::get(&world.public(), &format!("/?{query}")).await;
         prop_assert_eq!((answer.status, answer.text()), (200, "404 not found"));
         let message = text_message(&openid("query"), 1, "hi");
@@ -246,7 +246,7 @@ fn any_body_of_a_callback_is_answered_by_whether_it_is_an_object() {
         values().prop_map(|value| value.to_string().into_bytes()),
         callbacks().prop_map(|value| value.to_string().into_bytes()),
     ];
-    Bench::new(("plain", Mode::Plain)).holds(&body, async |world, body| {
+    Bench::new(("plain", Mode::Plain)).holds(&body, &async |world, body| {
         let is_object = serde_json::from_slice::<Map<String, Value>>(&body).is_ok();
         let answer = wire::post(&world.public(), &wire::callback_path(world, &[]), &body).await;
         let told: Value = serde_json::from_slice(&answer.body).unwrap();
@@ -265,14 +265,14 @@ fn any_body_of_a_callback_is_answered_by_whether_it_is_an_object() {
 #[test]
 fn bytes_that_are_no_http_harm_nobody() {
     let bytes = prop::collection::vec(any::<u8>(), 1..300);
-    Bench::new(("plain", Mode::Plain)).holds(&bytes, async |world, mut bytes| {
+    Bench::new(("plain", Mode::Plain)).holds(&bytes, &async |world, mut bytes| {
         bytes.extend_from_slice(b"\r\n\r\n");
         let mut line = wire::Line::to(&world.public()).await;
         line.send(&bytes).await;
         if let Some(answer) = line.answer().await {
             prop_assert!((400..=505).contains(&answer.status), "{:?}", answer);
         }
-        let alive = eventually(SOON, async || wire::get(&world.ops(), "/readyz").await.status == 200).await;
+        let alive = eventually(SOON, &async || wire::get(&world.ops(), "/readyz").await.status == 200).await;
         prop_assert!(alive);
         Ok(())
     });

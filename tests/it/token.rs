@@ -21,9 +21,9 @@ async fn an_expired_token_is_replaced_once_however_many_sends_it_fails() {
     assert!(world.wechat.wait_until(SOON, |ledger| ledger.tokens.stable == 1).await);
     for (fetched, end) in [(2, "expired"), (3, "revoked")] {
         if end == "expired" {
-            world.wechat.expire_tokens()
+            world.wechat.expire_tokens();
         } else {
-            world.wechat.revoke_tokens()
+            world.wechat.revoke_tokens();
         }
         join_all(names.iter().map(|name| async { agent.say(&openid(name), end).await.unwrap() })).await;
         for phone in &phones {

@@ -156,7 +156,7 @@ async fn a_wrong_secret_is_the_operators_and_stays_secret() {
     let holder = fake.holder(&Clock::movable(), none());
     fake.set(|account| account.token_script.push_back(code(40001, &format!("invalid credential {SECRET}"))));
     let error = holder.current().await.unwrap_err();
-    assert!(holder.health().unwrap_err().advice.contains("AppSecret"));
+    assert!(holder.health().unwrap_err().advice.contains("wechat.app_secret"));
     let all = format!("{error} {error:?} {holder:?} {:?}", holder.credentials);
     assert!(!all.contains(SECRET), "{all}");
 }
