@@ -17,6 +17,7 @@ use crate::http::{Limits, ops, public, serve, tls, written};
 use crate::im::receive::CallbackDoor;
 use crate::im::send as im;
 use crate::lifecycle::{Lifecycle, Outcome, Signals};
+use crate::media::{Files, Media};
 use crate::metrics::Metrics;
 use crate::outbox::health::Unwell;
 use crate::outbox::pace::Pace;
@@ -77,9 +78,19 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     let (opened_clock, opened_metrics) = (clock.clone(), metrics.clone());
     let (store, closing) =
         tokio::task::spawn_blocking(move || Store::open(&place, opened_clock, opened_metrics)).await??;
+    let kept = &config.media;
+    let media =
+        Media::open(&store, &kept.dir, config.server.public_url.clone(), kept.keep, clock.clone()).await?;
     let bell = Bell::default();
-    let settings = bridge_settings(&config);
-    let bridge = Bridge::new(settings, store.clone(), bell.clone(), clock.clone(), metrics.clone()).await?;
+    let parts = bridge::Parts {
+        settings: bridge_settings(&config),
+        store: store.clone(),
+        media: media.clone(),
+        bell: bell.clone(),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+    };
+    let bridge = Bridge::new(parts).await?;
 
     let lifecycle = Lifecycle::default();
     let to_im = Arc::new(im_courier(&config, &bridge, &clock, &metrics)?);
@@ -108,6 +119,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     let retention =
         retention::run(store.clone(), bridge.clone(), bell, metrics.clone(), lifecycle.soft().clone());
     lifecycle.spawn("retention", retention);
+    lifecycle.spawn("media sweeper", media.sweeper.clone().run(lifecycle.soft().clone()));
     let (outcomes, told) = written::channel();
     lifecycle.spawn("receipts", written::tell(told, bridge.clone()));
 
@@ -120,6 +132,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
             readiness: lifecycle.readiness().clone(),
             im: im_health(&to_im),
             wechat: wechat_health(client, bridge.clone()),
+            media: media_health(media.files.clone()),
         });
         let stop = serve::Stop { hard: lifecycle.hard().child_token(), ..serve::Stop::default() };
         let served = serve::serve(ops_listener, None, router, Limits::default(), stop.clone());
@@ -143,9 +156,6 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     lifecycle.spawn("public", serve::serve(listener, tls, router, limits, stop));
     for warning in warnings {
         tracing::warn!("{warning}");
-    }
-    for setting in config.no_effect_yet() {
-        tracing::warn!("{setting} has no effect yet: its feature is not built into this version");
     }
     lifecycle.readiness().set_ready();
     let grace = config.server.shutdown_grace;
@@ -332,5 +342,18 @@ fn wechat_health(client: Wechat, bridge: Bridge) -> ops::Health {
         let mut part = part(client.as_ref().map_or(Ok(()), |client| client.health()));
         part.extra.insert("reply".to_owned(), bridge.reply_mode().word().into());
         part
+    })
+}
+
+fn media_health(files: Files) -> ops::Health {
+    Arc::new(move || match files.failing() {
+        None => ops::Part::well(),
+        Some(failing) => ops::Part {
+            ok: false,
+            since: Some(failing.since.seconds()),
+            why: Some(failing.why),
+            advice: Some("let this user write to media.dir, and free some disk space".to_owned()),
+            ..ops::Part::well()
+        },
     })
 }
