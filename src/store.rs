@@ -7,6 +7,7 @@
 mod customer;
 mod held;
 mod inspect;
+mod media;
 mod message;
 mod open;
 mod operator;
@@ -26,6 +27,7 @@ use crate::model::{IllegalMove, Millis};
 pub use customer::Customer;
 pub use held::{Held, Ridden, Riding};
 pub use inspect::{Inspection, inspect};
+pub use media::{Medium, MediumFile};
 pub use message::{Counts, Head, Listed, NewMessage, Owed, Settled, Step};
 pub use open::OpenError;
 pub use seen::FirstAnswer;

@@ -119,6 +119,7 @@ impl Tx<'_> {
         run("DELETE FROM message WHERE openid = ?1 AND state NOT IN (0, 1)")?;
         run("UPDATE message SET erase = 1 WHERE openid = ?1")?;
         run("DELETE FROM step WHERE openid = ?1")?;
+        run("DELETE FROM media WHERE openid = ?1")?;
         run("UPDATE seen SET reply = NULL, carries = NULL WHERE carries = ?1")?;
         run("UPDATE customer SET known = 0, agent = NULL, active_at = 0,
              message_until = 0, message_left = 0, event_until = 0, event_left = 0 WHERE openid = ?1")?;
