@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod answers;
+mod browser;
 mod callbacks;
 mod cli;
 mod conversation;
@@ -13,6 +14,7 @@ mod im_calls;
 mod leaving;
 mod observe;
 mod operations;
+mod page;
 mod properties;
 mod pushes;
 mod repeats;

@@ -42,14 +42,12 @@ function draw(place) {
 
 function head(call) {
 	const wide = t(choices.isWide ? "call.narrow" : "call.wide");
-	const close_ = t("call.close");
 	return el(
 		"header",
 		{},
 		el("h3", { id: "call-title" }, el("b", { text: `${call.method} ` }), el("span", { text: call.path.split("?")[0] })),
 		call.message &&
 			el("button", {
-				type: "button",
 				class: "plain",
 				text: t("call.follow"),
 				on: { click: () => choose({ follow: call.message }) },
@@ -57,19 +55,13 @@ function head(call) {
 		el(
 			"button",
 			{
-				type: "button",
 				class: "plain square",
-				"aria-label": wide,
-				title: wide,
+				label: wide,
 				on: { click: () => choose({ isWide: !choices.isWide }) },
 			},
 			icon("wide"),
 		),
-		el(
-			"button",
-			{ type: "button", class: "plain square", "aria-label": close_, title: close_, on: { click: close } },
-			icon("close"),
-		),
+		el("button", { class: "plain square", label: t("call.close"), on: { click: close } }, icon("close")),
 	);
 }
 

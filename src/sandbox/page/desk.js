@@ -37,18 +37,21 @@ export function mountDesk() {
 	when(["agents", "customers", "choices"], drawTalk);
 }
 
+/** Until somebody chooses here, the desk shows who talks with the customer whose phone is shown. */
 function agent() {
-	return state.agents.find((one) => one.user_id === choices.agent) ?? busiest();
+	const has = (isWanted) => state.agents.find((one) => one.conversations.some(isWanted));
+	const chosen = state.agents.find((one) => one.user_id === choices.agent);
+	return chosen ?? has(isOnPhone) ?? has(Boolean) ?? state.agents[0];
 }
 
-/** Before anybody chose: the first agent that has a conversation. */
-function busiest() {
-	return state.agents.find((one) => one.conversations.length) ?? state.agents[0];
+function isOnPhone({ openid }) {
+	return openid === (choices.openid ?? state.customers[0]?.openid);
 }
 
 function conversation() {
 	const { conversations = [], user_id: user } = agent() ?? {};
-	return conversations.find((one) => one.customer === choices.conversations[user]) ?? conversations[0];
+	const chosen = conversations.find((one) => one.customer === choices.conversations[user]);
+	return chosen ?? conversations.find(isOnPhone) ?? conversations[0];
 }
 
 function open(customer) {
@@ -84,7 +87,7 @@ function drawAgents() {
 			const pick = () => choose({ agent: user });
 			return el(
 				"button",
-				{ type: "button", role: "tab", on: { click: pick } },
+				{ role: "tab", on: { click: pick } },
 				el("span", { text: user }),
 				el("b", { class: "unread" }),
 			);
@@ -188,7 +191,6 @@ function drawCommands() {
 		};
 		const about = t(`command.${command.split(" ")[0].slice(1)}`);
 		return el("button", {
-			type: "button",
 			text: command,
 			title: about,
 			"aria-label": `${command}: ${about}`,

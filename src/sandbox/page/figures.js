@@ -3,7 +3,7 @@
 import { when } from "./changes.js";
 import { byId, el, keepUp, set, svg, write } from "./dom.js";
 import { state } from "./store.js";
-import { span, t } from "./texts.js";
+import { isKnown, span, t } from "./texts.js";
 
 // Every message accepted is in exactly one of these: the bar is whole, or something vanished.
 const ENDS = ["delivered", "waiting", "held", "refused", "unknown"];
@@ -33,7 +33,10 @@ function drawCounters() {
 		(entry, end) => {
 			write(entry.firstElementChild, t(`counter.${end}`));
 			write(entry.lastElementChild, String(counters[end] ?? 0));
-			set(entry, { "data-none": counters[end] ? null : "true", title: t(`counter.${end}.about`) });
+			set(entry, {
+				"data-none": counters[end] ? null : "true",
+				title: isKnown(`counter.${end}.about`) ? t(`counter.${end}.about`) : null,
+			});
 		},
 	);
 	// By the object model, which a strict content security policy allows where it refuses style attributes.
@@ -48,18 +51,8 @@ function drawLatency() {
 	byId("chart").replaceChildren(...drawing);
 	const latest = (line) => (line.length ? span(line.at(-1)[1]) : "–");
 	byId("latency-text").replaceChildren(
-		el(
-			"span",
-			{ class: "accept", title: t("latency.accept.about") },
-			t("latency.accept"),
-			el("b", { text: latest(accept) }),
-		),
-		el(
-			"span",
-			{ class: "whole", title: t("latency.whole.about") },
-			t("latency.whole"),
-			el("b", { text: latest(whole) }),
-		),
+		el("span", { class: "accept" }, t("latency.accept"), el("b", { text: latest(accept) })),
+		el("span", { class: "whole" }, t("latency.whole"), el("b", { text: latest(whole) })),
 	);
 }
 

@@ -10,15 +10,8 @@ import { colourOf, now, state } from "./store.js";
 import { t } from "./texts.js";
 import { bubbleList } from "./thread.js";
 
-// Each thing that can be sent without choosing a file: the sandbox brings a small sample of its own.
-const SAMPLES = {
-	image: {},
-	voice: {},
-	video: {},
-	location: { latitude: 31.2304, longitude: 121.4737, label: "上海市黄浦区人民广场" },
-	link: {},
-	scan: {},
-};
+// What can be sent without choosing anything: the sandbox brings a sample of each.
+const SAMPLES = ["image", "voice", "video", "location", "link", "scan"];
 
 const screen = bubbleList(byId("screen"), { classOf, contents: drawn, foot });
 
@@ -59,7 +52,7 @@ function act(body) {
 
 async function addCustomer() {
 	const added = await ask("/api/customers", {});
-	if (added?.openid) choose({ openid: added.openid });
+	if (added?.openid) choose({ openid: added.openid, agent: null, conversations: {} });
 }
 
 function drawCustomers() {
@@ -69,12 +62,8 @@ function drawCustomers() {
 		state.customers,
 		(customer) => `${customer.openid} ${customer.name}`,
 		({ openid, name }) => {
-			const pick = () => choose({ openid });
-			return el(
-				"button",
-				{ type: "button", role: "tab", "aria-label": name, title: name, on: { click: pick } },
-				mark(name, colourOf(openid)),
-			);
+			const pick = () => choose({ openid, agent: null, conversations: {} });
+			return el("button", { role: "tab", label: name, on: { click: pick } }, mark(name, colourOf(openid)));
 		},
 		(tab, { openid, following }) => {
 			const isChosen = openid === shown?.openid;
@@ -132,24 +121,16 @@ function drawAccount() {
 }
 
 function drawTray() {
-	const things = Object.keys(SAMPLES).map((name) => {
-		const send = () => act({ do: name, ...SAMPLES[name] });
-		return thing(name, t(`kind.${name}`), send);
-	});
+	const things = SAMPLES.map((name) => thing(name, t(`kind.${name}`), () => act({ do: name })));
 	byId("tray").replaceChildren(...things, thing("upload", t("phone.upload"), upload));
 	const items = state.menu.map(({ key, title }) =>
-		el("button", { type: "button", text: title, on: { click: () => act({ do: "menu", key }) } }),
+		el("button", { text: title, on: { click: () => act({ do: "menu", key }) } }),
 	);
 	byId("menu").replaceChildren(...items);
 }
 
 function thing(glyph, label, send) {
-	return el(
-		"button",
-		{ type: "button", "data-do": glyph, on: { click: send } },
-		icon(glyph),
-		el("span", { text: label }),
-	);
+	return el("button", { "data-do": glyph, on: { click: send } }, icon(glyph), el("span", { text: label }));
 }
 
 async function upload() {

@@ -138,8 +138,8 @@ export function nameOf(openid) {
 	return state.customers.find((customer) => customer.openid === openid)?.name ?? openid ?? "";
 }
 
-/** Which of six colours marks a customer, the same on the phone, on the wire and on the desk. */
+/** Which of five colours marks a customer, the same on the phone, on the wire and on the desk. */
 export function colourOf(openid) {
 	const at = state.customers.findIndex((customer) => customer.openid === openid);
-	return at < 0 ? null : at % 6;
+	return at < 0 ? null : at % 5;
 }

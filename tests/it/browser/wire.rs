@@ -1,0 +1,79 @@
+//! The wire: bounded, without jank, and one message can be followed on it.
+
+use serde_json::json;
+
+use super::rig::Tab;
+
+#[tokio::test]
+async fn a_message_is_followed_through_every_step() {
+    let Some(tab) = Tab::open("the wire in a browser").await else { return };
+    tab.click("#follow").await;
+    tab.sees("#screen .theirs", "Thanks for following").await;
+    tab.say("#phone-text", "hello").await;
+    tab.sees("#messages .theirs", "hello").await;
+    let all: u32 = tab.run("return document.querySelectorAll('#calls [role=option]').length", vec![]).await;
+    let send = "#calls [role=option]:has(.ladder[data-from=bridge][data-to=im])";
+    tab.until(
+        "return [...document.querySelectorAll('#calls .what')].some((one) => one.innerText.includes('sendmsg'))",
+        "the call that carries it to the agent",
+    )
+    .await;
+    tab.run::<()>(
+        "[...document.querySelectorAll(arguments[0])].find((one) => one.innerText.includes('sendmsg')).click()",
+        vec![json!(send)],
+    )
+    .await;
+    tab.sees("#call", "hello").await;
+    tab.sees("#call .facts", "Bridge to IM").await;
+    tab.click("#call header button").await;
+    tab.has("#following:not([hidden])").await;
+    let ways: Vec<String> = tab
+        .run(
+            "return [...document.querySelectorAll('#calls .ladder')].map((one) => `${one.dataset.from} ${one.dataset.to}`)",
+            vec![],
+        )
+        .await;
+    assert!(ways.len() < all as usize, "nothing is left out: {ways:?}");
+    for way in ["wechat bridge", "bridge im"] {
+        assert!(ways.iter().any(|one| one == way), "{way} is not on the message's way: {ways:?}");
+    }
+    let shown: String = tab.run("return document.body.innerText", vec![]).await;
+    assert!(shown.contains("•••") && !shown.contains("usersig=e"), "{shown}");
+    tab.close().await;
+}
+
+#[tokio::test]
+async fn a_thousand_calls_keep_the_list_bounded_and_the_page_quick() {
+    let Some(tab) = Tab::open("a thousand calls in a browser").await else { return };
+    tab.click("#follow").await;
+    tab.sees("#screen .theirs", "Thanks for following").await;
+    tab.run::<()>(
+        "window.long = []; \
+         new PerformanceObserver((list) => window.long.push(...list.getEntries().map((one) => one.duration))) \
+           .observe({ entryTypes: ['longtask'] }); \
+         const openid = document.querySelector('#customers [role=tab]').dataset.key.split(' ')[0]; \
+         (async () => { for (let at = 0; at < 360; at += 1) { \
+           await fetch(`/api/customers/${openid}`, { method: 'POST', headers: { 'content-type': 'application/json' }, \
+             body: JSON.stringify({ do: 'text', text: `message ${at}` }) }); \
+           await new Promise((go) => setTimeout(go, 10)); \
+         } window.isDone = true; })()",
+        vec![],
+    )
+    .await;
+    tab.until("return window.isDone === true", "all messages sent").await;
+    tab.sees("#wire-tally", "1000 calls").await;
+    tab.sees("#screen .mine", "message 359").await;
+    let rows: u32 = tab.run("return document.querySelectorAll('#calls [role=option]').length", vec![]).await;
+    assert!((10..100).contains(&rows), "{rows} rows are elements");
+    let bubbles: u32 = tab.run("return document.querySelectorAll('.bubble').length", vec![]).await;
+    assert!(bubbles <= 400, "{bubbles} bubbles are elements");
+    // Whatever else the machine does: a list that grows without bound, or draws per call, takes seconds.
+    let longest: f64 = tab.run("return Math.max(0, ...window.long)", vec![]).await;
+    assert!(longest < 500.0, "the page stood still for {longest} ms");
+
+    tab.run::<()>("document.querySelector('#calls').scrollTop = 0", vec![]).await;
+    tab.has("#calls [aria-posinset='1']").await;
+    tab.click("#newest").await;
+    tab.has("#calls [aria-posinset='1000']").await;
+    tab.close().await;
+}
