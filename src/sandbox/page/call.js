@@ -41,27 +41,18 @@ function draw(place) {
 }
 
 function head(call) {
-	const wide = t(choices.isWide ? "call.narrow" : "call.wide");
+	const follow = () => choose({ follow: call.message });
+	const widen = () => choose({ isWide: !choices.isWide });
+	const tool = (glyph, label, click, more) =>
+		el("button", { class: "plain square", label, on: { click }, ...more }, icon(glyph));
+	const title = el("h3", { id: "call-title" }, el("b", { text: `${call.method} ` }), call.path.split("?")[0]);
 	return el(
 		"header",
 		{},
-		el("h3", { id: "call-title" }, el("b", { text: `${call.method} ` }), el("span", { text: call.path.split("?")[0] })),
-		call.message &&
-			el("button", {
-				class: "plain",
-				text: t("call.follow"),
-				on: { click: () => choose({ follow: call.message }) },
-			}),
-		el(
-			"button",
-			{
-				class: "plain square",
-				label: wide,
-				on: { click: () => choose({ isWide: !choices.isWide }) },
-			},
-			icon("wide"),
-		),
-		el("button", { class: "plain square", label: t("call.close"), on: { click: close } }, icon("close")),
+		title,
+		call.message && el("button", { class: "plain", text: t("call.follow"), on: { click: follow } }),
+		tool("wide", t("call.wide"), widen, { "aria-pressed": String(choices.isWide) }),
+		tool("close", t("call.close"), close),
 	);
 }
 

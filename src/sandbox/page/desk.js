@@ -153,7 +153,7 @@ function drawTalk(parts) {
 	const user = agent()?.user_id;
 	set(byId("desk"), { "data-idle": shown ? null : "true" });
 	const name = shown ? nameOf(shown.openid) : "";
-	write(byId("talk-with"), shown ? t("desk.with", { name, agent: user }) : "");
+	write(byId("talk-with"), shown ? `${user} · ${name}` : "");
 	set(byId("desk-body"), { "data-colour": shown ? colourOf(shown.openid) : null });
 	const whose = shown ? `${user} ${shown.customer}` : "";
 	const fresh = messages.draw(whose, shown?.messages ?? [], t("desk.empty"), parts.has("language"));

@@ -117,7 +117,7 @@ function drawWindow() {
 function drawAccount() {
 	const { personal, mode } = state.account;
 	const kind = t(personal ? "account.personal" : "account.service");
-	write(byId("account-kind"), t("account.kind", { kind, mode: t(`mode.${mode}`) }));
+	write(byId("account-kind"), `${kind} · ${t(`mode.${mode}`)}`);
 }
 
 function drawTray() {
