@@ -108,6 +108,13 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     let retention =
         retention::run(store.clone(), bridge.clone(), bell, metrics.clone(), lifecycle.soft().clone());
     lifecycle.spawn("retention", retention);
+    let recovery = im::Recovery {
+        courier: Arc::clone(&to_im),
+        store: store.clone(),
+        bridge: bridge.clone(),
+        clock: clock.clone(),
+    };
+    lifecycle.spawn("recovery", recovery.run(lifecycle.soft().clone()));
     let (outcomes, told) = written::channel();
     lifecycle.spawn("receipts", written::tell(told, bridge.clone()));
 
