@@ -40,6 +40,7 @@ impl Bridge {
     pub async fn pushed(&self, push: Push) -> Result<Reply, StoreError> {
         let inner = &self.0;
         let (openid, key) = (push.from.clone(), push.key.0.clone());
+        let left = matches!(push.what, What::Event(Event::Unsubscribe));
         let deciding = Deciding { inner: Arc::clone(inner), push, random: rand::rng().random() };
         let started = Instant::now();
         fail_point!("push.received");
@@ -51,6 +52,9 @@ impl Bridge {
         }
         for direction in &decided.rings {
             inner.bell.ring(Lane { direction: *direction, customer: openid.clone() });
+        }
+        if left {
+            inner.media.sweeper.wake();
         }
         let receipt = decided.rides.then(|| Receipt::new(openid, key));
         Ok(Reply { text: decided.text, at: decided.at, receipt })

@@ -125,6 +125,7 @@ impl Tx<'_> {
         run("DELETE FROM message WHERE openid = ?1 AND state NOT IN (0, 1)")?;
         run("UPDATE message SET erase = 1 WHERE openid = ?1")?;
         run("DELETE FROM step WHERE openid = ?1")?;
+        run("DELETE FROM media WHERE openid = ?1")?;
         run("UPDATE seen SET reply = NULL, carries = NULL WHERE carries = ?1")?;
         run("DELETE FROM looked WHERE openid = ?1")?;
         run("UPDATE customer SET known = 0, agent = NULL, known_since = 0, active_at = 0,

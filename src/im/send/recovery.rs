@@ -40,14 +40,10 @@ const SKEW_S: i64 = 600;
 /// Looks for what agents wrote and no callback told of.
 #[derive(Debug)]
 pub struct Recovery {
-    /// Makes the calls, at their pace.
-    pub courier: Arc<ImCourier>,
-    /// Says which conversations are active, and how far each has been read.
-    pub store: Store,
-    /// Takes what is found.
-    pub bridge: Bridge,
-    /// The time.
-    pub clock: Clock,
+    courier: Arc<ImCourier>,
+    store: Store,
+    bridge: Bridge,
+    clock: Clock,
 }
 
 /// Why a round ended early; the next one goes on.
@@ -60,6 +56,12 @@ enum Postponed {
 }
 
 impl Recovery {
+    /// Makes its calls at the pace of `courier`, keeps in `store` how far each view has been read, and gives `bridge`
+    /// what it finds.
+    pub fn new(courier: Arc<ImCourier>, store: Store, bridge: Bridge, clock: Clock) -> Self {
+        Self { courier, store, bridge, clock }
+    }
+
     /// Works until stopped.
     pub async fn run(self, stop: CancellationToken) {
         let mut began: Option<Millis> = None;

@@ -1,17 +1,20 @@
--- What missed callbacks are looked for by, and transfers between agents.
-
--- Since when the customer is known without a break; 0: since before that was written down.
-ALTER TABLE customer ADD COLUMN known_since INTEGER NOT NULL DEFAULT 0;
-CREATE INDEX customer_active ON customer (active_at);
-CREATE INDEX customer_known ON customer (known_since);
-
--- How far an agent's view of a conversation has been read.
-CREATE TABLE looked (
-    openid   TEXT NOT NULL,
-    agent    TEXT NOT NULL,
-    newest_s INTEGER NOT NULL,          -- IM's time of the newest message found, Unix seconds; 0: none was
-    at       INTEGER NOT NULL,          -- when it was last looked at
-    PRIMARY KEY (openid, agent)
+-- Media files of conversations. The bytes lie in `media.dir`, named by their SHA-256; several rows may share a file.
+CREATE TABLE media (
+    name       TEXT PRIMARY KEY,        -- drawn; stands in the link
+    openid     TEXT NOT NULL,           -- whose conversation it belongs to
+    origin     INTEGER NOT NULL,        -- 0: the customer sent it, 1: an agent
+    created_at INTEGER NOT NULL,
+    hash       TEXT,                    -- NULL: the file is not here (yet)
+    size       INTEGER                  -- bytes
 ) WITHOUT ROWID;
+CREATE INDEX media_of ON media (openid);
+CREATE INDEX media_at ON media (created_at);
+CREATE INDEX media_file ON media (hash) WHERE hash IS NOT NULL;
 
-CREATE INDEX message_transfer ON message (direction, openid, id) WHERE state IN (0, 1) AND kind = 3;
+-- Files that may have lost their last row: to be removed, unless a row points at them again.
+CREATE TABLE media_orphan (
+    hash TEXT PRIMARY KEY
+) WITHOUT ROWID;
+CREATE TRIGGER media_gone AFTER DELETE ON media WHEN old.hash IS NOT NULL BEGIN
+    INSERT OR IGNORE INTO media_orphan (hash) VALUES (old.hash);
+END;
