@@ -5,6 +5,7 @@
 
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 
 use anyhow::Context as _;
 
@@ -43,10 +44,11 @@ fn environment() -> Vec<(String, String)> {
     std::iter::once(("BRIDGE_LOG__LEVEL".to_owned(), "warn".to_owned())).chain(passed_on).collect()
 }
 
-/// The configuration of a bridge on `stage`, and what is suspicious about it.
-fn configure(stage: &Stage, listen: SocketAddr) -> Result<(Config, Vec<String>), Error> {
+/// The configuration of a bridge in this process on `stage`, and what is suspicious about it.
+fn configure(stage: &Stage, listen: SocketAddr, media: &Path) -> Result<(Config, Vec<String>), Error> {
     let text = stage.config_toml(listen, LOOPBACK, "sqlite::memory:");
-    let (config, warnings) = Config::from_toml_str(&text, environment())?;
+    let media = ("BRIDGE_MEDIA__DIR".to_owned(), media.display().to_string());
+    let (config, warnings) = Config::from_toml_str(&text, environment().into_iter().chain([media]))?;
     telemetry::init(config.log.format, &config.log.level).context("cannot set up the log")?;
     Ok((config, warnings))
 }
@@ -56,7 +58,8 @@ async fn run_script(listen: SocketAddr) -> Result<(), Error> {
     let stage = Stage::start(clock.clone(), Settings::default())
         .await
         .context("cannot start the simulated platforms on loopback")?;
-    let (config, warnings) = configure(&stage, listen)?;
+    let folder = tempfile::tempdir().context("cannot make a directory for the media files")?;
+    let (config, warnings) = configure(&stage, listen, folder.path())?;
     let texts = config.texts.clone();
     let running = app::start(config, warnings, clock).await?;
     stage.connect(&format!("http://{}", running.public));
@@ -87,7 +90,7 @@ async fn start(listen: SocketAddr) -> Result<Sandbox, Error> {
     // What is wrong with the environment is told before anything is started.
     let trial = Stage::start(Clock::system(), Settings::default()).await;
     let trial = trial.context("cannot start the simulated platforms on loopback")?;
-    let (config, _) = configure(&trial, LOOPBACK)?;
+    let (config, _) = configure(&trial, LOOPBACK, Path::new("media"))?;
     trial.stop().await;
     let program = std::env::current_exe().context("cannot find out where this program is")?;
     let settings = live::Settings { program, environment: environment(), listen, texts: config.texts };
