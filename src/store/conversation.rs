@@ -115,18 +115,26 @@ impl Tx<'_> {
         Ok(past)
     }
 
-    /// Gives `agent` everything of the customer's that has not begun to go to anybody. How many messages.
-    pub fn redirect(&self, openid: &OpenId, agent: &ImUserId) -> Result<usize, StoreError> {
-        let sql = "UPDATE message SET agent = ?3
-                   WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1) AND state = ?4 AND kind = ?5 AND part = 0
-                   AND agent IS NOT ?3";
-        Ok(self.connection.prepare_cached(sql)?.execute((
-            Direction::ToIm,
-            openid.as_str(),
-            agent.as_str(),
-            State::Accepted,
-            Kind::Message,
-        ))?)
+    /// Gives `agent` everything of the customer's that has certainly not reached anybody, in order, under numbers from
+    /// `next_seq` on: in a conversation that is new to it, it must come after what has been told there. The next number.
+    pub fn redirect(&self, openid: &OpenId, agent: &ImUserId, next_seq: u32) -> Result<u32, StoreError> {
+        let sql = "SELECT id, json_array_length(orders) FROM message
+                   WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1) AND state = ?3 AND kind = ?4 AND part = 0
+                   ORDER BY id";
+        let mut waiting = self.connection.prepare_cached(sql)?;
+        let waiting = waiting
+            .query_map((Direction::ToIm, openid.as_str(), State::Accepted, Kind::Message), |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, u32>(1)?))
+            })?;
+        let waiting: Vec<(i64, u32)> = waiting.collect::<Result<_, _>>()?;
+        let mut update =
+            self.connection.prepare_cached("UPDATE message SET agent = ?2, seq = ?3 WHERE id = ?1")?;
+        let mut seq = next_seq;
+        for (id, orders) in waiting {
+            update.execute((id, agent.as_str(), seq))?;
+            seq = seq.wrapping_add(orders);
+        }
+        Ok(seq)
     }
 
     /// How many of the agents' answers to the customer are held.

@@ -152,9 +152,9 @@ async fn a_transfer_keeps_the_order_and_loses_nothing() {
     world.im.faults().clear();
     phone.say("after").await;
 
-    let word = "[bridge] This conversation is yours from now on, by user1.";
+    let told = "[bridge] This conversation is yours from now on, by user1.";
     let mut expected = asked(&["hello"]);
-    expected.extend(["[bridge] user1: good day", "Station Rd 5\n22.5,114", word].map(str::to_owned));
+    expected.extend(["[bridge] user1: good day", "Station Rd 5\n22.5,114", told].map(str::to_owned));
     expected.extend(asked(&["waits 1", "waits 2", "waits 3", "after"]));
     assert_eq!(await_texts(&second, &customer, expected.len()).await, expected);
     let ledger = world.im.ledger();
@@ -168,11 +168,11 @@ async fn a_transfer_keeps_the_order_and_loses_nothing() {
     assert_eq!(arrived.iter().filter(|(api, _)| *api == IMPORTMSG).count(), 3);
     await_note(&first, &customer, "This is user2's conversation from now on.").await;
     assert_eq!(texts(&first, &customer).iter().filter(|text| text.contains("waits")).count(), 0);
-    let mut told = 0;
+    let mut came_back = 0;
     while let Ok(exchange) = webhooks.try_recv() {
-        told += usize::from(exchange.path == "/imcallback");
+        came_back += usize::from(exchange.path == "/imcallback");
     }
-    assert_eq!(told, 1, "only the command itself came back as a webhook");
+    assert_eq!(came_back, 1, "only the command itself came back as a webhook");
 
     // Whoever answers is heard, and the way back shows nobody anything twice.
     first.say(&customer, "by the way").await.unwrap();

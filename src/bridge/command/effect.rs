@@ -81,9 +81,9 @@ impl Effect<'_> {
             source: self.source.to_owned(),
             erase: false,
         })?;
-        customer.next_seq = customer.next_seq.wrapping_add(count);
+        let next_seq = customer.next_seq.wrapping_add(count);
+        customer.next_seq = tx.redirect(&customer.openid, agent, next_seq)?;
         tx.put_customer(&customer)?;
-        tx.redirect(&customer.openid, agent)?;
         let told = Told::HandedOver { agent };
         // Who gets it has been told as part of it.
         if let Some(before) = before.as_ref().filter(|before| *before != self.by) {
