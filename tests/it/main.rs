@@ -1,6 +1,7 @@
 //! Drives the bridge from outside: over real HTTP, between the simulated platforms, on a real store.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod agents;
 mod answers;
 mod browser;
 mod callbacks;
@@ -17,6 +18,7 @@ mod operations;
 mod page;
 mod properties;
 mod pushes;
+mod recovery;
 mod repeats;
 mod rooms;
 mod serve;

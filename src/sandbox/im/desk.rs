@@ -83,6 +83,11 @@ impl Desk {
         messages
     }
 
+    /// Everyone with whom the agent has a conversation, by name.
+    pub fn peers(&self) -> Vec<String> {
+        self.shared.world().messages.peers(&self.user)
+    }
+
     fn seen(&self, message: Arc<Message>) -> Seen {
         Seen { unread: message.to == self.user && message.unread(), message }
     }
@@ -159,6 +164,18 @@ impl Desk {
         if settings.webhooks.after_read && settings.callback_url.is_some() {
             callback::emit(&self.shared, &emission, |_| {}).await;
         }
+    }
+
+    /// Takes back what was sent to `peer` under this key. Whether there was such a message to take back.
+    pub fn recall(&self, peer: &str, msg_key: &str) -> bool {
+        let Some((seq, random, time)) = super::history::parse_key(msg_key) else { return false };
+        let mut world = self.shared.world();
+        let found = world.messages.find(&self.user, peer, seq, random, time).cloned();
+        let recalled =
+            found.is_some_and(|message| message.from == self.user && world.messages.recall(&message));
+        drop(world);
+        self.shared.ring();
+        recalled
     }
 
     /// Closes the client: online-only messages miss the agent, and `MsgLifeTime` begins to count.
