@@ -7,8 +7,16 @@ use std::path::Path;
 const LIMIT: usize = 100 * 1024;
 
 /// Ways to turn a text into markup or script, and leftovers.
-const NEVER: [&str; 8] =
-    ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "console.", "debugger"];
+const NEVER: [&str; 8] = [
+    "innerHTML",
+    "outerHTML",
+    "insertAdjacentHTML",
+    "document.write",
+    "eval(",
+    "new Function",
+    "console.",
+    "debugger",
+];
 
 fn files() -> BTreeMap<String, String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sandbox/page");

@@ -3,6 +3,7 @@
 import { when } from "./changes.js";
 import { choices, choose } from "./choices.js";
 import { byId, el, icon, set } from "./dom.js";
+import { namesOf } from "./followed.js";
 import { nameOf, state } from "./store.js";
 import { exact, span, t } from "./texts.js";
 
@@ -45,7 +46,7 @@ function head(call) {
 	const widen = () => choose({ isWide: !choices.isWide });
 	const tool = (glyph, label, click, more) =>
 		el("button", { class: "plain square", label, on: { click }, ...more }, icon(glyph));
-	const title = el("h3", { id: "call-title" }, el("b", { text: `${call.method} ` }), call.path.split("?")[0]);
+	const title = el("h3", { id: "call-title" }, el("b", { text: `${call.method} ` }), call.path);
 	return el(
 		"header",
 		{},
@@ -63,11 +64,10 @@ function about(call) {
 		"call.took": span(call.took_ms),
 		"call.status": call.status === null ? t("call.unanswered") : String(call.status),
 		"call.customer": call.customer && nameOf(call.customer),
-		"call.message": call.message,
+		"call.message": namesOf(call).join(" "),
+		"call.query": call.query,
 		"call.note": call.note,
 	};
-	const query = call.path.split("?")[1];
-	if (query) facts["call.query"] = query;
 	const list = el("dl", { class: "facts" });
 	for (const [key, fact] of Object.entries(facts)) {
 		if (fact) list.append(el("div", {}, el("dt", { text: t(key) }), el("dd", { text: fact })));

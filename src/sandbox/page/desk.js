@@ -6,7 +6,7 @@ import { choices, choose } from "./choices.js";
 import { byId, el, icon, keepUp, listKeys, roving, set, write } from "./dom.js";
 import { chooseFile } from "./files.js";
 import { ask, say } from "./notice.js";
-import { colourOf, nameOf, state } from "./store.js";
+import { colourOf, customerShown, nameOf, state } from "./store.js";
 import { t } from "./texts.js";
 import { bubbleList } from "./thread.js";
 
@@ -45,7 +45,7 @@ function agent() {
 }
 
 function isOnPhone({ openid }) {
-	return openid === (choices.openid ?? state.customers[0]?.openid);
+	return openid === customerShown()?.openid;
 }
 
 function conversation() {

@@ -5,7 +5,6 @@ import { byId, el, keepUp, set, svg, write } from "./dom.js";
 import { state } from "./store.js";
 import { isKnown, span, t } from "./texts.js";
 
-// Every message accepted is in exactly one of these: the bar is whole, or something vanished.
 const ENDS = ["delivered", "waiting", "held", "refused", "unknown"];
 
 const WIDTH = 360;
@@ -40,7 +39,10 @@ function drawCounters() {
 		},
 	);
 	// By the object model, which a strict content security policy allows where it refuses style attributes.
-	for (const part of byId("ends-bar").children) part.style.flexGrow = String(counters[part.dataset.end] ?? 0);
+	for (const part of byId("ends-bar").children) {
+		part.style.flexGrow = String(counters[part.dataset.end] ?? 0);
+		part.hidden = !counters[part.dataset.end];
+	}
 }
 
 function drawLatency() {

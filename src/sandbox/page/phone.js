@@ -2,11 +2,11 @@
 
 import { contents, kindName, mark } from "./bubble.js";
 import { touch, when } from "./changes.js";
-import { choices, choose } from "./choices.js";
+import { choose } from "./choices.js";
 import { byId, el, icon, keepUp, roving, set, write } from "./dom.js";
 import { chooseFile } from "./files.js";
 import { ask, say } from "./notice.js";
-import { colourOf, now, state } from "./store.js";
+import { colourOf, customerShown, now, state } from "./store.js";
 import { t } from "./texts.js";
 import { bubbleList } from "./thread.js";
 
@@ -25,7 +25,7 @@ export function mountPhone() {
 		byId("tray").hidden = !isOpen;
 		set(byId("more"), { "aria-expanded": String(isOpen) });
 	});
-	byId("follow").addEventListener("click", () => act({ do: chosen().following ? "unfollow" : "follow" }));
+	byId("follow").addEventListener("click", () => act({ do: customerShown().following ? "unfollow" : "follow" }));
 	byId("phone-form").addEventListener("submit", (event) => {
 		event.preventDefault();
 		const text = byId("phone-text").value;
@@ -41,12 +41,8 @@ export function mountPhone() {
 	setInterval(() => touch("second"), 1000);
 }
 
-function chosen() {
-	return state.customers.find((customer) => customer.openid === choices.openid) ?? state.customers[0];
-}
-
 function act(body) {
-	const customer = chosen();
+	const customer = customerShown();
 	return customer && ask(`/api/customers/${encodeURIComponent(customer.openid)}`, body);
 }
 
@@ -56,7 +52,7 @@ async function addCustomer() {
 }
 
 function drawCustomers() {
-	const shown = chosen();
+	const shown = customerShown();
 	keepUp(
 		byId("customers"),
 		state.customers,
@@ -78,7 +74,7 @@ function drawCustomers() {
 }
 
 function drawScreen(parts) {
-	const customer = chosen();
+	const customer = customerShown();
 	if (!customer) return;
 	const { following } = customer;
 	set(byId("phone-body"), { "aria-label": t("phone.screen.of", { name: customer.name }) });
@@ -104,7 +100,7 @@ function foot(message) {
 }
 
 function drawWindow() {
-	const customer = chosen();
+	const customer = customerShown();
 	if (!customer) return;
 	const { sends_left: left, closes_at: closes } = customer.window;
 	const minutes = closes === null ? 0 : Math.ceil((closes - now()) / 60_000);

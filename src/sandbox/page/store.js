@@ -1,6 +1,7 @@
 // The sandbox's state, as the server tells it: fetched once, then kept up by server-sent events.
 
 import { touch } from "./changes.js";
+import { choices } from "./choices.js";
 
 const WIRE_LIMIT = 1000;
 const POINTS_LIMIT = 120;
@@ -132,6 +133,11 @@ export async function post(path, body) {
 	});
 	if (!response.ok) throw new Error(`HTTP ${response.status}`);
 	return response.json().catch(() => ({}));
+}
+
+/** Whose phone is shown: the one chosen here, or the first. */
+export function customerShown() {
+	return state.customers.find((customer) => customer.openid === choices.openid) ?? state.customers[0];
 }
 
 export function nameOf(openid) {

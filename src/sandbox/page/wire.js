@@ -4,7 +4,7 @@ import { mountCall } from "./call.js";
 import { touch, when } from "./changes.js";
 import { choices, choose } from "./choices.js";
 import { byId, el, icon, keepUp, listKeys, set, stickToEnd, write } from "./dom.js";
-import { failureOf, idsOf, isOfMessage, subjectOf } from "./followed.js";
+import { failureOf, idsOf, isOfMessage, namesOf, subjectOf } from "./followed.js";
 import { ask } from "./notice.js";
 import { colourOf, load, nameOf, state } from "./store.js";
 import { exact, span, t } from "./texts.js";
@@ -76,9 +76,10 @@ function sought(call) {
 	return texts.get(call);
 }
 
-function textOf({ method, path, status, note, message, customer, request, response }) {
+function textOf(call) {
+	const { method, path, status, note, customer, request, response } = call;
 	const bodies = [request, response].map((half) => `${half?.body ?? ""} ${half?.decrypted ?? ""}`);
-	return [method, path, status, note, message, nameOf(customer), ...bodies].join(" ").toLowerCase();
+	return [method, path, status, note, nameOf(customer), ...namesOf(call), ...bodies].join(" ").toLowerCase();
 }
 
 function drawCalls() {
@@ -127,7 +128,7 @@ function createRow(call) {
 		{ role: "option", id: `call-${call.id}`, class: "row" },
 		el("time", { text: exact(call.at).slice(3) }),
 		ladder,
-		el("span", { class: "what" }, el("b", { text: call.path.split("?")[0] }), el("small")),
+		el("span", { class: "what" }, el("b", { text: call.path }), el("small")),
 		el("span", { class: "status" }),
 		el("span", { class: "took" }),
 	);

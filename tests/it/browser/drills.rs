@@ -7,11 +7,10 @@ use super::rig::Tab;
 /// The longest drill waits for a breaker and a backoff, and this machine may have other work.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-#[tokio::test]
-async fn each_drill_is_clicked_and_comes_true() {
-    let Some(tab) = Tab::open("the drills in a browser").await else { return };
-    let names: Vec<String> =
-        tab.run("return [...document.querySelectorAll('[data-drill]')].map((one) => one.dataset.drill)", vec![]).await;
+pub(super) async fn each_is_clicked_and_comes_true(tab: &Tab) {
+    let names: Vec<String> = tab
+        .run("return [...document.querySelectorAll('[data-drill]')].map((one) => one.dataset.drill)", vec![])
+        .await;
     assert_eq!(
         names,
         [
@@ -42,8 +41,8 @@ async fn each_drill_is_clicked_and_comes_true() {
             .await;
         assert_eq!(state, "passed", "{name}: {outcome:?}");
         assert!(!outcome[0].contains("drill."), "a text is missing: {outcome:?}");
-        let more = format!("{calls} > {before}").replacen("return ", "return (", 1).replacen(" > ", ") > ", 1);
+        let more =
+            format!("{calls} > {before}").replacen("return ", "return (", 1).replacen(" > ", ") > ", 1);
         tab.until(&more, "the drill's calls on the wire").await;
     }
-    tab.close().await;
 }

@@ -60,11 +60,8 @@ async fn press(tab: &Tab, key: Key) {
     tab.driver.action_chain().send_keys(key + "").perform().await.unwrap();
 }
 
-#[tokio::test]
-async fn everything_is_done_with_the_keyboard_and_nothing_traps_it() {
-    let Some(tab) = Tab::open("the keyboard in a browser").await else { return };
-    tab.click("#follow").await;
-    tab.sees("#screen .theirs", "Thanks for following").await;
+pub(super) async fn everything_is_done_with_the_keyboard_and_nothing_traps_it(tab: &Tab) {
+    tab.newcomer().await;
     tab.say("#phone-text", "hello").await;
     tab.sees("#messages .theirs", "hello").await;
 
@@ -72,7 +69,7 @@ async fn everything_is_done_with_the_keyboard_and_nothing_traps_it() {
     tab.sees("#messages .theirs", "hello").await;
     let mut stops = Vec::new();
     loop {
-        press(&tab, Key::Tab).await;
+        press(tab, Key::Tab).await;
         let focused: Focused = tab.run(FOCUSED, vec![]).await;
         if focused.what.is_empty() || stops.first() == Some(&focused.what) {
             break;
@@ -83,38 +80,32 @@ async fn everything_is_done_with_the_keyboard_and_nothing_traps_it() {
         assert!(stops.len() < 80, "the focus goes round without end: {stops:?}");
     }
     let reached: BTreeSet<&str> = stops.iter().map(String::as_str).collect();
-    for place in ["phone-text", "more", "follow", "calls", "conversations", "desk-text", "language", "theme"] {
+    for place in ["phone-text", "more", "follow", "calls", "conversations", "desk-text", "language", "theme"]
+    {
         assert!(reached.contains(place), "{place} is not reached: {stops:?}");
     }
 
     let focus = "document.querySelector(arguments[0]).focus()";
     tab.run::<()>(focus, vec![json!("#calls")]).await;
-    press(&tab, Key::Up).await;
+    press(tab, Key::Up).await;
     tab.has("#call:not([hidden])").await;
-    let last: Option<String> = tab.run("return document.querySelector('#call-title').innerText", vec![]).await;
-    press(&tab, Key::Home).await;
+    let last: Option<String> =
+        tab.run("return document.querySelector('#call-title').innerText", vec![]).await;
+    press(tab, Key::Home).await;
     tab.has("#calls [aria-posinset='1'][aria-selected=true]").await;
     assert!(last.is_some());
-    press(&tab, Key::Escape).await;
+    press(tab, Key::Escape).await;
     tab.has("#call[hidden]").await;
 
     tab.run::<()>(focus, vec![json!("#new-customer")]).await;
-    press(&tab, Key::Enter).await;
-    tab.has("#customers [role=tab]:nth-child(2)[aria-selected=true]").await;
+    press(tab, Key::Enter).await;
+    tab.has("#customers [role=tab]:last-child[aria-selected=true]").await;
     tab.run::<()>(focus, vec![json!("#customers [aria-selected=true]")]).await;
-    press(&tab, Key::Left).await;
-    tab.has("#customers [role=tab]:first-child[aria-selected=true]:focus").await;
-    tab.close().await;
+    press(tab, Key::Left).await;
+    tab.has("#customers [role=tab]:nth-last-child(2)[aria-selected=true]:focus").await;
 }
 
-#[tokio::test]
-async fn three_languages_two_themes_and_two_sizes() {
-    let Some(tab) = Tab::open("languages, themes and sizes in a browser").await else { return };
-    tab.click("#follow").await;
-    tab.sees("#screen .theirs", "Thanks for following").await;
-    tab.say("#phone-text", "hello").await;
-    tab.sees("#messages .theirs", "hello").await;
-
+pub(super) async fn three_languages_are_complete_and_remembered(tab: &Tab) {
     for (name, tag, send) in [("ko", "ko", "보내기"), ("zh", "zh-Hans", "发送"), ("en", "en", "Send")] {
         tab.run::<()>(
             "const list = document.querySelector('#language'); list.value = arguments[0]; \
@@ -136,37 +127,44 @@ async fn three_languages_two_themes_and_two_sizes() {
             .await;
         assert!(bare.is_empty(), "{name}: texts are missing: {bare:?}");
     }
+}
 
+pub(super) async fn both_themes_are_remembered_and_can_be_read(tab: &Tab) {
     for _ in 0..2 {
+        let before: Option<String> =
+            tab.run("return document.documentElement.dataset.theme ?? null", vec![]).await;
         tab.click("#theme").await;
+        let turned = format!("return document.documentElement.dataset.theme !== {}", json!(before));
+        tab.until(&turned, "the other theme").await;
         let theme: String = tab.run("return document.documentElement.dataset.theme", vec![]).await;
         tab.visit().await;
-        assert_eq!(tab.run::<String>("return document.documentElement.dataset.theme", vec![]).await, theme);
         tab.sees("#messages .theirs", "hello").await;
+        assert_eq!(tab.run::<String>("return document.documentElement.dataset.theme", vec![]).await, theme);
         let faint: Vec<String> = tab.run(FAINT, vec![]).await;
         assert!(faint.is_empty(), "{theme}: too faint to read: {faint:#?}");
     }
+}
 
+pub(super) async fn it_fits_a_desktop_and_a_phone(tab: &Tab) {
     for (width, height) in [(1280, 800), (390, 844)] {
         tab.size(width, height).await;
         tab.visit().await;
-        tab.sees("#accepted", "1").await;
         let (wide, high): (u32, u32) = tab
-            .run("return [document.documentElement.scrollWidth, document.documentElement.scrollHeight]", vec![])
+            .run(
+                "return [document.documentElement.scrollWidth, document.documentElement.scrollHeight]",
+                vec![],
+            )
             .await;
         assert_eq!((wide, high), (width, height), "the page does not fit");
     }
-    for view in ["wire", "desk", "drills", "phone"] {
-        let at = ["phone", "wire", "desk", "drills"].iter().position(|one| *one == view).unwrap() + 1;
-        tab.click(&format!("#views button:nth-child({at})")).await;
-        tab.until(
-            &format!(
-                "return [...document.querySelectorAll('main > section')].filter((one) => one.checkVisibility()) \
-                   .map((one) => one.id).join() === '{view}'"
-            ),
-            view,
-        )
-        .await;
+    for (at, view) in ["phone", "wire", "desk", "drills"].into_iter().enumerate() {
+        tab.click(&format!("#views button:nth-child({})", at + 1)).await;
+        let alone = format!(
+            "return [...document.querySelectorAll('main > section')].filter((one) => one.checkVisibility()) \
+               .map((one) => one.id).join() === '{view}'"
+        );
+        tab.until(&alone, view).await;
     }
-    tab.close().await;
+    tab.size(1280, 800).await;
+    tab.visit().await;
 }

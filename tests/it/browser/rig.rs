@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::mem::ManuallyDrop;
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -10,16 +11,12 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use thirtyfour::prelude::*;
 use thirtyfour::LoggingPrefsLogLevel;
-use tokio::sync::{Mutex, MutexGuard};
+use thirtyfour::prelude::*;
 
 /// How long the page may take to show what it should: generous, for a machine that is busy otherwise.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 const GLANCE: Duration = Duration::from_millis(40);
-
-/// One browser at a time.
-static ALONE: Mutex<()> = Mutex::const_new(());
 
 const HOW_TO_GET: &str = "apt-get install --no-install-recommends chromium chromium-driver fonts-noto-cjk";
 
@@ -56,12 +53,13 @@ impl Drop for ChromeDriver {
 
 /// A browser on the page of a sandbox of its own. Fields are dropped in this order.
 pub(super) struct Tab {
-    pub driver: WebDriver,
+    /// Never dropped by a test that fails: that would wait for an answer which nobody is left to read. The browser
+    /// ends with its driver.
+    pub driver: ManuallyDrop<WebDriver>,
     pub address: String,
     _chrome: ChromeDriver,
     _sandbox: Running,
     _profile: TempDir,
-    _alone: MutexGuard<'static, ()>,
 }
 
 fn find(names: &[&str]) -> Option<PathBuf> {
@@ -109,7 +107,8 @@ fn start_sandbox() -> (Running, String) {
     let mut process = Running(command.spawn().unwrap());
     let address = first(process.0.stdout.take().unwrap(), |line| {
         let (_, rest) = line.split_once("http://")?;
-        let host: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || ".:".contains(*c)).collect();
+        let host: String =
+            rest.chars().take_while(|c| c.is_ascii_alphanumeric() || ".:".contains(*c)).collect();
         Some(format!("http://{host}"))
     });
     (process, address)
@@ -130,7 +129,6 @@ impl Tab {
     /// Opens the page of a new sandbox in a new browser, 1280×800.
     pub async fn open(test: &str) -> Option<Self> {
         let (chromium, driver) = installed(test)?;
-        let alone = ALONE.lock().await;
         let profile = tempfile::tempdir().unwrap();
         let (sandbox, address) = start_sandbox();
         let chrome = start_driver(&driver);
@@ -146,6 +144,9 @@ impl Tab {
             "--disable-background-networking",
             "--disable-component-update",
             "--disable-sync",
+            "--disable-background-timer-throttling",
+            "--disable-backgrounding-occluded-windows",
+            "--disable-renderer-backgrounding",
             "--window-size=1280,800",
             "--lang=en",
             &format!("--user-data-dir={}", profile.path().display()),
@@ -155,7 +156,13 @@ impl Tab {
         wanted.set_logging_prefs("browser", LoggingPrefsLogLevel::All).unwrap();
         wanted.set_logging_prefs("performance", LoggingPrefsLogLevel::All).unwrap();
         let driver = WebDriver::new(format!("http://127.0.0.1:{}", chrome.port), wanted).await.unwrap();
-        let tab = Self { driver, address, _chrome: chrome, _sandbox: sandbox, _profile: profile, _alone: alone };
+        let tab = Self {
+            driver: ManuallyDrop::new(driver),
+            address,
+            _chrome: chrome,
+            _sandbox: sandbox,
+            _profile: profile,
+        };
         tab.size(1280, 800).await;
         tab.visit().await;
         Some(tab)
@@ -164,11 +171,22 @@ impl Tab {
     /// Goes to the page, and waits until it shows the sandbox's state with the bridge ready.
     pub async fn visit(&self) {
         self.driver.goto(&self.address).await.unwrap();
-        self.until("return document.querySelector('#bridge')?.dataset.state === 'running'", "a running bridge").await;
+        self.has("#bridge[data-state=running]").await;
+    }
+
+    /// Adds a customer of this test's own, who follows and is welcomed. The sandbox plays its script first.
+    pub async fn newcomer(&self) {
+        let known = self.texts("#customers [role=tab]").await.len();
+        self.click("#new-customer").await;
+        self.has(&format!("#customers [role=tab]:nth-child({})[aria-selected=true]", known + 1)).await;
+        self.has("#phone-body[data-following=false]").await;
+        self.click("#follow").await;
+        self.sees("#screen .theirs", "Thanks for following XX. We want to offer you the best service.").await;
     }
 
     pub async fn size(&self, width: u32, height: u32) {
-        let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
+        let metrics =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
         self.driver.cdp().send_raw("Emulation.setDeviceMetricsOverride", metrics).await.unwrap();
     }
 
@@ -186,7 +204,10 @@ impl Tab {
         while !self.run::<bool>(script, Vec::new()).await {
             if Instant::now() > deadline {
                 let shown: String = self.run("return document.body.innerText", Vec::new()).await;
-                panic!("the page does not show {what}; it shows\n{shown}\nand says {:?}", self.console().await);
+                panic!(
+                    "the page does not show {what}; it shows\n{shown}\nand says {:?}",
+                    self.console().await
+                );
             }
             tokio::time::sleep(GLANCE).await;
         }
@@ -208,6 +229,12 @@ impl Tab {
         self.until(&script, css).await;
     }
 
+    /// Waits until at least `count` elements are there that `css` names.
+    pub async fn counts(&self, css: &str, count: usize) {
+        let script = format!("return document.querySelectorAll({}).length >= {count}", json!(css));
+        self.until(&script, &format!("{count} of {css}")).await;
+    }
+
     pub async fn click(&self, css: &str) {
         self.has(css).await;
         self.driver.find(By::Css(css)).await.unwrap().click().await.unwrap();
@@ -223,7 +250,7 @@ impl Tab {
 
     /// The texts of all elements that `css` names.
     pub async fn texts(&self, css: &str) -> Vec<String> {
-        let script = "return [...document.querySelectorAll(arguments[0])].map((one) => one.innerText)";
+        let script = "return [...document.querySelectorAll(arguments[0])].map((one) => one.textContent)";
         self.run(script, vec![json!(css)]).await
     }
 
@@ -246,9 +273,11 @@ impl Tab {
         assert!(console.is_empty(), "the console is not empty: {console:#?}");
         let requests = self.requests().await;
         assert!(requests.iter().any(|url| url.ends_with("/api/state")), "{requests:?}");
-        let strangers: Vec<&String> =
-            requests.iter().filter(|url| !url.starts_with(&self.address) && !url.starts_with("data:")).collect();
+        // The empty tab that a browser starts with is made of its own parts.
+        let is_own =
+            |url: &&String| ["chrome:", "data:", &self.address].iter().any(|own| url.starts_with(own));
+        let strangers: Vec<&String> = requests.iter().filter(|url| !is_own(url)).collect();
         assert!(strangers.is_empty(), "requests left the sandbox: {strangers:?}");
-        self.driver.clone().quit().await.unwrap();
+        ManuallyDrop::into_inner(self.driver.clone()).quit().await.unwrap();
     }
 }
