@@ -8,6 +8,7 @@ mod conversation;
 mod crash;
 mod departures;
 mod docs;
+mod fuzz_corpora;
 mod held;
 mod im_calls;
 mod leaving;
