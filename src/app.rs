@@ -17,6 +17,7 @@ use crate::http::{Limits, ops, public, serve, tls, written};
 use crate::im::receive::CallbackDoor;
 use crate::im::send as im;
 use crate::lifecycle::{Lifecycle, Outcome, Signals};
+use crate::media::{Files, Media};
 use crate::metrics::Metrics;
 use crate::outbox::health::Unwell;
 use crate::outbox::pace::Pace;
@@ -56,11 +57,6 @@ struct Operations {
 
 /// Starts a bridge: everything is valid, bound and open before it says that it listens.
 pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyhow::Result<Running> {
-    let place = match &config.store {
-        config::Store::SqliteFile(path) => Place::File(path.clone()),
-        config::Store::SqliteMemory => Place::Memory,
-        config::Store::Postgres(_) => bail!("store.url: PostgreSQL is not built into this version"),
-    };
     let tls = match config.server.tls.clone() {
         Some(files) => Some(tokio::task::spawn_blocking(move || tls::acceptor(&files)).await??),
         None => None,
@@ -74,12 +70,20 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     let ops = ops_listener.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
 
     let metrics = Metrics::default();
-    let (opened_clock, opened_metrics) = (clock.clone(), metrics.clone());
-    let (store, closing) =
-        tokio::task::spawn_blocking(move || Store::open(&place, opened_clock, opened_metrics)).await??;
+    let (store, closing) = open(&config.store, clock.clone(), metrics.clone()).await?;
+    let kept = &config.media;
+    let media =
+        Media::open(&store, &kept.dir, config.server.public_url.clone(), kept.keep, clock.clone()).await?;
     let bell = Bell::default();
-    let settings = bridge_settings(&config);
-    let bridge = Bridge::new(settings, store.clone(), bell.clone(), clock.clone(), metrics.clone()).await?;
+    let bridge = Bridge::new(bridge::Parts {
+        settings: bridge_settings(&config),
+        store: store.clone(),
+        media: media.clone(),
+        bell: bell.clone(),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+    });
+    let bridge = bridge.await?;
 
     let lifecycle = Lifecycle::default();
     let to_im = Arc::new(im_courier(&config, &bridge, &clock, &metrics)?);
@@ -108,22 +112,27 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     let retention =
         retention::run(store.clone(), bridge.clone(), bell, metrics.clone(), lifecycle.soft().clone());
     lifecycle.spawn("retention", retention);
+    let recovery = im::Recovery::new(to_im.clone(), store.clone(), bridge.clone(), clock.clone());
+    lifecycle.spawn("recovery", recovery.run(lifecycle.soft().clone()));
+    lifecycle.spawn("media sweeper", media.sweeper.clone().run(lifecycle.soft().clone()));
     let (outcomes, told) = written::channel();
     lifecycle.spawn("receipts", written::tell(told, bridge.clone()));
 
     let stop = serve::Stop { soft: lifecycle.soft().clone(), hard: lifecycle.hard().clone() };
     let operations = ops_listener.map(|ops_listener| {
-        let router = ops::router(ops::Ops {
-            store,
-            metrics: metrics.clone(),
-            clock: clock.clone(),
-            readiness: lifecycle.readiness().clone(),
-            im: im_health(&to_im),
-            wechat: wechat_health(client, bridge.clone()),
-        });
-        let stop = serve::Stop { hard: lifecycle.hard().child_token(), ..serve::Stop::default() };
-        let served = serve::serve(ops_listener, None, router, Limits::default(), stop.clone());
-        Operations { stop, served: tokio::spawn(served) }
+        Operations::begin(
+            ops_listener,
+            ops::Ops {
+                store,
+                metrics: metrics.clone(),
+                clock: clock.clone(),
+                readiness: lifecycle.readiness().clone(),
+                im: im_health(&to_im),
+                wechat: wechat_health(client, bridge.clone()),
+                media: media_health(media.files.clone()),
+            },
+            &lifecycle,
+        )
     });
     let limits = Limits {
         body_bytes: config.server.body_limit,
@@ -143,9 +152,6 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     lifecycle.spawn("public", serve::serve(listener, tls, router, limits, stop));
     for warning in warnings {
         tracing::warn!("{warning}");
-    }
-    for setting in config.no_effect_yet() {
-        tracing::warn!("{setting} has no effect yet: its feature is not built into this version");
     }
     lifecycle.readiness().set_ready();
     let grace = config.server.shutdown_grace;
@@ -174,6 +180,12 @@ impl Running {
 }
 
 impl Operations {
+    fn begin(listener: tokio::net::TcpListener, ops: ops::Ops, lifecycle: &Lifecycle) -> Self {
+        let stop = serve::Stop { hard: lifecycle.hard().child_token(), ..serve::Stop::default() };
+        let served = serve::serve(listener, None, ops::router(ops), Limits::default(), stop.clone());
+        Self { stop, served: tokio::spawn(served) }
+    }
+
     async fn end(mut self) {
         self.stop.soft.cancel();
         if tokio::time::timeout(LAST_LOOK, &mut self.served).await.is_err() {
@@ -181,6 +193,15 @@ impl Operations {
             let _ = self.served.await;
         }
     }
+}
+
+async fn open(at: &config::Store, clock: Clock, metrics: Metrics) -> anyhow::Result<(Store, Closing)> {
+    let place = match at {
+        config::Store::SqliteFile(path) => Place::File(path.clone()),
+        config::Store::SqliteMemory => Place::Memory,
+        config::Store::Postgres(_) => bail!("store.url: PostgreSQL is not built into this version"),
+    };
+    Ok(tokio::task::spawn_blocking(move || Store::open(&place, clock, metrics)).await??)
 }
 
 /// As many connections as wanted, or as the process may have open files for besides its own calls and the store.
@@ -332,5 +353,18 @@ fn wechat_health(client: Wechat, bridge: Bridge) -> ops::Health {
         let mut part = part(client.as_ref().map_or(Ok(()), |client| client.health()));
         part.extra.insert("reply".to_owned(), bridge.reply_mode().word().into());
         part
+    })
+}
+
+fn media_health(files: Files) -> ops::Health {
+    Arc::new(move || match files.failing() {
+        None => ops::Part::well(),
+        Some(failing) => ops::Part {
+            ok: false,
+            since: Some(failing.since.seconds()),
+            why: Some(failing.why),
+            advice: Some("let this user write to media.dir, and free some disk space".to_owned()),
+            ..ops::Part::well()
+        },
     })
 }

@@ -6,6 +6,7 @@
 pub mod account;
 mod answered;
 pub mod bell;
+mod command;
 mod more;
 pub mod note;
 mod pushed;
@@ -20,6 +21,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::clock::Clock;
 use crate::config::{Acknowledge, OnUnsubscribe, Reply as ReplyMode, Texts};
+use crate::media::Media;
 use crate::metrics::Metrics;
 use crate::model::{ImUserId, Millis, OpenId};
 use crate::store::{Store, StoreError, Tx};
@@ -54,6 +56,23 @@ pub struct Settings {
     pub on_unsubscribe: OnUnsubscribe,
 }
 
+/// What the bridge is built from.
+#[derive(Debug)]
+pub struct Parts {
+    /// What the decisions depend on besides the store.
+    pub settings: Settings,
+    /// The truth.
+    pub store: Store,
+    /// Files and their links.
+    pub media: Media,
+    /// Tells the outbox of new work.
+    pub bell: Bell,
+    /// The time.
+    pub clock: Clock,
+    /// Counts.
+    pub metrics: Metrics,
+}
+
 /// The bridge. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Bridge(Arc<Inner>);
@@ -62,6 +81,7 @@ pub struct Bridge(Arc<Inner>);
 struct Inner {
     settings: Settings,
     store: Store,
+    media: Media,
     accounts: Accounts,
     bell: Bell,
     clock: Clock,
@@ -71,18 +91,14 @@ struct Inner {
 }
 
 impl Bridge {
-    /// A bridge over `store`; reads what the store remembers of the account.
-    pub async fn new(
-        settings: Settings,
-        store: Store,
-        bell: Bell,
-        clock: Clock,
-        metrics: Metrics,
-    ) -> Result<Self, StoreError> {
+    /// A bridge over the store; reads what the store remembers of the account.
+    pub async fn new(parts: Parts) -> Result<Self, StoreError> {
+        let Parts { settings, store, media, bell, clock, metrics } = parts;
         let denied = store.read(|tx| tx.fact(PUSH_DENIED_AT)).await?;
         let push_denied_at = AtomicI64::new(denied.and_then(|at| at.parse().ok()).unwrap_or(0));
         let accounts = Accounts::new(store.clone());
-        Ok(Self(Arc::new(Inner { settings, store, accounts, bell, clock, metrics, push_denied_at })))
+        let inner = Inner { settings, store, media, accounts, bell, clock, metrics, push_denied_at };
+        Ok(Self(Arc::new(inner)))
     }
 
     /// The map of imported accounts.

@@ -32,17 +32,6 @@ pub use texts::Texts;
 use crate::model::ImUserId;
 use settings::Settings;
 
-/// Settings that are read and checked, but whose feature is not built. Whoever builds one removes it here.
-const UNBUILT: &[&str] = &[
-    "server.public_url",
-    "media.dir",
-    "media.max_bytes",
-    "media.keep_days",
-    "media.allow_hosts",
-    "media.allow_http",
-    "media.allow_private",
-];
-
 /// The checked configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -53,7 +42,6 @@ pub struct Config {
     pub media: Media,
     pub texts: Texts,
     pub log: Log,
-    unbuilt: Vec<&'static str>,
 }
 
 /// `[server]`
@@ -194,11 +182,6 @@ impl Config {
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<(Self, Vec<String>), Faults> {
         checked(text, "configuration", &env.into_iter().collect::<Vec<_>>())
-    }
-
-    /// The settings that are changed from their defaults and do nothing yet, as `section.key`.
-    pub fn no_effect_yet(&self) -> Vec<&'static str> {
-        self.unbuilt.clone()
     }
 }
 

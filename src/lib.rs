@@ -17,6 +17,7 @@ pub mod config;
 pub mod telemetry;
 pub mod metrics;
 pub mod store;
+pub mod media;
 pub mod bridge;
 pub mod outbox;
 pub mod wechat;

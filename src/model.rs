@@ -4,6 +4,7 @@
 
 mod answer;
 mod id;
+mod media;
 mod message;
 mod push;
 mod text;
@@ -11,6 +12,7 @@ mod verdict;
 
 pub use answer::{Answer, AnswerPart};
 pub use id::{ImUserId, InvalidId, MessageId, Millis, OpenId};
+pub use media::{InvalidMedia, MediaHash, MediaName, Origin};
 pub use message::{Direction, IllegalMove, Kind, Lane, Move, Order, State};
 pub use push::{Content, Event, Push, SeenKey, What};
 pub use text::parts;

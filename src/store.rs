@@ -4,9 +4,12 @@
 //! caller: a caller that got `Ok` may tell the world. Only this module knows SQL. It decides nothing about
 //! messages; the moves a message may make are the model's.
 
+mod column;
+mod conversation;
 mod customer;
 mod held;
 mod inspect;
+mod media;
 mod message;
 mod open;
 mod operator;
@@ -23,9 +26,11 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::{IllegalMove, Millis};
 
+pub use conversation::{Look, Past};
 pub use customer::Customer;
 pub use held::{Held, Ridden, Riding};
 pub use inspect::{Inspection, inspect};
+pub use media::{Medium, MediumFile};
 pub use message::{Counts, Head, Listed, NewMessage, Owed, Settled, Step};
 pub use open::OpenError;
 pub use seen::FirstAnswer;

@@ -35,9 +35,13 @@ pub(super) async fn run(is_script: bool, listen: Option<SocketAddr>) -> Result<(
     let environment = config::environment()
         .into_iter()
         .filter(|(name, _)| PASSED_ON.iter().any(|passed| name.starts_with(passed)));
-    let quiet = [("BRIDGE_LOG__LEVEL".to_owned(), "warn".to_owned())];
+    let folder = tempfile::tempdir().context("cannot make a directory for the media files")?;
+    let own = [
+        ("BRIDGE_LOG__LEVEL".to_owned(), "warn".to_owned()),
+        ("BRIDGE_MEDIA__DIR".to_owned(), folder.path().display().to_string()),
+    ];
     let text = stage.config_toml(listen, "sqlite::memory:");
-    let (config, warnings) = Config::from_toml_str(&text, quiet.into_iter().chain(environment))?;
+    let (config, warnings) = Config::from_toml_str(&text, own.into_iter().chain(environment))?;
     telemetry::init(config.log.format, &config.log.level).context("cannot set up the log")?;
     let texts = config.texts.clone();
     let running = app::start(config, warnings, clock).await?;

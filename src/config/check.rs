@@ -16,7 +16,7 @@ use super::address::{self, BaseUrl, Store};
 use super::choice::Locale;
 use super::settings::Settings;
 use super::texts::{self, Texts};
-use super::{Config, Log, Media, Server, Tls, UNBUILT};
+use super::{Config, Log, Media, Server, Tls};
 
 /// Checks everything; none where a fault left a value missing.
 pub(super) fn config(settings: &mut Settings) -> Option<Config> {
@@ -35,7 +35,6 @@ pub(super) fn config(settings: &mut Settings) -> Option<Config> {
         media: media?,
         texts: texts?,
         log: log?,
-        unbuilt: UNBUILT.iter().copied().filter(|key| settings.is_changed(key)).collect(),
     })
 }
 

@@ -101,12 +101,6 @@ impl Settings {
         (Faults(self.faults), self.warnings)
     }
 
-    /// Whether the key is given, and differs from its default.
-    pub fn is_changed(&self, full: &str) -> bool {
-        let default = keys::find_key(full).map(|key| key.kind.default());
-        self.given.get(full).is_some_and(|given| Some(&given.value) != default.as_ref())
-    }
-
     fn value(&self, full: &str) -> Option<Value> {
         let default = || keys::find_key(full).map(|key| key.kind.default());
         self.given.get(full).map(|given| given.value.clone()).or_else(default)

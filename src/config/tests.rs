@@ -75,20 +75,6 @@ fn the_required_keys_suffice_and_everything_else_has_the_contracts_default() {
     assert!(media.allow_http && !media.allow_private);
     assert_eq!(*texts, Texts::of(Locale::En, "XX"));
     assert_eq!((log.format, log.level.as_str()), (LogFormat::Text, "info"));
-    assert!(config.no_effect_yet().is_empty());
-}
-
-#[test]
-fn every_setting_of_an_unbuilt_feature_is_named_once_it_is_changed() {
-    for key in UNBUILT {
-        assert!(find_key(key).is_some(), "{key} is no key");
-    }
-    let (config, _) = with(&[
-        ("BRIDGE_MEDIA__KEEP_DAYS", "7"),
-        ("BRIDGE_MEDIA__MAX_BYTES", "20971520"),
-        ("BRIDGE_SERVER__PUBLIC_URL", "https://bridge.example.com"),
-    ]);
-    assert_eq!(config.no_effect_yet(), ["server.public_url", "media.keep_days"]);
 }
 
 #[test]

@@ -70,6 +70,8 @@ pub struct Ops {
     pub im: Health,
     /// How WeChat is doing.
     pub wechat: Health,
+    /// How the directory of the media files is doing.
+    pub media: Health,
 }
 
 impl std::fmt::Debug for Ops {
@@ -102,6 +104,7 @@ struct Ready {
     store: Part,
     im: Part,
     wechat: Part,
+    media: Part,
     backlog: Backlog,
 }
 
@@ -116,7 +119,7 @@ struct Backlog {
 async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
     let backlog = desk.backlog().await;
     let store = desk.store();
-    let (im, wechat) = ((desk.ops.im)(), (desk.ops.wechat)());
+    let (im, wechat, media) = ((desk.ops.im)(), (desk.ops.wechat)(), (desk.ops.media)());
     let why = match desk.ops.readiness.state() {
         lifecycle::State::Starting => Some("starting"),
         lifecycle::State::Ready => None,
@@ -124,12 +127,12 @@ async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
     };
     let (code, status) = if why.is_some() || !store.ok {
         (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
-    } else if im.ok && wechat.ok {
+    } else if im.ok && wechat.ok && media.ok {
         (StatusCode::OK, "ok")
     } else {
         (StatusCode::OK, "degraded")
     };
-    (code, axum::Json(Ready { status, why, store, im, wechat, backlog })).into_response()
+    (code, axum::Json(Ready { status, why, store, im, wechat, media, backlog })).into_response()
 }
 
 async fn metrics(State(desk): State<Arc<Desk>>) -> Response {

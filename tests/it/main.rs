@@ -1,6 +1,7 @@
 //! Drives the bridge from outside: over real HTTP, between the simulated platforms, on a real store.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod agents;
 mod answers;
 mod callbacks;
 mod cli;
@@ -16,6 +17,7 @@ mod observe;
 mod operations;
 mod properties;
 mod pushes;
+mod recovery;
 mod repeats;
 mod rooms;
 mod serve;

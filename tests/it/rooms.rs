@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each room with the rooms it may use, besides itself.
-const ROOMS: [(&str, &[&str]); 15] = [
+const ROOMS: [(&str, &[&str]); 16] = [
     ("model", &[]),
     ("clock", &["model"]),
     ("config", &["model"]),
@@ -12,13 +12,26 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ("metrics", &["model"]),
     ("lifecycle", &[]),
     ("store", &["model", "clock", "metrics"]),
-    ("bridge", &["model", "clock", "config", "metrics", "store"]),
-    ("outbox", &["model", "clock", "config", "metrics", "store", "bridge"]),
-    ("wechat", &["model", "clock", "config", "metrics", "store", "bridge", "outbox"]),
-    ("im", &["model", "clock", "config", "metrics", "store", "bridge", "outbox"]),
+    ("media", &["model", "clock", "config", "metrics", "store"]),
+    ("bridge", &["model", "clock", "config", "metrics", "store", "media"]),
+    ("outbox", &["model", "clock", "config", "metrics", "store", "media", "bridge"]),
+    ("wechat", &["model", "clock", "config", "metrics", "store", "media", "bridge", "outbox"]),
+    ("im", &["model", "clock", "config", "metrics", "store", "media", "bridge", "outbox"]),
     (
         "http",
-        &["model", "clock", "config", "metrics", "store", "bridge", "outbox", "wechat", "im", "lifecycle"],
+        &[
+            "model",
+            "clock",
+            "config",
+            "metrics",
+            "store",
+            "media",
+            "bridge",
+            "outbox",
+            "wechat",
+            "im",
+            "lifecycle",
+        ],
     ),
     ("sandbox", &["model", "clock", "config"]),
     (
@@ -30,6 +43,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
             "telemetry",
             "metrics",
             "store",
+            "media",
             "bridge",
             "outbox",
             "wechat",
@@ -47,6 +61,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
             "telemetry",
             "metrics",
             "store",
+            "media",
             "bridge",
             "outbox",
             "wechat",

@@ -17,10 +17,6 @@ pub(super) fn findings(config: &Config, warnings: &[String]) -> Vec<Finding> {
         let (key, what) = warning.split_once(": ").unwrap_or(("configuration", warning));
         Finding::warn(key, what, "")
     }));
-    findings.extend(config.no_effect_yet().into_iter().map(|key| {
-        let fix = "leave it out, or mind that what it is for is not built";
-        Finding::warn(key, "has no effect yet", fix)
-    }));
     findings.extend(callback_token(config));
     findings.extend(public_url(config));
     findings.extend(config.server.tls.as_ref().map(tls));
@@ -50,7 +46,12 @@ fn callback_token(config: &Config) -> Option<Finding> {
 
 /// WeChat calls two ports only (reference, "Console configuration").
 fn public_url(config: &Config) -> Option<Finding> {
-    let url = config.server.public_url.as_ref()?.url();
+    let Some(url) = &config.server.public_url else {
+        let evidence = "is empty: agents are told that a picture or recording came, but cannot fetch it";
+        let fix = "set the URL by which the internet reaches server.listen";
+        return Some(Finding::warn("server.public_url", evidence, fix));
+    };
+    let url = url.url();
     let port = url.port()?;
     let evidence = format!("names port {port}, but WeChat calls only 80 for http and 443 for https");
     Some(Finding::warn("server.public_url", evidence, "forward one of these ports, and name no port here"))

@@ -48,6 +48,7 @@ async fn world(place: &Place) -> World {
         readiness: life.readiness().clone(),
         im: Arc::new(im),
         wechat: Arc::new(wechat),
+        media: Arc::new(Part::well),
     };
     let host = host(router(ops), Limits::default()).await;
     World { host, life, store, clock, metrics, im_is_well, closing }
@@ -85,7 +86,7 @@ async fn ready_only_between_start_and_stop_and_alive_throughout() {
     assert_eq!(status, 200);
     assert_eq!(
         body,
-        json!({"status": "ok", "store": {"ok": true}, "im": {"ok": true}, "wechat": {"ok": true, "reply": "passive"},
+        json!({"status": "ok", "store": {"ok": true}, "im": {"ok": true}, "wechat": {"ok": true, "reply": "passive"}, "media": {"ok": true},
             "backlog": {"waiting": 0, "oldest_s": 0, "held": 0}})
     );
     world.life.soft().cancel();

@@ -11,10 +11,11 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::bridge::{Bell, Settings, quota};
+use crate::bridge::{Bell, Parts, Settings, quota};
 use crate::config::{Acknowledge, AesKey, Locale, Mode, OnUnsubscribe, Reply as ReplyMode, Texts};
 use crate::http::testing::{Host, host, parts};
 use crate::http::written::{channel, tell};
+use crate::media::Media;
 use crate::model::{Answer, AnswerPart, ImUserId, MessageId, Move, OpenId, State};
 use crate::store::{Closing, Listed, Place, Settled, Store};
 use crate::wechat::receive::DoorSettings;
@@ -36,6 +37,7 @@ struct World {
     metrics: Metrics,
     tasks: TaskTracker,
     told: JoinHandle<()>,
+    _folder: tempfile::TempDir,
     _closing: Closing,
 }
 
@@ -48,13 +50,17 @@ impl World {
         let (clock, metrics, tasks) = (Clock::movable(), Metrics::default(), TaskTracker::new());
         let (store, closing) = Store::open(place, clock.clone(), metrics.clone()).unwrap();
         let agents = vec![ImUserId::new("user1").unwrap()];
-        let bridge = Bridge::new(
-            settings(agents.clone()),
-            store.clone(),
-            Bell::default(),
-            clock.clone(),
-            metrics.clone(),
-        );
+        let folder = tempfile::tempdir().unwrap();
+        let keep = Duration::from_hours(720);
+        let media = Media::open(&store, folder.path(), None, keep, clock.clone()).await.unwrap();
+        let bridge = Bridge::new(Parts {
+            settings: settings(agents.clone()),
+            store: store.clone(),
+            media,
+            bell: Bell::default(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+        });
         let bridge = bridge.await.unwrap();
         let (outcomes, waiting) = channel();
         let told = tokio::spawn(tell(waiting, bridge.clone()));
@@ -85,7 +91,7 @@ impl World {
         };
         let router = router(public);
         let host = host(router.clone(), limits).await;
-        Self { host, router, bridge, store, clock, metrics, tasks, told, _closing: closing }
+        Self { host, router, bridge, store, clock, metrics, tasks, told, _folder: folder, _closing: closing }
     }
 
     /// Sends a push, rightly signed for plain mode.
@@ -120,6 +126,7 @@ impl World {
             msg_key: text.to_owned(),
             msg_time: 1_700_000_000,
             msg_seq: 1,
+            msg_random: 1,
             parts: vec![AnswerPart::Text(text.to_owned())],
         };
         self.bridge.answered(answer).await.unwrap();

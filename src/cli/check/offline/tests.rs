@@ -79,13 +79,13 @@ fn with(pairs: &[(&str, &str)]) -> Vec<Finding> {
 fn the_example_fails_nowhere_and_warns_of_its_own_secrets() {
     let found = with(&[]);
     assert!(found.iter().all(|finding| finding.weight != Weight::Fail), "{found:#?}");
-    for key in ["wechat.token", "im.secret_key", "im.callback_token"] {
+    for key in ["wechat.token", "im.secret_key", "im.callback_token", "server.public_url"] {
         assert!(found.iter().any(|finding| finding.weight == Weight::Warn && finding.what == key), "{key}");
     }
 }
 
 #[test]
-fn what_is_open_to_the_world_or_has_no_effect_is_warned_of() {
+fn what_is_open_to_the_world_or_cannot_be_reached_is_warned_of() {
     let found = with(&[
         ("BRIDGE_SERVER__OPS_LISTEN", "0.0.0.0:0"),
         ("BRIDGE_SERVER__PUBLIC_URL", "https://a.example:8443"),

@@ -1,0 +1,99 @@
+//! Files come whole or not at all.
+
+use tempfile::TempDir;
+use tokio::io::AsyncReadExt as _;
+
+use super::*;
+
+/// SHA-256 of `hello`.
+const HELLO: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+
+fn files() -> (TempDir, Files) {
+    let folder = tempfile::tempdir().unwrap();
+    let files = Files::open(folder.path(), Clock::system()).unwrap();
+    (folder, files)
+}
+
+async fn store(files: &Files, bytes: &[u8]) -> Stored {
+    let mut incoming = files.begin(1_000).await.unwrap();
+    for chunk in bytes.chunks(2) {
+        incoming.write(chunk).await.unwrap();
+    }
+    incoming.finish().await.unwrap()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let listed = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> =
+        listed.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn a_file_has_the_name_of_its_bytes_and_two_alike_are_one() {
+    let (folder, files) = files();
+    let stored = store(&files, b"hello").await;
+    assert_eq!((stored.hash.as_str(), stored.size, stored.kind), (HELLO, 5, Kind::Other));
+    assert_eq!(store(&files, b"hello").await.hash, stored.hash);
+    assert_eq!(names(folder.path()), [HELLO, INCOMING]);
+    let mut read = String::new();
+    files.read(&stored.hash).await.unwrap().unwrap().read_to_string(&mut read).await.unwrap();
+    assert_eq!(read, "hello");
+    assert!(files.read(&MediaHash::of_digest([0; 32])).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn what_is_too_large_or_given_up_leaves_nothing() {
+    let (folder, files) = files();
+    let mut incoming = files.begin(5).await.unwrap();
+    incoming.write(b"hello").await.unwrap();
+    assert!(matches!(incoming.write(b"!").await, Err(FilesError::TooLarge(5))));
+    drop(incoming);
+    // The removal runs beside: a second one behind it tells when it is done.
+    while !names(&folder.path().join(INCOMING)).is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(names(folder.path()), [INCOMING]);
+    assert!(files.failing().is_none(), "a large file is no fault of the disk");
+}
+
+#[tokio::test]
+async fn what_a_killed_process_left_unfinished_is_removed_at_the_start() {
+    let (folder, files) = files();
+    let kept = store(&files, b"hello").await;
+    std::fs::write(folder.path().join(INCOMING).join("half"), b"hel").unwrap();
+    let again = Files::open(folder.path(), Clock::system()).unwrap();
+    assert!(names(&folder.path().join(INCOMING)).is_empty());
+    assert!(again.list().unwrap().eq([kept.hash.clone()]));
+}
+
+#[tokio::test]
+async fn a_file_that_is_just_being_stored_again_is_not_removed() {
+    let (_folder, files) = files();
+    let stored = store(&files, b"hello").await;
+    let hash = stored.hash.clone();
+    assert!(!files.doom(&hash), "somebody is about to need it");
+    drop(stored);
+    assert!(files.doom(&hash));
+    let again = store(&files, b"hello").await;
+    files.remove(&hash).unwrap();
+    assert!(files.read(&hash).await.unwrap().is_some());
+    drop(again);
+    assert!(files.doom(&hash));
+    files.remove(&hash).unwrap();
+    assert!(files.read(&hash).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_directory_that_is_gone_is_told_and_its_return_too() {
+    let (folder, files) = files();
+    let incoming = folder.path().join(INCOMING);
+    std::fs::remove_dir(&incoming).unwrap();
+    let refused = files.begin(5).await.unwrap_err().to_string();
+    assert!(refused.contains("media.dir") && refused.contains("writable"), "{refused}");
+    assert!(files.failing().is_some());
+    std::fs::create_dir(&incoming).unwrap();
+    drop(store(&files, b"x").await);
+    assert!(files.failing().is_none());
+}

@@ -1,0 +1,230 @@
+//! What a file is, by its first bytes: what its sender or its name says of it counts for nothing.
+//!
+//! Only kinds that no browser runs are named; everything else is bytes.
+
+use std::io::{BufRead, Seek};
+
+/// How many of a file's first bytes tell its kind.
+pub const HEAD_BYTES: usize = 64;
+
+/// The kind of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A picture.
+    Jpeg,
+    /// A picture.
+    Png,
+    /// A picture, perhaps moving.
+    Gif,
+    /// A picture.
+    Bmp,
+    /// A picture.
+    Webp,
+    /// A recording of 8 kHz, as WeChat makes them.
+    Amr,
+    /// A recording of 16 kHz.
+    AmrWb,
+    /// A recording in an Ogg container, Speex among them.
+    Ogg,
+    /// A recording.
+    Mp3,
+    /// A recording.
+    Wav,
+    /// A recording in an MP4 container.
+    M4a,
+    /// A recording: AAC without a container.
+    Aac,
+    /// A video.
+    Mp4,
+    /// A document.
+    Pdf,
+    /// Bytes.
+    Other,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 15] = [
+        Self::Jpeg,
+        Self::Png,
+        Self::Gif,
+        Self::Bmp,
+        Self::Webp,
+        Self::Amr,
+        Self::AmrWb,
+        Self::Ogg,
+        Self::Mp3,
+        Self::Wav,
+        Self::M4a,
+        Self::Aac,
+        Self::Mp4,
+        Self::Pdf,
+        Self::Other,
+    ];
+
+    /// The kind of a file that begins with `head`; [`HEAD_BYTES`] are enough.
+    pub fn of(head: &[u8]) -> Self {
+        let at = |from: usize, magic: &[u8]| head.get(from..).is_some_and(|rest| rest.starts_with(magic));
+        match head {
+            [0xff, 0xd8, 0xff, ..] => Self::Jpeg,
+            _ if at(0, b"\x89PNG\r\n\x1a\n") => Self::Png,
+            _ if at(0, b"GIF87a") || at(0, b"GIF89a") => Self::Gif,
+            _ if at(0, b"BM") && at(6, &[0; 4]) => Self::Bmp,
+            _ if at(0, b"RIFF") && at(8, b"WEBP") => Self::Webp,
+            _ if at(0, b"RIFF") && at(8, b"WAVE") => Self::Wav,
+            _ if at(0, b"#!AMR\n") => Self::Amr,
+            _ if at(0, b"#!AMR-WB\n") => Self::AmrWb,
+            _ if at(0, b"OggS") => Self::Ogg,
+            _ if at(0, b"%PDF-") => Self::Pdf,
+            _ if at(4, b"ftyp") => Self::of_brand(head.get(8..12).unwrap_or_default()),
+            _ if at(0, b"ID3") || is_mp3_frame(head) => Self::Mp3,
+            [0xff, second, ..] if second & 0xf6 == 0xf0 => Self::Aac,
+            _ => Self::Other,
+        }
+    }
+
+    fn of_brand(brand: &[u8]) -> Self {
+        match brand {
+            b"M4A " | b"M4B " => Self::M4a,
+            b"heic" | b"heix" | b"mif1" | b"msf1" | b"avif" | b"avis" => Self::Other,
+            _ => Self::Mp4,
+        }
+    }
+
+    /// The MIME type.
+    pub fn mime(self) -> &'static str {
+        match self {
+            Self::Jpeg => "image/jpeg",
+            Self::Png => "image/png",
+            Self::Gif => "image/gif",
+            Self::Bmp => "image/bmp",
+            Self::Webp => "image/webp",
+            Self::Amr => "audio/amr",
+            Self::AmrWb => "audio/amr-wb",
+            Self::Ogg => "audio/ogg",
+            Self::Mp3 => "audio/mpeg",
+            Self::Wav => "audio/wav",
+            Self::M4a => "audio/mp4",
+            Self::Aac => "audio/aac",
+            Self::Mp4 => "video/mp4",
+            Self::Pdf => "application/pdf",
+            Self::Other => "application/octet-stream",
+        }
+    }
+
+    /// What a file's name ends with, without the dot.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Jpeg => "jpg",
+            Self::Png => "png",
+            Self::Gif => "gif",
+            Self::Bmp => "bmp",
+            Self::Webp => "webp",
+            Self::Amr => "amr",
+            Self::AmrWb => "awb",
+            Self::Ogg => "ogg",
+            Self::Mp3 => "mp3",
+            Self::Wav => "wav",
+            Self::M4a => "m4a",
+            Self::Aac => "aac",
+            Self::Mp4 => "mp4",
+            Self::Pdf => "pdf",
+            Self::Other => "bin",
+        }
+    }
+
+    /// Whether it is a picture.
+    pub fn is_image(self) -> bool {
+        matches!(self, Self::Jpeg | Self::Png | Self::Gif | Self::Bmp | Self::Webp)
+    }
+
+    /// Whether it is a recording.
+    pub fn is_sound(self) -> bool {
+        matches!(self, Self::Amr | Self::AmrWb | Self::Ogg | Self::Mp3 | Self::Wav | Self::M4a | Self::Aac)
+    }
+}
+
+/// An MPEG audio frame of layer III: eleven set bits, and no reserved version, bit rate or sample rate.
+fn is_mp3_frame(head: &[u8]) -> bool {
+    let [0xff, second, third, ..] = *head else { return false };
+    second & 0xe0 == 0xe0
+        && second & 0x18 != 0x08
+        && second & 0x06 == 0x02
+        && third & 0xf0 != 0xf0
+        && third & 0x0c != 0x0c
+}
+
+/// A picture's width and height in pixels, from its header; `None` where it has none that can be read.
+pub fn pixels(picture: impl BufRead + Seek) -> Option<(u32, u32)> {
+    let size = imagesize::reader_size(picture).ok()?;
+    Some((u32::try_from(size.width).ok()?, u32::try_from(size.height).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::io::Cursor;
+
+    const MAGIC: [(&[u8], Kind); 20] = [
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", Kind::Jpeg),
+        (b"\x89PNG\r\n\x1a\n", Kind::Png),
+        (b"GIF89a", Kind::Gif),
+        (b"BM\x00\x00\x00\x00\x00\x00\x00\x00\x36", Kind::Bmp),
+        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", Kind::Webp),
+        (b"RIFF\x00\x00\x00\x00WAVEfmt ", Kind::Wav),
+        (b"#!AMR\n\x3c", Kind::Amr),
+        (b"#!AMR-WB\n", Kind::AmrWb),
+        (b"OggS\x00\x02", Kind::Ogg),
+        (b"ID3\x04", Kind::Mp3),
+        (b"\xff\xfb\x90\x64", Kind::Mp3),
+        (b"\xff\xf3\x40\xc4", Kind::Mp3),
+        (b"\xff\xf1\x50\x80", Kind::Aac),
+        (b"\x00\x00\x00\x1cftypM4A \x00", Kind::M4a),
+        (b"\x00\x00\x00\x20ftypisom\x00", Kind::Mp4),
+        (b"\x00\x00\x00\x20ftypheic\x00", Kind::Other),
+        (b"%PDF-1.7", Kind::Pdf),
+        (b"<html><script>", Kind::Other),
+        (b"<svg xmlns=", Kind::Other),
+        (b"{\"errcode\":40007}", Kind::Other),
+    ];
+
+    #[test]
+    fn files_are_known_by_their_first_bytes() {
+        for (head, kind) in MAGIC {
+            assert_eq!(Kind::of(head), kind, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn no_kind_is_one_that_a_browser_would_run() {
+        for kind in Kind::ALL {
+            let mime = kind.mime();
+            assert!(!mime.contains("html") && !mime.contains("svg") && !mime.contains("script"), "{mime}");
+        }
+    }
+
+    #[test]
+    fn a_pictures_size_is_read_from_its_header() {
+        let mut gif = b"GIF89a".to_vec();
+        gif.extend([0x40, 0x01, 0xf0, 0x00, 0, 0, 0]);
+        assert_eq!(pixels(Cursor::new(gif)), Some((320, 240)));
+        assert_eq!(pixels(Cursor::new(b"GIF89a")), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_some_kind_and_break_nothing(
+            magic in prop::sample::select(&MAGIC[..]),
+            rest in prop::collection::vec(any::<u8>(), 0..300),
+            keeps in any::<bool>(),
+        ) {
+            let bytes = if keeps { [magic.0, &rest].concat() } else { rest };
+            let kind = Kind::of(&bytes);
+            if keeps {
+                prop_assert_eq!(kind, magic.1);
+            }
+            let _ = pixels(Cursor::new(bytes));
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Links to media: `{public_url}/media/{name}.{extension}?until=…&sign=…`, signed, and valid until the file goes.
+//!
+//! The key is drawn at the first start and kept in the store, so that instances and restarts share it. It is in no
+//! log line, error or `Debug`. A link that is wrong in any way takes the same work to refuse.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use secrecy::{ExposeSecret as _, SecretString};
+use sha2::Sha256;
+use url::form_urlencoded;
+
+use crate::config::BaseUrl;
+use crate::model::{MediaName, Millis};
+use crate::store::{Store, StoreError};
+
+/// The fact under which the store keeps the key, as hexadecimal digits.
+const KEY: &str = "media_link_key";
+
+/// Makes links and knows its own. Clones share the key.
+#[derive(Clone)]
+pub struct Links {
+    base: Option<BaseUrl>,
+    keep_ms: i64,
+    key: SecretString,
+}
+
+impl fmt::Debug for Links {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Links").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+/// What a valid link asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The medium.
+    pub name: MediaName,
+    /// The ending its link was made with: which form of the medium is wanted.
+    pub extension: String,
+}
+
+impl Links {
+    /// Links below `base` (`server.public_url`), valid for `keep_ms`; the key is `store`'s, drawn if it has none.
+    pub async fn load(store: &Store, base: Option<BaseUrl>, keep_ms: i64) -> Result<Self, StoreError> {
+        let drawn = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
+        let kept = move |tx: &crate::store::Tx<'_>| match tx.fact(KEY)? {
+            Some(key) => Ok(key),
+            None => tx.put_fact(KEY, &drawn).map(|()| drawn.clone()),
+        };
+        Ok(Self { base, keep_ms, key: SecretString::from(store.write(kept).await?) })
+    }
+
+    /// Whether links can be made: the internet knows a way to us.
+    pub fn is_reachable(&self) -> bool {
+        self.base.is_some()
+    }
+
+    /// The link to a medium that came at `created_at`; `None` without a `server.public_url`.
+    pub fn to(&self, name: &MediaName, extension: &str, created_at: Millis) -> Option<String> {
+        let base = self.base.as_ref()?;
+        let file = format!("{}.{extension}", name.as_str());
+        let until = created_at.plus(self.keep_ms).seconds().to_string();
+        let sign = hex::encode(self.mac(&file, &until).finalize().into_bytes());
+        Some(format!("{base}/media/{file}?until={until}&sign={sign}"))
+    }
+
+    /// What a request for `/media/{file}?{query}` asks for; `None` unless the link is ours, whole and still valid.
+    pub fn open(&self, file: &str, query: &str, now: Millis) -> Option<Asked> {
+        let one = |wanted: &str| {
+            let mut found = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == wanted);
+            found
+                .next()
+                .filter(|_| found.next().is_none())
+                .map_or_else(String::new, |(_, value)| value.into_owned())
+        };
+        let (until, sign) = (one("until"), one("sign"));
+        // Computed and compared in constant time before anything else is looked at.
+        let signed = self.mac(file, &until).verify_slice(&hex::decode(sign).unwrap_or_default()).is_ok();
+        let valid = until.parse::<i64>().is_ok_and(|until| until > now.seconds());
+        if !(signed && valid) {
+            return None;
+        }
+        let (name, extension) = file.split_once('.')?;
+        Some(Asked { name: MediaName::new(name).ok()?, extension: extension.to_owned() })
+    }
+
+    fn mac(&self, file: &str, until: &str) -> Hmac<Sha256> {
+        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(self.key.expose_secret().as_bytes()).expect("any length will do");
+        mac.update(format!("media\n{file}\n{until}").as_bytes());
+        mac
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::metrics::Metrics;
+    use crate::store::Place;
+    use proptest::prelude::*;
+
+    const DAY_MS: i64 = 86_400_000;
+    const NOW: Millis = Millis(1_700_000_000_000);
+
+    fn links(key: &str) -> Links {
+        Links {
+            base: Some(BaseUrl::new("https://bridge.example.com/im").unwrap()),
+            keep_ms: DAY_MS,
+            key: key.to_owned().into(),
+        }
+    }
+
+    fn split(link: &str) -> (String, String) {
+        let (_, file) = link.split_once("/media/").unwrap();
+        let (file, query) = file.split_once('?').unwrap();
+        (file.to_owned(), query.to_owned())
+    }
+
+    #[test]
+    fn a_link_opens_until_it_expires_and_under_its_own_key() {
+        let (links, name) = (links("a"), MediaName::of_bits(7));
+        let link = links.to(&name, "jpg", NOW).unwrap();
+        assert!(link.starts_with("https://bridge.example.com/im/media/0"), "{link}");
+        let (file, query) = split(&link);
+        let asked = Some(Asked { name, extension: "jpg".to_owned() });
+        assert_eq!(links.open(&file, &query, NOW), asked);
+        assert_eq!(links.open(&file, &query, NOW.plus(DAY_MS - 1_000)), asked);
+        assert_eq!(links.open(&file, &query, NOW.plus(DAY_MS)), None);
+        assert_eq!(self::links("b").open(&file, &query, NOW), None);
+        assert_eq!(links.open(&file, &format!("{query}&until=9999999999"), NOW), None);
+        assert_eq!(links.open(&file, "", NOW), None);
+        assert_eq!(Links { base: None, ..links }.to(&MediaName::of_bits(7), "jpg", NOW), None);
+    }
+
+    #[tokio::test]
+    async fn the_key_outlives_the_process_and_shows_nowhere() {
+        let (store, closing) = Store::open(&Place::Memory, Clock::system(), Metrics::default()).unwrap();
+        let first =
+            Links::load(&store, Some(BaseUrl::new("http://a.example").unwrap()), DAY_MS).await.unwrap();
+        let second = Links::load(&store, None, DAY_MS).await.unwrap();
+        let (file, query) = split(&first.to(&MediaName::of_bits(1), "amr", NOW).unwrap());
+        assert!(second.open(&file, &query, NOW).is_some());
+        let key = first.key.expose_secret();
+        assert!(key.len() == 64 && !format!("{first:?}").contains(key));
+        closing.close();
+    }
+
+    proptest! {
+        #[test]
+        fn one_changed_character_is_enough(at in 0_usize..150, by in 1_u8..128) {
+            let links = links("a");
+            let (file, query) = split(&links.to(&MediaName::of_bits(7), "jpg", NOW).unwrap());
+            let mut link = format!("{file}?{query}").into_bytes();
+            let at = at % link.len();
+            link[at] = (link[at] ^ by) & 0x7f;
+            let changed = String::from_utf8(link).unwrap();
+            let (file, query) = changed.split_once('?').unwrap_or((&changed, ""));
+            let opened = links.open(file, query, NOW);
+            // Hexadecimal digits may be written large.
+            let same = changed.eq_ignore_ascii_case(&format!("{}?{}", file.to_lowercase(), query.to_lowercase()))
+                && links.open(&file.to_lowercase(), &query.to_lowercase(), NOW).is_some();
+            prop_assert!(opened.is_none() || same, "{changed}");
+        }
+
+        #[test]
+        fn anything_may_be_asked(file in ".{0,80}", query in ".{0,200}") {
+            prop_assert_eq!(links("a").open(&file, &query, NOW), None);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Media files: which conversation each belongs to, and which files nobody needs any more.
+//!
+//! A row that goes leaves its file's hash behind in the same transaction, so that a crash before the file is
+//! removed forgets nothing.
+
+use rusqlite::Row;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+
+use super::{StoreError, Tx};
+use crate::model::{MediaHash, MediaName, Millis, OpenId, Origin};
+
+/// A medium as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Medium {
+    /// The name in its link.
+    pub name: MediaName,
+    /// Whose conversation it belongs to.
+    pub openid: OpenId,
+    /// Who sent it.
+    pub origin: Origin,
+    /// When the message it came with was accepted.
+    pub created_at: Millis,
+    /// Its file; `None` while there is none.
+    pub file: Option<MediumFile>,
+}
+
+/// The file of a medium.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediumFile {
+    /// What it is named.
+    pub hash: MediaHash,
+    /// Bytes.
+    pub size: u64,
+}
+
+fn read(row: &Row<'_>) -> Result<Medium, StoreError> {
+    let file = match (row.get(4)?, row.get::<_, Option<i64>>(5)?) {
+        (Some(file), Some(size)) => {
+            Some(MediumFile { hash: hash(file)?, size: u64::try_from(size).unwrap_or(0) })
+        }
+        _ => None,
+    };
+    Ok(Medium {
+        name: MediaName::new(row.get::<_, String>(0)?).map_err(unreadable)?,
+        openid: OpenId::new(row.get::<_, String>(1)?).map_err(unreadable)?,
+        origin: row.get(2)?,
+        created_at: Millis(row.get(3)?),
+        file,
+    })
+}
+
+fn unreadable(error: impl std::fmt::Display) -> StoreError {
+    StoreError::Unreadable(error.to_string())
+}
+
+fn hash(text: String) -> Result<MediaHash, StoreError> {
+    MediaHash::new(text).map_err(unreadable)
+}
+
+impl Tx<'_> {
+    /// Stores a medium whose file is not here yet.
+    pub fn add_medium(&self, name: &MediaName, openid: &OpenId, origin: Origin) -> Result<(), StoreError> {
+        let sql = "INSERT INTO media (name, openid, origin, created_at) VALUES (?1, ?2, ?3, ?4)";
+        let row = (name.as_str(), openid.as_str(), origin, self.now.0);
+        self.connection.prepare_cached(sql)?.execute(row)?;
+        Ok(())
+    }
+
+    /// The file of a medium is here. `false` when the medium has been forgotten meanwhile: the file will be removed.
+    pub fn medium_arrived(&self, name: &MediaName, file: &MediumFile) -> Result<bool, StoreError> {
+        let sql = "UPDATE media SET hash = ?2, size = ?3 WHERE name = ?1";
+        let size = i64::try_from(file.size).unwrap_or(i64::MAX);
+        let row = (name.as_str(), file.hash.as_str(), size);
+        let known = self.connection.prepare_cached(sql)?.execute(row)? > 0;
+        if !known {
+            self.orphan(&file.hash)?;
+        }
+        Ok(known)
+    }
+
+    /// A medium by its name.
+    pub fn medium(&self, name: &MediaName) -> Result<Option<Medium>, StoreError> {
+        let sql = "SELECT name, openid, origin, created_at, hash, size FROM media WHERE name = ?1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query([name.as_str()])?;
+        rows.next()?.map(read).transpose()
+    }
+
+    /// Forgets up to `limit` media from before `before`. How many went.
+    pub fn prune_media(&self, before: Millis, limit: u32) -> Result<usize, StoreError> {
+        let sql = "DELETE FROM media WHERE name IN (SELECT name FROM media WHERE created_at < ?1 LIMIT ?2)";
+        Ok(self.connection.prepare_cached(sql)?.execute((before.0, limit))?)
+    }
+
+    /// A file that no row may point at: it is removed unless one does by then.
+    pub fn orphan(&self, hash: &MediaHash) -> Result<(), StoreError> {
+        let sql = "INSERT OR IGNORE INTO media_orphan (hash) VALUES (?1)";
+        self.connection.prepare_cached(sql)?.execute([hash.as_str()])?;
+        Ok(())
+    }
+
+    /// Up to `limit` files that may have lost their last row.
+    pub fn orphans(&self, limit: u32) -> Result<Vec<MediaHash>, StoreError> {
+        let mut statement = self.connection.prepare_cached("SELECT hash FROM media_orphan LIMIT ?1")?;
+        let rows = statement.query_map([limit], |row| row.get::<_, String>(0))?;
+        rows.map(|row| hash(row?)).collect()
+    }
+
+    /// Whether a row points at a file.
+    pub fn is_file_needed(&self, hash: &MediaHash) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM media WHERE hash = ?1)";
+        Ok(self.connection.prepare_cached(sql)?.query_row([hash.as_str()], |row| row.get(0))?)
+    }
+
+    /// An orphan's file has been removed, or is needed after all.
+    pub fn orphan_done(&self, hash: &MediaHash) -> Result<(), StoreError> {
+        let sql = "DELETE FROM media_orphan WHERE hash = ?1";
+        self.connection.prepare_cached(sql)?.execute([hash.as_str()])?;
+        Ok(())
+    }
+}
+
+impl ToSql for Origin {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Self::Customer => 0_i64,
+            Self::Agent => 1,
+        }
+        .into())
+    }
+}
+
+impl FromSql for Origin {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value.as_i64()? {
+            0 => Ok(Self::Customer),
+            1 => Ok(Self::Agent),
+            other => Err(FromSqlError::OutOfRange(other)),
+        }
+    }
+}
