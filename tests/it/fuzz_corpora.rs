@@ -3,6 +3,7 @@
 #[path = "../../fuzz/src/lib.rs"]
 mod fuzz;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 fn inputs(target: &str) -> Vec<PathBuf> {
@@ -21,6 +22,22 @@ fn replay(target: &str) {
     };
     let failed: Vec<PathBuf> = inputs.into_iter().filter(fails).collect();
     assert!(failed.is_empty(), "{failed:?}");
+}
+
+#[test]
+fn every_target_is_run_replayed_and_documented() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let names = |folder: &str| -> BTreeSet<String> {
+        let entries = std::fs::read_dir(root.join(folder)).unwrap();
+        entries.map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned()).collect()
+    };
+    let known: BTreeSet<String> = fuzz::TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(names("fuzz/corpus"), known);
+    assert_eq!(names("fuzz/fuzz_targets"), known);
+    let documented = std::fs::read_to_string(root.join("docs/testing.md")).unwrap();
+    for target in known {
+        assert!(documented.contains(&format!("| `{target}` | `fuzz/run {target}` |")), "{target}");
+    }
 }
 
 #[test]
