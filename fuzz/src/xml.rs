@@ -19,8 +19,7 @@ pub fn check(input: &[u8]) {
     };
     let Size { depth, elements, bytes } = size(&root);
     assert!(depth <= DEPTH && elements <= ELEMENTS && bytes <= input.len(), "{depth} {elements} {bytes}");
-    let mut again = String::new();
-    write(&root, &mut again);
+    let again = written(&root);
     assert_eq!(xml::read(again.as_bytes()).as_ref(), Ok(&root), "{again}");
     if let Ok(push) = push {
         check_push(&push, &root);
@@ -65,16 +64,12 @@ fn size(element: &Element) -> Size {
 }
 
 /// Writes an element as another program might.
-fn write(element: &Element, out: &mut String) {
+fn written(element: &Element) -> String {
     let name = element.name();
     if element.content().is_empty() && element.children().is_empty() {
-        *out += &format!("<{name}/>");
-        return;
+        return format!("<{name}/>");
     }
     let escaped = element.content().replace('&', "&amp;").replace('<', "&lt;").replace('\r', "&#13;");
-    *out += &format!("<{name}>{escaped}");
-    for child in element.children() {
-        write(child, out);
-    }
-    *out += &format!("</{name}>");
+    let children: String = element.children().iter().map(written).collect();
+    format!("<{name}>{escaped}{children}</{name}>")
 }
