@@ -5,6 +5,8 @@ use std::sync::Arc;
 use super::points::{CUSTOMER, answering, each};
 use super::rig::{Rig, SETTLED};
 use super::verdict::{Promised, judge};
+use wechat_im_bridge::sandbox::im::Send;
+
 use crate::world::{INQUIRY, eventually, openid, texts};
 
 /// What the new agent has of the conversation, in its order.
@@ -46,7 +48,7 @@ async fn in_a_transfer(point: &str) {
         format!("{INQUIRY}three"),
     ];
     assert_eq!(seen(&rig), expected, "{point}\n{}", rig.log());
-    let again: Vec<String> = rig.im.ledger().delivered_again().map(|send| send.text()).collect();
+    let again: Vec<String> = rig.im.ledger().delivered_again().map(Send::text).collect();
     assert!(again.is_empty(), "{point}: {again:?}");
     let notes = texts(&agent, &openid(CUSTOMER)).into_iter().filter(|text| text.starts_with("[bridge] "));
     assert_eq!(notes.count(), 1, "{point}: the old agent is told once");
