@@ -10,6 +10,7 @@ mod control;
 mod deliver;
 mod desk;
 mod elements;
+mod files;
 mod history;
 mod ledger;
 mod messages;
@@ -65,6 +66,7 @@ struct Shared {
     http: reqwest::Client,
     emissions: Arc<Semaphore>,
     client_seq: AtomicU32,
+    files: Mutex<files::Files>,
     /// How many agents' webhooks are still to be lost on purpose.
     to_lose: AtomicU32,
 }
@@ -93,13 +95,15 @@ impl ImSim {
             http: http.build().map_err(std::io::Error::other)?,
             emissions: Arc::new(Semaphore::new(MAX_EMISSIONS)),
             client_seq: AtomicU32::new(1),
+            files: Mutex::default(),
             to_lose: AtomicU32::new(0),
         });
         let admins = shared.settings().admins.clone();
         for admin in &admins {
             shared.import(admin).map_err(std::io::Error::other)?;
         }
-        let router = control::routes().fallback(wire::serve).with_state(Arc::clone(&shared));
+        let router =
+            control::routes().merge(files::routes()).fallback(wire::serve).with_state(Arc::clone(&shared));
         let served = Served::start(listener, router)?;
         Ok(Self { shared, served })
     }
@@ -192,6 +196,17 @@ impl ImSim {
     /// Every HTTP exchange from now on; a watcher that lags too far behind loses the oldest.
     pub fn events(&self) -> broadcast::Receiver<Arc<Exchange>> {
         self.shared.wire.subscribe()
+    }
+
+    /// Keeps a file as the platform does with what an agent sends, and gives its URL.
+    pub fn keep_file(&self, name: &str, bytes: impl Into<bytes::Bytes>) -> String {
+        let mut files = self.shared.files.lock().unwrap_or_else(PoisonError::into_inner);
+        format!("{}{}", self.base_url(), files.keep(name, bytes.into()))
+    }
+
+    /// Tells that something has changed: a message, an account, what has been read.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.shared.changes()
     }
 
     /// Stops listening and cuts every connection.

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::stage::Stage;
 use crate::config::Texts;
+pub(super) use cast::CUSTOMER;
 use cast::{Cast, Missed, Played};
 
 /// Why the script did not come to its end.
@@ -75,7 +76,13 @@ const AGENTS_SCENES: &[Scene] = &[
     Scene { title: "An account that may not push", play: |cast| Box::pin(agents::personal(cast)) },
 ];
 
-/// Plays the script against the bridge that `stage` is connected to, with the texts that the bridge has, and writes
+/// Plays the documents' scenario alone, for a bridge whose clock is its own. Else like [`play`].
+pub async fn introduce(stage: &Stage, texts: &Texts, transcript: &mut impl Write) -> Result<(), Failed> {
+    let scenes: Vec<&Scene> = SCENES.iter().collect();
+    perform(&scenes, stage, texts, transcript).await
+}
+
+/// Plays the script against the bridge that `stage` is connected to and whose clock is the stage's, with the texts that the bridge has, and writes
 /// the transcript step by step: plain text of at most 110 columns, without secrets.
 ///
 /// Fails with the first step that does not come true within its deadlines of 5 s.

@@ -16,8 +16,7 @@ async fn played(locale: Locale, wrong: Wrong) -> (Result<(), Failed>, String) {
     let bridge = Stub::start(&stage, texts.clone(), wrong).await;
     stage.connect(&format!("http://{}", bridge.address()));
     let mut transcript = Vec::new();
-    let scenes: Vec<&Scene> = SCENES.iter().collect();
-    let result = perform(&scenes, &stage, &texts, &mut transcript).await;
+    let result = introduce(&stage, &texts, &mut transcript).await;
     bridge.stop().await;
     stage.stop().await;
     (result, String::from_utf8(transcript).unwrap())

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use wechat_im_bridge::sandbox::im::Send;
+
 use super::points::{CUSTOMER, answering, each};
 use super::rig::{Rig, SETTLED};
 use super::verdict::{Promised, judge};
-use wechat_im_bridge::sandbox::im::Send;
-
 use crate::world::{INQUIRY, eventually, openid, texts};
 
 /// What the new agent has of the conversation, in its order.

@@ -1,0 +1,65 @@
+//! The files that agents send, each at a URL that nobody can guess, as the platform's object storage keeps them.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, PoisonError};
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use rand::RngExt as _;
+
+use super::Shared;
+
+/// Files that are kept; the oldest go first.
+const KEPT: usize = 64;
+
+#[derive(Debug, Default)]
+pub(super) struct Files(VecDeque<(String, Bytes)>);
+
+impl Files {
+    /// Keeps it; the path of its URL, which ends with what of the name can stand there.
+    pub fn keep(&mut self, name: &str, bytes: Bytes) -> String {
+        let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        let name: String = name.chars().filter(plain).take(64).collect();
+        let random: [u8; 16] = rand::rng().random();
+        let path = format!("/files/{}/{name}", hex::encode(random));
+        if self.0.len() == KEPT {
+            self.0.pop_front();
+        }
+        self.0.push_back((path.clone(), bytes));
+        path
+    }
+}
+
+/// `GET /files/KEY/NAME`.
+pub(super) fn routes() -> Router<Arc<Shared>> {
+    Router::new().route("/files/{key}/{name}", get(file))
+}
+
+async fn file(State(shared): State<Arc<Shared>>, Path((key, name)): Path<(String, String)>) -> Response {
+    let path = format!("/files/{key}/{name}");
+    let files = shared.files.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = files.0.iter().find(|(known, _)| *known == path).map(|(_, bytes)| bytes.clone());
+    drop(files);
+    match found {
+        Some(bytes) => ([(header::CONTENT_TYPE, content_type(&bytes))], bytes).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+/// Told by the first bytes, as the platform does.
+fn content_type(bytes: &[u8]) -> &'static str {
+    match bytes {
+        [0xff, 0xd8, 0xff, ..] => "image/jpeg",
+        [0x89, b'P', b'N', b'G', ..] => "image/png",
+        [b'G', b'I', b'F', b'8', ..] => "image/gif",
+        [b'I', b'D', b'3', ..] | [0xff, 0xe0..=0xff, ..] => "audio/mpeg",
+        [b'#', b'!', b'A', b'M', b'R', ..] => "audio/amr",
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] => "video/mp4",
+        [b'%', b'P', b'D', b'F', ..] => "application/pdf",
+        _ => "application/octet-stream",
+    }
+}
