@@ -61,11 +61,6 @@ struct Operations {
 
 /// Starts a bridge: everything is valid, bound and open before it says that it listens.
 pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyhow::Result<Running> {
-    let place = match &config.store {
-        config::Store::SqliteFile(path) => Place::File(path.clone()),
-        config::Store::SqliteMemory => Place::Memory,
-        config::Store::Postgres(_) => bail!("store.url: PostgreSQL is not built into this version"),
-    };
     let tls = match config.server.tls.clone() {
         Some(files) => Some(tokio::task::spawn_blocking(move || tls::acceptor(&files)).await??),
         None => None,
@@ -79,22 +74,20 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     let ops = ops_listener.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
 
     let metrics = Metrics::default();
-    let (opened_clock, opened_metrics) = (clock.clone(), metrics.clone());
-    let (store, closing) =
-        tokio::task::spawn_blocking(move || Store::open(&place, opened_clock, opened_metrics)).await??;
+    let (store, closing) = open(&config.store, clock.clone(), metrics.clone()).await?;
     let kept = &config.media;
     let media =
         Media::open(&store, &kept.dir, config.server.public_url.clone(), kept.keep, clock.clone()).await?;
     let bell = Bell::default();
-    let parts = bridge::Parts {
+    let bridge = Bridge::new(bridge::Parts {
         settings: bridge_settings(&config),
         store: store.clone(),
         media: media.clone(),
         bell: bell.clone(),
         clock: clock.clone(),
         metrics: metrics.clone(),
-    };
-    let bridge = Bridge::new(parts).await?;
+    });
+    let bridge = bridge.await?;
 
     let lifecycle = Lifecycle::default();
     let to_im = Arc::new(im_courier(&config, &bridge, &clock, &metrics)?);
@@ -129,18 +122,19 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
 
     let stop = serve::Stop { soft: lifecycle.soft().clone(), hard: lifecycle.hard().clone() };
     let operations = ops_listener.map(|ops_listener| {
-        let router = ops::router(ops::Ops {
-            store,
-            metrics: metrics.clone(),
-            clock: clock.clone(),
-            readiness: lifecycle.readiness().clone(),
-            im: im_health(&to_im),
-            wechat: wechat_health(client, bridge.clone()),
-            media: media_health(media.files.clone()),
-        });
-        let stop = serve::Stop { hard: lifecycle.hard().child_token(), ..serve::Stop::default() };
-        let served = serve::serve(ops_listener, None, router, Limits::default(), stop.clone());
-        Operations { stop, served: tokio::spawn(served) }
+        Operations::begin(
+            ops_listener,
+            ops::Ops {
+                store,
+                metrics: metrics.clone(),
+                clock: clock.clone(),
+                readiness: lifecycle.readiness().clone(),
+                im: im_health(&to_im),
+                wechat: wechat_health(client, bridge.clone()),
+                media: media_health(media.files.clone()),
+            },
+            &lifecycle,
+        )
     });
     let limits = Limits {
         body_bytes: config.server.body_limit,
@@ -188,6 +182,12 @@ impl Running {
 }
 
 impl Operations {
+    fn begin(listener: tokio::net::TcpListener, ops: ops::Ops, lifecycle: &Lifecycle) -> Self {
+        let stop = serve::Stop { hard: lifecycle.hard().child_token(), ..serve::Stop::default() };
+        let served = serve::serve(listener, None, ops::router(ops), Limits::default(), stop.clone());
+        Self { stop, served: tokio::spawn(served) }
+    }
+
     async fn end(mut self) {
         self.stop.soft.cancel();
         if tokio::time::timeout(LAST_LOOK, &mut self.served).await.is_err() {
@@ -195,6 +195,15 @@ impl Operations {
             let _ = self.served.await;
         }
     }
+}
+
+async fn open(at: &config::Store, clock: Clock, metrics: Metrics) -> anyhow::Result<(Store, Closing)> {
+    let place = match at {
+        config::Store::SqliteFile(path) => Place::File(path.clone()),
+        config::Store::SqliteMemory => Place::Memory,
+        config::Store::Postgres(_) => bail!("store.url: PostgreSQL is not built into this version"),
+    };
+    Ok(tokio::task::spawn_blocking(move || Store::open(&place, clock, metrics)).await??)
 }
 
 /// As many connections as wanted, or as the process may have open files for besides its own calls and the store.

@@ -3,8 +3,8 @@
 //! A row that goes leaves its file's hash behind in the same transaction, so that a crash before the file is
 //! removed forgets nothing.
 
+use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{OptionalExtension as _, Row};
 
 use super::{StoreError, Tx};
 use crate::model::{MediaHash, MediaName, Millis, OpenId, Origin};
@@ -33,8 +33,20 @@ pub struct MediumFile {
     pub size: u64,
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<(String, String, Origin, i64, Option<String>, Option<i64>)> {
-    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+fn read(row: &Row<'_>) -> Result<Medium, StoreError> {
+    let file = match (row.get(4)?, row.get::<_, Option<i64>>(5)?) {
+        (Some(file), Some(size)) => {
+            Some(MediumFile { hash: hash(file)?, size: u64::try_from(size).unwrap_or(0) })
+        }
+        _ => None,
+    };
+    Ok(Medium {
+        name: MediaName::new(row.get::<_, String>(0)?).map_err(unreadable)?,
+        openid: OpenId::new(row.get::<_, String>(1)?).map_err(unreadable)?,
+        origin: row.get(2)?,
+        created_at: Millis(row.get(3)?),
+        file,
+    })
 }
 
 fn unreadable(error: impl std::fmt::Display) -> StoreError {
@@ -69,21 +81,9 @@ impl Tx<'_> {
     /// A medium by its name.
     pub fn medium(&self, name: &MediaName) -> Result<Option<Medium>, StoreError> {
         let sql = "SELECT name, openid, origin, created_at, hash, size FROM media WHERE name = ?1";
-        let found = self.connection.prepare_cached(sql)?.query_row([name.as_str()], read).optional()?;
-        let Some((name, openid, origin, created_at, file, size)) = found else { return Ok(None) };
-        let file = match (file, size) {
-            (Some(file), Some(size)) => {
-                Some(MediumFile { hash: hash(file)?, size: u64::try_from(size).unwrap_or(0) })
-            }
-            _ => None,
-        };
-        Ok(Some(Medium {
-            name: MediaName::new(name).map_err(unreadable)?,
-            openid: OpenId::new(openid).map_err(unreadable)?,
-            origin,
-            created_at: Millis(created_at),
-            file,
-        }))
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query([name.as_str()])?;
+        rows.next()?.map(read).transpose()
     }
 
     /// Forgets up to `limit` media from before `before`. How many went.
