@@ -353,6 +353,7 @@ fn attachments(
         pace: Arc::new(Pace::new(UPLOADS_PER_SECOND)),
         metrics: metrics.clone(),
         max_bytes: config.media.max_bytes,
+        turns: wechat::Turns::default(),
     })
 }
 
