@@ -13,6 +13,9 @@ use crate::config::{Acknowledge, OnUnsubscribe};
 use crate::model::{Content, Direction, Event, ImUserId, Kind, Lane, Millis, Move, Order, Push, What};
 use crate::store::{Customer, Held, NewMessage, Settled, StoreError, Tx};
 
+/// The fact that names the agent who was given the last conversation.
+const ASSIGNED_LAST: &str = "assigned_last";
+
 /// What a push came to.
 #[derive(Debug)]
 struct Decided {
@@ -38,12 +41,7 @@ impl Bridge {
         let inner = &self.0;
         let (openid, key) = (push.from.clone(), push.key.0.clone());
         let left = matches!(push.what, What::Event(Event::Unsubscribe));
-        let deciding = Deciding {
-            inner: Arc::clone(inner),
-            push,
-            random: rand::rng().random(),
-            choice: rand::rng().random(),
-        };
+        let deciding = Deciding { inner: Arc::clone(inner), push, random: rand::rng().random() };
         let started = Instant::now();
         fail_point!("push.received");
         let decided = inner.store.write(move |tx| deciding.decide(tx)).await?;
@@ -67,7 +65,6 @@ struct Deciding {
     inner: Arc<Inner>,
     push: Push,
     random: u32,
-    choice: u32,
 }
 
 impl Deciding {
@@ -120,10 +117,13 @@ impl Deciding {
     }
 
     fn customer(&self, tx: &Tx<'_>) -> Result<Customer, StoreError> {
-        let mut customer =
-            tx.customer(&self.push.from)?.unwrap_or_else(|| Customer::new(self.push.from.clone()));
-        customer.known = true;
-        Ok(customer)
+        match tx.customer(&self.push.from)? {
+            Some(customer) if customer.known => Ok(customer),
+            met => {
+                let customer = met.unwrap_or_else(|| Customer::new(self.push.from.clone()));
+                Ok(Customer { known: true, known_since: tx.now(), ..customer })
+            }
+        }
     }
 
     fn subscribed(&self, tx: &Tx<'_>, decided: &mut Decided) -> Result<(), StoreError> {
@@ -161,7 +161,8 @@ impl Deciding {
         let settings = &self.inner.settings;
         let mut customer = self.customer(tx)?;
         let silent_ms = tx.now().since(customer.active_at);
-        let is_new_session = customer.active_at == Millis(0) || silent_ms >= settings.session_idle_ms;
+        // Nobody's conversation is one that an agent has closed, or that has not begun.
+        let is_new_session = customer.agent.is_none() || silent_ms >= settings.session_idle_ms;
         self.assign(tx, &mut customer, is_new_session)?;
         customer.active_at = tx.now();
         // A tapped menu message arrives as text, yet buys what a menu click buys.
@@ -182,27 +183,28 @@ impl Deciding {
     }
 
     /// The conversation's agent: the same while the session lasts and the agent exists, else the one with the
-    /// fewest open conversations, by lot among equals.
+    /// fewest open conversations; among equals the one after whoever got the last.
     fn assign(&self, tx: &Tx<'_>, customer: &mut Customer, is_new_session: bool) -> Result<(), StoreError> {
         let agents = &self.inner.settings.agents;
         let stays = !is_new_session && customer.agent.as_ref().is_some_and(|agent| agents.contains(agent));
         if stays {
             return Ok(());
         }
-        let [first, .., _] = agents.as_slice() else {
-            customer.agent = agents.first().cloned();
+        if let [only] = agents.as_slice() {
+            customer.agent = Some(only.clone());
             return Ok(());
-        };
+        }
         let since = tx.now().plus(-self.inner.settings.session_idle_ms);
         let open = tx.conversations_by_agent(since)?;
         let busy = |agent: &ImUserId| {
             open.iter().find(|(name, _)| name == agent.as_str()).map_or(0, |(_, count)| *count)
         };
         let fewest = agents.iter().map(busy).min().unwrap_or(0);
-        let idle: Vec<&ImUserId> = agents.iter().filter(|agent| busy(agent) == fewest).collect();
-        let pick = usize::try_from(self.choice).unwrap_or(0) % idle.len().max(1);
-        customer.agent = Some(idle.get(pick).map_or(first, |agent| *agent).clone());
-        Ok(())
+        let last = tx.fact(ASSIGNED_LAST)?;
+        let after = agents.iter().position(|agent| last.as_deref() == Some(agent.as_str()));
+        let in_turn = agents.iter().cycle().skip(after.map_or(0, |last| last + 1)).take(agents.len());
+        customer.agent = { in_turn }.find(|agent| busy(agent) == fewest).cloned();
+        customer.agent.as_ref().map_or(Ok(()), |agent| tx.put_fact(ASSIGNED_LAST, agent.as_str()))
     }
 
     /// The customer acted: held answers ride on the reply, and as many more as the window covers go as pushes.

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod agent_media;
+mod agents;
 mod answers;
 mod callbacks;
 mod cli;
@@ -16,6 +17,7 @@ mod observe;
 mod operations;
 mod properties;
 mod pushes;
+mod recovery;
 mod repeats;
 mod rooms;
 mod serve;
