@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::stage::Stage;
 use crate::config::Texts;
+pub(super) use cast::CUSTOMER;
 use cast::{Cast, Missed, Played};
 
 /// Why the script did not come to its end.

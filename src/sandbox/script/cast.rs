@@ -12,7 +12,7 @@ use crate::sandbox::stage::Stage;
 use crate::sandbox::wechat::{Phone, Pushed, Shown, Try, Via};
 
 /// The script's customer.
-const CUSTOMER: &str = "oSandboxCustomer000000000001";
+pub(in crate::sandbox) const CUSTOMER: &str = "oSandboxCustomer000000000001";
 /// How long anything may take.
 const DEADLINE: Duration = Duration::from_secs(5);
 
