@@ -9,6 +9,7 @@ mod conversation;
 mod crash;
 mod departures;
 mod docs;
+mod fuzz_corpora;
 mod held;
 mod im_calls;
 mod leaving;
