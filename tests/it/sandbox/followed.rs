@@ -35,7 +35,13 @@ async fn one_message_can_be_followed_through_every_call() {
         })
         .await;
     }
-    let state = lab.until("both questions at an agent", |state| messages(state, openid).len() == 2).await;
+    let state = lab
+        .until("both questions at an agent, and the calls that brought them", |state| {
+            let calls = state["wire"].as_array().unwrap().iter();
+            let sends = calls.filter(|call| call["path"] == "/v4/openim/sendmsg").count();
+            messages(state, openid).len() == 2 && sends == 3
+        })
+        .await;
     let pushed = |words: &str| {
         let calls = state["wire"].as_array().unwrap().iter();
         let mut pushes = calls.filter(|call| call["request"]["decrypted"].to_string().contains(words));
@@ -51,18 +57,18 @@ async fn one_message_can_be_followed_through_every_call() {
     assert!(second[1]["request"]["body"].as_str().unwrap().contains("And size L?"));
 
     let push = first[0];
-    let (sealed, opened) = (&push["request"]["body"], &push["request"]["decrypted"]);
+    let (sealed, inside) = (&push["request"]["body"], &push["request"]["decrypted"]);
     assert!(
         sealed.to_string().contains("<Encrypt>") && !sealed.to_string().contains("Is size M"),
         "{sealed}"
     );
     assert!(
-        opened.as_str().unwrap().contains("\n  <Content><![CDATA[Is size M in stock?]]></Content>"),
-        "{opened}"
+        inside.as_str().unwrap().contains("\n  <Content><![CDATA[Is size M in stock?]]></Content>"),
+        "{inside}"
     );
-    let (sealed, opened) = (&push["response"]["body"], &push["response"]["decrypted"]);
+    let (sealed, inside) = (&push["response"]["body"], &push["response"]["decrypted"]);
     assert!(sealed.to_string().contains("<MsgSignature>•••</MsgSignature>"), "{sealed}");
-    assert!(opened.to_string().contains("Transferring you"), "{opened}");
+    assert!(inside.to_string().contains("Transferring you"), "{inside}");
     let has = |call: &Value, side: &str, name: &str| {
         let headers = call[side]["headers"].as_array().unwrap().iter();
         headers.filter(|header| header[0] == name).count() == 1
