@@ -23,6 +23,7 @@ mod pushes;
 mod recovery;
 mod repeats;
 mod rooms;
+mod sandbox;
 mod serve;
 mod surface;
 mod token;
