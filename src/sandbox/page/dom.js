@@ -34,22 +34,22 @@ export function byId(id) {
  * focus, selection and a playing sound survive an update.
  */
 export function keepUp(parent, items, keyOf, create, update) {
-	const present = new Map();
-	for (const child of parent.children) present.set(child.dataset.key, child);
+	const keys = items.map((item) => String(keyOf(item)));
+	const wanted = new Set(keys);
+	// First what is gone: a child that need not be moved keeps the focus.
+	for (const child of [...parent.children]) if (!wanted.has(child.dataset.key)) child.remove();
+	const present = new Map([...parent.children].map((child) => [child.dataset.key, child]));
 	let at = parent.firstElementChild;
-	for (const item of items) {
-		const key = String(keyOf(item));
-		let node = present.get(key);
-		present.delete(key);
+	for (const [index, item] of items.entries()) {
+		let node = present.get(keys[index]);
 		if (!node) {
 			node = create(item);
-			node.dataset.key = key;
+			node.dataset.key = keys[index];
 		}
 		update?.(node, item);
 		if (node === at) at = at.nextElementSibling;
 		else parent.insertBefore(node, at);
 	}
-	for (const gone of present.values()) gone.remove();
 }
 
 /**

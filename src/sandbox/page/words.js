@@ -13,7 +13,7 @@ export const WORDS = {
 	"wire.reset": ["Clear","지우기","清空"],
 	"top.clock": ["WeChat's clock: {at}","WeChat 시계: {at}","微信时钟：{at}"],
 	"top.loading": ["Connecting…","연결 중…","正在连接…"],
-	"top.lost": ["The sandbox does not answer; trying again","샌드박스가 응답하지 않아 다시 시도합니다","沙盒没有响应，正在重试"],
+	"top.lost": ["The sandbox does not answer","샌드박스가 응답하지 않습니다","沙盒没有响应"],
 	"bridge.running": ["Bridge running","브리지 실행 중","桥接运行中"],
 	"bridge.starting": ["Bridge starting","브리지 시작 중","桥接启动中"],
 	"bridge.dead": ["Bridge dead","브리지 중단됨","桥接已停止"],

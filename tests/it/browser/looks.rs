@@ -98,8 +98,9 @@ pub(super) async fn everything_is_done_with_the_keyboard_and_nothing_traps_it(ta
     tab.has("#call[hidden]").await;
 
     tab.run::<()>(focus, vec![json!("#new-customer")]).await;
+    let known = tab.texts("#customers [role=tab]").await.len();
     press(tab, Key::Enter).await;
-    tab.has("#customers [role=tab]:last-child[aria-selected=true]").await;
+    tab.has(&format!("#customers [role=tab]:nth-child({})[aria-selected=true]", known + 1)).await;
     tab.run::<()>(focus, vec![json!("#customers [aria-selected=true]")]).await;
     press(tab, Key::Left).await;
     tab.has("#customers [role=tab]:nth-last-child(2)[aria-selected=true]:focus").await;

@@ -50,7 +50,7 @@ pub(super) async fn a_thousand_calls_keep_the_list_bounded_and_the_page_quick(ta
          new PerformanceObserver((list) => window.long.push(...list.getEntries().map((one) => one.duration))) \
            .observe({ entryTypes: ['longtask'] }); \
          const openid = document.querySelector('#customers [aria-selected=true]').dataset.key.split(' ')[0]; \
-         (async () => { for (let at = 0; at < 360; at += 1) { \
+         (async () => { for (let at = 0; at < 560; at += 1) { \
            await fetch(`/api/customers/${openid}`, { method: 'POST', headers: { 'content-type': 'application/json' }, \
              body: JSON.stringify({ do: 'text', text: `message ${at}` }) }); \
          } window.isDone = true; })()",
@@ -58,8 +58,10 @@ pub(super) async fn a_thousand_calls_keep_the_list_bounded_and_the_page_quick(ta
     )
     .await;
     tab.until_within(PATIENCE, "return window.isDone === true", "all messages sent").await;
-    tab.sees("#wire-tally", "1000 calls").await;
-    tab.sees("#screen .mine", "message 359").await;
+    let full = "return document.querySelector('#wire-tally').textContent === '1000 calls'";
+    tab.until_within(PATIENCE, full, "a full wire").await;
+    let last = "return [...document.querySelectorAll('#screen .mine')].some((one) => one.textContent.includes('message 559'))";
+    tab.until_within(PATIENCE, last, "the last message").await;
     let rows: u32 = tab.run("return document.querySelectorAll('#calls [role=option]').length", vec![]).await;
     assert!((10..100).contains(&rows), "{rows} rows are elements");
     let bubbles: u32 = tab.run("return document.querySelectorAll('.bubble').length", vec![]).await;
