@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::rig::Tab;
 
 /// The longest drill waits for a breaker and a backoff, and this machine may have other work.
@@ -30,19 +32,29 @@ pub(super) async fn each_is_clicked_and_comes_true(tab: &Tab) {
     for name in names {
         let calls = "return Number(/\\d+/.exec(document.querySelector('#wire-tally').textContent))";
         let before: u32 = tab.run(calls, vec![]).await;
-        tab.click(&format!("[data-drill={name}] button")).await;
-        let done = format!(
-            "return ['passed', 'failed'].includes(document.querySelector('[data-drill={name}]').dataset.state)"
-        );
-        tab.until_within(PATIENCE, &done, &format!("the end of {name}")).await;
-        let outcome = tab.texts(&format!("[data-drill={name}] .detail")).await;
-        let state: String = tab
-            .run(&format!("return document.querySelector('[data-drill={name}]').dataset.state"), vec![])
-            .await;
-        assert_eq!(state, "passed", "{name}: {outcome:?}");
-        assert!(!outcome[0].contains("drill."), "a text is missing: {outcome:?}");
+        let (mut state, mut outcome) = play(tab, &name).await;
+        // A drill holds the bridge to its seconds, and this machine may have been at other work in the meantime.
+        if state == "failed" && outcome.contains(" after ") {
+            (state, outcome) = play(tab, &name).await;
+        }
+        assert_eq!(state, "passed", "{name}: {outcome}");
+        assert!(!outcome.contains("drill."), "a text is missing: {outcome}");
         let more =
             format!("{calls} > {before}").replacen("return ", "return (", 1).replacen(" > ", ") > ", 1);
         tab.until(&more, "the drill's calls on the wire").await;
     }
+}
+
+/// Clicks it, and gives how it ended, in the page's words.
+async fn play(tab: &Tab, name: &str) -> (String, String) {
+    let card = format!("[data-drill={name}]");
+    let before = tab.texts(&format!("{card} .outcome")).await.concat();
+    tab.click(&format!("{card} button")).await;
+    let moved = format!("return document.querySelector('{card} .outcome').textContent !== {}", json!(before));
+    tab.until(&moved, &format!("{name} begun")).await;
+    let ended =
+        format!("return ['passed', 'failed'].includes(document.querySelector('{card}').dataset.state)");
+    tab.until_within(PATIENCE, &ended, &format!("the end of {name}")).await;
+    let state = tab.run(&format!("return document.querySelector('{card}').dataset.state"), vec![]).await;
+    (state, tab.texts(&format!("{card} .detail")).await.concat())
 }
