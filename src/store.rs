@@ -13,6 +13,7 @@ mod open;
 mod operator;
 mod prune;
 mod seen;
+mod upload;
 mod writer;
 
 use std::path::PathBuf;

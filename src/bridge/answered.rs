@@ -3,7 +3,7 @@
 use fail::fail_point;
 
 use super::{Bridge, to_wechat};
-use crate::model::{Answer, Direction, Kind, Lane};
+use crate::model::{Answer, Direction, Kind, Lane, MediaName, Order, Origin};
 use crate::store::{NewMessage, StoreError};
 
 /// What became of an agent's message.
@@ -50,7 +50,8 @@ impl Bridge {
         let Some(customer) = inner.accounts.customer_of(&answer.to).await? else {
             return Ok(Answered::Ignored(Ignored::NotACustomer));
         };
-        let orders = to_wechat::orders(&answer.parts);
+        let locale = inner.settings.texts.locale;
+        let orders = to_wechat::orders(&answer.parts, locale, || MediaName::of_bits(rand::random()));
         if orders.is_empty() {
             return Ok(Answered::Ignored(Ignored::Empty));
         }
@@ -80,6 +81,12 @@ impl Bridge {
                 }
                 tx.mark_seen(&key, None)?;
                 tx.add(&message)?;
+                for order in &message.orders {
+                    let Order::MediaToCustomer(attachment) = order else { continue };
+                    for name in attachment.names() {
+                        tx.add_medium(name, &message.openid, Origin::Agent)?;
+                    }
+                }
                 Ok(Answered::Accepted)
             })
             .await?;

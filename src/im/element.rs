@@ -196,7 +196,10 @@ pub fn of_order(order: &Order) -> Option<Vec<Element>> {
                 longitude: *longitude,
             })])
         }
-        Order::ImportAccount | Order::DeleteAccount | Order::TextToCustomer(_) => None,
+        Order::ImportAccount
+        | Order::DeleteAccount
+        | Order::TextToCustomer(_)
+        | Order::MediaToCustomer(_) => None,
     }
 }
 
