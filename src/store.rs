@@ -5,6 +5,7 @@
 //! messages; the moves a message may make are the model's.
 
 mod customer;
+mod fetch;
 mod held;
 mod inspect;
 mod media;
@@ -26,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::model::{IllegalMove, Millis};
 
 pub use customer::Customer;
+pub use fetch::Fetch;
 pub use held::{Held, Ridden, Riding};
 pub use inspect::{Inspection, inspect};
 pub use media::{Medium, MediumFile};

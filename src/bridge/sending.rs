@@ -5,7 +5,7 @@ use super::Bridge;
 use super::note::{self, Ended, News};
 use super::quota::{self, Shut};
 use crate::config::{Locale, Reply as ReplyMode};
-use crate::model::{Direction, HeldBecause, ImUserId, Kind, Order};
+use crate::model::{Direction, HeldBecause, ImUserId, Kind, OpenId, Order};
 use crate::store::{NewMessage, Owed, StoreError, Tx};
 
 impl Bridge {
@@ -111,11 +111,18 @@ fn tell_agent(
         return Ok(false);
     }
     let text = note::text(locale, news, excerpt(&owed.order));
-    owe_note(tx, owed, agent, &text, random)
+    owe_note(tx, &owed.lane.customer, agent, &format!("note:{}", owed.id), &text, random)
 }
 
-fn owe_note(tx: &Tx<'_>, owed: &Owed, agent: &ImUserId, text: &str, random: u32) -> Result<bool, StoreError> {
-    let openid = &owed.lane.customer;
+/// Owes `agent` a note in the conversation with `openid`; `source` says what it comes of.
+pub(super) fn owe_note(
+    tx: &Tx<'_>,
+    openid: &OpenId,
+    agent: &ImUserId,
+    source: &str,
+    text: &str,
+    random: u32,
+) -> Result<bool, StoreError> {
     if tx.join_note(openid, agent, |waiting| note::join(waiting, text))? {
         return Ok(true);
     }
@@ -130,7 +137,7 @@ fn owe_note(tx: &Tx<'_>, owed: &Owed, agent: &ImUserId, text: &str, random: u32)
         orders: note::orders(text),
         msg_seq: customer.next_seq,
         msg_random: random,
-        source: format!("note:{}", owed.id),
+        source: source.to_owned(),
         erase: false,
     })?;
     customer.next_seq = customer.next_seq.wrapping_add(1);
@@ -151,7 +158,8 @@ fn is_answer(owed: &Owed) -> bool {
 
 fn excerpt(order: &Order) -> &str {
     match order {
-        Order::TextToCustomer(text) | Order::TextToAgent(text) => text,
+        Order::TextToCustomer(text) | Order::TextToAgent(text) | Order::CardToAgent { text, .. } => text,
+        Order::MediaToAgent(shown) => &shown.link,
         Order::LocationToAgent { description, .. } => description,
         Order::MediaToCustomer(attachment) => &attachment.label,
         Order::ImportAccount | Order::DeleteAccount => "",

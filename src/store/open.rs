@@ -13,8 +13,12 @@ use super::Place;
 const APPLICATION_ID: i32 = 0x5749_4D42;
 
 /// Numbered by their place, from 1. Never change one that has been released; add the next.
-pub(super) const MIGRATIONS: [&str; 3] =
-    [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
+pub(super) const MIGRATIONS: [&str; 4] = [
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+    include_str!("schema/4.sql"),
+];
 
 /// How often, and how long apart, the lock is tried again before another process is taken to hold it.
 const LOCK_TRIES: u32 = 10;

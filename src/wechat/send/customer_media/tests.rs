@@ -1,0 +1,1 @@
+//! Media from a WeChat that answers as it likes.
