@@ -18,6 +18,7 @@ mod pushes;
 mod repeats;
 mod rooms;
 mod serve;
+mod showing;
 mod surface;
 mod token;
 mod unknown;
