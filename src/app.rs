@@ -119,6 +119,8 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     let retention =
         retention::run(store.clone(), bridge.clone(), bell, metrics.clone(), lifecycle.soft().clone());
     lifecycle.spawn("retention", retention);
+    let recovery = im::Recovery::new(to_im.clone(), store.clone(), bridge.clone(), clock.clone());
+    lifecycle.spawn("recovery", recovery.run(lifecycle.soft().clone()));
     let (outcomes, told) = written::channel();
     lifecycle.spawn("receipts", written::tell(told, bridge.clone()));
 
@@ -363,6 +365,7 @@ fn attachments(
         pace: Arc::new(Pace::new(UPLOADS_PER_SECOND)),
         metrics: metrics.clone(),
         max_bytes: config.media.max_bytes,
+        turns: wechat::Turns::default(),
     })
 }
 

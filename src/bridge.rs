@@ -6,6 +6,7 @@
 pub mod account;
 mod answered;
 pub mod bell;
+mod command;
 mod more;
 pub mod note;
 mod pushed;

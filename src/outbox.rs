@@ -18,7 +18,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +28,7 @@ use crate::model::{Class, Direction, Found, Lane, Millis, OpenId, Verdict};
 use crate::store::{Owed, Store};
 
 use breaker::Breaker;
-use lane::{LaneWorker, Rest};
+use lane::{LaneWorker, Places, Rest};
 use schedule::Schedule;
 
 /// Lanes of one direction in memory; the others wait in the store for a place.
@@ -172,7 +171,7 @@ impl Outbox {
                 clock: parts.clock.clone(),
                 metrics: parts.metrics.clone(),
                 breaker: Breaker::default(),
-                preparing: Semaphore::new(PREPARING),
+                places: Places::new(PREPARING),
                 stop: stop.clone(),
             }),
             in_flight: 0,

@@ -4,6 +4,8 @@
 //! caller: a caller that got `Ok` may tell the world. Only this module knows SQL. It decides nothing about
 //! messages; the moves a message may make are the model's.
 
+mod column;
+mod conversation;
 mod customer;
 mod fetch;
 mod held;
@@ -26,6 +28,7 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::{IllegalMove, Millis};
 
+pub use conversation::{Look, Past};
 pub use customer::Customer;
 pub use fetch::Fetch;
 pub use held::{Held, Ridden, Riding};

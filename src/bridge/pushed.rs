@@ -17,6 +17,9 @@ use crate::model::{
 };
 use crate::store::{Customer, Held, NewMessage, Settled, StoreError, Tx};
 
+/// The fact that names the agent who was given the last conversation.
+const ASSIGNED_LAST: &str = "assigned_last";
+
 /// What a push came to.
 #[derive(Debug)]
 struct Decided {
@@ -47,7 +50,6 @@ impl Bridge {
             inner: Arc::clone(inner),
             push,
             random: rand::rng().random(),
-            choice: rand::rng().random(),
             names: [MediaName::of_bits(rand::rng().random()), MediaName::of_bits(rand::rng().random())],
         };
         let started = Instant::now();
@@ -76,7 +78,6 @@ struct Deciding {
     inner: Arc<Inner>,
     push: Push,
     random: u32,
-    choice: u32,
     /// For the media of the message, should it have any.
     names: [MediaName; 2],
 }
@@ -133,10 +134,13 @@ impl Deciding {
     }
 
     fn customer(&self, tx: &Tx<'_>) -> Result<Customer, StoreError> {
-        let mut customer =
-            tx.customer(&self.push.from)?.unwrap_or_else(|| Customer::new(self.push.from.clone()));
-        customer.known = true;
-        Ok(customer)
+        match tx.customer(&self.push.from)? {
+            Some(customer) if customer.known => Ok(customer),
+            met => {
+                let customer = met.unwrap_or_else(|| Customer::new(self.push.from.clone()));
+                Ok(Customer { known: true, known_since: tx.now(), ..customer })
+            }
+        }
     }
 
     fn subscribed(&self, tx: &Tx<'_>, decided: &mut Decided) -> Result<(), StoreError> {
@@ -174,7 +178,8 @@ impl Deciding {
         let settings = &self.inner.settings;
         let mut customer = self.customer(tx)?;
         let silent_ms = tx.now().since(customer.active_at);
-        let is_new_session = customer.active_at == Millis(0) || silent_ms >= settings.session_idle_ms;
+        // Nobody's conversation is one that an agent has closed, or that has not begun.
+        let is_new_session = customer.agent.is_none() || silent_ms >= settings.session_idle_ms;
         self.assign(tx, &mut customer, is_new_session)?;
         customer.active_at = tx.now();
         // A tapped menu message arrives as text, yet buys what a menu click buys.
@@ -205,27 +210,28 @@ impl Deciding {
     }
 
     /// The conversation's agent: the same while the session lasts and the agent exists, else the one with the
-    /// fewest open conversations, by lot among equals.
+    /// fewest open conversations; among equals the one after whoever got the last.
     fn assign(&self, tx: &Tx<'_>, customer: &mut Customer, is_new_session: bool) -> Result<(), StoreError> {
         let agents = &self.inner.settings.agents;
         let stays = !is_new_session && customer.agent.as_ref().is_some_and(|agent| agents.contains(agent));
         if stays {
             return Ok(());
         }
-        let [first, .., _] = agents.as_slice() else {
-            customer.agent = agents.first().cloned();
+        if let [only] = agents.as_slice() {
+            customer.agent = Some(only.clone());
             return Ok(());
-        };
+        }
         let since = tx.now().plus(-self.inner.settings.session_idle_ms);
         let open = tx.conversations_by_agent(since)?;
         let busy = |agent: &ImUserId| {
             open.iter().find(|(name, _)| name == agent.as_str()).map_or(0, |(_, count)| *count)
         };
         let fewest = agents.iter().map(busy).min().unwrap_or(0);
-        let idle: Vec<&ImUserId> = agents.iter().filter(|agent| busy(agent) == fewest).collect();
-        let pick = usize::try_from(self.choice).unwrap_or(0) % idle.len().max(1);
-        customer.agent = Some(idle.get(pick).map_or(first, |agent| *agent).clone());
-        Ok(())
+        let last = tx.fact(ASSIGNED_LAST)?;
+        let after = agents.iter().position(|agent| last.as_deref() == Some(agent.as_str()));
+        let in_turn = agents.iter().cycle().skip(after.map_or(0, |last| last + 1)).take(agents.len());
+        customer.agent = { in_turn }.find(|agent| busy(agent) == fewest).cloned();
+        customer.agent.as_ref().map_or(Ok(()), |agent| tx.put_fact(ASSIGNED_LAST, agent.as_str()))
     }
 
     /// The customer acted: held answers ride on the reply, and as many more as the window covers go as pushes.
@@ -303,7 +309,7 @@ fn want(tx: &Tx<'_>, customer: &Customer, wanted: &[(MediaName, Wanted)]) -> Res
         for kept in std::iter::once(name).chain(&wanted.mp3) {
             tx.add_medium(kept, &customer.openid, Origin::Customer)?;
         }
-        tx.want(name, &customer.openid, customer.agent.as_ref(), wanted)?;
+        tx.want(name, &customer.openid, wanted)?;
     }
     Ok(())
 }

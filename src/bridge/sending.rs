@@ -111,16 +111,16 @@ fn tell_agent(
         return Ok(false);
     }
     let text = note::text(locale, news, excerpt(&owed.order));
-    owe_note(tx, &owed.lane.customer, agent, &format!("note:{}", owed.id), &text, random)
+    owe_note(tx, &owed.lane.customer, agent, &text, &format!("note:{}", owed.id), random)
 }
 
-/// Owes `agent` a note in the conversation with `openid`; `source` says what it comes of.
+/// Owes an agent a note in the customer's conversation, or adds it to one that waits. Whether there is one to send.
 pub(super) fn owe_note(
     tx: &Tx<'_>,
     openid: &OpenId,
     agent: &ImUserId,
-    source: &str,
     text: &str,
+    source: &str,
     random: u32,
 ) -> Result<bool, StoreError> {
     if tx.join_note(openid, agent, |waiting| note::join(waiting, text))? {
@@ -158,7 +158,10 @@ fn is_answer(owed: &Owed) -> bool {
 
 fn excerpt(order: &Order) -> &str {
     match order {
-        Order::TextToCustomer(text) | Order::TextToAgent(text) | Order::CardToAgent { text, .. } => text,
+        Order::TextToCustomer(text)
+        | Order::TextToAgent(text)
+        | Order::CardToAgent { text, .. }
+        | Order::PastToAgent { text, .. } => text,
         Order::MediaToAgent(shown) => &shown.link,
         Order::LocationToAgent { description, .. } => description,
         Order::MediaToCustomer(attachment) => &attachment.label,

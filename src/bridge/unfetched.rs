@@ -16,8 +16,11 @@ impl Bridge {
     ) -> Result<bool, StoreError> {
         let locale = self.texts().locale;
         let Some(what) = note::medium(locale, fetch.wanted.what) else { return Ok(false) };
-        let Some(agent) = &fetch.agent else { return Ok(false) };
+        // Whoever has the conversation now: it may have changed hands meanwhile.
+        let Some(agent) = tx.customer(&fetch.openid)?.and_then(|customer| customer.agent) else {
+            return Ok(false);
+        };
         let text = note::unfetched(locale, what, showing::why(locale, unshown));
-        owe_note(tx, &fetch.openid, agent, &format!("media:{}", fetch.name.as_str()), &text, random)
+        owe_note(tx, &fetch.openid, &agent, &text, &format!("media:{}", fetch.name.as_str()), random)
     }
 }

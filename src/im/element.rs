@@ -204,6 +204,7 @@ pub fn of_order(order: &Order) -> Option<Vec<Element>> {
         ]),
         Order::ImportAccount
         | Order::DeleteAccount
+        | Order::PastToAgent { .. }
         | Order::TextToCustomer(_)
         | Order::MediaToCustomer(_) => None,
     }

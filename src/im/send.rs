@@ -11,6 +11,7 @@ mod courier;
 mod history;
 mod message;
 mod outcome;
+mod recovery;
 pub mod usersig;
 
 pub use api::Api;
@@ -18,4 +19,5 @@ pub use client::{CALL_TIMEOUT, Client, Failure, InvalidBase, http_client};
 pub use courier::ImCourier;
 pub use history::{History, Page, PastMessage};
 pub use message::{Import, ImportMsg, SendMsg, Sent};
-pub use outcome::{Outcome, of_account, of_send};
+pub use outcome::{Outcome, of_account, of_import, of_send};
+pub use recovery::Recovery;

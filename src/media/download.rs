@@ -37,7 +37,7 @@ pub struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { whole: Duration::from_mins(1), stall: Duration::from_secs(10) }
+        Self { whole: Duration::from_secs(30), stall: Duration::from_secs(10) }
     }
 }
 

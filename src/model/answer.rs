@@ -17,6 +17,8 @@ pub struct Answer {
     pub msg_time: i64,
     /// The second key of its place in the conversation.
     pub msg_seq: u32,
+    /// The sender's random number; with `msg_seq` and `msg_time` it is the same in every account of the message.
+    pub msg_random: u32,
     /// The message's elements, in order.
     pub parts: Vec<AnswerPart>,
 }

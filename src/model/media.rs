@@ -123,6 +123,18 @@ pub enum ShownKind {
     Video { thumb: MediaName, thumb_link: String },
 }
 
+impl Shown {
+    /// The text that stands for it.
+    pub fn as_text(&self) -> String {
+        let label = match self.kind {
+            ShownKind::Image => "[image]",
+            ShownKind::Sound { .. } => "[voice message]",
+            ShownKind::Video { .. } => "[video]",
+        };
+        format!("{label}\n{}", self.link)
+    }
+}
+
 /// A medium that is still with the platform that it was sent on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wanted {

@@ -44,6 +44,8 @@ pub enum Kind {
     Account,
     /// The bridge's own word to an agent.
     Note,
+    /// What an agent who takes a conversation over gets first; goes before everything else that waits.
+    Transfer,
 }
 
 /// Where a message stands. Every message ends in one of the last four.
@@ -147,6 +149,8 @@ pub enum Order {
     MediaToAgent(Shown),
     /// Send a card to the agent, from the customer's account: as data for clients that draw it, and as text.
     CardToAgent { data: String, text: String },
+    /// Show the agent something that was said earlier, Unix seconds, to or by somebody else.
+    PastToAgent { text: String, at_s: i64 },
     /// Send text to the customer; at most 2,000 bytes.
     TextToCustomer(String),
     /// Send a file to the customer, or a text with a link to it.

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use fail::fail_point;
 use rand::RngExt as _;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::delay_ms;
 use super::breaker::Breaker;
 use super::retention::MESSAGES_MS;
 use super::{Courier, Form};
+pub(super) use prepare::Places;
 use prepare::Prepared;
 
 use crate::bridge::note::{Ended, News};
@@ -60,7 +60,7 @@ pub(super) struct LaneWorker {
     pub clock: Clock,
     pub metrics: Metrics,
     pub breaker: Breaker,
-    pub preparing: Semaphore,
+    pub places: Places,
     pub stop: CancellationToken,
 }
 

@@ -10,6 +10,7 @@ mod control;
 mod deliver;
 mod desk;
 mod elements;
+mod files;
 mod history;
 mod ledger;
 mod messages;
@@ -32,6 +33,7 @@ pub use accounts::Account;
 pub use callback::{CallbackError, CallbackResult, Query, sign};
 pub use checks::Refused;
 pub use desk::{Desk, Seen, Sent, TimedOut};
+pub use files::Uploaded;
 pub use history::Message;
 pub use ledger::{AccountChange, AccountChangeKind, Ledger, Outcome, RefusedCall, Send};
 pub use settings::{BeforeSend, Edition, Generation, Settings, Webhooks};
@@ -57,6 +59,7 @@ pub struct ImSim {
 /// What the HTTP side, the desks and the handle share.
 struct Shared {
     settings: RwLock<Arc<Settings>>,
+    base_url: String,
     clock: Clock,
     faults: Faults,
     world: Mutex<World>,
@@ -76,6 +79,7 @@ struct World {
     messages: history::Messages,
     book: ledger::Book,
     buckets: checks::Buckets,
+    files: files::Files,
 }
 
 impl ImSim {
@@ -85,6 +89,7 @@ impl ImSim {
         let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
         let shared = Arc::new(Shared {
             settings: RwLock::new(Arc::new(settings)),
+            base_url: format!("http://{}", listener.local_addr()?),
             clock,
             faults: Faults::default(),
             world: Mutex::default(),
@@ -99,7 +104,8 @@ impl ImSim {
         for admin in &admins {
             shared.import(admin).map_err(std::io::Error::other)?;
         }
-        let router = control::routes().fallback(wire::serve).with_state(Arc::clone(&shared));
+        let router =
+            control::routes().merge(files::routes()).fallback(wire::serve).with_state(Arc::clone(&shared));
         let served = Served::start(listener, router)?;
         Ok(Self { shared, served })
     }

@@ -18,6 +18,8 @@ pub struct Customer {
     pub imported: bool,
     /// The agent whose conversation it is.
     pub agent: Option<ImUserId>,
+    /// Since when the customer is known without a break; 0: since before that was written down.
+    pub known_since: Millis,
     /// The customer's last message; 0 before the first.
     pub active_at: Millis,
     /// The next `MsgSeq`: consecutive messages need growing ones to keep their order within a second.
@@ -41,6 +43,7 @@ impl Customer {
             number: 0,
             imported: false,
             agent: None,
+            known_since: Millis(0),
             active_at: Millis(0),
             next_seq: 1,
             message_until: Millis(0),
@@ -52,7 +55,7 @@ impl Customer {
 }
 
 const COLUMNS: &str = "openid, known, number, imported, agent, active_at, next_seq,
-                       message_until, message_left, event_until, event_left";
+                       message_until, message_left, event_until, event_left, known_since";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Result<Customer, StoreError>> {
     let openid: String = row.get(0)?;
@@ -74,6 +77,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Result<Customer, StoreError>> {
         message_left: row.get(8)?,
         event_until: Millis(row.get(9)?),
         event_left: row.get(10)?,
+        known_since: Millis(row.get(11)?),
     }))
 }
 
@@ -88,7 +92,8 @@ impl Tx<'_> {
     /// Stores a customer, new or changed.
     pub fn put_customer(&self, customer: &Customer) -> Result<(), StoreError> {
         let sql = format!(
-            "INSERT OR REPLACE INTO customer ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
+            "INSERT OR REPLACE INTO customer ({COLUMNS})
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
         );
         self.connection.prepare_cached(&sql)?.execute((
             customer.openid.as_str(),
@@ -102,6 +107,7 @@ impl Tx<'_> {
             customer.message_left,
             customer.event_until.0,
             customer.event_left,
+            customer.known_since.0,
         ))?;
         Ok(())
     }
@@ -121,7 +127,8 @@ impl Tx<'_> {
         run("DELETE FROM step WHERE openid = ?1")?;
         run("DELETE FROM media WHERE openid = ?1")?;
         run("UPDATE seen SET reply = NULL, carries = NULL WHERE carries = ?1")?;
-        run("UPDATE customer SET known = 0, agent = NULL, active_at = 0,
+        run("DELETE FROM looked WHERE openid = ?1")?;
+        run("UPDATE customer SET known = 0, agent = NULL, known_since = 0, active_at = 0,
              message_until = 0, message_left = 0, event_until = 0, event_left = 0 WHERE openid = ?1")?;
         Ok(undelivered)
     }
@@ -159,6 +166,7 @@ mod tests {
         let mut customer = Customer::new(OpenId::new("oA").unwrap());
         customer.agent = Some(crate::model::ImUserId::new("user1").unwrap());
         customer.number = 3;
+        customer.known_since = Millis(1_600_000_000_000);
         customer.next_seq = u32::MAX;
         customer.message_until = Millis(1_700_000_000_000);
         customer.message_left = 5;

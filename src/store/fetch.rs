@@ -2,9 +2,8 @@
 
 use rusqlite::Row;
 
-use super::message::agent;
 use super::{StoreError, Tx};
-use crate::model::{ImUserId, MediaName, Millis, OpenId, Wanted};
+use crate::model::{MediaName, Millis, OpenId, Wanted};
 
 /// A clock that was set back leaves moments behind that are further off than any pause; milliseconds.
 const LONGEST_PAUSE_MS: i64 = 600_000;
@@ -16,8 +15,6 @@ pub struct Fetch {
     pub name: MediaName,
     /// Whose it is.
     pub openid: OpenId,
-    /// Who is told when it does not come.
-    pub agent: Option<ImUserId>,
     /// What it is, and where.
     pub wanted: Wanted,
     /// When the message it came with was accepted.
@@ -31,29 +28,19 @@ fn read(row: &Row<'_>) -> Result<Fetch, StoreError> {
     Ok(Fetch {
         name: MediaName::new(row.get::<_, String>(0)?).map_err(|error| unreadable(&error))?,
         openid: OpenId::new(row.get::<_, String>(1)?).map_err(|error| unreadable(&error))?,
-        agent: agent(row.get(2)?)?,
-        wanted: serde_json::from_str(&row.get::<_, String>(3)?)?,
-        created_at: Millis(row.get(4)?),
-        attempts: row.get(5)?,
+        wanted: serde_json::from_str(&row.get::<_, String>(2)?)?,
+        created_at: Millis(row.get(3)?),
+        attempts: row.get(4)?,
     })
 }
 
 impl Tx<'_> {
     /// Owes a fetch; the medium must have been added.
-    pub fn want(
-        &self,
-        name: &MediaName,
-        openid: &OpenId,
-        agent: Option<&ImUserId>,
-        wanted: &Wanted,
-    ) -> Result<(), StoreError> {
-        let sql =
-            "INSERT INTO fetch (name, mp3, openid, agent, wanted, created_at, due_at, attempts, running)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, 0)";
+    pub fn want(&self, name: &MediaName, openid: &OpenId, wanted: &Wanted) -> Result<(), StoreError> {
+        let sql = "INSERT INTO fetch (name, mp3, openid, wanted, created_at, due_at, attempts, running)
+                   VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0)";
         let mp3 = wanted.mp3.as_ref().map(MediaName::as_str);
-        let wanted = serde_json::to_string(wanted)?;
-        let agent = agent.map(ImUserId::as_str);
-        let row = (name.as_str(), mp3, openid.as_str(), agent, wanted, self.now.0);
+        let row = (name.as_str(), mp3, openid.as_str(), serde_json::to_string(wanted)?, self.now.0);
         self.connection.prepare_cached(sql)?.execute(row)?;
         Ok(())
     }
@@ -63,7 +50,7 @@ impl Tx<'_> {
         let sql = "UPDATE fetch SET running = 1, attempts = attempts + 1 WHERE name IN (
                        SELECT name FROM fetch WHERE running = 0 AND (due_at <= ?1 OR due_at > ?2)
                        ORDER BY due_at LIMIT ?3)
-                   RETURNING name, openid, agent, wanted, created_at, attempts";
+                   RETURNING name, openid, wanted, created_at, attempts";
         let mut statement = self.connection.prepare_cached(sql)?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut rows = statement.query((self.now.0, self.now.plus(LONGEST_PAUSE_MS).0, limit))?;
@@ -134,7 +121,7 @@ mod tests {
                 for name in [&name, &mp3] {
                     tx.add_medium(name, &openid, Origin::Customer)?;
                 }
-                tx.want(&name, &openid, None, &wanted)?;
+                tx.want(&name, &openid, &wanted)?;
                 let claimed = tx.claim_fetches(9)?;
                 assert_eq!((claimed.len(), claimed[0].attempts, &claimed[0].wanted), (1, 1, &wanted));
                 assert_eq!((tx.claim_fetches(9)?.len(), tx.next_fetch_at()?), (0, None));

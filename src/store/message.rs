@@ -1,8 +1,9 @@
 //! Messages: added in the order of acceptance, claimed lane by lane, settled by the model's table of moves.
 
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::types::FromSqlError;
 use rusqlite::{OptionalExtension as _, Row};
 
+use super::column::code;
 use super::{Riding, StoreError, Tx};
 use crate::model::{Direction, ImUserId, Kind, Lane, MessageId, Millis, Move, OpenId, Order, State};
 
@@ -72,6 +73,7 @@ impl Owed {
             | Order::LocationToAgent { .. }
             | Order::MediaToAgent(_)
             | Order::CardToAgent { .. } => "sendmsg",
+            Order::PastToAgent { .. } => "importmsg",
             Order::TextToCustomer(_) | Order::MediaToCustomer(_) => "custom/send",
         }
     }
@@ -179,10 +181,21 @@ impl Tx<'_> {
         Ok(MessageId(self.connection.last_insert_rowid()))
     }
 
-    /// What stands first in `lane`.
+    /// What stands first in `lane`: a transfer, else the oldest.
     pub fn head(&self, lane: &Lane) -> Result<Head, StoreError> {
+        if lane.direction == Direction::ToIm
+            && let found @ (Head::Ready(_) | Head::NotBefore(_)) = self.first(lane, " AND kind = 3")?
+        {
+            return Ok(found);
+        }
+        self.first(lane, "")
+    }
+
+    /// The first open message of `lane` that fits `condition`.
+    fn first(&self, lane: &Lane, condition: &str) -> Result<Head, StoreError> {
         let sql = format!(
-            "SELECT {OWED} FROM message WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1) ORDER BY id LIMIT 1"
+            "SELECT {OWED} FROM message WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1){condition}
+             ORDER BY id LIMIT 1"
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query((lane.direction, lane.customer.as_str()))?;
@@ -396,79 +409,17 @@ pub(super) fn listed(row: &Row<'_>) -> rusqlite::Result<Listed> {
 }
 
 pub(super) fn agent(stored: Option<String>) -> Result<Option<ImUserId>, StoreError> {
-    stored.map(ImUserId::new).transpose().map_err(|error| StoreError::Unreadable(error.to_string()))
+    stored.map(agent_of).transpose()
 }
 
-fn openid_of(stored: String) -> Result<OpenId, StoreError> {
+pub(super) fn agent_of(stored: String) -> Result<ImUserId, StoreError> {
+    ImUserId::new(stored).map_err(|error| StoreError::Unreadable(error.to_string()))
+}
+
+pub(super) fn openid_of(stored: String) -> Result<OpenId, StoreError> {
     OpenId::new(stored).map_err(|error| StoreError::Unreadable(error.to_string()))
 }
 
 fn unreadable(error: &FromSqlError) -> StoreError {
     StoreError::Unreadable(error.to_string())
-}
-
-fn code(state: State) -> i64 {
-    match state {
-        State::Accepted => 0,
-        State::Sending => 1,
-        State::Delivered => 2,
-        State::Held => 3,
-        State::Refused => 4,
-        State::Unknown => 5,
-    }
-}
-
-impl ToSql for State {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(code(*self).into())
-    }
-}
-
-impl FromSql for State {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let stored = value.as_i64()?;
-        Self::ALL.into_iter().find(|state| code(*state) == stored).ok_or(FromSqlError::OutOfRange(stored))
-    }
-}
-
-impl ToSql for Direction {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(match self {
-            Self::ToIm => 0_i64,
-            Self::ToWechat => 1,
-        }
-        .into())
-    }
-}
-
-impl FromSql for Direction {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        match value.as_i64()? {
-            0 => Ok(Self::ToIm),
-            1 => Ok(Self::ToWechat),
-            other => Err(FromSqlError::OutOfRange(other)),
-        }
-    }
-}
-
-impl ToSql for Kind {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(match self {
-            Self::Message => 0_i64,
-            Self::Account => 1,
-            Self::Note => 2,
-        }
-        .into())
-    }
-}
-
-impl FromSql for Kind {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        match value.as_i64()? {
-            0 => Ok(Self::Message),
-            1 => Ok(Self::Account),
-            2 => Ok(Self::Note),
-            other => Err(FromSqlError::OutOfRange(other)),
-        }
-    }
 }

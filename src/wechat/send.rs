@@ -16,7 +16,7 @@ mod wire;
 mod testing;
 
 pub use crate::outbox::health::Unwell;
-pub use attach::Attachments;
+pub use attach::{Attachments, Turns};
 pub use client::{Client, Failure, NotAllowed, Outgoing, verdict};
 pub use courier::WechatCourier;
 pub use customer_media::{CustomerMedia, Patience};

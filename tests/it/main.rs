@@ -1,6 +1,8 @@
 //! Drives the bridge from outside: over real HTTP, between the simulated platforms, on a real store.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod agent_media;
+mod agents;
 mod answers;
 mod callbacks;
 mod cli;
@@ -15,6 +17,7 @@ mod observe;
 mod operations;
 mod properties;
 mod pushes;
+mod recovery;
 mod repeats;
 mod rooms;
 mod serve;

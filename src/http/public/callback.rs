@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use super::{Desk, typed};
 use crate::bridge::Answered;
 use crate::http::body;
-use crate::im::receive::{Callback, fail, ok};
+use crate::im::receive::{Callback, Reason, fail, ok};
 use crate::model::Answer;
 
 const JSON: &str = "application/json";
@@ -38,6 +38,7 @@ pub(super) async fn receive(
     };
     match public.callbacks.parse(&knock, &bytes) {
         Ok(Callback::Answer(answer)) => accept(&desk, answer).await,
+        Ok(Callback::PassedOver(reason, answer)) => pass_over(&desk, reason, answer).await,
         Ok(Callback::Ignored(reason)) => ignored(&desk, reason.name()),
         Err(bad) => {
             desk.refused("callback", "body_no_json", &bad);
@@ -58,6 +59,15 @@ async fn accept(desk: &Desk, answer: Answer) -> Response {
             typed(StatusCode::OK, JSON, ok())
         }
         Some(Ok(Answered::Ignored(reason))) => ignored(desk, reason.name()),
+        Some(Err(error)) => unavailable(desk, &error),
+        None => unavailable(desk, &"the commit took too long"),
+    }
+}
+
+async fn pass_over(desk: &Desk, reason: Reason, answer: Answer) -> Response {
+    let bridge = desk.public.bridge.clone();
+    match desk.finish(desk.public.limits.callback, async move { bridge.passed_over(answer).await }).await {
+        Some(Ok(())) => ignored(desk, reason.name()),
         Some(Err(error)) => unavailable(desk, &error),
         None => unavailable(desk, &"the commit took too long"),
     }

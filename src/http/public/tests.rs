@@ -126,6 +126,7 @@ impl World {
             msg_key: text.to_owned(),
             msg_time: 1_700_000_000,
             msg_seq: 1,
+            msg_random: 1,
             parts: vec![AnswerPart::Text(text.to_owned())],
         };
         self.bridge.answered(answer).await.unwrap();

@@ -17,6 +17,8 @@ const AFTER_SEND: &str = "C2C.CallbackAfterSendMsg";
 pub enum Callback {
     /// An agent wrote to an account that may be a customer's.
     Answer(Answer),
+    /// An agent's message that must not be moved, however the bridge learns of it.
+    PassedOver(Reason, Answer),
     /// There is nothing to move.
     Ignored(Reason),
 }
@@ -76,22 +78,35 @@ impl CallbackDoor {
     /// message came before is not decided here.
     pub fn parse(&self, knock: &Knock, body: &[u8]) -> Result<Callback, BadBody> {
         let object: Map<String, Value> = serde_json::from_slice(body).map_err(|_| BadBody)?;
-        Ok(self.answer(knock, &Value::Object(object)).map_or_else(Callback::Ignored, Callback::Answer))
+        Ok(self.read(knock, &Value::Object(object)))
     }
 
-    fn answer(&self, knock: &Knock, body: &Value) -> Result<Answer, Reason> {
+    fn read(&self, knock: &Knock, body: &Value) -> Callback {
         match (text(body, "CallbackCommand"), knock.command.as_deref()) {
-            (Some(body), Some(query)) if body != query => return Err(Reason::CommandMismatch),
+            (Some(body), Some(query)) if body != query => {
+                return Callback::Ignored(Reason::CommandMismatch);
+            }
             (Some(AFTER_SEND), _) | (None, Some(AFTER_SEND)) => {}
-            _ => return Err(Reason::OtherCommand),
+            _ => return Callback::Ignored(Reason::OtherCommand),
         }
-        if knock.opt_platform.as_deref().is_some_and(|platform| platform.eq_ignore_ascii_case("RESTAPI")) {
-            return Err(Reason::RestApi);
-        }
+        let is_servers =
+            knock.opt_platform.as_deref().is_some_and(|platform| platform.eq_ignore_ascii_case("RESTAPI"));
         // The event fires for failed deliveries too; what can't be read is no success.
-        if body.get("SendMsgResult").is_some_and(|result| !result.is_null() && whole(result) != Some(0)) {
-            return Err(Reason::NotDelivered);
+        let has_failed =
+            body.get("SendMsgResult").is_some_and(|result| !result.is_null() && whole(result) != Some(0));
+        let not_moved = match (is_servers, has_failed) {
+            (true, _) => Some(Reason::RestApi),
+            (false, true) => Some(Reason::NotDelivered),
+            (false, false) => None,
+        };
+        match (self.answer(body), not_moved) {
+            (Ok(answer), None) => Callback::Answer(answer),
+            (Ok(answer), Some(reason)) => Callback::PassedOver(reason, answer),
+            (Err(_), Some(reason)) | (Err(reason), None) => Callback::Ignored(reason),
         }
+    }
+
+    fn answer(&self, body: &Value) -> Result<Answer, Reason> {
         let from = account(body, "From_Account")?;
         let to = account(body, "To_Account")?;
         if !self.agents.contains(&from) {
@@ -106,7 +121,7 @@ impl CallbackDoor {
         let msg_random = number(body, "MsgRandom").unwrap_or_default();
         let msg_key =
             text(body, "MsgKey").map_or_else(|| msg_key(msg_seq, msg_random, msg_time), str::to_owned);
-        Ok(Answer { from, to, msg_key, msg_time, msg_seq, parts })
+        Ok(Answer { from, to, msg_key, msg_time, msg_seq, msg_random, parts })
     }
 
     /// Seconds; of the message, else of the event (which has milliseconds), else of our clock.

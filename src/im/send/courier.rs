@@ -6,10 +6,12 @@ use std::time::Instant;
 
 use fail::fail_point;
 
-use super::{Api, Client, Failure, Outcome, SendMsg, code, of_account, of_send};
+use super::{
+    Api, Client, Failure, Import, ImportMsg, Outcome, SendMsg, code, of_account, of_import, of_send,
+};
 use crate::bridge::{Account, Accounts};
 use crate::clock::Clock;
-use crate::im::element;
+use crate::im::element::{self, Element};
 use crate::metrics::Metrics;
 use crate::model::{Class, Found, ImUserId, OpenId, Order, Shown, ShownKind, Verdict};
 use crate::outbox::health::{Health, Unwell};
@@ -96,39 +98,55 @@ impl ImCourier {
     async fn message(&self, owed: &Owed, order: &Order) -> Done<()> {
         let refuse = |why: &str| Verdict::Refuse { why: why.to_owned() };
         let agent = owed.agent.as_ref().ok_or_else(|| refuse("it names no agent"))?;
-        let elements = element::of_order(order).ok_or_else(|| refuse("it is no message for IM"))?;
         let (mut user, account) = self.account(&owed.lane.customer).await?;
         if !account.imported {
             user = self.import(&owed.lane.customer).await?;
         }
+        match self.once(owed, order, &user, agent).await? {
+            Ok(()) => Ok(()),
+            Err(Outcome::Verdict(verdict)) => Err(verdict),
+            Err(Outcome::MissingAccount { .. }) => {
+                let user = self.import(&owed.lane.customer).await?;
+                self.import_agent(agent).await?;
+                self.once(owed, order, &user, agent).await?.map_err(|outcome| match outcome {
+                    Outcome::Verdict(verdict) => verdict,
+                    Outcome::MissingAccount { why } => Verdict::Refuse { why },
+                })
+            }
+        }
+    }
+
+    /// One call for a message: what is said now is sent, what was said earlier is imported.
+    async fn once(
+        &self,
+        owed: &Owed,
+        order: &Order,
+        from: &ImUserId,
+        to: &ImUserId,
+    ) -> Done<Result<(), Outcome>> {
+        let (msg_seq, msg_random) = (owed.msg_seq, owed.msg_random);
+        if let Order::PastToAgent { text, at_s } = order {
+            let elements = [Element::text(text.as_str())];
+            let (import, timestamp_s) = (Import::History, *at_s);
+            let past = ImportMsg { import, from, to, msg_seq, msg_random, timestamp_s, elements: &elements };
+            let imported = self.paced(Api::ImportMsg, self.client.importmsg(&past)).await;
+            return Ok(imported.map_err(|failure| of_import(&failure)));
+        }
+        let elements = element::of_order(order)
+            .ok_or_else(|| Verdict::Refuse { why: "it is no message for IM".to_owned() })?;
         let source = source(owed);
-        let message = |from| SendMsg {
+        let message = SendMsg {
             from,
-            to: agent,
-            msg_seq: owed.msg_seq,
-            msg_random: owed.msg_random,
+            to,
+            msg_seq,
+            msg_random,
             timestamp_s: self.clock.now().seconds(),
             life_time_s: self.message_lifetime_s,
             elements: &elements,
             cloud_custom_data: &source,
         };
-        let Err(failure) = self.paced(Api::SendMsg, self.client.sendmsg(&message(&user))).await else {
-            return Ok(());
-        };
-        match of_send(&failure) {
-            Outcome::Verdict(verdict) => Err(verdict),
-            Outcome::MissingAccount { .. } => {
-                let user = self.import(&owed.lane.customer).await?;
-                self.import_agent(agent).await?;
-                match self.paced(Api::SendMsg, self.client.sendmsg(&message(&user))).await {
-                    Ok(_) => Ok(()),
-                    Err(failure) => Err(match of_send(&failure) {
-                        Outcome::Verdict(verdict) => verdict,
-                        Outcome::MissingAccount { why } => Verdict::Refuse { why },
-                    }),
-                }
-            }
-        }
+        let sent = self.paced(Api::SendMsg, self.client.sendmsg(&message)).await;
+        Ok(sent.map(drop).map_err(|failure| of_send(&failure)))
     }
 
     /// Imports the customer's account, under the next UserID where IM does not take this one back.
@@ -183,7 +201,11 @@ impl ImCourier {
     }
 
     /// Makes one call at its API's pace, timed and counted.
-    async fn paced<T>(&self, api: Api, call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    pub(super) async fn paced<T>(
+        &self,
+        api: Api,
+        call: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
         self.pace.until_ready(api.name()).await;
         let started = Instant::now();
         let outcome = call.await;

@@ -11,10 +11,10 @@ use crate::im::{element, msg_key, number, text};
 use crate::model::{Answer, ImUserId};
 
 /// Messages asked for in one page; the server also cuts a page at about 13 KB.
-const PAGE: u32 = 100;
+pub(super) const PAGE: u32 = 100;
 
-/// The most pages [`Client::find`] asks for: at 13 KB a page, more than half a megabyte of conversation.
-const PAGES_MAX: usize = 50;
+/// The most pages of one history that are asked for: at 13 KB a page, more than half a megabyte of conversation.
+pub(super) const PAGES_MAX: usize = 50;
 
 /// The server's flag of a message that was recalled.
 const RECALLED: i64 = 8;
@@ -50,8 +50,6 @@ pub struct Page {
 pub struct PastMessage {
     /// The message, whoever sent it.
     pub message: Answer,
-    /// The sender's random number; with `msg_seq` it identifies the message of one of our sends.
-    pub msg_random: u32,
     /// It was taken back.
     pub recalled: bool,
 }
@@ -112,7 +110,8 @@ impl Client {
         let mut history = History { operator, peer, min_s, max_s, max_count: PAGE, last_key: None };
         for _ in 0..PAGES_MAX {
             let page = self.admin_getroammsg(&history).await?;
-            let same = |past: &PastMessage| past.message.msg_seq == msg_seq && past.msg_random == msg_random;
+            let same =
+                |past: &PastMessage| past.message.msg_seq == msg_seq && past.message.msg_random == msg_random;
             if let Some(past) = page.messages.into_iter().find(same) {
                 return Ok(Some(past.message.msg_key));
             }
@@ -146,9 +145,9 @@ fn past_message(message: &Value) -> Option<PastMessage> {
             msg_key,
             msg_time,
             msg_seq,
+            msg_random,
             parts: message.get("MsgBody").map(element::parts).unwrap_or_default(),
         },
-        msg_random,
         recalled: number::<i64>(message, "MsgFlagBits").is_some_and(|flags| flags & RECALLED != 0),
     })
 }

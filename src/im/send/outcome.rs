@@ -31,6 +31,14 @@ pub fn of_send(failure: &Failure) -> Outcome {
     }
 }
 
+/// For `importmsg`, which may be repeated whatever became of it, and fails for want of an account as a send does.
+pub fn of_import(failure: &Failure) -> Outcome {
+    match of_send(failure) {
+        Outcome::Verdict(_) => Outcome::Verdict(of_account(failure)),
+        missing @ Outcome::MissingAccount { .. } => missing,
+    }
+}
+
 /// For calls that may be repeated whatever became of them: accounts, imports of messages, history.
 pub fn of_account(failure: &Failure) -> Verdict {
     certain(failure, why(failure))
@@ -122,6 +130,9 @@ mod tests {
         assert_eq!(retry(&of_account(&Failure::NoAnswer { why: String::new() })), Some(Class::Busy));
         assert_eq!(retry(&of_account(&coded(70399))), Some(Class::NextUserId));
         assert!(matches!(of_account(&coded(70402)), Verdict::Refuse { .. }));
+        let Outcome::Verdict(lost) = of_import(&Failure::NoAnswer { why: String::new() }) else { panic!() };
+        assert_eq!(retry(&lost), Some(Class::Busy));
+        assert!(matches!(of_import(&coded(90012)), Outcome::MissingAccount { .. }));
     }
 
     #[test]

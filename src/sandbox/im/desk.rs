@@ -161,6 +161,18 @@ impl Desk {
         }
     }
 
+    /// Takes back what was sent to `peer` under this key. Whether there was such a message to take back.
+    pub fn recall(&self, peer: &str, msg_key: &str) -> bool {
+        let Some((seq, random, time)) = super::history::parse_key(msg_key) else { return false };
+        let mut world = self.shared.world();
+        let found = world.messages.find(&self.user, peer, seq, random, time).cloned();
+        let recalled =
+            found.is_some_and(|message| message.from == self.user && world.messages.recall(&message));
+        drop(world);
+        self.shared.ring();
+        recalled
+    }
+
     /// Closes the client: online-only messages miss the agent, and `MsgLifeTime` begins to count.
     pub fn disconnect(&self) {
         self.shared.world().accounts.set_connected(&self.user, false);

@@ -26,8 +26,8 @@ use crate::store::{MediumFile, Owed, Store, StoreError};
 
 /// The API's name in metrics.
 const MEDIA_UPLOAD: &str = "media_upload";
-/// Preparations after which a file that still has not come, or has not been taken, goes as a link: some two minutes.
-const TRIES: u32 = 8;
+/// Preparations after which a file that still has not come, or has not been taken, goes as a link.
+const TRIES: u32 = 5;
 /// The picture of a video that comes without a usable one: WeChat takes none without. Plain grey.
 const NO_PICTURE: &[u8] = include_bytes!("no-picture.jpg");
 
@@ -48,6 +48,19 @@ pub struct Attachments {
     pub metrics: Metrics,
     /// The largest file that is fetched, in bytes.
     pub max_bytes: u64,
+    /// One upload of a file at a time: those who wait for the same file find the copy.
+    pub turns: Turns,
+}
+
+/// Turns to upload, by the first digit of a file's hash.
+#[derive(Debug, Default)]
+pub struct Turns([tokio::sync::Mutex<()>; 16]);
+
+impl Turns {
+    async fn take(&self, hash: &MediaHash) -> tokio::sync::MutexGuard<'_, ()> {
+        let digit = hash.as_str().chars().next().and_then(|first| first.to_digit(16)).unwrap_or_default();
+        self.0[digit as usize % self.0.len()].lock().await
+    }
 }
 
 /// A file that is here.
@@ -228,6 +241,7 @@ impl Attachments {
         hash: &MediaHash,
         part: FilePart<'_>,
     ) -> Result<Copy, Stopped> {
+        let _turn = self.turns.take(hash).await;
         let (kind, asked) = (media_type.name(), hash.clone());
         if let Some(id) = self.store.read(move |tx| tx.upload(&asked, kind)).await? {
             return Ok(Copy { id, remembered: true });

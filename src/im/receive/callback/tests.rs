@@ -30,6 +30,7 @@ fn expected() -> Answer {
         msg_key: "609_690_1700000100".to_owned(),
         msg_time: 1_700_000_100,
         msg_seq: 609,
+        msg_random: 690,
         parts: vec![AnswerPart::Text("Yes, size M is in stock.".to_owned())],
     }
 }
@@ -77,9 +78,7 @@ fn without_a_message_time_the_events_own_counts() {
 fn what_moves_no_message_is_told_by_its_reason() {
     for (changes, reason) in [
         (json!({"CallbackCommand": "C2C.CallbackBeforeSendMsg"}), Reason::CommandMismatch),
-        (json!({"SendMsgResult": 80001, "UnreadMsgNum": -1}), Reason::NotDelivered),
-        (json!({"SendMsgResult": "80001"}), Reason::NotDelivered),
-        (json!({"SendMsgResult": {}}), Reason::NotDelivered),
+        (json!({"SendMsgResult": 80001, "From_Account": "somebody"}), Reason::NotDelivered),
         (json!({"From_Account": null}), Reason::BadAccount),
         (json!({"From_Account": 7}), Reason::BadAccount),
         (json!({"To_Account": "with space"}), Reason::BadAccount),
@@ -90,6 +89,17 @@ fn what_moves_no_message_is_told_by_its_reason() {
         (json!({"MsgBody": "text"}), Reason::Empty),
     ] {
         assert_eq!(read(&changes), Callback::Ignored(reason), "{changes}");
+    }
+}
+
+#[test]
+fn what_im_did_not_deliver_is_passed_over() {
+    for changes in [
+        json!({"SendMsgResult": 80001, "UnreadMsgNum": -1}),
+        json!({"SendMsgResult": "80001"}),
+        json!({"SendMsgResult": {}}),
+    ] {
+        assert_eq!(read(&changes), Callback::PassedOver(Reason::NotDelivered, expected()), "{changes}");
     }
 }
 
@@ -115,7 +125,7 @@ fn a_servers_message_does_not_loop() {
     let body = sample().to_string();
     for platform in ["RESTAPI", "RestApi", "restapi"] {
         let read = door().parse(&knock(None, Some(platform)), body.as_bytes()).unwrap();
-        assert_eq!(read, Callback::Ignored(Reason::RestApi), "{platform}");
+        assert_eq!(read, Callback::PassedOver(Reason::RestApi, expected()), "{platform}");
     }
     for platform in ["Web", "Windows", "Unknown", ""] {
         let read = door().parse(&knock(None, Some(platform)), body.as_bytes()).unwrap();

@@ -47,6 +47,7 @@ async fn a_page_is_asked_for_in_both_generations_words_and_read() {
             msg_key: "609_690_1700000100".to_owned(),
             msg_time: 1_700_000_100,
             msg_seq: 609,
+            msg_random: 690,
             parts: vec![AnswerPart::Text("x".to_owned())],
         }
     );

@@ -1,0 +1,71 @@
+//! What an agent may tell the bridge in a customer's conversation. Pure; what it does stands in `effect`.
+
+pub(super) mod effect;
+mod words;
+
+use crate::model::{AnswerPart, ImUserId};
+
+/// A command. Whatever begins like one and is none is an ordinary text, and goes to the customer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    /// Whose conversation it is, what may still be sent, what is held.
+    Who,
+    /// The conversation is to be this agent's; `None`: no one can have that name.
+    To(Option<ImUserId>),
+    /// The conversation is over: the customer's next message begins a new one.
+    Close,
+    /// What the commands are. Also whatever has one's name and cannot be carried out: better told than sent to a
+    /// customer.
+    Help,
+}
+
+/// The command that an agent's message is.
+pub(super) fn parse(parts: &[AnswerPart]) -> Option<Command> {
+    let [AnswerPart::Text(text)] = parts else { return None };
+    let mut words = text.split_whitespace();
+    let (name, argument, rest) = (words.next()?, words.next(), words.next());
+    match (name.to_ascii_lowercase().as_str(), argument, rest) {
+        ("/to", Some(agent), None) => Some(Command::To(ImUserId::new(agent).ok())),
+        ("/who", None, None) => Some(Command::Who),
+        ("/close", None, None) => Some(Command::Close),
+        ("/to" | "/who" | "/close" | "/help", ..) => Some(Command::Help),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> Option<Command> {
+        parse(&[AnswerPart::Text(text.to_owned())])
+    }
+
+    #[test]
+    fn commands_are_read_and_anything_else_goes_to_the_customer() {
+        let user2 = Command::To(ImUserId::new("user2").ok());
+        for (text, command) in [
+            ("/who", Command::Who),
+            (" /WHO \n", Command::Who),
+            ("/to user2", user2.clone()),
+            ("/To  user2 ", user2),
+            ("/to \u{4e8c}", Command::To(None)),
+            ("/close", Command::Close),
+            ("/help", Command::Help),
+        ] {
+            assert_eq!(of(text), Some(command), "{text:?}");
+        }
+        for text in ["who", "/whose", "/", "//who", "/sizes", "see /who", "", "/tomorrow we open at 9"] {
+            assert_eq!(of(text), None, "{text:?}");
+        }
+        let with_picture = [AnswerPart::Text("/who".into()), AnswerPart::Other { kind: "x".into() }];
+        assert_eq!(parse(&with_picture), None);
+    }
+
+    #[test]
+    fn what_has_a_commands_name_and_is_none_is_explained_and_never_sent() {
+        for text in ["/to", "/to user2 please", "/close the door", "/who are you", "/help me"] {
+            assert_eq!(of(text), Some(Command::Help), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What an agent's command changes and owes: everything in the transaction that accepts it.
+
+use super::Command;
+use super::words::{self, Told};
+use crate::bridge::sending::owe_note;
+use crate::bridge::to_im::NOTE_PREFIX;
+use crate::bridge::{Inner, quota};
+use crate::model::{Direction, HeldBecause, ImUserId, Kind, Order};
+use crate::store::{Customer, NewMessage, Past, StoreError, Tx};
+
+/// Messages that an agent who takes a conversation over is shown at most.
+const PAST_MESSAGES: u32 = 20;
+/// The same in calls: a long message is several.
+const PAST_ORDERS: usize = 50;
+
+/// A command with all that it needs to be carried out.
+pub(in crate::bridge) struct Effect<'a> {
+    pub inner: &'a Inner,
+    pub command: &'a Command,
+    pub by: &'a ImUserId,
+    /// The seen-key of the command.
+    pub source: &'a str,
+    pub random: [u32; 3],
+}
+
+impl Effect<'_> {
+    /// Carries the command out, for a known customer, and owes the agent its answer.
+    pub fn carry_out(&self, tx: &Tx<'_>, customer: Customer) -> Result<(), StoreError> {
+        let settings = &self.inner.settings;
+        let detail = match self.command {
+            Command::Who => "/who",
+            Command::To(_) => "/to",
+            Command::Close => "/close",
+            Command::Help => "/help",
+        };
+        tx.step(&customer.openid, None, "command", detail, None)?;
+        match self.command {
+            Command::Help => self.tell(tx, &customer, self.by, Told::Help { agents: &settings.agents }),
+            Command::Who => {
+                let now = tx.now();
+                let left = if self.inner.may_push(now) {
+                    quota::left(&customer, now).map_err(words::because)
+                } else {
+                    Err(HeldBecause::NotAllowed)
+                };
+                let held = tx.count_held(&customer.openid)?;
+                let told = Told::Who { agent: customer.agent.as_ref(), left, held, now };
+                self.tell(tx, &customer, self.by, told)
+            }
+            Command::Close => {
+                let customer = Customer { agent: None, ..customer };
+                tx.put_customer(&customer)?;
+                self.tell(tx, &customer, self.by, Told::Closed)
+            }
+            Command::To(agent) => match agent.as_ref().filter(|agent| settings.agents.contains(agent)) {
+                None => self.tell(tx, &customer, self.by, Told::Nobody { agents: &settings.agents }),
+                Some(agent) if customer.agent.as_ref() == Some(agent) => {
+                    self.tell(tx, &customer, self.by, Told::Already { agent })
+                }
+                Some(agent) => self.hand_over(tx, customer, agent),
+            },
+        }
+    }
+
+    /// The agent gets what was said last, then word of it, then whatever waits: a transfer goes before all else.
+    fn hand_over(&self, tx: &Tx<'_>, mut customer: Customer, agent: &ImUserId) -> Result<(), StoreError> {
+        let before = customer.agent.replace(agent.clone());
+        let mut orders = retold(&tx.past(&customer.openid, agent, PAST_MESSAGES)?);
+        orders.drain(..orders.len().saturating_sub(PAST_ORDERS));
+        let yours = words::text(self.inner.settings.texts.locale, Told::Yours { by: self.by });
+        orders.push(Order::TextToAgent(yours));
+        let count = u32::try_from(orders.len()).unwrap_or(u32::MAX);
+        tx.add(&NewMessage {
+            direction: Direction::ToIm,
+            kind: Kind::Transfer,
+            openid: customer.openid.clone(),
+            agent: Some(agent.clone()),
+            orders,
+            msg_seq: customer.next_seq,
+            msg_random: self.random[0],
+            source: self.source.to_owned(),
+            erase: false,
+        })?;
+        let next_seq = customer.next_seq.wrapping_add(count);
+        customer.next_seq = tx.redirect(&customer.openid, agent, next_seq)?;
+        tx.put_customer(&customer)?;
+        let told = Told::HandedOver { agent };
+        // Who gets it has been told as part of it.
+        if let Some(before) = before.as_ref().filter(|before| *before != self.by) {
+            self.tell(tx, &customer, before, told)?;
+        }
+        if self.by == agent { Ok(()) } else { self.tell(tx, &customer, self.by, told) }
+    }
+
+    fn tell(
+        &self,
+        tx: &Tx<'_>,
+        customer: &Customer,
+        agent: &ImUserId,
+        told: Told<'_>,
+    ) -> Result<(), StoreError> {
+        let text = words::text(self.inner.settings.texts.locale, told);
+        let random = if agent == self.by { self.random[1] } else { self.random[2] };
+        owe_note(tx, &customer.openid, agent, &text, self.source, random).map(drop)
+    }
+}
+
+/// What was said, as the customer's account tells it: the customer's words as they were, an agent's under the agent's
+/// name, in a text that no customer's can pass for.
+fn retold(past: &[Past]) -> Vec<Order> {
+    let mut at_s = 0;
+    let mut retold = Vec::new();
+    for said in past {
+        // IM orders by the second, then by the number: a clock that was set back must not mix them up.
+        at_s = at_s.max(said.at.seconds());
+        for order in &said.orders {
+            let text = match order {
+                Order::TextToAgent(text) | Order::CardToAgent { text, .. } => text.clone(),
+                Order::LocationToAgent { latitude, longitude, description } => {
+                    format!("{description}\n{latitude},{longitude}")
+                }
+                Order::MediaToAgent(shown) => shown.as_text(),
+                Order::TextToCustomer(text) => by_agent(said, text),
+                Order::MediaToCustomer(attachment) => by_agent(said, &attachment.as_text(&attachment.url)),
+                Order::ImportAccount | Order::DeleteAccount | Order::PastToAgent { .. } => continue,
+            };
+            retold.push(Order::PastToAgent { text, at_s });
+        }
+    }
+    retold
+}
+
+fn by_agent(said: &Past, text: &str) -> String {
+    let name = said.agent.as_ref().map_or("", ImUserId::as_str);
+    format!("{NOTE_PREFIX}{name}: {text}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Millis;
+
+    #[test]
+    fn what_was_said_keeps_its_order_and_says_who_said_it() {
+        let said = |direction, order, at| Past {
+            direction,
+            agent: ImUserId::new("user1").ok(),
+            orders: vec![order],
+            at: Millis(at),
+        };
+        let place = Order::LocationToAgent { latitude: 22.5, longitude: 114.0, description: "Here".into() };
+        let past = [
+            said(Direction::ToIm, Order::TextToAgent("Q: size M?".into()), 5_000),
+            said(Direction::ToWechat, Order::TextToCustomer("Yes.".into()), 4_000),
+            said(Direction::ToIm, place, 7_000),
+        ];
+        let told = |text: &str, at_s| Order::PastToAgent { text: text.into(), at_s };
+        assert_eq!(
+            retold(&past),
+            [told("Q: size M?", 5), told("[bridge] user1: Yes.", 5), told("Here\n22.5,114", 7)]
+        );
+    }
+}

@@ -1,0 +1,182 @@
+//! What agents are told about their commands, in the configured locale. Pure.
+
+use crate::bridge::note;
+use crate::bridge::quota::{Left, Shut};
+use crate::bridge::to_im::NOTE_PREFIX;
+use crate::config::Locale;
+use crate::model::{HeldBecause, ImUserId, Millis};
+
+/// Agents named in a note at most.
+const NAMED: usize = 20;
+
+/// What there is to tell.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Told<'a> {
+    /// The commands.
+    Help { agents: &'a [ImUserId] },
+    /// Where the conversation stands.
+    Who { agent: Option<&'a ImUserId>, left: Result<Left, HeldBecause>, held: u32, now: Millis },
+    /// The conversation is over.
+    Closed,
+    /// There is no such agent.
+    Nobody { agents: &'a [ImUserId] },
+    /// It is that agent's already.
+    Already { agent: &'a ImUserId },
+    /// It is that agent's from now on.
+    HandedOver { agent: &'a ImUserId },
+    /// To whoever gets the conversation: it is theirs.
+    Yours { by: &'a ImUserId },
+}
+
+/// The note.
+pub(super) fn text(locale: Locale, told: Told<'_>) -> String {
+    let told = match (locale, told) {
+        (_, Told::Who { agent, left, held, now }) => who(locale, agent, left, held, now),
+        (Locale::En, Told::Help { agents }) => format!(
+            "/who: whose conversation this is, what may still be sent, what is held\n\
+             /to AGENT: hands it over; agents: {}\n\
+             /close: ends it; the customer's next message begins a new one\n\
+             /help: this\n\
+             Anything else goes to the customer, other words that begin with / too.",
+            names(agents)
+        ),
+        (Locale::En, Told::Closed) => {
+            "Closed. The customer's next message begins a new conversation.".to_owned()
+        }
+        (Locale::En, Told::Nobody { agents }) => format!("There is no such agent. Agents: {}", names(agents)),
+        (Locale::En, Told::Already { agent }) => format!("This is {agent}'s conversation already."),
+        (Locale::En, Told::HandedOver { agent }) => format!("This is {agent}'s conversation from now on."),
+        (Locale::En, Told::Yours { by }) => format!("This conversation is yours from now on, by {by}."),
+        (Locale::Ko, Told::Help { agents }) => format!(
+            "/who: 담당 상담원, 남은 발송 횟수, 보류된 메시지\n\
+             /to 상담원: 대화를 넘깁니다. 상담원: {}\n\
+             /close: 대화를 끝냅니다. 고객의 다음 메시지는 새 대화가 됩니다\n\
+             /help: 이 안내\n\
+             그 밖의 내용은 /로 시작하더라도 고객에게 전송됩니다.",
+            names(agents)
+        ),
+        (Locale::Ko, Told::Closed) => {
+            "대화를 종료했습니다. 고객의 다음 메시지부터 새 대화가 시작됩니다.".to_owned()
+        }
+        (Locale::Ko, Told::Nobody { agents }) => {
+            format!("그런 상담원이 없습니다. 상담원: {}", names(agents))
+        }
+        (Locale::Ko, Told::Already { agent }) => format!("이미 {agent} 님이 담당하는 대화입니다."),
+        (Locale::Ko, Told::HandedOver { agent }) => format!("이제부터 {agent} 님이 이 대화를 담당합니다."),
+        (Locale::Ko, Told::Yours { by }) => format!("{by} 님이 이 대화를 넘겼습니다. 이제부터 담당하십니다."),
+        (Locale::Zh, Told::Help { agents }) => format!(
+            "/who：会话归属、剩余可发条数、待发消息\n\
+             /to 客服：转交会话，客服：{}\n\
+             /close：结束会话，客户下一条消息将开始新会话\n\
+             /help：本说明\n\
+             其他内容都会发给客户，包括以/开头的其他文字。",
+            names(agents)
+        ),
+        (Locale::Zh, Told::Closed) => "会话已结束，客户的下一条消息将开始新会话。".to_owned(),
+        (Locale::Zh, Told::Nobody { agents }) => format!("没有这位客服。客服：{}", names(agents)),
+        (Locale::Zh, Told::Already { agent }) => format!("此会话已由{agent}负责。"),
+        (Locale::Zh, Told::HandedOver { agent }) => format!("此会话从现在起由{agent}负责。"),
+        (Locale::Zh, Told::Yours { by }) => format!("{by}将此会话转交给您，从现在起由您负责。"),
+    };
+    format!("{NOTE_PREFIX}{told}")
+}
+
+fn who(
+    locale: Locale,
+    agent: Option<&ImUserId>,
+    left: Result<Left, HeldBecause>,
+    held: u32,
+    now: Millis,
+) -> String {
+    let owner = match (locale, agent) {
+        (Locale::En, Some(agent)) => format!("{agent}'s conversation."),
+        (Locale::En, None) => "Nobody's conversation.".to_owned(),
+        (Locale::Ko, Some(agent)) => format!("담당: {agent}."),
+        (Locale::Ko, None) => "담당 상담원이 없습니다.".to_owned(),
+        (Locale::Zh, Some(agent)) => format!("由{agent}负责。"),
+        (Locale::Zh, None) => "无人负责。".to_owned(),
+    };
+    let left = match left {
+        Ok(Left { sends, until }) => {
+            let time = duration(locale, until.since(now));
+            match locale {
+                Locale::En => format!("Messages left: {sends}, for {time}."),
+                Locale::Ko => format!("남은 메시지: {sends}건, {time} 동안."),
+                Locale::Zh => format!("剩余可发：{sends}条，{time}内。"),
+            }
+        }
+        Err(because) => {
+            let why = note::held_because(locale, because);
+            match locale {
+                Locale::En => format!("Messages left: 0, {why}."),
+                Locale::Ko => format!("남은 메시지: 0건, {why}."),
+                Locale::Zh => format!("剩余可发：0条，{why}。"),
+            }
+        }
+    };
+    let held = match locale {
+        Locale::En => format!("Held: {held}."),
+        Locale::Ko => format!("보류: {held}건."),
+        Locale::Zh => format!("待发：{held}条。"),
+    };
+    format!("{owner} {left} {held}")
+}
+
+/// Hours and minutes of a time, begun minutes counted whole.
+fn duration(locale: Locale, millis: i64) -> String {
+    let minutes = millis.max(0).saturating_add(59_999) / 60_000;
+    let (hours, minutes) = (minutes / 60, minutes % 60);
+    match locale {
+        Locale::En => format!("{hours} h {minutes} min"),
+        Locale::Ko => format!("{hours}시간 {minutes}분"),
+        Locale::Zh => format!("{hours}小时{minutes}分钟"),
+    }
+}
+
+fn names(agents: &[ImUserId]) -> String {
+    let more = if agents.len() > NAMED { ", …" } else { "" };
+    let names: Vec<&str> = agents.iter().take(NAMED).map(ImUserId::as_str).collect();
+    format!("{}{more}", names.join(", "))
+}
+
+/// Why nothing may be sent, in the words of notes.
+pub(super) fn because(shut: Shut) -> HeldBecause {
+    match shut {
+        Shut::Closed => HeldBecause::WindowClosed,
+        Shut::UsedUp => HeldBecause::UsedUp,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_begins_as_a_note_in_every_locale_and_names_what_it_is_about() {
+        let agents: Vec<ImUserId> = (0..100).map(|n| ImUserId::new(format!("{n:032}")).unwrap()).collect();
+        let agent = &agents[7];
+        let left = Ok(Left { sends: 4, until: Millis(172_800_000) });
+        for locale in [Locale::En, Locale::Ko, Locale::Zh] {
+            for (told, words) in [
+                (Told::Help { agents: &agents }, vec!["/who", "/to", "/close", "/help", agent.as_str(), "…"]),
+                (Told::Nobody { agents: &agents[..3] }, vec![agents[2].as_str()]),
+                (Told::Already { agent }, vec![agent.as_str()]),
+                (Told::HandedOver { agent }, vec![agent.as_str()]),
+                (Told::Yours { by: agent }, vec![agent.as_str()]),
+                (Told::Closed, vec![]),
+                (
+                    Told::Who { agent: Some(agent), left, held: 2, now: Millis(60_001) },
+                    vec![agent.as_str(), "4", "47", "59", "2"],
+                ),
+                (
+                    Told::Who { agent: None, left: Err(HeldBecause::UsedUp), held: 0, now: Millis(0) },
+                    vec!["0", note::held_because(locale, HeldBecause::UsedUp)],
+                ),
+            ] {
+                let text = text(locale, told);
+                assert!(text.starts_with(NOTE_PREFIX) && text.len() <= 2_000, "{text}");
+                assert!(words.iter().all(|word| text.contains(word)), "{words:?} in {text}");
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+// One message, as the phone and the desk both show it.
+
+import { el, icon } from "./dom.js";
+import { notice } from "./notice.js";
+import { hourAndMinute, isKnown, t } from "./texts.js";
+
+const PICTURES = ["image", "sticker", "face"];
+const SOUNDS = ["voice", "sound"];
+const GAP_MS = 5 * 60 * 1000;
+
+/** A message's contents: its words, its picture, its sound. `source` is where the medium is, if there is one. */
+export function contents({ kind, text, name }, source) {
+	const parts = [];
+	// Media come from the sandbox itself; an address elsewhere is only ever a link.
+	const isOurs = source?.startsWith("/api/media/");
+	if (isOurs && PICTURES.includes(kind)) {
+		parts.push(el("img", { src: source, alt: text || kindName(kind), loading: "lazy" }));
+	} else if (isOurs && kind === "video") {
+		parts.push(el("video", { src: source, controls: true, preload: "none", "aria-label": kindName(kind) }));
+	} else if (SOUNDS.includes(kind)) {
+		parts.push(sound(source));
+	} else if (source) {
+		const shown = name || text || kindName(kind);
+		parts.push(el("a", { class: "attached", href: source, target: "_blank", rel: "noreferrer" }, icon("file"), shown));
+		if (shown === text) return parts;
+	} else if (kind !== "text" && kind !== "event" && kind in GLYPHS) {
+		parts.push(el("span", { class: "attached" }, icon(GLYPHS[kind]), name || kindName(kind)));
+	}
+	if (text && !(isOurs && PICTURES.includes(kind))) parts.push(el("span", { class: "words", text }));
+	return parts;
+}
+
+const GLYPHS = {
+	location: "location",
+	link: "link",
+	file: "file",
+	image: "image",
+	video: "video",
+	shortvideo: "video",
+};
+
+export function kindName(kind) {
+	return isKnown(`kind.${kind}`) ? t(`kind.${kind}`) : kind;
+}
+
+function sound(source) {
+	const bars = el("span", { class: "waves", "aria-hidden": "true" });
+	for (let at = 0; at < 14; at += 1) bars.append(el("i"));
+	const play = async () => {
+		try {
+			await new Audio(source).play();
+		} catch {
+			notice(t("notice.sound"));
+		}
+	};
+	const label = t("play");
+	return el(
+		"button",
+		{
+			type: "button",
+			class: "sound",
+			"aria-label": label,
+			title: label,
+			disabled: !source,
+			on: { click: play },
+		},
+		icon("play"),
+		bars,
+	);
+}
+
+/** Whether the time stands above a message: at the first, and after a pause. */
+export function needsTime(message, before) {
+	return !before || message.at - before.at > GAP_MS;
+}
+
+export function timeLine(at) {
+	return el("time", { class: "when", datetime: new Date(at).toISOString(), text: hourAndMinute(at) });
+}
+
+/** A customer's mark: the first letter of the name, in the customer's colour. */
+export function mark(name, colour) {
+	const short = /\d+$/.exec(name)?.[0] ?? [...name][0] ?? "?";
+	return el("span", { class: "mark", "data-colour": colour, "aria-hidden": "true", text: short });
+}

@@ -1,0 +1,134 @@
+// One call in full: its headers and bodies, as sent and beside it decrypted.
+
+import { when } from "./changes.js";
+import { choices, choose } from "./choices.js";
+import { byId, el, icon, set } from "./dom.js";
+import { nameOf, state } from "./store.js";
+import { exact, span, t } from "./texts.js";
+
+let drawn = "";
+
+export function mountCall(place) {
+	place.addEventListener("keydown", (event) => {
+		if (event.key === "Escape") close();
+	});
+	when(["choices", "wire"], () => draw(place));
+}
+
+function close() {
+	choose({ call: null, isWide: false });
+	byId("calls").focus();
+}
+
+function draw(place) {
+	const call = state.wire.get(choices.call);
+	place.hidden = !call;
+	set(document.body, { "data-wide": call && choices.isWide ? "true" : null });
+	// Drawn once: a selection, a scroll position and an opened header list stay while other calls come in.
+	const now = call ? [call.id, call.status, choices.isWide, t("call.request")].join(" ") : "";
+	if (now === drawn) return;
+	drawn = now;
+	if (!call) {
+		place.replaceChildren();
+		return;
+	}
+	place.replaceChildren(
+		head(call),
+		about(call),
+		half("call.request", call.request),
+		half("call.response", call.response),
+	);
+}
+
+function head(call) {
+	const wide = t(choices.isWide ? "call.narrow" : "call.wide");
+	const close_ = t("call.close");
+	return el(
+		"header",
+		{},
+		el("h3", { id: "call-title" }, el("b", { text: `${call.method} ` }), el("span", { text: call.path.split("?")[0] })),
+		call.message &&
+			el("button", {
+				type: "button",
+				class: "plain",
+				text: t("call.follow"),
+				on: { click: () => choose({ follow: call.message }) },
+			}),
+		el(
+			"button",
+			{
+				type: "button",
+				class: "plain square",
+				"aria-label": wide,
+				title: wide,
+				on: { click: () => choose({ isWide: !choices.isWide }) },
+			},
+			icon("wide"),
+		),
+		el(
+			"button",
+			{ type: "button", class: "plain square", "aria-label": close_, title: close_, on: { click: close } },
+			icon("close"),
+		),
+	);
+}
+
+function about(call) {
+	const facts = {
+		"call.way": t("wire.way", { from: t(`party.${call.from}`), to: t(`party.${call.to}`) }),
+		"call.at": exact(call.at),
+		"call.took": span(call.took_ms),
+		"call.status": call.status === null ? t("call.unanswered") : String(call.status),
+		"call.customer": call.customer && nameOf(call.customer),
+		"call.message": call.message,
+		"call.note": call.note,
+	};
+	const query = call.path.split("?")[1];
+	if (query) facts["call.query"] = query;
+	const list = el("dl", { class: "facts" });
+	for (const [key, fact] of Object.entries(facts)) {
+		if (fact) list.append(el("div", {}, el("dt", { text: t(key) }), el("dd", { text: fact })));
+	}
+	return list;
+}
+
+function half(title, { headers = [], body = "", decrypted = null } = {}) {
+	const lines = headers.map(([name, value]) => el("div", {}, el("dt", { text: name }), el("dd", { text: value })));
+	const bodies = el("div", { class: "bodies" }, sheet(decrypted ? t("call.encrypted") : "", body));
+	if (decrypted) bodies.append(sheet(t("call.decrypted"), decrypted));
+	return el(
+		"section",
+		{ class: "half" },
+		el("h4", { text: t(title) }),
+		el(
+			"details",
+			{},
+			el("summary", { text: t("call.headers", { count: headers.length }) }),
+			el("dl", { class: "headers" }, ...lines),
+		),
+		body || decrypted ? bodies : el("p", { class: "none", text: t("call.nothing") }),
+	);
+}
+
+function sheet(title, text) {
+	const page = el("pre", { tabindex: 0, "aria-label": title || t("call.body") });
+	page.append(...tinted(text));
+	return el("div", {}, title ? el("h5", { text: title }) : null, page);
+}
+
+// Tags and keys, then texts, then numbers: enough for an eye to find its place in XML and in JSON.
+const TOKENS =
+	/(<\/?[\w-]+>|"[^"\n]{1,64}"(?=\s*:))|(<!\[CDATA\[|\]\]>)|("(?:[^"\\\n]|\\.){0,2000}")|(\b-?\d+(?:\.\d+)?\b)/g;
+const TINTS = ["name", "faint", "string", "number"];
+
+function tinted(text) {
+	const parts = [];
+	let end = 0;
+	for (const match of text.matchAll(TOKENS)) {
+		const tint = TINTS[match.slice(1).findIndex((group) => group !== undefined)];
+		parts.push(text.slice(end, match.index), el("i", { class: tint, text: match[0] }));
+		end = match.index + match[0].length;
+	}
+	parts.push(text.slice(end));
+	return parts;
+}

@@ -1,0 +1,45 @@
+// What this tab looks at. Never sent anywhere: the state of the sandbox is the server's, and the same for all tabs.
+
+import { touch } from "./changes.js";
+
+const REMEMBERED = ["language", "theme"];
+
+export const choices = {
+	language: recall("language"),
+	theme: recall("theme"),
+	view: "phone",
+	openid: null,
+	agent: null,
+	conversations: {},
+	call: null,
+	isWide: false,
+	follow: null,
+	find: "",
+	lane: "all",
+	drill: null,
+};
+
+/** Makes choices; the language and the theme are remembered. */
+export function choose(made) {
+	for (const [name, value] of Object.entries(made)) {
+		choices[name] = value;
+		if (REMEMBERED.includes(name)) remember(name, value);
+	}
+	touch("choices");
+}
+
+function recall(name) {
+	try {
+		return localStorage.getItem(name);
+	} catch {
+		return null;
+	}
+}
+
+function remember(name, value) {
+	try {
+		localStorage.setItem(name, value);
+	} catch {
+		// The choice holds until the tab is closed.
+	}
+}

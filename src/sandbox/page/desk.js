@@ -1,0 +1,199 @@
+// The agents' desk: who writes to whom, what the bridge remarks, and the answers.
+
+import { contents, kindName, mark } from "./bubble.js";
+import { when } from "./changes.js";
+import { choices, choose } from "./choices.js";
+import { byId, el, icon, keepUp, listKeys, roving, set, write } from "./dom.js";
+import { chooseFile } from "./files.js";
+import { ask, say } from "./notice.js";
+import { colourOf, nameOf, state } from "./store.js";
+import { t } from "./texts.js";
+import { bubbleList } from "./thread.js";
+
+const NOTE = /^\[bridge\]\s*/;
+const messages = bubbleList(byId("messages"), { classOf, contents: drawn, foot: () => "" });
+let lastRead = "";
+
+export function mountDesk() {
+	roving(byId("agents"));
+	listKeys(byId("conversations"), stepConversation);
+	// Samples of the sandbox's own, and a file of one's own.
+	for (const [kind, glyph] of Object.entries({ image: "image", sound: "voice", file: "file" })) {
+		byId(`desk-${kind}`).append(icon(glyph));
+		byId(`desk-${kind}`).addEventListener("click", () => act({ do: kind }));
+	}
+	byId("desk-upload").append(icon("upload"));
+	byId("desk-upload").addEventListener("click", upload);
+	byId("desk-form").addEventListener("submit", (event) => {
+		event.preventDefault();
+		const text = byId("desk-text").value;
+		if (!text.trim()) return;
+		byId("desk-text").value = "";
+		act({ do: "text", text });
+	});
+	when(["agents", "choices"], drawAgents);
+	when(["agents", "customers", "choices"], drawConversations);
+	when(["agents", "choices"], drawCommands);
+	when(["agents", "customers", "choices"], drawTalk);
+}
+
+function agent() {
+	return state.agents.find((one) => one.user_id === choices.agent) ?? busiest();
+}
+
+/** Before anybody chose: the first agent that has a conversation. */
+function busiest() {
+	return state.agents.find((one) => one.conversations.length) ?? state.agents[0];
+}
+
+function conversation() {
+	const { conversations = [], user_id: user } = agent() ?? {};
+	return conversations.find((one) => one.customer === choices.conversations[user]) ?? conversations[0];
+}
+
+function open(customer) {
+	const user = agent().user_id;
+	choose({ agent: user, conversations: { ...choices.conversations, [user]: customer } });
+}
+
+function act(body) {
+	const with_ = conversation();
+	if (!with_) return null;
+	const path = `/api/agents/${encodeURIComponent(agent().user_id)}/${encodeURIComponent(with_.customer)}`;
+	return ask(path, body);
+}
+
+async function upload() {
+	const file = await chooseFile("");
+	if (!file) return;
+	const { type, ...rest } = file;
+	act({ do: { image: "image", audio: "sound" }[type.split("/")[0]] ?? "file", ...rest });
+}
+
+function unreadOf({ conversations }) {
+	return conversations.reduce((sum, one) => sum + one.unread, 0);
+}
+
+function drawAgents() {
+	const shown = agent();
+	keepUp(
+		byId("agents"),
+		state.agents,
+		(one) => one.user_id,
+		({ user_id: user }) => {
+			const pick = () => choose({ agent: user });
+			return el(
+				"button",
+				{ type: "button", role: "tab", on: { click: pick } },
+				el("span", { text: user }),
+				el("b", { class: "unread" }),
+			);
+		},
+		(tab, one) => {
+			const isChosen = one === shown;
+			set(tab, {
+				"aria-selected": String(isChosen),
+				tabindex: isChosen ? 0 : -1,
+				"aria-controls": "desk-body",
+			});
+			drawUnread(tab.querySelector(".unread"), isChosen ? 0 : unreadOf(one));
+		},
+	);
+}
+
+function drawUnread(badge, count) {
+	write(badge, count ? String(count) : "");
+	set(badge, { "aria-label": count ? t("desk.unread", { count }) : null });
+}
+
+function drawConversations(parts) {
+	const list = byId("conversations");
+	const { conversations = [], user_id: user } = agent() ?? {};
+	const shown = conversation();
+	if (parts.has("language")) list.replaceChildren();
+	set(list, { "data-empty": conversations.length ? null : t("desk.none") });
+	keepUp(
+		list,
+		conversations,
+		(one) => `${user} ${one.customer} ${nameOf(one.openid)}`,
+		(one) => {
+			const name = nameOf(one.openid);
+			const pick = () => open(one.customer);
+			const lines = el("span", { class: "lines" }, el("b", { text: name }), el("small"));
+			return el(
+				"div",
+				{ role: "option", id: `with-${one.customer}`, on: { click: pick } },
+				mark(name, colourOf(one.openid)),
+				lines,
+				el("b", { class: "unread" }),
+			);
+		},
+		(option, one) => {
+			set(option, { "aria-selected": String(one === shown) });
+			const last = one.messages.at(-1);
+			write(option.querySelector("small"), last ? last.text || kindName(last.kind) : "");
+			drawUnread(option.querySelector(".unread"), one === shown ? 0 : one.unread);
+		},
+	);
+	set(list, { "aria-activedescendant": shown ? `with-${shown.customer}` : null });
+}
+
+function stepConversation(by) {
+	const { conversations } = agent();
+	const here = conversations.indexOf(conversation());
+	const there = conversations[Math.min(Math.max(here + by, 0), conversations.length - 1)];
+	if (there) open(there.customer);
+}
+
+function drawTalk(parts) {
+	const shown = conversation();
+	const user = agent()?.user_id;
+	set(byId("desk"), { "data-idle": shown ? null : "true" });
+	const name = shown ? nameOf(shown.openid) : "";
+	write(byId("talk-with"), shown ? t("desk.with", { name, agent: user }) : "");
+	set(byId("desk-body"), { "data-colour": shown ? colourOf(shown.openid) : null });
+	const whose = shown ? `${user} ${shown.customer}` : "";
+	const fresh = messages.draw(whose, shown?.messages ?? [], t("desk.empty"), parts.has("language"));
+	const told = fresh.filter((message) => message.from !== "agent").at(-1);
+	if (told) say(t("desk.said", { agent: user, text: told.text || kindName(told.kind) }));
+	const isSeen = document.visibilityState === "visible" && byId("desk").offsetParent !== null;
+	if (shown?.unread && isSeen) markRead(shown, whose);
+}
+
+/** Once for each newest message: the answer comes back as an event, which draws this again. */
+function markRead(shown, whose) {
+	const newest = `${whose} ${shown.messages.at(-1)?.id}`;
+	if (newest === lastRead) return;
+	lastRead = newest;
+	act({ do: "read" });
+}
+
+function classOf(message) {
+	return { customer: "theirs", agent: "mine", note: "note" }[message.from];
+}
+
+function drawn(message) {
+	const text = message.from === "note" ? message.text.replace(NOTE, "") : message.text;
+	const parts = contents({ ...message, text }, message.url);
+	return message.from === "note" ? [el("b", { class: "label", text: t("desk.note") }), ...parts] : parts;
+}
+
+function drawCommands() {
+	const others = state.agents.map((one) => one.user_id).filter((user) => user !== agent()?.user_id);
+	const offered = ["/who", ...others.map((user) => `/to ${user}`), "/close", "/help"];
+	const buttons = offered.map((command) => {
+		const put = () => {
+			byId("desk-text").value = command;
+			byId("desk-text").focus();
+		};
+		const about = t(`command.${command.split(" ")[0].slice(1)}`);
+		return el("button", {
+			type: "button",
+			text: command,
+			title: about,
+			"aria-label": `${command}: ${about}`,
+			on: { click: put },
+		});
+	});
+	if (byId("commands").textContent !== offered.join("")) byId("commands").replaceChildren(...buttons);
+}

@@ -1,0 +1,134 @@
+// Builds and keeps up elements. Data reaches the page as text and as attributes, never as markup.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** One element: attributes by name, `text` its text, `on` its listeners, then its children. */
+export function el(tag, { text, on, ...attributes } = {}, ...children) {
+	const node = document.createElement(tag);
+	set(node, attributes);
+	if (text !== undefined) node.textContent = text;
+	for (const [event, listener] of Object.entries(on ?? {})) node.addEventListener(event, listener);
+	node.append(...children.filter((child) => child !== null && child !== undefined));
+	return node;
+}
+
+/** Sets attributes; `null` and `false` take one away. Touches nothing that stands already. */
+export function set(node, attributes) {
+	for (const [name, value] of Object.entries(attributes)) {
+		if (value === null || value === undefined || value === false) node.removeAttribute(name);
+		else if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value === true ? "" : value);
+	}
+}
+
+export function write(node, text) {
+	if (node.textContent !== text) node.textContent = text;
+}
+
+export function byId(id) {
+	return document.getElementById(id);
+}
+
+/**
+ * Makes `parent` hold one child for each item, in order: keeps the children whose key is still there, so that
+ * focus, selection and a playing sound survive an update.
+ */
+export function keepUp(parent, items, keyOf, create, update) {
+	const present = new Map();
+	for (const child of parent.children) present.set(child.dataset.key, child);
+	let at = parent.firstElementChild;
+	for (const item of items) {
+		const key = String(keyOf(item));
+		let node = present.get(key);
+		present.delete(key);
+		if (!node) {
+			node = create(item);
+			node.dataset.key = key;
+		}
+		update?.(node, item);
+		if (node === at) at = at.nextElementSibling;
+		else parent.insertBefore(node, at);
+	}
+	for (const gone of present.values()) gone.remove();
+}
+
+/**
+ * Keeps the newest line of a list in sight for as long as its reader does not scroll away from it, also when the
+ * list is made smaller or a picture in it arrives. Gives `follow`, to call after a change, and
+ * `release`, for when something else is to stay in sight.
+ */
+export function stickToEnd(list) {
+	let isAtEnd = true;
+	let top = 0;
+	const follow = (always = false) => {
+		isAtEnd ||= always;
+		if (isAtEnd) list.scrollTop = list.scrollHeight;
+		top = list.scrollTop;
+	};
+	const look = () => {
+		// A list that grew is not at its end either; only a reader moves upwards.
+		if (list.scrollHeight - list.scrollTop - list.clientHeight < 48) isAtEnd = true;
+		else if (list.scrollTop < top) isAtEnd = false;
+		top = list.scrollTop;
+	};
+	list.addEventListener("scroll", look, { passive: true });
+	list.addEventListener("load", () => follow(), { capture: true });
+	new ResizeObserver(() => follow()).observe(list);
+	const release = () => {
+		isAtEnd = false;
+	};
+	return { follow, release, isAtEnd: () => isAtEnd };
+}
+
+/** One tab stop for a row of tabs: arrows, Home and End move within it. */
+export function roving(list) {
+	list.addEventListener("keydown", (event) => {
+		const tabs = [...list.querySelectorAll("[role=tab]")];
+		const here = tabs.indexOf(document.activeElement);
+		const to = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: tabs.length - 1 }[event.key];
+		if (to === undefined || here < 0) return;
+		event.preventDefault();
+		const tab = tabs[(to + tabs.length) % tabs.length];
+		tab.focus();
+		tab.click();
+	});
+}
+
+/** A listbox's keys: `step` gets where to go, in lines, infinite for the ends. */
+export function listKeys(list, step) {
+	const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -Infinity, End: Infinity };
+	list.addEventListener("keydown", (event) => {
+		const by = steps[event.key];
+		if (by === undefined) return;
+		event.preventDefault();
+		step(by);
+	});
+}
+
+const ICONS = {
+	plus: "M12 5v14M5 12h14",
+	image: "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4M15.5 9.5h.01",
+	voice: "M12 4a3 3 0 0 1 3 3v5a3 3 0 0 1-6 0V7a3 3 0 0 1 3-3zM6 11a6 6 0 0 0 12 0M12 17v3",
+	video: "M4 6h11v12H4zM15 11l5-3v8l-5-3",
+	location: "M12 21s6-6 6-11a6 6 0 0 0-12 0c0 5 6 11 6 11zM12 12a2 2 0 1 0 0-4 2 2 0 0 0 0 4z",
+	link: "M10 14a4 4 0 0 0 6 0l2-2a4 4 0 0 0-6-6l-1 1M14 10a4 4 0 0 0-6 0l-2 2a4 4 0 0 0 6 6l1-1",
+	scan: "M4 8V4h4M16 4h4v4M20 16v4h-4M8 20H4v-4M4 12h16",
+	file: "M7 3h7l4 4v14H7zM14 3v4h4M10 12h5M10 16h5",
+	upload: "M12 16V5M7 10l5-5 5 5M5 20h14",
+	sun: "M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM12 2v2M12 20v2M2 12h2M20 12h2M5 5l1 1M18 18l1 1M5 19l1-1M18 6l1-1",
+	moon: "M20 14A8 8 0 0 1 10 4a8 8 0 1 0 10 10z",
+	play: "M8 5l11 7-11 7z",
+	close: "M6 6l12 12M18 6L6 18",
+	wide: "M9 4H4v5M15 4h5v5M9 20H4v-5M15 20h5v-5",
+};
+
+export function icon(name) {
+	const drawing = svg("svg", { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true" });
+	drawing.append(svg("path", { d: ICONS[name] }));
+	return drawing;
+}
+
+export function svg(tag, attributes) {
+	const node = document.createElementNS(SVG, tag);
+	set(node, attributes);
+	return node;
+}

@@ -1,0 +1,8 @@
+// Runs before the first paint, so that a remembered theme and language do not flash; everything else is a module.
+try {
+	const theme = localStorage.getItem("theme");
+	if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
+	document.documentElement.lang = localStorage.getItem("language") ?? document.documentElement.lang;
+} catch {
+	// A browser that keeps nothing shows the system's theme and the bridge's language.
+}

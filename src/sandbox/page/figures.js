@@ -1,0 +1,83 @@
+// What became of everything accepted, and how long it took.
+
+import { when } from "./changes.js";
+import { byId, el, keepUp, set, svg, write } from "./dom.js";
+import { state } from "./store.js";
+import { span, t } from "./texts.js";
+
+// Every message accepted is in exactly one of these: the bar is whole, or something vanished.
+const ENDS = ["delivered", "waiting", "held", "refused", "unknown"];
+
+const WIDTH = 360;
+const HEIGHT = 64;
+const POINTS = 120;
+// From 1 ms at the bottom to 10 s at the top, each tenfold the same height.
+const DECADES = 4;
+// WeChat gives up on an answer after this long.
+const DEADLINE_MS = 5000;
+
+export function mountFigures() {
+	byId("ends-bar").append(...ENDS.map((end) => el("i", { "data-end": end })));
+	when(["counters"], drawCounters);
+	when(["latency"], drawLatency);
+}
+
+function drawCounters() {
+	const { counters } = state;
+	write(byId("accepted"), String(counters.accepted ?? 0));
+	keepUp(
+		byId("ends"),
+		ENDS,
+		(end) => end,
+		(end) => el("div", { "data-end": end }, el("dt"), el("dd")),
+		(entry, end) => {
+			write(entry.firstElementChild, t(`counter.${end}`));
+			write(entry.lastElementChild, String(counters[end] ?? 0));
+			set(entry, { "data-none": counters[end] ? null : "true", title: t(`counter.${end}.about`) });
+		},
+	);
+	// By the object model, which a strict content security policy allows where it refuses style attributes.
+	for (const part of byId("ends-bar").children) part.style.flexGrow = String(counters[part.dataset.end] ?? 0);
+}
+
+function drawLatency() {
+	const { accept_ms: accept, end_to_end_ms: whole } = state.latency;
+	const drawing = [gridLine(DEADLINE_MS, "deadline")];
+	for (let decade = 0; decade <= DECADES; decade += 1) drawing.push(gridLine(10 ** decade, "grid"));
+	drawing.push(curve(whole, "whole"), curve(accept, "accept"));
+	byId("chart").replaceChildren(...drawing);
+	const latest = (line) => (line.length ? span(line.at(-1)[1]) : "–");
+	byId("latency-text").replaceChildren(
+		el(
+			"span",
+			{ class: "accept", title: t("latency.accept.about") },
+			t("latency.accept"),
+			el("b", { text: latest(accept) }),
+		),
+		el(
+			"span",
+			{ class: "whole", title: t("latency.whole.about") },
+			t("latency.whole"),
+			el("b", { text: latest(whole) }),
+		),
+	);
+}
+
+function height(ms) {
+	const decade = Math.log10(Math.min(Math.max(ms, 1), 10 ** DECADES));
+	return HEIGHT - 2 - (decade / DECADES) * (HEIGHT - 4);
+}
+
+function gridLine(ms, kind) {
+	const y = height(ms).toFixed(1);
+	return svg("line", { class: kind, x1: 0, x2: WIDTH, y1: y, y2: y });
+}
+
+/** Newest at the right; one step a message, so that a quiet hour takes no room. */
+function curve(points, kind) {
+	const step = WIDTH / (POINTS - 1);
+	const left = WIDTH - (points.length - 1) * step;
+	const places = points.map(([, ms], at) => `${(left + at * step).toFixed(1)},${height(ms).toFixed(1)}`);
+	if (places.length === 1) places.unshift(`${WIDTH - 3},${places[0].split(",")[1]}`);
+	return svg("polyline", { class: kind, points: places.join(" ") });
+}

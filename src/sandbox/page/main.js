@@ -1,0 +1,94 @@
+// The sandbox's page: the phone, the wire and the desk, and what stands above and below them.
+
+import { touch, when } from "./changes.js";
+import { choices, choose } from "./choices.js";
+import { mountDesk } from "./desk.js";
+import { byId, el, icon, keepUp, set, write } from "./dom.js";
+import { mountDrills } from "./drills.js";
+import { mountFigures } from "./figures.js";
+import { mountPhone } from "./phone.js";
+import { load, now, state } from "./store.js";
+import { dayAndSecond, language, t, translate } from "./texts.js";
+import { mountWire } from "./wire.js";
+
+const VIEWS = ["phone", "wire", "desk", "drills"];
+
+function mountTop() {
+	const dark = matchMedia("(prefers-color-scheme: dark)");
+	const isDark = () => (choices.theme ? choices.theme === "dark" : dark.matches);
+	byId("theme").addEventListener("click", () => choose({ theme: isDark() ? "light" : "dark" }));
+	dark.addEventListener("change", () => touch("choices"));
+	byId("language").addEventListener("change", () => {
+		choose({ language: byId("language").value });
+		touch("language");
+	});
+	when(["choices"], () => drawTheme(isDark()));
+	when(["bridge", "link"], drawBridge);
+	when(["clock", "second"], () =>
+		write(byId("clock"), state.isLoaded ? t("top.clock", { at: dayAndSecond(now()) }) : ""),
+	);
+	when(["choices", "agents"], drawViews);
+	when(["language"], () => {
+		translate(document);
+		byId("language").value = language();
+	});
+	// The bridge's own language comes with the state, after the first words are on the page.
+	when(["link"], () => {
+		if (byId("language").value !== language()) touch("language");
+	});
+}
+
+function drawTheme(isDark) {
+	if (choices.theme) document.documentElement.dataset.theme = choices.theme;
+	const label = t(isDark ? "top.light" : "top.dark");
+	set(byId("theme"), { "aria-label": label, title: label });
+	byId("theme").replaceChildren(icon(isDark ? "sun" : "moon"));
+}
+
+function drawBridge() {
+	const place = byId("bridge");
+	const { bridge } = state;
+	const isKnown = state.isLoaded && state.isLinked;
+	set(place, { "data-state": isKnown ? bridge.state : "lost", "data-ready": bridge.ready ?? null });
+	if (!isKnown) {
+		write(place, t(state.isLoaded ? "top.lost" : "top.loading"));
+		return;
+	}
+	const words = [t(`bridge.${bridge.state}`)];
+	if (bridge.state === "running" && bridge.ready) words.push(t(`ready.${bridge.ready}`));
+	if (bridge.pid) words.push(t("bridge.pid", { pid: bridge.pid }));
+	words.push(t("bridge.restarts", { count: bridge.restarts ?? 0 }));
+	write(place, words.join(" · "));
+	set(place, { title: bridge.address ?? null });
+}
+
+/** On a narrow screen one part is shown at a time. */
+function drawViews() {
+	set(document.body, { "data-view": choices.view });
+	const unread = state.agents.flatMap((agent) => agent.conversations).reduce((sum, one) => sum + one.unread, 0);
+	keepUp(
+		byId("views"),
+		VIEWS,
+		(view) => view,
+		(view) => {
+			const show = () => {
+				choose({ view });
+				touch("agents", "customers", "wire");
+			};
+			return el("button", { type: "button", on: { click: show } }, el("span"), el("b", { class: "unread" }));
+		},
+		(button, view) => {
+			set(button, { "aria-current": view === choices.view ? "true" : null });
+			write(button.firstElementChild, t(`${view}.title`));
+			write(button.lastElementChild, view === "desk" && unread ? String(unread) : "");
+		},
+	);
+}
+
+mountTop();
+mountFigures();
+mountPhone();
+mountWire();
+mountDesk();
+mountDrills();
+load();

@@ -1,0 +1,161 @@
+// The customer's phone: follow, write, send things, and see what the account answers.
+
+import { contents, kindName, mark } from "./bubble.js";
+import { touch, when } from "./changes.js";
+import { choices, choose } from "./choices.js";
+import { byId, el, icon, keepUp, roving, set, write } from "./dom.js";
+import { chooseFile } from "./files.js";
+import { ask, say } from "./notice.js";
+import { colourOf, now, state } from "./store.js";
+import { t } from "./texts.js";
+import { bubbleList } from "./thread.js";
+
+// Each thing that can be sent without choosing a file: the sandbox brings a small sample of its own.
+const SAMPLES = {
+	image: {},
+	voice: {},
+	video: {},
+	location: { latitude: 31.2304, longitude: 121.4737, label: "上海市黄浦区人民广场" },
+	link: {},
+	scan: {},
+};
+
+const screen = bubbleList(byId("screen"), { classOf, contents: drawn, foot });
+
+export function mountPhone() {
+	roving(byId("customers"));
+	byId("new-customer").append(icon("plus"));
+	byId("new-customer").addEventListener("click", addCustomer);
+	byId("more").append(icon("plus"));
+	byId("more").addEventListener("click", () => {
+		const isOpen = byId("tray").hidden;
+		byId("tray").hidden = !isOpen;
+		set(byId("more"), { "aria-expanded": String(isOpen) });
+	});
+	byId("follow").addEventListener("click", () => act({ do: chosen().following ? "unfollow" : "follow" }));
+	byId("phone-form").addEventListener("submit", (event) => {
+		event.preventDefault();
+		const text = byId("phone-text").value;
+		if (!text.trim()) return;
+		byId("phone-text").value = "";
+		act({ do: "text", text });
+	});
+	when(["customers", "choices"], drawCustomers);
+	when(["customers", "choices"], drawScreen);
+	when(["customers", "choices", "clock", "second"], drawWindow);
+	when(["account"], drawAccount);
+	when(["account"], drawTray);
+	setInterval(() => touch("second"), 1000);
+}
+
+function chosen() {
+	return state.customers.find((customer) => customer.openid === choices.openid) ?? state.customers[0];
+}
+
+function act(body) {
+	const customer = chosen();
+	return customer && ask(`/api/customers/${encodeURIComponent(customer.openid)}`, body);
+}
+
+async function addCustomer() {
+	const added = await ask("/api/customers", {});
+	if (added?.openid) choose({ openid: added.openid });
+}
+
+function drawCustomers() {
+	const shown = chosen();
+	keepUp(
+		byId("customers"),
+		state.customers,
+		(customer) => `${customer.openid} ${customer.name}`,
+		({ openid, name }) => {
+			const pick = () => choose({ openid });
+			return el(
+				"button",
+				{ type: "button", role: "tab", "aria-label": name, title: name, on: { click: pick } },
+				mark(name, colourOf(openid)),
+			);
+		},
+		(tab, { openid, following }) => {
+			const isChosen = openid === shown?.openid;
+			set(tab, {
+				"aria-selected": String(isChosen),
+				tabindex: isChosen ? 0 : -1,
+				"aria-controls": "phone-body",
+			});
+			set(tab, { "data-following": String(following) });
+		},
+	);
+}
+
+function drawScreen(parts) {
+	const customer = chosen();
+	if (!customer) return;
+	const { following } = customer;
+	set(byId("phone-body"), { "aria-label": t("phone.screen.of", { name: customer.name }) });
+	set(byId("phone-body"), { "data-following": String(following), "data-colour": colourOf(customer.openid) });
+	write(byId("follow"), t(following ? "phone.unfollow" : "phone.follow"));
+	const fresh = screen.draw(customer.openid, customer.screen, t("phone.empty"), parts.has("language"));
+	const told = fresh.filter((message) => message.from !== "me").at(-1);
+	if (told) say(t("phone.said", { name: customer.name, text: told.text || kindName(told.kind) }));
+}
+
+function classOf(message) {
+	const side = { me: "mine", account: "theirs", system: "system" }[message.from];
+	return `${side}${message.via === "fault" ? " fault" : ""}${message.kind === "event" ? " event" : ""}`;
+}
+
+function drawn(message) {
+	return contents(message, message.media);
+}
+
+function foot(message) {
+	if (message.pending) return t("phone.pending");
+	return message.from === "account" && message.via ? t(`via.${message.via}`) : "";
+}
+
+function drawWindow() {
+	const customer = chosen();
+	if (!customer) return;
+	const { sends_left: left, closes_at: closes } = customer.window;
+	const minutes = closes === null ? 0 : Math.ceil((closes - now()) / 60_000);
+	const isOpen = minutes > 0;
+	const time = { hours: Math.floor(minutes / 60), minutes: String(minutes % 60).padStart(2, "0"), left };
+	write(byId("window"), isOpen ? t("phone.window", time) : t("phone.window.closed"));
+	set(byId("window"), { "data-open": String(isOpen && left > 0) });
+}
+
+function drawAccount() {
+	const { personal, mode } = state.account;
+	const kind = t(personal ? "account.personal" : "account.service");
+	write(byId("account-kind"), t("account.kind", { kind, mode: t(`mode.${mode}`) }));
+}
+
+function drawTray() {
+	const things = Object.keys(SAMPLES).map((name) => {
+		const send = () => act({ do: name, ...SAMPLES[name] });
+		return thing(name, t(`kind.${name}`), send);
+	});
+	byId("tray").replaceChildren(...things, thing("upload", t("phone.upload"), upload));
+	const items = state.menu.map(({ key, title }) =>
+		el("button", { type: "button", text: title, on: { click: () => act({ do: "menu", key }) } }),
+	);
+	byId("menu").replaceChildren(...items);
+}
+
+function thing(glyph, label, send) {
+	return el(
+		"button",
+		{ type: "button", "data-do": glyph, on: { click: send } },
+		icon(glyph),
+		el("span", { text: label }),
+	);
+}
+
+async function upload() {
+	const file = await chooseFile("image/*,audio/*,video/*");
+	if (!file) return;
+	const { type, ...rest } = file;
+	const kind = { audio: "voice", video: "video" }[type.split("/")[0]] ?? "image";
+	act({ do: kind, ...rest });
+}

@@ -1,0 +1,145 @@
+// The sandbox's state, as the server tells it: fetched once, then kept up by server-sent events.
+
+import { touch } from "./changes.js";
+
+const WIRE_LIMIT = 1000;
+const POINTS_LIMIT = 120;
+const RETRY_MS = 1000;
+
+export const state = {
+	isLoaded: false,
+	isLinked: false,
+	locale: "en",
+	now: 0,
+	nowAt: 0,
+	account: { personal: false, mode: "plain" },
+	bridge: { state: "starting", restarts: 0 },
+	customers: [],
+	agents: [],
+	menu: [],
+	counters: {},
+	latency: { accept_ms: [], end_to_end_ms: [] },
+	wire: new Map(),
+	drills: [],
+};
+
+const PARTS = ["link", "customers", "agents", "bridge", "counters", "latency", "drills", "clock", "account", "wire"];
+
+/** The simulated clock, which runs on between two events. */
+export function now() {
+	return state.now + (performance.now() - state.nowAt);
+}
+
+let source;
+
+/** Fetches everything anew and listens from there. */
+export async function load() {
+	let fresh;
+	try {
+		const response = await fetch("/api/state", { cache: "no-store" });
+		if (!response.ok) throw new Error(`${response.status}`);
+		fresh = await response.json();
+	} catch {
+		lost();
+		return;
+	}
+	const { sequence, wire, now: clock, ...parts } = fresh;
+	Object.assign(state, parts, { isLoaded: true, isLinked: true });
+	setClock(clock);
+	state.wire = new Map(wire.map((call) => [call.id, call]));
+	touch(...PARTS);
+	listen(sequence);
+}
+
+function lost() {
+	state.isLinked = false;
+	touch("link");
+	setTimeout(load, RETRY_MS);
+}
+
+function listen(after) {
+	source?.close();
+	source = new EventSource(`/api/events?after=${after}`);
+	for (const [kind, apply] of Object.entries(EVENTS)) {
+		source.addEventListener(kind, (event) => apply(JSON.parse(event.data)));
+	}
+	source.addEventListener("reload", load);
+	source.onerror = () => {
+		source.close();
+		lost();
+	};
+}
+
+const EVENTS = {
+	wire(call) {
+		state.wire.set(call.id, call);
+		if (state.wire.size > WIRE_LIMIT) state.wire.delete(state.wire.keys().next().value);
+		touch("wire");
+	},
+	customer(customer) {
+		put(state.customers, "openid", customer);
+		touch("customers");
+	},
+	agent(agent) {
+		put(state.agents, "user_id", agent);
+		touch("agents");
+	},
+	drill(drill) {
+		put(state.drills, "name", drill);
+		touch("drills");
+	},
+	bridge(bridge) {
+		state.bridge = bridge;
+		touch("bridge");
+	},
+	account(account) {
+		state.account = account;
+		touch("account");
+	},
+	counters(counters) {
+		state.counters = counters;
+		touch("counters");
+	},
+	clock(clock) {
+		setClock(clock?.now ?? clock);
+		touch("clock");
+	},
+	latency(points) {
+		for (const line of ["accept_ms", "end_to_end_ms"]) {
+			state.latency[line] = [...state.latency[line], ...(points[line] ?? [])].slice(-POINTS_LIMIT);
+		}
+		touch("latency");
+	},
+};
+
+function setClock(at) {
+	state.now = at;
+	state.nowAt = performance.now();
+}
+
+function put(list, key, entry) {
+	const at = list.findIndex((other) => other[key] === entry[key]);
+	if (at < 0) list.push(entry);
+	else list[at] = entry;
+}
+
+/** Asks the sandbox to do something. Gives what it answered, or throws an error whose message is its status. */
+export async function post(path, body) {
+	const response = await fetch(path, {
+		method: "POST",
+		headers: { "content-type": "application/json" },
+		body: JSON.stringify(body),
+	});
+	if (!response.ok) throw new Error(`HTTP ${response.status}`);
+	return response.json().catch(() => ({}));
+}
+
+export function nameOf(openid) {
+	return state.customers.find((customer) => customer.openid === openid)?.name ?? openid ?? "";
+}
+
+/** Which of six colours marks a customer, the same on the phone, on the wire and on the desk. */
+export function colourOf(openid) {
+	const at = state.customers.findIndex((customer) => customer.openid === openid);
+	return at < 0 ? null : at % 6;
+}

@@ -1,0 +1,83 @@
+// Every word on the page, in the language chosen.
+
+import { choices } from "./choices.js";
+import { set, write } from "./dom.js";
+import { state } from "./store.js";
+import { WORDS } from "./words.js";
+
+const LANGUAGES = ["en", "ko", "zh"];
+const TAGS = { en: "en", ko: "ko", zh: "zh-Hans" };
+
+/** The chosen language; else the bridge's own. */
+export function language() {
+	return [choices.language, state.locale].find((name) => LANGUAGES.includes(name)) ?? "en";
+}
+
+/** The text of `key`, its `{places}` filled. An unknown key is shown as it is. */
+export function t(key, values = {}) {
+	const text = WORDS[key]?.[LANGUAGES.indexOf(language())] ?? key;
+	return text.replace(/\{(\w+)\}/g, (place, name) => values[name] ?? place);
+}
+
+export function isKnown(key) {
+	return key in WORDS;
+}
+
+/** What the server tells as a key, or as a key with values. */
+export function told(message) {
+	if (!message) return "";
+	return typeof message === "string" ? t(message) : t(message.key, message.values);
+}
+
+/** Fills what page.html leaves to the texts. */
+export function translate(root) {
+	root.documentElement.lang = TAGS[language()];
+	for (const node of root.querySelectorAll("[data-text]")) write(node, t(node.dataset.text));
+	for (const node of root.querySelectorAll("[data-label]")) {
+		set(node, { "aria-label": t(node.dataset.label) });
+		if (node.tagName === "BUTTON") set(node, { title: t(node.dataset.label) });
+	}
+	for (const node of root.querySelectorAll("[data-hint]")) set(node, { title: t(node.dataset.hint) });
+	for (const node of root.querySelectorAll("[data-placeholder]")) {
+		set(node, { placeholder: t(node.dataset.placeholder) });
+	}
+}
+
+const formats = new Map();
+
+function format(name, options) {
+	const key = `${language()} ${name}`;
+	if (!formats.has(key)) formats.set(key, new Intl.DateTimeFormat(TAGS[language()], options));
+	return formats.get(key);
+}
+
+export function hourAndMinute(at) {
+	return format("minute", { hour: "2-digit", minute: "2-digit", hour12: false }).format(at);
+}
+
+export function dayAndSecond(at) {
+	const options = {
+		month: "short",
+		day: "numeric",
+		hour: "2-digit",
+		minute: "2-digit",
+		second: "2-digit",
+		hour12: false,
+	};
+	return format("second", options).format(at);
+}
+
+/** `14:03:22.123`, the same in every language, so that times stand in line. */
+export function exact(at) {
+	const time = new Date(at);
+	const two = (number) => String(number).padStart(2, "0");
+	const second = `${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}`;
+	return `${second}.${String(time.getMilliseconds()).padStart(3, "0")}`;
+}
+
+/** How long something took, short enough for a table. */
+export function span(ms) {
+	if (ms === null || ms === undefined) return "–";
+	if (ms < 1000) return `${ms < 10 ? Math.round(ms * 10) / 10 : Math.round(ms)} ms`;
+	return `${(ms / 1000).toFixed(ms < 10_000 ? 1 : 0)} s`;
+}

@@ -1,0 +1,231 @@
+//! Several agents: who gets a customer, what they may tell the bridge, and what happens when a customer changes hands.
+
+use wechat_im_bridge::sandbox::fault::Fault;
+use wechat_im_bridge::sandbox::im::Desk;
+
+use crate::observe::{CUSTOM_SEND, SENDMSG, await_note, await_states, calls, notes};
+use crate::world::{
+    INQUIRY, SOON, Setup, TRANSFERRING, World, await_shown, await_texts, eventually, openid, texts,
+};
+
+const IMPORTMSG: &str = "openim/importmsg";
+
+async fn world(agents: &str) -> World {
+    Setup::default().set("BRIDGE_IM__AGENTS", agents).start().await
+}
+
+fn desks<const N: usize>(world: &World, agents: [&str; N]) -> [Desk; N] {
+    agents.map(|agent| world.im.agent(agent).unwrap())
+}
+
+fn asked(words: &[&str]) -> Vec<String> {
+    words.iter().map(|words| format!("{INQUIRY}{words}")).collect()
+}
+
+/// A customer who writes for the first time: which of the agents gets it.
+async fn given_to(world: &World, desks: &[Desk], name: &str) -> String {
+    world.follower(name).say("hello").await;
+    let mut given = None;
+    eventually(SOON, async || {
+        given = desks.iter().find(|desk| !texts(desk, &openid(name)).is_empty());
+        given.is_some()
+    })
+    .await;
+    given.unwrap().user_id().to_owned()
+}
+
+#[tokio::test]
+async fn a_new_customer_goes_to_whoever_has_the_fewest_and_in_turn_among_equals() {
+    let mut world = world("user1,user2,user3").await;
+    let desks = desks(&world, ["user1", "user2", "user3"]);
+    let mut given = Vec::new();
+    for name in ["a", "b"] {
+        given.push(given_to(&world, &desks, name).await);
+    }
+    world.restart().await;
+    for name in ["c", "d"] {
+        given.push(given_to(&world, &desks, name).await);
+    }
+    assert_eq!(given, ["user1", "user2", "user3", "user1"], "also over a restart");
+    desks[2].say(&openid("c"), "/close").await.unwrap();
+    await_note(&desks[2], &openid("c"), "Closed").await;
+    assert_eq!(given_to(&world, &desks, "e").await, "user3", "who has the fewest");
+    assert_eq!(given_to(&world, &desks, "f").await, "user2", "the next in turn");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn commands_are_answered_where_they_are_given_and_never_reach_the_customer() {
+    let world = world("user1,user2").await;
+    let [agent, other] = desks(&world, ["user1", "user2"]);
+    let (phone, customer) = (world.follower("a"), openid("a"));
+    phone.say("hello").await;
+    await_texts(&agent, &customer, 1).await;
+
+    agent.say(&customer, "/who").await.unwrap();
+    await_note(&agent, &customer, "user1's conversation. Messages left: 5, for 48 h 0 min. Held: 0.").await;
+    world.wechat.faults().script(CUSTOM_SEND, 1, Fault::Code(45047));
+    agent.say(&customer, "one more thing").await.unwrap();
+    await_note(&agent, &customer, "“one more thing” is held").await;
+    other.say(&customer, "/WHO").await.unwrap();
+    let left = "Messages left: 0, WeChat allows no more messages until the customer writes again. Held: 1.";
+    await_note(&other, &customer, left).await;
+    agent.say(&customer, "/help").await.unwrap();
+    await_note(&agent, &customer, "other words that begin with / too").await;
+    agent.say(&customer, "/to").await.unwrap();
+    agent.say(&customer, "/to nobody").await.unwrap();
+    await_note(&agent, &customer, "no such agent. Agents: user1, user2").await;
+    agent.say(&customer, "/to user1").await.unwrap();
+    await_note(&agent, &customer, "user1's conversation already").await;
+    assert_eq!(phone.say("yes?").await.text(), Some("one more thing"));
+    agent.say(&customer, "/sizes are in the list").await.unwrap();
+    await_shown(&phone, "/sizes are in the list").await;
+    await_states(&world, &customer, &["delivered", "delivered"]).await;
+    let expected = [TRANSFERRING, "one more thing", "/sizes are in the list"];
+    assert_eq!(
+        phone.texts().iter().filter(|text| *text != "yes?" && *text != "hello").collect::<Vec<_>>(),
+        expected
+    );
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_command_that_comes_twice_is_carried_out_once_and_speaks_the_configured_language() {
+    for (locale, words) in [("ko", "담당: user1"), ("zh", "由user1负责")] {
+        let world = Setup::default().set("BRIDGE_TEXTS__LOCALE", locale).start().await;
+        let (agent, customer) = (world.agent(), openid("a"));
+        world.follower("a").say("hello").await;
+        await_texts(&agent, &customer, 1).await;
+        let sent = agent.say(&customer, "/who").await.unwrap();
+        world.im.repeat(&sent).await.unwrap();
+        await_note(&agent, &customer, words).await;
+        world.im.repeat(&sent).await.unwrap();
+        agent.say(&customer, "/help").await.unwrap();
+        await_note(&agent, &customer, "/close").await;
+        assert_eq!(notes(&agent, &customer).iter().filter(|note| note.contains(words)).count(), 1);
+        world.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_closed_conversation_begins_anew_with_the_next_message() {
+    let world = Setup::default()
+        .set("BRIDGE_IM__AGENTS", "user1,user2")
+        .set("BRIDGE_WECHAT__ACKNOWLEDGE", "session")
+        .start()
+        .await;
+    let [first, second] = desks(&world, ["user1", "user2"]);
+    let (phone, customer) = (world.follower("a"), openid("a"));
+    assert_eq!(phone.say("hello").await.text(), Some(TRANSFERRING));
+    assert_eq!(phone.say("anyone?").await.text(), None, "the session goes on");
+    await_texts(&first, &customer, 2).await;
+    first.say(&customer, "/close").await.unwrap();
+    await_note(&first, &customer, "Closed").await;
+    first.say(&customer, "/who").await.unwrap();
+    await_note(&first, &customer, "Nobody's conversation").await;
+    assert_eq!(phone.say("another thing").await.text(), Some(TRANSFERRING), "a new session");
+    assert_eq!(await_texts(&second, &customer, 1).await, asked(&["another thing"]), "assigned anew");
+    first.say(&customer, "from the first all the same").await.unwrap();
+    await_shown(&phone, "from the first all the same").await;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_transfer_keeps_the_order_and_loses_nothing() {
+    let world = world("user1,user2").await;
+    let [first, second] = desks(&world, ["user1", "user2"]);
+    let (phone, customer) = (world.follower("a"), openid("a"));
+    phone.say("hello").await;
+    await_texts(&first, &customer, 1).await;
+    first.say(&customer, "good day").await.unwrap();
+    await_shown(&phone, "good day").await;
+    phone.send_location(22.5, 114.0, 10, "Station Rd 5").await;
+    await_texts(&first, &customer, 2).await;
+
+    // IM takes nothing for a while: what the customer writes waits when the conversation changes hands.
+    world.im.faults().script(SENDMSG, 100, Fault::Code(60008));
+    phone.say("waits 1").await;
+    phone.say("waits 2").await;
+    let mut webhooks = world.im.events();
+    first.say(&customer, "/to user2").await.unwrap();
+    phone.say("waits 3").await;
+    world.im.faults().clear();
+    phone.say("after").await;
+
+    let told = "[bridge] This conversation is yours from now on, by user1.";
+    let mut expected = asked(&["hello"]);
+    expected.extend(["[bridge] user1: good day", "Station Rd 5\n22.5,114", told].map(str::to_owned));
+    expected.extend(asked(&["waits 1", "waits 2", "waits 3", "after"]));
+    assert_eq!(await_texts(&second, &customer, expected.len()).await, expected);
+    let ledger = world.im.ledger();
+    let arrived: Vec<(&str, String)> =
+        ledger.delivered().filter(|send| send.to == "user2").map(|send| (send.api, send.text())).collect();
+    assert_eq!(
+        arrived.iter().map(|(_, text)| text.clone()).collect::<Vec<_>>(),
+        expected,
+        "as they came too"
+    );
+    assert_eq!(arrived.iter().filter(|(api, _)| *api == IMPORTMSG).count(), 3);
+    await_note(&first, &customer, "This is user2's conversation from now on.").await;
+    assert_eq!(texts(&first, &customer).iter().filter(|text| text.contains("waits")).count(), 0);
+    let mut came_back = 0;
+    while let Ok(exchange) = webhooks.try_recv() {
+        came_back += usize::from(exchange.path == "/imcallback");
+    }
+    assert_eq!(came_back, 1, "only the command itself came back as a webhook");
+
+    // Whoever answers is heard, and the way back shows nobody anything twice.
+    first.say(&customer, "by the way").await.unwrap();
+    second.say(&customer, "my turn").await.unwrap();
+    await_shown(&phone, "my turn").await;
+    second.say(&customer, "/to user1").await.unwrap();
+    await_note(&first, &customer, "yours from now on, by user2").await;
+    phone.say("back?").await;
+    assert!(eventually(SOON, async || texts(&first, &customer).last() == asked(&["back?"]).first()).await);
+    let seen = texts(&first, &customer);
+    for words in ["waits 1", "waits 2", "waits 3", "after", "[bridge] user2: my turn", "back?"] {
+        let times = seen.iter().filter(|text| text.ends_with(words)).count();
+        assert_eq!(times, 1, "{words:?} in {seen:?}");
+    }
+    assert!(!seen.iter().any(|text| text.contains("user1: good day") || text.contains("by the way")));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_im_does_not_answer_is_imported_again_and_shown_once() {
+    let world = world("user1,user2").await;
+    let [first, second] = desks(&world, ["user1", "user2"]);
+    let (phone, customer) = (world.follower("a"), openid("a"));
+    for words in ["one", "two", "three"] {
+        phone.say(words).await;
+    }
+    await_texts(&first, &customer, 3).await;
+    world.im.faults().script(IMPORTMSG, 1, Fault::Code(60008));
+    world.im.faults().script(IMPORTMSG, 1, Fault::DropAfter);
+    world.im.faults().script(IMPORTMSG, 1, Fault::NotJson);
+    second.say(&customer, "/to user2").await.unwrap();
+    await_note(&second, &customer, "yours from now on, by user2").await;
+    await_note(&first, &customer, "user2's conversation from now on").await;
+    let seen = await_texts(&second, &customer, 4).await;
+    assert_eq!(seen[..3], asked(&["one", "two", "three"]));
+    assert_eq!(seen.len(), 4, "{seen:?}");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_lost_callback_of_an_agent_who_does_not_have_the_conversation_is_found_too() {
+    let world = world("user1,user2").await;
+    let [first, second] = desks(&world, ["user1", "user2"]);
+    let (phone, customer) = (world.follower("a"), openid("a"));
+    let mut events = world.wechat.events();
+    phone.say("hello").await;
+    await_texts(&first, &customer, 1).await;
+    world.im.lose_next_callbacks(2);
+    second.say(&customer, "may I?").await.unwrap();
+    second.say(&customer, "/who").await.unwrap();
+    world.clock.advance(61_000);
+    await_shown(&phone, "may I?").await;
+    await_note(&second, &customer, "user1's conversation").await;
+    assert_eq!(calls(&mut events, CUSTOM_SEND), 1);
+    world.finish().await;
+}

@@ -1,0 +1,182 @@
+//! Agents' messages whose callback never came: found in the history, moved once, in order, and counted.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use wechat_im_bridge::sandbox::fault::Fault;
+use wechat_im_bridge::sandbox::im::Sent;
+
+use crate::observe::{await_sends, await_states, counted, greeted};
+use crate::world::{SOON, Setup, World, await_shown, await_texts, eventually, openid};
+
+const HISTORY: &str = "openim/admin_getroammsg";
+/// A minute, and a little.
+const ROUND_MS: i64 = 61_000;
+const RECOVERED: &str = "wechat_im_bridge_recovered_total";
+
+/// Starts the next round and waits until `views` have been read in it.
+async fn next_round(world: &World, views: u64) {
+    let before = world.im.ledger().calls(HISTORY);
+    world.clock.advance(ROUND_MS);
+    let read = eventually(SOON, async || world.im.ledger().calls(HISTORY) >= before + views).await;
+    assert!(read, "{} of {views} views were read", world.im.ledger().calls(HISTORY) - before);
+}
+
+/// The webhook of a message that IM keeps under the key that `sent` has, told in other words.
+fn webhook(sent: &Sent, customer: &str, text: &str, told_key: &str) -> String {
+    let numbers: Vec<i64> = sent.msg_key.split('_').map(|number| number.parse().unwrap()).collect();
+    json!({
+        "CallbackCommand": "C2C.CallbackAfterSendMsg", "From_Account": "user1", "To_Account": customer,
+        "MsgSeq": numbers[0], "MsgRandom": numbers[1], "MsgTime": numbers[2], "MsgKey": told_key,
+        "SendMsgResult": 0, "MsgBody": [{"MsgType": "TIMTextElem", "MsgContent": {"Text": text}}],
+    })
+    .to_string()
+}
+
+#[tokio::test]
+async fn a_lost_callback_is_made_up_for_within_70_s_once_and_in_order() {
+    let world = World::start().await;
+    let (phone, agent, customer) = (greeted(&world, "a").await, world.agent(), openid("a"));
+    world.im.lose_next_callbacks(2);
+    let first = agent.say(&customer, "first").await.unwrap();
+    agent.say(&customer, "second").await.unwrap();
+    assert!(first.callback.is_none());
+    world.clock.advance(ROUND_MS);
+    assert_eq!(await_sends(&world, &customer, 2).await, ["first", "second"]);
+    assert_eq!(counted(&world, RECOVERED).await, 2);
+    // The callback that comes after all moves nothing, and neither does another round.
+    let late = world.im.repeat(&first).await.unwrap();
+    assert_eq!(late.error, None);
+    agent.say(&customer, "third").await.unwrap();
+    await_shown(&phone, "third").await;
+    next_round(&world, 1).await;
+    next_round(&world, 1).await;
+    await_states(&world, &customer, &["delivered"; 3]).await;
+    assert_eq!(await_sends(&world, &customer, 3).await, ["first", "second", "third"]);
+    assert_eq!(counted(&world, RECOVERED).await, 2, "what its callback told of is not counted");
+    let steps: Vec<String> =
+        (world.database().prepare("SELECT detail FROM step WHERE what = 'recovered'").unwrap())
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+    assert_eq!(steps, ["its callback had not come"; 2]);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_an_agent_wrote_while_the_bridge_was_down_is_moved_at_the_next_start() {
+    let mut world = World::start().await;
+    let (phone, agent, customer) = (greeted(&world, "a").await, world.agent(), openid("a"));
+    world.stop_bridge().await;
+    let sent = agent.say(&customer, "nobody is there").await.unwrap();
+    assert!(sent.callback.is_none_or(|callback| callback.error.is_some()));
+    world.start_bridge().await;
+    await_shown(&phone, "nobody is there").await;
+    await_states(&world, &customer, &["delivered"]).await;
+    world.restart().await;
+    phone.say("thanks").await;
+    next_round(&world, 1).await;
+    await_states(&world, &customer, &["delivered"]).await;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn nothing_else_in_the_history_is_moved() {
+    let world = World::start().await;
+    let (agent, customer) = (world.agent(), openid("a"));
+    // From before the customer was known.
+    world.im.import(&customer).unwrap();
+    agent.say(&customer, "too early").await.unwrap();
+    world.clock.advance(2_000);
+    let phone = greeted(&world, "a").await;
+    world.im.lose_next_callbacks(3);
+    let taken_back = agent.say(&customer, "taken back").await.unwrap();
+    assert!(agent.recall(&customer, &taken_back.msg_key));
+    let servers = agent.say(&customer, "by a server").await.unwrap();
+    let told = webhook(&servers, &customer, "by a server", &servers.msg_key);
+    let answer = world.im.emit_callback(&told, |query| query.set("OptPlatform", "RESTAPI")).await;
+    assert_eq!(answer.error, None);
+    // The budget is used up, so that there is a note too; and the last that was lost shows that the round was made.
+    world.wechat.faults().script("message/custom/send", 1, Fault::Code(45047));
+    agent.say(&customer, "lost").await.unwrap();
+    next_round(&world, 1).await;
+    await_states(&world, &customer, &["held"]).await;
+    next_round(&world, 1).await;
+    assert_eq!(phone.say("and?").await.text(), Some("lost"));
+    next_round(&world, 1).await;
+    await_states(&world, &customer, &["delivered"]).await;
+    assert_eq!(counted(&world, RECOVERED).await, 1);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_key_in_another_form_is_the_same_message() {
+    let world = World::start().await;
+    let (phone, agent, customer) = (greeted(&world, "a").await, world.agent(), openid("a"));
+    world.im.lose_next_callbacks(2);
+    let told = agent.say(&customer, "told").await.unwrap();
+    assert_eq!(world.im.emit_callback(&webhook(&told, &customer, "told", "k-1"), |_| {}).await.error, None);
+    await_shown(&phone, "told").await;
+    let found = agent.say(&customer, "found").await.unwrap();
+    next_round(&world, 1).await;
+    await_shown(&phone, "found").await;
+    assert_eq!(world.im.emit_callback(&webhook(&found, &customer, "found", "k-2"), |_| {}).await.error, None);
+    next_round(&world, 1).await;
+    await_states(&world, &customer, &["delivered", "delivered"]).await;
+    assert_eq!(counted(&world, RECOVERED).await, 1);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_failure_of_im_postpones_and_each_round_asks_for_what_is_new() {
+    let world = World::start().await;
+    let (phone, agent, customer) = (greeted(&world, "a").await, world.agent(), openid("a"));
+    world.im.lose_next_callbacks(1);
+    agent.say(&customer, "found late").await.unwrap();
+    world.im.faults().script(HISTORY, 1, Fault::Code(60008));
+    next_round(&world, 1).await;
+    await_states(&world, &customer, &[]).await;
+    next_round(&world, 1).await;
+    await_shown(&phone, "found late").await;
+
+    world.clock.advance(3_600_000);
+    phone.say("an hour later").await;
+    await_texts(&agent, &customer, 2).await;
+    next_round(&world, 1).await;
+    let mut calls = world.im.events();
+    next_round(&world, 1).await;
+    let asked = async {
+        loop {
+            let exchange = calls.recv().await.unwrap();
+            if exchange.path.ends_with(HISTORY) {
+                return serde_json::from_str::<Value>(&exchange.request).unwrap();
+            }
+        }
+    };
+    let asked = tokio::time::timeout(Duration::from_secs(5), asked).await.unwrap();
+    let last = agent.conversation(&customer).last().unwrap().time;
+    assert_eq!(asked["MinTime"], last - 60, "{asked}");
+    assert_eq!((&asked["Operator_Account"], &asked["Peer_Account"]), (&json!("user1"), &json!(customer)));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_history_of_many_pages_is_moved_from_its_beginning() {
+    let world = Setup::default()
+        .set("BRIDGE_WECHAT__QUOTA_MESSAGES", "100")
+        .wechat(|settings| settings.quota_messages = 100)
+        .start()
+        .await;
+    let (agent, customer) = (world.agent(), openid("a"));
+    greeted(&world, "a").await;
+    let said: Vec<String> = (0..40).map(|n| format!("{n:02} {}", "x".repeat(1_000))).collect();
+    world.im.lose_next_callbacks(40);
+    for text in &said {
+        agent.say(&customer, text).await.unwrap();
+    }
+    next_round(&world, 3).await;
+    assert_eq!(await_sends(&world, &customer, 40).await, said);
+    assert_eq!(counted(&world, RECOVERED).await, 40);
+    world.finish().await;
+}
