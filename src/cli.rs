@@ -50,7 +50,11 @@ enum Command {
     ///
     /// Logs go to stderr. A first signal lets running work finish (server.shutdown_grace_s), a second ends at once.
     #[command(after_help = "Example:\n  wechat-im-bridge serve --config /etc/bridge/config.toml")]
-    Serve,
+    Serve {
+        /// Stop also when standard input is closed: whoever started the bridge has ended
+        #[arg(long, hide = true)]
+        while_stdin: bool,
+    },
     /// Say what is wrong with the configuration, and what to set in both consoles
     ///
     /// Also tries each credential and permission against WeChat and Tencent IM, without sending anything to anyone.
@@ -98,9 +102,9 @@ impl Cli {
     pub fn run(self) -> Result<(), Error> {
         let clock = Clock::system();
         let outcome = match &self.command {
-            Command::Serve => {
+            Command::Serve { while_stdin } => {
                 let (config, warnings) = self.load()?;
-                runtime()?.block_on(serve::run(config, warnings))
+                runtime()?.block_on(serve::run(config, warnings, *while_stdin))
             }
             Command::Check { offline } => {
                 let (config, warnings) = self.load()?;

@@ -9,3 +9,8 @@ pub mod serve;
 pub mod wechat;
 pub mod stage;
 pub mod script;
+pub mod child;
+pub mod wire;
+pub mod live;
+pub mod drill;
+pub mod page_server;

@@ -1,7 +1,11 @@
 //! `sandbox`: the bridge between two simulated platforms, with nothing to configure.
+//!
+//! `--script` plays one conversation against a bridge in this process. Without it the bridge is a process of its own,
+//! so that it can be killed, and a page lets people play both sides.
 
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 
 use anyhow::Context as _;
 
@@ -10,6 +14,7 @@ use crate::app;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::lifecycle::Signals;
+use crate::sandbox::live::{self, Sandbox};
 use crate::sandbox::script;
 use crate::sandbox::stage::{Settings, Stage, how_to};
 use crate::telemetry;
@@ -24,43 +29,90 @@ const PASSED_ON: [&str; 6] = [
     "BRIDGE_WECHAT__REPLY",
     "BRIDGE_WECHAT__QUOTA_",
 ];
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 pub(super) async fn run(is_script: bool, listen: Option<SocketAddr>) -> Result<(), Error> {
-    let signals = Signals::catch().context("cannot listen for signals")?;
+    let listen = listen.unwrap_or(LOOPBACK);
+    if is_script { run_script(listen).await } else { run_page(listen).await }
+}
+
+/// What the bridge's environment is: quiet, unless told otherwise.
+fn environment() -> Vec<(String, String)> {
+    let passed_on = config::environment()
+        .into_iter()
+        .filter(|(name, _)| PASSED_ON.iter().any(|passed| name.starts_with(passed)));
+    std::iter::once(("BRIDGE_LOG__LEVEL".to_owned(), "warn".to_owned())).chain(passed_on).collect()
+}
+
+/// The configuration of a bridge in this process on `stage`, and what is suspicious about it.
+fn configure(stage: &Stage, listen: SocketAddr, media: &Path) -> Result<(Config, Vec<String>), Error> {
+    let text = stage.config_toml(listen, LOOPBACK, "sqlite::memory:");
+    let media = ("BRIDGE_MEDIA__DIR".to_owned(), media.display().to_string());
+    let (config, warnings) = Config::from_toml_str(&text, environment().into_iter().chain([media]))?;
+    telemetry::init(config.log.format, &config.log.level).context("cannot set up the log")?;
+    Ok((config, warnings))
+}
+
+async fn run_script(listen: SocketAddr) -> Result<(), Error> {
     let clock = Clock::movable();
     let stage = Stage::start(clock.clone(), Settings::default())
         .await
         .context("cannot start the simulated platforms on loopback")?;
-    let listen = listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    let environment = config::environment()
-        .into_iter()
-        .filter(|(name, _)| PASSED_ON.iter().any(|passed| name.starts_with(passed)));
     let folder = tempfile::tempdir().context("cannot make a directory for the media files")?;
-    let own = [
-        ("BRIDGE_LOG__LEVEL".to_owned(), "warn".to_owned()),
-        ("BRIDGE_MEDIA__DIR".to_owned(), folder.path().display().to_string()),
-    ];
-    let text = stage.config_toml(listen, "sqlite::memory:");
-    let (config, warnings) = Config::from_toml_str(&text, own.into_iter().chain(environment))?;
-    telemetry::init(config.log.format, &config.log.level).context("cannot set up the log")?;
+    let (config, warnings) = configure(&stage, listen, folder.path())?;
     let texts = config.texts.clone();
     let running = app::start(config, warnings, clock).await?;
-    let address = format!("http://{}", running.public);
-    stage.connect(&address);
-
+    stage.connect(&format!("http://{}", running.public));
     let played = script::play(&stage, &texts, &mut io::stdout()).await;
-    let outcome = match played {
+    running.stop().await?;
+    stage.stop().await;
+    outcome(played)
+}
+
+async fn run_page(listen: SocketAddr) -> Result<(), Error> {
+    let mut signals = Signals::catch().context("cannot listen for signals")?;
+    let sandbox = tokio::select! {
+        sandbox = start(listen) => sandbox?,
+        _ = signals.next() => return Ok(()),
+    };
+    let played = tokio::select! {
+        played = present(&sandbox) => played,
+        _ = signals.next() => Ok(()),
+    };
+    if played.is_ok() {
+        signals.next().await;
+    }
+    sandbox.stop().await;
+    played
+}
+
+async fn start(listen: SocketAddr) -> Result<Sandbox, Error> {
+    // What is wrong with the environment is told before anything is started.
+    let trial = Stage::start(Clock::system(), Settings::default()).await;
+    let trial = trial.context("cannot start the simulated platforms on loopback")?;
+    let (config, _) = configure(&trial, LOOPBACK, Path::new("media"))?;
+    trial.stop().await;
+    let program = std::env::current_exe().context("cannot find out where this program is")?;
+    let settings = live::Settings { program, environment: environment(), listen, texts: config.texts };
+    Ok(Sandbox::start(settings).await.with_context(|| format!("cannot start the sandbox on {listen}"))?)
+}
+
+/// Says where the page is, plays the script on it, and says what else can be tried.
+async fn present(sandbox: &Sandbox) -> Result<(), Error> {
+    let page = format!("http://{}/", sandbox.address());
+    writeln!(io::stdout(), "Play both sides in a browser: {page}\n").context("cannot write to stdout")?;
+    outcome(sandbox.play(&mut io::stdout()).await)?;
+    let how_to = how_to(&sandbox.live().stage, &sandbox.bridge_url());
+    writeln!(io::stdout(), "\n{how_to}\nOr play both sides in a browser: {page}")
+        .context("cannot write to stdout")?;
+    Ok(())
+}
+
+fn outcome(played: Result<(), script::Failed>) -> Result<(), Error> {
+    match played {
         Err(script::Failed::Transcript(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             Err(Error::NobodyReads)
         }
         played => played.map_err(|failed| anyhow::Error::new(failed).into()),
-    };
-    if !is_script && outcome.is_ok() {
-        writeln!(io::stdout(), "\n{}", how_to(&stage, &address)).context("cannot write to stdout")?;
-        running.until_stopped(signals).await?;
-    } else {
-        running.stop().await?;
     }
-    stage.stop().await;
-    outcome
 }

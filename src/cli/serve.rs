@@ -1,9 +1,13 @@
 //! `serve`: runs the bridge until it is told to stop.
 
+use std::io;
+use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe::Receiver;
 
 use super::Error;
 use crate::app;
@@ -16,7 +20,7 @@ use crate::telemetry;
 /// it stands still there before. No other build looks at it.
 const KILL_AT: &str = "BRIDGE_KILL_AT";
 
-pub(super) async fn run(config: Config, warnings: Vec<String>) -> Result<(), Error> {
+pub(super) async fn run(config: Config, warnings: Vec<String>, while_stdin: bool) -> Result<(), Error> {
     if matches!(config.store, config::Store::Postgres(_)) {
         return Err(Error::Configuration(Faults(vec![Fault {
             key: "store.url".to_owned(),
@@ -33,7 +37,29 @@ pub(super) async fn run(config: Config, warnings: Vec<String>) -> Result<(), Err
     let signals = Signals::catch().context("cannot listen for signals")?;
     telemetry::init(config.log.format, &config.log.level).context("cannot set up the log")?;
     let running = app::start(config, warnings, Clock::system()).await?;
+    if while_stdin {
+        let soft = running.lifecycle.soft().clone();
+        let closed = stdin_closed().context("cannot watch standard input: it must be a pipe")?;
+        running.lifecycle.spawn("standard input", async move {
+            tokio::select! {
+                () = closed => {
+                    tracing::info!("standard input was closed: stopping");
+                    soft.cancel();
+                }
+                () = soft.cancelled() => {}
+            }
+        });
+    }
     Ok(running.until_stopped(signals).await?)
+}
+
+/// Waits until nobody holds the other end of the pipe that is standard input. No thread is blocked by it.
+fn stdin_closed() -> io::Result<impl Future<Output = ()>> {
+    let mut pipe = Receiver::from_owned_fd(io::stdin().as_fd().try_clone_to_owned()?)?;
+    Ok(async move {
+        let mut scrap = [0; 64];
+        while pipe.read(&mut scrap).await.is_ok_and(|read| read > 0) {}
+    })
 }
 
 /// Ends the process at a fail point, in the very instruction: a `kill -9` from outside would come a little later.

@@ -174,9 +174,7 @@ impl Settings {
         match read_secret(Path::new(&file)) {
             Ok(secret) => Some(secret),
             Err(problem) => {
-                // Whoever puts the secret itself where the file's name belongs must not find it in a log.
-                let named = file.contains(['/', '\\', '.']) && !file.contains("://");
-                let path = if named { format!(" {file}") } else { String::new() };
+                let path = if is_surely_a_path(&file) { format!(" {file}") } else { String::new() };
                 let fix = format!(
                     "name a readable file that holds the secret and nothing else, or set {}",
                     variable(full)
@@ -191,6 +189,14 @@ impl Settings {
 /// The key that a `KEY_file` belongs to.
 fn base(full: &str) -> &str {
     full.strip_suffix("_file").unwrap_or(full)
+}
+
+/// Whoever puts the secret itself where the file's name belongs must not find it in a log. Secrets too have slashes
+/// and dots.
+fn is_surely_a_path(file: &str) -> bool {
+    let beside =
+        Path::new(file).parent().is_some_and(|folder| !folder.as_os_str().is_empty() && folder.is_dir());
+    beside || ["/", "./", "../"].iter().any(|start| file.starts_with(start))
 }
 
 /// Secrets are short; a longer file is another one.

@@ -15,23 +15,26 @@ const SPACES: [char; 3] = [' ', '\t', '\u{3000}'];
 pub fn parts(text: &str, max_bytes: usize) -> Vec<&str> {
     let max = max_bytes.max(4);
     let mut parts = Vec::new();
-    let mut rest = text;
-    while rest.len() > max {
-        let (part, after) = rest.split_at(cut(rest, max));
-        parts.push(part);
-        rest = after;
+    let mut start = 0;
+    while text.len() - start > max {
+        let end = cut(text, start, max);
+        parts.push(&text[start..end]);
+        start = end;
     }
-    if !rest.is_empty() {
-        parts.push(rest);
+    if start < text.len() {
+        parts.push(&text[start..]);
     }
     parts
 }
 
-/// Where to cut `text`, which is longer than `max`.
-fn cut(text: &str, max: usize) -> usize {
-    let last = text.floor_char_boundary(max);
-    let Some(end) = boundary_at_or_before(text, last) else { return last };
-    let window = text.floor_char_boundary(max - max / 4).min(end);
+/// Where to end the part of `text` that begins at `start`, with more than `max` bytes to come.
+///
+/// Boundaries are those of the whole text: which two of a row of flags' letters are one flag is told by where the
+/// row begins.
+fn cut(text: &str, start: usize, max: usize) -> usize {
+    let last = text.floor_char_boundary(start + max);
+    let Some(end) = boundary_at_or_before(text, last).filter(|end| *end > start) else { return last };
+    let window = text.floor_char_boundary(start + max - max / 4).min(end);
     let after = |found: Option<(usize, &str)>| found.map(|(at, what)| window + at + what.len());
     let line = after(text[window..end].rmatch_indices('\n').next());
     // A space may carry a combining mark, and then the two are one grapheme.
@@ -44,15 +47,14 @@ fn cut(text: &str, max: usize) -> usize {
     line.or_else(space).unwrap_or(end)
 }
 
-/// The last boundary between graphemes at or before `at`, other than the start of the text.
+/// The last boundary between graphemes at or before `at`.
 fn boundary_at_or_before(text: &str, at: usize) -> Option<usize> {
     let mut cursor = GraphemeCursor::new(at, text.len(), true);
     // The whole text is at hand, so the cursor never lacks context and cannot fail.
-    let found = match cursor.is_boundary(text, 0) {
+    match cursor.is_boundary(text, 0) {
         Ok(true) => Some(at),
         _ => cursor.prev_boundary(text, 0).ok().flatten(),
-    };
-    found.filter(|found| *found > 0)
+    }
 }
 
 #[cfg(test)]
@@ -137,5 +139,12 @@ mod tests {
         let parts = parts(&long, 8);
         assert_eq!(parts.concat(), long);
         assert!(parts.iter().all(|part| part.len() <= 8));
+    }
+
+    #[test]
+    fn a_cut_grapheme_does_not_shift_the_flags_after_it() {
+        let prepended = "\u{110bd}".repeat(3);
+        let text = format!("{prepended}🇨🇳🇰🇷🇬🇧");
+        assert_eq!(parts(&text, 8)[1..], ["\u{110bd}🇨", "🇳", "🇰🇷", "🇬🇧"]);
     }
 }

@@ -16,6 +16,7 @@ mod ledger;
 mod messages;
 mod roam;
 mod settings;
+mod upload;
 mod usersig;
 mod wire;
 
@@ -33,10 +34,10 @@ pub use accounts::Account;
 pub use callback::{CallbackError, CallbackResult, Query, sign};
 pub use checks::Refused;
 pub use desk::{Desk, Seen, Sent, TimedOut};
-pub use files::Uploaded;
 pub use history::Message;
 pub use ledger::{AccountChange, AccountChangeKind, Ledger, Outcome, RefusedCall, Send};
 pub use settings::{BeforeSend, Edition, Generation, Settings, Webhooks};
+pub use upload::Uploaded;
 #[cfg(test)]
 pub(in crate::sandbox) use usersig::issue as issue_usersig;
 pub use wire::{Direction, Exchange};
@@ -68,6 +69,7 @@ struct Shared {
     http: reqwest::Client,
     emissions: Arc<Semaphore>,
     client_seq: AtomicU32,
+    files: Mutex<files::Files>,
     /// How many agents' webhooks are still to be lost on purpose.
     to_lose: AtomicU32,
 }
@@ -79,7 +81,6 @@ struct World {
     messages: history::Messages,
     book: ledger::Book,
     buckets: checks::Buckets,
-    files: files::Files,
 }
 
 impl ImSim {
@@ -98,6 +99,7 @@ impl ImSim {
             http: http.build().map_err(std::io::Error::other)?,
             emissions: Arc::new(Semaphore::new(MAX_EMISSIONS)),
             client_seq: AtomicU32::new(1),
+            files: Mutex::default(),
             to_lose: AtomicU32::new(0),
         });
         let admins = shared.settings().admins.clone();
@@ -198,6 +200,17 @@ impl ImSim {
     /// Every HTTP exchange from now on; a watcher that lags too far behind loses the oldest.
     pub fn events(&self) -> broadcast::Receiver<Arc<Exchange>> {
         self.shared.wire.subscribe()
+    }
+
+    /// Keeps a file as the platform does with what an agent sends, and gives its URL.
+    pub fn keep_file(&self, name: &str, bytes: impl Into<bytes::Bytes>) -> String {
+        let mut files = self.shared.files.lock().unwrap_or_else(PoisonError::into_inner);
+        format!("{}{}", self.base_url(), files.keep(name, bytes.into()))
+    }
+
+    /// Tells that something has changed: a message, an account, what has been read.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.shared.changes()
     }
 
     /// Stops listening and cuts every connection.

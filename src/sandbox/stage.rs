@@ -65,8 +65,13 @@ impl Stage {
     /// Starts both platforms, with the admin's and the agents' accounts imported. Fails where an address is taken, a
     /// setting cannot be one, or there is no agent.
     pub async fn start(clock: Clock, settings: Settings) -> io::Result<Self> {
+        Self::start_apart(clock.clone(), clock, settings).await
+    }
+
+    /// The same with a clock for each platform: WeChat's and IM's.
+    pub async fn start_apart(clock: Clock, im: Clock, settings: Settings) -> io::Result<Self> {
         let wechat = WechatSim::start(settings.wechat, clock.clone()).await?;
-        let im = ImSim::start(settings.im, clock.clone()).await?;
+        let im = ImSim::start(settings.im, im).await?;
         let agents: Result<Vec<Desk>, _> = settings.agents.iter().map(|agent| im.agent(agent)).collect();
         let agents = agents.map_err(io::Error::other)?;
         if agents.is_empty() {
@@ -80,9 +85,9 @@ impl Stage {
         &self.agents
     }
 
-    /// The configuration file of a bridge that lives here and listens on `listen`: credentials, addresses and mode are
-    /// those that the platforms have now; its operations listener takes any free port.
-    pub fn config_toml(&self, listen: SocketAddr, store_url: &str) -> String {
+    /// The configuration file of a bridge that lives here and listens on `listen`, for operators on `ops`: credentials,
+    /// addresses and mode are those that the platforms have now.
+    pub fn config_toml(&self, listen: SocketAddr, ops: SocketAddr, store_url: &str) -> String {
         let (wechat, im) = (self.wechat.settings(), self.im.settings());
         let agents: Vec<&str> = self.agents.iter().map(Desk::user_id).collect();
         let encryption = match wechat.mode {
@@ -97,7 +102,7 @@ impl Stage {
         format!(
             "[server]\n\
              listen = \"{listen}\"\n\
-             ops_listen = \"127.0.0.1:0\"\n\
+             ops_listen = \"{ops}\"\n\
              \n\
              [wechat]\n\
              token = {}\n\
@@ -116,6 +121,10 @@ impl Stage {
              callback_token = {}\n\
              api_base = {}\n\
              rate_per_second = {RATE_PER_SECOND}\n\
+             \n\
+             [media]\n\
+             allow_hosts = [\"127.0.0.1\"]\n\
+             allow_private = true\n\
              \n\
              [store]\n\
              url = {}\n",
@@ -164,7 +173,7 @@ mod tests {
     #[tokio::test]
     async fn the_configuration_is_read_without_a_warning_and_names_the_platforms() {
         let stage = stage(|settings| settings.agents.push("user2".into())).await;
-        let text = stage.config_toml(ANYWHERE.parse().unwrap(), "sqlite::memory:");
+        let text = stage.config_toml(ANYWHERE.parse().unwrap(), ANYWHERE.parse().unwrap(), "sqlite::memory:");
         let (config, warnings) = Config::from_toml_str(&text, []).unwrap();
         assert!(warnings.is_empty(), "{warnings:?}");
         assert_eq!(config.wechat.api_base.as_str(), stage.wechat.base_url());
@@ -181,7 +190,11 @@ mod tests {
     #[tokio::test]
     async fn the_environment_wins_and_the_encryption_is_that_of_the_platform() {
         let stage = stage(|settings| settings.wechat.mode = Mode::Safe).await;
-        let text = stage.config_toml(ANYWHERE.parse().unwrap(), "sqlite:///tmp/a \"b\".db");
+        let text = stage.config_toml(
+            ANYWHERE.parse().unwrap(),
+            ANYWHERE.parse().unwrap(),
+            "sqlite:///tmp/a \"b\".db",
+        );
         let env = [("BRIDGE_TEXTS__LOCALE".to_owned(), "ko".to_owned())];
         let (config, _) = Config::from_toml_str(&text, env).unwrap();
         assert_eq!(config.texts.locale, Locale::Ko);

@@ -20,6 +20,7 @@ mod reply;
 mod request;
 mod send;
 mod settings;
+mod timeline;
 mod tokens;
 mod window;
 mod wire;
@@ -46,6 +47,7 @@ pub use push::{Draft, Pushed};
 pub use reply::Reply;
 pub use request::{Query, Try};
 pub use settings::{Mode, Settings};
+pub use timeline::{Deed, Moment, What};
 pub use window::{Opens, WindowRule};
 pub use wire::{Direction, WireEvent};
 pub use xml::Field;
@@ -75,6 +77,8 @@ struct Platform {
     ledger: Mutex<Ledger>,
     ledger_changed: watch::Sender<()>,
     wire: broadcast::Sender<Arc<WireEvent>>,
+    /// The openids of customers who did or were shown something.
+    told: broadcast::Sender<Arc<str>>,
     http: reqwest::Client,
     next_msg_id: AtomicU64,
     mark_fail: Mutex<push::MarkFail>,
@@ -102,6 +106,7 @@ impl WechatSim {
             ledger: Mutex::default(),
             ledger_changed: watch::Sender::new(()),
             wire: broadcast::Sender::new(WIRE_BACKLOG),
+            told: broadcast::Sender::new(WIRE_BACKLOG),
             http,
             next_msg_id: AtomicU64::new(FIRST_MSG_ID + first),
             mark_fail: Mutex::default(),
@@ -182,6 +187,28 @@ impl WechatSim {
         self.platform.wire.subscribe()
     }
 
+    /// The openid of every customer who does or is shown something from now on. A slow reader misses some.
+    pub fn changes(&self) -> broadcast::Receiver<Arc<str>> {
+        self.platform.told.subscribe()
+    }
+
+    /// Whether there is a customer with this openid.
+    pub fn has_customer(&self, openid: &str) -> bool {
+        lock(&self.platform.customers).contains_key(openid)
+    }
+
+    /// The customers so far, in the order in which they came.
+    pub fn phones(&self) -> Vec<Phone> {
+        let mut customers: Vec<_> = lock(&self.platform.customers).values().cloned().collect();
+        customers.sort_by_key(|customer| customer.number);
+        customers.into_iter().map(|customer| Phone::new(self.platform.clone(), customer)).collect()
+    }
+
+    /// A file that is kept: a customer's, or one that was uploaded.
+    pub fn media(&self, id: &str) -> Option<Arc<Media>> {
+        lock(&self.platform.media).get(id, self.platform.clock.now())
+    }
+
     /// The console's check of the URL: whether the bridge gave `echostr` back byte for byte.
     pub async fn verify_url(&self) -> bool {
         self.platform.verify_url().await
@@ -236,9 +263,10 @@ impl Platform {
     /// The customer with this openid, new if unknown so far.
     fn phone(self: &Arc<Self>, openid: &str) -> Phone {
         let mut customers = lock(&self.customers);
+        let number = customers.len();
         let customer = customers
             .entry(openid.to_owned())
-            .or_insert_with(|| Arc::new(phone::Customer::new(openid)))
+            .or_insert_with(|| Arc::new(phone::Customer::new(openid, number, self.told.clone())))
             .clone();
         Phone::new(self.clone(), customer)
     }

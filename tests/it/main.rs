@@ -10,6 +10,7 @@ mod conversation;
 mod crash;
 mod departures;
 mod docs;
+mod fuzz_corpora;
 mod held;
 mod im_calls;
 mod leaving;

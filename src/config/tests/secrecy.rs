@@ -27,6 +27,7 @@ const PLACES: &[&str] = &[
     "[im.SECRET]\na = 1",
     "[im]\nSECRET = \"\"\n\"SECRET x\" = 1\n\"SECRET_file\" = 1",
     "[im]\nsecret_key_file = \"SECRET\"",
+    "[im]\nsecret_key_file = \"SECRET/SECRET=\"\ncallback_token_file = \"SECRET.SECRET\"",
     "[store]\nurl_file = \"postgres://bridge:SECRET@db.example/bridge\"",
     "[wechat]\nmode = \"SECRET\"\nreply = \"SECRET\"\napp_id = \"SECRET \"\naccount_id = \"é SECRET\"",
     "[wechat]\napi_base = \"SECRET\"",

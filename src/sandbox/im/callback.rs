@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::header::HeaderMap;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -15,7 +16,7 @@ use super::Shared;
 use super::checks::Refused;
 use super::history::Message;
 use super::settings::{BeforeSend, Settings};
-use super::wire::{Direction, Exchange};
+use super::wire::{self, Direction, Exchange};
 
 /// Longest answer to a webhook that is read, in bytes.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -249,13 +250,14 @@ async fn post(
     tweak(&mut query);
     let base = settings.callback_url.as_deref();
     let url = base.and_then(|base| url::Url::parse_with_params(base, &query.0).ok());
-    let (status, body, error) = match &url {
+    let (status, headers, body, error) = match &url {
         Some(url) => exchange(shared, settings, url.clone(), Arc::clone(&emission.body)).await,
-        None => (None, String::new(), Some(CallbackError::NoUrl)),
+        None => (None, HeaderMap::new(), String::new(), Some(CallbackError::NoUrl)),
     };
     let took = began.elapsed();
     shared.tell(|| Exchange {
         at,
+        began,
         took,
         direction: Direction::Made,
         method: "POST".to_owned(),
@@ -264,6 +266,9 @@ async fn post(
         status,
         request: emission.body.to_string(),
         response: body.clone(),
+        request_headers: Vec::new(),
+        response_headers: wire::headers(&headers),
+        error: error.as_ref().map(CallbackError::to_string),
     });
     CallbackResult { status, body, error, took }
 }
@@ -274,7 +279,7 @@ async fn exchange(
     settings: &Settings,
     url: url::Url,
     body: Arc<str>,
-) -> (Option<u16>, String, Option<CallbackError>) {
+) -> (Option<u16>, HeaderMap, String, Option<CallbackError>) {
     let failed = |error: &reqwest::Error| {
         if error.is_timeout() {
             CallbackError::TimedOut
@@ -287,16 +292,17 @@ async fn exchange(
     let sent = shared.http.post(url).timeout(settings.callback_timeout).body(body.to_string()).send().await;
     let mut response = match sent {
         Ok(response) => response,
-        Err(error) => return (None, String::new(), Some(failed(&error))),
+        Err(error) => return (None, HeaderMap::new(), String::new(), Some(failed(&error))),
     };
     let status = response.status().as_u16();
+    let headers = std::mem::take(response.headers_mut());
     let mut answer = Vec::new();
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) if answer.len() + chunk.len() <= MAX_ANSWER => answer.extend_from_slice(&chunk),
-            Ok(Some(_)) => return (Some(status), String::new(), Some(CallbackError::NotJson)),
+            Ok(Some(_)) => return (Some(status), headers, String::new(), Some(CallbackError::NotJson)),
             Ok(None) => break,
-            Err(error) => return (Some(status), String::new(), Some(failed(&error))),
+            Err(error) => return (Some(status), headers, String::new(), Some(failed(&error))),
         }
     }
     let text = String::from_utf8_lossy(&answer).into_owned();
@@ -307,7 +313,7 @@ async fn exchange(
     } else {
         None
     };
-    (Some(status), text, error)
+    (Some(status), headers, text, error)
 }
 
 /// A query for people to read: what proves identity is masked.

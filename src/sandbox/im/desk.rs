@@ -83,6 +83,11 @@ impl Desk {
         messages
     }
 
+    /// Everyone with whom the agent has a conversation, by name.
+    pub fn peers(&self) -> Vec<String> {
+        self.shared.world().messages.peers(&self.user)
+    }
+
     fn seen(&self, message: Arc<Message>) -> Seen {
         Seen { unread: message.to == self.user && message.unread(), message }
     }

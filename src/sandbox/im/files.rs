@@ -1,9 +1,7 @@
-//! The files that agents' clients upload before they send a message: where their elements' addresses lead to.
-//!
-//! The platform's own is an object store on hosts of its own, whose addresses are open to whoever knows them.
+//! The files that agents send, each at a URL that nobody can guess, as the platform's object storage keeps them.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use axum::Router;
 use axum::extract::{Path, State};
@@ -11,150 +9,62 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use bytes::Bytes;
-use serde_json::{Value, json};
+use rand::RngExt as _;
 
-use super::checks::Refused;
-use super::desk::{Desk, Sent};
-use super::{ImSim, Shared};
+use super::Shared;
 
-/// The oldest go first beyond this many.
-const KEPT: usize = 256;
+/// Files that are kept; the oldest go first.
+const KEPT: usize = 64;
 
-/// The files.
 #[derive(Debug, Default)]
-pub(super) struct Files {
-    kept: VecDeque<(String, Bytes)>,
-}
+pub(super) struct Files(VecDeque<(String, Bytes)>);
 
 impl Files {
-    /// Keeps a file and gives the path that leads to it.
-    fn put(&mut self, name: &str, bytes: Bytes) -> String {
-        let path = format!("{:032x}/{name}", rand::random::<u128>());
-        if self.kept.len() == KEPT {
-            self.kept.pop_front();
+    /// Keeps it; the path of its URL, which ends with what of the name can stand there.
+    pub fn keep(&mut self, name: &str, bytes: Bytes) -> String {
+        let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        let name: String = name.chars().filter(plain).take(64).collect();
+        let random: [u8; 16] = rand::rng().random();
+        let path = format!("/files/{}/{name}", hex::encode(random));
+        if self.0.len() == KEPT {
+            self.0.pop_front();
         }
-        self.kept.push_back((path.clone(), bytes));
+        self.0.push_back((path.clone(), bytes));
         path
     }
 
-    fn get(&self, path: &str) -> Option<Bytes> {
-        self.kept.iter().find(|(known, _)| known == path).map(|(_, bytes)| bytes.clone())
-    }
-
-    fn remove(&mut self, path: &str) {
-        self.kept.retain(|(known, _)| known != path);
+    /// Its time is over.
+    pub fn remove(&mut self, path: &str) {
+        self.0.retain(|(known, _)| known != path);
     }
 }
 
-/// `GET /files/ID/NAME`.
+/// `GET /files/KEY/NAME`.
 pub(super) fn routes() -> Router<Arc<Shared>> {
-    Router::new().route("/files/{id}/{name}", get(download))
+    Router::new().route("/files/{key}/{name}", get(file))
 }
 
-async fn download(State(shared): State<Arc<Shared>>, Path((id, name)): Path<(String, String)>) -> Response {
-    let found = shared.world().files.get(&format!("{id}/{name}"));
+async fn file(State(shared): State<Arc<Shared>>, Path((key, name)): Path<(String, String)>) -> Response {
+    let path = format!("/files/{key}/{name}");
+    let files = shared.files.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = files.0.iter().find(|(known, _)| *known == path).map(|(_, bytes)| bytes.clone());
+    drop(files);
     match found {
-        // Whatever the file is: clients say little about what they upload.
-        Some(bytes) => ([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response(),
+        Some(bytes) => ([(header::CONTENT_TYPE, content_type(&bytes))], bytes).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }
 
-impl ImSim {
-    /// Removes an uploaded file, as the platform does when its time is over.
-    pub fn remove_file(&self, url: &str) {
-        if let Some((_, path)) = url.split_once("/files/") {
-            self.shared.world().files.remove(path);
-        }
-    }
-}
-
-/// A file as an agent's client has uploaded it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Uploaded {
-    /// Where it lies.
-    pub url: String,
-    /// Bytes.
-    pub size: usize,
-    /// Its name.
-    pub name: String,
-}
-
-impl Desk {
-    /// Uploads a file, as a client does before it sends the message that names it.
-    pub fn upload(&self, name: &str, bytes: impl Into<Bytes>) -> Uploaded {
-        let bytes = bytes.into();
-        let size = bytes.len();
-        let path = self.shared.world().files.put(name, bytes);
-        Uploaded { url: format!("{}/files/{path}", self.shared.base_url), size, name: name.to_owned() }
-    }
-
-    /// Sends a picture.
-    pub async fn send_image(&self, to: &str, name: &str, picture: impl Into<Bytes>) -> Result<Sent, Refused> {
-        self.send(to, json!([self.upload(name, picture).image()])).await
-    }
-
-    /// Sends a recording of so many seconds.
-    pub async fn send_sound(
-        &self,
-        to: &str,
-        name: &str,
-        sound: impl Into<Bytes>,
-        seconds: u64,
-    ) -> Result<Sent, Refused> {
-        self.send(to, json!([self.upload(name, sound).sound(seconds)])).await
-    }
-
-    /// Sends a video with its first picture.
-    pub async fn send_video(
-        &self,
-        to: &str,
-        video: impl Into<Bytes>,
-        thumb: impl Into<Bytes>,
-    ) -> Result<Sent, Refused> {
-        let (video, thumb) = (self.upload("video.mp4", video), self.upload("video.jpg", thumb));
-        self.send(to, json!([video.video(&thumb)])).await
-    }
-
-    /// Sends a file.
-    pub async fn send_file(&self, to: &str, name: &str, file: impl Into<Bytes>) -> Result<Sent, Refused> {
-        self.send(to, json!([self.upload(name, file).file()])).await
-    }
-}
-
-impl Uploaded {
-    /// The picture's element: it comes in three sizes, which are one here.
-    pub fn image(&self) -> Value {
-        let sizes: Vec<Value> = (1..=3)
-            .map(|kind| json!({"Type": kind, "Size": self.size, "Width": 64, "Height": 48, "URL": self.url}))
-            .collect();
-        json!({"MsgType": "TIMImageElem",
-               "MsgContent": {"UUID": self.uuid(), "ImageFormat": 255, "ImageInfoArray": sizes}})
-    }
-
-    /// The recording's element.
-    pub fn sound(&self, seconds: u64) -> Value {
-        json!({"MsgType": "TIMSoundElem", "MsgContent": {
-            "Url": self.url, "UUID": self.uuid(), "Size": self.size, "Second": seconds, "Download_Flag": 2}})
-    }
-
-    /// The video's element.
-    pub fn video(&self, thumb: &Self) -> Value {
-        json!({"MsgType": "TIMVideoFileElem", "MsgContent": {
-            "VideoUrl": self.url, "VideoUUID": self.uuid(), "VideoSize": self.size, "VideoSecond": 1,
-            "VideoFormat": "mp4", "VideoDownloadFlag": 2, "ThumbUrl": thumb.url, "ThumbUUID": thumb.uuid(),
-            "ThumbSize": thumb.size, "ThumbWidth": 64, "ThumbHeight": 48, "ThumbFormat": "JPG",
-            "ThumbDownloadFlag": 2}})
-    }
-
-    /// The file's element.
-    pub fn file(&self) -> Value {
-        json!({"MsgType": "TIMFileElem", "MsgContent": {
-            "Url": self.url, "UUID": self.uuid(), "FileSize": self.size, "FileName": self.name,
-            "Download_Flag": 2}})
-    }
-
-    fn uuid(&self) -> &str {
-        self.url.rsplit('/').nth(1).unwrap_or_default()
+/// Told by the first bytes, as the platform does.
+fn content_type(bytes: &[u8]) -> &'static str {
+    match bytes {
+        [0xff, 0xd8, 0xff, ..] => "image/jpeg",
+        [0x89, b'P', b'N', b'G', ..] => "image/png",
+        [b'G', b'I', b'F', b'8', ..] => "image/gif",
+        [b'I', b'D', b'3', ..] | [0xff, 0xe0..=0xff, ..] => "audio/mpeg",
+        [b'#', b'!', b'A', b'M', b'R', ..] => "audio/amr",
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] => "video/mp4",
+        [b'%', b'P', b'D', b'F', ..] => "application/pdf",
+        _ => "application/octet-stream",
     }
 }

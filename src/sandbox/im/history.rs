@@ -91,6 +91,16 @@ impl Message {
         self.read.load(Ordering::Relaxed)
     }
 
+    /// Counts the platform's messages in the order in which they came.
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// When it came.
+    pub fn arrived(&self) -> Millis {
+        self.arrived
+    }
+
     /// Whether it was recalled.
     pub fn recalled(&self) -> bool {
         self.recalled.load(Ordering::Relaxed)
@@ -169,6 +179,18 @@ impl Messages {
     /// The number that the next message gets.
     pub fn next_serial(&self) -> u64 {
         self.next_serial
+    }
+
+    /// Everyone with whom `user` has a conversation, by name.
+    pub fn peers(&self, user: &str) -> Vec<String> {
+        let other = |(one, two): &Pair| match user {
+            user if user == one => Some(two.clone()),
+            user if user == two => Some(one.clone()),
+            _ => None,
+        };
+        let mut peers: Vec<String> = self.conversations.keys().filter_map(other).collect();
+        peers.sort_unstable();
+        peers
     }
 
     /// The message that `repeat` repeats within `second`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -35,6 +35,8 @@ pub enum Direction {
 #[derive(Clone, Debug)]
 pub struct Exchange {
     pub at: Millis,
+    /// When it began, in real time.
+    pub began: Instant,
     pub took: Duration,
     pub direction: Direction,
     pub method: String,
@@ -47,6 +49,18 @@ pub struct Exchange {
     pub request: String,
     /// The answer's body, at most 16 KB of it.
     pub response: String,
+    /// The request's headers, as far as IM sets or sees them.
+    pub request_headers: Vec<(String, String)>,
+    /// The answer's headers.
+    pub response_headers: Vec<(String, String)>,
+    /// Why IM takes the call for failed.
+    pub error: Option<String>,
+}
+
+/// Headers for people to read; none that IM uses is a secret.
+pub(super) fn headers(headers: &HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    headers.iter().map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect()
 }
 
 /// Answers a call on any path.
@@ -66,6 +80,7 @@ pub(super) async fn serve(State(shared): State<Arc<Shared>>, request: Request) -
     if let Some((query, request)) = seen {
         shared.tell(|| Exchange {
             at,
+            began,
             took: began.elapsed(),
             direction: Direction::Received,
             method: head.method.to_string(),
@@ -74,6 +89,9 @@ pub(super) async fn serve(State(shared): State<Arc<Shared>>, request: Request) -
             status: answer.status(),
             request,
             response: shown(&answer.body),
+            request_headers: headers(&head.headers),
+            response_headers: headers(answer.response.headers()),
+            error: answer.status().is_none().then(|| "the connection was cut".to_owned()),
         });
     }
     answer.response

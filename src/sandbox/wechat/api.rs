@@ -17,7 +17,7 @@ use crate::sandbox::serve::Answer;
 
 use super::ledger::{Refusal, keep};
 use super::media::{Media, check_upload, media_part};
-use super::wire::{Direction, WireEvent, masked_body, masked_query};
+use super::wire::{self, Direction, WireEvent, masked_body, masked_query};
 use super::{Platform, codes, control, lock};
 
 /// The largest upload is 10 MB; more is read so that it can be refused in the platform's own words.
@@ -87,6 +87,7 @@ async fn serve(State(platform): State<Arc<Platform>>, request: Request) -> Respo
     let answer = fault::suffer(platform.faults.take(&call.path), refuse, work).await;
     platform.tell(|| WireEvent {
         at,
+        began: started,
         took: started.elapsed(),
         direction: Direction::Api,
         method: call.method.to_string(),
@@ -95,6 +96,13 @@ async fn serve(State(platform): State<Arc<Platform>>, request: Request) -> Respo
         status: answer.status(),
         request: masked_body(&call.body),
         response: masked_body(&answer.body),
+        sealed_request: None,
+        sealed_response: None,
+        request_headers: wire::headers(&parts.headers),
+        response_headers: wire::headers(answer.response.headers()),
+        error: answer.status().is_none().then(|| "the connection was cut".to_owned()),
+        openid: serde_json::from_slice::<Addressed>(&call.body).ok().map(|body| body.touser),
+        msg_id: None,
     });
     answer.response
 }

@@ -21,6 +21,8 @@ const MEGABYTE: usize = 1024 * 1024;
 /// One stored file.
 #[derive(Clone, Debug)]
 pub struct Media {
+    /// Its `media_id`.
+    pub id: String,
     /// `image`, `voice`, `video` or `thumb`.
     pub kind: &'static str,
     /// Its MIME type.
@@ -51,7 +53,7 @@ impl MediaStore {
             self.files.remove(&oldest);
         }
         self.oldest_first.push_back(id.clone());
-        let media = Media { kind, content_type, extension, bytes, created: now };
+        let media = Media { id: id.clone(), kind, content_type, extension, bytes, created: now };
         self.files.insert(id.clone(), Arc::new(media));
         id
     }

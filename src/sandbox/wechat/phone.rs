@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use crate::model::Millis;
 
 use super::media::Media;
 use super::push::{Draft, Pushed};
+use super::timeline::{Deed, Moment, Timeline};
 use super::window::Window;
 use super::xml::Field;
 use super::{Platform, ledger, lock};
@@ -24,8 +25,12 @@ const SCREEN_LIMIT: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Customer {
     pub openid: String,
+    /// How many there were before.
+    pub number: usize,
     pub state: Mutex<State>,
     pub changed: watch::Sender<()>,
+    /// Who watches the platform is told which customer has changed.
+    told: broadcast::Sender<Arc<str>>,
 }
 
 #[derive(Debug, Default)]
@@ -35,11 +40,35 @@ pub(super) struct State {
     pub last_traffic: Option<Millis>,
     pub typing_since: Option<Millis>,
     pub screen: VecDeque<Shown>,
+    pub timeline: Timeline,
 }
 
 impl Customer {
-    pub fn new(openid: &str) -> Self {
-        Self { openid: openid.to_owned(), state: Mutex::default(), changed: watch::Sender::new(()) }
+    pub fn new(openid: &str, number: usize, told: broadcast::Sender<Arc<str>>) -> Self {
+        let changed = watch::Sender::new(());
+        Self { openid: openid.to_owned(), number, state: Mutex::default(), changed, told }
+    }
+
+    /// The customer does something, at this time; the number of the moment.
+    pub fn act(&self, act: impl FnOnce(&mut State) -> (Millis, Deed)) -> u64 {
+        let mut state = lock(&self.state);
+        let (at, did) = act(&mut state);
+        let moment = state.timeline.did(at, did);
+        drop(state);
+        self.tell();
+        moment
+    }
+
+    /// What the customer did has been answered, or given up.
+    pub fn is_answered(&self, moment: u64) {
+        lock(&self.state).timeline.answered(moment);
+        self.tell();
+    }
+
+    fn tell(&self) {
+        self.changed.send_replace(());
+        // Nobody may be watching.
+        let _ = self.told.send(self.openid.as_str().into());
     }
 
     pub fn show(&self, shown: Shown) {
@@ -50,9 +79,10 @@ impl Customer {
     pub fn show_if<E>(&self, decide: impl FnOnce(&mut State) -> Result<Shown, E>) -> Result<(), E> {
         let mut state = lock(&self.state);
         let shown = decide(&mut state)?;
+        state.timeline.shown(shown.clone());
         ledger::keep(&mut state.screen, shown, SCREEN_LIMIT);
         drop(state);
-        self.changed.send_replace(());
+        self.tell();
         Ok(())
     }
 }
@@ -137,6 +167,7 @@ impl Phone {
     /// Makes the customer a follower from before, or no follower, without an event.
     pub fn set_following(&self, following: bool) {
         lock(&self.customer.state).following = following;
+        self.customer.tell();
     }
 
     /// Sends a text.
@@ -282,6 +313,17 @@ impl Phone {
     pub fn sends_left(&self) -> u32 {
         let state = lock(&self.customer.state);
         if state.following { state.window.left(self.platform.clock.now()) } else { 0 }
+    }
+
+    /// When the account may no longer send, if it may now.
+    pub fn window_closes(&self) -> Option<Millis> {
+        let state = lock(&self.customer.state);
+        state.window.closes(self.platform.clock.now()).filter(|_| state.following)
+    }
+
+    /// What the customer did and was shown lately, oldest first.
+    pub fn timeline(&self) -> Vec<Moment> {
+        lock(&self.customer.state).timeline.moments().cloned().collect()
     }
 
     fn keep(&self, kind: &'static str, bytes: Bytes) -> String {

@@ -37,6 +37,8 @@ struct Sealed {
     body: Bytes,
     encrypt: Option<String>,
     stamp: (String, String),
+    /// What the customer did, in their timeline.
+    moment: u64,
     /// WeChat shows one reply a push, whatever repeats are answered with.
     shown: AtomicBool,
 }
@@ -50,6 +52,11 @@ impl Draft {
     /// The push before encryption.
     pub(super) fn document(&self) -> &str {
         &self.0.document
+    }
+
+    /// Whether it travels encrypted.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.0.encrypt.is_some()
     }
 
     /// The body of every request.
@@ -110,8 +117,8 @@ impl Platform {
         let (settings, now) = (self.settings(), self.clock.now());
         let event = value_of(&fields, "Event");
         let is_event = value_of(&fields, "MsgType") == "event";
-        {
-            let mut state = lock(&customer.state);
+        let did = self.did(&fields, now);
+        let moment = customer.act(|state| {
             match event {
                 "subscribe" if is_event => state.following = true,
                 "unsubscribe" if is_event => {
@@ -124,7 +131,8 @@ impl Platform {
             if let Some(by) = opens(&fields) {
                 state.window.open(by, &settings, now);
             }
-        }
+            (now, did)
+        });
         let kind = if is_event { event } else { value_of(&fields, "MsgType") }.to_owned();
         let text = value_of(&fields, "Content").to_owned();
         let msg_id = match value_of(&fields, "MsgId") {
@@ -159,6 +167,7 @@ impl Platform {
             body: body.into(),
             encrypt,
             stamp: stamp(now),
+            moment,
             shown: AtomicBool::new(false),
         }))
     }
@@ -249,6 +258,7 @@ impl Platform {
             lock(&sealed.customer.state).last_traffic = Some(at);
             sealed.customer.show(shown);
         }
+        sealed.customer.is_answered(sealed.moment);
         let entry = PushEntry {
             at,
             openid: sealed.customer.openid.clone(),

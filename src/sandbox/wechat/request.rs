@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rand::RngExt as _;
+use reqwest::header::HeaderMap;
 use reqwest::{Method, header};
 use tokio::time::Instant;
 use url::Url;
@@ -16,11 +17,13 @@ use super::crypto::sign;
 use super::push::Draft;
 use super::reply::Judged;
 use super::settings::Settings;
-use super::wire::{Direction, WireEvent, masked_body, masked_query};
+use super::wire::{self, Direction, WireEvent, masked_body, masked_query};
 use super::xml;
 
 /// An answer longer than this is no answer.
 const ANSWER_LIMIT: usize = 256 * 1024;
+const USER_AGENT: &str = "Mozilla/4.0";
+const CONTENT_TYPE: &str = "text/xml";
 
 /// The parameters of a request's query, in order.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -115,19 +118,31 @@ impl Platform {
             None => (String::new(), Err("no URL is set".to_owned())),
         };
         let took = started.elapsed();
-        let made = match result {
-            Ok((status, body)) => Try { status: Some(status), body, took, error: None },
-            Err(error) => Try { status: None, body: Bytes::new(), took, error: Some(error) },
+        let (made, answered) = match result {
+            Ok((status, headers, body)) => (Try { status: Some(status), body, took, error: None }, headers),
+            Err(error) => {
+                (Try { status: None, body: Bytes::new(), took, error: Some(error) }, HeaderMap::new())
+            }
         };
         self.tell(|| {
-            let opened = draft.map(|draft| (self.judge(settings, draft, &made.body), draft.document()));
-            let (response, request) = match opened {
-                Some((Judged::Reply(reply), document)) => (reply.raw_xml, document.to_owned()),
-                Some((_, document)) => (masked_body(&made.body), document.to_owned()),
-                None => (masked_body(&made.body), masked_body(&body)),
+            let judged = draft.filter(|_| made.status == Some(200));
+            let judged = judged.map(|draft| self.judge(settings, draft, &made.body));
+            let error = match &judged {
+                Some(Judged::Wrong(why)) => Some(why.clone()),
+                _ => made.error.clone(),
             };
+            let travelled = masked_body(&made.body);
+            let (response, sealed_response) = match judged {
+                Some(Judged::Reply(reply)) if reply.raw_xml.as_bytes() != made.body => {
+                    (reply.raw_xml, Some(travelled))
+                }
+                _ => (travelled, None),
+            };
+            let sealed = draft.filter(|draft| draft.is_encrypted()).map(|_| masked_body(&body));
+            let request = draft.map_or_else(|| masked_body(&body), |draft| draft.document().to_owned());
             WireEvent {
                 at,
+                began: started,
                 took,
                 direction: Direction::Push,
                 method: method.to_string(),
@@ -136,6 +151,16 @@ impl Platform {
                 status: made.status,
                 request,
                 response: made.error.clone().unwrap_or(response),
+                sealed_request: sealed,
+                sealed_response,
+                request_headers: vec![
+                    (header::USER_AGENT.to_string(), USER_AGENT.to_owned()),
+                    (header::CONTENT_TYPE.to_string(), CONTENT_TYPE.to_owned()),
+                ],
+                response_headers: wire::headers(&answered),
+                error,
+                openid: query.get("openid").filter(|openid| !openid.is_empty()).map(str::to_owned),
+                msg_id: draft.and_then(Draft::msg_id),
             }
         });
         made
@@ -147,7 +172,7 @@ impl Platform {
         method: Method,
         url: Url,
         body: Bytes,
-    ) -> Result<(u16, Bytes), String> {
+    ) -> Result<(u16, HeaderMap, Bytes), String> {
         let failed = |error: reqwest::Error| {
             if error.is_timeout() {
                 format!("no answer within {:?}", settings.attempt_timeout)
@@ -159,8 +184,8 @@ impl Platform {
         let mut response = self
             .http
             .request(method, url)
-            .header(header::USER_AGENT, "Mozilla/4.0")
-            .header(header::CONTENT_TYPE, "text/xml")
+            .header(header::USER_AGENT, USER_AGENT)
+            .header(header::CONTENT_TYPE, CONTENT_TYPE)
             .timeout(settings.attempt_timeout)
             .body(body)
             .send()
@@ -173,7 +198,7 @@ impl Platform {
             }
             answer.extend_from_slice(&chunk);
         }
-        Ok((response.status().as_u16(), answer.into()))
+        Ok((response.status().as_u16(), std::mem::take(response.headers_mut()), answer.into()))
     }
 }
 

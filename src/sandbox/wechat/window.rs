@@ -89,6 +89,12 @@ impl Window {
         self.grants.iter().filter(|grant| grant.until > now).map(|grant| grant.left).sum()
     }
 
+    /// When the last usable allowance ends.
+    pub fn closes(&self, now: Millis) -> Option<Millis> {
+        let usable = self.grants.iter().filter(|grant| grant.until > now && grant.left > 0);
+        usable.map(|grant| grant.until).max()
+    }
+
     fn expire(&mut self, now: Millis) {
         self.grants.retain(|grant| grant.until > now);
     }

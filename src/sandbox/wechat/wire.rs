@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use axum::http::HeaderMap;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::model::Millis;
 
@@ -24,8 +26,10 @@ pub enum Direction {
 /// One call, over.
 #[derive(Clone, Debug)]
 pub struct WireEvent {
-    /// When it began.
+    /// When it began, by the platform's clock.
     pub at: Millis,
+    /// When it began, in real time.
+    pub began: Instant,
     /// How long it took, real time.
     pub took: Duration,
     /// Who called.
@@ -40,8 +44,28 @@ pub struct WireEvent {
     pub status: Option<u16>,
     /// What was sent: an encrypted push as it was before encryption.
     pub request: String,
-    /// What was answered: an encrypted reply opened.
+    /// What was answered: an encrypted reply opened; where no answer came, why.
     pub response: String,
+    /// What was sent as it travelled, where that was encrypted.
+    pub sealed_request: Option<String>,
+    /// What was answered as it travelled, where that was encrypted.
+    pub sealed_response: Option<String>,
+    /// The request's headers, as far as the platform sets or sees them.
+    pub request_headers: Vec<(String, String)>,
+    /// The answer's headers.
+    pub response_headers: Vec<(String, String)>,
+    /// Why the platform takes the call for failed.
+    pub error: Option<String>,
+    /// The customer whom it is about.
+    pub openid: Option<String>,
+    /// `MsgId` of the message that is pushed.
+    pub msg_id: Option<u64>,
+}
+
+/// Headers for people to read; none that these platforms use is a secret.
+pub(super) fn headers(headers: &HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    headers.iter().map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect()
 }
 
 /// The query with every secret's value masked.

@@ -1,0 +1,96 @@
+//! Callbacks of Tencent IM: only the signed are let in, any body is read or refused, and an agent's words stay theirs.
+
+use std::borrow::Cow;
+
+use secrecy::SecretString;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use url::form_urlencoded;
+use wechat_im_bridge::clock::Clock;
+use wechat_im_bridge::im::receive::{Callback, CallbackDoor, Knock};
+use wechat_im_bridge::model::{Answer, AnswerPart, ImUserId};
+
+const SDK_APP_ID: u32 = 1_400_000_000;
+const TOKEN: &str = "kf-bridge-token";
+const NOW_S: i64 = 1_700_000_123;
+const MAX_SKEW_S: u64 = 300;
+const AGENT: &str = "kf_lin";
+
+/// `input` is the query of a callback, a line break, and its body.
+pub fn check(input: &[u8]) {
+    let end = input.iter().position(|byte| *byte == b'\n').unwrap_or(0);
+    let (query, body) = input.split_at(end);
+    let body = body.strip_prefix(b"\n").unwrap_or(body);
+    let door = door();
+    let query = String::from_utf8_lossy(query);
+    if let Ok(knock) = door.knock(&query) {
+        check_query(&query);
+        check_body(&door, &knock, body);
+    }
+    check_body(&door, &Knock { command: None, opt_platform: None }, body);
+}
+
+fn door() -> CallbackDoor {
+    let clock = Clock::movable();
+    clock.advance(NOW_S * 1000 + 100 - clock.now().0);
+    let agents = vec![ImUserId::new("kf_wu").unwrap(), ImUserId::new(AGENT).unwrap()];
+    CallbackDoor::new(SDK_APP_ID, Some(SecretString::from(TOKEN)), MAX_SKEW_S, agents, clock)
+}
+
+/// The query was let in: it says once whose it is and when it was made, and is signed.
+fn check_query(query: &str) {
+    let only = |wanted: &str| -> Cow<'_, str> {
+        let mut found = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == wanted);
+        let (_, value) = found.next().unwrap();
+        assert!(found.next().is_none(), "{wanted} is repeated");
+        value
+    };
+    assert_eq!(only("SdkAppid"), SDK_APP_ID.to_string());
+    let time = only("RequestTime");
+    assert!(time.parse::<i64>().unwrap().abs_diff(NOW_S) <= MAX_SKEW_S);
+    let expected = hex::encode(Sha256::digest(format!("{TOKEN}{time}")));
+    assert_eq!(only("Sign").to_ascii_lowercase(), expected);
+}
+
+fn check_body(door: &CallbackDoor, knock: &Knock, body: &[u8]) {
+    let json = serde_json::from_slice::<Value>(body).ok().filter(Value::is_object);
+    match (door.parse(knock, body), json) {
+        (Err(_), None) | (Ok(Callback::Ignored(_)), Some(_)) => {}
+        (Ok(Callback::PassedOver(_, answer)), Some(json)) => {
+            assert!(is_servers(knock) || json["SendMsgResult"] != 0);
+            check_answer(&answer, &json);
+        }
+        (Ok(Callback::Answer(answer)), Some(json)) => {
+            assert!(!is_servers(knock));
+            check_answer(&answer, &json);
+        }
+        (read, json) => panic!("{read:?} of {json:?}"),
+    }
+}
+
+fn is_servers(knock: &Knock) -> bool {
+    knock.opt_platform.as_deref().is_some_and(|platform| platform.to_lowercase() == "restapi")
+}
+
+fn check_answer(answer: &Answer, json: &Value) {
+    assert!(["kf_wu", AGENT].contains(&answer.from.as_str()));
+    assert_eq!(json["To_Account"], answer.to.as_str());
+    assert!(answer.msg_time > 0 && !answer.msg_key.is_empty());
+    let elements = json["MsgBody"].as_array().unwrap();
+    assert_eq!(elements.len(), answer.parts.len());
+    for (element, part) in elements.iter().zip(&answer.parts) {
+        let text = element["MsgContent"]["Text"].as_str();
+        match part {
+            AnswerPart::Text(read) => assert_eq!(read, text.unwrap_or_default()),
+            _ => assert!(element["MsgType"] != "TIMTextElem" || text.is_none(), "{element}"),
+        }
+        match part {
+            AnswerPart::Location { latitude, longitude, .. } => {
+                assert!(latitude.is_finite() && longitude.is_finite());
+            }
+            AnswerPart::File { name, .. } => assert!(!name.contains(['/', '\\']), "{name}"),
+            AnswerPart::Other { kind } => assert!(kind.chars().count() <= 64),
+            _ => {}
+        }
+    }
+}

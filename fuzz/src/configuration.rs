@@ -1,0 +1,59 @@
+//! The configuration: any text is a configuration or faults with a fix, and no secret is ever said.
+
+use wechat_im_bridge::config::{Config, Store};
+
+/// Stands for a secret in the input.
+const MARK: &str = "SECRET";
+/// What it is replaced with: like what the consoles make, so that no honest message contains it.
+const SECRET: &str = "5bd2850fff3ecb11D7c805251c51ee46";
+
+/// `input` is the file; lines that begin with `BRIDGE_` are variables of the environment, as `NAME=VALUE`.
+pub fn check(input: &[u8]) {
+    let input = String::from_utf8_lossy(input);
+    let (variables, lines): (Vec<&str>, Vec<&str>) =
+        input.split('\n').partition(|line| line.starts_with("BRIDGE_"));
+    let variables = variables.iter().filter_map(|line| line.split_once('='));
+    // The name of a variable is no place for a secret: every process of the machine can read it.
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.replace(MARK, SECRET)));
+    match Config::from_toml_str(&lines.join("\n").replace(MARK, SECRET), variables) {
+        Ok((config, warnings)) => {
+            assert_silent(&warnings.join("\n"));
+            assert_silent(&secrets(&config));
+        }
+        Err(faults) => {
+            assert!(!faults.0.is_empty());
+            for fault in &faults.0 {
+                let said = fault.to_string();
+                assert!(!said.contains('\n') && !fault.key.is_empty() && !fault.fix.is_empty(), "{said:?}");
+                // The name of a secret's file is no secret.
+                if !fault.problem.starts_with("the file /") && !fault.problem.starts_with("the file .") {
+                    assert_silent(&format!("{said}\n{fault:?}"));
+                }
+            }
+        }
+    }
+}
+
+/// Everything that is secret in a configuration, as a log would show it.
+fn secrets(config: &Config) -> String {
+    let (wechat, im) = (&config.wechat, &config.im);
+    let store = if matches!(config.store, Store::Postgres(_)) {
+        format!("{:?}", config.store)
+    } else {
+        String::new()
+    };
+    format!(
+        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {store}",
+        wechat.token,
+        wechat.previous_token,
+        wechat.app_secret,
+        wechat.encoding_aes_key,
+        wechat.previous_encoding_aes_key,
+        im.secret_key,
+        im.callback_token,
+    )
+}
+
+fn assert_silent(said: &str) {
+    assert!(!said.to_lowercase().contains(&SECRET.to_lowercase()), "{said}");
+}

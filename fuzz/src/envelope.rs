@@ -1,0 +1,88 @@
+//! The AES envelope: what is sealed opens, here and at the other side, and nothing else gets through the door.
+
+use aes::Aes256;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use cbc::cipher::block_padding::NoPadding;
+use cbc::cipher::{BlockModeEncrypt, KeyIvInit};
+use wechat_im_bridge::sandbox::wechat::crypto::Crypt;
+use wechat_im_bridge::wechat::receive::{Refusal, Unopened, envelope, parse};
+
+use super::account::{self, APP_ID};
+
+/// `input` is in turn the text of an `Encrypt`, the bytes under it, the plaintext, the message, the AppID and a body.
+pub fn check(input: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(input) {
+        opens_as_the_other_side_does(text);
+        round_trip(b"", text);
+        round_trip(input, text);
+    }
+    opens_as_the_other_side_does(&STANDARD.encode(input));
+    opens_what_is_laid_out(input);
+    round_trip(input, APP_ID);
+    only_the_signed_enters(input);
+    says_the_same_sealed(input);
+}
+
+/// The bridge may be more lenient about padding than the simulated platform, and about nothing else.
+fn opens_as_the_other_side_does(encrypt: &str) {
+    use wechat_im_bridge::sandbox::wechat::crypto::CryptoError::{Length, Padding};
+    match (envelope::open(&account::key(), APP_ID, encrypt), account::crypt().open(encrypt)) {
+        (Ok(ours), Ok(theirs)) => assert_eq!(ours, theirs),
+        (Ok(_), Err(why)) => assert!(matches!(why, Length | Padding), "{why}"),
+        (Err(why), Ok(_)) => panic!("{why}"),
+        (Err(why), Err(_)) => assert!(matches!(why, Refusal::Key | Refusal::AppId), "{why}"),
+    }
+}
+
+fn opens_what_is_laid_out(input: &[u8]) {
+    let mut plain = input.to_vec();
+    plain.truncate(input.len() / 16 * 16);
+    let key = *account::key().expose();
+    let iv: [u8; 16] = std::array::from_fn(|at| key[at]);
+    let cipher = cbc::Encryptor::<Aes256>::new(&key.into(), &iv.into());
+    let encrypt = STANDARD.encode(cipher.encrypt_padded_vec::<NoPadding>(&plain));
+    let opened = envelope::open(&account::key(), APP_ID, &encrypt);
+    assert_eq!(opened.ok().as_deref(), laid_out(&plain));
+}
+
+/// The message, found from the end: the AppID stands before the padding, and the length says what is left.
+fn laid_out(plain: &[u8]) -> Option<&[u8]> {
+    let padding = usize::from(*plain.last()?);
+    let unpadded = plain.get(..plain.len().checked_sub(padding)?)?;
+    let head = unpadded.strip_suffix(APP_ID.as_bytes())?;
+    let length = u32::from_be_bytes(head.get(16..20)?.try_into().ok()?);
+    ((1..=32).contains(&padding) && head.len() - 20 == usize::try_from(length).ok()?).then(|| &head[20..])
+}
+
+fn round_trip(message: &[u8], app_id: &str) {
+    let random = std::array::from_fn(|at| message.get(at).copied().unwrap_or(7));
+    let encrypt = envelope::seal(&account::key(), app_id, message, random);
+    assert_eq!(envelope::open(&account::key(), app_id, &encrypt).as_deref(), Ok(message));
+    assert_eq!(envelope::open(&account::key(), &format!("{app_id}x"), &encrypt), Err(Refusal::AppId));
+    if app_id == APP_ID {
+        let crypt: Crypt = account::crypt();
+        assert_eq!(crypt.seal(message, random).as_ref(), Ok(&encrypt));
+        assert_eq!(crypt.open(&encrypt).as_deref(), Ok(message));
+    }
+}
+
+/// With a signature made for another `Encrypt`, no body is opened.
+fn only_the_signed_enters(body: &[u8]) {
+    let door = account::door();
+    let knock = account::knock(&door, &account::sealed(account::message().as_bytes()));
+    let outcome = door.open(&knock, body);
+    assert!(matches!(outcome, Err(Unopened::Refused(Refusal::Token | Refusal::Plaintext))), "{outcome:?}");
+}
+
+/// Whatever a message is taken for, sealed and signed it is taken for the same.
+fn says_the_same_sealed(message: &[u8]) {
+    let door = account::door();
+    let encrypt = account::sealed(message);
+    let opened = door.open(&account::knock(&door, &encrypt), account::envelope(&encrypt).as_bytes());
+    match (opened, parse(message)) {
+        (Ok(opened), Ok(push)) => assert_eq!(opened.push, push),
+        (Err(Unopened::Unusable(sealed)), Err(plain)) => assert_eq!(sealed, plain),
+        (opened, parsed) => panic!("{opened:?} {parsed:?}"),
+    }
+}

@@ -1,0 +1,81 @@
+//! The passive reply: whatever the text, the customer reads it as promised, sealed or not.
+
+use wechat_im_bridge::model::OpenId;
+use wechat_im_bridge::sandbox::wechat::crypto::sign;
+use wechat_im_bridge::wechat::receive::reply::{NonEmptyText, text_xml};
+use wechat_im_bridge::wechat::receive::xml;
+
+use super::account::{self, CUSTOMER, NOW, TOKEN};
+
+const TIME_S: i64 = 1_700_000_002;
+const FIELDS: [&str; 5] = ["ToUserName", "FromUserName", "CreateTime", "MsgType", "Content"];
+
+/// `input` is the account's name, a line break, and the text.
+pub fn check(input: &[u8]) {
+    let input = String::from_utf8_lossy(input);
+    let (from, text) = input.split_once('\n').unwrap_or(("gh_bridge000001", &input));
+    let Some(promised) = NonEmptyText::new(text) else {
+        assert!(!text.chars().any(|c| c == '\r' || is_xml(c)), "{text:?}");
+        return;
+    };
+    let kept = |text: &str| text.chars().filter(|c| is_xml(*c) && *c != '\n').collect::<String>();
+    assert_eq!(kept(promised.as_str()), kept(text));
+    assert_eq!(NonEmptyText::new(promised.as_str()).as_ref(), Some(&promised));
+    let written = text_xml(&OpenId::new(CUSTOMER).unwrap(), from, &promised, TIME_S);
+    read_plainly(&written, promised.as_str());
+    read_by_the_bridge(&written, promised.as_str());
+    sealed(&written);
+}
+
+/// XML 1.0's `Char`, without the carriage return, which a reader turns into a line break.
+fn is_xml(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..='\u{10ffff}')
+}
+
+/// Reads with nothing but the rules: a tag ends at `>`, a CDATA section at the first `]]>`.
+fn read_plainly(written: &str, text: &str) {
+    assert!(written.chars().all(is_xml), "{written:?}");
+    let mut rest = written;
+    let (mut tags, mut content) = (Vec::new(), String::new());
+    while !rest.is_empty() {
+        if let Some(section) = rest.strip_prefix("<![CDATA[") {
+            let (data, after) = section.split_once("]]>").unwrap();
+            if tags.last() == Some(&"Content") {
+                content += data;
+            }
+            rest = after;
+        } else if let Some(tag) = rest.strip_prefix('<') {
+            let (tag, after) = tag.split_once('>').unwrap();
+            tags.push(tag);
+            rest = after;
+        } else {
+            rest = rest.strip_prefix(|c: char| c.is_ascii_digit()).unwrap();
+        }
+    }
+    let expected = FIELDS.map(|field| format!("{field} /{field}")).join(" ");
+    assert_eq!(tags.join(" "), format!("xml {expected} /xml"));
+    assert_eq!(content, text);
+}
+
+fn read_by_the_bridge(written: &str, text: &str) {
+    let root = xml::read(written.as_bytes()).unwrap();
+    let names: Vec<&str> = root.children().iter().map(xml::Element::name).collect();
+    assert_eq!(names, FIELDS);
+    assert_eq!(root.text("ToUserName"), Some(CUSTOMER));
+    assert_eq!(root.number("CreateTime"), Some(TIME_S));
+    assert_eq!(root.text("MsgType"), Some("text"));
+    assert_eq!(root.text("Content"), Some(text));
+}
+
+/// The answer to an encrypted push is one that WeChat opens.
+fn sealed(written: &str) {
+    let door = account::door();
+    let encrypt = account::sealed(account::message().as_bytes());
+    let opened = door.open(&account::knock(&door, &encrypt), account::envelope(&encrypt).as_bytes()).unwrap();
+    let wrapped = opened.seal.wrap(written.to_owned(), NOW);
+    let root = xml::read(wrapped.as_bytes()).unwrap();
+    let field = |name| root.text(name).unwrap();
+    assert_eq!(account::crypt().open(field("Encrypt")).as_deref(), Ok(written.as_bytes()));
+    let signature = sign(&[TOKEN, field("TimeStamp"), field("Nonce"), field("Encrypt")]);
+    assert_eq!(field("MsgSignature"), signature);
+}

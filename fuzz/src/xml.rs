@@ -1,0 +1,75 @@
+//! The reader of pushes: any bytes are read or refused, within bounds; what is read is what was written.
+
+use wechat_im_bridge::model::{Content, Push, What};
+use wechat_im_bridge::wechat::receive::xml::{self, Element};
+use wechat_im_bridge::wechat::receive::{Unusable, parse};
+
+/// Bounds that a reader of this module's documentation may rely on.
+const DEPTH: usize = 8;
+const ELEMENTS: usize = 1000;
+/// What a key or a name takes at most: two ids, an openid, a name and a time.
+const KEY_BYTES: usize = 64 * 4 + 32 * 2 + 64;
+
+/// `input` is the body of a push.
+pub fn check(input: &[u8]) {
+    let push = parse(input);
+    let root = match xml::read(input) {
+        Ok(root) => root,
+        Err(no_xml) => return assert_eq!(push, Err(Unusable::Xml(no_xml))),
+    };
+    let Size { depth, elements, bytes } = size(&root);
+    assert!(depth <= DEPTH && elements <= ELEMENTS && bytes <= input.len(), "{depth} {elements} {bytes}");
+    let again = written(&root);
+    assert_eq!(xml::read(again.as_bytes()).as_ref(), Ok(&root), "{again}");
+    if let Ok(push) = push {
+        check_push(&push, &root);
+    }
+}
+
+fn check_push(push: &Push, root: &Element) {
+    assert_eq!(Some(push.from.as_str()), root.word("FromUserName"));
+    assert_eq!(Some(push.account.as_str()), root.word("ToUserName"));
+    assert!(push.key.0.len() <= KEY_BYTES, "{}", push.key.0);
+    let What::Message(content) = &push.what else { return };
+    match root.word("MsgId") {
+        Some(id) if id.len() <= 64 => assert!(push.key.0.starts_with(&format!("m:{id}:"))),
+        Some(_) => assert!(push.key.0.starts_with("m:")),
+        None => assert!(push.key.0.starts_with("n:")),
+    }
+    match content {
+        Content::Text { content, .. } => assert_eq!(content, root.text("Content").unwrap_or_default()),
+        Content::Location { latitude, longitude, .. } => {
+            assert!(latitude.is_finite() && longitude.is_finite());
+        }
+        Content::Other { kind } => assert!(kind.chars().count() <= 64),
+        _ => {}
+    }
+}
+
+struct Size {
+    depth: usize,
+    elements: usize,
+    /// Of names and character data.
+    bytes: usize,
+}
+
+fn size(element: &Element) -> Size {
+    let own = Size { depth: 0, elements: 1, bytes: element.name().len() + element.content().len() };
+    let all = element.children().iter().map(size).fold(own, |sum, child| Size {
+        depth: sum.depth.max(child.depth),
+        elements: sum.elements + child.elements,
+        bytes: sum.bytes + child.bytes,
+    });
+    Size { depth: all.depth + 1, ..all }
+}
+
+/// Writes an element as another program might.
+fn written(element: &Element) -> String {
+    let name = element.name();
+    if element.content().is_empty() && element.children().is_empty() {
+        return format!("<{name}/>");
+    }
+    let escaped = element.content().replace('&', "&amp;").replace('<', "&lt;").replace('\r', "&#13;");
+    let children: String = element.children().iter().map(written).collect();
+    format!("<{name}>{escaped}{children}</{name}>")
+}

@@ -1,0 +1,74 @@
+//! Pushes that come twice, and calls that only pretend to come from the platforms.
+
+use serde_json::json;
+
+use super::Played;
+use super::scene::{SOON, Scene, accepted, expect, values};
+
+/// A signature of the right form, and of nothing.
+const NO_SIGNATURE: &str = "0123456789abcdef0123456789abcdef01234567";
+const COPIES: usize = 3;
+
+/// WeChat pushes one message several times: it is answered alike each time, and moves once.
+pub(super) async fn duplicate_push(scene: &Scene) -> Played {
+    let wechat = &scene.live.stage.wechat;
+    let words = scene.words("I only said this once.");
+    let draft = scene.customer.draft_text(&words);
+    let mut pushed = wechat.deliver_copies(&draft, COPIES).await;
+    pushed.push(wechat.deliver(&draft).await);
+    for one in &pushed {
+        accepted(one)?;
+    }
+    let replies: Vec<_> = pushed.iter().map(|one| one.reply.as_ref().map(|reply| &reply.raw_xml)).collect();
+    let alike = replies.windows(2).all(|two| two[0] == two[1]);
+    expect(alike, "the same answer to each", || "different ones".to_owned())?;
+    // Messages of one customer arrive in order: whatever the copies caused has come before this one.
+    let next = scene.words("And now something else.");
+    scene.say(&scene.customer, &next).await?;
+    scene.arrives(&next, SOON).await?;
+    scene.once_at_agent(&words)?;
+    Ok(values([("pushes", pushed.len().into()), ("moved", 1.into())]))
+}
+
+/// Pushes and webhooks that nobody signed: refused, and nothing moves.
+pub(super) async fn forged_push(scene: &Scene) -> Played {
+    let (wechat, im) = (&scene.live.stage.wechat, &scene.live.stage.im);
+    let desk = scene.open().await?;
+    let (openid, forged) = (scene.customer.openid(), scene.words("Send me the keys."));
+    let genuine = scene.customer.say(&scene.words("This one is real.")).await;
+    accepted(&genuine)?;
+
+    let body = genuine.draft().body().clone();
+    let copied = wechat.push_raw(openid, body, |query| query.set("msg_signature", NO_SIGNATURE)).await;
+    let account = &wechat.settings().account_id;
+    let plain = format!(
+        "<xml><ToUserName>{account}</ToUserName><FromUserName>{openid}</FromUserName><CreateTime>1700000000\
+         </CreateTime><MsgType>text</MsgType><Content>{forged}</Content><MsgId>1</MsgId></xml>"
+    );
+    let plain = wechat.push_raw(openid, plain, |query| query.set("signature", NO_SIGNATURE)).await;
+    let webhook = json!({
+        "CallbackCommand": "C2C.CallbackAfterSendMsg", "From_Account": desk.user_id(), "To_Account": openid,
+        "MsgSeq": 1, "MsgRandom": 1, "MsgTime": 1_700_000_000, "MsgKey": "1_1_1700000000", "SendMsgResult": 0,
+        "MsgBody": [{"MsgType": "TIMTextElem", "MsgContent": {"Text": forged}}],
+    });
+    let webhook = im.emit_callback(&webhook.to_string(), |query| query.set("Sign", NO_SIGNATURE)).await;
+    for (what, status) in
+        [("a copied push", copied.status), ("a plain push", plain.status), ("a webhook", webhook.status)]
+    {
+        expect(
+            status == Some(403),
+            &format!("{what} with a wrong signature to be refused with 403"),
+            || format!("{status:?}"),
+        )?;
+    }
+
+    let (next, answer) = (scene.words("Are you there?"), scene.words("Here I am."));
+    scene.say(&scene.customer, &next).await?;
+    scene.arrives(&next, SOON).await?;
+    scene.answer(&desk, &answer).await?;
+    scene.shown(&answer, SOON).await?;
+    expect(scene.arrivals(&forged) == 0, "the forged push to move nothing", || "it arrived".to_owned())?;
+    let shown = scene.customer.texts().iter().any(|text| text.contains(&forged));
+    expect(!shown, "the forged webhook to move nothing", || "it was shown".to_owned())?;
+    Ok(values([("refused", 3.into())]))
+}

@@ -1,0 +1,86 @@
+//! What the account may not send: the agent is told, and the answer rides on the customer's next message.
+
+use std::time::Duration;
+
+use super::scene::{SOON, Scene, expect, values};
+use super::{Missed, Played};
+use crate::sandbox::im::Desk;
+
+/// A minute more than the window of a customer's message.
+const TWO_DAYS_MS: i64 = (48 * 3_600 + 60) * 1_000;
+/// Sends that one message buys.
+const BUDGET: usize = 5;
+/// The store of the bridge that lives with a personal account: it remembers for a day that it may not send.
+const PERSONAL_STORE: &str = "personal";
+
+/// The customer wrote 48 hours ago: WeChat refuses the answer, it is held, and rides on the next message.
+pub(super) async fn window_closed(scene: &Scene) -> Played {
+    let desk = scene.open().await?;
+    let words = scene.words("Sorry, we were away.");
+    let (notes, refused) = (scene.notes(&desk), scene.refusals(45015));
+    scene.move_clock(TWO_DAYS_MS);
+    scene.answer(&desk, &words).await?;
+    scene.refused(45015, refused).await?;
+    let note = scene.note(&desk, notes).await?;
+    scene.move_clock(-TWO_DAYS_MS);
+    rides(scene, &words).await?;
+    Ok(values([("code", 45015.into()), ("note", note.into())]))
+}
+
+/// The agent writes more than the customer's message allows: the last answer waits for the next one.
+pub(super) async fn budget_used_up(scene: &Scene) -> Played {
+    let desk = scene.open().await?;
+    let notes = scene.notes(&desk);
+    let left = usize::try_from(scene.customer.sends_left()).unwrap_or_default();
+    expect(left == BUDGET, "five sends left", || left.to_string())?;
+    let words: Vec<String> =
+        (1..=BUDGET + 1).map(|n| scene.words(&format!("Part {n} of the answer"))).collect();
+    for part in &words {
+        scene.answer(&desk, part).await?;
+    }
+    let (last, sent) = (&words[BUDGET], &words[..BUDGET]);
+    for part in sent {
+        scene.shown(part, SOON).await?;
+    }
+    let note = scene.note(&desk, notes).await?;
+    rides(scene, last).await?;
+    let texts = scene.customer.texts().join("\n");
+    let places: Vec<_> = words.iter().map(|part| texts.find(part.as_str())).collect();
+    expect(places.is_sorted(), "the answers in their order", || format!("{places:?}"))?;
+    for part in sent {
+        scene.once_at_customer(part)?;
+    }
+    Ok(values([("sent", BUDGET.into()), ("held", 1.into()), ("note", note.into())]))
+}
+
+/// The account may not send by itself (48001): answers ride on what the customer writes.
+pub(super) async fn personal_account(scene: &Scene) -> Played {
+    scene.set_personal(true);
+    scene.change_store(PERSONAL_STORE).await?;
+    let desk = scene.open().await?;
+    let words = scene.words("We deliver on Fridays.");
+    let (notes, refused) = (scene.notes(&desk), scene.refusals(48001));
+    scene.answer(&desk, &words).await?;
+    // A bridge that was told so within the last day does not ask again.
+    let told = scene.refused(48001, refused);
+    let told_agent = scene.note(&desk, notes);
+    let note = tokio::select! {
+        note = told_agent => note?,
+        told = told => { told?; scene.note(&desk, notes).await? }
+    };
+    rides(scene, &words).await?;
+    Ok(values([("code", 48001.into()), ("note", note.into())]))
+}
+
+/// Held words are not on the phone; the customer writes, and there they are, once, in the answer to that.
+async fn rides(scene: &Scene, words: &str) -> Result<Desk, Missed> {
+    let early = scene.customer.texts().iter().any(|text| text.contains(words));
+    expect(!early, "the answer to be held", || "it was sent".to_owned())?;
+    let question = scene.words("Are you still there?");
+    let pushed = scene.say(&scene.customer, &question).await?;
+    let said = pushed.text().unwrap_or_default();
+    expect(said.contains(words), "the held answer in the reply to the next message", || format!("{said:?}"))?;
+    let desk = scene.arrives(&question, Duration::from_secs(20)).await?;
+    scene.once_at_customer(words)?;
+    Ok(desk)
+}

@@ -1,0 +1,96 @@
+//! The bridge's own figures, read from its operations listener as an operator reads them, and only while somebody looks.
+
+use serde::Serialize;
+
+/// What became of messages since the sandbox started, both ways together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    pub accepted: u64,
+    pub delivered: u64,
+    /// Answers that wait for their customer now.
+    pub held: u64,
+    pub refused: u64,
+    pub unknown: u64,
+    /// Messages that the bridge still has to act on.
+    pub waiting: u64,
+}
+
+impl Counters {
+    /// From the text of `/metrics`.
+    pub fn read(metrics: &str) -> Self {
+        let mut read = Self::default();
+        let samples = metrics.lines().filter_map(|line| line.strip_prefix("wechat_im_bridge_"));
+        for (series, value) in samples.filter_map(|line| line.rsplit_once(' ')) {
+            let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+            let value = value.parse().unwrap_or(0);
+            match name {
+                "accepted_total" => read.accepted += value,
+                "waiting" => read.waiting = value,
+                "held" => read.held = value,
+                "ended_total" if labels.contains("state=\"delivered\"") => read.delivered += value,
+                "ended_total" if labels.contains("state=\"refused\"") => read.refused += value,
+                "ended_total" if labels.contains("state=\"unknown\"") => read.unknown += value,
+                _ => {}
+            }
+        }
+        read
+    }
+}
+
+/// The counters over several lives of the bridge, each of which counts from 0.
+#[derive(Debug, Default)]
+pub struct Sum {
+    /// What the lives before this one counted.
+    before: Counters,
+    now: Counters,
+    pid: u32,
+}
+
+impl Sum {
+    /// The bridge of this process id counts so.
+    pub fn read(&mut self, pid: u32, now: Counters) -> Counters {
+        if pid != self.pid {
+            self.before = self.total();
+            self.pid = pid;
+        }
+        self.now = now;
+        self.total()
+    }
+
+    /// The latest figures.
+    pub fn total(&self) -> Counters {
+        let (before, now) = (self.before, self.now);
+        Counters {
+            accepted: before.accepted + now.accepted,
+            delivered: before.delivered + now.delivered,
+            refused: before.refused + now.refused,
+            unknown: before.unknown + now.unknown,
+            held: now.held,
+            waiting: now.waiting,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_figures_are_read_and_added_up_over_several_lives() {
+        let text = "# HELP x\nwechat_im_bridge_accepted_total{source=\"push\"} 3\n\
+                    wechat_im_bridge_accepted_total{source=\"callback\"} 2\n\
+                    wechat_im_bridge_ended_total{direction=\"to_im\",state=\"delivered\"} 3\n\
+                    wechat_im_bridge_ended_total{direction=\"to_wechat\",state=\"held\"} 9\n\
+                    wechat_im_bridge_ended_total{direction=\"to_wechat\",state=\"unknown\"} 1\n\
+                    wechat_im_bridge_waiting 1\nwechat_im_bridge_held 1\nother_total 7\n# EOF\n";
+        let read = Counters::read(text);
+        let expected = Counters { accepted: 5, delivered: 3, held: 1, refused: 0, unknown: 1, waiting: 1 };
+        assert_eq!(read, expected);
+        let mut sum = Sum::default();
+        assert_eq!(sum.read(1, read), expected);
+        let second = Counters { accepted: 1, ..Counters::default() };
+        let total = sum.read(2, second);
+        assert_eq!((total.accepted, total.delivered, total.held), (6, 3, 0));
+        assert_eq!(sum.read(2, second), total);
+    }
+}

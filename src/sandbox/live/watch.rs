@@ -1,0 +1,155 @@
+//! Who watches the platforms and the bridge, and notes in the book what has changed. Each watcher is a task that ends
+//! with the sandbox.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash as _, Hasher as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
+
+use super::book::Change;
+use super::figures::Counters;
+use super::{Live, lock, view};
+use crate::clock::Clock;
+use crate::sandbox::child::{self, State};
+use crate::sandbox::wire::{Entry, Followed, Trail};
+
+/// How often the bridge's figures are read while somebody looks.
+const FIGURES: Duration = Duration::from_secs(1);
+/// Desks are drawn at most this often.
+const DESKS: Duration = Duration::from_millis(20);
+
+/// Starts every watcher.
+pub(super) fn start(live: &Arc<Live>) {
+    let run = |task: fn(Arc<Live>) -> futures_util::future::BoxFuture<'static, ()>| {
+        let (work, stop) = (task(Arc::clone(live)), live.stop.clone());
+        live.tasks.spawn(async move {
+            tokio::select! {
+                () = work => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    };
+    run(|live| {
+        // Subscribed before anything can happen that it would miss.
+        let (wechat, im) = (live.stage.wechat.events(), live.stage.im.events());
+        Box::pin(wire(live, wechat, im))
+    });
+    run(|live| {
+        let changes = live.stage.wechat.changes();
+        Box::pin(phones(live, changes))
+    });
+    run(|live| {
+        let changes = live.stage.im.changes();
+        Box::pin(desks(live, changes))
+    });
+    run(|live| Box::pin(bridge(live)));
+    run(|live| Box::pin(figures(live)));
+}
+
+type Events<T> = tokio::sync::broadcast::Receiver<Arc<T>>;
+
+async fn wire(
+    live: Arc<Live>,
+    mut wechat: Events<crate::sandbox::wechat::WireEvent>,
+    mut im: Events<crate::sandbox::im::Exchange>,
+) {
+    let (mut trail, secrets, clock) = (Trail::default(), live.secrets(), Clock::system());
+    let real = |began: Instant| {
+        let since = i64::try_from(began.elapsed().as_millis()).unwrap_or_default();
+        clock.now().plus(-since).0
+    };
+    loop {
+        tokio::select! {
+            event = wechat.recv() => match event {
+                Ok(event) => {
+                    let followed = trail.wechat(&event);
+                    measure(&live, &clock, &followed);
+                    let at = real(event.began);
+                    live.book.called(|id| Entry::of_wechat(id, at, &event, followed, &secrets));
+                }
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            },
+            exchange = im.recv() => match exchange {
+                Ok(exchange) => {
+                    let followed = trail.im(&exchange);
+                    measure(&live, &clock, &followed);
+                    let at = real(exchange.began);
+                    live.book.called(|id| Entry::of_im(id, at, &exchange, followed, &secrets));
+                }
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            },
+        }
+    }
+}
+
+fn measure(live: &Live, clock: &Clock, followed: &Followed) {
+    let now = clock.now().0;
+    let point = |ms: &u64| (now, *ms);
+    live.book.measured(followed.accepted_ms.as_ref().map(point), followed.arrived_ms.iter().map(point));
+}
+
+async fn phones(live: Arc<Live>, mut changes: tokio::sync::broadcast::Receiver<Arc<str>>) {
+    loop {
+        match changes.recv().await {
+            Ok(openid) => live.book.change(Change::Customer(openid)),
+            Err(RecvError::Lagged(_)) => live.book.change(Change::Everything),
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// IM says only that something has changed: a desk that looks as before is not told.
+async fn desks(live: Arc<Live>, mut changes: tokio::sync::watch::Receiver<()>) {
+    let look = |at: usize| {
+        let mut hasher = DefaultHasher::new();
+        view::agent(&live, at).to_string().hash(&mut hasher);
+        hasher.finish()
+    };
+    let mut looks: Vec<u64> = (0..live.stage.agents().len()).map(look).collect();
+    while changes.changed().await.is_ok() {
+        for (at, before) in looks.iter_mut().enumerate() {
+            let now = look(at);
+            if std::mem::replace(before, now) != now {
+                live.book.change(Change::Agent(at));
+            }
+        }
+        tokio::time::sleep(DESKS).await;
+    }
+}
+
+async fn bridge(live: Arc<Live>) {
+    let mut status = live.child.status();
+    while status.changed().await.is_ok() {
+        live.book.change(Change::Bridge);
+    }
+}
+
+/// While somebody looks: what the bridge says of itself.
+async fn figures(live: Arc<Live>) {
+    let mut watched = live.watched.subscribe();
+    while watched.wait_for(|readers| *readers > 0).await.is_ok() {
+        let status = *live.child.status().borrow();
+        if let State::Running { pid, .. } = status.state {
+            let said = child::ask(&live.http, status.addresses.ops).await;
+            if let Some(metrics) = &said.metrics {
+                let mut figures = live.figures();
+                let (before, now) = (figures.total(), figures.read(pid, Counters::read(metrics)));
+                drop(figures);
+                if before != now {
+                    live.book.change(Change::Counters);
+                }
+            }
+            let ready = said.ready.unwrap_or_else(|| "unavailable".to_owned());
+            let before = std::mem::replace(&mut *lock(&live.ready), ready.clone());
+            if before != ready {
+                live.book.change(Change::Bridge);
+            }
+        }
+        tokio::time::sleep(FIGURES).await;
+    }
+}

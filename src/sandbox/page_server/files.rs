@@ -1,0 +1,84 @@
+//! The page's files, embedded: it works without a network and without a build step.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+
+/// One file: its name, its type and its content.
+type File = (&'static str, &'static str, &'static [u8]);
+
+const HTML: &str = "text/html; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+const PICTURE: &str = "image/svg+xml";
+
+const PAGE: File = ("page.html", HTML, include_bytes!("../page/page.html"));
+
+/// Everything under `/page/`. A test holds it against the folder.
+const FILES: &[File] = &[
+    ("bubble.js", SCRIPT, include_bytes!("../page/bubble.js")),
+    ("call.js", SCRIPT, include_bytes!("../page/call.js")),
+    ("changes.js", SCRIPT, include_bytes!("../page/changes.js")),
+    ("choices.js", SCRIPT, include_bytes!("../page/choices.js")),
+    ("desk.css", STYLE, include_bytes!("../page/desk.css")),
+    ("desk.js", SCRIPT, include_bytes!("../page/desk.js")),
+    ("dom.js", SCRIPT, include_bytes!("../page/dom.js")),
+    ("drills.js", SCRIPT, include_bytes!("../page/drills.js")),
+    ("early.js", SCRIPT, include_bytes!("../page/early.js")),
+    ("figures.js", SCRIPT, include_bytes!("../page/figures.js")),
+    ("files.js", SCRIPT, include_bytes!("../page/files.js")),
+    ("followed.js", SCRIPT, include_bytes!("../page/followed.js")),
+    ("icon.svg", PICTURE, include_bytes!("../page/icon.svg")),
+    ("main.js", SCRIPT, include_bytes!("../page/main.js")),
+    ("notice.js", SCRIPT, include_bytes!("../page/notice.js")),
+    ("page.css", STYLE, include_bytes!("../page/page.css")),
+    ("phone.css", STYLE, include_bytes!("../page/phone.css")),
+    ("phone.js", SCRIPT, include_bytes!("../page/phone.js")),
+    ("store.js", SCRIPT, include_bytes!("../page/store.js")),
+    ("texts.js", SCRIPT, include_bytes!("../page/texts.js")),
+    ("thread.js", SCRIPT, include_bytes!("../page/thread.js")),
+    ("wire.css", STYLE, include_bytes!("../page/wire.css")),
+    ("wire.js", SCRIPT, include_bytes!("../page/wire.js")),
+    ("words.js", SCRIPT, include_bytes!("../page/words.js")),
+];
+
+/// `GET /`.
+pub(super) fn page() -> Response {
+    answer(&PAGE)
+}
+
+/// `GET /page/NAME`.
+pub(super) fn file(name: &str) -> Response {
+    match FILES.iter().find(|(known, _, _)| *known == name) {
+        Some(file) => answer(file),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+/// A newer binary has newer files at the same names.
+fn answer(&(_, content_type, content): &File) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    ];
+    (headers, content).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_folder_is_served_and_together_they_stay_under_100_kilobytes() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/sandbox/page");
+        let mut there: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        there.sort_unstable();
+        let mut served: Vec<&str> = FILES.iter().chain([&PAGE]).map(|(name, _, _)| *name).collect();
+        served.sort_unstable();
+        assert_eq!(served, there);
+        let bytes: usize = FILES.iter().chain([&PAGE]).map(|(_, _, content)| content.len()).sum();
+        assert!(bytes < 100 * 1024, "{bytes}");
+    }
+}

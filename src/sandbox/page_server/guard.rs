@@ -1,0 +1,126 @@
+//! Who is served: the page itself, and people at a terminal.
+//!
+//! A site that a browser happens to have open must neither read nor act here. It could try in two ways: by a name of its
+//! own that it lets point to this address (refused: the host must be an address or `localhost`), and by requests from
+//! its own pages (refused: their origin is another, and what changes something must be JSON, for which a browser asks
+//! first).
+
+use std::net::IpAddr;
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+
+/// The page loads and asks nothing but itself, and nothing else may show it.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; \
+                      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// What every answer says.
+const SAID: [(HeaderName, &str); 4] = [
+    (header::CONTENT_SECURITY_POLICY, POLICY),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+/// Refuses who is not to be served, and marks every answer.
+pub(super) async fn guard(request: Request, next: Next) -> Response {
+    let mut response = match refusal(request.method(), request.headers()) {
+        Some(why) => (StatusCode::FORBIDDEN, why).into_response(),
+        None => next.run(request).await,
+    };
+    for (name, value) in SAID {
+        // A handler may have a stricter policy.
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Why a request is refused.
+fn refusal(method: &Method, headers: &HeaderMap) -> Option<&'static str> {
+    let text = |name: HeaderName| {
+        let mut values = headers.get_all(name).iter();
+        let value = values.next().map(|value| value.to_str().unwrap_or("\0"));
+        // Said twice is said ambiguously.
+        if values.next().is_some() { Some("\0") } else { value }
+    };
+    let host = text(header::HOST).unwrap_or_default();
+    if !is_address(host) {
+        return Some("the host must be an address or localhost\n");
+    }
+    if text(header::ORIGIN).is_some_and(|origin| origin.strip_prefix("http://") != Some(host)) {
+        return Some("the origin is another site\n");
+    }
+    let content_type = text(header::CONTENT_TYPE).unwrap_or_default();
+    let is_json = content_type.split(';').next().is_some_and(|kind| kind.trim() == "application/json");
+    if *method != Method::GET && *method != Method::HEAD && !is_json {
+        return Some("the content type must be application/json\n");
+    }
+    None
+}
+
+/// Whether a `Host` names an address, and no name that somebody else could let point here.
+fn is_address(host: &str) -> bool {
+    let is_port = |port: &str| port.parse::<u16>().is_ok();
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if is_port(port) => name,
+        _ => host,
+    };
+    let inner = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    match inner {
+        Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => name == "localhost" || matches!(name.parse(), Ok(IpAddr::V4(_))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(method: &Method, given: &[(HeaderName, &'static str)]) -> bool {
+        let mut headers = HeaderMap::new();
+        for (name, value) in given {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        refusal(method, &headers).is_some()
+    }
+
+    #[test]
+    fn only_addresses_are_hosts() {
+        for host in
+            ["127.0.0.1:8080", "localhost:1", "localhost", "[::1]:80", "[::1]", "10.0.0.7:1", "127.0.0.1"]
+        {
+            assert!(is_address(host), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "evil.example:80",
+            "localhost.evil.example:80",
+            "::1",
+            "127.0.0.1:x",
+            "[x]:1",
+        ] {
+            assert!(!is_address(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn other_sites_are_refused_and_so_is_what_a_form_could_send() {
+        use header::{CONTENT_TYPE, HOST, ORIGIN};
+        let (host, json) = ((HOST, "127.0.0.1:80"), (CONTENT_TYPE, "application/json; charset=utf-8"));
+        let own = (ORIGIN, "http://127.0.0.1:80");
+        assert!(!refused(&Method::GET, std::slice::from_ref(&host)));
+        assert!(!refused(&Method::POST, &[host.clone(), json.clone()]));
+        assert!(!refused(&Method::POST, &[host.clone(), json.clone(), own.clone()]));
+        assert!(refused(&Method::GET, &[]));
+        for origin in ["http://evil.example", "null", "https://127.0.0.1:80", "http://127.0.0.1:81", ""] {
+            assert!(refused(&Method::POST, &[host.clone(), json.clone(), (ORIGIN, origin)]), "{origin}");
+            assert!(refused(&Method::GET, &[host.clone(), (ORIGIN, origin)]), "{origin}");
+        }
+        assert!(refused(&Method::POST, &[host.clone(), json.clone(), own.clone(), own.clone()]));
+        assert!(refused(&Method::POST, &[host.clone(), own.clone()]));
+        assert!(refused(&Method::POST, &[host, (CONTENT_TYPE, "text/plain")]));
+    }
+}

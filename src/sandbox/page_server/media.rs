@@ -1,0 +1,63 @@
+//! Pictures, sounds and files of a phone or a desk, under the page's own address.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+
+use crate::sandbox::live::Live;
+
+/// The largest file, in bytes: what a bridge keeps of one.
+const LIMIT: usize = 20 * 1024 * 1024;
+/// How long the bridge or a platform may take to give it.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Types that may be shown; everything else is only for saving.
+const SHOWN: [&str; 8] = [
+    "image/png",
+    "image/jpeg",
+    "image/gif",
+    "image/webp",
+    "audio/mpeg",
+    "audio/amr",
+    "audio/wav",
+    "video/mp4",
+];
+
+/// `GET /api/media/KEY`.
+pub(super) async fn media(State(live): State<Arc<Live>>, Path(key): Path<String>) -> Response {
+    let found = match live.stage.wechat.media(&key) {
+        Some(media) => Some((media.content_type.to_owned(), media.bytes.clone())),
+        None => match live.linked(&key) {
+            Some(url) => fetch(&live.http, &url).await,
+            None => None,
+        },
+    };
+    let Some((content_type, bytes)) = found else { return StatusCode::NOT_FOUND.into_response() };
+    let shown = SHOWN.into_iter().find(|shown| *shown == content_type);
+    let disposition = if shown.is_some() { "inline" } else { "attachment" };
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(shown.unwrap_or("application/octet-stream"))),
+        (header::CONTENT_DISPOSITION, HeaderValue::from_static(disposition)),
+        (header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=3600")),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox")),
+    ];
+    (headers, bytes).into_response()
+}
+
+/// As an agent's client would load it.
+async fn fetch(http: &reqwest::Client, url: &str) -> Option<(String, Bytes)> {
+    let mut answer = http.get(url).timeout(PATIENCE).send().await.ok()?.error_for_status().ok()?;
+    let content_type = answer.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;
+    let content_type = content_type.split(';').next().unwrap_or_default().trim().to_owned();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = answer.chunk().await.ok()? {
+        if bytes.len() + chunk.len() > LIMIT {
+            return None;
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Some((content_type, bytes.into()))
+}

@@ -1,0 +1,170 @@
+//! Every HTTP call between the platforms and the bridge, as the page shows it: both platforms' calls in one form, bodies
+//! laid out for reading, secrets masked, and each with the message that it carries.
+//!
+//! No secret may leave this module: what the platforms have masked is masked here once more, by name and by value.
+
+mod follow;
+mod pretty;
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::im::{self, Exchange};
+use super::wechat::{self, WireEvent};
+
+pub use follow::{Followed, Trail};
+
+/// What stands for a secret.
+const MASK: &str = "•••";
+/// What the platforms put for a secret.
+const THEIR_MASK: &str = "***";
+/// Bytes of a body that are shown.
+const BODY_LIMIT: usize = 8 * 1024;
+
+/// One side of a call.
+#[derive(Debug, Serialize)]
+pub struct Side {
+    pub headers: Vec<(String, String)>,
+    /// As it travelled, laid out.
+    pub body: String,
+    /// What was encrypted in it, laid out.
+    pub decrypted: Option<String>,
+}
+
+/// One call, over.
+#[derive(Debug, Serialize)]
+pub struct Entry {
+    pub id: u64,
+    /// When it began, Unix milliseconds of real time.
+    pub at: i64,
+    pub took_ms: u64,
+    pub from: &'static str,
+    pub to: &'static str,
+    pub method: String,
+    pub path: String,
+    pub query: String,
+    /// `None` where no answer came.
+    pub status: Option<u16>,
+    /// What is to be said of it: why it failed, or the platform's return code.
+    pub note: Option<String>,
+    /// The message that it is about: `MsgId` of a customer's, `MsgKey` of an agent's.
+    pub message: Option<String>,
+    /// Further messages that it carries: held answers in a passive reply.
+    pub also: Vec<String>,
+    /// The openid of the customer whom it is about.
+    pub customer: Option<String>,
+    pub request: Side,
+    pub response: Side,
+}
+
+/// The secrets that must not be shown wherever they stand.
+#[derive(Debug, Default)]
+pub struct Secrets(Vec<String>);
+
+impl Secrets {
+    /// Those values; empty ones hide nothing.
+    pub fn new(values: impl IntoIterator<Item = String>) -> Self {
+        Self(values.into_iter().filter(|value| !value.is_empty()).collect())
+    }
+
+    /// `text` as it may be shown.
+    fn hide(&self, text: &str) -> String {
+        let mut text = text.replace(THEIR_MASK, MASK);
+        for secret in &self.0 {
+            text = text.replace(secret.as_str(), MASK);
+        }
+        text
+    }
+
+    fn side(&self, headers: &[(String, String)], travelled: &str, opened: Option<&str>) -> Side {
+        let headers = headers.iter().map(|(name, value)| (name.clone(), self.hide(value))).collect();
+        let body = |text: &str| self.hide(&cut(pretty::pretty(text)));
+        Side { headers, body: body(travelled), decrypted: opened.map(body) }
+    }
+}
+
+/// The first part of a long body, with a remark.
+fn cut(mut body: String) -> String {
+    let length = body.len();
+    if length > BODY_LIMIT {
+        let at = (0..=BODY_LIMIT).rev().find(|at| body.is_char_boundary(*at)).unwrap_or_default();
+        body.truncate(at);
+        let _ = write!(body, "\n… {} of {length} bytes are not shown", length - at);
+    }
+    body
+}
+
+impl Entry {
+    /// A call that WeChat made or took.
+    pub fn of_wechat(id: u64, at: i64, event: &WireEvent, followed: Followed, secrets: &Secrets) -> Self {
+        let (from, to) = match event.direction {
+            wechat::Direction::Push => ("wechat", "bridge"),
+            wechat::Direction::Api => ("bridge", "wechat"),
+        };
+        let code = (from == "bridge").then(|| return_code(&event.response, "errcode", "errmsg")).flatten();
+        let opened = |sealed: &Option<String>, opened: &str| match sealed {
+            Some(sealed) => (sealed.clone(), Some(opened.to_owned())),
+            None => (opened.to_owned(), None),
+        };
+        let request = opened(&event.sealed_request, &event.request);
+        let answer = if event.status.is_some() { event.response.as_str() } else { "" };
+        let response = opened(&event.sealed_response, answer);
+        Self {
+            id,
+            at,
+            took_ms: millis(event.took),
+            from,
+            to,
+            method: event.method.clone(),
+            path: event.path.clone(),
+            query: secrets.hide(&event.query),
+            status: event.status,
+            note: event.error.as_deref().map(|error| secrets.hide(error)).or(code),
+            message: followed.message,
+            also: followed.also,
+            customer: followed.customer,
+            request: secrets.side(&event.request_headers, &request.0, request.1.as_deref()),
+            response: secrets.side(&event.response_headers, &response.0, response.1.as_deref()),
+        }
+    }
+
+    /// A call that IM made or took.
+    pub fn of_im(id: u64, at: i64, exchange: &Exchange, followed: Followed, secrets: &Secrets) -> Self {
+        let (from, to) = match exchange.direction {
+            im::Direction::Made => ("im", "bridge"),
+            im::Direction::Received => ("bridge", "im"),
+        };
+        let code = return_code(&exchange.response, "ErrorCode", "ErrorInfo");
+        Self {
+            id,
+            at,
+            took_ms: millis(exchange.took),
+            from,
+            to,
+            method: exchange.method.clone(),
+            path: exchange.path.clone(),
+            query: secrets.hide(&exchange.query),
+            status: exchange.status,
+            note: exchange.error.as_deref().map(|error| secrets.hide(error)).or(code),
+            message: followed.message,
+            also: followed.also,
+            customer: followed.customer,
+            request: secrets.side(&exchange.request_headers, &exchange.request, None),
+            response: secrets.side(&exchange.response_headers, &exchange.response, None),
+        }
+    }
+}
+
+/// A platform's return code that is not success, in its words.
+fn return_code(body: &str, code: &str, words: &str) -> Option<String> {
+    let body: Value = serde_json::from_str(body).ok()?;
+    let number = body[code].as_i64().filter(|number| *number != 0)?;
+    Some(format!("{number} {}", body[words].as_str().unwrap_or_default()))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

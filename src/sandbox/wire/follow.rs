@@ -1,0 +1,245 @@
+//! Which message a call carries, told from outside: by MsgId and MsgKey where a call has them, else by customer, words
+//! and order. The bridge is never asked, so what is said here is an observer's best reading.
+
+use std::collections::VecDeque;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::sandbox::im::{self, Exchange};
+use crate::sandbox::wechat::{self, WireEvent};
+
+/// Messages each way that are still recognised.
+const REMEMBERED: usize = 500;
+/// What the bridge's own words to an agent begin with.
+const NOTE: &str = "[bridge]";
+
+/// What is known of a call.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Followed {
+    pub message: Option<String>,
+    pub also: Vec<String>,
+    pub customer: Option<String>,
+    /// From the push to its answer, where this is the first one.
+    pub accepted_ms: Option<u64>,
+    /// From the message to its arrival, for each that arrived by this call.
+    pub arrived_ms: Vec<u64>,
+}
+
+/// A message or event of a customer's, or an agent's message.
+#[derive(Debug)]
+struct Sent {
+    id: String,
+    customer: String,
+    text: String,
+    began: Instant,
+    arrived: bool,
+}
+
+/// A message to IM that was seen: who, MsgSeq, MsgRandom.
+type Attempt = (String, u64, u64);
+
+/// The messages on their way.
+#[derive(Debug, Default)]
+pub struct Trail {
+    to_agent: VecDeque<Sent>,
+    attempts: VecDeque<(Attempt, String)>,
+    to_customer: VecDeque<Sent>,
+}
+
+impl Trail {
+    /// A call that WeChat made or took.
+    pub fn wechat(&mut self, event: &WireEvent) -> Followed {
+        match event.direction {
+            wechat::Direction::Push => self.push(event),
+            wechat::Direction::Api => self.send(event),
+        }
+    }
+
+    /// A call that IM made or took.
+    pub fn im(&mut self, exchange: &Exchange) -> Followed {
+        let body: Value = serde_json::from_str(&exchange.request).unwrap_or_default();
+        match exchange.direction {
+            im::Direction::Made => self.callback(exchange, &body),
+            im::Direction::Received => self.call(exchange, &body),
+        }
+    }
+
+    fn push(&mut self, event: &WireEvent) -> Followed {
+        let Some(customer) = &event.openid else { return Followed::default() };
+        let inside = |name: &str| inner(&event.request, name);
+        let id = event.msg_id.map(|id| id.to_string()).or_else(|| {
+            let name = inside("Event").filter(|name| !name.is_empty())?;
+            Some(format!("{name} {}", inside("CreateTime")?))
+        });
+        let answered = event.status == Some(200) && event.error.is_none();
+        let mut followed = Followed {
+            message: id.clone(),
+            customer: Some(customer.clone()),
+            accepted_ms: answered.then(|| millis(event.took)),
+            ..Followed::default()
+        };
+        if let Some(id) = id.filter(|id| !self.to_agent.iter().any(|sent| sent.id == *id)) {
+            let text = inside("Content").unwrap_or_default();
+            remember(&mut self.to_agent, Sent::new(id, customer, text, event.began));
+        }
+        let said = answered.then(|| inner(&event.response, "Content")).flatten().unwrap_or_default();
+        let waiting = self.to_customer.iter_mut().filter(|sent| sent.customer == *customer && !sent.arrived);
+        for sent in waiting.filter(|sent| !sent.text.is_empty() && said.contains(&sent.text)) {
+            followed.also.push(sent.id.clone());
+            followed.arrived_ms.extend(sent.arrive(event.began + event.took));
+        }
+        followed
+    }
+
+    /// A message to the customer, or another API of WeChat's.
+    fn send(&mut self, event: &WireEvent) -> Followed {
+        let Some(customer) = &event.openid else { return Followed::default() };
+        let body: Value = serde_json::from_str(&event.request).unwrap_or_default();
+        let text = body["text"]["content"].as_str().unwrap_or_default();
+        let mine = |sent: &&mut Sent| sent.customer == *customer;
+        let fits = |sent: &&mut Sent| !text.is_empty() && sent.text.contains(text);
+        let at = self
+            .position(customer, |sent| !sent.arrived && !text.is_empty() && sent.text.contains(text))
+            .or_else(|| self.position(customer, |sent| !sent.arrived));
+        let sent = match at {
+            Some(at) => self.to_customer.get_mut(at),
+            None => self.to_customer.iter_mut().rev().filter(mine).find(fits),
+        };
+        let mut followed = Followed { customer: Some(customer.clone()), ..Followed::default() };
+        if let Some(sent) = sent {
+            followed.message = Some(sent.id.clone());
+            let answer: Value = serde_json::from_str(&event.response).unwrap_or_default();
+            let is_last = text.is_empty() || sent.text.ends_with(text);
+            if event.path.ends_with("/custom/send") && answer["errcode"] == 0 && is_last {
+                followed.arrived_ms.extend(sent.arrive(event.began + event.took));
+            }
+        }
+        followed
+    }
+
+    fn position(&self, customer: &str, fits: impl Fn(&Sent) -> bool) -> Option<usize> {
+        self.to_customer.iter().position(|sent| sent.customer == customer && fits(sent))
+    }
+
+    /// An agent's message, told to the bridge.
+    fn callback(&mut self, exchange: &Exchange, body: &Value) -> Followed {
+        let customer = openid(body["To_Account"].as_str().unwrap_or_default());
+        let Some(key) = body["MsgKey"].as_str() else { return Followed::default() };
+        let answered = exchange.status == Some(200) && exchange.error.is_none();
+        if !self.to_customer.iter().any(|sent| sent.id == key) {
+            let sent = Sent::new(key.to_owned(), customer, texts(body), exchange.began);
+            remember(&mut self.to_customer, sent);
+        }
+        Followed {
+            message: Some(key.to_owned()),
+            customer: Some(customer.to_owned()),
+            accepted_ms: answered.then(|| millis(exchange.took)),
+            ..Followed::default()
+        }
+    }
+
+    /// What the bridge asks of IM.
+    fn call(&mut self, exchange: &Exchange, body: &Value) -> Followed {
+        let names = ["From_Account", "UserID", "Identifier", "Operator_Account"];
+        let user = names.iter().find_map(|name| body[*name].as_str());
+        let user = user.or_else(|| body["DeleteItem"][0]["UserID"].as_str()).unwrap_or_default();
+        let customer = openid(user);
+        let mut followed =
+            Followed { customer: (!customer.is_empty()).then(|| customer.to_owned()), ..Followed::default() };
+        if exchange.path.ends_with("/openim/sendmsg") {
+            let (message, sent) = self.attempt(user, body);
+            followed.message = message;
+            let answer: Value = serde_json::from_str(&exchange.response).unwrap_or_default();
+            if let Some(sent) = sent.filter(|_| answer["ErrorCode"] == 0) {
+                followed.arrived_ms.extend(sent.arrive(exchange.began + exchange.took));
+            }
+        } else if exchange.path.contains("/im_open_login_svc/") {
+            let newest = self.to_agent.iter().rev().find(|sent| sent.customer == customer);
+            followed.message = newest.map(|sent| sent.id.clone());
+        }
+        followed
+    }
+
+    /// The message of a `sendmsg`, by what was seen of it before, else by its words, else by its turn.
+    fn attempt(&mut self, user: &str, body: &Value) -> (Option<String>, Option<&mut Sent>) {
+        let customer = openid(user);
+        let number = |name: &str| body[name].as_u64().unwrap_or_default();
+        let attempt = (user.to_owned(), number("MsgSeq"), number("MsgRandom"));
+        let text = texts(body);
+        if text.starts_with(NOTE) {
+            let about = self.to_customer.iter().rev().find(|sent| sent.customer == customer);
+            return (about.map(|sent| sent.id.clone()), None);
+        }
+        let known = self.attempts.iter().find(|(seen, _)| *seen == attempt).map(|(_, id)| id.clone());
+        let mine = |sent: &Sent| sent.customer == customer && !sent.id.contains(' ');
+        let says = |sent: &Sent| !sent.text.is_empty() && text.contains(&sent.text);
+        let at = match &known {
+            Some(id) => self.to_agent.iter().position(|sent| sent.id == *id),
+            None => self
+                .to_agent
+                .iter()
+                .position(|sent| mine(sent) && !sent.arrived && says(sent))
+                .or_else(|| self.to_agent.iter().position(|sent| mine(sent) && !sent.arrived))
+                .or_else(|| self.to_agent.iter().rposition(mine)),
+        };
+        let sent = at.and_then(|at| self.to_agent.get_mut(at));
+        let id = sent.as_ref().map(|sent| sent.id.clone()).or(known);
+        if let Some(id) = &id
+            && !self.attempts.iter().any(|(seen, _)| *seen == attempt)
+        {
+            remember(&mut self.attempts, (attempt, id.clone()));
+        }
+        (id, sent)
+    }
+}
+
+impl Sent {
+    fn new(id: String, customer: &str, text: String, began: Instant) -> Self {
+        Self { id, customer: customer.to_owned(), text, began, arrived: false }
+    }
+
+    /// How long it was under way, the first time that it arrives.
+    fn arrive(&mut self, at: Instant) -> Option<u64> {
+        let first = !std::mem::replace(&mut self.arrived, true);
+        first.then(|| millis(at.saturating_duration_since(self.began)))
+    }
+}
+
+fn remember<T>(list: &mut VecDeque<T>, one: T) {
+    if list.len() == REMEMBERED {
+        list.pop_front();
+    }
+    list.push_back(one);
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The customer of an IM account: where a UserID was deleted once, the next one has a number behind it.
+fn openid(user: &str) -> &str {
+    match user.rsplit_once('_') {
+        Some((openid, number)) if openid.len() >= 28 && number.bytes().all(|byte| byte.is_ascii_digit()) => {
+            openid
+        }
+        _ => user,
+    }
+}
+
+/// The texts of a `MsgBody`.
+fn texts(body: &Value) -> String {
+    let elements = body["MsgBody"].as_array().into_iter().flatten();
+    elements.filter_map(|element| element["MsgContent"]["Text"].as_str()).collect()
+}
+
+/// The text of the first element called `name` of a push or a reply.
+fn inner(document: &str, name: &str) -> Option<String> {
+    let (_, rest) = document.split_once(&format!("<{name}>"))?;
+    let (inside, _) = rest.split_once(&format!("</{name}>"))?;
+    let cdata = inside.strip_prefix("<![CDATA[").and_then(|inside| inside.strip_suffix("]]>"));
+    Some(match cdata {
+        Some(text) => text.replace("]]]]><![CDATA[>", "]]>"),
+        None => quick_xml::escape::unescape(inside).map_or_else(|_| inside.to_owned(), Into::into),
+    })
+}
