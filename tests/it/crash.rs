@@ -7,6 +7,7 @@ mod attachments;
 mod backlog;
 mod clock;
 mod downloads;
+mod hands;
 mod outage;
 mod points;
 mod proxy;
