@@ -17,7 +17,7 @@ use crate::outbox::pace::Pace;
 use crate::wechat::send as wechat;
 
 /// Calls of `media/get` a second: a storm of pictures is taken up over some seconds.
-const MEDIA_GET_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("100 is not zero");
+const MEDIA_GET_PER_SECOND: NonZeroU32 = NonZeroU32::new(200).expect("200 is not zero");
 /// Where WeChat's answers point to for videos, besides the hosts of `media.allow_hosts`.
 const VIDEO_HOST: &str = "qq.com";
 
