@@ -6,6 +6,7 @@
 
 mod column;
 mod conversation;
+mod checkpoint;
 mod customer;
 mod fetch;
 mod held;
@@ -28,6 +29,7 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::{IllegalMove, Millis};
 
+use checkpoint::Checkpointer;
 pub use conversation::{Look, Past};
 pub use customer::Customer;
 pub use fetch::Fetch;
@@ -140,8 +142,10 @@ impl Store {
         let connection = open::connect(place)?;
         open::migrate(&connection)?;
         let reader = open::reader(place)?.map(|reader| Arc::new(Mutex::new(reader)));
+        let checkpointer = open::checkpoints(place, &connection)?.map(Checkpointer::start).transpose();
+        let checkpointer = checkpointer.map_err(OpenError::Thread)?;
         let (writer, thread, stop) =
-            writer::start(connection, clock.clone(), metrics).map_err(OpenError::Thread)?;
+            writer::start(connection, checkpointer, clock.clone(), metrics).map_err(OpenError::Thread)?;
         Ok((Self { writer, reader, clock }, Closing { thread, stop, _lock: lock }))
     }
 
@@ -151,7 +155,7 @@ impl Store {
         // Reads of their own keep a long list from holding up the process that serves the file.
         let reader = open::reader(place)?.map(|reader| Arc::new(Mutex::new(reader)));
         let (writer, thread, stop) =
-            writer::start(connection, clock.clone(), Metrics::default()).map_err(OpenError::Thread)?;
+            writer::start(connection, None, clock.clone(), Metrics::default()).map_err(OpenError::Thread)?;
         Ok((Self { writer, reader, clock }, Closing { thread, stop, _lock: None }))
     }
 

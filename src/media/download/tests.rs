@@ -1,5 +1,4 @@
 use std::convert::Infallible;
-use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
@@ -13,7 +12,9 @@ use super::*;
 use crate::clock::Clock;
 
 const MAX: u64 = 100_000;
-const BRIEF: Patience = Patience { whole: Duration::from_millis(900), stall: Duration::from_millis(300) };
+const BRIEF: Patience = Patience { whole: Duration::from_secs(3), stall: Duration::from_secs(1) };
+/// Longer than any patience, also on a loaded machine.
+const ENDS: Duration = Duration::from_secs(30);
 
 fn downloader(private: bool, hosts: &[&str]) -> Downloader {
     let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
@@ -26,7 +27,9 @@ fn to(place: &str) -> impl IntoResponse + use<> {
 
 fn endless(pause: Duration) -> Answer<Body> {
     let chunks = stream::repeat(()).then(move |()| async move {
-        tokio::time::sleep(pause).await;
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
         Ok::<_, Infallible>(Bytes::from_static(&[7; 1024]))
     });
     Answer::new(Body::from_stream(chunks))
@@ -92,10 +95,9 @@ async fn a_file_is_fetched_and_every_trouble_has_its_name() {
         ("stall", Err("timed_out true")),
         ("broken", Err("unreachable true")),
     ] {
-        let started = Instant::now();
-        let fetched = fetch(&downloader, &format!("http://{server}/{path}")).await;
+        let url = format!("http://{server}/{path}");
+        let fetched = tokio::time::timeout(ENDS, fetch(&downloader, &url)).await.expect(path);
         assert_eq!(fetched, expected.map_err(str::to_owned), "{path}");
-        assert!(started.elapsed() < BRIEF.whole * 3, "{path}");
     }
     assert_eq!(fetch(&downloader, "http://127.0.0.1:1/").await, Err("unreachable true".to_owned()));
 }
