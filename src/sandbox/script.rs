@@ -96,11 +96,7 @@ const SEALED_SCENES: &[Scene] = &[
 ];
 
 /// Plays a few steps against a bridge in safe mode. Else like [`play`].
-pub async fn play_sealed(
-    stage: &Stage,
-    texts: &Texts,
-    transcript: &mut impl Write,
-) -> Result<(), Failed> {
+pub async fn play_sealed(stage: &Stage, texts: &Texts, transcript: &mut impl Write) -> Result<(), Failed> {
     writeln!(transcript, "Once more in safe mode: what WeChat pushes and is answered is encrypted.\n")?;
     let scenes: Vec<&Scene> = SEALED_SCENES.iter().collect();
     perform(&scenes, stage, texts, transcript).await

@@ -130,7 +130,8 @@ async fn opens(cast: &mut Cast<'_>, link: Option<String>, is_it: impl FnOnce(&[u
     let expected = "the file behind the link";
     let asked = async {
         let answer = reqwest::get(link).await?.error_for_status()?;
-        let kind = answer.headers().get("content-type").and_then(|kind| kind.to_str().ok()).map(str::to_owned);
+        let kind =
+            answer.headers().get("content-type").and_then(|kind| kind.to_str().ok()).map(str::to_owned);
         Ok::<_, reqwest::Error>((kind.unwrap_or_default(), answer.bytes().await?))
     };
     let got = in_time(expected, asked).await?;
@@ -138,7 +139,6 @@ async fn opens(cast: &mut Cast<'_>, link: Option<String>, is_it: impl FnOnce(&[u
     cast.block.by(&format!("GET /media/…: {kind}, {} bytes", file.len()));
     expect(is_it(&file), || Missed::new(expected, format!("{kind}, {} bytes", file.len())))
 }
-
 
 fn fits(element: &Value, native: &[&str], words: &[&str]) -> bool {
     let is_native = element["MsgType"].as_str().is_some_and(|kind| native.contains(&kind));
