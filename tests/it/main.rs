@@ -21,6 +21,7 @@ mod pushes;
 mod recovery;
 mod repeats;
 mod rooms;
+mod sandbox;
 mod serve;
 mod showing;
 mod surface;
