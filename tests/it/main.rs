@@ -23,6 +23,7 @@ mod repeats;
 mod rooms;
 mod sandbox;
 mod serve;
+mod showing;
 mod surface;
 mod token;
 mod unknown;
