@@ -95,6 +95,11 @@ async fn one_message_can_be_followed_through_every_call() {
     lab.stop().await;
 }
 
+/// The call that carries an answer besides its own message.
+fn carrier_of(state: &Value) -> Option<&Value> {
+    state["wire"].as_array().unwrap().iter().find(|call| call["also"] != json!([]))
+}
+
 fn carrying_answer(state: &Value) -> Vec<&Value> {
     let calls = state["wire"].as_array().unwrap().iter();
     let callback = calls
@@ -119,12 +124,13 @@ async fn an_answer_that_rides_on_a_reply_is_named_there() {
         .await;
     assert!(messages(&state, openid).iter().any(|message| says(message, "[bridge]")));
     lab.customer(openid, json!({"do": "text", "text": "Anybody?"})).await;
-    let state = lab
-        .until("the answer", |state| texts(state, openid).iter().any(|text| text.contains("Held for you.")))
+    lab.until("the answer", |state| texts(state, openid).iter().any(|text| text.contains("Held for you.")))
         .await;
+    let state = lab.until("a call that carries an answer", |state| carrier_of(state).is_some()).await;
+    let carrier = carrier_of(&state).unwrap();
     let calls = state["wire"].as_array().unwrap();
     let callback = calls.iter().rfind(|call| call["path"] == "/imcallback").unwrap();
-    let carrier = calls.iter().find(|call| call["also"] == json!([callback["message"]])).unwrap();
+    assert_eq!(carrier["also"], json!([callback["message"]]));
     assert_eq!((&carrier["from"], &carrier["customer"]), (&json!("wechat"), &json!(openid)));
     lab.stop().await;
 }
