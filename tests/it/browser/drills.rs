@@ -7,7 +7,7 @@ use serde_json::json;
 use super::rig::Tab;
 
 /// The longest drill waits for a breaker and a backoff, and this machine may have other work.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) async fn each_is_clicked_and_comes_true(tab: &Tab) {
     let names: Vec<String> = tab

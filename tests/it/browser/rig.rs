@@ -15,7 +15,7 @@ use thirtyfour::LoggingPrefsLogLevel;
 use thirtyfour::prelude::*;
 
 /// How long the page may take to show what it should: generous, for a machine that is busy otherwise.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const GLANCE: Duration = Duration::from_millis(40);
 
 const HOW_TO_GET: &str = "apt-get install --no-install-recommends chromium chromium-driver fonts-noto-cjk";
@@ -78,7 +78,7 @@ fn installed(test: &str) -> Option<(PathBuf, PathBuf)> {
     let told = format!("SKIPPED {test}: no Chromium with its driver here. To run it: {HOW_TO_GET}");
     assert!(std::env::var_os("CI").as_deref() != Some(OsStr::new("true")), "{told}");
     // Past the test harness, which would keep the words of a test that passes to itself.
-    writeln!(std::io::stderr(), "{told}").unwrap();
+    std::io::stderr().write_all(format!("{told}\n").as_bytes()).unwrap();
     None
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::rig::Tab;
 
 /// For as many messages, on a machine that has other work.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 pub(super) async fn a_message_is_followed_through_every_step(tab: &Tab) {
     tab.newcomer().await;
