@@ -177,7 +177,10 @@ function classOf(message) {
 
 function drawn(message) {
 	const text = message.from === "note" ? message.text.replace(NOTE, "") : message.text;
-	const parts = contents({ ...message, text }, message.url);
+	// Who left is forgotten, pictures and all.
+	const openid = conversation()?.openid;
+	const isGone = state.customers.some((customer) => customer.openid === openid && !customer.following);
+	const parts = contents({ ...message, text }, isGone && message.from === "customer" ? null : message.url);
 	return message.from === "note" ? [el("b", { class: "label", text: t("desk.note") }), ...parts] : parts;
 }
 

@@ -1,4 +1,4 @@
-// The drills: one click breaks something; the card says what to expect and whether it came true.
+// The drills: what one click breaks, what to expect, whether it came true.
 
 import { when } from "./changes.js";
 import { choices, choose } from "./choices.js";

@@ -10,7 +10,7 @@ const ENDS = ["delivered", "waiting", "held", "refused", "unknown"];
 const WIDTH = 360;
 const HEIGHT = 64;
 const POINTS = 120;
-// From 1 ms at the bottom to 10 s at the top, each tenfold the same height.
+// From 1 ms to 10 s, each tenfold the same height.
 const DECADES = 4;
 // WeChat gives up on an answer after this long.
 const DEADLINE_MS = 5000;

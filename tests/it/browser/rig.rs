@@ -106,7 +106,8 @@ fn start_sandbox() -> (Running, String) {
     command.args(["sandbox", "--listen", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut process = Running(command.spawn().unwrap());
     let address = first(process.0.stdout.take().unwrap(), |line| {
-        let (_, rest) = line.split_once("http://")?;
+        // Printed for the second time when the script has been played: nothing else is asked of the machine before.
+        let (_, rest) = line.strip_prefix("Or play both sides")?.split_once("http://")?;
         let host: String =
             rest.chars().take_while(|c| c.is_ascii_alphanumeric() || ".:".contains(*c)).collect();
         Some(format!("http://{host}"))
