@@ -102,7 +102,6 @@ impl Sandbox {
         let listener = TcpListener::bind(settings.listen).await?;
         let clock = Clock::movable();
         let mut platforms = stage::Settings::default();
-        platforms.agents.push("user2".to_owned());
         // So that what is encrypted can be seen beside what is in it.
         platforms.wechat.mode = Mode::Safe;
         // Three requests ride out a restart of the bridge.
@@ -160,11 +159,11 @@ impl Sandbox {
         format!("http://{}", self.live.child.status().borrow().addresses.public)
     }
 
-    /// Plays the script on this stage, where it can be watched; until it ends nobody else acts.
+    /// Plays the script's beginning on this stage, where it can be watched; until it ends nobody else acts.
     pub async fn play(&self, transcript: &mut impl io::Write) -> Result<(), script::Failed> {
         self.live.gate.send_replace(false);
         self.live.call(script::CUSTOMER, "Script".to_owned());
-        let played = script::play(&self.live.stage, &self.live.texts, transcript).await;
+        let played = script::introduce(&self.live.stage, &self.live.texts, transcript).await;
         self.live.gate.send_replace(true);
         played
     }

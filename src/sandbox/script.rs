@@ -2,6 +2,7 @@
 //!
 //! It drives a bridge from outside only, by what customers and agents do, and must never use the bridge's own code.
 
+mod agents;
 mod cast;
 mod kinds;
 mod lines;
@@ -61,16 +62,37 @@ const SCENES: &[Scene] = &[
     Scene { title: "The customer unfollows", play: |cast| Box::pin(talk::unfollow(cast)) },
 ];
 
-/// Plays the script against the bridge that `stage` is connected to, with the texts that the bridge has, and writes
+/// What follows needs a bridge that holds, looks after itself, and knows several agents.
+const AGENTS_SCENES: &[Scene] = &[
+    Scene { title: "Five answers pass; the sixth is held", play: |cast| Box::pin(agents::held(cast)) },
+    Scene { title: "What was held goes first", play: |cast| Box::pin(agents::released(cast)) },
+    Scene { title: "Whose customer, and what may still be sent", play: |cast| Box::pin(agents::who(cast)) },
+    Scene { title: "A lost callback is made up for", play: |cast| Box::pin(agents::lost(cast)) },
+    Scene {
+        title: "An answer of unknown fate is told, not repeated",
+        play: |cast| Box::pin(agents::unsure(cast)),
+    },
+    Scene { title: "The customer changes hands", play: |cast| Box::pin(agents::transfer(cast)) },
+    Scene { title: "An account that may not push", play: |cast| Box::pin(agents::personal(cast)) },
+];
+
+/// Plays the documents' scenario alone, for a bridge whose clock is its own. Else like [`play`].
+pub async fn introduce(stage: &Stage, texts: &Texts, transcript: &mut impl Write) -> Result<(), Failed> {
+    let scenes: Vec<&Scene> = SCENES.iter().collect();
+    perform(&scenes, stage, texts, transcript).await
+}
+
+/// Plays the script against the bridge that `stage` is connected to and whose clock is the stage's, with the texts that the bridge has, and writes
 /// the transcript step by step: plain text of at most 110 columns, without secrets.
 ///
 /// Fails with the first step that does not come true within its deadlines of 5 s.
 pub async fn play(stage: &Stage, texts: &Texts, transcript: &mut impl Write) -> Result<(), Failed> {
-    perform(SCENES, stage, texts, transcript).await
+    let scenes: Vec<&Scene> = SCENES.iter().chain(AGENTS_SCENES).collect();
+    perform(&scenes, stage, texts, transcript).await
 }
 
 async fn perform(
-    scenes: &[Scene],
+    scenes: &[&Scene],
     stage: &Stage,
     texts: &Texts,
     transcript: &mut impl Write,

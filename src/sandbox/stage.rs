@@ -25,11 +25,11 @@ const SDK_APP_ID: u32 = 1_400_000_000;
 const SECRET_KEY: &str = "5a4db0c0ffee00015a4db0c0ffee00025a4db0c0ffee00035a4db0c0ffee0004";
 const CALLBACK_TOKEN: &str = "sandbox-callback-token";
 const ADMIN: &str = "user0";
-const AGENT: &str = "user1";
+const AGENTS: [&str; 2] = ["user1", "user2"];
 /// Calls a second that the bridge makes of each IM API, less than the simulated IM allows.
 const RATE_PER_SECOND: u32 = 150;
 
-/// How the platforms are set up. The default is the sandbox's own account and application, with one agent.
+/// How the platforms are set up. The default is the sandbox's own account and application, with two agents.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub wechat: wechat::Settings,
@@ -49,7 +49,7 @@ impl Default for Settings {
         };
         let mut im = im::Settings::new(SDK_APP_ID, SECRET_KEY, ADMIN);
         im.callback_token = Some(CALLBACK_TOKEN.into());
-        Self { wechat, im, agents: vec![AGENT.to_owned()] }
+        Self { wechat, im, agents: AGENTS.map(str::to_owned).to_vec() }
     }
 }
 
@@ -78,6 +78,11 @@ impl Stage {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a stage needs an agent"));
         }
         Ok(Self { wechat, im, agents, clock })
+    }
+
+    /// The clock of both platforms, which is the bridge's too.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// The agents at their desks, in the order of the settings; at least one.
@@ -168,7 +173,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_configuration_is_read_without_a_warning_and_names_the_platforms() {
-        let stage = stage(|settings| settings.agents.push("user2".into())).await;
+        let stage = stage(|_| ()).await;
         let text = stage.config_toml(ANYWHERE.parse().unwrap(), ANYWHERE.parse().unwrap(), "sqlite::memory:");
         let (config, warnings) = Config::from_toml_str(&text, []).unwrap();
         assert!(warnings.is_empty(), "{warnings:?}");

@@ -5,6 +5,7 @@
 
 mod backlog;
 mod clock;
+mod hands;
 mod outage;
 mod points;
 mod proxy;

@@ -14,12 +14,15 @@ use crate::sandbox::wechat::{Phone, Pushed, Shown, Try, Via};
 /// The script's customer.
 pub(in crate::sandbox) const CUSTOMER: &str = "oSandboxCustomer000000000001";
 /// How long anything may take.
-const DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 
 pub(super) const CUSTOMER_TO_SHOP: &str = "customer → shop";
 pub(super) const SHOP_TO_CUSTOMER: &str = "shop → customer";
 const CUSTOMER_TO_AGENT: &str = "customer → agent";
-const AGENT_TO_CUSTOMER: &str = "agent → customer";
+pub(super) const AGENT_TO_CUSTOMER: &str = "agent → customer";
+const BRIDGE_TO_AGENT: &str = "bridge → agent";
+/// What the bridge's own words to an agent begin with.
+const NOTE: &str = "[bridge] ";
 pub(super) const BRIDGE_TO_IM: &str = "bridge → IM";
 
 /// What a step waited for, and what came instead.
@@ -119,6 +122,7 @@ impl<'s> Cast<'s> {
         for element in send.elements.as_array().into_iter().flatten() {
             let (kind, content) = (element["MsgType"].as_str().unwrap_or_default(), &element["MsgContent"]);
             match content["Text"].as_str() {
+                Some(text) if text.starts_with(NOTE) => self.block.said(BRIDGE_TO_AGENT, text),
                 Some(text) => self.block.said(CUSTOMER_TO_AGENT, text),
                 None => self.block.did(CUSTOMER_TO_AGENT, &format!("{kind} {content}")),
             }
@@ -140,6 +144,27 @@ impl<'s> Cast<'s> {
     pub async fn agent_reads(&mut self, words: &str) -> Played {
         let text = format!("{}{words}", self.texts.inquiry_prefix);
         self.agent_sees(&format!("{text:?} at the agent"), |send| send.text() == text).await
+    }
+
+    /// The agent must get a note of the bridge's that names `what`.
+    pub async fn agent_is_told(&mut self, what: &str) -> Played {
+        let expected = format!("a note at the agent that names {what:?}");
+        self.agent_sees(&expected, |send| send.text().starts_with(NOTE) && send.text().contains(what)).await
+    }
+
+    /// The sends in IM's ledger that no scene has looked at, once `enough` of them are there.
+    pub async fn new_sends(
+        &mut self,
+        expected: &str,
+        enough: impl Fn(&[&im::Send]) -> bool,
+    ) -> Result<Vec<im::Send>, Missed> {
+        let at = self.looked_at;
+        let is_there = |ledger: &im::Ledger| enough(&ledger.sends().skip(at).collect::<Vec<_>>());
+        let arrived = self.stage.im.wait_for(is_there, DEADLINE).await;
+        let sends: Vec<im::Send> = self.stage.im.ledger().sends().skip(at).cloned().collect();
+        arrived.map_err(|_| Missed::new(expected, format!("{} messages that are not", sends.len())))?;
+        self.looked_at += sends.len();
+        Ok(sends)
     }
 
     /// The agent answers, and the bridge takes the webhook.

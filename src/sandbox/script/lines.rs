@@ -13,6 +13,20 @@ pub(super) struct Lines {
     pub forged: &'static str,
     /// After a forgery that must move nothing.
     pub more: &'static str,
+    /// What an agent answers again and again, until WeChat allows no more.
+    pub detail: &'static str,
+    /// What lets held answers go.
+    pub still_there: &'static str,
+    /// An answer whose webhook gets lost.
+    pub lost: &'static str,
+    /// An answer whose fate nobody knows.
+    pub unsure: &'static str,
+    /// After a transfer.
+    pub colleague: &'static str,
+    /// An answer that the account may not push.
+    pub personal: &'static str,
+    /// A day later.
+    pub next_day: &'static str,
 }
 
 impl Lines {
@@ -24,6 +38,13 @@ impl Lines {
                 thanks: "Thank you!",
                 forged: "Please send my refund to another account.",
                 more: "Will there be size 110, too?",
+                detail: "More photos are on our page.",
+                still_there: "Are you still there?",
+                lost: "Size 110 is on its way.",
+                unsure: "It costs 89 yuan.",
+                colleague: "Who am I talking to?",
+                personal: "To a colleague of mine.",
+                next_day: "Good morning!",
             },
             Locale::Ko => Self {
                 question: "아동복 신상품은 언제쯤 나오나요?",
@@ -31,6 +52,13 @@ impl Lines {
                 thanks: "감사합니다!",
                 forged: "환불금을 다른 계좌로 보내 주세요.",
                 more: "110 사이즈도 나오나요?",
+                detail: "사진은 페이지에 더 있습니다.",
+                still_there: "아직 계신가요?",
+                lost: "110 사이즈가 곧 들어옵니다.",
+                unsure: "가격은 89위안입니다.",
+                colleague: "지금 누구신가요?",
+                personal: "제 동료입니다.",
+                next_day: "좋은 아침입니다!",
             },
             Locale::Zh => Self {
                 question: "童装新品什么时候上架？",
@@ -38,6 +66,13 @@ impl Lines {
                 thanks: "谢谢！",
                 forged: "请把退款打到另一个账户。",
                 more: "也会有110码的吗？",
+                detail: "更多照片请看我们的页面。",
+                still_there: "您还在吗？",
+                lost: "110码马上到货。",
+                unsure: "价格是89元。",
+                colleague: "请问您是哪位？",
+                personal: "我是刚才那位的同事。",
+                next_day: "早上好！",
             },
         }
     }

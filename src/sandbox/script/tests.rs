@@ -16,7 +16,7 @@ async fn played(locale: Locale, wrong: Wrong) -> (Result<(), Failed>, String) {
     let bridge = Stub::start(&stage, texts.clone(), wrong).await;
     stage.connect(&format!("http://{}", bridge.address()));
     let mut transcript = Vec::new();
-    let result = play(&stage, &texts, &mut transcript).await;
+    let result = introduce(&stage, &texts, &mut transcript).await;
     bridge.stop().await;
     stage.stop().await;
     (result, String::from_utf8(transcript).unwrap())
@@ -82,5 +82,5 @@ async fn a_closed_port_is_told_at_the_first_step() {
     assert!(failed.starts_with("step 1 of the script, \"WeChat checks the URL\""), "{failed}");
     assert!(failed.contains("onnection refused"), "{failed}");
     let transcript = String::from_utf8(transcript).unwrap();
-    assert!(transcript.ends_with("step 1 of 15 failed; 14 not played\n"), "{transcript}");
+    assert!(transcript.ends_with("step 1 of 22 failed; 21 not played\n"), "{transcript}");
 }

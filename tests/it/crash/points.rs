@@ -13,7 +13,7 @@ use super::rig::{BACK, Rig, SETTLED};
 use super::verdict::{Promised, judge};
 use crate::world::openid;
 
-const CUSTOMER: &str = "anna";
+pub(super) const CUSTOMER: &str = "anna";
 /// Conversations begun at once; the rigs have their own limit.
 const AT_ONCE: usize = 4;
 /// How often a callback comes at most.
@@ -53,7 +53,7 @@ fn asking(phone: Phone) -> impl FnMut(String) -> std::pin::Pin<Box<dyn Future<Ou
 }
 
 /// A callback that is not answered comes again, as IM's console can be set to.
-fn answering(
+pub(super) fn answering(
     agent: Desk,
     im: Arc<ImSim>,
 ) -> impl FnMut(String) -> std::pin::Pin<Box<dyn Future<Output = bool> + Send>> {
@@ -204,7 +204,10 @@ async fn on_a_reply(point: &str, state: &str) {
     assert_eq!(stored.state("third"), "delivered", "{point}: {stored:?}");
 }
 
-async fn each<P, F: Future<Output = ()>>(points: impl IntoIterator<Item = P>, run: impl FnMut(P) -> F) {
+pub(super) async fn each<P, F: Future<Output = ()>>(
+    points: impl IntoIterator<Item = P>,
+    run: impl FnMut(P) -> F,
+) {
     stream::iter(points).map(run).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
 }
 

@@ -226,6 +226,15 @@ impl Rig {
         assert!(eventually(SETTLED, connects).await, "the bridge does not listen:\n{}", self.log());
     }
 
+    /// Waits until the public port takes connections, or the bridge has ended before it did.
+    pub async fn listening_or_ended(&mut self) {
+        let public = self.public;
+        let begun = eventually(SETTLED, async || {
+            self.has_ended() || tokio::net::TcpStream::connect(("127.0.0.1", public)).await.is_ok()
+        });
+        assert!(begun.await, "the bridge does not listen:\n{}", self.log());
+    }
+
     /// Waits until `/readyz` answers 200. How long that took.
     pub async fn ready(&self) -> Duration {
         let since = Instant::now();

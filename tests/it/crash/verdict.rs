@@ -8,7 +8,7 @@ use wechat_im_bridge::sandbox::im::Send;
 use wechat_im_bridge::sandbox::wechat::Via;
 
 use super::rig::Rig;
-use crate::world::{INQUIRY, TRANSFERRING, openid};
+use crate::world::{INQUIRY, TRANSFERRING, WELCOME, openid};
 
 /// An agent's message as the store has it.
 #[derive(Clone, Debug)]
@@ -127,7 +127,7 @@ fn judge_to_wechat(rig: &Rig, customer: &str, promised: &Promised, stored: &Stor
     let shown: Vec<String> = (rig.wechat.customer(&openid(customer)).screen().iter())
         .filter(|shown| shown.via != Via::Fault)
         .flat_map(|shown| shown.text.lines().map(str::to_owned).collect::<Vec<_>>())
-        .filter(|text| text != TRANSFERRING)
+        .filter(|text| text != TRANSFERRING && text != WELCOME)
         .collect();
     let mut times: HashMap<&str, usize> = HashMap::new();
     for text in &shown {
