@@ -24,5 +24,6 @@ mod serve;
 mod surface;
 mod token;
 mod unknown;
+mod windows;
 mod wire;
 mod world;
