@@ -17,6 +17,7 @@ use crate::http::{Limits, ops, public, serve, tls, written};
 use crate::im::receive::CallbackDoor;
 use crate::im::send as im;
 use crate::lifecycle::{Lifecycle, Outcome, Signals};
+use crate::media::download::{Downloader, Patience, Rules};
 use crate::media::{Files, Media};
 use crate::metrics::Metrics;
 use crate::outbox::health::Unwell;
@@ -30,6 +31,9 @@ use crate::wechat::send as wechat;
 const IN_FLIGHT: usize = 128;
 /// Calls of `custom/send` a second. WeChat documents no such limit; this one keeps a flood civil.
 const CUSTOM_SEND_PER_SECOND: NonZeroU32 = NonZeroU32::new(1_000).expect("1,000 is not zero");
+
+/// Uploads to WeChat a second, for the same reason.
+const UPLOADS_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).expect("50 is not zero");
 
 /// How long an operator's request may still take when everything else has ended.
 const LAST_LOOK: Duration = Duration::from_secs(1);
@@ -94,7 +98,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
         "listening on {public}{}",
         ops.map(|ops| format!(", operations on {ops}")).unwrap_or_default()
     );
-    let (to_wechat, client) = wechat_courier(&config, &store, &clock, &metrics, &lifecycle)?;
+    let (to_wechat, client) = wechat_courier(&config, &store, &media, &clock, &metrics, &lifecycle)?;
     let outbox = Outbox::new(
         Parts {
             store: store.clone(),
@@ -293,6 +297,7 @@ type Wechat = Option<Arc<wechat::Client>>;
 fn wechat_courier(
     config: &Config,
     store: &Store,
+    media: &Media,
     clock: &Clock,
     metrics: &Metrics,
     lifecycle: &Lifecycle,
@@ -323,11 +328,35 @@ fn wechat_courier(
     };
     let courier = wechat::WechatCourier {
         client: client.clone(),
+        attachments: attachments(config, store, media, metrics)?,
         pace: Arc::new(Pace::new(CUSTOM_SEND_PER_SECOND)),
         metrics: metrics.clone(),
         not_allowed,
     };
     Ok((courier, client))
+}
+
+fn attachments(
+    config: &Config,
+    store: &Store,
+    media: &Media,
+    metrics: &Metrics,
+) -> anyhow::Result<wechat::Attachments> {
+    let rules = Rules {
+        hosts: config.media.allow_hosts.clone(),
+        http: config.media.allow_http,
+        private: config.media.allow_private,
+    };
+    Ok(wechat::Attachments {
+        downloader: Downloader::new(rules, Patience::default()).context("the HTTP client for media")?,
+        files: media.files.clone(),
+        links: media.links.clone(),
+        store: store.clone(),
+        pace: Arc::new(Pace::new(UPLOADS_PER_SECOND)),
+        metrics: metrics.clone(),
+        max_bytes: config.media.max_bytes,
+        turns: wechat::Turns::default(),
+    })
 }
 
 fn part(health: Result<(), Unwell>) -> ops::Part {

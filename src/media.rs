@@ -3,6 +3,7 @@
 //! A file is stored once under the hash of its bytes; rows in the store say whose it is. A file is never whole in
 //! memory, never kept without a row, and never served but by a signed link. Knows neither platform.
 
+pub mod download;
 pub mod files;
 pub mod kind;
 pub mod link;

@@ -44,6 +44,7 @@ struct Inner {
     end_to_end: Histograms<1>,
     calls: Counters<3>,
     call_time: Histograms<2>,
+    downloads: Counters<1>,
     waiting: Gauge,
     oldest: Gauge,
     held: Gauge,
@@ -74,6 +75,7 @@ impl Default for Metrics {
             end_to_end: Histograms::new_with_constructor(long),
             calls: Counters::default(),
             call_time: Histograms::new_with_constructor(short),
+            downloads: Counters::default(),
             waiting: Gauge::default(),
             oldest: Gauge::default(),
             held: Gauge::default(),
@@ -113,6 +115,7 @@ impl Default for Metrics {
             "Duration of a platform's call, by platform and API",
             inner.call_time.clone(),
         );
+        r.register("downloads", "Agents' files fetched, or not, by outcome", inner.downloads.clone());
         r.register("waiting", "Messages the outbox still has to act on", inner.waiting.clone());
         r.register("oldest_waiting_seconds", "Age of the oldest of them", inner.oldest.clone());
         r.register("held", "Agents' messages that wait for their customer", inner.held.clone());
@@ -182,6 +185,11 @@ impl Metrics {
     pub fn called(&self, platform: &'static str, api: &'static str, outcome: &'static str, took: Duration) {
         self.0.calls.get_or_create(&[("platform", platform), ("api", api), ("outcome", outcome)]).inc();
         self.0.call_time.get_or_create(&[("platform", platform), ("api", api)]).observe(took.as_secs_f64());
+    }
+
+    /// An agent's file was fetched, or was not.
+    pub fn downloaded(&self, outcome: &'static str) {
+        self.0.downloads.get_or_create(&[("outcome", outcome)]).inc();
     }
 
     /// The metrics as Prometheus text, with the backlog as the store has it now.

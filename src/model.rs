@@ -3,6 +3,7 @@
 //! Pure data. No I/O, no wire format of either platform, no knowledge of any other module.
 
 mod answer;
+mod attachment;
 mod id;
 mod media;
 mod message;
@@ -11,6 +12,7 @@ mod text;
 mod verdict;
 
 pub use answer::{Answer, AnswerPart};
+pub use attachment::{Attachment, AttachmentKind};
 pub use id::{ImUserId, InvalidId, MessageId, Millis, OpenId};
 pub use media::{InvalidMedia, MediaHash, MediaName, Origin};
 pub use message::{Direction, IllegalMove, Kind, Lane, Move, Order, State};

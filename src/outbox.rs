@@ -23,15 +23,18 @@ use tokio_util::sync::CancellationToken;
 use crate::bridge::Bridge;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::model::{Direction, Found, Lane, Millis, OpenId, Verdict};
+use crate::model::{Class, Direction, Found, Lane, Millis, OpenId, Verdict};
 use crate::store::{Owed, Store};
 
 use breaker::Breaker;
-use lane::{LaneWorker, Rest};
+use lane::{LaneWorker, Places, Rest};
 use schedule::Schedule;
 
 /// Lanes of one direction in memory; the others wait in the store for a place.
 const LANES: usize = 16_384;
+/// Orders of one direction that are prepared at once: a fraction of the calls in flight, so that files that come
+/// slowly hold up nobody's text.
+const PREPARING: usize = 16;
 /// Lanes read from the store at once.
 const PAGE: usize = 512;
 /// A lost bell or a message changed by another process is noticed within this time.
@@ -43,11 +46,58 @@ const CLOCK_STEP_MS: i64 = 1_000;
 /// The fact that an operator's command changes, from another process, when it has put messages back to work.
 pub const OPERATOR_BELL: &str = "operator_bell";
 
+/// The form in which an order leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As it was accepted.
+    AsAccepted,
+    /// A text in its stead.
+    Text {
+        /// The text.
+        text: String,
+        /// What kept the order from leaving as it was meant, if the agent should know.
+        why: Option<String>,
+    },
+    /// A file that the platform has taken before.
+    Uploaded {
+        /// The platform's name for it.
+        id: String,
+        /// A video's first picture.
+        thumb: Option<String>,
+        /// What it was taken as.
+        kind: &'static str,
+        /// Names that were given before this preparation, so that the platform may have dropped the files since.
+        remembered: Vec<String>,
+    },
+}
+
+/// Why an order could not be prepared; another preparation may succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotReady {
+    /// The reason's class, for metrics.
+    pub class: Class,
+    /// The platform's words or ours; no secrets.
+    pub why: String,
+}
+
 /// What a platform does for the outbox.
 pub trait Courier: std::fmt::Debug + Send + Sync {
-    /// Makes one attempt at an order, and never another by itself but for a credential refreshed or an account
-    /// created in between.
-    fn send<'a>(&'a self, owed: &'a Owed) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'a>>;
+    /// Gets ready what an order needs before its attempt ([`Order::is_prepared`]). It may be cut short and is repeated
+    /// freely, after a crash too: nothing of it may reach the receiver.
+    fn prepare<'a>(
+        &'a self,
+        _owed: &'a Owed,
+    ) -> Pin<Box<dyn Future<Output = Result<Form, NotReady>> + Send + 'a>> {
+        Box::pin(std::future::ready(Ok(Form::AsAccepted)))
+    }
+
+    /// Makes one attempt at an order in its `form`, and never another by itself but for a credential refreshed or an
+    /// account created in between.
+    fn send<'a>(
+        &'a self,
+        owed: &'a Owed,
+        form: &'a Form,
+    ) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'a>>;
 
     /// Finds out what came of an attempt that nobody settled.
     fn find<'a>(&'a self, owed: &'a Owed) -> Pin<Box<dyn Future<Output = Found> + Send + 'a>>;
@@ -120,6 +170,7 @@ impl Outbox {
                 clock: parts.clock.clone(),
                 metrics: parts.metrics.clone(),
                 breaker: Breaker::default(),
+                places: Places::new(PREPARING),
                 stop: stop.clone(),
             }),
             in_flight: 0,

@@ -6,6 +6,7 @@
 
 mod column;
 mod conversation;
+mod checkpoint;
 mod customer;
 mod held;
 mod inspect;
@@ -15,6 +16,7 @@ mod open;
 mod operator;
 mod prune;
 mod seen;
+mod upload;
 mod writer;
 
 use std::path::PathBuf;
@@ -26,6 +28,7 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::{IllegalMove, Millis};
 
+use checkpoint::Checkpointer;
 pub use conversation::{Look, Past};
 pub use customer::Customer;
 pub use held::{Held, Ridden, Riding};
@@ -137,8 +140,10 @@ impl Store {
         let connection = open::connect(place)?;
         open::migrate(&connection)?;
         let reader = open::reader(place)?.map(|reader| Arc::new(Mutex::new(reader)));
+        let checkpointer = open::checkpoints(place, &connection)?.map(Checkpointer::start).transpose();
+        let checkpointer = checkpointer.map_err(OpenError::Thread)?;
         let (writer, thread, stop) =
-            writer::start(connection, clock.clone(), metrics).map_err(OpenError::Thread)?;
+            writer::start(connection, checkpointer, clock.clone(), metrics).map_err(OpenError::Thread)?;
         Ok((Self { writer, reader, clock }, Closing { thread, stop, _lock: lock }))
     }
 
@@ -148,7 +153,7 @@ impl Store {
         // Reads of their own keep a long list from holding up the process that serves the file.
         let reader = open::reader(place)?.map(|reader| Arc::new(Mutex::new(reader)));
         let (writer, thread, stop) =
-            writer::start(connection, clock.clone(), Metrics::default()).map_err(OpenError::Thread)?;
+            writer::start(connection, None, clock.clone(), Metrics::default()).map_err(OpenError::Thread)?;
         Ok((Self { writer, reader, clock }, Closing { thread, stop, _lock: None }))
     }
 

@@ -8,7 +8,7 @@ use rand::RngExt as _;
 use super::command::effect::Effect;
 use super::command::{self, Command};
 use super::{Bridge, Inner, to_wechat};
-use crate::model::{Answer, Direction, Kind, Lane, OpenId, Order};
+use crate::model::{Answer, Direction, Kind, Lane, MediaName, OpenId, Order, Origin};
 use crate::store::{NewMessage, StoreError, Tx};
 
 /// What became of an agent's message.
@@ -93,10 +93,9 @@ impl Bridge {
         let Some(customer) = inner.accounts.customer_of(&answer.to).await? else {
             return Ok(Answered::Ignored(Ignored::NotACustomer));
         };
-        let what = match command::parse(&answer.parts) {
-            Some(command) => Said::Command(command),
-            None => Said::Message(to_wechat::orders(&answer.parts)),
-        };
+        let (parts, locale) = (&answer.parts, inner.settings.texts.locale);
+        let orders = || to_wechat::orders(parts, locale, || MediaName::of_bits(rand::random()));
+        let what = command::parse(parts).map_or_else(|| Said::Message(orders()), Said::Command);
         if what == Said::Message(Vec::new()) {
             return Ok(Answered::Ignored(Ignored::Empty));
         }
@@ -147,17 +146,25 @@ impl Taking {
                 Effect { inner, command, by, source, random: self.random }.carry_out(tx, customer)?;
                 None
             }
-            Said::Message(orders) => Some(tx.add(&NewMessage {
-                direction: Direction::ToWechat,
-                kind: Kind::Message,
-                openid: self.customer.clone(),
-                agent: Some(self.answer.from.clone()),
-                orders: orders.clone(),
-                msg_seq: self.answer.msg_seq,
-                msg_random: self.answer.msg_random,
-                source: source.clone(),
-                erase: false,
-            })?),
+            Said::Message(orders) => {
+                for order in orders {
+                    let Order::MediaToCustomer(attachment) = order else { continue };
+                    for name in attachment.names() {
+                        tx.add_medium(name, &self.customer, Origin::Agent)?;
+                    }
+                }
+                Some(tx.add(&NewMessage {
+                    direction: Direction::ToWechat,
+                    kind: Kind::Message,
+                    openid: self.customer.clone(),
+                    agent: Some(self.answer.from.clone()),
+                    orders: orders.clone(),
+                    msg_seq: self.answer.msg_seq,
+                    msg_random: self.answer.msg_random,
+                    source: source.clone(),
+                    erase: false,
+                })?)
+            }
         };
         if self.came == Came::FromHistory {
             tx.step(&self.customer, message, "recovered", "its callback had not come", None)?;

@@ -28,6 +28,11 @@ pub enum News<'a> {
         /// Why.
         why: &'a str,
     },
+    /// It arrived, but as a text with a link.
+    AsLink {
+        /// Why.
+        why: &'a str,
+    },
 }
 
 /// The text of the note. `answer` is what it is about; only its beginning is repeated.
@@ -42,6 +47,13 @@ pub fn text(locale: Locale, news: &News<'_>, answer: &str) -> String {
             "“{answer}” may or may not have arrived: {why}. It is not sent again by itself; \
              ask the customer, or write it again."
         ),
+        (Locale::En, News::AsLink { why }) => {
+            format!("“{answer}” went to the customer as a text with a link: {why}.")
+        }
+        (Locale::Ko, News::AsLink { why }) => {
+            format!("“{answer}” 파일은 링크가 포함된 텍스트로 고객에게 전송되었습니다: {why}.")
+        }
+        (Locale::Zh, News::AsLink { why }) => format!("“{answer}”已改为带链接的文字发给客户：{why}。"),
         (Locale::Ko, News::Held { why }) => {
             format!("“{answer}” 메시지가 보류되었습니다: {why}. 고객이 다시 메시지를 보내면 바로 전송됩니다.")
         }
@@ -148,7 +160,12 @@ mod tests {
     #[test]
     fn every_note_begins_with_the_prefix_in_every_locale_and_says_why() {
         for locale in [Locale::En, Locale::Ko, Locale::Zh] {
-            for news in [News::Held { why: "W" }, News::Refused { why: "W" }, News::Unknown { why: "W" }] {
+            for news in [
+                News::Held { why: "W" },
+                News::Refused { why: "W" },
+                News::Unknown { why: "W" },
+                News::AsLink { why: "W" },
+            ] {
                 let note =
                     text(locale, &news, "size M is in stock, and so is size L, and so are all of the others");
                 assert!(note.starts_with(NOTE_PREFIX) && note.contains('W') && note.contains('…'), "{note}");

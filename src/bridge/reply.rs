@@ -1,5 +1,7 @@
 //! The passive reply: what a push is answered with, and what becomes of the answers that ride on it.
 
+use std::borrow::Cow;
+
 use super::{Bridge, Inner};
 use crate::model::{Direction, Lane, MessageId, Millis, Move, OpenId, Order, parts};
 use crate::store::{Held, StoreError};
@@ -103,11 +105,16 @@ fn whole(orders: &[Order]) -> Option<String> {
     let mut whole = String::new();
     let mut is_cut = true;
     for order in orders {
-        let Order::TextToCustomer(text) = order else { return None };
+        let text = match order {
+            Order::TextToCustomer(text) => Cow::from(text),
+            // A reply carries text only: an uploaded file may be gone by the time that WeChat asks for the reply again.
+            Order::MediaToCustomer(attachment) => attachment.as_text(&attachment.url).into(),
+            _ => return None,
+        };
         if !is_cut {
             whole.push('\n');
         }
-        whole.push_str(text);
+        whole.push_str(&text);
         is_cut = text.len() >= PART_BYTES;
     }
     Some(whole)

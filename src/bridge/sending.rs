@@ -9,8 +9,8 @@ use crate::model::{Direction, HeldBecause, ImUserId, Kind, OpenId, Order};
 use crate::store::{NewMessage, Owed, StoreError, Tx};
 
 impl Bridge {
-    /// Whether an order must be withheld, and why. Otherwise its send is taken from the customer's budget.
-    pub fn withhold(&self, tx: &Tx<'_>, owed: &Owed) -> Result<Option<HeldBecause>, StoreError> {
+    /// Whether an order would have to be withheld now, and why. Takes nothing from the customer's budget.
+    pub fn would_withhold(&self, tx: &Tx<'_>, owed: &Owed) -> Result<Option<HeldBecause>, StoreError> {
         if owed.lane.direction == Direction::ToIm {
             return Ok(None);
         }
@@ -20,15 +20,22 @@ impl Bridge {
         if !self.may_push(tx.now()) {
             return Ok(Some(HeldBecause::NotAllowed));
         }
-        let Some(mut customer) = tx.customer(&owed.lane.customer)? else { return Ok(None) };
-        match quota::spend(&mut customer, tx.now()) {
-            Ok(()) => {
-                tx.put_customer(&customer)?;
-                Ok(None)
-            }
-            Err(Shut::Closed) => Ok(Some(HeldBecause::WindowClosed)),
-            Err(Shut::UsedUp) => Ok(Some(HeldBecause::UsedUp)),
+        let Some(customer) = tx.customer(&owed.lane.customer)? else { return Ok(None) };
+        Ok(quota::left(&customer, tx.now()).err().map(held_by))
+    }
+
+    /// Whether an order must be withheld, and why. Otherwise its send is taken from the customer's budget.
+    pub fn withhold(&self, tx: &Tx<'_>, owed: &Owed) -> Result<Option<HeldBecause>, StoreError> {
+        let withheld = self.would_withhold(tx, owed)?;
+        if withheld.is_some() || owed.lane.direction == Direction::ToIm {
+            return Ok(withheld);
         }
+        let Some(mut customer) = tx.customer(&owed.lane.customer)? else { return Ok(None) };
+        if let Err(shut) = quota::spend(&mut customer, tx.now()) {
+            return Ok(Some(held_by(shut)));
+        }
+        tx.put_customer(&customer)?;
+        Ok(None)
     }
 
     /// A send certainly did not happen: the budget has it back.
@@ -138,6 +145,13 @@ pub(super) fn owe_note(
     Ok(true)
 }
 
+fn held_by(shut: Shut) -> HeldBecause {
+    match shut {
+        Shut::Closed => HeldBecause::WindowClosed,
+        Shut::UsedUp => HeldBecause::UsedUp,
+    }
+}
+
 fn is_answer(owed: &Owed) -> bool {
     owed.lane.direction == Direction::ToWechat && owed.kind == Kind::Message
 }
@@ -146,6 +160,7 @@ fn excerpt(order: &Order) -> &str {
     match order {
         Order::TextToCustomer(text) | Order::TextToAgent(text) | Order::PastToAgent { text, .. } => text,
         Order::LocationToAgent { description, .. } => description,
+        Order::MediaToCustomer(attachment) => &attachment.label,
         Order::ImportAccount | Order::DeleteAccount => "",
     }
 }

@@ -1,26 +1,38 @@
 //! From what an agent sent to what is owed to the customer. Pure.
 
-use crate::model::{AnswerPart, Order, parts};
+use crate::config::Locale;
+use crate::model::{AnswerPart, Attachment, AttachmentKind, MediaName, Order, parts};
 
 /// The longest text WeChat surely takes in one message, in bytes ("Text content", "Length").
 pub const TEXT_BYTES: usize = 2_000;
 
-/// The orders that carry an agent's message to the customer, in the order of its elements.
-pub fn orders(answer: &[AnswerPart]) -> Vec<Order> {
-    answer.iter().flat_map(part).collect()
+/// The orders that carry an agent's message to the customer, in the order of its elements. `draw` gives the name of
+/// one more file.
+pub fn orders(answer: &[AnswerPart], locale: Locale, mut draw: impl FnMut() -> MediaName) -> Vec<Order> {
+    answer.iter().flat_map(|part| one(part, locale, &mut draw)).collect()
 }
 
-fn part(part: &AnswerPart) -> Vec<Order> {
+fn one(part: &AnswerPart, locale: Locale, draw: &mut impl FnMut() -> MediaName) -> Vec<Order> {
+    let label = label(part, locale).to_owned();
+    let mut attached = |kind, url: &String, size: u64| {
+        attachment(Attachment { kind, url: url.clone(), size, name: draw(), label: label.clone() })
+    };
     match part {
         AnswerPart::Text(text) => texts(text),
-        AnswerPart::Image { url, .. } => texts(&lines(&["[image]", url])),
-        AnswerPart::Sound { url, .. } => texts(&lines(&["[voice message]", url])),
-        AnswerPart::File { url, name, .. } => texts(&lines(&["[file]", name, url])),
-        AnswerPart::Video { url, .. } => texts(&lines(&["[video]", url])),
-        AnswerPart::Location { latitude, longitude, description } => {
-            texts(&lines(&["[location]", description, &format!("{latitude},{longitude}")]))
+        AnswerPart::Image { url, size, .. } => attached(AttachmentKind::Image, url, *size),
+        AnswerPart::Sound { url, size, second } => {
+            attached(AttachmentKind::Sound { second: *second }, url, *size)
         }
-        AnswerPart::Face { data, .. } => texts(if data.trim().is_empty() { "[sticker]" } else { data }),
+        AnswerPart::Video { url, size, thumb_url, .. } => {
+            let kind = AttachmentKind::Video { thumb_url: thumb_url.clone(), thumb: draw() };
+            attachment(Attachment { kind, url: url.clone(), size: *size, name: draw(), label })
+        }
+        // WeChat takes no files.
+        AnswerPart::File { url, name, .. } => texts(&lines(&[&label, name, url])),
+        AnswerPart::Location { latitude, longitude, description } => {
+            texts(&lines(&[&label, description, &format!("{latitude},{longitude}")]))
+        }
+        AnswerPart::Face { data, .. } => texts(if data.trim().is_empty() { &label } else { data }),
         AnswerPart::Custom { data, description } => {
             texts(if description.trim().is_empty() { data } else { description })
         }
@@ -33,6 +45,41 @@ fn part(part: &AnswerPart) -> Vec<Order> {
         }
         AnswerPart::Other { kind } => texts(&format!("[{kind}]")),
     }
+}
+
+/// What stands for an element that is no text, as the customer and the agent read it.
+fn label(part: &AnswerPart, locale: Locale) -> &'static str {
+    match (part, locale) {
+        (AnswerPart::Image { .. }, Locale::En) => "[image]",
+        (AnswerPart::Image { .. }, Locale::Ko) => "[사진]",
+        (AnswerPart::Image { .. }, Locale::Zh) => "[图片]",
+        (AnswerPart::Sound { .. }, Locale::En) => "[voice message]",
+        (AnswerPart::Sound { .. }, Locale::Ko) => "[음성 메시지]",
+        (AnswerPart::Sound { .. }, Locale::Zh) => "[语音]",
+        (AnswerPart::File { .. }, Locale::En) => "[file]",
+        (AnswerPart::File { .. }, Locale::Ko) => "[파일]",
+        (AnswerPart::File { .. }, Locale::Zh) => "[文件]",
+        (AnswerPart::Video { .. }, Locale::En) => "[video]",
+        (AnswerPart::Video { .. }, Locale::Ko) => "[동영상]",
+        (AnswerPart::Video { .. }, Locale::Zh) => "[视频]",
+        (AnswerPart::Location { .. }, Locale::En) => "[location]",
+        (AnswerPart::Location { .. }, Locale::Ko) => "[위치]",
+        (AnswerPart::Location { .. }, Locale::Zh) => "[位置]",
+        (AnswerPart::Face { .. }, Locale::En) => "[sticker]",
+        (AnswerPart::Face { .. }, Locale::Ko) => "[이모티콘]",
+        (AnswerPart::Face { .. }, Locale::Zh) => "[表情]",
+        _ => "",
+    }
+}
+
+/// The order for a file; a text where there is none, or where its address is too long to be a link in one text.
+fn attachment(attachment: Attachment) -> Vec<Order> {
+    let text = attachment.as_text(&attachment.url);
+    let is_link = !attachment.url.trim().is_empty() && !attachment.url.contains(char::is_control);
+    if !is_link || text.len() > TEXT_BYTES {
+        return texts(text.trim());
+    }
+    vec![Order::MediaToCustomer(attachment)]
 }
 
 fn lines(lines: &[&str]) -> String {
@@ -56,9 +103,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn text(order: &Order) -> &str {
+    fn mapped(answer: &[AnswerPart], locale: Locale) -> Vec<Order> {
+        let mut drawn = 0;
+        orders(answer, locale, || {
+            drawn += 1;
+            MediaName::of_bits(drawn)
+        })
+    }
+
+    /// What a customer would read of it where nothing can be uploaded.
+    fn text(order: &Order) -> String {
         match order {
-            Order::TextToCustomer(text) => text,
+            Order::TextToCustomer(text) => text.clone(),
+            Order::MediaToCustomer(attachment) => attachment.as_text(&attachment.url),
             other => panic!("{other:?}"),
         }
     }
@@ -67,22 +124,82 @@ mod tests {
         #[test]
         fn the_parts_put_together_are_the_text(answer in "[a-z世界😀👩‍👩‍👧 \n]{0,4000}") {
             prop_assume!(!answer.trim().is_empty());
-            let sent = orders(&[AnswerPart::Text(answer.clone())]);
+            let sent = mapped(&[AnswerPart::Text(answer.clone())], Locale::En);
             prop_assert!(sent.iter().all(|order| text(order).len() <= TEXT_BYTES));
             prop_assert_eq!(sent.iter().map(text).collect::<String>(), answer);
+        }
+
+        #[test]
+        fn whatever_an_address_is_every_text_fits(url in ".{0,3000}") {
+            let part = AnswerPart::Image { url: url.clone(), size: 1, format: 1 };
+            let sent = mapped(&[part], Locale::Zh);
+            prop_assert!(!sent.is_empty() && sent.iter().all(|order| text(order).len() <= TEXT_BYTES));
         }
     }
 
     #[test]
     fn elements_keep_their_order_and_empty_ones_are_dropped() {
-        let sent = orders(&[
-            AnswerPart::Text("first".into()),
-            AnswerPart::Text("  ".into()),
-            AnswerPart::File { url: "https://example.com/f".into(), size: 1, name: "a.pdf".into() },
-        ]);
+        let (url, size) = ("https://example.com/f".to_owned(), 1);
+        let sent = mapped(
+            &[
+                AnswerPart::Text("first".into()),
+                AnswerPart::Text("  ".into()),
+                AnswerPart::Image { url: url.clone(), size, format: 1 },
+                AnswerPart::File { url: url.clone(), size, name: "a.pdf".into() },
+                AnswerPart::Sound { url: url.clone(), size, second: 6 },
+                AnswerPart::Video {
+                    url: url.clone(),
+                    size,
+                    second: 5,
+                    format: "mp4".into(),
+                    thumb_url: "https://example.com/t".into(),
+                },
+                AnswerPart::Location { latitude: 22.5, longitude: 114.0, description: "Station Rd 5".into() },
+                AnswerPart::Face { index: 3, data: "smile".into() },
+                AnswerPart::Face { index: 3, data: String::new() },
+                AnswerPart::Custom { data: "{}".into(), description: "[order 7]".into() },
+                AnswerPart::Custom { data: "{}".into(), description: String::new() },
+                AnswerPart::Relay { title: "Chat".into(), text: String::new(), lines: vec!["Lin: M".into()] },
+                AnswerPart::Relay { title: "Chat".into(), text: "[chat history]".into(), lines: Vec::new() },
+                AnswerPart::Other { kind: "TIMStickerElem".into() },
+                AnswerPart::Image { url: String::new(), size: 0, format: 255 },
+            ],
+            Locale::En,
+        );
         assert_eq!(
             sent.iter().map(text).collect::<Vec<_>>(),
-            ["first", "[file]\na.pdf\nhttps://example.com/f"]
+            [
+                "first",
+                "[image]\nhttps://example.com/f",
+                "[file]\na.pdf\nhttps://example.com/f",
+                "[voice message]\nhttps://example.com/f",
+                "[video]\nhttps://example.com/f",
+                "[location]\nStation Rd 5\n22.5,114",
+                "smile",
+                "[sticker]",
+                "[order 7]",
+                "{}",
+                "Chat\nLin: M",
+                "[chat history]",
+                "[TIMStickerElem]",
+                "[image]",
+            ]
         );
+        assert_eq!(sent.iter().filter(|order| order.is_prepared()).count(), 3, "{sent:?}");
+        let names: std::collections::BTreeSet<_> = sent
+            .iter()
+            .filter_map(|order| match order {
+                Order::MediaToCustomer(attachment) => Some(attachment.names().cloned().collect::<Vec<_>>()),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        assert_eq!(names.len(), 4, "every file has a name of its own");
+    }
+
+    #[test]
+    fn what_stands_for_an_element_is_in_the_customers_language() {
+        let part = AnswerPart::Sound { url: "https://example.com/v".into(), size: 1, second: 1 };
+        assert_eq!(text(&mapped(&[part], Locale::Ko)[0]), "[음성 메시지]\nhttps://example.com/v");
     }
 }

@@ -199,7 +199,8 @@ pub fn of_order(order: &Order) -> Option<Vec<Element>> {
         Order::ImportAccount
         | Order::DeleteAccount
         | Order::PastToAgent { .. }
-        | Order::TextToCustomer(_) => None,
+        | Order::TextToCustomer(_)
+        | Order::MediaToCustomer(_) => None,
     }
 }
 

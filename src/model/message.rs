@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::OpenId;
+use super::{Attachment, OpenId};
 
 /// Which way a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -149,6 +149,15 @@ pub enum Order {
     PastToAgent { text: String, at_s: i64 },
     /// Send text to the customer; at most 2,000 bytes.
     TextToCustomer(String),
+    /// Send a file to the customer, or a text with a link to it.
+    MediaToCustomer(Attachment),
+}
+
+impl Order {
+    /// Whether it must be prepared before each attempt, which may be repeated freely and takes its time.
+    pub fn is_prepared(&self) -> bool {
+        matches!(self, Self::MediaToCustomer(_))
+    }
 }
 
 #[cfg(test)]

@@ -88,12 +88,29 @@ pub enum Class {
     Configuration,
     /// IM wants the customer under another UserID (70399).
     NextUserId,
+    /// A file that an agent sent could not be fetched from where it lies.
+    Source,
+    /// WeChat no longer has a file that was uploaded before (40007, 46001).
+    LostUpload,
 }
 
 impl Class {
     /// Every class, for metrics.
-    pub const ALL: [Self; 6] =
-        [Self::Unreachable, Self::Busy, Self::Quota, Self::Credential, Self::Configuration, Self::NextUserId];
+    pub const ALL: [Self; 8] = [
+        Self::Unreachable,
+        Self::Busy,
+        Self::Quota,
+        Self::Credential,
+        Self::Configuration,
+        Self::NextUserId,
+        Self::Source,
+        Self::LostUpload,
+    ];
+
+    /// Whether what stands in the way has been put out of it, so that the next attempt need not wait.
+    pub fn is_mended(self) -> bool {
+        matches!(self, Self::NextUserId | Self::LostUpload)
+    }
 
     /// The metric label and log value.
     pub fn name(self) -> &'static str {
@@ -104,6 +121,8 @@ impl Class {
             Self::Credential => "credential",
             Self::Configuration => "configuration",
             Self::NextUserId => "next_user_id",
+            Self::Source => "source",
+            Self::LostUpload => "lost_upload",
         }
     }
 }

@@ -1,5 +1,7 @@
 //! One lane at work: its head is claimed, tried, settled; then the next, until nothing is left or it must wait.
 
+mod prepare;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,10 +9,13 @@ use fail::fail_point;
 use rand::RngExt as _;
 use tokio_util::sync::CancellationToken;
 
-use super::Courier;
 use super::backoff::delay_ms;
 use super::breaker::Breaker;
 use super::retention::MESSAGES_MS;
+use super::{Courier, Form};
+pub(super) use prepare::Places;
+use prepare::Prepared;
+
 use crate::bridge::note::{Ended, News};
 use crate::bridge::{Bell, Bridge};
 use crate::clock::Clock;
@@ -55,19 +60,33 @@ pub(super) struct LaneWorker {
     pub clock: Clock,
     pub metrics: Metrics,
     pub breaker: Breaker,
+    pub places: Places,
     pub stop: CancellationToken,
 }
 
 /// What a look at the head of a lane came to.
 #[derive(Debug)]
 enum Look {
+    /// Its attempt needs something got ready first; no attempt has been recorded.
+    Prepare(Box<Owed>),
     /// An attempt has been recorded and must be made now.
-    Attempt(Box<Owed>),
+    Attempt(Box<Owed>, Form),
     /// An earlier attempt has no outcome.
     Unsettled(Box<Owed>),
     /// The head was settled without an attempt; `told`: the agent gets a note.
     Settled { state: State, told: bool },
     /// Nothing to do before then, or at all.
+    Rest(Rest),
+}
+
+/// What follows a look at the head.
+#[derive(Debug)]
+enum Next {
+    /// Another look at it, or at the next one.
+    Head,
+    /// Another look, with what its attempt needs.
+    Prepared(Prepared),
+    /// The lane rests.
     Rest(Rest),
 }
 
@@ -83,13 +102,15 @@ struct Outcome {
 impl LaneWorker {
     /// Works on `lane` until it rests.
     pub(super) async fn work(self: Arc<Self>, lane: Lane) -> Rest {
+        let mut prepared = None;
         for _ in 0..TURN {
             if self.stop.is_cancelled() {
                 return Rest::Stopped;
             }
-            match self.next(&lane).await {
-                Ok(None) => {}
-                Ok(Some(rest)) => return rest,
+            match self.next(&lane, prepared.take()).await {
+                Ok(Next::Head) => {}
+                Ok(Next::Prepared(ready)) => prepared = Some(ready),
+                Ok(Next::Rest(rest)) => return rest,
                 Err(error) => {
                     tracing::warn!(%error, "a lane waits for the store");
                     let due = self.clock.now().plus(STORE_REST_MS);
@@ -100,28 +121,33 @@ impl LaneWorker {
         Rest::Turn
     }
 
-    /// Deals with the head; `None`: look at the next.
-    async fn next(&self, lane: &Lane) -> Result<Option<Rest>, StoreError> {
+    /// Deals with the head.
+    async fn next(&self, lane: &Lane, prepared: Option<Prepared>) -> Result<Next, StoreError> {
         if let Err(due) = self.breaker.admit(self.clock.now()) {
-            return Ok(Some(Rest::Until { due, platform: true }));
+            return Ok(Next::Rest(Rest::Until { due, platform: true }));
         }
-        match self.look(lane).await? {
+        match self.look(lane, prepared).await? {
             Look::Rest(rest) => {
                 self.breaker.unused();
-                Ok(Some(rest))
+                Ok(Next::Rest(rest))
             }
             Look::Settled { state, told } => {
                 self.breaker.unused();
                 self.metrics.ended(lane.direction, state);
                 self.ring_for_note(lane, told);
-                Ok(None)
+                Ok(Next::Head)
             }
-            Look::Attempt(owed) => self.attempt(*owed).await,
+            Look::Prepare(owed) => {
+                // It may take long: let another lane's call be the probe.
+                self.breaker.unused();
+                self.prepare(*owed).await
+            }
+            Look::Attempt(owed, form) => self.attempt(*owed, form).await,
             Look::Unsettled(owed) => self.find(*owed).await,
         }
     }
 
-    async fn look(&self, lane: &Lane) -> Result<Look, StoreError> {
+    async fn look(&self, lane: &Lane, prepared: Option<Prepared>) -> Result<Look, StoreError> {
         let (bridge, lane) = (self.bridge.clone(), lane.clone());
         let random = rand::rng().random();
         self.store
@@ -144,41 +170,50 @@ impl LaneWorker {
                     let told = end(tx, &bridge, &owed, Move::Refuse, why, random)?;
                     return Ok(Look::Settled { state: State::Refused, told });
                 }
-                if let Some(because) = bridge.withhold(tx, &owed)? {
+                let form = match &prepared {
+                    Some(prepared) if prepared.is_of(&owed) => Some(prepared.form.clone()),
+                    _ => (!owed.order.is_prepared()).then_some(Form::AsAccepted),
+                };
+                let withheld = match form {
+                    Some(_) => bridge.withhold(tx, &owed)?,
+                    None => bridge.would_withhold(tx, &owed)?,
+                };
+                if let Some(because) = withheld {
                     let why = bridge.held_because(because);
                     let told = end(tx, &bridge, &owed, Move::Hold, &why, random)?;
                     return Ok(Look::Settled { state: State::Held, told });
                 }
+                let Some(form) = form else { return Ok(Look::Prepare(owed)) };
                 tx.record_attempt(owed.id)?;
-                Ok(Look::Attempt(owed))
+                Ok(Look::Attempt(owed, form))
             })
             .await
     }
 
-    async fn attempt(&self, owed: Owed) -> Result<Option<Rest>, StoreError> {
-        if owed.attempts == 0 && owed.part == 0 {
-            self.metrics.picked_up(owed.lane.direction, self.clock.now().since(owed.created_at));
+    async fn attempt(&self, owed: Owed, form: Form) -> Result<Next, StoreError> {
+        if form == Form::AsAccepted {
+            self.picked_up(&owed);
         }
         let started = self.clock.now();
         fail_point!("outbox.recorded");
-        let verdict = self.courier.send(&owed).await;
+        let verdict = self.courier.send(&owed, &form).await;
         fail_point!("outbox.called");
         let took_ms = self.clock.now().since(started);
         self.judge(&verdict);
-        let rest = self.settle(owed, verdict, took_ms).await;
+        let next = self.settle(owed, form, verdict, took_ms).await;
         fail_point!("outbox.settled");
-        rest
+        next
     }
 
     /// Finds out what came of an attempt that has no outcome, and goes on from there.
-    async fn find(&self, owed: Owed) -> Result<Option<Rest>, StoreError> {
+    async fn find(&self, owed: Owed) -> Result<Next, StoreError> {
         let ready_at = owed.attempt_at.plus(SETTLING_MS);
         if self.clock.now() < owed.attempt_at {
             // The clock was set back: that moment may be hours away, and how long ago the attempt was is unknown.
             tokio::time::sleep(Duration::from_millis(SETTLING_MS.unsigned_abs())).await;
         } else if self.clock.now() < ready_at {
             self.breaker.unused();
-            return Ok(Some(Rest::Until { due: ready_at, platform: false }));
+            return Ok(Next::Rest(Rest::Until { due: ready_at, platform: false }));
         }
         let started = self.clock.now();
         let verdict = match self.courier.find(&owed).await {
@@ -187,12 +222,12 @@ impl LaneWorker {
                 self.breaker.succeeded();
                 let id = owed.id;
                 self.store.write(move |tx| tx.record_attempt(id)).await?;
-                return self.attempt(owed).await;
+                return self.attempt(owed, Form::AsAccepted).await;
             }
             Found::NotNow { why } => {
                 self.breaker.failed(self.clock.now(), &why);
                 let due = self.clock.now().plus(delay_ms(owed.attempts.max(1), rand::rng().random()));
-                return Ok(Some(Rest::Until { due, platform: true }));
+                return Ok(Next::Rest(Rest::Until { due, platform: true }));
             }
             Found::Never => {
                 self.breaker.unused();
@@ -204,7 +239,13 @@ impl LaneWorker {
         if verdict == Verdict::Delivered {
             self.breaker.succeeded();
         }
-        self.settle(owed, verdict, took_ms).await
+        self.settle(owed, Form::AsAccepted, verdict, took_ms).await
+    }
+
+    fn picked_up(&self, owed: &Owed) {
+        if owed.attempts == 0 && owed.part == 0 {
+            self.metrics.picked_up(owed.lane.direction, self.clock.now().since(owed.created_at));
+        }
     }
 
     fn judge(&self, verdict: &Verdict) {
@@ -216,15 +257,21 @@ impl LaneWorker {
         }
     }
 
-    /// Writes down what an attempt came to. `None`: look at the next.
-    async fn settle(&self, owed: Owed, verdict: Verdict, took_ms: i64) -> Result<Option<Rest>, StoreError> {
+    /// Writes down what an attempt came to.
+    async fn settle(
+        &self,
+        owed: Owed,
+        form: Form,
+        verdict: Verdict,
+        took_ms: i64,
+    ) -> Result<Next, StoreError> {
         let direction = owed.lane.direction;
         let wait_ms = delay_ms(owed.attempts + 1, rand::rng().random());
         let outcome = match verdict {
             Verdict::Unsettled { why } => {
                 tracing::warn!(message.id = %owed.id, %why, "a send has no answer; its platform will be asked");
                 let due = owed.attempt_at.plus(SETTLING_MS).max(self.clock.now().plus(SETTLING_MS));
-                return Ok(Some(Rest::Until { due, platform: false }));
+                return Ok(Next::Rest(Rest::Until { due, platform: false }));
             }
             Verdict::Delivered if owed.part + 1 < owed.parts => Outcome {
                 what: Move::PutBack,
@@ -260,8 +307,12 @@ impl LaneWorker {
                 said: "unknown",
             },
         };
-        self.write_outcome(owed, outcome, took_ms).await?;
-        Ok(None)
+        let as_link = match form {
+            Form::Text { why, .. } if matches!(outcome.said, "delivered" | "delivered in part") => why,
+            _ => None,
+        };
+        self.write_outcome(owed, outcome, as_link, took_ms).await?;
+        Ok(Next::Head)
     }
 
     async fn put_back(
@@ -271,10 +322,10 @@ impl LaneWorker {
         why: String,
         wait_ms: i64,
         took_ms: i64,
-    ) -> Result<Option<Rest>, StoreError> {
+    ) -> Result<Next, StoreError> {
         // Where the platform is the trouble the wait is kept in memory only, so that it ends when it is back.
         let platform = matches!(class, Class::Unreachable | Class::Configuration);
-        let next = if class == Class::NextUserId { 0 } else { wait_ms };
+        let next = if class.is_mended() { 0 } else { wait_ms };
         let due = self.clock.now().plus(next);
         let bridge = self.bridge.clone();
         self.store
@@ -286,10 +337,17 @@ impl LaneWorker {
                 tx.step(&owed.lane.customer, Some(owed.id), owed.call(), &why, Some(took_ms))
             })
             .await?;
-        Ok(if next == 0 { None } else { Some(Rest::Until { due, platform }) })
+        Ok(if next == 0 { Next::Head } else { Next::Rest(Rest::Until { due, platform }) })
     }
 
-    async fn write_outcome(&self, owed: Owed, outcome: Outcome, took_ms: i64) -> Result<(), StoreError> {
+    /// `as_link`: why it left as a text with a link, if the agent should know.
+    async fn write_outcome(
+        &self,
+        owed: Owed,
+        outcome: Outcome,
+        as_link: Option<String>,
+        took_ms: i64,
+    ) -> Result<(), StoreError> {
         let (bridge, lane, created_at) = (self.bridge.clone(), owed.lane.clone(), owed.created_at);
         let (what, kind) = (outcome.what, owed.kind);
         let random = rand::rng().random();
@@ -311,7 +369,10 @@ impl LaneWorker {
                         tell(tx, &bridge, &owed, outcome.what, &bridge.held_because(because), random)?
                     }
                     (None, Some(why)) => tell(tx, &bridge, &owed, outcome.what, why, random)?,
-                    (None, None) => false,
+                    (None, None) => match &as_link {
+                        Some(why) => bridge.tell_agent(tx, &owed, &News::AsLink { why }, random)?,
+                        None => false,
+                    },
                 };
                 let detail =
                     why.map_or_else(|| outcome.said.to_owned(), |why| format!("{}: {why}", outcome.said));

@@ -16,6 +16,7 @@ mod ledger;
 mod messages;
 mod roam;
 mod settings;
+mod upload;
 mod usersig;
 mod wire;
 
@@ -36,6 +37,7 @@ pub use desk::{Desk, Seen, Sent, TimedOut};
 pub use history::Message;
 pub use ledger::{AccountChange, AccountChangeKind, Ledger, Outcome, RefusedCall, Send};
 pub use settings::{BeforeSend, Edition, Generation, Settings, Webhooks};
+pub use upload::Uploaded;
 #[cfg(test)]
 pub(in crate::sandbox) use usersig::issue as issue_usersig;
 pub use wire::{Direction, Exchange};
@@ -58,6 +60,7 @@ pub struct ImSim {
 /// What the HTTP side, the desks and the handle share.
 struct Shared {
     settings: RwLock<Arc<Settings>>,
+    base_url: String,
     clock: Clock,
     faults: Faults,
     world: Mutex<World>,
@@ -87,6 +90,7 @@ impl ImSim {
         let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
         let shared = Arc::new(Shared {
             settings: RwLock::new(Arc::new(settings)),
+            base_url: format!("http://{}", listener.local_addr()?),
             clock,
             faults: Faults::default(),
             world: Mutex::default(),

@@ -3,6 +3,7 @@
 //! It drives a bridge from outside only, by what customers and agents do, and must never use the bridge's own code.
 
 mod agents;
+mod answers;
 mod cast;
 mod kinds;
 mod lines;
@@ -49,6 +50,8 @@ const SCENES: &[Scene] = &[
     Scene { title: "A customer follows", play: |cast| Box::pin(talk::follow(cast)) },
     Scene { title: "The customer asks", play: |cast| Box::pin(talk::question(cast)) },
     Scene { title: "The agent answers", play: |cast| Box::pin(talk::answer(cast)) },
+    Scene { title: "The agent sends a picture", play: |cast| Box::pin(answers::image(cast)) },
+    Scene { title: "The agent sends a voice message", play: |cast| Box::pin(answers::voice(cast)) },
     Scene { title: "An image", play: |cast| Box::pin(kinds::image(cast)) },
     Scene { title: "A voice message", play: |cast| Box::pin(kinds::voice(cast)) },
     Scene { title: "A video", play: |cast| Box::pin(kinds::video(cast)) },

@@ -127,6 +127,10 @@ impl Stage {
              api_base = {}\n\
              rate_per_second = {RATE_PER_SECOND}\n\
              \n\
+             [media]\n\
+             allow_hosts = [\"127.0.0.1\"]\n\
+             allow_private = true\n\
+             \n\
              [store]\n\
              url = {}\n",
             json!(wechat.token),

@@ -92,8 +92,9 @@ impl Tx<'_> {
     /// Stores a customer, new or changed.
     pub fn put_customer(&self, customer: &Customer) -> Result<(), StoreError> {
         let sql = format!(
-            "INSERT OR REPLACE INTO customer ({COLUMNS})
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
+            "INSERT INTO customer ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+             ON CONFLICT (openid) DO UPDATE SET known = ?2, number = ?3, imported = ?4, agent = ?5, active_at = ?6,
+             next_seq = ?7, message_until = ?8, message_left = ?9, event_until = ?10, event_left = ?11"
         );
         self.connection.prepare_cached(&sql)?.execute((
             customer.openid.as_str(),
@@ -109,6 +110,9 @@ impl Tx<'_> {
             customer.event_left,
             customer.known_since.0,
         ))?;
+        // By itself, because it hardly ever changes and an index would be written with it.
+        let sql = "UPDATE customer SET known_since = ?2 WHERE openid = ?1 AND known_since <> ?2";
+        self.connection.prepare_cached(sql)?.execute((customer.openid.as_str(), customer.known_since.0))?;
         Ok(())
     }
 

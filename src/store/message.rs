@@ -71,7 +71,7 @@ impl Owed {
             Order::DeleteAccount => "account_delete",
             Order::TextToAgent(_) | Order::LocationToAgent { .. } => "sendmsg",
             Order::PastToAgent { .. } => "importmsg",
-            Order::TextToCustomer(_) => "custom/send",
+            Order::TextToCustomer(_) | Order::MediaToCustomer(_) => "custom/send",
         }
     }
 }
@@ -223,6 +223,15 @@ impl Tx<'_> {
         let state = if state == State::Sending { State::Sending } else { state.after(Move::Attempt)? };
         let sql = "UPDATE message SET state = ?2, attempts = attempts + 1, attempt_at = ?3 WHERE id = ?1";
         self.connection.prepare_cached(sql)?.execute((id.0, state, self.now.0))?;
+        Ok(())
+    }
+
+    /// What the attempt needs could not be had: another preparation is due at `due_at`.
+    pub fn not_ready(&self, id: MessageId, due_at: Millis, why: &str) -> Result<(), StoreError> {
+        let sql = "UPDATE message SET attempts = attempts + 1, attempt_at = ?2, due_at = ?3, last_error = ?4
+                   WHERE id = ?1 AND state = ?5";
+        let row = (id.0, self.now.0, due_at.0, why, State::Accepted);
+        self.connection.prepare_cached(sql)?.execute(row)?;
         Ok(())
     }
 

@@ -8,13 +8,21 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::Place;
+use super::checkpoint::WRITERS_TURN;
 
 /// Marks a SQLite file as ours (`PRAGMA application_id`): "WIMB".
 const APPLICATION_ID: i32 = 0x5749_4D42;
 
 /// Numbered by their place, from 1. Never change one that has been released; add the next.
-pub(super) const MIGRATIONS: [&str; 3] =
-    [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
+pub(super) const MIGRATIONS: [&str; 4] = [
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+    include_str!("schema/4.sql"),
+];
+
+/// More than there are different statements, so that none is parsed twice.
+const STATEMENTS: usize = 256;
 
 /// How often, and how long apart, the lock is tried again before another process is taken to hold it.
 const LOCK_TRIES: u32 = 10;
@@ -98,6 +106,17 @@ pub(super) fn connect(place: &Place) -> Result<Connection, OpenError> {
     prepare(connection, place)
 }
 
+/// Opens a third connection, for the checkpoints, and leaves them to it; `None` for memory, which has no log.
+pub(super) fn checkpoints(place: &Place, writer: &Connection) -> Result<Option<Connection>, OpenError> {
+    let Place::File(path) = place else { return Ok(None) };
+    let connection = prepare(Connection::open(path), place)?;
+    connection
+        .pragma_update(None, "wal_autocheckpoint", 0)
+        .and_then(|()| writer.pragma_update(None, "wal_autocheckpoint", WRITERS_TURN))
+        .map_err(|source| refused(place, source))?;
+    Ok(Some(connection))
+}
+
 /// Opens a database that another process may be serving.
 pub(super) fn connect_existing(place: &Place) -> Result<Connection, OpenError> {
     if let Place::File(path) = place
@@ -123,7 +142,7 @@ pub(super) fn reader(place: &Place) -> Result<Option<Connection>, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|source| refused(place, source))?;
     connection.busy_timeout(Duration::from_secs(5)).map_err(|source| refused(place, source))?;
-    connection.set_prepared_statement_cache_capacity(64);
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(Some(connection))
 }
 
@@ -131,7 +150,7 @@ fn prepare(connection: rusqlite::Result<Connection>, place: &Place) -> Result<Co
     let refused = |source| refused(place, source);
     let connection = connection.map_err(refused)?;
     connection.busy_timeout(Duration::from_secs(5)).map_err(refused)?;
-    connection.set_prepared_statement_cache_capacity(64);
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     // `secure_delete` overwrites what is deleted: an unsubscribed customer's words must not linger in the file.
     connection
         .execute_batch(

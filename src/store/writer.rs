@@ -10,6 +10,7 @@ use fail::fail_point;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
+use super::checkpoint::Checkpointer;
 use super::{Failing, StoreError, Tx};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -94,13 +95,14 @@ impl Writer {
 /// Starts the thread.
 pub(super) fn start(
     connection: Connection,
+    checkpointer: Option<Checkpointer>,
     clock: Clock,
     metrics: Metrics,
 ) -> std::io::Result<(Writer, std::thread::JoinHandle<()>, Stop)> {
     let (queue, jobs) = mpsc::channel(QUEUE);
     let (stop, stopped) = mpsc::channel(1);
     let failing = Arc::new(Mutex::new(None));
-    let state = State { connection, clock, metrics, failing: Arc::clone(&failing) };
+    let state = State { connection, checkpointer, clock, metrics, failing: Arc::clone(&failing) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let thread = std::thread::Builder::new()
         .name("store".to_owned())
@@ -110,6 +112,7 @@ pub(super) fn start(
 
 struct State {
     connection: Connection,
+    checkpointer: Option<Checkpointer>,
     clock: Clock,
     metrics: Metrics,
     failing: Arc<Mutex<Option<Failing>>>,
@@ -131,6 +134,12 @@ impl State {
                 }
             }
             self.commit(&mut group);
+            if let Some(checkpointer) = &self.checkpointer {
+                checkpointer.committed();
+            }
+        }
+        if let Some(checkpointer) = self.checkpointer {
+            checkpointer.end();
         }
         if let Err(error) = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
             tracing::debug!(%error, "the last checkpoint was left to the next start");

@@ -3,8 +3,10 @@
 //! DESIGN that it would turn red for.
 #![expect(clippy::print_stdout, reason = "a figure is half of what a crash test is run for")]
 
+mod attachments;
 mod backlog;
 mod clock;
+mod downloads;
 mod hands;
 mod outage;
 mod points;

@@ -1,6 +1,7 @@
 //! Drives the bridge from outside: over real HTTP, between the simulated platforms, on a real store.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod agent_media;
 mod agents;
 mod answers;
 mod callbacks;

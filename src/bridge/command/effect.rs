@@ -119,16 +119,19 @@ fn retold(past: &[Past]) -> Vec<Order> {
                 Order::LocationToAgent { latitude, longitude, description } => {
                     format!("{description}\n{latitude},{longitude}")
                 }
-                Order::TextToCustomer(text) => {
-                    let name = said.agent.as_ref().map_or("", ImUserId::as_str);
-                    format!("{NOTE_PREFIX}{name}: {text}")
-                }
+                Order::TextToCustomer(text) => by_agent(said, text),
+                Order::MediaToCustomer(attachment) => by_agent(said, &attachment.as_text(&attachment.url)),
                 Order::ImportAccount | Order::DeleteAccount | Order::PastToAgent { .. } => continue,
             };
             retold.push(Order::PastToAgent { text, at_s });
         }
     }
     retold
+}
+
+fn by_agent(said: &Past, text: &str) -> String {
+    let name = said.agent.as_ref().map_or("", ImUserId::as_str);
+    format!("{NOTE_PREFIX}{name}: {text}")
 }
 
 #[cfg(test)]

@@ -14,9 +14,9 @@ use crate::clock::Clock;
 use crate::im::element::{self, Element};
 use crate::metrics::Metrics;
 use crate::model::{Class, Found, ImUserId, OpenId, Order, Verdict};
-use crate::outbox::Courier;
 use crate::outbox::health::{Health, Unwell};
 use crate::outbox::pace::Pace;
+use crate::outbox::{Courier, Form};
 use crate::store::{Owed, StoreError};
 
 /// The platform's name in metrics.
@@ -47,7 +47,7 @@ pub struct ImCourier {
 type Done<T> = Result<T, Verdict>;
 
 impl Courier for ImCourier {
-    fn send<'a>(&'a self, owed: &'a Owed) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'a>> {
+    fn send<'a>(&'a self, owed: &'a Owed, _: &'a Form) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'a>> {
         Box::pin(async move {
             let carried = match &owed.order {
                 Order::ImportAccount => self.import(&owed.lane.customer).await.map(drop),

@@ -32,6 +32,11 @@ impl Files {
         self.0.push_back((path.clone(), bytes));
         path
     }
+
+    /// Its time is over.
+    pub fn remove(&mut self, path: &str) {
+        self.0.retain(|(known, _)| known != path);
+    }
 }
 
 /// `GET /files/KEY/NAME`.

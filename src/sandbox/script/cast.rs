@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::lines::Lines;
 use super::transcript::Block;
 use crate::config::Texts;
-use crate::sandbox::im::{self, AccountChangeKind, Desk};
+use crate::sandbox::im::{self, AccountChangeKind, Desk, Refused, Sent};
 use crate::sandbox::stage::Stage;
 use crate::sandbox::wechat::{Phone, Pushed, Shown, Try, Via};
 
@@ -169,9 +169,15 @@ impl<'s> Cast<'s> {
 
     /// The agent answers, and the bridge takes the webhook.
     pub async fn agent_says(&mut self, words: &str) -> Played {
-        let expected = "the bridge to take the webhook of the agent's message";
         self.block.said(AGENT_TO_CUSTOMER, words);
-        let sent = in_time(expected, self.agent.say(self.customer.openid(), words)).await?;
+        let (agent, customer) = (self.agent.clone(), self.customer.openid().to_owned());
+        self.agent_sends(agent.say(&customer, words)).await
+    }
+
+    /// The agent sends something, and the bridge takes the webhook.
+    pub async fn agent_sends(&mut self, message: impl Future<Output = Result<Sent, Refused>>) -> Played {
+        let expected = "the bridge to take the webhook of the agent's message";
+        let sent = in_time(expected, message).await?;
         let sent =
             sent.map_err(|refused| Missed::new(expected, format!("IM refused the message: {refused}")))?;
         let answer = sent.callback.ok_or_else(|| Missed::new(expected, "no webhook went out"))?;
@@ -185,10 +191,18 @@ impl<'s> Cast<'s> {
 
     /// The customer must be shown exactly these words by `custom/send`, after the first `before` entries of the screen.
     pub async fn customer_reads(&mut self, words: &str, before: usize) -> Played {
+        let expected = format!("{words:?} on the customer's screen");
+        let shown = self.customer_is_shown(&expected, before).await?;
+        self.block.said(SHOP_TO_CUSTOMER, &shown.text);
+        self.block.by("message/custom/send");
+        expect(shown.text == words, || Missed::new(expected, format!("{:?}", shown.text)))
+    }
+
+    /// What the customer is shown next by `custom/send`, after the first `before` entries of the screen.
+    pub async fn customer_is_shown(&mut self, expected: &str, before: usize) -> Result<Shown, Missed> {
         let pushed =
             |screen: &[Shown]| screen.iter().skip(before).find(|shown| shown.via == Via::CustomSend).cloned();
         let waited = self.customer.wait_for(DEADLINE, |screen| pushed(screen).is_some()).await;
-        let expected = format!("{words:?} on the customer's screen");
         let Some(shown) = waited.ok().as_deref().and_then(pushed) else {
             let ledger = self.stage.wechat.ledger();
             let refused = ledger.refusals.back();
@@ -197,9 +211,7 @@ impl<'s> Cast<'s> {
             let seen = format!("nothing within {} s{}", DEADLINE.as_secs(), refused.unwrap_or_default());
             return Err(Missed::new(expected, seen));
         };
-        self.block.said(SHOP_TO_CUSTOMER, &shown.text);
-        self.block.by("message/custom/send");
-        expect(shown.text == words, || Missed::new(expected, format!("{:?}", shown.text)))
+        Ok(shown)
     }
 
     /// How often the customer's IM account has changed this way so far.

@@ -7,7 +7,7 @@ use crate::sandbox::im;
 use crate::sandbox::wechat::{Pushed, tiny_png};
 
 /// Two frames of silence in AMR.
-const VOICE: &[u8] = b"#!AMR\n\x04\0\0\0\0\0\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0\0\0\0\0\0";
+pub(super) const VOICE: &[u8] = b"#!AMR\n\x04\0\0\0\0\0\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0\0\0\0\0\0";
 /// The head of an MP4 file, and no picture.
 const VIDEO: &[u8] = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom\0\0\0\x08mdat";
 /// The page that is shared.

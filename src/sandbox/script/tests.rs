@@ -38,7 +38,7 @@ async fn a_right_bridge_comes_to_the_end_in_every_language() {
             texts.welcome.as_str(),
             "openim/sendmsg",
             "message/custom/send",
-            "15 steps came true in ",
+            "17 steps came true in ",
         ] {
             assert!(transcript.contains(told), "{told} in {transcript}");
         }
@@ -54,10 +54,11 @@ async fn each_thing_that_is_wrong_fails_its_own_step() {
         (Wrong::Welcome, 2, "Thanks for following XX."),
         (Wrong::Sender, 3, "the customer's own account"),
         (Wrong::Answer, 4, "in May"),
-        (Wrong::Location, 9, "TIMLocationElem"),
-        (Wrong::Repeats, 13, "Thank you!"),
-        (Wrong::Signature, 14, "403"),
-        (Wrong::Unfollow, 15, "success"),
+        (Wrong::Picture, 5, "kind image"),
+        (Wrong::Location, 11, "TIMLocationElem"),
+        (Wrong::Repeats, 15, "Thank you!"),
+        (Wrong::Signature, 16, "403"),
+        (Wrong::Unfollow, 17, "success"),
     ] {
         let (result, transcript) = played(Locale::En, wrong).await;
         let Err(Failed::Step { number, expected, seen, .. }) = result else {
@@ -82,5 +83,5 @@ async fn a_closed_port_is_told_at_the_first_step() {
     assert!(failed.starts_with("step 1 of the script, \"WeChat checks the URL\""), "{failed}");
     assert!(failed.contains("onnection refused"), "{failed}");
     let transcript = String::from_utf8(transcript).unwrap();
-    assert!(transcript.ends_with("step 1 of 22 failed; 21 not played\n"), "{transcript}");
+    assert!(transcript.ends_with("step 1 of 24 failed; 23 not played\n"), "{transcript}");
 }

@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::code::{self, Class};
 use super::token::{Token, TokenError, TokenHolder};
-use super::wire::{self, Lost, TIMEOUT};
+use super::upload::MediaType;
+use super::wire::{self, FilePart, Lost, TIMEOUT};
 use crate::clock::Clock;
 use crate::model::{self, HeldBecause, OpenId, Verdict};
 use crate::outbox::health::{Health, Unwell};
@@ -64,7 +65,7 @@ pub enum Failure {
     #[error("WeChat gave no readable answer: {0}")]
     NoAnswer(String),
     /// WeChat answered with a return code.
-    #[error("{code} {}", said(*code, msg))]
+    #[error("{code} {}", words(*code, msg))]
     Code {
         /// WeChat's `errcode`.
         code: i64,
@@ -83,8 +84,19 @@ impl Failure {
     }
 }
 
+/// The outcome of a call, as metrics name it.
+pub(super) fn said<T>(outcome: &Result<T, Failure>) -> &'static str {
+    match outcome {
+        Ok(_) => "ok",
+        Err(Failure::NotSent(_)) => "not_sent",
+        Err(Failure::NoAnswer(_)) => "no_answer",
+        Err(Failure::Token(_)) => "no_token",
+        Err(Failure::Code { code, .. }) => code::class(*code).name(),
+    }
+}
+
 /// WeChat's words, or ours where it has none.
-fn said(code: i64, msg: &str) -> &str {
+fn words(code: i64, msg: &str) -> &str {
     if msg.is_empty() { code::listed(code).map_or("", |listed| listed.meaning) } else { msg }
 }
 
@@ -147,10 +159,23 @@ struct Request<'a> {
     what: &'a Outgoing<'a>,
 }
 
+/// An answer: of a call that gives nothing but a return code, or of an upload, which gives none on success.
 #[derive(Deserialize)]
 struct Answer {
-    errcode: i64,
+    errcode: Option<i64>,
     errmsg: Option<String>,
+    media_id: Option<String>,
+    thumb_media_id: Option<String>,
+}
+
+/// How long one upload may take, from connecting to the answer's last byte: 10 MB over a slow line.
+const UPLOAD_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// What a call posts.
+#[derive(Clone, Debug)]
+enum Payload<'a> {
+    Json(Bytes),
+    File(MediaType, FilePart<'a>),
 }
 
 impl Client {
@@ -184,7 +209,15 @@ impl Client {
         // serde_json leaves everything but quotes, backslashes and control characters as raw UTF-8, which WeChat needs.
         let body = serde_json::to_vec(&Request { touser: to, msgtype: what.kind(), what })
             .map_err(|error| Failure::NotSent(error.to_string()))?;
-        self.call("cgi-bin/message/custom/send", body.into()).await
+        self.call("cgi-bin/message/custom/send", Payload::Json(body.into())).await.map(drop)
+    }
+
+    /// Uploads a file as temporary material, which lives three days, and gives WeChat's name for it (reference:
+    /// "Upload"). Nothing of it reaches a customer, so that it may be repeated freely.
+    pub(super) async fn upload(&self, kind: MediaType, file: FilePart<'_>) -> Result<String, Failure> {
+        let answer = self.call("cgi-bin/media/upload", Payload::File(kind, file)).await?;
+        let given = answer.media_id.or(answer.thumb_media_id).filter(|id| !id.is_empty());
+        given.ok_or_else(|| Failure::NoAnswer("the answer names no media_id".to_owned()))
     }
 
     /// Whether WeChat lets us work, as far as the last calls tell: the token first, because all else hangs on it.
@@ -193,30 +226,40 @@ impl Client {
         self.health.get()
     }
 
-    async fn call(&self, path: &str, body: Bytes) -> Result<(), Failure> {
+    async fn call(&self, path: &str, payload: Payload<'_>) -> Result<Answer, Failure> {
         let token = self.tokens.current().await?;
-        let mut outcome = self.attempt(path, body.clone(), &token).await;
+        let mut outcome = self.attempt(path, payload.clone(), &token).await;
         if matches!(&outcome, Err(Failure::Code { code, .. }) if code::class(*code) == Class::Token) {
             let token = self.tokens.rejected(token.generation).await?;
-            outcome = self.attempt(path, body, &token).await;
+            outcome = self.attempt(path, payload, &token).await;
         }
         self.note(&outcome);
         outcome
     }
 
-    async fn attempt(&self, path: &str, body: Bytes, token: &Token) -> Result<(), Failure> {
+    async fn attempt(&self, path: &str, payload: Payload<'_>, token: &Token) -> Result<Answer, Failure> {
         let token = token.value.expose_secret();
         let mut url = wire::endpoint(&self.base, path);
         url.query_pairs_mut().append_pair("access_token", token);
-        let answer = wire::post(&self.http, url, body, self.timeout).await.map_err(|lost| match lost {
+        let is_upload = matches!(payload, Payload::File(..));
+        let answered = match payload {
+            Payload::Json(body) => wire::post(&self.http, url, body, self.timeout).await,
+            Payload::File(kind, file) => {
+                url.query_pairs_mut().append_pair("type", kind.name());
+                wire::upload(&self.http, url, file, self.timeout.max(UPLOAD_TIMEOUT)).await
+            }
+        };
+        let answer = answered.map_err(|lost| match lost {
             Lost::NotSent(why) => Failure::NotSent(why),
             Lost::NoAnswer(why) => Failure::NoAnswer(why),
         })?;
         let answer: Answer = serde_json::from_slice(&answer)
             .map_err(|_| Failure::NoAnswer("the answer is not the expected JSON".to_owned()))?;
         match answer.errcode {
-            0 => Ok(()),
-            code => {
+            Some(0) => Ok(answer),
+            None if is_upload => Ok(answer),
+            None => Err(Failure::NoAnswer("the answer has no return code".to_owned())),
+            Some(code) => {
                 let msg = wire::errmsg(answer.errmsg.as_deref().unwrap_or_default(), token);
                 Err(Failure::Code { code, msg })
             }
@@ -224,7 +267,7 @@ impl Client {
     }
 
     /// Keeps what an operator must know. A code that judges only the message shows that the account is well.
-    fn note(&self, outcome: &Result<(), Failure>) {
+    fn note(&self, outcome: &Result<Answer, Failure>) {
         let Err(Failure::Code { code, msg }) = outcome else {
             if outcome.is_ok() {
                 self.tokens.accepted();

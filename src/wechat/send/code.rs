@@ -47,6 +47,11 @@ impl Class {
 /// The API's calls of this minute are used up.
 pub const MINUTE_QUOTA: i64 = 45011;
 
+/// The media_id is expired, or belongs to another account.
+pub const NO_MEDIA_ID: i64 = 40007;
+/// The media does not exist.
+pub const NO_MEDIA: i64 = 46001;
+
 /// One return code.
 #[derive(Clone, Copy, Debug)]
 pub struct Code {

@@ -4,16 +4,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::client::{Client, Failure, NotAllowed, verdict};
+use super::attach::Attachments;
+use super::client::{Client, Failure, NotAllowed, Outgoing, said, verdict};
 use super::code;
 use crate::metrics::Metrics;
-use crate::model::{Found, Order, Verdict};
-use crate::outbox::Courier;
+use crate::model::{Attachment, Class, Found, Order, Verdict};
 use crate::outbox::pace::Pace;
+use crate::outbox::{Courier, Form, NotReady};
 use crate::store::Owed;
 
 /// The platform's name in metrics.
-const PLATFORM: &str = "wechat";
+pub(super) const PLATFORM: &str = "wechat";
 /// The API's name in metrics.
 const CUSTOM_SEND: &str = "custom_send";
 
@@ -22,6 +23,8 @@ const CUSTOM_SEND: &str = "custom_send";
 pub struct WechatCourier {
     /// The API; `None` where the account has no AppID and AppSecret, so that nothing can be pushed.
     pub client: Option<Arc<Client>>,
+    /// Gets agents' files ready.
+    pub attachments: Attachments,
     /// The rate class of `custom/send`.
     pub pace: Arc<Pace>,
     /// Counts.
@@ -31,9 +34,27 @@ pub struct WechatCourier {
 }
 
 impl Courier for WechatCourier {
-    fn send<'a>(&'a self, owed: &'a Owed) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'a>> {
+    fn prepare<'a>(
+        &'a self,
+        owed: &'a Owed,
+    ) -> Pin<Box<dyn Future<Output = Result<Form, NotReady>> + Send + 'a>> {
         Box::pin(async move {
-            let Order::TextToCustomer(text) = &owed.order else {
+            match (&owed.order, &self.client) {
+                (Order::MediaToCustomer(attachment), Some(client)) => {
+                    self.attachments.prepare(client, owed, attachment).await
+                }
+                _ => Ok(Form::AsAccepted),
+            }
+        })
+    }
+
+    fn send<'a>(
+        &'a self,
+        owed: &'a Owed,
+        form: &'a Form,
+    ) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'a>> {
+        Box::pin(async move {
+            let Some(outgoing) = outgoing(&owed.order, form) else {
                 return Verdict::Refuse { why: "it is no message for WeChat".to_owned() };
             };
             let Some(client) = &self.client else {
@@ -41,26 +62,61 @@ impl Courier for WechatCourier {
             };
             self.pace.until_ready(CUSTOM_SEND).await;
             let started = Instant::now();
-            let outcome = client.send_text(&owed.lane.customer, text).await;
-            let said = match &outcome {
-                Ok(()) => "ok",
-                Err(Failure::NotSent(_)) => "not_sent",
-                Err(Failure::NoAnswer(_)) => "no_answer",
-                Err(Failure::Token(_)) => "no_token",
-                Err(Failure::Code { code, .. }) => {
-                    if *code == code::MINUTE_QUOTA {
-                        self.pace.too_fast(CUSTOM_SEND);
-                    }
-                    code::class(*code).name()
+            let outcome = client.send(&owed.lane.customer, &outgoing).await;
+            self.metrics.called(PLATFORM, CUSTOM_SEND, said(&outcome), started.elapsed());
+            let Err(failure) = outcome else { return Verdict::Delivered };
+            match (&failure, form) {
+                (Failure::Code { code: code::MINUTE_QUOTA, .. }, _) => self.pace.too_fast(CUSTOM_SEND),
+                (
+                    Failure::Code { code: code::NO_MEDIA_ID | code::NO_MEDIA, .. },
+                    Form::Uploaded { remembered, .. },
+                ) if !remembered.is_empty() => {
+                    return self.attachments.forget(remembered, failure.to_string()).await;
                 }
-            };
-            self.metrics.called(PLATFORM, CUSTOM_SEND, said, started.elapsed());
-            outcome.err().map_or(Verdict::Delivered, |failure| verdict(&failure, self.not_allowed))
+                _ => {}
+            }
+            verdict(&failure, self.not_allowed)
         })
     }
 
     /// WeChat has no way to ask what became of a message.
     fn find<'a>(&'a self, _: &'a Owed) -> Pin<Box<dyn Future<Output = Found> + Send + 'a>> {
         Box::pin(std::future::ready(Found::Never))
+    }
+}
+
+impl Attachments {
+    /// WeChat has dropped files that were uploaded before. It has not sent the message, so that another attempt may be
+    /// made at once, with files that are uploaded anew.
+    async fn forget(&self, remembered: &[String], why: String) -> Verdict {
+        let remembered = remembered.to_vec();
+        let forgotten =
+            self.store.write(move |tx| remembered.iter().try_for_each(|id| tx.forget_upload(id))).await;
+        match forgotten {
+            Ok(()) => Verdict::Retry { class: Class::LostUpload, pause: None, why },
+            Err(error) => Verdict::Retry { class: Class::Busy, pause: None, why: error.to_string() },
+        }
+    }
+}
+
+/// The message as WeChat takes it.
+fn outgoing<'a>(order: &'a Order, form: &'a Form) -> Option<Outgoing<'a>> {
+    match (order, form) {
+        (Order::TextToCustomer(content), _)
+        | (Order::MediaToCustomer(_), Form::Text { text: content, .. }) => Some(Outgoing::Text { content }),
+        (Order::MediaToCustomer(Attachment { .. }), Form::Uploaded { id, thumb, kind, .. }) => {
+            match (*kind, thumb) {
+                ("image", _) => Some(Outgoing::Image { media_id: id }),
+                ("voice", _) => Some(Outgoing::Voice { media_id: id }),
+                ("video", Some(thumb)) => Some(Outgoing::Video {
+                    media_id: id,
+                    thumb_media_id: thumb,
+                    title: None,
+                    description: None,
+                }),
+                _ => None,
+            }
+        }
+        _ => None,
     }
 }

@@ -5,11 +5,13 @@
 
 use std::error::Error as _;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{StatusCode, Url, redirect};
+use reqwest::multipart::{Form, Part};
+use reqwest::{Body, StatusCode, Url, redirect};
 
 /// How long one call may take, from connecting to the answer's last byte.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,7 +55,52 @@ pub(super) async fn post(
     body: Bytes,
     timeout: Duration,
 ) -> Result<Vec<u8>, Lost> {
-    let request = http.post(url).header(CONTENT_TYPE, "application/json").timeout(timeout).body(body);
+    answer(http.post(url).header(CONTENT_TYPE, "application/json").timeout(timeout).body(body)).await
+}
+
+/// Where the bytes of a file are.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Source<'a> {
+    /// In a file, which is read as it is sent.
+    Disk(&'a Path),
+    /// In the program itself.
+    Memory(&'static [u8]),
+}
+
+/// A file to upload.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FilePart<'a> {
+    /// Where its bytes are.
+    pub source: Source<'a>,
+    /// Its size in bytes.
+    pub size: u64,
+    /// What WeChat is told that it is called; its ending must fit.
+    pub filename: &'a str,
+    /// Its content type.
+    pub content_type: &'static str,
+}
+
+/// Posts a file as the part `media` of a form, from disk, and reads the whole answer to an HTTP 200.
+pub(super) async fn upload(
+    http: &reqwest::Client,
+    url: Url,
+    file: FilePart<'_>,
+    timeout: Duration,
+) -> Result<Vec<u8>, Lost> {
+    let unread = |error: &dyn std::fmt::Display| Lost::NotSent(format!("the file cannot be read: {error}"));
+    let body = match file.source {
+        Source::Disk(path) => tokio::fs::File::open(path).await.map_err(|error| unread(&error))?.into(),
+        Source::Memory(bytes) => Body::from(bytes),
+    };
+    // With its length: WeChat has refused chunked bodies of some clients.
+    let part = Part::stream_with_length(body, file.size)
+        .file_name(file.filename.to_owned())
+        .mime_str(file.content_type)
+        .map_err(|error| unread(&error))?;
+    answer(http.post(url).timeout(timeout).multipart(Form::new().part("media", part))).await
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> Result<Vec<u8>, Lost> {
     let mut response = request.send().await.map_err(lost)?;
     if response.status() != StatusCode::OK {
         return Err(Lost::NoAnswer(format!("HTTP {}", response.status().as_u16())));

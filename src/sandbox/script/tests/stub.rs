@@ -30,6 +30,8 @@ pub enum Wrong {
     Sender,
     /// The agent's answer is changed.
     Answer,
+    /// A picture becomes a text.
+    Picture,
     /// A location becomes a text.
     Location,
     /// A repeat is moved again.
@@ -95,6 +97,16 @@ impl Stub {
         self.im("openim/sendmsg", body).await;
     }
 
+    async fn uploaded(&self, token: &str, kind: &str, name: &str, url: &str) -> String {
+        let file = self.http.get(url).send().await.unwrap().bytes().await.unwrap();
+        let part = reqwest::multipart::Part::bytes(file.to_vec()).file_name(name.to_owned());
+        let url = format!("{}/cgi-bin/media/upload?access_token={token}&type={kind}", self.wechat_base);
+        let form = reqwest::multipart::Form::new().part("media", part);
+        let given = self.http.post(url).multipart(form).send().await.unwrap().text().await.unwrap();
+        let given: Value = serde_json::from_str(&given).unwrap();
+        given["media_id"].as_str().unwrap().to_owned()
+    }
+
     fn reply(&self, openid: &str, content: &str) -> String {
         format!(
             "<xml><ToUserName>{openid}</ToUserName><FromUserName>{}</FromUserName><CreateTime>{}</CreateTime>\
@@ -158,22 +170,35 @@ async fn push(State(stub): State<Arc<Stub>>, Query(query): Parameters, body: Str
 
 async fn callback(State(stub): State<Arc<Stub>>, body: String) -> String {
     let message: Value = serde_json::from_str(&body).unwrap();
-    let mut text = message["MsgBody"][0]["MsgContent"]["Text"].as_str().unwrap().to_owned();
-    if stub.wrong == Wrong::Answer {
-        text.push('!');
-    }
     let wanted = json!({
         "grant_type": "client_credential", "appid": stub.wechat.app_id, "secret": stub.wechat.app_secret,
     });
     let url = format!("{}/cgi-bin/stable_token", stub.wechat_base);
     let granted = stub.http.post(url).body(wanted.to_string()).send().await.unwrap().text().await.unwrap();
     let granted: Value = serde_json::from_str(&granted).unwrap();
-    let url = format!(
-        "{}/cgi-bin/message/custom/send?access_token={}",
-        stub.wechat_base,
-        granted["access_token"].as_str().unwrap()
-    );
-    let send = json!({"touser": message["To_Account"], "msgtype": "text", "text": {"content": text}});
+    let token = granted["access_token"].as_str().unwrap();
+    let content = &message["MsgBody"][0]["MsgContent"];
+    let (kind, shown) = match message["MsgBody"][0]["MsgType"].as_str().unwrap() {
+        "TIMImageElem" => {
+            let url = content["ImageInfoArray"][0]["URL"].as_str().unwrap();
+            ("image", json!({"media_id": stub.uploaded(token, "image", "a.png", url).await}))
+        }
+        "TIMSoundElem" => {
+            let url = content["Url"].as_str().unwrap();
+            ("voice", json!({"media_id": stub.uploaded(token, "voice", "a.amr", url).await}))
+        }
+        _ => {
+            let end = if stub.wrong == Wrong::Answer { "!" } else { "" };
+            ("text", json!({"content": format!("{}{end}", content["Text"].as_str().unwrap())}))
+        }
+    };
+    let url = format!("{}/cgi-bin/message/custom/send?access_token={token}", stub.wechat_base);
+    let send = match stub.wrong {
+        Wrong::Picture if kind == "image" => json!({
+            "touser": message["To_Account"], "msgtype": "text", "text": {"content": "[image]"}
+        }),
+        _ => json!({"touser": message["To_Account"], "msgtype": kind, kind: shown}),
+    };
     stub.http.post(url).body(send.to_string()).send().await.unwrap();
     json!({"ActionStatus": "OK", "ErrorInfo": "", "ErrorCode": 0}).to_string()
 }

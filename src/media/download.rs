@@ -1,0 +1,198 @@
+//! Fetches files whose addresses others have written: guarded, bounded in size and time, never whole in memory.
+//!
+//! A host's addresses are judged where the connection is made, by the resolver that it is made with: a name that
+//! resolves to something else a moment later gains nothing. Redirects are followed by hand and judged anew.
+
+mod rules;
+#[cfg(test)]
+mod tests;
+
+pub use rules::{Forbidden, Rules, is_public};
+
+use std::error::Error as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::LOCATION;
+use reqwest::{Response, StatusCode, redirect};
+use url::Url;
+
+use super::{Files, FilesError, Stored};
+
+/// Redirects that are followed.
+const REDIRECTS: usize = 5;
+/// How long connecting may take, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a download may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// From the first connection to the last byte, redirects included.
+    pub whole: Duration,
+    /// Without a single byte.
+    pub stall: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { whole: Duration::from_secs(30), stall: Duration::from_secs(10) }
+    }
+}
+
+/// Why there is no file. Holds no URL: those of IM carry signatures.
+#[derive(Debug, thiserror::Error)]
+pub enum DownloadError {
+    /// A rule forbids it.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+    /// It is larger than it may be.
+    #[error("the file is larger than {0} bytes")]
+    TooLarge(u64),
+    /// It took too long.
+    #[error("the file did not come in time")]
+    TimedOut,
+    /// The server answered with something else than the file.
+    #[error("the server answered {0}")]
+    Status(u16),
+    /// The server could not be reached, or broke off.
+    #[error("the server is out of reach or broke off")]
+    Unreachable,
+    /// The file could not be kept.
+    #[error("the file cannot be kept")]
+    Disk(#[source] FilesError),
+}
+
+impl From<FilesError> for DownloadError {
+    fn from(error: FilesError) -> Self {
+        match error {
+            FilesError::TooLarge(max) => Self::TooLarge(max),
+            FilesError::Io { .. } => Self::Disk(error),
+        }
+    }
+}
+
+impl DownloadError {
+    /// Whether the same download may succeed later.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Forbidden(_) | Self::TooLarge(_) => false,
+            Self::TimedOut | Self::Unreachable | Self::Disk(_) => true,
+            Self::Status(status) => matches!(status, 408 | 425 | 429 | 500..),
+        }
+    }
+
+    /// The metric label.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Forbidden(_) => "forbidden",
+            Self::TooLarge(_) => "too_large",
+            Self::TimedOut => "timed_out",
+            Self::Status(_) => "status",
+            Self::Unreachable => "unreachable",
+            Self::Disk(_) => "disk",
+        }
+    }
+}
+
+/// Fetches files by the rules.
+#[derive(Clone, Debug)]
+pub struct Downloader {
+    http: reqwest::Client,
+    rules: Rules,
+    patience: Patience,
+}
+
+impl Downloader {
+    /// A downloader; fails where the TLS library does.
+    pub fn new(rules: Rules, patience: Patience) -> reqwest::Result<Self> {
+        let http = reqwest::Client::builder()
+            // A proxy would resolve names by itself, past the guard.
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(patience.stall)
+            .dns_resolver(Arc::new(Guard { private: rules.private }))
+            .build()?;
+        Ok(Self { http, rules, patience })
+    }
+
+    /// Fetches what is at `url`, at most `max` bytes, into `files`. Of a file that does not come nothing is left.
+    pub async fn fetch(&self, url: &str, files: &Files, max: u64) -> Result<Stored, DownloadError> {
+        let url = self.rules.check(url)?;
+        let fetched = async {
+            let response = self.open(url).await?;
+            pour(response, files, max).await
+        };
+        tokio::time::timeout(self.patience.whole, fetched).await.unwrap_or(Err(DownloadError::TimedOut))
+    }
+
+    /// The answer with the file, after redirects.
+    async fn open(&self, mut url: Url) -> Result<Response, DownloadError> {
+        for _ in 0..=REDIRECTS {
+            let response = self.http.get(url.clone()).send().await.map_err(|error| lost(&error))?;
+            let status = response.status();
+            if status == StatusCode::OK {
+                return Ok(response);
+            }
+            let is_redirect = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
+            let Some(target) = response.headers().get(LOCATION).filter(|_| is_redirect) else {
+                return Err(DownloadError::Status(status.as_u16()));
+            };
+            let target = target.to_str().map_err(|_| Forbidden::NoUrl)?;
+            url = url.join(target).map_err(|_| Forbidden::NoUrl)?;
+            self.rules.check_url(&url)?;
+        }
+        Err(Forbidden::Redirects.into())
+    }
+}
+
+async fn pour(mut response: Response, files: &Files, max: u64) -> Result<Stored, DownloadError> {
+    if response.content_length().is_some_and(|length| length > max) {
+        return Err(DownloadError::TooLarge(max));
+    }
+    let mut incoming = files.begin(max).await?;
+    while let Some(chunk) = response.chunk().await.map_err(|error| lost(&error))? {
+        incoming.write(&chunk).await?;
+    }
+    Ok(incoming.finish().await?)
+}
+
+fn lost(error: &reqwest::Error) -> DownloadError {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if inner.is::<NotPublic>() {
+            return Forbidden::Address.into();
+        }
+        cause = inner.source();
+    }
+    if error.is_timeout() { DownloadError::TimedOut } else { DownloadError::Unreachable }
+}
+
+/// None of a host's addresses is public.
+#[derive(Debug, thiserror::Error)]
+#[error("the host has no public address")]
+struct NotPublic;
+
+/// Resolves names to public addresses only: what it does not give cannot be connected to.
+#[derive(Debug)]
+struct Guard {
+    private: bool,
+}
+
+impl Resolve for Guard {
+    fn resolve(&self, name: Name) -> Resolving {
+        let private = self.private;
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let public: Vec<SocketAddr> =
+                found.filter(|address| private || is_public(address.ip())).collect();
+            if public.is_empty() {
+                return Err(NotPublic.into());
+            }
+            Ok(Box::new(public.into_iter()) as Addrs)
+        })
+    }
+}

@@ -1,0 +1,138 @@
+use std::convert::Infallible;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Response as Answer, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+
+use super::*;
+use crate::clock::Clock;
+
+const MAX: u64 = 100_000;
+const BRIEF: Patience = Patience { whole: Duration::from_secs(3), stall: Duration::from_secs(1) };
+/// Longer than any patience, also on a loaded machine.
+const ENDS: Duration = Duration::from_secs(30);
+
+fn downloader(private: bool, hosts: &[&str]) -> Downloader {
+    let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
+    Downloader::new(Rules { hosts, http: true, private }, BRIEF).unwrap()
+}
+
+fn to(place: &str) -> impl IntoResponse + use<> {
+    (StatusCode::FOUND, [(header::LOCATION, place.to_owned())])
+}
+
+fn endless(pause: Duration) -> Answer<Body> {
+    let chunks = stream::repeat(()).then(move |()| async move {
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+        Ok::<_, Infallible>(Bytes::from_static(&[7; 1024]))
+    });
+    Answer::new(Body::from_stream(chunks))
+}
+
+/// A server with every kind of trouble. Its address without a scheme.
+async fn server() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let elsewhere = format!("http://localhost:{}/file", address.port());
+    let router = Router::new()
+        .route("/file", get(|| async { "the file" }))
+        .route("/once", get(|| async { to("/file") }))
+        .route("/loop", get(|| async { to("/loop") }))
+        .route("/elsewhere", get(move || async move { to(&elsewhere) }))
+        .route("/to-file", get(|| async { to("file:///etc/passwd") }))
+        .route("/to-user", get(|| async { to("//user:secret@127.0.0.1/") }))
+        .route("/nowhere", get(|| async { StatusCode::FOUND }))
+        .route("/gone", get(|| async { StatusCode::GONE }))
+        .route("/busy", get(|| async { StatusCode::SERVICE_UNAVAILABLE }))
+        .route("/partial", get(|| async { (StatusCode::PARTIAL_CONTENT, "half") }))
+        .route("/large", get(|| async { vec![0; 100_001] }))
+        .route("/flood", get(|| async { endless(Duration::ZERO) }))
+        .route("/drip", get(|| async { endless(Duration::from_millis(100)) }))
+        .route("/stall", get(|| async { endless(Duration::from_hours(1)) }))
+        .route(
+            "/broken",
+            get(|| async {
+                let chunks = [Ok(Bytes::from_static(b"half")), Err(std::io::Error::other("broken off"))];
+                Answer::new(Body::from_stream(stream::iter(chunks)))
+            }),
+        );
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address.to_string()
+}
+
+async fn fetch(downloader: &Downloader, url: &str) -> Result<Vec<u8>, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let files = Files::open(folder.path(), Clock::system()).unwrap();
+    match downloader.fetch(url, &files, MAX).await {
+        Ok(stored) => Ok(std::fs::read(files.path(&stored.hash)).unwrap()),
+        Err(error) => Err(format!("{} {}", error.name(), error.may_pass())),
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_fetched_and_every_trouble_has_its_name() {
+    let (server, downloader) = (server().await, downloader(true, &["127.0.0.1"]));
+    for (path, expected) in [
+        ("file", Ok(b"the file".to_vec())),
+        ("once", Ok(b"the file".to_vec())),
+        ("loop", Err("forbidden false")),
+        ("elsewhere", Err("forbidden false")),
+        ("to-file", Err("forbidden false")),
+        ("to-user", Err("forbidden false")),
+        ("nowhere", Err("status false")),
+        ("gone", Err("status false")),
+        ("busy", Err("status true")),
+        ("partial", Err("status false")),
+        ("large", Err("too_large false")),
+        ("flood", Err("too_large false")),
+        ("drip", Err("timed_out true")),
+        ("stall", Err("timed_out true")),
+        ("broken", Err("unreachable true")),
+    ] {
+        let url = format!("http://{server}/{path}");
+        let fetched = tokio::time::timeout(ENDS, fetch(&downloader, &url)).await.expect(path);
+        assert_eq!(fetched, expected.map_err(str::to_owned), "{path}");
+    }
+    assert_eq!(fetch(&downloader, "http://127.0.0.1:1/").await, Err("unreachable true".to_owned()));
+}
+
+#[tokio::test]
+async fn a_private_address_is_refused_behind_a_name_and_behind_a_redirect() {
+    let server = server().await;
+    let port = server.rsplit(':').next().unwrap();
+    let named = format!("http://localhost:{port}/file");
+    let hosts = ["127.0.0.1", "localhost"];
+    assert_eq!(fetch(&downloader(true, &hosts), &named).await, Ok(b"the file".to_vec()));
+    let redirected = fetch(&downloader(true, &hosts), &format!("http://{server}/elsewhere")).await;
+    assert_eq!(redirected, Ok(b"the file".to_vec()));
+
+    let guarded = downloader(false, &hosts);
+    for url in [named, format!("http://{server}/file")] {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::open(folder.path(), Clock::system()).unwrap();
+        let error = guarded.fetch(&url, &files, MAX).await.unwrap_err();
+        assert!(matches!(error, DownloadError::Forbidden(Forbidden::Address)), "{url}: {error:?}");
+    }
+}
+
+/// What a name resolves to is judged where the connection is made; nothing else is connected to.
+#[tokio::test]
+async fn the_guard_gives_out_public_addresses_only() {
+    let name = || "localhost".parse().unwrap();
+    assert!(Guard { private: true }.resolve(name()).await.is_ok());
+    let refused = Guard { private: false }.resolve(name()).await.err().unwrap();
+    assert!(refused.is::<NotPublic>());
+}
+
+#[test]
+fn an_error_repeats_no_address() {
+    let rules = Rules { hosts: Vec::new(), http: true, private: true };
+    let error = rules.check("https://myqcloud.com/a?q-signature=secret").unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("secret"));
+}

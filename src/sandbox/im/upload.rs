@@ -1,0 +1,109 @@
+//! What an agent's client does with a file: it uploads it, and then sends the element that names it.
+
+use std::sync::PoisonError;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::ImSim;
+use super::checks::Refused;
+use super::desk::{Desk, Sent};
+
+impl ImSim {
+    /// Removes an uploaded file, as the platform does when its time is over.
+    pub fn remove_file(&self, url: &str) {
+        if let Some(path) = url.strip_prefix(&self.shared.base_url) {
+            self.shared.files.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
+        }
+    }
+}
+
+/// A file as an agent's client has uploaded it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uploaded {
+    /// Where it lies.
+    pub url: String,
+    /// Bytes.
+    pub size: usize,
+    /// Its name.
+    pub name: String,
+}
+
+impl Desk {
+    /// Uploads a file, as a client does before it sends the message that names it.
+    pub fn upload(&self, name: &str, bytes: impl Into<Bytes>) -> Uploaded {
+        let bytes = bytes.into();
+        let size = bytes.len();
+        let path = self.shared.files.lock().unwrap_or_else(PoisonError::into_inner).keep(name, bytes);
+        Uploaded { url: format!("{}{path}", self.shared.base_url), size, name: name.to_owned() }
+    }
+
+    /// Sends a picture.
+    pub async fn send_image(&self, to: &str, name: &str, picture: impl Into<Bytes>) -> Result<Sent, Refused> {
+        self.send(to, json!([self.upload(name, picture).image()])).await
+    }
+
+    /// Sends a recording of so many seconds.
+    pub async fn send_sound(
+        &self,
+        to: &str,
+        name: &str,
+        sound: impl Into<Bytes>,
+        seconds: u64,
+    ) -> Result<Sent, Refused> {
+        self.send(to, json!([self.upload(name, sound).sound(seconds)])).await
+    }
+
+    /// Sends a video with its first picture.
+    pub async fn send_video(
+        &self,
+        to: &str,
+        video: impl Into<Bytes>,
+        thumb: impl Into<Bytes>,
+    ) -> Result<Sent, Refused> {
+        let (video, thumb) = (self.upload("video.mp4", video), self.upload("video.jpg", thumb));
+        self.send(to, json!([video.video(&thumb)])).await
+    }
+
+    /// Sends a file.
+    pub async fn send_file(&self, to: &str, name: &str, file: impl Into<Bytes>) -> Result<Sent, Refused> {
+        self.send(to, json!([self.upload(name, file).file()])).await
+    }
+}
+
+impl Uploaded {
+    /// The picture's element: it comes in three sizes, which are one here.
+    pub fn image(&self) -> Value {
+        let sizes: Vec<Value> = (1..=3)
+            .map(|kind| json!({"Type": kind, "Size": self.size, "Width": 64, "Height": 48, "URL": self.url}))
+            .collect();
+        json!({"MsgType": "TIMImageElem",
+               "MsgContent": {"UUID": self.uuid(), "ImageFormat": 255, "ImageInfoArray": sizes}})
+    }
+
+    /// The recording's element.
+    pub fn sound(&self, seconds: u64) -> Value {
+        json!({"MsgType": "TIMSoundElem", "MsgContent": {
+            "Url": self.url, "UUID": self.uuid(), "Size": self.size, "Second": seconds, "Download_Flag": 2}})
+    }
+
+    /// The video's element.
+    pub fn video(&self, thumb: &Self) -> Value {
+        json!({"MsgType": "TIMVideoFileElem", "MsgContent": {
+            "VideoUrl": self.url, "VideoUUID": self.uuid(), "VideoSize": self.size, "VideoSecond": 1,
+            "VideoFormat": "mp4", "VideoDownloadFlag": 2, "ThumbUrl": thumb.url, "ThumbUUID": thumb.uuid(),
+            "ThumbSize": thumb.size, "ThumbWidth": 64, "ThumbHeight": 48, "ThumbFormat": "JPG",
+            "ThumbDownloadFlag": 2}})
+    }
+
+    /// The file's element.
+    pub fn file(&self) -> Value {
+        json!({"MsgType": "TIMFileElem", "MsgContent": {
+            "Url": self.url, "UUID": self.uuid(), "FileSize": self.size, "FileName": self.name,
+            "Download_Flag": 2}})
+    }
+
+    fn uuid(&self) -> &str {
+        self.url.rsplit('/').nth(1).unwrap_or_default()
+    }
+}

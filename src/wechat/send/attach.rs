@@ -1,0 +1,316 @@
+//! An agent's file on its way to WeChat: fetched, looked at, uploaded; or a text with a link in its stead.
+//!
+//! All of it happens before the attempt is recorded and may be done again at any time: what has been fetched lies in
+//! `media.dir` and what has been uploaded is remembered, so that doing it again is cheap.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use fail::fail_point;
+use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncReadExt as _;
+
+use super::client::{Client, Failure, NotAllowed, said, verdict};
+use super::code;
+use super::courier::PLATFORM;
+use super::upload::{LIFE_MS, MediaType, takes_voice_of};
+use super::wire::{FilePart, Source};
+use crate::media::download::{DownloadError, Downloader};
+use crate::media::kind::HEAD_BYTES;
+use crate::media::{Files, Kind, Links};
+use crate::metrics::Metrics;
+use crate::model::{Attachment, AttachmentKind, Class, MediaHash, MediaName, Millis, Origin, Verdict};
+use crate::outbox::pace::Pace;
+use crate::outbox::{Form, NotReady};
+use crate::store::{MediumFile, Owed, Store, StoreError};
+
+/// The API's name in metrics.
+const MEDIA_UPLOAD: &str = "media_upload";
+/// Preparations after which a file that still has not come, or has not been taken, goes as a link.
+const TRIES: u32 = 5;
+/// The picture of a video that comes without a usable one: WeChat takes none without. Plain grey.
+const NO_PICTURE: &[u8] = include_bytes!("no-picture.jpg");
+
+/// What files are fetched and kept with.
+#[derive(Debug)]
+pub struct Attachments {
+    /// Fetches them from where agents' clients have put them.
+    pub downloader: Downloader,
+    /// Keeps them.
+    pub files: Files,
+    /// Links to those that are kept.
+    pub links: Links,
+    /// Remembers whose they are, and what was uploaded.
+    pub store: Store,
+    /// The rate class of uploads.
+    pub pace: Arc<Pace>,
+    /// Counts.
+    pub metrics: Metrics,
+    /// The largest file that is fetched, in bytes.
+    pub max_bytes: u64,
+    /// One upload of a file at a time: those who wait for the same file find the copy.
+    pub turns: Turns,
+}
+
+/// Turns to upload, by the first digit of a file's hash.
+#[derive(Debug, Default)]
+pub struct Turns([tokio::sync::Mutex<()>; 16]);
+
+impl Turns {
+    async fn take(&self, hash: &MediaHash) -> tokio::sync::MutexGuard<'_, ()> {
+        let digit = hash.as_str().chars().next().and_then(|first| first.to_digit(16)).unwrap_or_default();
+        self.0[digit as usize % self.0.len()].lock().await
+    }
+}
+
+/// A file that is here.
+#[derive(Debug)]
+struct Local {
+    hash: MediaHash,
+    size: u64,
+    kind: Kind,
+    created_at: Millis,
+}
+
+/// WeChat's copy of a file.
+#[derive(Debug)]
+struct Copy {
+    id: String,
+    /// It was made before.
+    remembered: bool,
+}
+
+/// A step that does not lead to a file of WeChat's.
+#[derive(Debug)]
+enum Stopped {
+    /// Another preparation may get further.
+    NotReady(NotReady),
+    /// The customer gets a link. `why`: if the agent should know.
+    Link { why: Option<String> },
+}
+
+impl From<StoreError> for Stopped {
+    fn from(error: StoreError) -> Self {
+        Self::NotReady(NotReady { class: Class::Busy, why: error.to_string() })
+    }
+}
+
+impl Attachments {
+    /// The form in which `attachment` can leave.
+    pub(super) async fn prepare(
+        &self,
+        client: &Client,
+        owed: &Owed,
+        attachment: &Attachment,
+    ) -> Result<Form, NotReady> {
+        let mut link = attachment.url.clone();
+        match self.upload(client, owed, attachment, &mut link).await {
+            Ok(form) => Ok(form),
+            Err(Stopped::Link { why }) => Ok(Form::Text { text: attachment.as_text(&link), why }),
+            Err(Stopped::NotReady(not_ready)) => Err(not_ready),
+        }
+    }
+
+    /// `link` becomes ours once the file is here and the internet knows a way to us.
+    async fn upload(
+        &self,
+        client: &Client,
+        owed: &Owed,
+        attachment: &Attachment,
+        link: &mut String,
+    ) -> Result<Form, Stopped> {
+        let media_type = match attachment.kind {
+            AttachmentKind::Image => MediaType::Image,
+            AttachmentKind::Sound { second } if takes_voice_of(second) => MediaType::Voice,
+            AttachmentKind::Sound { .. } => return Err(Stopped::Link { why: None }),
+            AttachmentKind::Video { .. } => MediaType::Video,
+        };
+        let max = media_type.max_bytes().min(self.max_bytes);
+        if attachment.size > max {
+            return Err(Stopped::Link { why: None });
+        }
+        let file = self.fetch(owed, &attachment.name, &attachment.url, max).await?;
+        if let Some(ours) = self.links.to(&attachment.name, file.kind.extension(), file.created_at) {
+            *link = ours;
+        }
+        let copy = self.copy(client, owed, media_type, &file).await?;
+        let thumb = match &attachment.kind {
+            AttachmentKind::Video { thumb_url, thumb } => {
+                Some(self.picture(client, owed, thumb, thumb_url).await?)
+            }
+            AttachmentKind::Image | AttachmentKind::Sound { .. } => None,
+        };
+        let remembered = [Some(&copy), thumb.as_ref()]
+            .into_iter()
+            .flatten()
+            .filter(|copy| copy.remembered)
+            .map(|copy| copy.id.clone())
+            .collect();
+        let thumb = thumb.map(|thumb| thumb.id);
+        Ok(Form::Uploaded { id: copy.id, thumb, kind: media_type.name(), remembered })
+    }
+
+    /// The file called `name`: the one that is here, or else what is at `url`.
+    async fn fetch(&self, owed: &Owed, name: &MediaName, url: &str, max: u64) -> Result<Local, Stopped> {
+        if let Some(local) = self.local(name).await? {
+            return Ok(local);
+        }
+        let downloaded = self.download(owed, name, url, max).await;
+        let outcome = match &downloaded {
+            Ok(_) => "ok",
+            Err(Trouble::Download(error)) => error.name(),
+            Err(Trouble::Store(_)) => "store",
+        };
+        self.metrics.downloaded(outcome);
+        match downloaded {
+            Ok(local) => Ok(local),
+            Err(Trouble::Store(error)) => Err(error.into()),
+            Err(Trouble::Download(error)) if error.may_pass() && owed.attempts < TRIES => {
+                Err(Stopped::NotReady(NotReady { class: Class::Source, why: error.to_string() }))
+            }
+            // Too large for WeChat is no fault that anybody could mend.
+            Err(Trouble::Download(DownloadError::TooLarge(_))) => Err(Stopped::Link { why: None }),
+            Err(Trouble::Download(error)) => Err(Stopped::Link { why: Some(error.to_string()) }),
+        }
+    }
+
+    async fn local(&self, name: &MediaName) -> Result<Option<Local>, Stopped> {
+        let asked = name.clone();
+        let Some(medium) = self.store.read(move |tx| tx.medium(&asked)).await? else { return Ok(None) };
+        let Some(MediumFile { hash, size }) = medium.file else { return Ok(None) };
+        let mut head = Vec::with_capacity(HEAD_BYTES);
+        match self.files.read(&hash).await {
+            Ok(Some(file)) => {
+                if file.take(HEAD_BYTES as u64).read_to_end(&mut head).await.is_err() {
+                    return Ok(None);
+                }
+            }
+            // What was lost is fetched again; a disk that fails says so then.
+            Ok(None) | Err(_) => return Ok(None),
+        }
+        Ok(Some(Local { hash, size, kind: Kind::of(&head), created_at: medium.created_at }))
+    }
+
+    async fn download(&self, owed: &Owed, name: &MediaName, url: &str, max: u64) -> Result<Local, Trouble> {
+        let stored = self.downloader.fetch(url, &self.files, max).await.map_err(Trouble::Download)?;
+        let file = MediumFile { hash: stored.hash.clone(), size: stored.size };
+        let (name, customer) = (name.clone(), owed.lane.customer.clone());
+        let created_at = self
+            .store
+            .write(move |tx| {
+                // A message may have been held for longer than its files are kept.
+                let known = || Ok::<_, StoreError>(tx.customer(&customer)?.is_some_and(|one| one.known));
+                if tx.medium(&name)?.is_none() && known()? {
+                    tx.add_medium(&name, &customer, Origin::Agent)?;
+                }
+                tx.medium_arrived(&name, &file)?;
+                Ok(tx.medium(&name)?.map_or(tx.now(), |medium| medium.created_at))
+            })
+            .await
+            .map_err(Trouble::Store)?;
+        fail_point!("media.fetched");
+        Ok(Local { hash: stored.hash.clone(), size: stored.size, kind: stored.kind, created_at })
+    }
+
+    /// WeChat's copy of a file: the one that was made before, or else a new one.
+    async fn copy(
+        &self,
+        client: &Client,
+        owed: &Owed,
+        media_type: MediaType,
+        file: &Local,
+    ) -> Result<Copy, Stopped> {
+        let Some((extension, content_type)) = media_type.format(file.kind) else {
+            return Err(Stopped::Link { why: None });
+        };
+        let path = self.files.path(&file.hash);
+        let part = FilePart {
+            source: Source::Disk(&path),
+            size: file.size,
+            filename: &format!("{}.{extension}", media_type.name()),
+            content_type,
+        };
+        self.copy_of(client, owed, media_type, &file.hash, part).await
+    }
+
+    async fn copy_of(
+        &self,
+        client: &Client,
+        owed: &Owed,
+        media_type: MediaType,
+        hash: &MediaHash,
+        part: FilePart<'_>,
+    ) -> Result<Copy, Stopped> {
+        let _turn = self.turns.take(hash).await;
+        let (kind, asked) = (media_type.name(), hash.clone());
+        if let Some(id) = self.store.read(move |tx| tx.upload(&asked, kind)).await? {
+            return Ok(Copy { id, remembered: true });
+        }
+        self.pace.until_ready(MEDIA_UPLOAD).await;
+        let started = Instant::now();
+        let outcome = client.upload(media_type, part).await;
+        self.metrics.called(PLATFORM, MEDIA_UPLOAD, said(&outcome), started.elapsed());
+        fail_point!("media.uploaded");
+        let id = outcome.map_err(|failure| self.refused(owed, &failure))?;
+        let (hash, given) = (hash.clone(), id.clone());
+        self.store.write(move |tx| tx.put_upload(&hash, kind, &given, tx.now().plus(LIFE_MS))).await?;
+        fail_point!("media.recorded");
+        Ok(Copy { id, remembered: false })
+    }
+
+    fn refused(&self, owed: &Owed, failure: &Failure) -> Stopped {
+        let link = |why| Stopped::Link { why: Some(why) };
+        match verdict(failure, NotAllowed::Refuse) {
+            // An upload whose answer was lost may be made again, but not for ever.
+            Verdict::Unknown { why } | Verdict::Unsettled { why } if owed.attempts < TRIES => {
+                Stopped::NotReady(NotReady { class: Class::Unreachable, why })
+            }
+            Verdict::Retry { class: Class::Quota, why, .. } => {
+                if matches!(failure, Failure::Code { code: code::MINUTE_QUOTA, .. }) {
+                    self.pace.too_fast(MEDIA_UPLOAD);
+                    return Stopped::NotReady(NotReady { class: Class::Quota, why });
+                }
+                // Text still goes while the day's uploads are used up.
+                link(why)
+            }
+            Verdict::Retry { class, why, .. } => Stopped::NotReady(NotReady { class, why }),
+            Verdict::Hold { why, .. }
+            | Verdict::Refuse { why }
+            | Verdict::Unknown { why }
+            | Verdict::Unsettled { why } => link(why),
+            Verdict::Delivered => link(failure.to_string()),
+        }
+    }
+
+    /// The copy of a video's first picture; of a plain one where that cannot be had.
+    async fn picture(
+        &self,
+        client: &Client,
+        owed: &Owed,
+        name: &MediaName,
+        url: &str,
+    ) -> Result<Copy, Stopped> {
+        let max = MediaType::Thumb.max_bytes().min(self.max_bytes);
+        if !url.is_empty()
+            && let Ok(file) = self.fetch(owed, name, url, max).await
+            && let Ok(copy) = self.copy(client, owed, MediaType::Thumb, &file).await
+        {
+            return Ok(copy);
+        }
+        let part = FilePart {
+            source: Source::Memory(NO_PICTURE),
+            size: NO_PICTURE.len() as u64,
+            filename: "thumb.jpg",
+            content_type: "image/jpeg",
+        };
+        let hash = MediaHash::of_digest(Sha256::digest(NO_PICTURE).into());
+        self.copy_of(client, owed, MediaType::Thumb, &hash, part).await
+    }
+}
+
+/// Why a file is not here.
+#[derive(Debug)]
+enum Trouble {
+    Download(DownloadError),
+    Store(StoreError),
+}

@@ -1,0 +1,254 @@
+//! Every kind of element: what the customer sees of it.
+
+use bytes::Bytes;
+use serde_json::json;
+use wechat_im_bridge::sandbox::im::Uploaded;
+
+use super::files::{await_pushed, file, local};
+use crate::observe::{await_note, await_states, greeted, notes};
+use crate::world::{SOON, World, await_shown, eventually, openid};
+
+fn none() -> Bytes {
+    Bytes::new()
+}
+
+/// Sends each and waits until the customer has been sent one message more.
+async fn one_by_one(
+    name: &str,
+    elements: Vec<serde_json::Value>,
+    world: &World,
+) -> Vec<(String, String, Bytes)> {
+    let (agent, customer) = (world.agent(), openid(name));
+    let phone = world.follower(name);
+    let mut seen = Vec::new();
+    for element in elements {
+        // What the customer writes buys five more.
+        phone.say("go on").await;
+        let before = super::files::pushed(&phone).len();
+        agent.send(&customer, json!([element])).await.unwrap();
+        let shown = eventually(SOON, async || super::files::pushed(&phone).len() > before).await;
+        assert!(shown, "nothing came of {element}: {:?}", notes(&agent, &customer));
+        seen.extend(super::files::pushed(&phone).pop());
+    }
+    assert!(notes(&agent, &customer).is_empty(), "{:?}", notes(&agent, &customer));
+    seen
+}
+
+#[tokio::test]
+async fn what_wechat_takes_arrives_as_it_is_byte_for_byte() {
+    let world = local().start().await;
+    let _phone = greeted(&world, "a").await;
+    let agent = world.agent();
+    let up = |name: &str| agent.upload(name, file(name));
+    let thumb = up("photo.jpg");
+    // Neither names nor what the client says of a file count: only its bytes do.
+    let misnamed = agent.upload("photo.pdf", file("photo.png"));
+    let seen = one_by_one(
+        "a",
+        vec![
+            up("photo.jpg").image(),
+            up("photo.png").image(),
+            up("moving.gif").image(),
+            misnamed.image(),
+            up("voice.amr").sound(1),
+            up("voice.mp3").sound(60),
+            up("clip.mp4").video(&thumb),
+        ],
+        &world,
+    )
+    .await;
+    let expected = [
+        ("image", file("photo.jpg")),
+        ("image", file("photo.png")),
+        ("image", file("moving.gif")),
+        ("image", file("photo.png")),
+        ("voice", file("voice.amr")),
+        ("voice", file("voice.mp3")),
+        ("video", file("clip.mp4")),
+    ];
+    for ((kind, text, bytes), (expected_kind, expected_bytes)) in seen.iter().zip(&expected) {
+        assert_eq!((kind.as_str(), text.as_str()), (*expected_kind, ""));
+        assert_eq!(bytes, expected_bytes, "{kind}");
+    }
+    assert_eq!(seen.len(), expected.len());
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_wechat_does_not_take_goes_as_a_text_with_a_link_and_no_note() {
+    let world = local().start().await;
+    let _phone = greeted(&world, "b").await;
+    let agent = world.agent();
+    let up = |name: &str| agent.upload(name, file(name));
+    let (pdf, webp, text) = (up("price-list.pdf"), up("photo.webp"), agent.upload("a.jpg", "no picture"));
+    let (long, gif) = (up("voice.amr"), up("moving.gif"));
+    let large = Uploaded { size: 10 * 1024 * 1024 + 1, ..up("photo.jpg") };
+    let clip = up("voice.mp3");
+    let link = |label: &str, uploaded: &Uploaded| format!("{label}\n{}", uploaded.url);
+    let seen = one_by_one(
+        "b",
+        vec![
+            pdf.file(),
+            webp.image(),
+            text.image(),
+            long.sound(61),
+            gif.sound(3),
+            large.image(),
+            clip.video(&up("photo.jpg")),
+        ],
+        &world,
+    )
+    .await;
+    let texts: Vec<String> = seen.into_iter().map(|(_, text, _)| text).collect();
+    let expected = [
+        format!("[file]\nprice-list.pdf\n{}", pdf.url),
+        link("[image]", &webp),
+        link("[image]", &text),
+        link("[voice message]", &long),
+        link("[voice message]", &gif),
+        link("[image]", &large),
+        link("[video]", &clip),
+    ];
+    assert_eq!(texts, expected);
+    assert_eq!(world.wechat.ledger().uploads, 0);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_no_file_is_readable_text() {
+    let world = local().start().await;
+    let _phone = greeted(&world, "c").await;
+    let element = |kind: &str, content: serde_json::Value| json!({"MsgType": kind, "MsgContent": content});
+    let seen = one_by_one(
+        "c",
+        vec![
+            element(
+                "TIMLocationElem",
+                json!({"Desc": "Station Rd 5", "Latitude": 22.54321, "Longitude": 113.97531}),
+            ),
+            element("TIMFaceElem", json!({"Index": 3, "Data": "smile"})),
+            element("TIMFaceElem", json!({"Index": 3, "Data": ""})),
+            element("TIMCustomElem", json!({"Data": "{\"order\":7}", "Desc": "[order 7]"})),
+            element("TIMCustomElem", json!({"Data": "{\"order\":7}"})),
+            element(
+                "TIMRelayElem",
+                json!({"Title": "Chat history", "AbstractList": ["Lin: size M?", "Shop: in stock"]}),
+            ),
+            element("TIMStickerElem", json!({"Id": 7})),
+        ],
+        &world,
+    )
+    .await;
+    let texts: Vec<String> = seen.into_iter().map(|(_, text, _)| text).collect();
+    assert_eq!(
+        texts,
+        [
+            "[location]\nStation Rd 5\n22.54321,113.97531",
+            "smile",
+            "[sticker]",
+            "[order 7]",
+            "{\"order\":7}",
+            "Chat history\nLin: size M?\nShop: in stock",
+            "[TIMStickerElem]",
+        ]
+    );
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn several_elements_arrive_in_their_order_and_what_follows_behind_them() {
+    let world = local().start().await;
+    let (phone, agent, customer) = (greeted(&world, "d").await, world.agent(), openid("d"));
+    let (photo, voice) = (agent.upload("a.jpg", file("photo.jpg")), agent.upload("a.amr", file("voice.amr")));
+    let text = |text: &str| json!({"MsgType": "TIMTextElem", "MsgContent": {"Text": text}});
+    agent
+        .send(&customer, json!([text("look"), photo.image(), text("and listen"), voice.sound(1)]))
+        .await
+        .unwrap();
+    agent.say(&customer, "behind").await.unwrap();
+    await_pushed(
+        &phone,
+        &[
+            ("text", "look", none()),
+            ("image", "", file("photo.jpg")),
+            ("text", "and listen", none()),
+            ("voice", "", file("voice.amr")),
+            ("text", "behind", none()),
+        ],
+    )
+    .await;
+    await_states(&world, &customer, &["delivered", "delivered"]).await;
+    assert_eq!(phone.sends_left(), 0, "each element is counted");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_picture_beyond_the_budget_is_held_and_rides_on_the_reply_as_a_link() {
+    let world = local().start().await;
+    let (phone, agent, customer) = (greeted(&world, "e").await, world.agent(), openid("e"));
+    for n in 1..=5 {
+        agent.say(&customer, &format!("text {n}")).await.unwrap();
+    }
+    let photo = agent.upload("a.jpg", file("photo.jpg"));
+    agent.send(&customer, json!([photo.image()])).await.unwrap();
+    let told = await_note(&agent, &customer, "“[image]” is held").await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(world.wechat.ledger().uploads, 0, "what is held is not fetched yet");
+    assert_eq!(phone.say("and?").await.text(), Some(format!("[image]\n{}", photo.url).as_str()));
+    let mut delivered = vec!["delivered"; 6];
+    await_states(&world, &customer, &delivered).await;
+    // A repeat of the push got the same bytes; here nothing was moved by it.
+    delivered.push("delivered");
+    agent.send(&customer, json!([photo.image()])).await.unwrap();
+    await_states(&world, &customer, &delivered).await;
+    assert_eq!(super::files::pushed(&phone).pop().unwrap().2, file("photo.jpg"));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_picture_that_is_released_is_pushed_as_a_picture() {
+    let world = local().start().await;
+    let (phone, agent, customer) = (greeted(&world, "f").await, world.agent(), openid("f"));
+    for n in 1..=5 {
+        agent.say(&customer, &format!("text {n}")).await.unwrap();
+    }
+    agent.send_image(&customer, "a.jpg", file("photo.jpg")).await.unwrap();
+    await_note(&agent, &customer, "is held").await;
+    // The reply to a follow is the welcome, so that what was held is pushed.
+    phone.follow().await;
+    await_states(&world, &customer, &["delivered"; 6]).await;
+    assert_eq!(super::files::pushed(&phone).pop().unwrap().2, file("photo.jpg"));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_account_that_may_not_push_answers_with_links() {
+    let world = local().set("BRIDGE_WECHAT__REPLY", "passive").start().await;
+    let (phone, agent, customer) = (greeted(&world, "g").await, world.agent(), openid("g"));
+    let (photo, voice) = (agent.upload("a.jpg", file("photo.jpg")), agent.upload("a.amr", file("voice.amr")));
+    let text = json!({"MsgType": "TIMTextElem", "MsgContent": {"Text": "look"}});
+    agent.send(&customer, json!([text, photo.image()])).await.unwrap();
+    agent.send(&customer, json!([voice.sound(1)])).await.unwrap();
+    await_states(&world, &customer, &["held", "held"]).await;
+    let pushed = phone.say("and?").await;
+    let expected = format!("look\n[image]\n{}\n[voice message]\n{}", photo.url, voice.url);
+    assert_eq!(pushed.text(), Some(expected.as_str()));
+    await_states(&world, &customer, &["delivered", "delivered"]).await;
+    let again = world.wechat.repeat(&pushed).await;
+    assert_eq!(again.tries[0].body, pushed.tries[0].body, "a repeat gets the same reply");
+    assert_eq!(world.wechat.ledger().uploads, 0);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn labels_speak_the_configured_language() {
+    let world = local().set("BRIDGE_TEXTS__LOCALE", "zh").start().await;
+    let phone = world.follower("h");
+    phone.say("你好").await;
+    let (agent, customer) = (world.agent(), openid("h"));
+    let pdf = agent.upload("price-list.pdf", file("price-list.pdf"));
+    eventually(SOON, async || world.im.account(&customer).is_some()).await;
+    agent.send(&customer, json!([pdf.file()])).await.unwrap();
+    await_shown(&phone, &format!("[文件]\nprice-list.pdf\n{}", pdf.url)).await;
+    world.finish().await;
+}

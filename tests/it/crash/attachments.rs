@@ -1,0 +1,107 @@
+//! Killed between fetching a file, uploading it, recording the attempt and sending it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use serde_json::json;
+use wechat_im_bridge::sandbox::wechat::Via;
+
+use super::rig::{Rig, SETTLED};
+use crate::agent_media::file;
+use crate::world::openid;
+
+const CUSTOMER: &str = "anna";
+/// Conversations begun at once; the rigs have their own limit.
+const AT_ONCE: usize = 4;
+
+/// What the customer may have been shown of picture, video and the text behind them, and where the three stand.
+struct Expected {
+    images: std::ops::RangeInclusive<usize>,
+    videos: std::ops::RangeInclusive<usize>,
+    states: [&'static str; 3],
+}
+
+async fn killed_at(point: &str, expected: Expected) {
+    let mut rig = Rig::new().await;
+    rig.set("BRIDGE_MEDIA__ALLOW_HOSTS", "127.0.0.1");
+    rig.set("BRIDGE_MEDIA__ALLOW_PRIVATE", "true");
+    let (phone, agent, im) = (rig.follower(CUSTOMER), rig.agent(), Arc::clone(&rig.im));
+    rig.start().await;
+    assert!(!phone.say("hello").await.fault_line);
+    rig.quiet().await;
+    rig.kill();
+
+    rig.spawn(Some(point));
+    rig.listening().await;
+    let customer = openid(CUSTOMER);
+    let photo = agent.upload("a.jpg", file("photo.jpg"));
+    let (clip, thumb) = (agent.upload("a.mp4", file("clip.mp4")), agent.upload("t.jpg", file("photo.jpg")));
+    let text = json!({"MsgType": "TIMTextElem", "MsgContent": {"Text": "behind"}});
+    let sent = tokio::spawn(async move {
+        for element in [photo.image(), clip.video(&thumb), text] {
+            let sent = agent.send(&customer, json!([element])).await.unwrap();
+            let mut answer = sent.callback.clone();
+            // A callback that is not answered comes again.
+            while answer.as_ref().is_none_or(|answer| answer.error.is_some()) {
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                answer = im.repeat(&sent).await;
+            }
+        }
+    });
+    let status = rig.ended().await;
+    assert!(status.code().is_none(), "{point}: {status}");
+    rig.start().await;
+    tokio::time::timeout(SETTLED, sent).await.unwrap().unwrap();
+    rig.quiet().await;
+    let pushed: Vec<_> = phone.screen().into_iter().filter(|shown| shown.via == Via::CustomSend).collect();
+    let count = |kind: &str| pushed.iter().filter(|shown| shown.kind == kind).count();
+    assert!(expected.images.contains(&count("image")), "{point}: {pushed:#?}\n{}", rig.log());
+    assert!(expected.videos.contains(&count("video")), "{point}: {pushed:#?}\n{}", rig.log());
+    assert_eq!(pushed.last().map(|shown| shown.text.as_str()), Some("behind"), "{point}: in order");
+    let status = rig.terminate().await;
+    assert!(status.success(), "{status}\n{}", rig.log());
+    let stored = rusqlite::Connection::open(rig.store()).unwrap();
+    let mut rows = stored.prepare("SELECT state FROM message WHERE direction = 1 ORDER BY id").unwrap();
+    let ends: Vec<&str> = rows
+        .query_map([], |row| row.get::<_, i64>(0))
+        .unwrap()
+        .map(|state| match state.unwrap() {
+            2 => "delivered",
+            5 => "unknown",
+            _ => "other",
+        })
+        .collect();
+    assert_eq!(ends, expected.states, "{point}\n{}", rig.log());
+    println!("{point}: {} pictures, {} videos, {ends:?}", count("image"), count("video"));
+}
+
+/// Invariants 3, 5, 6: what comes before the attempt is done again after a crash, and the attempt itself never is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_every_step_of_an_attachment_it_is_prepared_again_and_sent_once() {
+    let again = || Expected { images: 1..=1, videos: 1..=1, states: ["delivered"; 3] };
+    let first = || Expected { images: 0..=1, videos: 1..=1, states: ["unknown", "delivered", "delivered"] };
+    let second = || Expected { images: 1..=1, videos: 0..=1, states: ["delivered", "unknown", "delivered"] };
+    let points = [
+        ("media.fetched:1", again()),
+        ("media.fetched:2", again()),
+        ("media.fetched:3", again()),
+        ("media.uploaded:1", again()),
+        ("media.uploaded:2", again()),
+        ("media.uploaded:3", again()),
+        ("media.recorded:1", again()),
+        ("media.recorded:3", again()),
+        ("outbox.prepared:1", again()),
+        ("outbox.prepared:2", again()),
+        ("outbox.recorded:1", first()),
+        ("outbox.called:1", first()),
+        ("outbox.settled:1", again()),
+        ("outbox.recorded:2", second()),
+        ("outbox.called:2", second()),
+    ];
+    stream::iter(points)
+        .map(|(point, expected)| killed_at(point, expected))
+        .buffer_unordered(AT_ONCE)
+        .collect::<Vec<()>>()
+        .await;
+}
