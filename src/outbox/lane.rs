@@ -391,7 +391,7 @@ impl LaneWorker {
         if what == Move::Refuse && kind != Kind::Message {
             tracing::error!(
                 lane = lane.direction.name(),
-                "work on an account or a note was refused for good"
+                "work on an account, a note or a transfer was refused for good"
             );
         }
         self.ring_for_note(&lane, told);

@@ -38,19 +38,23 @@ async fn given_to(world: &World, desks: &[Desk], name: &str) -> String {
 async fn a_new_customer_goes_to_whoever_has_the_fewest_and_in_turn_among_equals() {
     let mut world = world("user1,user2,user3").await;
     let desks = desks(&world, ["user1", "user2", "user3"]);
-    let mut given = Vec::new();
-    for name in ["a", "b"] {
-        given.push(given_to(&world, &desks, name).await);
+    let close = async |name: &str, at: usize| {
+        desks[at].say(&openid(name), "/close").await.unwrap();
+        await_note(&desks[at], &openid(name), "Closed").await;
+    };
+    for (at, name) in ["a", "b"].into_iter().enumerate() {
+        assert_eq!(given_to(&world, &desks, name).await, desks[at].user_id(), "all are equal");
+        close(name, at).await;
     }
     world.restart().await;
-    for name in ["c", "d"] {
-        given.push(given_to(&world, &desks, name).await);
+    for (name, agent) in [("c", "user3"), ("d", "user1"), ("e", "user2")] {
+        assert_eq!(given_to(&world, &desks, name).await, agent, "in turn, also over a restart");
     }
-    assert_eq!(given, ["user1", "user2", "user3", "user1"], "also over a restart");
-    desks[2].say(&openid("c"), "/close").await.unwrap();
-    await_note(&desks[2], &openid("c"), "Closed").await;
-    assert_eq!(given_to(&world, &desks, "e").await, "user3", "who has the fewest");
-    assert_eq!(given_to(&world, &desks, "f").await, "user2", "the next in turn");
+    close("d", 0).await;
+    assert_eq!(given_to(&world, &desks, "f").await, "user1", "who has the fewest");
+    close("c", 2).await;
+    close("e", 1).await;
+    assert_eq!(given_to(&world, &desks, "g").await, "user2", "the next in turn");
     world.finish().await;
 }
 

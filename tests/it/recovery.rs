@@ -170,13 +170,13 @@ async fn a_history_of_many_pages_is_moved_from_its_beginning() {
         .await;
     let (agent, customer) = (world.agent(), openid("a"));
     greeted(&world, "a").await;
-    let said: Vec<String> = (0..40).map(|n| format!("{n:02} {}", "x".repeat(1_000))).collect();
-    world.im.lose_next_callbacks(40);
+    let said: Vec<String> = (0..16).map(|n| format!("{n:02} {}", "x".repeat(1_900))).collect();
+    world.im.lose_next_callbacks(16);
     for text in &said {
         agent.say(&customer, text).await.unwrap();
     }
     next_round(&world, 3).await;
-    assert_eq!(await_sends(&world, &customer, 40).await, said);
-    assert_eq!(counted(&world, RECOVERED).await, 40);
+    assert_eq!(await_sends(&world, &customer, 16).await, said);
+    assert_eq!(counted(&world, RECOVERED).await, 16);
     world.finish().await;
 }
