@@ -109,13 +109,9 @@ impl Stage {
             _ => format!("public_url = \"http://{listen}\"\n"),
         };
         // A JSON string or array of strings is one of TOML as well.
-        // Links to media need an address that is known before it is bound.
-        let public_url =
-            if listen.port() == 0 { String::new() } else { format!("public_url = \"http://{listen}\"\n") };
         format!(
             "[server]\n\
              listen = \"{listen}\"\n\
-             {public_url}\
              ops_listen = \"{ops}\"\n\
              {public_url}\
              \n\
