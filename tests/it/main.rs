@@ -29,5 +29,6 @@ mod showing;
 mod surface;
 mod token;
 mod unknown;
+mod windows;
 mod wire;
 mod world;
