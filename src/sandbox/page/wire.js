@@ -16,14 +16,14 @@ const LANES = {
 	failed: (call) => failureOf(call) !== null,
 };
 
-// Rows drawn above and below those in sight, so that a short scroll shows no gap.
+// Rows drawn beyond those in sight.
 const SPARE = 6;
 
 const texts = new WeakMap();
 const rows = el("div", { role: "presentation", class: "rows" });
 let end;
 let shown = [];
-/** The call at the top of what is in sight and how far it is scrolled out: it stays there when older calls go. */
+/** The call at the top of what is in sight, and how far it is scrolled out. */
 let anchor = null;
 
 export function mountWire() {
@@ -70,7 +70,7 @@ function shownCalls() {
 	});
 }
 
-/** Everything of a call that can be sought, made once: bodies are long, and typing should not wait. */
+/** Everything of a call that can be sought, made once: bodies are long. */
 function sought(call) {
 	if (!texts.has(call)) texts.set(call, textOf(call));
 	return texts.get(call);

@@ -43,13 +43,10 @@ pub(super) async fn a_message_is_followed_through_every_step(tab: &Tab) {
     assert!(shown.contains("•••") && !shown.contains("usersig=e"), "{shown}");
 }
 
-pub(super) async fn a_thousand_calls_keep_the_list_bounded_and_the_page_quick(tab: &Tab) {
+pub(super) async fn a_thousand_calls_keep_the_page_bounded(tab: &Tab) {
     tab.newcomer().await;
     tab.run::<()>(
-        "window.long = []; \
-         new PerformanceObserver((list) => window.long.push(...list.getEntries().map((one) => one.duration))) \
-           .observe({ entryTypes: ['longtask'] }); \
-         const openid = document.querySelector('#customers [aria-selected=true]').dataset.key.split(' ')[0]; \
+        "const openid = document.querySelector('#customers [aria-selected=true]').dataset.key.split(' ')[0]; \
          const post = (text) => fetch(`/api/customers/${openid}`, { method: 'POST', \
            headers: { 'content-type': 'application/json' }, body: JSON.stringify({ do: 'text', text }) }); \
          (async () => { for (let at = 0; at < 560; at += 8) { \
@@ -68,9 +65,6 @@ pub(super) async fn a_thousand_calls_keep_the_list_bounded_and_the_page_quick(ta
     assert!((10..100).contains(&rows), "{rows} rows are elements");
     let bubbles: u32 = tab.run("return document.querySelectorAll('.bubble').length", vec![]).await;
     assert!(bubbles <= 400, "{bubbles} bubbles are elements");
-    // Generous, as the machine may be at other work: a list drawn anew for each call takes far longer.
-    let longest: f64 = tab.run("return Math.max(0, ...window.long)", vec![]).await;
-    assert!(longest < 3_000.0, "the page stood still for {longest} ms");
 
     tab.run::<()>("document.querySelector('#calls').scrollTop = 0", vec![]).await;
     tab.has("#calls [aria-posinset='1']").await;
