@@ -9,6 +9,9 @@ use super::rig::Tab;
 /// The longest drill waits for a breaker and a backoff, and this machine may have other work.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// How often a drill may be clicked that came true, but late.
+const TRIES: usize = 4;
+
 pub(super) async fn each_is_clicked_and_comes_true(tab: &Tab) {
     let names: Vec<String> = tab
         .run("return [...document.querySelectorAll('[data-drill]')].map((one) => one.dataset.drill)", vec![])
@@ -34,8 +37,10 @@ pub(super) async fn each_is_clicked_and_comes_true(tab: &Tab) {
         let before: u32 = tab.run(calls, vec![]).await;
         let (mut state, mut outcome) = play(tab, &name).await;
         // A drill holds the bridge to its seconds, and this machine may have been at other work in the meantime.
-        if state == "failed" && outcome.contains(" after ") {
-            (state, outcome) = play(tab, &name).await;
+        for _ in 1..TRIES {
+            if state == "failed" && outcome.contains(" after ") {
+                (state, outcome) = play(tab, &name).await;
+            }
         }
         assert_eq!(state, "passed", "{name}: {outcome}");
         assert!(!outcome.contains("drill."), "a text is missing: {outcome}");

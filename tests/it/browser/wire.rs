@@ -49,9 +49,11 @@ pub(super) async fn a_thousand_calls_keep_the_page_bounded(tab: &Tab) {
         "const openid = document.querySelector('#customers [aria-selected=true]').dataset.key.split(' ')[0]; \
          const post = (text) => fetch(`/api/customers/${openid}`, { method: 'POST', \
            headers: { 'content-type': 'application/json' }, body: JSON.stringify({ do: 'text', text }) }); \
+         const pending = () => document.querySelectorAll('#screen [data-pending]').length; \
          (async () => { for (let at = 0; at < 560; at += 8) { \
            await Promise.all([0, 1, 2, 3, 4, 5, 6].map((more) => post(`message ${at + more}`))); \
            await post(`message ${at + 7}`); \
+           do await new Promise(requestAnimationFrame); while (pending() > 8); \
          } window.isDone = true; })()",
         vec![],
     )
