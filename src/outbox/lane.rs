@@ -71,6 +71,8 @@ enum Look {
     Prepare(Box<Owed>),
     /// An attempt has been recorded and must be made now.
     Attempt(Box<Owed>, Form),
+    /// Earlier ones may be missing: not before then, unless the conversation is looked at earlier.
+    Unlooked(Millis),
     /// An earlier attempt has no outcome.
     Unsettled(Box<Owed>),
     /// The head was settled without an attempt; `told`: the agent gets a note.
@@ -131,6 +133,11 @@ impl LaneWorker {
                 self.breaker.unused();
                 Ok(Next::Rest(rest))
             }
+            Look::Unlooked(due) => {
+                self.breaker.unused();
+                self.bridge.want_look(lane);
+                Ok(Next::Rest(Rest::Until { due, platform: false }))
+            }
             Look::Settled { state, told } => {
                 self.breaker.unused();
                 self.metrics.ended(lane.direction, state);
@@ -169,6 +176,9 @@ impl LaneWorker {
                     let why = bridge.ended(Ended::WaitedTooLong);
                     let told = end(tx, &bridge, &owed, Move::Refuse, why, random)?;
                     return Ok(Look::Settled { state: State::Refused, told });
+                }
+                if let Some(due) = bridge.waits_for_look(tx, &owed)? {
+                    return Ok(Look::Unlooked(due));
                 }
                 let form = match &prepared {
                     Some(prepared) if prepared.is_of(&owed) => Some(prepared.form.clone()),

@@ -200,9 +200,11 @@ async fn storm(by: By, kills: u64) {
     first.sort();
     let (ready_at_most, first_at_most) = (ready[ready.len() - 1], first[first.len() - 1]);
     println!(
-        "{kills} ends in {:?}; pushes accepted {asked} of {all_asked}, answers {answered} of {all_answered}: {states:?}; \
+        "{kills} ends in {:?}; pushes accepted {asked} of {all_asked}, answers {answered} of {all_answered}: {states:?}, \
+         {} found in the history; \
          ready after {:?} (median), {ready_at_most:?} (most); first call after {:?} (median), {first_at_most:?} (most)",
         began.elapsed(),
+        stored.found(),
         ready[ready.len() / 2],
         first[first.len() / 2],
     );
