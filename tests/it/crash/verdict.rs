@@ -133,9 +133,10 @@ fn place(all: &[String], text: &str) -> usize {
 }
 
 /// Holds one conversation against the ledgers. Ends with a panic that names what was lost, doubled or reordered.
-pub fn judge(rig: &Rig, customer: &str, promised: &Promised, stored: &Stored) {
+/// How many answers were found too late for their turn.
+pub fn judge(rig: &Rig, customer: &str, promised: &Promised, stored: &Stored) -> usize {
     judge_to_im(rig, customer, promised);
-    judge_to_wechat(rig, customer, promised, stored);
+    judge_to_wechat(rig, customer, promised, stored)
 }
 
 /// Invariants 1, 2, 3 and 4 towards IM: every promised text once, by its identity and by its words, in order.
@@ -173,7 +174,7 @@ fn judge_to_im(rig: &Rig, customer: &str, promised: &Promised) {
 
 /// Invariants 1, 2, 3, 5 and 6 towards WeChat: no text twice, order kept but for those that are unknown and those that
 /// were found too late for it, one end each, and the ends agree with what the customer sees.
-fn judge_to_wechat(rig: &Rig, customer: &str, promised: &Promised, stored: &Stored) {
+fn judge_to_wechat(rig: &Rig, customer: &str, promised: &Promised, stored: &Stored) -> usize {
     let all: Vec<String> = promised.answered.iter().map(|(text, _)| text.clone()).collect();
     let shown: Vec<String> = (rig.wechat.customer(&openid(customer)).screen().iter())
         .filter(|shown| shown.via != Via::Fault)
@@ -185,6 +186,7 @@ fn judge_to_wechat(rig: &Rig, customer: &str, promised: &Promised, stored: &Stor
         *times.entry(text).or_default() += 1;
     }
     let known: Vec<&String> = shown.iter().filter(|text| stored.state(text) != "unknown").collect();
+    let mut late = BTreeSet::new();
     for (at, older) in known.iter().enumerate() {
         for younger in known[..at].iter().filter(|younger| place(&all, younger) >= place(&all, older)) {
             assert!(
@@ -193,6 +195,7 @@ fn judge_to_wechat(rig: &Rig, customer: &str, promised: &Promised, stored: &Stor
                 stored.kept(younger),
                 stored.kept(older)
             );
+            late.insert(*older);
         }
     }
 
@@ -221,4 +224,5 @@ fn judge_to_wechat(rig: &Rig, customer: &str, promised: &Promised, stored: &Stor
         let must_tell = matches!(state, "unknown" | "held" | "refused");
         assert!(!must_tell || told, "{customer}: {text:?} is {state} and the agent was not told: {notes:?}");
     }
+    late.len()
 }
