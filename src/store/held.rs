@@ -26,6 +26,8 @@ pub struct Held {
     pub agent: Option<ImUserId>,
     /// The orders that are still to be carried out.
     pub orders: Vec<Order>,
+    /// When it was accepted, earlier ones could have been missed that had not been looked for.
+    pub unlooked: bool,
 }
 
 /// An answer that rides on a passive reply.
@@ -43,7 +45,7 @@ impl Tx<'_> {
     /// The customer's held answers, in their order.
     pub fn held(&self, openid: &OpenId, limit: u32) -> Result<Vec<Held>, StoreError> {
         let sql = format!(
-            "SELECT id, agent, orders, part FROM message WHERE openid = ?1 AND state = 3 ORDER BY {TURN} LIMIT ?2"
+            "SELECT id, agent, orders, part, unlooked FROM message WHERE openid = ?1 AND state = 3 ORDER BY {TURN} LIMIT ?2"
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query((openid.as_str(), limit))?;
@@ -54,6 +56,7 @@ impl Tx<'_> {
                 id: MessageId(row.get(0)?),
                 agent: super::message::agent(row.get(1)?)?,
                 orders: orders.into_iter().skip(row.get::<_, u32>(3)? as usize).collect(),
+                unlooked: row.get(4)?,
             });
         }
         Ok(held)
@@ -97,6 +100,16 @@ impl Tx<'_> {
         let sql = "SELECT EXISTS (SELECT 1 FROM message
                    WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1) AND riding != 0)";
         let mut statement = self.connection.prepare_cached(sql)?;
+        Ok(statement.query_row((Direction::ToWechat, openid.as_str()), |row| row.get(0))?)
+    }
+
+    /// Whether answers that are not held are still to go out before the first that is.
+    pub fn has_open_before_held(&self, openid: &OpenId) -> Result<bool, StoreError> {
+        let sql = format!(
+            "SELECT EXISTS (SELECT 1 FROM message WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1)
+             AND {TURN} < (SELECT min({TURN}) FROM message WHERE openid = ?2 AND state = 3))"
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
         Ok(statement.query_row((Direction::ToWechat, openid.as_str()), |row| row.get(0))?)
     }
 

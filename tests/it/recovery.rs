@@ -147,6 +147,49 @@ async fn what_is_found_goes_before_the_younger_that_are_held() {
 }
 
 #[tokio::test]
+async fn a_reply_does_not_carry_what_is_behind_an_answer_that_waits() {
+    let world = Setup::default()
+        .set("BRIDGE_WECHAT__QUOTA_EVENT_MESSAGES", "1")
+        .wechat(|settings| settings.quota_event_messages = 1)
+        .start()
+        .await;
+    let (phone, agent, customer) = (greeted(&world, "a").await, world.agent(), openid("a"));
+    world.wechat.faults().script("message/custom/send", 1, Fault::Code(45047));
+    for text in ["first", "second"] {
+        agent.say(&customer, text).await.unwrap();
+    }
+    await_states(&world, &customer, &["held"; 2]).await;
+    // The reply to a follow is the welcome: the first goes by itself, and has to be tried again.
+    world.wechat.faults().script("message/custom/send", 1, Fault::Code(-1));
+    phone.follow().await;
+    await_states(&world, &customer, &["waiting", "held"]).await;
+    let reply = phone.say("well?").await;
+    assert!(!reply.text().is_some_and(|text| text.contains("second")), "{reply:?}");
+    assert_eq!(await_sends(&world, &customer, 2).await, ["first", "second"]);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_reply_does_not_carry_what_waits_for_a_look() {
+    let mut world = World::start().await;
+    let (phone, agent, customer) = (greeted(&world, "a").await, world.agent(), openid("a"));
+    world.wechat.faults().script("message/custom/send", 1, Fault::Code(45047));
+    agent.say(&customer, "held").await.unwrap();
+    await_states(&world, &customer, &["held"]).await;
+    world.stop_bridge().await;
+    world.clock.advance(2_000);
+    agent.say(&customer, "first").await.unwrap();
+    world.im.faults().script(HISTORY, 2, Fault::Delay(Duration::from_millis(700)));
+    world.start_bridge().await;
+    agent.say(&customer, "second").await.unwrap();
+    await_states(&world, &customer, &["held", "held"]).await;
+    let reply = phone.say("well?").await;
+    assert!(!reply.text().is_some_and(|text| text.contains("held")), "{reply:?}");
+    assert_eq!(await_sends(&world, &customer, 3).await, ["held", "first", "second"]);
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn nothing_else_in_the_history_is_moved() {
     let world = World::start().await;
     let (agent, customer) = (world.agent(), openid("a"));
