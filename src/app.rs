@@ -1,6 +1,8 @@
 //! The composition root: builds store, clients, bridge, outbox and routers from a checked configuration, starts
 //! them, and stops them in order. It alone knows every part; it decides nothing itself.
 
+mod fetching;
+
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -116,12 +118,12 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
         lifecycle.soft().clone(),
     );
     lifecycle.spawn("outbox", outbox.run());
+    fetching::begin(&config, &bridge, client.clone(), &bell, &clock, &metrics, &lifecycle)?;
     let retention =
         retention::run(store.clone(), bridge.clone(), bell, metrics.clone(), lifecycle.soft().clone());
     lifecycle.spawn("retention", retention);
     let recovery = im::Recovery::new(to_im.clone(), store.clone(), bridge.clone(), clock.clone());
     lifecycle.spawn("recovery", recovery.run(lifecycle.soft().clone()));
-    lifecycle.spawn("media sweeper", media.sweeper.clone().run(lifecycle.soft().clone()));
     let (outcomes, told) = written::channel();
     lifecycle.spawn("receipts", written::tell(told, bridge.clone()));
 
@@ -240,6 +242,7 @@ fn bridge_settings(config: &Config) -> bridge::Settings {
         },
         reply: config.wechat.reply,
         on_unsubscribe: config.im.on_unsubscribe,
+        may_fetch: config.wechat.app_id.is_some() && config.wechat.app_secret.is_some(),
     }
 }
 
@@ -312,7 +315,7 @@ fn wechat_courier(
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<(wechat::WechatCourier, Wechat)> {
     let client = match (&config.wechat.app_id, &config.wechat.app_secret) {
-        (Some(app_id), Some(app_secret)) if config.wechat.reply != Reply::Passive => {
+        (Some(app_id), Some(app_secret)) => {
             let base = config.wechat.api_base.url().clone();
             let http = wechat::http_client().context("the HTTP client for WeChat")?;
             let credentials = wechat::Credentials { app_id: app_id.clone(), secret: secret(app_secret) };
@@ -324,7 +327,10 @@ fn wechat_courier(
                 clock.clone(),
                 wechat::token::Settings::default(),
             ));
-            lifecycle.spawn("access token", Arc::clone(&tokens).renew_loop(lifecycle.soft().clone()));
+            // Without pushes a token is needed for media alone, and is fetched when the first one comes.
+            if config.wechat.reply != Reply::Passive {
+                lifecycle.spawn("access token", Arc::clone(&tokens).renew_loop(lifecycle.soft().clone()));
+            }
             let client = wechat::Client::new(http, base, tokens, clock.clone());
             let must_push = config.wechat.reply == Reply::Push;
             Some(Arc::new(if must_push { client.must_push() } else { client }))
@@ -336,7 +342,7 @@ fn wechat_courier(
         Reply::Auto | Reply::Passive => wechat::NotAllowed::Hold,
     };
     let courier = wechat::WechatCourier {
-        client: client.clone(),
+        client: client.clone().filter(|_| config.wechat.reply != Reply::Passive),
         attachments: attachments(config, store, media, metrics)?,
         pace: Arc::new(Pace::new(CUSTOM_SEND_PER_SECOND)),
         metrics: metrics.clone(),
@@ -345,19 +351,23 @@ fn wechat_courier(
     Ok((courier, client))
 }
 
+fn media_rules(config: &Config) -> Rules {
+    Rules {
+        hosts: config.media.allow_hosts.clone(),
+        http: config.media.allow_http,
+        private: config.media.allow_private,
+    }
+}
+
 fn attachments(
     config: &Config,
     store: &Store,
     media: &Media,
     metrics: &Metrics,
 ) -> anyhow::Result<wechat::Attachments> {
-    let rules = Rules {
-        hosts: config.media.allow_hosts.clone(),
-        http: config.media.allow_http,
-        private: config.media.allow_private,
-    };
     Ok(wechat::Attachments {
-        downloader: Downloader::new(rules, Patience::default()).context("the HTTP client for media")?,
+        downloader: Downloader::new(media_rules(config), Patience::default())
+            .context("the HTTP client for media")?,
         files: media.files.clone(),
         links: media.links.clone(),
         store: store.clone(),

@@ -14,6 +14,8 @@ mod pushed;
 pub mod quota;
 mod reply;
 mod sending;
+mod showing;
+mod unfetched;
 pub mod to_im;
 mod to_wechat;
 
@@ -35,6 +37,7 @@ pub use bell::Bell;
 pub use looking::LOOK_WAIT;
 pub use reply::{Receipt, Reply};
 pub use sending::discarded;
+pub use showing::Unshown;
 
 /// After WeChat says that the account may not push (48001), how long until a push is tried again.
 const PUSH_DENIED_MS: i64 = 24 * 3600 * 1000;
@@ -58,6 +61,8 @@ pub struct Settings {
     pub reply: ReplyMode,
     /// Whether a customer who leaves loses the IM account.
     pub on_unsubscribe: OnUnsubscribe,
+    /// Whether WeChat may be asked for customers' media: it knows who we are.
+    pub may_fetch: bool,
 }
 
 /// What the bridge is built from.
@@ -123,6 +128,16 @@ impl Bridge {
     /// The map of imported accounts.
     pub fn accounts(&self) -> &Accounts {
         &self.0.accounts
+    }
+
+    /// Files and their links.
+    pub fn media(&self) -> &Media {
+        &self.0.media
+    }
+
+    /// The truth.
+    pub fn store(&self) -> &Store {
+        &self.0.store
     }
 
     /// The configured agents.

@@ -70,13 +70,16 @@ enum Command {
     Usersig(usersig::Action),
     /// Run the bridge between two simulated platforms on loopback
     ///
-    /// Needs no configuration and no account. Without --script it serves a page on which to play both sides.
-    #[command(after_help = "Example:\n  wechat-im-bridge sandbox --script")]
+    /// Needs no configuration and no account. Without --script it plays one conversation, then serves a page on which to
+    /// play both sides, watch every call and break things on purpose, until SIGTERM or SIGINT. The bridge is then a
+    /// process of its own on a store in a temporary folder; both go when the sandbox goes (the folder stays if it is
+    /// killed).
+    #[command(after_help = "Examples:\n  wechat-im-bridge sandbox\n  wechat-im-bridge sandbox --script")]
     Sandbox {
         /// Play one conversation, print its transcript, and succeed only if every step came true
         #[arg(long)]
         script: bool,
-        /// Where the page is served [default: a free port on loopback]
+        /// Where the page is served; with --script, where the bridge listens [default: a free port on loopback]
         #[arg(long, value_name = "ADDR")]
         listen: Option<SocketAddr>,
     },

@@ -3,10 +3,12 @@
 //! A file is stored once under the hash of its bytes; rows in the store say whose it is. A file is never whole in
 //! memory, never kept without a row, and never served but by a signed link. Knows neither platform.
 
+pub mod arrivals;
 pub mod download;
 pub mod files;
 pub mod kind;
 pub mod link;
+pub mod mp3;
 pub mod sweep;
 
 use std::path::Path;
@@ -16,9 +18,11 @@ use crate::clock::Clock;
 use crate::config::BaseUrl;
 use crate::store::{Store, StoreError};
 
+pub use arrivals::{Arrivals, Awaited};
 pub use files::{Files, FilesError, Incoming, Stored};
 pub use kind::Kind;
 pub use link::{Asked, Links};
+pub use mp3::Mp3;
 pub use sweep::Sweeper;
 
 /// Everything this room gives to others. Clones share it.
@@ -30,6 +34,10 @@ pub struct Media {
     pub links: Links,
     /// Removes what nobody needs; wake it when rows have gone.
     pub sweeper: Sweeper,
+    /// Tells who waits of what has come.
+    pub arrivals: Arrivals,
+    /// Copies recordings as MP3; `None`: the machine has no ffmpeg.
+    pub mp3: Option<Mp3>,
 }
 
 /// Why the room cannot be opened.
@@ -53,11 +61,15 @@ impl Media {
         clock: Clock,
     ) -> Result<Self, OpenError> {
         let dir = dir.to_owned();
-        let opened = tokio::task::spawn_blocking(move || Files::open(&dir, clock)).await;
-        let files = opened.map_err(|_| StoreError::Closed)??;
+        let opened = move || {
+            let mp3 = std::env::var_os("PATH").and_then(|search| Mp3::find(&search));
+            Files::open(&dir, clock).map(|files| (files, mp3))
+        };
+        let opened = tokio::task::spawn_blocking(opened).await;
+        let (files, mp3) = opened.map_err(|_| StoreError::Closed)??;
         let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
         let links = Links::load(store, public_url, keep_ms).await?;
         let sweeper = Sweeper::new(store.clone(), files.clone(), keep_ms);
-        Ok(Self { files, links, sweeper })
+        Ok(Self { files, links, sweeper, arrivals: Arrivals::default(), mp3 })
     }
 }

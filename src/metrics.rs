@@ -45,6 +45,8 @@ struct Inner {
     calls: Counters<3>,
     call_time: Histograms<2>,
     downloads: Counters<1>,
+    customer_media: Counters<1>,
+    media_bytes: Counters<1>,
     waiting: Gauge,
     oldest: Gauge,
     held: Gauge,
@@ -76,6 +78,8 @@ impl Default for Metrics {
             calls: Counters::default(),
             call_time: Histograms::new_with_constructor(short),
             downloads: Counters::default(),
+            customer_media: Counters::default(),
+            media_bytes: Counters::default(),
             waiting: Gauge::default(),
             oldest: Gauge::default(),
             held: Gauge::default(),
@@ -116,6 +120,12 @@ impl Default for Metrics {
             inner.call_time.clone(),
         );
         r.register("downloads", "Agents' files fetched, or not, by outcome", inner.downloads.clone());
+        r.register(
+            "customer_media",
+            "Attempts to fetch customers' media, by outcome",
+            inner.customer_media.clone(),
+        );
+        r.register("media_bytes", "Bytes of media, by way", inner.media_bytes.clone());
         r.register("waiting", "Messages the outbox still has to act on", inner.waiting.clone());
         r.register("oldest_waiting_seconds", "Age of the oldest of them", inner.oldest.clone());
         r.register("held", "Agents' messages that wait for their customer", inner.held.clone());
@@ -190,6 +200,16 @@ impl Metrics {
     /// An agent's file was fetched, or was not.
     pub fn downloaded(&self, outcome: &'static str) {
         self.0.downloads.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
+    /// An attempt to fetch a customer's medium came to an end: `fetched`, `again`, `failed` or `unwanted`.
+    pub fn customer_media(&self, outcome: &'static str) {
+        self.0.customer_media.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
+    /// Bytes of a customer's medium were `fetched`, or of any medium `served`.
+    pub fn media_bytes(&self, way: &'static str, bytes: u64) {
+        self.0.media_bytes.get_or_create(&[("way", way)]).inc_by(bytes);
     }
 
     /// The metrics as Prometheus text, with the backlog as the store has it now.

@@ -14,7 +14,7 @@ mod verdict;
 pub use answer::{Answer, AnswerPart};
 pub use attachment::{Attachment, AttachmentKind};
 pub use id::{ImUserId, InvalidId, MessageId, Millis, OpenId};
-pub use media::{InvalidMedia, MediaHash, MediaName, Origin};
+pub use media::{InvalidMedia, MediaHash, MediaName, Origin, Shown, ShownKind, Wanted, WantedKind};
 pub use message::{Direction, IllegalMove, Kind, Lane, Move, Order, State};
 pub use push::{Content, Event, Push, SeenKey, What};
 pub use text::parts;

@@ -6,6 +6,7 @@
 
 pub mod backoff;
 mod breaker;
+pub mod fetch;
 mod lane;
 pub mod health;
 pub mod pace;

@@ -1,7 +1,7 @@
 //! The bridge's own words to an agent, in the conversation that they are about. Pure.
 
 use crate::config::Locale;
-use crate::model::{HeldBecause, Order, Silence, parts};
+use crate::model::{HeldBecause, Order, Silence, WantedKind, parts};
 
 use super::to_im::NOTE_PREFIX;
 
@@ -70,6 +70,34 @@ pub fn text(locale: Locale, news: &News<'_>, answer: &str) -> String {
         (Locale::Zh, News::Unknown { why }) => {
             format!("“{answer}”是否送达无法确认：{why}。系统不会自动重发，请向客户确认或重新发送。")
         }
+    };
+    format!("{NOTE_PREFIX}{told}")
+}
+
+/// What a medium is called in a note; `None` where nobody is told.
+pub(super) fn medium(locale: Locale, what: WantedKind) -> Option<&'static str> {
+    Some(match (locale, what) {
+        (_, WantedKind::Thumb) => return None,
+        (Locale::En, WantedKind::Image) => "picture",
+        (Locale::En, WantedKind::Voice) => "voice message",
+        (Locale::En, WantedKind::Video) => "video",
+        (Locale::Ko, WantedKind::Image) => "사진",
+        (Locale::Ko, WantedKind::Voice) => "음성 메시지",
+        (Locale::Ko, WantedKind::Video) => "동영상",
+        (Locale::Zh, WantedKind::Image) => "图片",
+        (Locale::Zh, WantedKind::Voice) => "语音",
+        (Locale::Zh, WantedKind::Video) => "视频",
+    })
+}
+
+/// The text of the note about a customer's medium that will never come.
+pub(super) fn unfetched(locale: Locale, what: &str, why: &str) -> String {
+    let told = match locale {
+        Locale::En => format!("The customer's {what} cannot be shown: {why}. Ask for it again."),
+        Locale::Ko => {
+            format!("고객이 보낸 {what} 파일을 표시할 수 없습니다: {why}. 다시 보내 달라고 요청해 주십시오.")
+        }
+        Locale::Zh => format!("客户发来的{what}无法显示：{why}。请客户重新发送。"),
     };
     format!("{NOTE_PREFIX}{told}")
 }

@@ -8,9 +8,13 @@ use fail::fail_point;
 use rand::RngExt as _;
 
 use super::reply::{BEHIND_MS, LOOKED_AT, RIDE_MS, Receipt, Reply, Ride, ride};
+use super::showing::Showing;
 use super::{Account, Bridge, Inner, more, quota, to_im};
 use crate::config::{Acknowledge, OnUnsubscribe};
-use crate::model::{Content, Direction, Event, ImUserId, Kind, Lane, Millis, Move, Order, Push, What};
+use crate::model::{
+    Content, Direction, Event, ImUserId, Kind, Lane, MediaName, Millis, Move, Order, Origin, Push, Wanted,
+    What,
+};
 use crate::store::{Customer, Held, NewMessage, Settled, StoreError, Tx};
 
 /// The fact that names the agent who was given the last conversation.
@@ -25,6 +29,7 @@ struct Decided {
     rings: Vec<Direction>,
     repeat: bool,
     account: Option<Account>,
+    wants: bool,
 }
 
 /// How the customer acted, as far as the windows are concerned.
@@ -41,7 +46,12 @@ impl Bridge {
         let inner = &self.0;
         let (openid, key) = (push.from.clone(), push.key.0.clone());
         let left = matches!(push.what, What::Event(Event::Unsubscribe));
-        let deciding = Deciding { inner: Arc::clone(inner), push, random: rand::rng().random() };
+        let deciding = Deciding {
+            inner: Arc::clone(inner),
+            push,
+            random: rand::rng().random(),
+            names: [MediaName::of_bits(rand::rng().random()), MediaName::of_bits(rand::rng().random())],
+        };
         let started = Instant::now();
         fail_point!("push.received");
         let decided = inner.store.write(move |tx| deciding.decide(tx)).await?;
@@ -52,6 +62,9 @@ impl Bridge {
         }
         for direction in &decided.rings {
             inner.bell.ring(Lane { direction: *direction, customer: openid.clone() });
+        }
+        if decided.wants {
+            inner.media.arrivals.want();
         }
         if left {
             inner.media.sweeper.wake();
@@ -65,6 +78,8 @@ struct Deciding {
     inner: Arc<Inner>,
     push: Push,
     random: u32,
+    /// For the media of the message, should it have any.
+    names: [MediaName; 2],
 }
 
 impl Deciding {
@@ -79,6 +94,7 @@ impl Deciding {
                 rings: Vec::new(),
                 repeat: true,
                 account: None,
+                wants: false,
             });
         }
         let mut decided = Decided {
@@ -88,6 +104,7 @@ impl Deciding {
             rings: Vec::new(),
             repeat: false,
             account: None,
+            wants: false,
         };
         match &self.push.what {
             What::Event(Event::Subscribe) => self.subscribed(tx, &mut decided)?,
@@ -168,8 +185,18 @@ impl Deciding {
         // A tapped menu message arrives as text, yet buys what a menu click buys.
         let tapped = matches!(content, Content::Text { menu_id: Some(_), .. });
         self.acted(tx, &mut customer, if tapped { Act::Event } else { Act::Message }, decided)?;
-        let orders = to_im::orders(content, &settings.texts.inquiry_prefix);
-        self.owe(tx, &mut customer, Kind::Message, orders, decided)?;
+        let showing = Showing {
+            links: &self.inner.media.links,
+            now: tx.now(),
+            names: &self.names,
+            may_fetch: settings.may_fetch,
+            makes_mp3: self.inner.media.mp3.is_some(),
+            locale: settings.texts.locale,
+        };
+        let translated = to_im::translate(content, &settings.texts.inquiry_prefix, showing);
+        want(tx, &customer, &translated.wanted)?;
+        decided.wants = !translated.wanted.is_empty();
+        self.owe(tx, &mut customer, Kind::Message, translated.orders, decided)?;
         keep(tx, &customer, decided)?;
         let acknowledge = match settings.acknowledge {
             Acknowledge::Always => true,
@@ -280,6 +307,17 @@ impl Deciding {
         decided.rings.push(Direction::ToIm);
         Ok(())
     }
+}
+
+/// Owes the fetches of a message's media, and keeps a place for each file.
+fn want(tx: &Tx<'_>, customer: &Customer, wanted: &[(MediaName, Wanted)]) -> Result<(), StoreError> {
+    for (name, wanted) in wanted {
+        for kept in std::iter::once(name).chain(&wanted.mp3) {
+            tx.add_medium(kept, &customer.openid, Origin::Customer)?;
+        }
+        tx.want(name, &customer.openid, wanted)?;
+    }
+    Ok(())
 }
 
 /// Lets as many of the `held` go as pushes as the budget covers; the last of them perhaps in part.

@@ -163,7 +163,11 @@ fn is_answer(owed: &Owed) -> bool {
 
 fn excerpt(order: &Order) -> &str {
     match order {
-        Order::TextToCustomer(text) | Order::TextToAgent(text) | Order::PastToAgent { text, .. } => text,
+        Order::TextToCustomer(text)
+        | Order::TextToAgent(text)
+        | Order::CardToAgent { text, .. }
+        | Order::PastToAgent { text, .. } => text,
+        Order::MediaToAgent(shown) => &shown.link,
         Order::LocationToAgent { description, .. } => description,
         Order::MediaToCustomer(attachment) => &attachment.label,
         Order::ImportAccount | Order::DeleteAccount => "",

@@ -1,15 +1,54 @@
 //! From what a customer did to what is owed to the agent. Pure.
 
-use crate::model::{Content, Order, parts};
+use serde_json::{Value, json};
+
+use super::showing::Showing;
+use crate::model::{Content, MediaName, Order, Wanted, parts};
 
 /// The longest text of one IM message, in bytes: the older servers' limit of a whole message body.
 const TEXT_BYTES: usize = 8_000;
 
+/// The longest card with its text, in bytes: both are escaped once more within the same limit.
+const CARD_BYTES: usize = 3_000;
+
 /// What the bridge's own words to an agent begin with; a customer's never do.
 pub const NOTE_PREFIX: &str = "[bridge] ";
 
-/// The orders that carry `content` to the agent.
-pub fn orders(content: &Content, inquiry_prefix: &str) -> Vec<Order> {
+/// What a customer's message comes to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Translated {
+    /// What is owed to the agent.
+    pub orders: Vec<Order>,
+    /// What is to be fetched for it, each under its name.
+    pub wanted: Vec<(MediaName, Wanted)>,
+}
+
+impl Translated {
+    pub(super) fn of(orders: Vec<Order>) -> Self {
+        Self { orders, wanted: Vec::new() }
+    }
+}
+
+/// What carries `content` to the agent.
+pub(super) fn translate(content: &Content, inquiry_prefix: &str, showing: Showing<'_>) -> Translated {
+    showing
+        .translate(content, inquiry_prefix)
+        .unwrap_or_else(|| Translated::of(orders(content, inquiry_prefix)))
+}
+
+/// The orders for what is no medium.
+fn orders(content: &Content, inquiry_prefix: &str) -> Vec<Order> {
+    let card = |data: Value, words: &[&str]| {
+        let text = format!("{inquiry_prefix}{}", lines(words));
+        let data = data.to_string();
+        // A card that is too long for one message goes as words alone.
+        match texts(&text).as_slice() {
+            [Order::TextToAgent(text)] if data.len() + text.len() <= CARD_BYTES => {
+                vec![Order::CardToAgent { data, text: text.clone() }]
+            }
+            several => several.to_vec(),
+        }
+    };
     match content {
         Content::Text { content, .. } => texts(&format!("{inquiry_prefix}{content}")),
         Content::Location { latitude, longitude, label, .. } => vec![Order::LocationToAgent {
@@ -17,40 +56,43 @@ pub fn orders(content: &Content, inquiry_prefix: &str) -> Vec<Order> {
             longitude: *longitude,
             description: neutral(parts(label, 1_000).first().copied().unwrap_or_default()),
         }],
-        Content::Link { title, description, url } => {
-            texts(&format!("{inquiry_prefix}{}", lines(&["[link]", title, description, url])))
-        }
-        Content::MiniProgramPage { title, app_id, page_path, .. } => {
-            texts(&format!("{inquiry_prefix}{}", lines(&["[mini program]", title, app_id, page_path])))
-        }
-        Content::Image { pic_url, .. } => texts(&format!("{inquiry_prefix}{}", lines(&["[image]", pic_url]))),
-        Content::Voice { recognition, .. } => texts(&format!(
-            "{inquiry_prefix}{}",
-            lines(&["[voice message]", recognition.as_deref().unwrap_or_default()])
-        )),
-        Content::Video { .. } => texts(&format!("{inquiry_prefix}[video]")),
-        Content::ShortVideo { .. } => texts(&format!("{inquiry_prefix}[short video]")),
-        Content::Other { kind } => texts(&format!("{inquiry_prefix}[{kind}]")),
+        Content::Link { title, description, url } => card(
+            json!({"wx": "link", "title": title, "description": description, "url": url}),
+            &["[link]", title, description, url],
+        ),
+        Content::MiniProgramPage { title, app_id, page_path, thumb_url, .. } => card(
+            json!({"wx": "miniprogrampage", "title": title, "appid": app_id, "pagepath": page_path,
+                   "thumb_url": thumb_url}),
+            &["[mini program]", title, app_id, page_path],
+        ),
+        other => texts(&format!("{inquiry_prefix}[{}]", other.kind())),
     }
 }
 
-fn lines(lines: &[&str]) -> String {
+pub(super) fn lines(lines: &[&str]) -> String {
     let present: Vec<&str> = lines.iter().copied().filter(|line| !line.is_empty()).collect();
     present.join("\n")
 }
 
-fn texts(text: &str) -> Vec<Order> {
+pub(super) fn texts(text: &str) -> Vec<Order> {
     parts(text, TEXT_BYTES).into_iter().map(|part| Order::TextToAgent(neutral(part))).collect()
 }
 
 /// Makes sure that a customer's words cannot pass for the bridge's.
 fn neutral(text: &str) -> String {
     let is_note = text
-        .trim_start()
+        .trim_start_matches(|c: char| c.is_whitespace() || is_invisible(c))
         .get(..NOTE_PREFIX.trim_end().len())
         .is_some_and(|start| start.eq_ignore_ascii_case(NOTE_PREFIX.trim_end()));
     // As long as before, so that a part stays within its limit.
     if is_note { text.replacen('[', "(", 1).replacen(']', ")", 1) } else { text.to_owned() }
+}
+
+/// What no screen shows: a note with one of these before it looks like a note.
+fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -89,42 +131,29 @@ mod tests {
     }
 
     #[test]
-    fn every_other_kind_says_what_came() {
-        let kinds = [
-            Content::Image { pic_url: "http://mmbiz.qpic.cn/x/0".into(), media_id: "m".into() },
-            Content::Voice {
-                media_id: "m".into(),
-                media_id_16k: None,
-                format: "amr".into(),
-                recognition: None,
-            },
-            Content::Video { media_id: "m".into(), thumb_media_id: "t".into() },
-            Content::ShortVideo { media_id: "m".into(), thumb_media_id: "t".into() },
-            Content::Link {
-                title: "T".into(),
-                description: String::new(),
-                url: "https://example.com/a".into(),
-            },
-            Content::Other { kind: "sticker".into() },
-        ];
-        let said: Vec<String> = kinds
-            .iter()
-            .flat_map(|content| orders(content, ""))
-            .map(|order| match order {
-                Order::TextToAgent(text) => text,
-                other => panic!("{other:?}"),
-            })
-            .collect();
+    fn what_only_looks_like_the_bridges_words_is_changed_too() {
+        for hidden in ["", " ", "\u{200b}", "\u{feff}\n", "\u{202e}\u{2066}", "\u{7}\u{ad}", "\u{e0020}"] {
+            assert_eq!(text(&format!("{hidden}[bridge] paid"), ""), [format!("{hidden}(bridge) paid")]);
+        }
+        assert_eq!(text("so [bridge] it is", ""), ["so [bridge] it is"]);
+    }
+
+    #[test]
+    fn a_shared_page_is_a_card_with_its_words_and_what_is_unknown_is_named() {
+        let link = |description: &str| Content::Link {
+            title: "T".into(),
+            description: description.into(),
+            url: "https://example.com/a".into(),
+        };
+        let [Order::CardToAgent { data, text }] = &orders(&link("D"), "Q: ")[..] else { panic!() };
+        assert_eq!(text, "Q: [link]\nT\nD\nhttps://example.com/a");
+        let data: Value = serde_json::from_str(data).unwrap();
+        assert_eq!((&data["wx"], &data["url"]), (&json!("link"), &json!("https://example.com/a")));
+        let long = orders(&link(&"D".repeat(4_000)), "");
+        assert!(matches!(&long[..], [Order::TextToAgent(_)]), "{long:?}");
         assert_eq!(
-            said,
-            [
-                "[image]\nhttp://mmbiz.qpic.cn/x/0",
-                "[voice message]",
-                "[video]",
-                "[short video]",
-                "[link]\nT\nhttps://example.com/a",
-                "[sticker]"
-            ]
+            orders(&Content::Other { kind: "sticker".into() }, ""),
+            [Order::TextToAgent("[sticker]".into())]
         );
     }
 }

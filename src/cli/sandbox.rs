@@ -17,6 +17,7 @@ use crate::lifecycle::Signals;
 use crate::sandbox::live::{self, Sandbox};
 use crate::sandbox::script;
 use crate::sandbox::stage::{Settings, Stage, how_to};
+use crate::sandbox::wechat::Mode;
 use crate::telemetry;
 
 /// Variables that may change the sandbox's bridge: how it speaks and behaves. Addresses and credentials of a real
@@ -48,22 +49,42 @@ fn environment() -> Vec<(String, String)> {
 fn configure(stage: &Stage, listen: SocketAddr, media: &Path) -> Result<(Config, Vec<String>), Error> {
     let text = stage.config_toml(listen, LOOPBACK, "sqlite::memory:");
     let media = ("BRIDGE_MEDIA__DIR".to_owned(), media.display().to_string());
-    let (config, warnings) = Config::from_toml_str(&text, environment().into_iter().chain([media]))?;
-    telemetry::init(config.log.format, &config.log.level).context("cannot set up the log")?;
-    Ok((config, warnings))
+    Ok(Config::from_toml_str(&text, environment().into_iter().chain([media]))?)
+}
+
+/// An address with a port, so that links can be made before it is bound.
+fn with_port(listen: SocketAddr) -> io::Result<SocketAddr> {
+    if listen.port() == 0 { std::net::TcpListener::bind(listen)?.local_addr() } else { Ok(listen) }
 }
 
 async fn run_script(listen: SocketAddr) -> Result<(), Error> {
+    for mode in [Mode::Plain, Mode::Safe] {
+        act(listen, mode).await?;
+    }
+    Ok(())
+}
+
+/// One play on a stage and before a bridge of its own.
+async fn act(listen: SocketAddr, mode: Mode) -> Result<(), Error> {
     let clock = Clock::movable();
-    let stage = Stage::start(clock.clone(), Settings::default())
+    let mut settings = Settings::default();
+    settings.wechat.mode = mode;
+    let stage = Stage::start(clock.clone(), settings)
         .await
         .context("cannot start the simulated platforms on loopback")?;
     let folder = tempfile::tempdir().context("cannot make a directory for the media files")?;
+    let listen = with_port(listen).with_context(|| format!("cannot listen on {listen}"))?;
     let (config, warnings) = configure(&stage, listen, folder.path())?;
+    if mode == Mode::Plain {
+        telemetry::init(config.log.format, &config.log.level).context("cannot set up the log")?;
+    }
     let texts = config.texts.clone();
     let running = app::start(config, warnings, clock).await?;
     stage.connect(&format!("http://{}", running.public));
-    let played = script::play(&stage, &texts, &mut io::stdout()).await;
+    let played = match mode {
+        Mode::Safe => script::play_sealed(&stage, &texts, &mut io::stdout()).await,
+        Mode::Plain | Mode::Compatible => script::play(&stage, &texts, &mut io::stdout()).await,
+    };
     running.stop().await?;
     stage.stop().await;
     outcome(played)
@@ -91,6 +112,7 @@ async fn start(listen: SocketAddr) -> Result<Sandbox, Error> {
     let trial = Stage::start(Clock::system(), Settings::default()).await;
     let trial = trial.context("cannot start the simulated platforms on loopback")?;
     let (config, _) = configure(&trial, LOOPBACK, Path::new("media"))?;
+    telemetry::init(config.log.format, &config.log.level).context("cannot set up the log")?;
     trial.stop().await;
     let program = std::env::current_exe().context("cannot find out where this program is")?;
     let settings = live::Settings { program, environment: environment(), listen, texts: config.texts };

@@ -1,9 +1,10 @@
-//! The public surface: `/` for WeChat, `/imcallback` for Tencent IM.
+//! The public surface: `/` for WeChat, `/imcallback` for Tencent IM, `/media/...` for whoever has a link.
 //!
 //! Each call is judged by its query before its body is read, opened by its platform's `receive`, and answered
 //! with success only after the bridge has committed it. No log line has a body, a signature or a customer's name.
 
 mod callback;
+mod media;
 mod push;
 
 use std::sync::Arc;
@@ -56,6 +57,7 @@ pub fn router(public: Public) -> Router {
     Router::new()
         .route("/", get(push::echo).post(push::receive))
         .route("/imcallback", post(callback::receive))
+        .route("/media/{file}", get(media::serve))
         .with_state(Arc::new(desk))
 }
 

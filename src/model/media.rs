@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// The SHA-256 of a file's bytes, which is its name on disk.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MediaHash(String);
 
 /// A medium of one conversation: 128 drawn bits, which stand in its link.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct MediaName(String);
 
@@ -97,6 +99,66 @@ pub enum Origin {
     Customer,
     /// An agent sent it, in IM.
     Agent,
+}
+
+/// A medium of a customer's on its way to the agent: where the agent's client finds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// Its name here, which tells it from every other.
+    pub name: MediaName,
+    /// The signed link.
+    pub link: String,
+    /// As what it is shown.
+    pub kind: ShownKind,
+}
+
+/// As what a medium is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ShownKind {
+    /// A picture.
+    Image,
+    /// A recording. `original`: the link to it as the customer's client made it, where the other is a copy.
+    Sound { original: Option<String> },
+    /// A video, with the name of and the link to its first picture.
+    Video { thumb: MediaName, thumb_link: String },
+}
+
+impl Shown {
+    /// The text that stands for it.
+    pub fn as_text(&self) -> String {
+        let label = match self.kind {
+            ShownKind::Image => "[image]",
+            ShownKind::Sound { .. } => "[voice message]",
+            ShownKind::Video { .. } => "[video]",
+        };
+        format!("{label}\n{}", self.link)
+    }
+}
+
+/// A medium that is still with the platform that it was sent on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// What it is, for those who are told that it could not be fetched.
+    pub what: WantedKind,
+    /// The platform's names for it; the next one is tried where one is not known there.
+    pub ids: Vec<String>,
+    /// Where anybody may fetch it, should the platform not give it to us.
+    pub url: Option<String>,
+    /// A copy as MP3 is to be kept under this name.
+    pub mp3: Option<MediaName>,
+}
+
+/// What a wanted medium is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum WantedKind {
+    /// A picture.
+    Image,
+    /// A recording.
+    Voice,
+    /// A video.
+    Video,
+    /// The first picture of a video: nobody is told when it does not come.
+    Thumb,
 }
 
 #[cfg(test)]

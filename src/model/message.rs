@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attachment, OpenId};
+use super::{Attachment, OpenId, Shown};
 
 /// Which way a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -145,6 +145,10 @@ pub enum Order {
     TextToAgent(String),
     /// Send a place to the agent, from the customer's account; degrees.
     LocationToAgent { latitude: f64, longitude: f64, description: String },
+    /// Send a picture, recording or video to the agent, from the customer's account.
+    MediaToAgent(Shown),
+    /// Send a card to the agent, from the customer's account: as data for clients that draw it, and as text.
+    CardToAgent { data: String, text: String },
     /// Show the agent something that was said earlier, Unix seconds, to or by somebody else.
     PastToAgent { text: String, at_s: i64 },
     /// Send text to the customer; at most 2,000 bytes.

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -108,7 +109,9 @@ pub const MAIN_STORE: &str = "bridge";
 impl Child {
     /// Starts the bridge on a store in a folder of its own, which only this user can read, and waits until it is ready.
     pub async fn start(settings: Settings) -> Result<Self, Failed> {
-        let folder = tempfile::Builder::new().prefix("wechat-im-bridge-sandbox-").tempdir()?;
+        let private = std::fs::Permissions::from_mode(0o700);
+        let folder =
+            tempfile::Builder::new().prefix("wechat-im-bridge-sandbox-").permissions(private).tempdir()?;
         let addresses = Addresses::free()?;
         let status = Status { state: State::Starting, addresses, restarts: 0, store: MAIN_STORE };
         let (told, watched) = watch::channel(status);

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use secrecy::ExposeSecret as _;
@@ -32,7 +33,7 @@ use super::page_server;
 use super::script;
 use super::serve::Served;
 use super::stage::{self, Stage};
-use super::wechat::Mode;
+use super::wechat::{Mode, Phone};
 use super::wire::Secrets;
 use crate::clock::Clock;
 use crate::config::Texts;
@@ -81,6 +82,7 @@ pub struct Live {
     pub stop: CancellationToken,
     pub http: reqwest::Client,
     names: Mutex<HashMap<String, String>>,
+    next_customer: AtomicUsize,
     figures: Mutex<Sum>,
     ready: Mutex<String>,
     /// Who may act: closed while the script is played, so that nobody steps on its stage.
@@ -126,6 +128,7 @@ impl Sandbox {
             stop: CancellationToken::new(),
             http: client().map_err(io::Error::other)?,
             names: Mutex::default(),
+            next_customer: AtomicUsize::new(1),
             figures: Mutex::default(),
             ready: Mutex::new("ok".to_owned()),
             gate: tokio::sync::watch::Sender::new(true),
@@ -134,10 +137,8 @@ impl Sandbox {
             doings: Arc::new(tokio::sync::Semaphore::new(MAX_DOINGS)),
             stage,
         });
-        for number in 1..=FIRST_CUSTOMERS {
-            let openid = format!("oSandboxPageCustomer{number:08}");
-            live.call(&openid, format!("Customer {number}"));
-            live.stage.wechat.customer(&openid);
+        for _ in 0..FIRST_CUSTOMERS {
+            live.add_customer(None);
         }
         watch::start(&live);
         let served = Served::start(listener, page_server::router(Arc::clone(&live)))?;
@@ -199,6 +200,14 @@ impl Live {
     /// What a customer is called on the page.
     fn name(&self, openid: &str) -> String {
         lock(&self.names).get(openid).cloned().unwrap_or_else(|| openid.to_owned())
+    }
+
+    /// A new customer, who does not follow yet.
+    fn add_customer(&self, name: Option<String>) -> Phone {
+        let number = self.next_customer.fetch_add(1, Ordering::Relaxed);
+        let openid = format!("oSandboxPageCustomer{number:08}");
+        self.call(&openid, name.unwrap_or_else(|| format!("Customer {number}")));
+        self.stage.wechat.customer(&openid)
     }
 
     /// Calls a customer so from now on.

@@ -85,8 +85,25 @@ pub async fn introduce(stage: &Stage, texts: &Texts, transcript: &mut impl Write
     perform(&scenes, stage, texts, transcript).await
 }
 
-/// Plays the script against the bridge that `stage` is connected to and whose clock is the stage's, with the texts that the bridge has, and writes
-/// the transcript step by step: plain text of at most 110 columns, without secrets.
+/// What is played once more where WeChat encrypts its pushes.
+const SEALED_SCENES: &[Scene] = &[
+    Scene { title: "WeChat checks the URL", play: |cast| Box::pin(talk::check(cast)) },
+    Scene { title: "A customer follows", play: |cast| Box::pin(talk::follow(cast)) },
+    Scene { title: "The customer asks", play: |cast| Box::pin(talk::question(cast)) },
+    Scene { title: "The agent answers", play: |cast| Box::pin(talk::answer(cast)) },
+    Scene { title: "An image", play: |cast| Box::pin(kinds::image(cast)) },
+    Scene { title: "A forged push moves nothing", play: |cast| Box::pin(wrong::forgery(cast)) },
+];
+
+/// Plays a few steps against a bridge in safe mode. Else like [`play`].
+pub async fn play_sealed(stage: &Stage, texts: &Texts, transcript: &mut impl Write) -> Result<(), Failed> {
+    writeln!(transcript, "Once more in safe mode: what WeChat pushes and is answered is encrypted.\n")?;
+    let scenes: Vec<&Scene> = SEALED_SCENES.iter().collect();
+    perform(&scenes, stage, texts, transcript).await
+}
+
+/// Plays the script against the bridge that `stage` is connected to and whose clock is the stage's, with the texts
+/// that the bridge has, and writes the transcript step by step: plain text of at most 110 columns, without secrets.
 ///
 /// Fails with the first step that does not come true within its deadlines of 5 s.
 pub async fn play(stage: &Stage, texts: &Texts, transcript: &mut impl Write) -> Result<(), Failed> {

@@ -17,6 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+/// Connections at once; further ones are closed.
+const CONNECTIONS: usize = 4_096;
+
 /// Marks a response that must never be sent: its connection is closed instead.
 #[derive(Clone, Copy, Debug)]
 struct CutConnection;
@@ -128,6 +131,9 @@ async fn accept(listener: TcpListener, router: Router, stop: CancellationToken, 
             },
             () = stop.cancelled() => return,
         };
+        if tasks.len() > CONNECTIONS {
+            continue;
+        }
         let _ = stream.set_nodelay(true);
         let (router, stop) = (router.clone(), stop.clone());
         tasks.spawn(async move {

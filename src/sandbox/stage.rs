@@ -103,11 +103,17 @@ impl Stage {
             }
         };
         let callback_token = im.callback_token.as_ref().map_or("", |token| token.expose_secret());
+        // Agents load customers' pictures from there; a port that is not known yet cannot be in a link.
+        let public_url = match listen.port() {
+            0 => String::new(),
+            _ => format!("public_url = \"http://{listen}\"\n"),
+        };
         // A JSON string or array of strings is one of TOML as well.
         format!(
             "[server]\n\
              listen = \"{listen}\"\n\
              ops_listen = \"{ops}\"\n\
+             {public_url}\
              \n\
              [wechat]\n\
              token = {}\n\

@@ -72,7 +72,10 @@ impl Owed {
         match self.order {
             Order::ImportAccount => "account_import",
             Order::DeleteAccount => "account_delete",
-            Order::TextToAgent(_) | Order::LocationToAgent { .. } => "sendmsg",
+            Order::TextToAgent(_)
+            | Order::LocationToAgent { .. }
+            | Order::MediaToAgent(_)
+            | Order::CardToAgent { .. } => "sendmsg",
             Order::PastToAgent { .. } => "importmsg",
             Order::TextToCustomer(_) | Order::MediaToCustomer(_) => "custom/send",
         }

@@ -7,6 +7,7 @@ mod attach;
 pub mod client;
 pub mod code;
 mod courier;
+mod customer_media;
 pub mod token;
 mod upload;
 mod wire;
@@ -18,6 +19,7 @@ pub use crate::outbox::health::Unwell;
 pub use attach::{Attachments, Turns};
 pub use client::{Client, Failure, NotAllowed, Outgoing, verdict};
 pub use courier::WechatCourier;
+pub use customer_media::{CustomerMedia, Patience};
 pub use token::{
     Credentials, KeptToken, NoTokenStore, StoredToken, Token, TokenError, TokenHolder, TokenStore,
 };

@@ -9,6 +9,7 @@ mod clock;
 mod downloads;
 mod hands;
 mod outage;
+mod pictures;
 mod points;
 mod proxy;
 mod rig;

@@ -115,10 +115,11 @@ fn retold(past: &[Past]) -> Vec<Order> {
         at_s = at_s.max(said.at.seconds());
         for order in &said.orders {
             let text = match order {
-                Order::TextToAgent(text) => text.clone(),
+                Order::TextToAgent(text) | Order::CardToAgent { text, .. } => text.clone(),
                 Order::LocationToAgent { latitude, longitude, description } => {
                     format!("{description}\n{latitude},{longitude}")
                 }
+                Order::MediaToAgent(shown) => shown.as_text(),
                 Order::TextToCustomer(text) => by_agent(said, text),
                 Order::MediaToCustomer(attachment) => by_agent(said, &attachment.as_text(&attachment.url)),
                 Order::ImportAccount | Order::DeleteAccount | Order::PastToAgent { .. } => continue,

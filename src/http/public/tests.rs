@@ -164,6 +164,7 @@ fn settings(agents: Vec<ImUserId>) -> Settings {
         },
         reply: ReplyMode::Passive,
         on_unsubscribe: OnUnsubscribe::Delete,
+        may_fetch: true,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::bridge::{Account, Accounts};
 use crate::clock::Clock;
 use crate::im::element::{self, Element};
 use crate::metrics::Metrics;
-use crate::model::{Class, Found, ImUserId, OpenId, Order, Verdict};
+use crate::model::{Class, Found, ImUserId, OpenId, Order, Shown, ShownKind, Verdict};
 use crate::outbox::health::{Health, Unwell};
 use crate::outbox::pace::Pace;
 use crate::outbox::{Courier, Form};
@@ -134,7 +134,7 @@ impl ImCourier {
         }
         let elements = element::of_order(order)
             .ok_or_else(|| Verdict::Refuse { why: "it is no message for IM".to_owned() })?;
-        let source = format!("{{\"bridge\":{{\"message\":{}}}}}", owed.id);
+        let source = source(owed);
         let message = SendMsg {
             from,
             to,
@@ -248,6 +248,17 @@ impl ImCourier {
             tracing::error!(im.code = code, "IM does not let us work: {advice}");
         }
     }
+}
+
+/// What stands beside the message for programs: which one it is here, and where a copied recording's original is.
+fn source(owed: &Owed) -> String {
+    let mut bridge = serde_json::json!({"message": owed.id});
+    if let Order::MediaToAgent(Shown { kind: ShownKind::Sound { original: Some(original) }, .. }) =
+        &owed.order
+    {
+        bridge["original"] = original.as_str().into();
+    }
+    serde_json::json!({"bridge": bridge}).to_string()
 }
 
 /// WeChat tells nobody a customer's name any more; the end of the openid tells customers apart.

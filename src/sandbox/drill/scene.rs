@@ -168,6 +168,10 @@ impl Scene {
     pub fn move_clock(&self, millis: i64) {
         self.live.clock.advance(millis);
         self.live.book.change(Change::Clock);
+        // Every window is another now.
+        for phone in self.live.stage.wechat.phones() {
+            self.live.book.change(Change::Customer(phone.openid().into()));
+        }
     }
 
     /// Makes the account one that may not send by itself, or one that may.

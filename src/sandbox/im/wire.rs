@@ -108,6 +108,7 @@ fn shown(body: &[u8]) -> String {
 async fn answer(shared: &Arc<Shared>, call: Call, fault: Option<Fault>) -> Answer {
     let api = call.api.map_or("unknown", |api| api.path);
     shared.world().book.count(api);
+    shared.ring();
     let json = |text: String| Answer::new(StatusCode::OK, "application/json", text);
     let refuse = |code| json(report(shared, api, Err(Refused::new(code, "a scripted fault"))));
     let work = async {

@@ -81,18 +81,12 @@ impl Live {
     /// A new customer, who does not follow yet; drawn as the page draws one.
     pub async fn new_customer(&self, name: Option<String>) -> Result<Value, Refused> {
         self.open().await?;
-        let number = self.stage.wechat.phones().len() + 1;
-        if number > MAX_CUSTOMERS {
+        if self.stage.wechat.phones().len() >= MAX_CUSTOMERS {
             return Err(Refused::TooManyCustomers);
         }
-        let name = name.unwrap_or_else(|| format!("Customer {number}"));
-        if name.trim().is_empty() || name.len() > WORD_LIMIT {
-            return Err(Refused::Word);
-        }
-        let openid = format!("oSandboxPageCustomer{number:08}");
-        self.call(&openid, name);
-        let phone = self.stage.wechat.customer(&openid);
-        self.book.change(Change::Customer(openid.as_str().into()));
+        let name = name.map(|name| word(Some(name))).transpose()?;
+        let phone = self.add_customer(name);
+        self.book.change(Change::Customer(phone.openid().into()));
         Ok(super::view::customer(self, &phone))
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::cast::{CUSTOMER_TO_SHOP, Cast, Played};
+use super::cast::{CUSTOMER_TO_SHOP, Cast, Missed, Played, expect, in_time};
 use crate::sandbox::im;
 use crate::sandbox::wechat::{Pushed, tiny_png};
 
@@ -19,26 +19,32 @@ const UNKNOWN: &str = "hologram";
 pub(super) async fn image(cast: &mut Cast<'_>) -> Played {
     let phone = cast.customer.clone();
     let native = ["TIMImageElem"];
-    arrives(cast, "image", phone.send_image(tiny_png()), &native, &["image", "picture", "사진", "图片"]).await
+    let words = ["image", "picture", "사진", "图片"];
+    let link = arrives(cast, "image", phone.send_image(tiny_png()), &native, &words).await?;
+    opens(cast, link, |file| file == tiny_png()).await
 }
 
 pub(super) async fn voice(cast: &mut Cast<'_>) -> Played {
     let phone = cast.customer.clone();
     let native = ["TIMSoundElem", "TIMFileElem"];
-    arrives(cast, "voice", phone.send_voice(VOICE, "amr"), &native, &["voice", "음성", "语音"]).await
+    let words = ["voice", "음성", "语音"];
+    let link = arrives(cast, "voice", phone.send_voice(VOICE, "amr"), &native, &words).await?;
+    // As it was made, or as a copy in a format that every client plays.
+    opens(cast, link, |file| file == VOICE || is_mp3(file)).await
 }
 
 pub(super) async fn video(cast: &mut Cast<'_>) -> Played {
     let phone = cast.customer.clone();
     let native = ["TIMVideoFileElem", "TIMFileElem"];
-    arrives(cast, "video", phone.send_video(VIDEO, tiny_png()), &native, &["video", "동영상", "视频"]).await
+    let push = phone.send_video(VIDEO, tiny_png());
+    arrives(cast, "video", push, &native, &["video", "동영상", "视频"]).await.map(drop)
 }
 
 pub(super) async fn short_video(cast: &mut Cast<'_>) -> Played {
     let phone = cast.customer.clone();
     let native = ["TIMVideoFileElem", "TIMFileElem"];
     let push = phone.send_shortvideo(VIDEO, tiny_png());
-    arrives(cast, "shortvideo", push, &native, &["video", "동영상", "视频"]).await
+    arrives(cast, "shortvideo", push, &native, &["video", "동영상", "视频"]).await.map(drop)
 }
 
 pub(super) async fn location(cast: &mut Cast<'_>) -> Played {
@@ -63,18 +69,18 @@ pub(super) async fn location(cast: &mut Cast<'_>) -> Played {
 
 pub(super) async fn link(cast: &mut Cast<'_>) -> Played {
     let phone = cast.customer.clone();
-    arrives(cast, "link", phone.send_link(TITLE, "New in May", URL), &[], &[URL]).await
+    arrives(cast, "link", phone.send_link(TITLE, "New in May", URL), &[], &[URL]).await.map(drop)
 }
 
 pub(super) async fn mini_program(cast: &mut Cast<'_>) -> Played {
     let phone = cast.customer.clone();
     let push = phone.send_mini_program(TITLE, "wx5a4db0c0a99a99a9", "pages/spring");
-    arrives(cast, "miniprogrampage", push, &[], &[TITLE]).await
+    arrives(cast, "miniprogrampage", push, &[], &[TITLE]).await.map(drop)
 }
 
 pub(super) async fn unknown(cast: &mut Cast<'_>) -> Played {
     let phone = cast.customer.clone();
-    arrives(cast, UNKNOWN, phone.send_unknown(UNKNOWN), &[], &[UNKNOWN]).await
+    arrives(cast, UNKNOWN, phone.send_unknown(UNKNOWN), &[], &[UNKNOWN]).await.map(drop)
 }
 
 /// The customer sends it, and is told that an agent is being fetched.
@@ -85,23 +91,53 @@ async fn sends(cast: &mut Cast<'_>, kind: &str, push: impl Future<Output = Pushe
     cast.replied(&pushed, &texts.transferring)
 }
 
-/// The agent sees an element of a `native` type, or one that has one of the `words` in it.
+/// The agent sees an element of a `native` type, or one that has one of the `words` in it. The link in it, if any.
 async fn arrives(
     cast: &mut Cast<'_>,
     kind: &str,
     push: impl Future<Output = Pushed>,
     native: &[&str],
     words: &[&str],
-) -> Played {
+) -> Result<Option<String>, Missed> {
     sends(cast, kind, push).await?;
     let mut expected = format!("a message that says {}", words.join(" or "));
     if !native.is_empty() {
         expected = format!("{}, or {expected}", native.join(" or "));
     }
+    let mut link = None;
     cast.agent_sees(&expected, |send| {
-        send.elements.as_array().into_iter().flatten().any(|element| fits(element, native, words))
+        let elements = || send.elements.as_array().into_iter().flatten();
+        link = elements().find_map(|element| link_in(&element["MsgContent"]));
+        elements().any(|element| fits(element, native, words))
     })
-    .await
+    .await?;
+    Ok(link)
+}
+
+/// Where a picture's or recording's element leads.
+fn link_in(content: &Value) -> Option<String> {
+    let links = [&content["ImageInfoArray"][0]["URL"], &content["Url"]];
+    links.into_iter().find_map(|link| link.as_str().map(str::to_owned))
+}
+
+fn is_mp3(file: &[u8]) -> bool {
+    file.starts_with(b"ID3") || file.starts_with(&[0xff])
+}
+
+/// The agent's client follows the link, where there is one, and finds the file.
+async fn opens(cast: &mut Cast<'_>, link: Option<String>, is_it: impl FnOnce(&[u8]) -> bool) -> Played {
+    let Some(link) = link else { return Ok(()) };
+    let expected = "the file behind the link";
+    let asked = async {
+        let answer = reqwest::get(link).await?.error_for_status()?;
+        let kind =
+            answer.headers().get("content-type").and_then(|kind| kind.to_str().ok()).map(str::to_owned);
+        Ok::<_, reqwest::Error>((kind.unwrap_or_default(), answer.bytes().await?))
+    };
+    let got = in_time(expected, asked).await?;
+    let (kind, file) = got.map_err(|error| Missed::new(expected, error.without_url().to_string()))?;
+    cast.block.by(&format!("GET /media/…: {kind}, {} bytes", file.len()));
+    expect(is_it(&file), || Missed::new(expected, format!("{kind}, {} bytes", file.len())))
 }
 
 fn fits(element: &Value, native: &[&str], words: &[&str]) -> bool {

@@ -1,17 +1,16 @@
--- An agent's message that is found late gets the turn that its callback would have had.
-
--- The turn in its lane; NULL: that of its number.
-ALTER TABLE message ADD COLUMN turn INTEGER;
--- IM's time of an agent's message, Unix seconds; 0: not known.
-ALTER TABLE message ADD COLUMN said_s INTEGER NOT NULL DEFAULT 0;
--- 1: when it was accepted, the bridge had not yet looked for earlier ones that it may have missed.
-ALTER TABLE message ADD COLUMN unlooked INTEGER NOT NULL DEFAULT 0;
--- Which start of the bridge has looked at the view: a number that it drew; 0: none of those that draw one.
-ALTER TABLE looked ADD COLUMN start INTEGER NOT NULL DEFAULT 0;
-
-DROP INDEX message_open;
-DROP INDEX message_held;
-DROP INDEX message_transfer;
-CREATE INDEX message_open ON message (direction, openid, ifnull(turn, id), created_at) WHERE state IN (0, 1);
-CREATE INDEX message_held ON message (openid, ifnull(turn, id)) WHERE state = 3;
-CREATE INDEX message_transfer ON message (direction, openid, ifnull(turn, id)) WHERE state IN (0, 1) AND kind = 3;
+-- Media that are still with the platform they were sent on: to be fetched before it throws them away.
+CREATE TABLE fetch (
+    name       TEXT PRIMARY KEY,        -- the medium's
+    mp3        TEXT,                    -- the medium that is made of it
+    openid     TEXT NOT NULL,
+    wanted     TEXT NOT NULL,           -- JSON: what, and where it is
+    created_at INTEGER NOT NULL,
+    due_at     INTEGER NOT NULL,
+    attempts   INTEGER NOT NULL,
+    running    INTEGER NOT NULL         -- 1: an attempt is under way, or was when the process ended
+) WITHOUT ROWID;
+CREATE INDEX fetch_due ON fetch (running, due_at);
+CREATE INDEX fetch_mp3 ON fetch (mp3) WHERE mp3 IS NOT NULL;
+CREATE TRIGGER media_unwanted AFTER DELETE ON media BEGIN
+    DELETE FROM fetch WHERE name = old.name;
+END;

@@ -146,9 +146,9 @@ pub fn verdict(failure: &Failure, not_allowed: NotAllowed) -> Verdict {
 /// WeChat's API, as one Official Account.
 #[derive(Debug)]
 pub struct Client {
-    http: reqwest::Client,
-    base: Url,
-    tokens: Arc<TokenHolder>,
+    pub(super) http: reqwest::Client,
+    pub(super) base: Url,
+    pub(super) tokens: Arc<TokenHolder>,
     clock: Clock,
     timeout: Duration,
     must_push: bool,
@@ -271,7 +271,7 @@ impl Client {
     }
 
     /// Keeps what an operator must know. A code that judges only the message shows that the account is well.
-    fn note(&self, outcome: &Result<Answer, Failure>) {
+    pub(super) fn note<T>(&self, outcome: &Result<T, Failure>) {
         let Err(Failure::Code { code, msg }) = outcome else {
             if outcome.is_ok() {
                 self.tokens.accepted();

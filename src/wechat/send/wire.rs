@@ -119,7 +119,7 @@ async fn answer(request: reqwest::RequestBuilder) -> Result<Vec<u8>, Lost> {
     Ok(answer)
 }
 
-fn lost(error: reqwest::Error) -> Lost {
+pub(super) fn lost(error: reqwest::Error) -> Lost {
     if error.is_connect() || error.is_builder() {
         return Lost::NotSent(reason(error));
     }
@@ -134,7 +134,7 @@ fn unanswered(error: reqwest::Error) -> Lost {
 }
 
 /// The whole chain of causes, without the URL.
-fn reason(error: reqwest::Error) -> String {
+pub(super) fn reason(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -14,7 +14,7 @@ const ANSWERED: Duration = Duration::from_secs(1);
 const GROWTH_KB: u64 = 48 * 1024;
 
 /// A line of `/proc/PID/status`, in kB.
-fn status_kb(rig: &Rig, name: &str) -> u64 {
+pub fn status_kb(rig: &Rig, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", rig.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
     line.trim_matches([':', ' ', '\t', 'k', 'B']).parse().unwrap()

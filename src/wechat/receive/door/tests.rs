@@ -169,7 +169,7 @@ fn what_the_query_tells_is_told_without_the_body() {
         (Mode::Plain, ENCRYPTED, Refusal::Missing("signature")),
         (Mode::Compatible, unsigned, Refusal::Missing("signature")),
         (Mode::Compatible, wrong, Refusal::Token),
-        (Mode::Safe, SIGNED, Refusal::Missing("encrypt_type")),
+        (Mode::Safe, SIGNED, Refusal::Plaintext),
         (Mode::Safe, &format!("{SIGNED}&encrypt_type=aes"), Refusal::Missing("msg_signature")),
         (Mode::Safe, &ENCRYPTED.replace("=aes", "=raw"), Refusal::Plaintext),
         (Mode::Safe, &format!("{ENCRYPTED}&nonce=987654321"), Refusal::Repeated("nonce")),

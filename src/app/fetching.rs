@@ -1,0 +1,57 @@
+//! What fetches customers' media in the background.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use super::{Wechat, media_rules};
+use crate::bridge::{Bell, Bridge};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::lifecycle::Lifecycle;
+use crate::media::download::{Downloader, Patience};
+use crate::metrics::Metrics;
+use crate::outbox::fetch::Fetcher;
+use crate::outbox::pace::Pace;
+use crate::wechat::send as wechat;
+
+/// Calls of `media/get` a second: a storm of pictures is taken up over some seconds.
+const MEDIA_GET_PER_SECOND: NonZeroU32 = NonZeroU32::new(200).expect("200 is not zero");
+/// Where WeChat's answers point to for videos, besides the hosts of `media.allow_hosts`.
+const VIDEO_HOST: &str = "qq.com";
+
+/// Starts the fetcher, and the sweeper of what has been fetched.
+pub(super) fn begin(
+    config: &Config,
+    bridge: &Bridge,
+    client: Wechat,
+    bell: &Bell,
+    clock: &Clock,
+    metrics: &Metrics,
+    lifecycle: &Lifecycle,
+) -> anyhow::Result<()> {
+    let mut rules = media_rules(config);
+    rules.hosts.push(VIDEO_HOST.to_owned());
+    let provider = wechat::CustomerMedia {
+        client,
+        downloader: Downloader::new(rules, Patience::default()).context("the HTTP client for media")?,
+        pace: Arc::new(Pace::new(MEDIA_GET_PER_SECOND)),
+        metrics: metrics.clone(),
+        patience: wechat::Patience::default(),
+    };
+    let fetcher = Fetcher {
+        store: bridge.store().clone(),
+        bridge: bridge.clone(),
+        media: bridge.media().clone(),
+        provider: Arc::new(provider),
+        bell: bell.clone(),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+        max_bytes: config.media.max_bytes,
+    };
+    let sweeper = bridge.media().sweeper.clone();
+    lifecycle.spawn("media sweeper", sweeper.run(lifecycle.soft().clone()));
+    lifecycle.spawn("media fetcher", fetcher.run(lifecycle.soft().clone()));
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! How a customer's picture, recording or video is shown to the agent: by a signed link to a file that is fetched
+//! meanwhile, or, where that cannot be, by a text that says what came and why it cannot be shown. Pure.
+
+use super::to_im::{self, Translated};
+use crate::config::Locale;
+use crate::media::Links;
+use crate::model::{Content, MediaName, Millis, Order, Shown, ShownKind, Wanted, WantedKind};
+
+/// What showing depends on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Showing<'a> {
+    /// Makes the links.
+    pub links: &'a Links,
+    /// When the message is accepted.
+    pub now: Millis,
+    /// Names for the media of one message, drawn before.
+    pub names: &'a [MediaName; 2],
+    /// Whether WeChat may be asked for media: it knows who we are.
+    pub may_fetch: bool,
+    /// Whether recordings are copied as MP3.
+    pub makes_mp3: bool,
+    /// The language of what is said in a medium's stead.
+    pub locale: Locale,
+}
+
+/// Why a medium cannot be shown, or could not be fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unshown {
+    /// The internet knows no way to us.
+    NoPublicUrl,
+    /// WeChat does not know who we are.
+    NoCredentials,
+    /// WeChat no longer has it, or never had.
+    Gone,
+    /// It is larger than it may be.
+    TooLarge,
+    /// WeChat would not give it for as long as it had it.
+    GaveUp,
+    /// WeChat does not let this account fetch media.
+    NotAllowed,
+}
+
+/// The reason in words.
+pub(super) fn why(locale: Locale, unshown: Unshown) -> &'static str {
+    match (locale, unshown) {
+        (Locale::En, Unshown::NoPublicUrl) => "it cannot be shown here: server.public_url is not set",
+        (Locale::En, Unshown::NoCredentials) => {
+            "it cannot be fetched: wechat.app_id and wechat.app_secret are not set"
+        }
+        (Locale::En, Unshown::Gone) => "WeChat does not have it any more",
+        (Locale::En, Unshown::TooLarge) => "it is larger than media.max_bytes",
+        (Locale::En, Unshown::GaveUp) => "WeChat did not hand it out within its three days",
+        (Locale::En, Unshown::NotAllowed) => "WeChat does not let this account fetch it",
+        (Locale::Ko, Unshown::NoPublicUrl) => "server.public_url이 설정되지 않아 여기에서 표시할 수 없습니다",
+        (Locale::Ko, Unshown::NoCredentials) => {
+            "wechat.app_id와 wechat.app_secret이 설정되지 않아 가져올 수 없습니다"
+        }
+        (Locale::Ko, Unshown::Gone) => "WeChat에 더 이상 남아 있지 않습니다",
+        (Locale::Ko, Unshown::TooLarge) => "media.max_bytes보다 큽니다",
+        (Locale::Ko, Unshown::GaveUp) => "WeChat이 보관 기간 3일 안에 내주지 않았습니다",
+        (Locale::Ko, Unshown::NotAllowed) => "WeChat이 이 계정에 다운로드를 허용하지 않습니다",
+        (Locale::Zh, Unshown::NoPublicUrl) => "未设置 server.public_url，无法在此显示",
+        (Locale::Zh, Unshown::NoCredentials) => "未设置 wechat.app_id 和 wechat.app_secret，无法获取",
+        (Locale::Zh, Unshown::Gone) => "微信已不再保存",
+        (Locale::Zh, Unshown::TooLarge) => "超过 media.max_bytes 的限制",
+        (Locale::Zh, Unshown::GaveUp) => "微信在保存的三天内未能提供",
+        (Locale::Zh, Unshown::NotAllowed) => "微信不允许此账号获取",
+    }
+}
+
+impl Showing<'_> {
+    /// The orders that show `content`, if it is a medium, and what is to be fetched for them.
+    pub(super) fn translate(&self, content: &Content, inquiry_prefix: &str) -> Option<Translated> {
+        let [name, second] = self.names;
+        let image = |url: &String| Some(url.clone()).filter(|url| !url.is_empty());
+        let (label, shown, wanted, detail): (_, _, Vec<(&MediaName, Wanted)>, &str) = match content {
+            Content::Image { pic_url, media_id } => {
+                let wanted = self.wanted(WantedKind::Image, [media_id], image(pic_url));
+                ("[image]", self.show(name, "jpg", ShownKind::Image), vec![(name, wanted)], pic_url)
+            }
+            Content::Voice { media_id, media_id_16k, recognition, .. } => {
+                let copied = self.makes_mp3.then(|| second.clone());
+                // Clients without a copy are likelier to play the older format.
+                let better = media_id_16k.as_ref().filter(|_| self.makes_mp3);
+                let mut wanted = self.wanted(WantedKind::Voice, better.into_iter().chain([media_id]), None);
+                wanted.mp3 = copied;
+                let shown = if self.makes_mp3 {
+                    let original = self.links.to(name, "amr", self.now);
+                    self.show(second, "mp3", ShownKind::Sound { original })
+                } else {
+                    self.show(name, "amr", ShownKind::Sound { original: None })
+                };
+                let heard = recognition.as_deref().unwrap_or_default();
+                ("[voice message]", shown, vec![(name, wanted)], heard)
+            }
+            Content::Video { media_id, thumb_media_id }
+            | Content::ShortVideo { media_id, thumb_media_id } => {
+                let video = self.wanted(WantedKind::Video, [media_id], None);
+                let thumb = self.wanted(WantedKind::Thumb, [thumb_media_id], None);
+                let thumb_link = self.links.to(second, "jpg", self.now).unwrap_or_default();
+                let kind = ShownKind::Video { thumb: second.clone(), thumb_link };
+                let label =
+                    if matches!(content, Content::Video { .. }) { "[video]" } else { "[short video]" };
+                (label, self.show(name, "mp4", kind), vec![(name, video), (second, thumb)], "")
+            }
+            _ => return None,
+        };
+        let can_come =
+            wanted.first().is_some_and(|(_, wanted)| !wanted.ids.is_empty() || wanted.url.is_some());
+        let (Some(shown), true) = (shown, can_come) else {
+            let unshown = if can_come { Unshown::NoPublicUrl } else { Unshown::NoCredentials };
+            let reason = format!("({})", why(self.locale, unshown));
+            let text = to_im::lines(&[label, detail, &reason]);
+            return Some(Translated::of(to_im::texts(&format!("{inquiry_prefix}{text}"))));
+        };
+        let wanted = wanted
+            .into_iter()
+            .filter(|(_, wanted)| !wanted.ids.is_empty() || wanted.url.is_some())
+            .map(|(name, wanted)| (name.clone(), wanted))
+            .collect();
+        // What WeChat heard in a recording goes along in words.
+        let heard = matches!(content, Content::Voice { .. }) && !detail.trim().is_empty();
+        let words = if heard { to_im::texts(&format!("{inquiry_prefix}{detail}")) } else { Vec::new() };
+        let orders = std::iter::once(Order::MediaToAgent(shown)).chain(words).collect();
+        Some(Translated { orders, wanted })
+    }
+
+    fn show(&self, name: &MediaName, extension: &str, kind: ShownKind) -> Option<Shown> {
+        Some(Shown { name: name.clone(), link: self.links.to(name, extension, self.now)?, kind })
+    }
+
+    fn wanted<'m>(
+        &self,
+        what: WantedKind,
+        ids: impl IntoIterator<Item = &'m String>,
+        url: Option<String>,
+    ) -> Wanted {
+        let ids = ids.into_iter().filter(|id| self.may_fetch && !id.is_empty()).cloned().collect();
+        Wanted { what, ids, url, mp3: None }
+    }
+}

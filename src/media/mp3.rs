@@ -1,0 +1,150 @@
+//! Copies of recordings as MP3, made by the `ffmpeg` of the machine where it has one.
+//!
+//! The child sees one file and nothing else, has a time limit, writes no more than a limit, and is killed when its
+//! owner goes. It reads only the containers that a recording may have, so that no file can name another to it.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt as _;
+use tokio::process::Command;
+use tokio::sync::Semaphore;
+
+use super::{Files, FilesError, Kind, Stored};
+
+/// Children at once.
+const CHILDREN: usize = 2;
+/// How long one may take.
+const TIME: Duration = Duration::from_secs(30);
+/// Read from a child at once, in bytes.
+const CHUNK: usize = 16 * 1024;
+
+/// The means of making copies. Clones share the limit on children.
+#[derive(Clone, Debug)]
+pub struct Mp3 {
+    program: PathBuf,
+    children: Arc<Semaphore>,
+}
+
+/// Why there is no copy.
+#[derive(Debug, thiserror::Error)]
+pub enum NoMp3 {
+    /// It is no recording, or of a kind that is fine as it is.
+    #[error("there is nothing to convert")]
+    NotNeeded,
+    /// The child could not be started.
+    #[error("ffmpeg could not be started: {0}")]
+    Start(std::io::Error),
+    /// The child failed; the file is damaged, or ffmpeg lacks a codec.
+    #[error("ffmpeg could not convert the recording")]
+    Failed,
+    /// The child took too long.
+    #[error("ffmpeg took too long")]
+    TimedOut,
+    /// The copy could not be kept.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+}
+
+impl Mp3 {
+    /// The `ffmpeg` in one of the directories of `search` (the form of `PATH`), if there is one. Blocks.
+    pub fn find(search: &std::ffi::OsStr) -> Option<Self> {
+        let candidates = std::env::split_paths(search).map(|folder| folder.join("ffmpeg"));
+        let program = candidates.filter(|path| path.is_absolute()).find(|path| is_program(path))?;
+        Some(Self { program, children: Arc::new(Semaphore::new(CHILDREN)) })
+    }
+
+    /// Stores a copy of `recording` as MP3, at most `max_bytes` long.
+    pub async fn copy(&self, files: &Files, recording: &Stored, max_bytes: u64) -> Result<Stored, NoMp3> {
+        let container = match recording.kind {
+            Kind::Amr | Kind::AmrWb => "amr",
+            Kind::Ogg => "ogg",
+            Kind::Wav => "wav",
+            _ => return Err(NoMp3::NotNeeded),
+        };
+        let _place = self.children.acquire().await.map_err(|_| NoMp3::TimedOut)?;
+        let made = self.make(files, recording, container, max_bytes);
+        tokio::time::timeout(TIME, made).await.unwrap_or(Err(NoMp3::TimedOut))
+    }
+
+    async fn make(
+        &self,
+        files: &Files,
+        recording: &Stored,
+        container: &str,
+        max_bytes: u64,
+    ) -> Result<Stored, NoMp3> {
+        let mut child = Command::new(&self.program)
+            .env_clear()
+            .args(["-nostdin", "-v", "quiet", "-protocol_whitelist", "file,pipe", "-f", container, "-i"])
+            .arg(files.path(&recording.hash))
+            .args(["-vn", "-map_metadata", "-1", "-ac", "1", "-b:a", "32k", "-f", "mp3", "pipe:1"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(NoMp3::Start)?;
+        let mut out = child.stdout.take().ok_or(NoMp3::Failed)?;
+        let mut incoming = files.begin(max_bytes).await?;
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            let read = out.read(&mut chunk).await.map_err(NoMp3::Start)?;
+            let Some(bytes) = chunk.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
+            incoming.write(bytes).await?;
+        }
+        let status = child.wait().await.map_err(NoMp3::Start)?;
+        if !status.success() || Kind::of(incoming.head()) != Kind::Mp3 {
+            return Err(NoMp3::Failed);
+        }
+        Ok(incoming.finish().await?)
+    }
+}
+
+fn is_program(path: &std::path::Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    async fn store(files: &Files, bytes: &[u8]) -> Stored {
+        let mut incoming = files.begin(10_000).await.unwrap();
+        incoming.write(bytes).await.unwrap();
+        incoming.finish().await.unwrap()
+    }
+
+    /// A program of our own in ffmpeg's place.
+    fn stand_in(folder: &std::path::Path, script: &str) -> Mp3 {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = folder.join("ffmpeg");
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        assert!(Mp3::find(folder.as_os_str()).is_none(), "it cannot be run yet");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        Mp3::find(folder.as_os_str()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_child_that_fails_or_writes_too_much_or_something_else_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::open(&folder.path().join("media"), Clock::system()).unwrap();
+        let amr = store(&files, b"#!AMR\n\x3c").await;
+        let failing = stand_in(folder.path(), "printf ID3; exit 1");
+        assert!(matches!(failing.copy(&files, &amr, 1_000).await, Err(NoMp3::Failed)));
+        std::fs::remove_file(folder.path().join("ffmpeg")).unwrap();
+        let other = stand_in(folder.path(), "printf '<html>'");
+        assert!(matches!(other.copy(&files, &amr, 1_000).await, Err(NoMp3::Failed)));
+        std::fs::remove_file(folder.path().join("ffmpeg")).unwrap();
+        let endless = stand_in(folder.path(), "while printf 'ID3 and on and on and on'; do :; done");
+        let refused = endless.copy(&files, &amr, 10_000).await;
+        assert!(matches!(refused, Err(NoMp3::Files(FilesError::TooLarge(10_000)))), "{refused:?}");
+        let text = store(&files, b"words").await;
+        assert!(matches!(endless.copy(&files, &text, 10_000).await, Err(NoMp3::NotNeeded)));
+        assert_eq!(files.list().unwrap().count(), 2);
+    }
+}

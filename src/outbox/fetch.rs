@@ -1,0 +1,237 @@
+//! Fetches customers' media in the background, before the platform throws them away.
+//!
+//! The message that shows a medium has long gone out; what is owed here is its file. An attempt may be repeated
+//! freely: it changes nothing anywhere else. A file and the end of its fetch are committed together, so that a
+//! process that is killed in between fetches again, and tells the agent of a failure once.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fail::fail_point;
+use rand::RngExt as _;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::backoff;
+use crate::bridge::{Bell, Bridge, Unshown};
+use crate::clock::Clock;
+use crate::media::{Files, Media, Stored};
+use crate::metrics::Metrics;
+use crate::model::{Direction, Lane, MediaName, Millis, Wanted};
+use crate::store::{Fetch, MediumFile, Store, StoreError};
+
+/// Fetches at once.
+const AT_ONCE: usize = 16;
+/// How long the platform keeps a medium, milliseconds.
+const LIFE_MS: i64 = 3 * 24 * 3600 * 1000;
+/// From this attempt on the pauses are longer.
+const PATIENT: u32 = 10;
+/// A lost word is noticed within this time.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Why a medium has not come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// Another attempt may succeed.
+    Again {
+        /// The platform's words or ours; no secrets.
+        why: String,
+    },
+    /// None will.
+    Never {
+        /// What the agent is told.
+        unshown: Unshown,
+        /// The platform's words or ours; no secrets.
+        why: String,
+    },
+}
+
+/// Where media come from.
+pub trait Provider: std::fmt::Debug + Send + Sync {
+    /// Makes one attempt to fetch `wanted` into `files`, within a time of its own.
+    fn fetch<'a>(
+        &'a self,
+        wanted: &'a Wanted,
+        files: &'a Files,
+        max_bytes: u64,
+    ) -> Pin<Box<dyn Future<Output = Result<Stored, Missed>> + Send + 'a>>;
+}
+
+/// The fetcher. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Fetcher {
+    /// What is owed.
+    pub store: Store,
+    /// Owes the notes.
+    pub bridge: Bridge,
+    /// Where files go, and who waits for them.
+    pub media: Media,
+    /// Where they come from.
+    pub provider: Arc<dyn Provider>,
+    /// Tells the outbox of notes.
+    pub bell: Bell,
+    /// The time.
+    pub clock: Clock,
+    /// Counts.
+    pub metrics: Metrics,
+    /// The largest file, in bytes.
+    pub max_bytes: u64,
+}
+
+impl Fetcher {
+    /// Works until stopped. What is under way then is given up and begun anew at the next start.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut running = JoinSet::new();
+        let mut released = false;
+        loop {
+            let pause = match self.begin(&mut running, &mut released).await {
+                Ok(pause) => pause,
+                Err(error) => {
+                    tracing::debug!(%error, "what is to be fetched cannot be read");
+                    TICK
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = self.media.arrivals.wanted() => {}
+                Some(_) = running.join_next() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        running.shutdown().await;
+    }
+
+    /// Begins what is due as far as there is room. How long until there may be more.
+    async fn begin(&self, running: &mut JoinSet<()>, released: &mut bool) -> Result<Duration, StoreError> {
+        if !*released {
+            self.store.write(|tx| tx.release_fetches(Millis(0))).await?;
+            *released = true;
+        }
+        let room = AT_ONCE.saturating_sub(running.len());
+        if room == 0 {
+            return Ok(TICK);
+        }
+        // Looked at first: a claim is a commit.
+        let wait = self.store.read(|tx| Ok(tx.next_fetch_at()?.map(|due| due.since(tx.now())))).await?;
+        let Some(wait_ms) = wait else { return Ok(TICK) };
+        if wait_ms <= 0 {
+            for fetch in self.store.write(move |tx| tx.claim_fetches(room)).await? {
+                let fetcher = self.clone();
+                running.spawn(async move { fetcher.attempt(fetch).await });
+            }
+        }
+        Ok(Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)).clamp(Duration::from_millis(10), TICK))
+    }
+
+    async fn attempt(&self, fetch: Fetch) {
+        let outcome = self.provider.fetch(&fetch.wanted, &self.media.files, self.max_bytes).await;
+        let outcome = match outcome {
+            Err(Missed::Again { why }) if self.clock.now().since(fetch.created_at) >= LIFE_MS => {
+                Err(Missed::Never { unshown: Unshown::GaveUp, why })
+            }
+            outcome => outcome,
+        };
+        fail_point!("media.fetched");
+        let settled = match outcome {
+            Ok(stored) => self.keep(&fetch, stored).await,
+            Err(Missed::Again { why }) => self.again(&fetch, &why).await,
+            Err(Missed::Never { unshown, why }) => self.give_up(&fetch, unshown, &why).await,
+        };
+        if let Err(error) = settled {
+            // It stays claimed until the store is well again, which its own health tells.
+            tracing::debug!(%error, "a fetch cannot be settled");
+            self.put_back(&fetch.name).await;
+        }
+        fail_point!("media.settled");
+        for name in std::iter::once(&fetch.name).chain(&fetch.wanted.mp3) {
+            self.media.arrivals.settled(name);
+        }
+    }
+
+    async fn keep(&self, fetch: &Fetch, stored: Stored) -> Result<(), StoreError> {
+        let copy = match (&fetch.wanted.mp3, &self.media.mp3) {
+            (Some(_), Some(mp3)) => match mp3.copy(&self.media.files, &stored, self.max_bytes).await {
+                Ok(copy) => Some(copy),
+                Err(why) => {
+                    tracing::info!(%why, "a recording is kept without a copy as MP3");
+                    None
+                }
+            },
+            _ => None,
+        };
+        let file = |stored: &Stored| MediumFile { hash: stored.hash.clone(), size: stored.size };
+        let mut files = vec![(fetch.name.clone(), file(&stored))];
+        // Where there is no copy, the original is served in its place.
+        files.extend(fetch.wanted.mp3.clone().map(|name| (name, file(copy.as_ref().unwrap_or(&stored)))));
+        let (name, openid) = (fetch.name.clone(), fetch.openid.clone());
+        let detail = format!("{} of {} bytes", stored.kind.mime(), stored.size);
+        let wanted = self.store.write(move |tx| {
+            for (name, file) in &files {
+                tx.medium_arrived(name, file)?;
+            }
+            let wanted = tx.fetch_done(&name)?;
+            tx.step(&openid, None, "media fetched", &detail, None)?;
+            Ok(wanted)
+        });
+        let wanted = wanted.await?;
+        let size = stored.size;
+        // From here on a row points at the file, or nobody does.
+        drop((stored, copy));
+        if !wanted {
+            self.media.sweeper.wake();
+        }
+        self.metrics.customer_media(if wanted { "fetched" } else { "unwanted" });
+        self.metrics.media_bytes("fetched", size);
+        Ok(())
+    }
+
+    async fn again(&self, fetch: &Fetch, why: &str) -> Result<(), StoreError> {
+        let patience = if fetch.attempts < PATIENT { 1 } else { 5 };
+        let pause_ms = backoff::delay_ms(fetch.attempts, rand::rng().random()) * patience;
+        let (name, openid, detail) = (fetch.name.clone(), fetch.openid.clone(), why.to_owned());
+        tracing::debug!(attempts = fetch.attempts, pause_ms, why, "a medium is to be fetched again");
+        self.store
+            .write(move |tx| {
+                tx.step(&openid, None, "media not fetched yet", &detail, None)?;
+                tx.fetch_again(&name, tx.now().plus(pause_ms))
+            })
+            .await?;
+        self.metrics.customer_media("again");
+        Ok(())
+    }
+
+    async fn give_up(&self, fetch: &Fetch, unshown: Unshown, why: &str) -> Result<(), StoreError> {
+        let (bridge, random, owned) = (self.bridge.clone(), rand::rng().random(), fetch.clone());
+        let detail = why.to_owned();
+        let given_up = self.store.write(move |tx| {
+            if !tx.fetch_done(&owned.name)? {
+                return Ok(None);
+            }
+            tx.step(&owned.openid, None, "media given up", &detail, None)?;
+            bridge.unfetched(tx, &owned, unshown, random).map(Some)
+        });
+        match given_up.await? {
+            Some(told) => {
+                tracing::info!(why, "a customer's medium will not be shown");
+                self.metrics.customer_media("failed");
+                if told {
+                    self.bell.ring(Lane { direction: Direction::ToIm, customer: fetch.openid.clone() });
+                }
+            }
+            None => self.metrics.customer_media("unwanted"),
+        }
+        Ok(())
+    }
+
+    /// Tries until the store takes it: an unsettled fetch would otherwise wait for the next start.
+    async fn put_back(&self, name: &MediaName) {
+        loop {
+            tokio::time::sleep(TICK).await;
+            let name = name.clone();
+            if self.store.write(move |tx| tx.fetch_again(&name, Millis(0))).await.is_ok() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What is still to be fetched: claimed, put back or done.
+
+use rusqlite::Row;
+
+use super::{StoreError, Tx};
+use crate::model::{MediaName, Millis, OpenId, Wanted};
+
+/// A clock that was set back leaves moments behind that are further off than any pause; milliseconds.
+const LONGEST_PAUSE_MS: i64 = 600_000;
+
+/// A medium to be fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    /// The medium.
+    pub name: MediaName,
+    /// Whose it is.
+    pub openid: OpenId,
+    /// What it is, and where.
+    pub wanted: Wanted,
+    /// When the message it came with was accepted.
+    pub created_at: Millis,
+    /// Attempts made, the present one included.
+    pub attempts: u32,
+}
+
+fn read(row: &Row<'_>) -> Result<Fetch, StoreError> {
+    let unreadable = |error: &dyn std::fmt::Display| StoreError::Unreadable(error.to_string());
+    Ok(Fetch {
+        name: MediaName::new(row.get::<_, String>(0)?).map_err(|error| unreadable(&error))?,
+        openid: OpenId::new(row.get::<_, String>(1)?).map_err(|error| unreadable(&error))?,
+        wanted: serde_json::from_str(&row.get::<_, String>(2)?)?,
+        created_at: Millis(row.get(3)?),
+        attempts: row.get(4)?,
+    })
+}
+
+impl Tx<'_> {
+    /// Owes a fetch; the medium must have been added.
+    pub fn want(&self, name: &MediaName, openid: &OpenId, wanted: &Wanted) -> Result<(), StoreError> {
+        let sql = "INSERT INTO fetch (name, mp3, openid, wanted, created_at, due_at, attempts, running)
+                   VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0)";
+        let mp3 = wanted.mp3.as_ref().map(MediaName::as_str);
+        let row = (name.as_str(), mp3, openid.as_str(), serde_json::to_string(wanted)?, self.now.0);
+        self.connection.prepare_cached(sql)?.execute(row)?;
+        Ok(())
+    }
+
+    /// Records that an attempt begins at up to `limit` of those that are due, the longest due first.
+    pub fn claim_fetches(&self, limit: usize) -> Result<Vec<Fetch>, StoreError> {
+        let sql = "UPDATE fetch SET running = 1, attempts = attempts + 1 WHERE name IN (
+                       SELECT name FROM fetch WHERE running = 0 AND (due_at <= ?1 OR due_at > ?2)
+                       ORDER BY due_at LIMIT ?3)
+                   RETURNING name, openid, wanted, created_at, attempts";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut rows = statement.query((self.now.0, self.now.plus(LONGEST_PAUSE_MS).0, limit))?;
+        let mut claimed = Vec::new();
+        while let Some(row) = rows.next()? {
+            claimed.push(read(row)?);
+        }
+        Ok(claimed)
+    }
+
+    /// When the next one is due; `None` when nothing waits.
+    pub fn next_fetch_at(&self) -> Result<Option<Millis>, StoreError> {
+        let sql = "SELECT min(due_at) FROM fetch WHERE running = 0";
+        let due: Option<i64> = self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+        Ok(due.map(Millis))
+    }
+
+    /// An attempt failed: not again before `due_at`.
+    pub fn fetch_again(&self, name: &MediaName, due_at: Millis) -> Result<(), StoreError> {
+        let sql = "UPDATE fetch SET running = 0, due_at = ?2 WHERE name = ?1";
+        self.connection.prepare_cached(sql)?.execute((name.as_str(), due_at.0))?;
+        Ok(())
+    }
+
+    /// It is here, or will never be. `false` when nobody wanted it any more.
+    pub fn fetch_done(&self, name: &MediaName) -> Result<bool, StoreError> {
+        let sql = "DELETE FROM fetch WHERE name = ?1";
+        Ok(self.connection.prepare_cached(sql)?.execute([name.as_str()])? > 0)
+    }
+
+    /// What was under way when the process ended is due at `due_at`.
+    pub fn release_fetches(&self, due_at: Millis) -> Result<(), StoreError> {
+        let sql = "UPDATE fetch SET running = 0, due_at = ?1 WHERE running = 1";
+        self.connection.prepare_cached(sql)?.execute([due_at.0])?;
+        Ok(())
+    }
+
+    /// Somebody waits for a medium, which may also be one that is made of the fetched one: the next attempt is due now.
+    pub fn hurry_fetch(&self, name: &MediaName) -> Result<(), StoreError> {
+        let sql = "UPDATE fetch SET due_at = min(due_at, ?2) WHERE name = ?1 OR mp3 = ?1";
+        self.connection.prepare_cached(sql)?.execute((name.as_str(), self.now.0))?;
+        Ok(())
+    }
+
+    /// Whether a medium, or what it is made of, is still to be fetched.
+    pub fn is_wanted(&self, name: &MediaName) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM fetch WHERE name = ?1 OR mp3 = ?1)";
+        Ok(self.connection.prepare_cached(sql)?.query_row([name.as_str()], |row| row.get(0))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::clock::Clock;
+    use crate::metrics::Metrics;
+    use crate::model::{MediaName, Millis, OpenId, Origin, Wanted, WantedKind};
+    use crate::store::{Place, Store};
+
+    #[tokio::test]
+    async fn a_fetch_is_claimed_once_comes_again_and_goes_with_its_medium() {
+        let (store, closing) = Store::open(&Place::Memory, Clock::system(), Metrics::default()).unwrap();
+        let (name, openid) = (MediaName::of_bits(1), OpenId::new("oA").unwrap());
+        let mp3 = MediaName::of_bits(2);
+        let wanted =
+            Wanted { what: WantedKind::Voice, ids: vec!["m".into()], url: None, mp3: Some(mp3.clone()) };
+        store
+            .write(move |tx| {
+                for name in [&name, &mp3] {
+                    tx.add_medium(name, &openid, Origin::Customer)?;
+                }
+                tx.want(&name, &openid, &wanted)?;
+                let claimed = tx.claim_fetches(9)?;
+                assert_eq!((claimed.len(), claimed[0].attempts, &claimed[0].wanted), (1, 1, &wanted));
+                assert_eq!((tx.claim_fetches(9)?.len(), tx.next_fetch_at()?), (0, None));
+                tx.fetch_again(&name, tx.now().plus(1_000))?;
+                assert_eq!(tx.claim_fetches(9)?, []);
+                tx.hurry_fetch(&mp3)?;
+                assert!(tx.is_wanted(&mp3)? && !tx.is_wanted(&MediaName::of_bits(3))?);
+                assert_eq!(tx.claim_fetches(9)?[0].attempts, 2);
+                tx.release_fetches(Millis(0))?;
+                assert_eq!(tx.next_fetch_at()?, Some(Millis(0)));
+                tx.forget_customer(&openid)?;
+                assert_eq!((tx.claim_fetches(9)?.len(), tx.fetch_done(&name)?), (0, false));
+                Ok(())
+            })
+            .await
+            .unwrap();
+        closing.close();
+    }
+}

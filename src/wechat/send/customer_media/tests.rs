@@ -1,0 +1,128 @@
+//! Media from a WeChat that floods, drips, falls silent or says something else.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use futures_util::{StreamExt as _, stream};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::*;
+use crate::clock::Clock;
+use crate::media::download::{Patience as DownloadPatience, Rules};
+use crate::model::WantedKind;
+use crate::wechat::send::{Credentials, NoTokenStore, TokenHolder, http_client, token};
+
+const MAX: u64 = 64 * 1024;
+const SHORT: Patience = Patience { whole: Duration::from_millis(900), stall: Duration::from_millis(300) };
+
+#[derive(serde::Deserialize)]
+struct Asked {
+    media_id: String,
+}
+
+async fn media(State(base): State<String>, Query(asked): Query<Asked>) -> Response {
+    let pause = |millis| tokio::time::sleep(Duration::from_millis(millis));
+    let drip = |millis| {
+        Body::from_stream(stream::repeat(()).then(move |()| async move {
+            pause(millis).await;
+            Ok::<_, std::io::Error>("#!AMR\n")
+        }))
+    };
+    match asked.media_id.as_str() {
+        "file" => "#!AMR\nwords".into_response(),
+        "braces" => "{this is no JSON".into_response(),
+        "json" => r#"{"a":"document of the customer's"}"#.into_response(),
+        "empty" => "".into_response(),
+        "gone" => json!({"errcode": 40007, "errmsg": "invalid media_id"}).to_string().into_response(),
+        "flood" => Body::from_stream(stream::repeat_with(|| Ok::<_, std::io::Error>("flood ".repeat(1_000))))
+            .into_response(),
+        "drip" => drip(50).into_response(),
+        "silence" => drip(60_000).into_response(),
+        "never" => std::future::pending().await,
+        "video" => json!({ "video_url": format!("{base}/video") }).to_string().into_response(),
+        "elsewhere" => json!({"video_url": "http://127.0.0.1:9/secret"}).to_string().into_response(),
+        other => panic!("{other}"),
+    }
+}
+
+async fn world() -> (CustomerMedia, Files, TempDir) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let issued = json!({"access_token": "a-token-for-tests", "expires_in": 7200}).to_string();
+    let router = Router::new()
+        .route("/cgi-bin/stable_token", post(move || async move { issued }))
+        .route("/cgi-bin/media/get", get(media))
+        .route("/video", get(|| async { &b"\0\0\0\x18ftypmp42"[..] }))
+        .with_state(base.clone());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let (http, base): (_, Url) = (http_client().unwrap(), base.parse().unwrap());
+    let credentials = Credentials { app_id: "wx1".into(), secret: "secret".into() };
+    let tokens = Arc::new(TokenHolder::new(
+        http.clone(),
+        base.clone(),
+        credentials,
+        Arc::new(NoTokenStore),
+        Clock::system(),
+        token::Settings::default(),
+    ));
+    let rules = Rules { hosts: vec!["qq.com".into()], http: true, private: false };
+    let provider = CustomerMedia {
+        client: Some(Arc::new(Client::new(http, base, tokens, Clock::system()))),
+        downloader: Downloader::new(rules, DownloadPatience::default()).unwrap(),
+        pace: Arc::new(Pace::new(std::num::NonZeroU32::new(1_000).unwrap())),
+        metrics: Metrics::default(),
+        patience: SHORT,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let files = Files::open(folder.path(), Clock::system()).unwrap();
+    (provider, files, folder)
+}
+
+async fn fetch(world: &(CustomerMedia, Files, TempDir), ids: &[&str]) -> Result<Stored, Missed> {
+    let ids = ids.iter().map(|id| (*id).to_owned()).collect();
+    let wanted = Wanted { what: WantedKind::Voice, ids, url: None, mp3: None };
+    world.0.fetch(&wanted, &world.1, MAX).await
+}
+
+#[tokio::test]
+async fn a_file_is_a_file_also_where_it_looks_like_json() {
+    let world = world().await;
+    for (id, size) in [("file", 11), ("braces", 16), ("json", 34), ("video", 12)] {
+        assert_eq!(fetch(&world, &[id]).await.unwrap().size, size, "{id}");
+    }
+    assert_eq!(fetch(&world, &["gone", "file"]).await.unwrap().size, 11, "the next name is tried");
+}
+
+#[tokio::test]
+async fn what_never_ends_is_given_up_within_its_limits_and_leaves_nothing() {
+    let world = world().await;
+    for id in ["drip", "silence", "never", "empty"] {
+        let started = Instant::now();
+        let missed = fetch(&world, &[id]).await.unwrap_err();
+        assert!(matches!(missed, Missed::Again { .. }), "{id}: {missed:?}");
+        assert!(started.elapsed() < Duration::from_secs(10), "{id}: {:?}", started.elapsed());
+    }
+    for (ids, expected) in [
+        (&["flood"][..], Unshown::TooLarge),
+        (&["gone"], Unshown::Gone),
+        (&["elsewhere"], Unshown::Gone),
+        (&[], Unshown::NoCredentials),
+    ] {
+        let missed = fetch(&world, ids).await.unwrap_err();
+        assert!(
+            matches!(&missed, Missed::Never { unshown, .. } if *unshown == expected),
+            "{ids:?}: {missed:?}"
+        );
+        let Missed::Never { why, .. } = missed else { unreachable!() };
+        assert!(!why.contains("a-token-for-tests") && !why.contains("http"), "{why}");
+    }
+    let incoming = world.2.path().join("incoming");
+    while std::fs::read_dir(&incoming).unwrap().count() > 0 {
+        tokio::task::yield_now().await;
+    }
+}

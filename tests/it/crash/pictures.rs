@@ -1,0 +1,125 @@
+//! Customers' pictures: killed around the fetch, and ten thousand of them and of links at once.
+
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt as _, stream};
+use rusqlite::OpenFlags;
+
+use super::downloads::status_kb;
+use super::rig::{Rig, SETTLED};
+use crate::showing::{JPEG, PUBLIC_URL, get};
+use crate::world::{eventually, openid};
+
+const CUSTOMER: &str = "anna";
+/// Within this time a push is answered (CONTRACT, section 3).
+const ANSWERED: Duration = Duration::from_secs(1);
+/// What the storm may add to the process, in kB.
+const GROWTH_KB: u64 = 96 * 1024;
+const LINKS: usize = 9_000;
+const PICTURES: usize = 1_000;
+/// Pushes at once.
+const AT_ONCE: usize = 16;
+
+fn pictures(rig: &Rig) -> Vec<String> {
+    let ledger = rig.im.ledger();
+    let link = |send: &wechat_im_bridge::sandbox::im::Send| {
+        let link = &send.elements[0]["MsgContent"]["ImageInfoArray"][0]["URL"];
+        link.as_str().map(str::to_owned)
+    };
+    ledger.delivered().filter_map(link).collect()
+}
+
+/// Invariants 1, 2, 4, 5, 7: the message went out once, and the file comes in the end.
+async fn killed_at(point: &str) {
+    let mut rig = Rig::new().await;
+    rig.set("BRIDGE_SERVER__PUBLIC_URL", PUBLIC_URL);
+    let phone = rig.follower(CUSTOMER);
+    rig.start().await;
+    assert!(!phone.say("hello").await.fault_line);
+    rig.quiet().await;
+    rig.kill();
+
+    rig.spawn(Some(point));
+    rig.listening().await;
+    let sending = tokio::spawn(async move { phone.send_image(JPEG).await });
+    let status = rig.ended().await;
+    assert!(status.code().is_none(), "{point}: {status}\n{}", rig.log());
+    rig.start().await;
+    assert!(!sending.await.unwrap().fault_line, "{point}");
+    let shown = eventually(SETTLED, async || !pictures(&rig).is_empty()).await;
+    assert!(shown, "{point}\n{}", rig.log());
+    let link = pictures(&rig)[0].replace(PUBLIC_URL, &format!("http://127.0.0.1:{}", rig.public));
+    let served = eventually(SETTLED, async || get(&link).await.bytes == JPEG).await;
+    assert!(served, "{point}: {}\n{}", get(&link).await.status, rig.log());
+    rig.quiet().await;
+    assert_eq!(pictures(&rig).len(), 1, "{point}");
+    let notes = rig.agent().conversation(&openid(CUSTOMER));
+    assert!(notes.iter().all(|seen| !seen.text().starts_with("[bridge]")), "{point}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_around_the_fetch_the_message_goes_once_and_the_file_comes() {
+    let points = ["push.committed:1", "outbox.called:1", "media.fetched:1", "media.settled:1"];
+    stream::iter(points).map(killed_at).buffer_unordered(points.len()).collect::<Vec<()>>().await;
+}
+
+fn fetched(rig: &Rig) -> i64 {
+    let beside =
+        rusqlite::Connection::open_with_flags(rig.store(), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    let sql = "SELECT count(*) FROM media WHERE hash IS NOT NULL";
+    beside.query_row(sql, [], |row| row.get(0)).unwrap_or(0)
+}
+
+/// Invariants 1, 8.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_of_links_and_pictures_leaves_memory_flat_and_is_answered_in_time() {
+    let mut rig = Rig::new().await;
+    rig.set("BRIDGE_SERVER__PUBLIC_URL", PUBLIC_URL);
+    let asking = rig.follower("asks");
+    let crowd: Vec<_> = (0..200).map(|n| rig.follower(&format!("c{n}"))).collect();
+    rig.start().await;
+    assert!(!asking.say("hello").await.fault_line);
+    rig.quiet().await;
+    let before = status_kb(&rig, "VmRSS");
+
+    let every = (LINKS + PICTURES) / PICTURES;
+    let storm = stream::iter(0..LINKS + PICTURES).map(|n| {
+        let phone = crowd[n % crowd.len()].clone();
+        async move {
+            if n % every == 0 {
+                phone.send_image([JPEG, n.to_string().as_bytes()].concat()).await.fault_line
+            } else {
+                let url = format!("https://example.com/{n}");
+                phone.send_link("Spring", "New in May", &url).await.fault_line
+            }
+        }
+    });
+    let storm = async {
+        let faults: Vec<bool> = storm.buffer_unordered(AT_ONCE).collect().await;
+        faults.into_iter().filter(|fault| *fault).count()
+    };
+    let asked = async {
+        let mut slowest = Duration::ZERO;
+        for n in 0..20 {
+            let started = Instant::now();
+            assert!(!asking.say(&format!("question {n}")).await.fault_line);
+            slowest = slowest.max(started.elapsed());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        slowest
+    };
+    let started = Instant::now();
+    let (faults, slowest) = tokio::join!(storm, asked);
+    let took = started.elapsed();
+    let wanted = i64::try_from(PICTURES).unwrap();
+    let all = eventually(4 * SETTLED, async || fetched(&rig) == wanted).await;
+    assert!(all, "{} of {PICTURES} are here\n{}", fetched(&rig), rig.log());
+    let (after, peak) = (status_kb(&rig, "VmRSS"), status_kb(&rig, "VmHWM"));
+    println!(
+        "{LINKS} links and {PICTURES} pictures in {took:?}: RSS {before} kB before, {after} kB after, {peak} kB at \
+         most; the slowest push was answered after {slowest:?}"
+    );
+    assert_eq!(faults, 0);
+    assert!(slowest <= ANSWERED, "{slowest:?}");
+    assert!(peak - before <= GROWTH_KB, "{before} kB, then {peak} kB");
+}

@@ -1,0 +1,161 @@
+//! Live updates: what changes is told in order, from any point on; who cannot follow is told to begin anew.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use wechat_im_bridge::sandbox::live::Change;
+
+use super::{FIRST, Lab, SOON};
+
+/// A page that reads events.
+struct Reader {
+    answer: reqwest::Response,
+    text: String,
+}
+
+#[derive(Debug)]
+struct Event {
+    id: u64,
+    name: String,
+    data: Value,
+}
+
+impl Reader {
+    async fn open(lab: &Lab, after: &str) -> Self {
+        let answer = lab.http.get(lab.url(&format!("/api/events{after}"))).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        Self { answer, text: String::new() }
+    }
+
+    /// The next event; none after the end.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some((event, rest)) = self.text.clone().split_once("\n\n") {
+                let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
+                let read = field("event: ").map(|name| Event {
+                    id: field("id: ").unwrap().parse().unwrap(),
+                    name: name.to_owned(),
+                    data: serde_json::from_str(field("data: ").unwrap()).unwrap(),
+                });
+                rest.clone_into(&mut self.text);
+                match read {
+                    Some(read) => return Some(read),
+                    None => continue,
+                }
+            }
+            let chunk = tokio::time::timeout(SOON, self.answer.chunk()).await.unwrap().unwrap()?;
+            self.text.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    }
+
+    /// Reads until an event fits; it and those before it.
+    async fn until(&mut self, fits: impl Fn(&Event) -> bool) -> Vec<Event> {
+        let mut read = Vec::new();
+        while let Some(event) = self.next().await {
+            read.push(event);
+            if fits(&read[read.len() - 1]) {
+                return read;
+            }
+        }
+        panic!("the events ended: {read:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_reader_is_told_in_order_and_may_go_on_where_it_was() {
+    let lab = Lab::start().await;
+    let sequence = lab.state().await["sequence"].as_u64().unwrap();
+    let after = format!("?after={sequence}");
+    let (mut one, mut two) = (Reader::open(&lab, &after).await, Reader::open(&lab, &after).await);
+    lab.follower().await;
+    lab.customer(FIRST, json!({"do": "text", "text": "Is size M in stock?"})).await;
+    let at_agent =
+        |event: &Event| event.name == "agent" && event.data.to_string().contains("Is size M in stock?");
+    for reader in [&mut one, &mut two] {
+        let read = reader.until(at_agent).await;
+        let ids: Vec<u64> = read.iter().map(|event| event.id).collect();
+        assert!(ids.is_sorted() && ids[0] > sequence, "{ids:?}");
+        let names: Vec<&str> = read.iter().map(|event| event.name.as_str()).collect();
+        for name in ["customer", "wire", "latency"] {
+            assert!(names.contains(&name), "{name} is not in {names:?}");
+        }
+        let push = read.iter().find(|event| event.name == "wire").unwrap();
+        assert_eq!((&push.data["from"], &push.data["customer"]), (&json!("wechat"), &json!(FIRST)));
+    }
+    let counted =
+        one.until(|event| event.name == "counters" && event.data["delivered"].as_u64() > Some(0)).await;
+    assert!(counted[counted.len() - 1].data["accepted"].as_u64() >= Some(2), "{counted:?}");
+
+    // A browser that comes back says where it was; what it missed is told again.
+    let again = lab.http.get(lab.url("/api/events?after=999999")).header("last-event-id", sequence);
+    let mut again = Reader { answer: again.send().await.unwrap(), text: String::new() };
+    again.until(at_agent).await;
+    lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_cannot_follow_is_told_to_begin_anew() {
+    let lab = Lab::start().await;
+    let book = &lab.sandbox.live().book;
+    for _ in 0..1_100 {
+        book.change(Change::Clock);
+    }
+    for lost in ["?after=0", "?after=99999999"] {
+        let mut reader = Reader::open(&lab, lost).await;
+        let reload = reader.next().await.unwrap();
+        assert_eq!((reload.name.as_str(), reload.id), ("reload", book.newest()), "{lost}");
+        assert!(reader.next().await.is_none(), "{lost}");
+    }
+    let unread = lab.http.get(lab.url("/api/events?after=many")).send().await.unwrap();
+    assert_eq!(unread.status(), 400);
+
+    let mut reader = Reader::open(&lab, "").await;
+    lab.begin("/api/reset", json!({})).await;
+    let read = reader.until(|event| event.name == "reload").await;
+    assert_eq!(read.len(), 1, "{read:?}");
+    assert_eq!(lab.state().await["wire"], json!([]));
+    lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_lags_delays_nobody_and_is_told_to_begin_anew() {
+    let lab = Lab::start().await;
+    let live = lab.sandbox.live();
+    // A screen that is long to draw fills whatever lies between a reader and us.
+    let phone = live.stage.wechat.customer(FIRST);
+    phone.set_following(true);
+    for _ in 0..100 {
+        phone.draft_text(&"x".repeat(10_000));
+    }
+    let mut slow = Reader::open(&lab, "").await;
+    let mut quick = Reader::open(&lab, "").await;
+    for _ in 0..12 {
+        live.book.change(Change::Customer(FIRST.into()));
+        quick.until(|event| event.name == "customer").await;
+    }
+    for _ in 0..1_100 {
+        live.book.change(Change::Clock);
+        if live.book.newest() % 100 == 0 {
+            quick.until(|event| event.name == "clock").await;
+        }
+    }
+    let told = slow.until(|event| event.name == "reload").await;
+    assert!(told.len() < 1_000, "{}", told.len());
+    lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_are_bounded_and_make_room_when_they_go() {
+    let lab = Lab::start().await;
+    let mut readers = Vec::new();
+    for _ in 0..32 {
+        readers.push(Reader::open(&lab, "").await);
+    }
+    let refused = || async { lab.http.get(lab.url("/api/events")).send().await.unwrap().status().as_u16() };
+    assert_eq!(refused().await, 503);
+    readers.clear();
+    let room = crate::world::eventually(SOON, async || refused().await == 200);
+    assert!(room.await, "nobody made room");
+    tokio::time::timeout(Duration::from_secs(10), lab.stop()).await.unwrap();
+}

@@ -1,0 +1,224 @@
+//! The wire: every call, one message through all of them, what is encrypted beside what is in it, and no secret.
+
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+
+use super::{Lab, SOON, conversation, messages, says, texts};
+
+/// The calls that carry this message.
+fn carrying<'a>(state: &'a Value, message: &str) -> Vec<&'a Value> {
+    let wire = state["wire"].as_array().unwrap();
+    wire.iter().filter(|call| call["message"] == message).collect()
+}
+
+fn ways(calls: &[&Value]) -> Vec<String> {
+    let way = |call: &&Value| {
+        let word = |name: &str| call[name].as_str().unwrap().to_owned();
+        format!("{}>{} {} {}", word("from"), word("to"), word("method"), word("path"))
+    };
+    calls.iter().map(way).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_message_can_be_followed_through_every_call() {
+    let lab = Lab::start().await;
+    let openid = lab.follower().await;
+    // The first attempt to reach IM fails, so that there are two.
+    let im = &lab.sandbox.live().stage.im;
+    im.faults().script("openim/sendmsg", 1, wechat_im_bridge::sandbox::fault::Fault::Code(60007));
+    for words in ["Is size M in stock?", "And size L?"] {
+        lab.customer(openid, json!({"do": "text", "text": words})).await;
+        lab.until("a reply", |state| {
+            state["customers"][0]["screen"].as_array().unwrap().iter().all(|entry| entry["pending"] == false)
+        })
+        .await;
+    }
+    let state = lab
+        .until("both questions at an agent, and the calls that brought them", |state| {
+            let calls = state["wire"].as_array().unwrap().iter();
+            let sends = calls.filter(|call| call["path"] == "/v4/openim/sendmsg").count();
+            messages(state, openid).len() == 2 && sends == 3
+        })
+        .await;
+    let pushed = |words: &str| {
+        let calls = state["wire"].as_array().unwrap().iter();
+        let mut pushes = calls.filter(|call| call["request"]["decrypted"].to_string().contains(words));
+        pushes.next().unwrap()
+    };
+    let first = carrying(&state, pushed("Is size M").get("message").unwrap().as_str().unwrap());
+    let sendmsg = "bridge>im POST /v4/openim/sendmsg";
+    assert_eq!(ways(&first), ["wechat>bridge POST /", sendmsg, sendmsg], "{first:#?}");
+    assert_eq!((&first[1]["note"], &first[2]["note"]), (&json!("60007 a scripted fault"), &Value::Null));
+    assert!(first.iter().all(|call| call["customer"] == openid));
+    let second = carrying(&state, pushed("And size L").get("message").unwrap().as_str().unwrap());
+    assert_eq!(ways(&second), ["wechat>bridge POST /", sendmsg]);
+    assert!(second[1]["request"]["body"].as_str().unwrap().contains("And size L?"));
+
+    let push = first[0];
+    let (sealed, inside) = (&push["request"]["body"], &push["request"]["decrypted"]);
+    assert!(
+        sealed.to_string().contains("<Encrypt>") && !sealed.to_string().contains("Is size M"),
+        "{sealed}"
+    );
+    assert!(
+        inside.as_str().unwrap().contains("\n  <Content><![CDATA[Is size M in stock?]]></Content>"),
+        "{inside}"
+    );
+    let (sealed, inside) = (&push["response"]["body"], &push["response"]["decrypted"]);
+    assert!(sealed.to_string().contains("<MsgSignature>•••</MsgSignature>"), "{sealed}");
+    assert!(inside.to_string().contains("Transferring you"), "{inside}");
+    let has = |call: &Value, side: &str, name: &str| {
+        let headers = call[side]["headers"].as_array().unwrap().iter();
+        headers.filter(|header| header[0] == name).count() == 1
+    };
+    assert!(has(push, "request", "content-type") && has(push, "response", "content-type"), "{push:#}");
+    assert!(has(first[1], "request", "host") && has(first[1], "response", "content-type"), "{:#}", first[1]);
+
+    let (agent, talk) = conversation(&state, openid).unwrap();
+    let path = format!("/api/agents/{agent}/{}", talk["customer"].as_str().unwrap());
+    lab.begin(&path, json!({"do": "text", "text": "Both are."})).await;
+    let state = lab.until("the answer", |state| texts(state, openid).contains(&"Both are.")).await;
+    let state = if carrying_answer(&state).len() == 2 {
+        state
+    } else {
+        lab.until("both calls of the answer", |state| carrying_answer(state).len() == 2).await
+    };
+    let answer = carrying_answer(&state);
+    let mut seen = ways(&answer);
+    seen.sort();
+    assert_eq!(seen, ["bridge>wechat POST /cgi-bin/message/custom/send", "im>bridge POST /imcallback"]);
+    let latency = &state["latency"];
+    assert!(latency["accept_ms"].as_array().unwrap().len() >= 4, "{latency}");
+    assert!(latency["end_to_end_ms"].as_array().unwrap().len() >= 3, "{latency}");
+    lab.stop().await;
+}
+
+/// The call that carries an answer besides its own message.
+fn carrier_of(state: &Value) -> Option<&Value> {
+    state["wire"].as_array().unwrap().iter().find(|call| call["also"] != json!([]))
+}
+
+fn carrying_answer(state: &Value) -> Vec<&Value> {
+    let calls = state["wire"].as_array().unwrap().iter();
+    let callback = calls
+        .filter(|call| call["path"] == "/imcallback")
+        .find(|call| call["request"]["body"].as_str().unwrap().contains("Both are."));
+    callback.map_or_else(Vec::new, |call| carrying(state, call["message"].as_str().unwrap()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_rides_on_a_reply_is_named_there() {
+    let lab = Lab::start().await;
+    let openid = lab.follower().await;
+    lab.customer(openid, json!({"do": "text", "text": "Hello"})).await;
+    let state = lab.until("an agent", |state| !messages(state, openid).is_empty()).await;
+    let (agent, talk) = conversation(&state, openid).unwrap();
+    let path = format!("/api/agents/{agent}/{}", talk["customer"].as_str().unwrap());
+    let wechat = &lab.sandbox.live().stage.wechat;
+    wechat.faults().script("message/custom/send", 1, wechat_im_bridge::sandbox::fault::Fault::Code(45015));
+    lab.begin(&path, json!({"do": "text", "text": "Held for you."})).await;
+    let state = lab
+        .until("a note", |state| messages(state, openid).iter().any(|message| message["from"] == "note"))
+        .await;
+    assert!(messages(&state, openid).iter().any(|message| says(message, "[bridge]")));
+    lab.customer(openid, json!({"do": "text", "text": "Anybody?"})).await;
+    lab.until("the answer", |state| texts(state, openid).iter().any(|text| text.contains("Held for you.")))
+        .await;
+    let state = lab.until("a call that carries an answer", |state| carrier_of(state).is_some()).await;
+    let carrier = carrier_of(&state).unwrap();
+    let calls = state["wire"].as_array().unwrap();
+    let callback = calls.iter().rfind(|call| call["path"] == "/imcallback").unwrap();
+    assert_eq!(carrier["also"], json!([callback["message"]]));
+    assert_eq!((&carrier["from"], &carrier["customer"]), (&json!("wechat"), &json!(openid)));
+    lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_on_the_page() {
+    let lab = Lab::start().await;
+    let (wechat, im) = (&lab.sandbox.live().stage.wechat, &lab.sandbox.live().stage.im);
+    let (mut pushes, mut calls) = (wechat.events(), im.events());
+    let openid = lab.follower().await;
+    lab.customer(openid, json!({"do": "text", "text": "Hello"})).await;
+    let state = lab.until("an agent", |state| !messages(state, openid).is_empty()).await;
+    let (agent, talk) = conversation(&state, openid).unwrap();
+    let path = format!("/api/agents/{agent}/{}", talk["customer"].as_str().unwrap());
+    wechat.expire_tokens();
+    lab.begin(&path, json!({"do": "text", "text": "Good day"})).await;
+    lab.until("the answer", |state| texts(state, openid).contains(&"Good day")).await;
+    // A token that an operator asks for in the old way, whose answer has it in its body and whose query has the secret.
+    let settings = wechat.settings();
+    let url = format!(
+        "{}/cgi-bin/token?grant_type=client_credential&appid={}&secret={}",
+        wechat.base_url(),
+        settings.app_id,
+        settings.app_secret
+    );
+    let token: Value = lab.http.get(url).send().await.unwrap().json().await.unwrap();
+    let token = token["access_token"].as_str().unwrap();
+    lab.http
+        .get(format!("{}/cgi-bin/getcallbackip?access_token={token}", wechat.base_url()))
+        .send()
+        .await
+        .unwrap();
+    let state = lab
+        .until("every call", |state| {
+            let calls = state["wire"].as_array().unwrap();
+            let has = |path: &str| calls.iter().any(|call| call["path"] == path);
+            [
+                "/cgi-bin/stable_token",
+                "/cgi-bin/token",
+                "/cgi-bin/getcallbackip",
+                "/v4/openim/sendmsg",
+                "/imcallback",
+            ]
+            .into_iter()
+            .all(has)
+        })
+        .await;
+    let text = state.to_string();
+    let im_settings = im.settings();
+    for secret in [
+        &settings.token,
+        &settings.app_secret,
+        &settings.encoding_aes_key,
+        im_settings.secret_key.expose_secret(),
+        im_settings.callback_token.as_ref().unwrap().expose_secret(),
+        token,
+    ] {
+        assert!(!text.contains(secret), "{secret} is on the page");
+    }
+    for call in state["wire"].as_array().unwrap() {
+        let query = url_pairs(call["query"].as_str().unwrap());
+        for (name, value) in query {
+            let is_secret = ["access_token", "secret", "signature", "msg_signature", "usersig", "Sign"]
+                .contains(&name.as_str());
+            assert_eq!(is_secret, value == "•••", "{name} of {}", call["path"]);
+        }
+        for (name, marker) in [("access_token", "\"access_token\": \""), ("secret", "\"secret\": \"")] {
+            for side in ["request", "response"] {
+                let body = call[side]["body"].as_str().unwrap();
+                if let Some((_, rest)) = body.split_once(marker) {
+                    assert!(rest.starts_with("•••\""), "{name} in {body}");
+                }
+            }
+        }
+    }
+    // The check sees calls that have something to hide.
+    assert!(text.matches("•••").count() > 10, "{text}");
+    let waited = tokio::time::timeout(Duration::from_secs(1), async {
+        (pushes.recv().await.is_ok(), calls.recv().await.is_ok())
+    });
+    assert_eq!(waited.await.ok(), Some((true, true)), "{SOON:?}");
+    lab.stop().await;
+}
+
+fn url_pairs(query: &str) -> Vec<(String, String)> {
+    query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}

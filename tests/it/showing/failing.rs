@@ -1,0 +1,152 @@
+//! What cannot be shown: the agent is told once, in words, and nothing else suffers.
+
+use std::time::{Duration, Instant};
+
+use wechat_im_bridge::sandbox::fault::Fault;
+use wechat_im_bridge::sandbox::wechat::Field;
+
+use super::{AMR, JPEG, MP4, get, here, last_of, reachable, sent};
+use crate::world::{SOON, World, await_texts, eventually, openid, texts};
+
+const MEDIA_GET: &str = "cgi-bin/media/get";
+
+fn notes(world: &World, customer: &str) -> Vec<String> {
+    texts(&world.agent(), customer).into_iter().filter(|text| text.starts_with("[bridge] ")).collect()
+}
+
+async fn await_metric(world: &World, line: &str) {
+    let seen = eventually(SOON, async || world.metrics().await.contains(line)).await;
+    assert!(seen, "{line} is not in\n{}", world.metrics().await);
+}
+
+#[tokio::test]
+async fn without_a_public_url_the_agent_reads_what_came_and_why_it_cannot_be_shown() {
+    let world = World::start().await;
+    let phone = world.follower("dark");
+    phone.send_image(JPEG).await;
+    phone.send_voice(AMR, "amr").await;
+    phone.send_video(MP4, JPEG).await;
+    let said = await_texts(&world.agent(), &openid("dark"), 3).await;
+    for (text, kind) in said.iter().zip(["[image]", "[voice message]", "[video]"]) {
+        assert!(text.contains(kind) && text.contains("server.public_url is not set"), "{text}");
+    }
+    assert_eq!(world.wechat.ledger().downloads, 0);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_wechat_does_not_have_is_told_once_for_each_message() {
+    let world = reachable().start().await;
+    let phone = world.follower("gone");
+    let gone = |kind: &str, more: Vec<Field>| {
+        let fields = vec![Field::text("MsgType", kind), Field::text("MediaId", "nobody-knows-it")];
+        phone.push_xml([fields, more].concat())
+    };
+    gone("image", vec![Field::text("PicUrl", "")]).await;
+    let shown = last_of(&world, &openid("gone"), 1).await;
+    let told = eventually(SOON, async || notes(&world, &openid("gone")).len() == 1).await;
+    assert!(told, "{:?}", sent(&world, &openid("gone")));
+    gone("video", vec![Field::text("ThumbMediaId", "nor-this")]).await;
+    let told = eventually(SOON, async || {
+        let notes = notes(&world, &openid("gone"));
+        notes.iter().map(|note| note.lines().count()).sum::<usize>() == 2
+    });
+    assert!(told.await, "{:?}", notes(&world, &openid("gone")));
+    assert!(notes(&world, &openid("gone"))[0].contains("picture cannot be shown: WeChat does not have it"));
+    assert_eq!(get(&here(&world, &shown[0]["MsgContent"]["ImageInfoArray"][0]["URL"])).await.status, 404);
+    // One for the picture, one for the video, and one for its first picture, of which nobody is told.
+    await_metric(&world, "customer_media_total{outcome=\"failed\"} 3").await;
+    assert!(
+        world
+            .metrics()
+            .await
+            .contains("calls_total{platform=\"wechat\",api=\"media_get\",outcome=\"refuse\"} 3")
+    );
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn trouble_at_wechat_passes_without_anybody_noticing() {
+    let world = reachable().start().await;
+    let phone = world.follower("rain");
+    let faults = world.wechat.faults();
+    faults.script(MEDIA_GET, 1, Fault::BadGateway);
+    faults.script(MEDIA_GET, 1, Fault::HalfBody);
+    faults.script(MEDIA_GET, 1, Fault::Code(-1));
+    phone.send_image(JPEG).await;
+    let elements = last_of(&world, &openid("rain"), 1).await;
+    await_metric(&world, "customer_media_total{outcome=\"fetched\"} 1").await;
+    await_metric(&world, "customer_media_total{outcome=\"again\"} 3").await;
+    let got = get(&here(&world, &elements[0]["MsgContent"]["ImageInfoArray"][0]["URL"])).await;
+    assert!(got.status == 200 && got.bytes == JPEG);
+    world.wechat.revoke_tokens();
+    phone.send_image(&b"GIF89a and so on"[..]).await;
+    await_metric(&world, "customer_media_total{outcome=\"fetched\"} 2").await;
+    assert_eq!(notes(&world, &openid("rain")), [""; 0]);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_too_large_is_told_and_leaves_nothing() {
+    let world = reachable().set("BRIDGE_MEDIA__MAX_BYTES", "1024").start().await;
+    let phone = world.follower("huge");
+    phone.send_image(JPEG).await;
+    let told = eventually(SOON, async || !notes(&world, &openid("huge")).is_empty()).await;
+    assert!(told && notes(&world, &openid("huge"))[0].contains("larger than media.max_bytes"));
+    let media = world.folder.path().join("media");
+    let empty = eventually(SOON, async || files(&media) + files(&media.join("incoming")) == 1).await;
+    assert!(empty, "only the folder for what is incoming is left");
+    world.finish().await;
+}
+
+fn files(folder: &std::path::Path) -> usize {
+    std::fs::read_dir(folder).unwrap().count()
+}
+
+#[tokio::test]
+async fn after_three_days_without_wechat_the_agent_is_told() {
+    let world = reachable().start().await;
+    let phone = world.follower("late");
+    world.wechat.faults().script(MEDIA_GET, 1_000, Fault::BadGateway);
+    phone.send_voice(AMR, "amr").await;
+    await_metric(&world, "customer_media_total{outcome=\"again\"}").await;
+    world.clock.advance(3 * 86_400_000);
+    let told = eventually(SOON, async || !notes(&world, &openid("late")).is_empty()).await;
+    assert!(told && notes(&world, &openid("late"))[0].contains("within its three days"));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_account_that_may_not_fetch_says_so() {
+    let world = reachable().start().await;
+    world.wechat.faults().script(MEDIA_GET, 2, Fault::Code(48001));
+    let phone = world.follower("poor");
+    phone.send_voice(AMR, "amr").await;
+    let told = eventually(SOON, async || !notes(&world, &openid("poor")).is_empty()).await;
+    assert!(told && notes(&world, &openid("poor"))[0].contains("does not let this account fetch it"));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn who_asks_early_waits_for_the_file() {
+    let world = reachable().start().await;
+    let phone = world.follower("fast");
+    world.wechat.faults().script(MEDIA_GET, 1, Fault::Delay(Duration::from_millis(700)));
+    phone.send_image(JPEG).await;
+    let elements = last_of(&world, &openid("fast"), 1).await;
+    let asked = Instant::now();
+    let got = get(&here(&world, &elements[0]["MsgContent"]["ImageInfoArray"][0]["URL"])).await;
+    assert!(got.status == 200 && got.bytes == JPEG, "{} after {:?}", got.status, asked.elapsed());
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn passive_accounts_show_media_too() {
+    let world = reachable().set("BRIDGE_WECHAT__REPLY", "passive").start().await;
+    let phone = world.follower("calm");
+    phone.send_image(JPEG).await;
+    let elements = last_of(&world, &openid("calm"), 1).await;
+    let got = get(&here(&world, &elements[0]["MsgContent"]["ImageInfoArray"][0]["URL"])).await;
+    assert!(got.status == 200 && got.bytes == JPEG);
+    world.finish().await;
+}

@@ -1,0 +1,115 @@
+//! `/media/...`: who gets what, and for how long.
+
+use reqwest::{Client, Method, StatusCode};
+
+use super::{JPEG, MP4, PDF, get, here, last_of, reachable};
+use crate::world::{SOON, World, eventually, openid};
+
+async fn link_to(world: &World, name: &str, file: &'static [u8]) -> String {
+    let phone = world.follower(name);
+    let count = super::sent(world, &openid(name)).len();
+    phone.send_image(file).await;
+    let elements = last_of(world, &openid(name), count + 1).await;
+    here(world, &elements[0]["MsgContent"]["ImageInfoArray"][0]["URL"])
+}
+
+#[tokio::test]
+async fn a_file_is_served_whole_or_one_range_of_it_as_what_its_bytes_are() {
+    let world = reachable().start().await;
+    let link = link_to(&world, "span", MP4).await;
+    let http = Client::new();
+    let whole = http.get(&link).send().await.unwrap();
+    let head = |name: &str| whole.headers().get(name).unwrap().to_str().unwrap().to_owned();
+    assert_eq!((head("content-type"), head("content-length")), ("video/mp4".into(), MP4.len().to_string()));
+    assert_eq!((head("x-content-type-options"), head("accept-ranges")), ("nosniff".into(), "bytes".into()));
+    assert!(head("content-disposition").starts_with("inline; filename=\""), "{:?}", whole.headers());
+    let asked = http.head(&link).send().await.unwrap();
+    assert_eq!(
+        (asked.status(), asked.headers()["content-length"].to_str().unwrap()),
+        (StatusCode::OK, head("content-length").as_str())
+    );
+    assert!(asked.bytes().await.unwrap().is_empty());
+
+    let size = MP4.len();
+    for (range, status, part) in [
+        ("bytes=0-9".to_owned(), 206, &MP4[..10]),
+        (format!("bytes={}-", size - 5), 206, &MP4[size - 5..]),
+        ("bytes=-7".to_owned(), 206, &MP4[size - 7..]),
+        (format!("bytes={size}-"), 416, &[][..]),
+    ] {
+        let got = http.get(&link).header("Range", &range).send().await.unwrap();
+        assert_eq!(got.status().as_u16(), status, "{range}");
+        let told = got.headers()["content-range"].to_str().unwrap().to_owned();
+        assert!(told.ends_with(&format!("/{size}")), "{range}: {told}");
+        if status == 206 {
+            assert_eq!(got.bytes().await.unwrap(), part, "{range}");
+        }
+    }
+    let document = http.get(link_to(&world, "span", PDF).await).send().await.unwrap();
+    assert_eq!(document.headers()["content-type"], "application/pdf");
+    assert!(document.headers()["content-disposition"].to_str().unwrap().starts_with("attachment"));
+    let page = http.get(link_to(&world, "span", b"<html><script>").await).send().await.unwrap();
+    assert_eq!(page.headers()["content-type"], "application/octet-stream");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn nobody_gets_anything_without_a_link_that_is_whole_and_still_valid() {
+    let world = reachable().start().await;
+    let link = link_to(&world, "lock", JPEG).await;
+    let (path, query) = link.split_once('?').unwrap();
+    let base = format!("{}/media", world.public());
+    let unsigned = query.split_once("&sign=").unwrap().0;
+    let other = path.replace(&path[path.len() - 9..], "0000f.jpg");
+    for wrong in [
+        path.to_owned(),
+        format!("{path}?{unsigned}"),
+        format!("{path}?{unsigned}&sign={}", "0".repeat(64)),
+        format!("{link}0"),
+        format!("{path}?{}", query.replace("until=1", "until=2")),
+        format!("{other}?{query}"),
+        format!("{}?{query}", path.replace(".jpg", ".mp3")),
+        format!("{base}/"),
+        base.clone(),
+        format!("{base}/../bridge.db?{query}"),
+        format!("{base}/..%2fbridge.db?{query}"),
+    ] {
+        let got = get(&wrong).await;
+        assert_eq!((got.status, got.bytes.len()), (404, 0), "{wrong}");
+    }
+    let http = Client::new();
+    for method in [Method::POST, Method::PUT, Method::DELETE] {
+        assert_eq!(http.request(method, &link).send().await.unwrap().status(), 405);
+    }
+    assert_eq!(get(&link).await.status, 200);
+    world.clock.advance(30 * 86_400_000 - 60_000);
+    assert_eq!(get(&link).await.status, 200);
+    world.clock.advance(61_000);
+    assert_eq!(get(&link).await.status, 404);
+    world.finish().await;
+}
+
+fn stored(world: &World) -> usize {
+    let folder = std::fs::read_dir(world.folder.path().join("media")).unwrap();
+    folder.filter(|entry| entry.as_ref().unwrap().path().is_file()).count()
+}
+
+#[tokio::test]
+async fn links_outlive_the_process_and_files_go_with_their_customer() {
+    let mut world = reachable().start().await;
+    let (own, shared) = (link_to(&world, "away", JPEG).await, link_to(&world, "away", PDF).await);
+    let others = link_to(&world, "stay", PDF).await;
+    for link in [&own, &shared, &others] {
+        assert_eq!(get(link).await.status, 200);
+    }
+    assert_eq!(stored(&world), 2, "two alike are one");
+    let before = world.public();
+    world.restart().await;
+    let moved = |link: &str| link.replace(&before, &world.public());
+    assert_eq!(get(&moved(&own)).await.bytes, JPEG);
+    world.follower("away").unfollow().await;
+    assert!(eventually(SOON, async || stored(&world) == 1).await, "{} files are left", stored(&world));
+    assert_eq!((get(&moved(&own)).await.status, get(&moved(&shared)).await.status), (404, 404));
+    assert_eq!(get(&moved(&others)).await.bytes, PDF);
+    world.finish().await;
+}
