@@ -31,7 +31,7 @@ pub(super) const FILES_AT_ONCE: usize = 256;
 /// Bytes a second that a client has to take on the whole ...
 const SLOWEST: u64 = 16 * 1024;
 /// ... once this time is over.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 /// How long a medium that is still being fetched is waited for.
 const WAIT: Duration = Duration::from_secs(10);
 
