@@ -1,7 +1,8 @@
 //! `/media/{file}`: media by signed link, for agents' clients and customers.
 //!
 //! A link that is not ours, or no longer valid, is refused before anything else is looked at. Files are streamed from
-//! disk, in whole or one range of them, as what their bytes say they are; nothing is listed.
+//! disk, in whole or one range of them, as what their bytes say they are; nothing is listed. A link to a smaller copy of
+//! a picture leads to the picture where there is no copy.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tower_http::services::ServeFile;
 
 use super::{Desk, text};
 use crate::media::kind::HEAD_BYTES;
-use crate::media::{Awaited, Kind};
+use crate::media::{Awaited, Kind, Scale};
 use crate::model::MediaHash;
 
 /// How long a medium that is still being fetched is waited for.
@@ -39,11 +40,17 @@ pub(super) async fn serve(
         Ok(Awaited::NotYet) => return not_yet(),
         Err(error) => return unavailable(&error),
     };
-    match kind_of(&desk, &hash).await {
-        Ok(Some(kind)) => send(&desk, &hash, kind, asked.name.as_str(), request).await,
-        Ok(None) => not_found(),
-        Err(error) => unavailable(&error),
-    }
+    let kind = match kind_of(&desk, &hash).await {
+        Ok(Some(kind)) => kind,
+        Ok(None) => return not_found(),
+        Err(error) => return unavailable(&error),
+    };
+    let copy = match Scale::of_extension(&asked.extension) {
+        Some(scale) if kind.is_image() => media.scaler.copy(&hash, scale).await,
+        _ => None,
+    };
+    let (path, kind) = copy.map_or_else(|| (media.files.path(&hash), kind), |copy| (copy, Kind::Jpeg));
+    send(&desk, &path, kind, asked.name.as_str(), request).await
 }
 
 fn not_found() -> Response {
@@ -70,8 +77,7 @@ async fn kind_of(desk: &Desk, hash: &MediaHash) -> Result<Option<Kind>, crate::m
     Ok(Some(Kind::of(&head)))
 }
 
-async fn send(desk: &Desk, hash: &MediaHash, kind: Kind, name: &str, request: Request) -> Response {
-    let path = desk.public.bridge.media().files.path(hash);
+async fn send(desk: &Desk, path: &std::path::Path, kind: Kind, name: &str, request: Request) -> Response {
     let Ok(mime) = kind.mime().parse() else { return not_found() };
     let is_get = request.method() == Method::GET;
     let sent = match ServeFile::new_with_mime(path, &mime).try_call(request).await {
