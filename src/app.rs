@@ -296,6 +296,7 @@ fn im_courier(
     Ok(im::ImCourier {
         client: Arc::new(client),
         accounts: bridge.accounts().clone(),
+        showing: im::Showing::new(bridge.media().clone(), bridge.store().clone()),
         pace: Arc::new(Pace::new(config.im.rate_per_second)),
         clock: clock.clone(),
         metrics: metrics.clone(),

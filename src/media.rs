@@ -7,8 +7,11 @@ pub mod arrivals;
 pub mod download;
 pub mod files;
 pub mod kind;
+pub mod length;
 pub mod link;
+pub mod measure;
 pub mod mp3;
+pub mod scale;
 pub mod sweep;
 
 use std::path::Path;
@@ -22,7 +25,9 @@ pub use arrivals::{Arrivals, Awaited};
 pub use files::{Files, FilesError, Incoming, Stored};
 pub use kind::Kind;
 pub use link::{Asked, Links};
+pub use measure::Measured;
 pub use mp3::Mp3;
+pub use scale::{Scale, Scaler};
 pub use sweep::Sweeper;
 
 /// Everything this room gives to others. Clones share it.
@@ -38,6 +43,8 @@ pub struct Media {
     pub arrivals: Arrivals,
     /// Copies recordings as MP3; `None`: the machine has no ffmpeg.
     pub mp3: Option<Mp3>,
+    /// Makes smaller copies of pictures.
+    pub scaler: Scaler,
 }
 
 /// Why the room cannot be opened.
@@ -70,6 +77,7 @@ impl Media {
         let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
         let links = Links::load(store, public_url, keep_ms).await?;
         let sweeper = Sweeper::new(store.clone(), files.clone(), keep_ms);
-        Ok(Self { files, links, sweeper, arrivals: Arrivals::default(), mp3 })
+        let scaler = Scaler::new(files.clone());
+        Ok(Self { files, links, sweeper, arrivals: Arrivals::default(), mp3, scaler })
     }
 }

@@ -33,8 +33,8 @@ use schedule::Schedule;
 
 /// Lanes of one direction in memory; the others wait in the store for a place.
 const LANES: usize = 16_384;
-/// Orders of one direction that are prepared at once: a fraction of the calls in flight, so that files that come
-/// slowly hold up nobody's text.
+/// Orders to WeChat that are prepared at once: a fraction of the calls in flight, so that files that come slowly hold
+/// up nobody's text.
 const PREPARING: usize = 16;
 /// Lanes read from the store at once.
 const PAGE: usize = 512;
@@ -160,7 +160,7 @@ struct Walk {
 impl Outbox {
     /// An outbox that will begin with what the store holds.
     pub fn new(parts: Parts, stop: CancellationToken) -> Self {
-        let way = |direction, courier: &Arc<dyn Courier>| Way {
+        let way = |direction, courier: &Arc<dyn Courier>, preparing| Way {
             direction,
             schedule: Schedule::new(LANES),
             worker: Arc::new(LaneWorker {
@@ -171,7 +171,7 @@ impl Outbox {
                 clock: parts.clock.clone(),
                 metrics: parts.metrics.clone(),
                 breaker: Breaker::default(),
-                places: Places::new(PREPARING),
+                places: Places::new(preparing),
                 stop: stop.clone(),
             }),
             in_flight: 0,
@@ -179,7 +179,11 @@ impl Outbox {
             walk: Some(Walk { after: None }),
         };
         Self {
-            ways: [way(Direction::ToIm, &parts.to_im), way(Direction::ToWechat, &parts.to_wechat)],
+            ways: [
+                // What is prepared for IM takes a moment, which its courier bounds: no lane rests for want of a place.
+                way(Direction::ToIm, &parts.to_im, parts.in_flight),
+                way(Direction::ToWechat, &parts.to_wechat, PREPARING),
+            ],
             store: parts.store,
             bell: parts.bell,
             clock: parts.clock,

@@ -4,12 +4,16 @@
 //! may fail on what a client of any age has sent: an unreadable element becomes `AnswerPart::Other`.
 
 mod read;
+mod shown;
 
 pub use read::parts;
+pub use shown::Known;
+
+use shown::shown_as;
 
 use serde::{Serialize, Serializer};
 
-use crate::model::{Order, Shown, ShownKind};
+use crate::model::Order;
 
 /// One element to send.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -186,7 +190,7 @@ impl Element {
 }
 
 /// The message that carries out `order`; `None` where it is no message to an agent.
-pub fn of_order(order: &Order) -> Option<Vec<Element>> {
+pub fn of_order(order: &Order, known: &Known) -> Option<Vec<Element>> {
     match order {
         Order::TextToAgent(text) => Some(vec![Element::text(text.as_str())]),
         Order::LocationToAgent { latitude, longitude, description } => {
@@ -196,7 +200,7 @@ pub fn of_order(order: &Order) -> Option<Vec<Element>> {
                 longitude: *longitude,
             })])
         }
-        Order::MediaToAgent(shown) => Some(vec![shown_as(shown)]),
+        Order::MediaToAgent(shown) => Some(vec![shown_as(shown, known)]),
         // Not every client draws an app's own payloads: the words stand beside it.
         Order::CardToAgent { data, text } => Some(vec![
             Element::Custom(Custom { data: data.clone(), desc: text.clone() }),
@@ -207,38 +211,6 @@ pub fn of_order(order: &Order) -> Option<Vec<Element>> {
         | Order::PastToAgent { .. }
         | Order::TextToCustomer(_)
         | Order::MediaToCustomer(_) => None,
-    }
-}
-
-/// The element of a medium whose size nobody knows yet: what the reference lets be 0 is 0, and a picture comes in
-/// its one size.
-fn shown_as(shown: &Shown) -> Element {
-    let uuid = shown.name.as_str().to_owned();
-    let url = shown.link.clone();
-    match &shown.kind {
-        ShownKind::Image => {
-            let info = |size| ImageInfo { r#type: size, size: 0, width: 0, height: 0, url: url.clone() };
-            // WeChat makes JPEG of what customers send.
-            Element::Image(Image { uuid, image_format: 1, image_info_array: [1, 2, 3].map(info) })
-        }
-        ShownKind::Sound { .. } => {
-            Element::Sound(Sound { url, uuid, size: 0, second: 0, download_flag: ByUrl })
-        }
-        ShownKind::Video { thumb, thumb_link } => Element::Video(Video {
-            video_url: url,
-            video_uuid: uuid,
-            video_size: 0,
-            video_second: 0,
-            video_format: "mp4".to_owned(),
-            video_download_flag: ByUrl,
-            thumb_url: thumb_link.clone(),
-            thumb_uuid: thumb.as_str().to_owned(),
-            thumb_size: 0,
-            thumb_width: 0,
-            thumb_height: 0,
-            thumb_format: "JPG".to_owned(),
-            thumb_download_flag: ByUrl,
-        }),
     }
 }
 

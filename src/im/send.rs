@@ -12,6 +12,7 @@ mod history;
 mod message;
 mod outcome;
 mod recovery;
+mod showing;
 pub mod usersig;
 
 pub use api::Api;
@@ -21,3 +22,4 @@ pub use history::{History, Page, PastMessage};
 pub use message::{Import, ImportMsg, SendMsg, Sent};
 pub use outcome::{Outcome, of_account, of_import, of_send};
 pub use recovery::Recovery;
+pub use showing::Showing;

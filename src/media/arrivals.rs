@@ -63,7 +63,7 @@ impl Arrivals {
         let _ = self.settled.send(name.clone());
     }
 
-    /// The file of `name`, which is waited for up to `within` while it is being fetched.
+    /// The file of `name`, which is fetched now and waited for up to `within`.
     pub async fn file(
         &self,
         store: &Store,
@@ -79,6 +79,29 @@ impl Arrivals {
         let hurried = name.clone();
         store.write(move |tx| tx.hurry_fetch(&hurried)).await?;
         self.want();
+        Self::until(&mut settled, store, name, within).await
+    }
+
+    /// The same, while its fetch takes its own pace. Who asks bounds how many wait.
+    pub async fn unhurried(
+        &self,
+        store: &Store,
+        name: &MediaName,
+        within: Duration,
+    ) -> Result<Awaited, StoreError> {
+        let mut settled = self.settled.subscribe();
+        match look(store, name).await? {
+            Some(found) => Ok(found),
+            None => Self::until(&mut settled, store, name, within).await,
+        }
+    }
+
+    async fn until(
+        settled: &mut broadcast::Receiver<MediaName>,
+        store: &Store,
+        name: &MediaName,
+        within: Duration,
+    ) -> Result<Awaited, StoreError> {
         let until = tokio::time::Instant::now() + within;
         loop {
             let word = async { while settled.recv().await.is_ok_and(|word| word != *name) {} };

@@ -3,6 +3,8 @@
 //! What is not whole lies in `incoming` and is removed at the next start. A file that nobody points at is removed
 //! by [`super::sweep`], never one that a row is just about to point at.
 
+mod derived;
+
 use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -167,11 +169,16 @@ impl Files {
         if !held.doomed.remove(hash) {
             return Ok(());
         }
-        let path = self.path(hash);
-        match std::fs::remove_file(&path) {
-            Err(source) if source.kind() != ErrorKind::NotFound => Err(self.unwritten(&path, source)),
-            Ok(()) | Err(_) => Ok(()),
+        // The original last: while it is here, a row in the store still says that there is something to remove.
+        for path in self.all_derived(hash).chain([self.path(hash)]) {
+            match std::fs::remove_file(&path) {
+                Err(source) if source.kind() != ErrorKind::NotFound => {
+                    return Err(self.unwritten(&path, source));
+                }
+                Ok(()) | Err(_) => {}
+            }
         }
+        Ok(())
     }
 
     /// The whole files, for a look at what nobody points at. Blocks.

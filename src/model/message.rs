@@ -160,7 +160,7 @@ pub enum Order {
 impl Order {
     /// Whether it must be prepared before each attempt, which may be repeated freely and takes its time.
     pub fn is_prepared(&self) -> bool {
-        matches!(self, Self::MediaToCustomer(_))
+        matches!(self, Self::MediaToCustomer(_) | Self::MediaToAgent(_))
     }
 }
 

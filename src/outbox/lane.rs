@@ -210,7 +210,7 @@ impl LaneWorker {
     }
 
     async fn attempt(&self, owed: Owed, form: Form) -> Result<Next, StoreError> {
-        if form == Form::AsAccepted {
+        if !owed.order.is_prepared() {
             self.picked_up(&owed);
         }
         let started = self.clock.now();

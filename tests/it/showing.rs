@@ -2,6 +2,7 @@
 
 mod failing;
 mod serving;
+pub mod sizes;
 
 use serde_json::Value;
 use wechat_im_bridge::sandbox::wechat::Phone;
@@ -67,7 +68,7 @@ fn is_hex(value: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn a_picture_is_an_image_whose_three_sizes_lead_to_the_original() {
+async fn a_small_picture_is_an_image_whose_three_sizes_lead_to_the_original() {
     let world = reachable().start().await;
     let phone = world.follower("snap");
     for (count, (file, mime)) in

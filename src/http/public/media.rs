@@ -1,8 +1,8 @@
 //! `/media/{file}`: media by signed link, for agents' clients and customers.
 //!
 //! A link that is not ours, or no longer valid, is refused before anything else is looked at. Files are streamed from
-//! disk, in whole or one range of them, as what their bytes say they are; nothing is listed. Whoever takes files slowly
-//! takes nobody's place who pushes.
+//! disk, in whole or one range of them, as what their bytes say they are; nothing is listed. A link to a smaller copy of
+//! a picture leads to the picture where there is no copy. Whoever takes files slowly takes nobody's place who pushes.
 
 use std::io;
 use std::pin::Pin;
@@ -23,7 +23,7 @@ use tower_http::services::ServeFile;
 
 use super::{Desk, text};
 use crate::media::kind::HEAD_BYTES;
-use crate::media::{Awaited, Kind};
+use crate::media::{Awaited, Kind, Scale};
 use crate::model::MediaHash;
 
 /// Files that may be on their way at once: far fewer than connections, and each is an open file too.
@@ -58,11 +58,17 @@ pub(super) async fn serve(
         Ok(Awaited::NotYet) => return not_yet(),
         Err(error) => return unavailable(&error),
     };
-    match kind_of(&desk, &hash).await {
-        Ok(Some(kind)) => send(&desk, &hash, kind, asked.name.as_str(), request).await,
-        Ok(None) => not_found(),
-        Err(error) => unavailable(&error),
-    }
+    let kind = match kind_of(&desk, &hash).await {
+        Ok(Some(kind)) => kind,
+        Ok(None) => return not_found(),
+        Err(error) => return unavailable(&error),
+    };
+    let copy = match Scale::of_extension(&asked.extension) {
+        Some(scale) if kind.is_image() => media.scaler.copy(&hash, scale).await,
+        _ => None,
+    };
+    let (path, kind) = copy.map_or_else(|| (media.files.path(&hash), kind), |copy| (copy, Kind::Jpeg));
+    send(&desk, &path, kind, asked.name.as_str(), request).await
 }
 
 /// Whether `Range` is one range of bytes; anything else is to be ignored, and the whole served (RFC 9110, 14.2).
@@ -106,11 +112,10 @@ async fn kind_of(desk: &Desk, hash: &MediaHash) -> Result<Option<Kind>, crate::m
     Ok(Some(Kind::of(&head)))
 }
 
-async fn send(desk: &Desk, hash: &MediaHash, kind: Kind, name: &str, request: Request) -> Response {
+async fn send(desk: &Desk, path: &std::path::Path, kind: Kind, name: &str, request: Request) -> Response {
     let Ok(lent) = Arc::clone(&desk.files).try_acquire_owned() else {
         return unavailable(&"too many files are on their way");
     };
-    let path = desk.public.bridge.media().files.path(hash);
     let Ok(mime) = kind.mime().parse() else { return not_found() };
     let is_get = request.method() == Method::GET;
     let sent = match ServeFile::new_with_mime(path, &mime).try_call(request).await {

@@ -7,16 +7,16 @@ use std::time::Instant;
 use fail::fail_point;
 
 use super::{
-    Api, Client, Failure, Import, ImportMsg, Outcome, SendMsg, code, of_account, of_import, of_send,
+    Api, Client, Failure, Import, ImportMsg, Outcome, SendMsg, Showing, code, of_account, of_import, of_send,
 };
 use crate::bridge::{Account, Accounts};
 use crate::clock::Clock;
-use crate::im::element::{self, Element};
+use crate::im::element::{self, Element, Known};
 use crate::metrics::Metrics;
 use crate::model::{Class, Found, ImUserId, OpenId, Order, Shown, ShownKind, Verdict};
 use crate::outbox::health::{Health, Unwell};
 use crate::outbox::pace::Pace;
-use crate::outbox::{Courier, Form};
+use crate::outbox::{Courier, Form, NotReady};
 use crate::store::{Owed, StoreError};
 
 /// The platform's name in metrics.
@@ -31,6 +31,8 @@ pub struct ImCourier {
     pub client: Arc<Client>,
     /// Who is imported, and under which UserID.
     pub accounts: Accounts,
+    /// What is told of customers' media.
+    pub showing: Showing,
     /// The rate classes.
     pub pace: Arc<Pace>,
     /// The time.
@@ -47,6 +49,18 @@ pub struct ImCourier {
 type Done<T> = Result<T, Verdict>;
 
 impl Courier for ImCourier {
+    fn prepare<'a>(
+        &'a self,
+        owed: &'a Owed,
+    ) -> Pin<Box<dyn Future<Output = Result<Form, NotReady>> + Send + 'a>> {
+        Box::pin(async move {
+            if let Order::MediaToAgent(shown) = &owed.order {
+                self.showing.wait(shown, owed.created_at, self.clock.now()).await;
+            }
+            Ok(Form::AsAccepted)
+        })
+    }
+
     fn send<'a>(&'a self, owed: &'a Owed, _: &'a Form) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'a>> {
         Box::pin(async move {
             let carried = match &owed.order {
@@ -61,7 +75,9 @@ impl Courier for ImCourier {
     fn find<'a>(&'a self, owed: &'a Owed) -> Pin<Box<dyn Future<Output = Found> + Send + 'a>> {
         Box::pin(async move {
             // Accounts may be imported and deleted twice.
-            let (Some(agent), true) = (&owed.agent, element::of_order(&owed.order).is_some()) else {
+            let (Some(agent), true) =
+                (&owed.agent, element::of_order(&owed.order, &Known::default()).is_some())
+            else {
                 return Found::No;
             };
             let user = match self.account(&owed.lane.customer).await {
@@ -132,7 +148,11 @@ impl ImCourier {
             let imported = self.paced(Api::ImportMsg, self.client.importmsg(&past)).await;
             return Ok(imported.map_err(|failure| of_import(&failure)));
         }
-        let elements = element::of_order(order)
+        let known = match order {
+            Order::MediaToAgent(shown) => self.showing.known(shown, owed.created_at).await,
+            _ => Known::default(),
+        };
+        let elements = element::of_order(order, &known)
             .ok_or_else(|| Verdict::Refuse { why: "it is no message for IM".to_owned() })?;
         let source = source(owed);
         let message = SendMsg {

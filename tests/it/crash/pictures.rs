@@ -7,6 +7,7 @@ use rusqlite::OpenFlags;
 
 use super::downloads::status_kb;
 use super::rig::{Rig, SETTLED};
+use crate::showing::sizes::{bomb, picture};
 use crate::showing::{JPEG, PUBLIC_URL, get};
 use crate::world::{eventually, openid};
 
@@ -15,6 +16,8 @@ const CUSTOMER: &str = "anna";
 const ANSWERED: Duration = Duration::from_secs(1);
 /// What the storm may add to the process, in kB.
 const GROWTH_KB: u64 = 96 * 1024;
+/// What copies of the largest pictures may add, in kB: one picture at a time, four bytes a pixel and its copies.
+const SCALING_KB: u64 = 128 * 1024;
 const LINKS: usize = 9_000;
 const PICTURES: usize = 1_000;
 /// Pushes at once.
@@ -122,4 +125,36 @@ async fn a_storm_of_links_and_pictures_leaves_memory_flat_and_is_answered_in_tim
     assert_eq!(faults, 0);
     assert!(slowest <= ANSWERED, "{slowest:?}");
     assert!(peak - before <= GROWTH_KB, "{before} kB, then {peak} kB");
+}
+
+/// Invariant 8.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_of_the_largest_pictures_at_once_take_the_memory_of_one() {
+    let mut rig = Rig::new().await;
+    rig.set("BRIDGE_SERVER__PUBLIC_URL", PUBLIC_URL);
+    let phone = rig.follower(CUSTOMER);
+    rig.start().await;
+    let largest = picture(4096, 3072, image::ImageFormat::Png);
+    for n in 0..3_u8 {
+        assert!(!phone.send_image([&largest[..], &[n]].concat()).await.fault_line);
+    }
+    assert!(!phone.send_image(bomb()).await.fault_line);
+    assert!(eventually(SETTLED, async || fetched(&rig) == 4).await, "{}", rig.log());
+    rig.quiet().await;
+    let before = status_kb(&rig, "VmHWM");
+    let thumb = |send: &wechat_im_bridge::sandbox::im::Send| {
+        let link = send.elements[0]["MsgContent"]["ImageInfoArray"][2]["URL"].as_str().map(str::to_owned);
+        link.map(|link| link.replace(PUBLIC_URL, &format!("http://127.0.0.1:{}", rig.public)))
+    };
+    let links: Vec<String> = rig.im.ledger().delivered().filter_map(thumb).collect();
+    assert_eq!(links.len(), 4);
+    let asked = stream::iter(links[..3].iter().cycle().take(30)).map(async |link| {
+        let scaled = eventually(SETTLED, async || get(link).await.mime == "image/jpeg").await;
+        assert!(scaled, "{link}");
+    });
+    let ((), bomb_served) = tokio::join!(asked.buffer_unordered(30).collect::<()>(), get(&links[3]));
+    let peak = status_kb(&rig, "VmHWM");
+    println!("copies of three pictures of 4096 x 3072 pixels: {before} kB before, {peak} kB at most");
+    assert_eq!(bomb_served.bytes, bomb());
+    assert!(peak - before <= SCALING_KB, "{before} kB, then {peak} kB");
 }

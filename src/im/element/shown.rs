@@ -1,0 +1,79 @@
+//! The element of a customer's medium, with as much of its size as is known: what is not is 0, as the reference
+//! lets it be.
+
+use super::{ByUrl, Element, Image, ImageInfo, Sound, Video};
+use crate::media::{Kind, Measured, Scale};
+use crate::model::{Shown, ShownKind};
+
+/// What is known of a medium when its message goes out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Its file.
+    pub file: Option<Measured>,
+    /// A video's first picture.
+    pub thumb: Option<Measured>,
+    /// The link to a picture's copy for a screen.
+    pub large_link: Option<String>,
+    /// The link to a picture's copy for a list.
+    pub thumb_link: Option<String>,
+}
+
+pub(super) fn shown_as(shown: &Shown, known: &Known) -> Element {
+    let uuid = shown.name.as_str().to_owned();
+    let url = shown.link.clone();
+    let size = known.file.map_or(0, |file| file.size);
+    match &shown.kind {
+        ShownKind::Image => image(uuid, &url, known),
+        ShownKind::Sound { .. } => {
+            let second = known.file.and_then(|file| file.seconds).unwrap_or(0);
+            Element::Sound(Sound { url, uuid, size, second, download_flag: ByUrl })
+        }
+        ShownKind::Video { thumb, thumb_link } => {
+            let (thumb_width, thumb_height) = known.thumb.and_then(|file| file.pixels).unwrap_or((0, 0));
+            Element::Video(Video {
+                video_url: url,
+                video_uuid: uuid,
+                video_size: size,
+                video_second: 0,
+                video_format: "mp4".to_owned(),
+                video_download_flag: ByUrl,
+                thumb_url: thumb_link.clone(),
+                thumb_uuid: thumb.as_str().to_owned(),
+                thumb_size: known.thumb.map_or(0, |file| file.size),
+                thumb_width,
+                thumb_height,
+                thumb_format: "JPG".to_owned(),
+                thumb_download_flag: ByUrl,
+            })
+        }
+    }
+}
+
+fn image(uuid: String, url: &str, known: &Known) -> Element {
+    let pixels = known.file.and_then(|file| file.pixels);
+    let size = known.file.map_or(0, |file| file.size);
+    let (width, height) = pixels.unwrap_or((0, 0));
+    let original = ImageInfo { r#type: 1, size, width, height, url: url.to_owned() };
+    let copy = |r#type, scale: Scale, link: &Option<String>| {
+        let (width, height) = pixels.map_or((0, 0), |pixels| scale.fit(pixels));
+        // How many bytes a copy has is not known before it is made; what is served as it is has its own.
+        let size = if pixels == Some((width, height)) { size } else { 0 };
+        ImageInfo { r#type, size, width, height, url: link.clone().unwrap_or_else(|| url.to_owned()) }
+    };
+    Element::Image(Image {
+        uuid,
+        image_format: match known.file.map(|file| file.kind) {
+            // WeChat makes JPEG of what customers send.
+            Some(Kind::Jpeg) | None => 1,
+            Some(Kind::Gif) => 2,
+            Some(Kind::Png) => 3,
+            Some(Kind::Bmp) => 4,
+            Some(_) => 255,
+        },
+        image_info_array: [
+            original,
+            copy(2, Scale::Large, &known.large_link),
+            copy(3, Scale::Thumb, &known.thumb_link),
+        ],
+    })
+}

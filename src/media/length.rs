@@ -1,0 +1,97 @@
+//! How long a recording is, by counting its frames.
+
+use super::Kind;
+
+/// Bytes of a frame of AMR after its first one, by the frame's type; types that are not here have no more.
+const AMR: [usize; 9] = [12, 13, 15, 17, 19, 20, 26, 31, 5];
+/// The same of AMR-WB.
+const AMR_WB: [usize; 10] = [17, 23, 32, 36, 40, 46, 50, 58, 60, 5];
+/// Bits a millisecond of MPEG audio layer III, by the header's index: of MPEG-1, and of its two successors.
+const MPEG_1: [usize; 16] = [0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0];
+const MPEG_2: [usize; 16] = [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0];
+
+/// Bytes and microseconds.
+type Frame = (usize, u64);
+/// Reads the frame that a recording goes on with.
+type Next = fn(&[u8]) -> Option<Frame>;
+
+/// The length of a recording in whole seconds, at least one; `None` where its frames cannot be counted.
+pub fn seconds(recording: &[u8]) -> Option<u64> {
+    let (begin, next): (usize, Next) = match Kind::of(recording) {
+        Kind::Amr => (b"#!AMR\n".len(), |rest| amr(&AMR, rest)),
+        Kind::AmrWb => (b"#!AMR-WB\n".len(), |rest| amr(&AMR_WB, rest)),
+        Kind::Mp3 => (tag(recording), mp3),
+        _ => return None,
+    };
+    let mut rest = recording.get(begin..)?;
+    let mut microseconds = 0;
+    while let Some((bytes, lasts)) = next(rest) {
+        microseconds += lasts;
+        rest = rest.get(bytes..).unwrap_or_default();
+    }
+    (microseconds > 0).then(|| ((microseconds + 500_000) / 1_000_000).max(1))
+}
+
+fn amr(sizes: &[usize], rest: &[u8]) -> Option<Frame> {
+    let kind = usize::from(*rest.first()? >> 3 & 0x0f);
+    Some((1 + sizes.get(kind).copied().unwrap_or(0), 20_000))
+}
+
+/// The bytes of the tag before an MP3's first frame.
+fn tag(recording: &[u8]) -> usize {
+    let [b'I', b'D', b'3', _, _, _, size @ ..] = recording else { return 0 };
+    let digits = size.iter().take(4);
+    10 + digits.fold(0, |size, digit| size << 7 | usize::from(*digit & 0x7f))
+}
+
+fn mp3(rest: &[u8]) -> Option<Frame> {
+    let [0xff, second, third, ..] = *rest else { return None };
+    // Synchronised, and of layer III.
+    if second & 0xe6 != 0xe2 {
+        return None;
+    }
+    let (rates, samples, hertz): (_, _, [usize; 3]) = match second >> 3 & 3 {
+        3 => (&MPEG_1, 1152, [44_100, 48_000, 32_000]),
+        2 => (&MPEG_2, 576, [22_050, 24_000, 16_000]),
+        0 => (&MPEG_2, 576, [11_025, 12_000, 8_000]),
+        _ => return None,
+    };
+    let hertz = *hertz.get(usize::from(third >> 2 & 3))?;
+    let rate = *rates.get(usize::from(third >> 4)).filter(|rate| **rate > 0)?;
+    let bytes = samples / 8 * rate * 1_000 / hertz + usize::from(third >> 1 & 1);
+    Some((bytes, samples as u64 * 1_000_000 / hertz as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn frames_are_counted() {
+        // Silence of twelve and five bytes, and a frame of no data.
+        let frames = [[&[0x04][..], &[0; 12]].concat(), [&[0x44][..], &[0; 5]].concat(), vec![0x7c]];
+        let recording = [b"#!AMR\n".to_vec(), frames.concat().repeat(100)].concat();
+        assert_eq!(seconds(&recording), Some(6));
+        assert_eq!(seconds(b"#!AMR\n\x3c"), Some(1), "the least there is");
+        // MPEG-2.5, 32 kbit/s, 8 kHz: 288 bytes and 72 ms a frame.
+        let frame = [&[0xff, 0xe3, 0x48, 0xc4][..], &[0; 284]].concat();
+        let tag = b"ID3\x04\0\0\0\0\0\x03abc";
+        assert_eq!(seconds(&[&tag[..], &frame.repeat(100)].concat()), Some(7));
+        for none in [&b"#!AMR\n"[..], b"ID3", b"ID3\x04\0\0\x7f\x7f\x7f\x7f", b"OggS", b""] {
+            assert_eq!(seconds(none), None);
+        }
+    }
+
+    const MAGIC: [&[u8]; 5] = [b"#!AMR\n", b"#!AMR-WB\n", b"ID3", b"\xff\xfb\x90\x64", b""];
+
+    proptest! {
+        #[test]
+        fn any_bytes_have_a_length_or_none(
+            magic in prop::sample::select(&MAGIC[..]),
+            rest in prop::collection::vec(any::<u8>(), 0..400),
+        ) {
+            let _ = seconds(&[magic, &rest].concat());
+        }
+    }
+}

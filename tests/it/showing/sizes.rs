@@ -1,0 +1,157 @@
+//! How large a picture is said to be, and its smaller copies.
+
+use std::io::Cursor;
+use std::time::{Duration, Instant};
+
+use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
+use serde_json::Value;
+use wechat_im_bridge::sandbox::fault::Fault;
+
+use super::{AMR, GIF, JPEG, MP4, PNG, get, here, last_of, reachable, say, sent};
+use crate::world::{SOON, World, eventually, openid};
+
+const MEDIA_GET: &str = "cgi-bin/media/get";
+
+pub fn picture(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
+    let drawn = RgbImage::from_fn(width, height, |x, y| Rgb([x.to_le_bytes()[0], y.to_le_bytes()[0], 90]));
+    let mut out = Cursor::new(Vec::new());
+    DynamicImage::ImageRgb8(drawn).write_to(&mut out, format).unwrap();
+    out.into_inner()
+}
+
+/// A PNG that says it has 50,000 x 50,000 pixels, and has next to none.
+pub fn bomb() -> Vec<u8> {
+    let mut png = PNG.to_vec();
+    png[16..20].copy_from_slice(&50_000_u32.to_be_bytes());
+    png[20..24].copy_from_slice(&50_000_u32.to_be_bytes());
+    png
+}
+
+fn entries(content: &Value) -> Vec<(u64, [u64; 3])> {
+    let sizes = content["ImageInfoArray"].as_array().unwrap().iter();
+    let number = |size: &Value, name: &str| size[name].as_u64().unwrap();
+    let entry = |size| (number(size, "Type"), ["Width", "Height", "Size"].map(|name| number(size, name)));
+    sizes.map(entry).collect()
+}
+
+/// Sends `file` until WeChat and this machine have once been quick enough; what was said of it then.
+async fn known(world: &World, name: &str, file: &[u8]) -> Value {
+    let phone = world.follower(name);
+    for _ in 0..20 {
+        let count = sent(world, &openid(name)).len();
+        phone.send_image(file.to_vec()).await;
+        let content = last_of(world, &openid(name), count + 1).await[0]["MsgContent"].clone();
+        if entries(&content)[0].1 != [0; 3] {
+            return content;
+        }
+    }
+    panic!("the file was never here in time");
+}
+
+fn link(content: &Value, kind: u64) -> &Value {
+    let sizes = content["ImageInfoArray"].as_array().unwrap();
+    &sizes.iter().find(|size| size["Type"] == kind).unwrap()["URL"]
+}
+
+#[tokio::test]
+async fn sizes_are_told_where_the_file_comes_quickly() {
+    let world = reachable().start().await;
+    for (file, format, width, height) in [(JPEG, 1, 64, 48), (PNG, 3, 64, 48), (GIF, 2, 32, 24)] {
+        let content = known(&world, "quick", file).await;
+        assert_eq!(content["ImageFormat"], format);
+        let as_it_is = [width, height, file.len() as u64];
+        assert_eq!(entries(&content), [(1, as_it_is), (2, as_it_is), (3, as_it_is)]);
+    }
+    let large = picture(900, 600, ImageFormat::Jpeg);
+    let content = known(&world, "quick", &large).await;
+    let bytes = large.len() as u64;
+    assert_eq!(entries(&content), [(1, [900, 600, bytes]), (2, [720, 480, 0]), (3, [198, 132, 0])]);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn recordings_and_videos_are_measured_too() {
+    let world = reachable().start().await;
+    let phone = world.follower("noise");
+    let mut count = 0;
+    // Converting a recording may take longer than its message waits, and so may a machine that is at work.
+    let measured = eventually(SOON, async || {
+        phone.send_voice(AMR, "amr").await;
+        phone.send_video(MP4, JPEG).await;
+        count += 2;
+        last_of(&world, &openid("noise"), count).await;
+        let all = sent(&world, &openid("noise"));
+        let any = |told: &dyn Fn(&Value) -> bool| all.iter().any(|elements| told(&elements[0]["MsgContent"]));
+        any(&|content| content["Size"].as_u64() > Some(0) && content["Second"].as_u64() > Some(0))
+            && any(&|content| content["VideoSize"] == MP4.len() && content["ThumbWidth"] == 64)
+    });
+    assert!(measured.await, "{:?}", sent(&world, &openid("noise")));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn nothing_waits_for_a_file_that_does_not_come() {
+    let world = reachable().start().await;
+    let phone = world.follower("hang");
+    // The account and the connections are there before the time is taken.
+    say(&phone, "hello").await;
+    last_of(&world, &openid("hang"), 1).await;
+    world.wechat.faults().script(MEDIA_GET, 100, Fault::Delay(Duration::from_secs(30)));
+    let started = Instant::now();
+    for _ in 0..4 {
+        phone.send_image(JPEG).await;
+    }
+    say(&phone, "and that").await;
+    last_of(&world, &openid("hang"), 6).await;
+    // Each by itself would be longer: they wait side by side.
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    for elements in &sent(&world, &openid("hang"))[1..5] {
+        assert_eq!(entries(&elements[0]["MsgContent"]), [(1, [0; 3]), (2, [0; 3]), (3, [0; 3])]);
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn copies_fit_and_go_with_their_customer() {
+    let world = reachable().start().await;
+    let original = picture(900, 600, ImageFormat::Png);
+    let content = known(&world, "copy", &original).await;
+    let whole = get(&here(&world, link(&content, 1))).await;
+    assert!((whole.mime.as_str(), whole.bytes) == ("image/png", original));
+    for (kind, width, height) in [(2, 720, 480), (3, 198, 132)] {
+        let url = here(&world, link(&content, kind));
+        // A machine at work may serve the original first.
+        let made = eventually(SOON, async || get(&url).await.mime == "image/jpeg").await;
+        let copy = get(&url).await;
+        let size = image::load_from_memory(&copy.bytes).unwrap();
+        assert_eq!((made, size.width(), size.height()), (true, width, height));
+        let other = url.replace(if kind == 2 { ".large." } else { ".thumb." }, ".huge.");
+        assert_eq!(get(&other).await.status, 404, "a link is for one form");
+    }
+    let files = || std::fs::read_dir(world.folder.path().join("media")).unwrap().count();
+    assert_eq!(files(), 4, "the original, two copies and the folder for what is incoming");
+    world.follower("copy").unfollow().await;
+    assert!(eventually(SOON, async || files() == 1).await, "{} are left", files());
+    assert_eq!(get(&here(&world, link(&content, 3))).await.status, 404);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_scaled_is_served_as_it_is() {
+    let world = reachable().start().await;
+    let mut broken = picture(400, 400, ImageFormat::Png);
+    broken.truncate(100);
+    broken.extend([0x55; 100]);
+    for (file, width) in [(broken, 400), (bomb(), 50_000)] {
+        let content = known(&world, "broken", &file).await;
+        assert_eq!(entries(&content)[0].1[0], width);
+        for kind in [1, 2, 3] {
+            for _ in 0..2 {
+                let got = get(&here(&world, link(&content, kind))).await;
+                assert!((got.status, got.mime.as_str()) == (200, "image/png") && got.bytes == file);
+            }
+        }
+    }
+    world.finish().await;
+}
