@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::rig::Tab;
 
-/// The longest drill waits for a breaker and a backoff, and this machine may have other work.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Longer than any drill has: the bridge looks through IM's histories once a minute, and one drill waits for that.
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// How often a drill may be clicked that came true, but late.
 const TRIES: usize = 4;
