@@ -59,15 +59,14 @@ pub async fn round(store: &Store, bridge: &Bridge, bell: &Bell, metrics: &Metric
         after = store.write(move |tx| tx.prune_steps(from, STEP, tx.now().plus(-MESSAGES_MS))).await?;
         tokio::time::sleep(PAUSE).await;
     }
-    loop {
+    let mut after = Some((String::new(), MessageId(0)));
+    while let Some(from) = after {
         let (bridge, random) = (bridge.clone(), rand::rng().random());
-        let refused = store
+        let (refused, next) = store
             .write(move |tx| {
-                let expired = tx.held_since(tx.now().plus(-MESSAGES_MS), STEP)?;
-                expired
-                    .into_iter()
-                    .map(|id| refuse_held(tx, &bridge, id, random))
-                    .collect::<Result<Vec<_>, _>>()
+                let (expired, next) = tx.held_since(&from, STEP, tx.now().plus(-MESSAGES_MS))?;
+                let refused = expired.into_iter().map(|id| refuse_held(tx, &bridge, id, random));
+                Ok((refused.collect::<Result<Vec<_>, _>>()?, next))
             })
             .await?;
         for (customer, told) in &refused {
@@ -76,9 +75,8 @@ pub async fn round(store: &Store, bridge: &Bridge, bell: &Bell, metrics: &Metric
                 bell.ring(Lane { direction: Direction::ToIm, customer: customer.clone() });
             }
         }
-        if refused.is_empty() {
-            return Ok(());
-        }
+        after = next;
         tokio::time::sleep(PAUSE).await;
     }
+    Ok(())
 }

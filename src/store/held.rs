@@ -41,7 +41,8 @@ pub struct Ridden {
 impl Tx<'_> {
     /// The customer's held answers, the oldest first.
     pub fn held(&self, openid: &OpenId, limit: u32) -> Result<Vec<Held>, StoreError> {
-        let sql = "SELECT id, agent, orders, part FROM message WHERE openid = ?1 AND state = 3 ORDER BY id LIMIT ?2";
+        let sql = "SELECT id, agent, orders, part FROM message INDEXED BY message_held
+                   WHERE openid = ?1 AND state = 3 ORDER BY id LIMIT ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query((openid.as_str(), limit))?;
         let mut held = Vec::new();
@@ -99,7 +100,8 @@ impl Tx<'_> {
 
     /// Whether answers older than `id` are held.
     pub fn has_held_before(&self, openid: &OpenId, id: MessageId) -> Result<bool, StoreError> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM message WHERE openid = ?1 AND state = 3 AND id < ?2)";
+        let sql = "SELECT EXISTS (SELECT 1 FROM message INDEXED BY message_held
+                   WHERE openid = ?1 AND state = 3 AND id < ?2)";
         Ok(self.connection.prepare_cached(sql)?.query_row((openid.as_str(), id.0), |row| row.get(0))?)
     }
 
@@ -107,7 +109,7 @@ impl Tx<'_> {
     /// Whether anything does.
     pub fn ride_again(&self, openid: &OpenId, key: &str, until: Millis) -> Result<bool, StoreError> {
         let sql = "UPDATE message SET riding = ?4, due_at = ?5
-                   WHERE direction = ?1 AND openid = ?2 AND state = 1 AND rides_on = ?3";
+                   WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1) AND state = 1 AND rides_on = ?3";
         let changed = self.connection.prepare_cached(sql)?.execute((
             Direction::ToWechat,
             openid.as_str(),
@@ -129,7 +131,7 @@ impl Tx<'_> {
     ) -> Result<Vec<Ridden>, StoreError> {
         let sql =
             "SELECT id, created_at, json_array_length(orders) <= part + ride_parts, ride_parts FROM message
-                   WHERE direction = ?1 AND openid = ?2 AND state = 1 AND rides_on = ?3 ORDER BY id";
+                   WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1) AND state = 1 AND rides_on = ?3 ORDER BY id";
         let mut statement = self.connection.prepare_cached(sql)?;
         let rows = statement.query_map((Direction::ToWechat, openid.as_str(), key), |row| {
             let ridden =
@@ -150,7 +152,7 @@ impl Tx<'_> {
     /// The reply to the push `key` was not written out; WeChat may still ask for it again.
     pub fn ride_unwritten(&self, openid: &OpenId, key: &str) -> Result<(), StoreError> {
         let sql = "UPDATE message SET riding = ?4
-                   WHERE direction = ?1 AND openid = ?2 AND state = 1 AND rides_on = ?3";
+                   WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1) AND state = 1 AND rides_on = ?3";
         self.connection.prepare_cached(sql)?.execute((
             Direction::ToWechat,
             openid.as_str(),

@@ -28,12 +28,28 @@ impl Tx<'_> {
         Ok(Some(last))
     }
 
-    /// Up to `limit` answers that have been held since before `before`.
-    pub fn held_since(&self, before: Millis, limit: u32) -> Result<Vec<MessageId>, StoreError> {
-        let sql = "SELECT id FROM message WHERE state = 3 AND created_at < ?1 ORDER BY id LIMIT ?2";
+    /// Looks at up to `limit` held answers after `after`, a customer and a number: those from before `before`, and
+    /// where to go on from, or `None` at the end.
+    pub fn held_since(
+        &self,
+        after: &(String, MessageId),
+        limit: u32,
+        before: Millis,
+    ) -> Result<(Vec<MessageId>, Option<(String, MessageId)>), StoreError> {
+        // Along its own index: there may be a million other messages.
+        let sql = "SELECT openid, id, created_at FROM message INDEXED BY message_held
+                   WHERE state = 3 AND (openid, id) > (?1, ?2) ORDER BY openid, id LIMIT ?3";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let rows = statement.query_map((before.0, limit), |row| row.get(0).map(MessageId))?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        let mut rows = statement.query((&after.0, after.1.0, limit))?;
+        let (mut old, mut last) = (Vec::new(), None);
+        while let Some(row) = rows.next()? {
+            let id = MessageId(row.get(1)?);
+            if Millis(row.get(2)?) < before {
+                old.push(id);
+            }
+            last = Some((row.get(0)?, id));
+        }
+        Ok((old, last))
     }
 
     fn last_of(&self, walk: &str, after: i64, limit: u32) -> Result<Option<i64>, StoreError> {

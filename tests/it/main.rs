@@ -16,6 +16,7 @@ mod im_calls;
 mod leaving;
 mod observe;
 mod operations;
+mod plans;
 mod properties;
 mod pushes;
 mod recovery;
