@@ -64,6 +64,9 @@ pub enum StoreError {
     /// There is no such message.
     #[error("there is no message {0}")]
     NoMessage(crate::model::MessageId),
+    /// The work of a read or write panicked; the store goes on.
+    #[error("deciding about it ended in a panic, which is a bug")]
+    Panicked,
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,
@@ -184,7 +187,9 @@ impl Store {
             let snapshot = connection.transaction()?;
             work(&Tx { connection: &snapshot, now })
         };
-        tokio::task::spawn_blocking(read).await.map_err(|_| StoreError::Closed)?
+        tokio::task::spawn_blocking(read)
+            .await
+            .map_err(|error| if error.is_panic() { StoreError::Panicked } else { StoreError::Closed })?
     }
 
     /// `None` while commits succeed.
