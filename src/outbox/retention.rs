@@ -11,7 +11,7 @@ use super::lane::refuse_held;
 use crate::bridge::{Bell, Bridge};
 use crate::metrics::Metrics;
 use crate::model::{Direction, Lane, MessageId, State};
-use crate::store::{Store, StoreError};
+use crate::store::{HeldAt, Store, StoreError};
 
 /// How long a settled message and its steps are kept, and how long an answer is held, milliseconds.
 pub const MESSAGES_MS: i64 = 30 * 24 * 3600 * 1000;
@@ -59,7 +59,7 @@ pub async fn round(store: &Store, bridge: &Bridge, bell: &Bell, metrics: &Metric
         after = store.write(move |tx| tx.prune_steps(from, STEP, tx.now().plus(-MESSAGES_MS))).await?;
         tokio::time::sleep(PAUSE).await;
     }
-    let mut after = Some((String::new(), MessageId(0)));
+    let mut after = Some(HeldAt::default());
     while let Some(from) = after {
         let (bridge, random) = (bridge.clone(), rand::rng().random());
         let (refused, next) = store

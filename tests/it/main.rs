@@ -28,5 +28,6 @@ mod showing;
 mod surface;
 mod token;
 mod unknown;
+mod windows;
 mod wire;
 mod world;

@@ -37,6 +37,26 @@ async fn a_send_to_wechat_whose_answer_was_lost_is_unknown_told_and_never_repeat
 }
 
 #[tokio::test]
+async fn what_was_lost_is_told_in_the_agents_language_and_the_error_is_kept_for_the_operator() {
+    for (locale, own_words) in [("ko", "WeChat과의 연결이 끊어졌습니다"), ("zh", "与微信的连接中断")]
+    {
+        let world = Setup::default().set("BRIDGE_TEXTS__LOCALE", locale).start().await;
+        let (_, agent, customer) = (greeted(&world, "a").await, world.agent(), openid("a"));
+        world.wechat.faults().script(CUSTOM_SEND, 1, Fault::DropAfter);
+        agent.say(&customer, "perhaps").await.unwrap();
+        await_note(&agent, &customer, own_words).await;
+        let told = notes(&agent, &customer).concat();
+        let foreign = told.replace("[bridge]", "").replace("perhaps", "").replace("WeChat", "");
+        assert!(!foreign.contains(|letter: char| letter.is_ascii_alphabetic()), "{told}");
+        let kept: String = (world.database())
+            .query_row("SELECT last_error FROM message WHERE direction = 1", [], |row| row.get(0))
+            .unwrap();
+        assert!(kept.starts_with("WeChat gave no readable answer: "), "{kept}");
+        world.finish().await;
+    }
+}
+
+#[tokio::test]
 async fn a_send_to_im_whose_answer_was_lost_is_looked_up_and_arrives_once() {
     let world = World::start().await;
     let agent = world.agent();
@@ -93,8 +113,8 @@ async fn a_send_that_can_never_be_looked_up_says_why_and_is_given_up_after_thirt
     world.clock.advance(31 * 24 * 3600 * 1000);
     assert!(eventually(SOON, async || last("state").as_deref() == Some("5")).await, "it waits for ever");
     phone.say("next").await;
-    let expected = ["hello", "lost", "next"].map(|said| format!("{INQUIRY}{said}"));
-    assert_eq!(await_texts(&agent, &customer, 3).await, expected);
+    // IM keeps nothing for as long.
+    assert_eq!(await_texts(&agent, &customer, 1).await, [format!("{INQUIRY}next")]);
     world.finish().await;
 }
 
