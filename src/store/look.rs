@@ -59,7 +59,8 @@ impl Tx<'_> {
         Ok(looks)
     }
 
-    /// The views by `agents` of one conversation that `start` has not looked at.
+    /// The views by `agents` of one conversation that `start` has not looked at. Whoever asks has reason to take
+    /// the account to exist: an import may have been made without having been recorded.
     pub fn unlooked(
         &self,
         openid: &OpenId,
@@ -69,7 +70,7 @@ impl Tx<'_> {
         let sql = format!(
             "SELECT {LOOK}, 1 FROM customer AS c JOIN json_each(?2) AS a
              LEFT JOIN looked AS l ON l.openid = c.openid AND l.agent = a.value
-             WHERE c.openid = ?1 AND c.known = 1 AND c.imported = 1 AND ifnull(l.start, 0) != ?3"
+             WHERE c.openid = ?1 AND c.known = 1 AND ifnull(l.start, 0) != ?3"
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query((openid.as_str(), serde_json::to_string(agents)?, start))?;

@@ -195,12 +195,13 @@ fn judge_to_wechat(rig: &Rig, customer: &str, promised: &Promised, stored: &Stor
                 stored.kept(younger),
                 stored.kept(older)
             );
-            println!(
-                "{customer}: {older:?} was found after {younger:?} had begun to go out: {:?} {:?}",
-                stored.kept(older),
-                stored.kept(younger)
-            );
-            late.insert(*older);
+            if late.insert(*older) {
+                println!(
+                    "{customer}: {older:?} was found after {younger:?} had begun to go out: {:?} {:?}",
+                    stored.kept(older),
+                    stored.kept(younger)
+                );
+            }
         }
     }
 
