@@ -29,7 +29,7 @@ use crate::store::{Owed, Store};
 
 use breaker::Breaker;
 use lane::{LaneWorker, Places, Rest};
-use schedule::Schedule;
+use schedule::{Schedule, Walk};
 
 /// Lanes of one direction in memory; the others wait in the store for a place.
 const LANES: usize = 16_384;
@@ -214,7 +214,7 @@ impl Outbox {
     /// Takes the next page of lanes with work, as long as there is room for it.
     async fn look_into_store(&mut self) {
         for way in &mut self.ways {
-            let Some(after) = way.schedule.walks_from() else { continue };
+            let Walk::At { after, .. } = way.schedule.walk().clone() else { continue };
             if way.schedule.room() < PAGE {
                 continue;
             }

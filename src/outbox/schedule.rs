@@ -17,7 +17,7 @@ pub(super) struct Schedule {
 
 /// Where the walk through the store's lanes stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Walk {
+pub(super) enum Walk {
     /// It is done.
     Done,
     /// The next page begins after this customer; `again`: what it has passed already must be looked at once more.
@@ -48,12 +48,9 @@ impl Schedule {
         self.limit.saturating_sub(self.places.len())
     }
 
-    /// The customer after whom the walk through the store goes on; `None`: there is nothing to walk for.
-    pub(super) fn walks_from(&self) -> Option<Option<OpenId>> {
-        match &self.walk {
-            Walk::Done => None,
-            Walk::At { after, .. } => Some(after.clone()),
-        }
+    /// Where the walk through the store stands.
+    pub(super) fn walk(&self) -> &Walk {
+        &self.walk
     }
 
     /// The walk has come to `last`; `None`: to the end.
@@ -197,19 +194,19 @@ mod tests {
 
     #[test]
     fn a_lane_that_is_turned_away_behind_a_walks_back_is_met_by_the_next_walk() {
-        let customer = |n| lane(n).customer;
+        let at = |after: Option<u8>, again| Walk::At { after: after.map(|n| lane(n).customer), again };
         let mut schedule = Schedule::new(1);
-        assert_eq!(schedule.walks_from(), Some(None), "the first walk");
+        assert_eq!(*schedule.walk(), at(None, false), "the first walk");
         schedule.rang(&lane(5));
-        schedule.walked_to(Some(customer(5)));
+        schedule.walked_to(Some(lane(5).customer));
         schedule.rang(&lane(3));
-        assert_eq!(schedule.walks_from(), Some(Some(customer(5))), "the walk goes on");
+        assert_eq!(*schedule.walk(), at(Some(5), true), "the walk goes on");
         schedule.walked_to(None);
-        assert_eq!(schedule.walks_from(), Some(None), "and then begins again");
+        assert_eq!(*schedule.walk(), at(None, false), "and then begins again");
         schedule.walked_to(None);
-        assert_eq!(schedule.walks_from(), None);
+        assert_eq!(*schedule.walk(), Walk::Done);
         schedule.rang(&lane(3));
-        assert_eq!(schedule.walks_from(), Some(None), "there is still no room for it");
+        assert_eq!(*schedule.walk(), at(None, false), "there is still no room for it");
     }
 
     proptest! {

@@ -270,10 +270,9 @@ mod tests {
     async fn a_panic_fails_its_own_write_or_read_and_nothing_else() {
         let (store, closing) =
             Store::open(&Place::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
-        let falls = store.write(|tx| {
+        let falls = store.write(|tx| -> Result<(), StoreError> {
             tx.put_fact("a", "half")?;
-            let nobody: Option<()> = None;
-            Ok(nobody.expect("on purpose"))
+            panic!("on purpose")
         });
         let stands = store.write(|tx| tx.put_fact("b", "whole"));
         let (falls, stands) = tokio::join!(falls, stands);
