@@ -37,6 +37,9 @@ const CUSTOM_SEND_PER_SECOND: NonZeroU32 = NonZeroU32::new(1_000).expect("1,000 
 /// Uploads to WeChat a second, for the same reason.
 const UPLOADS_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).expect("50 is not zero");
 
+/// How long the store may take to open before that is told, and told again.
+const OPENING: Duration = Duration::from_secs(5);
+
 /// How long an operator's request may still take when everything else has ended.
 const LAST_LOOK: Duration = Duration::from_secs(1);
 
@@ -207,7 +210,13 @@ async fn open(at: &config::Store, clock: Clock, metrics: Metrics) -> anyhow::Res
         config::Store::SqliteMemory => Place::Memory,
         config::Store::Postgres(_) => bail!("store.url: PostgreSQL is not built into this version"),
     };
-    Ok(tokio::task::spawn_blocking(move || Store::open(&place, clock, metrics)).await??)
+    let mut opening = tokio::task::spawn_blocking(move || Store::open(&place, clock, metrics));
+    loop {
+        if let Ok(opened) = tokio::time::timeout(OPENING, &mut opening).await {
+            return Ok(opened??);
+        }
+        tracing::warn!("the store is still being opened: its disk is slow, or it is migrated");
+    }
 }
 
 /// As many connections as wanted, or as the process may have open files for besides its own calls and the store.

@@ -7,6 +7,7 @@ pub mod account;
 mod answered;
 pub mod bell;
 mod command;
+mod looking;
 mod more;
 pub mod note;
 mod pushed;
@@ -29,8 +30,11 @@ use crate::model::{ImUserId, Millis, OpenId};
 use crate::store::{Store, StoreError, Tx};
 
 pub use account::{Account, Accounts};
+use looking::{Start, WANTED};
+
 pub use answered::{Answered, Ignored};
 pub use bell::Bell;
+pub use looking::LOOK_WAIT;
 pub use reply::{Receipt, Reply};
 pub use sending::discarded;
 pub use showing::Unshown;
@@ -93,6 +97,9 @@ struct Inner {
     metrics: Metrics,
     /// When WeChat said that the account may not push, Unix milliseconds; 0: it has not.
     push_denied_at: AtomicI64,
+    start: Start,
+    /// Rings for conversations that are to be looked at.
+    wanted: Bell,
 }
 
 impl Bridge {
@@ -102,8 +109,20 @@ impl Bridge {
         let denied = store.read(|tx| tx.fact(PUSH_DENIED_AT)).await?;
         let push_denied_at = AtomicI64::new(denied.and_then(|at| at.parse().ok()).unwrap_or(0));
         let accounts = Accounts::new(store.clone());
-        let inner = Inner { settings, store, media, accounts, bell, clock, metrics, push_denied_at };
-        Ok(Self(Arc::new(inner)))
+        let start = Start { number: rand::random_range(1..=i64::MAX), at: clock.now() };
+        let wanted = Bell::with_room(WANTED);
+        Ok(Self(Arc::new(Inner {
+            settings,
+            store,
+            media,
+            accounts,
+            bell,
+            clock,
+            metrics,
+            push_denied_at,
+            start,
+            wanted,
+        })))
     }
 
     /// The map of imported accounts.

@@ -18,4 +18,4 @@ pub use media::{InvalidMedia, MediaHash, MediaName, Origin, Shown, ShownKind, Wa
 pub use message::{Direction, IllegalMove, Kind, Lane, Move, Order, State};
 pub use push::{Content, Event, Push, SeenKey, What};
 pub use text::parts;
-pub use verdict::{Class, Found, HeldBecause, Verdict};
+pub use verdict::{Class, Found, HeldBecause, Silence, Verdict};

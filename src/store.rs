@@ -11,12 +11,14 @@ mod customer;
 mod fetch;
 mod held;
 mod inspect;
+mod look;
 mod media;
 mod message;
 mod open;
 mod operator;
 mod prune;
 mod seen;
+mod turn;
 mod upload;
 mod writer;
 
@@ -30,11 +32,12 @@ use crate::metrics::Metrics;
 use crate::model::{IllegalMove, Millis};
 
 use checkpoint::Checkpointer;
-pub use conversation::{Look, Past};
+pub use conversation::Past;
 pub use customer::Customer;
 pub use fetch::Fetch;
 pub use held::{Held, Ridden, Riding};
 pub use inspect::{Inspection, inspect};
+pub use look::Look;
 pub use media::{Medium, MediumFile};
 pub use message::{Counts, Head, Listed, NewMessage, Owed, Settled, Step};
 pub use open::OpenError;

@@ -153,7 +153,8 @@ impl Taking {
                         tx.add_medium(name, &self.customer, Origin::Agent)?;
                     }
                 }
-                Some(tx.add(&NewMessage {
+                let unlooked = self.inner.is_unlooked(tx, &self.customer)?;
+                let id = tx.add(&NewMessage {
                     direction: Direction::ToWechat,
                     kind: Kind::Message,
                     openid: self.customer.clone(),
@@ -163,7 +164,13 @@ impl Taking {
                     msg_random: self.answer.msg_random,
                     source: source.clone(),
                     erase: false,
-                })?)
+                })?;
+                let Answer { msg_time, msg_seq, .. } = self.answer;
+                tx.said(id, msg_time, unlooked)?;
+                if self.came == Came::FromHistory {
+                    tx.take_turn(&self.customer, id, (msg_time, msg_seq))?;
+                }
+                Some(id)
             }
         };
         if self.came == Came::FromHistory {

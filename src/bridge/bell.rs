@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use crate::model::Lane;
 
-/// Lanes remembered between two looks of the outbox; beyond, it is told to look at the store instead.
+/// Lanes that are usually remembered between two looks; beyond, the outbox is told to look at the store instead.
 const REMEMBERED: usize = 65_536;
 
 /// What rang since the last look.
@@ -22,21 +22,33 @@ pub struct Rung {
 }
 
 /// The bell. Clones ring the same one.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Bell(Arc<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    room: usize,
     rung: Mutex<Rung>,
     notify: Notify,
 }
 
+impl Default for Bell {
+    fn default() -> Self {
+        Self::with_room(REMEMBERED)
+    }
+}
+
 impl Bell {
+    /// A bell that remembers so many lanes.
+    pub fn with_room(room: usize) -> Self {
+        Self(Arc::new(Inner { room, rung: Mutex::default(), notify: Notify::new() }))
+    }
+
     /// There is new work in `lane`.
     pub fn ring(&self, lane: Lane) {
         {
             let mut rung = self.0.rung.lock().unwrap_or_else(PoisonError::into_inner);
-            if rung.lanes.len() < REMEMBERED {
+            if rung.lanes.len() < self.0.room {
                 rung.lanes.insert(lane);
             } else {
                 rung.more = true;

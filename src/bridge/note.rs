@@ -1,7 +1,7 @@
 //! The bridge's own words to an agent, in the conversation that they are about. Pure.
 
 use crate::config::Locale;
-use crate::model::{HeldBecause, Order, WantedKind, parts};
+use crate::model::{HeldBecause, Order, Silence, WantedKind, parts};
 
 use super::to_im::NOTE_PREFIX;
 
@@ -123,6 +123,25 @@ pub fn held_because(locale: Locale, because: HeldBecause) -> &'static str {
     }
 }
 
+/// How WeChat's answer failed to come, as the agent reads it.
+pub fn silent(locale: Locale, silence: Silence) -> String {
+    let told = match (locale, silence) {
+        (Locale::En, Silence::Status(status)) => return format!("WeChat answered with HTTP status {status}"),
+        (Locale::Ko, Silence::Status(status)) => return format!("WeChat의 응답이 HTTP 상태 {status}입니다"),
+        (Locale::Zh, Silence::Status(status)) => return format!("微信返回了HTTP状态{status}"),
+        (Locale::En, Silence::Cut) => "the connection to WeChat broke off",
+        (Locale::En, Silence::Timeout) => "WeChat gave no answer in time",
+        (Locale::En, Silence::Unreadable) => "WeChat's answer could not be read",
+        (Locale::Ko, Silence::Cut) => "WeChat과의 연결이 끊어졌습니다",
+        (Locale::Ko, Silence::Timeout) => "WeChat의 응답이 제시간에 오지 않았습니다",
+        (Locale::Ko, Silence::Unreadable) => "WeChat의 응답을 읽을 수 없습니다",
+        (Locale::Zh, Silence::Cut) => "与微信的连接中断",
+        (Locale::Zh, Silence::Timeout) => "微信未及时应答",
+        (Locale::Zh, Silence::Unreadable) => "微信的应答无法读取",
+    };
+    told.to_owned()
+}
+
 /// How a message ended by the bridge's or the operator's doing, without a word from WeChat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -197,6 +216,20 @@ mod tests {
                 let note =
                     text(locale, &news, "size M is in stock, and so is size L, and so are all of the others");
                 assert!(note.starts_with(NOTE_PREFIX) && note.contains('W') && note.contains('…'), "{note}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_answer_is_told_in_the_locales_own_words() {
+        for silence in [Silence::Cut, Silence::Timeout, Silence::Status(502), Silence::Unreadable] {
+            for (locale, own) in
+                [(Locale::Ko, '\u{ac00}'..='\u{d7a3}'), (Locale::Zh, '\u{4e00}'..='\u{9fff}')]
+            {
+                let told = silent(locale, silence);
+                assert!(told.chars().any(|letter| own.contains(&letter)), "{told}");
+                let rest = told.replace("WeChat", "").replace("HTTP", "");
+                assert!(!rest.contains(|letter: char| letter.is_ascii_alphabetic()), "{told}");
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use fail::fail_point;
 use rand::RngExt as _;
 
-use super::reply::{BEHIND_MS, LOOKED_AT, RIDE_MS, Receipt, Reply, ride};
+use super::reply::{BEHIND_MS, LOOKED_AT, RIDE_MS, Receipt, Reply, Ride, ride};
 use super::showing::Showing;
 use super::{Account, Bridge, Inner, more, quota, to_im};
 use crate::config::{Acknowledge, OnUnsubscribe};
@@ -255,7 +255,13 @@ impl Deciding {
         let may_push = self.inner.may_push(tx.now());
         let held = tx.held(&customer.openid, LOOKED_AT)?;
         let more = (!may_push).then(|| more::line(self.inner.settings.texts.locale));
-        let ride = ride(&held, more);
+        // What goes out by itself before them, or may have been missed, can come in time for a push, not for this reply.
+        let is_behind = tx.has_open_before_held(&customer.openid)?;
+        let is_to_wait = act != Act::None
+            && may_push
+            && held.iter().any(|held| held.unlooked)
+            && self.inner.is_unlooked(tx, &customer.openid)?;
+        let ride = if is_behind || is_to_wait { Ride::default() } else { ride(&held, more) };
         if let Some((id, orders)) = &ride.recut {
             tx.recut(*id, orders)?;
         }

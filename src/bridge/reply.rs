@@ -158,7 +158,7 @@ mod tests {
 
     fn held(id: i64, texts: &[String]) -> Held {
         let orders = texts.iter().cloned().map(Order::TextToCustomer).collect();
-        Held { id: MessageId(id), agent: None, orders }
+        Held { id: MessageId(id), agent: None, orders, unlooked: false }
     }
 
     fn text(order: &Order) -> &str {

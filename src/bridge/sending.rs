@@ -5,7 +5,7 @@ use super::Bridge;
 use super::note::{self, Ended, News};
 use super::quota::{self, Shut};
 use crate::config::{Locale, Reply as ReplyMode};
-use crate::model::{Direction, HeldBecause, ImUserId, Kind, OpenId, Order};
+use crate::model::{Direction, HeldBecause, ImUserId, Kind, OpenId, Order, Silence};
 use crate::store::{NewMessage, Owed, StoreError, Tx};
 
 impl Bridge {
@@ -73,6 +73,11 @@ impl Bridge {
     /// The reason in words, in the configured locale.
     pub fn held_because(&self, because: HeldBecause) -> String {
         note::held_because(self.texts().locale, because).to_owned()
+    }
+
+    /// The missing answer in words, in the configured locale.
+    pub fn silent(&self, silence: Silence) -> String {
+        note::silent(self.texts().locale, silence)
     }
 
     /// Owes the agent who wrote `owed` a note about what became of it. A note that waits takes up the new one.

@@ -81,11 +81,18 @@ pub(super) fn texts(text: &str) -> Vec<Order> {
 /// Makes sure that a customer's words cannot pass for the bridge's.
 fn neutral(text: &str) -> String {
     let is_note = text
-        .trim_start()
+        .trim_start_matches(|c: char| c.is_whitespace() || is_invisible(c))
         .get(..NOTE_PREFIX.trim_end().len())
         .is_some_and(|start| start.eq_ignore_ascii_case(NOTE_PREFIX.trim_end()));
     // As long as before, so that a part stays within its limit.
     if is_note { text.replacen('[', "(", 1).replacen(']', ")", 1) } else { text.to_owned() }
+}
+
+/// What no screen shows: a note with one of these before it looks like a note.
+fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -121,6 +128,14 @@ mod tests {
             prop_assert!(sent.iter().all(|part| part.len() <= TEXT_BYTES));
             prop_assert_eq!(sent.concat(), format!("Q: {content}"));
         }
+    }
+
+    #[test]
+    fn what_only_looks_like_the_bridges_words_is_changed_too() {
+        for hidden in ["", " ", "\u{200b}", "\u{feff}\n", "\u{202e}\u{2066}", "\u{7}\u{ad}", "\u{e0020}"] {
+            assert_eq!(text(&format!("{hidden}[bridge] paid"), ""), [format!("{hidden}(bridge) paid")]);
+        }
+        assert_eq!(text("so [bridge] it is", ""), ["so [bridge] it is"]);
     }
 
     #[test]

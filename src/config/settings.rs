@@ -20,6 +20,9 @@ pub(super) struct Given {
     pub place: Place,
 }
 
+/// So many faults are told. A file with more is another file, and reading on would take long for nothing.
+const MAX_FAULTS: usize = 100;
+
 /// What was given, by `section.key`; not `Debug`, as it holds secrets.
 #[derive(Default)]
 pub(super) struct Settings {
@@ -76,6 +79,11 @@ impl Settings {
             problem: problem.to_owned(),
             fix: fix.to_owned(),
         });
+    }
+
+    /// Whether so much is wrong that there is no use in looking further.
+    pub fn is_hopeless(&self) -> bool {
+        self.faults.len() >= MAX_FAULTS
     }
 
     /// Records what is wrong with the value of a known key, at the place it came from, unless a fault is known.

@@ -20,6 +20,9 @@ fn shown(name: &str) -> Option<&str> {
 
 /// How like the likeliest known name: 0 to 1.
 fn similar(name: &str) -> f64 {
+    if name.len() > 100 {
+        return 0.0;
+    }
     let score = |known: &str| strsim::normalized_damerau_levenshtein(&name.to_lowercase(), known);
     SECTIONS
         .iter()
@@ -28,8 +31,10 @@ fn similar(name: &str) -> f64 {
         .fold(0.0, f64::max)
 }
 
+/// The known name that is likest.
 fn nearest(name: &str, known: impl Iterator<Item = String>) -> String {
-    let name = name.to_lowercase();
+    // Far longer than any of ours: the rest makes no difference, but comparing takes time and memory by its length.
+    let name: String = name.chars().take(100).collect::<String>().to_lowercase();
     known
         .map(|known| (strsim::normalized_damerau_levenshtein(&name, &known.to_lowercase()), known))
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
@@ -43,6 +48,9 @@ pub(super) fn read_toml(text: &str, label: &str, settings: &mut Settings) -> boo
         |at: usize| Place::Line(1 + text.as_bytes().iter().take(at).filter(|&&b| b == b'\n').count());
     let mut reported = Vec::new();
     for error in &errors {
+        if settings.is_hopeless() {
+            break;
+        }
         let place = error.span().map_or(Place::Unsaid, |span| line_of(span.start));
         // What the parser finds after its first error on a line is mostly an echo of it.
         if !reported.contains(&place) {
@@ -59,6 +67,9 @@ pub(super) fn read_toml(text: &str, label: &str, settings: &mut Settings) -> boo
         return false;
     }
     for (name, value) in table.get_ref() {
+        if settings.is_hopeless() {
+            break;
+        }
         let place = line_of(name.span().start);
         match (keys::section_named(name.get_ref()), value.get_ref()) {
             (Some(section), DeValue::Table(entries)) => read_section(section, entries, &line_of, settings),
@@ -98,6 +109,9 @@ fn read_section(
     settings: &mut Settings,
 ) {
     for (name, value) in entries {
+        if settings.is_hopeless() {
+            break;
+        }
         let place = line_of(name.span().start);
         let full = format!("{}.{}", section.name, name.get_ref());
         let Some((_, kind)) = full_names(section).find(|(known, _)| *known == full) else {

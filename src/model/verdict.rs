@@ -37,9 +37,24 @@ pub enum Verdict {
     },
     /// The request was written and no readable answer came; nobody can be asked whether it happened.
     Unknown {
+        /// How the answer failed to come; `None`: the bridge was interrupted.
+        silence: Option<Silence>,
         /// The platform's words or ours; no secrets.
         why: String,
     },
+}
+
+/// How a request came to have no readable answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// The connection broke off.
+    Cut,
+    /// Nothing came in time.
+    Timeout,
+    /// The answer had another HTTP status than 200.
+    Status(u16),
+    /// The answer was not what it must be.
+    Unreadable,
 }
 
 /// Why a customer cannot be reached now.

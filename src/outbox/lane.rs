@@ -71,6 +71,8 @@ enum Look {
     Prepare(Box<Owed>),
     /// An attempt has been recorded and must be made now.
     Attempt(Box<Owed>, Form),
+    /// Earlier ones may be missing: not before then, unless the conversation is looked at earlier.
+    Unlooked(Millis),
     /// An earlier attempt has no outcome.
     Unsettled(Box<Owed>),
     /// The head was settled without an attempt; `told`: the agent gets a note.
@@ -96,7 +98,16 @@ struct Outcome {
     what: Move,
     settled: Settled,
     because: Option<HeldBecause>,
+    /// Why, as the agent is told it; `None`: as it is written down.
+    words: Option<String>,
     said: &'static str,
+}
+
+impl Outcome {
+    fn of(what: Move, said: &'static str, why: Option<String>) -> Self {
+        let settled = Settled { why, ..Settled::default() };
+        Self { what, settled, because: None, words: None, said }
+    }
 }
 
 impl LaneWorker {
@@ -130,6 +141,11 @@ impl LaneWorker {
             Look::Rest(rest) => {
                 self.breaker.unused();
                 Ok(Next::Rest(rest))
+            }
+            Look::Unlooked(due) => {
+                self.breaker.unused();
+                self.bridge.want_look(lane);
+                Ok(Next::Rest(Rest::Until { due, platform: false }))
             }
             Look::Settled { state, told } => {
                 self.breaker.unused();
@@ -169,6 +185,9 @@ impl LaneWorker {
                     let why = bridge.ended(Ended::WaitedTooLong);
                     let told = end(tx, &bridge, &owed, Move::Refuse, why, random)?;
                     return Ok(Look::Settled { state: State::Refused, told });
+                }
+                if let Some(due) = bridge.waits_for_look(tx, &owed)? {
+                    return Ok(Look::Unlooked(due));
                 }
                 let form = match &prepared {
                     Some(prepared) if prepared.is_of(&owed) => Some(prepared.form.clone()),
@@ -231,7 +250,7 @@ impl LaneWorker {
             }
             Found::Never => {
                 self.breaker.unused();
-                Verdict::Unknown { why: self.bridge.ended(Ended::Interrupted).to_owned() }
+                Verdict::Unknown { silence: None, why: self.bridge.ended(Ended::Interrupted).to_owned() }
             }
         };
         fail_point!("outbox.found");
@@ -252,7 +271,7 @@ impl LaneWorker {
         match verdict {
             Verdict::Retry { class: Class::Unreachable | Class::Configuration, why, .. }
             | Verdict::Unsettled { why }
-            | Verdict::Unknown { why } => self.breaker.failed(self.clock.now(), why),
+            | Verdict::Unknown { why, .. } => self.breaker.failed(self.clock.now(), why),
             _ => self.breaker.succeeded(),
         }
     }
@@ -274,14 +293,10 @@ impl LaneWorker {
                 return Ok(Next::Rest(Rest::Until { due, platform: false }));
             }
             Verdict::Delivered if owed.part + 1 < owed.parts => Outcome {
-                what: Move::PutBack,
                 settled: Settled { part_done: true, ..Settled::default() },
-                because: None,
-                said: "delivered in part",
+                ..Outcome::of(Move::PutBack, "delivered in part", None)
             },
-            Verdict::Delivered => {
-                Outcome { what: Move::Deliver, settled: Settled::default(), because: None, said: "delivered" }
-            }
+            Verdict::Delivered => Outcome::of(Move::Deliver, "delivered", None),
             Verdict::Retry { class, pause, why } => {
                 let pause = pause.map_or(0, |pause| i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
                 self.metrics.retried(direction, class);
@@ -289,22 +304,14 @@ impl LaneWorker {
                 return self.put_back(owed, class, why, wait_ms.max(pause), took_ms).await;
             }
             Verdict::Hold { because, why } => Outcome {
-                what: Move::Hold,
-                settled: Settled { why: Some(why), ..Settled::default() },
                 because: Some(because),
-                said: "held",
+                words: Some(self.bridge.held_because(because)),
+                ..Outcome::of(Move::Hold, "held", Some(why))
             },
-            Verdict::Refuse { why } => Outcome {
-                what: Move::Refuse,
-                settled: Settled { why: Some(why), ..Settled::default() },
-                because: None,
-                said: "refused",
-            },
-            Verdict::Unknown { why } => Outcome {
-                what: Move::LoseTrack,
-                settled: Settled { why: Some(why), ..Settled::default() },
-                because: None,
-                said: "unknown",
+            Verdict::Refuse { why } => Outcome::of(Move::Refuse, "refused", Some(why)),
+            Verdict::Unknown { silence, why } => Outcome {
+                words: silence.map(|silence| self.bridge.silent(silence)),
+                ..Outcome::of(Move::LoseTrack, "unknown", Some(why))
             },
         };
         let as_link = match form {
@@ -364,15 +371,10 @@ impl LaneWorker {
                     _ => {}
                 }
                 let why = outcome.settled.why.as_deref();
-                let told = match (outcome.because, why) {
-                    (Some(because), _) => {
-                        tell(tx, &bridge, &owed, outcome.what, &bridge.held_because(because), random)?
-                    }
-                    (None, Some(why)) => tell(tx, &bridge, &owed, outcome.what, why, random)?,
-                    (None, None) => match &as_link {
-                        Some(why) => bridge.tell_agent(tx, &owed, &News::AsLink { why }, random)?,
-                        None => false,
-                    },
+                let told = match (outcome.words.as_deref().or(why), &as_link) {
+                    (Some(why), _) => tell(tx, &bridge, &owed, outcome.what, why, random)?,
+                    (None, Some(why)) => bridge.tell_agent(tx, &owed, &News::AsLink { why }, random)?,
+                    (None, None) => false,
                 };
                 let detail =
                     why.map_or_else(|| outcome.said.to_owned(), |why| format!("{}: {why}", outcome.said));

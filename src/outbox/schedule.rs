@@ -82,7 +82,7 @@ impl Schedule {
         let rang = matches!(self.places.get(&lane), Some(Place::Running { rang: true }));
         match rest {
             Rest::Turn => self.make_ready(lane),
-            Rest::Idle if rang => self.make_ready(lane),
+            Rest::Idle | Rest::Until { platform: false, .. } if rang => self.make_ready(lane),
             Rest::Idle | Rest::Stopped => {
                 self.places.remove(&lane);
             }

@@ -2,6 +2,7 @@
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
+use super::turn::TURN;
 use super::{Settled, StoreError, Tx};
 use crate::model::{Direction, ImUserId, MessageId, Millis, Move, OpenId, Order};
 
@@ -25,6 +26,8 @@ pub struct Held {
     pub agent: Option<ImUserId>,
     /// The orders that are still to be carried out.
     pub orders: Vec<Order>,
+    /// When it was accepted, earlier ones could have been missed that had not been looked for.
+    pub unlooked: bool,
 }
 
 /// An answer that rides on a passive reply.
@@ -39,10 +42,12 @@ pub struct Ridden {
 }
 
 impl Tx<'_> {
-    /// The customer's held answers, the oldest first.
+    /// The customer's held answers, in their order.
     pub fn held(&self, openid: &OpenId, limit: u32) -> Result<Vec<Held>, StoreError> {
-        let sql = "SELECT id, agent, orders, part FROM message WHERE openid = ?1 AND state = 3 ORDER BY id LIMIT ?2";
-        let mut statement = self.connection.prepare_cached(sql)?;
+        let sql = format!(
+            "SELECT id, agent, orders, part, unlooked FROM message WHERE openid = ?1 AND state = 3 ORDER BY {TURN} LIMIT ?2"
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query((openid.as_str(), limit))?;
         let mut held = Vec::new();
         while let Some(row) = rows.next()? {
@@ -51,6 +56,7 @@ impl Tx<'_> {
                 id: MessageId(row.get(0)?),
                 agent: super::message::agent(row.get(1)?)?,
                 orders: orders.into_iter().skip(row.get::<_, u32>(3)? as usize).collect(),
+                unlooked: row.get(4)?,
             });
         }
         Ok(held)
@@ -97,10 +103,23 @@ impl Tx<'_> {
         Ok(statement.query_row((Direction::ToWechat, openid.as_str()), |row| row.get(0))?)
     }
 
-    /// Whether answers older than `id` are held.
+    /// Whether answers that are not held are still to go out before the first that is.
+    pub fn has_open_before_held(&self, openid: &OpenId) -> Result<bool, StoreError> {
+        let sql = format!(
+            "SELECT EXISTS (SELECT 1 FROM message WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1)
+             AND {TURN} < (SELECT min({TURN}) FROM message WHERE openid = ?2 AND state = 3))"
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        Ok(statement.query_row((Direction::ToWechat, openid.as_str()), |row| row.get(0))?)
+    }
+
+    /// Whether answers are held whose turn is before that of `id`.
     pub fn has_held_before(&self, openid: &OpenId, id: MessageId) -> Result<bool, StoreError> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM message WHERE openid = ?1 AND state = 3 AND id < ?2)";
-        Ok(self.connection.prepare_cached(sql)?.query_row((openid.as_str(), id.0), |row| row.get(0))?)
+        let sql = format!(
+            "SELECT EXISTS (SELECT 1 FROM message WHERE openid = ?1 AND state = 3
+             AND {TURN} < (SELECT {TURN} FROM message WHERE id = ?2))"
+        );
+        Ok(self.connection.prepare_cached(&sql)?.query_row((openid.as_str(), id.0), |row| row.get(0))?)
     }
 
     /// The reply to the push `key` is about to be given again: what rides on it waits for that one.
@@ -174,11 +193,13 @@ impl Tx<'_> {
         join: impl Fn(&[Order]) -> Option<Vec<Order>>,
     ) -> Result<bool, StoreError> {
         use rusqlite::OptionalExtension as _;
-        let sql = "SELECT id, orders FROM message WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1)
-                   AND state = 0 AND kind = 2 AND attempts = 0 AND part = 0 AND agent = ?3 ORDER BY id DESC LIMIT 1";
+        let sql = format!(
+            "SELECT id, orders FROM message WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1)
+             AND state = 0 AND kind = 2 AND attempts = 0 AND part = 0 AND agent = ?3 ORDER BY {TURN} DESC LIMIT 1"
+        );
         let found: Option<(i64, String)> = self
             .connection
-            .prepare_cached(sql)?
+            .prepare_cached(&sql)?
             .query_row((Direction::ToIm, openid.as_str(), agent.as_str()), |row| {
                 Ok((row.get(0)?, row.get(1)?))
             })

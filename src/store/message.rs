@@ -4,6 +4,7 @@ use rusqlite::types::FromSqlError;
 use rusqlite::{OptionalExtension as _, Row};
 
 use super::column::code;
+use super::turn::TURN;
 use super::{Riding, StoreError, Tx};
 use crate::model::{Direction, ImUserId, Kind, Lane, MessageId, Millis, Move, OpenId, Order, State};
 
@@ -61,6 +62,8 @@ pub struct Owed {
     pub unsettled: bool,
     /// It rode on a passive reply that nobody has confirmed.
     pub riding: Riding,
+    /// When it was accepted, earlier ones could have been missed that had not been looked for.
+    pub unlooked: bool,
 }
 
 impl Owed {
@@ -153,7 +156,7 @@ const CLOCK_STEP_MS: i64 = 1_000;
 
 const OWED: &str =
     "id, kind, agent, orders, part, seq, random, created_at, attempts, attempt_at, state, due_at,
-                    riding";
+                    riding, unlooked";
 
 pub(super) const LISTED: &str = "id, state, direction, openid, agent, created_at, attempts, last_error";
 
@@ -181,7 +184,7 @@ impl Tx<'_> {
         Ok(MessageId(self.connection.last_insert_rowid()))
     }
 
-    /// What stands first in `lane`: a transfer, else the oldest.
+    /// What stands first in `lane`: a transfer, else the one whose turn it is.
     pub fn head(&self, lane: &Lane) -> Result<Head, StoreError> {
         if lane.direction == Direction::ToIm
             && let found @ (Head::Ready(_) | Head::NotBefore(_)) = self.first(lane, " AND kind = 3")?
@@ -195,7 +198,7 @@ impl Tx<'_> {
     fn first(&self, lane: &Lane, condition: &str) -> Result<Head, StoreError> {
         let sql = format!(
             "SELECT {OWED} FROM message WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1){condition}
-             ORDER BY id LIMIT 1"
+             ORDER BY {TURN} LIMIT 1"
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query((lane.direction, lane.customer.as_str()))?;
@@ -392,6 +395,7 @@ fn owed(row: &Row<'_>, lane: Lane) -> Result<Owed, StoreError> {
         attempt_at: Millis(row.get(9)?),
         unsettled: row.get::<_, State>(10)? == State::Sending,
         riding: row.get(12)?,
+        unlooked: row.get(13)?,
     })
 }
 

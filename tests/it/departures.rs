@@ -1,5 +1,7 @@
 //! Where the bridge departs from the demo that it began as: each row of the README's table.
 
+use std::path::Path;
+
 use crate::world::{SOON, Setup, TRANSFERRING, World, await_shown, await_texts, eventually, openid, texts};
 
 #[tokio::test]
@@ -103,4 +105,64 @@ async fn an_answer_from_any_configured_agent_reaches_the_customer() {
     assert!(world.public().starts_with("http://127.0.0.1:"));
     assert!(texts(&world.agent(), &openid("f")).len() <= 1);
     world.finish().await;
+}
+
+/// Each row's first cell with the test that would fail if the bridge did as the demo does.
+const PROVEN: [(&str, &str); 13] = [
+    (
+        "POSTs are not authenticated",
+        "departures::a_push_without_a_right_signature_is_refused_and_moves_nothing",
+    ),
+    (
+        "callbacks are not authenticated",
+        "departures::a_callback_of_another_app_or_without_a_right_sign_is_refused",
+    ),
+    (
+        "`sendmsg` from the admin account",
+        "departures::messages_come_from_the_customer_with_random_numbers_of_their_own_and_a_week_to_live",
+    ),
+    (
+        "constant `MsgRandom`",
+        "departures::messages_come_from_the_customer_with_random_numbers_of_their_own_and_a_week_to_live",
+    ),
+    (
+        "`MsgLifeTime` 60 s",
+        "departures::messages_come_from_the_customer_with_random_numbers_of_their_own_and_a_week_to_live",
+    ),
+    (
+        "only text reaches the agent",
+        "pushes::a_message_of_any_kind_is_answered_at_once_and_reaches_the_agent",
+    ),
+    (
+        "`CreateTime` in milliseconds",
+        "departures::the_reply_tells_seconds_and_survives_what_would_end_its_cdata",
+    ),
+    ("text pasted into CDATA", "departures::the_reply_tells_seconds_and_survives_what_would_end_its_cdata"),
+    ("unknown events never answered", "departures::unknown_events_are_answered_and_the_usersig_is_renewed"),
+    (
+        "one bad JSON body ends the process",
+        "departures::a_callback_of_another_app_or_without_a_right_sign_is_refused",
+    ),
+    ("UserSig made once for 180 days", "departures::unknown_events_are_answered_and_the_usersig_is_renewed"),
+    ("UserSig printed, bodies printed", "serve::the_log_never_shows_a_secret_and_at_info_no_words"),
+    (
+        "the answer to the customer is a comment",
+        "departures::an_answer_from_any_configured_agent_reaches_the_customer",
+    ),
+];
+
+#[test]
+fn every_row_of_the_readmes_table_has_a_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let (_, section) = readme.split_once("## Departures from the demo").unwrap();
+    let (_, table) = section.split_once("|---|---|---|\n").unwrap();
+    let rows = table.lines().map_while(|line| line.strip_prefix("| ")?.split_once(" |"));
+    let rows: Vec<&str> = rows.map(|(demo, _)| demo).collect();
+    assert_eq!(rows, PROVEN.map(|(demo, _)| demo));
+    for (_, test) in PROVEN {
+        let (module, name) = test.split_once("::").unwrap();
+        let source = std::fs::read_to_string(root.join(format!("tests/it/{module}.rs"))).unwrap();
+        assert!(source.contains(&format!("\nasync fn {name}()")), "{test} is no test");
+    }
 }

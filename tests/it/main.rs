@@ -27,5 +27,6 @@ mod showing;
 mod surface;
 mod token;
 mod unknown;
+mod windows;
 mod wire;
 mod world;

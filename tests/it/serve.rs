@@ -246,7 +246,7 @@ async fn the_log_never_shows_a_secret_and_at_info_no_words() {
         agent.say(&openid("log"), "words-of-the-agent").await.unwrap();
         await_shown(&phone, "words-of-the-agent").await;
         let (mut signature, who) = (String::new(), openid("log"));
-        let unusable = world.wechat.push_raw(&who, "<xml>no push", |query| {
+        let unusable = world.wechat.push_raw(&who, format!("<xml>no push{:5000}the end", ""), |query| {
             query.get("signature").unwrap().clone_into(&mut signature);
         });
         assert_eq!(unusable.await.status, Some(200));
@@ -270,7 +270,8 @@ async fn the_log_never_shows_a_secret_and_at_info_no_words() {
             let line = log.iter().find(|line| line.contains(secret));
             assert!(line.is_none(), "{secret} at {level}: {line:?}");
         }
-        assert!(text.contains("<xml>no push"), "what could not be used is kept at warn");
+        let kept = log.iter().find(|line| line.contains("<xml>no push")).unwrap();
+        assert!(kept.contains(" WARN ") && !kept.contains("the end"), "kept at warn, truncated: {kept}");
         assert_eq!(text.contains("TRACE hyper"), level == "trace", "the libraries' lines count too");
         if level == "info" {
             assert!(!text.contains("words-of-the") && !text.contains(TRANSFERRING), "{text}");

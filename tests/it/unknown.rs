@@ -37,6 +37,26 @@ async fn a_send_to_wechat_whose_answer_was_lost_is_unknown_told_and_never_repeat
 }
 
 #[tokio::test]
+async fn what_was_lost_is_told_in_the_agents_language_and_the_error_is_kept_for_the_operator() {
+    for (locale, own_words) in [("ko", "WeChat과의 연결이 끊어졌습니다"), ("zh", "与微信的连接中断")]
+    {
+        let world = Setup::default().set("BRIDGE_TEXTS__LOCALE", locale).start().await;
+        let (_, agent, customer) = (greeted(&world, "a").await, world.agent(), openid("a"));
+        world.wechat.faults().script(CUSTOM_SEND, 1, Fault::DropAfter);
+        agent.say(&customer, "perhaps").await.unwrap();
+        await_note(&agent, &customer, own_words).await;
+        let told = notes(&agent, &customer).concat();
+        let foreign = told.replace("[bridge]", "").replace("perhaps", "").replace("WeChat", "");
+        assert!(!foreign.contains(|letter: char| letter.is_ascii_alphabetic()), "{told}");
+        let kept: String = (world.database())
+            .query_row("SELECT last_error FROM message WHERE direction = 1", [], |row| row.get(0))
+            .unwrap();
+        assert!(kept.starts_with("WeChat gave no readable answer: "), "{kept}");
+        world.finish().await;
+    }
+}
+
+#[tokio::test]
 async fn a_send_to_im_whose_answer_was_lost_is_looked_up_and_arrives_once() {
     let world = World::start().await;
     let agent = world.agent();

@@ -96,7 +96,7 @@ fn may_push(base: &BaseUrl, reply: Reply, outcome: Result<(), Failure>) -> Findi
         Err(failure) => failure,
     };
     let (number, msg) = match &failure {
-        Failure::NotSent(_) | Failure::NoAnswer(_) => {
+        Failure::NotSent(_) | Failure::NoAnswer(..) => {
             return network("wechat.api_base", base, &failure.to_string());
         }
         Failure::Token(error) => return no_token(base, error),

@@ -151,3 +151,22 @@ fn an_empty_file_lacks_the_required_keys() {
         refused("", &[]).iter().map(|line| line.split_once(':').unwrap().0.to_owned()).collect();
     assert_eq!(keys, ["wechat.token", "im.sdk_app_id", "im.secret_key"]);
 }
+
+#[test]
+fn another_file_altogether_is_refused_at_once_and_briefly() {
+    let many = |line: &dyn Fn(usize) -> String| (0..50_000).map(line).collect::<String>();
+    for (what, text) in [
+        ("garbage", many(&|_| "\u{1}]=[\"\n".to_owned())),
+        ("unknown keys", format!("[im]\n{}", many(&|number| format!("some-key-{number} = 1\n")))),
+        ("unknown sections", many(&|number| format!("[some-section-{number}]\n"))),
+        ("a long name", format!("{} = 1\n", "a".repeat(1_000_000))),
+        ("a long line", "a".repeat(1_000_000)),
+        ("nested arrays", format!("a = {}", "[".repeat(100_000))),
+        ("nested tables", format!("a = {}", "{a=".repeat(50_000))),
+        ("a deep section", format!("[{}a]", "a.".repeat(100_000))),
+    ] {
+        let lines = refused(&text, &[]);
+        assert!(lines.len() <= 110, "{what}: {} lines", lines.len());
+        assert!(lines.iter().all(|line| line.len() < 1000), "{what}: {lines:?}");
+    }
+}

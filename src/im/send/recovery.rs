@@ -1,24 +1,27 @@
 //! Callbacks that never came: IM gives us two seconds and calls once. At start and then once a minute the
-//! conversations' histories are read, and what agents wrote and nobody told of is moved.
+//! conversations' histories are read, and what agents wrote and nobody told of is moved. A conversation that an answer
+//! waits for is looked at ahead of that.
 //!
 //! Reads the *agents'* views, which hold both directions of our traffic (reference: "`admin_getroammsg`"), from the
 //! newest message that was found before. Decides nothing about a message: the bridge does, as for a callback. A
 //! failure of IM only postpones.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use fail::fail_point;
-use futures_util::{TryStreamExt as _, stream};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
 use super::code::{self, Class};
 use super::history::{PAGE, PAGES_MAX};
 use super::{Api, Failure, History, ImCourier, PastMessage};
-use crate::bridge::{Answered, Bridge};
+use crate::bridge::{Answered, Bridge, LOOK_WAIT};
 use crate::clock::Clock;
-use crate::model::{Answer, ImUserId, Millis};
+use crate::model::{Answer, ImUserId, Millis, OpenId};
 use crate::store::{Look, Store, StoreError};
 
 /// From the beginning of one round to that of the next, milliseconds.
@@ -30,8 +33,12 @@ const TICK: Duration = Duration::from_secs(1);
 const ACTIVE_MS: i64 = 48 * 3600 * 1000;
 /// Calls in one round; a view that has been begun is read to its end.
 const CALLS: u32 = 1_200;
-/// Views read at once.
+/// Views read at once in a round, or of one conversation.
 const AT_ONCE: usize = 8;
+/// Conversations looked at at once because an answer waits; the answers of others wait in vain.
+const WANTED_AT_ONCE: usize = 256;
+/// How long after a failure a conversation that an answer waits for is looked at again.
+const RETRY: Duration = Duration::from_millis(100);
 /// How much later than a younger one a message may become visible, seconds.
 const OVERLAP_S: i64 = 60;
 /// How far IM's clock may be ahead of ours, seconds.
@@ -64,6 +71,54 @@ impl Recovery {
 
     /// Works until stopped.
     pub async fn run(self, stop: CancellationToken) {
+        tokio::join!(self.rounds(&stop), self.wanted(&stop));
+    }
+
+    /// Looks at what is wanted until stopped.
+    async fn wanted(&self, stop: &CancellationToken) {
+        let mut looking = FuturesUnordered::new();
+        let mut customers = HashSet::new();
+        loop {
+            tokio::select! {
+                wanted = self.bridge.wanted_looks() => for customer in wanted {
+                    if customers.len() < WANTED_AT_ONCE && customers.insert(customer.clone()) {
+                        looking.push(self.look_at(customer));
+                    }
+                },
+                Some(customer) = looking.next() => {
+                    customers.remove(&customer);
+                }
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Looks at one conversation as long as anything waits for that.
+    async fn look_at(&self, customer: OpenId) -> OpenId {
+        let looked = async {
+            while let Err(error) = self.views(&customer).await {
+                tracing::debug!(%error, "a conversation that an answer waits for is looked at again");
+                tokio::time::sleep(RETRY).await;
+            }
+        };
+        if tokio::time::timeout(LOOK_WAIT, looked).await.is_err() {
+            tracing::warn!("an answer waits no longer for a look at what agents wrote before it");
+            if let Err(error) = self.bridge.look_given_up(customer.clone()).await {
+                tracing::warn!(%error, "that a look was given up is not kept");
+            }
+        }
+        customer
+    }
+
+    /// Looks at a conversation as every agent has it.
+    async fn views(&self, customer: &OpenId) -> Result<(), Postponed> {
+        let (openid, agents, start) = (customer.clone(), self.bridge.agents().to_vec(), self.bridge.start());
+        let looks = self.store.read(move |tx| tx.unlooked(&openid, &agents, start)).await?;
+        self.all(looks).await
+    }
+
+    /// Looks until stopped, in rounds.
+    async fn rounds(&self, stop: &CancellationToken) {
         let mut began: Option<Millis> = None;
         let mut tick = tokio::time::interval(TICK);
         loop {
@@ -87,7 +142,12 @@ impl Recovery {
 
     async fn round(&self) -> Result<(), Postponed> {
         let (agents, since) = (self.bridge.agents().to_vec(), self.clock.now().plus(-ACTIVE_MS));
-        let looks = self.store.read(move |tx| tx.to_look_at(&agents, since, CALLS)).await?;
+        let start = self.bridge.start();
+        let looks = self.store.read(move |tx| tx.to_look_at(&agents, start, since, CALLS)).await?;
+        self.all(looks).await
+    }
+
+    async fn all(&self, looks: Vec<Look>) -> Result<(), Postponed> {
         let calls = AtomicU32::new(0);
         stream::iter(looks.into_iter().map(Ok))
             .try_for_each_concurrent(AT_ONCE, |look| self.look(look, &calls))
@@ -120,7 +180,7 @@ impl Recovery {
             }
             fail_point!("recovery.moved");
         }
-        self.store.write(move |tx| tx.looked(&look, newest_s)).await?;
+        self.bridge.looked(look, newest_s).await?;
         fail_point!("recovery.looked");
         Ok(())
     }

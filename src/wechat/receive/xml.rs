@@ -90,6 +90,9 @@ pub fn read(document: &[u8]) -> Result<Element, NoXml> {
     let mut tree = Tree::default();
     loop {
         match reader.read_event().map_err(|_| NoXml::Malformed(reader.error_position()))? {
+            Event::Start(tag) if !is_name(tag.name().as_ref()) => {
+                return Err(NoXml::Malformed(reader.buffer_position()));
+            }
             Event::Start(tag) => tree.enter(tag.name().as_ref())?,
             Event::End(_) => tree.leave(),
             Event::Text(text) => tree.write(&text.xml10_content())?,
@@ -100,6 +103,13 @@ pub fn read(document: &[u8]) -> Result<Element, NoXml> {
             Event::Empty(_) | Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
         }
     }
+}
+
+/// The library takes anything up to a space for a name. Of what is not ASCII everything is allowed here.
+fn is_name(name: &str) -> bool {
+    let starts = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | ':') || !c.is_ascii();
+    let goes_on = |c: char| starts(c) || c.is_ascii_digit() || matches!(c, '-' | '.');
+    name.starts_with(starts) && name.chars().all(goes_on)
 }
 
 const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
@@ -202,6 +212,7 @@ mod tests {
             ("<xml><a>1\r\n2\r3</a></xml>", "1\n2\n3"),
             ("<xml><a>1<!-- 2 -->3<?pi 4?>5<b>6</b>7</a></xml>", "1357"),
             ("<xml k='v'><a k='v'>x</a></xml>", "x"),
+            ("<xml><_z.1-:é/><a>x</a></xml>", "x"),
             ("<xml><z><a>not this</a></z><a>x</a><a>nor this</a></xml>", "x"),
             ("\u{feff}<?xml version=\"1.0\" encoding=\"GBK\"?>\n<!-- c -->\n<xml><a>x</a></xml>\n", "x"),
             (" \r\n\t<?xml version=\"1.0\"?><xml><a>x</a></xml> \r\n\t", "x"),
@@ -240,9 +251,17 @@ mod tests {
         ] {
             assert_eq!(read(document), Err(why), "{}", String::from_utf8_lossy(document));
         }
-        for malformed in
-            ["<xml><a></b></xml>", "<xml><a", "<xml><![CDATA[x</xml>", "</xml>", "<xml></xml></xml>"]
-        {
+        for malformed in [
+            "<xml><a></b></xml>",
+            "<xml><a",
+            "<xml><![CDATA[x</xml>",
+            "</xml>",
+            "<xml></xml></xml>",
+            "<xml>< a/></xml>",
+            "<xml><a/<b/></xml>",
+            "<xml><1/></xml>",
+            "<xml><\"a\"/></xml>",
+        ] {
             assert!(matches!(read(malformed.as_bytes()), Err(NoXml::Malformed(_))), "{malformed}");
         }
     }

@@ -262,7 +262,7 @@ impl Attachments {
         let link = |why| Stopped::Link { why: Some(why) };
         match verdict(failure, NotAllowed::Refuse) {
             // An upload whose answer was lost may be made again, but not for ever.
-            Verdict::Unknown { why } | Verdict::Unsettled { why } if owed.attempts < TRIES => {
+            Verdict::Unknown { why, .. } | Verdict::Unsettled { why } if owed.attempts < TRIES => {
                 Stopped::NotReady(NotReady { class: Class::Unreachable, why })
             }
             Verdict::Retry { class: Class::Quota, why, .. } => {
@@ -276,7 +276,7 @@ impl Attachments {
             Verdict::Retry { class, why, .. } => Stopped::NotReady(NotReady { class, why }),
             Verdict::Hold { why, .. }
             | Verdict::Refuse { why }
-            | Verdict::Unknown { why }
+            | Verdict::Unknown { why, .. }
             | Verdict::Unsettled { why } => link(why),
             Verdict::Delivered => link(failure.to_string()),
         }

@@ -19,7 +19,7 @@ use super::token::{Token, TokenError, TokenHolder};
 use super::upload::MediaType;
 use super::wire::{self, FilePart, Lost, TIMEOUT};
 use crate::clock::Clock;
-use crate::model::{self, HeldBecause, OpenId, Verdict};
+use crate::model::{self, HeldBecause, OpenId, Silence, Verdict};
 use crate::outbox::health::{Health, Unwell};
 
 /// A message for `custom/send`, spelt as WeChat spells it.
@@ -62,8 +62,8 @@ pub enum Failure {
     #[error("WeChat is out of reach: {0}")]
     NotSent(String),
     /// The request was written, at least in part, and no readable answer came: it may have been carried out.
-    #[error("WeChat gave no readable answer: {0}")]
-    NoAnswer(String),
+    #[error("WeChat gave no readable answer: {1}")]
+    NoAnswer(Silence, String),
     /// WeChat answered with a return code.
     #[error("{code} {}", words(*code, msg))]
     Code {
@@ -89,7 +89,7 @@ pub(super) fn said<T>(outcome: &Result<T, Failure>) -> &'static str {
     match outcome {
         Ok(_) => "ok",
         Err(Failure::NotSent(_)) => "not_sent",
-        Err(Failure::NoAnswer(_)) => "no_answer",
+        Err(Failure::NoAnswer(..)) => "no_answer",
         Err(Failure::Token(_)) => "no_token",
         Err(Failure::Code { code, .. }) => code::class(*code).name(),
     }
@@ -109,12 +109,16 @@ pub enum NotAllowed {
     Refuse,
 }
 
+fn unreadable(why: &str) -> Failure {
+    Failure::NoAnswer(Silence::Unreadable, why.to_owned())
+}
+
 /// What `failure` means for the message.
 pub fn verdict(failure: &Failure, not_allowed: NotAllowed) -> Verdict {
     let why = failure.to_string();
     let class = match failure {
         Failure::NotSent(_) | Failure::Token(TokenError::Unreachable(_)) => model::Class::Unreachable,
-        Failure::NoAnswer(_) => return Verdict::Unknown { why },
+        Failure::NoAnswer(silence, _) => return Verdict::Unknown { silence: Some(*silence), why },
         // Fetching a token sends nothing to the customer, so that a lost answer is harmless.
         Failure::Token(TokenError::NoAnswer(_)) => model::Class::Busy,
         Failure::Token(TokenError::Budget { .. } | TokenError::Stale) => model::Class::Credential,
@@ -217,7 +221,7 @@ impl Client {
     pub(super) async fn upload(&self, kind: MediaType, file: FilePart<'_>) -> Result<String, Failure> {
         let answer = self.call("cgi-bin/media/upload", Payload::File(kind, file)).await?;
         let given = answer.media_id.or(answer.thumb_media_id).filter(|id| !id.is_empty());
-        given.ok_or_else(|| Failure::NoAnswer("the answer names no media_id".to_owned()))
+        given.ok_or_else(|| unreadable("the answer names no media_id"))
     }
 
     /// Whether WeChat lets us work, as far as the last calls tell: the token first, because all else hangs on it.
@@ -251,14 +255,14 @@ impl Client {
         };
         let answer = answered.map_err(|lost| match lost {
             Lost::NotSent(why) => Failure::NotSent(why),
-            Lost::NoAnswer(why) => Failure::NoAnswer(why),
+            Lost::NoAnswer(silence, why) => Failure::NoAnswer(silence, why),
         })?;
-        let answer: Answer = serde_json::from_slice(&answer)
-            .map_err(|_| Failure::NoAnswer("the answer is not the expected JSON".to_owned()))?;
+        let answer: Answer =
+            serde_json::from_slice(&answer).map_err(|_| unreadable("the answer is not the expected JSON"))?;
         match answer.errcode {
             Some(0) => Ok(answer),
             None if is_upload => Ok(answer),
-            None => Err(Failure::NoAnswer("the answer has no return code".to_owned())),
+            None => Err(unreadable("the answer has no return code")),
             Some(code) => {
                 let msg = wire::errmsg(answer.errmsg.as_deref().unwrap_or_default(), token);
                 Err(Failure::Code { code, msg })

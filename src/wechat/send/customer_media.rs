@@ -20,7 +20,7 @@ use crate::bridge::Unshown;
 use crate::media::download::{DownloadError, Downloader};
 use crate::media::{Files, FilesError, Stored};
 use crate::metrics::Metrics;
-use crate::model::Wanted;
+use crate::model::{Silence, Wanted};
 use crate::outbox::fetch::{Missed, Provider};
 use crate::outbox::pace::Pace;
 
@@ -224,11 +224,14 @@ impl CustomerMedia {
         let request = client.http.get(url).timeout(self.patience.whole);
         let response = request.send().await.map_err(|error| match wire::lost(error) {
             Lost::NotSent(why) => Failure::NotSent(why),
-            Lost::NoAnswer(why) => Failure::NoAnswer(why),
+            Lost::NoAnswer(silence, why) => Failure::NoAnswer(silence, why),
         })?;
         match response.status() {
             StatusCode::OK => Ok(response),
-            status => Err(Failure::NoAnswer(format!("HTTP {}", status.as_u16())).into()),
+            status => {
+                let status = status.as_u16();
+                Err(Failure::NoAnswer(Silence::Status(status), format!("HTTP {status}")).into())
+            }
         }
     }
 
@@ -261,7 +264,7 @@ impl CustomerMedia {
                 return Ok(given);
             }
             if start.is_empty() {
-                return Err(Failure::NoAnswer("the answer is empty".to_owned()).into());
+                return Err(Failure::NoAnswer(Silence::Unreadable, "the answer is empty".to_owned()).into());
             }
             incoming.write(&start).await?;
         }
@@ -271,13 +274,13 @@ impl CustomerMedia {
     async fn chunk(&self, response: &mut Response) -> Result<Option<bytes::Bytes>, Failure> {
         match tokio::time::timeout(self.patience.stall, response.chunk()).await {
             Ok(Ok(chunk)) => Ok(chunk),
-            Ok(Err(error)) => Err(Failure::NoAnswer(wire::reason(error))),
-            Err(_) => Err(Failure::NoAnswer("the file stopped to come".to_owned())),
+            Ok(Err(error)) => Err(Failure::NoAnswer(Silence::Cut, wire::reason(error))),
+            Err(_) => Err(Failure::NoAnswer(Silence::Timeout, "the file stopped to come".to_owned())),
         }
     }
 
     async fn in_time<T>(&self, work: impl Future<Output = Result<T, Refused>>) -> Result<T, Refused> {
-        let late = || Failure::NoAnswer("the file did not come in time".to_owned());
+        let late = || Failure::NoAnswer(Silence::Timeout, "the file did not come in time".to_owned());
         tokio::time::timeout(self.patience.whole, work).await.unwrap_or_else(|_| Err(late().into()))
     }
 }

@@ -13,6 +13,8 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::multipart::{Form, Part};
 use reqwest::{Body, StatusCode, Url, redirect};
 
+use crate::model::Silence;
+
 /// How long one call may take, from connecting to the answer's last byte.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -45,7 +47,7 @@ pub(super) enum Lost {
     /// It was certainly not written.
     NotSent(String),
     /// It was written, at least in part, and may have been carried out.
-    NoAnswer(String),
+    NoAnswer(Silence, String),
 }
 
 /// Posts a JSON `body` and reads the whole answer to an HTTP 200.
@@ -103,12 +105,14 @@ pub(super) async fn upload(
 async fn answer(request: reqwest::RequestBuilder) -> Result<Vec<u8>, Lost> {
     let mut response = request.send().await.map_err(lost)?;
     if response.status() != StatusCode::OK {
-        return Err(Lost::NoAnswer(format!("HTTP {}", response.status().as_u16())));
+        let status = response.status().as_u16();
+        return Err(Lost::NoAnswer(Silence::Status(status), format!("HTTP {status}")));
     }
     let mut answer = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| Lost::NoAnswer(reason(error)))? {
+    while let Some(chunk) = response.chunk().await.map_err(unanswered)? {
         if answer.len() + chunk.len() > MAX_ANSWER {
-            return Err(Lost::NoAnswer(format!("the answer is longer than {MAX_ANSWER} bytes")));
+            let why = format!("the answer is longer than {MAX_ANSWER} bytes");
+            return Err(Lost::NoAnswer(Silence::Unreadable, why));
         }
         answer.extend_from_slice(&chunk);
     }
@@ -119,10 +123,14 @@ pub(super) fn lost(error: reqwest::Error) -> Lost {
     if error.is_connect() || error.is_builder() {
         return Lost::NotSent(reason(error));
     }
+    unanswered(error)
+}
+
+fn unanswered(error: reqwest::Error) -> Lost {
     if error.is_timeout() {
-        return Lost::NoAnswer("no answer in time".to_owned());
+        return Lost::NoAnswer(Silence::Timeout, "no answer in time".to_owned());
     }
-    Lost::NoAnswer(reason(error))
+    Lost::NoAnswer(Silence::Cut, reason(error))
 }
 
 /// The whole chain of causes, without the URL.

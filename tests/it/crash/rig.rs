@@ -236,15 +236,30 @@ impl Rig {
     }
 
     /// Waits until `/readyz` answers 200. How long that took.
-    pub async fn ready(&self) -> Duration {
+    pub async fn ready(&mut self) -> Duration {
         let since = Instant::now();
         let url = self.readyz();
-        let http = reqwest::Client::new();
+        let http = reqwest::Client::builder().timeout(SETTLED).build().unwrap();
+        let mut ended = None;
         let ready = eventually(SETTLED, async || {
-            http.get(&url).send().await.is_ok_and(|answer| answer.status() == 200)
+            ended = self.child.as_mut().unwrap().try_wait().unwrap();
+            ended.is_some() || http.get(&url).send().await.is_ok_and(|answer| answer.status() == 200)
         });
-        assert!(ready.await, "the bridge is not ready:\n{}", self.log());
+        let ready = ready.await && ended.is_none();
+        assert!(ready, "the bridge is not ready: {ended:?}\n{}\n{}", self.threads(), self.log());
         since.elapsed()
+    }
+
+    /// What each thread of the bridge is doing, as far as the system tells.
+    fn threads(&self) -> String {
+        let Ok(tasks) = std::fs::read_dir(format!("/proc/{}/task", self.pid())) else { return String::new() };
+        let tell = |task: std::fs::DirEntry| {
+            let told = ["comm", "wchan", "syscall", "stat"].map(|name| {
+                std::fs::read_to_string(task.path().join(name)).unwrap_or_default().trim().to_owned()
+            });
+            told.join(" | ")
+        };
+        tasks.flatten().map(tell).collect::<Vec<_>>().join("\n")
     }
 
     /// Starts the bridge and waits until it is ready. How long that took.

@@ -186,8 +186,9 @@ async fn storm(by: By, kills: u64) {
     rig.im.faults().clear();
     rig.wechat.faults().clear();
     let stored = rig.stored().await;
+    let mut late = 0;
     for (customer, promised) in CUSTOMERS.into_iter().zip(&promised) {
-        judge(&rig, customer, promised, &stored);
+        late += judge(&rig, customer, promised, &stored);
     }
     let accepted = |list: fn(&Promised) -> &Vec<(String, bool)>| {
         let all: Vec<bool> = promised.iter().flat_map(list).map(|(_, accepted)| *accepted).collect();
@@ -200,9 +201,11 @@ async fn storm(by: By, kills: u64) {
     first.sort();
     let (ready_at_most, first_at_most) = (ready[ready.len() - 1], first[first.len() - 1]);
     println!(
-        "{kills} ends in {:?}; pushes accepted {asked} of {all_asked}, answers {answered} of {all_answered}: {states:?}; \
+        "{kills} ends in {:?}; pushes accepted {asked} of {all_asked}, answers {answered} of {all_answered}: {states:?}, \
+         {} found in the history, {late} of them late; \
          ready after {:?} (median), {ready_at_most:?} (most); first call after {:?} (median), {first_at_most:?} (most)",
         began.elapsed(),
+        stored.found(),
         ready[ready.len() / 2],
         first[first.len() / 2],
     );

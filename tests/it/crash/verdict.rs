@@ -16,6 +16,23 @@ pub struct Kept {
     pub state: &'static str,
     /// Why it stands where it stands; for whoever reads a failure.
     pub why: String,
+    /// When it was found in the history, Unix milliseconds; `None`: its callback came.
+    found_at: Option<i64>,
+    /// When its last attempt was recorded.
+    last_attempt_at: i64,
+    /// Its attempts, as far as their ends were written down: from when to when.
+    attempts: Vec<(i64, i64)>,
+}
+
+/// An attempt begins at most this much before the call that its step times: a commit takes time. Milliseconds.
+const COMMIT_MS: i64 = 1_000;
+
+impl Kept {
+    /// It was being sent, or had been, at this moment: nothing could come before it any more.
+    fn had_begun(&self, at: i64) -> bool {
+        let was_being_sent = |(began, ended): &(i64, i64)| (began - COMMIT_MS..=*ended).contains(&at);
+        self.last_attempt_at <= at || self.attempts.iter().any(was_being_sent)
+    }
 }
 
 /// The store after the end: the agents' messages by their text, and how many of each state the customers' have.
@@ -31,7 +48,9 @@ impl Stored {
     pub fn read(store: &Path) -> Self {
         let connection = Connection::open(store).unwrap();
         let mut statement = connection
-            .prepare("SELECT direction, state, orders, last_error FROM message WHERE kind = 0 ORDER BY id")
+            .prepare(
+                "SELECT direction, state, orders, last_error, id, attempt_at FROM message WHERE kind = 0 ORDER BY id",
+            )
             .unwrap();
         let mut rows = statement.query([]).unwrap();
         let mut stored = Self::default();
@@ -45,7 +64,15 @@ impl Stored {
             let texts =
                 orders.as_array().unwrap().iter().map(|order| order["TextToCustomer"].as_str().unwrap());
             let why = row.get::<_, Option<String>>(3).unwrap().unwrap_or_default();
-            stored.answers.entry(texts.collect()).or_default().push(Kept { state, why });
+            let id: i64 = row.get(4).unwrap();
+            let kept = Kept {
+                state,
+                why,
+                found_at: steps(&connection, id, "recovered").first().map(|(_, at)| *at),
+                last_attempt_at: row.get(5).unwrap(),
+                attempts: steps(&connection, id, "custom/send"),
+            };
+            stored.answers.entry(texts.collect()).or_default().push(kept);
         }
         stored
     }
@@ -59,8 +86,24 @@ impl Stored {
         }
     }
 
+    fn kept(&self, text: &str) -> Option<&Kept> {
+        self.answers.get(text).and_then(|kept| kept.first())
+    }
+
     fn why(&self, text: &str) -> &str {
-        self.answers.get(text).and_then(|kept| kept.first()).map_or("", |kept| kept.why.as_str())
+        self.kept(text).map_or("", |kept| kept.why.as_str())
+    }
+
+    /// How many were found in the history.
+    pub fn found(&self) -> usize {
+        self.answers.values().flatten().filter(|kept| kept.found_at.is_some()).count()
+    }
+
+    /// Whether `younger` may have been shown before `older`: only where it had begun to go out before the other,
+    /// whose callback did not come, was found.
+    fn may_pass(&self, younger: &str, older: &str) -> bool {
+        let (Some(younger), Some(older)) = (self.kept(younger), self.kept(older)) else { return false };
+        younger.found_at.is_none() && older.found_at.is_some_and(|found_at| younger.had_begun(found_at))
     }
 
     pub fn count(&self, state: &str) -> usize {
@@ -77,14 +120,23 @@ pub struct Promised {
     pub answered: Vec<(String, bool)>,
 }
 
+/// The steps of this name of a message: from when to when.
+fn steps(connection: &Connection, message: i64, what: &str) -> Vec<(i64, i64)> {
+    let sql = "SELECT at - ifnull(took_ms, 0), at FROM step WHERE message = ?1 AND what = ?2 ORDER BY id";
+    let mut statement = connection.prepare(sql).unwrap();
+    let rows = statement.query_map((message, what), |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.collect::<Result<_, _>>().unwrap()
+}
+
 fn place(all: &[String], text: &str) -> usize {
     all.iter().position(|one| one == text).unwrap_or_else(|| panic!("nobody wrote {text:?}"))
 }
 
 /// Holds one conversation against the ledgers. Ends with a panic that names what was lost, doubled or reordered.
-pub fn judge(rig: &Rig, customer: &str, promised: &Promised, stored: &Stored) {
+/// How many answers were found too late for their turn.
+pub fn judge(rig: &Rig, customer: &str, promised: &Promised, stored: &Stored) -> usize {
     judge_to_im(rig, customer, promised);
-    judge_to_wechat(rig, customer, promised, stored);
+    judge_to_wechat(rig, customer, promised, stored)
 }
 
 /// Invariants 1, 2, 3 and 4 towards IM: every promised text once, by its identity and by its words, in order.
@@ -120,9 +172,9 @@ fn judge_to_im(rig: &Rig, customer: &str, promised: &Promised) {
     assert!(seen.is_sorted(), "{customer}: the agent sees another order: {seen:?}");
 }
 
-/// Invariants 1, 2, 3, 5 and 6 towards WeChat: no text twice, order kept but for those that are unknown, one end
-/// each, and the ends agree with what the customer sees.
-fn judge_to_wechat(rig: &Rig, customer: &str, promised: &Promised, stored: &Stored) {
+/// Invariants 1, 2, 3, 5 and 6 towards WeChat: no text twice, order kept but for those that are unknown and those that
+/// were found too late for it, one end each, and the ends agree with what the customer sees.
+fn judge_to_wechat(rig: &Rig, customer: &str, promised: &Promised, stored: &Stored) -> usize {
     let all: Vec<String> = promised.answered.iter().map(|(text, _)| text.clone()).collect();
     let shown: Vec<String> = (rig.wechat.customer(&openid(customer)).screen().iter())
         .filter(|shown| shown.via != Via::Fault)
@@ -133,14 +185,25 @@ fn judge_to_wechat(rig: &Rig, customer: &str, promised: &Promised, stored: &Stor
     for text in &shown {
         *times.entry(text).or_default() += 1;
     }
-    // What came without its callback is accepted later, when it is found in IM's history.
-    let came = |text: &&String| promised.answered.iter().any(|(said, accepted)| *accepted && said == *text);
-    let known: Vec<usize> = (shown.iter())
-        .filter(|text| stored.state(text) != "unknown")
-        .filter(came)
-        .map(|text| place(&all, text))
-        .collect();
-    assert!(known.is_sorted_by(|one, next| one < next), "{customer}: the customer sees {shown:?}");
+    let known: Vec<&String> = shown.iter().filter(|text| stored.state(text) != "unknown").collect();
+    let mut late = BTreeSet::new();
+    for (at, older) in known.iter().enumerate() {
+        for younger in known[..at].iter().filter(|younger| place(&all, younger) >= place(&all, older)) {
+            assert!(
+                stored.may_pass(younger, older),
+                "{customer}: the customer sees {younger:?} before {older:?}: {shown:?}\n{:?}\n{:?}",
+                stored.kept(younger),
+                stored.kept(older)
+            );
+            if late.insert(*older) {
+                println!(
+                    "{customer}: {older:?} was found after {younger:?} had begun to go out: {:?} {:?}",
+                    stored.kept(older),
+                    stored.kept(younger)
+                );
+            }
+        }
+    }
 
     let notes: Vec<String> = (rig.im.ledger().delivered())
         .filter(|send| send.from == openid(customer))
@@ -167,4 +230,5 @@ fn judge_to_wechat(rig: &Rig, customer: &str, promised: &Promised, stored: &Stor
         let must_tell = matches!(state, "unknown" | "held" | "refused");
         assert!(!must_tell || told, "{customer}: {text:?} is {state} and the agent was not told: {notes:?}");
     }
+    late.len()
 }

@@ -128,7 +128,7 @@ impl TokenHolder {
         let answer = wire::post(&self.http, url, Bytes::from(body), self.settings.timeout).await;
         let answer = answer.map_err(|lost| match lost {
             Lost::NotSent(why) => TokenError::Unreachable(why),
-            Lost::NoAnswer(why) => TokenError::NoAnswer(why),
+            Lost::NoAnswer(_, why) => TokenError::NoAnswer(why),
         })?;
         let answer: Answer =
             serde_json::from_slice(&answer).map_err(|_| unreadable("the answer is not the expected JSON"))?;

@@ -1,0 +1,115 @@
+//! Looks at what agents wrote: which of their views of conversations are to be read again, and who has read them.
+
+use rusqlite::Row;
+
+use super::{StoreError, Tx};
+use crate::model::{ImUserId, Millis, OpenId};
+
+/// An agent's view of a conversation that is to be read again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// The customer.
+    pub customer: OpenId,
+    /// The number of the customer's IM UserID.
+    pub number: u32,
+    /// Since when the customer is known.
+    pub known_since: Millis,
+    /// The agent.
+    pub agent: ImUserId,
+    /// IM's time of the newest message that was found so far, Unix seconds; 0 before the first.
+    pub newest_s: i64,
+    /// This start of the bridge has not looked at it yet.
+    pub is_first: bool,
+}
+
+/// Customers looked at in one round at most: those who wrote last.
+const CUSTOMERS: u32 = 5_000;
+/// The views of other agents than the conversation's own are read this much less often, milliseconds, where there
+/// is not time for all.
+const OTHERS_MS: i64 = 600_000;
+
+const LOOK: &str = "c.openid, c.number, c.known_since, a.value, ifnull(l.newest_s, 0)";
+
+impl Tx<'_> {
+    /// Up to `limit` views by `agents` of the conversations active since `since`: those first that were read
+    /// longest ago. `start` is the bridge's own.
+    pub fn to_look_at(
+        &self,
+        agents: &[ImUserId],
+        start: i64,
+        since: Millis,
+        limit: u32,
+    ) -> Result<Vec<Look>, StoreError> {
+        let sql = format!(
+            "SELECT {LOOK}, ifnull(l.start, 0) != ?6
+             FROM (SELECT openid, number, agent, known_since FROM customer
+                   WHERE (active_at >= ?1 OR known_since >= ?1) AND known = 1 AND imported = 1
+                   ORDER BY active_at DESC LIMIT ?2) AS c
+             JOIN json_each(?3) AS a
+             LEFT JOIN looked AS l ON l.openid = c.openid AND l.agent = a.value
+             ORDER BY ifnull(l.at, 0) + CASE WHEN a.value = c.agent THEN 0 ELSE ?4 END LIMIT ?5"
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let agents = serde_json::to_string(agents)?;
+        let mut rows = statement.query((since.0, CUSTOMERS, agents, OTHERS_MS, limit, start))?;
+        let mut looks = Vec::new();
+        while let Some(row) = rows.next()? {
+            looks.push(look(row)?);
+        }
+        Ok(looks)
+    }
+
+    /// The views by `agents` of one conversation that `start` has not looked at. Whoever asks has reason to take
+    /// the account to exist: an import may have been made without having been recorded.
+    pub fn unlooked(
+        &self,
+        openid: &OpenId,
+        agents: &[ImUserId],
+        start: i64,
+    ) -> Result<Vec<Look>, StoreError> {
+        let sql = format!(
+            "SELECT {LOOK}, 1 FROM customer AS c JOIN json_each(?2) AS a
+             LEFT JOIN looked AS l ON l.openid = c.openid AND l.agent = a.value
+             WHERE c.openid = ?1 AND c.known = 1 AND ifnull(l.start, 0) != ?3"
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query((openid.as_str(), serde_json::to_string(agents)?, start))?;
+        let mut looks = Vec::new();
+        while let Some(row) = rows.next()? {
+            looks.push(look(row)?);
+        }
+        Ok(looks)
+    }
+
+    /// A view has been read up to `newest_s`, by `start`. Nothing is kept of a customer that is not known.
+    pub fn looked(&self, look: &Look, newest_s: i64, start: i64) -> Result<(), StoreError> {
+        let sql = "INSERT INTO looked (openid, agent, newest_s, at, start)
+                   SELECT ?1, ?2, ?3, ?4, ?5 FROM customer WHERE openid = ?1 AND known = 1
+                   ON CONFLICT (openid, agent) DO UPDATE
+                   SET newest_s = max(newest_s, excluded.newest_s), at = excluded.at, start = excluded.start";
+        let (openid, agent) = (look.customer.as_str(), look.agent.as_str());
+        self.connection.prepare_cached(sql)?.execute((openid, agent, newest_s, self.now.0, start))?;
+        Ok(())
+    }
+
+    /// `start` waits no longer for this view; the next round reads it like any other.
+    pub fn look_given_up(&self, look: &Look, start: i64) -> Result<(), StoreError> {
+        let sql = "INSERT INTO looked (openid, agent, newest_s, at, start)
+                   SELECT ?1, ?2, 0, 0, ?3 FROM customer WHERE openid = ?1 AND known = 1
+                   ON CONFLICT (openid, agent) DO UPDATE SET start = excluded.start";
+        let (openid, agent) = (look.customer.as_str(), look.agent.as_str());
+        self.connection.prepare_cached(sql)?.execute((openid, agent, start))?;
+        Ok(())
+    }
+}
+
+fn look(row: &Row<'_>) -> Result<Look, StoreError> {
+    Ok(Look {
+        customer: super::message::openid_of(row.get(0)?)?,
+        number: row.get(1)?,
+        known_since: Millis(row.get(2)?),
+        agent: super::message::agent_of(row.get(3)?)?,
+        newest_s: row.get(4)?,
+        is_first: row.get(5)?,
+    })
+}

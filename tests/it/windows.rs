@@ -1,0 +1,67 @@
+//! Which act of a customer's opens which window (the push table of the contract, section 3): told by how many of the
+//! agent's answers go out after it, and for how long.
+
+use wechat_im_bridge::sandbox::wechat::Phone;
+
+use crate::leaving::is_imported;
+use crate::observe::{await_states, greeted};
+use crate::world::{World, openid};
+
+/// A customer whose last message is so long ago that nothing may be sent.
+async fn silent(world: &World, name: &str) -> Phone {
+    let phone = greeted(world, name).await;
+    world.clock.advance(48 * 3_600_000);
+    phone
+}
+
+/// Answers seven times: so many go out, the others are held.
+async fn assert_sends(world: &World, name: &str, sends: usize) {
+    let (agent, customer) = (world.agent(), openid(name));
+    for number in 0..7 {
+        agent.say(&customer, &format!("answer {number}")).await.unwrap();
+    }
+    await_states(world, &customer, &[vec!["delivered"; sends], vec!["held"; 7 - sends]].concat()).await;
+}
+
+#[tokio::test]
+async fn a_message_opens_the_message_window_and_a_tap_in_a_menu_message_the_events() {
+    let world = World::start().await;
+    let phone = silent(&world, "typed").await;
+    phone.say("still there?").await;
+    world.clock.advance(47 * 3_600_000);
+    assert_sends(&world, "typed", 5).await;
+    let phone = silent(&world, "tapped").await;
+    phone.tap_msgmenu("101", "satisfied").await;
+    assert_sends(&world, "tapped", 3).await;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_follow_a_scan_and_a_menu_click_open_the_events_window_for_a_minute() {
+    let world = World::start().await;
+    let phone = world.wechat.customer(&openid("followed"));
+    phone.follow().await;
+    assert!(is_imported(&world, &openid("followed")).await);
+    assert_sends(&world, "followed", 3).await;
+    let phone = silent(&world, "scanned").await;
+    phone.scan("shop42").await;
+    assert_sends(&world, "scanned", 3).await;
+    for event in ["CLICK", "scancode_push", "scancode_waitmsg"] {
+        silent(&world, event).await.tap_menu(event, "key").await;
+        assert_sends(&world, event, 3).await;
+    }
+    silent(&world, "late").await.tap_menu("CLICK", "key").await;
+    world.clock.advance(60_000);
+    assert_sends(&world, "late", 0).await;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn no_other_event_opens_a_window() {
+    let world = World::start().await;
+    for event in ["VIEW", "location_select", "pic_weixin", "an_event_of_2031"] {
+        silent(&world, event).await.tap_menu(event, "key").await;
+        assert_sends(&world, event, 0).await;
+    }
+    world.finish().await;
+}
