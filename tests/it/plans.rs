@@ -56,7 +56,9 @@ fn statements(code: &str, constants: &HashMap<String, String>) -> Vec<String> {
 }
 
 fn plan(connection: &Connection, sql: &str) -> Vec<String> {
-    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect(sql);
+    let mut statement = connection
+        .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+        .unwrap_or_else(|error| panic!("{sql}: {error}"));
     let nothing = vec![rusqlite::types::Null; statement.parameter_count()];
     let rows = statement.query_map(rusqlite::params_from_iter(nothing), |row| row.get(3)).unwrap();
     rows.collect::<Result<_, _>>().unwrap()
