@@ -4,8 +4,8 @@ RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev &
 WORKDIR /build
 # The dependencies are a layer of their own: they change less often than the sources.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir -p src tests/it benches && echo 'fn main() {}' > src/main.rs && touch src/lib.rs tests/it/main.rs \
-    && for bench in $(sed -n '/^\[\[bench\]\]/,/^$/s/^path = "\(.*\)"/\1/p' Cargo.toml); do echo 'fn main() {}' > "$bench"; done \
+RUN for target in src/main.rs src/lib.rs $(sed -n 's/^path = "\(.*\.rs\)"/\1/p' Cargo.toml); do \
+        mkdir -p "$(dirname "$target")" && echo 'fn main() {}' > "$target"; done \
     && cargo build --release --locked && rm -rf src target/release/deps/*wechat_im_bridge*
 COPY src src
 RUN touch src/main.rs src/lib.rs && cargo build --release --locked

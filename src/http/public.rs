@@ -53,7 +53,12 @@ pub struct Public {
 
 /// The routes. Unknown paths are 404, other methods 405.
 pub fn router(public: Public) -> Router {
-    let desk = Desk { public, in_flight: Arc::new(Semaphore::new(IN_FLIGHT)), quiet: Quiet::default() };
+    let desk = Desk {
+        public,
+        in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
+        files: Arc::new(Semaphore::new(media::FILES_AT_ONCE)),
+        quiet: Quiet::default(),
+    };
     Router::new()
         .route("/", get(push::echo).post(push::receive))
         .route("/imcallback", post(callback::receive))
@@ -65,6 +70,7 @@ pub fn router(public: Public) -> Router {
 struct Desk {
     public: Public,
     in_flight: Arc<Semaphore>,
+    files: Arc<Semaphore>,
     quiet: Quiet,
 }
 

@@ -41,7 +41,14 @@ struct Inner {
     dir: PathBuf,
     clock: Clock,
     held: Mutex<Held>,
-    failing: Mutex<Option<Failing>>,
+    failing: Mutex<Failures>,
+}
+
+/// Each ends with the next success of its own kind: a full disk can still be read.
+#[derive(Debug, Default)]
+struct Failures {
+    reading: Option<Failing>,
+    writing: Option<Failing>,
 }
 
 #[derive(Debug, Default)]
@@ -120,9 +127,12 @@ impl Files {
     pub async fn read(&self, hash: &MediaHash) -> Result<Option<tokio::fs::File>, FilesError> {
         let path = self.path(hash);
         match tokio::fs::File::open(&path).await {
-            Ok(file) => Ok(Some(file)),
+            Ok(file) => {
+                self.failures().reading = None;
+                Ok(Some(file))
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(self.failed(&path, source)),
+            Err(source) => Err(self.failed(|failures| &mut failures.reading, &path, source)),
         }
     }
 
@@ -133,7 +143,8 @@ impl Files {
 
     /// Since when files cannot be written or read, and what the system said; `None` while all is well.
     pub fn failing(&self) -> Option<Failing> {
-        self.0.failing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let failures = self.failures();
+        failures.writing.as_ref().or(failures.reading.as_ref()).cloned()
     }
 
     /// Marks a file as about to be removed. `false` when somebody is about to need it.
@@ -161,7 +172,9 @@ impl Files {
         // The original last: while it is here, a row in the store still says that there is something to remove.
         for path in self.all_derived(hash).chain([self.path(hash)]) {
             match std::fs::remove_file(&path) {
-                Err(source) if source.kind() != ErrorKind::NotFound => return Err(self.failed(&path, source)),
+                Err(source) if source.kind() != ErrorKind::NotFound => {
+                    return Err(self.unwritten(&path, source));
+                }
                 Ok(()) | Err(_) => {}
             }
         }
@@ -170,7 +183,7 @@ impl Files {
 
     /// The whole files, for a look at what nobody points at. Blocks.
     pub(super) fn list(&self) -> Result<impl Iterator<Item = MediaHash> + use<>, FilesError> {
-        let listed = std::fs::read_dir(&self.0.dir).map_err(|source| self.failed(&self.0.dir, source))?;
+        let listed = std::fs::read_dir(&self.0.dir).map_err(|source| self.unwritten(&self.0.dir, source))?;
         Ok(listed.filter_map(|entry| MediaHash::new(entry.ok()?.file_name().into_string().ok()?).ok()))
     }
 
@@ -187,18 +200,28 @@ impl Files {
     }
 
     fn checked<T>(&self, path: &Path, done: io::Result<T>) -> Result<T, FilesError> {
-        done.map_err(|source| self.failed(path, source))
+        done.map_err(|source| self.unwritten(path, source))
     }
 
-    fn failed(&self, path: &Path, source: io::Error) -> FilesError {
-        let mut failing = self.0.failing.lock().unwrap_or_else(PoisonError::into_inner);
+    fn unwritten(&self, path: &Path, source: io::Error) -> FilesError {
+        self.failed(|failures| &mut failures.writing, path, source)
+    }
+
+    fn failed(
+        &self,
+        what: impl FnOnce(&mut Failures) -> &mut Option<Failing>,
+        path: &Path,
+        source: io::Error,
+    ) -> FilesError {
+        let mut failures = self.failures();
+        let failing = what(&mut failures);
         let since = failing.as_ref().map_or_else(|| self.0.clock.now(), |failing| failing.since);
         *failing = Some(Failing { since, why: source.to_string() });
         FilesError::Io { path: path.to_owned(), source }
     }
 
-    fn well(&self) {
-        *self.0.failing.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    fn failures(&self) -> MutexGuard<'_, Failures> {
+        self.0.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -258,7 +281,7 @@ impl Incoming {
         let named = tokio::task::spawn_blocking(named).await.unwrap_or_else(|error| Err(error.into()));
         self.files.checked(&path, named)?;
         self.left.path = None;
-        self.files.well();
+        self.files.failures().writing = None;
         Ok(Stored { hash, size: self.size, kind: Kind::of(&self.head), _pin: pin })
     }
 

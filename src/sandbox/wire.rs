@@ -21,6 +21,8 @@ pub use follow::{Followed, Trail};
 const MASK: &str = "•••";
 /// What the platforms put for a secret.
 const THEIR_MASK: &str = "***";
+/// Fewer hexadecimal digits are no signature, and the beginning of one gives nothing away.
+const SHORTEST_SIGNATURE: usize = 16;
 /// Bytes of a body that are shown.
 const BODY_LIMIT: usize = 8 * 1024;
 
@@ -76,7 +78,7 @@ impl Secrets {
         for secret in &self.0 {
             text = text.replace(secret.as_str(), MASK);
         }
-        text
+        unsigned(&text)
     }
 
     fn side(&self, headers: &[(String, String)], travelled: &str, opened: Option<&str>) -> Side {
@@ -84,6 +86,20 @@ impl Secrets {
         let body = |text: &str| self.hide(&cut(pretty::pretty(text)));
         Side { headers, body: body(travelled), decrypted: opened.map(body) }
     }
+}
+
+/// `text` with the signatures of links to media masked: whoever has one has the file.
+fn unsigned(text: &str) -> String {
+    const NAME: &str = "sign=";
+    let mut pieces = text.split(NAME);
+    let mut out = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let rest = piece.trim_start_matches(|c: char| c.is_ascii_hexdigit());
+        let value = piece.strip_suffix(rest).unwrap_or_default();
+        let shown = if value.len() < SHORTEST_SIGNATURE { value } else { MASK };
+        out.extend([NAME, shown, rest]);
+    }
+    out
 }
 
 /// The first part of a long body, with a remark.
@@ -167,4 +183,20 @@ fn return_code(body: &str, code: &str, words: &str) -> Option<String> {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_signature_of_a_link_is_not_shown_and_its_text_stays() {
+        let sign = "ce82b38b75e912785b6439ef1823d099a837c500dcf7f6b8f79f9ebb82ab322f";
+        let body = format!(
+            r#"{{"URL":"http://a/media/1.jpg?until=1&sign={sign}","Text":"sign=cafe; assign=é sign="}}"#
+        );
+        let shown = Secrets::default().hide(&format!("{body}{body}"));
+        assert!(!shown.contains("ce82b38b"), "{shown}");
+        assert_eq!(shown.replace(MASK, sign), format!("{body}{body}"));
+    }
 }

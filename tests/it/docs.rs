@@ -115,3 +115,53 @@ fn every_metric_stands_in_the_document_and_no_other() {
         .collect();
     assert_eq!(documented, registered());
 }
+
+/// What the image's build makes up for the sources, before it has them, is all that `Cargo.toml` names.
+#[test]
+fn the_images_first_layer_has_every_target_of_the_package() {
+    let dockerfile = read("Dockerfile");
+    let (_, step) = dockerfile.split_once("COPY Cargo.toml Cargo.lock ./\nRUN ").unwrap();
+    let (made_up, _) = step.split_once("&& cargo build").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = read("Cargo.toml");
+    std::fs::write(folder.path().join("Cargo.toml"), &manifest).unwrap();
+    let script = made_up.replace("\\\n", " ");
+    let shell =
+        std::process::Command::new("sh").args(["-ec", &script]).current_dir(&folder).output().unwrap();
+    assert!(shell.status.success(), "{}", String::from_utf8_lossy(&shell.stderr));
+    let paths = manifest.lines().filter_map(|line| line.strip_prefix("path = \"")?.strip_suffix('"'));
+    for target in paths.chain(["src/main.rs", "src/lib.rs"]) {
+        assert!(folder.path().join(target).is_file(), "{target}");
+    }
+}
+
+/// The image is built from `src` alone: what the sources include must lie there.
+#[test]
+fn what_the_sources_include_lies_among_them() {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let sources = folders[0].canonicalize().unwrap();
+    let mut found = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let is_tests = path.file_stem().is_some_and(|name| name == "tests");
+            if path.is_dir() && !is_tests {
+                folders.push(path);
+                continue;
+            }
+            if is_tests || path.extension().is_none_or(|extension| extension != "rs") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let (text, _) = text.split_once("#[cfg(test)]\nmod tests {").unwrap_or((&text, ""));
+            let included = ["include_str!(\"", "include_bytes!(\""].map(|words| text.split(words).skip(1));
+            for rest in included.into_iter().flatten() {
+                let name = rest.split('"').next().unwrap();
+                let file = folder.join(name).canonicalize().unwrap();
+                assert!(file.starts_with(&sources), "{} includes {name}", path.display());
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 20, "{found}");
+}

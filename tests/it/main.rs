@@ -4,6 +4,7 @@
 mod agent_media;
 mod agents;
 mod answers;
+mod browser;
 mod callbacks;
 mod cli;
 mod conversation;
@@ -16,6 +17,7 @@ mod im_calls;
 mod leaving;
 mod observe;
 mod operations;
+mod page;
 mod properties;
 mod pushes;
 mod recovery;

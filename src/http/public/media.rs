@@ -2,16 +2,23 @@
 //!
 //! A link that is not ours, or no longer valid, is refused before anything else is looked at. Files are streamed from
 //! disk, in whole or one range of them, as what their bytes say they are; nothing is listed. A link to a smaller copy of
-//! a picture leads to the picture where there is no copy.
+//! a picture leads to the picture where there is no copy. Whoever takes files slowly takes nobody's place who pushes.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
 use tokio::io::AsyncReadExt as _;
+use tokio::sync::OwnedSemaphorePermit;
 use tower_http::services::ServeFile;
 
 use super::{Desk, text};
@@ -19,21 +26,32 @@ use crate::media::kind::HEAD_BYTES;
 use crate::media::{Awaited, Kind, Scale};
 use crate::model::MediaHash;
 
+/// Files that may be on their way at once: far fewer than connections, and each is an open file too.
+pub(super) const FILES_AT_ONCE: usize = 256;
+/// Bytes a second that a client has to take on the whole ...
+const SLOWEST: u64 = 16 * 1024;
+/// ... once this time is over.
+const START: Duration = Duration::from_mins(1);
 /// How long a medium that is still being fetched is waited for.
 const WAIT: Duration = Duration::from_secs(10);
 
 /// A file, if the link to it is good and it can be had in time.
 pub(super) async fn serve(
     State(desk): State<Arc<Desk>>,
-    Path(file): Path<String>,
+    file: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
-    request: Request,
+    mut request: Request,
 ) -> Response {
     let public = &desk.public;
     let media = public.bridge.media();
+    // What is no text once decoded is no link of ours either.
+    let file = file.map_or_else(|_| String::new(), |Path(file)| file);
     let Some(asked) = media.links.open(&file, &query.unwrap_or_default(), public.clock.now()) else {
         return not_found();
     };
+    if !asks_for_one_range(request.headers()) {
+        request.headers_mut().remove(header::RANGE);
+    }
     let hash = match media.arrivals.file(public.bridge.store(), &asked.name, WAIT).await {
         Ok(Awaited::Here(hash)) => hash,
         Ok(Awaited::Never) => return not_found(),
@@ -51,6 +69,23 @@ pub(super) async fn serve(
     };
     let (path, kind) = copy.map_or_else(|| (media.files.path(&hash), kind), |copy| (copy, Kind::Jpeg));
     send(&desk, &path, kind, asked.name.as_str(), request).await
+}
+
+/// Whether `Range` is one range of bytes; anything else is to be ignored, and the whole served (RFC 9110, 14.2).
+fn asks_for_one_range(headers: &HeaderMap) -> bool {
+    let mut ranges = headers.get_all(header::RANGE).iter();
+    let (Some(range), None) = (ranges.next(), ranges.next()) else { return false };
+    let Some((first, last)) =
+        range.to_str().ok().and_then(|range| range.strip_prefix("bytes=")?.trim().split_once('-'))
+    else {
+        return false;
+    };
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_ordered = match (first.parse::<u64>(), last.parse::<u64>()) {
+        (Ok(first), Ok(last)) => first <= last,
+        _ => !(first.is_empty() && last.is_empty()),
+    };
+    is_number(first) && is_number(last) && is_ordered
 }
 
 fn not_found() -> Response {
@@ -78,6 +113,9 @@ async fn kind_of(desk: &Desk, hash: &MediaHash) -> Result<Option<Kind>, crate::m
 }
 
 async fn send(desk: &Desk, path: &std::path::Path, kind: Kind, name: &str, request: Request) -> Response {
+    let Ok(lent) = Arc::clone(&desk.files).try_acquire_owned() else {
+        return unavailable(&"too many files are on their way");
+    };
     let Ok(mime) = kind.mime().parse() else { return not_found() };
     let is_get = request.method() == Method::GET;
     let sent = match ServeFile::new_with_mime(path, &mime).try_call(request).await {
@@ -105,5 +143,58 @@ async fn send(desk: &Desk, path: &std::path::Path, kind: Kind, name: &str, reque
     let length =
         response.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     desk.public.metrics.media_bytes("served", length.filter(|_| is_get).unwrap_or(0));
-    response
+    let patience = START.saturating_add(Duration::from_secs(length.unwrap_or(0) / SLOWEST));
+    response.map(|body| Body::new(Lent { body, until: Instant::now() + patience, _place: lent }))
+}
+
+/// A file on its way, with its place among those; broken off when it is too slow.
+struct Lent {
+    body: Body,
+    until: Instant,
+    _place: OwnedSemaphorePermit,
+}
+
+impl http_body::Body for Lent {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        // Asked for whenever the client has taken some; one that takes nothing at all is the connection's business.
+        if Instant::now() > self.until {
+            return Poll::Ready(Some(Err(axum::Error::new(io::Error::from(io::ErrorKind::TimedOut)))));
+        }
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    async fn taken(until: Instant) -> Option<Bytes> {
+        let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        let lent = Lent { body: Body::from("file"), until, _place: place };
+        Some(lent.collect().await.ok()?.to_bytes())
+    }
+
+    #[tokio::test]
+    async fn a_file_that_takes_too_long_is_broken_off() {
+        let now = Instant::now();
+        assert_eq!(taken(now + START).await, Some(Bytes::from_static(b"file")));
+        assert_eq!(taken(now.checked_sub(START).unwrap()).await, None);
+    }
 }

@@ -97,3 +97,24 @@ async fn a_directory_that_is_gone_is_told_and_its_return_too() {
     drop(store(&files, b"x").await);
     assert!(files.failing().is_none());
 }
+
+#[tokio::test]
+async fn a_file_that_could_not_be_read_is_well_again_once_one_can() {
+    let (folder, files) = files();
+    let stored = store(&files, b"hello").await;
+    let path = files.path(&stored.hash);
+    std::fs::remove_file(&path).unwrap();
+    // A link to itself cannot be opened, not even by root.
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    assert!(files.read(&stored.hash).await.is_err() && files.failing().is_some());
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, b"hello").unwrap();
+    std::fs::remove_dir(folder.path().join(INCOMING)).unwrap();
+    assert!(files.begin(5).await.is_err());
+    assert!(files.read(&stored.hash).await.unwrap().is_some());
+    assert!(files.failing().is_some(), "what can be read is no sign that it can be written");
+    std::fs::create_dir(folder.path().join(INCOMING)).unwrap();
+    drop(store(&files, b"x").await);
+    assert!(files.failing().is_none());
+    assert!(files.read(&stored.hash).await.unwrap().is_some() && files.failing().is_none());
+}

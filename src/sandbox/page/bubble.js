@@ -1,8 +1,8 @@
 // One message, as the phone and the desk both show it.
 
-import { el, icon } from "./dom.js";
+import { el, ICONS, icon } from "./dom.js";
 import { notice } from "./notice.js";
-import { hourAndMinute, isKnown, t } from "./texts.js";
+import { exact, isKnown, t } from "./texts.js";
 
 const PICTURES = ["image", "sticker", "face"];
 const SOUNDS = ["voice", "sound"];
@@ -23,21 +23,12 @@ export function contents({ kind, text, name }, source) {
 		const shown = name || text || kindName(kind);
 		parts.push(el("a", { class: "attached", href: source, target: "_blank", rel: "noreferrer" }, icon("file"), shown));
 		if (shown === text) return parts;
-	} else if (kind !== "text" && kind !== "event" && kind in GLYPHS) {
-		parts.push(el("span", { class: "attached" }, icon(GLYPHS[kind]), name || kindName(kind)));
+	} else if (kind in ICONS) {
+		parts.push(el("span", { class: "attached" }, icon(kind), name || kindName(kind)));
 	}
 	if (text && !(isOurs && PICTURES.includes(kind))) parts.push(el("span", { class: "words", text }));
 	return parts;
 }
-
-const GLYPHS = {
-	location: "location",
-	link: "link",
-	file: "file",
-	image: "image",
-	video: "video",
-	shortvideo: "video",
-};
 
 export function kindName(kind) {
 	return isKnown(`kind.${kind}`) ? t(`kind.${kind}`) : kind;
@@ -53,14 +44,11 @@ function sound(source) {
 			notice(t("notice.sound"));
 		}
 	};
-	const label = t("play");
 	return el(
 		"button",
 		{
-			type: "button",
 			class: "sound",
-			"aria-label": label,
-			title: label,
+			label: t("play"),
 			disabled: !source,
 			on: { click: play },
 		},
@@ -75,7 +63,7 @@ export function needsTime(message, before) {
 }
 
 export function timeLine(at) {
-	return el("time", { class: "when", datetime: new Date(at).toISOString(), text: hourAndMinute(at) });
+	return el("time", { class: "when", datetime: new Date(at).toISOString(), text: exact(at).slice(0, 5) });
 }
 
 /** A customer's mark: the first letter of the name, in the customer's colour. */

@@ -3,6 +3,7 @@
 import { when } from "./changes.js";
 import { choices, choose } from "./choices.js";
 import { byId, el, icon, set } from "./dom.js";
+import { namesOf } from "./followed.js";
 import { nameOf, state } from "./store.js";
 import { exact, span, t } from "./texts.js";
 
@@ -41,35 +42,18 @@ function draw(place) {
 }
 
 function head(call) {
-	const wide = t(choices.isWide ? "call.narrow" : "call.wide");
-	const close_ = t("call.close");
+	const follow = () => choose({ follow: call.message });
+	const widen = () => choose({ isWide: !choices.isWide });
+	const tool = (glyph, label, click, more) =>
+		el("button", { class: "plain square", label, on: { click }, ...more }, icon(glyph));
+	const title = el("h3", { id: "call-title" }, el("b", { text: `${call.method} ` }), call.path);
 	return el(
 		"header",
 		{},
-		el("h3", { id: "call-title" }, el("b", { text: `${call.method} ` }), el("span", { text: call.path.split("?")[0] })),
-		call.message &&
-			el("button", {
-				type: "button",
-				class: "plain",
-				text: t("call.follow"),
-				on: { click: () => choose({ follow: call.message }) },
-			}),
-		el(
-			"button",
-			{
-				type: "button",
-				class: "plain square",
-				"aria-label": wide,
-				title: wide,
-				on: { click: () => choose({ isWide: !choices.isWide }) },
-			},
-			icon("wide"),
-		),
-		el(
-			"button",
-			{ type: "button", class: "plain square", "aria-label": close_, title: close_, on: { click: close } },
-			icon("close"),
-		),
+		title,
+		call.message && el("button", { class: "plain", text: t("call.follow"), on: { click: follow } }),
+		tool("wide", t("call.wide"), widen, { "aria-pressed": String(choices.isWide) }),
+		tool("close", t("call.close"), close),
 	);
 }
 
@@ -80,11 +64,10 @@ function about(call) {
 		"call.took": span(call.took_ms),
 		"call.status": call.status === null ? t("call.unanswered") : String(call.status),
 		"call.customer": call.customer && nameOf(call.customer),
-		"call.message": call.message,
+		"call.message": namesOf(call).join(" "),
+		"call.query": call.query,
 		"call.note": call.note,
 	};
-	const query = call.path.split("?")[1];
-	if (query) facts["call.query"] = query;
 	const list = el("dl", { class: "facts" });
 	for (const [key, fact] of Object.entries(facts)) {
 		if (fact) list.append(el("div", {}, el("dt", { text: t(key) }), el("dd", { text: fact })));

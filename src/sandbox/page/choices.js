@@ -2,13 +2,13 @@
 
 import { touch } from "./changes.js";
 
-const REMEMBERED = ["language", "theme"];
+const REMEMBERED = ["language", "theme", "openid"];
 
 export const choices = {
 	language: recall("language"),
 	theme: recall("theme"),
 	view: "phone",
-	openid: null,
+	openid: recall("openid"),
 	agent: null,
 	conversations: {},
 	call: null,
@@ -19,7 +19,7 @@ export const choices = {
 	drill: null,
 };
 
-/** Makes choices; the language and the theme are remembered. */
+/** Makes choices; some are remembered over a reload. */
 export function choose(made) {
 	for (const [name, value] of Object.entries(made)) {
 		choices[name] = value;

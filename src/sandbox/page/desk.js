@@ -6,7 +6,7 @@ import { choices, choose } from "./choices.js";
 import { byId, el, icon, keepUp, listKeys, roving, set, write } from "./dom.js";
 import { chooseFile } from "./files.js";
 import { ask, say } from "./notice.js";
-import { colourOf, nameOf, state } from "./store.js";
+import { colourOf, customerShown, nameOf, state } from "./store.js";
 import { t } from "./texts.js";
 import { bubbleList } from "./thread.js";
 
@@ -37,18 +37,21 @@ export function mountDesk() {
 	when(["agents", "customers", "choices"], drawTalk);
 }
 
+/** Until somebody chooses here, the desk shows who talks with the customer whose phone is shown. */
 function agent() {
-	return state.agents.find((one) => one.user_id === choices.agent) ?? busiest();
+	const has = (isWanted) => state.agents.find((one) => one.conversations.some(isWanted));
+	const chosen = state.agents.find((one) => one.user_id === choices.agent);
+	return chosen ?? has(isOnPhone) ?? has(Boolean) ?? state.agents[0];
 }
 
-/** Before anybody chose: the first agent that has a conversation. */
-function busiest() {
-	return state.agents.find((one) => one.conversations.length) ?? state.agents[0];
+function isOnPhone({ openid }) {
+	return openid === customerShown()?.openid;
 }
 
 function conversation() {
 	const { conversations = [], user_id: user } = agent() ?? {};
-	return conversations.find((one) => one.customer === choices.conversations[user]) ?? conversations[0];
+	const chosen = conversations.find((one) => one.customer === choices.conversations[user]);
+	return chosen ?? conversations.find(isOnPhone) ?? conversations[0];
 }
 
 function open(customer) {
@@ -84,7 +87,7 @@ function drawAgents() {
 			const pick = () => choose({ agent: user });
 			return el(
 				"button",
-				{ type: "button", role: "tab", on: { click: pick } },
+				{ role: "tab", on: { click: pick } },
 				el("span", { text: user }),
 				el("b", { class: "unread" }),
 			);
@@ -150,7 +153,7 @@ function drawTalk(parts) {
 	const user = agent()?.user_id;
 	set(byId("desk"), { "data-idle": shown ? null : "true" });
 	const name = shown ? nameOf(shown.openid) : "";
-	write(byId("talk-with"), shown ? t("desk.with", { name, agent: user }) : "");
+	write(byId("talk-with"), shown ? `${user} · ${name}` : "");
 	set(byId("desk-body"), { "data-colour": shown ? colourOf(shown.openid) : null });
 	const whose = shown ? `${user} ${shown.customer}` : "";
 	const fresh = messages.draw(whose, shown?.messages ?? [], t("desk.empty"), parts.has("language"));
@@ -174,7 +177,10 @@ function classOf(message) {
 
 function drawn(message) {
 	const text = message.from === "note" ? message.text.replace(NOTE, "") : message.text;
-	const parts = contents({ ...message, text }, message.url);
+	// Who left is forgotten, pictures and all.
+	const openid = conversation()?.openid;
+	const isGone = state.customers.some((customer) => customer.openid === openid && !customer.following);
+	const parts = contents({ ...message, text }, isGone && message.from === "customer" ? null : message.url);
 	return message.from === "note" ? [el("b", { class: "label", text: t("desk.note") }), ...parts] : parts;
 }
 
@@ -188,7 +194,6 @@ function drawCommands() {
 		};
 		const about = t(`command.${command.split(" ")[0].slice(1)}`);
 		return el("button", {
-			type: "button",
 			text: command,
 			title: about,
 			"aria-label": `${command}: ${about}`,

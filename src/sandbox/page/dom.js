@@ -2,10 +2,11 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** One element: attributes by name, `text` its text, `on` its listeners, then its children. */
-export function el(tag, { text, on, ...attributes } = {}, ...children) {
+/** One element: attributes by name, `text` its text, `label` its name where it has no text, `on` its listeners, then its children. */
+export function el(tag, { text, label, on, ...attributes } = {}, ...children) {
 	const node = document.createElement(tag);
 	set(node, attributes);
+	if (label) set(node, { "aria-label": label, title: label });
 	if (text !== undefined) node.textContent = text;
 	for (const [event, listener] of Object.entries(on ?? {})) node.addEventListener(event, listener);
 	node.append(...children.filter((child) => child !== null && child !== undefined));
@@ -33,22 +34,22 @@ export function byId(id) {
  * focus, selection and a playing sound survive an update.
  */
 export function keepUp(parent, items, keyOf, create, update) {
-	const present = new Map();
-	for (const child of parent.children) present.set(child.dataset.key, child);
+	const keys = items.map((item) => String(keyOf(item)));
+	const wanted = new Set(keys);
+	// First what is gone: a child that need not be moved keeps the focus.
+	for (const child of [...parent.children]) if (!wanted.has(child.dataset.key)) child.remove();
+	const present = new Map([...parent.children].map((child) => [child.dataset.key, child]));
 	let at = parent.firstElementChild;
-	for (const item of items) {
-		const key = String(keyOf(item));
-		let node = present.get(key);
-		present.delete(key);
+	for (const [index, item] of items.entries()) {
+		let node = present.get(keys[index]);
 		if (!node) {
 			node = create(item);
-			node.dataset.key = key;
+			node.dataset.key = keys[index];
 		}
 		update?.(node, item);
 		if (node === at) at = at.nextElementSibling;
 		else parent.insertBefore(node, at);
 	}
-	for (const gone of present.values()) gone.remove();
 }
 
 /**
@@ -104,7 +105,7 @@ export function listKeys(list, step) {
 	});
 }
 
-const ICONS = {
+export const ICONS = {
 	plus: "M12 5v14M5 12h14",
 	image: "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4M15.5 9.5h.01",
 	voice: "M12 4a3 3 0 0 1 3 3v5a3 3 0 0 1-6 0V7a3 3 0 0 1 3-3zM6 11a6 6 0 0 0 12 0M12 17v3",

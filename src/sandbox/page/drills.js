@@ -1,4 +1,4 @@
-// The drills: one click breaks something; the card says what to expect and whether it came true.
+// The drills: what one click breaks, what to expect, whether it came true.
 
 import { when } from "./changes.js";
 import { choices, choose } from "./choices.js";
@@ -33,7 +33,7 @@ function draw(parts) {
 			set(item, { "data-state": drill.state, "data-current": drill.name === current ? "true" : null });
 			set(item.querySelector("button"), { "aria-disabled": isBusy ? "true" : null });
 			write(item.querySelector(".sign"), SIGNS[drill.state] ?? "");
-			write(item.querySelector(".expect"), told(drill.expect));
+			write(item.querySelector(".expect"), t(drill.expect));
 			write(item.querySelector(".outcome"), outcome(drill));
 			tell(drill);
 		},
@@ -46,7 +46,7 @@ function create({ name }) {
 	const start = () => {
 		if (!state.drills.some((drill) => drill.state === "running")) run(name);
 	};
-	const button = el("button", { type: "button", "aria-describedby": `expect-${name} outcome-${name}` });
+	const button = el("button", { "aria-describedby": `expect-${name} outcome-${name}` });
 	button.append(el("span", { class: "sign", "aria-hidden": "true" }), el("span", { class: "name", text: title }));
 	button.addEventListener("click", start);
 	button.addEventListener("focus", look);
@@ -73,9 +73,9 @@ function create({ name }) {
 function outcome(drill) {
 	if (drill.state === "idle") return t("drills.idle");
 	if (drill.state === "running") return t("drills.running");
-	const verdict = t(drill.state === "passed" ? "drills.passed" : "drills.failed");
+	const verdict = t(`drills.${drill.state}`);
 	const took = drill.took_ms === null ? "" : ` (${span(drill.took_ms)})`;
-	return `${verdict} ${told(drill.outcome)}${took}`;
+	return `${verdict} ${drill.outcome ? told(drill.outcome) : ""}${took}`;
 }
 
 /** Says an outcome once, when it comes. */

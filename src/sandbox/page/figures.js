@@ -3,15 +3,14 @@
 import { when } from "./changes.js";
 import { byId, el, keepUp, set, svg, write } from "./dom.js";
 import { state } from "./store.js";
-import { span, t } from "./texts.js";
+import { isKnown, span, t } from "./texts.js";
 
-// Every message accepted is in exactly one of these: the bar is whole, or something vanished.
 const ENDS = ["delivered", "waiting", "held", "refused", "unknown"];
 
 const WIDTH = 360;
 const HEIGHT = 64;
 const POINTS = 120;
-// From 1 ms at the bottom to 10 s at the top, each tenfold the same height.
+// From 1 ms to 10 s, each tenfold the same height.
 const DECADES = 4;
 // WeChat gives up on an answer after this long.
 const DEADLINE_MS = 5000;
@@ -33,11 +32,17 @@ function drawCounters() {
 		(entry, end) => {
 			write(entry.firstElementChild, t(`counter.${end}`));
 			write(entry.lastElementChild, String(counters[end] ?? 0));
-			set(entry, { "data-none": counters[end] ? null : "true", title: t(`counter.${end}.about`) });
+			set(entry, {
+				"data-none": counters[end] ? null : "true",
+				title: isKnown(`counter.${end}.about`) ? t(`counter.${end}.about`) : null,
+			});
 		},
 	);
 	// By the object model, which a strict content security policy allows where it refuses style attributes.
-	for (const part of byId("ends-bar").children) part.style.flexGrow = String(counters[part.dataset.end] ?? 0);
+	for (const part of byId("ends-bar").children) {
+		part.style.flexGrow = String(counters[part.dataset.end] ?? 0);
+		part.hidden = !counters[part.dataset.end];
+	}
 }
 
 function drawLatency() {
@@ -48,18 +53,8 @@ function drawLatency() {
 	byId("chart").replaceChildren(...drawing);
 	const latest = (line) => (line.length ? span(line.at(-1)[1]) : "–");
 	byId("latency-text").replaceChildren(
-		el(
-			"span",
-			{ class: "accept", title: t("latency.accept.about") },
-			t("latency.accept"),
-			el("b", { text: latest(accept) }),
-		),
-		el(
-			"span",
-			{ class: "whole", title: t("latency.whole.about") },
-			t("latency.whole"),
-			el("b", { text: latest(whole) }),
-		),
+		el("span", { class: "accept" }, t("latency.accept"), el("b", { text: latest(accept) })),
+		el("span", { class: "whole" }, t("latency.whole"), el("b", { text: latest(whole) })),
 	);
 }
 

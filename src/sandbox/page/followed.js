@@ -1,30 +1,32 @@
 // What a call tells of itself: its subject, the message it belongs to, whether it failed.
 
-/**
- * All ids of the message that `id` names. A call may bear several, apart by spaces (WeChat's and IM's own), and so
- * ties them together.
- */
+/** The ids that a call bears: WeChat's and IM's own, and so ties together. */
+export function namesOf({ message, also = [] }) {
+	return message ? [message, ...also] : also;
+}
+
+/** All ids of the message that `id` names, through every call that bears one of them. */
 export function idsOf(calls, id) {
-	const ids = new Set(id.split(" "));
+	const ids = new Set([id]);
 	let size;
 	do {
 		size = ids.size;
 		for (const call of calls) {
-			if (isOfMessage(call, ids)) for (const one of call.message.split(" ")) ids.add(one);
+			if (isOfMessage(call, ids)) for (const name of namesOf(call)) ids.add(name);
 		}
 	} while (ids.size > size);
 	return ids;
 }
 
 export function isOfMessage(call, ids) {
-	return Boolean(call.message?.split(" ").some((one) => ids.has(one)));
+	return namesOf(call).some((name) => ids.has(name));
 }
 
 const SUBJECTS = [/CallbackCommand=(?:\w+\.)?(\w+)/, /<Event><!\[CDATA\[(\w+)/, /<MsgType><!\[CDATA\[(\w+)/];
 
 /** What a call is about, where its path does not say so: the callback's name, the event, the kind of message. */
-export function subjectOf({ path, request }) {
-	const text = `${path} ${request?.decrypted ?? request?.body ?? ""}`;
+export function subjectOf({ query, request }) {
+	const text = `${query} ${request?.decrypted ?? request?.body ?? ""}`;
 	return SUBJECTS.map((subject) => subject.exec(text)?.[1]).find(Boolean) ?? "";
 }
 

@@ -75,7 +75,7 @@ function drawViews() {
 				choose({ view });
 				touch("agents", "customers", "wire");
 			};
-			return el("button", { type: "button", on: { click: show } }, el("span"), el("b", { class: "unread" }));
+			return el("button", { on: { click: show } }, el("span"), el("b", { class: "unread" }));
 		},
 		(button, view) => {
 			set(button, { "aria-current": view === choices.view ? "true" : null });

@@ -2,23 +2,16 @@
 
 import { contents, kindName, mark } from "./bubble.js";
 import { touch, when } from "./changes.js";
-import { choices, choose } from "./choices.js";
+import { choose } from "./choices.js";
 import { byId, el, icon, keepUp, roving, set, write } from "./dom.js";
 import { chooseFile } from "./files.js";
 import { ask, say } from "./notice.js";
-import { colourOf, now, state } from "./store.js";
+import { colourOf, customerShown, now, state } from "./store.js";
 import { t } from "./texts.js";
 import { bubbleList } from "./thread.js";
 
-// Each thing that can be sent without choosing a file: the sandbox brings a small sample of its own.
-const SAMPLES = {
-	image: {},
-	voice: {},
-	video: {},
-	location: { latitude: 31.2304, longitude: 121.4737, label: "上海市黄浦区人民广场" },
-	link: {},
-	scan: {},
-};
+// What can be sent without choosing anything: the sandbox brings a sample of each.
+const SAMPLES = ["image", "voice", "video", "location", "link", "scan"];
 
 const screen = bubbleList(byId("screen"), { classOf, contents: drawn, foot });
 
@@ -32,7 +25,7 @@ export function mountPhone() {
 		byId("tray").hidden = !isOpen;
 		set(byId("more"), { "aria-expanded": String(isOpen) });
 	});
-	byId("follow").addEventListener("click", () => act({ do: chosen().following ? "unfollow" : "follow" }));
+	byId("follow").addEventListener("click", () => act({ do: customerShown().following ? "unfollow" : "follow" }));
 	byId("phone-form").addEventListener("submit", (event) => {
 		event.preventDefault();
 		const text = byId("phone-text").value;
@@ -48,33 +41,25 @@ export function mountPhone() {
 	setInterval(() => touch("second"), 1000);
 }
 
-function chosen() {
-	return state.customers.find((customer) => customer.openid === choices.openid) ?? state.customers[0];
-}
-
 function act(body) {
-	const customer = chosen();
+	const customer = customerShown();
 	return customer && ask(`/api/customers/${encodeURIComponent(customer.openid)}`, body);
 }
 
 async function addCustomer() {
 	const added = await ask("/api/customers", {});
-	if (added?.openid) choose({ openid: added.openid });
+	if (added?.openid) choose({ openid: added.openid, agent: null, conversations: {} });
 }
 
 function drawCustomers() {
-	const shown = chosen();
+	const shown = customerShown();
 	keepUp(
 		byId("customers"),
 		state.customers,
 		(customer) => `${customer.openid} ${customer.name}`,
 		({ openid, name }) => {
-			const pick = () => choose({ openid });
-			return el(
-				"button",
-				{ type: "button", role: "tab", "aria-label": name, title: name, on: { click: pick } },
-				mark(name, colourOf(openid)),
-			);
+			const pick = () => choose({ openid, agent: null, conversations: {} });
+			return el("button", { role: "tab", label: name, on: { click: pick } }, mark(name, colourOf(openid)));
 		},
 		(tab, { openid, following }) => {
 			const isChosen = openid === shown?.openid;
@@ -89,7 +74,7 @@ function drawCustomers() {
 }
 
 function drawScreen(parts) {
-	const customer = chosen();
+	const customer = customerShown();
 	if (!customer) return;
 	const { following } = customer;
 	set(byId("phone-body"), { "aria-label": t("phone.screen.of", { name: customer.name }) });
@@ -115,7 +100,7 @@ function foot(message) {
 }
 
 function drawWindow() {
-	const customer = chosen();
+	const customer = customerShown();
 	if (!customer) return;
 	const { sends_left: left, closes_at: closes } = customer.window;
 	const minutes = closes === null ? 0 : Math.ceil((closes - now()) / 60_000);
@@ -128,28 +113,20 @@ function drawWindow() {
 function drawAccount() {
 	const { personal, mode } = state.account;
 	const kind = t(personal ? "account.personal" : "account.service");
-	write(byId("account-kind"), t("account.kind", { kind, mode: t(`mode.${mode}`) }));
+	write(byId("account-kind"), `${kind} · ${t(`mode.${mode}`)}`);
 }
 
 function drawTray() {
-	const things = Object.keys(SAMPLES).map((name) => {
-		const send = () => act({ do: name, ...SAMPLES[name] });
-		return thing(name, t(`kind.${name}`), send);
-	});
+	const things = SAMPLES.map((name) => thing(name, t(`kind.${name}`), () => act({ do: name })));
 	byId("tray").replaceChildren(...things, thing("upload", t("phone.upload"), upload));
 	const items = state.menu.map(({ key, title }) =>
-		el("button", { type: "button", text: title, on: { click: () => act({ do: "menu", key }) } }),
+		el("button", { text: title, on: { click: () => act({ do: "menu", key }) } }),
 	);
 	byId("menu").replaceChildren(...items);
 }
 
 function thing(glyph, label, send) {
-	return el(
-		"button",
-		{ type: "button", "data-do": glyph, on: { click: send } },
-		icon(glyph),
-		el("span", { text: label }),
-	);
+	return el("button", { "data-do": glyph, on: { click: send } }, icon(glyph), el("span", { text: label }));
 }
 
 async function upload() {

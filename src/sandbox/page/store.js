@@ -1,6 +1,7 @@
 // The sandbox's state, as the server tells it: fetched once, then kept up by server-sent events.
 
 import { touch } from "./changes.js";
+import { choices } from "./choices.js";
 
 const WIRE_LIMIT = 1000;
 const POINTS_LIMIT = 120;
@@ -134,12 +135,17 @@ export async function post(path, body) {
 	return response.json().catch(() => ({}));
 }
 
+/** Whose phone is shown: the one chosen here, or the first. */
+export function customerShown() {
+	return state.customers.find((customer) => customer.openid === choices.openid) ?? state.customers[0];
+}
+
 export function nameOf(openid) {
 	return state.customers.find((customer) => customer.openid === openid)?.name ?? openid ?? "";
 }
 
-/** Which of six colours marks a customer, the same on the phone, on the wire and on the desk. */
+/** Which of five colours marks a customer, the same on the phone, on the wire and on the desk. */
 export function colourOf(openid) {
 	const at = state.customers.findIndex((customer) => customer.openid === openid);
-	return at < 0 ? null : at % 6;
+	return at < 0 ? null : at % 5;
 }

@@ -23,10 +23,11 @@ export function isKnown(key) {
 	return key in WORDS;
 }
 
-/** What the server tells as a key, or as a key with values. */
-export function told(message) {
-	if (!message) return "";
-	return typeof message === "string" ? t(message) : t(message.key, message.values);
+/** A drill's outcome in words: the values it has to tell, times among them by their names. */
+export function told({ key, values = {} }) {
+	const known = isKnown(key) ? key : key.replace(/\.\w+\.failed$/, ".failed");
+	const shown = Object.entries(values).map(([name, value]) => [name, name.endsWith("_ms") ? span(value) : value]);
+	return t(known, Object.fromEntries(shown));
 }
 
 /** Fills what page.html leaves to the texts. */
@@ -37,34 +38,15 @@ export function translate(root) {
 		set(node, { "aria-label": t(node.dataset.label) });
 		if (node.tagName === "BUTTON") set(node, { title: t(node.dataset.label) });
 	}
-	for (const node of root.querySelectorAll("[data-hint]")) set(node, { title: t(node.dataset.hint) });
 	for (const node of root.querySelectorAll("[data-placeholder]")) {
-		set(node, { placeholder: t(node.dataset.placeholder) });
+		const text = t(node.dataset.placeholder);
+		set(node, { placeholder: text, "aria-label": text });
 	}
 }
 
-const formats = new Map();
-
-function format(name, options) {
-	const key = `${language()} ${name}`;
-	if (!formats.has(key)) formats.set(key, new Intl.DateTimeFormat(TAGS[language()], options));
-	return formats.get(key);
-}
-
-export function hourAndMinute(at) {
-	return format("minute", { hour: "2-digit", minute: "2-digit", hour12: false }).format(at);
-}
-
 export function dayAndSecond(at) {
-	const options = {
-		month: "short",
-		day: "numeric",
-		hour: "2-digit",
-		minute: "2-digit",
-		second: "2-digit",
-		hour12: false,
-	};
-	return format("second", options).format(at);
+	const day = new Date(at).toLocaleDateString(TAGS[language()], { month: "short", day: "numeric" });
+	return `${day}, ${exact(at).slice(0, 8)}`;
 }
 
 /** `14:03:22.123`, the same in every language, so that times stand in line. */

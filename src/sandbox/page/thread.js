@@ -2,7 +2,7 @@
 
 import { needsTime, timeLine } from "./bubble.js";
 import { el, keepUp, set, stickToEnd, write } from "./dom.js";
-import { hourAndMinute } from "./texts.js";
+import { exact } from "./texts.js";
 
 // More than anybody scrolls back through; the sandbox itself keeps more.
 const SHOWN = 200;
@@ -37,7 +37,7 @@ export function bubbleList(list, { classOf, contents, foot }) {
 			(message) => create(message, before.get(message.id)),
 			(item, message) => {
 				set(item, { class: `${classOf(message)}${fresh.includes(message) ? " fresh" : ""}` });
-				set(item, { "data-pending": message.pending ? "true" : null, title: hourAndMinute(message.at) });
+				set(item, { "data-pending": message.pending ? "true" : null, title: exact(message.at) });
 				write(item.querySelector(".foot"), foot(message));
 			},
 		);

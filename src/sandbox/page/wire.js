@@ -1,10 +1,10 @@
 // The wire: every call between the parties as it happens, as arrows between their lifelines.
 
 import { mountCall } from "./call.js";
-import { when } from "./changes.js";
+import { touch, when } from "./changes.js";
 import { choices, choose } from "./choices.js";
 import { byId, el, icon, keepUp, listKeys, set, stickToEnd, write } from "./dom.js";
-import { failureOf, idsOf, isOfMessage, subjectOf } from "./followed.js";
+import { failureOf, idsOf, isOfMessage, namesOf, subjectOf } from "./followed.js";
 import { ask } from "./notice.js";
 import { colourOf, load, nameOf, state } from "./store.js";
 import { exact, span, t } from "./texts.js";
@@ -13,11 +13,18 @@ const LANES = {
 	all: () => true,
 	wechat: ({ from, to }) => from === "wechat" || to === "wechat",
 	im: ({ from, to }) => from === "im" || to === "im",
-	page: ({ from }) => from === "page",
 	failed: (call) => failureOf(call) !== null,
 };
 
+// Rows drawn beyond those in sight.
+const SPARE = 6;
+
+const texts = new WeakMap();
+const rows = el("div", { role: "presentation", class: "rows" });
 let end;
+let shown = [];
+/** The call at the top of what is in sight, and how far it is scrolled out. */
+let anchor = null;
 
 export function mountWire() {
 	const list = byId("calls");
@@ -31,7 +38,9 @@ export function mountWire() {
 		if (event.key === "Escape") choose({ call: null, follow: null });
 		if (event.key === "Enter" && choices.call !== null) byId("call").querySelector("button")?.focus();
 	});
-	list.addEventListener("scroll", drawNewest, { passive: true });
+	list.append(rows);
+	list.addEventListener("scroll", () => touch("scroll"), { passive: true });
+	new ResizeObserver(() => touch("scroll")).observe(list);
 	byId("newest").addEventListener("click", () => {
 		end.follow(true);
 		list.focus();
@@ -45,7 +54,8 @@ export function mountWire() {
 	});
 	mountCall(byId("call"));
 	when(["language"], drawLanes);
-	when(["wire", "customers", "choices"], drawCalls);
+	when(["wire", "choices"], drawCalls);
+	when(["scroll", "wire", "choices", "customers"], drawRows);
 }
 
 /** The calls to show: those of the lane, of the message that is followed, and with the words sought. */
@@ -60,24 +70,54 @@ function shownCalls() {
 	});
 }
 
-function sought({ method, path, status, note, message, customer, request, response }) {
-	const bodies = [request, response].map((half) => `${half?.body ?? ""} ${half?.decrypted ?? ""}`);
-	return [method, path, status, note, message, nameOf(customer), ...bodies].join(" ").toLowerCase();
+/** Everything of a call that can be sought, made once: bodies are long. */
+function sought(call) {
+	if (!texts.has(call)) texts.set(call, textOf(call));
+	return texts.get(call);
 }
 
-function drawCalls(parts) {
+function textOf(call) {
+	const { method, path, status, note, customer, request, response } = call;
+	const bodies = [request, response].map((half) => `${half?.body ?? ""} ${half?.decrypted ?? ""}`);
+	return [method, path, status, note, nameOf(customer), ...namesOf(call), ...bodies].join(" ").toLowerCase();
+}
+
+function drawCalls() {
+	shown = shownCalls();
 	const list = byId("calls");
-	const calls = shownCalls();
-	if (parts.has("language")) list.replaceChildren();
-	set(list, { "data-empty": calls.length ? null : t("wire.empty") });
-	keepUp(list, calls, (call) => call.id, createRow, drawRow);
+	set(list, { "data-empty": shown.length ? null : t("wire.empty") });
+	rows.style.height = `${shown.length * rowHeight()}px`;
+	const at = end.isAtEnd() || anchor === null ? -1 : shown.findIndex((call) => call.id === anchor.id);
+	if (at >= 0) list.scrollTop = at * rowHeight() + anchor.by;
 	end.follow();
-	const isShown = choices.call !== null && byId(`call-${choices.call}`) !== null;
-	set(list, { "aria-activedescendant": isShown ? `call-${choices.call}` : null });
-	const tally = { shown: calls.length, all: state.wire.size };
-	write(byId("wire-tally"), calls.length < state.wire.size ? t("wire.some", tally) : t("wire.all", tally));
+	const tally = { shown: shown.length, all: state.wire.size };
+	write(byId("wire-tally"), t(shown.length < state.wire.size ? "wire.some" : "wire.all", tally));
 	drawFollowing();
-	drawNewest();
+}
+
+function rowHeight() {
+	return Number.parseFloat(getComputedStyle(rows).lineHeight);
+}
+
+/** Only the rows in sight are elements, so that a thousand calls cost no more than thirty. */
+function drawRows(parts) {
+	const list = byId("calls");
+	const height = rowHeight();
+	const first = Math.max(0, Math.floor(list.scrollTop / height));
+	anchor = shown[first] ? { id: shown[first].id, by: list.scrollTop - first * height } : null;
+	const from = Math.max(0, first - SPARE);
+	const inSight = shown.slice(from, first + Math.ceil(list.clientHeight / height) + SPARE);
+	if (parts.has("language")) rows.replaceChildren();
+	keepUp(
+		rows,
+		inSight.map((call, at) => ({ call, at: from + at })),
+		({ call }) => call.id,
+		({ call }) => createRow(call),
+		drawRow,
+	);
+	const isDrawn = choices.call !== null && byId(`call-${choices.call}`) !== null;
+	set(list, { "aria-activedescendant": isDrawn ? `call-${choices.call}` : null });
+	byId("newest").hidden = end.isAtEnd();
 }
 
 function createRow(call) {
@@ -88,14 +128,16 @@ function createRow(call) {
 		{ role: "option", id: `call-${call.id}`, class: "row" },
 		el("time", { text: exact(call.at).slice(3) }),
 		ladder,
-		el("span", { class: "what" }, el("b", { text: call.path.split("?")[0] }), el("small")),
+		el("span", { class: "what" }, el("b", { text: call.path }), el("small")),
 		el("span", { class: "status" }),
 		el("span", { class: "took" }),
 	);
 }
 
-function drawRow(row, call) {
+function drawRow(row, { call, at }) {
 	set(row, { "aria-selected": String(call.id === choices.call), "data-colour": colourOf(call.customer) });
+	set(row, { "aria-posinset": at + 1, "aria-setsize": shown.length });
+	row.style.top = `${at * rowHeight()}px`;
 	// What a call was does not change once it was answered.
 	if (row.call === call) return;
 	row.call = call;
@@ -108,18 +150,24 @@ function drawRow(row, call) {
 }
 
 function step(by) {
-	const calls = shownCalls();
-	if (!calls.length) return;
-	const here = calls.findIndex((call) => call.id === choices.call);
-	const there = here < 0 ? calls.length - 1 : Math.min(Math.max(here + by, 0), calls.length - 1);
-	pick(calls[there].id);
+	if (!shown.length) return;
+	const here = shown.findIndex((call) => call.id === choices.call);
+	const there = here < 0 ? shown.length - 1 : Math.min(Math.max(here + by, 0), shown.length - 1);
+	pick(shown[there].id);
 }
 
 function pick(id) {
 	choose({ call: id });
 	end.release();
 	// Only once the call's details have taken their room.
-	requestAnimationFrame(() => byId(`call-${id}`)?.scrollIntoView({ block: "nearest" }));
+	requestAnimationFrame(() => bringIntoSight(id));
+}
+
+function bringIntoSight(id) {
+	const list = byId("calls");
+	const above = shown.findIndex((call) => call.id === id) * rowHeight();
+	const below = above + rowHeight() - list.clientHeight;
+	list.scrollTop = Math.min(Math.max(list.scrollTop, below), above);
 }
 
 function drawFollowing() {
@@ -136,16 +184,8 @@ function drawFollowing() {
 	bar.replaceChildren(
 		el("span", { text: t("wire.following") }),
 		el("code", { text: choices.follow }),
-		el(
-			"button",
-			{ type: "button", class: "plain square", "aria-label": label, title: label, on: { click: stop } },
-			icon("close"),
-		),
+		el("button", { class: "plain square", label, on: { click: stop } }, icon("close")),
 	);
-}
-
-function drawNewest() {
-	byId("newest").hidden = end.isAtEnd();
 }
 
 function drawLanes() {

@@ -1,6 +1,8 @@
 //! `/media/...`: who gets what, and for how long.
 
 use reqwest::{Client, Method, StatusCode};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::{JPEG, MP4, PDF, get, here, last_of, reachable};
 use crate::world::{SOON, World, eventually, openid};
@@ -45,6 +47,12 @@ async fn a_file_is_served_whole_or_one_range_of_it_as_what_its_bytes_are() {
             assert_eq!(got.bytes().await.unwrap(), part, "{range}");
         }
     }
+    // What is not one range of bytes is no reason to refuse the file.
+    for ranges in ["bytes=0-1,4-5", "items=0-1", "bytes=abc", "bytes=5-2", "bytes=-"] {
+        let got = http.get(&link).header("Range", ranges).send().await.unwrap();
+        assert_eq!(got.status(), StatusCode::OK, "{ranges}");
+        assert_eq!(got.bytes().await.unwrap(), MP4, "{ranges}");
+    }
     let document = http.get(link_to(&world, "span", PDF).await).send().await.unwrap();
     assert_eq!(document.headers()["content-type"], "application/pdf");
     assert!(document.headers()["content-disposition"].to_str().unwrap().starts_with("attachment"));
@@ -73,6 +81,7 @@ async fn nobody_gets_anything_without_a_link_that_is_whole_and_still_valid() {
         base.clone(),
         format!("{base}/../bridge.db?{query}"),
         format!("{base}/..%2fbridge.db?{query}"),
+        format!("{base}/%ff?{query}"),
     ] {
         let got = get(&wrong).await;
         assert_eq!((got.status, got.bytes.len()), (404, 0), "{wrong}");
@@ -86,6 +95,32 @@ async fn nobody_gets_anything_without_a_link_that_is_whole_and_still_valid() {
     assert_eq!(get(&link).await.status, 200);
     world.clock.advance(61_000);
     assert_eq!(get(&link).await.status, 404);
+    world.finish().await;
+}
+
+/// Clients that take nothing of a file hold some of the connections, never all.
+#[tokio::test]
+async fn slow_readers_of_files_leave_room_for_pushes() {
+    let world = reachable().start().await;
+    // More than the sockets' buffers hold.
+    let large: &'static [u8] = [JPEG, &vec![0; 12 << 20]].concat().leak();
+    let link = link_to(&world, "snail", large).await;
+    let (host, path) = link.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let ask = format!("GET /{path} HTTP/1.1\r\nhost: a\r\n\r\n");
+    let mut slow = Vec::new();
+    for _ in 0..256 {
+        let mut stream = TcpStream::connect(host).await.unwrap();
+        stream.write_all(ask.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200");
+        slow.push(stream);
+    }
+    assert_eq!(get(&link).await.status, 503);
+    let phone = world.follower("quick");
+    assert!(phone.say("hello").await.reply.is_some());
+    drop(slow);
+    assert!(eventually(SOON, async || get(&link).await.status == 200).await);
     world.finish().await;
 }
 
