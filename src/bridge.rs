@@ -182,9 +182,11 @@ impl Bridge {
 
     /// A push succeeded: the account may push after all.
     pub fn push_allowed(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
-        if self.0.push_denied_at.swap(0, Ordering::Relaxed) != 0 {
+        // By what is stored: this may run again after memory has changed, and then what it wrote must be written again.
+        if tx.fact(PUSH_DENIED_AT)?.is_some_and(|at| at != "0") {
             tx.put_fact(PUSH_DENIED_AT, "0")?;
         }
+        self.0.push_denied_at.store(0, Ordering::Relaxed);
         Ok(())
     }
 
@@ -204,5 +206,55 @@ impl Inner {
                 denied_at == 0 || now.since(Millis(denied_at)) >= PUSH_DENIED_MS
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::store::Place;
+
+    #[tokio::test]
+    async fn an_account_that_may_push_again_is_remembered_although_the_first_try_to_write_it_down_failed() {
+        let minimal = "[wechat]\ntoken = \"t\"\n[im]\nsdk_app_id = 1\nsecret_key = \"k\"\n";
+        let (config, _) = Config::from_toml_str(minimal, []).unwrap();
+        let (clock, metrics, folder) = (Clock::movable(), Metrics::default(), tempfile::tempdir().unwrap());
+        let (store, closing) = Store::open(&Place::Memory, clock.clone(), metrics.clone()).unwrap();
+        let settings = Settings {
+            agents: config.im.agents,
+            texts: config.texts,
+            acknowledge: config.wechat.acknowledge,
+            session_idle_ms: 1,
+            limits: quota::Limits {
+                messages: 5,
+                message_window_ms: 1,
+                event_messages: 3,
+                event_window_ms: 1,
+            },
+            reply: ReplyMode::Auto,
+            on_unsubscribe: config.im.on_unsubscribe,
+            may_fetch: false,
+        };
+        let keep = Duration::from_hours(1);
+        let media = Media::open(&store, folder.path(), None, keep, clock.clone()).await.unwrap();
+        let bell = Bell::default();
+        let parts = Parts { settings, store: store.clone(), media, bell, clock: clock.clone(), metrics };
+        let bridge = Bridge::new(parts).await.unwrap();
+        let writing = bridge.clone();
+        store.write(move |tx| writing.push_denied(tx)).await.unwrap();
+        assert!(!bridge.may_push(clock.now()));
+        // As where a neighbour in the same transaction fails: nothing of it is kept, and it runs once more.
+        let (failing, again) = (bridge.clone(), bridge.clone());
+        let failed = store.write(move |tx| {
+            failing.push_allowed(tx)?;
+            Err::<(), _>(StoreError::Closed)
+        });
+        assert!(failed.await.is_err());
+        store.write(move |tx| again.push_allowed(tx)).await.unwrap();
+        assert_eq!(store.read(|tx| tx.fact(PUSH_DENIED_AT)).await.unwrap().as_deref(), Some("0"));
+        closing.close();
     }
 }

@@ -24,12 +24,12 @@ use tokio_util::sync::CancellationToken;
 use crate::bridge::Bridge;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::model::{Class, Direction, Found, Lane, Millis, OpenId, Verdict};
+use crate::model::{Class, Direction, Found, Lane, Millis, Verdict};
 use crate::store::{Owed, Store};
 
 use breaker::Breaker;
 use lane::{LaneWorker, Places, Rest};
-use schedule::Schedule;
+use schedule::{Schedule, Walk};
 
 /// Lanes of one direction in memory; the others wait in the store for a place.
 const LANES: usize = 16_384;
@@ -148,13 +148,6 @@ struct Way {
     worker: Arc<LaneWorker>,
     in_flight: usize,
     at_once: usize,
-    /// Where the walk through the store's lanes stands; `None`: it is done.
-    walk: Option<Walk>,
-}
-
-#[derive(Clone, Debug)]
-struct Walk {
-    after: Option<OpenId>,
 }
 
 impl Outbox {
@@ -176,7 +169,6 @@ impl Outbox {
             }),
             in_flight: 0,
             at_once: parts.in_flight,
-            walk: Some(Walk { after: None }),
         };
         Self {
             ways: [
@@ -226,15 +218,15 @@ impl Outbox {
     /// Takes the next page of lanes with work, as long as there is room for it.
     async fn look_into_store(&mut self) {
         for way in &mut self.ways {
-            let Some(walk) = way.walk.clone() else { continue };
+            let Walk::At { after, .. } = way.schedule.walk().clone() else { continue };
             if way.schedule.room() < PAGE {
                 continue;
             }
             let direction = way.direction;
-            let found = self.store.read(move |tx| tx.open_lanes(direction, walk.after.as_ref(), PAGE)).await;
+            let found = self.store.read(move |tx| tx.open_lanes(direction, after.as_ref(), PAGE)).await;
             match found {
                 Ok(found) => {
-                    way.walk = (found.len() == PAGE).then(|| Walk { after: found.last().cloned() });
+                    way.schedule.walked_to(found.last().filter(|_| found.len() == PAGE).cloned());
                     for customer in found {
                         way.schedule.rang(&Lane { direction, customer });
                     }
@@ -247,13 +239,10 @@ impl Outbox {
     fn take_rung(&mut self) {
         let rung = self.bell.take();
         for lane in &rung.lanes {
-            let way = self.way(lane.direction);
-            if !way.schedule.rang(lane) {
-                way.walk_again();
-            }
+            self.way(lane.direction).schedule.rang(lane);
         }
         if rung.more {
-            self.ways.iter_mut().for_each(Way::walk_again);
+            self.ways.iter_mut().for_each(|way| way.schedule.walk_again());
         }
     }
 
@@ -296,16 +285,13 @@ impl Outbox {
         way.schedule.rest(lane, rest);
     }
 
-    /// Every second: the walk through the store starts anew when something may have been missed.
+    /// Every second: an operator's command may have changed anything.
     async fn ticked(&mut self) {
         let operator = self.store.read(|tx| tx.fact(OPERATOR_BELL)).await.unwrap_or_default();
-        let operator_rang = operator != self.operator;
-        self.operator = operator;
-        for way in &mut self.ways {
-            if operator_rang || way.schedule.is_overfull() {
-                way.walk_again();
-            }
+        if operator != self.operator {
+            self.ways.iter_mut().for_each(|way| way.schedule.walk_again());
         }
+        self.operator = operator;
     }
 
     fn sleep_until_due(&self) -> impl Future<Output = ()> + use<> {
@@ -325,14 +311,5 @@ impl Outbox {
             Direction::ToIm => to_im,
             Direction::ToWechat => to_wechat,
         }
-    }
-}
-
-impl Way {
-    fn walk_again(&mut self) {
-        if self.walk.is_none() {
-            self.walk = Some(Walk { after: None });
-        }
-        self.schedule.caught_up();
     }
 }

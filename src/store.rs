@@ -41,6 +41,7 @@ pub use look::Look;
 pub use media::{Medium, MediumFile};
 pub use message::{Counts, Head, Listed, NewMessage, Owed, Settled, Step};
 pub use open::OpenError;
+pub use prune::HeldAt;
 pub use seen::FirstAnswer;
 
 /// Where the store lives.
@@ -67,6 +68,9 @@ pub enum StoreError {
     /// There is no such message.
     #[error("there is no message {0}")]
     NoMessage(crate::model::MessageId),
+    /// The work of a read or write panicked; the store goes on.
+    #[error("deciding about it ended in a panic, which is a bug")]
+    Panicked,
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,
@@ -187,7 +191,9 @@ impl Store {
             let snapshot = connection.transaction()?;
             work(&Tx { connection: &snapshot, now })
         };
-        tokio::task::spawn_blocking(read).await.map_err(|_| StoreError::Closed)?
+        tokio::task::spawn_blocking(read)
+            .await
+            .map_err(|error| if error.is_panic() { StoreError::Panicked } else { StoreError::Closed })?
     }
 
     /// `None` while commits succeed.

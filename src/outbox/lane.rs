@@ -137,7 +137,7 @@ impl LaneWorker {
         if let Err(due) = self.breaker.admit(self.clock.now()) {
             return Ok(Next::Rest(Rest::Until { due, platform: true }));
         }
-        match self.look(lane, prepared).await? {
+        match self.look(lane, prepared).await.inspect_err(|_| self.breaker.unused())? {
             Look::Rest(rest) => {
                 self.breaker.unused();
                 Ok(Next::Rest(rest))
@@ -178,10 +178,16 @@ impl LaneWorker {
                 if owed.riding != Riding::No {
                     return ridden(tx, &bridge, &owed, random);
                 }
+                let is_too_old = tx.now().since(owed.created_at) > MESSAGES_MS;
+                if owed.unsettled && is_too_old {
+                    let why = bridge.ended(Ended::WaitedTooLong);
+                    let told = end(tx, &bridge, &owed, Move::LoseTrack, why, random)?;
+                    return Ok(Look::Settled { state: State::Unknown, told });
+                }
                 if owed.unsettled {
                     return Ok(Look::Unsettled(owed));
                 }
-                if tx.now().since(owed.created_at) > MESSAGES_MS {
+                if is_too_old {
                     let why = bridge.ended(Ended::WaitedTooLong);
                     let told = end(tx, &bridge, &owed, Move::Refuse, why, random)?;
                     return Ok(Look::Settled { state: State::Refused, told });
@@ -246,6 +252,9 @@ impl LaneWorker {
             Found::NotNow { why } => {
                 self.breaker.failed(self.clock.now(), &why);
                 let due = self.clock.now().plus(delay_ms(owed.attempts.max(1), rand::rng().random()));
+                let why = format!("nobody knows yet whether it arrived: {why}");
+                // As where the platform is the trouble otherwise: the wait ends when it is back.
+                self.store.write(move |tx| tx.postpone(owed.id, Millis(0), &why)).await?;
                 return Ok(Next::Rest(Rest::Until { due, platform: true }));
             }
             Found::Never => {
@@ -290,6 +299,13 @@ impl LaneWorker {
             Verdict::Unsettled { why } => {
                 tracing::warn!(message.id = %owed.id, %why, "a send has no answer; its platform will be asked");
                 let due = owed.attempt_at.plus(SETTLING_MS).max(self.clock.now().plus(SETTLING_MS));
+                self.store
+                    .write(move |tx| {
+                        // Whatever else happens in the lane, its platform is not asked too early.
+                        tx.postpone(owed.id, due, &why)?;
+                        tx.step(&owed.lane.customer, Some(owed.id), owed.call(), &why, Some(took_ms))
+                    })
+                    .await?;
                 return Ok(Next::Rest(Rest::Until { due, platform: false }));
             }
             Verdict::Delivered if owed.part + 1 < owed.parts => Outcome {

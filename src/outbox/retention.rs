@@ -11,7 +11,7 @@ use super::lane::refuse_held;
 use crate::bridge::{Bell, Bridge};
 use crate::metrics::Metrics;
 use crate::model::{Direction, Lane, MessageId, State};
-use crate::store::{Store, StoreError};
+use crate::store::{HeldAt, Store, StoreError};
 
 /// How long a settled message and its steps are kept, and how long an answer is held, milliseconds.
 pub const MESSAGES_MS: i64 = 30 * 24 * 3600 * 1000;
@@ -59,15 +59,14 @@ pub async fn round(store: &Store, bridge: &Bridge, bell: &Bell, metrics: &Metric
         after = store.write(move |tx| tx.prune_steps(from, STEP, tx.now().plus(-MESSAGES_MS))).await?;
         tokio::time::sleep(PAUSE).await;
     }
-    loop {
+    let mut after = Some(HeldAt::default());
+    while let Some(from) = after {
         let (bridge, random) = (bridge.clone(), rand::rng().random());
-        let refused = store
+        let (refused, next) = store
             .write(move |tx| {
-                let expired = tx.held_since(tx.now().plus(-MESSAGES_MS), STEP)?;
-                expired
-                    .into_iter()
-                    .map(|id| refuse_held(tx, &bridge, id, random))
-                    .collect::<Result<Vec<_>, _>>()
+                let (expired, next) = tx.held_since(&from, STEP, tx.now().plus(-MESSAGES_MS))?;
+                let refused = expired.into_iter().map(|id| refuse_held(tx, &bridge, id, random));
+                Ok((refused.collect::<Result<Vec<_>, _>>()?, next))
             })
             .await?;
         for (customer, told) in &refused {
@@ -76,9 +75,8 @@ pub async fn round(store: &Store, bridge: &Bridge, bell: &Bell, metrics: &Metric
                 bell.ring(Lane { direction: Direction::ToIm, customer: customer.clone() });
             }
         }
-        if refused.is_empty() {
-            return Ok(());
-        }
+        after = next;
         tokio::time::sleep(PAUSE).await;
     }
+    Ok(())
 }

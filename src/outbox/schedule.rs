@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::lane::Rest;
-use crate::model::{Lane, Millis};
+use crate::model::{Lane, Millis, OpenId};
 
 /// The schedule.
 #[derive(Debug)]
@@ -12,7 +12,16 @@ pub(super) struct Schedule {
     ready: VecDeque<Lane>,
     sleeping: BTreeSet<(Millis, Lane)>,
     limit: usize,
-    turned_away: bool,
+    walk: Walk,
+}
+
+/// Where the walk through the store's lanes stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Walk {
+    /// It is done.
+    Done,
+    /// The next page begins after this customer; `again`: what it has passed already must be looked at once more.
+    At { after: Option<OpenId>, again: bool },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,14 +32,14 @@ enum Place {
 }
 
 impl Schedule {
-    /// A schedule for at most `limit` lanes.
+    /// A schedule for at most `limit` lanes, before the first walk through the store.
     pub(super) fn new(limit: usize) -> Self {
         Self {
             places: HashMap::new(),
             ready: VecDeque::new(),
             sleeping: BTreeSet::new(),
             limit,
-            turned_away: false,
+            walk: Walk::At { after: None, again: false },
         }
     }
 
@@ -39,18 +48,31 @@ impl Schedule {
         self.limit.saturating_sub(self.places.len())
     }
 
-    /// A lane was turned away since the store was last walked through.
-    pub(super) fn is_overfull(&self) -> bool {
-        self.turned_away && self.room() > 0
+    /// Where the walk through the store stands.
+    pub(super) fn walk(&self) -> &Walk {
+        &self.walk
     }
 
-    /// The store is about to be walked through.
-    pub(super) fn caught_up(&mut self) {
-        self.turned_away = false;
+    /// The walk has come to `last`; `None`: to the end.
+    pub(super) fn walked_to(&mut self, last: Option<OpenId>) {
+        self.walk = match (&self.walk, last) {
+            (Walk::At { again, .. }, Some(last)) => Walk::At { after: Some(last), again: *again },
+            (Walk::At { again: true, .. }, None) => Walk::At { after: None, again: false },
+            _ => Walk::Done,
+        };
     }
 
-    /// There may be work in `lane`. `false` if there is no room to remember it.
-    pub(super) fn rang(&mut self, lane: &Lane) -> bool {
+    /// Something may have been missed: the store is walked through from its beginning, if need be after the present
+    /// walk.
+    pub(super) fn walk_again(&mut self) {
+        self.walk = match &self.walk {
+            Walk::At { after: Some(after), .. } => Walk::At { after: Some(after.clone()), again: true },
+            Walk::At { after: None, .. } | Walk::Done => Walk::At { after: None, again: false },
+        };
+    }
+
+    /// There may be work in `lane`. If there is no room to remember it, the store is walked through again.
+    pub(super) fn rang(&mut self, lane: &Lane) {
         let is_full = self.places.len() >= self.limit;
         match self.places.get_mut(lane) {
             Some(Place::Running { rang }) => *rang = true,
@@ -61,13 +83,9 @@ impl Schedule {
                 self.sleeping.remove(&(due, lane.clone()));
                 self.make_ready(lane.clone());
             }
-            None if is_full => {
-                self.turned_away = true;
-                return false;
-            }
+            None if is_full => self.walk_again(),
             None => self.make_ready(lane.clone()),
         }
-        true
     }
 
     /// The next lane to work on, which is then running.
@@ -82,6 +100,7 @@ impl Schedule {
         let rang = matches!(self.places.get(&lane), Some(Place::Running { rang: true }));
         match rest {
             Rest::Turn => self.make_ready(lane),
+            // Whatever it found out was found before the bell.
             Rest::Idle | Rest::Until { platform: false, .. } if rang => self.make_ready(lane),
             Rest::Idle | Rest::Stopped => {
                 self.places.remove(&lane);
@@ -132,7 +151,7 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Direction, OpenId};
+    use crate::model::Direction;
     use proptest::prelude::*;
 
     fn lane(n: u8) -> Lane {
@@ -159,6 +178,37 @@ mod tests {
         prop::collection::vec(step, 0..120)
     }
 
+    #[test]
+    fn a_bell_while_a_lane_runs_ends_the_wait_that_it_comes_back_with() {
+        let mut schedule = Schedule::new(4);
+        let rest = |platform| Rest::Until { due: Millis(20_000), platform };
+        schedule.rang(&lane(0));
+        assert_eq!(schedule.next(), Some(lane(0)));
+        schedule.rang(&lane(0));
+        schedule.rest(lane(0), rest(false));
+        assert_eq!(schedule.next(), Some(lane(0)), "what it waits for may have come");
+        schedule.rang(&lane(0));
+        schedule.rest(lane(0), rest(true));
+        assert_eq!(schedule.next(), None, "a bell brings no platform back");
+    }
+
+    #[test]
+    fn a_lane_that_is_turned_away_behind_a_walks_back_is_met_by_the_next_walk() {
+        let at = |after: Option<u8>, again| Walk::At { after: after.map(|n| lane(n).customer), again };
+        let mut schedule = Schedule::new(1);
+        assert_eq!(*schedule.walk(), at(None, false), "the first walk");
+        schedule.rang(&lane(5));
+        schedule.walked_to(Some(lane(5).customer));
+        schedule.rang(&lane(3));
+        assert_eq!(*schedule.walk(), at(Some(5), true), "the walk goes on");
+        schedule.walked_to(None);
+        assert_eq!(*schedule.walk(), at(None, false), "and then begins again");
+        schedule.walked_to(None);
+        assert_eq!(*schedule.walk(), Walk::Done);
+        schedule.rang(&lane(3));
+        assert_eq!(*schedule.walk(), at(None, false), "there is still no room for it");
+    }
+
     proptest! {
         #[test]
         fn a_lane_runs_once_at_a_time_and_no_bell_is_lost(steps in steps()) {
@@ -168,7 +218,8 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Rang(n) => {
-                        if schedule.rang(&lane(n)) && running.contains(&lane(n)) {
+                        schedule.rang(&lane(n));
+                        if running.contains(&lane(n)) {
                             rang_while_running.push(lane(n));
                         }
                     }

@@ -76,7 +76,7 @@ impl Tx<'_> {
 
     /// How many of the agents' answers to the customer are held.
     pub fn count_held(&self, openid: &OpenId) -> Result<u32, StoreError> {
-        let sql = "SELECT count(*) FROM message WHERE openid = ?1 AND state = 3";
+        let sql = "SELECT count(*) FROM message INDEXED BY message_held WHERE openid = ?1 AND state = 3";
         Ok(self.connection.prepare_cached(sql)?.query_row([openid.as_str()], |row| row.get(0))?)
     }
 }

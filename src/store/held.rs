@@ -45,7 +45,8 @@ impl Tx<'_> {
     /// The customer's held answers, in their order.
     pub fn held(&self, openid: &OpenId, limit: u32) -> Result<Vec<Held>, StoreError> {
         let sql = format!(
-            "SELECT id, agent, orders, part, unlooked FROM message WHERE openid = ?1 AND state = 3 ORDER BY {TURN} LIMIT ?2"
+            "SELECT id, agent, orders, part, unlooked FROM message INDEXED BY message_held
+             WHERE openid = ?1 AND state = 3 ORDER BY {TURN} LIMIT ?2"
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query((openid.as_str(), limit))?;
@@ -107,7 +108,8 @@ impl Tx<'_> {
     pub fn has_open_before_held(&self, openid: &OpenId) -> Result<bool, StoreError> {
         let sql = format!(
             "SELECT EXISTS (SELECT 1 FROM message WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1)
-             AND {TURN} < (SELECT min({TURN}) FROM message WHERE openid = ?2 AND state = 3))"
+             AND {TURN} < (SELECT min({TURN}) FROM message INDEXED BY message_held
+                           WHERE openid = ?2 AND state = 3))"
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
         Ok(statement.query_row((Direction::ToWechat, openid.as_str()), |row| row.get(0))?)
@@ -116,7 +118,7 @@ impl Tx<'_> {
     /// Whether answers are held whose turn is before that of `id`.
     pub fn has_held_before(&self, openid: &OpenId, id: MessageId) -> Result<bool, StoreError> {
         let sql = format!(
-            "SELECT EXISTS (SELECT 1 FROM message WHERE openid = ?1 AND state = 3
+            "SELECT EXISTS (SELECT 1 FROM message INDEXED BY message_held WHERE openid = ?1 AND state = 3
              AND {TURN} < (SELECT {TURN} FROM message WHERE id = ?2))"
         );
         Ok(self.connection.prepare_cached(&sql)?.query_row((openid.as_str(), id.0), |row| row.get(0))?)
@@ -126,7 +128,7 @@ impl Tx<'_> {
     /// Whether anything does.
     pub fn ride_again(&self, openid: &OpenId, key: &str, until: Millis) -> Result<bool, StoreError> {
         let sql = "UPDATE message SET riding = ?4, due_at = ?5
-                   WHERE direction = ?1 AND openid = ?2 AND state = 1 AND rides_on = ?3";
+                   WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1) AND state = 1 AND rides_on = ?3";
         let changed = self.connection.prepare_cached(sql)?.execute((
             Direction::ToWechat,
             openid.as_str(),
@@ -146,10 +148,12 @@ impl Tx<'_> {
         rest: Move,
         due_at: Millis,
     ) -> Result<Vec<Ridden>, StoreError> {
-        let sql =
+        let sql = format!(
             "SELECT id, created_at, json_array_length(orders) <= part + ride_parts, ride_parts FROM message
-                   WHERE direction = ?1 AND openid = ?2 AND state = 1 AND rides_on = ?3 ORDER BY id";
-        let mut statement = self.connection.prepare_cached(sql)?;
+             WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1) AND state = 1 AND rides_on = ?3
+             ORDER BY {TURN}"
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
         let rows = statement.query_map((Direction::ToWechat, openid.as_str(), key), |row| {
             let ridden =
                 Ridden { id: MessageId(row.get(0)?), created_at: Millis(row.get(1)?), whole: row.get(2)? };
@@ -169,7 +173,7 @@ impl Tx<'_> {
     /// The reply to the push `key` was not written out; WeChat may still ask for it again.
     pub fn ride_unwritten(&self, openid: &OpenId, key: &str) -> Result<(), StoreError> {
         let sql = "UPDATE message SET riding = ?4
-                   WHERE direction = ?1 AND openid = ?2 AND state = 1 AND rides_on = ?3";
+                   WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1) AND state = 1 AND rides_on = ?3";
         self.connection.prepare_cached(sql)?.execute((
             Direction::ToWechat,
             openid.as_str(),

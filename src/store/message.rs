@@ -320,7 +320,8 @@ impl Tx<'_> {
 
     /// Whether the customer has held answers.
     pub fn has_held(&self, openid: &OpenId) -> Result<bool, StoreError> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM message WHERE openid = ?1 AND state = 3)";
+        let sql =
+            "SELECT EXISTS (SELECT 1 FROM message INDEXED BY message_held WHERE openid = ?1 AND state = 3)";
         Ok(self.connection.prepare_cached(sql)?.query_row([openid.as_str()], |row| row.get(0))?)
     }
 

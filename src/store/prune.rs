@@ -1,7 +1,12 @@
 //! Retention: drops what is too old, a few rows at a time, so that nobody waits for it.
 
+use super::turn::TURN;
 use super::{StoreError, Tx};
 use crate::model::{MessageId, Millis};
+
+/// Where a walk through the held answers stands: a customer, and a turn and a number of theirs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeldAt(String, i64, i64);
 
 impl Tx<'_> {
     /// Looks at up to `limit` messages numbered above `after` and drops those settled before `before`.
@@ -28,12 +33,31 @@ impl Tx<'_> {
         Ok(Some(last))
     }
 
-    /// Up to `limit` answers that have been held since before `before`.
-    pub fn held_since(&self, before: Millis, limit: u32) -> Result<Vec<MessageId>, StoreError> {
-        let sql = "SELECT id FROM message WHERE state = 3 AND created_at < ?1 ORDER BY id LIMIT ?2";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let rows = statement.query_map((before.0, limit), |row| row.get(0).map(MessageId))?;
-        Ok(rows.collect::<Result<_, _>>()?)
+    /// Looks at up to `limit` held answers after `after`: those from before `before`, and where to go on from, or
+    /// `None` at the end.
+    pub fn held_since(
+        &self,
+        after: &HeldAt,
+        limit: u32,
+        before: Millis,
+    ) -> Result<(Vec<MessageId>, Option<HeldAt>), StoreError> {
+        // Along its own index: there may be a million other messages.
+        let sql = format!(
+            "SELECT openid, {TURN}, id, created_at FROM message INDEXED BY message_held
+             WHERE state = 3 AND (openid, {TURN}, id) > (?1, ?2, ?3) ORDER BY openid, {TURN}, id LIMIT ?4"
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let HeldAt(openid, turn, id) = after;
+        let mut rows = statement.query((openid, turn, id, limit))?;
+        let (mut old, mut last) = (Vec::new(), None);
+        while let Some(row) = rows.next()? {
+            let id = MessageId(row.get(2)?);
+            if Millis(row.get(3)?) < before {
+                old.push(id);
+            }
+            last = Some(HeldAt(row.get(0)?, row.get(1)?, id.0));
+        }
+        Ok((old, last))
     }
 
     fn last_of(&self, walk: &str, after: i64, limit: u32) -> Result<Option<i64>, StoreError> {

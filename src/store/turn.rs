@@ -47,7 +47,8 @@ impl Tx<'_> {
             "SELECT id, {TURN} AS at, said_s, seq, state = ?3 OR part > 0 FROM message
              WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1)
              UNION ALL
-             SELECT id, {TURN} AS at, said_s, seq, part > 0 FROM message WHERE openid = ?2 AND state = 3
+             SELECT id, {TURN} AS at, said_s, seq, part > 0 FROM message INDEXED BY message_held
+             WHERE openid = ?2 AND state = 3
              ORDER BY at"
         );
         let mut statement = self.connection.prepare_cached(&sql)?;

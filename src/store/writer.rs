@@ -3,6 +3,7 @@
 //! It takes whatever waits (a single write when idle, hundreds under load), runs it as one transaction, syncs,
 //! and only then answers. There is no timer: grouping costs an idle store no latency.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -178,7 +179,8 @@ impl State {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let tx = Tx { connection: &transaction, now };
         for job in group.iter_mut() {
-            job.run(&tx)?;
+            // One decision's bug must not end everybody's store. Its transaction goes with it.
+            catch_unwind(AssertUnwindSafe(|| job.run(&tx))).unwrap_or(Err(StoreError::Panicked))?;
         }
         let started = std::time::Instant::now();
         fail_point!("store.commit");
@@ -261,6 +263,24 @@ mod tests {
             assert_eq!(kept.is_some(), n % 7 != 0, "write {n}");
         }
         assert_eq!(store.failing(), None, "a refused write is no failure of the store");
+        closing.close();
+    }
+
+    #[tokio::test]
+    async fn a_panic_fails_its_own_write_or_read_and_nothing_else() {
+        let (store, closing) =
+            Store::open(&Place::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
+        let falls = store.write(|tx| -> Result<(), StoreError> {
+            tx.put_fact("a", "half")?;
+            panic!("on purpose")
+        });
+        let stands = store.write(|tx| tx.put_fact("b", "whole"));
+        let (falls, stands) = tokio::join!(falls, stands);
+        assert!(matches!(falls, Err(StoreError::Panicked)), "{falls:?}");
+        stands.unwrap();
+        let kept = store.read(|tx| Ok((tx.fact("a")?, tx.fact("b")?))).await.unwrap();
+        assert_eq!(kept, (None, Some("whole".to_owned())));
+        assert_eq!(store.failing(), None);
         closing.close();
     }
 

@@ -18,6 +18,7 @@ mod leaving;
 mod observe;
 mod operations;
 mod page;
+mod plans;
 mod properties;
 mod pushes;
 mod recovery;

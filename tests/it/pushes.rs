@@ -65,7 +65,7 @@ async fn in_safe_mode_nothing_but_what_is_sealed_for_us_gets_in() {
     world.wechat.change(|wechat| wechat.token = "othertoken".into()).unwrap();
     refused("token").await;
     world.wechat.change(|wechat| wechat.mode = Mode::Plain).unwrap();
-    refused("missing_parameter").await;
+    refused("plaintext").await;
     let plain = world
         .wechat
         .push_raw(&openid("safe"), text_message(&openid("safe"), 1, "refused"), |query| {

@@ -96,6 +96,29 @@ async fn while_the_history_cannot_be_read_a_send_is_not_repeated() {
 }
 
 #[tokio::test]
+async fn a_send_that_can_never_be_looked_up_says_why_and_is_given_up_after_thirty_days() {
+    let world = World::start().await;
+    let (phone, agent, customer) = (greeted(&world, "x").await, world.agent(), openid("x"));
+    world.im.faults().script(SENDMSG, 1, Fault::DropAfter);
+    world.im.faults().script(HISTORY, 10_000, Fault::Code(60008));
+    phone.say("lost").await;
+    let last = |column: &str| -> Option<String> {
+        let sql =
+            format!("SELECT CAST({column} AS TEXT) FROM message WHERE openid = ?1 ORDER BY id DESC LIMIT 1");
+        world.database().query_row(&sql, [&customer], |row| row.get(0)).unwrap()
+    };
+    let says_why = async || last("last_error").is_some_and(|why| why.contains("60008"));
+    assert!(eventually(SOON, says_why).await, "{:?}", last("last_error"));
+    assert_eq!(last("state").as_deref(), Some("1"));
+    world.clock.advance(31 * 24 * 3600 * 1000);
+    assert!(eventually(SOON, async || last("state").as_deref() == Some("5")).await, "it waits for ever");
+    phone.say("next").await;
+    // IM keeps nothing for as long.
+    assert_eq!(await_texts(&agent, &customer, 1).await, [format!("{INQUIRY}next")]);
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn an_answer_that_does_not_come_in_ten_seconds_is_lost_too() {
     let world = World::start().await;
     let (phone, agent, customer) = (greeted(&world, "x").await, world.agent(), openid("x"));

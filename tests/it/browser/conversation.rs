@@ -13,7 +13,7 @@ const PARTS: &str = "#screen .bubble, #messages .bubble, #ends, #accepted, [data
 pub(super) async fn a_customer_and_an_agent_talk_by_clicking_and_typing(tab: &Tab) {
     let before: u32 = tab.run("return Number(document.querySelector('#accepted').textContent)", vec![]).await;
     tab.newcomer().await;
-    tab.say("#phone-text", QUESTION).await;
+    tab.asks(QUESTION).await;
     tab.sees("#screen .mine", QUESTION).await;
     tab.sees("#screen .theirs", "Transferring you to a customer service agent, please wait.").await;
     tab.sees("#messages .theirs", &format!("Inquiry from a WeChat subscription account: {QUESTION}")).await;
@@ -41,7 +41,7 @@ pub(super) async fn a_customer_and_an_agent_talk_by_clicking_and_typing(tab: &Ta
 
 pub(super) async fn a_reload_and_a_second_tab_show_the_same(tab: &Tab) {
     tab.newcomer().await;
-    tab.say("#phone-text", QUESTION).await;
+    tab.asks(QUESTION).await;
     tab.sees("#messages .theirs", QUESTION).await;
     tab.say("#desk-text", ANSWER).await;
     tab.sees("#screen .theirs", ANSWER).await;
@@ -72,7 +72,7 @@ pub(super) async fn a_reload_and_a_second_tab_show_the_same(tab: &Tab) {
 pub(super) async fn what_somebody_writes_is_never_markup(tab: &Tab) {
     let nasty = "<img src=x onerror=alert(1)> <b>&amp;</b>";
     tab.newcomer().await;
-    tab.say("#phone-text", nasty).await;
+    tab.asks(nasty).await;
     tab.sees("#screen .mine", nasty).await;
     tab.sees("#messages .theirs", nasty).await;
     let count = "return document.querySelectorAll('.bubble :is(img, b:not(.label))').length";

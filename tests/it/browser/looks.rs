@@ -62,7 +62,7 @@ async fn press(tab: &Tab, key: Key) {
 
 pub(super) async fn everything_is_done_with_the_keyboard_and_nothing_traps_it(tab: &Tab) {
     tab.newcomer().await;
-    tab.say("#phone-text", "hello").await;
+    tab.asks("hello").await;
     tab.sees("#messages .theirs", "hello").await;
 
     tab.visit().await;

@@ -185,6 +185,15 @@ impl Tab {
         self.sees("#screen .theirs", "Thanks for following XX. We want to offer you the best service.").await;
     }
 
+    /// The customer writes for the first time, which opens a conversation at an agent's; the desk turns to it.
+    pub async fn asks(&self, text: &str) {
+        self.say("#phone-text", text).await;
+        let turned = "return document.querySelector('#talk-with').textContent \
+                        .endsWith(` ${document.querySelector('#customers [aria-selected=true]').ariaLabel}`)";
+        self.until(turned, "the customer's conversation at an agent's").await;
+        self.sees("#messages .theirs", text).await;
+    }
+
     pub async fn size(&self, width: u32, height: u32) {
         let metrics =
             json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});

@@ -11,7 +11,7 @@ const PATIENCE: Duration = Duration::from_mins(4);
 
 pub(super) async fn a_message_is_followed_through_every_step(tab: &Tab) {
     tab.newcomer().await;
-    tab.say("#phone-text", "hello").await;
+    tab.asks("hello").await;
     tab.sees("#messages .theirs", "hello").await;
     let all: u32 = tab.run("return document.querySelectorAll('#calls [role=option]').length", vec![]).await;
     let send = "#calls [role=option]:has(.ladder[data-from=bridge][data-to=im])";
