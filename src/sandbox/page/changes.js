@@ -1,4 +1,4 @@
-// Who draws what when: parts that changed are noted, and drawn once before the next frame, however many changes came.
+// Who draws what when: parts that changed are noted, and drawn once before the next frame.
 
 const draws = [];
 const changed = new Set();

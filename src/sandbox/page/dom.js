@@ -53,14 +53,14 @@ export function keepUp(parent, items, keyOf, create, update) {
 }
 
 /**
- * Keeps the newest line of a list in sight for as long as its reader does not scroll away from it, also when the
- * list is made smaller or a picture in it arrives. Gives `follow`, to call after a change, and
- * `release`, for when something else is to stay in sight.
+ * Keeps the newest line of a list in sight until its reader scrolls away. Gives `follow`, to call after a change,
+ * and `release`, for when something else is to stay in sight.
  */
 export function stickToEnd(list) {
 	let isAtEnd = true;
 	let top = 0;
 	const follow = (always = false) => {
+		look();
 		isAtEnd ||= always;
 		if (isAtEnd) list.scrollTop = list.scrollHeight;
 		top = list.scrollTop;

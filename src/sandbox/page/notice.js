@@ -1,4 +1,4 @@
-// What the page says beside what it shows: a notice when something could not be done, and words for a screen reader.
+// Notices when something could not be done, and words for a screen reader.
 
 import { byId, write } from "./dom.js";
 import { post } from "./store.js";

@@ -39,6 +39,7 @@ export function mountWire() {
 		if (event.key === "Enter" && choices.call !== null) byId("call").querySelector("button")?.focus();
 	});
 	list.append(rows);
+	list.addEventListener("scroll", keepPlace, { passive: true });
 	list.addEventListener("scroll", () => touch("scroll"), { passive: true });
 	new ResizeObserver(() => touch("scroll")).observe(list);
 	byId("newest").addEventListener("click", () => {
@@ -95,6 +96,14 @@ function drawCalls() {
 	drawFollowing();
 }
 
+/** At once: calls drawn in the same moment must not undo a scroll. */
+function keepPlace() {
+	const { scrollTop } = byId("calls");
+	const first = Math.max(0, Math.floor(scrollTop / rowHeight()));
+	anchor = shown[first] ? { id: shown[first].id, by: scrollTop - first * rowHeight() } : null;
+	return first;
+}
+
 function rowHeight() {
 	return Number.parseFloat(getComputedStyle(rows).lineHeight);
 }
@@ -103,8 +112,7 @@ function rowHeight() {
 function drawRows(parts) {
 	const list = byId("calls");
 	const height = rowHeight();
-	const first = Math.max(0, Math.floor(list.scrollTop / height));
-	anchor = shown[first] ? { id: shown[first].id, by: list.scrollTop - first * height } : null;
+	const first = keepPlace();
 	const from = Math.max(0, first - SPARE);
 	const inSight = shown.slice(from, first + Math.ceil(list.clientHeight / height) + SPARE);
 	if (parts.has("language")) rows.replaceChildren();
