@@ -12,8 +12,10 @@ use crate::sandbox::fault::Fault;
 const BACK: Duration = Duration::from_secs(2);
 /// Long enough that a send to IM is under way when the bridge dies.
 const UNDER_WAY: Duration = Duration::from_secs(30);
-/// After an attempt has failed the next one is not due before, as good as always.
-const QUIET: Duration = Duration::from_millis(40);
+/// After so many refusals the next attempt is mostly seconds away ...
+const REFUSALS: usize = 4;
+/// ... and within this time, also on a slow disk, it is written down that the last one failed.
+const QUIET: Duration = Duration::from_millis(300);
 const SETTLED: Duration = Duration::from_secs(40);
 const MESSAGES: usize = 3;
 
@@ -75,7 +77,7 @@ pub(super) async fn bridge_killed(scene: &Scene) -> Played {
 /// Waits for a moment when an answer has just been refused and none is being sent: a send that is cut off by a kill has
 /// an outcome that nobody knows, and is then rightly not repeated.
 async fn between_attempts(scene: &Scene, before: usize) -> Result<(), Missed> {
-    let mut seen = before;
+    let mut seen = before + REFUSALS - 1;
     loop {
         scene.refused(-1, seen).await?;
         seen = scene.refusals(-1);
