@@ -66,6 +66,7 @@ struct Shared {
     world: Mutex<World>,
     changed: watch::Sender<()>,
     wire: broadcast::Sender<Arc<Exchange>>,
+    begun: broadcast::Sender<Arc<Exchange>>,
     http: reqwest::Client,
     emissions: Arc<Semaphore>,
     client_seq: AtomicU32,
@@ -96,6 +97,7 @@ impl ImSim {
             world: Mutex::default(),
             changed: watch::Sender::default(),
             wire: broadcast::Sender::new(WIRE_BUFFER),
+            begun: broadcast::Sender::new(WIRE_BUFFER),
             http: http.build().map_err(std::io::Error::other)?,
             emissions: Arc::new(Semaphore::new(MAX_EMISSIONS)),
             client_seq: AtomicU32::new(1),
@@ -200,6 +202,11 @@ impl ImSim {
     /// Every HTTP exchange from now on; a watcher that lags too far behind loses the oldest.
     pub fn events(&self) -> broadcast::Receiver<Arc<Exchange>> {
         self.shared.wire.subscribe()
+    }
+
+    /// Every webhook from now on before it is made, and so before anything can come of it: without an answer yet.
+    pub fn begun(&self) -> broadcast::Receiver<Arc<Exchange>> {
+        self.shared.begun.subscribe()
     }
 
     /// Keeps a file as the platform does with what an agent sends, and gives its URL.

@@ -77,6 +77,7 @@ struct Platform {
     ledger: Mutex<Ledger>,
     ledger_changed: watch::Sender<()>,
     wire: broadcast::Sender<Arc<WireEvent>>,
+    begun: broadcast::Sender<Arc<WireEvent>>,
     /// The openids of customers who did or were shown something.
     told: broadcast::Sender<Arc<str>>,
     http: reqwest::Client,
@@ -106,6 +107,7 @@ impl WechatSim {
             ledger: Mutex::default(),
             ledger_changed: watch::Sender::new(()),
             wire: broadcast::Sender::new(WIRE_BACKLOG),
+            begun: broadcast::Sender::new(WIRE_BACKLOG),
             told: broadcast::Sender::new(WIRE_BACKLOG),
             http,
             next_msg_id: AtomicU64::new(FIRST_MSG_ID + first),
@@ -185,6 +187,11 @@ impl WechatSim {
     /// Every call from now on, made or received. A slow reader misses events (`RecvError::Lagged`).
     pub fn events(&self) -> broadcast::Receiver<Arc<WireEvent>> {
         self.platform.wire.subscribe()
+    }
+
+    /// Every push from now on before it is made, and so before anything can come of it: without an answer yet.
+    pub fn begun(&self) -> broadcast::Receiver<Arc<WireEvent>> {
+        self.platform.begun.subscribe()
     }
 
     /// The openid of every customer who does or is shown something from now on. A slow reader misses some.
@@ -281,9 +288,13 @@ impl Platform {
         self.ledger_changed.send_replace(());
     }
 
+    fn watched(&self) -> bool {
+        self.wire.receiver_count() > 0
+    }
+
     /// Tells the watchers, if there are any; `event` is made only then.
     fn tell(&self, event: impl FnOnce() -> WireEvent) {
-        if self.wire.receiver_count() > 0 {
+        if self.watched() {
             // The last watcher may have left meanwhile.
             let _ = self.wire.send(Arc::new(event()));
         }

@@ -250,26 +250,40 @@ async fn post(
     tweak(&mut query);
     let base = settings.callback_url.as_deref();
     let url = base.and_then(|base| url::Url::parse_with_params(base, &query.0).ok());
-    let (status, headers, body, error) = match &url {
-        Some(url) => exchange(shared, settings, url.clone(), Arc::clone(&emission.body)).await,
-        None => (None, HeaderMap::new(), String::new(), Some(CallbackError::NoUrl)),
-    };
-    let took = began.elapsed();
-    shared.tell(|| Exchange {
+    let announced = shared.watched().then(|| Exchange {
         at,
         began,
-        took,
+        took: Duration::ZERO,
         direction: Direction::Made,
         method: "POST".to_owned(),
         path: url.as_ref().map(|url| url.path().to_owned()).unwrap_or_default(),
         query: masked(&query.0),
-        status,
+        status: None,
         request: emission.body.to_string(),
-        response: body.clone(),
+        response: String::new(),
         request_headers: Vec::new(),
-        response_headers: wire::headers(&headers),
-        error: error.as_ref().map(CallbackError::to_string),
+        response_headers: Vec::new(),
+        error: None,
     });
+    if let Some(announced) = &announced {
+        // Fails where nobody looks at what begins.
+        let _ = shared.begun.send(Arc::new(announced.clone()));
+    }
+    let (status, headers, body, error) = match url {
+        Some(url) => exchange(shared, settings, url, Arc::clone(&emission.body)).await,
+        None => (None, HeaderMap::new(), String::new(), Some(CallbackError::NoUrl)),
+    };
+    let took = began.elapsed();
+    if let Some(announced) = announced {
+        shared.tell(|| Exchange {
+            took,
+            status,
+            response: body.clone(),
+            response_headers: wire::headers(&headers),
+            error: error.as_ref().map(CallbackError::to_string),
+            ..announced
+        });
+    }
     CallbackResult { status, body, error, took }
 }
 

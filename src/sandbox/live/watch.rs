@@ -6,7 +6,7 @@ use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::Instant;
 
 use super::book::Change;
@@ -14,6 +14,8 @@ use super::figures::Counters;
 use super::{Live, lock, view};
 use crate::clock::Clock;
 use crate::sandbox::child::{self, State};
+use crate::sandbox::im::Exchange;
+use crate::sandbox::wechat::WireEvent;
 use crate::sandbox::wire::{Entry, Followed, Trail};
 
 /// How often the bridge's figures are read while somebody looks.
@@ -34,8 +36,9 @@ pub(super) fn start(live: &Arc<Live>) {
     };
     run(|live| {
         // Subscribed before anything can happen that it would miss.
-        let (wechat, im) = (live.stage.wechat.events(), live.stage.im.events());
-        Box::pin(wire(live, wechat, im))
+        let (pushes, wechat) = (live.stage.wechat.begun(), live.stage.wechat.events());
+        let (callbacks, im) = (live.stage.im.begun(), live.stage.im.events());
+        Box::pin(wire(live, (pushes, callbacks), wechat, im))
     });
     run(|live| {
         let changes = live.stage.wechat.changes();
@@ -53,18 +56,28 @@ type Events<T> = tokio::sync::broadcast::Receiver<Arc<T>>;
 
 async fn wire(
     live: Arc<Live>,
-    mut wechat: Events<crate::sandbox::wechat::WireEvent>,
-    mut im: Events<crate::sandbox::im::Exchange>,
+    (mut pushes, mut callbacks): (Events<WireEvent>, Events<Exchange>),
+    mut wechat: Events<WireEvent>,
+    mut im: Events<Exchange>,
 ) {
     let (mut trail, secrets, clock) = (Trail::default(), live.secrets(), Clock::system());
     let real = |began: Instant| {
         let since = i64::try_from(began.elapsed().as_millis()).unwrap_or_default();
         clock.now().plus(-since).0
     };
+    let mut announced = |trail: &mut Trail| {
+        for push in waiting(&mut pushes) {
+            trail.wechat(&push);
+        }
+        for callback in waiting(&mut callbacks) {
+            trail.im(&callback);
+        }
+    };
     loop {
         tokio::select! {
             event = wechat.recv() => match event {
                 Ok(event) => {
+                    announced(&mut trail);
                     let followed = trail.wechat(&event);
                     measure(&live, &clock, &followed);
                     let at = real(event.began);
@@ -75,6 +88,7 @@ async fn wire(
             },
             exchange = im.recv() => match exchange {
                 Ok(exchange) => {
+                    announced(&mut trail);
                     let followed = trail.im(&exchange);
                     measure(&live, &clock, &followed);
                     let at = real(exchange.began);
@@ -85,6 +99,20 @@ async fn wire(
             },
         }
     }
+}
+
+/// What has come so far. A call may be over before the push or the callback that it comes of: that is over only when
+/// it is answered, but was told of before it was made.
+fn waiting<T>(events: &mut Events<T>) -> impl Iterator<Item = Arc<T>> {
+    std::iter::from_fn(|| {
+        loop {
+            match events.try_recv() {
+                Ok(event) => return Some(event),
+                Err(TryRecvError::Lagged(_)) => {}
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
+            }
+        }
+    })
 }
 
 fn measure(live: &Live, clock: &Clock, followed: &Followed) {

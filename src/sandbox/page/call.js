@@ -25,7 +25,7 @@ function draw(place) {
 	const call = state.wire.get(choices.call);
 	place.hidden = !call;
 	set(document.body, { "data-wide": call && choices.isWide ? "true" : null });
-	// Drawn once: a selection, a scroll position and an opened header list stay while other calls come in.
+	// Drawn once: a selection, a scroll position and an opened list stay while other calls come in.
 	const now = call ? [call.id, call.status, choices.isWide, t("call.request")].join(" ") : "";
 	if (now === drawn) return;
 	drawn = now;

@@ -1,4 +1,4 @@
-// What this tab looks at. Never sent anywhere: the state of the sandbox is the server's, and the same for all tabs.
+// What this tab looks at, never sent anywhere: the sandbox's state is the server's, the same for all tabs.
 
 import { touch } from "./changes.js";
 
@@ -19,7 +19,7 @@ export const choices = {
 	drill: null,
 };
 
-/** Makes choices; some are remembered over a reload. */
+/** Some choices are remembered over a reload. */
 export function choose(made) {
 	for (const [name, value] of Object.entries(made)) {
 		choices[name] = value;
@@ -40,6 +40,6 @@ function remember(name, value) {
 	try {
 		localStorage.setItem(name, value);
 	} catch {
-		// The choice holds until the tab is closed.
+		// It holds until the tab is closed.
 	}
 }

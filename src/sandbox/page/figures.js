@@ -68,7 +68,7 @@ function gridLine(ms, kind) {
 	return svg("line", { class: kind, x1: 0, x2: WIDTH, y1: y, y2: y });
 }
 
-/** Newest at the right; one step a message, so that a quiet hour takes no room. */
+/** Newest at the right; one step a message: a quiet hour takes no room. */
 function curve(points, kind) {
 	const step = WIDTH / (POINTS - 1);
 	const left = WIDTH - (points.length - 1) * step;

@@ -108,7 +108,7 @@ function rowHeight() {
 	return Number.parseFloat(getComputedStyle(rows).lineHeight);
 }
 
-/** Only the rows in sight are elements, so that a thousand calls cost no more than thirty. */
+/** Only the rows in sight are elements: a thousand calls cost no more than thirty. */
 function drawRows(parts) {
 	const list = byId("calls");
 	const height = rowHeight();

@@ -1,6 +1,7 @@
 //! Signed requests to the bridge's URL (reference: sections 1.2 and 1.3): pushes, the console's check, and forgeries.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -108,14 +109,43 @@ impl Platform {
         draft: Option<&Draft>,
     ) -> Try {
         let (at, started) = (self.clock.now(), Instant::now());
-        let url = settings.bridge_url.as_deref().map(Url::parse);
-        let (path, result) = match url {
+        let url = match settings.bridge_url.as_deref().map(Url::parse) {
             Some(Ok(mut url)) => {
                 url.query_pairs_mut().extend_pairs(&query.0);
-                (url.path().to_owned(), self.exchange(settings, method.clone(), url, body.clone()).await)
+                Ok(url)
             }
-            Some(Err(error)) => (String::new(), Err(format!("the URL is none: {error}"))),
-            None => (String::new(), Err("no URL is set".to_owned())),
+            Some(Err(error)) => Err(format!("the URL is none: {error}")),
+            None => Err("no URL is set".to_owned()),
+        };
+        let begun = self.watched().then(|| WireEvent {
+            at,
+            began: started,
+            took: Duration::ZERO,
+            direction: Direction::Push,
+            method: method.to_string(),
+            path: url.as_ref().map(|url| url.path().to_owned()).unwrap_or_default(),
+            query: query.masked(),
+            status: None,
+            request: draft.map_or_else(|| masked_body(&body), |draft| draft.document().to_owned()),
+            response: String::new(),
+            sealed_request: draft.filter(|draft| draft.is_encrypted()).map(|_| masked_body(&body)),
+            sealed_response: None,
+            request_headers: vec![
+                (header::USER_AGENT.to_string(), USER_AGENT.to_owned()),
+                (header::CONTENT_TYPE.to_string(), CONTENT_TYPE.to_owned()),
+            ],
+            response_headers: Vec::new(),
+            error: None,
+            openid: query.get("openid").filter(|openid| !openid.is_empty()).map(str::to_owned),
+            msg_id: draft.and_then(Draft::msg_id),
+        });
+        if let Some(begun) = &begun {
+            // Fails where nobody looks at what begins.
+            let _ = self.begun.send(Arc::new(begun.clone()));
+        }
+        let result = match url {
+            Ok(url) => self.exchange(settings, method, url, body).await,
+            Err(error) => Err(error),
         };
         let took = started.elapsed();
         let (made, answered) = match result {
@@ -124,7 +154,7 @@ impl Platform {
                 (Try { status: None, body: Bytes::new(), took, error: Some(error) }, HeaderMap::new())
             }
         };
-        self.tell(|| {
+        if let Some(begun) = begun {
             let judged = draft.filter(|_| made.status == Some(200));
             let judged = judged.map(|draft| self.judge(settings, draft, &made.body));
             let error = match &judged {
@@ -138,31 +168,16 @@ impl Platform {
                 }
                 _ => (travelled, None),
             };
-            let sealed = draft.filter(|draft| draft.is_encrypted()).map(|_| masked_body(&body));
-            let request = draft.map_or_else(|| masked_body(&body), |draft| draft.document().to_owned());
-            WireEvent {
-                at,
-                began: started,
+            self.tell(|| WireEvent {
                 took,
-                direction: Direction::Push,
-                method: method.to_string(),
-                path,
-                query: query.masked(),
                 status: made.status,
-                request,
                 response: made.error.clone().unwrap_or(response),
-                sealed_request: sealed,
                 sealed_response,
-                request_headers: vec![
-                    (header::USER_AGENT.to_string(), USER_AGENT.to_owned()),
-                    (header::CONTENT_TYPE.to_string(), CONTENT_TYPE.to_owned()),
-                ],
                 response_headers: wire::headers(&answered),
                 error,
-                openid: query.get("openid").filter(|openid| !openid.is_empty()).map(str::to_owned),
-                msg_id: draft.and_then(Draft::msg_id),
-            }
-        });
+                ..begun
+            });
+        }
         made
     }
 

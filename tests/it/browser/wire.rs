@@ -27,8 +27,16 @@ pub(super) async fn a_message_is_followed_through_every_step(tab: &Tab) {
     .await;
     tab.sees("#call", "hello").await;
     tab.sees("#call .facts", "Bridge to IM").await;
-    tab.click("#call header button").await;
+    // Behind what the click draws, in the same frame: the list is never seen blank.
+    tab.run::<()>(
+        "document.querySelector('#call header button').click(); \
+         requestAnimationFrame(() => { window.isBlank = document.querySelector('#calls .ladder') === null; })",
+        vec![],
+    )
+    .await;
     tab.has("#following:not([hidden])").await;
+    tab.until("return window.isBlank !== undefined", "the next frame").await;
+    assert!(!tab.run::<bool>("return window.isBlank", vec![]).await, "the list was blank for a frame");
     let ways: Vec<String> = tab
         .run(
             "return [...document.querySelectorAll('#calls .ladder')].map((one) => `${one.dataset.from} ${one.dataset.to}`)",

@@ -1,9 +1,12 @@
 //! The wire: every call, one message through all of them, what is encrypted beside what is in it, and no secret.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tokio::sync::broadcast::Receiver;
 
 use super::{Lab, SOON, conversation, messages, says, texts};
 
@@ -13,11 +16,14 @@ fn carrying<'a>(state: &'a Value, message: &str) -> Vec<&'a Value> {
     wire.iter().filter(|call| call["message"] == message).collect()
 }
 
+/// In the order of their beginnings: a push may be over only after what came of it.
 fn ways(calls: &[&Value]) -> Vec<String> {
     let way = |call: &&Value| {
         let word = |name: &str| call[name].as_str().unwrap().to_owned();
         format!("{}>{} {} {}", word("from"), word("to"), word("method"), word("path"))
     };
+    let mut calls = calls.to_vec();
+    calls.sort_by_key(|call| (call["at"].as_i64(), call["to"] == "im"));
     calls.iter().map(way).collect()
 }
 
@@ -92,6 +98,66 @@ async fn one_message_can_be_followed_through_every_call() {
     let latency = &state["latency"];
     assert!(latency["accept_ms"].as_array().unwrap().len() >= 4, "{latency}");
     assert!(latency["end_to_end_ms"].as_array().unwrap().len() >= 3, "{latency}");
+    lab.stop().await;
+}
+
+/// The bridge behind somebody who gives its answer only when that call has been made.
+async fn late<T: Send + Sync + 'static>(
+    bridge: String,
+    calls: Receiver<Arc<T>>,
+    is_it: impl Fn(&T) -> bool + Clone + Send + Sync + 'static,
+) -> String {
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let calls = Arc::new(Mutex::new(calls));
+    let answer = async move |request: axum::extract::Request| {
+        let (head, body) = request.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        let url = format!("{bridge}{}", head.uri);
+        let answer = http.post(url).headers(head.headers).body(body).send().await.unwrap();
+        let (status, answer) = (answer.status(), answer.bytes().await.unwrap());
+        let mut calls = calls.lock().await;
+        while !is_it(&*calls.recv().await.unwrap()) {}
+        (status, answer)
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+    format!("http://{address}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_followed_though_what_it_comes_of_is_over_later() {
+    let lab = Lab::start().await;
+    let openid = lab.follower().await;
+    let twins = &lab.sandbox.live().stage;
+    let sends = twins.im.events();
+    let bridge = late(lab.sandbox.bridge_url(), sends, |call| call.path.ends_with("/openim/sendmsg")).await;
+    twins.wechat.connect(&bridge);
+    lab.customer(openid, json!({"do": "text", "text": "Is size M in stock?"})).await;
+    let called = |state: &Value, path: &str| {
+        let call = state["wire"].as_array().unwrap().iter().rfind(|call| call["path"] == path)?;
+        Some((call["id"].as_u64().unwrap(), call["message"].as_str().map(str::to_owned)))
+    };
+    let is_question =
+        |state: &Value| called(state, "/").is_some_and(|(_, id)| id.is_some_and(|id| !id.contains(' ')));
+    let state = lab.until("the push of the question", |state| is_question(state)).await;
+    let (push, question) = called(&state, "/").unwrap();
+    let (send, carried) = called(&state, "/v4/openim/sendmsg").unwrap();
+    assert!(send < push, "the push was over first");
+    assert_eq!(carried, question);
+
+    let sends = twins.wechat.events();
+    let bridge = late(lab.sandbox.bridge_url(), sends, |call| call.path.ends_with("/custom/send")).await;
+    twins.im.connect(format!("{bridge}/imcallback"));
+    let (agent, talk) = conversation(&state, openid).unwrap();
+    let path = format!("/api/agents/{agent}/{}", talk["customer"].as_str().unwrap());
+    lab.begin(&path, json!({"do": "text", "text": "It is."})).await;
+    let state = lab.until("the callback", |state| called(state, "/imcallback").is_some()).await;
+    let (callback, answer) = called(&state, "/imcallback").unwrap();
+    let (send, carried) = called(&state, "/cgi-bin/message/custom/send").unwrap();
+    assert!(send < callback, "the callback was over first");
+    assert!(answer.is_some());
+    assert_eq!(carried, answer);
     lab.stop().await;
 }
 
