@@ -147,18 +147,40 @@ impl Trail {
         let customer = openid(user);
         let mut followed =
             Followed { customer: (!customer.is_empty()).then(|| customer.to_owned()), ..Followed::default() };
+        let answer: Value = serde_json::from_str(&exchange.response).unwrap_or_default();
+        let succeeded = answer["ErrorCode"] == 0;
         if exchange.path.ends_with("/openim/sendmsg") {
             let (message, sent) = self.attempt(user, body);
             followed.message = message;
-            let answer: Value = serde_json::from_str(&exchange.response).unwrap_or_default();
-            if let Some(sent) = sent.filter(|_| answer["ErrorCode"] == 0) {
+            if let Some(sent) = sent.filter(|_| succeeded) {
                 followed.arrived_ms.extend(sent.arrive(exchange.began + exchange.took));
             }
+        } else if exchange.path.ends_with("/account_import") {
+            followed.message = self.import(customer, succeeded);
         } else if exchange.path.contains("/im_open_login_svc/") {
-            let newest = self.to_agent.iter().rev().find(|sent| sent.customer == customer);
-            followed.message = newest.map(|sent| sent.id.clone());
+            followed.message = self.newest(customer);
         }
         followed
+    }
+
+    /// What an import comes of: a `subscribe` has one, and whatever comes before its end has none. Without one the
+    /// account was missing for what came last.
+    fn import(&mut self, customer: &str, succeeded: bool) -> Option<String> {
+        let asks = |sent: &&mut Sent| {
+            sent.customer == customer && sent.id.starts_with("subscribe ") && !sent.arrived
+        };
+        match self.to_agent.iter_mut().find(asks) {
+            Some(subscribe) => {
+                subscribe.arrived = succeeded;
+                Some(subscribe.id.clone())
+            }
+            None => self.newest(customer),
+        }
+    }
+
+    fn newest(&self, customer: &str) -> Option<String> {
+        let newest = self.to_agent.iter().rev().find(|sent| sent.customer == customer)?;
+        Some(newest.id.clone())
     }
 
     /// The message of a `sendmsg`, by what was seen of it before, else by its words, else by its turn.

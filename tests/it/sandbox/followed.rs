@@ -30,9 +30,10 @@ fn ways(calls: &[&Value]) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_message_can_be_followed_through_every_call() {
     let lab = Lab::start().await;
-    let openid = lab.follower().await;
-    // The first attempt to reach IM fails, so that there are two.
+    // The first attempts to reach IM fail, so that there are two: the second import is later than the first question.
     let im = &lab.sandbox.live().stage.im;
+    im.faults().script("account_import", 1, wechat_im_bridge::sandbox::fault::Fault::Code(60007));
+    let openid = lab.follower().await;
     im.faults().script("openim/sendmsg", 1, wechat_im_bridge::sandbox::fault::Fault::Code(60007));
     for words in ["Is size M in stock?", "And size L?"] {
         lab.customer(openid, json!({"do": "text", "text": words})).await;
@@ -61,6 +62,11 @@ async fn one_message_can_be_followed_through_every_call() {
     let second = carrying(&state, pushed("And size L").get("message").unwrap().as_str().unwrap());
     assert_eq!(ways(&second), ["wechat>bridge POST /", sendmsg]);
     assert!(second[1]["request"]["body"].as_str().unwrap().contains("And size L?"));
+
+    let subscribe = state["wire"].as_array().unwrap().iter().find(|call| call["path"] == "/").unwrap();
+    let followed = carrying(&state, subscribe["message"].as_str().unwrap());
+    let import = "bridge>im POST /v4/im_open_login_svc/account_import";
+    assert_eq!(ways(&followed), ["wechat>bridge POST /", import, import]);
 
     let push = first[0];
     let (sealed, inside) = (&push["request"]["body"], &push["request"]["decrypted"]);
