@@ -2,18 +2,18 @@
 
 import { el, ICONS, icon } from "./dom.js";
 import { notice } from "./notice.js";
-import { exact, isKnown, t } from "./texts.js";
+import { isKnown, t } from "./texts.js";
 
 const PICTURES = ["image", "sticker", "face"];
 const SOUNDS = ["voice", "sound"];
-const GAP_MS = 5 * 60 * 1000;
 
 /** A message's contents: its words, its picture, its sound. `source` is where the medium is, if there is one. */
 export function contents({ kind, text, name }, source) {
 	const parts = [];
 	// Media come from the sandbox itself; an address elsewhere is only ever a link.
 	const isOurs = source?.startsWith("/api/media/");
-	if (isOurs && PICTURES.includes(kind)) {
+	const isPicture = isOurs && PICTURES.includes(kind);
+	if (isPicture) {
 		parts.push(el("img", { src: source, alt: text || kindName(kind), loading: "lazy" }));
 	} else if (isOurs && kind === "video") {
 		parts.push(el("video", { src: source, controls: true, preload: "none", "aria-label": kindName(kind) }));
@@ -26,7 +26,7 @@ export function contents({ kind, text, name }, source) {
 	} else if (kind in ICONS) {
 		parts.push(el("span", { class: "attached" }, icon(kind), name || kindName(kind)));
 	}
-	if (text && !(isOurs && PICTURES.includes(kind))) parts.push(el("span", { class: "words", text }));
+	if (text && !isPicture) parts.push(el("span", { text }));
 	return parts;
 }
 
@@ -44,26 +44,7 @@ function sound(source) {
 			notice(t("notice.sound"));
 		}
 	};
-	return el(
-		"button",
-		{
-			class: "sound",
-			label: t("play"),
-			disabled: !source,
-			on: { click: play },
-		},
-		icon("play"),
-		bars,
-	);
-}
-
-/** Whether the time stands above a message: at the first, and after a pause. */
-export function needsTime(message, before) {
-	return !before || message.at - before.at > GAP_MS;
-}
-
-export function timeLine(at) {
-	return el("time", { class: "when", datetime: new Date(at).toISOString(), text: exact(at).slice(0, 5) });
+	return el("button", { class: "sound", label: t("play"), disabled: !source, on: { click: play } }, icon("play"), bars);
 }
 
 /** A customer's mark: the first letter of the name, in the customer's colour. */

@@ -24,21 +24,13 @@ function close() {
 function draw(place) {
 	const call = state.wire.get(choices.call);
 	place.hidden = !call;
-	set(document.body, { "data-wide": call && choices.isWide ? "true" : null });
+	set(document.body, { "data-wide": call && choices.isWide });
 	// Drawn once: a selection, a scroll position and an opened list stay while other calls come in.
 	const now = call ? [call.id, call.status, choices.isWide, t("call.request")].join(" ") : "";
 	if (now === drawn) return;
 	drawn = now;
-	if (!call) {
-		place.replaceChildren();
-		return;
-	}
-	place.replaceChildren(
-		head(call),
-		about(call),
-		half("call.request", call.request),
-		half("call.response", call.response),
-	);
+	place.replaceChildren();
+	if (call) place.append(head(call), about(call), half("request", call.request), half("response", call.response));
 }
 
 function head(call) {
@@ -62,7 +54,7 @@ function about(call) {
 		"call.way": t("wire.way", { from: t(`party.${call.from}`), to: t(`party.${call.to}`) }),
 		"call.at": exact(call.at),
 		"call.took": span(call.took_ms),
-		"call.status": call.status === null ? t("call.unanswered") : String(call.status),
+		"call.status": call.status ?? t("call.unanswered"),
 		"call.customer": call.customer && nameOf(call.customer),
 		"call.message": namesOf(call).join(" "),
 		"call.query": call.query,
@@ -75,14 +67,14 @@ function about(call) {
 	return list;
 }
 
-function half(title, { headers = [], body = "", decrypted = null } = {}) {
+function half(part, { headers = [], body = "", decrypted = null } = {}) {
 	const lines = headers.map(([name, value]) => el("div", {}, el("dt", { text: name }), el("dd", { text: value })));
 	const bodies = el("div", { class: "bodies" }, sheet(decrypted ? t("call.encrypted") : "", body));
 	if (decrypted) bodies.append(sheet(t("call.decrypted"), decrypted));
 	return el(
 		"section",
 		{ class: "half" },
-		el("h4", { text: t(title) }),
+		el("h4", { text: t(`call.${part}`) }),
 		el(
 			"details",
 			{},
@@ -94,9 +86,8 @@ function half(title, { headers = [], body = "", decrypted = null } = {}) {
 }
 
 function sheet(title, text) {
-	const page = el("pre", { tabindex: 0, "aria-label": title || t("call.body") });
-	page.append(...tinted(text));
-	return el("div", {}, title ? el("h5", { text: title }) : null, page);
+	const page = el("pre", { tabindex: 0, "aria-label": title || t("call.body") }, ...tinted(text));
+	return el("div", {}, title && el("h5", { text: title }), page);
 }
 
 // Tags and keys, then texts, then numbers: enough for an eye to find its place in XML and in JSON.

@@ -10,7 +10,6 @@ export function when(parts, draw) {
 	touch(parts[0]);
 }
 
-/** Notes that these parts changed. */
 export function touch(...parts) {
 	for (const part of parts) changed.add(part);
 	if (!isAsked) {

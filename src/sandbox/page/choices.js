@@ -19,7 +19,6 @@ export const choices = {
 	drill: null,
 };
 
-/** Some choices are remembered over a reload. */
 export function choose(made) {
 	for (const [name, value] of Object.entries(made)) {
 		choices[name] = value;

@@ -3,10 +3,10 @@
 import { contents, kindName, mark } from "./bubble.js";
 import { when } from "./changes.js";
 import { choices, choose } from "./choices.js";
-import { byId, el, icon, keepUp, listKeys, roving, set, write } from "./dom.js";
+import { byId, el, icon, keepUp, listKeys, on, roving, set, write } from "./dom.js";
 import { chooseFile } from "./files.js";
 import { ask, say } from "./notice.js";
-import { colourOf, customerShown, nameOf, state } from "./store.js";
+import { colourOf, customerOf, customerShown, nameOf, state } from "./store.js";
 import { t } from "./texts.js";
 import { bubbleList } from "./thread.js";
 
@@ -20,11 +20,11 @@ export function mountDesk() {
 	// Samples of the sandbox's own, and a file of one's own.
 	for (const [kind, glyph] of Object.entries({ image: "image", sound: "voice", file: "file" })) {
 		byId(`desk-${kind}`).append(icon(glyph));
-		byId(`desk-${kind}`).addEventListener("click", () => act({ do: kind }));
+		on(`desk-${kind}`, "click", () => act({ do: kind }));
 	}
 	byId("desk-upload").append(icon("upload"));
-	byId("desk-upload").addEventListener("click", upload);
-	byId("desk-form").addEventListener("submit", (event) => {
+	on("desk-upload", "click", upload);
+	on("desk-form", "submit", (event) => {
 		event.preventDefault();
 		const text = byId("desk-text").value;
 		if (!text.trim()) return;
@@ -69,8 +69,8 @@ function act(body) {
 async function upload() {
 	const file = await chooseFile("");
 	if (!file) return;
-	const { type, ...rest } = file;
-	act({ do: { image: "image", audio: "sound" }[type.split("/")[0]] ?? "file", ...rest });
+	const { kind, ...rest } = file;
+	act({ do: { image: "image", audio: "sound" }[kind] ?? "file", ...rest });
 }
 
 function unreadOf({ conversations }) {
@@ -83,29 +83,23 @@ function drawAgents() {
 		byId("agents"),
 		state.agents,
 		(one) => one.user_id,
-		({ user_id: user }) => {
-			const pick = () => choose({ agent: user });
-			return el(
+		({ user_id: user }) =>
+			el(
 				"button",
-				{ role: "tab", on: { click: pick } },
+				{ role: "tab", on: { click: () => choose({ agent: user }) } },
 				el("span", { text: user }),
 				el("b", { class: "unread" }),
-			);
-		},
+			),
 		(tab, one) => {
 			const isChosen = one === shown;
-			set(tab, {
-				"aria-selected": String(isChosen),
-				tabindex: isChosen ? 0 : -1,
-				"aria-controls": "desk-body",
-			});
+			set(tab, { "aria-selected": String(isChosen), tabindex: isChosen ? 0 : -1, "aria-controls": "desk-body" });
 			drawUnread(tab.querySelector(".unread"), isChosen ? 0 : unreadOf(one));
 		},
 	);
 }
 
 function drawUnread(badge, count) {
-	write(badge, count ? String(count) : "");
+	write(badge, count || "");
 	set(badge, { "aria-label": count ? t("desk.unread", { count }) : null });
 }
 
@@ -121,13 +115,11 @@ function drawConversations(parts) {
 		(one) => `${user} ${one.customer} ${nameOf(one.openid)}`,
 		(one) => {
 			const name = nameOf(one.openid);
-			const pick = () => open(one.customer);
-			const lines = el("span", { class: "lines" }, el("b", { text: name }), el("small"));
 			return el(
 				"div",
-				{ role: "option", id: `with-${one.customer}`, on: { click: pick } },
+				{ role: "option", id: `with-${one.customer}`, on: { click: () => open(one.customer) } },
 				mark(name, colourOf(one.openid)),
-				lines,
+				el("span", { class: "lines" }, el("b", { text: name }), el("small")),
 				el("b", { class: "unread" }),
 			);
 		},
@@ -151,10 +143,9 @@ function stepConversation(by) {
 function drawTalk(parts) {
 	const shown = conversation();
 	const user = agent()?.user_id;
-	set(byId("desk"), { "data-idle": shown ? null : "true" });
-	const name = shown ? nameOf(shown.openid) : "";
-	write(byId("talk-with"), shown ? `${user} · ${name}` : "");
-	set(byId("desk-body"), { "data-colour": shown ? colourOf(shown.openid) : null });
+	set(byId("desk"), { "data-idle": !shown });
+	write(byId("talk-with"), shown ? `${user} · ${nameOf(shown.openid)}` : "");
+	set(byId("desk-body"), { "data-colour": colourOf(shown?.openid) });
 	const whose = shown ? `${user} ${shown.customer}` : "";
 	const fresh = messages.draw(whose, shown?.messages ?? [], t("desk.empty"), parts.has("language"));
 	const told = fresh.filter((message) => message.from !== "agent").at(-1);
@@ -178,8 +169,7 @@ function classOf(message) {
 function drawn(message) {
 	const text = message.from === "note" ? message.text.replace(NOTE, "") : message.text;
 	// Who left is forgotten, pictures and all.
-	const openid = conversation()?.openid;
-	const isGone = state.customers.some((customer) => customer.openid === openid && !customer.following);
+	const isGone = customerOf(conversation()?.openid)?.following === false;
 	const parts = contents({ ...message, text }, isGone && message.from === "customer" ? null : message.url);
 	return message.from === "note" ? [el("b", { class: "label", text: t("desk.note") }), ...parts] : parts;
 }
@@ -193,12 +183,7 @@ function drawCommands() {
 			byId("desk-text").focus();
 		};
 		const about = t(`command.${command.split(" ")[0].slice(1)}`);
-		return el("button", {
-			text: command,
-			title: about,
-			"aria-label": `${command}: ${about}`,
-			on: { click: put },
-		});
+		return el("button", { text: command, title: about, "aria-label": `${command}: ${about}`, on: { click: put } });
 	});
 	if (byId("commands").textContent !== offered.join("")) byId("commands").replaceChildren(...buttons);
 }

@@ -1,7 +1,5 @@
 // Builds and keeps up elements. Data reaches the page as text and as attributes, never as markup.
 
-const SVG = "http://www.w3.org/2000/svg";
-
 /** One element: attributes by name, `text` its text, `label` its name where it has no text, `on` its listeners, then its children. */
 export function el(tag, { text, label, on, ...attributes } = {}, ...children) {
 	const node = document.createElement(tag);
@@ -9,24 +7,28 @@ export function el(tag, { text, label, on, ...attributes } = {}, ...children) {
 	if (label) set(node, { "aria-label": label, title: label });
 	if (text !== undefined) node.textContent = text;
 	for (const [event, listener] of Object.entries(on ?? {})) node.addEventListener(event, listener);
-	node.append(...children.filter((child) => child !== null && child !== undefined));
+	node.append(...children.filter(Boolean));
 	return node;
 }
 
 /** Sets attributes; `null` and `false` take one away. Touches nothing that stands already. */
 export function set(node, attributes) {
 	for (const [name, value] of Object.entries(attributes)) {
-		if (value === null || value === undefined || value === false) node.removeAttribute(name);
+		if (value == null || value === false) node.removeAttribute(name);
 		else if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value === true ? "" : value);
 	}
 }
 
 export function write(node, text) {
-	if (node.textContent !== text) node.textContent = text;
+	if (node.textContent !== String(text)) node.textContent = text;
 }
 
 export function byId(id) {
 	return document.getElementById(id);
+}
+
+export function on(id, event, listener) {
+	byId(id).addEventListener(event, listener);
 }
 
 /**
@@ -46,7 +48,7 @@ export function keepUp(parent, items, keyOf, create, update) {
 			node = create(item);
 			node.dataset.key = keys[index];
 		}
-		update?.(node, item);
+		update(node, item);
 		if (node === at) at = at.nextElementSibling;
 		else parent.insertBefore(node, at);
 	}
@@ -71,7 +73,7 @@ export function stickToEnd(list) {
 		else if (list.scrollTop < top) isAtEnd = false;
 		top = list.scrollTop;
 	};
-	list.addEventListener("scroll", look, { passive: true });
+	list.addEventListener("scroll", look);
 	list.addEventListener("load", () => follow(), { capture: true });
 	new ResizeObserver(() => follow()).observe(list);
 	const release = () => {
@@ -129,7 +131,7 @@ export function icon(name) {
 }
 
 export function svg(tag, attributes) {
-	const node = document.createElementNS(SVG, tag);
+	const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
 	set(node, attributes);
 	return node;
 }

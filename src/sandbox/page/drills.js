@@ -14,15 +14,12 @@ export function mountDrills() {
 	when(["drills", "choices"], draw);
 }
 
-function run(name) {
-	choose({ drill: name });
-	ask(`/api/drills/${encodeURIComponent(name)}`, {});
+function running() {
+	return state.drills.find((drill) => drill.state === "running");
 }
 
 function draw(parts) {
-	const isBusy = state.drills.some((drill) => drill.state === "running");
-	const current =
-		choices.drill ?? state.drills.find((drill) => drill.state === "running")?.name ?? state.drills[0]?.name;
+	const current = choices.drill ?? running()?.name ?? state.drills[0]?.name;
 	if (parts.has("language")) byId("drill-list").replaceChildren();
 	keepUp(
 		byId("drill-list"),
@@ -30,8 +27,8 @@ function draw(parts) {
 		(drill) => drill.name,
 		create,
 		(item, drill) => {
-			set(item, { "data-state": drill.state, "data-current": drill.name === current ? "true" : null });
-			set(item.querySelector("button"), { "aria-disabled": isBusy ? "true" : null });
+			set(item, { "data-state": drill.state, "data-current": drill.name === current });
+			set(item.querySelector("button"), { "aria-disabled": running() ? "true" : null });
 			write(item.querySelector(".sign"), SIGNS[drill.state] ?? "");
 			write(item.querySelector(".expect"), t(drill.expect));
 			write(item.querySelector(".outcome"), outcome(drill));
@@ -44,30 +41,20 @@ function create({ name }) {
 	const title = t(`drill.${name}`);
 	const look = () => choose({ drill: name });
 	const start = () => {
-		if (!state.drills.some((drill) => drill.state === "running")) run(name);
+		if (running()) return;
+		look();
+		ask(`/api/drills/${encodeURIComponent(name)}`, {});
 	};
-	const button = el("button", { "aria-describedby": `expect-${name} outcome-${name}` });
-	button.append(el("span", { class: "sign", "aria-hidden": "true" }), el("span", { class: "name", text: title }));
-	button.addEventListener("click", start);
-	button.addEventListener("focus", look);
-	button.addEventListener("pointerenter", look);
-	return el(
-		"li",
-		{ "data-drill": name },
-		button,
-		el(
-			"div",
-			{ class: "detail" },
-			el("h3", { text: title }),
-			el("p", {}, el("b", { text: t("drills.expect") }), el("span", { class: "expect", id: `expect-${name}` })),
-			el(
-				"p",
-				{ class: "result" },
-				el("b", { text: t("drills.outcome") }),
-				el("span", { class: "outcome", id: `outcome-${name}` }),
-			),
-		),
+	const button = el(
+		"button",
+		{ "aria-describedby": `expect-${name} outcome-${name}`, on: { click: start, focus: look, pointerenter: look } },
+		el("span", { class: "sign", "aria-hidden": "true" }),
+		el("span", { class: "name", text: title }),
 	);
+	const line = (part) =>
+		el("p", {}, el("b", { text: t(`drills.${part}`) }), el("span", { class: part, id: `${part}-${name}` }));
+	const detail = el("div", { class: "detail" }, el("h3", { text: title }), line("expect"), line("outcome"));
+	return el("li", { "data-drill": name }, button, detail);
 }
 
 function outcome(drill) {

@@ -23,7 +23,7 @@ export function mountFigures() {
 
 function drawCounters() {
 	const { counters } = state;
-	write(byId("accepted"), String(counters.accepted ?? 0));
+	write(byId("accepted"), counters.accepted ?? 0);
 	keepUp(
 		byId("ends"),
 		ENDS,
@@ -31,16 +31,16 @@ function drawCounters() {
 		(end) => el("div", { "data-end": end }, el("dt"), el("dd")),
 		(entry, end) => {
 			write(entry.firstElementChild, t(`counter.${end}`));
-			write(entry.lastElementChild, String(counters[end] ?? 0));
+			write(entry.lastElementChild, counters[end] ?? 0);
 			set(entry, {
-				"data-none": counters[end] ? null : "true",
+				"data-none": !counters[end],
 				title: isKnown(`counter.${end}.about`) ? t(`counter.${end}.about`) : null,
 			});
 		},
 	);
 	// By the object model, which a strict content security policy allows where it refuses style attributes.
 	for (const part of byId("ends-bar").children) {
-		part.style.flexGrow = String(counters[part.dataset.end] ?? 0);
+		part.style.flexGrow = counters[part.dataset.end] ?? 0;
 		part.hidden = !counters[part.dataset.end];
 	}
 }
@@ -48,7 +48,7 @@ function drawCounters() {
 function drawLatency() {
 	const { accept_ms: accept, end_to_end_ms: whole } = state.latency;
 	const drawing = [gridLine(DEADLINE_MS, "deadline")];
-	for (let decade = 0; decade <= DECADES; decade += 1) drawing.push(gridLine(10 ** decade, "grid"));
+	for (let decade = 0; decade <= DECADES; decade += 1) drawing.push(gridLine(10 ** decade));
 	drawing.push(curve(whole, "whole"), curve(accept, "accept"));
 	byId("chart").replaceChildren(...drawing);
 	const latest = (line) => (line.length ? span(line.at(-1)[1]) : "–");

@@ -5,7 +5,7 @@ import { t } from "./texts.js";
 
 const LIMIT_BYTES = 2 * 1024 * 1024;
 
-/** A chosen file as `{ file, file_name, type }`, or nothing when none was chosen or it is too large. */
+/** A chosen file as `{ file, file_name, kind }`, or nothing when none was chosen or it is too large. */
 export function chooseFile(accept) {
 	return new Promise((resolve) => {
 		const input = document.createElement("input");
@@ -19,7 +19,7 @@ export function chooseFile(accept) {
 				resolve(null);
 				return;
 			}
-			resolve({ file: await base64(chosen), file_name: chosen.name, type: chosen.type });
+			resolve({ file: await base64(chosen), file_name: chosen.name, kind: chosen.type.split("/")[0] });
 		});
 		input.click();
 	});

@@ -3,7 +3,7 @@
 import { touch, when } from "./changes.js";
 import { choices, choose } from "./choices.js";
 import { mountDesk } from "./desk.js";
-import { byId, el, icon, keepUp, set, write } from "./dom.js";
+import { byId, el, icon, keepUp, on, set, write } from "./dom.js";
 import { mountDrills } from "./drills.js";
 import { mountFigures } from "./figures.js";
 import { mountPhone } from "./phone.js";
@@ -16,9 +16,9 @@ const VIEWS = ["phone", "wire", "desk", "drills"];
 function mountTop() {
 	const dark = matchMedia("(prefers-color-scheme: dark)");
 	const isDark = () => (choices.theme ? choices.theme === "dark" : dark.matches);
-	byId("theme").addEventListener("click", () => choose({ theme: isDark() ? "light" : "dark" }));
+	on("theme", "click", () => choose({ theme: isDark() ? "light" : "dark" }));
 	dark.addEventListener("change", () => touch("choices"));
-	byId("language").addEventListener("change", () => {
+	on("language", "change", () => {
 		choose({ language: byId("language").value });
 		touch("language");
 	});
@@ -49,7 +49,7 @@ function drawBridge() {
 	const place = byId("bridge");
 	const { bridge } = state;
 	const isKnown = state.isLoaded && state.isLinked;
-	set(place, { "data-state": isKnown ? bridge.state : "lost", "data-ready": bridge.ready ?? null });
+	set(place, { "data-state": isKnown ? bridge.state : "lost", "data-ready": bridge.ready });
 	if (!isKnown) {
 		write(place, t(state.isLoaded ? "top.lost" : "top.loading"));
 		return;
@@ -59,7 +59,7 @@ function drawBridge() {
 	if (bridge.pid) words.push(t("bridge.pid", { pid: bridge.pid }));
 	words.push(t("bridge.restarts", { count: bridge.restarts ?? 0 }));
 	write(place, words.join(" · "));
-	set(place, { title: bridge.address ?? null });
+	set(place, { title: bridge.address });
 }
 
 /** On a narrow screen one part is shown at a time. */
@@ -80,7 +80,7 @@ function drawViews() {
 		(button, view) => {
 			set(button, { "aria-current": view === choices.view ? "true" : null });
 			write(button.firstElementChild, t(`${view}.title`));
-			write(button.lastElementChild, view === "desk" && unread ? String(unread) : "");
+			write(button.lastElementChild, (view === "desk" && unread) || "");
 		},
 	);
 }

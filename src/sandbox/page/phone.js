@@ -3,7 +3,7 @@
 import { contents, kindName, mark } from "./bubble.js";
 import { touch, when } from "./changes.js";
 import { choose } from "./choices.js";
-import { byId, el, icon, keepUp, roving, set, write } from "./dom.js";
+import { byId, el, icon, keepUp, on, roving, set, write } from "./dom.js";
 import { chooseFile } from "./files.js";
 import { ask, say } from "./notice.js";
 import { colourOf, customerShown, now, state } from "./store.js";
@@ -13,20 +13,20 @@ import { bubbleList } from "./thread.js";
 // What can be sent without choosing anything: the sandbox brings a sample of each.
 const SAMPLES = ["image", "voice", "video", "location", "link", "scan"];
 
-const screen = bubbleList(byId("screen"), { classOf, contents: drawn, foot });
+const screen = bubbleList(byId("screen"), { classOf, contents: (message) => contents(message, message.media), foot });
 
 export function mountPhone() {
 	roving(byId("customers"));
 	byId("new-customer").append(icon("plus"));
-	byId("new-customer").addEventListener("click", addCustomer);
+	on("new-customer", "click", addCustomer);
 	byId("more").append(icon("plus"));
-	byId("more").addEventListener("click", () => {
+	on("more", "click", () => {
 		const isOpen = byId("tray").hidden;
 		byId("tray").hidden = !isOpen;
 		set(byId("more"), { "aria-expanded": String(isOpen) });
 	});
-	byId("follow").addEventListener("click", () => act({ do: customerShown().following ? "unfollow" : "follow" }));
-	byId("phone-form").addEventListener("submit", (event) => {
+	on("follow", "click", () => act({ do: customerShown().following ? "unfollow" : "follow" }));
+	on("phone-form", "submit", (event) => {
 		event.preventDefault();
 		const text = byId("phone-text").value;
 		if (!text.trim()) return;
@@ -63,11 +63,7 @@ function drawCustomers() {
 		},
 		(tab, { openid, following }) => {
 			const isChosen = openid === shown?.openid;
-			set(tab, {
-				"aria-selected": String(isChosen),
-				tabindex: isChosen ? 0 : -1,
-				"aria-controls": "phone-body",
-			});
+			set(tab, { "aria-selected": String(isChosen), tabindex: isChosen ? 0 : -1, "aria-controls": "phone-body" });
 			set(tab, { "data-following": String(following) });
 		},
 	);
@@ -76,22 +72,21 @@ function drawCustomers() {
 function drawScreen(parts) {
 	const customer = customerShown();
 	if (!customer) return;
-	const { following } = customer;
-	set(byId("phone-body"), { "aria-label": t("phone.screen.of", { name: customer.name }) });
-	set(byId("phone-body"), { "data-following": String(following), "data-colour": colourOf(customer.openid) });
+	const { openid, name, following } = customer;
+	set(byId("phone-body"), {
+		"aria-label": t("phone.screen.of", { name }),
+		"data-following": String(following),
+		"data-colour": colourOf(openid),
+	});
 	write(byId("follow"), t(following ? "phone.unfollow" : "phone.follow"));
-	const fresh = screen.draw(customer.openid, customer.screen, t("phone.empty"), parts.has("language"));
+	const fresh = screen.draw(openid, customer.screen, t("phone.empty"), parts.has("language"));
 	const told = fresh.filter((message) => message.from !== "me").at(-1);
-	if (told) say(t("phone.said", { name: customer.name, text: told.text || kindName(told.kind) }));
+	if (told) say(t("phone.said", { name, text: told.text || kindName(told.kind) }));
 }
 
 function classOf(message) {
 	const side = { me: "mine", account: "theirs", system: "system" }[message.from];
 	return `${side}${message.via === "fault" ? " fault" : ""}${message.kind === "event" ? " event" : ""}`;
-}
-
-function drawn(message) {
-	return contents(message, message.media);
 }
 
 function foot(message) {
@@ -119,10 +114,8 @@ function drawAccount() {
 function drawTray() {
 	const things = SAMPLES.map((name) => thing(name, t(`kind.${name}`), () => act({ do: name })));
 	byId("tray").replaceChildren(...things, thing("upload", t("phone.upload"), upload));
-	const items = state.menu.map(({ key, title }) =>
-		el("button", { text: title, on: { click: () => act({ do: "menu", key }) } }),
-	);
-	byId("menu").replaceChildren(...items);
+	const item = ({ key, title }) => el("button", { text: title, on: { click: () => act({ do: "menu", key }) } });
+	byId("menu").replaceChildren(...state.menu.map(item));
 }
 
 function thing(glyph, label, send) {
@@ -132,7 +125,6 @@ function thing(glyph, label, send) {
 async function upload() {
 	const file = await chooseFile("image/*,audio/*,video/*");
 	if (!file) return;
-	const { type, ...rest } = file;
-	const kind = { audio: "voice", video: "video" }[type.split("/")[0]] ?? "image";
-	act({ do: kind, ...rest });
+	const { kind, ...rest } = file;
+	act({ do: { audio: "voice", video: "video" }[kind] ?? "image", ...rest });
 }

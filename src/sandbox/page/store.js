@@ -77,30 +77,12 @@ const EVENTS = {
 		if (state.wire.size > WIRE_LIMIT) state.wire.delete(state.wire.keys().next().value);
 		touch("wire");
 	},
-	customer(customer) {
-		put(state.customers, "openid", customer);
-		touch("customers");
-	},
-	agent(agent) {
-		put(state.agents, "user_id", agent);
-		touch("agents");
-	},
-	drill(drill) {
-		put(state.drills, "name", drill);
-		touch("drills");
-	},
-	bridge(bridge) {
-		state.bridge = bridge;
-		touch("bridge");
-	},
-	account(account) {
-		state.account = account;
-		touch("account");
-	},
-	counters(counters) {
-		state.counters = counters;
-		touch("counters");
-	},
+	customer: one("customers", "openid"),
+	agent: one("agents", "user_id"),
+	drill: one("drills", "name"),
+	bridge: whole("bridge"),
+	account: whole("account"),
+	counters: whole("counters"),
 	clock(clock) {
 		setClock(clock?.now ?? clock);
 		touch("clock");
@@ -118,13 +100,26 @@ function setClock(at) {
 	state.nowAt = performance.now();
 }
 
-function put(list, key, entry) {
-	const at = list.findIndex((other) => other[key] === entry[key]);
-	if (at < 0) list.push(entry);
-	else list[at] = entry;
+/** Takes one entry into a part, new or changed. */
+function one(part, key) {
+	return (entry) => {
+		const list = state[part];
+		const at = list.findIndex((other) => other[key] === entry[key]);
+		if (at < 0) list.push(entry);
+		else list[at] = entry;
+		touch(part);
+	};
 }
 
-/** Asks the sandbox to do something. Gives what it answered, or throws an error whose message is its status. */
+/** Takes a part anew. */
+function whole(part) {
+	return (value) => {
+		state[part] = value;
+		touch(part);
+	};
+}
+
+/** Asks the sandbox to do something. Throws an error whose message is the status. */
 export async function post(path, body) {
 	const response = await fetch(path, {
 		method: "POST",
@@ -135,16 +130,20 @@ export async function post(path, body) {
 	return response.json().catch(() => ({}));
 }
 
+export function customerOf(openid) {
+	return state.customers.find((customer) => customer.openid === openid);
+}
+
 /** Whose phone is shown: the one chosen here, or the first. */
 export function customerShown() {
-	return state.customers.find((customer) => customer.openid === choices.openid) ?? state.customers[0];
+	return customerOf(choices.openid) ?? state.customers[0];
 }
 
 export function nameOf(openid) {
-	return state.customers.find((customer) => customer.openid === openid)?.name ?? openid ?? "";
+	return customerOf(openid)?.name ?? openid ?? "";
 }
 
-/** Which of five colours marks a customer, the same on the phone, on the wire and on the desk. */
+/** Which of the five colours marks a customer. */
 export function colourOf(openid) {
 	const at = state.customers.findIndex((customer) => customer.openid === openid);
 	return at < 0 ? null : at % 5;

@@ -52,14 +52,12 @@ export function dayAndSecond(at) {
 /** `14:03:22.123`, the same in every language, so that times stand in line. */
 export function exact(at) {
 	const time = new Date(at);
-	const two = (number) => String(number).padStart(2, "0");
-	const second = `${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}`;
-	return `${second}.${String(time.getMilliseconds()).padStart(3, "0")}`;
+	return `${time.toTimeString().slice(0, 8)}.${String(time.getMilliseconds()).padStart(3, "0")}`;
 }
 
 /** How long something took, short enough for a table. */
 export function span(ms) {
-	if (ms === null || ms === undefined) return "–";
+	if (ms == null) return "–";
 	if (ms < 1000) return `${ms < 10 ? Math.round(ms * 10) / 10 : Math.round(ms)} ms`;
 	return `${(ms / 1000).toFixed(ms < 10_000 ? 1 : 0)} s`;
 }

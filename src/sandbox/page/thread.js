@@ -1,11 +1,11 @@
 // A list of bubbles that is kept up, stays at its end, and tells which messages are new.
 
-import { needsTime, timeLine } from "./bubble.js";
 import { el, keepUp, set, stickToEnd, write } from "./dom.js";
 import { exact } from "./texts.js";
 
 // More than anybody scrolls back through; the sandbox itself keeps more.
 const SHOWN = 200;
+const GAP_MS = 5 * 60 * 1000;
 
 /** `draw(whose, messages)` shows them, and gives those that came since the last time the same list was shown. */
 export function bubbleList(list, { classOf, contents, foot }) {
@@ -15,12 +15,10 @@ export function bubbleList(list, { classOf, contents, foot }) {
 
 	function create(message, before) {
 		const bubble = el("div", { class: "bubble" }, ...contents(message));
-		const remark = el("small", { class: "foot" });
-		const item = el("li", {}, needsTime(message, before) ? timeLine(message.at) : null, bubble, remark);
-		return item;
+		return el("li", {}, needsTime(message, before) && timeLine(message.at), bubble, el("small", { class: "foot" }));
 	}
 
-	function draw(whose, all, empty, isAnew = false) {
+	function draw(whose, all, empty, isAnew) {
 		const messages = all.slice(-SHOWN);
 		const isSame = whose === shown && !isAnew;
 		if (!isSame) list.replaceChildren();
@@ -37,7 +35,7 @@ export function bubbleList(list, { classOf, contents, foot }) {
 			(message) => create(message, before.get(message.id)),
 			(item, message) => {
 				set(item, { class: `${classOf(message)}${fresh.includes(message) ? " fresh" : ""}` });
-				set(item, { "data-pending": message.pending ? "true" : null, title: exact(message.at) });
+				set(item, { "data-pending": message.pending, title: exact(message.at) });
 				write(item.querySelector(".foot"), foot(message));
 			},
 		);
@@ -46,4 +44,13 @@ export function bubbleList(list, { classOf, contents, foot }) {
 	}
 
 	return { draw };
+}
+
+/** Whether the time stands above a message: at the first, and after a pause. */
+function needsTime(message, before) {
+	return !before || message.at - before.at > GAP_MS;
+}
+
+function timeLine(at) {
+	return el("time", { class: "when", datetime: new Date(at).toISOString(), text: exact(at).slice(0, 5) });
 }

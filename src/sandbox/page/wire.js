@@ -3,7 +3,7 @@
 import { mountCall } from "./call.js";
 import { touch, when } from "./changes.js";
 import { choices, choose } from "./choices.js";
-import { byId, el, icon, keepUp, listKeys, set, stickToEnd, write } from "./dom.js";
+import { byId, el, icon, keepUp, listKeys, on, set, stickToEnd, write } from "./dom.js";
 import { failureOf, idsOf, isOfMessage, namesOf, subjectOf } from "./followed.js";
 import { ask } from "./notice.js";
 import { colourOf, load, nameOf, state } from "./store.js";
@@ -11,8 +11,8 @@ import { exact, span, t } from "./texts.js";
 
 const LANES = {
 	all: () => true,
-	wechat: ({ from, to }) => from === "wechat" || to === "wechat",
-	im: ({ from, to }) => from === "im" || to === "im",
+	wechat: ({ from, to }) => [from, to].includes("wechat"),
+	im: ({ from, to }) => [from, to].includes("im"),
 	failed: (call) => failureOf(call) !== null,
 };
 
@@ -20,15 +20,14 @@ const LANES = {
 const SPARE = 6;
 
 const texts = new WeakMap();
+const list = byId("calls");
 const rows = el("div", { role: "presentation", class: "rows" });
-let end;
+const end = stickToEnd(list);
 let shown = [];
 /** The call at the top of what is in sight, and how far it is scrolled out. */
 let anchor = null;
 
 export function mountWire() {
-	const list = byId("calls");
-	end = stickToEnd(list);
 	listKeys(list, step);
 	list.addEventListener("click", (event) => {
 		const row = event.target.closest("[role=option]");
@@ -39,16 +38,16 @@ export function mountWire() {
 		if (event.key === "Enter" && choices.call !== null) byId("call").querySelector("button")?.focus();
 	});
 	list.append(rows);
-	list.addEventListener("scroll", keepPlace, { passive: true });
-	list.addEventListener("scroll", () => touch("scroll"), { passive: true });
+	list.addEventListener("scroll", keepPlace);
+	list.addEventListener("scroll", () => touch("scroll"));
 	new ResizeObserver(() => touch("scroll")).observe(list);
-	byId("newest").addEventListener("click", () => {
+	on("newest", "click", () => {
 		end.follow(true);
 		list.focus();
 	});
-	byId("wire-find").addEventListener("input", () => choose({ find: byId("wire-find").value }));
-	byId("wire-lane").addEventListener("change", () => choose({ lane: byId("wire-lane").value }));
-	byId("reset").addEventListener("click", async () => {
+	on("wire-find", "input", () => choose({ find: byId("wire-find").value }));
+	on("wire-lane", "change", () => choose({ lane: byId("wire-lane").value }));
+	on("reset", "click", async () => {
 		await ask("/api/reset", {});
 		choose({ call: null, follow: null });
 		load();
@@ -85,7 +84,6 @@ function textOf(call) {
 
 function drawCalls() {
 	shown = shownCalls();
-	const list = byId("calls");
 	set(list, { "data-empty": shown.length ? null : t("wire.empty") });
 	rows.style.height = `${shown.length * rowHeight()}px`;
 	const at = end.isAtEnd() || anchor === null ? -1 : shown.findIndex((call) => call.id === anchor.id);
@@ -98,9 +96,8 @@ function drawCalls() {
 
 /** At once: calls drawn in the same moment must not undo a scroll. */
 function keepPlace() {
-	const { scrollTop } = byId("calls");
-	const first = Math.max(0, Math.floor(scrollTop / rowHeight()));
-	anchor = shown[first] ? { id: shown[first].id, by: scrollTop - first * rowHeight() } : null;
+	const first = Math.max(0, Math.floor(list.scrollTop / rowHeight()));
+	anchor = shown[first] ? { id: shown[first].id, by: list.scrollTop - first * rowHeight() } : null;
 	return first;
 }
 
@@ -110,32 +107,28 @@ function rowHeight() {
 
 /** Only the rows in sight are elements: a thousand calls cost no more than thirty. */
 function drawRows(parts) {
-	const list = byId("calls");
-	const height = rowHeight();
 	const first = keepPlace();
 	const from = Math.max(0, first - SPARE);
-	const inSight = shown.slice(from, first + Math.ceil(list.clientHeight / height) + SPARE);
+	const inSight = shown.slice(from, first + Math.ceil(list.clientHeight / rowHeight()) + SPARE);
 	if (parts.has("language")) rows.replaceChildren();
 	keepUp(
 		rows,
 		inSight.map((call, at) => ({ call, at: from + at })),
 		({ call }) => call.id,
-		({ call }) => createRow(call),
+		createRow,
 		drawRow,
 	);
-	const isDrawn = choices.call !== null && byId(`call-${choices.call}`) !== null;
-	set(list, { "aria-activedescendant": isDrawn ? `call-${choices.call}` : null });
+	set(list, { "aria-activedescendant": byId(`call-${choices.call}`)?.id });
 	byId("newest").hidden = end.isAtEnd();
 }
 
-function createRow(call) {
-	const ladder = el("span", { class: "ladder", "data-from": call.from, "data-to": call.to }, el("i"));
-	ladder.append(el("span", { class: "hidden" }));
+function createRow({ call }) {
+	const way = { "data-from": call.from, "data-to": call.to };
 	return el(
 		"div",
 		{ role: "option", id: `call-${call.id}`, class: "row" },
 		el("time", { text: exact(call.at).slice(3) }),
-		ladder,
+		el("span", { class: "ladder", ...way }, el("i"), el("span", { class: "hidden" })),
 		el("span", { class: "what" }, el("b", { text: call.path }), el("small")),
 		el("span", { class: "status" }),
 		el("span", { class: "took" }),
@@ -150,10 +143,10 @@ function drawRow(row, { call, at }) {
 	if (row.call === call) return;
 	row.call = call;
 	const failure = failureOf(call);
-	set(row, { "data-failed": failure ? "true" : null });
+	set(row, { "data-failed": failure !== null });
 	write(row.querySelector(".hidden"), t("wire.way", { from: t(`party.${call.from}`), to: t(`party.${call.to}`) }));
 	write(row.querySelector("small"), call.note ?? subjectOf(call));
-	write(row.querySelector(".status"), failure ?? String(call.status));
+	write(row.querySelector(".status"), failure ?? call.status);
 	write(row.querySelector(".took"), span(call.took_ms));
 }
 
@@ -172,7 +165,6 @@ function pick(id) {
 }
 
 function bringIntoSight(id) {
-	const list = byId("calls");
 	const above = shown.findIndex((call) => call.id === id) * rowHeight();
 	const below = above + rowHeight() - list.clientHeight;
 	list.scrollTop = Math.min(Math.max(list.scrollTop, below), above);
@@ -180,15 +172,15 @@ function bringIntoSight(id) {
 
 function drawFollowing() {
 	const bar = byId("following");
-	const isFollowing = choices.follow !== null;
-	bar.hidden = !isFollowing;
-	if (!isFollowing || bar.dataset.id === `${choices.follow} ${t("wire.unfollow")}`) return;
-	bar.dataset.id = `${choices.follow} ${t("wire.unfollow")}`;
+	const label = t("wire.unfollow");
+	const id = `${choices.follow} ${label}`;
+	bar.hidden = choices.follow === null;
+	if (bar.hidden || bar.dataset.id === id) return;
+	bar.dataset.id = id;
 	const stop = () => {
 		choose({ follow: null });
-		byId("calls").focus();
+		list.focus();
 	};
-	const label = t("wire.unfollow");
 	bar.replaceChildren(
 		el("span", { text: t("wire.following") }),
 		el("code", { text: choices.follow }),
