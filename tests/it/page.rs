@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// All files together, in bytes, as they are served.
-const LIMIT: usize = 100 * 1024;
+const LIMIT: usize = 100_000;
 
 /// Ways to turn a text into markup or script, and leftovers.
 const NEVER: [&str; 8] = [

@@ -177,13 +177,15 @@ function drawn(message) {
 function drawCommands() {
 	const others = state.agents.map((one) => one.user_id).filter((user) => user !== agent()?.user_id);
 	const offered = ["/who", ...others.map((user) => `/to ${user}`), "/close", "/help"];
-	const buttons = offered.map((command) => {
+	const about = (command) => t(`command.${command.split(" ")[0].slice(1)}`);
+	const create = (command) => {
 		const put = () => {
 			byId("desk-text").value = command;
 			byId("desk-text").focus();
 		};
-		const about = t(`command.${command.split(" ")[0].slice(1)}`);
-		return el("button", { text: command, title: about, "aria-label": `${command}: ${about}`, on: { click: put } });
-	});
-	if (byId("commands").textContent !== offered.join("")) byId("commands").replaceChildren(...buttons);
+		return el("button", { text: command, on: { click: put } });
+	};
+	keepUp(byId("commands"), offered, String, create, (button, command) =>
+		set(button, { title: about(command), "aria-label": `${command}: ${about(command)}` }),
+	);
 }

@@ -79,6 +79,6 @@ mod tests {
         served.sort_unstable();
         assert_eq!(served, there);
         let bytes: usize = FILES.iter().chain([&PAGE]).map(|(_, _, content)| content.len()).sum();
-        assert!(bytes < 100 * 1024, "{bytes}");
+        assert!(bytes < 100_000, "{bytes}");
     }
 }

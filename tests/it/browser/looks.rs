@@ -107,6 +107,7 @@ pub(super) async fn everything_is_done_with_the_keyboard_and_nothing_traps_it(ta
 }
 
 pub(super) async fn three_languages_are_complete_and_remembered(tab: &Tab) {
+    let mut abouts = BTreeSet::new();
     for (name, tag, send) in [("ko", "ko", "보내기"), ("zh", "zh-Hans", "发送"), ("en", "en", "Send")] {
         tab.run::<()>(
             "const list = document.querySelector('#language'); list.value = arguments[0]; \
@@ -115,6 +116,9 @@ pub(super) async fn three_languages_are_complete_and_remembered(tab: &Tab) {
         )
         .await;
         tab.sees("#phone-form .send", send).await;
+        abouts.insert(
+            tab.run::<String>("return document.querySelector('#commands button').title", vec![]).await,
+        );
         tab.visit().await;
         tab.sees("#phone-form .send", send).await;
         assert_eq!(tab.run::<String>("return document.documentElement.lang", vec![]).await, tag);
@@ -128,6 +132,7 @@ pub(super) async fn three_languages_are_complete_and_remembered(tab: &Tab) {
             .await;
         assert!(bare.is_empty(), "{name}: texts are missing: {bare:?}");
     }
+    assert_eq!(abouts.len(), 3, "a command is told in another language: {abouts:?}");
 }
 
 pub(super) async fn both_themes_are_remembered_and_can_be_read(tab: &Tab) {
