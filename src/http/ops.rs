@@ -132,7 +132,13 @@ async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
     } else {
         (StatusCode::OK, "degraded")
     };
-    (code, axum::Json(Ready { status, why, store, im, wechat, media, backlog })).into_response()
+    match serde_json::to_string(&Ready { status, why, store, im, wechat, media, backlog }) {
+        Ok(ready) => {
+            let json = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            (code, [json], ready).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }
 
 async fn metrics(State(desk): State<Arc<Desk>>) -> Response {

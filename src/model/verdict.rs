@@ -81,6 +81,10 @@ pub enum Found {
     No,
     /// It cannot be told now.
     NotNow {
+        /// Why not.
+        class: Class,
+        /// Wait at least this long before asking again.
+        pause: Option<Duration>,
         /// The platform's words or ours; no secrets.
         why: String,
     },
@@ -125,6 +129,12 @@ impl Class {
     /// Whether what stands in the way has been put out of it, so that the next attempt need not wait.
     pub fn is_mended(self) -> bool {
         matches!(self, Self::NextUserId | Self::LostUpload)
+    }
+
+    /// Whether no call to the platform would fare better: the wait is kept in memory only, so that it ends when the
+    /// platform is back.
+    pub fn is_everybodys(self) -> bool {
+        matches!(self, Self::Unreachable | Self::Configuration)
     }
 
     /// The metric label and log value.

@@ -249,13 +249,19 @@ impl LaneWorker {
                 self.store.write(move |tx| tx.record_attempt(id)).await?;
                 return self.attempt(owed, Form::AsAccepted).await;
             }
-            Found::NotNow { why } => {
-                self.breaker.failed(self.clock.now(), &why);
-                let due = self.clock.now().plus(delay_ms(owed.attempts.max(1), rand::rng().random()));
+            Found::NotNow { class, pause, why } => {
+                let platform = class.is_everybodys();
+                if platform {
+                    self.breaker.failed(self.clock.now(), &why);
+                } else {
+                    self.breaker.succeeded();
+                }
+                let wait_ms = delay_ms(owed.attempts.max(1), rand::rng().random()).max(in_millis(pause));
+                let due = self.clock.now().plus(wait_ms);
+                let due_at = if platform { Millis(0) } else { due };
                 let why = format!("nobody knows yet whether it arrived: {why}");
-                // As where the platform is the trouble otherwise: the wait ends when it is back.
-                self.store.write(move |tx| tx.postpone(owed.id, Millis(0), &why)).await?;
-                return Ok(Next::Rest(Rest::Until { due, platform: true }));
+                self.store.write(move |tx| tx.postpone(owed.id, due_at, &why)).await?;
+                return Ok(Next::Rest(Rest::Until { due, platform }));
             }
             Found::Never => {
                 self.breaker.unused();
@@ -278,9 +284,12 @@ impl LaneWorker {
 
     fn judge(&self, verdict: &Verdict) {
         match verdict {
-            Verdict::Retry { class: Class::Unreachable | Class::Configuration, why, .. }
-            | Verdict::Unsettled { why }
-            | Verdict::Unknown { why, .. } => self.breaker.failed(self.clock.now(), why),
+            Verdict::Retry { class, why, .. } if class.is_everybodys() => {
+                self.breaker.failed(self.clock.now(), why);
+            }
+            Verdict::Unsettled { why } | Verdict::Unknown { why, .. } => {
+                self.breaker.failed(self.clock.now(), why);
+            }
             _ => self.breaker.succeeded(),
         }
     }
@@ -314,10 +323,9 @@ impl LaneWorker {
             },
             Verdict::Delivered => Outcome::of(Move::Deliver, "delivered", None),
             Verdict::Retry { class, pause, why } => {
-                let pause = pause.map_or(0, |pause| i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
                 self.metrics.retried(direction, class);
                 tracing::warn!(message.id = %owed.id, class = class.name(), %why, "an attempt failed; there will be another");
-                return self.put_back(owed, class, why, wait_ms.max(pause), took_ms).await;
+                return self.put_back(owed, class, why, wait_ms.max(in_millis(pause)), took_ms).await;
             }
             Verdict::Hold { because, why } => Outcome {
                 because: Some(because),
@@ -346,8 +354,7 @@ impl LaneWorker {
         wait_ms: i64,
         took_ms: i64,
     ) -> Result<Next, StoreError> {
-        // Where the platform is the trouble the wait is kept in memory only, so that it ends when it is back.
-        let platform = matches!(class, Class::Unreachable | Class::Configuration);
+        let platform = class.is_everybodys();
         let next = if class.is_mended() { 0 } else { wait_ms };
         let due = self.clock.now().plus(next);
         let bridge = self.bridge.clone();
@@ -464,6 +471,10 @@ fn end(
     tx.settle(owed.id, what, &Settled { why: Some(why.to_owned()), ..Settled::default() })?;
     tx.step(&owed.lane.customer, Some(owed.id), "settled", why, None)?;
     Ok(told)
+}
+
+fn in_millis(pause: Option<Duration>) -> i64 {
+    pause.map_or(0, |pause| i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
 }
 
 fn tell(

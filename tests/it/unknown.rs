@@ -6,7 +6,9 @@ use tokio::net::{TcpListener, TcpStream};
 use wechat_im_bridge::sandbox::fault::Fault;
 use wechat_im_bridge::sandbox::im::Outcome;
 
-use crate::observe::{CUSTOM_SEND, SENDMSG, await_note, await_states, calls, greeted, losses, notes, states};
+use crate::observe::{
+    CUSTOM_SEND, SENDMSG, await_note, await_states, calls, counted, greeted, losses, notes, states,
+};
 use crate::world::{INQUIRY, SOON, Setup, World, await_shown, await_texts, eventually, openid, texts};
 
 const HISTORY: &str = "openim/admin_getroammsg";
@@ -92,6 +94,45 @@ async fn while_the_history_cannot_be_read_a_send_is_not_repeated() {
     await_texts(&agent, &customer, 3).await;
     assert_eq!(world.im.ledger().calls(HISTORY), 4);
     assert_eq!(texts(&agent, &customer).iter().filter(|text| text.ends_with("once")).count(), 1);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_long_history_is_read_to_its_end_each_page_a_call_of_its_own() {
+    let world = World::start().await;
+    let (phone, agent, customer) = (greeted(&world, "w").await, world.agent(), openid("w"));
+    // IM cuts a page at 13 KB.
+    for _ in 0..30 {
+        phone.say(&"x".repeat(2_000)).await;
+    }
+    await_texts(&agent, &customer, 31).await;
+    world.im.faults().script(SENDMSG, 1, Fault::DropBefore);
+    phone.say("once").await;
+    await_texts(&agent, &customer, 32).await;
+    assert_eq!(texts(&agent, &customer).last().unwrap(), &format!("{INQUIRY}once"));
+    let pages = world.im.ledger().calls(HISTORY) as u64;
+    assert!(pages >= 5, "{pages}");
+    let read = "wechat_im_bridge_calls_total{platform=\"im\",api=\"admin_getroammsg\",outcome=\"ok\"}";
+    assert_eq!(counted(&world, read).await, pages);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_history_that_is_busy_is_no_platform_that_is_down() {
+    let world = World::start().await;
+    let (phone, customer) = (greeted(&world, "w").await, openid("w"));
+    world.im.faults().script(SENDMSG, 1, Fault::DropAfter);
+    world.im.faults().script(HISTORY, 10_000, Fault::Code(60007));
+    phone.say("once").await;
+    // The wait is written down: it does not end with the next call that IM answers.
+    let waits = async || {
+        let sql =
+            "SELECT count(*) FROM message WHERE openid = ?1 AND last_error LIKE '%60007%' AND due_at > 0";
+        world.database().query_row(sql, [&customer], |row| row.get::<_, u32>(0)).unwrap() == 1
+    };
+    assert!(eventually(SOON, waits).await);
+    world.im.faults().clear();
+    await_texts(&world.agent(), &customer, 2).await;
     world.finish().await;
 }
 

@@ -6,8 +6,10 @@ use std::time::Instant;
 
 use fail::fail_point;
 
+use super::history::{PAGE, Pages};
 use super::{
-    Api, Client, Failure, Import, ImportMsg, Outcome, SendMsg, Showing, code, of_account, of_import, of_send,
+    Api, Client, Failure, History, Import, ImportMsg, Outcome, PastMessage, SendMsg, Showing, code,
+    of_account, of_import, of_send,
 };
 use crate::bridge::{Account, Accounts};
 use crate::clock::Clock;
@@ -82,7 +84,7 @@ impl Courier for ImCourier {
             };
             let user = match self.account(&owed.lane.customer).await {
                 Ok((user, _)) => user,
-                Err(Verdict::Retry { why, .. }) => return Found::NotNow { why },
+                Err(Verdict::Retry { class, pause, why }) => return Found::NotNow { class, pause, why },
                 // Under a UserID that cannot be, nothing was sent.
                 Err(_) => return Found::No,
             };
@@ -91,26 +93,60 @@ impl Courier for ImCourier {
             let now = self.clock.now();
             let from = owed.created_at.min(now).seconds() - HISTORY_SKEW_S;
             let until = owed.attempt_at.max(now).seconds() + HISTORY_SKEW_S;
-            let asked = self
-                .paced(
-                    Api::GetRoamMsg,
-                    self.client.find(agent, &user, from, until, owed.msg_seq, owed.msg_random),
-                )
-                .await;
-            match asked {
-                Ok(Some(_)) => Found::Yes,
-                Ok(None) => Found::No,
+            let history = History {
+                operator: agent,
+                peer: &user,
+                min_s: from,
+                max_s: until,
+                max_count: PAGE,
+                last_key: None,
+            };
+            match self.was_sent(history, owed.msg_seq, owed.msg_random).await {
+                Ok(found) => found,
                 // Nobody has written in a conversation whose accounts do not exist.
                 Err(Failure::Code { code, .. }) if code::class(code) == code::Class::CreateAccount => {
                     Found::No
                 }
-                Err(failure) => Found::NotNow { why: failure.to_string() },
+                Err(failure) => not_now(&failure),
             }
         })
     }
 }
 
+fn not_now(failure: &Failure) -> Found {
+    let (class, why) = match of_account(failure) {
+        // As for a send: who is silent may be gone.
+        Verdict::Retry { why, .. } if matches!(failure, Failure::NoAnswer { .. }) => {
+            (Class::Unreachable, why)
+        }
+        Verdict::Retry { class, why, .. } => (class, why),
+        _ => (Class::Busy, failure.to_string()),
+    };
+    Found::NotNow { class, pause: failure.pause(), why }
+}
+
 impl ImCourier {
+    /// Whether a message with these numbers is in the history.
+    async fn was_sent(&self, history: History<'_>, msg_seq: u32, msg_random: u32) -> Result<Found, Failure> {
+        let mut pages = Pages::of(history);
+        let is_it =
+            |past: &PastMessage| (past.message.msg_seq, past.message.msg_random) == (msg_seq, msg_random);
+        while let Some(messages) = self.next_page(&mut pages).await? {
+            if messages.iter().any(is_it) {
+                return Ok(Found::Yes);
+            }
+        }
+        // In a history without an end nothing is surely not there.
+        Ok(if pages.is_exhausted() { Found::No } else { Found::Never })
+    }
+
+    /// The messages of a history's next page.
+    pub(super) async fn next_page(&self, pages: &mut Pages<'_>) -> Result<Option<Vec<PastMessage>>, Failure> {
+        let Some(history) = pages.next() else { return Ok(None) };
+        let page = self.paced(Api::GetRoamMsg, self.client.admin_getroammsg(history)).await?;
+        pages.take(page).map(Some)
+    }
+
     async fn message(&self, owed: &Owed, order: &Order) -> Done<()> {
         let refuse = |why: &str| Verdict::Refuse { why: why.to_owned() };
         let agent = owed.agent.as_ref().ok_or_else(|| refuse("it names no agent"))?;

@@ -13,8 +13,8 @@ use crate::model::{Answer, ImUserId};
 /// Messages asked for in one page; the server also cuts a page at about 13 KB.
 pub(super) const PAGE: u32 = 100;
 
-/// The most pages of one history that are asked for: at 13 KB a page, more than half a megabyte of conversation.
-pub(super) const PAGES_MAX: usize = 50;
+/// The most pages of one history that are asked for: at 13 KB a page, more than two megabytes of conversation.
+const PAGES_MAX: usize = 200;
 
 /// The server's flag of a message that was recalled.
 const RECALLED: i64 = 8;
@@ -95,33 +95,43 @@ impl Client {
             next: if complete == 1 { None } else { Some(cursor(&answer)?) },
         })
     }
+}
 
-    /// The `MsgKey` of the message with these numbers in the range, both ends included; `None` when it surely is
-    /// not there. Asks for up to 50 pages, each a call of its own; a longer history is a failure, never a `None`.
-    pub async fn find(
-        &self,
-        operator: &ImUserId,
-        peer: &ImUserId,
-        min_s: i64,
-        max_s: i64,
-        msg_seq: u32,
-        msg_random: u32,
-    ) -> Result<Option<String>, Failure> {
-        let mut history = History { operator, peer, min_s, max_s, max_count: PAGE, last_key: None };
-        for _ in 0..PAGES_MAX {
-            let page = self.admin_getroammsg(&history).await?;
-            let same =
-                |past: &PastMessage| past.message.msg_seq == msg_seq && past.message.msg_random == msg_random;
-            if let Some(past) = page.messages.into_iter().find(same) {
-                return Ok(Some(past.message.msg_key));
-            }
-            let Some((max_s, last_key)) = page.next else { return Ok(None) };
+/// A history read page by page, the newest first. The calls are somebody else's, each at its own time.
+#[derive(Debug)]
+pub(super) struct Pages<'a> {
+    next: Option<History<'a>>,
+    read: usize,
+}
+
+impl<'a> Pages<'a> {
+    /// All pages of that part of that conversation.
+    pub fn of(history: History<'a>) -> Self {
+        Self { next: Some(history), read: 0 }
+    }
+
+    /// What to ask for next; `None` when the range is exhausted, or longer than anybody reads.
+    pub fn next(&self) -> Option<&History<'a>> {
+        self.next.as_ref().filter(|_| self.read < PAGES_MAX)
+    }
+
+    /// Whether nothing is left that could be asked for.
+    pub fn is_exhausted(&self) -> bool {
+        self.next.is_none()
+    }
+
+    /// Takes what was asked for: its messages.
+    pub fn take(&mut self, page: Page) -> Result<Vec<PastMessage>, Failure> {
+        self.read += 1;
+        if let (Some(history), Some((max_s, last_key))) = (&mut self.next, page.next) {
             if history.last_key.as_ref() == Some(&last_key) {
                 return Err(Failure::no_answer("the history does not get on"));
             }
-            history = History { max_s, last_key: Some(last_key), ..history };
+            (history.max_s, history.last_key) = (max_s, Some(last_key));
+        } else {
+            self.next = None;
         }
-        Err(Failure::no_answer("the history has too many pages"))
+        Ok(page.messages)
     }
 }
 

@@ -17,8 +17,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
 use super::code::{self, Class};
-use super::history::{PAGE, PAGES_MAX};
-use super::{Api, Failure, History, ImCourier, PastMessage};
+use super::history::{PAGE, Pages};
+use super::{Failure, History, ImCourier, PastMessage};
 use crate::bridge::{Answered, Bridge, LOOK_WAIT};
 use crate::clock::Clock;
 use crate::model::{Answer, ImUserId, Millis, OpenId};
@@ -194,27 +194,22 @@ impl Recovery {
         let now_s = self.clock.now().seconds();
         let oldest_s = look.known_since.max(self.clock.now().plus(-ACTIVE_MS)).seconds();
         let min_s = oldest_s.max(look.newest_s - OVERLAP_S);
-        let mut history = History {
+        let mut pages = Pages::of(History {
             operator: &look.agent,
             peer: user,
             min_s,
             max_s: now_s.max(min_s) + SKEW_S,
             max_count: PAGE,
             last_key: None,
-        };
+        });
         let mut found = Vec::new();
-        for _ in 0..PAGES_MAX {
+        while let Some(messages) = self.courier.next_page(&mut pages).await? {
             calls.fetch_add(1, Ordering::Relaxed);
-            let page =
-                self.courier.paced(Api::GetRoamMsg, self.courier.client.admin_getroammsg(&history)).await?;
-            found.extend(page.messages);
-            let Some((max_s, last_key)) = page.next else { return Ok(found) };
-            if history.last_key.as_ref() == Some(&last_key) {
-                return Err(Failure::no_answer("the history does not get on"));
-            }
-            history = History { max_s, last_key: Some(last_key), ..history };
+            found.extend(messages);
         }
-        tracing::warn!(im.agent = %look.agent, "a conversation is too long to look for lost callbacks in all of it");
+        if !pages.is_exhausted() {
+            tracing::warn!(im.agent = %look.agent, "a conversation is too long to look for lost callbacks in all of it");
+        }
         Ok(found)
     }
 }

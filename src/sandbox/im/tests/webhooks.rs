@@ -49,9 +49,9 @@ impl Receiver {
             let answer = script.lock().unwrap().pop_front();
             match answer {
                 None => {
-                    axum::Json(json!({"ActionStatus": "OK", "ErrorInfo": "", "ErrorCode": 0})).into_response()
+                    json!({"ActionStatus": "OK", "ErrorInfo": "", "ErrorCode": 0}).to_string().into_response()
                 }
-                Some(Answer::Json(answer)) => axum::Json(answer).into_response(),
+                Some(Answer::Json(answer)) => answer.to_string().into_response(),
                 Some(Answer::Status(status)) => {
                     axum::http::StatusCode::from_u16(status).unwrap().into_response()
                 }
