@@ -148,11 +148,11 @@ impl Deciding {
         self.inner.settings.limits.event(&mut customer, tx.now());
         // The reply is the welcome, so that held answers can only be pushed.
         if self.inner.may_push(tx.now()) && !tx.has_riding(&customer.openid)? {
-            let due_at = tx.now().plus(BEHIND_MS);
-            release(tx, &customer, &tx.held(&customer.openid, LOOKED_AT)?, due_at, decided)?;
+            release(tx, &customer, &tx.held(&customer.openid, LOOKED_AT)?, decided)?;
         }
         self.owe(tx, &mut customer, Kind::Account, vec![Order::ImportAccount], decided)?;
         keep(tx, &customer, decided)?;
+        tx.push_behind(&customer.openid, tx.now().plus(BEHIND_MS))?;
         tx.step(&self.push.from, None, "subscribe", "event", None)?;
         decided.text = Some(self.inner.settings.texts.welcome.clone());
         Ok(())
@@ -274,8 +274,7 @@ impl Deciding {
             decided.text = Some(ride.text);
         }
         if act != Act::None && may_push {
-            let due_at = if ridden > 0 { tx.now().plus(BEHIND_MS) } else { Millis(0) };
-            release(tx, customer, &held[ridden..], due_at, decided)?;
+            release(tx, customer, &held[ridden..], decided)?;
         }
         Ok(())
     }
@@ -321,20 +320,14 @@ fn want(tx: &Tx<'_>, customer: &Customer, wanted: &[(MediaName, Wanted)]) -> Res
 }
 
 /// Lets as many of the `held` go as pushes as the budget covers; the last of them perhaps in part.
-fn release(
-    tx: &Tx<'_>,
-    customer: &Customer,
-    held: &[Held],
-    due_at: Millis,
-    decided: &mut Decided,
-) -> Result<(), StoreError> {
+fn release(tx: &Tx<'_>, customer: &Customer, held: &[Held], decided: &mut Decided) -> Result<(), StoreError> {
     let mut budget = quota::left(customer, tx.now()).map_or(0, |left| left.sends);
     for message in held {
         if budget == 0 {
             break;
         }
         budget = budget.saturating_sub(u32::try_from(message.orders.len()).unwrap_or(u32::MAX));
-        tx.settle(message.id, Move::Release, &Settled { due_at, ..Settled::default() })?;
+        tx.settle(message.id, Move::Release, &Settled::default())?;
         decided.rings.push(Direction::ToWechat);
     }
     Ok(())

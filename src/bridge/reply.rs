@@ -135,7 +135,10 @@ impl Bridge {
                     tx.ride_unwritten(&openid, &key)?;
                     return Ok(Vec::new());
                 }
-                let ridden = tx.ride_written(&openid, &key, rest, tx.now().plus(BEHIND_MS))?;
+                let ridden = tx.ride_written(&openid, &key, rest)?;
+                if !ridden.is_empty() {
+                    tx.push_behind(&openid, tx.now().plus(BEHIND_MS))?;
+                }
                 for one in &ridden {
                     tx.step(&openid, Some(one.id), "passive reply", "written out", None)?;
                 }

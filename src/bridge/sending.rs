@@ -4,8 +4,9 @@
 use super::Bridge;
 use super::note::{self, Ended, News};
 use super::quota::{self, Shut};
+use super::reply::BEHIND_MS;
 use crate::config::{Locale, Reply as ReplyMode};
-use crate::model::{Direction, HeldBecause, ImUserId, Kind, OpenId, Order, Silence};
+use crate::model::{Direction, HeldBecause, ImUserId, Kind, Millis, OpenId, Order, Silence};
 use crate::store::{NewMessage, Owed, StoreError, Tx};
 
 impl Bridge {
@@ -36,6 +37,16 @@ impl Bridge {
         }
         tx.put_customer(&customer)?;
         Ok(None)
+    }
+
+    /// When an order may go that comes right behind a reply; `None`: now.
+    pub fn is_behind_a_reply(&self, tx: &Tx<'_>, owed: &Owed) -> Result<Option<Millis>, StoreError> {
+        if owed.lane.direction == Direction::ToIm {
+            return Ok(None);
+        }
+        let until = tx.behind(&owed.lane.customer)?;
+        // Further off it can only be because the clock was set back.
+        Ok((1..=BEHIND_MS).contains(&until.since(tx.now())).then_some(until))
     }
 
     /// A send certainly did not happen: the budget has it back.

@@ -195,6 +195,9 @@ impl LaneWorker {
                 if let Some(due) = bridge.waits_for_look(tx, &owed)? {
                     return Ok(Look::Unlooked(due));
                 }
+                if let Some(due) = bridge.is_behind_a_reply(tx, &owed)? {
+                    return Ok(Look::Rest(Rest::Until { due, platform: false }));
+                }
                 let form = match &prepared {
                     Some(prepared) if prepared.is_of(&owed) => Some(prepared.form.clone()),
                     _ => (!owed.order.is_prepared()).then_some(Form::AsAccepted),

@@ -140,14 +140,8 @@ impl Tx<'_> {
     }
 
     /// The reply to the push `key` was written out: what rode on it is delivered; the rest of a longer message
-    /// makes the move `rest`: it is held, or goes on by itself at `due_at`.
-    pub fn ride_written(
-        &self,
-        openid: &OpenId,
-        key: &str,
-        rest: Move,
-        due_at: Millis,
-    ) -> Result<Vec<Ridden>, StoreError> {
+    /// makes the move `rest`: it is held, or goes on by itself.
+    pub fn ride_written(&self, openid: &OpenId, key: &str, rest: Move) -> Result<Vec<Ridden>, StoreError> {
         let sql = format!(
             "SELECT id, created_at, json_array_length(orders) <= part + ride_parts, ride_parts FROM message
              WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1) AND state = 1 AND rides_on = ?3
@@ -164,10 +158,26 @@ impl Tx<'_> {
             self.connection
                 .prepare_cached("UPDATE message SET part = part + ?2 WHERE id = ?1")?
                 .execute((ridden.id.0, parts))?;
-            let (what, due_at) = if ridden.whole { (Move::Deliver, Millis(0)) } else { (rest, due_at) };
-            self.settle(ridden.id, what, &Settled { due_at, ..Settled::default() })?;
+            let what = if ridden.whole { Move::Deliver } else { rest };
+            self.settle(ridden.id, what, &Settled::default())?;
         }
         Ok(found.into_iter().map(|(ridden, _)| ridden).collect())
+    }
+
+    /// Nothing is to be pushed to the customer before `until`.
+    pub fn push_behind(&self, openid: &OpenId, until: Millis) -> Result<(), StoreError> {
+        let sql = "UPDATE customer SET behind = ?2 WHERE openid = ?1";
+        self.connection.prepare_cached(sql)?.execute((openid.as_str(), until.0))?;
+        Ok(())
+    }
+
+    /// Before when nothing is to be pushed to the customer; perhaps in the past.
+    pub fn behind(&self, openid: &OpenId) -> Result<Millis, StoreError> {
+        use rusqlite::OptionalExtension as _;
+        let sql = "SELECT behind FROM customer WHERE openid = ?1";
+        let behind =
+            self.connection.prepare_cached(sql)?.query_row([openid.as_str()], |row| row.get(0)).optional()?;
+        Ok(Millis(behind.unwrap_or_default()))
     }
 
     /// The reply to the push `key` was not written out; WeChat may still ask for it again.

@@ -115,6 +115,24 @@ async fn a_window_that_wechat_closed_unannounced_holds() {
 }
 
 #[tokio::test]
+async fn an_answer_right_behind_a_reply_leaves_so_much_later_that_wechat_has_that_first() {
+    let world = World::start().await;
+    let (phone, agent, customer) = (greeted(&world, "b").await, world.agent(), openid("b"));
+    world.wechat.faults().script(CUSTOM_SEND, 1, Fault::Code(45015));
+    agent.say(&customer, "first").await.unwrap();
+    await_states(&world, &customer, &["held"]).await;
+    phone.say("hello?").await;
+    await_states(&world, &customer, &["delivered"]).await;
+    agent.say(&customer, "second").await.unwrap();
+    await_states(&world, &customer, &["delivered", "delivered"]).await;
+    assert_eq!(phone.texts()[phone.texts().len() - 2..], ["first", "second"]);
+    let sql = "SELECT max(attempt_at) - min(settled_at) FROM message WHERE openid = ?1 AND direction = 1";
+    let later: i64 = world.database().query_row(sql, [&customer], |row| row.get(0)).unwrap();
+    assert!(later >= 300, "after {later} ms");
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn a_window_known_to_be_closed_holds_without_a_call() {
     let world = World::start().await;
     let (phone, agent, customer) = (greeted(&world, "e").await, world.agent(), openid("e"));
