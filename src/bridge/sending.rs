@@ -40,7 +40,7 @@ impl Bridge {
     }
 
     /// When an order may go that comes right behind a reply; `None`: now.
-    pub fn is_behind_a_reply(&self, tx: &Tx<'_>, owed: &Owed) -> Result<Option<Millis>, StoreError> {
+    pub fn waits_for_reply(&self, tx: &Tx<'_>, owed: &Owed) -> Result<Option<Millis>, StoreError> {
         if owed.lane.direction == Direction::ToIm {
             return Ok(None);
         }

@@ -195,7 +195,7 @@ impl LaneWorker {
                 if let Some(due) = bridge.waits_for_look(tx, &owed)? {
                     return Ok(Look::Unlooked(due));
                 }
-                if let Some(due) = bridge.is_behind_a_reply(tx, &owed)? {
+                if let Some(due) = bridge.waits_for_reply(tx, &owed)? {
                     return Ok(Look::Rest(Rest::Until { due, platform: false }));
                 }
                 let form = match &prepared {
@@ -257,13 +257,13 @@ impl LaneWorker {
                 if platform {
                     self.breaker.failed(self.clock.now(), &why);
                 } else {
-                    self.breaker.succeeded();
+                    self.breaker.unused();
                 }
                 let wait_ms = delay_ms(owed.attempts.max(1), rand::rng().random()).max(in_millis(pause));
                 let due = self.clock.now().plus(wait_ms);
                 let due_at = if platform { Millis(0) } else { due };
                 let why = format!("nobody knows yet whether it arrived: {why}");
-                self.store.write(move |tx| tx.postpone(owed.id, due_at, &why)).await?;
+                self.store.write(move |tx| tx.ask_again(owed.id, due_at, &why)).await?;
                 return Ok(Next::Rest(Rest::Until { due, platform }));
             }
             Found::Never => {

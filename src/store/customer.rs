@@ -133,7 +133,7 @@ impl Tx<'_> {
         run("UPDATE seen SET reply = NULL, carries = NULL WHERE carries = ?1")?;
         run("DELETE FROM looked WHERE openid = ?1")?;
         run("UPDATE customer SET known = 0, agent = NULL, known_since = 0, active_at = 0,
-             message_until = 0, message_left = 0, event_until = 0, event_left = 0 WHERE openid = ?1")?;
+             message_until = 0, message_left = 0, event_until = 0, event_left = 0, behind = 0 WHERE openid = ?1")?;
         Ok(undelivered)
     }
 

@@ -164,9 +164,9 @@ impl Tx<'_> {
         Ok(found.into_iter().map(|(ridden, _)| ridden).collect())
     }
 
-    /// Nothing is to be pushed to the customer before `until`.
+    /// Nothing is to be pushed to the customer before `until`. Of one who has left nothing is kept.
     pub fn push_behind(&self, openid: &OpenId, until: Millis) -> Result<(), StoreError> {
-        let sql = "UPDATE customer SET behind = ?2 WHERE openid = ?1";
+        let sql = "UPDATE customer SET behind = ?2 WHERE openid = ?1 AND known = 1";
         self.connection.prepare_cached(sql)?.execute((openid.as_str(), until.0))?;
         Ok(())
     }

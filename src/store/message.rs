@@ -153,6 +153,8 @@ pub struct Counts {
 
 /// A clock that steps back by less is being corrected, not set; milliseconds.
 const CLOCK_STEP_MS: i64 = 1_000;
+/// Nothing is put off for longer: what is due later than that was put off before the clock was set back.
+const LONGEST_WAIT_MS: i64 = 2 * 3_600_000;
 
 const OWED: &str =
     "id, kind, agent, orders, part, seq, random, created_at, attempts, attempt_at, state, due_at,
@@ -205,7 +207,8 @@ impl Tx<'_> {
         let Some(row) = rows.next()? else { return Ok(Head::Empty) };
         let (due, attempt_at) = (Millis(row.get(11)?), Millis(row.get(9)?));
         // What was tried in the future was tried before the clock was set back; it must not wait until then again.
-        let clock_went_back = attempt_at.since(self.now) > CLOCK_STEP_MS;
+        let clock_went_back =
+            attempt_at.since(self.now) > CLOCK_STEP_MS || due.since(self.now) > LONGEST_WAIT_MS;
         if due > self.now && !clock_went_back {
             return Ok(Head::NotBefore(due));
         }
@@ -271,6 +274,13 @@ impl Tx<'_> {
         let sql = "UPDATE message SET due_at = ?2, last_error = ?3 WHERE id = ?1";
         self.connection.prepare_cached(sql)?.execute((id.0, due_at.0, why))?;
         Ok(())
+    }
+
+    /// The platform could not say what came of an unsettled attempt: it is asked again at `due_at`.
+    pub fn ask_again(&self, id: MessageId, due_at: Millis, why: &str) -> Result<(), StoreError> {
+        let sql = "UPDATE message SET attempts = attempts + 1 WHERE id = ?1";
+        self.connection.prepare_cached(sql)?.execute([id.0])?;
+        self.postpone(id, due_at, why)
     }
 
     /// Where a message stands.
@@ -427,4 +437,44 @@ pub(super) fn openid_of(stored: String) -> Result<OpenId, StoreError> {
 
 fn unreadable(error: &FromSqlError) -> StoreError {
     StoreError::Unreadable(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::store::{Place, Store};
+
+    #[tokio::test]
+    async fn what_is_due_further_off_than_anything_is_put_off_was_put_off_by_another_clock() {
+        let (store, closing) =
+            Store::open(&Place::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
+        let lane = Lane { direction: Direction::ToIm, customer: OpenId::new("oA").unwrap() };
+        let message = NewMessage {
+            direction: lane.direction,
+            kind: Kind::Account,
+            openid: lane.customer.clone(),
+            agent: None,
+            orders: vec![Order::ImportAccount],
+            msg_seq: 1,
+            msg_random: 1,
+            source: "a push".to_owned(),
+            erase: false,
+        };
+        for (wait_ms, is_ready) in [(0, true), (3_600_000, false), (24 * 3_600_000, true)] {
+            let (lane, message) = (lane.clone(), message.clone());
+            let ready = store.write(move |tx| {
+                if wait_ms == 0 {
+                    tx.add(&message)?;
+                }
+                let Head::Ready(owed) = tx.head(&lane)? else { panic!("it is not ready at first") };
+                tx.postpone(owed.id, tx.now().plus(wait_ms), "busy")?;
+                let ready = matches!(tx.head(&lane)?, Head::Ready(_));
+                tx.postpone(owed.id, Millis(0), "busy")?;
+                Ok(ready)
+            });
+            assert_eq!(ready.await.unwrap(), is_ready, "due in {wait_ms} ms");
+        }
+        closing.close();
+    }
 }

@@ -124,10 +124,10 @@ async fn a_history_that_is_busy_is_no_platform_that_is_down() {
     world.im.faults().script(SENDMSG, 1, Fault::DropAfter);
     world.im.faults().script(HISTORY, 10_000, Fault::Code(60007));
     phone.say("once").await;
-    // The wait is written down: it does not end with the next call that IM answers.
+    // The wait is written down and grows: it does not end with the next call that IM answers.
     let waits = async || {
-        let sql =
-            "SELECT count(*) FROM message WHERE openid = ?1 AND last_error LIKE '%60007%' AND due_at > 0";
+        let sql = "SELECT count(*) FROM message WHERE openid = ?1 AND last_error LIKE '%60007%'
+                   AND due_at > 0 AND attempts > 3";
         world.database().query_row(sql, [&customer], |row| row.get::<_, u32>(0)).unwrap() == 1
     };
     assert!(eventually(SOON, waits).await);

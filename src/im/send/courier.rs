@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fail::fail_point;
 
@@ -25,6 +25,9 @@ use crate::store::{Owed, StoreError};
 const PLATFORM: &str = "im";
 /// How far IM's clock may be from ours, seconds, when a message is looked for in the history.
 const HISTORY_SKEW_S: i64 = 600;
+
+/// How long a history that is too long to be read is left alone.
+const TOO_LONG_PAUSE: Duration = Duration::from_mins(1);
 
 /// The courier.
 #[derive(Debug)]
@@ -136,8 +139,12 @@ impl ImCourier {
                 return Ok(Found::Yes);
             }
         }
+        if pages.is_exhausted() {
+            return Ok(Found::No);
+        }
         // In a history without an end nothing is surely not there.
-        Ok(if pages.is_exhausted() { Found::No } else { Found::Never })
+        let why = "the conversation's history is too long to look it up".to_owned();
+        Ok(Found::NotNow { class: Class::Busy, pause: Some(TOO_LONG_PAUSE), why })
     }
 
     /// The messages of a history's next page.

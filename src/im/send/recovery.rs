@@ -203,9 +203,9 @@ impl Recovery {
             last_key: None,
         });
         let mut found = Vec::new();
-        while let Some(messages) = self.courier.next_page(&mut pages).await? {
+        while pages.next().is_some() {
             calls.fetch_add(1, Ordering::Relaxed);
-            found.extend(messages);
+            found.extend(self.courier.next_page(&mut pages).await?.unwrap_or_default());
         }
         if !pages.is_exhausted() {
             tracing::warn!(im.agent = %look.agent, "a conversation is too long to look for lost callbacks in all of it");

@@ -171,6 +171,10 @@ pub(super) async fn it_fits_a_desktop_and_a_phone(tab: &Tab) {
         );
         tab.until(&alone, view).await;
     }
+    // A call that is shown wide takes the place of the phone and the desk only where they stand beside it.
+    let seen = "document.body.dataset.wide = 'true'; document.querySelector('#views button').click(); \
+                return getComputedStyle(document.querySelector('#phone')).visibility";
+    assert_eq!(tab.run::<String>(seen, vec![]).await, "visible");
     tab.size(1280, 800).await;
     tab.visit().await;
 }
