@@ -255,7 +255,7 @@ async fn told_to_stop_under_load_nothing_is_lost_doubled_or_reordered() {
 
 /// The same as the first, a thousand times: `cargo test --release -- --ignored crash_soak`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes about ten minutes; the short form runs every time"]
+#[ignore = "takes about six minutes; the short form runs every time"]
 async fn crash_soak() {
     storm(By::Kill, setting(KILLS).unwrap_or(1000)).await;
 }
