@@ -211,18 +211,17 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::time::Duration;
 
     use super::*;
     use crate::config::Config;
     use crate::store::Place;
 
-    #[tokio::test]
-    async fn an_account_that_may_push_again_is_remembered_although_the_first_try_to_write_it_down_failed() {
+    /// A bridge with the usual settings.
+    pub(super) async fn over(store: &Store, clock: &Clock, folder: &Path) -> Bridge {
         let minimal = "[wechat]\ntoken = \"t\"\n[im]\nsdk_app_id = 1\nsecret_key = \"k\"\n";
         let (config, _) = Config::from_toml_str(minimal, []).unwrap();
-        let (clock, metrics, folder) = (Clock::movable(), Metrics::default(), tempfile::tempdir().unwrap());
-        let (store, closing) = Store::open(&Place::Memory, clock.clone(), metrics.clone()).unwrap();
         let settings = Settings {
             agents: config.im.agents,
             texts: config.texts,
@@ -238,11 +237,17 @@ mod tests {
             on_unsubscribe: config.im.on_unsubscribe,
             may_fetch: false,
         };
-        let keep = Duration::from_hours(1);
-        let media = Media::open(&store, folder.path(), None, keep, clock.clone()).await.unwrap();
-        let bell = Bell::default();
+        let (keep, bell, metrics) = (Duration::from_hours(1), Bell::default(), Metrics::default());
+        let media = Media::open(store, folder, None, keep, clock.clone()).await.unwrap();
         let parts = Parts { settings, store: store.clone(), media, bell, clock: clock.clone(), metrics };
-        let bridge = Bridge::new(parts).await.unwrap();
+        Bridge::new(parts).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_account_that_may_push_again_is_remembered_although_the_first_try_to_write_it_down_failed() {
+        let (clock, folder) = (Clock::movable(), tempfile::tempdir().unwrap());
+        let (store, closing) = Store::open(&Place::Memory, clock.clone(), Metrics::default()).unwrap();
+        let bridge = over(&store, &clock, folder.path()).await;
         let writing = bridge.clone();
         store.write(move |tx| writing.push_denied(tx)).await.unwrap();
         assert!(!bridge.may_push(clock.now()));

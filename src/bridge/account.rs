@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use quick_cache::sync::Cache;
 
-use crate::model::{ImUserId, OpenId};
+use crate::model::OpenId;
 use crate::store::{Store, StoreError};
 
 /// Customers remembered; beyond, the least used are read from the store again.
@@ -45,23 +45,6 @@ impl Accounts {
         let account = Account { known: customer.known, number: customer.number, imported: customer.imported };
         self.cache.insert(openid.clone(), account);
         Ok(Some(account))
-    }
-
-    /// The known customer whose present account `user` is.
-    pub async fn customer_of(&self, user: &ImUserId) -> Result<Option<OpenId>, StoreError> {
-        for openid in user.customers() {
-            let is_present = |account: Account| {
-                account.known && ImUserId::of_customer(&openid, account.number).is_ok_and(|of| of == *user)
-            };
-            if self.of(&openid).await?.is_some_and(is_present) {
-                return Ok(Some(openid));
-            }
-            // A commit and a later change of the number may be learnt in the wrong order: only the store's no counts.
-            if self.cache.remove(&openid).is_some() && self.of(&openid).await?.is_some_and(is_present) {
-                return Ok(Some(openid));
-            }
-        }
-        Ok(None)
     }
 
     /// Records in the store, then here, what is now true of the account.

@@ -8,8 +8,8 @@ use rand::RngExt as _;
 use super::command::effect::Effect;
 use super::command::{self, Command};
 use super::{Bridge, Inner, to_wechat};
-use crate::model::{Answer, Direction, Kind, Lane, MediaName, OpenId, Order, Origin};
-use crate::store::{NewMessage, StoreError, Tx};
+use crate::model::{Answer, Direction, ImUserId, Kind, Lane, MediaName, OpenId, Order, Origin};
+use crate::store::{Customer, NewMessage, StoreError, Tx};
 
 /// What became of an agent's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,10 +79,11 @@ impl Bridge {
 
     /// A callback told of a message that is not to be moved: neither is it when it is found in the history.
     pub async fn passed_over(&self, answer: Answer) -> Result<(), StoreError> {
-        if self.0.accounts.customer_of(&answer.to).await?.is_some() {
-            self.0.store.write(move |tx| Marks::of(&answer).make(tx, Came::ByCallback)).await?;
-        }
-        Ok(())
+        let pass_over = move |tx: &Tx<'_>| match customer_of(tx, &answer.to)? {
+            Some(_) => Marks::of(&answer).make(tx, Came::ByCallback),
+            None => Ok(()),
+        };
+        self.0.store.write(pass_over).await
     }
 
     async fn take(&self, answer: Answer, came: Came) -> Result<Answered, StoreError> {
@@ -90,26 +91,36 @@ impl Bridge {
         if !inner.settings.agents.contains(&answer.from) {
             return Ok(Answered::Ignored(Ignored::NotAnAgent));
         }
-        let Some(customer) = inner.accounts.customer_of(&answer.to).await? else {
-            return Ok(Answered::Ignored(Ignored::NotACustomer));
-        };
         let (parts, locale) = (&answer.parts, inner.settings.texts.locale);
         let orders = || to_wechat::orders(parts, locale, || MediaName::of_bits(rand::random()));
         let what = command::parse(parts).map_or_else(|| Said::Message(orders()), Said::Command);
-        if what == Said::Message(Vec::new()) {
-            return Ok(Answered::Ignored(Ignored::Empty));
-        }
         // A command is answered where it was given.
         let direction = if matches!(what, Said::Command(_)) { Direction::ToIm } else { Direction::ToWechat };
-        let lane = Lane { direction, customer: customer.clone() };
-        let taking =
-            Taking { inner: Arc::clone(inner), customer, answer, came, what, random: rand::rng().random() };
-        let outcome = inner.store.write(move |tx| taking.decide(tx)).await?;
-        if outcome == Answered::Accepted {
-            inner.bell.ring(lane);
-        }
-        Ok(outcome)
+        let taking = Taking { inner: Arc::clone(inner), answer, came, what, random: rand::rng().random() };
+        // Nothing is waited for before this: whatever is, the next message might overtake there.
+        Ok(match inner.store.write(move |tx| taking.decide(tx)).await? {
+            Ok(customer) => {
+                inner.bell.ring(Lane { direction, customer });
+                Answered::Accepted
+            }
+            Err(why) => Answered::Ignored(why),
+        })
     }
+}
+
+/// The known customer whose present account `user` is.
+fn customer_of(tx: &Tx<'_>, user: &ImUserId) -> Result<Option<Customer>, StoreError> {
+    let is_present = |customer: &Customer| {
+        let account = ImUserId::of_customer(&customer.openid, customer.number);
+        customer.known && account.is_ok_and(|account| account == *user)
+    };
+    for openid in user.customers() {
+        let found = tx.customer(&openid)?.filter(is_present);
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
 }
 
 /// What an agent's message is.
@@ -121,7 +132,6 @@ enum Said {
 
 struct Taking {
     inner: Arc<Inner>,
-    customer: OpenId,
     answer: Answer,
     came: Came,
     what: Said,
@@ -129,15 +139,19 @@ struct Taking {
 }
 
 impl Taking {
-    fn decide(&self, tx: &Tx<'_>) -> Result<Answered, StoreError> {
+    /// Whose conversation it went into, or why it moves nothing.
+    fn decide(&self, tx: &Tx<'_>) -> Result<Result<OpenId, Ignored>, StoreError> {
+        let Some(customer) = customer_of(tx, &self.answer.to)? else {
+            return Ok(Err(Ignored::NotACustomer));
+        };
+        if self.what == Said::Message(Vec::new()) {
+            return Ok(Err(Ignored::Empty));
+        }
         let marks = Marks::of(&self.answer);
         if marks.are_made(tx, self.came)? {
-            return Ok(Answered::Ignored(Ignored::Repeat));
+            return Ok(Err(Ignored::Repeat));
         }
-        // The customer may have left since the map was asked.
-        let Some(customer) = tx.customer(&self.customer)?.filter(|customer| customer.known) else {
-            return Ok(Answered::Ignored(Ignored::NotACustomer));
-        };
+        let openid = customer.openid.clone();
         marks.make(tx, self.came)?;
         let source = &marks.key;
         let message = match &self.what {
@@ -150,14 +164,14 @@ impl Taking {
                 for order in orders {
                     let Order::MediaToCustomer(attachment) = order else { continue };
                     for name in attachment.names() {
-                        tx.add_medium(name, &self.customer, Origin::Agent)?;
+                        tx.add_medium(name, &openid, Origin::Agent)?;
                     }
                 }
-                let unlooked = self.inner.is_unlooked(tx, &self.customer)?;
+                let unlooked = self.inner.is_unlooked(tx, &openid)?;
                 let id = tx.add(&NewMessage {
                     direction: Direction::ToWechat,
                     kind: Kind::Message,
-                    openid: self.customer.clone(),
+                    openid: openid.clone(),
                     agent: Some(self.answer.from.clone()),
                     orders: orders.clone(),
                     msg_seq: self.answer.msg_seq,
@@ -168,15 +182,15 @@ impl Taking {
                 let Answer { msg_time, msg_seq, .. } = self.answer;
                 tx.said(id, msg_time, unlooked)?;
                 if self.came == Came::FromHistory {
-                    tx.take_turn(&self.customer, id, (msg_time, msg_seq))?;
+                    tx.take_turn(&openid, id, (msg_time, msg_seq))?;
                 }
                 Some(id)
             }
         };
         if self.came == Came::FromHistory {
-            tx.step(&self.customer, message, "recovered", "its callback had not come", None)?;
+            tx.step(&openid, message, "recovered", "its callback had not come", None)?;
         }
-        Ok(Answered::Accepted)
+        Ok(Ok(openid))
     }
 }
 
@@ -218,5 +232,53 @@ impl Marks {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bridge::tests::over;
+    use crate::clock::Clock;
+    use crate::metrics::Metrics;
+    use crate::model::AnswerPart;
+    use crate::store::{Place, Store};
+
+    /// A read may take long. What waited for one would be overtaken by what comes next and need not wait.
+    #[tokio::test]
+    async fn an_answer_waits_for_no_read() {
+        let (clock, folder) = (Clock::movable(), tempfile::tempdir().unwrap());
+        let place = Place::File(folder.path().join("bridge.db"));
+        let (store, closing) = Store::open(&place, clock.clone(), Metrics::default()).unwrap();
+        let bridge = over(&store, &clock, folder.path()).await;
+        let customer = Customer { known: true, ..Customer::new(OpenId::new("oAnna").unwrap()) };
+        store.write(move |tx| tx.put_customer(&customer)).await.unwrap();
+        let (begun, reading) = tokio::sync::oneshot::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let mut begun = Some(begun);
+        let other = store.clone();
+        let long = tokio::spawn(async move {
+            let read = move |_: &Tx<'_>| {
+                begun.take().unwrap().send(()).unwrap();
+                ended.recv().map_err(|_| StoreError::Closed)
+            };
+            other.read(read).await
+        });
+        reading.await.unwrap();
+        let answer = Answer {
+            from: bridge.agents()[0].clone(),
+            to: ImUserId::new("oAnna").unwrap(),
+            msg_key: "1_2_3".to_owned(),
+            msg_time: 3,
+            msg_seq: 1,
+            msg_random: 2,
+            parts: vec![AnswerPart::Text("hello".to_owned())],
+        };
+        let taken = bridge.answered(answer);
+        let taken = tokio::time::timeout(std::time::Duration::from_secs(10), taken).await;
+        end.send(()).unwrap();
+        long.await.unwrap().unwrap();
+        assert_eq!(taken.unwrap().unwrap(), Answered::Accepted);
+        closing.close();
     }
 }
