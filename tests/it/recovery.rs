@@ -146,6 +146,27 @@ async fn what_is_found_goes_before_the_younger_that_are_held() {
     world.finish().await;
 }
 
+/// IM promises no order of its callbacks.
+#[tokio::test]
+async fn a_callback_that_comes_late_goes_before_the_younger_that_are_held() {
+    let world = World::start().await;
+    let (phone, agent, customer) = (greeted(&world, "a").await, world.agent(), openid("a"));
+    world.wechat.faults().script("message/custom/send", 1, Fault::Code(45047));
+    agent.say(&customer, "zeroth").await.unwrap();
+    await_states(&world, &customer, &["held"]).await;
+    world.clock.advance(2_000);
+    world.im.lose_next_callbacks(1);
+    let overtaken = agent.say(&customer, "first").await.unwrap();
+    world.clock.advance(2_000);
+    agent.say(&customer, "second").await.unwrap();
+    await_states(&world, &customer, &["held"; 2]).await;
+    assert_eq!(world.im.repeat(&overtaken).await.unwrap().error, None);
+    await_states(&world, &customer, &["held"; 3]).await;
+    assert_eq!(counted(&world, RECOVERED).await, 0);
+    assert_eq!(phone.say("and?").await.text(), Some("zeroth\nfirst\nsecond"));
+    world.finish().await;
+}
+
 #[tokio::test]
 async fn a_reply_does_not_carry_what_is_behind_an_answer_that_waits() {
     let world = Setup::default()
