@@ -250,8 +250,17 @@ pub(super) fn expect(fulfilled: bool, otherwise: impl FnOnce() -> Missed) -> Pla
 
 /// What `future` gives before the deadline.
 pub(super) async fn in_time<T>(expected: &str, future: impl Future<Output = T>) -> Result<T, Missed> {
-    let in_time = tokio::time::timeout(DEADLINE, future).await;
-    in_time.map_err(|_| Missed::new(expected, format!("nothing within {} s", DEADLINE.as_secs())))
+    within(DEADLINE, expected, future).await
+}
+
+/// What `future` gives within `limit`.
+pub(super) async fn within<T>(
+    limit: Duration,
+    expected: &str,
+    future: impl Future<Output = T>,
+) -> Result<T, Missed> {
+    let in_time = tokio::time::timeout(limit, future).await;
+    in_time.map_err(|_| Missed::new(expected, format!("nothing within {} s", limit.as_secs())))
 }
 
 /// How a request was answered, in words.

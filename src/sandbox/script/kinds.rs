@@ -1,10 +1,18 @@
 //! One message of every kind that is no text. The agent sees the kind's own element, or a text that says what came.
 
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use reqwest::header::CACHE_CONTROL;
 use serde_json::Value;
 
-use super::cast::{CUSTOMER_TO_SHOP, Cast, Missed, Played, expect, in_time};
+use super::cast::{CUSTOMER_TO_SHOP, Cast, Missed, Played, expect, within};
 use crate::sandbox::im;
 use crate::sandbox::wechat::{Pushed, tiny_png};
+
+/// How long an agent's client asks for a file: `ffmpeg`, which may have to come from a cold disk first, is given as
+/// long to make an MP3 of a recording.
+const FILE: Duration = Duration::from_secs(30);
 
 /// Two frames of silence in AMR.
 pub(super) const VOICE: &[u8] = b"#!AMR\n\x04\0\0\0\0\0\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0\0\0\0\0\0";
@@ -129,12 +137,20 @@ async fn opens(cast: &mut Cast<'_>, link: Option<String>, is_it: impl FnOnce(&[u
     let Some(link) = link else { return Ok(()) };
     let expected = "the file behind the link";
     let asked = async {
-        let answer = reqwest::get(link).await?.error_for_status()?;
+        let answer = loop {
+            let answer = reqwest::get(&link).await?;
+            // The bridge waits for the file, but not for ever; the client is to ask again.
+            let is_on_its_way =
+                answer.status() == StatusCode::NOT_FOUND && answer.headers().contains_key(CACHE_CONTROL);
+            if !is_on_its_way {
+                break answer.error_for_status()?;
+            }
+        };
         let kind =
             answer.headers().get("content-type").and_then(|kind| kind.to_str().ok()).map(str::to_owned);
         Ok::<_, reqwest::Error>((kind.unwrap_or_default(), answer.bytes().await?))
     };
-    let got = in_time(expected, asked).await?;
+    let got = within(FILE, expected, asked).await?;
     let (kind, file) = got.map_err(|error| Missed::new(expected, error.without_url().to_string()))?;
     cast.block.by(&format!("GET /media/…: {kind}, {} bytes", file.len()));
     expect(is_it(&file), || Missed::new(expected, format!("{kind}, {} bytes", file.len())))
