@@ -10,6 +10,7 @@ use std::time::Duration;
 use fail::fail_point;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::checkpoint::Checkpointer;
 use super::{Failing, StoreError, Tx};
@@ -20,7 +21,7 @@ use crate::metrics::Metrics;
 const QUEUE: usize = 4096;
 /// Writes in one transaction.
 const GROUP: usize = 256;
-/// How often a failing store is tried when nobody writes.
+/// How often a failing store is tried, whoever else writes.
 const PULSE: Duration = Duration::from_millis(500);
 
 trait Job: Send {
@@ -122,13 +123,21 @@ struct State {
 impl State {
     async fn run(mut self, mut jobs: mpsc::Receiver<Boxed>, mut stopped: mpsc::Receiver<()>) {
         let mut group = Vec::with_capacity(GROUP);
+        let mut pulse_at = Instant::now();
         loop {
             let is_failing = self.is_failing();
+            if !is_failing {
+                pulse_at = Instant::now() + PULSE;
+            }
             tokio::select! {
                 biased;
+                // Nobody can tell that the disk has recovered while nobody is let in, so the store tries itself: first,
+                // or reads that come all the time would keep it from it.
+                () = tokio::time::sleep_until(pulse_at), if is_failing => {
+                    self.pulse();
+                    pulse_at = Instant::now() + PULSE;
+                }
                 taken = jobs.recv_many(&mut group, GROUP) => if taken == 0 { break },
-                // Nobody can tell that the disk has recovered while nobody is let in, so the store tries itself.
-                () = tokio::time::sleep(PULSE), if is_failing => self.pulse(),
                 _ = stopped.recv() => {
                     jobs.close();
                     continue;
@@ -152,8 +161,8 @@ impl State {
             return;
         }
         match self.together(group) {
-            Ok(()) => {
-                self.healthy();
+            Ok(written) => {
+                self.healthy_if(written);
                 for job in group.drain(..) {
                     job.finish(Ok(()));
                 }
@@ -174,8 +183,9 @@ impl State {
         }
     }
 
-    fn together(&mut self, group: &mut [Boxed]) -> Result<(), StoreError> {
-        let now = self.clock.now();
+    /// Runs the group as one transaction. Whether anything was written.
+    fn together(&mut self, group: &mut [Boxed]) -> Result<bool, StoreError> {
+        let (now, changes) = (self.clock.now(), self.connection.total_changes());
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let tx = Tx { connection: &transaction, now };
         for job in group.iter_mut() {
@@ -187,16 +197,16 @@ impl State {
         transaction.commit()?;
         fail_point!("store.committed");
         self.metrics.committed(started.elapsed());
-        Ok(())
+        Ok(self.connection.total_changes() > changes)
     }
 
     fn alone(&mut self, mut job: Boxed) {
         let result = self.together(std::slice::from_mut(&mut job));
         match &result {
-            Ok(()) => self.healthy(),
+            Ok(written) => self.healthy_if(*written),
             Err(error) => self.note(error),
         }
-        job.finish(result);
+        job.finish(result.map(drop));
     }
 
     fn pulse(&mut self) {
@@ -204,7 +214,7 @@ impl State {
         let sql = "INSERT INTO fact (name, value) VALUES ('pulse', ?1)
                    ON CONFLICT (name) DO UPDATE SET value = excluded.value";
         match self.connection.execute(sql, [beat]) {
-            Ok(_) => self.healthy(),
+            Ok(_) => self.healthy_if(true),
             Err(error) => self.note(&error.into()),
         }
     }
@@ -213,7 +223,11 @@ impl State {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    fn healthy(&self) {
+    /// A transaction that wrote nothing succeeds on a full disk too, and proves nothing.
+    fn healthy_if(&self, written: bool) {
+        if !written {
+            return;
+        }
         let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = failing.take() {
             tracing::info!(
@@ -263,6 +277,28 @@ mod tests {
             assert_eq!(kept.is_some(), n % 7 != 0, "write {n}");
         }
         assert_eq!(store.failing(), None, "a refused write is no failure of the store");
+        closing.close();
+    }
+
+    #[tokio::test]
+    async fn what_writes_nothing_does_not_make_a_failing_store_well() {
+        let (store, closing) =
+            Store::open(&Place::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
+        let run = |sql: &'static str| move |tx: &Tx<'_>| Ok(tx.connection.execute_batch(sql)?);
+        let refuse = "CREATE TEMP TRIGGER full BEFORE INSERT ON fact BEGIN SELECT RAISE(ABORT, 'full'); END";
+        store.write(run(refuse)).await.unwrap();
+        store.write(|tx| tx.put_fact("a", "b")).await.unwrap_err();
+        assert!(store.failing().is_some());
+        store.write(|tx| tx.fact("a")).await.unwrap();
+        assert!(store.failing().is_some());
+        store.write(run("DROP TRIGGER full")).await.unwrap();
+        // It finds out by itself, though what comes all the time writes nothing.
+        let finds_out = async {
+            while store.failing().is_some() {
+                store.write(|tx| tx.fact("a")).await.unwrap();
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(10), finds_out).await.unwrap();
         closing.close();
     }
 
