@@ -242,8 +242,27 @@ mod tests {
     use crate::bridge::tests::over;
     use crate::clock::Clock;
     use crate::metrics::Metrics;
-    use crate::model::AnswerPart;
-    use crate::store::{Place, Store};
+    use crate::model::{AnswerPart, Move};
+    use crate::store::{Head, Place, Settled, Store};
+
+    /// A bridge over a store in which `oAnna` is a customer.
+    async fn annas(store: &Store, clock: &Clock, folder: &std::path::Path) -> Bridge {
+        let customer = Customer { known: true, ..Customer::new(OpenId::new("oAnna").unwrap()) };
+        store.write(move |tx| tx.put_customer(&customer)).await.unwrap();
+        over(store, clock, folder).await
+    }
+
+    fn said(bridge: &Bridge, msg_time: i64, msg_seq: u32) -> Answer {
+        Answer {
+            from: bridge.agents()[0].clone(),
+            to: ImUserId::new("oAnna").unwrap(),
+            msg_key: format!("{msg_seq}_2_{msg_time}"),
+            msg_time,
+            msg_seq,
+            msg_random: 2,
+            parts: vec![AnswerPart::Text(format!("{msg_seq} at {msg_time}"))],
+        }
+    }
 
     /// A read may take long. What waited for one would be overtaken by what comes next and need not wait.
     #[tokio::test]
@@ -251,9 +270,7 @@ mod tests {
         let (clock, folder) = (Clock::movable(), tempfile::tempdir().unwrap());
         let place = Place::File(folder.path().join("bridge.db"));
         let (store, closing) = Store::open(&place, clock.clone(), Metrics::default()).unwrap();
-        let bridge = over(&store, &clock, folder.path()).await;
-        let customer = Customer { known: true, ..Customer::new(OpenId::new("oAnna").unwrap()) };
-        store.write(move |tx| tx.put_customer(&customer)).await.unwrap();
+        let bridge = annas(&store, &clock, folder.path()).await;
         let (begun, reading) = tokio::sync::oneshot::channel();
         let (end, ended) = std::sync::mpsc::channel::<()>();
         let mut begun = Some(begun);
@@ -266,20 +283,34 @@ mod tests {
             other.read(read).await
         });
         reading.await.unwrap();
-        let answer = Answer {
-            from: bridge.agents()[0].clone(),
-            to: ImUserId::new("oAnna").unwrap(),
-            msg_key: "1_2_3".to_owned(),
-            msg_time: 3,
-            msg_seq: 1,
-            msg_random: 2,
-            parts: vec![AnswerPart::Text("hello".to_owned())],
-        };
-        let taken = bridge.answered(answer);
+        let taken = bridge.answered(said(&bridge, 3, 1));
         let taken = tokio::time::timeout(std::time::Duration::from_secs(10), taken).await;
         end.send(()).unwrap();
         long.await.unwrap().unwrap();
         assert_eq!(taken.unwrap().unwrap(), Answered::Accepted);
+        closing.close();
+    }
+
+    #[tokio::test]
+    async fn callbacks_keep_their_order_within_a_second_and_are_put_in_order_beyond() {
+        let (clock, folder) = (Clock::movable(), tempfile::tempdir().unwrap());
+        let (store, closing) = Store::open(&Place::Memory, clock.clone(), Metrics::default()).unwrap();
+        let bridge = annas(&store, &clock, folder.path()).await;
+        for (msg_time, msg_seq) in [(20, 7), (20, 3), (30, 1), (10, 9), (20, 5)] {
+            bridge.answered(said(&bridge, msg_time, msg_seq)).await.unwrap();
+        }
+        let lane = Lane { direction: Direction::ToWechat, customer: OpenId::new("oAnna").unwrap() };
+        let leave = move |tx: &Tx<'_>| {
+            let mut left = Vec::new();
+            while let Head::Ready(owed) = tx.head(&lane)? {
+                left.push(owed.order);
+                tx.settle(owed.id, Move::Refuse, &Settled::default())?;
+            }
+            Ok(left)
+        };
+        let in_order = ["9 at 10", "7 at 20", "3 at 20", "5 at 20", "1 at 30"];
+        let in_order = in_order.map(|text| Order::TextToCustomer(text.to_owned()));
+        assert_eq!(store.write(leave).await.unwrap(), in_order);
         closing.close();
     }
 }
