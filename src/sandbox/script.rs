@@ -105,7 +105,7 @@ pub async fn play_sealed(stage: &Stage, texts: &Texts, transcript: &mut impl Wri
 /// Plays the script against the bridge that `stage` is connected to and whose clock is the stage's, with the texts
 /// that the bridge has, and writes the transcript step by step: plain text of at most 110 columns, without secrets.
 ///
-/// Fails with the first step that does not come true within its deadlines of 5 s.
+/// Fails with the first step that does not come true within its deadlines: 5 s, 30 s for a file.
 pub async fn play(stage: &Stage, texts: &Texts, transcript: &mut impl Write) -> Result<(), Failed> {
     let scenes: Vec<&Scene> = SCENES.iter().chain(AGENTS_SCENES).collect();
     perform(&scenes, stage, texts, transcript).await
