@@ -8,6 +8,7 @@ use wechat_im_bridge::sandbox::fault::Fault;
 use wechat_im_bridge::sandbox::im::Direction;
 use wechat_im_bridge::sandbox::wechat::Via;
 
+use crate::child;
 use crate::observe::{
     CUSTOM_SEND, await_note, await_sends, await_states, calls, counted, greeted, notes, shown, states, stored,
 };
@@ -212,7 +213,7 @@ async fn an_operator_who_discards_an_answer_tells_the_agent() {
     let id = stored(&world, &customer).await[0].id.to_string();
     let config = world.folder.path().join("config.toml");
     std::fs::write(&config, world.config_toml()).unwrap();
-    let discarded = tokio::process::Command::new(env!("CARGO_BIN_EXE_wechat-im-bridge"))
+    let discarded = tokio::process::Command::from(child::bridge())
         .args(["messages", "discard", &id, "--config"])
         .arg(&config)
         .output()

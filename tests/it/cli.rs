@@ -10,6 +10,8 @@ use wechat_im_bridge::metrics::Metrics;
 use wechat_im_bridge::model::{Direction, ImUserId, Kind, MessageId, Move, OpenId, Order};
 use wechat_im_bridge::store::{Closing, Customer, NewMessage, Place, Settled, Store, StoreError, Tx};
 
+use crate::child;
+
 /// Stands in every secret's place, so that its appearance anywhere is a leak.
 const SECRET: &str = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e";
 const OPENID: &str = "oABCD1234efgh5678IJKL90_-mno";
@@ -54,11 +56,8 @@ impl Desk {
 }
 
 fn command(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wechat-im-bridge"));
+    let mut command = child::bridge();
     command.current_dir(folder).stdin(Stdio::null());
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BRIDGE_")) {
-        command.env_remove(name);
-    }
     command
 }
 

@@ -6,6 +6,7 @@ mod agents;
 mod answers;
 mod browser;
 mod callbacks;
+mod child;
 mod cli;
 mod conversation;
 mod crash;

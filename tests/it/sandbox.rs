@@ -29,7 +29,7 @@ impl Lab {
     async fn start() -> Self {
         let settings = Settings {
             program: env!("CARGO_BIN_EXE_wechat-im-bridge").into(),
-            environment: vec![("BRIDGE_LOG__LEVEL".into(), "error".into())],
+            environment: vec![("BRIDGE_LOG__LEVEL".into(), "off".into())],
             listen: "127.0.0.1:0".parse().unwrap(),
             texts: Texts::of(Locale::En, "XX"),
         };

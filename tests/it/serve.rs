@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::child;
 use crate::wire::{self, Line, text_message};
 use crate::world::{
     AES_KEY, CALLBACK_TOKEN, SECRET_KEY, SOON, TRANSFERRING, World, await_shown, await_texts, eventually,
@@ -24,12 +25,7 @@ struct Serving {
 impl Serving {
     fn start(folder: &Path, config: &str) -> Self {
         std::fs::write(folder.join("config.toml"), config).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wechat-im-bridge"));
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BRIDGE_"))
-        {
-            command.env_remove(name);
-        }
-        let mut child = command
+        let mut child = child::bridge()
             .current_dir(folder)
             .args(["serve", "--config", "config.toml"])
             .stdin(Stdio::null())

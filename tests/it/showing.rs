@@ -7,6 +7,7 @@ pub mod sizes;
 use serde_json::Value;
 use wechat_im_bridge::sandbox::wechat::Phone;
 
+use crate::child;
 use crate::world::{INQUIRY, SOON, Setup, World, eventually, openid};
 
 pub const PUBLIC_URL: &str = "https://bridge.example.com";
@@ -88,13 +89,6 @@ async fn a_small_picture_is_an_image_whose_three_sizes_lead_to_the_original() {
     world.finish().await;
 }
 
-/// Whether the machine can convert recordings. Where everything must be there, not having it is a failure.
-fn has_ffmpeg() -> bool {
-    let found = std::process::Command::new("ffmpeg").arg("-version").output().is_ok();
-    assert!(found || std::env::var_os("CI").is_none(), "ffmpeg is missing, and CI is set");
-    found
-}
-
 #[tokio::test]
 async fn a_recording_is_a_sound_and_comes_as_mp3_too_where_that_can_be_made() {
     let world = reachable().start().await;
@@ -104,8 +98,8 @@ async fn a_recording_is_a_sound_and_comes_as_mp3_too_where_that_can_be_made() {
     assert_eq!((elements.len(), &elements[0]["MsgType"]), (1, &"TIMSoundElem".into()));
     let content = &elements[0]["MsgContent"];
     assert!(is_hex(&content["UUID"]) && content["Download_Flag"] == 2, "{content}");
-    if !has_ffmpeg() {
-        println!("SKIPPED: there is no ffmpeg, so that the copy as MP3 was not looked at");
+    if child::find(&["ffmpeg"]).is_none() {
+        child::skipped("a recording's copy as MP3", "ffmpeg", "ffmpeg");
         shows(&world, &content["Url"], "audio/amr", AMR).await;
         return world.finish().await;
     }

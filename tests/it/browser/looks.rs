@@ -139,7 +139,7 @@ pub(super) async fn both_themes_are_remembered_and_can_be_read(tab: &Tab) {
         let before: Option<String> =
             tab.run("return document.documentElement.dataset.theme ?? null", vec![]).await;
         tab.click("#theme").await;
-        let turned = format!("return document.documentElement.dataset.theme !== {}", json!(before));
+        let turned = format!("return (document.documentElement.dataset.theme ?? null) !== {}", json!(before));
         tab.until(&turned, "the other theme").await;
         let theme: String = tab.run("return document.documentElement.dataset.theme", vec![]).await;
         tab.visit().await;

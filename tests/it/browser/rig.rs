@@ -1,10 +1,9 @@
 //! The sandbox as the real binary, and a browser on its page.
 
-use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::mem::ManuallyDrop;
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,24 +13,38 @@ use tempfile::TempDir;
 use thirtyfour::LoggingPrefsLogLevel;
 use thirtyfour::prelude::*;
 
+use crate::child::{self, Log};
+
 /// How long the page may take to show what it should: generous, for a machine that is busy otherwise.
 const PATIENCE: Duration = Duration::from_mins(1);
 const GLANCE: Duration = Duration::from_millis(40);
 
-const HOW_TO_GET: &str = "apt-get install --no-install-recommends chromium chromium-driver fonts-noto-cjk";
-
-/// A process that ends with its owner.
+/// A process that ends with its owner: asked to first, so that it can remove its files, then killed.
 struct Running(Child);
+
+impl Running {
+    /// Waits at most `timeout` until it has ended.
+    fn wait(&mut self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        while Instant::now() < deadline && matches!(self.0.try_wait(), Ok(None)) {
+            std::thread::sleep(GLANCE);
+        }
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // What has ended already cannot be ended again.
+        if matches!(self.0.try_wait(), Ok(None)) {
+            let _ = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
+            self.wait(Duration::from_secs(15));
+        }
+        // A process that has ended cannot be killed, which is fine.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// The driver, which closes its browsers when it is asked to end, and leaves them behind when it is killed.
+/// The driver. It closes its browsers when it is asked to shut down, and leaves them behind when it is killed.
 struct ChromeDriver {
     process: Running,
     port: u16,
@@ -40,14 +53,11 @@ struct ChromeDriver {
 impl Drop for ChromeDriver {
     fn drop(&mut self) {
         if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) {
-            let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+            let _ = stream.set_read_timeout(Some(Duration::from_secs(15)));
             let _ = write!(stream, "GET /shutdown HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
             let _ = stream.read_to_end(&mut Vec::new());
         }
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while Instant::now() < deadline && matches!(self.process.0.try_wait(), Ok(None)) {
-            std::thread::sleep(GLANCE);
-        }
+        self.process.wait(Duration::from_secs(15));
     }
 }
 
@@ -59,27 +69,19 @@ pub(super) struct Tab {
     pub address: String,
     _chrome: ChromeDriver,
     _sandbox: Running,
-    _profile: TempDir,
+    _log: Log,
+    /// The temporary folder of the driver, the browser and the sandbox.
+    _temporary: TempDir,
 }
 
-fn find(names: &[&str]) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let places: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    names.iter().flat_map(|name| places.iter().map(move |place| place.join(name))).find(|file| file.is_file())
-}
-
-/// Both programs; or nothing, having said so, where they are not installed. In CI they must be.
+/// Both programs, or nothing where they are not installed.
 fn installed(test: &str) -> Option<(PathBuf, PathBuf)> {
-    let chromium = find(&["chromium", "chromium-browser", "google-chrome"]);
-    let driver = find(&["chromedriver"]);
-    if let (Some(chromium), Some(driver)) = (chromium, driver) {
-        return Some((chromium, driver));
+    let chromium = child::find(&["chromium", "chromium-browser", "google-chrome"]);
+    let both = chromium.zip(child::find(&["chromedriver"]));
+    if both.is_none() {
+        child::skipped(test, "Chromium with its driver", "chromium chromium-driver fonts-noto-cjk");
     }
-    let told = format!("SKIPPED {test}: no Chromium with its driver here. To run it: {HOW_TO_GET}");
-    assert!(std::env::var_os("CI").as_deref() != Some(OsStr::new("true")), "{told}");
-    // Past the test harness, which would keep the words of a test that passes to itself.
-    std::io::stderr().write_all(format!("{told}\n").as_bytes()).unwrap();
-    None
+    both
 }
 
 /// Reads lines until one gives something, then lets the rest run off so that the writer never waits.
@@ -98,11 +100,9 @@ fn first<T>(stdout: ChildStdout, mut look: impl FnMut(&str) -> Option<T>) -> T {
     found
 }
 
-fn start_sandbox() -> (Running, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wechat-im-bridge"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BRIDGE_")) {
-        command.env_remove(name);
-    }
+fn start_sandbox(temporary: &Path, log: &Log) -> (Running, String) {
+    let mut command = child::bridge();
+    command.env("TMPDIR", temporary).stderr(log.file());
     command.args(["sandbox", "--listen", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut process = Running(command.spawn().unwrap());
     let address = first(process.0.stdout.take().unwrap(), |line| {
@@ -115,9 +115,10 @@ fn start_sandbox() -> (Running, String) {
     (process, address)
 }
 
-fn start_driver(program: &PathBuf) -> ChromeDriver {
+fn start_driver(program: &Path, temporary: &Path) -> ChromeDriver {
     let mut command = Command::new(program);
     command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.env("TMPDIR", temporary).env("HOME", temporary);
     let mut process = Running(command.spawn().unwrap());
     let port = first(process.0.stdout.take().unwrap(), |line| {
         let (_, port) = line.split_once("started successfully on port ")?;
@@ -130,9 +131,10 @@ impl Tab {
     /// Opens the page of a new sandbox in a new browser, 1280×800.
     pub async fn open(test: &str) -> Option<Self> {
         let (chromium, driver) = installed(test)?;
-        let profile = tempfile::tempdir().unwrap();
-        let (sandbox, address) = start_sandbox();
-        let chrome = start_driver(&driver);
+        let temporary = tempfile::tempdir().unwrap();
+        let log = Log::in_folder(temporary.path());
+        let (sandbox, address) = start_sandbox(temporary.path(), &log);
+        let chrome = start_driver(&driver, temporary.path());
         let mut wanted = DesiredCapabilities::chrome();
         wanted.set_binary(chromium.to_str().unwrap()).unwrap();
         for argument in [
@@ -150,7 +152,7 @@ impl Tab {
             "--disable-renderer-backgrounding",
             "--window-size=1280,800",
             "--lang=en",
-            &format!("--user-data-dir={}", profile.path().display()),
+            &format!("--user-data-dir={}", temporary.path().join("profile").display()),
         ] {
             wanted.add_arg(argument).unwrap();
         }
@@ -162,7 +164,8 @@ impl Tab {
             address,
             _chrome: chrome,
             _sandbox: sandbox,
-            _profile: profile,
+            _log: log,
+            _temporary: temporary,
         };
         tab.size(1280, 800).await;
         tab.visit().await;
@@ -264,17 +267,32 @@ impl Tab {
         self.run(script, vec![json!(css)]).await
     }
 
+    /// The console's errors and warnings that concern the page. Advice on web features, which differs from one
+    /// version of the browser to the next, has other sources than these.
     async fn console(&self) -> Vec<String> {
         let entries = self.driver.browser_log().await.unwrap();
-        entries.into_iter().map(|entry| format!("{} {}", entry.level, entry.message)).collect()
+        let is_the_pages =
+            |source: &str| matches!(source, "console-api" | "javascript" | "network" | "security");
+        let of_the_page =
+            entries.into_iter().filter(|entry| entry.source.as_deref().is_none_or(is_the_pages));
+        of_the_page.map(|entry| format!("{} {}", entry.level, entry.message)).collect()
     }
 
-    /// The addresses of all requests since the last time.
+    /// The URLs that the page and its workers have requested since their first navigation. The browser's own
+    /// documents (an empty tab's parts) make requests too; these say nothing about the page.
     async fn requests(&self) -> Vec<String> {
         let entries = self.driver.get_log("performance").await.unwrap();
         let events = entries.iter().map(|entry| serde_json::from_str::<Value>(&entry.message).unwrap());
         let sent = events.filter(|event| event["message"]["method"] == "Network.requestWillBeSent");
-        sent.map(|event| event["message"]["params"]["request"]["url"].as_str().unwrap().to_owned()).collect()
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        sent.map(|event| {
+            let request = &event["message"]["params"];
+            (text(&request["documentURL"]), text(&request["request"]["url"]))
+        })
+        .skip_while(|(document, _)| !document.starts_with(&self.address))
+        .filter(|(document, _)| !["chrome", "devtools:"].iter().any(|own| document.starts_with(own)))
+        .map(|(_, url)| url)
+        .collect()
     }
 
     /// Ends the browser; nothing may have gone wrong in it and nothing have left the machine.
@@ -283,9 +301,7 @@ impl Tab {
         assert!(console.is_empty(), "the console is not empty: {console:#?}");
         let requests = self.requests().await;
         assert!(requests.iter().any(|url| url.ends_with("/api/state")), "{requests:?}");
-        // The empty tab that a browser starts with is made of its own parts.
-        let is_own =
-            |url: &&String| ["chrome:", "data:", &self.address].iter().any(|own| url.starts_with(own));
+        let is_own = |url: &&String| url.starts_with("data:") || url.starts_with(&self.address);
         let strangers: Vec<&String> = requests.iter().filter(|url| !is_own(url)).collect();
         assert!(strangers.is_empty(), "requests left the sandbox: {strangers:?}");
         ManuallyDrop::into_inner(self.driver.clone()).quit().await.unwrap();

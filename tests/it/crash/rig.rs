@@ -15,6 +15,7 @@ use wechat_im_bridge::sandbox::im::{Desk, ImSim, Settings as ImSettings};
 use wechat_im_bridge::sandbox::wechat::{Phone, Settings as WechatSettings, WechatSim};
 
 use super::verdict::Stored;
+use crate::child;
 use crate::world::{CALLBACK_TOKEN, SDK_APP_ID, SECRET_KEY, eventually, openid};
 
 /// The promise: after a crash, work goes on within this time.
@@ -149,10 +150,7 @@ impl Rig {
         let mut command = Command::new(words[0]);
         command.args(&words[1..]);
         command.current_dir(self.folder.path()).stdin(Stdio::null());
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BRIDGE_"))
-        {
-            command.env_remove(name);
-        }
+        child::without_settings(&mut command);
         command.env("DIR", self.folder.path());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command

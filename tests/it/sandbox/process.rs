@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Lab, SOON};
+use crate::child::{self, Log};
 use crate::world::eventually;
 
 /// The `sandbox` command, until it has said everything.
@@ -15,15 +16,18 @@ struct Process {
     child: Child,
     said: Vec<String>,
     page: String,
+    _log: Log,
     temporary: tempfile::TempDir,
+    _log_folder: tempfile::TempDir,
 }
 
 impl Process {
     fn start(environment: &[(&str, &str)]) -> Self {
-        let temporary = tempfile::tempdir().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wechat-im-bridge"));
+        let (temporary, log_folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let log = Log::in_folder(log_folder.path());
+        let mut command = child::bridge();
         command.arg("sandbox").env("TMPDIR", temporary.path()).env("BRIDGE_LOG__LEVEL", "error");
-        command.envs(environment.iter().copied());
+        command.envs(environment.iter().copied()).stderr(log.file());
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut said = Vec::new();
         for line in BufReader::new(child.stdout.take().unwrap()).lines() {
@@ -34,7 +38,7 @@ impl Process {
         }
         let page =
             said[0].strip_prefix("Play both sides in a browser: ").unwrap_or_else(|| panic!("{said:?}"));
-        Self { child, page: page.to_owned(), said, temporary }
+        Self { child, page: page.to_owned(), said, _log: log, temporary, _log_folder: log_folder }
     }
 
     async fn state(&self) -> Value {
@@ -128,8 +132,8 @@ fn a_page_that_cannot_be_served_and_a_wrong_setting_are_told() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let run = |arguments: &[&str], setting: (&str, &str)| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wechat-im-bridge"));
-        let ended = command.arg("sandbox").args(arguments).env(setting.0, setting.1).output().unwrap();
+        let ended =
+            child::bridge().arg("sandbox").args(arguments).env(setting.0, setting.1).output().unwrap();
         (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
     };
     let (status, said) = run(&["--listen", &address], ("BRIDGE_LOG__LEVEL", "error"));
