@@ -1,5 +1,6 @@
-//! The composition root: builds store, clients, bridge, outbox and routers from a checked configuration, starts
-//! them, and stops them in order. It alone knows every part; it decides nothing itself.
+//! The composition root: builds store, clients, bridge, outbox and routers from a checked
+//! configuration, starts them, and stops them in order. It is the only module that knows every
+//! part, and it makes no decisions of its own.
 
 mod fetching;
 
@@ -29,42 +30,45 @@ use crate::store::{Closing, Place, Store};
 use crate::wechat::receive::{Door, DoorSettings};
 use crate::wechat::send as wechat;
 
-/// Calls in flight in each direction.
+/// The maximum number of outbound calls in flight in each direction.
 const IN_FLIGHT: usize = 128;
-/// Calls of `custom/send` a second. WeChat documents no such limit; this one keeps a flood civil.
+/// The maximum number of `custom/send` calls a second. WeChat documents no limit; this one smooths
+/// bursts.
 const CUSTOM_SEND_PER_SECOND: NonZeroU32 = NonZeroU32::new(1_000).expect("1,000 is not zero");
 
-/// Uploads to WeChat a second, for the same reason.
+/// The maximum number of uploads to WeChat a second, for the same reason.
 const UPLOADS_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).expect("50 is not zero");
 
-/// How long the store may take to open before that is told, and told again.
+/// How long the store may take to open before a warning is logged. Repeated after the same time.
 const OPENING: Duration = Duration::from_secs(5);
 
-/// How long an operator's request may still take when everything else has ended.
+/// How long an operator's request may still run after all other work has ended.
 const LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// A running bridge.
 #[derive(Debug)]
 pub struct Running {
-    /// Where pushes and callbacks are taken.
+    /// The address of the listener for pushes and callbacks.
     pub public: SocketAddr,
-    /// Where the operator looks; `None`: switched off.
+    /// The address of the operations listener; `None` if it is off.
     pub ops: Option<SocketAddr>,
-    /// Ends it.
+    /// The life of the bridge, through which it can be stopped.
     pub lifecycle: Lifecycle,
     operations: Option<Operations>,
     closing: Closing,
     grace: Duration,
 }
 
-/// The operators' listener: it goes on while everything else is being finished, so that `/readyz` can say so.
+/// The operations listener. It keeps running while other work finishes, so that `/readyz` can
+/// report it.
 #[derive(Debug)]
 struct Operations {
     stop: serve::Stop,
     served: JoinHandle<()>,
 }
 
-/// Starts a bridge: everything is valid, bound and open before it says that it listens.
+/// Starts a bridge. Logs that it listens only after all files are valid, the ports are bound and
+/// the store is open. Fails if one of these steps fails.
 pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyhow::Result<Running> {
     let tls = match config.server.tls.clone() {
         Some(files) => Some(tokio::task::spawn_blocking(move || tls::acceptor(&files)).await??),
@@ -96,7 +100,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
 
     let lifecycle = Lifecycle::default();
     let to_im = Arc::new(im_courier(&config, &bridge, &clock, &metrics)?);
-    // Said before anything is begun that has something to say itself.
+    // Log this before any task starts that may log something itself.
     tracing::info!(
         %public,
         ops = ops.map(|ops| ops.to_string()).unwrap_or_default(),
@@ -168,13 +172,14 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
 }
 
 impl Running {
-    /// Waits for a signal or a failed part, then stops.
+    /// Waits for a signal or a failed task, then stops the bridge.
     pub async fn until_stopped(self, signals: Signals) -> anyhow::Result<()> {
         self.lifecycle.wait_for_signal(signals).await;
         self.stop().await
     }
 
-    /// Stops: no new requests, what runs is finished within the grace, the store is closed.
+    /// Stops the bridge: takes no new requests, finishes running work within the grace period, and
+    /// closes the store. Fails if a task ended unexpectedly.
     pub async fn stop(self) -> anyhow::Result<()> {
         let outcome = self.lifecycle.drain(self.grace).await;
         if let Some(operations) = self.operations {
@@ -182,7 +187,7 @@ impl Running {
         }
         tokio::task::spawn_blocking(|| self.closing.close()).await.context("closing the store")?;
         match outcome {
-            Outcome::Failed { task, .. } => bail!("the task {task} ended by itself; the log says why"),
+            Outcome::Failed { task, .. } => bail!("the task {task} ended unexpectedly; the log says why"),
             Outcome::Finished | Outcome::Cut => Ok(()),
         }
     }
@@ -208,18 +213,19 @@ async fn open(at: &config::Store, clock: Clock, metrics: Metrics) -> anyhow::Res
     let place = match at {
         config::Store::SqliteFile(path) => Place::File(path.clone()),
         config::Store::SqliteMemory => Place::Memory,
-        config::Store::Postgres(_) => bail!("store.url: PostgreSQL is not built into this version"),
+        config::Store::Postgres(_) => bail!("store.url: this version does not support PostgreSQL"),
     };
     let mut opening = tokio::task::spawn_blocking(move || Store::open(&place, clock, metrics));
     loop {
         if let Ok(opened) = tokio::time::timeout(OPENING, &mut opening).await {
             return Ok(opened??);
         }
-        tracing::warn!("the store is still being opened: its disk is slow, or it is migrated");
+        tracing::warn!("still opening the store: its disk is slow, or a migration is running");
     }
 }
 
-/// As many connections as wanted, or as the process may have open files for besides its own calls and the store.
+/// The requested number of connections, or fewer if the process may not open enough files for them,
+/// its own calls and the store.
 fn connections(wanted: usize) -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let open_files = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
@@ -328,7 +334,8 @@ fn wechat_courier(
                 clock.clone(),
                 wechat::token::Settings::default(),
             ));
-            // Without pushes a token is needed for media alone, and is fetched when the first one comes.
+            // Without pushes only media need a token. It is then fetched when the first medium
+            // arrives.
             if config.wechat.reply != Reply::Passive {
                 lifecycle.spawn("access token", Arc::clone(&tokens).renew_loop(lifecycle.soft().clone()));
             }

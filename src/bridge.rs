@@ -1,7 +1,8 @@
-//! The decision: what a push or an agent's message is answered with, and what is owed for it.
+//! Decides how to answer a push or an agent's message, and which calls it needs.
 //!
-//! Seen before? whose account? what may still be sent? Translate, commit once, ring the bell. Knows neither
-//! platform's wire format and calls neither; the outbox carries out what is decided here.
+//! For each one: is it a repeat, whose account is it, what may still be sent? The bridge then
+//! translates it, commits once and signals the outbox. This module knows neither platform's wire
+//! format and calls neither platform; the outbox makes the calls that are decided here.
 
 pub mod account;
 mod answered;
@@ -39,46 +40,47 @@ pub use reply::{Receipt, Reply};
 pub use sending::discarded;
 pub use showing::Unshown;
 
-/// After WeChat says that the account may not push (48001), how long until a push is tried again.
+/// How long after WeChat says that the account may not push (48001) until a push is tried again,
+/// milliseconds.
 const PUSH_DENIED_MS: i64 = 24 * 3600 * 1000;
-/// The fact under which the store remembers when WeChat said so.
+/// The `kv` key under which the store keeps the time at which WeChat said so, Unix milliseconds.
 const PUSH_DENIED_AT: &str = "push_denied_at";
 
-/// What the decisions depend on besides the store.
+/// The settings that the decisions depend on.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The agents; a new customer goes to one of them.
+    /// The agents. A new customer is assigned to one of them.
     pub agents: Vec<ImUserId>,
-    /// What customers and agents are told.
+    /// The texts for customers and agents.
     pub texts: Texts,
-    /// When the customer is told that an agent is coming.
+    /// When the customer gets the text that an agent is coming.
     pub acknowledge: Acknowledge,
-    /// After this much silence a new session begins, milliseconds.
+    /// A new session begins after this long without a message from the customer, milliseconds.
     pub session_idle_ms: i64,
     /// The windows and budgets of `custom/send`.
     pub limits: quota::Limits,
-    /// How an answer reaches the customer.
+    /// How an answer reaches the customer: pushed or as a passive reply.
     pub reply: ReplyMode,
-    /// Whether a customer who leaves loses the IM account.
+    /// Whether the IM account of a customer who unsubscribes is deleted.
     pub on_unsubscribe: OnUnsubscribe,
-    /// Whether WeChat may be asked for customers' media: it knows who we are.
+    /// Whether customers' media can be fetched from WeChat: the credentials are configured.
     pub may_fetch: bool,
 }
 
-/// What the bridge is built from.
+/// The parts that the bridge is built from.
 #[derive(Debug)]
 pub struct Parts {
-    /// What the decisions depend on besides the store.
+    /// The settings that the decisions depend on.
     pub settings: Settings,
-    /// The truth.
+    /// The store, which is the source of truth.
     pub store: Store,
-    /// Files and their links.
+    /// Media files and their links.
     pub media: Media,
-    /// Tells the outbox of new work.
+    /// Signals new work to the outbox.
     pub bell: Bell,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
-    /// Counts.
+    /// The metrics.
     pub metrics: Metrics,
 }
 
@@ -95,15 +97,15 @@ struct Inner {
     bell: Bell,
     clock: Clock,
     metrics: Metrics,
-    /// When WeChat said that the account may not push, Unix milliseconds; 0: it has not.
+    /// When WeChat said that the account may not push, Unix milliseconds; 0 if it has not.
     push_denied_at: AtomicI64,
     start: Start,
-    /// Rings for conversations that are to be looked at.
+    /// Signals the conversations whose history must be backfilled.
     wanted: Bell,
 }
 
 impl Bridge {
-    /// A bridge over the store; reads what the store remembers of the account.
+    /// Creates a bridge over the store and reads whether WeChat has denied pushes.
     pub async fn new(parts: Parts) -> Result<Self, StoreError> {
         let Parts { settings, store, media, bell, clock, metrics } = parts;
         let denied = store.read(|tx| tx.fact(PUSH_DENIED_AT)).await?;
@@ -130,12 +132,12 @@ impl Bridge {
         &self.0.accounts
     }
 
-    /// Files and their links.
+    /// Media files and their links.
     pub fn media(&self) -> &Media {
         &self.0.media
     }
 
-    /// The truth.
+    /// The store.
     pub fn store(&self) -> &Store {
         &self.0.store
     }
@@ -145,7 +147,8 @@ impl Bridge {
         &self.0.settings.agents
     }
 
-    /// How answers reach customers at present.
+    /// How answers reach customers at present. [`ReplyMode::Auto`] becomes `Passive` while WeChat
+    /// denies pushes.
     pub fn reply_mode(&self) -> ReplyMode {
         match self.0.settings.reply {
             ReplyMode::Auto if !self.0.may_push(self.0.clock.now()) => ReplyMode::Passive,
@@ -153,12 +156,12 @@ impl Bridge {
         }
     }
 
-    /// The configured way.
+    /// The configured reply mode.
     pub fn configured_reply(&self) -> ReplyMode {
         self.0.settings.reply
     }
 
-    /// The locale of notes to agents.
+    /// The texts for customers and agents, with the locale of notices.
     pub fn texts(&self) -> &Texts {
         &self.0.settings.texts
     }
@@ -168,21 +171,22 @@ impl Bridge {
         &self.0.settings.limits
     }
 
-    /// Whether answers may be pushed now, as far as is known.
+    /// Whether answers may be pushed now, as far as we know.
     pub fn may_push(&self, now: Millis) -> bool {
         self.0.may_push(now)
     }
 
-    /// WeChat said that the account may not push: goes on by passive replies for a day.
+    /// Records that WeChat denied a push: answers go out as passive replies for a day.
     pub fn push_denied(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
         tx.put_fact(PUSH_DENIED_AT, &tx.now().0.to_string())?;
         self.0.push_denied_at.store(tx.now().0, Ordering::Relaxed);
         Ok(())
     }
 
-    /// A push succeeded: the account may push after all.
+    /// Records that a push succeeded, so the account may push after all.
     pub fn push_allowed(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
-        // By what is stored: this may run again after memory has changed, and then what it wrote must be written again.
+        // Decide by the stored value, not by memory: the transaction may run again after memory has
+        // changed, and must then write the value again.
         if tx.fact(PUSH_DENIED_AT)?.is_some_and(|at| at != "0") {
             tx.put_fact(PUSH_DENIED_AT, "0")?;
         }
@@ -190,7 +194,7 @@ impl Bridge {
         Ok(())
     }
 
-    /// The store was changed by another way than through the bridge.
+    /// Drops the cached account of a customer that was changed in the store directly.
     pub fn customer_changed(&self, openid: &OpenId) {
         self.0.accounts.changed(openid);
     }
@@ -218,7 +222,7 @@ mod tests {
     use crate::config::Config;
     use crate::store::Place;
 
-    /// A bridge with the usual settings.
+    /// Creates a bridge with the usual settings.
     pub(super) async fn over(store: &Store, clock: &Clock, folder: &Path) -> Bridge {
         let minimal = "[wechat]\ntoken = \"t\"\n[im]\nsdk_app_id = 1\nsecret_key = \"k\"\n";
         let (config, _) = Config::from_toml_str(minimal, []).unwrap();
@@ -251,7 +255,8 @@ mod tests {
         let writing = bridge.clone();
         store.write(move |tx| writing.push_denied(tx)).await.unwrap();
         assert!(!bridge.may_push(clock.now()));
-        // As where a neighbour in the same transaction fails: nothing of it is kept, and it runs once more.
+        // Fails as if another write in the same transaction failed: nothing is kept, and the write
+        // runs once more.
         let (failing, again) = (bridge.clone(), bridge.clone());
         let failed = store.write(move |tx| {
             failing.push_allowed(tx)?;

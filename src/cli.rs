@@ -1,7 +1,7 @@
-//! The command line: what can be asked for, and how the outcome is told.
+//! The command line: its commands, and how it reports their outcome.
 //!
-//! Results go to stdout, everything else to stderr. Only this module, `app` and `main` use `anyhow`; no other may
-//! know that there is a command line.
+//! Results go to stdout, everything else to stderr. Only this module, `app` and `main` use
+//! `anyhow`, and no other module may depend on the command line.
 
 mod check;
 mod error;
@@ -27,17 +27,19 @@ pub use error::{Advised, Error};
 
 const EXAMPLES: &str = "\
 Examples:
-  wechat-im-bridge sandbox --script              see it work, without any account
-  wechat-im-bridge check --config config.toml    what is wrong, and what to set in both consoles
-  wechat-im-bridge serve --config config.toml    run it
+  wechat-im-bridge sandbox --script              see the bridge work, without any account
+  wechat-im-bridge check --config config.toml    find what is wrong, and what to set in both consoles
+  wechat-im-bridge serve --config config.toml    run the bridge
 
-Exit status: 0 done; 1 it failed; 2 the command line or the configuration is wrong.";
+Exit status: 0 success; 1 failure; 2 the command line or the configuration is wrong.";
 
-/// Bridges WeChat Official Accounts and Tencent Cloud IM: customers write in WeChat, agents answer in IM.
+/// Bridges WeChat Official Accounts and Tencent Cloud IM: customers write in WeChat, agents answer
+/// in IM.
 #[derive(Debug, Parser)]
 #[command(name = "wechat-im-bridge", version, after_help = EXAMPLES)]
 pub struct Cli {
-    /// The configuration [default: config.toml]; BRIDGE_SECTION__KEY in the environment overrides any key
+    /// The configuration file [default: config.toml]; BRIDGE_SECTION__KEY in the environment
+    /// overrides any key
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -48,49 +50,52 @@ pub struct Cli {
 enum Command {
     /// Run the bridge until SIGTERM or SIGINT
     ///
-    /// Logs go to stderr. A first signal lets running work finish (server.shutdown_grace_s), a second ends at once.
+    /// Logs go to stderr. The first signal lets running work finish (server.shutdown_grace_s). The
+    /// second stops at once.
     #[command(after_help = "Example:\n  wechat-im-bridge serve --config /etc/bridge/config.toml")]
     Serve {
-        /// Stop also when standard input is closed: whoever started the bridge has ended
+        /// Also stop when standard input is closed, because the parent process has ended
         #[arg(long, hide = true)]
         while_stdin: bool,
     },
-    /// Say what is wrong with the configuration, and what to set in both consoles
+    /// Report what is wrong with the configuration, and what to set in both consoles
     ///
-    /// Also tries each credential and permission against WeChat and Tencent IM, without sending anything to anyone.
-    /// One line a finding: what, evidence, fix. Exit status 1 if a finding stops the bridge from working.
+    /// Also tests each credential and permission with WeChat and Tencent IM, without sending anyone
+    /// a message. Prints one line for each finding: subject, evidence, fix. The exit status is 1 if
+    /// a finding stops the bridge from working.
     #[command(after_help = "Example:\n  wechat-im-bridge check --offline --config config.toml")]
     Check {
-        /// Call neither platform
+        /// Do not call the platforms
         #[arg(long)]
         offline: bool,
     },
-    /// Make or verify a UserSig, the credential of a Tencent IM user
+    /// Create or verify a UserSig, the credential of a Tencent IM user
     #[command(subcommand)]
     Usersig(usersig::Action),
     /// Run the bridge between two simulated platforms on loopback
     ///
-    /// Needs no configuration and no account. Without --script it plays one conversation, then serves a page on which to
-    /// play both sides, watch every call and break things on purpose, until SIGTERM or SIGINT. The bridge is then a
-    /// process of its own on a store in a temporary folder; both go when the sandbox goes (the folder stays if it is
-    /// killed).
+    /// Needs no configuration and no account. Without --script it plays one conversation, then
+    /// serves a page on which you can play both sides, watch every call and break things on
+    /// purpose, until SIGTERM or SIGINT. The bridge then runs as a separate process with its store
+    /// in a temporary folder. Both are removed when the sandbox ends (the folder stays if the
+    /// sandbox is killed).
     #[command(after_help = "Examples:\n  wechat-im-bridge sandbox\n  wechat-im-bridge sandbox --script")]
     Sandbox {
-        /// Play one conversation, print its transcript, and succeed only if every step came true
+        /// Play one conversation, print its transcript, and succeed only if every step passed
         #[arg(long)]
         script: bool,
-        /// Where the page is served; with --script, where the bridge listens [default: a free port on loopback]
+        /// Address of the page, or of the bridge with --script [default: a free port on loopback]
         #[arg(long, value_name = "ADDR")]
         listen: Option<SocketAddr>,
     },
-    /// List the stored messages, and say what is to become of those that are stuck
+    /// List the stored messages, and retry or discard those that are stuck
     ///
-    /// Works beside a running bridge too, which notices the change by itself.
+    /// Also works while the bridge runs, which then notices the change by itself.
     #[command(subcommand)]
     Messages(messages::Action),
-    /// Show every step that one customer's messages, or one message, took
+    /// Show every step of one message, or of all messages of one customer
     ///
-    /// Never shows what was written. Works beside a running bridge too.
+    /// Never shows the text of a message. Also works while the bridge runs.
     #[command(after_help = "Examples:\n  wechat-im-bridge trace oABCD1234efgh5678IJKL90_-mno\n  \
                             wechat-im-bridge trace 17")]
     Trace {
@@ -101,7 +106,7 @@ enum Command {
 }
 
 impl Cli {
-    /// Does what is asked for. Blocks until it is done.
+    /// Runs the command. Blocks until it is done.
     pub fn run(self) -> Result<(), Error> {
         let clock = Clock::system();
         let outcome = match &self.command {
@@ -139,18 +144,18 @@ impl Cli {
         Err(Faults(vec![Fault {
             key: "--config".to_owned(),
             place: Origin::Unsaid,
-            problem: "is of no use to the sandbox".to_owned(),
-            fix: "leave it out: the sandbox makes a configuration of its own".to_owned(),
+            problem: "has no effect on the sandbox".to_owned(),
+            fix: "leave it out: the sandbox makes its own configuration".to_owned(),
         }]))
     }
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Error> {
     let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    Ok(built.context("cannot start the threads that do the work")?)
+    Ok(built.context("cannot start the worker threads")?)
 }
 
-/// Runs `work` on the configured store, beside the process that serves it.
+/// Runs `work` on the configured store, which a running bridge may have open too.
 fn beside<T>(
     config: &Config,
     clock: &Clock,
@@ -163,14 +168,14 @@ fn beside<T>(
         config::Store::SqliteFile(path) => store::Place::File(path.clone()),
         config::Store::SqliteMemory => {
             return Err(elsewhere(
-                "store.url is sqlite::memory:, which only the running bridge itself can look into",
-                "set store.url to sqlite://FILE to be able to look beside it",
+                "store.url is sqlite::memory:, which only the running bridge itself can read",
+                "set store.url to sqlite://FILE to use this command",
             ));
         }
         config::Store::Postgres(_) => {
             return Err(elsewhere(
-                "store.url names PostgreSQL, which this command cannot look into",
-                "look into the database with psql, or set store.url to sqlite://FILE",
+                "store.url names PostgreSQL, which this command cannot read",
+                "read the database with psql, or set store.url to sqlite://FILE",
             ));
         }
     };

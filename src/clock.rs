@@ -1,13 +1,13 @@
-//! The clock as a parameter: the system's, or one that a test moves by hand.
+//! The clock as a parameter: the system's clock, or one that a test moves.
 //!
-//! Nothing else in the crate may ask the operating system for the date.
+//! No other code in the crate may read the system's clock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::model::Millis;
 
-/// A source of Unix time. Cheap to clone; clones of a manual clock share their hands.
+/// A source of Unix time. Cheap to clone; the clones of a movable clock move together.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Source);
 
@@ -15,7 +15,7 @@ pub struct Clock(Source);
 enum Source {
     #[default]
     System,
-    /// Milliseconds that are added to the system's time.
+    /// The offset to the system's time, in milliseconds.
     Shifted(Arc<AtomicI64>),
 }
 
@@ -25,7 +25,7 @@ impl Clock {
         Self(Source::System)
     }
 
-    /// A clock that runs with the system's, and that [`Clock::advance`] can move.
+    /// A clock that runs with the system's clock and that [`Clock::advance`] can move.
     pub fn movable() -> Self {
         Self(Source::Shifted(Arc::new(AtomicI64::new(0))))
     }
@@ -39,7 +39,8 @@ impl Clock {
         }
     }
 
-    /// Moves a movable clock by `millis`, either way; the system's clock stays as it is.
+    /// Moves a movable clock by `millis` milliseconds, which may be negative. Does nothing to the
+    /// system's clock.
     pub fn advance(&self, millis: i64) {
         if let Source::Shifted(by) = &self.0 {
             by.fetch_add(millis, Ordering::Relaxed);
@@ -47,7 +48,7 @@ impl Clock {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the system's clock")]
+#[expect(clippy::disallowed_methods, reason = "this is the only place that reads the system's clock")]
 fn system_millis() -> i64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

@@ -1,7 +1,8 @@
-//! The configuration: file and environment → one checked [`Config`], or every fault at once with its key.
+//! The configuration: builds a checked [`Config`] from file and environment, or reports all faults
+//! at once.
 //!
-//! Nothing listens, connects or writes before this has succeeded. No message and no `Debug` output of this
-//! module contains a secret, nor any value that might be one in the wrong place.
+//! The bridge does not listen, connect or write before this succeeds. No error text and no `Debug`
+//! output of this module contains a secret, or any value that may be a misplaced secret.
 
 mod address;
 mod check;
@@ -32,121 +33,160 @@ pub use texts::Texts;
 use crate::model::ImUserId;
 use settings::Settings;
 
-/// The checked configuration.
+/// The checked configuration. Each field holds the section of its name.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// `[server]`
     pub server: Server,
+    /// `[wechat]`
     pub wechat: WeChat,
+    /// `[im]`
     pub im: Im,
+    /// `[store]`
     pub store: Store,
+    /// `[media]`
     pub media: Media,
+    /// `[texts]`
     pub texts: Texts,
+    /// `[log]`
     pub log: Log,
 }
 
 /// `[server]`
 #[derive(Debug, Clone)]
 pub struct Server {
+    /// The address of the public listener.
     pub listen: SocketAddr,
+    /// The address of the operations listener; `None` if it is off.
     pub ops_listen: Option<SocketAddr>,
+    /// The URL of the public listener as the internet reaches it.
     pub public_url: Option<BaseUrl>,
-    /// In bytes.
+    /// The maximum size of a request body, in bytes.
     pub body_limit: usize,
+    /// The time that running work has to finish after a stop.
     pub shutdown_grace: Duration,
-    /// When set, `listen` speaks HTTPS.
+    /// If set, `listen` uses HTTPS.
     pub tls: Option<Tls>,
 }
 
-/// Two PEM files; not opened yet.
+/// The two PEM files for HTTPS. They have not been opened yet.
 #[derive(Debug, Clone)]
 pub struct Tls {
+    /// The certificate chain.
     pub cert: PathBuf,
+    /// The certificate's private key.
     pub key: PathBuf,
 }
 
 /// `[wechat]`
 #[derive(Debug, Clone)]
 pub struct WeChat {
+    /// The token that signs pushes.
     pub token: Secret,
-    /// Accepted too, while a token is being replaced.
+    /// The token before it, which is accepted while a token is being replaced.
     pub previous_token: Option<Secret>,
+    /// The account's AppID.
     pub app_id: Option<String>,
+    /// The account's AppSecret.
     pub app_secret: Option<Secret>,
+    /// The account's original id (`gh_...`). If set, pushes for other accounts are refused.
     pub account_id: Option<String>,
+    /// How WeChat encrypts its pushes.
     pub mode: Mode,
-    /// Always there unless `mode` is plain, and `app_id` with it.
+    /// The key of encrypted pushes. Set unless `mode` is plain, and `app_id` with it.
     pub encoding_aes_key: Option<AesKey>,
-    /// Accepted too, while a key is being replaced.
+    /// The key before it, which is accepted while a key is being replaced.
     pub previous_encoding_aes_key: Option<AesKey>,
-    /// How far off a push's timestamp may be; none: not checked.
+    /// The maximum difference between a push's timestamp and the clock; `None` if it is not
+    /// checked.
     pub max_skew: Option<Duration>,
-    /// What is in effect: `auto` without `app_id` and `app_secret` is passive already.
+    /// The way of replying that is in effect. `auto` without `app_id` and `app_secret` is already
+    /// replaced by passive.
     pub reply: Reply,
+    /// When a customer gets the transferring text.
     pub acknowledge: Acknowledge,
+    /// The time without a message after which a new session begins.
     pub session_idle: Duration,
+    /// The base URL of WeChat's API.
     pub api_base: BaseUrl,
-    /// What a customer's message allows.
+    /// The sends that a customer's message allows.
     pub message_quota: Quota,
-    /// What a follow, a menu click or a scan allows.
+    /// The sends that a follow, a menu click or a scan allows.
     pub event_quota: Quota,
 }
 
-/// So many sends within so much time.
+/// A number of sends within a time window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
+    /// The number of sends.
     pub sends: u32,
+    /// How long they may be used.
     pub window: Duration,
 }
 
 /// `[im]`
 #[derive(Debug, Clone)]
 pub struct Im {
+    /// The SDKAppID of the Chat application.
     pub sdk_app_id: NonZeroU32,
+    /// The key that signs every UserSig.
     pub secret_key: Secret,
+    /// The app admin in whose name the REST API is called.
     pub admin: ImUserId,
-    /// At least one; no two the same; none that a customer's account could have.
+    /// The agents: at least one, no duplicates, and no UserID that a customer's account could have.
     pub agents: Vec<ImUserId>,
-    /// When set, an unsigned or stale callback is refused.
+    /// If set, an unsigned or stale callback is refused.
     pub callback_token: Option<Secret>,
-    /// Either way.
+    /// The maximum difference between a callback's `RequestTime` and the clock, in both directions.
     pub callback_max_skew: Duration,
+    /// The base URL of the IM REST API.
     pub api_base: BaseUrl,
+    /// What happens to the IM account of a customer who unsubscribes.
     pub on_unsubscribe: OnUnsubscribe,
-    /// `MsgLifeTime`: zero reaches only agents who are online.
+    /// `MsgLifeTime`. With zero, messages reach only agents who are online.
     pub message_lifetime: Duration,
-    /// For each IM API.
+    /// The maximum number of calls a second for each IM API.
     pub rate_per_second: NonZeroU32,
+    /// How long a UserSig is valid.
     pub usersig_expire: Duration,
 }
 
 /// `[media]`
 #[derive(Debug, Clone)]
 pub struct Media {
-    /// Resolved: beside the database unless given as an absolute path.
+    /// The directory of the media files. A relative path is already resolved against the database's
+    /// directory.
     pub dir: PathBuf,
+    /// The maximum size of a media file, in bytes.
     pub max_bytes: u64,
+    /// How long files are kept and links to them are valid.
     pub keep: Duration,
-    /// In lower case; each stands for its subdomains too.
+    /// The hosts from which media are downloaded, in lower case. Each includes its subdomains.
     pub allow_hosts: Vec<String>,
+    /// Whether media are also downloaded without TLS.
     pub allow_http: bool,
+    /// Whether media are also downloaded from addresses that are not public.
     pub allow_private: bool,
 }
 
 /// `[log]`
 #[derive(Debug, Clone)]
 pub struct Log {
+    /// The format of the log lines.
     pub format: LogFormat,
-    /// A tracing filter that is known to parse.
+    /// A valid tracing filter.
     pub level: String,
 }
 
-/// The longest configuration file, in bytes.
+/// The maximum size of the configuration file, in bytes.
 const MAX_FILE_BYTES: u64 = 1_048_576;
 
 impl Config {
-    /// Reads the file at `path` and lays the `BRIDGE_` variables of `env` over it; also returns the warnings.
+    /// Reads the file at `path`, overrides its values with the `BRIDGE_` variables of `env`, and
+    /// returns the configuration with its warnings.
     ///
-    /// A file that nobody named (`explicit` is false) may be missing where the environment sets a section's key.
+    /// If the operator did not name the file (`explicit` is false), it may be missing, provided
+    /// that the environment sets a key of a section.
     pub fn load(
         path: &Path,
         explicit: bool,
@@ -176,7 +216,7 @@ impl Config {
         checked(&text, &label, &env)
     }
 
-    /// The same from a text, for tests and the sandbox.
+    /// Does the same for a text instead of a file, for tests and the sandbox.
     pub fn from_toml_str(
         text: &str,
         env: impl IntoIterator<Item = (String, String)>,
@@ -189,7 +229,7 @@ fn checked(text: &str, label: &str, env: &[(String, String)]) -> Result<(Config,
     let mut settings = Settings::default();
     let readable = source::read_toml(text, label, &mut settings);
     source::read_environment(env, &mut settings);
-    // What an unreadable file lacks is not missing: its own faults come first.
+    // Do not report keys as missing if the file is unreadable: its own faults come first.
     let config = if readable { check::config(&mut settings) } else { None };
     let (faults, warnings) = settings.into_outcome();
     match config {

@@ -1,42 +1,48 @@
-//! The two listeners: the public one, where the platforms call us, and the operators' one.
+//! The two listeners: the public one for the platforms, and the one for operators.
 //!
-//! Owns connections, their limits and the translation of outcomes into HTTP answers; decides nothing about
-//! messages. Nothing here may answer success for what the bridge has not committed.
+//! Owns connections, their limits and the translation of outcomes into HTTP responses; decides
+//! nothing about messages. Must never respond with success before the bridge has committed.
 
 mod body;
 mod connection;
+/// The operators' endpoints.
 pub mod ops;
+/// The public endpoints.
 pub mod public;
 mod quiet;
+/// Listening and stopping.
 pub mod serve;
 #[cfg(test)]
 mod testing;
+/// HTTPS.
 pub mod tls;
 mod wire;
+/// The receipts of passive replies.
 pub mod written;
 
 use std::time::Duration;
 
-/// What one caller may take of us. The default is what the contract promises.
+/// Limits on callers. The defaults are the values of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at once; while all are taken, further ones wait in the kernel's queue.
+    /// The number of open connections; further ones wait in the kernel's queue.
     pub connections: usize,
-    /// For a TLS handshake.
+    /// The time limit for a TLS handshake.
     pub handshake: Duration,
-    /// For a request's whole head, and for an idle connection to send one.
+    /// The time limit for a request's whole head, and for an idle connection to send one.
     pub head: Duration,
-    /// A request line with all headers, in bytes.
+    /// The largest request line with all headers, in bytes.
     pub head_bytes: usize,
-    /// For a request's whole body, from the end of its head.
+    /// The time limit for a request's whole body, from the end of its head.
     pub body: Duration,
-    /// A body, in bytes.
+    /// The largest body, in bytes.
     pub body_bytes: usize,
-    /// For a caller to take any more bytes of an answer.
+    /// The longest time in which a caller reads no byte of a response.
     pub stalled: Duration,
-    /// For the commit behind a push; WeChat itself gives up after 5 s ("Passive replies").
+    /// The time limit for the commit of a push; WeChat itself gives up after 5 s ("Passive
+    /// replies").
     pub push: Duration,
-    /// For the commit behind a callback; IM itself gives up after 2 s ("Webhooks").
+    /// The time limit for the commit of a callback; IM itself gives up after 2 s ("Webhooks").
     pub callback: Duration,
 }
 

@@ -1,24 +1,28 @@
 //! Tencent Cloud IM: `receive` is where it calls us, `send` is where we call it.
 //!
-//! The two halves never import each other; what both need stands here and in [`element`]. Nothing outside this
-//! folder may know IM's wire format.
+//! The two halves never import each other; their shared code is here and in [`element`]. No code
+//! outside this folder may know IM's wire format.
 
+/// The elements of a message.
 pub mod element;
+/// Where IM calls us: the callback.
 pub mod receive;
+/// Where we call IM: the REST API.
 pub mod send;
 
 use serde_json::Value;
 
-/// A whole number, which IM may write as an integer, a float or a numeric string; fractions are cut off.
+/// Reads an integer, which IM may write as an integer, a float or a numeric string; fractions are
+/// cut off.
 fn whole(value: &Value) -> Option<i64> {
-    /// Below this every whole `f64` is exact.
+    /// Up to this magnitude every whole `f64` is exact.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     match value {
         Value::Number(number) => number.as_i64().or_else(|| {
             let float = number.as_f64().filter(|float| float.abs() <= EXACT)?;
             #[expect(
                 clippy::cast_possible_truncation,
-                reason = "the range is checked, the fraction is meant"
+                reason = "the range is checked, and the fraction is to be cut off"
             )]
             Some(float as i64)
         }),
@@ -30,17 +34,18 @@ fn whole(value: &Value) -> Option<i64> {
     }
 }
 
-/// The member `name` as a whole number of its type, if it is there and in range.
+/// Reads the member `name` as an integer; `None` if it is missing or out of range.
 fn number<T: TryFrom<i64>>(object: &Value, name: &str) -> Option<T> {
     T::try_from(whole(object.get(name)?)?).ok()
 }
 
-/// The member `name` as text, if it is there and not empty.
+/// Reads the member `name` as text; `None` if it is missing or empty.
 fn text<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
     object.get(name)?.as_str().filter(|text| !text.is_empty())
 }
 
-/// A message's id in the shape that every documented sample has, for where IM leaves it out.
+/// Builds a message's id for an answer of IM that has none, in the format of all documented
+/// samples.
 fn msg_key(seq: u32, random: u32, time_s: i64) -> String {
     format!("{seq}_{random}_{time_s}")
 }

@@ -1,7 +1,8 @@
-//! From start to end: signals, the two stages of stopping, every long-lived task, readiness.
+//! The life of the process: signals, the two stages of a stop, long-lived tasks, readiness.
 //!
-//! Soft stop: nothing new is begun, what runs is finished. Hard stop: everything is cut; the store makes that
-//! safe. A task that ends before it was told to is a fault, which stops the process and shows in its exit status.
+//! After a soft stop, no new work starts and running work finishes. A hard stop aborts all work;
+//! the store makes that safe. A task that ends before a stop is a bug: it stops the process, and
+//! the exit status shows it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,33 +13,33 @@ use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// After a hard stop, how long tasks may take to notice.
+/// How long to wait for tasks to end after a hard stop.
 const CUT: Duration = Duration::from_secs(1);
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// As ordered; everything was finished.
+    /// All work was finished.
     Finished,
-    /// As ordered; something was cut, by a second signal or at the end of the grace.
+    /// Some work was aborted, by a second signal or at the end of the grace period.
     Cut,
-    /// A task ended by itself.
+    /// A task ended before a stop, or panicked.
     Failed {
-        /// The task.
+        /// The name of the task.
         task: &'static str,
-        /// Whether it panicked; else it just ended.
+        /// Whether it panicked. If not, it returned.
         panicked: bool,
     },
 }
 
-/// Where the process stands, for `/readyz`.
+/// The state of the process, for `/readyz`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Not everything runs yet.
+    /// Some tasks do not run yet.
     Starting,
-    /// Pushes can be accepted, as far as the process is concerned.
+    /// All tasks run, so the process can accept pushes.
     Ready,
-    /// A stop has been asked for.
+    /// A stop was requested.
     Stopping,
 }
 
@@ -50,12 +51,12 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Everything runs.
+    /// Declares that all tasks run.
     pub fn set_ready(&self) {
         self.ready.store(true, Ordering::Release);
     }
 
-    /// Where the process stands.
+    /// The state of the process.
     pub fn state(&self) -> State {
         if self.soft.is_cancelled() {
             State::Stopping
@@ -76,7 +77,7 @@ pub struct Lifecycle {
     failed: Arc<Mutex<Option<Outcome>>>,
 }
 
-/// The signals that end the process. Until this exists, they end it in the system's way.
+/// The signals that stop the process. Before this value exists, they kill it at once.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -84,12 +85,12 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Catches SIGTERM and SIGINT from now on.
+    /// Catches SIGTERM and SIGINT from now on. Fails if the handlers cannot be installed.
     pub fn catch() -> std::io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// The next of them: its name.
+    /// Waits for the next signal and returns its name.
     pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
@@ -99,27 +100,27 @@ impl Signals {
 }
 
 impl Lifecycle {
-    /// Cancelled when nothing new may be begun.
+    /// Cancelled when no new work may start.
     pub fn soft(&self) -> &CancellationToken {
         &self.readiness.soft
     }
 
-    /// Cancelled when everything must end at once.
+    /// Cancelled when all work must end at once.
     pub fn hard(&self) -> &CancellationToken {
         &self.hard
     }
 
-    /// The tasks that [`Self::drain`] waits for, for short ones that need no name.
+    /// The tasks for which [`Self::drain`] waits. Short tasks without a name can be spawned here.
     pub fn tasks(&self) -> &TaskTracker {
         &self.tasks
     }
 
-    /// Whether the process is ready.
+    /// The readiness of the process.
     pub fn readiness(&self) -> &Readiness {
         &self.readiness
     }
 
-    /// Runs a task that must not end before the soft stop. At the hard stop it is dropped where it stands.
+    /// Spawns a task that must not end before the soft stop. A hard stop aborts it.
     pub fn spawn(&self, task: &'static str, work: impl Future<Output = ()> + Send + 'static) {
         let mut running = tokio::spawn(work);
         let life = self.clone();
@@ -128,7 +129,8 @@ impl Lifecycle {
                 ended = &mut running => life.ended(task, &ended),
                 () = life.hard.cancelled() => {
                     running.abort();
-                    // Until it is gone it may hold what the caller of `drain` wants to close.
+                    // The task may hold resources that the caller of `drain` closes next, so wait
+                    // until it is dropped.
                     let _ = running.await;
                 }
             }
@@ -140,17 +142,21 @@ impl Lifecycle {
         if !panicked && self.soft().is_cancelled() {
             return;
         }
-        tracing::error!(task, panicked, "a task ended by itself: this is a bug; stopping");
+        tracing::error!(task, panicked, "a task ended unexpectedly, which is a bug; the process stops");
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         failed.get_or_insert(Outcome::Failed { task, panicked });
         self.soft().cancel();
     }
 
-    /// Waits until a stop is asked for, by a signal or a task's fault. From then on, a further signal is the hard stop.
+    /// Waits for a stop: a signal, or a task that ended unexpectedly. A further signal then
+    /// triggers the hard stop.
     pub async fn wait_for_signal(&self, mut signals: Signals) {
         tokio::select! {
             name = signals.next() => {
-                tracing::info!(signal = name, "stopping: finishing what runs; a second signal ends at once");
+                tracing::info!(
+                    signal = name,
+                    "stopping: running work is finished first; a second signal stops at once"
+                );
                 self.soft().cancel();
             }
             () = self.soft().cancelled() => {}
@@ -158,12 +164,13 @@ impl Lifecycle {
         let life = self.clone();
         tokio::spawn(async move {
             let name = signals.next().await;
-            tracing::warn!(signal = name, "ending at once");
+            tracing::warn!(signal = name, "received a signal while stopping: stopping at once");
             life.hard.cancel();
         });
     }
 
-    /// Stops softly, waits up to `grace` for every task, then cuts. Says how the run ended.
+    /// Stops softly, waits up to `grace` for every task, then stops hard. Returns how the run
+    /// ended.
     pub async fn drain(&self, grace: Duration) -> Outcome {
         self.soft().cancel();
         self.tasks.close();
@@ -174,7 +181,7 @@ impl Lifecycle {
         if !finished {
             tracing::warn!(
                 tasks = self.tasks.len(),
-                "not everything was finished in time; it goes on at the next start"
+                "some work did not finish in time and was aborted; it continues at the next start"
             );
             self.hard.cancel();
             let _ = tokio::time::timeout(CUT, self.tasks.wait()).await;

@@ -1,4 +1,5 @@
-//! Parses the command line, runs it, and turns the outcome into text on stderr and an exit status.
+//! Parses the command line, runs the command, and reports the outcome on stderr and as an exit
+//! status.
 
 use std::io;
 use std::process::ExitCode;
@@ -10,7 +11,7 @@ fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where stderr is closed too, the exit status is all that can be told.
+            // If stderr is closed too, only the exit status can report the failure.
             let _ = error.tell(&mut io::stderr().lock());
             ExitCode::from(error.status())
         }

@@ -1,7 +1,8 @@
-//! Media: files of conversations on disk, and the links by which they are fetched.
+//! Media: the files of conversations on disk, and the signed links to them.
 //!
-//! A file is stored once under the hash of its bytes; rows in the store say whose it is. A file is never whole in
-//! memory, never kept without a row, and never served but by a signed link. Knows neither platform.
+//! A file is stored once, under the hash of its bytes; rows in the store say to whom it belongs. A
+//! file is never held in memory as a whole, never kept without a row, and served only for a signed
+//! link. This module knows neither platform.
 
 pub mod arrivals;
 pub mod download;
@@ -30,36 +31,37 @@ pub use mp3::Mp3;
 pub use scale::{Scale, Scaler};
 pub use sweep::Sweeper;
 
-/// Everything this room gives to others. Clones share it.
+/// Everything that this module offers. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Media {
-    /// The directory.
+    /// The files of `media.dir`.
     pub files: Files,
-    /// Makes and knows the links.
+    /// Creates and verifies links.
     pub links: Links,
-    /// Removes what nobody needs; wake it when rows have gone.
+    /// Removes unreferenced files. Wake it after rows are deleted.
     pub sweeper: Sweeper,
-    /// Tells who waits of what has come.
+    /// Signals requested and completed fetches.
     pub arrivals: Arrivals,
-    /// Copies recordings as MP3; `None`: the machine has no ffmpeg.
+    /// Converts recordings to MP3; `None` if the machine has no ffmpeg.
     pub mp3: Option<Mp3>,
     /// Makes smaller copies of pictures.
     pub scaler: Scaler,
 }
 
-/// Why the room cannot be opened.
+/// Why the media directory or the links cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The directory cannot be used.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// The key of the links cannot be read or kept.
+    /// The link key cannot be read or stored.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Media {
-    /// Opens `dir` and the links below `public_url`; both are good for `keep`.
+    /// Opens the directory `dir` and the links below `public_url`. Files and links are valid for
+    /// `keep`.
     pub async fn open(
         store: &Store,
         dir: &Path,

@@ -1,5 +1,7 @@
-//! Every metric, in one place. Names, labels and meanings stand in `docs/metrics.md`, held against this file by a
-//! test. Labels come from closed sets; no metric carries a customer's or an agent's name.
+//! All metrics, in one place.
+//!
+//! `docs/metrics.md` lists names, labels and meanings; a test compares it with this file. Labels
+//! have fixed sets of values. No metric contains a customer's or an agent's name.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,14 +19,14 @@ type Labels<const N: usize> = [(&'static str, &'static str); N];
 type Counters<const N: usize> = Family<Labels<N>, Counter>;
 type Histograms<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram>;
 
-/// Seconds, from a quarter of a millisecond to ten: what a caller waits for.
+/// Buckets for times that a caller waits, in seconds: from 0.25 ms to 10 s.
 const SHORT: [f64; 14] =
     [0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 2.0, 10.0];
-/// Seconds, from five milliseconds to two days: what a person waits for.
+/// Buckets for times that a person waits, in seconds: from 5 ms to two days.
 const LONG: [f64; 12] =
     [0.005, 0.025, 0.1, 0.5, 2.0, 10.0, 60.0, 600.0, 3600.0, 21_600.0, 86_400.0, 172_800.0];
 
-/// The metrics. Clones count together; every bridge has its own.
+/// The metrics of one bridge. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Inner>);
 
@@ -87,59 +89,63 @@ impl Default for Metrics {
         };
         let r = &mut registry;
         r.register("accepted", "Pushes and agents' messages accepted, by source", inner.accepted.clone());
-        r.register("repeated", "Repeats recognised, by source", inner.repeated.clone());
+        r.register("repeated", "Repeated pushes recognised, by source", inner.repeated.clone());
         r.register("ended", "Messages that reached a state, by direction and state", inner.ended.clone());
-        r.register("retried", "Attempts to be made again, by direction and class", inner.retried.clone());
+        r.register(
+            "retried",
+            "Failed attempts that will be repeated, by direction and class",
+            inner.retried.clone(),
+        );
         r.register(
             "refused_requests",
             "Pushes and callbacks refused or not understood, by source and reason",
             inner.refused_requests.clone(),
         );
-        r.register("ignored_callbacks", "Callbacks that move nothing, by reason", inner.ignored.clone());
+        r.register("ignored_callbacks", "Callbacks that changed nothing, by reason", inner.ignored.clone());
         r.register(
             "recovered",
-            "Agents' messages found in the history after their callback had not come",
+            "Agents' messages that the backfill found in IM's history",
             inner.recovered.clone(),
         );
-        r.register("accept_seconds", "From a parsed request to its commit, by source", inner.accept.clone());
-        r.register("commit_seconds", "One commit of the store", inner.commit.clone());
+        r.register(
+            "accept_seconds",
+            "Time from a parsed request to its commit, by source",
+            inner.accept.clone(),
+        );
+        r.register("commit_seconds", "Duration of one commit of the store", inner.commit.clone());
         r.register(
             "pickup_seconds",
-            "From acceptance to the first attempt, by direction",
+            "Time from acceptance to the first attempt, by direction",
             inner.pickup.clone(),
         );
         r.register(
             "end_to_end_seconds",
-            "From acceptance to delivery, by direction",
+            "Time from acceptance to delivery, by direction",
             inner.end_to_end.clone(),
         );
-        r.register("calls", "Calls of a platform, by platform, API and outcome", inner.calls.clone());
-        r.register(
-            "call_seconds",
-            "Duration of a platform's call, by platform and API",
-            inner.call_time.clone(),
-        );
-        r.register("downloads", "Agents' files fetched, or not, by outcome", inner.downloads.clone());
+        r.register("calls", "API calls to a platform, by platform, API and outcome", inner.calls.clone());
+        r.register("call_seconds", "Duration of an API call, by platform and API", inner.call_time.clone());
+        r.register("downloads", "Attempts to download agents' files, by outcome", inner.downloads.clone());
         r.register(
             "customer_media",
-            "Attempts to fetch customers' media, by outcome",
+            "Attempts to download customers' media, by outcome",
             inner.customer_media.clone(),
         );
-        r.register("media_bytes", "Bytes of media, by way", inner.media_bytes.clone());
+        r.register("media_bytes", "Bytes of media, fetched or served", inner.media_bytes.clone());
         r.register("waiting", "Messages the outbox still has to act on", inner.waiting.clone());
-        r.register("oldest_waiting_seconds", "Age of the oldest of them", inner.oldest.clone());
-        r.register("held", "Agents' messages that wait for their customer", inner.held.clone());
+        r.register("oldest_waiting_seconds", "Age of the oldest waiting message", inner.oldest.clone());
+        r.register("held", "Agents' messages that wait until their customer writes", inner.held.clone());
         Self(Arc::new(Inner { registry, ..inner }))
     }
 }
 
 impl Metrics {
-    /// A push was accepted, or recognised as a repeat.
+    /// Counts a push that was accepted, or recognised as a repeat, after `took`.
     pub fn accepted_push(&self, repeat: bool, took: Duration) {
         self.accepted("push", repeat, took);
     }
 
-    /// An agent's message was accepted.
+    /// Counts an agent's message that was accepted after `took`.
     pub fn accepted_answer(&self, took: Duration) {
         self.accepted("callback", false, took);
     }
@@ -150,69 +156,71 @@ impl Metrics {
         self.0.accept.get_or_create(&[("source", source)]).observe(took.as_secs_f64());
     }
 
-    /// A message was delivered, `since_ms` after it was accepted.
+    /// Counts a message that was delivered `since_ms` milliseconds after it was accepted.
     pub fn delivered(&self, direction: Direction, since_ms: i64) {
         self.ended(direction, State::Delivered);
         self.0.end_to_end.get_or_create(&[("direction", direction.name())]).observe(seconds(since_ms));
     }
 
-    /// A message is delivered, held, refused or unknown.
+    /// Counts a message that became delivered, held, refused or unknown.
     pub fn ended(&self, direction: Direction, state: State) {
         self.0.ended.get_or_create(&[("direction", direction.name()), ("state", state.name())]).inc();
     }
 
-    /// An attempt certainly failed and will be made again.
+    /// Counts an attempt that definitely failed and will be repeated.
     pub fn retried(&self, direction: Direction, class: Class) {
         self.0.retried.get_or_create(&[("direction", direction.name()), ("class", class.name())]).inc();
     }
 
-    /// A message's first attempt begins, `since_ms` after it was accepted.
+    /// Records that a message's first attempt begins `since_ms` milliseconds after it was accepted.
     pub fn picked_up(&self, direction: Direction, since_ms: i64) {
         self.0.pickup.get_or_create(&[("direction", direction.name())]).observe(seconds(since_ms));
     }
 
-    /// The store committed.
+    /// Records the duration of a commit of the store.
     pub fn committed(&self, took: Duration) {
         self.0.commit.observe(took.as_secs_f64());
     }
 
-    /// A push (`source` = `push`) or callback (`callback`) was refused or not understood.
+    /// Counts a push (`source` is `push`) or callback (`callback`) that was refused or not
+    /// understood.
     pub fn refused_request(&self, source: &'static str, reason: &'static str) {
         self.0.refused_requests.get_or_create(&[("source", source), ("reason", reason)]).inc();
     }
 
-    /// A callback moves nothing.
+    /// Counts a callback that changed nothing.
     pub fn ignored_callback(&self, reason: &'static str) {
         self.0.ignored.get_or_create(&[("reason", reason)]).inc();
     }
 
-    /// An agent's message was found in the history.
+    /// Counts an agent's message that the backfill found in IM's history.
     pub fn recovered(&self) {
         self.0.recovered.inc();
     }
 
-    /// A platform was called.
+    /// Counts an API call to a platform and records its duration.
     pub fn called(&self, platform: &'static str, api: &'static str, outcome: &'static str, took: Duration) {
         self.0.calls.get_or_create(&[("platform", platform), ("api", api), ("outcome", outcome)]).inc();
         self.0.call_time.get_or_create(&[("platform", platform), ("api", api)]).observe(took.as_secs_f64());
     }
 
-    /// An agent's file was fetched, or was not.
+    /// Counts an attempt to download an agent's file.
     pub fn downloaded(&self, outcome: &'static str) {
         self.0.downloads.get_or_create(&[("outcome", outcome)]).inc();
     }
 
-    /// An attempt to fetch a customer's medium came to an end: `fetched`, `again`, `failed` or `unwanted`.
+    /// Counts an attempt to download a customer's medium. `outcome` is `fetched`, `retry`, `failed`
+    /// or `unwanted`.
     pub fn customer_media(&self, outcome: &'static str) {
         self.0.customer_media.get_or_create(&[("outcome", outcome)]).inc();
     }
 
-    /// Bytes of a customer's medium were `fetched`, or of any medium `served`.
+    /// Counts bytes of a customer's medium (`way` is `fetched`) or of any medium served (`served`).
     pub fn media_bytes(&self, way: &'static str, bytes: u64) {
         self.0.media_bytes.get_or_create(&[("way", way)]).inc_by(bytes);
     }
 
-    /// The metrics as Prometheus text, with the backlog as the store has it now.
+    /// Renders the metrics as Prometheus text. The arguments are the store's current backlog.
     pub fn render(&self, waiting: i64, oldest_s: i64, held: i64) -> Result<String, std::fmt::Error> {
         self.0.waiting.set(waiting);
         self.0.oldest.set(oldest_s);
@@ -223,7 +231,7 @@ impl Metrics {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a latency needs no more than 52 bits")]
+#[expect(clippy::cast_precision_loss, reason = "52 bits are enough for a latency")]
 fn seconds(millis: i64) -> f64 {
     millis.max(0) as f64 / 1000.0
 }

@@ -1,6 +1,6 @@
-//! What the bridge talks about: ids, pushes, answers, messages and what is owed for them.
+//! The bridge's data types: ids, pushes, answers, messages and the outbound calls they need.
 //!
-//! Pure data. No I/O, no wire format of either platform, no knowledge of any other module.
+//! Pure data: no I/O, no wire format of either platform, and no dependency on any other module.
 
 mod answer;
 mod attachment;

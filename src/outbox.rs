@@ -1,8 +1,10 @@
-//! Carries out what is owed: claim, record the attempt, send, settle; lane by lane, in the order accepted.
+//! Carries out pending calls: claims a message, records the attempt, sends, settles; lane by lane,
+//! in the order of acceptance.
 //!
-//! The store is the truth; in memory stands only a bounded schedule of lanes that may have work. It names neither
-//! platform: each implements [`Courier`]. An attempt is recorded before it is made, so that after a crash "was
-//! being sent" is a known state with a rule of its own.
+//! The store is the only source of truth; memory holds just a bounded schedule of lanes that may
+//! have work. This module names neither platform: each platform implements [`Courier`]. An attempt
+//! is recorded before it is made, so that after a crash "was being sent" is a known state with a
+//! rule of its own.
 
 pub mod backoff;
 mod breaker;
@@ -31,60 +33,62 @@ use breaker::Breaker;
 use lane::{LaneWorker, Places, Rest};
 use schedule::{Schedule, Walk};
 
-/// Lanes of one direction in memory; the others wait in the store for a place.
+/// The most lanes of one direction in memory; further lanes wait in the store.
 const LANES: usize = 16_384;
-/// Orders to WeChat that are prepared at once: a fraction of the calls in flight, so that files that come slowly hold
-/// up nobody's text.
+/// The most calls to WeChat in preparation at once: a fraction of the calls in flight, so that slow
+/// downloads do not hold up texts.
 const PREPARING: usize = 16;
-/// Lanes read from the store at once.
+/// The number of lanes read from the store at once.
 const PAGE: usize = 512;
-/// A lost bell or a message changed by another process is noticed within this time.
+/// A lost signal, or a change by another process, is noticed within this time.
 const TICK: Duration = Duration::from_secs(1);
 
 /// A clock that steps back by less is being corrected, not set; milliseconds.
 const CLOCK_STEP_MS: i64 = 1_000;
 
-/// The fact that an operator's command changes, from another process, when it has put messages back to work.
+/// The key whose value an operator's command, in another process, changes after it made messages
+/// due.
 pub const OPERATOR_BELL: &str = "operator_bell";
 
-/// The form in which an order leaves.
+/// What the platform is asked to send for a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// As it was accepted.
+    /// The call as it was accepted.
     AsAccepted,
-    /// A text in its stead.
+    /// A text in its place.
     Text {
         /// The text.
         text: String,
-        /// What kept the order from leaving as it was meant, if the agent should know.
+        /// Why the call cannot be sent as intended, if the agent should know.
         why: Option<String>,
     },
-    /// A file that the platform has taken before.
+    /// A file that has been uploaded to the platform.
     Uploaded {
-        /// The platform's name for it.
+        /// The platform's id for the file.
         id: String,
-        /// A video's first picture.
+        /// The platform's id for the first picture of a video.
         thumb: Option<String>,
-        /// What it was taken as.
+        /// The type it was uploaded as.
         kind: &'static str,
-        /// Names that were given before this preparation, so that the platform may have dropped the files since.
+        /// Ids from before this preparation; the platform may have deleted their files since.
         remembered: Vec<String>,
     },
 }
 
-/// Why an order could not be prepared; another preparation may succeed.
+/// Why a call could not be prepared; another preparation may succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotReady {
-    /// The reason's class, for metrics.
+    /// The class of the failure, for metrics.
     pub class: Class,
-    /// The platform's words or ours; no secrets.
+    /// The reason, from the platform or from us; no secrets.
     pub why: String,
 }
 
-/// What a platform does for the outbox.
+/// The work that a platform does for the outbox.
 pub trait Courier: std::fmt::Debug + Send + Sync {
-    /// Gets ready what an order needs before its attempt ([`Order::is_prepared`]). It may be cut short and is repeated
-    /// freely, after a crash too: nothing of it may reach the receiver.
+    /// Prepares a call for its attempt, if it needs that ([`OutboundCall::is_prepared`]). A
+    /// preparation may be cancelled, and is repeated freely, also after a crash: no effect of it
+    /// may reach the receiver.
     fn prepare<'a>(
         &'a self,
         _owed: &'a Owed,
@@ -92,36 +96,36 @@ pub trait Courier: std::fmt::Debug + Send + Sync {
         Box::pin(std::future::ready(Ok(Form::AsAccepted)))
     }
 
-    /// Makes one attempt at an order in its `form`, and never another by itself but for a credential refreshed or an
-    /// account created in between.
+    /// Makes one attempt at a call with its prepared `payload`. It repeats the request by itself
+    /// only after it refreshed a credential or created an account.
     fn send<'a>(
         &'a self,
         owed: &'a Owed,
         form: &'a Form,
     ) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'a>>;
 
-    /// Finds out what came of an attempt that nobody settled.
+    /// Finds out the outcome of an attempt that was not settled.
     fn find<'a>(&'a self, owed: &'a Owed) -> Pin<Box<dyn Future<Output = Found> + Send + 'a>>;
 }
 
-/// What the outbox is built from.
+/// The dependencies of the outbox.
 #[derive(Debug)]
 pub struct Parts {
-    /// The truth.
+    /// The store.
     pub store: Store,
-    /// Says what may be sent and what the agent is told.
+    /// Decides what may be sent and which notices agents get.
     pub bridge: Bridge,
-    /// Carries orders to IM.
+    /// Makes the calls to IM.
     pub to_im: Arc<dyn Courier>,
-    /// Carries orders to WeChat.
+    /// Makes the calls to WeChat.
     pub to_wechat: Arc<dyn Courier>,
-    /// Rings when there is new work.
+    /// Signals new work.
     pub bell: crate::bridge::Bell,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
-    /// Counts.
+    /// The metrics.
     pub metrics: Metrics,
-    /// Calls in flight, in each direction.
+    /// The most calls in flight, in each direction.
     pub in_flight: usize,
 }
 
@@ -134,9 +138,9 @@ pub struct Outbox {
     clock: Clock,
     running: JoinSet<Rest>,
     lanes: HashMap<Id, Lane>,
-    /// What the operator's bell said at the last look.
+    /// The value of the operator signal at the last check.
     operator: Option<String>,
-    /// The time at the last look.
+    /// The time of the last pass.
     looked_at: Millis,
     stop: CancellationToken,
 }
@@ -151,7 +155,7 @@ struct Way {
 }
 
 impl Outbox {
-    /// An outbox that will begin with what the store holds.
+    /// Creates an outbox that starts with the pending messages of the store.
     pub fn new(parts: Parts, stop: CancellationToken) -> Self {
         let way = |direction, courier: &Arc<dyn Courier>, preparing| Way {
             direction,
@@ -172,7 +176,8 @@ impl Outbox {
         };
         Self {
             ways: [
-                // What is prepared for IM takes a moment, which its courier bounds: no lane rests for want of a place.
+                // A preparation for IM is short, because its courier bounds it, so every lane gets
+                // a permit.
                 way(Direction::ToIm, &parts.to_im, parts.in_flight),
                 way(Direction::ToWechat, &parts.to_wechat, PREPARING),
             ],
@@ -187,7 +192,7 @@ impl Outbox {
         }
     }
 
-    /// Works until stopped, then finishes the attempts that are being made.
+    /// Runs until stopped, then waits for the attempts that are being made.
     pub async fn run(mut self) {
         let stop = self.stop.clone();
         let mut tick = tokio::time::interval(TICK);
@@ -205,7 +210,7 @@ impl Outbox {
                 _ = tick.tick() => self.ticked().await,
                 () = stop.cancelled() => {}
             }
-            // Everything else that has ended meanwhile, before looking for new work.
+            // Handle all other finished lanes before looking for new work.
             while let Some(joined) = self.running.try_join_next_with_id() {
                 self.ended(joined);
             }
@@ -215,7 +220,7 @@ impl Outbox {
         }
     }
 
-    /// Takes the next page of lanes with work, as long as there is room for it.
+    /// Loads the next page of lanes with work, as long as the schedule has room.
     async fn look_into_store(&mut self) {
         for way in &mut self.ways {
             let Walk::At { after, .. } = way.schedule.walk().clone() else { continue };
@@ -231,7 +236,10 @@ impl Outbox {
                         way.schedule.rang(&Lane { direction, customer });
                     }
                 }
-                Err(error) => tracing::warn!(%error, "the outbox cannot look into the store"),
+                Err(error) => tracing::warn!(
+                    %error,
+                    "the outbox cannot read its lanes from the store; it tries again within a second"
+                ),
             }
         }
     }
@@ -252,7 +260,7 @@ impl Outbox {
         self.looked_at = now;
         for way in &mut self.ways {
             if clock_went_back {
-                // Every moment that was waited for may be hours away now: look at everything anew.
+                // Every due time may be hours away now, so check every lane again.
                 way.schedule.wake(Millis(i64::MAX));
                 way.worker.breaker.unused();
             }
@@ -274,8 +282,8 @@ impl Outbox {
         let (id, rest) = match joined {
             Ok(ended) => ended,
             Err(error) => {
-                let why = if error.is_panic() { "a panic" } else { "its task being cancelled" };
-                tracing::error!("a lane ended by {why}; its message is looked at again in a minute");
+                let why = if error.is_panic() { "it panicked" } else { "it was cancelled" };
+                tracing::error!("a lane's task ended early because {why}; the lane runs again in a minute");
                 (error.id(), Rest::Until { due: self.clock.now().plus(60_000), platform: false })
             }
         };
@@ -285,7 +293,7 @@ impl Outbox {
         way.schedule.rest(lane, rest);
     }
 
-    /// Every second: an operator's command may have changed anything.
+    /// Runs every second: scans the store again if an operator's command has changed messages.
     async fn ticked(&mut self) {
         let operator = self.store.read(|tx| tx.fact(OPERATOR_BELL)).await.unwrap_or_default();
         if operator != self.operator {

@@ -1,7 +1,8 @@
 //! Both platforms, simulated as strictly as their references allow, over real HTTP on loopback.
 //!
-//! The simulations share no code with the bridge they test: they sign, verify and encrypt by themselves,
-//! held against the vendors' own vectors, so that they cannot agree with a mistake of ours.
+//! The simulations share no code with the bridge that they test. They sign, verify and encrypt with
+//! code of their own, which is tested against the vendors' vectors. So they cannot repeat a mistake
+//! of the bridge.
 
 pub mod fault;
 pub mod im;

@@ -1,8 +1,9 @@
-//! What is kept: seen-marks, customers, messages with what is owed for them, and their steps.
+//! Durable storage: dedup records, customers, messages with their pending calls, and trace steps.
 //!
-//! One writer thread commits everything that waits as one transaction, synced to disk, and then answers each
-//! caller: a caller that got `Ok` may tell the world. Only this module knows SQL. It decides nothing about
-//! messages; the moves a message may make are the model's.
+//! One writer thread commits all waiting writes as one transaction, syncs it to disk, and then
+//! answers each caller. A caller that received `Ok` may report success to the outside. Only this
+//! module contains SQL. It makes no decisions about messages; the model defines the moves that a
+//! message may make.
 
 mod column;
 mod conversation;
@@ -44,32 +45,32 @@ pub use open::OpenError;
 pub use prune::HeldAt;
 pub use seen::FirstAnswer;
 
-/// Where the store lives.
+/// Where the database is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// A file; its `-wal` and `-shm` lie beside it.
+    /// A file. SQLite keeps its `-wal` and `-shm` files beside it.
     File(PathBuf),
-    /// Memory: gone when the process ends.
+    /// In memory. The data is lost when the process ends.
     Memory,
 }
 
-/// Why a read or write did not happen. Nothing of a failed write is kept.
+/// Why a read or a write failed. A failed write leaves nothing in the database.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database refused: disk full, read-only, locked, damaged.
+    /// SQLite returned an error: the disk is full, or the file is read-only, locked or damaged.
     #[error("the store failed: {0}")]
     Database(String),
-    /// What is stored cannot be read by this version.
-    #[error("the store holds what this version cannot read: {0}")]
+    /// This version cannot read the stored data.
+    #[error("this version cannot read the stored data: {0}")]
     Unreadable(String),
-    /// A message was asked to make a move it may not make.
+    /// The message may not make this move from its state.
     #[error(transparent)]
     Move(#[from] IllegalMove),
-    /// There is no such message.
+    /// No message has this id.
     #[error("there is no message {0}")]
     NoMessage(crate::model::MessageId),
-    /// The work of a read or write panicked; the store goes on.
-    #[error("deciding about it ended in a panic, which is a bug")]
+    /// The closure of a read or a write panicked. The store keeps working.
+    #[error("the transaction's closure panicked, which is a bug")]
     Panicked,
     /// The store has been closed.
     #[error("the store is closed")]
@@ -88,7 +89,7 @@ impl From<serde_json::Error> for StoreError {
     }
 }
 
-/// One transaction's view of the store. Its methods are the only way to read or change anything.
+/// One transaction. All reads and changes of stored data go through its methods.
 #[derive(Debug)]
 pub struct Tx<'c> {
     connection: &'c Connection,
@@ -96,19 +97,19 @@ pub struct Tx<'c> {
 }
 
 impl Tx<'_> {
-    /// The time of this transaction.
+    /// The time at which this transaction began.
     pub fn now(&self) -> Millis {
         self.now
     }
 
-    /// A single stored value.
+    /// Reads a value from the key-value table; `None` if the key is not set.
     pub fn fact(&self, name: &str) -> Result<Option<String>, StoreError> {
         use rusqlite::OptionalExtension as _;
         let mut statement = self.connection.prepare_cached("SELECT value FROM fact WHERE name = ?1")?;
         Ok(statement.query_row([name], |row| row.get(0)).optional()?)
     }
 
-    /// Keeps a single value.
+    /// Writes a value to the key-value table, replacing the previous one.
     pub fn put_fact(&self, name: &str, value: &str) -> Result<(), StoreError> {
         let sql = "INSERT INTO fact (name, value) VALUES (?1, ?2)
                    ON CONFLICT (name) DO UPDATE SET value = excluded.value";
@@ -117,16 +118,16 @@ impl Tx<'_> {
     }
 }
 
-/// Since when the store cannot commit, and what it said.
+/// Since when commits fail, and with which error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failing {
-    /// The first failure of the present row of failures.
+    /// The first of the present run of failures.
     pub since: Millis,
-    /// The database's words.
+    /// The database's error text.
     pub why: String,
 }
 
-/// A handle on the store. Clones share it.
+/// A handle to the store. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Store {
     writer: writer::Writer,
@@ -134,7 +135,7 @@ pub struct Store {
     clock: Clock,
 }
 
-/// Ends the store: waits until every write that was taken is committed. Dropping it does not wait.
+/// Closes the store after all accepted writes are committed. Dropping it does not wait.
 #[derive(Debug)]
 pub struct Closing {
     thread: std::thread::JoinHandle<()>,
@@ -143,7 +144,7 @@ pub struct Closing {
 }
 
 impl Store {
-    /// Opens the store, alone, and applies the migrations it lacks. Blocks.
+    /// Opens the store for this process alone and applies missing migrations. Blocks.
     pub fn open(place: &Place, clock: Clock, metrics: Metrics) -> Result<(Self, Closing), OpenError> {
         let lock = open::lock(place)?;
         let connection = open::connect(place)?;
@@ -156,10 +157,11 @@ impl Store {
         Ok((Self { writer, reader, clock }, Closing { thread, stop, _lock: lock }))
     }
 
-    /// Opens a database beside the process that serves it, for an operator's command: no lock, no migration.
+    /// Opens a database for an operator's command while another process may be serving it: takes no
+    /// lock, and migrates only a database of an older version. Blocks.
     pub fn open_beside(place: &Place, clock: Clock) -> Result<(Self, Closing), OpenError> {
         let connection = open::connect_existing(place)?;
-        // Reads of their own keep a long list from holding up the process that serves the file.
+        // A separate read connection, so that a long list does not block the serving process.
         let reader = open::reader(place)?.map(|reader| Arc::new(Mutex::new(reader)));
         let (writer, thread, stop) =
             writer::start(connection, None, clock.clone(), Metrics::default()).map_err(OpenError::Thread)?;
@@ -168,8 +170,9 @@ impl Store {
 
     /// Runs `work` in a transaction that is committed and synced before this returns `Ok`.
     ///
-    /// `work` may run more than once (its transaction is shared, and repeated alone when a neighbour fails), so
-    /// it must draw nothing and tell nobody.
+    /// `work` may run more than once: it shares its transaction with other writes and runs again
+    /// alone if one of them fails. It must therefore draw no random numbers and have no side
+    /// effects outside the transaction.
     pub async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -178,7 +181,7 @@ impl Store {
         self.writer.submit(work).await
     }
 
-    /// Runs `work` on a snapshot of what is committed, beside the writer.
+    /// Runs `work` on a snapshot of the committed data, without waiting for the writer.
     pub async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -196,18 +199,18 @@ impl Store {
             .map_err(|error| if error.is_panic() { StoreError::Panicked } else { StoreError::Closed })?
     }
 
-    /// `None` while commits succeed.
+    /// The present failure of the store; `None` while commits succeed.
     pub fn failing(&self) -> Option<Failing> {
         self.writer.failing()
     }
 }
 
 impl Closing {
-    /// Waits until every write that was taken is committed, and closes the database. Blocks.
+    /// Waits until every accepted write is committed, then closes the database. Blocks.
     pub fn close(self) {
         self.stop.now();
         if self.thread.join().is_err() {
-            tracing::error!("the store's writer thread had ended by a panic");
+            tracing::error!("the store's writer thread panicked before the store was closed");
         }
     }
 }

@@ -1,6 +1,7 @@
-//! Where log lines go: stderr, as text or JSON, filtered by `log.level`.
+//! Writes log lines to stderr, as text or JSON, filtered by `log.level`.
 //!
-//! Stdout belongs to results. What a line may contain is the business of whoever writes it; nothing is redacted here.
+//! Stdout is reserved for results. This module redacts nothing: the code that logs a line must keep
+//! secrets out of it.
 
 use std::io::{self, IsTerminal as _};
 
@@ -11,17 +12,18 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
 use crate::config::LogFormat;
 
-/// Why logging could not be set up.
+/// The reasons why logging cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
-    /// A checked configuration does not have such a level.
-    #[error("log.level: is no tracing filter; set error, warn, info, debug, trace or off")]
+    /// The level is not a valid filter. A checked configuration never contains such a level.
+    #[error("log.level: is not a tracing filter; set error, warn, info, debug, trace or off")]
     Level,
-    #[error("logging has been set up before")]
+    /// Logging can be set up only once in a process.
+    #[error("logging is already set up")]
     Again(#[from] TryInitError),
 }
 
-/// Sets up logging for the whole process; works once.
+/// Sets up logging for the whole process. A second call fails.
 pub fn init(format: LogFormat, level: &str) -> Result<(), InitError> {
     let colours = io::stderr().is_terminal();
     subscriber(format, level, colours, io::stderr)?.try_init()?;

@@ -1,4 +1,5 @@
-//! Sends pushes: as fast as the answers come (closed loop), on time whatever the answers do (open loop), or a burst.
+//! Sends pushes: each after the answer to the one before (closed loop), on schedule without waiting
+//! for answers (open loop), or as a burst.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,11 +10,11 @@ use tokio::net::TcpStream;
 
 use super::target::Target;
 
-/// Customers that write.
+/// Number of customers that write.
 const CUSTOMERS: u64 = 5_000;
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
-/// What to send.
+/// A load to send.
 pub struct Load {
     connections: usize,
     kind: Kind,
@@ -27,7 +28,7 @@ enum Kind {
     Burst(u64),
 }
 
-/// What came of it.
+/// The results of a run.
 #[derive(Default)]
 pub struct Measured {
     /// Milliseconds, sorted.
@@ -53,7 +54,7 @@ impl Measured {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "an index into what is there"
+        reason = "the result is a valid index"
     )]
     pub fn percentile(&self, percent: f64) -> f32 {
         let at = (self.latencies.len() as f64 * percent / 100.0) as usize;
@@ -129,7 +130,7 @@ async fn connection(
                 turn += 1;
                 let due = started + Duration::from_secs_f64(at);
                 tokio::time::sleep_until(due.into()).await;
-                // From when it should have been sent: a server that stalls must not hide how long.
+                // Measure from the scheduled time, or a server that stalls would hide its delay.
                 due
             }
             _ => Instant::now(),
@@ -163,7 +164,7 @@ fn push() -> String {
     )
 }
 
-/// Reads one answer; whether it is a 200.
+/// Reads one answer and returns whether its status is 200.
 async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> bool {
     let mut filled = 0;
     loop {

@@ -1,9 +1,10 @@
-//! The measured claims, over real HTTP, in one run beside a bare axum server that does nothing.
+//! Measures the documented figures over real HTTP, next to a bare axum server that does nothing.
 //!
-//! `cargo bench --bench load` measures everything; `cargo bench --bench load -- accept` (or `open-loop`, `drain`,
-//! `memory`, `million`) one part. The figures in `docs/benchmarks.md` come from here.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement that fails may as well stop")]
-#![expect(clippy::cast_precision_loss, reason = "figures for people")]
+//! `cargo bench --bench load` measures everything; `cargo bench --bench load -- accept` (or
+//! `open-loop`, `drain`, `memory`, `million`) measures one part. The figures in
+//! `docs/benchmarks.md` come from here.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a failed measurement stops the run")]
+#![expect(clippy::cast_precision_loss, reason = "rounded figures for display")]
 
 mod client;
 mod sink;
@@ -44,7 +45,7 @@ fn main() {
     });
 }
 
-/// Requests a second and latency of a durable accept, beside the bare server, in turns.
+/// Requests per second and latency of a durable accept and of the bare server, in alternating runs.
 async fn accept() {
     println!(
         "\n| connections | server | requests/s | p50 ms | p99 ms | p99.9 ms | of bare |\n|---|---|---|---|---|---|---|"
@@ -82,7 +83,8 @@ fn row(connections: usize, server: &str, measured: &Measured, ratio: Option<f64>
     assert_eq!(measured.failed, 0, "{server} refused requests");
 }
 
-/// 1,000 messages a second, sent on time whatever the answers do: how late is the answer, and how late is IM called?
+/// Sends 1,000 messages per second on schedule, without waiting for answers. Measures the time to
+/// the answer and the time to the call of IM.
 async fn open_loop() {
     let sink = Sink::start().await;
     let bridge = Target::bridge(&sink, &[("BRIDGE_IM__RATE_PER_SECOND", "1000000")]).await;
@@ -111,7 +113,7 @@ async fn open_loop() {
     println!("memory after it:   {} MB", bridge.resident_mb());
 }
 
-/// 20,000 messages at once, while IM may be called as fast as it answers.
+/// Sends 20,000 messages at once, with no limit on the rate of calls to IM.
 async fn drain() {
     let sink = Sink::start().await;
     let bridge = Target::bridge(&sink, &[("BRIDGE_IM__RATE_PER_SECOND", "1000000")]).await;
@@ -141,7 +143,7 @@ async fn memory() {
     println!("memory after {} s of 256 connections: {} MB", LOAD.as_secs(), bridge.resident_mb());
 }
 
-/// A store that already holds a million messages.
+/// Compares an empty store with one that already holds a million messages.
 async fn of_a_million() {
     println!("\n| stored | start ms | requests/s at 256 |\n|---|---|---|");
     let mut per_second = Vec::new();

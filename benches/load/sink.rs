@@ -1,4 +1,4 @@
-//! An IM that takes everything and notes when: it answers at once and checks nothing.
+//! A stand-in for IM that answers every call at once, checks nothing, and records the delays.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -21,7 +21,7 @@ pub struct Sink {
 }
 
 /// Unix time in microseconds.
-#[expect(clippy::disallowed_methods, reason = "two processes are measured against one clock")]
+#[expect(clippy::disallowed_methods, reason = "both processes need one clock")]
 pub fn micros() -> u128 {
     std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()
 }
@@ -43,7 +43,8 @@ impl Sink {
         self.delays.lock().unwrap().clear();
     }
 
-    /// From sending a push to IM being called for it, once `count` calls have come.
+    /// The times from the sending of a push to the call of IM for it. Waits until `count` calls
+    /// have come, for at most `timeout`.
     pub async fn delays(&self, count: usize, patience: Duration) -> Measured {
         let started = Instant::now();
         while self.delays.lock().unwrap().len() < count && started.elapsed() < patience {
@@ -53,7 +54,7 @@ impl Sink {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "milliseconds for people")]
+#[expect(clippy::cast_possible_truncation, reason = "milliseconds for display")]
 async fn sent(State(sink): State<Sink>, body: Bytes) -> &'static str {
     let text = String::from_utf8_lossy(&body);
     let sent_at = text.split("sent at ").nth(1).and_then(|rest| rest.split('"').next());

@@ -1,4 +1,4 @@
-//! What is measured: the real binary, or a bare axum server, each a process of its own.
+//! The measured server: the real binary or a bare axum server, each in a process of its own.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -77,7 +77,7 @@ impl Target {
         })
         .await
         .unwrap();
-        // Nobody reads further; a full pipe must not stop the server.
+        // Drain the rest of the log, or a full pipe would stop the server.
         std::thread::spawn(move || lines.for_each(drop));
         Self { address: address.parse().unwrap(), child, _folder: folder }
     }
@@ -120,7 +120,7 @@ pub fn bare_server() {
     });
 }
 
-/// A folder on a real disk: many temporary folders are memory.
+/// A folder on a real disk: the system's temporary folder is often in memory.
 fn folder() -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     std::fs::create_dir_all(&folder).unwrap();

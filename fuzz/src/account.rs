@@ -1,4 +1,4 @@
-//! One Official Account in safe mode, with a push that is rightly sealed and signed for it.
+//! One Official Account in safe mode, with a push that is correctly encrypted and signed for it.
 
 use secrecy::SecretString;
 use wechat_im_bridge::config::{AesKey, Mode};
@@ -12,7 +12,7 @@ pub const CUSTOMER: &str = "oBridgeUser0000000000000001x";
 const ENCODING_AES_KEY: &str = "Zb7Kq0mR3xT9vY1cN5sD8fG2hJ4kL6pW0aQ7eU9iOBg";
 const TIMESTAMP: &str = "1700000001";
 const NONCE: &str = "987654321";
-/// When everything happens.
+/// The time of every check.
 pub const NOW: Millis = Millis(1_700_000_002_000);
 
 /// The bridge's key.
@@ -20,12 +20,12 @@ pub fn key() -> AesKey {
     AesKey::decode(ENCODING_AES_KEY).unwrap()
 }
 
-/// The same key in the simulated platform's hands, which shares no code with the bridge's.
+/// The simulated platform's implementation with the same key. It shares no code with the bridge's.
 pub fn crypt() -> Crypt {
     Crypt::new(ENCODING_AES_KEY, APP_ID).unwrap()
 }
 
-/// The bridge's door.
+/// The bridge's verifier.
 pub fn door() -> Door {
     Door::new(DoorSettings {
         token: SecretString::from(TOKEN),
@@ -39,7 +39,7 @@ pub fn door() -> Door {
     })
 }
 
-/// The query of a push whose `Encrypt` is this, let in by `door`.
+/// Signs a query for a push with this `Encrypt`, and verifies it.
 pub fn knock(door: &Door, encrypt: &str) -> Knock {
     let signature = sign(&[TOKEN, TIMESTAMP, NONCE, encrypt]);
     let query =
@@ -47,7 +47,7 @@ pub fn knock(door: &Door, encrypt: &str) -> Knock {
     door.knock(&query, NOW).unwrap()
 }
 
-/// The `Encrypt` of a push that says `message`.
+/// The `Encrypt` of a push whose plaintext is `message`.
 pub fn sealed(message: &[u8]) -> String {
     crypt().seal(message, *b"0123456789abcdef").unwrap()
 }

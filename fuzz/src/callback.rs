@@ -1,4 +1,5 @@
-//! Callbacks of Tencent IM: only the signed are let in, any body is read or refused, and an agent's words stay theirs.
+//! Callbacks of Tencent IM: only signed queries are accepted, any body is parsed or refused, and an
+//! agent's text is not changed.
 
 use std::borrow::Cow;
 
@@ -16,7 +17,7 @@ const NOW_S: i64 = 1_700_000_123;
 const MAX_SKEW_S: u64 = 300;
 const AGENT: &str = "kf_lin";
 
-/// `input` is the query of a callback, a line break, and its body.
+/// `input` is the query of a callback, a line feed, and the body.
 pub fn check(input: &[u8]) {
     let end = input.iter().position(|byte| *byte == b'\n').unwrap_or(0);
     let (query, body) = input.split_at(end);
@@ -37,7 +38,7 @@ fn door() -> CallbackDoor {
     CallbackDoor::new(SDK_APP_ID, Some(SecretString::from(TOKEN)), MAX_SKEW_S, agents, clock)
 }
 
-/// The query was let in: it says once whose it is and when it was made, and is signed.
+/// Checks an accepted query: it has the app's id and the time exactly once, and is signed.
 fn check_query(query: &str) {
     let only = |wanted: &str| -> Cow<'_, str> {
         let mut found = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == wanted);

@@ -1,19 +1,20 @@
-//! The configuration: any text is a configuration or faults with a fix, and no secret is ever said.
+//! The configuration: any text gives a configuration or faults with a fix, and no output contains a
+//! secret.
 
 use wechat_im_bridge::config::{Config, Store};
 
 /// Stands for a secret in the input.
 const MARK: &str = "SECRET";
-/// What it is replaced with: like what the consoles make, so that no honest message contains it.
+/// Replaces the mark. It looks like a key from the consoles, so no correct message contains it.
 const SECRET: &str = "5bd2850fff3ecb11D7c805251c51ee46";
 
-/// `input` is the file; lines that begin with `BRIDGE_` are variables of the environment, as `NAME=VALUE`.
+/// `input` is the file. Lines that begin with `BRIDGE_` are environment variables, as `NAME=VALUE`.
 pub fn check(input: &[u8]) {
     let input = String::from_utf8_lossy(input);
     let (variables, lines): (Vec<&str>, Vec<&str>) =
         input.split('\n').partition(|line| line.starts_with("BRIDGE_"));
     let variables = variables.iter().filter_map(|line| line.split_once('='));
-    // The name of a variable is no place for a secret: every process of the machine can read it.
+    // Only replace the mark in values: a variable's name is not secret.
     let variables = variables.map(|(name, value)| (name.to_owned(), value.replace(MARK, SECRET)));
     match Config::from_toml_str(&lines.join("\n").replace(MARK, SECRET), variables) {
         Ok((config, warnings)) => {
@@ -25,7 +26,7 @@ pub fn check(input: &[u8]) {
             for fault in &faults.0 {
                 let said = fault.to_string();
                 assert!(!said.contains('\n') && !fault.key.is_empty() && !fault.fix.is_empty(), "{said:?}");
-                // The name of a secret's file is no secret.
+                // The path of a secret's file is not secret.
                 if !fault.problem.starts_with("the file /") && !fault.problem.starts_with("the file .") {
                     assert_silent(&format!("{said}\n{fault:?}"));
                 }
@@ -34,7 +35,7 @@ pub fn check(input: &[u8]) {
     }
 }
 
-/// Everything that is secret in a configuration, as a log would show it.
+/// All secrets of a configuration, formatted as a log would show them.
 fn secrets(config: &Config) -> String {
     let (wechat, im) = (&config.wechat, &config.im);
     let store = if matches!(config.store, Store::Postgres(_)) {

@@ -1,4 +1,5 @@
-//! The AES envelope: what is sealed opens, here and at the other side, and nothing else gets through the door.
+//! The AES envelope: encryption and decryption agree with the simulated platform, and a body
+//! without the right signature is refused.
 
 use aes::Aes256;
 use base64::Engine;
@@ -10,7 +11,8 @@ use wechat_im_bridge::wechat::receive::{Refusal, Unopened, envelope, parse};
 
 use super::account::{self, APP_ID};
 
-/// `input` is in turn the text of an `Encrypt`, the bytes under it, the plaintext, the message, the AppID and a body.
+/// `input` is used in turn as the text of an `Encrypt`, the bytes under it, the plaintext, the
+/// message, the AppID and a body.
 pub fn check(input: &[u8]) {
     if let Ok(text) = std::str::from_utf8(input) {
         opens_as_the_other_side_does(text);
@@ -24,7 +26,7 @@ pub fn check(input: &[u8]) {
     says_the_same_sealed(input);
 }
 
-/// The bridge may be more lenient about padding than the simulated platform, and about nothing else.
+/// Both implementations decrypt the same. The bridge may be more lenient, but only about padding.
 fn opens_as_the_other_side_does(encrypt: &str) {
     use wechat_im_bridge::sandbox::wechat::crypto::CryptoError::{Length, Padding};
     match (envelope::open(&account::key(), APP_ID, encrypt), account::crypt().open(encrypt)) {
@@ -46,7 +48,8 @@ fn opens_what_is_laid_out(input: &[u8]) {
     assert_eq!(opened.ok().as_deref(), laid_out(&plain));
 }
 
-/// The message, found from the end: the AppID stands before the padding, and the length says what is left.
+/// The message in a plaintext, found from the end: the AppID precedes the padding, and the length
+/// field gives the length of the rest.
 fn laid_out(plain: &[u8]) -> Option<&[u8]> {
     let padding = usize::from(*plain.last()?);
     let unpadded = plain.get(..plain.len().checked_sub(padding)?)?;
@@ -67,7 +70,7 @@ fn round_trip(message: &[u8], app_id: &str) {
     }
 }
 
-/// With a signature made for another `Encrypt`, no body is opened.
+/// No body is decrypted with a signature that was made for another `Encrypt`.
 fn only_the_signed_enters(body: &[u8]) {
     let door = account::door();
     let knock = account::knock(&door, &account::sealed(account::message().as_bytes()));
@@ -75,7 +78,7 @@ fn only_the_signed_enters(body: &[u8]) {
     assert!(matches!(outcome, Err(Unopened::Refused(Refusal::Token | Refusal::Plaintext))), "{outcome:?}");
 }
 
-/// Whatever a message is taken for, sealed and signed it is taken for the same.
+/// A message gives the same push or the same error, whether it comes in the clear or encrypted.
 fn says_the_same_sealed(message: &[u8]) {
     let door = account::door();
     let encrypt = account::sealed(message);

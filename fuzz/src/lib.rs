@@ -1,7 +1,8 @@
-//! What must hold for every input, one module a fuzz target.
+//! Properties that must hold for every input, one module per fuzz target.
 //!
-//! The targets and the replay of their corpora in `cargo test` (`tests/it/fuzz_corpora.rs`) run the same checks.
-//! A check panics when its property does not hold, and judges with means of its own: never with the code it checks.
+//! The targets and the replay of their corpora in `cargo test` (`tests/it/fuzz_corpora.rs`) run the
+//! same checks. A check panics if its property does not hold. It computes the expected result by
+//! itself, never with the code that it checks.
 
 pub mod account;
 pub mod callback;

@@ -1,4 +1,4 @@
-//! The passive reply: whatever the text, the customer reads it as promised, sealed or not.
+//! The passive reply: for any text the customer reads the promised text, encrypted or not.
 
 use wechat_im_bridge::model::OpenId;
 use wechat_im_bridge::sandbox::wechat::crypto::sign;
@@ -10,7 +10,7 @@ use super::account::{self, CUSTOMER, NOW, TOKEN};
 const TIME_S: i64 = 1_700_000_002;
 const FIELDS: [&str; 5] = ["ToUserName", "FromUserName", "CreateTime", "MsgType", "Content"];
 
-/// `input` is the account's name, a line break, and the text.
+/// `input` is the account's name, a line feed, and the text.
 pub fn check(input: &[u8]) {
     let input = String::from_utf8_lossy(input);
     let (from, text) = input.split_once('\n').unwrap_or(("gh_bridge000001", &input));
@@ -27,12 +27,12 @@ pub fn check(input: &[u8]) {
     sealed(&written);
 }
 
-/// XML 1.0's `Char`, without the carriage return, which a reader turns into a line break.
+/// XML 1.0's `Char` without the carriage return, which an XML reader turns into a line feed.
 fn is_xml(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..='\u{10ffff}')
 }
 
-/// Reads with nothing but the rules: a tag ends at `>`, a CDATA section at the first `]]>`.
+/// Parses with the XML rules alone: a tag ends at `>`, a CDATA section at the first `]]>`.
 fn read_plainly(written: &str, text: &str) {
     assert!(written.chars().all(is_xml), "{written:?}");
     let mut rest = written;
@@ -67,7 +67,7 @@ fn read_by_the_bridge(written: &str, text: &str) {
     assert_eq!(root.text("Content"), Some(text));
 }
 
-/// The answer to an encrypted push is one that WeChat opens.
+/// WeChat can decrypt the answer to an encrypted push.
 fn sealed(written: &str) {
     let door = account::door();
     let encrypt = account::sealed(account::message().as_bytes());

@@ -1,11 +1,12 @@
-//! The text splitter: the parts are the text, none is too long, and no grapheme that fits is cut.
+//! The text splitter: the parts together are the text, none is too long, and no grapheme that fits
+//! into a part is cut.
 
 use std::collections::BTreeMap;
 
 use unicode_segmentation::UnicodeSegmentation as _;
 use wechat_im_bridge::model::parts;
 
-/// The first byte of `input` is the longest part; the rest is the text.
+/// The first byte of `input` is the maximum length of a part; the rest is the text.
 pub fn check(input: &[u8]) {
     let Some((&max, text)) = input.split_first() else { return };
     let text = String::from_utf8_lossy(text);
@@ -25,7 +26,8 @@ fn check_parts(text: &str, max: usize) {
         cut += part.len();
         let (start, cut_through) = graphemes.range(..=cut).next_back().unwrap();
         assert!(*start == cut || cut_through.len() > max, "{cut_through:?} is cut in {parts:?}");
-        // A quarter may be given up for a space, and three bytes for a character.
+        // The splitter may leave a quarter unused to cut at a space, and three bytes to keep a
+        // character whole.
         let next = if *start == cut { cut_through.len() } else { 4 };
         assert!(part.len() + next + 3 >= max - max / 4, "{part:?} wastes room in {parts:?}");
     }

@@ -1,13 +1,14 @@
-//! The reader of pushes: any bytes are read or refused, within bounds; what is read is what was written.
+//! The XML reader of pushes: any bytes are parsed or refused, within limits. An element that is
+//! written and read again is the same.
 
 use wechat_im_bridge::model::{Content, Push, What};
 use wechat_im_bridge::wechat::receive::xml::{self, Element};
 use wechat_im_bridge::wechat::receive::{Unusable, parse};
 
-/// Bounds that a reader of this module's documentation may rely on.
+/// The documented limits of the XML reader.
 const DEPTH: usize = 8;
 const ELEMENTS: usize = 1000;
-/// What a key or a name takes at most: two ids, an openid, a name and a time.
+/// The maximum length of a dedup key in bytes: two ids, an openid, a name and a time.
 const KEY_BYTES: usize = 64 * 4 + 32 * 2 + 64;
 
 /// `input` is the body of a push.
@@ -49,7 +50,7 @@ fn check_push(push: &Push, root: &Element) {
 struct Size {
     depth: usize,
     elements: usize,
-    /// Of names and character data.
+    /// Bytes of names and character data.
     bytes: usize,
 }
 
@@ -63,7 +64,7 @@ fn size(element: &Element) -> Size {
     Size { depth: all.depth + 1, ..all }
 }
 
-/// Writes an element as another program might.
+/// Writes an element as another XML writer might.
 fn written(element: &Element) -> String {
     let name = element.name();
     if element.content().is_empty() && element.children().is_empty() {

@@ -1,4 +1,4 @@
-//! What fetches customers' media in the background.
+//! Starts the tasks that download customers' media in the background.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -16,12 +16,13 @@ use crate::outbox::fetch::Fetcher;
 use crate::outbox::pace::Pace;
 use crate::wechat::send as wechat;
 
-/// Calls of `media/get` a second: a storm of pictures is taken up over some seconds.
+/// The maximum number of `media/get` calls a second. A burst of pictures is downloaded over some
+/// seconds.
 const MEDIA_GET_PER_SECOND: NonZeroU32 = NonZeroU32::new(200).expect("200 is not zero");
-/// Where WeChat's answers point to for videos, besides the hosts of `media.allow_hosts`.
+/// The host of the URLs that WeChat returns for videos. Allowed in addition to `media.allow_hosts`.
 const VIDEO_HOST: &str = "qq.com";
 
-/// Starts the fetcher, and the sweeper of what has been fetched.
+/// Starts the fetcher, and the sweeper that deletes old files.
 pub(super) fn begin(
     config: &Config,
     bridge: &Bridge,

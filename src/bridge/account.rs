@@ -1,4 +1,4 @@
-//! The map of imported accounts: which customer has which IM account. In memory, bounded, in front of the store.
+//! A bounded in-memory cache of the customers' IM accounts, in front of the store.
 
 use std::sync::Arc;
 
@@ -7,21 +7,21 @@ use quick_cache::sync::Cache;
 use crate::model::OpenId;
 use crate::store::{Store, StoreError};
 
-/// Customers remembered; beyond, the least used are read from the store again.
+/// The most customers in the cache. The least used ones are read from the store again.
 const REMEMBERED: usize = 50_000;
 
 /// A customer's IM account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// The customer has written or followed and has not left since.
+    /// The customer has written or followed, and has not unsubscribed since.
     pub known: bool,
-    /// The number of the UserID; 0 is the openid itself.
+    /// The number in the IM UserID; 0 means that the UserID is the openid itself.
     pub number: u32,
-    /// It exists at IM, as far as we know.
+    /// The account exists at IM, as far as we know.
     pub imported: bool,
 }
 
-/// The map. Clones share it.
+/// The cache. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Accounts {
     cache: Arc<Cache<OpenId, Account>>,
@@ -29,12 +29,12 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// An empty map in front of `store`.
+    /// Creates an empty cache in front of `store`.
     pub fn new(store: Store) -> Self {
         Self { cache: Arc::new(Cache::new(REMEMBERED)), store }
     }
 
-    /// The customer's account; `None` for somebody the bridge has never met.
+    /// Returns the customer's account; `None` if the bridge has never met the customer.
     pub async fn of(&self, openid: &OpenId) -> Result<Option<Account>, StoreError> {
         if let Some(account) = self.cache.get(openid) {
             return Ok(Some(account));
@@ -47,7 +47,7 @@ impl Accounts {
         Ok(Some(account))
     }
 
-    /// Records in the store, then here, what is now true of the account.
+    /// Records the account's number and state in the store and drops the cached copy.
     pub async fn record(&self, openid: &OpenId, number: u32, imported: bool) -> Result<(), StoreError> {
         let customer = openid.clone();
         self.store.write(move |tx| tx.set_account(&customer, number, imported)).await?;
@@ -55,14 +55,14 @@ impl Accounts {
         Ok(())
     }
 
-    /// A commit has just made this the customer's account.
+    /// Caches the account that a commit has just stored.
     pub(super) fn learn(&self, openid: &OpenId, account: Account) {
         if self.cache.get(openid) != Some(account) {
             self.cache.insert(openid.clone(), account);
         }
     }
 
-    /// The store was changed by another way: read it again next time.
+    /// Drops the cached account of a customer whose row was changed elsewhere.
     pub fn changed(&self, openid: &OpenId) {
         self.cache.remove(openid);
     }

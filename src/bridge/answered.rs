@@ -1,4 +1,5 @@
-//! An agent's message: one transaction finds out whether it is a repeat and writes down what is owed for it.
+//! Accepts an agent's message. One transaction detects a repeat and stores the calls that the
+//! message needs.
 
 use std::sync::Arc;
 
@@ -11,25 +12,25 @@ use super::{Bridge, Inner, to_wechat};
 use crate::model::{Answer, Direction, ImUserId, Kind, Lane, MediaName, OpenId, Order, Origin};
 use crate::store::{Customer, NewMessage, StoreError, Tx};
 
-/// What became of an agent's message.
+/// The outcome of accepting an agent's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answered {
-    /// It is on disk and will be carried out.
+    /// It is on disk and will be processed.
     Accepted,
-    /// It moves nothing.
+    /// It has no effect.
     Ignored(Ignored),
 }
 
-/// Why an agent's message moves nothing.
+/// Why an agent's message has no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ignored {
     /// It was accepted before.
     Repeat,
-    /// The receiver is no customer the bridge knows.
+    /// The receiver is not a customer that the bridge knows.
     NotACustomer,
-    /// The sender is none of the agents.
+    /// The sender is not one of the agents.
     NotAnAgent,
-    /// There is nothing in it to deliver.
+    /// It contains nothing to deliver.
     Empty,
 }
 
@@ -45,17 +46,18 @@ impl Ignored {
     }
 }
 
-/// How the bridge learnt of an agent's message.
+/// How the bridge learned of an agent's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Came {
-    /// IM called.
+    /// By a callback from IM.
     ByCallback,
-    /// It was found in the history.
+    /// From the conversation's history, by a backfill.
     FromHistory,
 }
 
 impl Bridge {
-    /// Accepts an agent's message. `Ok` means: on disk, or nothing to keep.
+    /// Accepts an agent's message from a callback. `Ok` means that it is on disk, or that there is
+    /// nothing to keep.
     pub async fn answered(&self, answer: Answer) -> Result<Answered, StoreError> {
         let started = std::time::Instant::now();
         fail_point!("callback.received");
@@ -67,8 +69,8 @@ impl Bridge {
         Ok(outcome)
     }
 
-    /// Accepts an agent's message that was found in the history, unless its callback has come: from then on it is
-    /// the callback that comes too late.
+    /// Accepts an agent's message that a backfill found in the history, unless its callback has
+    /// arrived. A callback that arrives later counts as the repeat.
     pub async fn recovered(&self, answer: Answer) -> Result<Answered, StoreError> {
         let outcome = self.take(answer, Came::FromHistory).await?;
         if outcome == Answered::Accepted {
@@ -77,7 +79,8 @@ impl Bridge {
         Ok(outcome)
     }
 
-    /// A callback told of a message that is not to be moved: neither is it when it is found in the history.
+    /// Records a callback's message that must not be forwarded, so that a backfill does not forward
+    /// it either.
     pub async fn passed_over(&self, answer: Answer) -> Result<(), StoreError> {
         let pass_over = move |tx: &Tx<'_>| match customer_of(tx, &answer.to)? {
             Some(_) => Marks::of(&answer).make(tx, Came::ByCallback),
@@ -94,10 +97,10 @@ impl Bridge {
         let (parts, locale) = (&answer.parts, inner.settings.texts.locale);
         let orders = || to_wechat::orders(parts, locale, || MediaName::of_bits(rand::random()));
         let what = command::parse(parts).map_or_else(|| Said::Message(orders()), Said::Command);
-        // A command is answered where it was given.
+        // The reply to a command goes to the agent who sent it.
         let direction = if matches!(what, Said::Command(_)) { Direction::ToIm } else { Direction::ToWechat };
         let taking = Taking { inner: Arc::clone(inner), answer, came, what, random: rand::rng().random() };
-        // Nothing is waited for before this: whatever is, the next message might overtake there.
+        // Do not await anything before this write, or a later message could overtake this one.
         Ok(match inner.store.write(move |tx| taking.decide(tx)).await? {
             Ok(customer) => {
                 inner.bell.ring(Lane { direction, customer });
@@ -108,7 +111,7 @@ impl Bridge {
     }
 }
 
-/// The known customer whose present account `user` is.
+/// Returns the known customer whose current IM account is `user`.
 fn customer_of(tx: &Tx<'_>, user: &ImUserId) -> Result<Option<Customer>, StoreError> {
     let is_present = |customer: &Customer| {
         let account = ImUserId::of_customer(&customer.openid, customer.number);
@@ -123,7 +126,7 @@ fn customer_of(tx: &Tx<'_>, user: &ImUserId) -> Result<Option<Customer>, StoreEr
     Ok(None)
 }
 
-/// What an agent's message is.
+/// The content of an agent's message.
 #[derive(Clone, Debug, PartialEq)]
 enum Said {
     Message(Vec<Order>),
@@ -139,7 +142,8 @@ struct Taking {
 }
 
 impl Taking {
-    /// Whose conversation it went into, or why it moves nothing.
+    /// Stores the message. Returns the customer whose conversation it belongs to, or why it is
+    /// ignored.
     fn decide(&self, tx: &Tx<'_>) -> Result<Result<OpenId, Ignored>, StoreError> {
         let Some(customer) = customer_of(tx, &self.answer.to)? else {
             return Ok(Err(Ignored::NotACustomer));
@@ -181,23 +185,23 @@ impl Taking {
                 })?;
                 let Answer { msg_time, msg_seq, .. } = self.answer;
                 tx.said(id, msg_time, unlooked)?;
-                // Callbacks may overtake one another. Within a second they are left as they came: nobody says that
-                // every client counts its MsgSeq up.
+                // Callbacks may overtake one another. Callbacks of the same second keep their order
+                // of arrival, because no document says that every client counts `MsgSeq` up.
                 let place = if self.came == Came::ByCallback { u32::MAX } else { msg_seq };
                 tx.take_turn(&openid, id, (msg_time, place))?;
                 Some(id)
             }
         };
         if self.came == Came::FromHistory {
-            tx.step(&openid, message, "recovered", "its callback had not come", None)?;
+            tx.step(&openid, message, "recovered", "its callback did not arrive", None)?;
         }
         Ok(Ok(openid))
     }
 }
 
-/// The seen-marks of an agent's message. A callback and the history may write its key in different ways, so the
-/// numbers that are the same in both count too, but only between the two: what tells one callback from another is
-/// the key.
+/// The dedup keys of an agent's message. A callback and the history may spell the message's key
+/// differently, so the numbers that are equal in both count too. They count only between a callback
+/// and the history; two callbacks are told apart by the key alone.
 struct Marks {
     key: String,
     numbers: String,
@@ -245,7 +249,7 @@ mod tests {
     use crate::model::{AnswerPart, Move};
     use crate::store::{Head, Place, Settled, Store};
 
-    /// A bridge over a store in which `oAnna` is a customer.
+    /// Creates a bridge over a store in which `oAnna` is a customer.
     async fn annas(store: &Store, clock: &Clock, folder: &std::path::Path) -> Bridge {
         let customer = Customer { known: true, ..Customer::new(OpenId::new("oAnna").unwrap()) };
         store.write(move |tx| tx.put_customer(&customer)).await.unwrap();
@@ -264,7 +268,8 @@ mod tests {
         }
     }
 
-    /// A read may take long. What waited for one would be overtaken by what comes next and need not wait.
+    /// A read may take long. If one answer waited for a read, the next one, which need not wait,
+    /// would overtake it.
     #[tokio::test]
     async fn an_answer_waits_for_no_read() {
         let (clock, folder) = (Clock::movable(), tempfile::tempdir().unwrap());

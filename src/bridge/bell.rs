@@ -1,6 +1,7 @@
-//! The bell: tells the outbox which lanes have new work, after the commit that made it.
+//! The signal that tells the outbox which lanes have new work, after the commit that created it.
 //!
-//! Losing a ring costs time, never a message: the store is the truth, and the outbox looks again by itself.
+//! A lost signal costs time, never a message: the store is the source of truth, and the outbox also
+//! scans it by itself.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,19 +10,20 @@ use tokio::sync::Notify;
 
 use crate::model::Lane;
 
-/// Lanes that are usually remembered between two looks; beyond, the outbox is told to look at the store instead.
+/// The most lanes that are remembered between two calls of [`WorkSignal::take`]. Beyond that, the
+/// outbox scans the store instead.
 const REMEMBERED: usize = 65_536;
 
-/// What rang since the last look.
+/// The lanes notified since the last call of [`WorkSignal::take`].
 #[derive(Debug, Default)]
 pub struct Rung {
     /// Lanes with new work.
     pub lanes: HashSet<Lane>,
-    /// More lanes rang than are remembered.
+    /// More lanes were notified than are remembered.
     pub more: bool,
 }
 
-/// The bell. Clones ring the same one.
+/// The signal that there is work. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Bell(Arc<Inner>);
 
@@ -39,12 +41,12 @@ impl Default for Bell {
 }
 
 impl Bell {
-    /// A bell that remembers so many lanes.
+    /// Creates a signal that remembers at most `capacity` lanes.
     pub fn with_room(room: usize) -> Self {
         Self(Arc::new(Inner { room, rung: Mutex::default(), notify: Notify::new() }))
     }
 
-    /// There is new work in `lane`.
+    /// Signals new work in `lane`.
     pub fn ring(&self, lane: Lane) {
         {
             let mut rung = self.0.rung.lock().unwrap_or_else(PoisonError::into_inner);
@@ -57,12 +59,12 @@ impl Bell {
         self.0.notify.notify_one();
     }
 
-    /// Waits until it rings, unless it already has since the last look.
+    /// Waits for a notification. Returns at once if one arrived since the last call.
     pub async fn rang(&self) {
         self.0.notify.notified().await;
     }
 
-    /// Takes what rang.
+    /// Takes the notified lanes and resets the signal.
     pub fn take(&self) -> Rung {
         std::mem::take(&mut *self.0.rung.lock().unwrap_or_else(PoisonError::into_inner))
     }

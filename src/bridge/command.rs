@@ -1,25 +1,26 @@
-//! What an agent may tell the bridge in a customer's conversation. Pure; what it does stands in `effect`.
+//! The commands that an agent can send in a customer's conversation. Pure; `effect` carries them
+//! out.
 
 pub(super) mod effect;
 mod words;
 
 use crate::model::{AnswerPart, ImUserId};
 
-/// A command. Whatever begins like one and is none is an ordinary text, and goes to the customer.
+/// A command. A text that only begins like a command is an ordinary text and goes to the customer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Command {
-    /// Whose conversation it is, what may still be sent, what is held.
+    /// Show the conversation's agent, the remaining sends and the number of held messages.
     Who,
-    /// The conversation is to be this agent's; `None`: no one can have that name.
+    /// Assign the conversation to this agent; `None` if no UserID can have that name.
     To(Option<ImUserId>),
-    /// The conversation is over: the customer's next message begins a new one.
+    /// End the conversation. The customer's next message begins a new one.
     Close,
-    /// What the commands are. Also whatever has one's name and cannot be carried out: better told than sent to a
-    /// customer.
+    /// Explain the commands. Also used for a command with wrong arguments: an explanation is better
+    /// than sending the text to a customer.
     Help,
 }
 
-/// The command that an agent's message is.
+/// Parses an agent's message; `None` if it is not a command.
 pub(super) fn parse(parts: &[AnswerPart]) -> Option<Command> {
     let [AnswerPart::Text(text)] = parts else { return None };
     let mut words = text.split_whitespace();

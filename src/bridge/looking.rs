@@ -1,7 +1,8 @@
-//! The first look after a start. What agents wrote while the bridge was down called nobody: before anything younger
-//! of such a conversation goes out, its history is asked for, so that the customer gets it all in order.
+//! The first backfill after a start. Messages that agents sent while the bridge was down produced
+//! no callback. Before a younger message of such a conversation goes out, the bridge reads the
+//! conversation's history, so that the customer gets all messages in order.
 //!
-//! Never waits for longer than [`LOOK_WAIT`]: an answer that comes late is better than one out of reach of its turn.
+//! An answer waits for at most [`BACKFILL_WAIT`]: a wrong order is better than a long delay.
 
 use std::time::Duration;
 
@@ -9,24 +10,27 @@ use super::{Bridge, Inner};
 use crate::model::{Direction, Lane, Millis, OpenId};
 use crate::store::{Look, Owed, StoreError, Tx};
 
-/// How long an answer waits at most for what may be missing before it.
+/// The longest time that an answer waits for the backfill of its conversation.
 pub const LOOK_WAIT: Duration = Duration::from_millis(1_500);
 /// The same, milliseconds.
 const LOOK_WAIT_MS: i64 = 1_500;
-/// Conversations remembered that are to be looked at; the answers of others wait in vain.
+/// The most conversations remembered for a backfill. The answers of any others wait for the full
+/// [`BACKFILL_WAIT`].
 pub(super) const WANTED: usize = 1_024;
 
-/// This start of the bridge.
+/// Identifies this start of the bridge.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Start {
-    /// Drawn, so that no clock can make two starts look like one; never 0.
+    /// Random, so that no clock can make two starts look alike; never 0.
     pub number: i64,
+    /// When the bridge started.
     pub at: Millis,
 }
 
 impl Inner {
-    /// Whether agents may have written to the customer what this start has not looked for yet. Of those who are known
-    /// only since this start nothing can have been missed before.
+    /// Whether agents may have written to the customer before this start without a callback, and no
+    /// backfill has run since. For a conversation known only since this start, no message can be
+    /// missing.
     pub(super) fn is_unlooked(&self, tx: &Tx<'_>, openid: &OpenId) -> Result<bool, StoreError> {
         let Start { number, at } = self.start;
         let looks = tx.unlooked(openid, &self.settings.agents, number)?;
@@ -35,12 +39,13 @@ impl Inner {
 }
 
 impl Bridge {
-    /// Tells this start of the bridge from every other.
+    /// A number that distinguishes this start of the bridge from every other.
     pub fn start(&self) -> i64 {
         self.0.start.number
     }
 
-    /// Until when an answer that could go now waits for a look at its conversation; `None`: it need not.
+    /// Until when an answer that could go now waits for the backfill of its conversation; `None` if
+    /// it need not wait.
     pub fn waits_for_look(&self, tx: &Tx<'_>, owed: &Owed) -> Result<Option<Millis>, StoreError> {
         let since = owed.created_at.max(self.0.start.at);
         let is_in_time = (0..LOOK_WAIT_MS).contains(&tx.now().since(since));
@@ -51,18 +56,19 @@ impl Bridge {
         Ok(waits.then(|| since.plus(LOOK_WAIT_MS)))
     }
 
-    /// An answer to the customer waits for a look.
+    /// Requests a backfill, because an answer to the customer waits for it.
     pub fn want_look(&self, lane: &Lane) {
         self.0.wanted.ring(lane.clone());
     }
 
-    /// Waits until looks are wanted: at whose conversations.
+    /// Waits for requests and returns the customers whose conversations must be backfilled.
     pub async fn wanted_looks(&self) -> Vec<OpenId> {
         self.0.wanted.rang().await;
         self.0.wanted.take().lanes.into_iter().map(|lane| lane.customer).collect()
     }
 
-    /// A view was read up to `newest_s`, and everything in it was accepted.
+    /// Records that one agent's history with the customer was read up to `newest_s` (Unix seconds)
+    /// and that every message in it was accepted.
     pub async fn looked(&self, look: Look, newest_s: i64) -> Result<(), StoreError> {
         let (start, is_first, customer) = (self.start(), look.is_first, look.customer.clone());
         self.0.store.write(move |tx| tx.looked(&look, newest_s, start)).await?;
@@ -72,7 +78,8 @@ impl Bridge {
         Ok(())
     }
 
-    /// The customer's conversation could not be looked at in time: nothing waits for it any longer.
+    /// Records that the customer's conversation could not be backfilled in time, so that no answer
+    /// waits for it any longer.
     pub async fn look_given_up(&self, customer: OpenId) -> Result<(), StoreError> {
         let (start, agents, openid) = (self.start(), self.agents().to_vec(), customer.clone());
         let give_up = move |tx: &Tx<'_>| {

@@ -1,10 +1,11 @@
-//! The line that tells a customer that more answers wait than a passive reply holds, with a link that fetches them.
-//! Pure.
+//! The last line of a passive reply that cannot hold all waiting answers. Its link fetches the next
+//! ones. Pure.
 
 use crate::config::Locale;
 
-/// The line in `locale`. Tapping its link sends a text as the customer's own, and the reply to that has the next
-/// answers (reference: "Text content", tap-to-send link).
+/// Returns the line in `locale`. Tapping its link sends a text in the customer's name, and the
+/// passive reply to that text carries the next answers (reference: "Text content", tap-to-send
+/// link).
 pub(super) fn line(locale: Locale) -> &'static str {
     // `msgmenucontent` is percent-encoded: 더보기, 更多.
     match locale {

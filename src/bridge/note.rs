@@ -1,41 +1,41 @@
-//! The bridge's own words to an agent, in the conversation that they are about. Pure.
+//! The bridge's own notices to an agent, in the conversation that they are about. Pure.
 
 use crate::config::Locale;
 use crate::model::{HeldBecause, Order, Silence, WantedKind, parts};
 
 use super::to_im::NOTE_PREFIX;
 
-/// The longest note, in bytes; what would make it longer goes into one of its own.
+/// The longest notice, in bytes. A text that would make it longer becomes a notice of its own.
 const NOTE_BYTES: usize = 2_000;
-/// How much of an answer a note repeats, in bytes.
+/// The longest excerpt of an answer in a notice, in bytes.
 const EXCERPT_BYTES: usize = 60;
 
-/// What became of an agent's message.
+/// The kind of a notice: what happened to an agent's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News<'a> {
-    /// It waits for the customer.
+    /// It is held until the customer writes.
     Held {
-        /// Why.
+        /// The reason, as the agent reads it.
         why: &'a str,
     },
     /// It will not be sent.
     Refused {
-        /// Why.
+        /// The reason, as the agent reads it.
         why: &'a str,
     },
     /// It may or may not have arrived.
     Unknown {
-        /// Why.
+        /// The reason, as the agent reads it.
         why: &'a str,
     },
     /// It arrived, but as a text with a link.
     AsLink {
-        /// Why.
+        /// The reason, as the agent reads it.
         why: &'a str,
     },
 }
 
-/// The text of the note. `answer` is what it is about; only its beginning is repeated.
+/// Returns the text of a notice about `answer`, with an excerpt of its beginning.
 pub fn text(locale: Locale, news: &News<'_>, answer: &str) -> String {
     let answer = excerpt(answer);
     let told = match (locale, news) {
@@ -44,8 +44,8 @@ pub fn text(locale: Locale, news: &News<'_>, answer: &str) -> String {
         }
         (Locale::En, News::Refused { why }) => format!("“{answer}” was not sent and will not be: {why}."),
         (Locale::En, News::Unknown { why }) => format!(
-            "“{answer}” may or may not have arrived: {why}. It is not sent again by itself; \
-             ask the customer, or write it again."
+            "“{answer}” may or may not have arrived: {why}. \
+             The bridge does not send it again by itself; ask the customer, or write it again."
         ),
         (Locale::En, News::AsLink { why }) => {
             format!("“{answer}” went to the customer as a text with a link: {why}.")
@@ -74,7 +74,7 @@ pub fn text(locale: Locale, news: &News<'_>, answer: &str) -> String {
     format!("{NOTE_PREFIX}{told}")
 }
 
-/// What a medium is called in a note; `None` where nobody is told.
+/// The name of a medium in a notice; `None` if the agent gets no notice.
 pub(super) fn medium(locale: Locale, what: WantedKind) -> Option<&'static str> {
     Some(match (locale, what) {
         (_, WantedKind::Thumb) => return None,
@@ -90,7 +90,7 @@ pub(super) fn medium(locale: Locale, what: WantedKind) -> Option<&'static str> {
     })
 }
 
-/// The text of the note about a customer's medium that will never come.
+/// Returns the text of the notice that a customer's medium cannot be fetched.
 pub(super) fn unfetched(locale: Locale, what: &str, why: &str) -> String {
     let told = match locale {
         Locale::En => format!("The customer's {what} cannot be shown: {why}. Ask for it again."),
@@ -102,7 +102,7 @@ pub(super) fn unfetched(locale: Locale, what: &str, why: &str) -> String {
     format!("{NOTE_PREFIX}{told}")
 }
 
-/// Why a message is held, as the agent reads it.
+/// Returns the reason why a message is held, as the agent reads it.
 pub fn held_because(locale: Locale, because: HeldBecause) -> &'static str {
     match (locale, because) {
         (Locale::En, HeldBecause::WindowClosed) => "the customer has not written for too long",
@@ -123,7 +123,7 @@ pub fn held_because(locale: Locale, because: HeldBecause) -> &'static str {
     }
 }
 
-/// How WeChat's answer failed to come, as the agent reads it.
+/// Returns the reason why WeChat's answer is missing, as the agent reads it.
 pub fn silent(locale: Locale, silence: Silence) -> String {
     let told = match (locale, silence) {
         (Locale::En, Silence::Status(status)) => return format!("WeChat answered with HTTP status {status}"),
@@ -142,28 +142,28 @@ pub fn silent(locale: Locale, silence: Silence) -> String {
     told.to_owned()
 }
 
-/// How a message ended by the bridge's or the operator's doing, without a word from WeChat.
+/// Why the bridge or the operator ended a message, without an answer from WeChat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// It waited for an attempt for as long as anything is kept.
+    /// It waited for an attempt for 30 days, the longest that a message is kept.
     WaitedTooLong,
-    /// The customer did not write for as long as anything is kept.
+    /// The customer did not write for 30 days, the longest that a message is kept.
     HeldTooLong,
-    /// The bridge was interrupted while it was being sent.
+    /// The bridge was interrupted while it sent the message.
     Interrupted,
-    /// The bridge was interrupted while it rode on a passive reply.
+    /// The bridge was interrupted while the message was attached to a passive reply.
     InterruptedReply,
-    /// An operator gave it up.
+    /// An operator discarded it.
     Discarded,
 }
 
-/// How a message ended, as the agent reads it.
+/// Returns the reason why a message ended, as the agent reads it.
 pub fn ended(locale: Locale, ended: Ended) -> &'static str {
     match (locale, ended) {
         (Locale::En, Ended::WaitedTooLong) => "it waited for 30 days",
         (Locale::En, Ended::HeldTooLong) => "the customer did not write for 30 days",
         (Locale::En, Ended::Interrupted) => "the bridge was interrupted while sending it",
-        (Locale::En, Ended::InterruptedReply) => "the bridge was interrupted while it rode on a reply",
+        (Locale::En, Ended::InterruptedReply) => "the bridge was interrupted while sending it in a reply",
         (Locale::En, Ended::Discarded) => "discarded by the operator",
         (Locale::Ko, Ended::WaitedTooLong) => "30일 동안 보내지 못했습니다",
         (Locale::Ko, Ended::HeldTooLong) => "고객이 30일 동안 메시지를 보내지 않았습니다",
@@ -178,12 +178,12 @@ pub fn ended(locale: Locale, ended: Ended) -> &'static str {
     }
 }
 
-/// The orders of a note.
+/// The calls of a notice.
 pub fn orders(text: &str) -> Vec<Order> {
     vec![Order::TextToAgent(text.to_owned())]
 }
 
-/// The orders of a waiting note with one more line; `None` when that makes it too long.
+/// The calls of a waiting notice with one more line; `None` if it became too long.
 pub fn join(waiting: &[Order], text: &str) -> Option<Vec<Order>> {
     let [Order::TextToAgent(present)] = waiting else { return None };
     let more = text.strip_prefix(NOTE_PREFIX).unwrap_or(text);

@@ -1,5 +1,5 @@
-//! A push from WeChat: one transaction finds out whether it is a repeat, writes down what it changes and owes,
-//! and settles what it is answered with.
+//! Accepts a push from WeChat. One transaction detects a repeat, stores the changes and the calls
+//! that it needs, and decides the reply.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,10 +17,10 @@ use crate::model::{
 };
 use crate::store::{Customer, Held, NewMessage, Settled, StoreError, Tx};
 
-/// The fact that names the agent who was given the last conversation.
+/// The `kv` key with the agent who got the last new conversation.
 const ASSIGNED_LAST: &str = "assigned_last";
 
-/// What a push came to.
+/// The result of a push.
 #[derive(Debug)]
 struct Decided {
     text: Option<String>,
@@ -32,7 +32,7 @@ struct Decided {
     wants: bool,
 }
 
-/// How the customer acted, as far as the windows are concerned.
+/// The customer's action, as far as it opens a `custom/send` window.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Act {
     Message,
@@ -41,7 +41,7 @@ enum Act {
 }
 
 impl Bridge {
-    /// Accepts a push. `Ok` means: on disk, with everything it owes.
+    /// Accepts a push. `Ok` means that the push and all its calls are on disk.
     pub async fn pushed(&self, push: Push) -> Result<Reply, StoreError> {
         let inner = &self.0;
         let (openid, key) = (push.from.clone(), push.key.0.clone());
@@ -78,7 +78,7 @@ struct Deciding {
     inner: Arc<Inner>,
     push: Push,
     random: u32,
-    /// For the media of the message, should it have any.
+    /// Names for the media of the message, if it has any.
     names: [MediaName; 2],
 }
 
@@ -116,7 +116,7 @@ impl Deciding {
                 tx.step(&self.push.from, None, event.name(), "event", None)?;
             }
             What::Event(event @ Event::Other { .. }) => {
-                // Job and authorisation events come from the platform: they make nobody a customer.
+                // Job and authorisation events come from the platform and create no customer.
                 if let Some(mut customer) = tx.customer(&self.push.from)?.filter(|customer| customer.known) {
                     if shows_reply(event.name()) {
                         self.acted(tx, &mut customer, Act::None, &mut decided)?;
@@ -146,7 +146,7 @@ impl Deciding {
     fn subscribed(&self, tx: &Tx<'_>, decided: &mut Decided) -> Result<(), StoreError> {
         let mut customer = self.customer(tx)?;
         self.inner.settings.limits.event(&mut customer, tx.now());
-        // The reply is the welcome, so that held answers can only be pushed.
+        // The passive reply is the welcome text, so held answers can only be pushed.
         if self.inner.may_push(tx.now()) && !tx.has_riding(&customer.openid)? {
             release(tx, &customer, &tx.held(&customer.openid, LOOKED_AT)?, decided)?;
         }
@@ -178,11 +178,11 @@ impl Deciding {
         let settings = &self.inner.settings;
         let mut customer = self.customer(tx)?;
         let silent_ms = tx.now().since(customer.active_at);
-        // Nobody's conversation is one that an agent has closed, or that has not begun.
+        // A conversation without an agent has not begun or has been closed by an agent.
         let is_new_session = customer.agent.is_none() || silent_ms >= settings.session_idle_ms;
         self.assign(tx, &mut customer, is_new_session)?;
         customer.active_at = tx.now();
-        // A tapped menu message arrives as text, yet buys what a menu click buys.
+        // A tap on a menu message arrives as a text, but opens only the window of a menu click.
         let tapped = matches!(content, Content::Text { menu_id: Some(_), .. });
         self.acted(tx, &mut customer, if tapped { Act::Event } else { Act::Message }, decided)?;
         let showing = Showing {
@@ -209,8 +209,9 @@ impl Deciding {
         Ok(())
     }
 
-    /// The conversation's agent: the same while the session lasts and the agent exists, else the one with the
-    /// fewest open conversations; among equals the one after whoever got the last.
+    /// Assigns the conversation's agent. The agent stays while the session lasts and the agent is
+    /// configured. Otherwise the agent with the fewest open conversations gets it; on a tie, the
+    /// next one after the agent who got the last conversation.
     fn assign(&self, tx: &Tx<'_>, customer: &mut Customer, is_new_session: bool) -> Result<(), StoreError> {
         let agents = &self.inner.settings.agents;
         let stays = !is_new_session && customer.agent.as_ref().is_some_and(|agent| agents.contains(agent));
@@ -234,7 +235,8 @@ impl Deciding {
         customer.agent.as_ref().map_or(Ok(()), |agent| tx.put_fact(ASSIGNED_LAST, agent.as_str()))
     }
 
-    /// The customer acted: held answers ride on the reply, and as many more as the window covers go as pushes.
+    /// Handles a customer's action: attaches held answers to the passive reply, and pushes as many
+    /// more as the window allows.
     fn acted(
         &self,
         tx: &Tx<'_>,
@@ -248,14 +250,15 @@ impl Deciding {
             Act::Event => limits.event(customer, tx.now()),
             Act::None => {}
         }
-        // What rides on an earlier reply that is not confirmed yet must arrive first.
+        // Answers attached to an earlier, unconfirmed reply must arrive first.
         if !tx.has_held(&customer.openid)? || tx.has_riding(&customer.openid)? {
             return Ok(());
         }
         let may_push = self.inner.may_push(tx.now());
         let held = tx.held(&customer.openid, LOOKED_AT)?;
         let more = (!may_push).then(|| more::line(self.inner.settings.texts.locale));
-        // What goes out by itself before them, or may have been missed, can come in time for a push, not for this reply.
+        // An earlier message that is still being sent, or that only a backfill can find, can be in
+        // time for a push but not for this reply.
         let is_behind = tx.has_open_before_held(&customer.openid)?;
         let is_to_wait = act != Act::None
             && may_push
@@ -308,7 +311,7 @@ impl Deciding {
     }
 }
 
-/// Owes the fetches of a message's media, and keeps a place for each file.
+/// Enqueues the fetches of a message's media and adds a row for each file.
 fn want(tx: &Tx<'_>, customer: &Customer, wanted: &[(MediaName, Wanted)]) -> Result<(), StoreError> {
     for (name, wanted) in wanted {
         for kept in std::iter::once(name).chain(&wanted.mp3) {
@@ -319,7 +322,8 @@ fn want(tx: &Tx<'_>, customer: &Customer, wanted: &[(MediaName, Wanted)]) -> Res
     Ok(())
 }
 
-/// Lets as many of the `held` go as pushes as the budget covers; the last of them perhaps in part.
+/// Releases as many of the `held` answers for pushing as the budget covers, the last one perhaps
+/// only in part.
 fn release(tx: &Tx<'_>, customer: &Customer, held: &[Held], decided: &mut Decided) -> Result<(), StoreError> {
     let mut budget = quota::left(customer, tx.now()).map_or(0, |left| left.sends);
     for message in held {
@@ -339,8 +343,8 @@ fn keep(tx: &Tx<'_>, customer: &Customer, decided: &mut Decided) -> Result<(), S
     tx.put_customer(customer)
 }
 
-/// Whether WeChat shows the customer what such an event is answered with ("Events a customer-service bridge meets").
-/// On any other an answer would be lost.
+/// Whether WeChat shows the customer the reply to such an event ("Events a customer-service bridge
+/// meets"). The reply to any other event would be lost.
 fn shows_reply(event: &str) -> bool {
     ["LOCATION", "pic_sysphoto", "pic_photo_or_album", "pic_weixin", "location_select"]
         .iter()

@@ -1,57 +1,58 @@
-//! The ledger of `custom/send`: which action of a customer opened which window, until when, and what is left.
+//! The ledger of `custom/send`: which action of a customer opened which window, until when, and how
+//! many sends are left.
 //!
-//! Windows and budgets are WeChat's ("Windows and quotas"); the figures are settings. What WeChat says of a send
-//! (45015, 45047) overrules the ledger. Pure.
+//! Windows and budgets are WeChat's ("Windows and quotas"); the figures are settings. WeChat's
+//! answer to a send (45015, 45047) overrides the ledger. Pure.
 
 use crate::model::Millis;
 use crate::store::Customer;
 
-/// The budgets that a customer's actions buy.
+/// The budgets that a customer's actions open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Sends bought by a message.
+    /// Sends allowed after a message.
     pub messages: u32,
-    /// Their life, milliseconds.
+    /// How long they are valid, milliseconds.
     pub message_window_ms: i64,
-    /// Sends bought by a follow, menu click or scan.
+    /// Sends allowed after a follow, menu click or scan.
     pub event_messages: u32,
-    /// Their life, milliseconds.
+    /// How long they are valid, milliseconds.
     pub event_window_ms: i64,
 }
 
 /// Why nothing may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shut {
-    /// The customer's last action is too long ago.
+    /// The windows of the customer's last actions have closed.
     Closed,
-    /// Everything that it bought has been used.
+    /// All sends of the open windows are used.
     UsedUp,
 }
 
-/// What may still be sent.
+/// The sends that are still allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Left {
-    /// How many sends.
+    /// The number of sends.
     pub sends: u32,
-    /// When the last of them lapses.
+    /// When the last of them expires.
     pub until: Millis,
 }
 
 impl Limits {
-    /// The customer sent a message.
+    /// Opens the window of a message from the customer.
     pub fn message(&self, customer: &mut Customer, now: Millis) {
         customer.message_left = self.messages;
         customer.message_until = now.plus(self.message_window_ms);
     }
 
-    /// The customer followed, clicked or scanned.
+    /// Opens the window of a follow, menu click or scan.
     pub fn event(&self, customer: &mut Customer, now: Millis) {
         customer.event_left = self.event_messages;
         customer.event_until = now.plus(self.event_window_ms);
     }
 }
 
-/// What `customer` may still be sent.
+/// Returns the sends that are still allowed to `customer`.
 pub fn left(customer: &Customer, now: Millis) -> Result<Left, Shut> {
     let windows =
         [(customer.message_left, customer.message_until), (customer.event_left, customer.event_until)];
@@ -64,7 +65,7 @@ pub fn left(customer: &Customer, now: Millis) -> Result<Left, Shut> {
     }
 }
 
-/// Takes one send from the window that lapses first.
+/// Takes one send from the window that expires first.
 pub fn spend(customer: &mut Customer, now: Millis) -> Result<(), Shut> {
     left(customer, now)?;
     let event_is_open = now < customer.event_until && customer.event_left > 0;
@@ -77,7 +78,7 @@ pub fn spend(customer: &mut Customer, now: Millis) -> Result<(), Shut> {
     Ok(())
 }
 
-/// Gives back a send that certainly did not happen.
+/// Refunds a send that certainly did not happen.
 pub fn give_back(customer: &mut Customer, now: Millis, limits: &Limits) {
     if now < customer.message_until && customer.message_left < limits.messages {
         customer.message_left += 1;
@@ -86,7 +87,8 @@ pub fn give_back(customer: &mut Customer, now: Millis, limits: &Limits) {
     }
 }
 
-/// WeChat says that the budget is used up (45047) or the window closed (45015), whatever we counted.
+/// Empties the budgets because WeChat says that they are used up (45047) or that the window is
+/// closed (45015), whatever we counted.
 pub fn overrule(customer: &mut Customer, shut: Shut, now: Millis) {
     customer.message_left = 0;
     customer.event_left = 0;
@@ -105,7 +107,8 @@ mod tests {
     const LIMITS: Limits =
         Limits { messages: 5, message_window_ms: 172_800_000, event_messages: 3, event_window_ms: 60_000 };
 
-    /// The rule in its plainest form: every send that an action bought is a ticket with an end.
+    /// The rule in its plainest form: every send that an action allows is a ticket with an expiry
+    /// time.
     #[derive(Default)]
     struct Model {
         message: Vec<i64>,

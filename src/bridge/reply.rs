@@ -1,4 +1,4 @@
-//! The passive reply: what a push is answered with, and what becomes of the answers that ride on it.
+//! The passive reply: the response to a push, and the held answers attached to it.
 
 use std::borrow::Cow;
 
@@ -6,31 +6,35 @@ use super::{Bridge, Inner};
 use crate::model::{Direction, Lane, MessageId, Millis, Move, OpenId, Order, parts};
 use crate::store::{Held, StoreError};
 
-/// The longest passive reply WeChat surely shows, in bytes ("Passive replies", "Unknown").
+/// The longest passive reply that WeChat shows for certain, in bytes ("Passive replies",
+/// "Unknown").
 const REPLY_BYTES: usize = 2_000;
-/// Pieces of one answer that are at least this long, in bytes, are parts of one text; shorter ones stand alone.
+/// Calls of one answer with at least this many bytes are parts of one text; shorter ones are
+/// separate elements.
 const PART_BYTES: usize = 1_400;
-/// WeChat asks three times, five seconds each; until then a repeat may still carry the reply out.
+/// How long answers stay attached to an unconfirmed reply, milliseconds. WeChat asks three times,
+/// five seconds each; until then a repeat may still carry the reply.
 pub(super) const RIDE_MS: i64 = 20_000;
-/// A push that follows a reply leaves this much later, so that WeChat has the reply first.
+/// How long a push waits after a reply, milliseconds, so that WeChat gets the reply first.
 pub(super) const BEHIND_MS: i64 = 300;
-/// Held answers that one reply may take.
+/// The most held answers in one reply.
 const TAKEN: usize = 64;
-/// Held answers looked at for one reply: one more than it may take, so that it is known whether more wait.
+/// Held answers read for one reply: one more than it may carry, to know whether more are waiting.
 pub(super) const LOOKED_AT: u32 = 65;
 
-/// The answer to a push.
+/// The response to a push.
 #[derive(Clone, Debug)]
 pub struct Reply {
-    /// The text; `None` is `success`.
+    /// The text; `None` means the plain `success`.
     pub text: Option<String>,
-    /// When the push was first answered: the reply's `CreateTime`.
+    /// When the push was first answered: the reply's `CreateTime`, also for a repeat.
     pub at: Millis,
-    /// To be told whether the reply was written out, where answers ride on it.
+    /// The answers attached to the reply. Their outcome depends on whether the reply is written
+    /// out.
     pub receipt: Option<Receipt>,
 }
 
-/// Stands for the answers that ride on one reply.
+/// Identifies the answers attached to one reply.
 #[derive(Clone, Debug)]
 pub struct Receipt {
     openid: OpenId,
@@ -38,22 +42,26 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// The answers attached to the reply to the push with this dedup `key`.
     pub(super) fn new(openid: OpenId, key: String) -> Self {
         Self { openid, key }
     }
 }
 
-/// What of the held answers rides: the reply's text, and how many orders of each message.
+/// The held answers that go into a reply: its text, and how many calls of each message.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Ride {
+    /// The reply's text.
     pub text: String,
+    /// The attached messages, each with the number of its calls.
     pub taken: Vec<(MessageId, u32)>,
-    /// The first answer is too long and goes part by part: its orders as they are to be from now on.
+    /// Set if the first answer is too long and goes part by part: its new calls.
     pub recut: Option<(MessageId, Vec<Order>)>,
 }
 
-/// As many whole answers as fit, in order, joined by line breaks. An answer longer than a reply goes part by part.
-/// With `more`, a reply that leaves answers behind ends with that line.
+/// Joins as many whole answers as fit, in order, with line breaks. An answer longer than a reply
+/// goes part by part. If `more_line` is given, a reply that leaves answers behind ends with that
+/// line.
 pub(super) fn ride(held: &[Held], more: Option<&str>) -> Ride {
     let wholes: Vec<String> = held.iter().map_while(|message| whole(&message.orders)).collect();
     let fitting = fitting(&wholes, REPLY_BYTES);
@@ -79,7 +87,7 @@ impl Ride {
     }
 }
 
-/// How many of the first `texts` fit into `room` bytes.
+/// Returns how many of the first `texts` fit into `max_bytes`.
 fn fitting(texts: &[String], room: usize) -> usize {
     let mut length = 0;
     let fits = |text: &&String| {
@@ -89,7 +97,7 @@ fn fitting(texts: &[String], room: usize) -> usize {
     texts.iter().take(TAKEN).take_while(fits).count()
 }
 
-/// As much of the first answer as fits, if it is longer than that.
+/// Returns as much of the first answer as fits, if it is longer than `max_bytes`.
 fn first_part(held: &[Held], wholes: &[String], room: usize) -> Ride {
     let (Some(message), Some(whole)) = (held.first(), wholes.first()) else { return Ride::default() };
     let Some(first) = parts(whole, room).first().copied() else { return Ride::default() };
@@ -100,14 +108,16 @@ fn first_part(held: &[Held], wholes: &[String], room: usize) -> Ride {
     Ride { text: first.to_owned(), taken: vec![(message.id, 1)], recut }
 }
 
-/// The text of an answer's orders: parts of one text put together, other elements on lines of their own.
+/// Returns the text of an answer's calls: parts of one text are concatenated, other elements get
+/// lines of their own.
 fn whole(orders: &[Order]) -> Option<String> {
     let mut whole = String::new();
     let mut is_cut = true;
     for order in orders {
         let text = match order {
             Order::TextToCustomer(text) => Cow::from(text),
-            // A reply carries text only: an uploaded file may be gone by the time that WeChat asks for the reply again.
+            // A reply carries only text: an uploaded file may be gone by the time WeChat asks for
+            // the reply again.
             Order::MediaToCustomer(attachment) => attachment.as_text(&attachment.url).into(),
             _ => return None,
         };
@@ -121,13 +131,13 @@ fn whole(orders: &[Order]) -> Option<String> {
 }
 
 impl Bridge {
-    /// The reply was written out, or certainly not: settles what rode on it.
+    /// Settles the answers attached to a reply, which was written out or certainly was not.
     pub async fn reply_written(&self, receipt: Receipt, written: bool) -> Result<(), StoreError> {
         let Inner { store, metrics, clock, bell, .. } = &*self.0;
         let Receipt { openid, key } = receipt;
         let lane = Lane { direction: Direction::ToWechat, customer: openid.clone() };
         let now = clock.now();
-        // What is left of an answer that rode in part is pushed where that is possible.
+        // The remaining parts of a partly attached answer are pushed if the account may push.
         let rest = if self.may_push(now) { Move::PutBack } else { Move::Hold };
         let ridden = store
             .write(move |tx| {
@@ -148,7 +158,7 @@ impl Bridge {
         for one in ridden.iter().filter(|one| one.whole) {
             metrics.delivered(Direction::ToWechat, now.since(one.created_at));
         }
-        // What was released behind them has been waiting for this.
+        // Messages released behind these answers have been waiting for this.
         bell.ring(lane);
         Ok(())
     }
@@ -171,7 +181,8 @@ mod tests {
         }
     }
 
-    /// Rides until nothing is left, as a customer who writes again and again; gives what every reply said.
+    /// Replies until no answer is left, as for a customer who writes again and again. Returns the
+    /// replies.
     fn rides(mut held: Vec<Held>, more: Option<&str>) -> Vec<String> {
         let mut said = Vec::new();
         while !held.is_empty() {

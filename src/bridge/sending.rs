@@ -1,5 +1,5 @@
-//! What the outbox asks the bridge while it sends: may this go now, what did WeChat say of the window, and what
-//! is the agent told.
+//! The policy that the outbox asks while it sends: whether a call may go now, what WeChat's answer
+//! means for the window, and which notice the agent gets.
 
 use super::Bridge;
 use super::note::{self, Ended, News};
@@ -10,7 +10,8 @@ use crate::model::{Direction, HeldBecause, ImUserId, Kind, Millis, OpenId, Order
 use crate::store::{NewMessage, Owed, StoreError, Tx};
 
 impl Bridge {
-    /// Whether an order would have to be withheld now, and why. Takes nothing from the customer's budget.
+    /// Returns why a call would have to be held now, if so. Takes nothing from the customer's
+    /// budget.
     pub fn would_withhold(&self, tx: &Tx<'_>, owed: &Owed) -> Result<Option<HeldBecause>, StoreError> {
         if owed.lane.direction == Direction::ToIm {
             return Ok(None);
@@ -25,7 +26,7 @@ impl Bridge {
         Ok(quota::left(&customer, tx.now()).err().map(held_by))
     }
 
-    /// Whether an order must be withheld, and why. Otherwise its send is taken from the customer's budget.
+    /// Returns why a call must be held, if so. Otherwise takes one send from the customer's budget.
     pub fn withhold(&self, tx: &Tx<'_>, owed: &Owed) -> Result<Option<HeldBecause>, StoreError> {
         let withheld = self.would_withhold(tx, owed)?;
         if withheld.is_some() || owed.lane.direction == Direction::ToIm {
@@ -39,17 +40,17 @@ impl Bridge {
         Ok(None)
     }
 
-    /// When an order may go that comes right behind a reply; `None`: now.
+    /// Returns when a call that follows right behind a reply may go; `None` means now.
     pub fn waits_for_reply(&self, tx: &Tx<'_>, owed: &Owed) -> Result<Option<Millis>, StoreError> {
         if owed.lane.direction == Direction::ToIm {
             return Ok(None);
         }
         let until = tx.behind(&owed.lane.customer)?;
-        // Further off it can only be because the clock was set back.
+        // It can only be further off because the clock was set back.
         Ok((1..=BEHIND_MS).contains(&until.since(tx.now())).then_some(until))
     }
 
-    /// A send certainly did not happen: the budget has it back.
+    /// Refunds a send that certainly did not happen to the customer's budget.
     pub fn give_back(&self, tx: &Tx<'_>, owed: &Owed) -> Result<(), StoreError> {
         if owed.lane.direction == Direction::ToIm {
             return Ok(());
@@ -59,7 +60,8 @@ impl Bridge {
         tx.put_customer(&customer)
     }
 
-    /// WeChat held a message: what it said of the window or the account overrules what was counted.
+    /// Records that WeChat's answer holds a message. It overrides the ledger's count, or denies
+    /// pushes.
     pub fn overruled(&self, tx: &Tx<'_>, owed: &Owed, because: HeldBecause) -> Result<(), StoreError> {
         let shut = match because {
             HeldBecause::NotAllowed => {
@@ -75,24 +77,24 @@ impl Bridge {
         tx.put_customer(&customer)
     }
 
-    /// A message was delivered: an account that could not push can.
+    /// Records a delivery. If it was pushed, an account that could not push now can.
     pub fn delivered(&self, tx: &Tx<'_>, owed: &Owed) -> Result<(), StoreError> {
         let pushed = owed.lane.direction == Direction::ToWechat;
         if pushed && self.configured_reply() == ReplyMode::Auto { self.push_allowed(tx) } else { Ok(()) }
     }
 
-    /// The reason in words, in the configured locale.
+    /// The hold reason as text, in the configured locale.
     pub fn held_because(&self, because: HeldBecause) -> String {
         note::held_because(self.texts().locale, because).to_owned()
     }
 
-    /// The missing answer in words, in the configured locale.
+    /// The reason for a missing answer as text, in the configured locale.
     pub fn silent(&self, silence: Silence) -> String {
         note::silent(self.texts().locale, silence)
     }
 
-    /// Owes the agent who wrote `owed` a note about what became of it. A note that waits takes up the new one.
-    /// Whether there is a note to send.
+    /// Enqueues a notice to the agent who wrote `call` about what happened to it. A waiting notice
+    /// is extended instead. Returns whether there is a notice to send.
     pub fn tell_agent(
         &self,
         tx: &Tx<'_>,
@@ -103,13 +105,14 @@ impl Bridge {
         tell_agent(tx, self.texts().locale, owed, news, random)
     }
 
-    /// An end of the bridge's own making in words, in the configured locale.
+    /// The reason why the bridge ended a message as text, in the configured locale.
     pub fn ended(&self, ended: Ended) -> &'static str {
         note::ended(self.texts().locale, ended)
     }
 }
 
-/// An operator gave a message up: owes the agent who wrote it a note, in `locale`. Needs no running bridge.
+/// Enqueues a notice, in `locale`, to the agent whose message an operator discarded. Needs no
+/// running bridge.
 pub fn discarded(tx: &Tx<'_>, locale: Locale, owed: &Owed, random: u32) -> Result<bool, StoreError> {
     let why = note::ended(locale, Ended::Discarded);
     tell_agent(tx, locale, owed, &News::Refused { why }, random)
@@ -130,7 +133,8 @@ fn tell_agent(
     owe_note(tx, &owed.lane.customer, agent, &text, &format!("note:{}", owed.id), random)
 }
 
-/// Owes an agent a note in the customer's conversation, or adds it to one that waits. Whether there is one to send.
+/// Enqueues a notice to an agent in the customer's conversation, or extends a waiting one. Returns
+/// whether there is a notice to send.
 pub(super) fn owe_note(
     tx: &Tx<'_>,
     openid: &OpenId,

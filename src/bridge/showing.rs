@@ -1,46 +1,47 @@
-//! How a customer's picture, recording or video is shown to the agent: by a signed link to a file that is fetched
-//! meanwhile, or, where that cannot be, by a text that says what came and why it cannot be shown. Pure.
+//! Shows a customer's picture, recording or video to the agent. The message carries a signed link
+//! to a file that is fetched in the meantime. If there can be no link, a text says what the
+//! customer sent and why it cannot be shown. Pure.
 
 use super::to_im::{self, Translated};
 use crate::config::Locale;
 use crate::media::Links;
 use crate::model::{Content, MediaName, Millis, Order, Shown, ShownKind, Wanted, WantedKind};
 
-/// What showing depends on.
+/// The inputs for the link to a customer's medium.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Showing<'a> {
     /// Makes the links.
     pub links: &'a Links,
-    /// When the message is accepted.
+    /// When the message was accepted.
     pub now: Millis,
-    /// Names for the media of one message, drawn before.
+    /// Names for the media of one message, drawn in advance.
     pub names: &'a [MediaName; 2],
-    /// Whether WeChat may be asked for media: it knows who we are.
+    /// Whether media can be fetched from WeChat: the credentials are configured.
     pub may_fetch: bool,
-    /// Whether recordings are copied as MP3.
+    /// Whether recordings are also converted to MP3.
     pub makes_mp3: bool,
-    /// The language of what is said in a medium's stead.
+    /// The language of the text that replaces a medium.
     pub locale: Locale,
 }
 
-/// Why a medium cannot be shown, or could not be fetched.
+/// Why a medium cannot be shown or fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unshown {
-    /// The internet knows no way to us.
+    /// `server.public_url` is not set, so the internet cannot reach us.
     NoPublicUrl,
-    /// WeChat does not know who we are.
+    /// The WeChat credentials are not set.
     NoCredentials,
-    /// WeChat no longer has it, or never had.
+    /// WeChat no longer has the medium, or never had it.
     Gone,
-    /// It is larger than it may be.
+    /// It is larger than `media.max_bytes`.
     TooLarge,
-    /// WeChat would not give it for as long as it had it.
+    /// WeChat did not deliver it within the three days for which it keeps it.
     GaveUp,
     /// WeChat does not let this account fetch media.
     NotAllowed,
 }
 
-/// The reason in words.
+/// Returns the reason as the agent reads it.
 pub(super) fn why(locale: Locale, unshown: Unshown) -> &'static str {
     match (locale, unshown) {
         (Locale::En, Unshown::NoPublicUrl) => "it cannot be shown here: server.public_url is not set",
@@ -49,7 +50,7 @@ pub(super) fn why(locale: Locale, unshown: Unshown) -> &'static str {
         }
         (Locale::En, Unshown::Gone) => "WeChat does not have it any more",
         (Locale::En, Unshown::TooLarge) => "it is larger than media.max_bytes",
-        (Locale::En, Unshown::GaveUp) => "WeChat did not hand it out within its three days",
+        (Locale::En, Unshown::GaveUp) => "WeChat did not deliver it within the three days that it keeps it",
         (Locale::En, Unshown::NotAllowed) => "WeChat does not let this account fetch it",
         (Locale::Ko, Unshown::NoPublicUrl) => "server.public_url이 설정되지 않아 여기에서 표시할 수 없습니다",
         (Locale::Ko, Unshown::NoCredentials) => {
@@ -69,7 +70,8 @@ pub(super) fn why(locale: Locale, unshown: Unshown) -> &'static str {
 }
 
 impl Showing<'_> {
-    /// The orders that show `content`, if it is a medium, and what is to be fetched for them.
+    /// Returns the calls that show `content` and the media to fetch for them; `None` if it is not a
+    /// medium.
     pub(super) fn translate(&self, content: &Content, inquiry_prefix: &str) -> Option<Translated> {
         let [name, second] = self.names;
         let image = |url: &String| Some(url.clone()).filter(|url| !url.is_empty());
@@ -80,7 +82,7 @@ impl Showing<'_> {
             }
             Content::Voice { media_id, media_id_16k, recognition, .. } => {
                 let copied = self.makes_mp3.then(|| second.clone());
-                // Clients without a copy are likelier to play the older format.
+                // Clients that get no MP3 are more likely to play the older format.
                 let better = media_id_16k.as_ref().filter(|_| self.makes_mp3);
                 let mut wanted = self.wanted(WantedKind::Voice, better.into_iter().chain([media_id]), None);
                 wanted.mp3 = copied;
@@ -118,7 +120,7 @@ impl Showing<'_> {
             .filter(|(_, wanted)| !wanted.ids.is_empty() || wanted.url.is_some())
             .map(|(name, wanted)| (name.clone(), wanted))
             .collect();
-        // What WeChat heard in a recording goes along in words.
+        // Also send the words that WeChat recognised in a recording.
         let heard = matches!(content, Content::Voice { .. }) && !detail.trim().is_empty();
         let words = if heard { to_im::texts(&format!("{inquiry_prefix}{detail}")) } else { Vec::new() };
         let orders = std::iter::once(Order::MediaToAgent(shown)).chain(words).collect();

@@ -1,47 +1,50 @@
-//! From what a customer did to what is owed to the agent. Pure.
+//! Translates a customer's message into calls to IM. Pure.
 
 use serde_json::{Value, json};
 
 use super::showing::Showing;
 use crate::model::{Content, MediaName, Order, Wanted, parts};
 
-/// The longest text of one IM message, in bytes: the older servers' limit of a whole message body.
+/// The longest text of one IM message, in bytes: the limit of a whole message body on older
+/// servers.
 const TEXT_BYTES: usize = 8_000;
 
-/// The longest card with its text, in bytes: both are escaped once more within the same limit.
+/// The longest card including its text, in bytes: JSON escaping makes both longer within the same
+/// limit.
 const CARD_BYTES: usize = 3_000;
 
-/// What the bridge's own words to an agent begin with; a customer's never do.
+/// The prefix of the bridge's own notices to an agent. A customer's text never begins with it.
 pub const NOTE_PREFIX: &str = "[bridge] ";
 
-/// What a customer's message comes to.
+/// The translation of a customer's message.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Translated {
-    /// What is owed to the agent.
+    /// The calls that carry it to the agent.
     pub orders: Vec<Order>,
-    /// What is to be fetched for it, each under its name.
+    /// The media to fetch for it, each with its name.
     pub wanted: Vec<(MediaName, Wanted)>,
 }
 
 impl Translated {
+    /// A translation that needs no media.
     pub(super) fn of(orders: Vec<Order>) -> Self {
         Self { orders, wanted: Vec::new() }
     }
 }
 
-/// What carries `content` to the agent.
+/// Translates `content` for the agent.
 pub(super) fn translate(content: &Content, inquiry_prefix: &str, showing: Showing<'_>) -> Translated {
     showing
         .translate(content, inquiry_prefix)
         .unwrap_or_else(|| Translated::of(orders(content, inquiry_prefix)))
 }
 
-/// The orders for what is no medium.
+/// The calls for content that is not a medium.
 fn orders(content: &Content, inquiry_prefix: &str) -> Vec<Order> {
     let card = |data: Value, words: &[&str]| {
         let text = format!("{inquiry_prefix}{}", lines(words));
         let data = data.to_string();
-        // A card that is too long for one message goes as words alone.
+        // A card that is too long for one message goes as text alone.
         match texts(&text).as_slice() {
             [Order::TextToAgent(text)] if data.len() + text.len() <= CARD_BYTES => {
                 vec![Order::CardToAgent { data, text: text.clone() }]
@@ -69,26 +72,28 @@ fn orders(content: &Content, inquiry_prefix: &str) -> Vec<Order> {
     }
 }
 
+/// Joins the lines that are not empty.
 pub(super) fn lines(lines: &[&str]) -> String {
     let present: Vec<&str> = lines.iter().copied().filter(|line| !line.is_empty()).collect();
     present.join("\n")
 }
 
+/// The calls for a text, split into parts that fit into one message each.
 pub(super) fn texts(text: &str) -> Vec<Order> {
     parts(text, TEXT_BYTES).into_iter().map(|part| Order::TextToAgent(neutral(part))).collect()
 }
 
-/// Makes sure that a customer's words cannot pass for the bridge's.
+/// Changes a text that could pass for a notice of the bridge.
 fn neutral(text: &str) -> String {
     let is_note = text
         .trim_start_matches(|c: char| c.is_whitespace() || is_invisible(c))
         .get(..NOTE_PREFIX.trim_end().len())
         .is_some_and(|start| start.eq_ignore_ascii_case(NOTE_PREFIX.trim_end()));
-    // As long as before, so that a part stays within its limit.
+    // The length does not change, so that a part stays within its limit.
     if is_note { text.replacen('[', "(", 1).replacen(']', ")", 1) } else { text.to_owned() }
 }
 
-/// What no screen shows: a note with one of these before it looks like a note.
+/// Whether a character is invisible: with one in front, a text would still look like a notice.
 fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')

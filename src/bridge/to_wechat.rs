@@ -1,13 +1,14 @@
-//! From what an agent sent to what is owed to the customer. Pure.
+//! Translates an agent's message into calls to WeChat. Pure.
 
 use crate::config::Locale;
 use crate::model::{AnswerPart, Attachment, AttachmentKind, MediaName, Order, parts};
 
-/// The longest text WeChat surely takes in one message, in bytes ("Text content", "Length").
+/// The longest text that WeChat accepts for certain in one message, in bytes ("Text content",
+/// "Length").
 pub const TEXT_BYTES: usize = 2_000;
 
-/// The orders that carry an agent's message to the customer, in the order of its elements. `draw` gives the name of
-/// one more file.
+/// Returns the calls that carry an agent's message to the customer, in the order of its elements.
+/// `new_name` returns a name for one more file.
 pub fn orders(answer: &[AnswerPart], locale: Locale, mut draw: impl FnMut() -> MediaName) -> Vec<Order> {
     answer.iter().flat_map(|part| one(part, locale, &mut draw)).collect()
 }
@@ -27,7 +28,7 @@ fn one(part: &AnswerPart, locale: Locale, draw: &mut impl FnMut() -> MediaName) 
             let kind = AttachmentKind::Video { thumb_url: thumb_url.clone(), thumb: draw() };
             attachment(Attachment { kind, url: url.clone(), size: *size, name: draw(), label })
         }
-        // WeChat takes no files.
+        // WeChat accepts no files.
         AnswerPart::File { url, name, .. } => texts(&lines(&[&label, name, url])),
         AnswerPart::Location { latitude, longitude, description } => {
             texts(&lines(&[&label, description, &format!("{latitude},{longitude}")]))
@@ -47,7 +48,7 @@ fn one(part: &AnswerPart, locale: Locale, draw: &mut impl FnMut() -> MediaName) 
     }
 }
 
-/// What stands for an element that is no text, as the customer and the agent read it.
+/// The label that stands for an element without text, as the customer and the agent read it.
 fn label(part: &AnswerPart, locale: Locale) -> &'static str {
     match (part, locale) {
         (AnswerPart::Image { .. }, Locale::En) => "[image]",
@@ -72,7 +73,8 @@ fn label(part: &AnswerPart, locale: Locale) -> &'static str {
     }
 }
 
-/// The order for a file; a text where there is none, or where its address is too long to be a link in one text.
+/// The call for a file; a text if it has no address, or if the address is too long for a link in
+/// one text.
 fn attachment(attachment: Attachment) -> Vec<Order> {
     let text = attachment.as_text(&attachment.url);
     let is_link = !attachment.url.trim().is_empty() && !attachment.url.contains(char::is_control);
@@ -87,9 +89,10 @@ fn lines(lines: &[&str]) -> String {
     present.join("\n")
 }
 
-/// WeChat refuses empty text, and there is nothing in it to deliver.
+/// Returns no call for an empty text, which WeChat refuses.
 ///
-/// Control characters show nothing and would have to be written as `\u` escapes, which WeChat may refuse (40033).
+/// Removes control characters: they are invisible and would have to be written as `\u` escapes,
+/// which WeChat may refuse (40033).
 fn texts(text: &str) -> Vec<Order> {
     let text: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t')).collect();
     if text.trim().is_empty() {
@@ -111,7 +114,7 @@ mod tests {
         })
     }
 
-    /// What a customer would read of it where nothing can be uploaded.
+    /// The text that a customer would read if nothing could be uploaded.
     fn text(order: &Order) -> String {
         match order {
             Order::TextToCustomer(text) => text.clone(),

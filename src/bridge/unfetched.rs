@@ -1,4 +1,5 @@
-//! A customer's medium that will never come: the agent, who has the message already, is told.
+//! The notice to the agent, who already has the message, that a customer's medium cannot be
+//! fetched.
 
 use super::sending::owe_note;
 use super::showing::{self, Unshown};
@@ -6,7 +7,8 @@ use super::{Bridge, note};
 use crate::store::{Fetch, StoreError, Tx};
 
 impl Bridge {
-    /// Owes the agent a note that `fetch` will never come. Whether there is a note to send.
+    /// Enqueues a notice to the agent that `fetch` has failed for good. Returns whether there is a
+    /// notice to send.
     pub fn unfetched(
         &self,
         tx: &Tx<'_>,
@@ -16,7 +18,7 @@ impl Bridge {
     ) -> Result<bool, StoreError> {
         let locale = self.texts().locale;
         let Some(what) = note::medium(locale, fetch.wanted.what) else { return Ok(false) };
-        // Whoever has the conversation now: it may have changed hands meanwhile.
+        // The conversation may have been handed over since, so notify its current agent.
         let Some(agent) = tx.customer(&fetch.openid)?.and_then(|customer| customer.agent) else {
             return Ok(false);
         };

@@ -1,6 +1,8 @@
-//! `check`: what keeps the bridge from working, one line a finding, and what to set in both consoles.
+//! `check`: reports what stops the bridge from working, one line for each finding, and what to set
+//! in both consoles.
 //!
-//! Changes nothing, here or at the platforms, and sends nothing to anyone. Secrets are named by their key.
+//! Changes nothing, here or on the platforms, and sends no messages. Names secrets only by their
+//! key.
 
 mod consoles;
 mod offline;
@@ -15,25 +17,26 @@ use super::{Error, runtime};
 use crate::clock::Clock;
 use crate::config::Config;
 
-/// How much a finding matters.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Weight {
+    /// Nothing is wrong.
     Ok,
-    /// The bridge works, perhaps not as meant.
+    /// The bridge works, but perhaps not as intended.
     Warn,
     /// The bridge does not work.
     Fail,
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Finding {
     weight: Weight,
-    /// A key, or what else it is about.
+    /// The key or other subject that was checked.
     what: String,
-    /// What was seen; no secrets.
+    /// The evidence; contains no secrets.
     evidence: String,
-    /// What to do; empty where there is nothing.
+    /// What to do; empty if there is nothing to do.
     fix: String,
 }
 

@@ -1,25 +1,25 @@
-//! Why a command did not do what it was asked for, and how that is told.
+//! The errors of commands, and how they are reported.
 
 use std::io;
 
 use crate::config::Faults;
 
-/// The end of a command that did not succeed.
+/// Why a command did not succeed.
 #[derive(Debug)]
 pub enum Error {
     /// The configuration is wrong: exit status 2.
     Configuration(Faults),
     /// It failed at run time: exit status 1.
     Failed(anyhow::Error),
-    /// Whoever read the result has seen enough (a closed pipe): no failure.
+    /// The reader of the result closed the pipe: exit status 0, because that is no failure.
     NobodyReads,
 }
 
-/// A failure that the operator can do something about.
+/// A failure with advice for the operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}")]
 pub struct Advised {
-    /// What is in the way.
+    /// The problem.
     pub problem: String,
     /// What to do about it.
     pub hint: String,
@@ -53,7 +53,7 @@ impl Error {
         }
     }
 
-    /// Writes what is wrong, why, and what to do about it.
+    /// Writes the error, its causes and the advice to `to`. Fails if `to` cannot be written.
     pub fn tell(&self, to: &mut impl io::Write) -> io::Result<()> {
         match self {
             Self::Configuration(faults) => {
@@ -68,7 +68,7 @@ impl Error {
                 writeln!(to, "error: {said}")?;
                 for cause in error.chain().skip(1) {
                     let cause = cause.to_string();
-                    // Many errors repeat their cause in their own words.
+                    // Many errors already contain the text of their cause.
                     if !said.contains(&cause) {
                         writeln!(to, "caused by: {cause}")?;
                         said = cause;

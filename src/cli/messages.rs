@@ -1,6 +1,6 @@
-//! `messages`: what is stored, and an operator's word on what is stuck.
+//! `messages`: lists the stored messages, and lets an operator retry or discard them.
 //!
-//! Works beside the process that serves the store, and rings its bell by a stored fact.
+//! Works next to a running bridge, which it notifies through a stored `kv` entry.
 
 use anyhow::Context as _;
 use clap::{Subcommand, ValueEnum};
@@ -15,32 +15,32 @@ use crate::model::{MessageId, Millis, Move, State};
 use crate::outbox::OPERATOR_BELL;
 use crate::store::{Listed, Settled, Store, StoreError, Tx};
 
-/// Messages read at once.
+/// The number of messages that one query reads.
 const PAGE: usize = 500;
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Example:\n  wechat-im-bridge messages list --state unknown")]
 pub(super) enum Action {
-    /// List the customers' and agents' messages, the oldest first; never what was written
+    /// List the customers' and agents' messages without their texts, the oldest first
     #[command(after_help = "Example:\n  wechat-im-bridge messages list --state held --json")]
     List {
-        /// Only those in this state
+        /// Only messages in this state
         #[arg(long, value_name = "STATE")]
         state: Option<Wanted>,
-        /// One JSON object a line
+        /// Print one JSON object a line
         #[arg(long)]
         json: bool,
     },
-    /// Send a message again: held, refused and unknown ones, and waiting ones without further wait
+    /// Send a held, refused or unknown message again, or a waiting one at once
     ///
-    /// An unknown one may have arrived: sent again, it may arrive twice.
+    /// An unknown message may already have arrived. If so, the customer gets it twice.
     #[command(after_help = "Example:\n  wechat-im-bridge messages retry 17")]
     Retry {
         /// The message's id
         #[arg(value_parser = clap::value_parser!(i64).range(1..))]
         id: i64,
     },
-    /// Give a message up: it becomes refused and is not sent
+    /// Discard a message: it becomes refused and is never sent
     #[command(after_help = "Example:\n  wechat-im-bridge messages discard 17")]
     Discard {
         /// The message's id
@@ -53,11 +53,11 @@ pub(super) enum Action {
 pub(super) enum Wanted {
     /// The bridge still has to act on it
     Waiting,
-    /// It waits for the customer to act
+    /// It waits until the customer acts
     Held,
-    /// The platform took it
+    /// The platform accepted it
     Delivered,
-    /// It will not be sent
+    /// It is never sent
     Refused,
     /// It may or may not have arrived
     Unknown,
@@ -89,7 +89,7 @@ pub(super) fn run(action: &Action, config: &Config, clock: &Clock) -> Result<(),
     }
 }
 
-/// A message as a line of a table; the last column is the only one that may be long.
+/// The columns of a table of messages. Only the last one may be long.
 pub(super) const HEADER: [&str; 8] =
     ["ID", "STATE", "DIRECTION", "CREATED", "ATTEMPTS", "OPENID", "AGENT", "LAST ERROR"];
 
@@ -136,7 +136,7 @@ async fn list(store: &Store, state: Option<Wanted>, json: bool) -> Result<(), Er
     }
 }
 
-/// What came of an operator's wish: what to tell, or why not.
+/// The reply to an operator's command: a confirmation, or why the command is refused.
 type Answer = Result<String, Advised>;
 
 async fn changed(
@@ -149,7 +149,7 @@ async fn changed(
         Ok(answer) => print(&format!("{}\n", answer?)),
         Err(error @ StoreError::NoMessage(_)) => {
             let hint =
-                "`messages list` shows what is stored; settled messages are kept for 30 days".to_owned();
+                "`messages list` shows the stored messages; settled ones are kept for 30 days".to_owned();
             Err(Advised { problem: error.to_string(), hint }.into())
         }
         Err(error) => Err(anyhow::Error::from(error).into()),
@@ -161,8 +161,8 @@ fn retry(tx: &Tx<'_>, id: MessageId) -> Result<Answer, StoreError> {
     let told = match state {
         State::Accepted | State::Sending => {
             if !tx.due_now(id)? {
-                let problem = format!("message {id} rides on a passive reply that is not confirmed yet");
-                let hint = "look again in a minute".to_owned();
+                let problem = format!("message {id} is attached to an unconfirmed passive reply");
+                let hint = "try again in a minute".to_owned();
                 return Ok(Err(Advised { problem, hint }));
             }
             "its next attempt is due now".to_owned()
@@ -173,7 +173,7 @@ fn retry(tx: &Tx<'_>, id: MessageId) -> Result<Answer, StoreError> {
         }
         State::Unknown => {
             tx.settle(id, Move::Reopen, &Settled::default())?;
-            "it was unknown and is sent again; if it had arrived, it arrives twice".to_owned()
+            "it was unknown and is sent again; if it had already arrived, it arrives twice".to_owned()
         }
         State::Delivered => {
             let hint = "a delivered message is not sent again".to_owned();
@@ -189,24 +189,24 @@ fn discard(tx: &Tx<'_>, id: MessageId, locale: Locale, random: u32) -> Result<An
         State::Accepted | State::Held | State::Unknown => None,
         State::Sending => Some((
             "is being sent right now",
-            "look again when its state is known; what is being sent cannot be called back",
+            "try again when its state is known; a message that is being sent cannot be recalled",
         )),
-        State::Delivered => Some(("has been delivered", "a delivered message cannot be called back")),
-        State::Refused => Some(("is refused already", "it will not be sent; there is nothing to discard")),
+        State::Delivered => Some(("has been delivered", "a delivered message cannot be recalled")),
+        State::Refused => Some(("is already refused", "it is never sent, so there is nothing to discard")),
     };
     if let Some((why, hint)) = refusal {
         return Ok(Err(Advised { problem: format!("message {id} {why}"), hint: hint.to_owned() }));
     }
-    // The step first: where the customer has left, the row goes with the move.
+    // Record the step first: if the customer has unsubscribed, the move deletes the row.
     note(tx, id, "discard")?;
     let told = discarded(tx, locale, &tx.owed(id)?, random)?;
     let why = Some("discarded by the operator".to_owned());
     tx.settle(id, Move::Refuse, &Settled { why, ..Settled::default() })?;
-    let note = if told { ", and its agent gets a note" } else { "" };
-    Ok(Ok(format!("message {id} is refused: it will not be sent{note}")))
+    let note = if told { ", and its agent gets a notice" } else { "" };
+    Ok(Ok(format!("message {id} is refused: it is never sent{note}")))
 }
 
-/// Leaves a trace of the change, and rings the running bridge's bell.
+/// Records the change as a step, and notifies the running bridge.
 fn note(tx: &Tx<'_>, id: MessageId, what: &str) -> Result<(), StoreError> {
     tx.step(&tx.lane_of(id)?.customer, Some(id), what, "by the operator", None)?;
     tx.put_fact(OPERATOR_BELL, &tx.now().0.to_string())
@@ -223,7 +223,7 @@ mod tests {
         Store::open(&Place::Memory, Clock::system(), Metrics::default()).unwrap()
     }
 
-    /// A message that has made `moves`.
+    /// Adds a message and makes `moves` with it.
     fn message(tx: &Tx<'_>, moves: &[Move]) -> Result<MessageId, StoreError> {
         let openid = OpenId::new("oAnna").unwrap();
         tx.put_customer(&Customer::new(openid.clone()))?;
@@ -302,7 +302,7 @@ mod tests {
         store
             .write(|tx| {
                 for (ended, why) in
-                    [(SENDING, "right now"), (DELIVERED, "delivered"), (REFUSED, "refused already")]
+                    [(SENDING, "right now"), (DELIVERED, "delivered"), (REFUSED, "already refused")]
                 {
                     let id = message(tx, ended)?;
                     let before = tx.state(id)?;

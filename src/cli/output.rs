@@ -1,4 +1,4 @@
-//! Results: text on stdout, and tables whose columns are aligned.
+//! Results: text on stdout, and tables with aligned columns.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use super::Error;
 
-/// Writes `text` to stdout at once.
+/// Writes `text` to stdout and flushes it.
 pub(super) fn print(text: &str) -> Result<(), Error> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -16,17 +16,17 @@ pub(super) fn print(text: &str) -> Result<(), Error> {
     }
 }
 
-/// The text on one line, whoever wrote it.
+/// Puts untrusted text on one line: replaces control characters with spaces.
 pub(super) fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// How wide each column of a table is, in characters.
+/// The width of each column of a table, in characters.
 #[derive(Debug)]
 pub(super) struct Columns(Vec<usize>);
 
 impl Columns {
-    /// Wide enough for the header and for `rows`.
+    /// Makes the columns wide enough for the header and `rows`.
     pub fn fitting<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> Self {
         let width = |column: usize| {
             let cells = rows.iter().map(|row| row[column].chars().count());
@@ -35,7 +35,7 @@ impl Columns {
         Self((0..N).map(width).collect())
     }
 
-    /// One line, its end included.
+    /// Formats one line, including its line break.
     pub fn line<const N: usize>(&self, cells: [&str; N]) -> String {
         let mut line = String::new();
         for (cell, width) in cells.iter().zip(&self.0) {
@@ -48,7 +48,7 @@ impl Columns {
         line
     }
 
-    /// Every row, a line each.
+    /// Formats every row as one line.
     pub fn lines<const N: usize>(&self, rows: &[[String; N]]) -> String {
         rows.iter().map(|row| self.line(row.each_ref().map(String::as_str))).collect()
     }

@@ -1,7 +1,7 @@
-//! `sandbox`: the bridge between two simulated platforms, with nothing to configure.
+//! `sandbox`: runs the bridge between two simulated platforms, without any configuration.
 //!
-//! `--script` plays one conversation against a bridge in this process. Without it the bridge is a process of its own,
-//! so that it can be killed, and a page lets people play both sides.
+//! `--script` plays one conversation with a bridge in this process. Otherwise the bridge runs as a
+//! separate process, so that it can be killed, and a page lets people play both sides.
 
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,9 +20,9 @@ use crate::sandbox::stage::{Settings, Stage, how_to};
 use crate::sandbox::wechat::Mode;
 use crate::telemetry;
 
-/// Variables that may change the sandbox's bridge: how it speaks and behaves. Addresses and credentials of a real
-/// bridge may stand in the same environment, and must not lead out of the sandbox; its budgets would not be those of
-/// the simulated WeChat.
+/// The variables that may change the texts and the behaviour of the sandbox's bridge. All others
+/// are ignored: the environment may contain addresses and credentials of a real bridge, which the
+/// sandbox must not call, and quotas that differ from those of the simulated WeChat.
 const PASSED_ON: [&str; 5] = [
     "BRIDGE_TEXTS__",
     "BRIDGE_LOG__",
@@ -37,7 +37,7 @@ pub(super) async fn run(is_script: bool, listen: Option<SocketAddr>) -> Result<(
     if is_script { run_script(listen).await } else { run_page(listen).await }
 }
 
-/// What the bridge's environment is: quiet, unless told otherwise.
+/// The bridge's environment. It logs only warnings, unless a variable sets another level.
 fn environment() -> Vec<(String, String)> {
     let passed_on = config::environment()
         .into_iter()
@@ -45,14 +45,14 @@ fn environment() -> Vec<(String, String)> {
     std::iter::once(("BRIDGE_LOG__LEVEL".to_owned(), "warn".to_owned())).chain(passed_on).collect()
 }
 
-/// The configuration of a bridge in this process on `stage`, and what is suspicious about it.
+/// The configuration of a bridge in this process on `stage`, with its warnings.
 fn configure(stage: &Stage, listen: SocketAddr, media: &Path) -> Result<(Config, Vec<String>), Error> {
     let text = stage.config_toml(listen, LOOPBACK, "sqlite::memory:");
     let media = ("BRIDGE_MEDIA__DIR".to_owned(), media.display().to_string());
     Ok(Config::from_toml_str(&text, environment().into_iter().chain([media]))?)
 }
 
-/// An address with a port, so that links can be made before it is bound.
+/// Replaces port 0 by a free port, so that links can be made before the bridge binds it.
 fn with_port(listen: SocketAddr) -> io::Result<SocketAddr> {
     if listen.port() == 0 { std::net::TcpListener::bind(listen)?.local_addr() } else { Ok(listen) }
 }
@@ -64,7 +64,7 @@ async fn run_script(listen: SocketAddr) -> Result<(), Error> {
     Ok(())
 }
 
-/// One play on a stage and before a bridge of its own.
+/// Plays the script once, on its own stage and with its own bridge.
 async fn act(listen: SocketAddr, mode: Mode) -> Result<(), Error> {
     let clock = Clock::movable();
     let mut settings = Settings::default();
@@ -72,7 +72,7 @@ async fn act(listen: SocketAddr, mode: Mode) -> Result<(), Error> {
     let stage = Stage::start(clock.clone(), settings)
         .await
         .context("cannot start the simulated platforms on loopback")?;
-    let folder = tempfile::tempdir().context("cannot make a directory for the media files")?;
+    let folder = tempfile::tempdir().context("cannot create a directory for the media files")?;
     let listen = with_port(listen).with_context(|| format!("cannot listen on {listen}"))?;
     let (config, warnings) = configure(&stage, listen, folder.path())?;
     if mode == Mode::Plain {
@@ -108,18 +108,18 @@ async fn run_page(listen: SocketAddr) -> Result<(), Error> {
 }
 
 async fn start(listen: SocketAddr) -> Result<Sandbox, Error> {
-    // What is wrong with the environment is told before anything is started.
+    // Report faults of the environment before anything else starts.
     let trial = Stage::start(Clock::system(), Settings::default()).await;
     let trial = trial.context("cannot start the simulated platforms on loopback")?;
     let (config, _) = configure(&trial, LOOPBACK, Path::new("media"))?;
     telemetry::init(config.log.format, &config.log.level).context("cannot set up the log")?;
     trial.stop().await;
-    let program = std::env::current_exe().context("cannot find out where this program is")?;
+    let program = std::env::current_exe().context("cannot find the path of this program")?;
     let settings = live::Settings { program, environment: environment(), listen, texts: config.texts };
     Ok(Sandbox::start(settings).await.with_context(|| format!("cannot start the sandbox on {listen}"))?)
 }
 
-/// Says where the page is, plays the script on it, and says what else can be tried.
+/// Prints the URL of the page, plays the script on it, and prints what else to try.
 async fn present(sandbox: &Sandbox) -> Result<(), Error> {
     let page = format!("http://{}/", sandbox.address());
     writeln!(io::stdout(), "Play both sides in a browser: {page}\n").context("cannot write to stdout")?;

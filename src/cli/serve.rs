@@ -1,4 +1,4 @@
-//! `serve`: runs the bridge until it is told to stop.
+//! `serve`: runs the bridge until a signal stops it.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -16,8 +16,8 @@ use crate::config::{self, Config, Fault, Faults, Place};
 use crate::lifecycle::Signals;
 use crate::telemetry;
 
-/// `POINT:NTH` or `POINT:NTH:MILLISECONDS`: where a build with fail points ends as if it had been killed, and how long
-/// it stands still there before. No other build looks at it.
+/// `POINT:NTH` or `POINT:NTH:MILLISECONDS`: the point where a build with fail points aborts as if
+/// it had been killed, and how long it pauses there first. Other builds ignore it.
 const KILL_AT: &str = "BRIDGE_KILL_AT";
 
 pub(super) async fn run(config: Config, warnings: Vec<String>, while_stdin: bool) -> Result<(), Error> {
@@ -25,8 +25,8 @@ pub(super) async fn run(config: Config, warnings: Vec<String>, while_stdin: bool
         return Err(Error::Configuration(Faults(vec![Fault {
             key: "store.url".to_owned(),
             place: Place::Unsaid,
-            problem: "names PostgreSQL, which this version cannot use yet".to_owned(),
-            fix: "use sqlite://FILE, with one instance on it".to_owned(),
+            problem: "names PostgreSQL, which this version does not support".to_owned(),
+            fix: "use sqlite://FILE, with one instance".to_owned(),
         }])));
     }
     if fail::has_failpoints()
@@ -53,7 +53,8 @@ pub(super) async fn run(config: Config, warnings: Vec<String>, while_stdin: bool
     Ok(running.until_stopped(signals).await?)
 }
 
-/// Waits until nobody holds the other end of the pipe that is standard input. No thread is blocked by it.
+/// Waits until standard input is closed, without blocking a thread. Fails if standard input is not
+/// a pipe.
 fn stdin_closed() -> io::Result<impl Future<Output = ()>> {
     let mut pipe = Receiver::from_owned_fd(io::stdin().as_fd().try_clone_to_owned()?)?;
     Ok(async move {
@@ -62,13 +63,14 @@ fn stdin_closed() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Ends the process at a fail point, in the very instruction: a `kill -9` from outside would come a little later.
+/// Arranges that the process aborts exactly at a fail point. A `kill -9` from outside would come a
+/// little later.
 fn die_at(at: &str) -> anyhow::Result<()> {
     let mut words = at.split(':');
     let point = words.next().unwrap_or_default().to_owned();
     let nth: u32 = words.next().unwrap_or_default().parse().context("BRIDGE_KILL_AT must be POINT:NTH")?;
     let still =
-        words.next().map_or(Ok(0), str::parse).context("BRIDGE_KILL_AT: the time must be a number")?;
+        words.next().map_or(Ok(0), str::parse).context("BRIDGE_KILL_AT: the time must be in milliseconds")?;
     let passed = AtomicU32::new(0);
     let die = move || {
         if passed.fetch_add(1, Ordering::Relaxed) + 1 == nth {

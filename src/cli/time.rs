@@ -1,8 +1,8 @@
-//! A moment as people read it: the date and time in UTC.
+//! Formats a point in time for people, in UTC.
 
 use crate::model::Millis;
 
-/// `2023-11-14 22:13:20.123Z`.
+/// Formats a point in time as `2023-11-14 22:13:20.123Z`.
 pub(super) fn utc(at: Millis) -> String {
     let (seconds, millis) = (at.0.div_euclid(1000), at.0.rem_euclid(1000));
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
@@ -11,10 +11,10 @@ pub(super) fn utc(at: Millis) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{millis:03}Z")
 }
 
-/// Year, month and day of a number of days since 1970-01-01.
+/// Converts a number of days since 1970-01-01 to year, month and day.
 ///
-/// Counts in years that begin in March, so that the leap day is the last of its year, and in eras of 400 years,
-/// which all have the same number of days.
+/// Counts years from March, so that the leap day is the last day of its year, and eras of 400
+/// years, which all have the same number of days.
 fn civil(days: i64) -> (i64, i64, i64) {
     let since_era_0 = days + 719_468;
     let (era, day_of_era) = (since_era_0.div_euclid(146_097), since_era_0.rem_euclid(146_097));

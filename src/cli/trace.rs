@@ -1,4 +1,5 @@
-//! `trace`: every step that a customer's messages, or one message, took; never what was written.
+//! `trace`: shows every step of one message, or of all messages of a customer, but never their
+//! text.
 
 use super::messages;
 use super::output::{Columns, print};
@@ -9,7 +10,7 @@ use crate::config::Config;
 use crate::model::{MessageId, Millis, OpenId};
 use crate::store::{Listed, Step, StoreError, Tx};
 
-/// What is stored about a customer or a message.
+/// The stored records of a customer or a message.
 #[derive(Debug)]
 struct Found {
     steps: Vec<Step>,
@@ -29,7 +30,7 @@ pub(super) fn run(whose: &str, config: &Config, clock: &Clock) -> Result<(), Err
     Err(Advised { problem, hint }.into())
 }
 
-/// A number is a message's id, unless there is only a customer of that name.
+/// Takes a number for a message's id. If there is no such message, takes it for an openid.
 fn find(tx: &Tx<'_>, whose: &str) -> Result<Option<Found>, StoreError> {
     if let Ok(id) = whose.parse() {
         match of_message(tx, MessageId(id)) {
@@ -61,7 +62,8 @@ fn told(found: &Found) -> String {
         took_ms: None,
     });
     let mut steps: Vec<Step> = accepted.chain(found.steps.iter().cloned()).collect();
-    // Stable: what happened within one millisecond stays in the order it was written down.
+    // The sort is stable: steps of the same millisecond stay in the order in which they were
+    // recorded.
     steps.sort_by_key(|step| step.at);
     let rows: Vec<_> = steps.into_iter().map(cells).collect();
     let columns = Columns::fitting(HEADER, &rows);

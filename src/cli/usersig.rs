@@ -1,4 +1,5 @@
-//! `usersig`: makes and verifies the credential of an IM user, for whoever tests a client or the console.
+//! `usersig`: creates and verifies the credential of an IM user, for tests of a client or the
+//! console.
 
 use anyhow::Context as _;
 use clap::Subcommand;
@@ -16,17 +17,17 @@ const MAX_EXPIRE_S: u64 = 315_360_000;
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Example:\n  wechat-im-bridge usersig create --identifier user1")]
 pub(super) enum Action {
-    /// Print a UserSig on stdout; whoever has it can sign in as that user until it expires
+    /// Print a UserSig on stdout; anyone who has it can sign in as that user until it expires
     #[command(after_help = "Example:\n  wechat-im-bridge usersig create --identifier user1 --expire 86400")]
     Create {
-        /// The UserID it is for
+        /// The UserID that it is for
         #[arg(long, value_name = "ID", value_parser = |id: &str| ImUserId::new(id))]
         identifier: ImUserId,
         /// How long it is valid [default: im.usersig_expire_s]
         #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=MAX_EXPIRE_S))]
         expire: Option<u64>,
     },
-    /// Print what a UserSig says, as JSON, if its signature is right and it has not expired
+    /// Print the content of a UserSig as JSON, if its signature is valid and it has not expired
     #[command(after_help = "Example:\n  wechat-im-bridge usersig verify eJwtzN...")]
     Verify {
         /// The UserSig
@@ -45,7 +46,7 @@ pub(super) fn run(action: &Action, config: &Config, clock: &Clock) -> Result<(),
         }
         Action::Verify { sig } => {
             let content = usersig::verify(sig.trim(), app, key, now_s).map_err(refused)?;
-            serde_json::to_string_pretty(&content).context("cannot write it as JSON")?
+            serde_json::to_string_pretty(&content).context("cannot write the content as JSON")?
         }
     };
     print(&format!("{text}\n"))
@@ -54,8 +55,8 @@ pub(super) fn run(action: &Action, config: &Config, clock: &Clock) -> Result<(),
 fn refused(invalid: Invalid) -> Error {
     let problem = format!("the UserSig is not valid: {invalid}");
     let hint = match invalid {
-        Invalid::Malformed(_) => "copy it whole, without quotes or line breaks",
-        Invalid::OtherApp { .. } => "compare im.sdk_app_id with the application whose UserSig it is",
+        Invalid::Malformed(_) => "copy all of it, without quotes or line breaks",
+        Invalid::OtherApp { .. } => "compare im.sdk_app_id with the application that the UserSig is for",
         Invalid::WrongSignature => "compare im.secret_key with the console's",
         Invalid::Expired { .. } => "make a new one with `usersig create`, and check this machine's clock",
     };

@@ -1,6 +1,6 @@
-//! Where things are: base URLs, the store, hosts.
+//! Addresses: base URLs, the store's URL, host names.
 //!
-//! Problems are told without the value: a URL may hold a password.
+//! Error texts never contain the value, because a URL may contain a password.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,34 +9,34 @@ use url::{Host, Url};
 
 use super::secret::Secret;
 
-/// An `http` or `https` URL that paths are appended to.
+/// An `http` or `https` URL to which paths are appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl(Url);
 
 impl BaseUrl {
-    /// Checks `text`; the error is the problem in words.
+    /// Checks `text`. The error is a phrase that describes the problem.
     pub fn new(text: &str) -> Result<Self, String> {
-        let mut url = Url::parse(text).map_err(|problem| format!("is no URL: {problem}"))?;
+        let mut url = Url::parse(text).map_err(|problem| format!("is not a URL: {problem}"))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err("is neither an http nor an https URL".to_owned());
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err("has a query or a fragment, so that no path can be appended".to_owned());
+            return Err("has a query or a fragment, so no path can be appended".to_owned());
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("has a user name or a password, which no call here sends".to_owned());
+            return Err("has a user name or a password, which the bridge never sends".to_owned());
         }
         let path = url.path().trim_end_matches('/').to_owned();
         url.set_path(&path);
         Ok(Self(url))
     }
 
-    /// The URL without a slash at its end, ready for a path that begins with one.
+    /// The URL without a trailing slash, so that a path that begins with one can be appended.
     pub fn as_str(&self) -> &str {
         self.0.as_str().trim_end_matches('/')
     }
 
-    /// The parsed URL; one without a path has the path `/`.
+    /// The parsed URL. A URL without a path has the path `/`.
     pub fn url(&self) -> &Url {
         &self.0
     }
@@ -48,18 +48,20 @@ impl fmt::Display for BaseUrl {
     }
 }
 
-/// Where messages are kept.
+/// The store that `store.url` names.
 #[derive(Clone, Debug)]
 pub enum Store {
+    /// A SQLite database in this file.
     SqliteFile(PathBuf),
-    /// Gone when the process ends.
+    /// A SQLite database in memory, which is lost when the process ends.
     SqliteMemory,
-    /// The whole URL, which may hold a password.
+    /// A PostgreSQL database. Holds the whole URL, which may contain a password.
     Postgres(Secret),
 }
 
 impl Store {
-    /// Reads `sqlite://FILE`, `sqlite::memory:` or `postgres://USER@HOST/DB`; the error is the problem in words.
+    /// Parses `sqlite://FILE`, `sqlite::memory:` or `postgres://USER@HOST/DB`. The error is a
+    /// phrase that describes the problem.
     pub fn new(url: &str) -> Result<Self, String> {
         if url == "sqlite::memory:" {
             return Ok(Self::SqliteMemory);
@@ -76,13 +78,13 @@ impl Store {
             return match Url::parse(url) {
                 Ok(parsed) if parsed.has_host() => Ok(Self::Postgres(Secret::new(url))),
                 Ok(_) => Err("names no host".to_owned()),
-                Err(problem) => Err(format!("is no URL: {problem}")),
+                Err(problem) => Err(format!("is not a URL: {problem}")),
             };
         }
-        Err("is no store that the bridge knows".to_owned())
+        Err("is not the URL of a known store".to_owned())
     }
 
-    /// `dir`, taken beside the database unless it is absolute.
+    /// Resolves `dir` against the database's directory, unless `dir` is absolute.
     pub(super) fn beside(&self, dir: &Path) -> PathBuf {
         match self {
             Self::SqliteFile(file) => file.parent().map_or_else(|| dir.to_owned(), |parent| parent.join(dir)),
@@ -91,10 +93,10 @@ impl Store {
     }
 }
 
-/// A host name or address as URLs spell it: lower case, punycode, no port.
+/// Normalizes a host name or address as URLs do: lower case, punycode, no port.
 pub(super) fn host(text: &str) -> Option<String> {
     let host = Host::parse(text).ok()?.to_string();
-    // An empty label would match as a subdomain of everything.
+    // An empty label would match every domain as its subdomain.
     (!host.starts_with('.') && !host.contains("..")).then_some(host)
 }
 

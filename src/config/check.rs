@@ -1,6 +1,8 @@
-//! Values of the right type → the checked [`Config`]: formats, what needs what, and settings that fight.
+//! Builds the checked [`Config`] from values of the right type: checks formats, dependencies and
+//! contradictions between settings.
 //!
-//! Every check runs, whatever the others found; a value that is missing because of a fault is `None` here.
+//! Every check runs, even if others fail. A value that is missing because of a fault is `None`
+//! here.
 
 mod im;
 mod wechat;
@@ -18,7 +20,7 @@ use super::settings::Settings;
 use super::texts::{self, Texts};
 use super::{Config, Log, Media, Server, Tls};
 
-/// Checks everything; none where a fault left a value missing.
+/// Checks all sections. Returns `None` if a value is missing because of a fault.
 pub(super) fn config(settings: &mut Settings) -> Option<Config> {
     let server = server(settings);
     let wechat = wechat::wechat(settings);
@@ -65,7 +67,7 @@ fn listener(settings: &mut Settings, key: &str) -> Option<SocketAddr> {
     if address.is_none() {
         settings.wrong(
             key,
-            "is no address with a port",
+            "is not an address with a port",
             "set an IP address and a port, such as 0.0.0.0:80 or [::]:80",
         );
     }
@@ -112,7 +114,7 @@ fn media(settings: &mut Settings, store: Option<&Store>) -> Option<Media> {
             Some(host) => allow_hosts.push(host),
             None => settings.wrong(
                 "media.allow_hosts",
-                format!("entry {number} is no host name"),
+                format!("entry {number} is not a host name"),
                 "write it without scheme, port, path or wildcard; subdomains are included",
             ),
         }
@@ -157,14 +159,14 @@ fn texts(settings: &mut Settings) -> Option<Texts> {
 fn log(settings: &mut Settings) -> Option<Log> {
     let level = settings.text("log.level");
     if !is_filter(&level) {
-        let fix = "set error, warn, info, debug, trace or off, or TARGET=LEVEL pairs with commas between";
-        settings.wrong("log.level", "is no tracing filter", fix);
+        let fix = "set error, warn, info, debug, trace or off, or TARGET=LEVEL pairs separated by commas";
+        settings.wrong("log.level", "is not a tracing filter", fix);
     }
     Some(Log { format: settings.choice("log.format")?, level })
 }
 
-/// Whether `level` is a filter that means what it seems to: to tracing, a misspelt level is the name of a target
-/// of which everything is logged, and of all others nothing.
+/// Whether `level` is a filter without misspelt levels. `tracing` would take a misspelt level for
+/// the name of a target, log everything of that target and nothing of any other.
 fn is_filter(level: &str) -> bool {
     let bare = |directive: &str| !directive.contains(['=', '[']);
     let misspelt = |directive: &str| bare(directive) && directive.trim().parse::<LevelFilter>().is_err();
@@ -173,7 +175,7 @@ fn is_filter(level: &str) -> bool {
         && EnvFilter::builder().parse(level).is_ok()
 }
 
-/// An id as the consoles show it: printable, without spaces.
+/// An id as the consoles show it: printable ASCII without spaces.
 fn id(settings: &mut Settings, key: &str) -> Option<String> {
     let text = settings.text(key);
     if text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -181,7 +183,7 @@ fn id(settings: &mut Settings, key: &str) -> Option<String> {
     }
     settings.wrong(
         key,
-        "contains spaces or other characters than printable ASCII",
+        "contains spaces or characters that are not printable ASCII",
         "copy it from the console",
     );
     None

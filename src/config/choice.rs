@@ -1,9 +1,11 @@
-//! The settings that are one word out of a few.
+//! The settings whose value is one of a few words.
 
-/// A setting that is one of a few words.
+/// A setting whose value is one of a few words.
 pub(super) trait Choice: Copy + Sized + 'static {
+    /// All words with their values.
     const ALL: &'static [(&'static str, Self)];
 
+    /// The value for `word`; `None` if there is none.
     fn named(word: &str) -> Option<Self> {
         Self::ALL.iter().find(|(name, _)| *name == word).map(|(_, choice)| *choice)
     }
@@ -18,10 +20,10 @@ macro_rules! choice {
         }
 
         impl $name {
-            /// The words of the configuration file, in its order.
+            /// The words that the configuration file accepts; the first is the default.
             pub const WORDS: &'static [&'static str] = &[$($word),+];
 
-            /// The word for this choice.
+            /// The word that stands for this value.
             pub fn word(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }
@@ -36,10 +38,11 @@ macro_rules! choice {
 choice! {
     /// How WeChat encrypts its pushes ("Message encryption" in the console).
     Mode {
+        /// Plaintext only.
         Plain = "plain",
-        /// Plaintext and ciphertext side by side.
+        /// Each push contains both plaintext and ciphertext.
         Compatible = "compatible",
-        /// Ciphertext only; plaintext is refused.
+        /// Ciphertext only. Plaintext is refused.
         Safe = "safe",
     }
 }
@@ -47,38 +50,53 @@ choice! {
 choice! {
     /// How an agent's answer reaches the customer.
     Reply {
-        /// Push; passive while the account lacks custom/send.
+        /// Push; passive while the account lacks the permission for `custom/send`.
         Auto = "auto",
-        /// custom/send only.
+        /// Always through `custom/send`.
         Push = "push",
-        /// Held until the customer writes, then the reply to that push.
+        /// Held until the customer writes, then sent as the reply to that push.
         Passive = "passive",
     }
 }
 
 choice! {
-    /// When a customer is told that an agent is being fetched.
+    /// When a customer gets the transferring text.
     Acknowledge {
+        /// After every message.
         Always = "always",
-        /// Only the first message after `session_idle`.
+        /// After the first message of a session, which ends after `session_idle`.
         Session = "session",
+        /// Never.
         Never = "never",
     }
 }
 
 choice! {
-    /// What becomes of the IM account of a customer who unsubscribes.
-    OnUnsubscribe { Delete = "delete", Keep = "keep" }
+    /// What happens to the IM account of a customer who unsubscribes.
+    OnUnsubscribe {
+        /// It is deleted.
+        Delete = "delete",
+        /// It stays.
+        Keep = "keep",
+    }
 }
 
 choice! {
     /// The language of the default texts.
-    Locale { En = "en", Ko = "ko", Zh = "zh" }
+    Locale {
+        /// English.
+        En = "en",
+        /// Korean.
+        Ko = "ko",
+        /// Simplified Chinese.
+        Zh = "zh",
+    }
 }
 
 choice! {
-    /// How log lines are written.
+    /// The format of log lines.
     LogFormat {
+        /// Plain text.
         Text = "text",
         /// One JSON object a line.
         Json = "json",

@@ -1,14 +1,14 @@
-//! What is wrong with a configuration, all of it at once.
+//! The faults of a configuration, reported all at once.
 //!
-//! A fault names the key, the place, the problem and the fix. It never repeats a value: a secret may stand in
-//! the wrong place.
+//! A fault names the key, the place, the problem and the fix. It never contains a value, because
+//! the value may be a misplaced secret.
 
 use std::fmt;
 
-/// Where a value came from.
+/// The place that a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// Nowhere in particular: the value is missing, or it is the default.
+    /// None: the value is missing, or it is the default.
     Unsaid,
     /// This line of the file, counted from 1.
     Line(usize),
@@ -26,18 +26,21 @@ impl fmt::Display for Place {
     }
 }
 
-/// One thing that is wrong: `section.key: problem (place); fix`.
+/// One fault, displayed as `section.key: problem (place); fix`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {problem}{place}; {fix}")]
 pub struct Fault {
-    /// `section.key`, or the file where the fault is not a key's.
+    /// `section.key`, or the file if the fault concerns no key.
     pub key: String,
+    /// The place of the faulty value.
     pub place: Place,
+    /// The problem, as the predicate of a sentence about the key.
     pub problem: String,
+    /// The way to fix it, as an imperative.
     pub fix: String,
 }
 
-/// Everything that is wrong, one line each when displayed.
+/// All faults, displayed one a line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Faults(pub Vec<Fault>);
 

@@ -1,38 +1,49 @@
-//! Every known key, with its type, its default, its limits and what it means: the one list that the loader, the
-//! example file's test and the documentation go by.
+//! Every known key with its type, default, limits and meaning. The loader, the test of the example
+//! file and the documentation all use this list.
 
 use super::choice::{Acknowledge, Locale, LogFormat, Mode, OnUnsubscribe, Reply};
 
 /// A section of the file.
 #[derive(Debug)]
 pub struct Section {
+    /// Its name in the file.
     pub name: &'static str,
+    /// Its keys, in the order of the example file.
     pub keys: &'static [Key],
 }
 
 /// One key of a section.
 #[derive(Debug)]
 pub struct Key {
+    /// Its name in the file.
     pub name: &'static str,
+    /// Its type, default and limits.
     pub kind: Kind,
-    /// Its meaning, unit included.
+    /// Its meaning, including the unit.
     pub about: &'static str,
 }
 
-/// What a key's value is, with its default.
+/// The type of a key's value, with its default.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
+    /// A text.
     Text(&'static str),
     /// A text whose default depends on other keys.
     Override,
-    /// A text that is never shown and may be given as a file, by `KEY_file`.
+    /// A text that is never shown. The key `KEY_file` can name a file that contains it.
     Secret(&'static str),
+    /// A whole number.
     Integer {
+        /// The default.
         default: i64,
+        /// The minimum, inclusive.
         min: i64,
+        /// The maximum, inclusive.
         max: i64,
     },
+    /// A boolean.
     Flag(bool),
+    /// A list of texts.
     List(&'static [&'static str]),
     /// One of these words; the first is the default.
     Choice(&'static [&'static str]),
@@ -48,7 +59,7 @@ pub(super) enum Value {
 }
 
 impl Kind {
-    /// The value of a key that is given nowhere.
+    /// The value of a key that is set nowhere.
     pub(super) fn default(self) -> Value {
         match self {
             Self::Text(text) | Self::Secret(text) => Value::Text(text.to_owned()),
@@ -99,9 +110,9 @@ const SERVER: &[Key] = &[
     key(
         "ops_listen",
         Kind::Text("127.0.0.1:9090"),
-        "address and port of the operations listener; empty: none",
+        "address and port of the operations listener; empty: off",
     ),
-    key("public_url", Kind::Text(""), "the URL by which the internet reaches the public listener"),
+    key("public_url", Kind::Text(""), "the URL of the public listener as the internet reaches it"),
     key("body_limit_bytes", integer(262_144, 1024, 67_108_864), "largest accepted request body, in bytes"),
     key("shutdown_grace_s", integer(10, 0, 3600), "seconds that running work has to finish on a stop"),
     key("tls_cert", Kind::Text(""), "PEM file of the certificate chain"),
@@ -112,53 +123,53 @@ const WECHAT: &[Key] = &[
     key("token", Kind::Secret(""), "the Token of the console's server configuration"),
     key("app_id", Kind::Text(""), "the account's AppID"),
     key("app_secret", Kind::Secret(""), "the account's AppSecret"),
-    key("account_id", Kind::Text(""), "the account's original id, gh_...; pushes for any other are refused"),
+    key("account_id", Kind::Text(""), "the account's original id, gh_...; pushes for others are refused"),
     key("mode", Kind::Choice(Mode::WORDS), "how WeChat encrypts its pushes"),
     key("encoding_aes_key", Kind::Secret(""), "the EncodingAESKey of the console's server configuration"),
     key("previous_encoding_aes_key", Kind::Secret(""), "the EncodingAESKey that is being replaced"),
     key("previous_token", Kind::Secret(""), "the Token that is being replaced"),
-    key("max_skew_s", integer(0, 0, DAY), "seconds that a push's timestamp may be off; 0: any"),
+    key("max_skew_s", integer(0, 0, DAY), "seconds that a push's timestamp may be off; 0: not checked"),
     key("reply", Kind::Choice(Reply::WORDS), "how an agent's answer reaches the customer"),
     key("acknowledge", Kind::Choice(Acknowledge::WORDS), "when the transferring text is sent"),
-    key("session_idle_s", integer(1800, 1, 30 * DAY), "seconds of silence after which a new session begins"),
-    key("api_base", Kind::Text("https://api.weixin.qq.com"), "where WeChat's API is called"),
+    key("session_idle_s", integer(1800, 1, 30 * DAY), "seconds without a message before a new session"),
+    key("api_base", Kind::Text("https://api.weixin.qq.com"), "base URL of WeChat's API"),
     key("quota_messages", integer(5, 1, 1_000_000), "sends that one customer message allows"),
-    key("quota_window_s", integer(2 * DAY, 1, 30 * DAY), "seconds for which it allows them"),
+    key("quota_window_s", integer(2 * DAY, 1, 30 * DAY), "seconds for which they may be used"),
     key("quota_event_messages", integer(3, 1, 1_000_000), "sends that a follow, menu click or scan allows"),
-    key("quota_event_window_s", integer(60, 1, 30 * DAY), "seconds for which it allows them"),
+    key("quota_event_window_s", integer(60, 1, 30 * DAY), "seconds for which they may be used"),
 ];
 
 const IM: &[Key] = &[
     key("sdk_app_id", integer(0, 0, u32::MAX as i64), "the SDKAppID of the Chat application"),
     key("secret_key", Kind::Secret(""), "the application's secret key, which signs every UserSig"),
-    key("admin", Kind::Text("user0"), "UserID of an app admin, by whom the REST API is called"),
+    key("admin", Kind::Text("user0"), "UserID of the app admin who calls the REST API"),
     key("agents", Kind::List(&["user1"]), "UserIDs of the agents"),
     key("callback_token", Kind::Secret(""), "the webhook authentication token of the console"),
     key("callback_max_skew_s", integer(300, 1, DAY), "seconds that a callback's RequestTime may be off"),
-    key("api_base", Kind::Text("https://console.tim.qq.com"), "where the IM REST API is called"),
-    key("on_unsubscribe", Kind::Choice(OnUnsubscribe::WORDS), "what becomes of an unsubscriber's IM account"),
+    key("api_base", Kind::Text("https://console.tim.qq.com"), "base URL of the IM REST API"),
+    key("on_unsubscribe", Kind::Choice(OnUnsubscribe::WORDS), "what happens to an unsubscriber's IM account"),
     key(
         "message_lifetime_s",
         integer(604_800, 0, 604_800),
         "seconds for which IM keeps a message for an agent",
     ),
-    key("rate_per_second", integer(150, 1, 1_000_000), "calls a second, for each IM API"),
+    key("rate_per_second", integer(150, 1, 1_000_000), "maximum number of calls a second, for each IM API"),
     key("usersig_expire_s", integer(180 * DAY, 60, 3650 * DAY), "seconds for which a UserSig is valid"),
 ];
 
-const STORE: &[Key] = &[key("url", Kind::Secret("sqlite://bridge.db"), "where messages are kept")];
+const STORE: &[Key] = &[key("url", Kind::Secret("sqlite://bridge.db"), "the database that stores messages")];
 
 const MEDIA: &[Key] = &[
-    key("dir", Kind::Text("media"), "directory of the media files, beside the database unless absolute"),
+    key("dir", Kind::Text("media"), "directory of the media files, relative to the database's directory"),
     key("max_bytes", integer(20_971_520, 1024, 1_073_741_824), "largest media file, in bytes"),
     key("keep_days", integer(30, 1, 3650), "days for which media files are kept"),
     key(
         "allow_hosts",
         Kind::List(&["myqcloud.com", "qcloud.com", "my-imcloud.com", "qpic.cn", "qlogo.cn"]),
-        "hosts that media are fetched from, with their subdomains",
+        "hosts from which media are downloaded, including their subdomains",
     ),
-    key("allow_http", Kind::Flag(true), "whether media are fetched without TLS"),
-    key("allow_private", Kind::Flag(false), "whether media are fetched from addresses that are not public"),
+    key("allow_http", Kind::Flag(true), "whether media are also downloaded without TLS"),
+    key("allow_private", Kind::Flag(false), "whether media are also downloaded from private addresses"),
 ];
 
 const TEXTS: &[Key] = &[
@@ -166,10 +177,10 @@ const TEXTS: &[Key] = &[
     key("shop_name", Kind::Text("XX"), "the name in the default welcome text"),
     key("welcome", Kind::Override, "the reply to a new follower"),
     key("transferring", Kind::Override, "the reply to a message that goes to an agent"),
-    key("inquiry_prefix", Kind::Override, "what a customer's text begins with at the agent's"),
+    key("inquiry_prefix", Kind::Override, "the prefix of a customer's text, as the agent sees it"),
 ];
 
 const LOG: &[Key] = &[
-    key("format", Kind::Choice(LogFormat::WORDS), "how log lines are written"),
+    key("format", Kind::Choice(LogFormat::WORDS), "format of the log lines"),
     key("level", Kind::Text("info"), "which log lines are written: a tracing filter"),
 ];

@@ -1,4 +1,4 @@
-//! Values that must not be seen: they print `[REDACTED]`, cannot be serialized, and are cleared when dropped.
+//! Secret values: they print `[REDACTED]`, cannot be serialized, and are cleared when dropped.
 
 use std::fmt;
 
@@ -13,15 +13,17 @@ use secrecy::{ExposeSecret, SecretBox, SecretString};
 pub struct Secret(SecretString);
 
 impl Secret {
+    /// Wraps `text`.
     pub fn new(text: impl Into<String>) -> Self {
         Self(SecretString::from(text.into()))
     }
 
-    /// The secret itself; never to be logged, stored or put into an error.
+    /// The secret itself. Never log it, store it or put it into an error.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 
+    /// Whether the secret is the empty text.
     pub fn is_empty(&self) -> bool {
         self.expose().is_empty()
     }
@@ -33,15 +35,17 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Why a text is no EncodingAESKey. Says nothing about the text.
+/// The text is not an EncodingAESKey. Does not contain the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be exactly 43 letters and digits")]
 pub struct InvalidAesKey;
 
-/// The AES key that an EncodingAESKey carries ("Message encryption", the algorithm's first step).
+/// The AES key decoded from an EncodingAESKey ("Message encryption", the first step of the
+/// algorithm).
 pub struct AesKey(SecretBox<[u8; 32]>);
 
-/// 43 characters carry 258 bits. The console draws the last character freely, so the two spare bits may be set.
+/// 43 characters encode 258 bits. The console chooses the last character at random, so the two
+/// spare bits may be set.
 const ENCODING: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -60,7 +64,7 @@ impl AesKey {
         Ok(Self(SecretBox::new(Box::new(bytes.try_into().map_err(|_| InvalidAesKey)?))))
     }
 
-    /// The key; its first 16 bytes are also the initialization vector. Never to be logged.
+    /// The key. Its first 16 bytes are also the initialization vector. Never log it.
     pub fn expose(&self) -> &[u8; 32] {
         self.0.expose_secret()
     }

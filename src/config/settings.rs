@@ -1,6 +1,7 @@
-//! The values that were given, what is wrong with them, and typed access to them for the checker.
+//! The configured values and their faults, with typed access for the checker.
 //!
-//! One fault a key: what follows from a value that is already known to be wrong is not told.
+//! Each key has at most one fault. Faults that only follow from an already faulty value are not
+//! reported.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -15,15 +16,19 @@ use super::keys::{self, Kind, Value};
 use super::secret::Secret;
 use super::source::variable;
 
+/// A configured value.
 pub(super) struct Given {
+    /// The value, of the right type.
     pub value: Value,
+    /// The place it came from.
     pub place: Place,
 }
 
-/// So many faults are told. A file with more is another file, and reading on would take long for nothing.
+/// The maximum number of reported faults. A file with more is not a configuration, and reading on
+/// would only take time.
 const MAX_FAULTS: usize = 100;
 
-/// What was given, by `section.key`; not `Debug`, as it holds secrets.
+/// The configured values by `section.key`. Not `Debug`, because it contains secrets.
 #[derive(Default)]
 pub(super) struct Settings {
     given: BTreeMap<String, Given>,
@@ -33,7 +38,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Records a value of the right type; a later one replaces an earlier one, and the faults found with it.
+    /// Records a value of the right type. A later value replaces an earlier one and its faults.
     pub fn give(&mut self, full: String, kind: Kind, given: Given) {
         self.faults.retain(|fault| fault.key != full);
         self.broken.remove(base(&full));
@@ -46,7 +51,7 @@ impl Settings {
                 self.fault(
                     &full,
                     given.place,
-                    "is none of its words",
+                    "is not a known word",
                     &format!("set one of {}", words.join(", ")),
                 );
             }
@@ -56,7 +61,7 @@ impl Settings {
         }
     }
 
-    /// Records that a value has the wrong type.
+    /// Records that the value at `place` has the wrong type.
     pub fn mistyped(&mut self, full: &str, kind: Kind, place: Place) {
         self.faults.retain(|fault| fault.key != full);
         let (expected, fix) = match kind {
@@ -71,6 +76,7 @@ impl Settings {
         self.fault(full, place, &format!("must be {expected}"), &fix);
     }
 
+    /// Records a fault of a key, which makes the key's value unusable.
     pub fn fault(&mut self, key: &str, place: Place, problem: &str, fix: &str) {
         self.broken.insert(base(key).to_owned());
         self.faults.push(Fault {
@@ -81,12 +87,12 @@ impl Settings {
         });
     }
 
-    /// Whether so much is wrong that there is no use in looking further.
+    /// Whether there are so many faults that reading on is useless.
     pub fn is_hopeless(&self) -> bool {
         self.faults.len() >= MAX_FAULTS
     }
 
-    /// Records what is wrong with the value of a known key, at the place it came from, unless a fault is known.
+    /// Records a fault of a known key at the place of its value, unless the key already has one.
     pub fn wrong(&mut self, full: &str, problem: impl Display, fix: &str) {
         if !self.is_broken(full) {
             self.fault(full, self.place(full), &problem.to_string(), fix);
@@ -97,14 +103,17 @@ impl Settings {
         self.given.get(full).map_or(Place::Unsaid, |given| given.place.clone())
     }
 
+    /// Records a warning about a key.
     pub fn warn(&mut self, key: &str, what: &str) {
         self.warnings.push(format!("{key}: {what}"));
     }
 
+    /// Whether the key already has a fault.
     pub fn is_broken(&self, full: &str) -> bool {
         self.broken.contains(base(full))
     }
 
+    /// The faults and the warnings.
     pub fn into_outcome(self) -> (Faults, Vec<String>) {
         (Faults(self.faults), self.warnings)
     }
@@ -114,6 +123,7 @@ impl Settings {
         self.given.get(full).map(|given| given.value.clone()).or_else(default)
     }
 
+    /// A text; empty if the value is missing or faulty.
     pub fn text(&self, full: &str) -> String {
         match self.value(full) {
             Some(Value::Text(text)) => text,
@@ -121,11 +131,12 @@ impl Settings {
         }
     }
 
-    /// A text that was given, if only as `""`.
+    /// A text that is set, even to `""`.
     pub fn override_text(&self, full: &str) -> Option<String> {
         self.given.contains_key(full).then(|| self.text(full))
     }
 
+    /// A list; empty if the value is missing or faulty.
     pub fn list(&self, full: &str) -> Vec<String> {
         match self.value(full) {
             Some(Value::List(entries)) => entries,
@@ -133,11 +144,13 @@ impl Settings {
         }
     }
 
+    /// A flag; false if the value is missing or faulty.
     pub fn flag(&self, full: &str) -> bool {
         matches!(self.value(full), Some(Value::Flag(true)))
     }
 
-    /// A number; all of them are checked against limits of zero or more.
+    /// A number; 0 if the value is missing or faulty. The limits of every key exclude negative
+    /// numbers.
     pub fn number(&self, full: &str) -> u64 {
         match self.value(full) {
             Some(Value::Integer(number)) => number.unsigned_abs(),
@@ -145,20 +158,22 @@ impl Settings {
         }
     }
 
+    /// A number as `u32`.
     pub fn small(&self, full: &str) -> u32 {
         u32::try_from(self.number(full)).unwrap_or(u32::MAX)
     }
 
+    /// A number of seconds.
     pub fn seconds(&self, full: &str) -> Duration {
         Duration::from_secs(self.number(full))
     }
 
-    /// One of a few words; none when the word is a fault.
+    /// One of a few words; `None` if the word is faulty.
     pub fn choice<T: Choice>(&self, full: &str) -> Option<T> {
         T::named(&self.text(full))
     }
 
-    /// A secret, from the key or from its file; none when it is empty, given nowhere or a fault.
+    /// A secret, from the key or from its file; `None` if it is empty, set nowhere or faulty.
     pub fn secret(&mut self, full: &str) -> Option<Secret> {
         if self.is_broken(full) {
             return None;
@@ -175,7 +190,7 @@ impl Settings {
             return (!text.is_empty()).then(|| Secret::new(text));
         }
         if direct {
-            let problem = format!("is given, and {full} too{}", self.place(full));
+            let problem = format!("is set, and {full} too{}", self.place(full));
             self.wrong(&file_key, problem, "keep one of the two");
             return None;
         }
@@ -183,10 +198,8 @@ impl Settings {
             Ok(secret) => Some(secret),
             Err(problem) => {
                 let path = if is_surely_a_path(&file) { format!(" {file}") } else { String::new() };
-                let fix = format!(
-                    "name a readable file that holds the secret and nothing else, or set {}",
-                    variable(full)
-                );
+                let fix =
+                    format!("name a readable file that contains only the secret, or set {}", variable(full));
                 self.wrong(&file_key, format!("the file{path} {problem}"), &fix);
                 None
             }
@@ -194,20 +207,20 @@ impl Settings {
     }
 }
 
-/// The key that a `KEY_file` belongs to.
+/// The key to which a `KEY_file` belongs.
 fn base(full: &str) -> &str {
     full.strip_suffix("_file").unwrap_or(full)
 }
 
-/// Whoever puts the secret itself where the file's name belongs must not find it in a log. Secrets too have slashes
-/// and dots.
+/// Whether `file` is certainly a path. An operator may put the secret itself in place of the file
+/// name, and then it must not appear in a log. Secrets can contain slashes and dots too.
 fn is_surely_a_path(file: &str) -> bool {
     let beside =
         Path::new(file).parent().is_some_and(|folder| !folder.as_os_str().is_empty() && folder.is_dir());
     beside || ["/", "./", "../"].iter().any(|start| file.starts_with(start))
 }
 
-/// Secrets are short; a longer file is another one.
+/// The maximum size of a secret's file. Secrets are short, so a larger file is the wrong one.
 const MAX_SECRET_BYTES: u64 = 65_536;
 
 fn read_secret(path: &Path) -> Result<Secret, String> {
@@ -217,7 +230,7 @@ fn read_secret(path: &Path) -> Result<Secret, String> {
         return Err("is empty".to_owned());
     }
     if text.contains(['\n', '\0', '\u{FEFF}']) || text.trim_start() != text {
-        return Err("holds more than one plain line".to_owned());
+        return Err("contains more than one plain line".to_owned());
     }
     Ok(Secret::new(text))
 }

@@ -1,7 +1,7 @@
-//! File and environment → values of the right type, each with its place.
+//! Reads file and environment into values of the right type, each with its place.
 //!
-//! Looks at names and types only; what a value means is the checker's business. Repeats no value, and no name
-//! that might be one.
+//! Looks at names and types only; the checker interprets the values. Error texts contain no value,
+//! and no name that may be a value.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -10,7 +10,8 @@ use super::fault::Place;
 use super::keys::{self, Kind, SECTIONS, Section, Value};
 use super::settings::{Given, Settings};
 
-/// An unknown name that may be repeated. Names that are not like ours may be values that lost their key.
+/// Returns an unknown name if it is safe to show. A name unlike ours may be a value that lost its
+/// key.
 fn shown(name: &str) -> Option<&str> {
     let harmless =
         name.len() <= 30 && name.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-'));
@@ -18,7 +19,7 @@ fn shown(name: &str) -> Option<&str> {
     (harmless || misspelt()).then_some(name)
 }
 
-/// How like the likeliest known name: 0 to 1.
+/// The similarity to the most similar known name, from 0 to 1.
 fn similar(name: &str) -> f64 {
     if name.len() > 100 {
         return 0.0;
@@ -31,9 +32,10 @@ fn similar(name: &str) -> f64 {
         .fold(0.0, f64::max)
 }
 
-/// The known name that is likest.
+/// The most similar known name.
 fn nearest(name: &str, known: impl Iterator<Item = String>) -> String {
-    // Far longer than any of ours: the rest makes no difference, but comparing takes time and memory by its length.
+    // No known name is nearly as long, and the comparison takes time and memory in proportion to
+    // the length.
     let name: String = name.chars().take(100).collect::<String>().to_lowercase();
     known
         .map(|known| (strsim::normalized_damerau_levenshtein(&name, &known.to_lowercase()), known))
@@ -41,7 +43,8 @@ fn nearest(name: &str, known: impl Iterator<Item = String>) -> String {
         .map_or_else(String::new, |(_, known)| known)
 }
 
-/// Reads the file's text into `settings`; false if it is no TOML, so that nothing in it counts.
+/// Reads the file's text into `settings`. Returns false if it is not TOML; then none of its values
+/// count.
 pub(super) fn read_toml(text: &str, label: &str, settings: &mut Settings) -> bool {
     let (table, errors) = DeTable::parse_recoverable(text);
     let line_of =
@@ -52,12 +55,12 @@ pub(super) fn read_toml(text: &str, label: &str, settings: &mut Settings) -> boo
             break;
         }
         let place = error.span().map_or(Place::Unsaid, |span| line_of(span.start));
-        // What the parser finds after its first error on a line is mostly an echo of it.
+        // Further errors on the same line mostly repeat the first one.
         if !reported.contains(&place) {
             settings.fault(
                 label,
                 place.clone(),
-                &format!("is no TOML: {}", error.message()),
+                &format!("is not TOML: {}", error.message()),
                 "correct the line",
             );
             reported.push(place);
@@ -74,7 +77,7 @@ pub(super) fn read_toml(text: &str, label: &str, settings: &mut Settings) -> boo
         match (keys::section_named(name.get_ref()), value.get_ref()) {
             (Some(section), DeValue::Table(entries)) => read_section(section, entries, &line_of, settings),
             (Some(section), _) => {
-                let fix = format!("write [{}] on a line of its own and its keys below", section.name);
+                let fix = format!("write [{}] on its own line and its keys below", section.name);
                 settings.fault(section.name, place, "is a section, not a key", &fix);
             }
             (None, _) => unknown_section(name.get_ref(), label, place, settings),
@@ -92,11 +95,11 @@ fn unknown_section(name: &str, label: &str, place: Place, settings: &mut Setting
         format!("the nearest known section is [{near}]")
     };
     match shown(name) {
-        Some(name) => settings.fault(name, place, "is no known section", &fix),
+        Some(name) => settings.fault(name, place, "is not a known section", &fix),
         None => settings.fault(
             label,
             place,
-            "holds an unknown section, whose name may be a value and is not shown",
+            "contains an unknown section, whose name is not shown because it may be a value",
             &fix,
         ),
     }
@@ -133,17 +136,18 @@ fn unknown_key(section: &Section, name: &str, place: Place, settings: &mut Setti
     );
     let fix = format!("the nearest known key is {near}");
     match shown(name) {
-        Some(name) => settings.fault(&format!("{}.{name}", section.name), place, "is no known key", &fix),
+        Some(name) => settings.fault(&format!("{}.{name}", section.name), place, "is not a known key", &fix),
         None => settings.fault(
             section.name,
             place,
-            "holds an unknown key, whose name may be a value and is not shown",
+            "contains an unknown key, whose name is not shown because it may be a value",
             &fix,
         ),
     }
 }
 
-/// What may be set in a section, as `section.key`: its keys, and `KEY_file` for each secret.
+/// The keys that can be set in a section, as `section.key`: its own keys, and `KEY_file` for each
+/// secret.
 fn full_names(section: &Section) -> impl Iterator<Item = (String, Kind)> {
     section.keys.iter().flat_map(|key| {
         let full = format!("{}.{}", section.name, key.name);
@@ -181,21 +185,21 @@ fn variables() -> impl Iterator<Item = (String, String, Kind)> {
     SECTIONS.iter().flat_map(full_names).map(|(full, kind)| (variable(&full), full, kind))
 }
 
-/// Whether `name` is meant for a section of ours, known key or not.
+/// Whether `name` is a variable for a known section, even if its key is unknown.
 pub(super) fn names_a_section(name: &str) -> bool {
     name.strip_prefix("BRIDGE_")
         .and_then(|rest| rest.split_once("__"))
         .is_some_and(|(section, _)| keys::section_named(&section.to_lowercase()).is_some())
 }
 
-/// Lays the `BRIDGE_` variables of `env` over what the file gave.
+/// Overrides the values of the file with the `BRIDGE_` variables of `env`.
 pub(super) fn read_environment(env: &[(String, String)], settings: &mut Settings) {
     for (name, text) in env.iter().filter(|(name, _)| name.starts_with("BRIDGE_")) {
         let Some((_, full, kind)) = variables().find(|(known, ..)| known == name) else {
             let near = nearest(name, variables().map(|(known, ..)| known));
             settings.warn(
                 name,
-                &format!("is no known variable and does nothing; the nearest known one is {near}"),
+                &format!("is not a known variable and has no effect; the nearest known one is {near}"),
             );
             continue;
         };

@@ -1,4 +1,4 @@
-//! The configuration as a whole: what is accepted, what is refused and in which words, what is never said.
+//! The configuration as a whole: accepted values, refused values with their texts, and secrecy.
 
 mod example;
 mod faults;
@@ -7,7 +7,7 @@ mod sources;
 
 use super::*;
 
-/// The three required keys, and nothing else.
+/// Only the three required keys.
 const REQUIRED: &str = r#"
 [wechat]
 token = "BridgeToken2024"
@@ -20,18 +20,18 @@ fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-/// The required keys, and `pairs` from the environment.
+/// Loads the required keys, and `pairs` from the environment.
 fn with(pairs: &[(&str, &str)]) -> (Config, Vec<String>) {
     Config::from_toml_str(REQUIRED, env(pairs)).unwrap()
 }
 
-/// The lines of the faults.
+/// The lines of the faults that `text` and `pairs` have.
 fn refused(text: &str, pairs: &[(&str, &str)]) -> Vec<String> {
     let faults = Config::from_toml_str(text, env(pairs)).expect_err("no fault");
     faults.to_string().lines().map(str::to_owned).collect()
 }
 
-/// The one fault that the required keys have with `pairs` from the environment.
+/// The only fault that the required keys have with `pairs` from the environment.
 fn fault(pairs: &[(&str, &str)]) -> String {
     let mut lines = refused(REQUIRED, pairs);
     assert_eq!(lines.len(), 1, "{lines:?}");

@@ -1,20 +1,21 @@
-//! The texts that customers and agents read, one set a language.
+//! The texts that customers and agents read, one set for each language.
 
 use super::choice::Locale;
 
 /// The texts in effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Texts {
+    /// The language of the default texts and of the bridge's notices.
     pub locale: Locale,
     /// The reply to a new follower.
     pub welcome: String,
     /// The reply to a message that goes to an agent.
     pub transferring: String,
-    /// What a customer's text begins with at the agent's; may be empty.
+    /// The prefix of a customer's text, as the agent sees it. May be empty.
     pub inquiry_prefix: String,
 }
 
-/// The longest text, in bytes of UTF-8: the limit of one text that a customer can be sent.
+/// The maximum length of a text, in bytes of UTF-8: WeChat's limit for one text to a customer.
 pub(super) const MAX_BYTES: usize = 2000;
 
 impl Texts {
@@ -48,7 +49,7 @@ impl Texts {
     }
 }
 
-/// What is wrong with a text that goes out as XML, in words.
+/// A phrase that describes why a text cannot be sent as XML; `None` if it can.
 pub(super) fn problem(text: &str, may_be_empty: bool) -> Option<&'static str> {
     let unprintable = |c: char| {
         (c.is_control() && !matches!(c, '\n' | '\r' | '\t')) || matches!(c, '\u{FFFE}' | '\u{FFFF}')

@@ -1,4 +1,4 @@
-//! Reads a request's body: whole, within its time and its size, or not at all.
+//! Reads a request's whole body within the limits of time and size.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -9,14 +9,17 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::Limits;
 
-/// Why there is no body to work with.
+/// Why the body could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unread {
+    /// It is larger than the limit: 413.
     #[error("the body is too large")]
     TooLarge,
-    #[error("the body did not come in time")]
+    /// It did not arrive in time: 408.
+    #[error("the body did not arrive in time")]
     Late,
-    #[error("the body broke off")]
+    /// The caller closed the connection before its end: 400.
+    #[error("the body is incomplete")]
     Broken,
 }
 
@@ -43,7 +46,8 @@ impl IntoResponse for Unread {
     }
 }
 
-/// Reads `body` to its end. One whose announced length is over the limit is refused before a byte of it is read.
+/// Reads `body` to its end. A body whose announced length exceeds the limit is refused before any
+/// byte is read.
 pub(super) async fn read(body: Body, limits: &Limits) -> Result<Bytes, Unread> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > limits.body_bytes {

@@ -21,26 +21,29 @@ use tower::ServiceExt as _;
 use super::Limits;
 use super::wire::{Flushes, Wire};
 
-/// How long a caller who is still sending may take to read the answer that turned it away.
+/// How long a refused caller that is still sending may take to read the response.
 const LINGER: Duration = Duration::from_secs(1);
-/// For a head that did not come in time.
+/// The response when a head does not arrive in time.
 const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// What every connection of a listener shares.
+/// The settings that all connections of a listener share.
 #[derive(Clone)]
 pub(super) struct Terms {
+    /// The routes.
     pub router: Router,
+    /// The TLS acceptor; `None` for plain HTTP.
     pub tls: Option<TlsAcceptor>,
+    /// The limits.
     pub limits: Limits,
-    /// Answer what has been asked, then close.
+    /// Soft stop: respond to the requests in progress, then close.
     pub soft: CancellationToken,
-    /// Close at once.
+    /// Hard stop: close at once.
     pub hard: CancellationToken,
 }
 
 /// Serves `stream` until either side closes it.
 pub(super) async fn run(stream: TcpStream, terms: Terms) {
-    // Answers are small and callers wait for them: nothing is gained by collecting bytes.
+    // Responses are small and callers wait for them, so collecting bytes gains nothing.
     let _ = stream.set_nodelay(true);
     let hard = terms.hard.clone();
     let served = async {
@@ -48,7 +51,7 @@ pub(super) async fn run(stream: TcpStream, terms: Terms) {
         match timeout(terms.limits.handshake, tls.accept(stream)).await {
             Ok(Ok(stream)) => http(stream, terms).await,
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-            Err(_) => tracing::debug!("a TLS handshake did not end in time"),
+            Err(_) => tracing::debug!("a TLS handshake timed out"),
         }
     };
     tokio::select! {
@@ -71,7 +74,7 @@ pub(super) async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(str
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
         .max_header_size(limits.head_bytes)
-        // The least that holds a head; bodies are read through it piece by piece.
+        // The smallest buffer that holds a head; bodies are read through it piece by piece.
         .max_buf_size(limits.head_bytes.saturating_mul(2).max(16_384))
         .serve_connection(TokioIo::new(wire), service);
     let mut closing = false;
@@ -86,12 +89,13 @@ pub(super) async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(str
     };
     let parts = connection.into_parts();
     let mut stream = parts.io.into_inner();
-    // An idle connection just ends; whoever has begun a head is told why nothing comes of it.
+    // An idle connection is closed silently; a caller that has started a head gets a 408.
     let late = ended.is_err_and(|error| error.is_timeout()) && !parts.read_buf.is_empty();
     let _ = timeout(LINGER, part(&mut stream, late)).await;
 }
 
-/// Ends a connection so that the last answer arrives: closing while the caller still sends would reset it.
+/// Ends a connection so that the last response arrives: closing while the caller still sends would
+/// reset it.
 async fn part<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, late: bool) -> std::io::Result<()> {
     if late {
         stream.write_all(LATE).await?;

@@ -1,7 +1,7 @@
-//! The operators' surface: is it alive, can it accept, what does it count.
+//! The operators' endpoints: liveness, readiness and metrics.
 //!
-//! Must stay cheap and must answer while everything else is stuck: the store is asked at most once a second,
-//! by one caller at a time, and never waited for longer than a second.
+//! Must stay cheap and must respond while everything else is stuck: reads the store at most once a
+//! second, for one caller at a time, and never waits for it longer than a second.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,57 +20,57 @@ use crate::lifecycle::{self, Readiness};
 use crate::metrics::Metrics;
 use crate::store::{Counts, Store};
 
-/// How old a look into the store may be, and how long one is waited for.
+/// The greatest age of the counts read from the store, and the longest wait for reading them.
 const LOOK: Duration = Duration::from_secs(1);
-/// The fact that a look writes.
+/// The key in the store's `kv` table that each check writes.
 const LOOKED_AT: &str = "looked_at";
-/// What the metrics' encoder writes is OpenMetrics.
+/// The content type of the metrics.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// How one part of the whole is doing.
+/// The status of one component.
 #[derive(Clone, Debug, Serialize)]
 pub struct Part {
-    /// Whether it does what it should.
+    /// Whether it is healthy.
     pub ok: bool,
-    /// Since when it does not, Unix seconds.
+    /// Since when it is not, Unix seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<i64>,
     /// What is wrong; no secrets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// What to do about it.
+    /// What the operator should do about it.
     #[serde(rename = "do", skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
-    /// Whatever else is worth knowing; its keys stand beside the others.
+    /// Further members of the JSON object.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
 impl Part {
-    /// Nothing is wrong.
+    /// The status of a healthy component.
     pub fn well() -> Self {
         Self { ok: true, since: None, why: None, advice: None, extra: Map::new() }
     }
 }
 
-/// Says how a platform is doing; must not block.
+/// Returns the status of a component; must not block.
 pub type Health = Arc<dyn Fn() -> Part + Send + Sync>;
 
-/// What the operators' surface is built from.
+/// The dependencies of the operators' endpoints.
 pub struct Ops {
-    /// The backlog, and whether commits succeed.
+    /// The store, for the backlog and for whether commits succeed.
     pub store: Store,
-    /// What is shown under `/metrics`.
+    /// The metrics for `/metrics`.
     pub metrics: Metrics,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
-    /// Whether the process is up, starting or stopping.
+    /// Whether the process is starting, ready or stopping.
     pub readiness: Readiness,
-    /// How Tencent IM is doing.
+    /// The status of Tencent IM.
     pub im: Health,
-    /// How WeChat is doing.
+    /// The status of WeChat.
     pub wechat: Health,
-    /// How the directory of the media files is doing.
+    /// The status of the media directory.
     pub media: Health,
 }
 
@@ -80,7 +80,7 @@ impl std::fmt::Debug for Ops {
     }
 }
 
-/// The routes.
+/// The routes of the operators' listener.
 pub fn router(ops: Ops) -> Router {
     let desk = Desk { ops, looking: Arc::new(Semaphore::new(1)), seen: Arc::default() };
     Router::new()
@@ -108,7 +108,7 @@ struct Ready {
     backlog: Backlog,
 }
 
-/// `null` until the store has once been looked into.
+/// The members are `null` until the store has been read once.
 #[derive(Clone, Copy, Serialize)]
 struct Backlog {
     waiting: Option<i64>,
@@ -147,7 +147,7 @@ async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
     match desk.ops.metrics.render(waiting, oldest_s, held) {
         Ok(text) => ([(header::CONTENT_TYPE, HeaderValue::from_static(OPEN_METRICS))], text).into_response(),
         Err(error) => {
-            tracing::error!(%error, "the metrics cannot be written");
+            tracing::error!(%error, "cannot encode the metrics");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
@@ -183,8 +183,9 @@ impl Desk {
         }
     }
 
-    /// Looks by a write: a store that can still be read may long be unable to commit, and on a quiet day nobody
-    /// else would notice.
+    /// Refreshes the counts if they are too old. Also commits a write, because a store that can
+    /// still be read may no longer be able to commit, and without traffic no other write would
+    /// notice that.
     async fn look(&self) {
         let Ok(turn) = Arc::clone(&self.looking).acquire_owned().await else { return };
         let is_fresh = |seen: &(Instant, Counts)| seen.0.elapsed() < LOOK;
@@ -192,17 +193,17 @@ impl Desk {
             return;
         }
         let (store, seen) = (self.ops.store.clone(), Arc::clone(&self.seen));
-        // A task of its own, so that callers who give up do not pile looks upon each other.
+        // Use a separate task, so that callers that time out do not start further reads.
         let look = tokio::spawn(async move {
             let _turn = turn;
-            // The commit is all that the writer is asked for: counting a long backlog is the reader's work.
+            // The writer only commits; counting a long backlog is left to the reader.
             let committed = store.write(|tx| tx.put_fact(LOOKED_AT, &tx.now().0.to_string())).await;
             if committed.is_err() {
                 return;
             }
             #[expect(
                 clippy::redundant_closure_for_method_calls,
-                reason = "the method itself is not general over the transaction's lifetime"
+                reason = "the method path is not general over the transaction's lifetime"
             )]
             let counts = store.read(|tx| tx.counts()).await;
             if let Ok(counts) = counts {

@@ -1,7 +1,9 @@
-//! The public surface: `/` for WeChat, `/imcallback` for Tencent IM, `/media/...` for whoever has a link.
+//! The public endpoints: `/` for WeChat, `/imcallback` for Tencent IM, `/media/...` for holders of
+//! a link.
 //!
-//! Each call is judged by its query before its body is read, opened by its platform's `receive`, and answered
-//! with success only after the bridge has committed it. No log line has a body, a signature or a customer's name.
+//! Each request is authenticated by its query before its body is read, then parsed by its
+//! platform's `receive`. It gets a success response only after the bridge has committed it. No log
+//! line contains a body (except of an unusable push), a signature or a customer's name.
 
 mod callback;
 mod media;
@@ -27,31 +29,33 @@ use crate::im::receive::CallbackDoor;
 use crate::metrics::Metrics;
 use crate::wechat::receive::Door;
 
-/// Pushes and callbacks that may be at the bridge at once; beyond, they wait, and are refused when that is too long.
+/// The number of pushes and callbacks that the bridge handles at once. Further ones wait, and are
+/// refused when their time limit passes.
 const IN_FLIGHT: usize = 4096;
 
-/// What the public surface is built from.
+/// The dependencies of the public endpoints.
 #[derive(Debug)]
 pub struct Public {
-    /// Judges and opens pushes.
+    /// Authenticates and decrypts pushes.
     pub door: Door,
-    /// Judges and opens callbacks.
+    /// Authenticates and parses callbacks.
     pub callbacks: CallbackDoor,
     /// Decides and commits.
     pub bridge: Bridge,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
-    /// Counts.
+    /// The metrics.
     pub metrics: Metrics,
-    /// What one caller may take.
+    /// The limits on callers.
     pub limits: Limits,
-    /// Takes the outcomes of replies that carry held answers: the sending end of [`super::written::channel`].
+    /// Takes the outcomes of replies with held answers: the sending end of
+    /// [`super::receipt::channel`].
     pub outcomes: mpsc::Sender<Outcome>,
-    /// Knows of every commit that outlives its caller; wait for it before the store is closed.
+    /// Tracks every commit that outlives its caller; wait for it before closing the store.
     pub tasks: TaskTracker,
 }
 
-/// The routes. Unknown paths are 404, other methods 405.
+/// The routes. Unknown paths get 404, other methods 405.
 pub fn router(public: Public) -> Router {
     let desk = Desk {
         public,
@@ -75,8 +79,8 @@ struct Desk {
 }
 
 impl Desk {
-    /// Runs `work` to its end, even if the caller hangs up halfway: what it commits and what it remembers in
-    /// memory must stay together. `None` when it takes longer than `within`, or panics.
+    /// Runs `work` to its end, even if the caller disconnects: the commit and the state in memory
+    /// must stay consistent. `None` when it takes longer than `within`, or panics.
     async fn finish<T: Send + 'static>(
         &self,
         within: Duration,
@@ -91,7 +95,10 @@ impl Desk {
             match task.await {
                 Ok(outcome) => Some(outcome),
                 Err(error) => {
-                    tracing::error!(panic = error.is_panic(), "a commit ended early: this is a bug");
+                    tracing::error!(
+                        panic = error.is_panic(),
+                        "a commit ended early; the platform repeats the request: this is a bug"
+                    );
                     None
                 }
             }
@@ -99,7 +106,7 @@ impl Desk {
         tokio::time::timeout(within, finished).await.ok().flatten()
     }
 
-    /// Somebody who is not the platform, or is but for somebody else, was turned away.
+    /// Counts and logs a refused request: not from the platform, or for another account.
     fn refused(&self, source: &'static str, name: &'static str, why: &dyn std::fmt::Display) {
         self.public.metrics.refused_request(source, name);
         if self.quiet.allows() {

@@ -1,16 +1,17 @@
-//! Keeps strangers from filling the log: the internet knocks on every open port all day.
+//! Keeps strangers from filling the log: scanners probe every open port all day.
 
 use std::num::NonZeroU32;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
-/// Lines a second that strangers may cause, after a burst of as many.
+/// The number of log lines per second that strangers may cause, after a burst of as many.
 const LINES: NonZeroU32 = match NonZeroU32::new(5) {
     Some(lines) => lines,
     None => NonZeroU32::MIN,
 };
 
-/// Says whether one more line may be written; what is not logged is still counted in the metrics.
+/// Decides whether one more line may be logged. Requests that are not logged still count in the
+/// metrics.
 #[derive(Debug)]
 pub(super) struct Quiet(DefaultDirectRateLimiter);
 

@@ -1,4 +1,4 @@
-//! Listening: binds, accepts as many connections as may be open, and stops in order.
+//! Listening: binds, accepts connections up to the limit, and stops gracefully.
 
 use std::any::Any;
 use std::io;
@@ -19,10 +19,11 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::Limits;
 use super::connection::{self, Terms};
 
-/// After a connection could not be accepted (as a rule: no file descriptors left).
+/// The pause after a connection could not be accepted (usually because no file descriptors are
+/// left).
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Why an address cannot be listened on.
+/// Why the process cannot listen on an address.
 #[derive(Debug, thiserror::Error)]
 #[error("{key}: cannot listen on {address}: {source}; {}", fix(source))]
 pub struct BindError {
@@ -47,22 +48,22 @@ fn fix(reason: &io::Error) -> &'static str {
     }
 }
 
-/// Takes `address`, which is the value of the setting `key`. Nobody is answered before [`serve`] runs.
+/// Binds `address`, the value of the setting `key`. No request is served before [`serve`] runs.
 pub async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(address).await.map_err(|source| BindError { key, address, source })
 }
 
-/// When a listener stops.
+/// The signals that stop a listener.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
-    /// Accept nothing more, answer what has been asked, close.
+    /// Soft stop: accept no connections, respond to the requests in progress, close.
     pub soft: CancellationToken,
-    /// Cut what is still open. Whoever grants a grace cancels this when it is over.
+    /// Hard stop: cut the open connections. The caller cancels it when the grace period is over.
     pub hard: CancellationToken,
 }
 
-/// Serves `router` on `listener`, in TLS where an acceptor is given. Returns when `stop` says so and every
-/// connection is closed.
+/// Serves `router` on `listener`, with TLS if an acceptor is given. Returns after `stop`, when
+/// every connection is closed.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
@@ -85,7 +86,7 @@ pub async fn serve(
 
 async fn accept_all(listener: &TcpListener, terms: &Terms, open: &TaskTracker) {
     let places = Arc::new(Semaphore::new(terms.limits.connections));
-    // Never closed, so a place always comes.
+    // The semaphore is never closed, so this always gets a permit.
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         let stream = accept(listener).await;
         let terms = terms.clone();
@@ -101,11 +102,11 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return stream,
-            // The caller has gone away in between; the next one waits already.
+            // The caller has already disconnected; accept the next one.
             Err(error) if is_callers(&error) => {}
             Err(error) => {
                 if !told {
-                    tracing::error!(%error, "cannot accept connections: raise the limit of open files");
+                    tracing::error!(%error, "cannot accept connections, retrying: raise the limit of open files");
                 }
                 told = true;
                 tokio::time::sleep(PAUSE).await;
@@ -119,7 +120,8 @@ fn is_callers(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-/// The panic's own words may quote a message; the hook has written them to stderr with their place already.
+/// Leaves the panic's text out, because it may quote a message. The panic hook has already written
+/// it to stderr.
 fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     tracing::error!("a request ended in a panic: this is a bug; the service goes on");
     (StatusCode::INTERNAL_SERVER_ERROR, "internal error").into_response()

@@ -1,4 +1,4 @@
-//! A listener on a port of its own, and callers who speak bytes rather than HTTP.
+//! A listener on its own port, and callers that send raw bytes.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,12 +16,15 @@ use crate::config::Tls;
 
 /// A running listener.
 pub struct Host {
+    /// The listener's address.
     pub address: SocketAddr,
+    /// Stops the listener.
     pub stop: Stop,
+    /// Ends when the listener has stopped.
     pub served: JoinHandle<()>,
 }
 
-/// Limits that a test can wait for.
+/// Limits short enough for a test.
 pub fn impatient() -> Limits {
     Limits {
         head: Duration::from_millis(300),
@@ -33,10 +36,12 @@ pub fn impatient() -> Limits {
     }
 }
 
+/// Starts a listener without TLS.
 pub async fn host(router: Router, limits: Limits) -> Host {
     host_with(router, limits, None).await
 }
 
+/// Starts a listener.
 pub async fn host_with(router: Router, limits: Limits, tls: Option<TlsAcceptor>) -> Host {
     let listener = bind("server.listen", "127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -46,6 +51,7 @@ pub async fn host_with(router: Router, limits: Limits, tls: Option<TlsAcceptor>)
 }
 
 impl Host {
+    /// Opens a connection.
     pub async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
@@ -57,10 +63,12 @@ impl Host {
         rest(&mut stream).await
     }
 
+    /// Makes a GET request and returns the whole response.
     pub async fn get(&self, path: &str) -> String {
         self.ask(&format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")).await
     }
 
+    /// Makes a POST request and returns the whole response.
     pub async fn post(&self, path: &str, body: &str) -> String {
         let length = body.len();
         self.ask(&format!(
@@ -70,34 +78,35 @@ impl Host {
     }
 }
 
-/// Everything until the server closes; fails when it does not, or resets.
+/// Reads until the server closes the connection; fails if it does not, or if it resets.
 pub async fn rest(stream: &mut TcpStream) -> String {
     let mut read = Vec::new();
     tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut read)).await.unwrap().unwrap();
     String::from_utf8(read).unwrap()
 }
 
-/// The status and the body of an answer.
+/// The status and the body of a response.
 pub fn parts(answer: &str) -> (u16, &str) {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body)
 }
 
-/// The certificate of the authority that [`tls`] is signed by; its key is nowhere.
+/// The certificate of the authority that signed [`tls`]; its key is not kept.
 pub fn authority() -> PathBuf {
     data("ca.cert.pem")
 }
 
-/// A certificate for `localhost` and its key, made for these tests, valid for a hundred years.
+/// A certificate for `localhost` and its key, created for these tests, valid for a hundred years.
 pub fn tls() -> Tls {
     Tls { cert: data("tls.cert.pem"), key: data("tls.key.pem") }
 }
 
-/// A key that belongs to no certificate here.
+/// A key that matches none of the certificates.
 pub fn other_key() -> PathBuf {
     data("other.key.pem")
 }
 
+/// A TLS acceptor with [`tls`].
 pub fn acceptor() -> TlsAcceptor {
     tls::acceptor(&tls()).unwrap()
 }

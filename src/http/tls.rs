@@ -1,4 +1,5 @@
-//! HTTPS on the public listener: PEM files → a TLS acceptor. No message here contains key material.
+//! HTTPS on the public listener: creates a TLS acceptor from PEM files. No error contains key
+//! material.
 
 use std::io;
 use std::path::Path;
@@ -17,16 +18,33 @@ use crate::config::Tls;
 pub enum TlsError {
     /// A file cannot be read.
     #[error("server.{key}: cannot read {path}: {source}; name a PEM file that this user may read")]
-    Unreadable { key: &'static str, path: String, source: io::Error },
-    /// A file holds nothing of what it should.
+    Unreadable {
+        /// The setting.
+        key: &'static str,
+        /// The file.
+        path: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// A file does not contain the expected object.
     #[error("server.{key}: {path} holds no {what} in PEM form; {fix}")]
-    Missing { key: &'static str, path: String, what: &'static str, fix: &'static str },
-    /// Certificate and key do not fit, or are of a kind that is not supported.
+    Missing {
+        /// The setting.
+        key: &'static str,
+        /// The file.
+        path: String,
+        /// The expected object.
+        what: &'static str,
+        /// What the operator should do.
+        fix: &'static str,
+    },
+    /// Certificate and key do not match, or are of an unsupported kind.
     #[error("server.tls_cert, server.tls_key: {0}; give the certificate's own key, and the chain leaf first")]
     Unfit(tokio_rustls::rustls::Error),
 }
 
-/// Reads both files. Blocks. The files are read once: after renewing a certificate, restart.
+/// Creates an acceptor from both files. Blocks. The files are read only once: restart after
+/// renewing a certificate.
 pub fn acceptor(tls: &Tls) -> Result<TlsAcceptor, TlsError> {
     let chain = chain(&tls.cert)?;
     let key = key(&tls.key)?;

@@ -1,5 +1,5 @@
-//! The bytes under one connection: gives up on a caller who takes no more of an answer, and knows when
-//! everything written so far has left for the kernel.
+//! The byte stream of one connection: it fails when a caller stops reading a response, and it knows
+//! when everything written so far has been passed to the kernel.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,12 +13,14 @@ use tokio::time::Sleep;
 
 use super::written::Handover;
 
-/// What waits to leave on one connection. Clones share it.
+/// The receipts of replies that are written to one connection but not yet flushed. Clones share
+/// them.
 #[derive(Clone, Debug, Default)]
 pub struct Flushes(Arc<Mutex<Vec<Handover>>>);
 
 impl Flushes {
-    /// Settles `handover` once everything written up to now has been flushed; as unwritten if it never is.
+    /// Settles the receipt as written at the next complete flush, or as unwritten if the connection
+    /// ends before it.
     pub(super) fn after(&self, handover: Handover) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(handover);
     }
@@ -29,7 +31,7 @@ impl Flushes {
     }
 }
 
-/// A stream with a limit on how long a write may stand still.
+/// A stream with a limit on how long a write may stall.
 #[derive(Debug)]
 pub(super) struct Wire<S> {
     stream: S,
@@ -92,7 +94,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         self.stream.is_write_vectored()
     }
 
-    /// Hyper flushes only when its own buffer is empty, so a flush that succeeds covers every answer it took.
+    /// Hyper flushes only when its own buffer is empty, so a successful flush covers every response
+    /// that hyper took.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.stream).poll_flush(cx);
         let outcome = self.watched(cx, outcome);

@@ -1,9 +1,9 @@
-//! Passive replies that carry held answers: whether each was written out, told to the bridge.
+//! Reports to the bridge whether each passive reply with held answers was written.
 //!
-//! "Written" means that the kernel took every byte of the answer. Whether WeChat read it cannot be known: where
-//! it did not, it asks again within seconds, and the repeat carries the same reply. Must never lose a receipt
-//! of a reply that was written, or the customer would get the answers twice; so a place in the queue is
-//! reserved before the push is accepted.
+//! "Written" means that the kernel took every byte of the response. It is unknown whether WeChat
+//! read it: if not, WeChat repeats the push within seconds and gets the same reply again. Must
+//! never lose the receipt of a written reply, or the customer would get the answers twice.
+//! Therefore a place in the queue is reserved before the push is accepted.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -19,24 +19,26 @@ use tokio::sync::mpsc;
 use super::wire::Flushes;
 use crate::bridge::{Bridge, Receipt};
 
-/// Replies whose outcome the store has not been told yet; beyond, pushes wait for a place.
+/// The number of outcomes that may wait to be reported; while the queue is full, pushes wait.
 const WAITING: usize = 4096;
-/// Outcomes told at once, so that the store commits them together.
+/// The number of outcomes reported at once, so that the store commits them together.
 const TOGETHER: usize = 256;
-/// How often the store is told before the reply counts as "perhaps written".
+/// The number of attempts to report an outcome before the reply counts as "perhaps written".
 const TRIES: u32 = 6;
-/// The pause after the first failure; it doubles. All of them together stay below the time a ride waits.
+/// The pause after the first failure; it doubles. All pauses together are shorter than an attached
+/// answer waits for its receipt.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A reply's receipt and whether the reply was written.
+/// A reply's receipt, and whether the reply was written.
 pub type Outcome = (Receipt, bool);
 
-/// Where outcomes go, and where [`tell`] takes them from.
+/// Creates the queue of outcomes; [`report_outcomes`] takes the receiving end.
 pub fn channel() -> (mpsc::Sender<Outcome>, mpsc::Receiver<Outcome>) {
     mpsc::channel(WAITING)
 }
 
-/// Tells the bridge every outcome; ends when all senders are gone and everything is told.
+/// Reports every outcome to the bridge. Ends when all senders are gone and every outcome is
+/// reported.
 pub async fn tell(mut outcomes: mpsc::Receiver<Outcome>, bridge: Bridge) {
     let mut taken = Vec::with_capacity(TOGETHER);
     while outcomes.recv_many(&mut taken, TOGETHER).await > 0 {
@@ -54,7 +56,7 @@ async fn tell_one(bridge: &Bridge, (receipt, written): Outcome) {
                 return;
             }
             Err(error) if left == 0 => {
-                tracing::error!(%error, written, "a passive reply's outcome is lost; its answers are looked at again");
+                tracing::error!(%error, written, "cannot store a passive reply's outcome; its answers are settled by timeout");
             }
             Err(_) => {
                 tokio::time::sleep(pause).await;
@@ -64,7 +66,8 @@ async fn tell_one(bridge: &Bridge, (receipt, written): Outcome) {
     }
 }
 
-/// One reply on its way out. Dropped before it is written, it tells so.
+/// The receipt of one reply that is being sent. If it is dropped before the reply is written, it
+/// reports "unwritten".
 #[derive(Debug)]
 pub struct Handover(Option<(mpsc::OwnedPermit<Outcome>, Receipt)>);
 
@@ -90,7 +93,7 @@ impl Drop for Handover {
     }
 }
 
-/// The body of such a reply: one piece, whose handing over is watched.
+/// The body of such a reply: one frame, with the receipt that tracks it.
 #[derive(Debug)]
 pub(super) struct Watched {
     text: Option<Bytes>,
@@ -99,7 +102,7 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// Without `flushes` (no connection underneath) a body that was taken counts as written.
+    /// Without a connection (`None`) a body counts as written once it has been polled.
     pub(super) fn new(text: String, handover: Handover, flushes: Option<Flushes>) -> Self {
         Self { text: Some(text.into()), handover: Some(handover), flushes }
     }

@@ -1,7 +1,9 @@
-//! The elements of a message (`MsgBody`): what agents send, read leniently, and what the bridge sends.
+//! The elements of a message (`MsgBody`): reads agents' messages leniently and builds the bridge's
+//! messages.
 //!
-//! One shape for requests, callbacks and history (reference: "`MsgBody` elements"; docs 269/2720). Nothing here
-//! may fail on what a client of any age has sent: an unreadable element becomes `AnswerPart::Other`.
+//! Requests, callbacks and history share one format (reference: "`MsgBody` elements"; docs
+//! 269/2720). Reading never fails, whatever a client of any age has sent: an unreadable element
+//! becomes `AnswerPart::Other`.
 
 mod read;
 mod shown;
@@ -54,7 +56,7 @@ pub struct Text {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Location {
-    /// What is there.
+    /// The name of the place.
     pub desc: String,
     /// Degrees north.
     pub latitude: f64,
@@ -68,7 +70,7 @@ pub struct Location {
 pub struct Custom {
     /// The payload.
     pub data: String,
-    /// What an offline push shows.
+    /// The text of an offline notification.
     pub desc: String,
 }
 
@@ -76,12 +78,12 @@ pub struct Custom {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Image {
-    /// Unique for the picture; its MD5 is what the platform suggests.
+    /// The picture's unique id; the platform suggests its MD5.
     #[serde(rename = "UUID")]
     pub uuid: String,
     /// 1 JPG, 2 GIF, 3 PNG, 4 BMP, 255 other.
     pub image_format: u32,
-    /// The sizes it comes in. Whether fewer than three render everywhere is unknown: send all.
+    /// The sizes of the picture. Send all three: it is unknown whether every client renders fewer.
     pub image_info_array: [ImageInfo; 3],
 }
 
@@ -91,13 +93,13 @@ pub struct Image {
 pub struct ImageInfo {
     /// 1 original, 2 large, 3 thumbnail.
     pub r#type: u32,
-    /// Bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// Pixels.
+    /// The width in pixels.
     pub width: u32,
-    /// Pixels.
+    /// The height in pixels.
     pub height: u32,
-    /// Where the receiver's client finds it.
+    /// The URL for the receiver's client.
     #[serde(rename = "URL")]
     pub url: String,
 }
@@ -106,16 +108,16 @@ pub struct ImageInfo {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Sound {
-    /// Where the receiver's client finds it.
+    /// The URL for the receiver's client.
     pub url: String,
-    /// Unique for the recording.
+    /// The recording's unique id.
     #[serde(rename = "UUID")]
     pub uuid: String,
-    /// Bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// Seconds.
+    /// The length in seconds.
     pub second: u64,
-    /// Required.
+    /// Required for media by URL.
     #[serde(rename = "Download_Flag")]
     pub download_flag: ByUrl,
 }
@@ -124,16 +126,16 @@ pub struct Sound {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct File {
-    /// Where the receiver's client finds it.
+    /// The URL for the receiver's client.
     pub url: String,
-    /// Unique for the file.
+    /// The file's unique id.
     #[serde(rename = "UUID")]
     pub uuid: String,
-    /// Bytes.
+    /// The size in bytes.
     pub file_size: u64,
-    /// Its base name.
+    /// The base name.
     pub file_name: String,
-    /// Required.
+    /// Required for media by URL.
     #[serde(rename = "Download_Flag")]
     pub download_flag: ByUrl,
 }
@@ -142,37 +144,37 @@ pub struct File {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Video {
-    /// Where the receiver's client finds it.
+    /// The video's URL for the receiver's client.
     pub video_url: String,
-    /// Unique for the video.
+    /// The video's unique id.
     #[serde(rename = "VideoUUID")]
     pub video_uuid: String,
-    /// Bytes.
+    /// The video's size in bytes.
     pub video_size: u64,
-    /// Seconds.
+    /// The video's length in seconds.
     pub video_second: u64,
     /// `mp4`.
     pub video_format: String,
-    /// Required.
+    /// Required for media by URL.
     pub video_download_flag: ByUrl,
-    /// Where the receiver's client finds the first picture.
+    /// The thumbnail's URL for the receiver's client.
     pub thumb_url: String,
-    /// Unique for the first picture.
+    /// The thumbnail's unique id.
     #[serde(rename = "ThumbUUID")]
     pub thumb_uuid: String,
-    /// Bytes.
+    /// The thumbnail's size in bytes.
     pub thumb_size: u64,
-    /// Pixels.
+    /// The thumbnail's width in pixels.
     pub thumb_width: u32,
-    /// Pixels.
+    /// The thumbnail's height in pixels.
     pub thumb_height: u32,
     /// `JPG`.
     pub thumb_format: String,
-    /// Required.
+    /// Required for media by URL.
     pub thumb_download_flag: ByUrl,
 }
 
-/// The download flag that media by URL must carry; always 2.
+/// The download flag that IM requires for media by URL; always 2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ByUrl;
 
@@ -183,13 +185,14 @@ impl Serialize for ByUrl {
 }
 
 impl Element {
-    /// A text.
+    /// Creates a text element.
     pub fn text(text: impl Into<String>) -> Self {
         Self::Text(Text { text: text.into() })
     }
 }
 
-/// The message that carries out `order`; `None` where it is no message to an agent.
+/// Builds the elements for an outbound call; `None` if the call does not send a message to an
+/// agent.
 pub fn of_order(order: &Order, known: &Known) -> Option<Vec<Element>> {
     match order {
         Order::TextToAgent(text) => Some(vec![Element::text(text.as_str())]),
@@ -201,7 +204,7 @@ pub fn of_order(order: &Order, known: &Known) -> Option<Vec<Element>> {
             })])
         }
         Order::MediaToAgent(shown) => Some(vec![shown_as(shown, known)]),
-        // Not every client draws an app's own payloads: the words stand beside it.
+        // Not every client renders custom payloads, so the text follows as an element of its own.
         Order::CardToAgent { data, text } => Some(vec![
             Element::Custom(Custom { data: data.clone(), desc: text.clone() }),
             Element::text(text.as_str()),

@@ -1,7 +1,9 @@
-//! Where Tencent IM calls us: the callback at `/imcallback`, authenticated, then read into the model.
+//! Where Tencent IM calls us: authenticates the callback at `/imcallback` and reads it into the
+//! model.
 //!
-//! Pure: no I/O and no state; whether a customer is known and whether a callback came before is the bridge's to
-//! say. Must never import `send`. Reference: "Webhooks (third-party callbacks)"; docs 269/1522.
+//! Pure: no I/O and no state. The bridge decides whether a customer is known and whether a callback
+//! is a repeat. Must never import `send`. Reference: "Webhooks (third-party callbacks)"; docs
+//! 269/1522.
 
 mod callback;
 mod door;
@@ -9,12 +11,12 @@ mod door;
 pub use callback::{BadBody, Callback, Reason};
 pub use door::{CallbackDoor, Knock, Refusal};
 
-/// The answer to every callback that was let in, whatever it was about.
+/// The response to every authenticated callback, whatever its content.
 pub fn ok() -> &'static str {
     r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}"#
 }
 
-/// The answer to a callback that was not let in or cannot be read; `info` must name no secret.
+/// The response to a callback that is refused or unreadable; `info` must not contain a secret.
 pub fn fail(info: &str) -> String {
     serde_json::json!({"ActionStatus": "FAIL", "ErrorCode": 1, "ErrorInfo": info}).to_string()
 }

@@ -1,11 +1,13 @@
-//! Where we call Tencent IM: the REST client, its calls, the UserSig and what each error code means.
+//! Where we call Tencent IM: the REST client, its calls, the UserSig and the meaning of each error
+//! code.
 //!
-//! Nothing here sleeps, and nothing repeats a call except once after renewing a refused UserSig: pace, backoff
-//! and order belong to the outbox. Must never import `receive`.
+//! The client never sleeps, and it repeats a call only once, after renewing a refused UserSig. Rate
+//! limits, backoff and order belong to the outbox. Must never import `receive`.
 
 mod account;
 mod api;
 mod client;
+/// The table of error codes.
 pub mod code;
 mod courier;
 mod history;
@@ -13,6 +15,7 @@ mod message;
 mod outcome;
 mod recovery;
 mod showing;
+/// The credential of every call.
 pub mod usersig;
 
 pub use api::Api;

@@ -1,6 +1,7 @@
-//! Who wants what is told: the fetcher, that there is something to fetch; whoever waits, that something has come.
+//! Signals to the fetcher that there is something to fetch, and to waiting requests that a fetch is
+//! done.
 //!
-//! Losing word costs time, never a medium: the store is the truth.
+//! A lost signal costs time, never a medium: the store is the source of truth.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +11,14 @@ use tokio::sync::{Notify, Semaphore, broadcast};
 use crate::model::{MediaHash, MediaName};
 use crate::store::{Store, StoreError};
 
-/// Those who may wait at once; others are turned away.
+/// The most requests that wait at once; others are turned away.
 const WAITING: usize = 256;
-/// Arrivals that one who waits may be behind by.
+/// How many events a waiting request may lag behind.
 const BEHIND: usize = 256;
-/// After word was lost, the store is looked into again within this time.
+/// The store is read again after this long, in case an event was lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// The word. Clones spread the same.
+/// The signals. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Arrivals {
     wanted: Arc<Notify>,
@@ -25,14 +26,14 @@ pub struct Arrivals {
     waiting: Arc<Semaphore>,
 }
 
-/// What came of waiting.
+/// The outcome of waiting for a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Awaited {
-    /// The medium's file.
+    /// The medium's file is here.
     Here(MediaHash),
-    /// There is no such medium, or it will never come.
+    /// There is no such medium, or it cannot be fetched.
     Never,
-    /// It has not come in time, or too many wait.
+    /// It was not fetched in time, or too many requests wait.
     NotYet,
 }
 
@@ -47,30 +48,30 @@ impl Default for Arrivals {
 }
 
 impl Arrivals {
-    /// There is something to fetch.
+    /// Signals that there is something to fetch.
     pub fn want(&self) {
         self.wanted.notify_one();
     }
 
-    /// Waits until there is, unless there has been since the last time.
+    /// Waits for a signal. Returns at once if one arrived since the last call.
     pub async fn wanted(&self) {
         self.wanted.notified().await;
     }
 
-    /// A medium has come, or never will.
+    /// Signals that a medium was fetched or has failed for good.
     pub fn settled(&self, name: &MediaName) {
-        // Nobody may be waiting.
+        // An error only means that no request is waiting.
         let _ = self.settled.send(name.clone());
     }
 
-    /// The file of `name`, which is fetched now and waited for up to `within`.
+    /// Fetches the file of `name` at once and waits for it, at most for `within`.
     pub async fn file(
         &self,
         store: &Store,
         name: &MediaName,
         within: Duration,
     ) -> Result<Awaited, StoreError> {
-        // Listened to before the store is asked, so that nothing comes unnoticed in between.
+        // Subscribe before reading the store, so that no event is missed in between.
         let mut settled = self.settled.subscribe();
         if let Some(found) = look(store, name).await? {
             return Ok(found);
@@ -82,7 +83,8 @@ impl Arrivals {
         Self::until(&mut settled, store, name, within).await
     }
 
-    /// The same, while its fetch takes its own pace. Who asks bounds how many wait.
+    /// Waits in the same way, but leaves the fetch at its normal pace. The caller bounds how many
+    /// wait.
     pub async fn unhurried(
         &self,
         store: &Store,
@@ -116,7 +118,7 @@ impl Arrivals {
     }
 }
 
-/// What is known of `name`; `None` while it is being fetched.
+/// Returns the outcome for `name` from the store; `None` while it is being fetched.
 async fn look(store: &Store, name: &MediaName) -> Result<Option<Awaited>, StoreError> {
     let name = name.clone();
     let found = move |tx: &crate::store::Tx<'_>| {

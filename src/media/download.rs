@@ -1,7 +1,9 @@
-//! Fetches files whose addresses others have written: guarded, bounded in size and time, never whole in memory.
+//! Downloads files from URLs written by untrusted clients: restricted by rules, bounded in size and
+//! time, never held in memory as a whole.
 //!
-//! A host's addresses are judged where the connection is made, by the resolver that it is made with: a name that
-//! resolves to something else a moment later gains nothing. Redirects are followed by hand and judged anew.
+//! A host's IP addresses are checked by the resolver of the connection itself, so a name that
+//! resolves differently a moment later gains nothing. Redirects are followed by hand, and each
+//! target is checked.
 
 mod rules;
 #[cfg(test)]
@@ -21,17 +23,17 @@ use url::Url;
 
 use super::{Files, FilesError, Stored};
 
-/// Redirects that are followed.
+/// The most redirects that are followed.
 const REDIRECTS: usize = 5;
-/// How long connecting may take, TLS included.
+/// The time limit for connecting, including TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long a download may take.
+/// The time limits of a download.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// From the first connection to the last byte, redirects included.
+    /// From the first connection to the last byte, including redirects.
     pub whole: Duration,
-    /// Without a single byte.
+    /// The longest wait without a single byte.
     pub stall: Duration,
 }
 
@@ -41,26 +43,26 @@ impl Default for Patience {
     }
 }
 
-/// Why there is no file. Holds no URL: those of IM carry signatures.
+/// Why a download failed. Contains no URL, because IM's URLs carry signatures.
 #[derive(Debug, thiserror::Error)]
 pub enum DownloadError {
-    /// A rule forbids it.
+    /// A rule of `[media]` forbids the URL.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
-    /// It is larger than it may be.
+    /// The file is larger than this many bytes.
     #[error("the file is larger than {0} bytes")]
     TooLarge(u64),
-    /// It took too long.
-    #[error("the file did not come in time")]
+    /// The download took too long.
+    #[error("the download timed out")]
     TimedOut,
-    /// The server answered with something else than the file.
+    /// The server answered with this HTTP status instead of the file.
     #[error("the server answered {0}")]
     Status(u16),
-    /// The server could not be reached, or broke off.
-    #[error("the server is out of reach or broke off")]
+    /// The server could not be reached, or the connection broke off.
+    #[error("the server is unreachable or broke off the connection")]
     Unreachable,
-    /// The file could not be kept.
-    #[error("the file cannot be kept")]
+    /// The file could not be stored.
+    #[error("the file cannot be stored")]
     Disk(#[source] FilesError),
 }
 
@@ -96,7 +98,7 @@ impl DownloadError {
     }
 }
 
-/// Fetches files by the rules.
+/// Downloads files within the rules.
 #[derive(Clone, Debug)]
 pub struct Downloader {
     http: reqwest::Client,
@@ -105,10 +107,10 @@ pub struct Downloader {
 }
 
 impl Downloader {
-    /// A downloader; fails where the TLS library does.
+    /// Creates a downloader. Fails if the TLS library cannot be initialised.
     pub fn new(rules: Rules, patience: Patience) -> reqwest::Result<Self> {
         let http = reqwest::Client::builder()
-            // A proxy would resolve names by itself, past the guard.
+            // A proxy would resolve names itself and bypass the guard.
             .no_proxy()
             .redirect(redirect::Policy::none())
             .referer(false)
@@ -119,7 +121,7 @@ impl Downloader {
         Ok(Self { http, rules, patience })
     }
 
-    /// Fetches what is at `url`, at most `max` bytes, into `files`. Of a file that does not come nothing is left.
+    /// Downloads `url`, at most `max` bytes, into `files`. A failed download leaves no file.
     pub async fn fetch(&self, url: &str, files: &Files, max: u64) -> Result<Stored, DownloadError> {
         let url = self.rules.check(url)?;
         let fetched = async {
@@ -129,7 +131,7 @@ impl Downloader {
         tokio::time::timeout(self.patience.whole, fetched).await.unwrap_or(Err(DownloadError::TimedOut))
     }
 
-    /// The answer with the file, after redirects.
+    /// Returns the response with the file, after redirects.
     async fn open(&self, mut url: Url) -> Result<Response, DownloadError> {
         for _ in 0..=REDIRECTS {
             let response = self.http.get(url.clone()).send().await.map_err(|error| lost(&error))?;
@@ -176,7 +178,7 @@ fn lost(error: &reqwest::Error) -> DownloadError {
 #[error("the host has no public address")]
 struct NotPublic;
 
-/// Resolves names to public addresses only: what it does not give cannot be connected to.
+/// Resolves names to public addresses only; no other address can be connected to.
 #[derive(Debug)]
 struct Guard {
     private: bool,

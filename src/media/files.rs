@@ -1,7 +1,8 @@
-//! The files of `media.dir`: written as they come, named by the SHA-256 of their bytes once they are whole.
+//! The files of `media.dir`. Each is written as its bytes arrive and is named by their SHA-256 once
+//! it is complete.
 //!
-//! What is not whole lies in `incoming` and is removed at the next start. A file that nobody points at is removed
-//! by [`super::sweep`], never one that a row is just about to point at.
+//! Incomplete files are in `incoming` and are removed at the next start. [`super::sweep`] removes
+//! unreferenced files, but never one that a row is about to reference.
 
 mod derived;
 
@@ -18,21 +19,26 @@ use crate::clock::Clock;
 use crate::model::MediaHash;
 use crate::store::Failing;
 
-/// Where unfinished files lie, below `media.dir`.
+/// The directory of incomplete files, below `media.dir`.
 const INCOMING: &str = "incoming";
 
 /// Why a file was not stored or read.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
-    /// It is larger than it may be.
+    /// The file is larger than this many bytes.
     #[error("the file is larger than {0} bytes")]
     TooLarge(u64),
-    /// The file system refused.
+    /// The file system returned an error.
     #[error("media.dir: {path}: {source}; the directory must exist on a disk with space, and be writable")]
-    Io { path: PathBuf, source: io::Error },
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
 }
 
-/// The directory. Clones share it.
+/// The media directory. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Files(Arc<Inner>);
 
@@ -44,7 +50,8 @@ struct Inner {
     failing: Mutex<Failures>,
 }
 
-/// Each ends with the next success of its own kind: a full disk can still be read.
+/// The last failures. Each ends with the next success of its own kind, because a full disk can
+/// still be read.
 #[derive(Debug, Default)]
 struct Failures {
     reading: Option<Failing>,
@@ -53,20 +60,22 @@ struct Failures {
 
 #[derive(Debug, Default)]
 struct Held {
-    /// Files that a row may be about to point at.
+    /// Files that a row may be about to reference, with the number of pins.
     pinned: HashMap<MediaHash, usize>,
-    /// Files that are about to be removed; one that is stored again meanwhile is taken out.
+    /// Files that are about to be removed. A file that is stored again in the meantime is taken
+    /// out.
     doomed: HashSet<MediaHash>,
 }
 
-/// A whole file on disk. As long as this lives the file is not removed: drop it when a row points at it.
+/// A complete file on disk. The file is not removed while this value lives: drop it once a row
+/// references the file.
 #[derive(Debug)]
 pub struct Stored {
-    /// The name on disk.
+    /// The hash, which is the name on disk.
     pub hash: MediaHash,
-    /// Bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// What it is.
+    /// The file's type.
     pub kind: Kind,
     _pin: Pin,
 }
@@ -90,8 +99,8 @@ impl Drop for Pin {
 }
 
 impl Files {
-    /// The files in `dir`, which is made where it is missing; what an earlier process left unfinished is removed.
-    /// Blocks.
+    /// Opens the files in `dir`, which is created if it is missing, and removes the incomplete
+    /// files of an earlier process. Blocks.
     pub fn open(dir: &Path, clock: Clock) -> Result<Self, FilesError> {
         let incoming = dir.join(INCOMING);
         let failed = |source| FilesError::Io { path: incoming.clone(), source };
@@ -107,7 +116,7 @@ impl Files {
         })))
     }
 
-    /// Begins a file of at most `max_bytes`.
+    /// Begins a file of at most `max_bytes` bytes.
     pub async fn begin(&self, max_bytes: u64) -> Result<Incoming, FilesError> {
         let path = self.0.dir.join(INCOMING).join(format!("{:032x}", rand::random::<u128>()));
         let opened = tokio::fs::OpenOptions::new().write(true).create_new(true).open(&path).await;
@@ -123,7 +132,7 @@ impl Files {
         })
     }
 
-    /// Opens a file to be read; `None` when it is not there.
+    /// Opens a file for reading; `None` if it does not exist.
     pub async fn read(&self, hash: &MediaHash) -> Result<Option<tokio::fs::File>, FilesError> {
         let path = self.path(hash);
         match tokio::fs::File::open(&path).await {
@@ -136,18 +145,18 @@ impl Files {
         }
     }
 
-    /// Where a file lies, for a program that reads it by its path.
+    /// The path of a file, for a program that reads it by path.
     pub fn path(&self, hash: &MediaHash) -> PathBuf {
         self.0.dir.join(hash.as_str())
     }
 
-    /// Since when files cannot be written or read, and what the system said; `None` while all is well.
+    /// Since when files cannot be written or read, and the system's error; `None` if they can.
     pub fn failing(&self) -> Option<Failing> {
         let failures = self.failures();
         failures.writing.as_ref().or(failures.reading.as_ref()).cloned()
     }
 
-    /// Marks a file as about to be removed. `false` when somebody is about to need it.
+    /// Marks a file as about to be removed. Returns `false` if a row may be about to reference it.
     pub(super) fn doom(&self, hash: &MediaHash) -> bool {
         let mut held = self.held();
         let free = !held.pinned.contains_key(hash);
@@ -157,19 +166,20 @@ impl Files {
         free
     }
 
-    /// The doomed file is needed after all.
+    /// Unmarks a file that is needed after all.
     pub(super) fn spare(&self, hash: &MediaHash) {
         self.held().doomed.remove(hash);
     }
 
-    /// Removes a doomed file, unless it has been stored again meanwhile. Blocks.
+    /// Removes a marked file, unless it has been stored again in the meantime. Blocks.
     pub(super) fn remove(&self, hash: &MediaHash) -> Result<(), FilesError> {
-        // Under the lock, so that no new copy is pinned between the look and the removal.
+        // Hold the lock, so that no new copy is pinned between the check and the removal.
         let mut held = self.held();
         if !held.doomed.remove(hash) {
             return Ok(());
         }
-        // The original last: while it is here, a row in the store still says that there is something to remove.
+        // Remove the original last: while it exists, a row in the store still says that there is
+        // something to remove.
         for path in self.all_derived(hash).chain([self.path(hash)]) {
             match std::fs::remove_file(&path) {
                 Err(source) if source.kind() != ErrorKind::NotFound => {
@@ -181,7 +191,7 @@ impl Files {
         Ok(())
     }
 
-    /// The whole files, for a look at what nobody points at. Blocks.
+    /// Lists the complete files, to find unreferenced ones. Blocks.
     pub(super) fn list(&self) -> Result<impl Iterator<Item = MediaHash> + use<>, FilesError> {
         let listed = std::fs::read_dir(&self.0.dir).map_err(|source| self.unwritten(&self.0.dir, source))?;
         Ok(listed.filter_map(|entry| MediaHash::new(entry.ok()?.file_name().into_string().ok()?).ok()))
@@ -225,7 +235,7 @@ impl Files {
     }
 }
 
-/// A file that is being written. Dropped before it is finished, it leaves nothing.
+/// A file that is being written. If it is dropped before it is finished, it leaves nothing.
 #[derive(Debug)]
 pub struct Incoming {
     file: tokio::fs::File,
@@ -238,7 +248,7 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// Adds `chunk`, unless the file becomes larger than it may.
+    /// Appends `chunk`. Fails if the file would become larger than allowed.
     pub async fn write(&mut self, chunk: &[u8]) -> Result<(), FilesError> {
         let size = self.size.saturating_add(chunk.len() as u64);
         if size > self.max_bytes {
@@ -253,7 +263,7 @@ impl Incoming {
         Ok(())
     }
 
-    /// Bytes so far.
+    /// The number of bytes so far.
     pub fn size(&self) -> u64 {
         self.size
     }
@@ -263,7 +273,7 @@ impl Incoming {
         &self.head
     }
 
-    /// The file is whole: syncs it and gives it its name.
+    /// Completes the file: syncs it and gives it its name.
     pub async fn finish(mut self) -> Result<Stored, FilesError> {
         let path = self.path();
         let flushed = self.file.flush().await;
@@ -275,7 +285,7 @@ impl Incoming {
         let (from, to, dir) = (path.clone(), self.files.path(&hash), self.files.0.dir.clone());
         let named = move || {
             std::fs::rename(from, to)?;
-            // The name is durable only once the directory is.
+            // The name is durable only after the directory is synced.
             std::fs::File::open(dir)?.sync_all()
         };
         let named = tokio::task::spawn_blocking(named).await.unwrap_or_else(|error| Err(error.into()));
@@ -290,7 +300,7 @@ impl Incoming {
     }
 }
 
-/// Removes an unfinished file, off the runtime's threads where there is a runtime.
+/// Removes an incomplete file, on a blocking thread if there is a runtime.
 #[derive(Debug)]
 struct Leftover {
     path: Option<PathBuf>,
@@ -299,7 +309,7 @@ struct Leftover {
 impl Drop for Leftover {
     fn drop(&mut self) {
         let Some(path) = self.path.take() else { return };
-        // What cannot be removed now is removed at the next start.
+        // A file that cannot be removed now is removed at the next start.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn_blocking(move || std::fs::remove_file(path));
         }

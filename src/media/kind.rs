@@ -1,49 +1,49 @@
-//! What a file is, by its first bytes: what its sender or its name says of it counts for nothing.
+//! Detects a file's type by its first bytes; the file's name and its sender's word do not count.
 //!
-//! Only kinds that no browser runs are named; everything else is bytes.
+//! Only types that no browser runs are named; every other file is plain bytes.
 
 use std::io::{BufRead, Seek};
 
-/// How many of a file's first bytes tell its kind.
+/// How many of a file's first bytes are needed to detect its type.
 pub const HEAD_BYTES: usize = 64;
 
-/// The kind of a file.
+/// The type of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// A picture.
+    /// A JPEG picture.
     Jpeg,
-    /// A picture.
+    /// A PNG picture.
     Png,
-    /// A picture, perhaps moving.
+    /// A GIF picture, perhaps animated.
     Gif,
-    /// A picture.
+    /// A BMP picture.
     Bmp,
-    /// A picture.
+    /// A WebP picture.
     Webp,
-    /// A recording of 8 kHz, as WeChat makes them.
+    /// An AMR recording at 8 kHz, the format that WeChat uses.
     Amr,
-    /// A recording of 16 kHz.
+    /// An AMR-WB recording at 16 kHz.
     AmrWb,
-    /// A recording in an Ogg container, Speex among them.
+    /// A recording in an Ogg container, for example Speex.
     Ogg,
-    /// A recording.
+    /// An MP3 recording.
     Mp3,
-    /// A recording.
+    /// A WAV recording.
     Wav,
     /// A recording in an MP4 container.
     M4a,
-    /// A recording: AAC without a container.
+    /// An AAC recording without a container.
     Aac,
-    /// A video.
+    /// An MP4 video.
     Mp4,
-    /// A document.
+    /// A PDF document.
     Pdf,
-    /// Bytes.
+    /// Any other file.
     Other,
 }
 
 impl Kind {
-    /// Every kind.
+    /// Every type.
     pub const ALL: [Self; 15] = [
         Self::Jpeg,
         Self::Png,
@@ -62,7 +62,7 @@ impl Kind {
         Self::Other,
     ];
 
-    /// The kind of a file that begins with `head`; [`HEAD_BYTES`] are enough.
+    /// Returns the type of a file that begins with `head`; [`HEAD_BYTES`] bytes are enough.
     pub fn of(head: &[u8]) -> Self {
         let at = |from: usize, magic: &[u8]| head.get(from..).is_some_and(|rest| rest.starts_with(magic));
         match head {
@@ -112,7 +112,7 @@ impl Kind {
         }
     }
 
-    /// What a file's name ends with, without the dot.
+    /// The extension of the file's name, without the dot.
     pub fn extension(self) -> &'static str {
         match self {
             Self::Jpeg => "jpg",
@@ -144,7 +144,8 @@ impl Kind {
     }
 }
 
-/// An MPEG audio frame of layer III: eleven set bits, and no reserved version, bit rate or sample rate.
+/// Whether `head` begins with an MPEG audio frame of layer III: eleven set bits, and no reserved
+/// version, bit rate or sample rate.
 fn is_mp3_frame(head: &[u8]) -> bool {
     let [0xff, second, third, ..] = *head else { return false };
     second & 0xe0 == 0xe0
@@ -154,7 +155,8 @@ fn is_mp3_frame(head: &[u8]) -> bool {
         && third & 0x0c != 0x0c
 }
 
-/// A picture's width and height in pixels, from its header; `None` where it has none that can be read.
+/// Reads a picture's width and height in pixels from its header; `None` if the header cannot be
+/// read.
 pub fn pixels(picture: impl BufRead + Seek) -> Option<(u32, u32)> {
     let size = imagesize::reader_size(picture).ok()?;
     Some((u32::try_from(size.width).ok()?, u32::try_from(size.height).ok()?))

@@ -1,21 +1,24 @@
-//! How long a recording is, by counting its frames.
+//! Measures how long a recording is by counting its frames.
 
 use super::Kind;
 
-/// Bytes of a frame of AMR after its first one, by the frame's type; types that are not here have no more.
+/// Bytes of an AMR frame after its first byte, by frame type. Types beyond the table have no more
+/// bytes.
 const AMR: [usize; 9] = [12, 13, 15, 17, 19, 20, 26, 31, 5];
-/// The same of AMR-WB.
+/// The same for AMR-WB.
 const AMR_WB: [usize; 10] = [17, 23, 32, 36, 40, 46, 50, 58, 60, 5];
-/// Bits a millisecond of MPEG audio layer III, by the header's index: of MPEG-1, and of its two successors.
+/// Bit rates of MPEG audio layer III in kbit/s, by the header's index: for MPEG-1, and for MPEG-2
+/// and MPEG-2.5.
 const MPEG_1: [usize; 16] = [0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0];
 const MPEG_2: [usize; 16] = [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0];
 
-/// Bytes and microseconds.
+/// A frame's size in bytes and its duration in microseconds.
 type Frame = (usize, u64);
-/// Reads the frame that a recording goes on with.
+/// Reads the next frame of a recording.
 type Next = fn(&[u8]) -> Option<Frame>;
 
-/// The length of a recording in whole seconds, at least one; `None` where its frames cannot be counted.
+/// Returns the length of a recording in whole seconds, at least one; `None` if its frames cannot be
+/// counted.
 pub fn seconds(recording: &[u8]) -> Option<u64> {
     let (begin, next): (usize, Next) = match Kind::of(recording) {
         Kind::Amr => (b"#!AMR\n".len(), |rest| amr(&AMR, rest)),
@@ -37,7 +40,7 @@ fn amr(sizes: &[usize], rest: &[u8]) -> Option<Frame> {
     Some((1 + sizes.get(kind).copied().unwrap_or(0), 20_000))
 }
 
-/// The bytes of the tag before an MP3's first frame.
+/// Returns the size in bytes of the ID3 tag before an MP3's first frame.
 fn tag(recording: &[u8]) -> usize {
     let [b'I', b'D', b'3', _, _, _, size @ ..] = recording else { return 0 };
     let digits = size.iter().take(4);
@@ -46,7 +49,7 @@ fn tag(recording: &[u8]) -> usize {
 
 fn mp3(rest: &[u8]) -> Option<Frame> {
     let [0xff, second, third, ..] = *rest else { return None };
-    // Synchronised, and of layer III.
+    // A frame begins with the sync bits and names layer III.
     if second & 0xe6 != 0xe2 {
         return None;
     }
@@ -69,11 +72,11 @@ mod tests {
 
     #[test]
     fn frames_are_counted() {
-        // Silence of twelve and five bytes, and a frame of no data.
+        // Frames with twelve, five and no bytes of data.
         let frames = [[&[0x04][..], &[0; 12]].concat(), [&[0x44][..], &[0; 5]].concat(), vec![0x7c]];
         let recording = [b"#!AMR\n".to_vec(), frames.concat().repeat(100)].concat();
         assert_eq!(seconds(&recording), Some(6));
-        assert_eq!(seconds(b"#!AMR\n\x3c"), Some(1), "the least there is");
+        assert_eq!(seconds(b"#!AMR\n\x3c"), Some(1), "the shortest length");
         // MPEG-2.5, 32 kbit/s, 8 kHz: 288 bytes and 72 ms a frame.
         let frame = [&[0xff, 0xe3, 0x48, 0xc4][..], &[0; 284]].concat();
         let tag = b"ID3\x04\0\0\0\0\0\x03abc";

@@ -1,7 +1,9 @@
-//! Links to media: `{public_url}/media/{name}.{extension}?until=…&sign=…`, signed, and valid until the file goes.
+//! Links to media: `{public_url}/media/{name}.{extension}?until=…&sign=…`, signed, and valid as
+//! long as the file is kept.
 //!
-//! The key is drawn at the first start and kept in the store, so that instances and restarts share it. It is in no
-//! log line, error or `Debug`. A link that is wrong in any way takes the same work to refuse.
+//! The key is drawn at the first start and kept in the store, so that instances and restarts share
+//! it. It appears in no log line, error or `Debug` output. A wrong link takes the same work to
+//! refuse, however it is wrong.
 
 use std::fmt;
 
@@ -14,10 +16,10 @@ use crate::config::BaseUrl;
 use crate::model::{MediaName, Millis};
 use crate::store::{Store, StoreError};
 
-/// The fact under which the store keeps the key, as hexadecimal digits.
+/// The `kv` key under which the store keeps the link key, as hexadecimal digits.
 const KEY: &str = "media_link_key";
 
-/// Makes links and knows its own. Clones share the key.
+/// Creates links and verifies them. Clones share the key.
 #[derive(Clone)]
 pub struct Links {
     base: Option<BaseUrl>,
@@ -31,17 +33,18 @@ impl fmt::Debug for Links {
     }
 }
 
-/// What a valid link asks for.
+/// The file that a valid link refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
     /// The medium.
     pub name: MediaName,
-    /// The ending its link was made with: which form of the medium is wanted.
+    /// The extension of the link, which selects the form of the medium.
     pub extension: String,
 }
 
 impl Links {
-    /// Links below `base` (`server.public_url`), valid for `keep_ms`; the key is `store`'s, drawn if it has none.
+    /// Creates links below `base` (`server.public_url`), valid for `keep_ms` milliseconds. The key
+    /// is read from `store`, or drawn and stored if there is none.
     pub async fn load(store: &Store, base: Option<BaseUrl>, keep_ms: i64) -> Result<Self, StoreError> {
         let drawn = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
         let kept = move |tx: &crate::store::Tx<'_>| match tx.fact(KEY)? {
@@ -51,12 +54,13 @@ impl Links {
         Ok(Self { base, keep_ms, key: SecretString::from(store.write(kept).await?) })
     }
 
-    /// Whether links can be made: the internet knows a way to us.
+    /// Whether links can be made, that is, whether `server.public_url` is set.
     pub fn is_reachable(&self) -> bool {
         self.base.is_some()
     }
 
-    /// The link to a medium that came at `created_at`; `None` without a `server.public_url`.
+    /// Returns the link to a medium created at `created_at`; `None` if `server.public_url` is not
+    /// set.
     pub fn to(&self, name: &MediaName, extension: &str, created_at: Millis) -> Option<String> {
         let base = self.base.as_ref()?;
         let file = format!("{}.{extension}", name.as_str());
@@ -65,7 +69,8 @@ impl Links {
         Some(format!("{base}/media/{file}?until={until}&sign={sign}"))
     }
 
-    /// What a request for `/media/{file}?{query}` asks for; `None` unless the link is ours, whole and still valid.
+    /// Verifies a request for `/media/{file}?{query}`; `None` unless the link is ours, unchanged
+    /// and still valid.
     pub fn open(&self, file: &str, query: &str, now: Millis) -> Option<Asked> {
         let one = |wanted: &str| {
             let mut found = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == wanted);
@@ -75,7 +80,7 @@ impl Links {
                 .map_or_else(String::new, |(_, value)| value.into_owned())
         };
         let (until, sign) = (one("until"), one("sign"));
-        // Computed and compared in constant time before anything else is looked at.
+        // Compute the signature and compare it in constant time before checking anything else.
         let signed = self.mac(file, &until).verify_slice(&hex::decode(sign).unwrap_or_default()).is_ok();
         let valid = until.parse::<i64>().is_ok_and(|until| until > now.seconds());
         if !(signed && valid) {
@@ -88,7 +93,7 @@ impl Links {
     fn mac(&self, file: &str, until: &str) -> Hmac<Sha256> {
         #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
         let mut mac =
-            Hmac::<Sha256>::new_from_slice(self.key.expose_secret().as_bytes()).expect("any length will do");
+            Hmac::<Sha256>::new_from_slice(self.key.expose_secret().as_bytes()).expect("HMAC takes any key");
         mac.update(format!("media\n{file}\n{until}").as_bytes());
         mac
     }
@@ -159,7 +164,7 @@ mod tests {
             let changed = String::from_utf8(link).unwrap();
             let (file, query) = changed.split_once('?').unwrap_or((&changed, ""));
             let opened = links.open(file, query, NOW);
-            // Hexadecimal digits may be written large.
+            // Hexadecimal digits may be in upper case.
             let same = changed.eq_ignore_ascii_case(&format!("{}?{}", file.to_lowercase(), query.to_lowercase()))
                 && links.open(&file.to_lowercase(), &query.to_lowercase(), NOW).is_some();
             prop_assert!(opened.is_none() || same, "{changed}");

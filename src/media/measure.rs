@@ -1,4 +1,5 @@
-//! What a client is told of a medium before it fetches it: as much as the file tells, if it is here.
+//! The facts about a medium that a client gets before it downloads the file, as far as the file is
+//! here and shows them.
 
 use std::io::{BufReader, Read as _, Seek as _};
 
@@ -7,24 +8,25 @@ use super::{Media, length};
 use crate::model::MediaName;
 use crate::store::Store;
 
-/// Bytes of a recording whose frames are counted: an hour of what WeChat makes of a minute at most.
+/// The largest recording whose frames are counted, bytes. WeChat limits recordings to a minute;
+/// this is enough for an hour.
 const COUNTED: u64 = 4 * 1024 * 1024;
 
-/// A medium's file.
+/// The facts about a medium's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Measured {
-    /// What it is.
+    /// The file's type.
     pub kind: Kind,
-    /// Bytes.
+    /// The file's size in bytes.
     pub size: u64,
-    /// A picture's width and height.
+    /// A picture's width and height in pixels.
     pub pixels: Option<(u32, u32)>,
-    /// A recording's length.
+    /// A recording's length in seconds.
     pub seconds: Option<u64>,
 }
 
 impl Media {
-    /// What is known of a medium; `None` while its file is not here, or cannot be read.
+    /// Measures a medium's file; `None` if the file is not here or cannot be read.
     pub async fn measure(&self, store: &Store, name: &MediaName) -> Option<Measured> {
         let name = name.clone();
         let file = store.read(move |tx| tx.medium(&name)).await.ok()??.file?;

@@ -1,7 +1,8 @@
-//! Copies of recordings as MP3, made by the `ffmpeg` of the machine where it has one.
+//! Converts recordings to MP3 with the machine's `ffmpeg`, if there is one.
 //!
-//! The child sees one file and nothing else, has a time limit, writes no more than a limit, and is killed when its
-//! owner goes. It reads only the containers that a recording may have, so that no file can name another to it.
+//! The child process sees only one file, has a time limit and an output limit, and is killed when
+//! its owner is dropped. It reads only the containers that a recording may have, so that no file
+//! can make it open another one.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -14,49 +15,49 @@ use tokio::sync::Semaphore;
 
 use super::{Files, FilesError, Kind, Stored};
 
-/// Children at once.
+/// The most child processes at once.
 const CHILDREN: usize = 2;
-/// How long one may take.
+/// The time limit of one child process.
 const TIME: Duration = Duration::from_secs(30);
-/// Read from a child at once, in bytes.
+/// The size of one read from a child process, in bytes.
 const CHUNK: usize = 16 * 1024;
 
-/// The means of making copies. Clones share the limit on children.
+/// The converter. Clones share the limit on child processes.
 #[derive(Clone, Debug)]
 pub struct Mp3 {
     program: PathBuf,
     children: Arc<Semaphore>,
 }
 
-/// Why there is no copy.
+/// Why there is no MP3.
 #[derive(Debug, thiserror::Error)]
 pub enum NoMp3 {
-    /// It is no recording, or of a kind that is fine as it is.
+    /// The file is not a recording, or is of a type that needs no conversion.
     #[error("there is nothing to convert")]
     NotNeeded,
-    /// The child could not be started.
+    /// The child process could not be started.
     #[error("ffmpeg could not be started: {0}")]
     Start(std::io::Error),
-    /// The child failed; the file is damaged, or ffmpeg lacks a codec.
+    /// The child process failed: the file is damaged, or ffmpeg lacks a codec.
     #[error("ffmpeg could not convert the recording")]
     Failed,
-    /// The child took too long.
+    /// The child process took too long.
     #[error("ffmpeg took too long")]
     TimedOut,
-    /// The copy could not be kept.
+    /// The MP3 could not be stored.
     #[error(transparent)]
     Files(#[from] FilesError),
 }
 
 impl Mp3 {
-    /// The `ffmpeg` in one of the directories of `search` (the form of `PATH`), if there is one. Blocks.
+    /// Finds the `ffmpeg` in the directories of `search` (a list like `PATH`). Blocks.
     pub fn find(search: &std::ffi::OsStr) -> Option<Self> {
         let candidates = std::env::split_paths(search).map(|folder| folder.join("ffmpeg"));
         let program = candidates.filter(|path| path.is_absolute()).find(|path| is_program(path))?;
         Some(Self { program, children: Arc::new(Semaphore::new(CHILDREN)) })
     }
 
-    /// Stores a copy of `recording` as MP3, at most `max_bytes` long.
+    /// Converts `recording` to MP3, at most `max_bytes` long, and stores it in `files`.
     pub async fn copy(&self, files: &Files, recording: &Stored, max_bytes: u64) -> Result<Stored, NoMp3> {
         let container = match recording.kind {
             Kind::Amr | Kind::AmrWb => "amr",
@@ -119,7 +120,7 @@ mod tests {
         incoming.finish().await.unwrap()
     }
 
-    /// A program of our own in ffmpeg's place.
+    /// A script that stands in for ffmpeg.
     fn stand_in(folder: &std::path::Path, script: &str) -> Mp3 {
         use std::os::unix::fs::PermissionsExt as _;
         let path = folder.join("ffmpeg");

@@ -1,8 +1,9 @@
-//! Smaller copies of pictures, for clients that show many of them: made when one is first asked for, and kept beside
-//! the original as long as that is kept.
+//! Makes smaller copies of pictures, for clients that show many of them. A copy is made when it is
+//! first requested, and is kept beside the original for as long as that is kept.
 //!
-//! Pictures are others' bytes: how many pixels are decoded, how much memory that takes and how many are at work are
-//! bounded. Whatever cannot be scaled within these bounds has no copy, which is never an error: the original stands in.
+//! Pictures are untrusted input, so the number of decoded pixels, the memory and the number of
+//! concurrent decodings are bounded. A picture that cannot be scaled within these bounds has no
+//! copy. That is not an error: the original is served instead.
 
 use std::io::{BufRead, BufReader, Cursor, Seek};
 use std::path::PathBuf;
@@ -18,21 +19,21 @@ use super::Files;
 use super::kind::{self, Kind};
 use crate::model::MediaHash;
 
-/// Pixels of the largest picture that is decoded: what a telephone's camera of 12 megapixels makes.
+/// The largest picture that is decoded, in pixels: the size of a 12-megapixel phone camera.
 const MAX_PIXELS: u64 = 4096 * 3072;
-/// Bytes of the largest file that is decoded: some decoders hold all of it.
+/// The largest file that is decoded, in bytes, because some decoders hold the whole file.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
-/// What a decoder may allocate, bytes: four a pixel and some room. A JPEG decoder may take twice as much for a
-/// progressive picture.
+/// The most memory that a decoder may allocate, in bytes: four bytes a pixel and some spare. A JPEG
+/// decoder may take twice as much for a progressive picture.
 const MAX_ALLOC: u64 = 64 * 1024 * 1024;
-/// Pictures decoded at once.
+/// The most pictures decoded at once.
 const AT_ONCE: usize = 1;
-/// How long whoever asks waits for a copy.
+/// How long a request waits for a copy.
 const TIME: Duration = Duration::from_secs(5);
-/// The encoder's quality, of 100.
+/// The encoder's quality, out of 100.
 const QUALITY: u8 = 80;
 
-/// How large a copy is.
+/// The size of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scale {
     /// For a screen: at most 720 pixels wide and high.
@@ -42,10 +43,10 @@ pub enum Scale {
 }
 
 impl Scale {
-    /// Both.
+    /// Both sizes.
     pub const ALL: [Self; 2] = [Self::Large, Self::Thumb];
 
-    /// What the copy's link and file end with, without the first dot.
+    /// The extension of the copy's link and file, without the first dot.
     pub fn extension(self) -> &'static str {
         match self {
             Self::Large => "large.jpg",
@@ -53,7 +54,7 @@ impl Scale {
         }
     }
 
-    /// The copy that a link with this ending asks for, if it does.
+    /// Returns the size that a link with this extension requests, if any.
     pub fn of_extension(extension: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scale| scale.extension() == extension)
     }
@@ -65,8 +66,8 @@ impl Scale {
         }
     }
 
-    /// Width and height of what is served for a picture of `width` and `height` pixels: its own, where it is small
-    /// enough or too large to be decoded.
+    /// Returns the width and height of the file served for a picture of `width` and `height`
+    /// pixels. They stay the same if the picture is small enough, or too large to be decoded.
     pub fn fit(self, (width, height): (u32, u32)) -> (u32, u32) {
         let (longest, limit) = (u64::from(width.max(height)), self.longest());
         if longest <= u64::from(limit) || u64::from(width) * u64::from(height) > MAX_PIXELS {
@@ -83,15 +84,15 @@ impl Scale {
 /// Why there is no copy.
 #[derive(Debug, thiserror::Error)]
 enum Unscaled {
-    /// It is no picture, or larger than is decoded.
-    #[error("it is no picture of a size that is decoded")]
+    /// The file is not a picture, or exceeds a limit.
+    #[error("the file is not a picture, or exceeds the size limit")]
     Unfit,
-    /// It is damaged, or decoding it takes too much.
+    /// The picture is damaged, or decoding it takes too much memory.
     #[error(transparent)]
     Broken(#[from] image::ImageError),
 }
 
-/// What is known before anything is decoded.
+/// What to serve, or to do, before anything is decoded.
 #[derive(Debug)]
 enum Look {
     Copy(PathBuf),
@@ -99,7 +100,7 @@ enum Look {
     ToMake,
 }
 
-/// Makes the copies. Clones share its places.
+/// Makes the copies. Clones share its permits.
 #[derive(Clone, Debug)]
 pub struct Scaler {
     files: Files,
@@ -107,13 +108,13 @@ pub struct Scaler {
 }
 
 impl Scaler {
-    /// A scaler of `files`.
+    /// Creates a scaler of `files`.
     pub fn new(files: Files) -> Self {
         Self { files, places: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
-    /// Where the copy of a picture lies; `None`: the original is to be served, since it is small enough, cannot be
-    /// scaled, or could not be in time.
+    /// Returns the path of a picture's copy. `None` means that the original must be served, because
+    /// it is small enough, cannot be scaled, or was not scaled in time.
     pub async fn copy(&self, original: &MediaHash, scale: Scale) -> Option<PathBuf> {
         tokio::time::timeout(TIME, self.found(original, scale)).await.ok().flatten()
     }
@@ -125,7 +126,7 @@ impl Scaler {
             Look::Original => return None,
             Look::ToMake => {}
         }
-        // The place is given back when the work is done, also where nobody waits for it any more.
+        // The permit is released when the work is done, also if no request waits for it any longer.
         let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
         let (files, hash) = (self.files.clone(), original.clone());
         let work = move || {
@@ -140,11 +141,11 @@ impl Scaler {
     }
 }
 
-/// Blocks.
+/// Decides whether to serve a copy or the original, or to make a copy. Blocks.
 fn look(files: &Files, original: &MediaHash, scale: Scale) -> Look {
     let path = files.derived(original, scale.extension());
     match path.metadata() {
-        // Left by an attempt that failed: it would fail again.
+        // An empty file marks a failed attempt; another one would fail again.
         Ok(found) if found.len() == 0 => return Look::Original,
         Ok(_) => return Look::Copy(path),
         Err(_) => {}
@@ -157,15 +158,16 @@ fn look(files: &Files, original: &MediaHash, scale: Scale) -> Look {
     }
 }
 
-/// Blocks for as long as the work takes.
+/// Makes and stores the copy. Blocks for as long as the work takes.
 fn make(files: &Files, original: &MediaHash, scale: Scale) -> Option<PathBuf> {
     let opened = std::fs::File::open(files.path(original)).map_err(image::ImageError::IoError);
     let made = opened.map_err(Unscaled::from).and_then(|picture| scaled(BufReader::new(picture), scale));
     let kept = match made {
         Ok(copy) => files.keep_derived(original, scale.extension(), &copy),
         Err(why) => {
-            tracing::debug!(%why, "a picture has no smaller copy");
-            // Another attempt would fail in the same way, unless it was the system that failed.
+            tracing::debug!(%why, "could not make a smaller copy of a picture; the original is served");
+            // Another attempt would fail in the same way, unless the operating system caused the
+            // error.
             let passes = matches!(&why, Unscaled::Broken(image::ImageError::IoError(error)) if error.raw_os_error().is_some());
             if passes {
                 Ok(false)
@@ -177,13 +179,13 @@ fn make(files: &Files, original: &MediaHash, scale: Scale) -> Option<PathBuf> {
     match kept {
         Ok(kept) => kept.then(|| files.derived(original, scale.extension())),
         Err(error) => {
-            tracing::debug!(%error, "a smaller copy cannot be kept");
+            tracing::debug!(%error, "could not store a smaller copy of a picture; the original is served");
             None
         }
     }
 }
 
-/// The copy as JPEG: of a moving picture the first frame, of a transparent one on white.
+/// Returns the copy as JPEG: the first frame of an animated picture, a transparent one on white.
 fn scaled(mut picture: impl BufRead + Seek, scale: Scale) -> Result<Vec<u8>, Unscaled> {
     let format = match Kind::of(picture.fill_buf().map_err(image::ImageError::IoError)?) {
         Kind::Jpeg => ImageFormat::Jpeg,
@@ -213,12 +215,12 @@ fn scaled(mut picture: impl BufRead + Seek, scale: Scale) -> Result<Vec<u8>, Uns
     Ok(jpeg.into_inner())
 }
 
-/// JPEG knows no transparency.
+/// Puts a picture on a white background, because JPEG has no transparency.
 fn on_white(picture: &DynamicImage) -> RgbImage {
     let picture = picture.to_rgba8();
     RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
         let [red, green, blue, alpha] = picture.get_pixel(x, y).0.map(u16::from);
-        // At most 255.
+        // The result is at most 255.
         let over =
             |colour: u16| u8::try_from((colour * alpha + 255 * (255 - alpha)) / 255).unwrap_or(u8::MAX);
         Rgb([red, green, blue].map(over))

@@ -1,7 +1,7 @@
-//! Removes what nobody needs any more: media past `media.keep_days`, and files without a row.
+//! Removes media older than `media.keep_days`, and files without a row.
 //!
-//! Works in small steps. What a leaving customer sent goes at once; what a crash kept from being removed goes at
-//! the next start.
+//! It works in small steps. The files of a customer who unsubscribes are removed at once; files
+//! left behind by a crash are removed at the next start.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::store::{Store, StoreError};
 const ROUND: Duration = Duration::from_mins(10);
 /// The pause between two steps.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Rows or files looked at in one step.
+/// Rows or files checked in one step.
 const STEP: u32 = 100;
 
 /// Why a round ended early.
@@ -31,7 +31,7 @@ pub enum SweepError {
     Files(#[from] FilesError),
 }
 
-/// The sweeper. Clones wake the same one.
+/// The sweeper. Clones wake the same task.
 #[derive(Clone, Debug)]
 pub struct Sweeper {
     store: Store,
@@ -41,17 +41,17 @@ pub struct Sweeper {
 }
 
 impl Sweeper {
-    /// A sweeper of `files`, which keeps media for `keep_ms`.
+    /// Creates a sweeper of `files` that keeps media for `keep_ms` milliseconds.
     pub fn new(store: Store, files: Files, keep_ms: i64) -> Self {
         Self { store, files, keep_ms, bell: Arc::default() }
     }
 
-    /// Files may have lost their last row: looks now.
+    /// Starts a round now, because files may have lost their last row.
     pub fn wake(&self) {
         self.bell.notify_one();
     }
 
-    /// Works until stopped.
+    /// Runs until `stop` is cancelled.
     pub async fn run(self, stop: CancellationToken) {
         let mut interval = tokio::time::interval(ROUND);
         let mut adopted = false;
@@ -70,14 +70,14 @@ impl Sweeper {
             };
             tokio::select! {
                 done = round => if let Err(error) = done {
-                    tracing::warn!(%error, "old media could not be removed; the next round tries again");
+                    tracing::warn!(%error, "could not remove old media files; the next round tries again");
                 },
                 () = stop.cancelled() => return,
             }
         }
     }
 
-    /// One round: what is too old, then every file without a row.
+    /// Runs one round: removes the media that are too old, then every file without a row.
     pub async fn round(&self) -> Result<(), SweepError> {
         let keep_ms = self.keep_ms;
         while self.store.write(move |tx| tx.prune_media(tx.now().plus(-keep_ms), STEP)).await? > 0 {
@@ -86,7 +86,8 @@ impl Sweeper {
         let mut seen = None;
         loop {
             let orphans = self.store.read(|tx| tx.orphans(STEP)).await?;
-            // What could not be removed because it is just being stored again is looked at in the next round.
+            // A file that is being stored again cannot be removed now; the next round checks it
+            // again.
             if orphans.is_empty() || seen.as_ref() == Some(&orphans) {
                 return Ok(());
             }
@@ -113,7 +114,7 @@ impl Sweeper {
         Ok(self.store.write(move |tx| tx.orphan_done(&done)).await?)
     }
 
-    /// Files that were stored but never pointed at, because the process was killed in between.
+    /// Finds files that were stored but got no row, because the process was killed in between.
     async fn find_lost(&self) -> Result<(), SweepError> {
         let files = self.files.clone();
         let mut listed =

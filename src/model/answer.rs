@@ -1,4 +1,4 @@
-//! What an agent sends in IM.
+//! A message that an agent sends in IM.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,17 +7,18 @@ use super::ImUserId;
 /// An agent's message, from an after-send callback or from IM's history.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// The agent.
+    /// The agent who sent it.
     pub from: ImUserId,
-    /// The customer's account.
+    /// The customer's IM account that received it.
     pub to: ImUserId,
-    /// IM's id of the message; unique together with `from` and `to`.
+    /// IM's id of the message (`MsgKey`); unique together with `from` and `to`.
     pub msg_key: String,
-    /// IM's time of the message, Unix seconds: the first key of its place in the conversation.
+    /// IM's time of the message, in Unix seconds: the first sort key within the conversation.
     pub msg_time: i64,
-    /// The second key of its place in the conversation.
+    /// IM's `MsgSeq`: the second sort key within the conversation.
     pub msg_seq: u32,
-    /// The sender's random number; with `msg_seq` and `msg_time` it is the same in every account of the message.
+    /// The sender's random number (`MsgRandom`). Together with `msg_seq` and `msg_time` it
+    /// identifies the message both in its callback and in IM's history.
     pub msg_random: u32,
     /// The message's elements, in order.
     pub parts: Vec<AnswerPart>,
@@ -28,22 +29,81 @@ pub struct Answer {
 pub enum AnswerPart {
     /// Text.
     Text(String),
-    /// A picture; `format` as IM numbers it (1 JPG, 2 GIF, 3 PNG, 4 BMP, 255 other).
-    Image { url: String, size: u64, format: u32 },
-    /// A recording; length in seconds.
-    Sound { url: String, size: u64, second: u64 },
-    /// A file, by its base name.
-    File { url: String, size: u64, name: String },
-    /// A video; length in seconds.
-    Video { url: String, size: u64, second: u64, format: String, thumb_url: String },
-    /// A place, in degrees.
-    Location { latitude: f64, longitude: f64, description: String },
-    /// An app-defined face.
-    Face { index: i64, data: String },
-    /// An app-defined payload.
-    Custom { data: String, description: String },
+    /// A picture.
+    Image {
+        /// Its URL in IM's object storage.
+        url: String,
+        /// Its size in bytes, as the agent's client states it.
+        size: u64,
+        /// IM's number of the format: 1 JPG, 2 GIF, 3 PNG, 4 BMP, 255 other.
+        format: u32,
+    },
+    /// A recording.
+    Sound {
+        /// Its URL in IM's object storage.
+        url: String,
+        /// Its size in bytes, as the agent's client states it.
+        size: u64,
+        /// Its length in seconds.
+        second: u64,
+    },
+    /// A file.
+    File {
+        /// Its URL in IM's object storage.
+        url: String,
+        /// Its size in bytes, as the agent's client states it.
+        size: u64,
+        /// Its base name.
+        name: String,
+    },
+    /// A video.
+    Video {
+        /// Its URL in IM's object storage.
+        url: String,
+        /// Its size in bytes, as the agent's client states it.
+        size: u64,
+        /// Its length in seconds.
+        second: u64,
+        /// Its format, as IM names it, such as `mp4`.
+        format: String,
+        /// The URL of its thumbnail; empty if it has none.
+        thumb_url: String,
+    },
+    /// A location.
+    Location {
+        /// Degrees.
+        latitude: f64,
+        /// Degrees.
+        longitude: f64,
+        /// The sender's description of the location.
+        description: String,
+    },
+    /// An emoji or sticker that the app defines.
+    Face {
+        /// Its number.
+        index: i64,
+        /// The app's own data.
+        data: String,
+    },
+    /// A payload that the app defines.
+    Custom {
+        /// The payload.
+        data: String,
+        /// The sender's description of the payload.
+        description: String,
+    },
     /// A forwarded conversation.
-    Relay { title: String, text: String, lines: Vec<String> },
-    /// An element this version does not know, by IM's name for it.
-    Other { kind: String },
+    Relay {
+        /// Its title.
+        title: String,
+        /// The text that IM provides for clients that cannot show it.
+        text: String,
+        /// The abstract, one entry a line.
+        lines: Vec<String>,
+    },
+    /// An element that this version does not know.
+    Other {
+        /// IM's name for its type.
+        kind: String,
+    },
 }

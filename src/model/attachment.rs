@@ -4,39 +4,48 @@ use serde::{Deserialize, Serialize};
 
 use super::MediaName;
 
-/// What is to reach the customer as a picture, recording or video of its own, or else as a text with a link.
+/// A file to send to the customer: as a picture, recording or video if WeChat accepts it, otherwise
+/// as a text with a link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
-    /// What the agent sent it as; what it really is its bytes tell.
+    /// The type under which the agent sent it. The bytes may turn out to be of another type.
     pub kind: AttachmentKind,
-    /// Where the agent's platform has it.
+    /// Its URL in the object storage of the agent's platform.
     pub url: String,
-    /// Bytes, as the agent's client says; 0: it does not.
+    /// Its size in bytes, as the agent's client states it; 0 if the client does not.
     pub size: u64,
-    /// Under which name it is kept here once it has been fetched.
+    /// The name under which the bridge keeps it after the download.
     pub name: MediaName,
-    /// What stands for it in a text and in a note: `[image]`.
+    /// The label that replaces it in texts and notices, such as `[image]`.
     pub label: String,
 }
 
-/// What an attachment was sent as.
+/// The type under which an attachment was sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AttachmentKind {
     /// A picture.
     Image,
-    /// A recording; length in seconds.
-    Sound { second: u64 },
-    /// A video with its first picture, which is a file of its own; without one the address is empty.
-    Video { thumb_url: String, thumb: MediaName },
+    /// A recording.
+    Sound {
+        /// Its length in seconds.
+        second: u64,
+    },
+    /// A video, whose thumbnail is a separate file.
+    Video {
+        /// The URL of the thumbnail; empty if there is none.
+        thumb_url: String,
+        /// The name under which the bridge keeps the thumbnail.
+        thumb: MediaName,
+    },
 }
 
 impl Attachment {
-    /// The text that stands for it, with a link to it.
+    /// The text that replaces the attachment: its label and `link`.
     pub fn as_text(&self, link: &str) -> String {
         format!("{}\n{link}", self.label)
     }
 
-    /// The names under which its files are kept here.
+    /// The names under which the bridge keeps its files.
     pub fn names(&self) -> impl Iterator<Item = &MediaName> {
         let thumb = match &self.kind {
             AttachmentKind::Video { thumb, .. } => Some(thumb),

@@ -1,10 +1,10 @@
-//! The identities both platforms use, each a type of its own so that they cannot be mixed up.
+//! The ids of both platforms, each with its own type so that they cannot be mixed up.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a text is no identity.
+/// Why a text is not a valid id. Never contains the text itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} must be 1 to {max} bytes of printable ASCII without spaces, not {found}")]
 pub struct InvalidId {
@@ -35,15 +35,15 @@ macro_rules! identity {
         pub struct $name(String);
 
         impl $name {
-            /// The longest accepted identity, in bytes.
+            /// The maximum length of an id, in bytes.
             pub const MAX_BYTES: usize = 32;
 
-            /// Checks that `text` can be this identity.
+            /// Checks that `text` is a valid id: 1 to 32 bytes of printable ASCII without spaces.
             pub fn new(text: impl Into<String>) -> Result<Self, InvalidId> {
                 checked($what, Self::MAX_BYTES, text.into()).map(Self)
             }
 
-            /// The identity as the platform spells it.
+            /// The id as the platform spells it.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -77,7 +77,8 @@ macro_rules! identity {
 }
 
 identity! {
-    /// A customer of one Official Account, as WeChat names them (in practice 28 characters beginning with `o`).
+    /// WeChat's id of one Official Account's customer: in practice 28 characters beginning with
+    /// `o`.
     OpenId, "an openid"
 }
 
@@ -87,8 +88,9 @@ identity! {
 }
 
 impl ImUserId {
-    /// The UserID of a customer's account: the openid, or `{openid}_{number}` once IM has refused to import
-    /// the earlier ones again (error 70399). Fails where the two together pass 32 bytes.
+    /// The UserID of a customer's account: the openid, or `{openid}_{number}` after IM has refused
+    /// to import the earlier UserIDs again (error 70399). Fails if the result is longer than 32
+    /// bytes.
     pub fn of_customer(openid: &OpenId, number: u32) -> Result<Self, InvalidId> {
         match number {
             0 => Self::new(openid.as_str()),
@@ -96,7 +98,7 @@ impl ImUserId {
         }
     }
 
-    /// The openids whose account this UserID could be, the likelier one first.
+    /// The openids to which this UserID may belong, the most likely one first.
     pub fn customers(&self) -> Vec<OpenId> {
         let stripped = self
             .0
@@ -107,7 +109,7 @@ impl ImUserId {
     }
 }
 
-/// A stored message's number; later messages have greater ones.
+/// The number of a stored message. Later messages have greater numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MessageId(pub i64);
 
@@ -117,22 +119,22 @@ impl fmt::Display for MessageId {
     }
 }
 
-/// A moment: Unix time in milliseconds.
+/// A point in time: Unix time in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Millis(pub i64);
 
 impl Millis {
-    /// Unix time in whole seconds, the unit both platforms speak.
+    /// Unix time in whole seconds, the unit of both platforms.
     pub fn seconds(self) -> i64 {
         self.0.div_euclid(1000)
     }
 
-    /// The moment `millis` later.
+    /// The point in time `millis` milliseconds later.
     pub fn plus(self, millis: i64) -> Self {
         Self(self.0.saturating_add(millis))
     }
 
-    /// Milliseconds since `earlier`; negative when it is later.
+    /// Milliseconds since `earlier`; negative if `earlier` is later.
     pub fn since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
     }

@@ -1,21 +1,21 @@
-//! How a media file is named: by what is in it on disk, by a drawn name in a link.
+//! The names of a media file: a content hash on disk, and a random name in a link.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The SHA-256 of a file's bytes, which is its name on disk.
+/// The SHA-256 of a file's bytes, which is also its name on disk.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MediaHash(String);
 
-/// A medium of one conversation: 128 drawn bits, which stand in its link.
+/// The name of one medium in one conversation: 128 random bits, which its link contains.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct MediaName(String);
 
-/// A text that is no such name.
+/// The text is not a valid hash or name: it does not have this number of hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the name of a medium is {0} lower-case hexadecimal digits")]
+#[error("the name of a medium must be {0} lower-case hexadecimal digits")]
 pub struct InvalidMedia(usize);
 
 fn checked(text: String, digits: usize) -> Result<String, InvalidMedia> {
@@ -24,34 +24,34 @@ fn checked(text: String, digits: usize) -> Result<String, InvalidMedia> {
 }
 
 impl MediaHash {
-    /// Checks that `text` can be a hash, and so that it can be a file's name and nothing else.
+    /// Checks that `text` is a hash of 64 lower-case hexadecimal digits, and thus a safe file name.
     pub fn new(text: impl Into<String>) -> Result<Self, InvalidMedia> {
         checked(text.into(), 64).map(Self)
     }
 
-    /// The hash with these bytes.
+    /// The hash made of these bytes.
     pub fn of_digest(digest: [u8; 32]) -> Self {
         Self(hex(&digest))
     }
 
-    /// 64 lower-case hexadecimal digits.
+    /// The hash as 64 lower-case hexadecimal digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl MediaName {
-    /// Checks that `text` can be a name.
+    /// Checks that `text` is a name of 32 lower-case hexadecimal digits.
     pub fn new(text: impl Into<String>) -> Result<Self, InvalidMedia> {
         checked(text.into(), 32).map(Self)
     }
 
-    /// The name with these bits.
+    /// The name made of these bits.
     pub fn of_bits(bits: u128) -> Self {
         Self(hex(&bits.to_be_bytes()))
     }
 
-    /// 32 lower-case hexadecimal digits.
+    /// The name as 32 lower-case hexadecimal digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -85,46 +85,54 @@ impl fmt::Debug for MediaHash {
     }
 }
 
-/// Whoever knows the name has half of a link, so that only its beginning is shown.
+/// Shows only the first six digits, because the name is half of a link.
 impl fmt::Debug for MediaName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}…", self.0.get(..6).unwrap_or_default())
     }
 }
 
-/// Who put a medium into the conversation.
+/// Who added a medium to the conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
-    /// The customer sent it, in WeChat.
+    /// The customer sent it in WeChat.
     Customer,
-    /// An agent sent it, in IM.
+    /// An agent sent it in IM.
     Agent,
 }
 
-/// A medium of a customer's on its way to the agent: where the agent's client finds it.
+/// A customer's medium as the agent receives it: its name, its link and its type.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shown {
-    /// Its name here, which tells it from every other.
+    /// Its unique name in the bridge.
     pub name: MediaName,
-    /// The signed link.
+    /// The signed link from which the agent's client loads it.
     pub link: String,
-    /// As what it is shown.
+    /// The type of element that shows it.
     pub kind: ShownKind,
 }
 
-/// As what a medium is shown.
+/// The type of IM element that shows a medium.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ShownKind {
     /// A picture.
     Image,
-    /// A recording. `original`: the link to it as the customer's client made it, where the other is a copy.
-    Sound { original: Option<String> },
-    /// A video, with the name of and the link to its first picture.
-    Video { thumb: MediaName, thumb_link: String },
+    /// A recording.
+    Sound {
+        /// The link to the customer's own recording, if `link` leads to a converted copy.
+        original: Option<String>,
+    },
+    /// A video.
+    Video {
+        /// The name of its thumbnail.
+        thumb: MediaName,
+        /// The signed link to its thumbnail.
+        thumb_link: String,
+    },
 }
 
 impl Shown {
-    /// The text that stands for it.
+    /// The text that replaces it: a label and the link.
     pub fn as_text(&self) -> String {
         let label = match self.kind {
             ShownKind::Image => "[image]",
@@ -135,20 +143,21 @@ impl Shown {
     }
 }
 
-/// A medium that is still with the platform that it was sent on.
+/// A request to download a medium from the platform on which it was sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wanted {
-    /// What it is, for those who are told that it could not be fetched.
+    /// The type of the medium, for the notice to the agent if the download fails.
     pub what: WantedKind,
-    /// The platform's names for it; the next one is tried where one is not known there.
+    /// The platform's ids for it, in order of preference. If the platform does not know one, the
+    /// next is tried.
     pub ids: Vec<String>,
-    /// Where anybody may fetch it, should the platform not give it to us.
+    /// A public URL to use if the platform does not serve the medium to us.
     pub url: Option<String>,
-    /// A copy as MP3 is to be kept under this name.
+    /// The name under which to keep a copy converted to MP3, if one is needed.
     pub mp3: Option<MediaName>,
 }
 
-/// What a wanted medium is.
+/// The type of a requested medium.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum WantedKind {
     /// A picture.
@@ -157,7 +166,7 @@ pub enum WantedKind {
     Voice,
     /// A video.
     Video,
-    /// The first picture of a video: nobody is told when it does not come.
+    /// The thumbnail of a video. If its download fails, the agent gets no notice.
     Thumb,
 }
 

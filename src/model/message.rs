@@ -1,10 +1,10 @@
-//! How a message lives: its state, the moves between states, and what is owed for it.
+//! The life of a message: its states, the moves between them, and its outbound calls.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Attachment, OpenId, Shown};
 
-/// Which way a message goes.
+/// The direction of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Direction {
     /// From the customer, or from the bridge itself, to Tencent IM.
@@ -14,7 +14,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// Both ways.
+    /// Both directions.
     pub const ALL: [Self; 2] = [Self::ToIm, Self::ToWechat];
 
     /// The name in output, logs and metrics.
@@ -26,73 +26,75 @@ impl Direction {
     }
 }
 
-/// One conversation's messages in one direction: what a lane holds leaves in the order it was accepted.
+/// The queue of one conversation's messages in one direction. Its messages leave in the order in
+/// which they were accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Lane {
-    /// Which way.
+    /// The direction of its messages.
     pub direction: Direction,
-    /// Whose conversation.
+    /// The customer whose conversation it is.
     pub customer: OpenId,
 }
 
-/// What a stored message is.
+/// The kind of a stored message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Kind {
-    /// Something a customer or an agent wrote.
+    /// A message from a customer or an agent.
     Message,
-    /// Work on the customer's IM account.
+    /// An import or deletion of the customer's IM account.
     Account,
-    /// The bridge's own word to an agent.
+    /// A notice from the bridge itself to an agent.
     Note,
-    /// What an agent who takes a conversation over gets first; goes before everything else that waits.
+    /// The earlier messages that an agent gets on taking over a conversation. Sent before all other
+    /// waiting messages.
     Transfer,
 }
 
-/// Where a message stands. Every message ends in one of the last four.
+/// The state of a message. Every message ends in one of the last four.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum State {
-    /// Durable, waiting for its turn or for its next attempt.
+    /// Stored, and waiting for the messages before it or for its next attempt.
     Accepted,
-    /// An attempt has been recorded and may be under way.
+    /// An attempt is recorded and may be in progress.
     Sending,
-    /// The platform took it.
+    /// The platform accepted it.
     Delivered,
-    /// It waits for the customer to act.
+    /// It waits until the customer acts.
     Held,
-    /// It will not be sent.
+    /// It is never sent.
     Refused,
     /// It may or may not have arrived.
     Unknown,
 }
 
-/// Everything that may happen to a message.
+/// A change of a message's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Move {
     /// An attempt begins.
     Attempt,
-    /// The platform took it, or was found to have taken it.
+    /// The platform accepted it, or its history shows that it did.
     Deliver,
-    /// The attempt certainly failed and another may succeed.
+    /// The attempt definitely failed, and another one may succeed.
     PutBack,
     /// The customer cannot be reached now.
     Hold,
-    /// The customer acted: the message may go again.
+    /// The customer acted, so the message may be sent again.
     Release,
-    /// It can never succeed, is too old, or an operator discards it.
+    /// It can never succeed, it is too old, or an operator discards it.
     Refuse,
-    /// Nobody knows whether the attempt succeeded.
+    /// There is no way to know whether the attempt succeeded.
     LoseTrack,
     /// An operator wants it sent again.
     Reopen,
 }
 
-/// A move that no message may make from its state.
+/// A move that is not allowed from the message's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a message that is {from:?} cannot {what:?}")]
+#[error("a message in the state {from:?} cannot make the move {what:?}")]
 pub struct IllegalMove {
-    /// Where the message stands.
+    /// The message's state.
     pub from: State,
-    /// What should have happened to it.
+    /// The requested move.
     pub what: Move,
 }
 
@@ -101,7 +103,8 @@ impl State {
     pub const ALL: [Self; 6] =
         [Self::Accepted, Self::Sending, Self::Delivered, Self::Held, Self::Refused, Self::Unknown];
 
-    /// The one table of moves; what it does not list is a bug.
+    /// The state after a move. This is the only table of moves; a move that it does not list is a
+    /// bug.
     pub fn after(self, what: Move) -> Result<Self, IllegalMove> {
         use State::{Accepted, Delivered, Held, Refused, Sending, Unknown};
         match (self, what) {
@@ -117,12 +120,12 @@ impl State {
         }
     }
 
-    /// The outbox still has to act on it by itself.
+    /// Whether the outbox still has to act on the message.
     pub fn is_open(self) -> bool {
         matches!(self, Self::Accepted | Self::Sending)
     }
 
-    /// The name in output, logs and metrics: what stands open is `waiting` to everyone outside.
+    /// The name in output, logs and metrics. Both open states are named `waiting`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Accepted | Self::Sending => "waiting",
@@ -134,31 +137,49 @@ impl State {
     }
 }
 
-/// One call that is owed to a platform. A message owes one or several, carried out in order.
+/// One API call that a message still needs. A message has one or several, which are made in order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Order {
-    /// Make sure that the customer has an IM account.
+    /// Imports the customer's IM account, if it does not exist yet.
     ImportAccount,
-    /// Delete the customer's IM account.
+    /// Deletes the customer's IM account.
     DeleteAccount,
-    /// Send text to the agent, from the customer's account.
+    /// Sends text to the agent from the customer's account.
     TextToAgent(String),
-    /// Send a place to the agent, from the customer's account; degrees.
-    LocationToAgent { latitude: f64, longitude: f64, description: String },
-    /// Send a picture, recording or video to the agent, from the customer's account.
+    /// Sends a location to the agent from the customer's account.
+    LocationToAgent {
+        /// Degrees.
+        latitude: f64,
+        /// Degrees.
+        longitude: f64,
+        /// The description that the agent sees.
+        description: String,
+    },
+    /// Sends a picture, recording or video to the agent from the customer's account.
     MediaToAgent(Shown),
-    /// Send a card to the agent, from the customer's account: as data for clients that draw it, and as text.
-    CardToAgent { data: String, text: String },
-    /// Show the agent something that was said earlier, Unix seconds, to or by somebody else.
-    PastToAgent { text: String, at_s: i64 },
-    /// Send text to the customer; at most 2,000 bytes.
+    /// Sends a card to the agent from the customer's account.
+    CardToAgent {
+        /// JSON for clients that can draw the card.
+        data: String,
+        /// The text for all other clients.
+        text: String,
+    },
+    /// Shows the agent an earlier message to or from another agent.
+    PastToAgent {
+        /// The text of the message.
+        text: String,
+        /// The time of the message, in Unix seconds.
+        at_s: i64,
+    },
+    /// Sends text to the customer; at most 2,000 bytes.
     TextToCustomer(String),
-    /// Send a file to the customer, or a text with a link to it.
+    /// Sends a file to the customer, or a text with a link to it.
     MediaToCustomer(Attachment),
 }
 
 impl Order {
-    /// Whether it must be prepared before each attempt, which may be repeated freely and takes its time.
+    /// Whether the call needs slow work before each attempt, such as an upload. That work can
+    /// safely be repeated.
     pub fn is_prepared(&self) -> bool {
         matches!(self, Self::MediaToCustomer(_) | Self::MediaToAgent(_))
     }

@@ -1,64 +1,117 @@
-//! What WeChat pushes: a customer's message or an event.
+//! A push from WeChat: a customer's message or an event.
 
 use serde::{Deserialize, Serialize};
 
 use super::OpenId;
 
-/// One push, opened and parsed.
+/// One push, decrypted and parsed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Push {
     /// The Official Account it was sent to (`ToUserName`, `gh_...`).
     pub account: String,
     /// The customer, or the platform's own id in job and authorisation events.
     pub from: OpenId,
-    /// WeChat's time of the message, Unix seconds.
+    /// WeChat's time of the push, in Unix seconds.
     pub create_time: i64,
-    /// Equal for every repeat of this push and for no other push.
+    /// The same for every repeat of this push, and different for all other pushes.
     pub key: SeenKey,
     /// The message or event itself.
     pub what: What,
 }
 
-/// The identity by which a repeat is recognised (reference: "Dedup rule").
+/// The key by which the bridge recognises a repeated push (reference: "Dedup rule").
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SeenKey(pub String);
 
 /// A message or an event.
 #[derive(Clone, Debug, PartialEq)]
 pub enum What {
-    /// Something the customer wrote or sent.
+    /// A message that the customer sent.
     Message(Content),
-    /// Something the customer or the platform did.
+    /// An action of the customer or of the platform.
     Event(Event),
 }
 
 /// A customer's message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Content {
-    /// Text. `menu_id` (`bizmsgmenuid`) is set when it was tapped in a menu message rather than typed.
-    Text { content: String, menu_id: Option<String> },
+    /// Text.
+    Text {
+        /// The text.
+        content: String,
+        /// WeChat's `bizmsgmenuid`, if the customer tapped the text in a menu message.
+        menu_id: Option<String>,
+    },
     /// A picture.
-    Image { pic_url: String, media_id: String },
-    /// A voice message; `media_id_16k` is the better recording where WeChat offers one.
-    Voice { media_id: String, media_id_16k: Option<String>, format: String, recognition: Option<String> },
+    Image {
+        /// A public URL of the picture.
+        pic_url: String,
+        /// WeChat's id for downloading it.
+        media_id: String,
+    },
+    /// A voice message.
+    Voice {
+        /// WeChat's id for downloading it.
+        media_id: String,
+        /// The id of a recording of better quality, if WeChat offers one.
+        media_id_16k: Option<String>,
+        /// The format of the recording, such as `amr`.
+        format: String,
+        /// WeChat's transcript, if the account has speech recognition.
+        recognition: Option<String>,
+    },
     /// A video.
-    Video { media_id: String, thumb_media_id: String },
-    /// A video taken inside the chat.
-    ShortVideo { media_id: String, thumb_media_id: String },
-    /// A place; degrees, `scale` is a map zoom.
-    Location { latitude: f64, longitude: f64, scale: i64, label: String },
-    /// A shared page.
-    Link { title: String, description: String, url: String },
-    /// A mini-program card.
-    MiniProgramPage {
-        title: String,
-        app_id: String,
-        page_path: String,
-        thumb_url: String,
+    Video {
+        /// WeChat's id for downloading it.
+        media_id: String,
+        /// WeChat's id for downloading its thumbnail.
         thumb_media_id: String,
     },
-    /// A kind this version does not know, by WeChat's name for it.
-    Other { kind: String },
+    /// A video recorded in the chat.
+    ShortVideo {
+        /// WeChat's id for downloading it.
+        media_id: String,
+        /// WeChat's id for downloading its thumbnail.
+        thumb_media_id: String,
+    },
+    /// A location.
+    Location {
+        /// Degrees.
+        latitude: f64,
+        /// Degrees.
+        longitude: f64,
+        /// The zoom level of the map.
+        scale: i64,
+        /// The name or address of the location.
+        label: String,
+    },
+    /// A shared page.
+    Link {
+        /// The title of the page.
+        title: String,
+        /// The description of the page.
+        description: String,
+        /// The URL of the page.
+        url: String,
+    },
+    /// A mini-program card.
+    MiniProgramPage {
+        /// The title of the card.
+        title: String,
+        /// The AppID of the mini-program.
+        app_id: String,
+        /// The path of the page inside the mini-program.
+        page_path: String,
+        /// A public URL of the thumbnail.
+        thumb_url: String,
+        /// WeChat's id for downloading the thumbnail.
+        thumb_media_id: String,
+    },
+    /// A message of a type that this version does not know.
+    Other {
+        /// WeChat's `MsgType`.
+        kind: String,
+    },
 }
 
 impl Content {
@@ -78,21 +131,22 @@ impl Content {
     }
 }
 
-/// What an event means to the bridge; all its other fields stay with the parser.
+/// An event, as far as the bridge needs it. The parser drops all other fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The customer followed the account. Opens the short window.
+    /// The customer followed the account. Opens the short window for sends.
     Subscribe,
-    /// The customer left; their data must go.
+    /// The customer unfollowed the account. The bridge must erase the customer's data.
     Unsubscribe,
-    /// A QR code scanned by a follower. Opens the short window.
+    /// A follower scanned a QR code. Opens the short window for sends.
     Scan,
-    /// A menu item of a kind that opens the short window (`CLICK`, `scancode_push`, `scancode_waitmsg`).
+    /// The customer chose a menu item of a type that opens the short window for sends (`CLICK`,
+    /// `scancode_push`, `scancode_waitmsg`).
     MenuClick {
         /// WeChat's `Event`.
         name: String,
     },
-    /// Any other event, by WeChat's name for it.
+    /// Any other event.
     Other {
         /// WeChat's `Event`.
         name: String,

@@ -1,17 +1,17 @@
-//! Cuts text into parts of bounded size, where a reader would not mind the cut.
+//! Splits text into parts of limited size, preferably at line breaks and spaces.
 //!
-//! Never adds, drops or changes a byte: the parts put together are the text.
+//! Never adds, drops or changes a byte: the concatenated parts equal the text.
 
 use unicode_segmentation::GraphemeCursor;
 
-/// What a part may be cut after besides a line break. No-break spaces are not among them.
+/// The spaces after which a part may end. No-break spaces are not among them.
 const SPACES: [char; 3] = [' ', '\t', '\u{3000}'];
 
-/// Cuts `text` into parts of at most `max_bytes` bytes of UTF-8 each; below 4, where a character may not fit,
-/// `max_bytes` counts as 4. No part is empty, so empty text has none.
+/// Splits `text` into parts of at most `max_bytes` bytes of UTF-8 each. A `max_bytes` below 4
+/// counts as 4, because a character can need 4 bytes. No part is empty, so empty text has no parts.
 ///
-/// Cuts fall between graphemes, and after a line break or else a space where one stands in the last quarter of
-/// the part. Only a grapheme that is itself longer than `max_bytes` is cut, between characters.
+/// A part ends after a line break in its last quarter, or else after a space there, or else between
+/// two graphemes. A grapheme longer than `max_bytes` is split between its characters.
 pub fn parts(text: &str, max_bytes: usize) -> Vec<&str> {
     let max = max_bytes.max(4);
     let mut parts = Vec::new();
@@ -27,17 +27,18 @@ pub fn parts(text: &str, max_bytes: usize) -> Vec<&str> {
     parts
 }
 
-/// Where to end the part of `text` that begins at `start`, with more than `max` bytes to come.
+/// The end of the part of `text` that begins at `start`. More than `max` bytes must follow `start`.
 ///
-/// Boundaries are those of the whole text: which two of a row of flags' letters are one flag is told by where the
-/// row begins.
+/// Looks for grapheme boundaries in the whole text: in a row of regional indicators, the start of
+/// the row decides which two letters form a flag.
 fn cut(text: &str, start: usize, max: usize) -> usize {
     let last = text.floor_char_boundary(start + max);
     let Some(end) = boundary_at_or_before(text, last).filter(|end| *end > start) else { return last };
     let window = text.floor_char_boundary(start + max - max / 4).min(end);
     let after = |found: Option<(usize, &str)>| found.map(|(at, what)| window + at + what.len());
     let line = after(text[window..end].rmatch_indices('\n').next());
-    // A space may carry a combining mark, and then the two are one grapheme.
+    // A space with a combining mark is one grapheme with it, so the text cannot be split between
+    // them.
     let space = || {
         text[window..end]
             .rmatch_indices(SPACES)
@@ -47,10 +48,10 @@ fn cut(text: &str, start: usize, max: usize) -> usize {
     line.or_else(space).unwrap_or(end)
 }
 
-/// The last boundary between graphemes at or before `at`.
+/// The last grapheme boundary at or before `at`.
 fn boundary_at_or_before(text: &str, at: usize) -> Option<usize> {
     let mut cursor = GraphemeCursor::new(at, text.len(), true);
-    // The whole text is at hand, so the cursor never lacks context and cannot fail.
+    // The cursor gets the whole text, so it never lacks context and cannot fail.
     match cursor.is_boundary(text, 0) {
         Ok(true) => Some(at),
         _ => cursor.prev_boundary(text, 0).ok().flatten(),
@@ -64,7 +65,7 @@ mod tests {
 
     use super::*;
 
-    /// Pieces that join to longer graphemes, beside ordinary text.
+    /// Pieces that combine into longer graphemes, and arbitrary text.
     fn tricky() -> impl Strategy<Value = String> {
         const PIECES: [&str; 19] = [
             "a",
@@ -113,7 +114,8 @@ mod tests {
         fn parts_are_well_filled(text in "[a-z \n客]{0,300}", max in 8_usize..60) {
             let parts = parts(&text, max);
             for part in parts.iter().rev().skip(1) {
-                // A quarter may be given up for a space, and two bytes for a character of three.
+                // A part may lose a quarter to end after a space, and two bytes before a character
+                // of three.
                 prop_assert!(part.len() + 3 >= max - max / 4, "{part:?} of {max}");
             }
         }

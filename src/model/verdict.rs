@@ -1,4 +1,4 @@
-//! What one attempt to carry out an order came to: the error of a send is already the next step.
+//! The outcome of one attempt to make an outbound call. The outcome alone decides the next step.
 
 use std::time::Duration;
 
@@ -7,114 +7,116 @@ use serde::{Deserialize, Serialize};
 /// The outcome of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The platform took it.
+    /// The platform accepted the message.
     Delivered,
-    /// It certainly did not happen and may succeed later.
+    /// The call definitely failed and may succeed later.
     Retry {
-        /// The reason's class, for backoff and metrics.
+        /// The class of the failure, for the backoff and the metrics.
         class: Class,
-        /// The least wait, where the platform asks for a longer one than the backoff's.
+        /// The minimum wait, if the platform asks for a longer one than the backoff's.
         pause: Option<Duration>,
-        /// The platform's words or ours; no secrets.
+        /// The platform's error text or ours; contains no secrets.
         why: String,
     },
-    /// The customer cannot be reached before they act again.
+    /// The customer cannot be reached until they act again.
     Hold {
-        /// What stands in the way.
+        /// Why the customer cannot be reached.
         because: HeldBecause,
-        /// The platform's words or ours; no secrets.
+        /// The platform's error text or ours; contains no secrets.
         why: String,
     },
-    /// It can never succeed.
+    /// The call can never succeed.
     Refuse {
-        /// The platform's words or ours; no secrets.
+        /// The platform's error text or ours; contains no secrets.
         why: String,
     },
-    /// The request was written and no readable answer came; the platform can be asked whether it happened.
+    /// The request was written, but no readable response came. The platform can say whether the
+    /// call succeeded.
     Unsettled {
-        /// The platform's words or ours; no secrets.
+        /// The platform's error text or ours; contains no secrets.
         why: String,
     },
-    /// The request was written and no readable answer came; nobody can be asked whether it happened.
+    /// The request was written, but no readable response came. There is no way to ask whether the
+    /// call succeeded.
     Unknown {
-        /// How the answer failed to come; `None`: the bridge was interrupted.
+        /// Why there is no response; `None` if the bridge was interrupted.
         silence: Option<Silence>,
-        /// The platform's words or ours; no secrets.
+        /// The platform's error text or ours; contains no secrets.
         why: String,
     },
 }
 
-/// How a request came to have no readable answer.
+/// Why a request got no readable response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Silence {
-    /// The connection broke off.
+    /// The connection was lost.
     Cut,
-    /// Nothing came in time.
+    /// The timeout passed.
     Timeout,
-    /// The answer had another HTTP status than 200.
+    /// The response had this HTTP status instead of 200.
     Status(u16),
-    /// The answer was not what it must be.
+    /// The response could not be parsed.
     Unreadable,
 }
 
-/// Why a customer cannot be reached now.
+/// Why a message is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum HeldBecause {
-    /// The customer's last action is too long ago (45015).
+    /// The customer last acted too long ago (45015).
     WindowClosed,
-    /// Everything that it bought has been used (45047).
+    /// The sends that the last action allowed are used up (45047).
     UsedUp,
-    /// The account may not push (48001).
+    /// The account lacks the permission for `custom/send` (48001).
     NotAllowed,
     /// WeChat has banned or frozen the account (48004, 50002).
     Banned,
-    /// Earlier answers are held, and the order is kept.
+    /// Earlier answers are held, and this one must not overtake them.
     Behind,
 }
 
-/// What came of an attempt that nobody settled.
+/// The answer to whether an unsettled attempt succeeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// It happened.
+    /// The attempt succeeded.
     Yes,
-    /// It did not happen.
+    /// The attempt did not succeed.
     No,
-    /// It cannot be told now.
+    /// The platform cannot say now.
     NotNow {
-        /// Why not.
+        /// The class of the failure.
         class: Class,
         /// Wait at least this long before asking again.
         pause: Option<Duration>,
-        /// The platform's words or ours; no secrets.
+        /// The platform's error text or ours; contains no secrets.
         why: String,
     },
-    /// It can never be told.
+    /// The platform will never be able to say.
     Never,
 }
 
-/// Why a retryable attempt failed.
+/// The class of a failure that can be retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Class {
-    /// The request was never written: refused connection, DNS, TLS.
+    /// The request was never written: connection refused, DNS or TLS failed.
     Unreachable,
-    /// The platform is busy or broken inside.
+    /// The platform is busy or has an internal error.
     Busy,
-    /// A rate or daily quota of ours is used up.
+    /// A rate limit or a daily quota of ours is used up.
     Quota,
-    /// The credential was stale.
+    /// The credential is no longer valid.
     Credential,
-    /// A setting is wrong, here or in a console; `/readyz` says which.
+    /// A setting is wrong, here or in a console. `/readyz` says which one.
     Configuration,
-    /// IM wants the customer under another UserID (70399).
+    /// IM requires another UserID for the customer (70399).
     NextUserId,
-    /// A file that an agent sent could not be fetched from where it lies.
+    /// An agent's file could not be downloaded from its URL.
     Source,
-    /// WeChat no longer has a file that was uploaded before (40007, 46001).
+    /// WeChat no longer has a file that was uploaded earlier (40007, 46001).
     LostUpload,
 }
 
 impl Class {
-    /// Every class, for metrics.
+    /// All classes, for metrics.
     pub const ALL: [Self; 8] = [
         Self::Unreachable,
         Self::Busy,
@@ -126,18 +128,18 @@ impl Class {
         Self::LostUpload,
     ];
 
-    /// Whether what stands in the way has been put out of it, so that the next attempt need not wait.
+    /// Whether the cause has already been removed, so that the next attempt need not wait.
     pub fn is_mended(self) -> bool {
         matches!(self, Self::NextUserId | Self::LostUpload)
     }
 
-    /// Whether no call to the platform would fare better: the wait is kept in memory only, so that it ends when the
-    /// platform is back.
+    /// Whether the failure affects every call to the platform. The wait is then kept in memory
+    /// only, so that it ends as soon as the platform is back.
     pub fn is_everybodys(self) -> bool {
         matches!(self, Self::Unreachable | Self::Configuration)
     }
 
-    /// The metric label and log value.
+    /// The name in metric labels and logs.
     pub fn name(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",

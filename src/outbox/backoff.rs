@@ -1,15 +1,16 @@
-//! How long to wait before the next attempt: half a second, doubling to a minute, with full jitter. Pure.
+//! The wait before the next attempt: half a second, doubling to a minute, with full jitter. Pure.
 
 /// The longest wait after the first attempt, milliseconds.
 const FIRST_MS: u64 = 500;
 /// The longest wait after any attempt, milliseconds.
 const LONGEST_MS: u64 = 60_000;
 
-/// The wait after `attempts` attempts, milliseconds; `random` decides where in its range.
+/// The wait after `attempts` attempts, milliseconds; `random` selects a value within its range.
 pub fn delay_ms(attempts: u32, random: u32) -> i64 {
     let doublings = attempts.saturating_sub(1).min(16);
     let longest = (FIRST_MS << doublings).min(LONGEST_MS);
-    // Full jitter: anything up to the longest, so that those who failed together do not come back together.
+    // Full jitter: any wait up to the longest, so that messages that failed together do not retry
+    // together.
     let wait = u64::from(random) * longest / u64::from(u32::MAX);
     i64::try_from(wait.max(1)).unwrap_or(i64::MAX)
 }

@@ -1,5 +1,5 @@
-//! Stops hammering a platform that is down: after some failures in a row nothing is tried for a while, then one
-//! probe at a time, until one succeeds.
+//! A circuit breaker for a platform that is down: after several failures in a row no attempt is
+//! made for a while, then one probe at a time, until one succeeds.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,9 +9,9 @@ use crate::model::Millis;
 const FAILURES: u32 = 5;
 /// The pause after it opens; it doubles with every failed probe.
 const FIRST_PAUSE_MS: i64 = 500;
-/// The longest pause: a platform that is back is noticed within this time.
+/// The longest pause: the recovery of a platform is noticed within this time.
 const LONGEST_PAUSE_MS: i64 = 5_000;
-/// How long a probe may take before the next is let through.
+/// How long a probe may take before the next one is admitted.
 const PROBE_MS: i64 = 15_000;
 
 /// The breaker of one platform.
@@ -27,7 +27,7 @@ struct State {
 }
 
 impl Breaker {
-    /// Whether an attempt may be made now; otherwise, when to ask again.
+    /// Admits an attempt, or returns when to ask again.
     pub(super) fn admit(&self, now: Millis) -> Result<(), Millis> {
         let mut state = self.state();
         if state.failures < FAILURES {
@@ -36,12 +36,12 @@ impl Breaker {
         if now < state.until {
             return Err(state.until);
         }
-        // This one is the probe; the others wait for what comes of it.
+        // This attempt is the probe; the others wait for its outcome.
         state.until = now.plus(PROBE_MS);
         Ok(())
     }
 
-    /// What was admitted did not come to a call: another may be the probe.
+    /// The admitted attempt made no call, so another may be the probe.
     pub(super) fn unused(&self) {
         let mut state = self.state();
         if state.failures >= FAILURES {
@@ -53,14 +53,14 @@ impl Breaker {
     pub(super) fn succeeded(&self) {
         let mut state = self.state();
         if state.failures >= FAILURES {
-            tracing::info!("the platform answers again");
+            tracing::info!("the platform answers again; attempts continue");
             state.has_just_closed = true;
         }
         state.failures = 0;
         state.pause_ms = 0;
     }
 
-    /// The platform did not answer, or said that it is broken.
+    /// The platform did not answer, or reported an internal error.
     pub(super) fn failed(&self, now: Millis, why: &str) {
         let mut state = self.state();
         state.failures = state.failures.saturating_add(1);
@@ -68,13 +68,16 @@ impl Breaker {
             return;
         }
         if state.failures == FAILURES {
-            tracing::warn!(%why, "the platform does not answer: attempts pause, and one at a time probes it");
+            tracing::warn!(
+                %why,
+                "the platform does not answer; attempts pause, and one probe at a time tests whether it is back"
+            );
         }
         state.pause_ms = (state.pause_ms * 2).clamp(FIRST_PAUSE_MS, LONGEST_PAUSE_MS);
         state.until = now.plus(state.pause_ms);
     }
 
-    /// Whether it has closed since this was last asked.
+    /// Whether the breaker has closed since the last call of this function.
     pub(super) fn has_just_closed(&self) -> bool {
         std::mem::take(&mut self.state().has_just_closed)
     }

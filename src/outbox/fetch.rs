@@ -1,8 +1,9 @@
-//! Fetches customers' media in the background, before the platform throws them away.
+//! Downloads customers' media in the background, before the platform deletes them.
 //!
-//! The message that shows a medium has long gone out; what is owed here is its file. An attempt may be repeated
-//! freely: it changes nothing anywhere else. A file and the end of its fetch are committed together, so that a
-//! process that is killed in between fetches again, and tells the agent of a failure once.
+//! The message with the link to a medium has been sent long before; only the file is still missing.
+//! An attempt may be repeated freely, because it changes no state elsewhere. A file and the end of
+//! its fetch are committed together, so that a process killed in between fetches again, and the
+//! agent gets at most one notice of a failure.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,35 +22,36 @@ use crate::metrics::Metrics;
 use crate::model::{Direction, Lane, MediaName, Millis, Wanted};
 use crate::store::{Fetch, MediumFile, Store, StoreError};
 
-/// Fetches at once.
+/// The most fetches at once.
 const AT_ONCE: usize = 16;
 /// How long the platform keeps a medium, milliseconds.
 const LIFE_MS: i64 = 3 * 24 * 3600 * 1000;
-/// From this attempt on the pauses are longer.
+/// From this attempt on the pauses are five times as long.
 const PATIENT: u32 = 10;
-/// A lost word is noticed within this time.
+/// A lost signal is noticed within this time.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Why a medium has not come.
+/// Why a download failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missed {
     /// Another attempt may succeed.
     Again {
-        /// The platform's words or ours; no secrets.
+        /// The reason, from the platform or from us; no secrets.
         why: String,
     },
-    /// None will.
+    /// No attempt will succeed.
     Never {
-        /// What the agent is told.
+        /// The reason as the agent reads it.
         unshown: Unshown,
-        /// The platform's words or ours; no secrets.
+        /// The reason, from the platform or from us; no secrets.
         why: String,
     },
 }
 
-/// Where media come from.
+/// A platform that media are downloaded from.
 pub trait Provider: std::fmt::Debug + Send + Sync {
-    /// Makes one attempt to fetch `wanted` into `files`, within a time of its own.
+    /// Makes one attempt to download the medium of `request` into `files`, with a time limit of its
+    /// own.
     fn fetch<'a>(
         &'a self,
         wanted: &'a Wanted,
@@ -58,29 +60,30 @@ pub trait Provider: std::fmt::Debug + Send + Sync {
     ) -> Pin<Box<dyn Future<Output = Result<Stored, Missed>> + Send + 'a>>;
 }
 
-/// The fetcher. Clones are the same.
+/// The fetcher. Clones share its state.
 #[derive(Clone, Debug)]
 pub struct Fetcher {
-    /// What is owed.
+    /// Holds the pending fetches.
     pub store: Store,
-    /// Owes the notes.
+    /// Enqueues the notices to agents.
     pub bridge: Bridge,
-    /// Where files go, and who waits for them.
+    /// The media files, and the clients that wait for them.
     pub media: Media,
-    /// Where they come from.
+    /// Downloads the files.
     pub provider: Arc<dyn Provider>,
-    /// Tells the outbox of notes.
+    /// Signals new notices to the outbox.
     pub bell: Bell,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
-    /// Counts.
+    /// The metrics.
     pub metrics: Metrics,
-    /// The largest file, in bytes.
+    /// The largest accepted file, in bytes.
     pub max_bytes: u64,
 }
 
 impl Fetcher {
-    /// Works until stopped. What is under way then is given up and begun anew at the next start.
+    /// Runs until stopped. Fetches that are running then are cancelled and start again with the
+    /// next start of the bridge.
     pub async fn run(self, stop: CancellationToken) {
         let mut running = JoinSet::new();
         let mut released = false;
@@ -88,7 +91,10 @@ impl Fetcher {
             let pause = match self.begin(&mut running, &mut released).await {
                 Ok(pause) => pause,
                 Err(error) => {
-                    tracing::debug!(%error, "what is to be fetched cannot be read");
+                    tracing::debug!(
+                        %error,
+                        "cannot read the pending media fetches; trying again within a second"
+                    );
                     TICK
                 }
             };
@@ -102,7 +108,7 @@ impl Fetcher {
         running.shutdown().await;
     }
 
-    /// Begins what is due as far as there is room. How long until there may be more.
+    /// Starts due fetches as far as there is room. Returns how long to wait before the next check.
     async fn begin(&self, running: &mut JoinSet<()>, released: &mut bool) -> Result<Duration, StoreError> {
         if !*released {
             self.store.write(|tx| tx.release_fetches(Millis(0))).await?;
@@ -112,7 +118,7 @@ impl Fetcher {
         if room == 0 {
             return Ok(TICK);
         }
-        // Looked at first: a claim is a commit.
+        // Read first, because a claim is a commit.
         let wait = self.store.read(|tx| Ok(tx.next_fetch_at()?.map(|due| due.since(tx.now())))).await?;
         let Some(wait_ms) = wait else { return Ok(TICK) };
         if wait_ms <= 0 {
@@ -139,8 +145,12 @@ impl Fetcher {
             Err(Missed::Never { unshown, why }) => self.give_up(&fetch, unshown, &why).await,
         };
         if let Err(error) = settled {
-            // It stays claimed until the store is well again, which its own health tells.
-            tracing::debug!(%error, "a fetch cannot be settled");
+            // The fetch stays claimed until the store recovers. The health of the store is reported
+            // elsewhere, so this is not a warning.
+            tracing::debug!(
+                %error,
+                "cannot record the outcome of a media fetch; it is fetched again when the store recovers"
+            );
             self.put_back(&fetch.name).await;
         }
         fail_point!("media.settled");
@@ -154,7 +164,10 @@ impl Fetcher {
             (Some(_), Some(mp3)) => match mp3.copy(&self.media.files, &stored, self.max_bytes).await {
                 Ok(copy) => Some(copy),
                 Err(why) => {
-                    tracing::info!(%why, "a recording is kept without a copy as MP3");
+                    tracing::info!(
+                        %why,
+                        "could not convert a recording to MP3; the original is served instead"
+                    );
                     None
                 }
             },
@@ -162,7 +175,7 @@ impl Fetcher {
         };
         let file = |stored: &Stored| MediumFile { hash: stored.hash.clone(), size: stored.size };
         let mut files = vec![(fetch.name.clone(), file(&stored))];
-        // Where there is no copy, the original is served in its place.
+        // Without a copy the original is served in its place.
         files.extend(fetch.wanted.mp3.clone().map(|name| (name, file(copy.as_ref().unwrap_or(&stored)))));
         let (name, openid) = (fetch.name.clone(), fetch.openid.clone());
         let detail = format!("{} of {} bytes", stored.kind.mime(), stored.size);
@@ -176,7 +189,7 @@ impl Fetcher {
         });
         let wanted = wanted.await?;
         let size = stored.size;
-        // From here on a row points at the file, or nobody does.
+        // From here on a row references the file, or the sweeper removes it.
         drop((stored, copy));
         if !wanted {
             self.media.sweeper.wake();
@@ -190,14 +203,19 @@ impl Fetcher {
         let patience = if fetch.attempts < PATIENT { 1 } else { 5 };
         let pause_ms = backoff::delay_ms(fetch.attempts, rand::rng().random()) * patience;
         let (name, openid, detail) = (fetch.name.clone(), fetch.openid.clone(), why.to_owned());
-        tracing::debug!(attempts = fetch.attempts, pause_ms, why, "a medium is to be fetched again");
+        tracing::debug!(
+            attempts = fetch.attempts,
+            pause_ms,
+            why,
+            "could not fetch a customer's media file; it will be retried"
+        );
         self.store
             .write(move |tx| {
                 tx.step(&openid, None, "media not fetched yet", &detail, None)?;
                 tx.fetch_again(&name, tx.now().plus(pause_ms))
             })
             .await?;
-        self.metrics.customer_media("again");
+        self.metrics.customer_media("retry");
         Ok(())
     }
 
@@ -213,7 +231,7 @@ impl Fetcher {
         });
         match given_up.await? {
             Some(told) => {
-                tracing::info!(why, "a customer's medium will not be shown");
+                tracing::info!(why, "giving up on a customer's media file; the agent will not see it");
                 self.metrics.customer_media("failed");
                 if told {
                     self.bell.ring(Lane { direction: Direction::ToIm, customer: fetch.openid.clone() });
@@ -224,7 +242,8 @@ impl Fetcher {
         Ok(())
     }
 
-    /// Tries until the store takes it: an unsettled fetch would otherwise wait for the next start.
+    /// Releases a claimed fetch. Tries until the store accepts it; otherwise the fetch would wait
+    /// for the next start.
     async fn put_back(&self, name: &MediaName) {
         loop {
             tokio::time::sleep(TICK).await;

@@ -1,36 +1,38 @@
-//! What an operator must know: since when a platform has not let us work, and what to do about it.
+//! The health of a platform, for operators: since when it has refused our work, and how to fix
+//! that.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::model::Millis;
 
-/// Why sending does not work.
+/// Why a platform does not work for us.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unwell {
-    /// When the trouble was first met.
+    /// When the trouble began.
     pub since: Millis,
-    /// Its return code, where it gave one.
+    /// The return code, if the platform gave one.
     pub code: Option<i64>,
-    /// What to do, or what to know.
+    /// What the operator should do or know.
     pub advice: String,
 }
 
-/// The latest word on whether something works.
+/// The current health of one platform or part.
 #[derive(Debug, Default)]
 pub struct Health(Mutex<Option<Unwell>>);
 
 impl Health {
+    /// `Ok` while it works, else why not.
     pub fn get(&self) -> Result<(), Unwell> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
     }
 
-    /// It works.
+    /// Records that it works.
     pub fn well(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// It does not work; trouble that goes on keeps the moment it began, even where its reason changes.
-    /// Answers whether the operator has not heard of it yet.
+    /// Records that it does not work. Trouble that goes on keeps its start time, even when its
+    /// reason changes. Returns whether the code or the advice is new to the operator.
     pub fn unwell(&self, now: Millis, code: Option<i64>, advice: String) -> bool {
         let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let news = current.as_ref().is_none_or(|known| known.code != code || known.advice != advice);

@@ -1,4 +1,5 @@
-//! One lane at work: its head is claimed, tried, settled; then the next, until nothing is left or it must wait.
+//! One lane at work: claims its head, attempts it, settles it, then takes the next message, until
+//! the lane is empty or must wait.
 
 mod prepare;
 
@@ -25,80 +26,92 @@ use crate::model::{
 };
 use crate::store::{Head, Owed, Riding, Settled, Store, StoreError, Tx};
 
-/// Messages of one lane before the others get a turn.
+/// The most messages of one lane before it yields to the other lanes.
 const TURN: usize = 32;
-/// How long after an unanswered request its platform is asked what came of it: it may still be at work on it.
+/// How long after an unanswered request its platform is asked for the outcome, milliseconds: it may
+/// still be working on it.
 const SETTLING_MS: i64 = 1_000;
-/// How long a lane rests when the store fails.
+/// How long a lane rests when the store fails, milliseconds.
 const STORE_REST_MS: i64 = 500;
 
 /// Why a lane stops working.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rest {
-    /// Nothing is left to do.
+    /// The lane is empty.
     Idle,
-    /// There is more; others first.
+    /// The lane has more work, but other lanes go first.
     Turn,
-    /// Not before `due`; `platform`: unless the platform is found to be back earlier.
+    /// The lane must wait until `due`, or, with `platform`, until the platform is back if that is
+    /// earlier.
     Until {
-        /// When to look again.
+        /// When to continue.
         due: Millis,
-        /// The platform, not the message, is what stands in the way.
+        /// The platform, not the message, is the obstacle.
         platform: bool,
     },
-    /// The bridge stops.
+    /// The bridge is stopping.
     Stopped,
 }
 
-/// What works on the lanes of one direction.
+/// The worker for the lanes of one direction.
 #[derive(Debug)]
 pub(super) struct LaneWorker {
+    /// The store.
     pub store: Store,
+    /// Decides what may be sent and which notices agents get.
     pub bridge: Bridge,
+    /// Makes the calls to the platform of this direction.
     pub courier: Arc<dyn Courier>,
+    /// Signals new notices to the outbox.
     pub bell: Bell,
+    /// The clock.
     pub clock: Clock,
+    /// The metrics.
     pub metrics: Metrics,
+    /// The circuit breaker of the platform.
     pub breaker: Breaker,
+    /// The permits to prepare calls.
     pub places: Places,
+    /// Cancelled when the bridge stops.
     pub stop: CancellationToken,
 }
 
-/// What a look at the head of a lane came to.
+/// The result of claiming the head of a lane.
 #[derive(Debug)]
 enum Look {
-    /// Its attempt needs something got ready first; no attempt has been recorded.
+    /// The call must be prepared first; no attempt has been recorded.
     Prepare(Box<Owed>),
     /// An attempt has been recorded and must be made now.
     Attempt(Box<Owed>, Form),
-    /// Earlier ones may be missing: not before then, unless the conversation is looked at earlier.
+    /// Earlier answers may be missing: wait until this time, unless the backfill of the
+    /// conversation ends earlier.
     Unlooked(Millis),
-    /// An earlier attempt has no outcome.
+    /// The outcome of an earlier attempt is not known.
     Unsettled(Box<Owed>),
-    /// The head was settled without an attempt; `told`: the agent gets a note.
+    /// The head was settled without an attempt. `has_notice`: the agent gets a notice.
     Settled { state: State, told: bool },
-    /// Nothing to do before then, or at all.
+    /// There is nothing to do now.
     Rest(Rest),
 }
 
-/// What follows a look at the head.
+/// The next step of the lane.
 #[derive(Debug)]
 enum Next {
-    /// Another look at it, or at the next one.
+    /// Claim the head again, which may be the next message.
     Head,
-    /// Another look, with what its attempt needs.
+    /// Claim the head again, with its prepared call.
     Prepared(Prepared),
-    /// The lane rests.
+    /// Stop working on the lane.
     Rest(Rest),
 }
 
-/// What is to be written down of an attempt.
+/// The outcome of an attempt, to be recorded.
 #[derive(Clone, Debug)]
 struct Outcome {
     what: Move,
     settled: Settled,
     because: Option<HeldBecause>,
-    /// Why, as the agent is told it; `None`: as it is written down.
+    /// The reason as the agent reads it; `None`: the recorded reason.
     words: Option<String>,
     said: &'static str,
 }
@@ -123,7 +136,7 @@ impl LaneWorker {
                 Ok(Next::Prepared(ready)) => prepared = Some(ready),
                 Ok(Next::Rest(rest)) => return rest,
                 Err(error) => {
-                    tracing::warn!(%error, "a lane waits for the store");
+                    tracing::warn!(%error, "a lane cannot use the store; it tries again in half a second");
                     let due = self.clock.now().plus(STORE_REST_MS);
                     return Rest::Until { due, platform: false };
                 }
@@ -132,7 +145,7 @@ impl LaneWorker {
         Rest::Turn
     }
 
-    /// Deals with the head.
+    /// Claims the head and carries out its next step.
     async fn next(&self, lane: &Lane, prepared: Option<Prepared>) -> Result<Next, StoreError> {
         if let Err(due) = self.breaker.admit(self.clock.now()) {
             return Ok(Next::Rest(Rest::Until { due, platform: true }));
@@ -154,7 +167,7 @@ impl LaneWorker {
                 Ok(Next::Head)
             }
             Look::Prepare(owed) => {
-                // It may take long: let another lane's call be the probe.
+                // A preparation may take long, so let the call of another lane be the probe.
                 self.breaker.unused();
                 self.prepare(*owed).await
             }
@@ -233,11 +246,12 @@ impl LaneWorker {
         next
     }
 
-    /// Finds out what came of an attempt that has no outcome, and goes on from there.
+    /// Finds out the outcome of an unsettled attempt, and continues from there.
     async fn find(&self, owed: Owed) -> Result<Next, StoreError> {
         let ready_at = owed.attempt_at.plus(SETTLING_MS);
         if self.clock.now() < owed.attempt_at {
-            // The clock was set back: that moment may be hours away, and how long ago the attempt was is unknown.
+            // The clock was set back, so `ready_at` may be hours away and the age of the attempt is
+            // not known.
             tokio::time::sleep(Duration::from_millis(SETTLING_MS.unsigned_abs())).await;
         } else if self.clock.now() < ready_at {
             self.breaker.unused();
@@ -262,7 +276,7 @@ impl LaneWorker {
                 let wait_ms = delay_ms(owed.attempts.max(1), rand::rng().random()).max(in_millis(pause));
                 let due = self.clock.now().plus(wait_ms);
                 let due_at = if platform { Millis(0) } else { due };
-                let why = format!("nobody knows yet whether it arrived: {why}");
+                let why = format!("it is not yet known whether it arrived: {why}");
                 self.store.write(move |tx| tx.ask_again(owed.id, due_at, &why)).await?;
                 return Ok(Next::Rest(Rest::Until { due, platform }));
             }
@@ -297,7 +311,7 @@ impl LaneWorker {
         }
     }
 
-    /// Writes down what an attempt came to.
+    /// Records the outcome of an attempt.
     async fn settle(
         &self,
         owed: Owed,
@@ -309,11 +323,16 @@ impl LaneWorker {
         let wait_ms = delay_ms(owed.attempts + 1, rand::rng().random());
         let outcome = match verdict {
             Verdict::Unsettled { why } => {
-                tracing::warn!(message.id = %owed.id, %why, "a send has no answer; its platform will be asked");
+                tracing::warn!(
+                    message.id = %owed.id,
+                    %why,
+                    "a send got no answer; the platform will be asked whether it arrived"
+                );
                 let due = owed.attempt_at.plus(SETTLING_MS).max(self.clock.now().plus(SETTLING_MS));
                 self.store
                     .write(move |tx| {
-                        // Whatever else happens in the lane, its platform is not asked too early.
+                        // The platform must not be asked too early, even if the lane is woken
+                        // before.
                         tx.postpone(owed.id, due, &why)?;
                         tx.step(&owed.lane.customer, Some(owed.id), owed.call(), &why, Some(took_ms))
                     })
@@ -327,7 +346,12 @@ impl LaneWorker {
             Verdict::Delivered => Outcome::of(Move::Deliver, "delivered", None),
             Verdict::Retry { class, pause, why } => {
                 self.metrics.retried(direction, class);
-                tracing::warn!(message.id = %owed.id, class = class.name(), %why, "an attempt failed; there will be another");
+                tracing::warn!(
+                    message.id = %owed.id,
+                    class = class.name(),
+                    %why,
+                    "an attempt failed; it will be retried"
+                );
                 return self.put_back(owed, class, why, wait_ms.max(in_millis(pause)), took_ms).await;
             }
             Verdict::Hold { because, why } => Outcome {
@@ -373,7 +397,7 @@ impl LaneWorker {
         Ok(if next == 0 { Next::Head } else { Next::Rest(Rest::Until { due, platform }) })
     }
 
-    /// `as_link`: why it left as a text with a link, if the agent should know.
+    /// `as_link`: why the file was sent as a text with a link, if the agent should know.
     async fn write_outcome(
         &self,
         owed: Owed,
@@ -392,7 +416,7 @@ impl LaneWorker {
                 }
                 match outcome.what {
                     Move::Deliver => bridge.delivered(tx, &owed)?,
-                    // WeChat counts no message that it refuses.
+                    // WeChat does not count a message that it refuses.
                     Move::Refuse => bridge.give_back(tx, &owed)?,
                     _ => {}
                 }
@@ -419,7 +443,7 @@ impl LaneWorker {
         if what == Move::Refuse && kind != Kind::Message {
             tracing::error!(
                 lane = lane.direction.name(),
-                "work on an account, a note or a transfer was refused for good"
+                "the platform refused an account call, a notice or a transfer; it will not be retried"
             );
         }
         self.ring_for_note(&lane, told);
@@ -433,7 +457,8 @@ impl LaneWorker {
     }
 }
 
-/// Ends an answer that was held for too long. Whose it is, and whether the agent gets a note.
+/// Refuses an answer that was held for too long. Returns its customer, and whether the agent gets a
+/// notice.
 pub(super) fn refuse_held(
     tx: &Tx<'_>,
     bridge: &Bridge,
@@ -445,11 +470,11 @@ pub(super) fn refuse_held(
     Ok((owed.lane.customer, told))
 }
 
-/// An answer rode on a reply that nobody confirmed in time.
+/// Settles an answer whose passive reply was not confirmed in time.
 fn ridden(tx: &Tx<'_>, bridge: &Bridge, owed: &Owed, random: u32) -> Result<Look, StoreError> {
     let (what, state, why) = match owed.riding {
-        // The agent has been told that it is held; it still is.
-        Riding::Unwritten => (Move::Hold, State::Held, "the reply it rode on was not taken"),
+        // The agent already got the notice that it is held, and it still is.
+        Riding::Unwritten => (Move::Hold, State::Held, "WeChat did not take the reply that contained it"),
         _ => (Move::LoseTrack, State::Unknown, bridge.ended(Ended::InterruptedReply)),
     };
     let told = if what == Move::Hold {
@@ -461,7 +486,7 @@ fn ridden(tx: &Tx<'_>, bridge: &Bridge, owed: &Owed, random: u32) -> Result<Look
     Ok(Look::Settled { state, told })
 }
 
-/// Settles a message without an attempt. Whether the agent gets a note.
+/// Settles a message without an attempt. Returns whether the agent gets a notice.
 fn end(
     tx: &Tx<'_>,
     bridge: &Bridge,

@@ -1,4 +1,5 @@
-//! The pace of calls: a token bucket for each API, and a slower one where the platform says that we are too fast.
+//! Rate limits for calls: a token bucket for each API, and a slower rate after the platform reports
+//! that we call too often.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -8,14 +9,14 @@ use std::time::{Duration, Instant};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
-/// Nothing is called for this long after the platform says that we are too fast.
+/// The pause of an API after the platform reports that we call it too often.
 const PAUSE: Duration = Duration::from_millis(500);
-/// The slowest pace after it has said so again and again: a call in this time.
+/// The slowest rate, after repeated reports: one call in this time.
 const SLOWEST: Duration = Duration::from_secs(1);
-/// Without a further complaint the pace doubles every so often, until it is the usual one.
+/// Without a further report the rate doubles once in this time, until it is the usual one.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// The pace of one platform's APIs, by their names.
+/// The rate limits of one platform, by name of the API.
 #[derive(Debug)]
 pub struct Pace {
     buckets: DefaultKeyedRateLimiter<&'static str>,
@@ -24,21 +25,21 @@ pub struct Pace {
     slowed: Mutex<HashMap<&'static str, Slowed>>,
 }
 
-/// An API that the platform complained of: its calls are spaced out.
+/// An API that was called too often: its calls are spaced out.
 #[derive(Clone, Copy, Debug)]
 struct Slowed {
     /// The time between two calls.
     apart: Duration,
-    /// The next call's place.
+    /// When the next call may be made.
     next: Instant,
-    /// The pause after the last complaint ends then.
+    /// When the pause after the last report ends.
     paused_until: Instant,
-    /// When `apart` was last changed.
+    /// When the interval was last changed.
     changed: Instant,
 }
 
 impl Pace {
-    /// At most `per_second` calls of each API, in bursts of at most one second's worth.
+    /// Allows `per_second` calls a second of each API, in bursts of at most one second's worth.
     pub fn new(per_second: NonZeroU32) -> Self {
         Self {
             buckets: RateLimiter::keyed(Quota::per_second(per_second)),
@@ -58,7 +59,8 @@ impl Pace {
         }
     }
 
-    /// The platform says that `api` is called too often (60007): a pause, then half the pace.
+    /// The platform reported that `api` is called too often (60007): pauses its calls, then halves
+    /// its rate.
     pub fn too_fast(&self, api: &'static str) {
         self.complained(api, Instant::now());
     }
@@ -66,7 +68,7 @@ impl Pace {
     fn complained(&self, api: &'static str, now: Instant) {
         let mut slowed = self.slowed.lock().unwrap_or_else(PoisonError::into_inner);
         let apart = match slowed.get(api) {
-            // Calls that were under way together count as one complaint.
+            // Reports about calls that were in flight together count as one.
             Some(slowed) if now < slowed.paused_until => return,
             Some(slowed) => slowed.apart * 2,
             None => self.usual * 2,
@@ -79,7 +81,8 @@ impl Pace {
         );
     }
 
-    /// Takes a place in the row of a slowed API; otherwise, when to ask again.
+    /// Reserves a call of a slowed API; if it is too early, returns how long to wait before asking
+    /// again.
     fn place(&self, api: &'static str, now: Instant) -> Result<(), Duration> {
         let mut slowed = self.slowed.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(row) = slowed.get_mut(api) else { return Ok(()) };
@@ -107,7 +110,7 @@ mod tests {
         Pace::new(NonZeroU32::new(per_second).unwrap())
     }
 
-    /// How many calls get a place in the `millis` after `from`.
+    /// The number of calls admitted in the `millis` after `from`.
     fn places(pace: &Pace, from: Instant, millis: u64) -> usize {
         (0..millis).filter(|at| pace.place("send", from + Duration::from_millis(*at)).is_ok()).count()
     }
@@ -129,7 +132,7 @@ mod tests {
         pace.complained("send", start);
         pace.complained("send", start + Duration::from_millis(10));
         assert_eq!(places(&pace, start, 500), 0, "the pause");
-        assert_eq!(places(&pace, start + PAUSE, 1_000), 50, "one complaint halves the pace once");
+        assert_eq!(places(&pace, start + PAUSE, 1_000), 50, "one report halves the rate once");
         let again = start + Duration::from_millis(1_500);
         pace.complained("send", again);
         assert_eq!(places(&pace, again + PAUSE, 1_000), 25);

@@ -1,6 +1,7 @@
-//! Nothing waits for ever and nothing is kept for ever: drops what is settled and old, ends what was held too long.
+//! Retention: deletes settled messages and other old rows, and refuses answers that were held too
+//! long.
 //!
-//! Works in small steps with pauses between them, so that accepting and sending never wait for it.
+//! Works in small steps with pauses between them, so that accepting and sending are not delayed.
 
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use crate::metrics::Metrics;
 use crate::model::{Direction, Lane, MessageId, State};
 use crate::store::{HeldAt, Store, StoreError};
 
-/// How long a settled message and its steps are kept, and how long an answer is held, milliseconds.
+/// How long a settled message and its trace steps are kept, and how long an answer is held,
+/// milliseconds.
 pub const MESSAGES_MS: i64 = 30 * 24 * 3600 * 1000;
 /// How long a repeat is recognised, milliseconds.
 pub const SEEN_MS: i64 = 3 * 24 * 3600 * 1000;
@@ -21,10 +23,10 @@ pub const SEEN_MS: i64 = 3 * 24 * 3600 * 1000;
 const ROUND: Duration = Duration::from_mins(10);
 /// The pause between two steps.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Rows looked at in one step.
+/// Rows scanned in one step.
 const STEP: u32 = 200;
 
-/// Works until stopped.
+/// Runs until stopped.
 pub async fn run(store: Store, bridge: Bridge, bell: Bell, metrics: Metrics, stop: CancellationToken) {
     let mut interval = tokio::time::interval(ROUND);
     loop {
@@ -34,14 +36,17 @@ pub async fn run(store: Store, bridge: Bridge, bell: Bell, metrics: Metrics, sto
         }
         tokio::select! {
             done = round(&store, &bridge, &bell, &metrics) => if let Err(error) = done {
-                tracing::warn!(%error, "old messages could not be dropped; the next round tries again");
+                tracing::warn!(
+                    %error,
+                    "could not delete old messages; the next round, in ten minutes, tries again"
+                );
             },
             () = stop.cancelled() => return,
         }
     }
 }
 
-/// One round over everything.
+/// Runs one round over all tables with a retention limit.
 pub async fn round(store: &Store, bridge: &Bridge, bell: &Bell, metrics: &Metrics) -> Result<(), StoreError> {
     let mut cursor = Some(String::new());
     while let Some(from) = cursor {

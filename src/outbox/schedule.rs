@@ -15,12 +15,13 @@ pub(super) struct Schedule {
     walk: Walk,
 }
 
-/// Where the walk through the store's lanes stands.
+/// The progress of the scan through the lanes of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Walk {
-    /// It is done.
+    /// The scan is complete.
     Done,
-    /// The next page begins after this customer; `again`: what it has passed already must be looked at once more.
+    /// The next page begins after this customer. `again`: a further scan must follow, because lanes
+    /// before this point may have new work.
     At { after: Option<OpenId>, again: bool },
 }
 
@@ -32,7 +33,7 @@ enum Place {
 }
 
 impl Schedule {
-    /// A schedule for at most `limit` lanes, before the first walk through the store.
+    /// Creates a schedule for at most `limit` lanes, before the first scan of the store.
     pub(super) fn new(limit: usize) -> Self {
         Self {
             places: HashMap::new(),
@@ -43,17 +44,17 @@ impl Schedule {
         }
     }
 
-    /// How many more lanes it takes.
+    /// The number of lanes that it can still take.
     pub(super) fn room(&self) -> usize {
         self.limit.saturating_sub(self.places.len())
     }
 
-    /// Where the walk through the store stands.
+    /// The progress of the scan through the lanes of the store.
     pub(super) fn walk(&self) -> &Walk {
         &self.walk
     }
 
-    /// The walk has come to `last`; `None`: to the end.
+    /// The scan has reached `last`; `None`: the end.
     pub(super) fn walked_to(&mut self, last: Option<OpenId>) {
         self.walk = match (&self.walk, last) {
             (Walk::At { again, .. }, Some(last)) => Walk::At { after: Some(last), again: *again },
@@ -62,8 +63,8 @@ impl Schedule {
         };
     }
 
-    /// Something may have been missed: the store is walked through from its beginning, if need be after the present
-    /// walk.
+    /// Scans the store from its beginning, because lanes may have been missed. A running scan is
+    /// completed first.
     pub(super) fn walk_again(&mut self) {
         self.walk = match &self.walk {
             Walk::At { after: Some(after), .. } => Walk::At { after: Some(after.clone()), again: true },
@@ -71,12 +72,13 @@ impl Schedule {
         };
     }
 
-    /// There may be work in `lane`. If there is no room to remember it, the store is walked through again.
+    /// There may be work in `lane`. If there is no room for the lane, the store is scanned again.
     pub(super) fn rang(&mut self, lane: &Lane) {
         let is_full = self.places.len() >= self.limit;
         match self.places.get_mut(lane) {
             Some(Place::Running { rang }) => *rang = true,
-            // While the platform is down a bell changes nothing for those that wait for it.
+            // While the platform is down, a signal changes nothing for lanes that wait for the
+            // platform.
             Some(Place::Ready | Place::Sleeping { platform: true, .. }) => {}
             Some(Place::Sleeping { due, .. }) => {
                 let due = *due;
@@ -88,19 +90,19 @@ impl Schedule {
         }
     }
 
-    /// The next lane to work on, which is then running.
+    /// The next lane to work on; it counts as running from now on.
     pub(super) fn next(&mut self) -> Option<Lane> {
         let lane = self.ready.pop_front()?;
         self.places.insert(lane.clone(), Place::Running { rang: false });
         Some(lane)
     }
 
-    /// A running lane rests.
+    /// A running lane stops running.
     pub(super) fn rest(&mut self, lane: Lane, rest: Rest) {
         let rang = matches!(self.places.get(&lane), Some(Place::Running { rang: true }));
         match rest {
             Rest::Turn => self.make_ready(lane),
-            // Whatever it found out was found before the bell.
+            // The signal may be newer than the state that the lane has seen.
             Rest::Idle | Rest::Until { platform: false, .. } if rang => self.make_ready(lane),
             Rest::Idle | Rest::Stopped => {
                 self.places.remove(&lane);
@@ -112,7 +114,7 @@ impl Schedule {
         }
     }
 
-    /// Makes those ready that are due.
+    /// Makes the lanes ready that are due.
     pub(super) fn wake(&mut self, now: Millis) {
         while let Some((due, _)) = self.sleeping.first()
             && *due <= now
@@ -123,7 +125,7 @@ impl Schedule {
         }
     }
 
-    /// The platform is back: those that wait for it need not wait any longer.
+    /// The platform is back: makes the lanes ready that wait for it.
     pub(super) fn wake_all_of_platform(&mut self) {
         let waiting: Vec<(Millis, Lane)> = self
             .sleeping
@@ -186,21 +188,21 @@ mod tests {
         assert_eq!(schedule.next(), Some(lane(0)));
         schedule.rang(&lane(0));
         schedule.rest(lane(0), rest(false));
-        assert_eq!(schedule.next(), Some(lane(0)), "what it waits for may have come");
+        assert_eq!(schedule.next(), Some(lane(0)), "the event it waits for may have happened");
         schedule.rang(&lane(0));
         schedule.rest(lane(0), rest(true));
-        assert_eq!(schedule.next(), None, "a bell brings no platform back");
+        assert_eq!(schedule.next(), None, "a signal does not bring the platform back");
     }
 
     #[test]
     fn a_lane_that_is_turned_away_behind_a_walks_back_is_met_by_the_next_walk() {
         let at = |after: Option<u8>, again| Walk::At { after: after.map(|n| lane(n).customer), again };
         let mut schedule = Schedule::new(1);
-        assert_eq!(*schedule.walk(), at(None, false), "the first walk");
+        assert_eq!(*schedule.walk(), at(None, false), "the first scan");
         schedule.rang(&lane(5));
         schedule.walked_to(Some(lane(5).customer));
         schedule.rang(&lane(3));
-        assert_eq!(*schedule.walk(), at(Some(5), true), "the walk goes on");
+        assert_eq!(*schedule.walk(), at(Some(5), true), "the scan goes on");
         schedule.walked_to(None);
         assert_eq!(*schedule.walk(), at(None, false), "and then begins again");
         schedule.walked_to(None);
@@ -244,7 +246,7 @@ mod tests {
                 }
                 prop_assert!(schedule.places.len() <= 4 + running.len());
             }
-            // In the end everything that is remembered comes to its turn.
+            // In the end every lane in the schedule is run.
             schedule.wake(Millis(i64::MAX));
             let mut turns = 0;
             while schedule.next().is_some() { turns += 1; }

@@ -1,8 +1,9 @@
-//! The bridge as a process of its own, supervised: started from a configuration file, waited for, killed on purpose,
-//! started again when it dies, and never left behind.
+//! Runs the bridge as a supervised child process. The supervisor starts it from a configuration
+//! file, waits until it is ready, kills it on request, restarts it when it dies, and never leaves
+//! it behind.
 //!
-//! It ends when its standard input closes, which happens also when this process is killed. It is known by its
-//! configuration and its addresses alone.
+//! The bridge ends when its standard input closes, which also happens when this process is killed.
+//! This module knows the bridge only by its configuration and its addresses.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -18,96 +19,111 @@ use tokio::process::{Child as Process, ChildStdin, Command};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-/// How long the bridge may take until it is ready, on a loaded machine.
+/// How long the bridge may take to become ready, with room for a loaded machine.
 const START: Duration = Duration::from_secs(20);
-/// How long it may take to end in order before it is killed.
+/// How long the bridge may take to shut down before it is killed.
 const GRACE: Duration = Duration::from_secs(8);
-/// How often a starting bridge is asked whether it is ready.
+/// The interval at which a starting bridge is asked whether it is ready.
 const ASK: Duration = Duration::from_millis(20);
-/// A bridge that died by itself is started again after this.
+/// The delay before the bridge is restarted after it died by itself or could not be started.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Ports below those that the system hands out by itself, so that no client's socket takes a dead bridge's port.
+/// The ports for the bridge. They lie below the system's ephemeral ports, so that no client socket
+/// takes the port of a dead bridge.
 const PORTS: std::ops::Range<u16> = 10_000..30_000;
-/// Variables that begin so would change the bridge's settings.
+/// The prefix of environment variables that change the bridge's settings.
 const SETTING: &str = "BRIDGE_";
 
-/// Writes the configuration of a bridge at these addresses, with a store at this URL.
+/// Writes the configuration of a bridge with these addresses and this store URL.
 pub type Configure = Box<dyn Fn(Addresses, &str) -> String + Send + Sync>;
 
-/// What is needed to start a bridge.
+/// The settings of the child process.
 pub struct Settings {
-    /// The binary.
+    /// The bridge's binary.
     pub program: PathBuf,
-    /// Variables that it gets; no other `BRIDGE_*` variable of this process reaches it.
+    /// Environment variables for the bridge. It inherits no other `BRIDGE_*` variable of this
+    /// process.
     pub environment: Vec<(String, String)>,
-    /// Its configuration.
+    /// Writes the configuration file.
     pub config: Configure,
-    /// Told each time before it is started at other addresses.
+    /// Called with the addresses before the first start and before each start at other addresses.
     pub moved: Box<dyn Fn(Addresses) + Send + Sync>,
 }
 
-/// Where it listens.
+/// The bridge's listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
+    /// The public listener.
     pub public: SocketAddr,
+    /// The operations listener.
     pub ops: SocketAddr,
 }
 
-/// Where the process stands.
+/// The state of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
+    /// The process was started and is not ready yet.
     Starting,
-    /// It answered that it is ready, this long after its start.
+    /// The process is ready.
     Running {
+        /// The process id.
         pid: u32,
+        /// The time from its start until it was ready.
         after: Duration,
     },
+    /// No process is running.
     Dead,
 }
 
-/// What may be looked at from outside.
+/// The published status of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {
+    /// The state of the process.
     pub state: State,
+    /// The bridge's listeners.
     pub addresses: Addresses,
-    /// How often it was started again.
+    /// The number of restarts.
     pub restarts: u32,
-    /// The store that it works on.
+    /// The name of the current store.
     pub store: &'static str,
 }
 
-/// The bridge did not do what it was told.
+/// A command to the child process failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failed {
-    #[error("the bridge's folder or process cannot be made")]
+    /// The folder or the process could not be created.
+    #[error("cannot create the bridge's folder or process")]
     Io(#[from] io::Error),
+    /// The bridge did not become ready in time, or it died before.
     #[error("the bridge did not become ready within {START:?}; its log is on stderr")]
     NotReady,
+    /// The supervisor has ended.
     #[error("the bridge has been stopped")]
     Stopped,
 }
 
+/// A command to the supervisor. Each holds the channel for the result.
 enum Order {
-    /// SIGKILL, and start again on the same store.
+    /// Send SIGKILL and restart on the same store.
     Kill(oneshot::Sender<Result<Duration, Failed>>),
-    /// End in order, and start on the store of this name.
+    /// Shut down and start on the store of this name.
     Store(&'static str, oneshot::Sender<Result<Duration, Failed>>),
-    /// End in order, and remove the folder.
+    /// Shut down and remove the folder.
     End(oneshot::Sender<()>),
 }
 
-/// The handle of the supervised bridge; when it is dropped the process ends.
+/// The handle of the supervised bridge. The process ends when the handle is dropped.
 pub struct Child {
     status: watch::Receiver<Status>,
     orders: mpsc::Sender<Order>,
     folder: PathBuf,
 }
 
-/// The store that the bridge starts on.
+/// The name of the store on which the bridge starts.
 pub const MAIN_STORE: &str = "bridge";
 
 impl Child {
-    /// Starts the bridge on a store in a folder of its own, which only this user can read, and waits until it is ready.
+    /// Creates a folder that only this user can read, starts the bridge on a store in it, and waits
+    /// until the bridge is ready.
     pub async fn start(settings: Settings) -> Result<Self, Failed> {
         let private = std::fs::Permissions::from_mode(0o700);
         let folder =
@@ -131,27 +147,29 @@ impl Child {
         Ok(Self { status: watched, orders, folder: path })
     }
 
-    /// Where the process stands; changes can be waited for.
+    /// Subscribes to the status of the process.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.clone()
     }
 
-    /// The name of the store that it works on.
+    /// The name of the current store.
     pub fn store(&self) -> &'static str {
         self.status.borrow().store
     }
 
-    /// The folder of its store; gone once it has been stopped.
+    /// The folder of the store. [`Child::stop`] removes it.
     pub fn folder(&self) -> &std::path::Path {
         &self.folder
     }
 
-    /// `kill -9`, and a start on the same store. How long the new process took until it was ready.
+    /// Kills the bridge with SIGKILL and restarts it on the same store. Returns how long the new
+    /// process took to become ready.
     pub async fn kill(&self) -> Result<Duration, Failed> {
         self.order(Order::Kill).await
     }
 
-    /// Ends the bridge in order and starts it on another store of the same folder. How long that start took.
+    /// Shuts the bridge down and starts it on another store of the same folder. Returns how long
+    /// the new process took to become ready.
     pub async fn change_store(&self, name: &'static str) -> Result<Duration, Failed> {
         self.order(|answer| Order::Store(name, answer)).await
     }
@@ -165,10 +183,10 @@ impl Child {
         answered.await.map_err(|_| Failed::Stopped)?
     }
 
-    /// Ends the bridge in order, kills it if that takes too long, and removes its folder.
+    /// Shuts the bridge down, kills it if that takes too long, and removes its folder.
     pub async fn stop(&self) {
         let (answer, answered) = oneshot::channel();
-        // Where nobody takes the order, it has ended already.
+        // Sending fails only if the supervisor has already ended.
         if self.orders.send(Order::End(answer)).await.is_ok() {
             let _ = answered.await;
         }
@@ -176,7 +194,7 @@ impl Child {
 }
 
 impl Addresses {
-    /// Two that are free now.
+    /// Picks two addresses that are free now.
     fn free() -> io::Result<Self> {
         let listeners = [Self::listener()?, Self::listener()?];
         Ok(Self { public: listeners[0].local_addr()?, ops: listeners[1].local_addr()? })
@@ -200,7 +218,8 @@ struct Supervisor {
     folder: TempDir,
     told: watch::Sender<Status>,
     process: Option<Process>,
-    /// Open as long as the bridge is to run; held here, since waiting for a process closes its own.
+    /// The bridge runs as long as this is open. It is kept apart from `process`, because waiting
+    /// for a process closes the process's own stdin.
     stdin: Option<ChildStdin>,
     http: reqwest::Client,
 }
@@ -209,7 +228,7 @@ impl Supervisor {
     async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         loop {
             let Some(process) = &mut self.process else {
-                // Also while it cannot be started, an order or the end must not wait.
+                // No process is running. Wait before the restart, but accept commands meanwhile.
                 let order = tokio::time::timeout(PAUSE, orders.recv()).await;
                 match order {
                     Ok(None) => return,
@@ -238,11 +257,11 @@ impl Supervisor {
         }
     }
 
-    /// Nothing is left when the answer comes.
+    /// Removes the folder before it confirms the stop.
     fn close(self, answer: oneshot::Sender<()>) {
         self.tell(State::Dead);
         drop(self.folder);
-        // Whoever ordered it may have gone.
+        // Sending fails only if the caller no longer waits.
         let _ = answer.send(());
     }
 
@@ -251,7 +270,7 @@ impl Supervisor {
             Order::End(_) => return,
             Order::Kill(answer) => {
                 if let Some(mut process) = self.process.take() {
-                    // It may have died by itself meanwhile.
+                    // Killing fails only if the process has died meanwhile.
                     let _ = process.kill().await;
                 }
                 self.tell(State::Dead);
@@ -263,7 +282,7 @@ impl Supervisor {
                 (answer, self.start_again().await)
             }
         };
-        // Whoever ordered it may have gone.
+        // Sending fails only if the caller no longer waits.
         let _ = answer.send(started);
     }
 
@@ -272,7 +291,8 @@ impl Supervisor {
         self.bring_up().await
     }
 
-    /// Starts it; at other addresses if those that it had are taken.
+    /// Starts the bridge, in up to three attempts. After a failure it picks other addresses,
+    /// because the old ones may be taken.
     async fn bring_up(&mut self) -> Result<Duration, Failed> {
         for tries_left in (0..3).rev() {
             let began = Instant::now();
@@ -329,7 +349,7 @@ impl Supervisor {
         command.stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true).spawn()
     }
 
-    /// Ends it in order; kills it if that takes too long.
+    /// Shuts the process down. Kills it if that takes too long.
     async fn end(&mut self) {
         let Some(mut process) = self.process.take() else { return };
         self.stdin = None;
@@ -343,16 +363,16 @@ impl Supervisor {
     }
 }
 
-/// What the running bridge says of itself.
+/// The answers of the bridge's operations listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Said {
-    /// `ok`, `degraded` or `unavailable`; nothing where it does not answer.
+    /// The status from `/readyz`: `ok`, `degraded` or `unavailable`. `None` if it does not answer.
     pub ready: Option<String>,
-    /// The text of `/metrics`.
+    /// The text of `/metrics`. `None` if it does not answer.
     pub metrics: Option<String>,
 }
 
-/// Asks the bridge's operations listener; each answer is waited for a second at most.
+/// Queries the bridge's operations listener. Waits at most one second for each answer.
 pub async fn ask(http: &reqwest::Client, ops: SocketAddr) -> Said {
     let get = async |path: &str| {
         let request = http.get(format!("http://{ops}/{path}")).timeout(Duration::from_secs(1));

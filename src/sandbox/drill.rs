@@ -1,7 +1,8 @@
-//! Drills: something is broken on purpose, people write as if nothing were, and the platforms' own ledgers tell whether
-//! everything came out as promised.
+//! Drills. A drill breaks something on purpose while a customer and an agent keep writing. The
+//! platforms' own ledgers then show whether the bridge kept its promises.
 //!
-//! A drill drives the platforms only, and the bridge's process; it must leave no fault behind, however it ends.
+//! A drill acts only on the platforms and on the bridge's process. It must leave no fault behind,
+//! however it ends.
 
 mod killed;
 mod scene;
@@ -21,19 +22,22 @@ use scene::Scene;
 
 /// One drill.
 pub struct Drill {
+    /// The name in URLs, events and text keys.
     pub name: &'static str,
-    /// It has failed when it takes longer.
+    /// The drill fails if it takes longer.
     limit: Duration,
     play: for<'a> fn(&'a Scene) -> BoxFuture<'a, Played>,
 }
 
-/// What a drill that came true has to tell, by name.
+/// The measured values of a drill that passed, by name.
 pub type Values = Map<String, Value>;
 
-/// What a drill waited for, and what came instead.
+/// A condition that a drill waited for and that was not met.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Missed {
+    /// The condition, in words.
     pub expected: String,
+    /// What happened instead, in words.
     pub seen: String,
 }
 
@@ -43,7 +47,7 @@ impl Missed {
     }
 }
 
-/// How a drill ended.
+/// The result of a drill: its values, or the first condition that was not met.
 pub type Played = Result<Values, Missed>;
 
 const fn seconds(limit: u64) -> Duration {
@@ -89,12 +93,15 @@ pub static DRILLS: [Drill; 11] = [
     Drill { name: "bridge_killed", limit: seconds(90), play: |scene| Box::pin(killed::bridge_killed(scene)) },
 ];
 
-/// Plays a drill to its end, and puts everything right again.
+/// Runs a drill to its end, then removes every fault that it left.
+///
+/// Fails if a condition is not met, if the drill exceeds its limit, or if the repair fails.
 pub async fn run(live: &Arc<Live>, drill: &Drill) -> Played {
     let scene = Scene::new(Arc::clone(live));
     let played = tokio::time::timeout(drill.limit, (drill.play)(&scene)).await;
     let repaired = scene.repair().await;
-    let played = played
-        .unwrap_or_else(|_| Err(Missed::new(format!("an end within {} s", drill.limit.as_secs()), "none")));
+    let played = played.unwrap_or_else(|_| {
+        Err(Missed::new(format!("the drill to end within {} s", drill.limit.as_secs()), "it did not"))
+    });
     played.and_then(|values| repaired.map(|()| values))
 }

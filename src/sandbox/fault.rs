@@ -1,4 +1,4 @@
-//! Faults on demand: what the next calls of an API of a simulated platform shall suffer.
+//! Scripted faults for the next calls of a simulated platform's API.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,27 +10,27 @@ use super::serve::Answer;
 const GATEWAY_PAGE: &str = "<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>";
 const BUSY_PAGE: &str = "<html>busy</html>";
 
-/// What happens to a call.
+/// A fault that a call suffers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The platform answers with this code of its own and does nothing.
+    /// The platform answers with this return code and does nothing.
     Code(i64),
-    /// The answer comes this much later, and is then the normal one.
+    /// The call is carried out, and its normal answer is delayed by this long.
     Delay(Duration),
-    /// The connection is closed; nothing was done.
+    /// The connection is closed and the call is not carried out.
     DropBefore,
     /// The call is carried out, then the connection is closed without an answer.
     DropAfter,
-    /// The gateway answers HTTP 502 with HTML; nothing was done.
+    /// The gateway answers HTTP 502 with HTML, and the call is not carried out.
     BadGateway,
-    /// The call is carried out and answered with HTTP 200 and no JSON.
+    /// The call is carried out and answered with HTTP 200 and a body that is not JSON.
     NotJson,
-    /// The call is carried out and half of the answer is sent before the connection closes.
+    /// The call is carried out, and the connection closes after half of the answer.
     HalfBody,
 }
 
-/// Lets a call suffer `fault`, if any: `refuse` puts a code into the platform's own words, `work` carries the call out
-/// and is not begun where the fault strikes before.
+/// Applies `fault`, if any, to a call. `refuse` turns a return code into the platform's error
+/// answer. `work` carries the call out. It is not started if the fault occurs before the call.
 pub async fn suffer(
     fault: Option<Fault>,
     refuse: impl FnOnce(i64) -> Answer,
@@ -58,7 +58,7 @@ pub async fn suffer(
     }
 }
 
-/// The faults that are waiting. Clones share them.
+/// The faults that have not occurred yet. Clones share one list.
 #[derive(Clone, Debug, Default)]
 pub struct Faults(Arc<Mutex<Vec<Scripted>>>);
 
@@ -76,12 +76,12 @@ impl Faults {
         self.list().push(Scripted { api: api.to_owned(), left: calls, fault });
     }
 
-    /// Forgets every fault that is waiting.
+    /// Removes every fault that has not occurred yet.
     pub fn clear(&self) {
         self.list().clear();
     }
 
-    /// The fault that a call of `path` shall suffer, if any; counts the call.
+    /// Returns the fault for a call of `path`, if any, and counts the call.
     pub fn take(&self, path: &str) -> Option<Fault> {
         let mut list = self.list();
         let at = list.iter().position(|scripted| path.ends_with(&scripted.api))?;

@@ -1,7 +1,8 @@
-//! Tencent IM, simulated: the REST API over HTTP as strict as the reference allows, agents at their clients,
-//! and the webhooks to the bridge.
+//! The simulated Tencent IM: the REST API over HTTP, agents at their clients, and the webhooks to
+//! the bridge. The API is as strict as the reference allows.
 //!
-//! It must never use the bridge's own code for IM: it verifies UserSig and signs webhooks by itself.
+//! It must never use the bridge's own code for IM. It has its own code to verify UserSig and to
+//! sign webhooks.
 
 mod accounts;
 mod callback;
@@ -46,18 +47,18 @@ use crate::clock::Clock;
 use crate::sandbox::fault::Faults;
 use crate::sandbox::serve::Served;
 
-/// Exchanges that a slow watcher may lag behind before it loses some.
+/// The number of exchanges that a watcher may lag behind before it misses some.
 const WIRE_BUFFER: usize = 1024;
-/// Webhooks under way at once that REST calls have caused.
+/// The most concurrent webhooks that REST calls cause.
 const MAX_EMISSIONS: usize = 1024;
 
-/// The simulated platform; stops when dropped.
+/// The simulated platform. It stops when dropped.
 pub struct ImSim {
     shared: Arc<Shared>,
     served: Served,
 }
 
-/// What the HTTP side, the desks and the handle share.
+/// The state that the HTTP side, the agent clients and the handle share.
 struct Shared {
     settings: RwLock<Arc<Settings>>,
     base_url: String,
@@ -71,11 +72,11 @@ struct Shared {
     emissions: Arc<Semaphore>,
     client_seq: AtomicU32,
     files: Mutex<files::Files>,
-    /// How many agents' webhooks are still to be lost on purpose.
+    /// The number of webhooks of agents' messages still to be lost on purpose.
     to_lose: AtomicU32,
 }
 
-/// Everything that a command reads and changes at once.
+/// The data that commands read and change under one lock.
 #[derive(Default)]
 struct World {
     accounts: accounts::Accounts,
@@ -85,7 +86,7 @@ struct World {
 }
 
 impl ImSim {
-    /// Starts the platform with its admins imported. Fails when the address cannot be bound.
+    /// Starts the platform and imports its admins. Fails if the address cannot be bound.
     pub async fn start(settings: Settings, clock: Clock) -> std::io::Result<Self> {
         let listener = TcpListener::bind(settings.listen).await?;
         let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
@@ -114,44 +115,46 @@ impl ImSim {
         Ok(Self { shared, served })
     }
 
-    /// Where the REST API is: `http://127.0.0.1:PORT`.
+    /// The base URL of the REST API: `http://127.0.0.1:PORT`.
     pub fn base_url(&self) -> String {
         format!("http://{}", self.served.address())
     }
 
-    /// Sets where webhooks go.
+    /// Sets the URL that receives webhooks.
     pub fn connect(&self, callback_url: impl Into<String>) {
         let url = callback_url.into();
         self.change(|settings| settings.callback_url = Some(url));
     }
 
-    /// Changes the settings; calls that are under way keep the old ones.
+    /// Changes the settings. Calls in progress keep the old ones.
     pub fn change(&self, change: impl FnOnce(&mut Settings)) {
         let mut current = self.shared.settings.write().unwrap_or_else(PoisonError::into_inner);
         change(Arc::make_mut(&mut current));
     }
 
-    /// The settings as they are now.
+    /// The current settings.
     pub fn settings(&self) -> Arc<Settings> {
         self.shared.settings()
     }
 
-    /// Faults for coming calls, by the end of their path (`openim/sendmsg`).
+    /// The faults of coming API calls. An API is named by the end of its path (`openim/sendmsg`).
     pub fn faults(&self) -> &Faults {
         &self.shared.faults
     }
 
-    /// Imports an account as the console would, past all limits of the REST API but those on accounts.
+    /// Imports an account as the console does. Of the REST API's limits, only those on accounts
+    /// apply.
     pub fn import(&self, user_id: &str) -> Result<(), Refused> {
         self.shared.import(user_id)
     }
 
-    /// An account as it is now; `None` when it is not imported.
+    /// The current data of an account. `None` if it is not imported.
     pub fn account(&self, user_id: &str) -> Option<Account> {
         self.shared.world().accounts.get(user_id).cloned()
     }
 
-    /// Logs an agent in at a web client, which imports the account if need be (a login does so too).
+    /// Logs an agent in at a web client. Imports the account if it is not imported yet, as a login
+    /// does.
     pub fn agent(&self, user_id: &str) -> Result<Desk, Refused> {
         self.shared.import(user_id)?;
         let mut world = self.shared.world();
@@ -161,28 +164,30 @@ impl ImSim {
         Ok(Desk { shared: Arc::clone(&self.shared), user: user_id.to_owned() })
     }
 
-    /// Sends a webhook with any body, once its right query has been bent by `tweak`: forged, late, contradictory.
+    /// Sends a webhook with any body after `tweak` has changed its valid query. Tests use it for
+    /// forged, late or contradictory webhooks.
     pub async fn emit_callback(&self, body: &str, tweak: impl Fn(&mut Query)) -> CallbackResult {
         callback::emit(&self.shared, &callback::Emission::raw(body), tweak).await
     }
 
-    /// Sends the webhook of an agent's message again, or for the first time if it was lost: the same body, signed
-    /// anew. `None` when the message caused none.
+    /// Sends the webhook of an agent's message again, or for the first time if it was lost. The
+    /// body is the same; the signature is new. `None` if the message caused no webhook.
     pub async fn repeat(&self, sent: &Sent) -> Option<CallbackResult> {
         Some(callback::emit(&self.shared, sent.emission.as_ref()?, |_| {}).await)
     }
 
-    /// The webhooks of the next `count` messages of agents get lost; the messages stay in history.
+    /// Loses the webhooks of the next `count` messages of agents. The messages stay in history.
     pub fn lose_next_callbacks(&self, count: u32) {
         self.shared.to_lose.store(count, Ordering::Relaxed);
     }
 
-    /// What was accepted, refused and changed so far.
+    /// A copy of the ledger so far.
     pub fn ledger(&self) -> Ledger {
         self.shared.world().book.ledger().clone()
     }
 
-    /// Waits until `condition` holds for the ledger, which is locked while it is looked at.
+    /// Waits until `condition` holds for the ledger. The platform's data is locked while the
+    /// condition runs.
     pub async fn wait_for(
         &self,
         mut condition: impl FnMut(&Ledger) -> bool,
@@ -199,23 +204,25 @@ impl ImSim {
         tokio::time::timeout(timeout, wait).await.map_err(|_| TimedOut(timeout))
     }
 
-    /// Every HTTP exchange from now on; a watcher that lags too far behind loses the oldest.
+    /// Subscribes to every HTTP exchange from now on. A watcher that lags too far behind misses the
+    /// oldest.
     pub fn events(&self) -> broadcast::Receiver<Arc<Exchange>> {
         self.shared.wire.subscribe()
     }
 
-    /// Every webhook from now on before it is made, and so before anything can come of it: without an answer yet.
+    /// Subscribes to every webhook from now on. Each event is sent before its request is, and so
+    /// has no answer yet and precedes every effect of the webhook.
     pub fn begun(&self) -> broadcast::Receiver<Arc<Exchange>> {
         self.shared.begun.subscribe()
     }
 
-    /// Keeps a file as the platform does with what an agent sends, and gives its URL.
+    /// Stores a file as the platform stores the files of agents. Returns its URL.
     pub fn keep_file(&self, name: &str, bytes: impl Into<bytes::Bytes>) -> String {
         let mut files = self.shared.files.lock().unwrap_or_else(PoisonError::into_inner);
         format!("{}{}", self.base_url(), files.keep(name, bytes.into()))
     }
 
-    /// Tells that something has changed: a message, an account, what has been read.
+    /// Subscribes to changes of messages, accounts and read marks.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.shared.changes()
     }
@@ -242,7 +249,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Wakes everyone who waits for something to happen.
+    /// Wakes all tasks that wait for a change.
     fn ring(&self) {
         self.changed.send_replace(());
     }
@@ -251,7 +258,7 @@ impl Shared {
         self.changed.subscribe()
     }
 
-    /// Whether an agent's webhook goes out; counts those that are to be lost.
+    /// Whether to send the webhook of an agent's message. Counts down the webhooks to be lost.
     fn may_emit(&self) -> bool {
         let lost =
             self.to_lose.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
@@ -264,7 +271,7 @@ impl Shared {
 
     fn tell(&self, exchange: impl FnOnce() -> Exchange) {
         if self.watched() {
-            // Fails only when the last watcher has just gone.
+            // Sending fails only if the last watcher has left since the check.
             let _ = self.wire.send(Arc::new(exchange()));
         }
     }

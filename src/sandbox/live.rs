@@ -1,7 +1,8 @@
-//! The sandbox for people: both platforms, the bridge as a process of its own between them, and the page on which to
-//! play everyone.
+//! The interactive sandbox: both platforms, the bridge between them as a process of its own, and a
+//! page on which people play customers and agents.
 //!
-//! Whatever the page does it does to the platforms, as a customer or an agent would; only they call the bridge.
+//! The page acts only on the platforms, as a customer or an agent would. Only the platforms call
+//! the bridge.
 
 mod act;
 mod book;
@@ -38,54 +39,65 @@ use super::wire::Secrets;
 use crate::clock::Clock;
 use crate::config::Texts;
 
-/// Customers there may be before the page makes no more.
+/// Customers that may exist; beyond this the page adds no more.
 const MAX_CUSTOMERS: usize = 50;
-/// Those that are there from the start.
+/// Customers that exist from the start.
 const FIRST_CUSTOMERS: usize = 3;
-/// Calls that the state has.
+/// Calls that the state contains.
 const WIRE_SHOWN: usize = 200;
-/// Readers of events at once.
+/// Readers of events at the same time.
 const MAX_READERS: usize = 32;
-/// Doings that are under way at once.
+/// Actions of customers and agents that may run at the same time.
 const MAX_DOINGS: usize = 64;
 
-/// What differs from one sandbox to the next.
+/// The settings of a sandbox.
 pub struct Settings {
-    /// The binary of the bridge.
+    /// The path of the bridge's binary.
     pub program: PathBuf,
-    /// Variables that the bridge gets.
+    /// Environment variables for the bridge.
     pub environment: Vec<(String, String)>,
-    /// Where the page is served.
+    /// The address on which the page is served.
     pub listen: SocketAddr,
-    /// The texts that the bridge has.
+    /// The texts that the bridge uses.
     pub texts: Texts,
 }
 
-/// The sandbox could not be started.
+/// The reasons why the sandbox cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum Failed {
-    #[error("the simulated platforms or the page cannot be served")]
+    /// An address cannot be bound, or a setting of a platform is invalid.
+    #[error("cannot serve the simulated platforms or the page")]
     Io(#[from] io::Error),
-    #[error("the bridge cannot be started")]
+    /// The bridge did not become ready.
+    #[error("cannot start the bridge")]
     Bridge(#[from] child::Failed),
 }
 
-/// Everything that the page, the drills and the watchers share.
+/// The state that the page, the drills and the watchers share.
 pub struct Live {
+    /// Both simulated platforms.
     pub stage: Arc<Stage>,
-    /// WeChat's, which drills move; everyone else lives in real time.
+    /// WeChat's clock, which drills move. IM and the bridge use the system's clock.
     pub clock: Clock,
+    /// The bridge's process.
     pub child: Child,
+    /// Calls, drills, latencies and the numbered changes that the page reads.
     pub book: Book,
+    /// The texts that the bridge uses.
     pub texts: Texts,
+    /// Every background task of the sandbox.
     pub tasks: TaskTracker,
+    /// Cancelled when the sandbox stops.
     pub stop: CancellationToken,
+    /// The client for the bridge's operations listener and for media. It follows no redirect and
+    /// uses no proxy.
     pub http: reqwest::Client,
     names: Mutex<HashMap<String, String>>,
     next_customer: AtomicUsize,
     figures: Mutex<Sum>,
     ready: Mutex<String>,
-    /// Who may act: closed while the script is played, so that nobody steps on its stage.
+    /// Whether customers and agents may act. It is `false` while the script runs, so that nothing
+    /// disturbs it.
     gate: tokio::sync::watch::Sender<bool>,
     readers: Arc<tokio::sync::Semaphore>,
     watched: tokio::sync::watch::Sender<usize>,
@@ -104,9 +116,9 @@ impl Sandbox {
         let listener = TcpListener::bind(settings.listen).await?;
         let clock = Clock::movable();
         let mut platforms = stage::Settings::default();
-        // So that what is encrypted can be seen beside what is in it.
+        // In safe mode the page shows the encrypted body beside the decrypted one.
         platforms.wechat.mode = Mode::Safe;
-        // Three requests ride out a restart of the bridge.
+        // WeChat's three requests then outlast a restart of the bridge.
         platforms.wechat.retry_pause = std::time::Duration::from_millis(1_500);
         let stage = Arc::new(Stage::start_apart(clock.clone(), Clock::system(), platforms).await?);
         let (configured, moved) = (Arc::clone(&stage), Arc::clone(&stage));
@@ -145,22 +157,23 @@ impl Sandbox {
         Ok(Self { live, served })
     }
 
-    /// Where the page is.
+    /// The address of the page.
     pub fn address(&self) -> SocketAddr {
         self.served.address()
     }
 
-    /// What the page draws from.
+    /// The shared state of this sandbox.
     pub fn live(&self) -> &Arc<Live> {
         &self.live
     }
 
-    /// Where the bridge takes pushes.
+    /// The base URL of the bridge's public listener.
     pub fn bridge_url(&self) -> String {
         format!("http://{}", self.live.child.status().borrow().addresses.public)
     }
 
-    /// Plays the script's beginning on this stage, where it can be watched; until it ends nobody else acts.
+    /// Runs the documented scenario of the script on this stage, visible on the page. Until it
+    /// ends, customers and agents cannot act.
     pub async fn play(&self, transcript: &mut impl io::Write) -> Result<(), script::Failed> {
         self.live.gate.send_replace(false);
         self.live.call(script::CUSTOMER, "Script".to_owned());
@@ -169,14 +182,14 @@ impl Sandbox {
         played
     }
 
-    /// Ends the page, the bridge and the platforms, and waits until nothing is left of them.
+    /// Stops the page, the bridge and the platforms, and waits until all of them have ended.
     pub async fn stop(self) {
         self.live.stop.cancel();
         self.served.stop().await;
         self.live.tasks.close();
         self.live.tasks.wait().await;
         self.live.child.stop().await;
-        // Nobody else holds it any more, else the platforms end with the last who does.
+        // If another owner is left, the platforms stop when that owner drops the stage.
         if let Some(stage) = Arc::into_inner(self.live).and_then(|live| Arc::into_inner(live.stage)) {
             stage.stop().await;
         }
@@ -184,7 +197,7 @@ impl Sandbox {
 }
 
 impl Live {
-    /// What a secret is here.
+    /// The secrets of both platforms, which the page must not show.
     fn secrets(&self) -> Secrets {
         let (wechat, im) = (self.stage.wechat.settings(), self.stage.im.settings());
         let callback_token = im.callback_token.as_ref().map(|token| token.expose_secret().to_owned());
@@ -197,12 +210,12 @@ impl Live {
         ])
     }
 
-    /// What a customer is called on the page.
+    /// The name of a customer on the page, or the openid if none is set.
     fn name(&self, openid: &str) -> String {
         lock(&self.names).get(openid).cloned().unwrap_or_else(|| openid.to_owned())
     }
 
-    /// A new customer, who does not follow yet.
+    /// Adds a customer who does not follow yet.
     fn add_customer(&self, name: Option<String>) -> Phone {
         let number = self.next_customer.fetch_add(1, Ordering::Relaxed);
         let openid = format!("oSandboxPageCustomer{number:08}");
@@ -210,7 +223,7 @@ impl Live {
         self.stage.wechat.customer(&openid)
     }
 
-    /// Calls a customer so from now on.
+    /// Sets the name of a customer on the page.
     pub fn call(&self, openid: &str, name: String) {
         lock(&self.names).insert(openid.to_owned(), name);
     }
@@ -219,12 +232,12 @@ impl Live {
         lock(&self.figures)
     }
 
-    /// What the bridge last said of its readiness.
+    /// The bridge's last status from `/readyz`.
     fn ready(&self) -> String {
         lock(&self.ready).clone()
     }
 
-    /// Begins a drill, unless one is running. `None` where there is none of this name.
+    /// Begins a drill, unless one is running. `None` if no drill has this name.
     pub fn begin_drill(self: &Arc<Self>, name: &str) -> Option<Result<(), Busy>> {
         let at = DRILLS.iter().position(|drill| drill.name == name)?;
         let busy = self.book.begin_drill(at);
@@ -252,7 +265,7 @@ impl Live {
         Some(busy)
     }
 
-    /// A place among the readers of events, while there is one.
+    /// Registers a reader of events. `None` if there are too many.
     pub fn reader(self: &Arc<Self>) -> Option<Reader> {
         let place = Arc::clone(&self.readers).try_acquire_owned().ok()?;
         self.watched.send_modify(|readers| *readers += 1);
@@ -260,8 +273,9 @@ impl Live {
     }
 }
 
-/// Somebody is looking, as long as this exists.
+/// A registered reader of events, until it is dropped.
 pub struct Reader {
+    /// The state that it reads.
     pub live: Arc<Live>,
     _place: tokio::sync::OwnedSemaphorePermit,
 }
@@ -272,12 +286,12 @@ impl Drop for Reader {
     }
 }
 
-/// Asks where it is told to and nowhere else.
+/// Connects only to the given URL: it follows no redirect and uses no proxy.
 fn client() -> reqwest::Result<reqwest::Client> {
     reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()
 }
 
-/// A panic elsewhere leaves these values whole: each is changed in one step.
+/// Ignores poisoning: each value changes in one step, so a panic elsewhere leaves it consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

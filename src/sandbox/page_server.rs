@@ -1,7 +1,8 @@
-//! The page's own listener: its files, its state, its events, and what it asks customers and agents to do.
+//! The page's HTTP server: its files, the state, the events, and the actions of customers and
+//! agents.
 //!
-//! It must never call the bridge on behalf of the page: everything goes to the simulated platforms. It serves nobody but
-//! its own page: see [`guard`].
+//! It must never call the bridge for an action: every action goes to the simulated platforms. It
+//! serves only its own page and clients at a terminal: see [`guard`].
 
 mod events;
 mod files;
@@ -24,7 +25,7 @@ use serde_json::{Value, json};
 
 use super::live::{self, AgentDoes, CustomerDoes, Live, Refused};
 
-/// The largest body: a file of 2 MB in base64, and what stands around it.
+/// The largest body in bytes: a file of 2 MB in base64 with its JSON.
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
 
 /// The routes.
@@ -45,13 +46,13 @@ pub(super) fn router(live: Arc<Live>) -> Router {
         .with_state(live)
 }
 
-/// A body that was read, or why not.
+/// The body of a request, or why it could not be read.
 type Body = Result<Bytes, BytesRejection>;
 
-/// What is answered: a status and JSON.
+/// The answer of a handler: a status and JSON, or an error.
 type Done = Result<(StatusCode, Json), Problem>;
 
-/// JSON that nobody keeps.
+/// JSON that must not be cached.
 struct Json(Value);
 
 impl IntoResponse for Json {
@@ -64,7 +65,7 @@ impl IntoResponse for Json {
     }
 }
 
-/// Why something is not done.
+/// An error answer: its status and the reason.
 struct Problem {
     status: StatusCode,
     why: String,
@@ -143,15 +144,16 @@ async fn reset(State(live): State<Arc<Live>>, body: Body) -> Done {
     Ok(begun())
 }
 
+/// Parses a JSON body.
 fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
     let body = body.map_err(|rejection| {
-        Problem::new(rejection.status(), "the body is larger than 3 MB, or did not come whole")
+        Problem::new(rejection.status(), "the body is larger than 3 MB or incomplete")
     })?;
-    let unusable =
-        |problem| Problem::new(StatusCode::BAD_REQUEST, format!("the body is not what is needed: {problem}"));
+    let unusable = |problem| Problem::new(StatusCode::BAD_REQUEST, format!("the body is invalid: {problem}"));
     serde_json::from_slice(&body).map_err(|problem: serde_json::Error| unusable(problem))
 }
 
+/// The answer to an action that was started.
 fn begun() -> (StatusCode, Json) {
     (StatusCode::ACCEPTED, Json(json!({})))
 }

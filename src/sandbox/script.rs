@@ -1,6 +1,8 @@
-//! The scripted conversation: plays the documents' scenario over both simulated platforms, step by step, and tells it.
+//! The scripted conversation: plays the documents' scenario over both simulated platforms, step by
+//! step, and writes a transcript.
 //!
-//! It drives a bridge from outside only, by what customers and agents do, and must never use the bridge's own code.
+//! It drives a bridge only from outside, by actions of customers and agents. It must never use the
+//! bridge's own code.
 
 mod agents;
 mod answers;
@@ -21,20 +23,23 @@ use crate::config::Texts;
 pub(super) use cast::CUSTOMER;
 use cast::{Cast, Missed, Played};
 
-/// Why the script did not come to its end.
+/// The reasons why the script did not reach its end.
 #[derive(Debug, thiserror::Error)]
 pub enum Failed {
-    /// A step did not come true; the later ones were not played.
+    /// A step failed; the later steps were not played.
     #[error("step {number} of the script, \"{title}\", expected {expected}; seen: {seen}")]
     Step {
-        /// Counted from 1.
+        /// The number of the step, counted from 1.
         number: usize,
+        /// The title of the step.
         title: &'static str,
+        /// The condition that was not met, in words.
         expected: String,
+        /// What happened instead, in words.
         seen: String,
     },
     /// The transcript could not be written.
-    #[error("the transcript cannot be written")]
+    #[error("cannot write the transcript")]
     Transcript(#[from] std::io::Error),
 }
 
@@ -44,7 +49,7 @@ struct Scene {
     play: for<'a> fn(&'a mut Cast<'_>) -> BoxFuture<'a, Played>,
 }
 
-/// The script. A scene may rely on what those before it left behind.
+/// The documents' scenario. A step may depend on the state that earlier steps left.
 const SCENES: &[Scene] = &[
     Scene { title: "WeChat checks the URL", play: |cast| Box::pin(talk::check(cast)) },
     Scene { title: "A customer follows", play: |cast| Box::pin(talk::follow(cast)) },
@@ -59,53 +64,57 @@ const SCENES: &[Scene] = &[
     Scene { title: "A location", play: |cast| Box::pin(kinds::location(cast)) },
     Scene { title: "A link", play: |cast| Box::pin(kinds::link(cast)) },
     Scene { title: "A mini program", play: |cast| Box::pin(kinds::mini_program(cast)) },
-    Scene { title: "A kind that nobody knows yet", play: |cast| Box::pin(kinds::unknown(cast)) },
-    Scene { title: "A push that comes twice moves one message", play: |cast| Box::pin(wrong::repeat(cast)) },
-    Scene { title: "A forged push moves nothing", play: |cast| Box::pin(wrong::forgery(cast)) },
+    Scene { title: "A message of an unknown kind", play: |cast| Box::pin(kinds::unknown(cast)) },
+    Scene { title: "A repeated push delivers one message", play: |cast| Box::pin(wrong::repeat(cast)) },
+    Scene { title: "A forged push has no effect", play: |cast| Box::pin(wrong::forgery(cast)) },
     Scene { title: "The customer unfollows", play: |cast| Box::pin(talk::unfollow(cast)) },
 ];
 
-/// What follows needs a bridge that holds, looks after itself, and knows several agents.
+/// Further steps, for a bridge that holds answers, runs backfills and has several agents.
 const AGENTS_SCENES: &[Scene] = &[
-    Scene { title: "Five answers pass; the sixth is held", play: |cast| Box::pin(agents::held(cast)) },
-    Scene { title: "What was held goes first", play: |cast| Box::pin(agents::released(cast)) },
-    Scene { title: "Whose customer, and what may still be sent", play: |cast| Box::pin(agents::who(cast)) },
-    Scene { title: "A lost callback is made up for", play: |cast| Box::pin(agents::lost(cast)) },
+    Scene { title: "Five answers arrive; the sixth is held", play: |cast| Box::pin(agents::held(cast)) },
+    Scene { title: "The held answer goes out first", play: |cast| Box::pin(agents::released(cast)) },
+    Scene { title: "The agent asks /who", play: |cast| Box::pin(agents::who(cast)) },
+    Scene { title: "A backfill recovers a lost callback", play: |cast| Box::pin(agents::lost(cast)) },
     Scene {
-        title: "An answer of unknown fate is told, not repeated",
+        title: "An answer with unknown outcome is reported, not repeated",
         play: |cast| Box::pin(agents::unsure(cast)),
     },
-    Scene { title: "The customer changes hands", play: |cast| Box::pin(agents::transfer(cast)) },
-    Scene { title: "An account that may not push", play: |cast| Box::pin(agents::personal(cast)) },
+    Scene { title: "The conversation is transferred", play: |cast| Box::pin(agents::transfer(cast)) },
+    Scene {
+        title: "An account without customer-service messages",
+        play: |cast| Box::pin(agents::personal(cast)),
+    },
 ];
 
-/// Plays the documents' scenario alone, for a bridge whose clock is its own. Else like [`play`].
+/// Plays only the documents' scenario, for a bridge with its own clock. Otherwise like [`play`].
 pub async fn introduce(stage: &Stage, texts: &Texts, transcript: &mut impl Write) -> Result<(), Failed> {
     let scenes: Vec<&Scene> = SCENES.iter().collect();
     perform(&scenes, stage, texts, transcript).await
 }
 
-/// What is played once more where WeChat encrypts its pushes.
+/// The steps that are played again with encrypted pushes.
 const SEALED_SCENES: &[Scene] = &[
     Scene { title: "WeChat checks the URL", play: |cast| Box::pin(talk::check(cast)) },
     Scene { title: "A customer follows", play: |cast| Box::pin(talk::follow(cast)) },
     Scene { title: "The customer asks", play: |cast| Box::pin(talk::question(cast)) },
     Scene { title: "The agent answers", play: |cast| Box::pin(talk::answer(cast)) },
     Scene { title: "An image", play: |cast| Box::pin(kinds::image(cast)) },
-    Scene { title: "A forged push moves nothing", play: |cast| Box::pin(wrong::forgery(cast)) },
+    Scene { title: "A forged push has no effect", play: |cast| Box::pin(wrong::forgery(cast)) },
 ];
 
-/// Plays a few steps against a bridge in safe mode. Else like [`play`].
+/// Plays a few steps against a bridge in safe mode. Otherwise like [`play`].
 pub async fn play_sealed(stage: &Stage, texts: &Texts, transcript: &mut impl Write) -> Result<(), Failed> {
-    writeln!(transcript, "Once more in safe mode: what WeChat pushes and is answered is encrypted.\n")?;
+    writeln!(transcript, "Again in safe mode: pushes and their answers are encrypted.\n")?;
     let scenes: Vec<&Scene> = SEALED_SCENES.iter().collect();
     perform(&scenes, stage, texts, transcript).await
 }
 
-/// Plays the script against the bridge that `stage` is connected to and whose clock is the stage's, with the texts
-/// that the bridge has, and writes the transcript step by step: plain text of at most 110 columns, without secrets.
+/// Plays the script against the bridge that `stage` is connected to. The bridge must use the
+/// stage's clock and `texts`. Writes the transcript step by step: plain text of at most 110
+/// columns, without secrets.
 ///
-/// Fails with the first step that does not come true within its deadlines: 5 s, 30 s for a file.
+/// Fails at the first step that does not meet its conditions in time: 5 s, or 30 s for a file.
 pub async fn play(stage: &Stage, texts: &Texts, transcript: &mut impl Write) -> Result<(), Failed> {
     let scenes: Vec<&Scene> = SCENES.iter().chain(AGENTS_SCENES).collect();
     perform(&scenes, stage, texts, transcript).await
@@ -138,7 +147,7 @@ async fn perform(
         }
         transcript.flush()?;
     }
-    writeln!(transcript, "{} steps came true in {} ms", scenes.len(), began.elapsed().as_millis())?;
+    writeln!(transcript, "{} steps passed in {} ms", scenes.len(), began.elapsed().as_millis())?;
     transcript.flush()?;
     Ok(())
 }

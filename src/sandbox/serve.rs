@@ -1,5 +1,5 @@
-//! Serves a simulated platform's router on loopback, with answers that can be spoilt and connections that can be cut
-//! on purpose.
+//! Serves the router of a simulated platform on loopback. A response can be damaged and a
+//! connection can be cut on purpose.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -17,24 +17,24 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-/// Connections at once; further ones are closed.
+/// The most concurrent connections. Further ones are closed.
 const CONNECTIONS: usize = 4_096;
 
-/// Marks a response that must never be sent: its connection is closed instead.
+/// Marks a response that must not be sent. The server closes the connection instead.
 #[derive(Clone, Copy, Debug)]
 struct CutConnection;
 
-/// An answer: what goes out, and what of it a watcher may be shown.
+/// A response, with its body in one piece so that watchers can show it.
 #[derive(Debug)]
 pub struct Answer {
-    /// As it goes out.
+    /// The response to send.
     pub response: Response,
-    /// The body that goes out, in one piece.
+    /// The part of the body that is sent, in one piece.
     pub body: Bytes,
 }
 
 impl Answer {
-    /// An answer with a body that is there as a whole.
+    /// Creates a response with a complete body.
     pub fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
         let body = body.into();
         let mut response = Response::new(Body::from(body.clone()));
@@ -43,32 +43,32 @@ impl Answer {
         Self { response, body }
     }
 
-    /// JSON for people at a terminal: indented, with a line break at its end.
+    /// Creates a response with JSON for people at a terminal: indented, with a final line break.
     pub fn readable(status: StatusCode, value: &Value) -> Self {
         Self::new(status, "application/json", format!("{value:#}\n"))
     }
 
-    /// No answer: the connection is closed instead.
+    /// Creates a response that closes the connection instead of sending anything.
     pub fn cut() -> Self {
         let mut response = Response::new(Body::empty());
         response.extensions_mut().insert(CutConnection);
         Self { response, body: Bytes::new() }
     }
 
-    /// The HTTP status; none where the connection is cut instead.
+    /// The HTTP status. `None` if the connection is cut instead.
     pub fn status(&self) -> Option<u16> {
         let is_cut = self.response.extensions().get::<CutConnection>().is_some();
         (!is_cut).then(|| self.response.status().as_u16())
     }
 
-    /// The same, which announces its whole body, sends half of it, and breaks the connection.
+    /// Announces the whole body, sends half of it, and breaks the connection.
     pub fn halved(mut self) -> Self {
         let first = self.body.slice(..self.body.len() / 2);
         let half = first.clone();
         let broken = async {
-            // Lets the server write the first half out before it meets the error.
+            // Let the server write the first half before it meets the error.
             tokio::task::yield_now().await;
-            Err(std::io::Error::other("broken off on purpose"))
+            Err(std::io::Error::other("response cut off on purpose"))
         };
         let body = stream::once(async { Ok(half) }).chain(stream::once(broken));
         self.response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(self.body.len()));
@@ -77,7 +77,7 @@ impl Answer {
     }
 }
 
-/// A running server; stops when dropped.
+/// A running server. It stops when dropped.
 #[derive(Debug)]
 pub struct Served {
     address: SocketAddr,
@@ -85,12 +85,13 @@ pub struct Served {
     tasks: TaskTracker,
 }
 
+/// The error that makes the server close a connection.
 #[derive(Debug, thiserror::Error)]
-#[error("the connection is cut on purpose")]
+#[error("connection cut on purpose")]
 struct Cut;
 
 impl Served {
-    /// Serves `router` on `listener` until stopped or dropped.
+    /// Serves `router` on `listener` until it is stopped or dropped.
     pub fn start(listener: TcpListener, router: Router) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
@@ -99,12 +100,12 @@ impl Served {
         Ok(Self { address, stop, tasks })
     }
 
-    /// Where it listens.
+    /// The address on which the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Stops listening, cuts every connection and waits until they are gone.
+    /// Stops listening, cuts every connection and waits until all are closed.
     pub async fn stop(self) {
         self.stop.cancel();
         self.tasks.close();
@@ -124,7 +125,10 @@ async fn accept(listener: TcpListener, router: Router, stop: CancellationToken, 
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    tracing::warn!(%error, "a simulated platform could not accept a connection");
+                    tracing::warn!(
+                        %error,
+                        "a simulated platform could not accept a connection; it tries again in 50 ms"
+                    );
                     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                     continue;
                 }

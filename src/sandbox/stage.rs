@@ -1,6 +1,7 @@
-//! Both simulated platforms, running, and what a bridge must be told to live between them.
+//! Both simulated platforms, running, and the configuration of a bridge between them.
 //!
-//! It must never use the bridge's own code: a bridge is known here by its configuration and its address alone.
+//! This module must never use the bridge's own code. It knows a bridge only by its configuration
+//! and its address.
 
 mod how_to;
 
@@ -16,7 +17,7 @@ use super::im::{self, Desk, ImSim};
 use super::wechat::{self, Mode, WechatSim};
 use crate::clock::Clock;
 
-/// Credentials made for the sandbox; no real account or application has them.
+// These credentials exist only in the sandbox; no real account or application uses them.
 const TOKEN: &str = "SandboxToken2026";
 const APP_ID: &str = "wx5a4db0c05a4db0c0";
 const APP_SECRET: &str = "5a4db0c0ffee5a4db0c0ffee5a4db0c0";
@@ -26,15 +27,18 @@ const SECRET_KEY: &str = "5a4db0c0ffee00015a4db0c0ffee00025a4db0c0ffee00035a4db0
 const CALLBACK_TOKEN: &str = "sandbox-callback-token";
 const ADMIN: &str = "user0";
 const AGENTS: [&str; 2] = ["user1", "user2"];
-/// Calls a second that the bridge makes of each IM API, less than the simulated IM allows.
+/// Calls per second that the bridge may make to each IM API: fewer than the simulated IM allows.
 const RATE_PER_SECOND: u32 = 150;
 
-/// How the platforms are set up. The default is the sandbox's own account and application, with two agents.
+/// The settings of both platforms. The default is the sandbox's own account and application, with
+/// two agents.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The settings of the simulated WeChat.
     pub wechat: wechat::Settings,
+    /// The settings of the simulated IM.
     pub im: im::Settings,
-    /// UserIDs of the agents, who are all at their desks; at least one.
+    /// UserIDs of the agents, who are all signed in; at least one.
     pub agents: Vec<String>,
 }
 
@@ -53,22 +57,24 @@ impl Default for Settings {
     }
 }
 
-/// The two platforms; they stop when it is dropped.
+/// The two platforms, which stop when this is dropped.
 pub struct Stage {
+    /// The simulated WeChat.
     pub wechat: WechatSim,
+    /// The simulated IM.
     pub im: ImSim,
     agents: Vec<Desk>,
     clock: Clock,
 }
 
 impl Stage {
-    /// Starts both platforms, with the admin's and the agents' accounts imported. Fails where an address is taken, a
-    /// setting cannot be one, or there is no agent.
+    /// Starts both platforms, and imports the accounts of the administrator and of the agents.
+    /// Fails if an address is in use, a setting is invalid, or there is no agent.
     pub async fn start(clock: Clock, settings: Settings) -> io::Result<Self> {
         Self::start_apart(clock.clone(), clock, settings).await
     }
 
-    /// The same with a clock for each platform: WeChat's and IM's.
+    /// Like [`Self::start`], but `clock` is WeChat's clock and `im` is IM's.
     pub async fn start_apart(clock: Clock, im: Clock, settings: Settings) -> io::Result<Self> {
         let wechat = WechatSim::start(settings.wechat, clock.clone()).await?;
         let im = ImSim::start(settings.im, im).await?;
@@ -80,18 +86,18 @@ impl Stage {
         Ok(Self { wechat, im, agents, clock })
     }
 
-    /// The clock of both platforms, which is the bridge's too.
+    /// WeChat's clock; after [`Self::start`] also IM's.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// The agents at their desks, in the order of the settings; at least one.
+    /// The agents, in the order of the settings; at least one.
     pub fn agents(&self) -> &[Desk] {
         &self.agents
     }
 
-    /// The configuration file of a bridge that lives here and listens on `listen`, for operators on `ops`: credentials,
-    /// addresses and mode are those that the platforms have now.
+    /// The configuration file of a bridge between these platforms that listens on `listen`, and for
+    /// operators on `ops`. Credentials, addresses and mode are the platforms' current ones.
     pub fn config_toml(&self, listen: SocketAddr, ops: SocketAddr, store_url: &str) -> String {
         let (wechat, im) = (self.wechat.settings(), self.im.settings());
         let agents: Vec<&str> = self.agents.iter().map(Desk::user_id).collect();
@@ -103,12 +109,12 @@ impl Stage {
             }
         };
         let callback_token = im.callback_token.as_ref().map_or("", |token| token.expose_secret());
-        // Agents load customers' pictures from there; a port that is not known yet cannot be in a link.
+        // Agents load customers' media from this URL. With port 0 the port is not known yet.
         let public_url = match listen.port() {
             0 => String::new(),
             _ => format!("public_url = \"http://{listen}\"\n"),
         };
-        // A JSON string or array of strings is one of TOML as well.
+        // A JSON string, or an array of JSON strings, is valid TOML too.
         format!(
             "[server]\n\
              listen = \"{listen}\"\n\
@@ -154,14 +160,15 @@ impl Stage {
         )
     }
 
-    /// Enters the bridge's addresses in both consoles; `bridge_url` is where its public listener is.
+    /// Sets the bridge's URLs in both consoles; `bridge_url` is the base URL of its public
+    /// listener.
     pub fn connect(&self, bridge_url: &str) {
         let base = bridge_url.trim_end_matches('/');
         self.wechat.connect(&format!("{base}/"));
         self.im.connect(format!("{base}/imcallback"));
     }
 
-    /// Stops both platforms and waits until their connections are gone.
+    /// Stops both platforms and waits until their connections have ended.
     pub async fn stop(self) {
         tokio::join!(self.wechat.stop(), self.im.stop());
     }

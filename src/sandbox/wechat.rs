@@ -1,7 +1,9 @@
-//! WeChat, simulated from the reference alone and as strictly as it allows: it pushes what customers do, serves the
-//! APIs that the bridge calls, and records both.
+//! The simulated WeChat platform. It pushes the actions of customers to the bridge, serves the APIs
+//! that the bridge calls, and records both.
 //!
-//! It must know nothing of the bridge, whose own signatures, encryption and parsing it is there to contradict.
+//! It is written from the reference alone and is as strict as the reference allows. It must not use
+//! the bridge's own signature, encryption or parsing code, because it exists to contradict that
+//! code.
 //!
 //! ```text
 //! Phone ▶ Draft ▶ push ▶ (HTTP) bridge ▶ reply ▶ Phone::screen
@@ -52,12 +54,13 @@ pub use window::{Opens, WindowRule};
 pub use wire::{Direction, WireEvent};
 pub use xml::Field;
 
-/// A watcher that falls further behind than this misses events.
+/// The number of events that a watcher may lag behind before it misses some.
 const WIRE_BACKLOG: usize = 1024;
-/// The first MsgId, before the milliseconds since 1970 in thousandths: 17 digits that a restart does not repeat.
+/// The base of every MsgId. The start time in microseconds since 1970 is added to it, so that a
+/// MsgId has 17 digits and a restart does not repeat one.
 const FIRST_MSG_ID: u64 = 24_300_000_000_000_000;
 
-/// The running platform; stops when dropped.
+/// The running platform. It stops when dropped.
 #[derive(Debug)]
 pub struct WechatSim {
     platform: Arc<Platform>,
@@ -70,7 +73,7 @@ struct Platform {
     base_url: String,
     settings: Mutex<Arc<Settings>>,
     faults: Faults,
-    /// A test bounds those that a handle adds; the control routes have their own bound.
+    /// Customers by openid. The control routes limit how many they add; tests limit their own.
     customers: Mutex<HashMap<String, Arc<phone::Customer>>>,
     tokens: Mutex<tokens::Tokens>,
     media: Mutex<media::MediaStore>,
@@ -78,7 +81,7 @@ struct Platform {
     ledger_changed: watch::Sender<()>,
     wire: broadcast::Sender<Arc<WireEvent>>,
     begun: broadcast::Sender<Arc<WireEvent>>,
-    /// The openids of customers who did or were shown something.
+    /// Sends the openid of each customer whose timeline or state changed.
     told: broadcast::Sender<Arc<str>>,
     http: reqwest::Client,
     next_msg_id: AtomicU64,
@@ -86,7 +89,8 @@ struct Platform {
 }
 
 impl WechatSim {
-    /// Starts it on `settings.listen`. Fails where that is taken or the EncodingAESKey cannot be one.
+    /// Starts the platform on `settings.listen`. Fails if the address is taken or the
+    /// EncodingAESKey is malformed.
     pub async fn start(settings: Settings, clock: Clock) -> io::Result<Self> {
         settings.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let listener = TcpListener::bind(settings.listen).await?;
@@ -118,22 +122,22 @@ impl WechatSim {
         Ok(Self { platform, served })
     }
 
-    /// Where the APIs are; the bridge's `wechat.api_base`.
+    /// The base URL of the APIs, for the bridge's `wechat.api_base`.
     pub fn base_url(&self) -> &str {
         &self.platform.base_url
     }
 
-    /// Sets the URL that pushes go to, as the console does.
+    /// Sets the URL that receives pushes, as the console does.
     pub fn connect(&self, bridge_url: &str) {
         self.platform.change(|settings| settings.bridge_url = Some(bridge_url.to_owned()));
     }
 
-    /// The settings as they are now.
+    /// The current settings.
     pub fn settings(&self) -> Arc<Settings> {
         self.platform.settings()
     }
 
-    /// Changes settings at run time. Nothing changes where the EncodingAESKey cannot be one.
+    /// Changes settings at run time. Changes nothing if the new EncodingAESKey is malformed.
     pub fn change(&self, change: impl FnOnce(&mut Settings)) -> Result<(), crypto::CryptoError> {
         let mut settings = self.platform.settings().as_ref().clone();
         change(&mut settings);
@@ -142,38 +146,41 @@ impl WechatSim {
         Ok(())
     }
 
-    /// Makes the account one that may not call `custom/*` (48001), or one that may.
+    /// Sets whether the account is a personal one, which may not call `custom/*` (48001).
     pub fn set_personal(&self, personal: bool) {
         self.platform.change(|settings| settings.personal = personal);
     }
 
-    /// What the next calls of an API suffer; APIs by the end of their path (`message/custom/send`).
+    /// The faults of coming API calls. An API is named by the end of its path
+    /// (`message/custom/send`).
     pub fn faults(&self) -> &Faults {
         &self.platform.faults
     }
 
-    /// The customer with this openid, new and not following if unknown so far.
+    /// The customer with this openid. Creates one who does not follow if the openid is unknown.
     pub fn customer(&self, openid: &str) -> Phone {
         self.platform.phone(openid)
     }
 
-    /// Makes every access token invalid (40001), as a forced refresh elsewhere does.
+    /// Makes every access token invalid (40001), as a forced refresh by another program does.
     pub fn revoke_tokens(&self) {
         lock(&self.platform.tokens).revoke_all();
     }
 
-    /// Lets every access token expire (42001).
+    /// Makes every access token expire now (42001).
     pub fn expire_tokens(&self) {
         lock(&self.platform.tokens).expire_all(self.platform.clock.now());
     }
 
-    /// The record so far.
+    /// A copy of the ledger so far.
     pub fn ledger(&self) -> Ledger {
         lock(&self.platform.ledger).clone()
     }
 
-    /// Waits until the record fulfils `condition`; false if it does not within `timeout`. The record is locked
-    /// meanwhile: the condition may look at nothing else of the platform.
+    /// Waits until the ledger fulfils `condition`. Returns false if it does not within `timeout`.
+    ///
+    /// The ledger is locked while the condition runs, so the condition must not use any other part
+    /// of the platform.
     pub async fn wait_until(&self, timeout: Duration, mut condition: impl FnMut(&Ledger) -> bool) -> bool {
         let mut changed = self.platform.ledger_changed.subscribe();
         let fulfilled = async {
@@ -184,17 +191,20 @@ impl WechatSim {
         tokio::time::timeout(timeout, fulfilled).await.is_ok()
     }
 
-    /// Every call from now on, made or received. A slow reader misses events (`RecvError::Lagged`).
+    /// Subscribes to every call from now on, made or received. A slow reader misses events
+    /// (`RecvError::Lagged`).
     pub fn events(&self) -> broadcast::Receiver<Arc<WireEvent>> {
         self.platform.wire.subscribe()
     }
 
-    /// Every push from now on before it is made, and so before anything can come of it: without an answer yet.
+    /// Subscribes to every push from now on. Each event is sent before its request is, and so has
+    /// no answer yet and precedes every effect of the push.
     pub fn begun(&self) -> broadcast::Receiver<Arc<WireEvent>> {
         self.platform.begun.subscribe()
     }
 
-    /// The openid of every customer who does or is shown something from now on. A slow reader misses some.
+    /// Subscribes to the openid of each customer who acts or is shown something from now on. A slow
+    /// reader misses some.
     pub fn changes(&self) -> broadcast::Receiver<Arc<str>> {
         self.platform.told.subscribe()
     }
@@ -204,44 +214,47 @@ impl WechatSim {
         lock(&self.platform.customers).contains_key(openid)
     }
 
-    /// The customers so far, in the order in which they came.
+    /// All customers, in the order of their creation.
     pub fn phones(&self) -> Vec<Phone> {
         let mut customers: Vec<_> = lock(&self.platform.customers).values().cloned().collect();
         customers.sort_by_key(|customer| customer.number);
         customers.into_iter().map(|customer| Phone::new(self.platform.clone(), customer)).collect()
     }
 
-    /// A file that is kept: a customer's, or one that was uploaded.
+    /// A stored file, sent by a customer or uploaded by the bridge. `None` once it has expired.
     pub fn media(&self, id: &str) -> Option<Arc<Media>> {
         lock(&self.platform.media).get(id, self.platform.clock.now())
     }
 
-    /// The console's check of the URL: whether the bridge gave `echostr` back byte for byte.
+    /// Makes the console's check of the URL. Returns whether the bridge returned `echostr` byte for
+    /// byte.
     pub async fn verify_url(&self) -> bool {
         self.platform.verify_url().await
     }
 
-    /// One GET as the console makes it, its query changed at will.
+    /// Sends one GET as the console does, after `tweak` has changed its query.
     pub async fn verify_raw(&self, tweak: impl FnOnce(&mut Query)) -> Try {
         self.platform.verify_raw(tweak).await
     }
 
-    /// Pushes a draft: up to the set number of attempts with one body. Drafts may go several times, also at once.
+    /// Pushes a draft with the same body in up to `settings.attempts` requests. A draft may be
+    /// pushed several times, also concurrently.
     pub async fn deliver(&self, draft: &Draft) -> Pushed {
         self.platform.deliver(draft).await
     }
 
-    /// Pushes the identical body again, as after an answer that was lost.
+    /// Pushes the identical body again, as WeChat does after it lost the answer.
     pub async fn repeat(&self, pushed: &Pushed) -> Pushed {
         self.platform.deliver(&pushed.draft).await
     }
 
-    /// Pushes one draft `copies` times at the same moment.
+    /// Pushes one draft `copies` times concurrently.
     pub async fn deliver_copies(&self, draft: &Draft, copies: usize) -> Vec<Pushed> {
         futures_util::future::join_all((0..copies).map(|_| self.platform.deliver(draft))).await
     }
 
-    /// One POST of any body: signed rightly for the openid, then its query changed at will. Not in the ledger.
+    /// Sends one POST of any body. Its query is signed correctly for the openid, then changed by
+    /// `tweak`. The ledger does not record it.
     pub async fn push_raw(
         &self,
         openid: &str,
@@ -251,7 +264,7 @@ impl WechatSim {
         self.platform.push_raw(openid, body.into(), tweak).await
     }
 
-    /// Stops listening and waits until every connection is gone.
+    /// Stops listening and waits until every connection is closed.
     pub async fn stop(self) {
         self.served.stop().await;
     }
@@ -262,12 +275,12 @@ impl Platform {
         lock(&self.settings).clone()
     }
 
-    /// For changes that cannot be wrong.
+    /// Changes settings without a check. Use it only for changes that cannot be invalid.
     fn change(&self, change: impl FnOnce(&mut Settings)) {
         change(Arc::make_mut(&mut lock(&self.settings)));
     }
 
-    /// The customer with this openid, new if unknown so far.
+    /// The customer with this openid. Creates one if the openid is unknown.
     fn phone(self: &Arc<Self>, openid: &str) -> Phone {
         let mut customers = lock(&self.customers);
         let number = customers.len();
@@ -292,10 +305,10 @@ impl Platform {
         self.wire.receiver_count() > 0
     }
 
-    /// Tells the watchers, if there are any; `event` is made only then.
+    /// Publishes an event to the watchers. Does not build `event` if there are none.
     fn tell(&self, event: impl FnOnce() -> WireEvent) {
         if self.watched() {
-            // The last watcher may have left meanwhile.
+            // Sending fails only if the last watcher has left since the check.
             let _ = self.wire.send(Arc::new(event()));
         }
     }
@@ -307,7 +320,8 @@ impl fmt::Debug for Platform {
     }
 }
 
-/// A panic elsewhere leaves these values whole: each is changed in one step.
+/// Ignores poisoning. Each of these values is changed in one step, so a panic elsewhere leaves it
+/// consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,9 @@
-//! Every HTTP call between the platforms and the bridge, as the page shows it: both platforms' calls in one form, bodies
-//! laid out for reading, secrets masked, and each with the message that it carries.
+//! Every HTTP call between the platforms and the bridge, as the page shows it: the calls of both
+//! platforms in one form, with formatted bodies, masked secrets and the message that each call
+//! carries.
 //!
-//! No secret may leave this module: what the platforms have masked is masked here once more, by name and by value.
+//! No secret may leave this module. The platforms mask secrets already; this module masks them
+//! again, by name and by value.
 
 mod follow;
 mod pretty;
@@ -17,62 +19,73 @@ use super::wechat::{self, WireEvent};
 
 pub use follow::{Followed, Trail};
 
-/// What stands for a secret.
+/// The replacement for a secret.
 const MASK: &str = "•••";
-/// What the platforms put for a secret.
+/// The platforms' replacement for a secret.
 const THEIR_MASK: &str = "***";
-/// Fewer hexadecimal digits are no signature, and the beginning of one gives nothing away.
+/// The shortest run of hexadecimal digits that is masked as a signature. Fewer digits reveal
+/// nothing of one.
 const SHORTEST_SIGNATURE: usize = 16;
 /// Bytes of a body that are shown.
 const BODY_LIMIT: usize = 8 * 1024;
 
-/// One side of a call.
+/// The request or the response of a call.
 #[derive(Debug, Serialize)]
 pub struct Side {
+    /// Names and values, in order.
     pub headers: Vec<(String, String)>,
-    /// As it travelled, laid out.
+    /// The body as it was sent, formatted.
     pub body: String,
-    /// What was encrypted in it, laid out.
+    /// The decrypted body, formatted. `None` if the body was not encrypted.
     pub decrypted: Option<String>,
 }
 
-/// One call, over.
+/// One call that has ended.
 #[derive(Debug, Serialize)]
 pub struct Entry {
+    /// Counts from 1 in each sandbox.
     pub id: u64,
-    /// When it began, Unix milliseconds of real time.
+    /// The start, in Unix milliseconds of real time.
     pub at: i64,
+    /// The duration, in milliseconds.
     pub took_ms: u64,
+    /// The caller: `wechat`, `im` or `bridge`.
     pub from: &'static str,
+    /// The server: `wechat`, `im` or `bridge`.
     pub to: &'static str,
+    /// The HTTP method.
     pub method: String,
+    /// The path of the URL.
     pub path: String,
+    /// The query of the URL, with masked secrets.
     pub query: String,
-    /// `None` where no answer came.
+    /// The HTTP status. `None` if no answer arrived.
     pub status: Option<u16>,
-    /// What is to be said of it: why it failed, or the platform's return code.
+    /// Why the call failed, or the platform's return code.
     pub note: Option<String>,
-    /// The message that it is about: `MsgId` of a customer's, `MsgKey` of an agent's.
+    /// The message of the call: the `MsgId` of a customer's, the `MsgKey` of an agent's.
     pub message: Option<String>,
-    /// Further messages that it carries: held answers in a passive reply.
+    /// Further messages that the call carries: held answers attached to a passive reply.
     pub also: Vec<String>,
-    /// The openid of the customer whom it is about.
+    /// The openid of the customer.
     pub customer: Option<String>,
+    /// The request.
     pub request: Side,
+    /// The response.
     pub response: Side,
 }
 
-/// The secrets that must not be shown wherever they stand.
+/// The secrets that must not appear anywhere in a call.
 #[derive(Debug, Default)]
 pub struct Secrets(Vec<String>);
 
 impl Secrets {
-    /// Those values; empty ones hide nothing.
+    /// Masks these values; empty ones are ignored.
     pub fn new(values: impl IntoIterator<Item = String>) -> Self {
         Self(values.into_iter().filter(|value| !value.is_empty()).collect())
     }
 
-    /// `text` as it may be shown.
+    /// `text` with every secret masked.
     fn hide(&self, text: &str) -> String {
         let mut text = text.replace(THEIR_MASK, MASK);
         for secret in &self.0 {
@@ -88,7 +101,7 @@ impl Secrets {
     }
 }
 
-/// `text` with the signatures of links to media masked: whoever has one has the file.
+/// `text` with the signatures of media links masked: a signed link gives access to the file.
 fn unsigned(text: &str) -> String {
     const NAME: &str = "sign=";
     let mut pieces = text.split(NAME);
@@ -102,7 +115,7 @@ fn unsigned(text: &str) -> String {
     out
 }
 
-/// The first part of a long body, with a remark.
+/// Shortens a long body and says how many bytes are missing.
 fn cut(mut body: String) -> String {
     let length = body.len();
     if length > BODY_LIMIT {
@@ -114,7 +127,7 @@ fn cut(mut body: String) -> String {
 }
 
 impl Entry {
-    /// A call that WeChat made or took.
+    /// A call that WeChat made or received.
     pub fn of_wechat(id: u64, at: i64, event: &WireEvent, followed: Followed, secrets: &Secrets) -> Self {
         let (from, to) = match event.direction {
             wechat::Direction::Push => ("wechat", "bridge"),
@@ -147,7 +160,7 @@ impl Entry {
         }
     }
 
-    /// A call that IM made or took.
+    /// A call that IM made or received.
     pub fn of_im(id: u64, at: i64, exchange: &Exchange, followed: Followed, secrets: &Secrets) -> Self {
         let (from, to) = match exchange.direction {
             im::Direction::Made => ("im", "bridge"),
@@ -174,7 +187,7 @@ impl Entry {
     }
 }
 
-/// A platform's return code that is not success, in its words.
+/// The return code and message of a platform's error, or `None` on success.
 fn return_code(body: &str, code: &str, words: &str) -> Option<String> {
     let body: Value = serde_json::from_str(body).ok()?;
     let number = body[code].as_i64().filter(|number| *number != 0)?;

@@ -1,7 +1,9 @@
-//! The checkpointer: carries what was committed from the write-ahead log into the database, beside the writer.
+//! The checkpointer copies committed pages from the write-ahead log into the database file, in a
+//! thread of its own.
 //!
-//! The writer would otherwise do it within a commit, and everyone in that commit would wait for thousands of pages.
-//! It must never be needed for a commit to succeed: where it falls behind or fails, the writer does its work.
+//! Otherwise the writer would do this within a commit, and all callers in that commit would wait
+//! for thousands of pages. No commit depends on the checkpointer: if it falls behind or fails, the
+//! writer checkpoints by itself.
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -9,15 +11,15 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-/// Pages in the log that are worth a checkpoint: 4 MB.
+/// A checkpoint runs when the log has this many pages: 4 MB.
 const WORTHWHILE: i64 = 1_000;
-/// Pages in the log at which the writer finishes the checkpoint itself, so that the log begins anew: 32 MB. Hardly
-/// anything is left to do then.
+/// When the log has this many pages (32 MB), the writer finishes the checkpoint itself, so that the
+/// log starts again from its beginning. By then hardly any pages are left to copy.
 pub(super) const WRITERS_TURN: i64 = 8_000;
-/// The least time between two looks at the log.
+/// The shortest time between two checks of the log.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The writer's end.
+/// The writer's handle to the checkpoint thread.
 #[derive(Debug)]
 pub(super) struct Checkpointer {
     committed: SyncSender<()>,
@@ -25,7 +27,7 @@ pub(super) struct Checkpointer {
 }
 
 impl Checkpointer {
-    /// Starts a thread that works on `connection`, which is its own.
+    /// Starts the thread. It owns `connection`.
     pub(super) fn start(connection: Connection) -> std::io::Result<Self> {
         let (committed, commits) = sync_channel(1);
         let thread = std::thread::Builder::new()
@@ -34,19 +36,20 @@ impl Checkpointer {
         Ok(Self { committed, thread })
     }
 
-    /// Something was committed. Never waits.
+    /// Signals that the writer committed. Never blocks.
     pub(super) fn committed(&self) {
         match self.committed.try_send(()) {
-            // One that waits stands for all since; one that has ended leaves its work to the writer.
+            // One pending signal covers all commits since. If the thread has ended, the writer
+            // checkpoints by itself.
             Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
         }
     }
 
-    /// Waits until its connection is closed.
+    /// Stops the thread and waits until its connection is closed.
     pub(super) fn end(self) {
         drop(self.committed);
         if self.thread.join().is_err() {
-            tracing::error!("the store's checkpoint thread had ended by a panic");
+            tracing::error!("the store's checkpoint thread panicked; the writer checkpointed in its place");
         }
     }
 }
@@ -57,16 +60,22 @@ fn run(connection: &Connection, commits: &Receiver<()>) {
             Ok(pages) if pages < WORTHWHILE => {}
             Ok(_) => {
                 if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
-                    tracing::debug!(%error, "a checkpoint is left to the writer");
+                    tracing::debug!(
+                        %error,
+                        "a checkpoint failed; the writer checkpoints when the log has grown"
+                    );
                 }
             }
-            Err(error) => tracing::debug!(%error, "the log cannot be looked at"),
+            Err(error) => tracing::debug!(
+                %error,
+                "cannot read the size of the write-ahead log; the next commit tries again"
+            ),
         }
         std::thread::sleep(PAUSE);
     }
 }
 
-/// Pages of the log that are not yet in the database.
+/// The number of pages in the log that are not yet in the database file.
 fn waiting(connection: &Connection) -> rusqlite::Result<i64> {
     connection
         .query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))

@@ -1,4 +1,5 @@
-//! How the model's enums stand in columns. A number that was ever given is never given to anything else.
+//! How the model's enums are stored in columns. A number that was ever assigned is never reused for
+//! another value.
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 

@@ -1,25 +1,26 @@
-//! Conversations as the agents have them: what was said last, who gets what waits.
+//! Conversations as agents see them: the last messages, and which agent receives the pending ones.
 
 use super::turn::TURN;
 use super::{StoreError, Tx};
 use crate::model::{Direction, ImUserId, Kind, Millis, OpenId, Order, State};
 
-/// Something that a customer or an agent said.
+/// A message that a customer or an agent sent earlier.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Past {
-    /// Which way it went.
+    /// The direction in which it was sent.
     pub direction: Direction,
-    /// The agent who got it or wrote it.
+    /// The agent who received it or wrote it.
     pub agent: Option<ImUserId>,
-    /// What it was carried by.
+    /// The calls that sent it.
     pub orders: Vec<Order>,
     /// When it was accepted.
     pub at: Millis,
 }
 
 impl Tx<'_> {
-    /// The last up to `limit` messages of a conversation that `agent` has not had: in order, since the last time the
-    /// agent was handed the conversation, without those that still wait to go to whoever has it.
+    /// Up to `limit` of the last messages of a conversation that `agent` has not received, in
+    /// order. Leaves out messages from before the agent last took the conversation over, refused
+    /// messages, and pending messages to the current agent.
     pub fn past(&self, openid: &OpenId, agent: &ImUserId, limit: u32) -> Result<Vec<Past>, StoreError> {
         let sql = "SELECT direction, agent, orders, created_at FROM
                    (SELECT id, direction, agent, orders, created_at FROM message
@@ -50,8 +51,9 @@ impl Tx<'_> {
         Ok(past)
     }
 
-    /// Gives `agent` everything of the customer's that has certainly not reached anybody, in order, under numbers from
-    /// `next_seq` on: in a conversation that is new to it, it must come after what has been told there. The next number.
+    /// Reassigns to `agent` all of the customer's pending messages that certainly have not reached
+    /// any agent, in order, and numbers them from `next_seq` on: in a conversation that is new to
+    /// the agent, they must come after the history shown there. Returns the next free `MsgSeq`.
     pub fn redirect(&self, openid: &OpenId, agent: &ImUserId, next_seq: u32) -> Result<u32, StoreError> {
         let sql = format!(
             "SELECT id, json_array_length(orders) FROM message
@@ -74,7 +76,7 @@ impl Tx<'_> {
         Ok(seq)
     }
 
-    /// How many of the agents' answers to the customer are held.
+    /// The number of held answers to the customer.
     pub fn count_held(&self, openid: &OpenId) -> Result<u32, StoreError> {
         let sql = "SELECT count(*) FROM message INDEXED BY message_held WHERE openid = ?1 AND state = 3";
         Ok(self.connection.prepare_cached(sql)?.query_row([openid.as_str()], |row| row.get(0))?)

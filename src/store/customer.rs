@@ -1,4 +1,4 @@
-//! Customers: their IM account, their conversation's agent, their windows.
+//! Customers: their IM account, the agent of their conversation, and their send windows.
 
 use rusqlite::{OptionalExtension as _, Row};
 
@@ -8,34 +8,35 @@ use crate::model::{ImUserId, Millis, OpenId};
 /// A customer as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Customer {
-    /// Who.
+    /// The customer's openid.
     pub openid: OpenId,
-    /// `false` once forgotten; only the account's number is kept then.
+    /// `false` once the customer was erased; only the number of the IM UserID is kept then.
     pub known: bool,
-    /// The number of the IM UserID; 0 is the openid itself.
+    /// The number at the end of the IM UserID; 0: the UserID is the openid itself.
     pub number: u32,
     /// Whether the IM account exists.
     pub imported: bool,
-    /// The agent whose conversation it is.
+    /// The agent who has the conversation.
     pub agent: Option<ImUserId>,
-    /// Since when the customer is known without a break; 0: since before that was written down.
+    /// Since when the customer is known without interruption; 0: since before this was recorded.
     pub known_since: Millis,
-    /// The customer's last message; 0 before the first.
+    /// When the customer last wrote; 0 before the first message.
     pub active_at: Millis,
-    /// The next `MsgSeq`: consecutive messages need growing ones to keep their order within a second.
+    /// The next `MsgSeq`. Consecutive messages need increasing numbers to keep their order within a
+    /// second.
     pub next_seq: u32,
-    /// Until when the window is open that the last message opened.
+    /// When the window that the last message opened ends.
     pub message_until: Millis,
-    /// The sends it has left.
+    /// The number of sends left in that window.
     pub message_left: u32,
-    /// Until when the window is open that the last follow, menu click or scan opened.
+    /// When the window that the last follow, menu click or scan opened ends.
     pub event_until: Millis,
-    /// The sends it has left.
+    /// The number of sends left in that window.
     pub event_left: u32,
 }
 
 impl Customer {
-    /// A customer that nothing is known of yet.
+    /// A new customer.
     pub fn new(openid: OpenId) -> Self {
         Self {
             openid,
@@ -82,14 +83,14 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Result<Customer, StoreError>> {
 }
 
 impl Tx<'_> {
-    /// The stored customer, known or forgotten.
+    /// The stored customer, known or erased; `None` if there is no row.
     pub fn customer(&self, openid: &OpenId) -> Result<Option<Customer>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM customer WHERE openid = ?1");
         let mut statement = self.connection.prepare_cached(&sql)?;
         statement.query_row([openid.as_str()], read).optional()?.transpose()
     }
 
-    /// Stores a customer, new or changed.
+    /// Inserts or updates a customer.
     pub fn put_customer(&self, customer: &Customer) -> Result<(), StoreError> {
         let sql = format!(
             "INSERT INTO customer ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
@@ -110,14 +111,15 @@ impl Tx<'_> {
             customer.event_left,
             customer.known_since.0,
         ))?;
-        // By itself, because it hardly ever changes and an index would be written with it.
+        // A statement of its own: the value hardly ever changes, and writing it updates an index.
         let sql = "UPDATE customer SET known_since = ?2 WHERE openid = ?1 AND known_since <> ?2";
         self.connection.prepare_cached(sql)?.execute((customer.openid.as_str(), customer.known_since.0))?;
         Ok(())
     }
 
-    /// Forgets a customer: everything settled or held goes at once; what still has to reach the agent goes when
-    /// it is settled. The account's number and the seen-marks stay, those without the words they carried.
+    /// Erases a customer. Settled and held messages and pending answers go at once; a message that
+    /// still has to reach the agent goes when it is settled. The number of the IM UserID and the
+    /// dedup records stay; replies that contain agents' answers are removed from them.
     ///
     /// Returns how many of the agents' answers will never reach the customer.
     pub fn forget_customer(&self, openid: &OpenId) -> Result<usize, StoreError> {
@@ -137,17 +139,17 @@ impl Tx<'_> {
         Ok(undelivered)
     }
 
-    /// Records what is now true of a customer's IM account.
+    /// Records the number of a customer's IM UserID, and whether the account exists.
     pub fn set_account(&self, openid: &OpenId, number: u32, imported: bool) -> Result<(), StoreError> {
         let sql = "UPDATE customer SET number = ?2, imported = ?3 WHERE openid = ?1";
         self.connection.prepare_cached(sql)?.execute((openid.as_str(), number, imported))?;
-        // Of somebody who has left nothing stays but the number of the next UserID.
+        // Of a customer who left, only the number of the next UserID is kept.
         let sql = "DELETE FROM customer WHERE openid = ?1 AND known = 0 AND imported = 0 AND number = 0";
         self.connection.prepare_cached(sql)?.execute([openid.as_str()])?;
         Ok(())
     }
 
-    /// Known customers by agent, counting those active since `since`.
+    /// The number of known customers of each agent who were active since `since`.
     pub fn conversations_by_agent(&self, since: Millis) -> Result<Vec<(String, i64)>, StoreError> {
         let sql = "SELECT agent, count(*) FROM customer
                    WHERE known = 1 AND agent IS NOT NULL AND active_at >= ?1 GROUP BY agent";

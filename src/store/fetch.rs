@@ -1,25 +1,26 @@
-//! What is still to be fetched: claimed, put back or done.
+//! Pending downloads of media: enqueued, claimed, rescheduled, finished.
 
 use rusqlite::Row;
 
 use super::{StoreError, Tx};
 use crate::model::{MediaName, Millis, OpenId, Wanted};
 
-/// A clock that was set back leaves moments behind that are further off than any pause; milliseconds.
+/// No pause is longer, in milliseconds. A later due time was written before the clock was set back,
+/// and is ignored.
 const LONGEST_PAUSE_MS: i64 = 600_000;
 
-/// A medium to be fetched.
+/// A medium that still has to be downloaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetch {
-    /// The medium.
+    /// The medium's name.
     pub name: MediaName,
-    /// Whose it is.
+    /// The customer who sent it.
     pub openid: OpenId,
-    /// What it is, and where.
+    /// What it is, and where it can be downloaded.
     pub wanted: Wanted,
-    /// When the message it came with was accepted.
+    /// When the message that contained it was accepted.
     pub created_at: Millis,
-    /// Attempts made, the present one included.
+    /// Attempts made, including the present one.
     pub attempts: u32,
 }
 
@@ -35,7 +36,7 @@ fn read(row: &Row<'_>) -> Result<Fetch, StoreError> {
 }
 
 impl Tx<'_> {
-    /// Owes a fetch; the medium must have been added.
+    /// Enqueues a download. The medium must have been added before.
     pub fn want(&self, name: &MediaName, openid: &OpenId, wanted: &Wanted) -> Result<(), StoreError> {
         let sql = "INSERT INTO fetch (name, mp3, openid, wanted, created_at, due_at, attempts, running)
                    VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0)";
@@ -45,7 +46,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Records that an attempt begins at up to `limit` of those that are due, the longest due first.
+    /// Claims up to `limit` due downloads, those due longest first, and counts an attempt for each.
     pub fn claim_fetches(&self, limit: usize) -> Result<Vec<Fetch>, StoreError> {
         let sql = "UPDATE fetch SET running = 1, attempts = attempts + 1 WHERE name IN (
                        SELECT name FROM fetch WHERE running = 0 AND (due_at <= ?1 OR due_at > ?2)
@@ -61,41 +62,43 @@ impl Tx<'_> {
         Ok(claimed)
     }
 
-    /// When the next one is due; `None` when nothing waits.
+    /// When the next download is due; `None` if none is waiting.
     pub fn next_fetch_at(&self) -> Result<Option<Millis>, StoreError> {
         let sql = "SELECT min(due_at) FROM fetch WHERE running = 0";
         let due: Option<i64> = self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
         Ok(due.map(Millis))
     }
 
-    /// An attempt failed: not again before `due_at`.
+    /// Reschedules a download after a failed attempt: it is due again at `due_at`.
     pub fn fetch_again(&self, name: &MediaName, due_at: Millis) -> Result<(), StoreError> {
         let sql = "UPDATE fetch SET running = 0, due_at = ?2 WHERE name = ?1";
         self.connection.prepare_cached(sql)?.execute((name.as_str(), due_at.0))?;
         Ok(())
     }
 
-    /// It is here, or will never be. `false` when nobody wanted it any more.
+    /// Removes a download that succeeded or was given up. `false` if it was removed before, because
+    /// its medium was deleted.
     pub fn fetch_done(&self, name: &MediaName) -> Result<bool, StoreError> {
         let sql = "DELETE FROM fetch WHERE name = ?1";
         Ok(self.connection.prepare_cached(sql)?.execute([name.as_str()])? > 0)
     }
 
-    /// What was under way when the process ended is due at `due_at`.
+    /// Releases the downloads that were running when the process ended; they are due at `due_at`.
     pub fn release_fetches(&self, due_at: Millis) -> Result<(), StoreError> {
         let sql = "UPDATE fetch SET running = 0, due_at = ?1 WHERE running = 1";
         self.connection.prepare_cached(sql)?.execute([due_at.0])?;
         Ok(())
     }
 
-    /// Somebody waits for a medium, which may also be one that is made of the fetched one: the next attempt is due now.
+    /// Makes the next attempt due now, because a client is waiting for this medium. `name` may also
+    /// be the MP3 copy of the downloaded medium.
     pub fn hurry_fetch(&self, name: &MediaName) -> Result<(), StoreError> {
         let sql = "UPDATE fetch SET due_at = min(due_at, ?2) WHERE name = ?1 OR mp3 = ?1";
         self.connection.prepare_cached(sql)?.execute((name.as_str(), self.now.0))?;
         Ok(())
     }
 
-    /// Whether a medium, or what it is made of, is still to be fetched.
+    /// Whether a medium, or the one it is converted from, still has to be downloaded.
     pub fn is_wanted(&self, name: &MediaName) -> Result<bool, StoreError> {
         let sql = "SELECT EXISTS (SELECT 1 FROM fetch WHERE name = ?1 OR mp3 = ?1)";
         Ok(self.connection.prepare_cached(sql)?.query_row([name.as_str()], |row| row.get(0))?)

@@ -1,4 +1,5 @@
-//! Held answers: those that wait for their customer, ride on passive replies, and are released to be pushed.
+//! Held answers: they wait for their customer, are attached to passive replies, or are released to
+//! be pushed.
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
@@ -6,43 +7,44 @@ use super::turn::TURN;
 use super::{Settled, StoreError, Tx};
 use crate::model::{Direction, ImUserId, MessageId, Millis, Move, OpenId, Order};
 
-/// Whether a message rides on a passive reply, and what became of that reply.
+/// Whether a message is attached to a passive reply, and what is known of that reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Riding {
-    /// It does not ride.
+    /// It is not attached to a reply.
     No,
-    /// The reply may have been written out.
+    /// The reply may have been sent.
     Perhaps,
-    /// The reply is known not to have been written out.
+    /// The reply was certainly not sent.
     Unwritten,
 }
 
 /// A held answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Held {
-    /// Its number.
+    /// Its message id.
     pub id: MessageId,
     /// The agent who wrote it.
     pub agent: Option<ImUserId>,
-    /// The orders that are still to be carried out.
+    /// The calls that are still to be made.
     pub orders: Vec<Order>,
-    /// When it was accepted, earlier ones could have been missed that had not been looked for.
+    /// It was accepted before the backfill of its conversation: earlier answers may still be
+    /// missing.
     pub unlooked: bool,
 }
 
-/// An answer that rides on a passive reply.
+/// An answer that was attached to a passive reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ridden {
-    /// Its number.
+    /// Its message id.
     pub id: MessageId,
     /// When it was accepted.
     pub created_at: Millis,
-    /// Nothing of it is left for a later reply.
+    /// The reply contained all of its remaining calls; none is left for a later reply.
     pub whole: bool,
 }
 
 impl Tx<'_> {
-    /// The customer's held answers, in their order.
+    /// Up to `limit` of the customer's held answers, in lane order.
     pub fn held(&self, openid: &OpenId, limit: u32) -> Result<Vec<Held>, StoreError> {
         let sql = format!(
             "SELECT id, agent, orders, part, unlooked FROM message INDEXED BY message_held
@@ -63,8 +65,8 @@ impl Tx<'_> {
         Ok(held)
     }
 
-    /// Puts the next `parts` orders of a held answer on the reply to the push `key`. Unless the reply is
-    /// confirmed by then, the message is looked at again at `until`.
+    /// Attaches the next `count` calls of a held answer to the reply to the push `key`. If the
+    /// reply is not confirmed by then, the outbox settles the message at `until`.
     pub fn ride(&self, id: MessageId, parts: u32, key: &str, until: Millis) -> Result<(), StoreError> {
         let state = self.state(id)?.after(Move::Attempt)?;
         let sql = "UPDATE message SET state = ?2, attempts = attempts + 1, attempt_at = ?3, due_at = ?4,
@@ -81,7 +83,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Cuts what is left of a held answer anew: `orders` instead of those that are still to be carried out.
+    /// Splits the rest of a held answer again: `calls` replaces the calls that are still to be
+    /// made.
     pub fn recut(&self, id: MessageId, orders: &[Order]) -> Result<(), StoreError> {
         let (stored, part): (String, u32) = self
             .connection
@@ -96,7 +99,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Whether answers ride on a reply that nobody has confirmed yet.
+    /// Whether answers are attached to a reply that is not yet confirmed.
     pub fn has_riding(&self, openid: &OpenId) -> Result<bool, StoreError> {
         let sql = "SELECT EXISTS (SELECT 1 FROM message
                    WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1) AND riding != 0)";
@@ -104,7 +107,7 @@ impl Tx<'_> {
         Ok(statement.query_row((Direction::ToWechat, openid.as_str()), |row| row.get(0))?)
     }
 
-    /// Whether answers that are not held are still to go out before the first that is.
+    /// Whether pending answers come before the first held one in the lane.
     pub fn has_open_before_held(&self, openid: &OpenId) -> Result<bool, StoreError> {
         let sql = format!(
             "SELECT EXISTS (SELECT 1 FROM message WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1)
@@ -115,7 +118,7 @@ impl Tx<'_> {
         Ok(statement.query_row((Direction::ToWechat, openid.as_str()), |row| row.get(0))?)
     }
 
-    /// Whether answers are held whose turn is before that of `id`.
+    /// Whether held answers come before message `id` in the lane.
     pub fn has_held_before(&self, openid: &OpenId, id: MessageId) -> Result<bool, StoreError> {
         let sql = format!(
             "SELECT EXISTS (SELECT 1 FROM message INDEXED BY message_held WHERE openid = ?1 AND state = 3
@@ -124,8 +127,8 @@ impl Tx<'_> {
         Ok(self.connection.prepare_cached(&sql)?.query_row((openid.as_str(), id.0), |row| row.get(0))?)
     }
 
-    /// The reply to the push `key` is about to be given again: what rides on it waits for that one.
-    /// Whether anything does.
+    /// The reply to the push `key` is about to be sent again, so the answers attached to it wait
+    /// until `until`. Returns whether there are any.
     pub fn ride_again(&self, openid: &OpenId, key: &str, until: Millis) -> Result<bool, StoreError> {
         let sql = "UPDATE message SET riding = ?4, due_at = ?5
                    WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1) AND state = 1 AND rides_on = ?3";
@@ -139,8 +142,9 @@ impl Tx<'_> {
         Ok(changed > 0)
     }
 
-    /// The reply to the push `key` was written out: what rode on it is delivered; the rest of a longer message
-    /// makes the move `rest`: it is held, or goes on by itself.
+    /// The reply to the push `key` was sent: the calls attached to it are delivered. A message with
+    /// calls left makes the move `rest`: it is held, or goes on by itself. Returns the answers that
+    /// were attached.
     pub fn ride_written(&self, openid: &OpenId, key: &str, rest: Move) -> Result<Vec<Ridden>, StoreError> {
         let sql = format!(
             "SELECT id, created_at, json_array_length(orders) <= part + ride_parts, ride_parts FROM message
@@ -164,14 +168,14 @@ impl Tx<'_> {
         Ok(found.into_iter().map(|(ridden, _)| ridden).collect())
     }
 
-    /// Nothing is to be pushed to the customer before `until`. Of one who has left nothing is kept.
+    /// Pushes nothing to the customer before `until`. Stores nothing for a customer who left.
     pub fn push_behind(&self, openid: &OpenId, until: Millis) -> Result<(), StoreError> {
         let sql = "UPDATE customer SET behind = ?2 WHERE openid = ?1 AND known = 1";
         self.connection.prepare_cached(sql)?.execute((openid.as_str(), until.0))?;
         Ok(())
     }
 
-    /// Before when nothing is to be pushed to the customer; perhaps in the past.
+    /// No message is pushed to the customer before this time; it may be in the past.
     pub fn behind(&self, openid: &OpenId) -> Result<Millis, StoreError> {
         use rusqlite::OptionalExtension as _;
         let sql = "SELECT behind FROM customer WHERE openid = ?1";
@@ -180,7 +184,8 @@ impl Tx<'_> {
         Ok(Millis(behind.unwrap_or_default()))
     }
 
-    /// The reply to the push `key` was not written out; WeChat may still ask for it again.
+    /// The reply to the push `key` was not sent. WeChat may still repeat the push and receive it
+    /// then.
     pub fn ride_unwritten(&self, openid: &OpenId, key: &str) -> Result<(), StoreError> {
         let sql = "UPDATE message SET riding = ?4
                    WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1) AND state = 1 AND rides_on = ?3";
@@ -193,13 +198,16 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The agent is about to be told that this message is held. Whether that is news.
+    /// Records that the agent gets a notice that this message is held. Returns whether it is the
+    /// first.
     pub fn note_held(&self, id: MessageId) -> Result<bool, StoreError> {
         let sql = "UPDATE message SET noted = 1 WHERE id = ?1 AND noted = 0";
         Ok(self.connection.prepare_cached(sql)?.execute([id.0])? > 0)
     }
 
-    /// Adds `orders` to a note of this agent that no attempt has been made at yet, if there is one.
+    /// Merges another notice to this agent into a pending one that has had no attempt yet. `merge`
+    /// returns the merged calls, or `None` if they are too long for one notice. Returns whether it
+    /// merged.
     pub fn join_note(
         &self,
         openid: &OpenId,

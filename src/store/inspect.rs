@@ -1,4 +1,4 @@
-//! Looks at a database without leaving a trace: creates nothing, migrates nothing, changes no setting of it.
+//! Inspects a database without changing it: creates no file, runs no migration, changes no setting.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -9,18 +9,18 @@ use rusqlite::{Connection, OpenFlags};
 use super::Place;
 use super::open::{self, OpenError};
 
-/// What was found at a database's place.
+/// The state of a database file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
-    /// Whether there is a database; it can be written then.
+    /// The database exists and is writable.
     pub exists: bool,
-    /// It was written by an older version, and is migrated at the next start.
+    /// An older version wrote it; the next start migrates it.
     pub outdated: bool,
-    /// The process that serves it now.
+    /// The process that serves it now, as it wrote itself into the lock file.
     pub holder: Option<String>,
 }
 
-/// Looks at the database at `path`. Blocks, for up to five seconds where another process is writing.
+/// Inspects the database at `path`. Blocks for up to five seconds while another process is writing.
 pub fn inspect(path: &Path) -> Result<Inspection, OpenError> {
     let holder = holder(path)?;
     if !path.exists() {
@@ -36,7 +36,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, OpenError> {
     Ok(Inspection { exists: true, outdated: done < open::MIGRATIONS.len(), holder })
 }
 
-/// Who holds the lock beside the database.
+/// The process that holds the lock file beside the database; `None` if the lock is free.
 fn holder(database: &Path) -> Result<Option<String>, OpenError> {
     let path = open::beside(database, "-lock");
     let failed = |source| OpenError::Lock { path: path.clone(), source };

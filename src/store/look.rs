@@ -1,11 +1,12 @@
-//! Looks at what agents wrote: which of their views of conversations are to be read again, and who has read them.
+//! Backfills: which agents' views of conversations must be read from IM's history, and how far each
+//! has been read.
 
 use rusqlite::Row;
 
 use super::{StoreError, Tx};
 use crate::model::{ImUserId, Millis, OpenId};
 
-/// An agent's view of a conversation that is to be read again.
+/// An agent's view of a conversation, to be read from IM's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Look {
     /// The customer.
@@ -16,23 +17,23 @@ pub struct Look {
     pub known_since: Millis,
     /// The agent.
     pub agent: ImUserId,
-    /// IM's time of the newest message that was found so far, Unix seconds; 0 before the first.
+    /// IM's time of the newest message read so far, Unix seconds; 0 before the first.
     pub newest_s: i64,
-    /// This start of the bridge has not looked at it yet.
+    /// This run of the bridge has not read the view yet.
     pub is_first: bool,
 }
 
-/// Customers looked at in one round at most: those who wrote last.
+/// The most customers in one round; those who wrote last are preferred.
 const CUSTOMERS: u32 = 5_000;
-/// The views of other agents than the conversation's own are read this much less often, milliseconds, where there
-/// is not time for all.
+/// Views of agents other than the one who has the conversation are read later by this much,
+/// milliseconds, when there is no time for all views.
 const OTHERS_MS: i64 = 600_000;
 
 const LOOK: &str = "c.openid, c.number, c.known_since, a.value, ifnull(l.newest_s, 0)";
 
 impl Tx<'_> {
-    /// Up to `limit` views by `agents` of the conversations active since `since`: those first that were read
-    /// longest ago. `start` is the bridge's own.
+    /// Up to `limit` views by `agents` of the conversations active since `since`, those read
+    /// longest ago first. `run_id` identifies this run of the bridge.
     pub fn to_look_at(
         &self,
         agents: &[ImUserId],
@@ -59,8 +60,8 @@ impl Tx<'_> {
         Ok(looks)
     }
 
-    /// The views by `agents` of one conversation that `start` has not looked at. Whoever asks has reason to take
-    /// the account to exist: an import may have been made without having been recorded.
+    /// The views by `agents` of one conversation that the run `run_id` has not read. Does not
+    /// require a recorded IM account: an import may have succeeded without being recorded.
     pub fn unlooked(
         &self,
         openid: &OpenId,
@@ -81,7 +82,8 @@ impl Tx<'_> {
         Ok(looks)
     }
 
-    /// A view has been read up to `newest_s`, by `start`. Nothing is kept of a customer that is not known.
+    /// Records that the run `run_id` has read a view up to `until_s`, Unix seconds. Stores nothing
+    /// for a customer who is not known.
     pub fn looked(&self, look: &Look, newest_s: i64, start: i64) -> Result<(), StoreError> {
         let sql = "INSERT INTO looked (openid, agent, newest_s, at, start)
                    SELECT ?1, ?2, ?3, ?4, ?5 FROM customer WHERE openid = ?1 AND known = 1
@@ -92,7 +94,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// `start` waits no longer for this view; the next round reads it like any other.
+    /// The run `run_id` gives up waiting for this view; a later round reads it like any other.
     pub fn look_given_up(&self, look: &Look, start: i64) -> Result<(), StoreError> {
         let sql = "INSERT INTO looked (openid, agent, newest_s, at, start)
                    SELECT ?1, ?2, 0, 0, ?3 FROM customer WHERE openid = ?1 AND known = 1

@@ -1,7 +1,7 @@
-//! Media files: which conversation each belongs to, and which files nobody needs any more.
+//! Media files: which conversation each belongs to, and which files are no longer needed.
 //!
-//! A row that goes leaves its file's hash behind in the same transaction, so that a crash before the file is
-//! removed forgets nothing.
+//! A deleted row leaves the hash of its file behind in the same transaction, so that a file is
+//! still removed after a crash in between.
 
 use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
@@ -9,27 +9,27 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use super::{StoreError, Tx};
 use crate::model::{MediaHash, MediaName, Millis, OpenId, Origin};
 
-/// A medium as stored.
+/// A stored medium.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Medium {
-    /// The name in its link.
+    /// Its name in links.
     pub name: MediaName,
-    /// Whose conversation it belongs to.
+    /// The customer whose conversation it belongs to.
     pub openid: OpenId,
     /// Who sent it.
     pub origin: Origin,
-    /// When the message it came with was accepted.
+    /// When the message that contained it was accepted.
     pub created_at: Millis,
-    /// Its file; `None` while there is none.
+    /// Its file; `None` until it has been downloaded.
     pub file: Option<MediumFile>,
 }
 
 /// The file of a medium.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MediumFile {
-    /// What it is named.
+    /// The SHA-256 of its bytes, which is its name on disk.
     pub hash: MediaHash,
-    /// Bytes.
+    /// Its size in bytes.
     pub size: u64,
 }
 
@@ -58,7 +58,7 @@ fn hash(text: String) -> Result<MediaHash, StoreError> {
 }
 
 impl Tx<'_> {
-    /// Stores a medium whose file is not here yet.
+    /// Stores a medium whose file has not been downloaded yet.
     pub fn add_medium(&self, name: &MediaName, openid: &OpenId, origin: Origin) -> Result<(), StoreError> {
         let sql = "INSERT INTO media (name, openid, origin, created_at) VALUES (?1, ?2, ?3, ?4)";
         let row = (name.as_str(), openid.as_str(), origin, self.now.0);
@@ -66,7 +66,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The file of a medium is here. `false` when the medium has been forgotten meanwhile: the file will be removed.
+    /// Records the file of a medium. `false` if the medium was deleted in the meantime; the file is
+    /// then marked for removal.
     pub fn medium_arrived(&self, name: &MediaName, file: &MediumFile) -> Result<bool, StoreError> {
         let sql = "UPDATE media SET hash = ?2, size = ?3 WHERE name = ?1";
         let size = i64::try_from(file.size).unwrap_or(i64::MAX);
@@ -78,7 +79,7 @@ impl Tx<'_> {
         Ok(known)
     }
 
-    /// A medium by its name.
+    /// Finds a medium by its name.
     pub fn medium(&self, name: &MediaName) -> Result<Option<Medium>, StoreError> {
         let sql = "SELECT name, openid, origin, created_at, hash, size FROM media WHERE name = ?1";
         let mut statement = self.connection.prepare_cached(sql)?;
@@ -86,33 +87,34 @@ impl Tx<'_> {
         rows.next()?.map(read).transpose()
     }
 
-    /// Forgets up to `limit` media from before `before`. How many went.
+    /// Deletes up to `limit` media created before `before`. Returns how many were deleted.
     pub fn prune_media(&self, before: Millis, limit: u32) -> Result<usize, StoreError> {
         let sql = "DELETE FROM media WHERE name IN (SELECT name FROM media WHERE created_at < ?1 LIMIT ?2)";
         Ok(self.connection.prepare_cached(sql)?.execute((before.0, limit))?)
     }
 
-    /// A file that no row may point at: it is removed unless one does by then.
+    /// Marks a file that may have lost its last reference; it is removed later unless a row
+    /// references it by then.
     pub fn orphan(&self, hash: &MediaHash) -> Result<(), StoreError> {
         let sql = "INSERT OR IGNORE INTO media_orphan (hash) VALUES (?1)";
         self.connection.prepare_cached(sql)?.execute([hash.as_str()])?;
         Ok(())
     }
 
-    /// Up to `limit` files that may have lost their last row.
+    /// Up to `limit` files that may have lost their last reference.
     pub fn orphans(&self, limit: u32) -> Result<Vec<MediaHash>, StoreError> {
         let mut statement = self.connection.prepare_cached("SELECT hash FROM media_orphan LIMIT ?1")?;
         let rows = statement.query_map([limit], |row| row.get::<_, String>(0))?;
         rows.map(|row| hash(row?)).collect()
     }
 
-    /// Whether a row points at a file.
+    /// Whether a row references the file.
     pub fn is_file_needed(&self, hash: &MediaHash) -> Result<bool, StoreError> {
         let sql = "SELECT EXISTS (SELECT 1 FROM media WHERE hash = ?1)";
         Ok(self.connection.prepare_cached(sql)?.query_row([hash.as_str()], |row| row.get(0))?)
     }
 
-    /// An orphan's file has been removed, or is needed after all.
+    /// Unmarks a file that has been removed, or is referenced again.
     pub fn orphan_done(&self, hash: &MediaHash) -> Result<(), StoreError> {
         let sql = "DELETE FROM media_orphan WHERE hash = ?1";
         self.connection.prepare_cached(sql)?.execute([hash.as_str()])?;

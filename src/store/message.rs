@@ -1,4 +1,5 @@
-//! Messages: added in the order of acceptance, claimed lane by lane, settled by the model's table of moves.
+//! Messages: added in the order of acceptance, claimed lane by lane, settled by the moves of the
+//! model.
 
 use rusqlite::types::FromSqlError;
 use rusqlite::{OptionalExtension as _, Row};
@@ -8,66 +9,67 @@ use super::turn::TURN;
 use super::{Riding, StoreError, Tx};
 use crate::model::{Direction, ImUserId, Kind, Lane, MessageId, Millis, Move, OpenId, Order, State};
 
-/// A message about to be stored.
+/// A message to be stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewMessage {
-    /// Which way.
+    /// The direction in which it is sent.
     pub direction: Direction,
-    /// What it is.
+    /// What kind of message it is.
     pub kind: Kind,
     /// The customer.
     pub openid: OpenId,
-    /// The agent who gets it or wrote it.
+    /// The agent who receives it or wrote it.
     pub agent: Option<ImUserId>,
-    /// What is owed; at least one order.
+    /// The calls to make; at least one.
     pub orders: Vec<Order>,
-    /// `MsgSeq` of the first order; each further one has the next.
+    /// `MsgSeq` of the first call; each further call has the next number.
     pub msg_seq: u32,
-    /// `MsgRandom` of the first order; each further one has the next.
+    /// `MsgRandom` of the first call; each further call has the next number.
     pub msg_random: u32,
-    /// The seen-key it came with.
+    /// The dedup key of the push or callback that contained it.
     pub source: String,
-    /// The customer has left: the row goes as soon as it is settled.
+    /// The customer has left: the row is deleted as soon as the message is settled.
     pub erase: bool,
 }
 
-/// An order whose turn it is.
+/// A message at the head of its lane, with the call that is next.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Owed {
     /// The message.
     pub id: MessageId,
     /// Its lane.
     pub lane: Lane,
-    /// What it is.
+    /// What kind of message it is.
     pub kind: Kind,
-    /// The agent who gets it or wrote it.
+    /// The agent who receives it or wrote it.
     pub agent: Option<ImUserId>,
-    /// The order itself.
+    /// The call.
     pub order: Order,
-    /// Its place among the message's orders, from 0.
+    /// The index of the call among the message's calls, from 0.
     pub part: u32,
-    /// How many orders the message has.
+    /// The number of calls that the message has.
     pub parts: u32,
-    /// Pinned at acceptance.
+    /// Drawn at acceptance; every attempt uses the same value.
     pub msg_seq: u32,
-    /// Pinned at acceptance.
+    /// Drawn at acceptance; every attempt uses the same value.
     pub msg_random: u32,
     /// When the message was accepted.
     pub created_at: Millis,
-    /// Attempts already made.
+    /// The number of attempts already made.
     pub attempts: u32,
-    /// When the last of them began; 0 before the first.
+    /// When the last attempt began; 0 before the first.
     pub attempt_at: Millis,
-    /// The last attempt was recorded and never settled: nobody knows what came of it.
+    /// The last attempt was recorded but not settled: its outcome is not known.
     pub unsettled: bool,
-    /// It rode on a passive reply that nobody has confirmed.
+    /// Whether it is attached to a passive reply that is not yet confirmed.
     pub riding: Riding,
-    /// When it was accepted, earlier ones could have been missed that had not been looked for.
+    /// It was accepted before the backfill of its conversation: earlier answers may still be
+    /// missing.
     pub unlooked: bool,
 }
 
 impl Owed {
-    /// The call it asks for, as traces name it.
+    /// The name of the API call, as traces show it.
     pub fn call(&self) -> &'static str {
         match self.order {
             Order::ImportAccount => "account_import",
@@ -82,32 +84,32 @@ impl Owed {
     }
 }
 
-/// What stands first in a lane.
+/// The head of a lane.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Head {
-    /// Nothing waits.
+    /// The lane has no pending message.
     Empty,
-    /// It must not be tried before then.
+    /// No attempt before this time.
     NotBefore(Millis),
-    /// It may go.
+    /// It may be attempted now.
     Ready(Box<Owed>),
 }
 
-/// What to write down about a message besides its move.
+/// What to record about a message in addition to its move.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settled {
-    /// The reason, for whoever asks later; no secrets.
+    /// The reason, for operators and notices; no secrets.
     pub why: Option<String>,
-    /// Not to be tried before; only with [`Move::PutBack`] and [`Move::Release`].
+    /// No attempt before this time; only with [`Move::PutBack`] and [`Move::Release`].
     pub due_at: Millis,
-    /// The order is done and the next of the message follows; only with [`Move::PutBack`].
+    /// The call is done and the next call of the message follows; only with [`Move::PutBack`].
     pub part_done: bool,
 }
 
-/// A message as an operator sees it.
+/// A message as operators see it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Listed {
-    /// Its number.
+    /// Its message id.
     pub id: i64,
     /// `waiting`, `held`, `delivered`, `refused` or `unknown`.
     pub state: &'static str,
@@ -115,45 +117,46 @@ pub struct Listed {
     pub direction: &'static str,
     /// The customer.
     pub openid: String,
-    /// The agent who gets it or wrote it.
+    /// The agent who receives it or wrote it.
     pub agent: Option<String>,
-    /// Unix milliseconds.
+    /// When it was accepted, Unix milliseconds.
     pub created_at: i64,
-    /// Attempts made.
+    /// The number of attempts made.
     pub attempts: u32,
-    /// Why it stands where it stands.
+    /// The reason for its state.
     pub last_error: Option<String>,
 }
 
-/// Something that happened to a customer's messages.
+/// A trace step: one event in the life of a customer's messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// The message, where it is about one.
+    /// The message; `None` if the step is about no single message.
     pub message: Option<MessageId>,
-    /// When.
+    /// When it happened.
     pub at: Millis,
-    /// `accepted`, a call's name, `settled` and the like.
+    /// `accepted`, the name of a call, `settled` and so on.
     pub what: String,
-    /// The outcome: a code, a reason; no content, no secrets.
+    /// The outcome: a code or a reason; no message content, no secrets.
     pub detail: String,
-    /// How long it took, milliseconds.
+    /// The duration in milliseconds, if it was measured.
     pub took_ms: Option<i64>,
 }
 
-/// How much is waiting.
+/// The size of the backlog.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Messages the outbox still has to act on.
+    /// Messages that the outbox still has to send or settle.
     pub waiting: i64,
     /// When the oldest of them was accepted.
     pub oldest: Option<Millis>,
-    /// Messages that wait for their customer.
+    /// Messages that wait for their customer to write.
     pub held: i64,
 }
 
 /// A clock that steps back by less is being corrected, not set; milliseconds.
 const CLOCK_STEP_MS: i64 = 1_000;
-/// Nothing is put off for longer: what is due later than that was put off before the clock was set back.
+/// No message is postponed for longer, in milliseconds. A later due time was written before the
+/// clock was set back.
 const LONGEST_WAIT_MS: i64 = 2 * 3_600_000;
 
 const OWED: &str =
@@ -163,7 +166,7 @@ const OWED: &str =
 pub(super) const LISTED: &str = "id, state, direction, openid, agent, created_at, attempts, last_error";
 
 impl Tx<'_> {
-    /// Stores a message; its number grows with every call.
+    /// Stores a message. Each message gets a larger id than all before it.
     pub fn add(&self, message: &NewMessage) -> Result<MessageId, StoreError> {
         let sql = "INSERT INTO message (direction, kind, state, openid, agent, orders, part, seq, random, source,
                                         created_at, due_at, attempts, attempt_at, settled_at, last_error, erase,
@@ -186,7 +189,7 @@ impl Tx<'_> {
         Ok(MessageId(self.connection.last_insert_rowid()))
     }
 
-    /// What stands first in `lane`: a transfer, else the one whose turn it is.
+    /// The head of `lane`: the first transfer if there is one, else the first message by position.
     pub fn head(&self, lane: &Lane) -> Result<Head, StoreError> {
         if lane.direction == Direction::ToIm
             && let found @ (Head::Ready(_) | Head::NotBefore(_)) = self.first(lane, " AND kind = 3")?
@@ -196,7 +199,7 @@ impl Tx<'_> {
         self.first(lane, "")
     }
 
-    /// The first open message of `lane` that fits `condition`.
+    /// The first pending message of `lane` that matches `condition`.
     fn first(&self, lane: &Lane, condition: &str) -> Result<Head, StoreError> {
         let sql = format!(
             "SELECT {OWED} FROM message WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1){condition}
@@ -206,7 +209,8 @@ impl Tx<'_> {
         let mut rows = statement.query((lane.direction, lane.customer.as_str()))?;
         let Some(row) = rows.next()? else { return Ok(Head::Empty) };
         let (due, attempt_at) = (Millis(row.get(11)?), Millis(row.get(9)?));
-        // What was tried in the future was tried before the clock was set back; it must not wait until then again.
+        // An attempt time in the future means that the clock was set back since. The message must
+        // not wait until that time comes again.
         let clock_went_back =
             attempt_at.since(self.now) > CLOCK_STEP_MS || due.since(self.now) > LONGEST_WAIT_MS;
         if due > self.now && !clock_went_back {
@@ -215,7 +219,7 @@ impl Tx<'_> {
         Ok(Head::Ready(Box::new(owed(row, lane.clone())?)))
     }
 
-    /// A message with the order that is its next.
+    /// A message with its next call.
     pub fn owed(&self, id: MessageId) -> Result<Owed, StoreError> {
         let lane = self.lane_of(id)?;
         let sql = format!("SELECT {OWED} FROM message WHERE id = ?1");
@@ -228,14 +232,14 @@ impl Tx<'_> {
     /// Records that an attempt begins now.
     pub fn record_attempt(&self, id: MessageId) -> Result<(), StoreError> {
         let state = self.state(id)?;
-        // A repeated attempt after an unsettled one is recorded like a first.
+        // A repeated attempt after an unsettled one is recorded like a first one.
         let state = if state == State::Sending { State::Sending } else { state.after(Move::Attempt)? };
         let sql = "UPDATE message SET state = ?2, attempts = attempts + 1, attempt_at = ?3 WHERE id = ?1";
         self.connection.prepare_cached(sql)?.execute((id.0, state, self.now.0))?;
         Ok(())
     }
 
-    /// What the attempt needs could not be had: another preparation is due at `due_at`.
+    /// The preparation of a call failed; the next preparation is due at `due_at`.
     pub fn not_ready(&self, id: MessageId, due_at: Millis, why: &str) -> Result<(), StoreError> {
         let sql = "UPDATE message SET attempts = attempts + 1, attempt_at = ?2, due_at = ?3, last_error = ?4
                    WHERE id = ?1 AND state = ?5";
@@ -244,7 +248,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Makes a move and writes down why. Where the customer has left, an ended message goes at once.
+    /// Makes a move and records the reason. If the customer has left, a message that ends is
+    /// deleted at once.
     pub fn settle(&self, id: MessageId, what: Move, settled: &Settled) -> Result<State, StoreError> {
         let state = self.state(id)?.after(what)?;
         let ended_at = if state.is_open() { 0 } else { self.now.0 };
@@ -269,21 +274,22 @@ impl Tx<'_> {
         Ok(state)
     }
 
-    /// Leaves an unsettled attempt as it is, not to be looked at before `due_at`.
+    /// Leaves an unsettled attempt as it is, until `due_at`.
     pub fn postpone(&self, id: MessageId, due_at: Millis, why: &str) -> Result<(), StoreError> {
         let sql = "UPDATE message SET due_at = ?2, last_error = ?3 WHERE id = ?1";
         self.connection.prepare_cached(sql)?.execute((id.0, due_at.0, why))?;
         Ok(())
     }
 
-    /// The platform could not say what came of an unsettled attempt: it is asked again at `due_at`.
+    /// The platform could not tell the outcome of an unsettled attempt; it is asked again at
+    /// `due_at`.
     pub fn ask_again(&self, id: MessageId, due_at: Millis, why: &str) -> Result<(), StoreError> {
         let sql = "UPDATE message SET attempts = attempts + 1 WHERE id = ?1";
         self.connection.prepare_cached(sql)?.execute([id.0])?;
         self.postpone(id, due_at, why)
     }
 
-    /// Where a message stands.
+    /// The state of a message.
     pub fn state(&self, id: MessageId) -> Result<State, StoreError> {
         self.connection
             .prepare_cached("SELECT state FROM message WHERE id = ?1")?
@@ -303,9 +309,11 @@ impl Tx<'_> {
         Ok(Lane { direction, customer: openid_of(openid)? })
     }
 
-    /// Up to `limit` customers after `cursor` whose lane in `direction` has something waiting.
+    /// Up to `limit` customers after `cursor` whose lane in `direction` has pending messages, by
+    /// openid.
     ///
-    /// Steps from lane to lane along the index, so that a lane of a million costs no more than one of one.
+    /// Steps from lane to lane along the index, so that a lane with a million messages costs no
+    /// more than a lane with one.
     pub fn open_lanes(
         &self,
         direction: Direction,
@@ -335,7 +343,7 @@ impl Tx<'_> {
         Ok(self.connection.prepare_cached(sql)?.query_row([openid.as_str()], |row| row.get(0))?)
     }
 
-    /// How much is waiting and held.
+    /// The numbers of pending and held messages.
     pub fn counts(&self) -> Result<Counts, StoreError> {
         let (waiting, oldest): (i64, Option<i64>) = self
             .connection
@@ -348,7 +356,7 @@ impl Tx<'_> {
         Ok(Counts { waiting, oldest: oldest.map(Millis), held })
     }
 
-    /// Up to `limit` of the customers' and agents' messages numbered above `after`, in order.
+    /// Up to `limit` of the customers' and agents' messages with ids above `after`, in order of id.
     pub fn list(&self, after: MessageId, states: &[State], limit: usize) -> Result<Vec<Listed>, StoreError> {
         let states: Vec<String> = states.iter().map(|state| code(*state).to_string()).collect();
         let sql = format!(
@@ -360,7 +368,7 @@ impl Tx<'_> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Writes down a step. Nothing is kept of a customer that is not known.
+    /// Records a trace step. Stores nothing for a customer who is not known.
     pub fn step(
         &self,
         openid: &OpenId,
@@ -389,7 +397,7 @@ fn owed(row: &Row<'_>, lane: Lane) -> Result<Owed, StoreError> {
         serde_json::from_str(row.get_ref(3)?.as_str().map_err(|error| unreadable(&error))?)?;
     let (part, parts) = (row.get::<_, u32>(4)?, orders.len());
     let order = orders.into_iter().nth(part as usize).ok_or_else(|| {
-        StoreError::Unreadable(format!("message {id} has {parts} orders and stands at number {part}"))
+        StoreError::Unreadable(format!("message {id} has {parts} calls, but its next call has index {part}"))
     })?;
     Ok(Owed {
         id,

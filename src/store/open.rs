@@ -1,4 +1,5 @@
-//! Opens the database: the lock that keeps a second process out, the pragmas, the numbered migrations.
+//! Opens the database: takes the lock that keeps a second process out, sets the pragmas, applies
+//! the numbered migrations.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -10,10 +11,11 @@ use rusqlite::{Connection, OpenFlags};
 use super::Place;
 use super::checkpoint::WRITERS_TURN;
 
-/// Marks a SQLite file as ours (`PRAGMA application_id`): "WIMB".
+/// Marks a SQLite file as this program's (`PRAGMA application_id`): "WIMB".
 const APPLICATION_ID: i32 = 0x5749_4D42;
 
-/// Numbered by their place, from 1. Never change one that has been released; add the next.
+/// The migrations, numbered from 1 by their index. Never change a statement of a released one; add
+/// the next.
 pub(super) const MIGRATIONS: [&str; 7] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
@@ -24,10 +26,11 @@ pub(super) const MIGRATIONS: [&str; 7] = [
     include_str!("schema/7.sql"),
 ];
 
-/// More than there are different statements, so that none is parsed twice.
+/// More than the number of different statements, so that none is parsed twice.
 const STATEMENTS: usize = 256;
 
-/// How often, and how long apart, the lock is tried again before another process is taken to hold it.
+/// How often, and at which interval, the lock is tried again before the open fails because another
+/// process holds it.
 const LOCK_TRIES: u32 = 10;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
@@ -36,37 +39,64 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 pub enum OpenError {
     /// Another process serves this file.
     #[error("store.url: {path} is in use by {holder}; stop it first, or give this instance its own file")]
-    InUse { path: PathBuf, holder: String },
-    /// The lock file could not be made.
+    InUse {
+        /// The database file.
+        path: PathBuf,
+        /// The process that holds the lock.
+        holder: String,
+    },
+    /// The lock file could not be created or locked.
     #[error("store.url: cannot lock {path}: {source}; the folder must exist and be writable")]
-    Lock { path: PathBuf, source: std::io::Error },
-    /// The file is no database of this program.
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// The error of the file system.
+        source: std::io::Error,
+    },
+    /// The file is not a database of this program.
     #[error("store.url: {path} is not a database of this program; give another file")]
-    Foreign { path: String },
+    Foreign {
+        /// The file.
+        path: String,
+    },
     /// A newer version wrote the file.
     #[error(
         "store.url: {path} was written by a newer version (schema {found}, this program knows {known}); \
          run that version, or restore a backup"
     )]
-    Newer { path: String, found: i64, known: usize },
-    /// SQLite refused.
+    Newer {
+        /// The database file.
+        path: String,
+        /// The schema version of the file.
+        found: i64,
+        /// The newest schema version that this program knows.
+        known: usize,
+    },
+    /// SQLite returned an error.
     #[error("store.url: cannot open {path}: {source}; {fix}")]
-    Sqlite { path: String, source: rusqlite::Error, fix: &'static str },
-    /// There is no database to look into.
+    Sqlite {
+        /// The database file.
+        path: String,
+        /// The error of SQLite.
+        source: rusqlite::Error,
+        /// What the operator can do about it.
+        fix: &'static str,
+    },
+    /// There is no database file.
     #[error("store.url: there is no database at {0}; run `serve` first, or name the right file")]
     Missing(PathBuf),
-    /// The writer thread could not be started.
+    /// A thread of the store could not be started.
     #[error("cannot start the store's thread: {0}")]
     Thread(std::io::Error),
 }
 
-/// Keeps other processes off the file for as long as it lives.
+/// Keeps other processes from serving the file for as long as it lives.
 #[derive(Debug)]
 pub(super) struct Lock {
     _file: File,
 }
 
-/// Takes the lock beside the database; SQLite alone would let two processes write in turns.
+/// Takes the lock file beside the database. SQLite alone would let two processes write alternately.
 pub(super) fn lock(place: &Place) -> Result<Option<Lock>, OpenError> {
     let Place::File(database) = place else { return Ok(None) };
     let path = beside(database, "-lock");
@@ -77,7 +107,7 @@ pub(super) fn lock(place: &Place) -> Result<Option<Lock>, OpenError> {
     loop {
         match file.try_lock() {
             Ok(()) => break,
-            // A process that is just ending, or has just forked, gives the lock up in a moment.
+            // A process that is just ending, or has just forked, releases the lock within a moment.
             Err(TryLockError::WouldBlock) if tries < LOCK_TRIES => tries += 1,
             Err(TryLockError::WouldBlock) => {
                 return Err(OpenError::InUse { path: database.clone(), holder: holder(&mut file) });
@@ -93,7 +123,7 @@ pub(super) fn lock(place: &Place) -> Result<Option<Lock>, OpenError> {
     Ok(Some(Lock { _file: file }))
 }
 
-/// Who wrote themselves into the lock file.
+/// The process that wrote itself into the lock file.
 pub(super) fn holder(file: &mut File) -> String {
     let mut holder = String::new();
     let _ = std::io::Read::by_ref(file).take(200).read_to_string(&mut holder);
@@ -109,7 +139,8 @@ pub(super) fn connect(place: &Place) -> Result<Connection, OpenError> {
     prepare(connection, place)
 }
 
-/// Opens a third connection, for the checkpoints, and leaves them to it; `None` for memory, which has no log.
+/// Opens a third connection, which makes the checkpoints in place of the writer; `None` for a store
+/// in memory, which has no log.
 pub(super) fn checkpoints(place: &Place, writer: &Connection) -> Result<Option<Connection>, OpenError> {
     let Place::File(path) = place else { return Ok(None) };
     let connection = prepare(Connection::open(path), place)?;
@@ -139,7 +170,8 @@ pub(super) fn connect_existing(place: &Place) -> Result<Connection, OpenError> {
     }
 }
 
-/// Opens a second, read-only connection; `None` for memory, which only the writer can see.
+/// Opens a second, read-only connection; `None` for a store in memory, which only the writer can
+/// see.
 pub(super) fn reader(place: &Place) -> Result<Option<Connection>, OpenError> {
     let Place::File(path) = place else { return Ok(None) };
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -154,7 +186,8 @@ fn prepare(connection: rusqlite::Result<Connection>, place: &Place) -> Result<Co
     let connection = connection.map_err(refused)?;
     connection.busy_timeout(Duration::from_secs(5)).map_err(refused)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    // `secure_delete` overwrites what is deleted: an unsubscribed customer's words must not linger in the file.
+    // `secure_delete` overwrites deleted data: the messages of a customer who unsubscribed must not
+    // stay in the file.
     connection
         .execute_batch(
             "PRAGMA journal_mode = WAL;
@@ -167,7 +200,7 @@ fn prepare(connection: rusqlite::Result<Connection>, place: &Place) -> Result<Co
     Ok(connection)
 }
 
-/// Applies the migrations that the database lacks, each in a transaction of its own.
+/// Applies the missing migrations, each in a transaction of its own.
 pub(super) fn migrate(connection: &Connection) -> Result<(), OpenError> {
     let done = recognise(connection)?;
     let refused = |source| refused_at(path_of(connection), source);
@@ -182,7 +215,8 @@ pub(super) fn migrate(connection: &Connection) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// How many migrations a database of this program has; an error where it is none, or a newer version's.
+/// The number of migrations applied to a database; an error if the file is not a database of this
+/// program, or a newer version wrote it.
 pub(super) fn recognise(connection: &Connection) -> Result<usize, OpenError> {
     let refused = |source| refused_at(path_of(connection), source);
     let application: i32 =
@@ -215,13 +249,15 @@ fn refused_at(path: String, source: rusqlite::Error) -> OpenError {
     use rusqlite::ErrorCode;
     let fix = match source.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            "the file is damaged or no database: restore a backup, or move it away to begin anew"
+            "the file is damaged or not a database: restore a backup, or move it away to start afresh"
         }
         Some(ErrorCode::DiskFull) => "free some disk space",
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             "let this user write to the file and its folder"
         }
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "another program holds it: close that",
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "another program has locked it: stop that program"
+        }
         _ => "the folder must exist and be writable by this user",
     };
     OpenError::Sqlite { path, source, fix }

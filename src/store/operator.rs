@@ -1,4 +1,4 @@
-//! What an operator looks at, and the one thing that an operator changes besides the moves of the model.
+//! Reads for operators, and the one change that operators make besides the moves of the model.
 
 use rusqlite::OptionalExtension as _;
 
@@ -7,14 +7,15 @@ use super::{Listed, Step, StoreError, Tx};
 use crate::model::{MessageId, Millis, OpenId};
 
 impl Tx<'_> {
-    /// One message, of whatever kind.
+    /// One message of any kind.
     pub fn listed(&self, id: MessageId) -> Result<Listed, StoreError> {
         let sql = format!("SELECT {LISTED} FROM message WHERE id = ?1");
         let mut statement = self.connection.prepare_cached(&sql)?;
         statement.query_row([id.0], listed).optional()?.ok_or(StoreError::NoMessage(id))
     }
 
-    /// Everything stored for a customer, of whatever kind, in order. Retention bounds it.
+    /// All stored messages of a customer, of any kind, in order of id. Retention bounds their
+    /// number.
     pub fn messages_of(&self, openid: &OpenId) -> Result<Vec<Listed>, StoreError> {
         let sql = format!("SELECT {LISTED} FROM message WHERE openid = ?1 ORDER BY id");
         let mut statement = self.connection.prepare_cached(&sql)?;
@@ -22,7 +23,7 @@ impl Tx<'_> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// The steps of a customer's messages, in order. Retention bounds them.
+    /// The trace steps of a customer's messages, in order. Retention bounds their number.
     pub fn steps(&self, openid: &OpenId) -> Result<Vec<Step>, StoreError> {
         let sql = "SELECT message, at, what, detail, took_ms FROM step WHERE openid = ?1 ORDER BY id";
         let mut statement = self.connection.prepare_cached(sql)?;
@@ -38,8 +39,8 @@ impl Tx<'_> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Ends the wait of a message that waits for its next attempt. Whether it did: one that rides on a passive reply
-    /// has to wait until that is confirmed.
+    /// Makes a message that waits for its next attempt due now. Returns whether it did: a message
+    /// attached to a passive reply has to wait until that reply is confirmed.
     pub fn due_now(&self, id: MessageId) -> Result<bool, StoreError> {
         let sql = "UPDATE message SET due_at = 0 WHERE id = ?1 AND state IN (0, 1) AND riding = 0";
         Ok(self.connection.prepare_cached(sql)?.execute([id.0])? > 0)
@@ -114,7 +115,7 @@ mod tests {
                 tx.settle(id, Move::Hold, &Settled::default())?;
                 assert!(!tx.due_now(id)?, "a held message waits for its customer");
                 tx.ride(id, 1, "push", Millis(i64::MAX))?;
-                assert!(!tx.due_now(id)?, "it rides on a reply");
+                assert!(!tx.due_now(id)?, "it is attached to a reply");
                 Ok(())
             })
             .await

@@ -1,16 +1,16 @@
-//! Retention: drops what is too old, a few rows at a time, so that nobody waits for it.
+//! Retention: deletes old rows, a few at a time, so that other writes do not wait for it.
 
 use super::turn::TURN;
 use super::{StoreError, Tx};
 use crate::model::{MessageId, Millis};
 
-/// Where a walk through the held answers stands: a customer, and a turn and a number of theirs.
+/// The cursor of a scan through the held answers: openid, position in the lane, message id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeldAt(String, i64, i64);
 
 impl Tx<'_> {
-    /// Looks at up to `limit` messages numbered above `after` and drops those settled before `before`.
-    /// The next number to go on from, or `None` at the end.
+    /// Scans up to `limit` messages with ids above `after` and deletes those settled before
+    /// `before`. Returns the id to continue from, or `None` at the end.
     pub fn prune_messages(
         &self,
         after: MessageId,
@@ -24,7 +24,7 @@ impl Tx<'_> {
         Ok(Some(MessageId(last)))
     }
 
-    /// The same for steps, by their own numbers.
+    /// The same for trace steps, by their own ids.
     pub fn prune_steps(&self, after: i64, limit: u32, before: Millis) -> Result<Option<i64>, StoreError> {
         let walk = "SELECT max(id) FROM (SELECT id FROM step WHERE id > ?1 ORDER BY id LIMIT ?2)";
         let Some(last) = self.last_of(walk, after, limit)? else { return Ok(None) };
@@ -33,15 +33,15 @@ impl Tx<'_> {
         Ok(Some(last))
     }
 
-    /// Looks at up to `limit` held answers after `after`: those from before `before`, and where to go on from, or
-    /// `None` at the end.
+    /// Scans up to `limit` held answers after `after`. Returns those accepted before `before`, and
+    /// the cursor to continue from, or `None` at the end.
     pub fn held_since(
         &self,
         after: &HeldAt,
         limit: u32,
         before: Millis,
     ) -> Result<(Vec<MessageId>, Option<HeldAt>), StoreError> {
-        // Along its own index: there may be a million other messages.
+        // Uses its own index, because there may be a million other messages.
         let sql = format!(
             "SELECT openid, {TURN}, id, created_at FROM message INDEXED BY message_held
              WHERE state = 3 AND (openid, {TURN}, id) > (?1, ?2, ?3) ORDER BY openid, {TURN}, id LIMIT ?4"

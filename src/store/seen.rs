@@ -1,21 +1,21 @@
-//! Seen-marks: which pushes and callbacks were accepted, and the answer each got.
+//! Dedup records: which pushes and callbacks were accepted, and the reply that each received.
 
 use rusqlite::OptionalExtension as _;
 
 use super::{StoreError, Tx};
 use crate::model::{Millis, OpenId};
 
-/// What was answered the first time.
+/// The reply to the first copy of a push or callback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FirstAnswer {
-    /// The reply's text; `None` is `success`.
+    /// The text of the reply; `None`: `success`.
     pub reply: Option<String>,
-    /// When: the `CreateTime` of the reply.
+    /// When it was accepted; this is the `CreateTime` of the reply.
     pub at: Millis,
 }
 
 impl Tx<'_> {
-    /// The first answer, if `key` was accepted before.
+    /// The first reply, if `key` was accepted before.
     pub fn first_answer(&self, key: &str) -> Result<Option<FirstAnswer>, StoreError> {
         let mut statement = self.connection.prepare_cached("SELECT reply, at FROM seen WHERE key = ?1")?;
         let found = statement
@@ -24,22 +24,23 @@ impl Tx<'_> {
         Ok(found)
     }
 
-    /// Marks `key` as seen, with what it is answered.
+    /// Records that `key` was accepted, with the text of its reply; `None`: `success`.
     pub fn mark_seen(&self, key: &str, reply: Option<&str>) -> Result<(), StoreError> {
         let sql = "INSERT INTO seen (key, at, reply) VALUES (?1, ?2, ?3)";
         self.connection.prepare_cached(sql)?.execute((key, self.now.0, reply))?;
         Ok(())
     }
 
-    /// The answer that `key` got carries agents' words, which must go when the customer goes.
+    /// Records that the reply to `key` contains agents' answers to this customer, which must be
+    /// deleted with the customer's data.
     pub fn reply_carries(&self, key: &str, openid: &OpenId) -> Result<(), StoreError> {
         let sql = "UPDATE seen SET carries = ?2 WHERE key = ?1";
         self.connection.prepare_cached(sql)?.execute((key, openid.as_str()))?;
         Ok(())
     }
 
-    /// Looks at up to `limit` marks after `cursor` in key order and drops those made before `before`.
-    /// The next cursor, or `None` at the end.
+    /// Scans up to `limit` records after `cursor` in key order and deletes those made before
+    /// `before`. Returns the next cursor, or `None` at the end.
     pub fn prune_seen(&self, cursor: &str, limit: i64, before: Millis) -> Result<Option<String>, StoreError> {
         let last: Option<String> = self
             .connection

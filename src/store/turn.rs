@@ -1,36 +1,40 @@
-//! Whose turn it is in a lane: messages leave in the order they were accepted, but for agents' messages that come or
-//! are found late, which get the turn they would have had, wherever that is still to come.
+//! Positions in a lane. Messages leave in the order in which they were accepted, with one
+//! exception: an agent's message that arrives late, or is found late by a backfill, gets the
+//! position that it would have had, as far as no later message has begun to go out.
 
 use super::{StoreError, Tx};
 use crate::model::{Direction, MessageId, OpenId, State};
 
-/// What lanes are ordered by. The indexes over them have it in the same words.
+/// The sort key of a lane. The indexes use the same expression.
 pub(super) const TURN: &str = "ifnull(turn, id)";
 
-/// When IM took an agent's message: its second, and its number within it.
+/// When IM accepted an agent's message: the second, and the `MsgSeq` within that second.
 pub type Said = (i64, u32);
 
-/// A message that has not ended, as far as its turn goes.
+/// A pending or held message, reduced to what its position depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Waiting {
     id: MessageId,
     turn: i64,
-    /// IM's second is 0 where it is not known.
+    /// The second is 0 where it is not known.
     said: Said,
-    /// The customer may have something of it.
+    /// The customer may have received a part of it.
     has_begun: bool,
 }
 
 impl Tx<'_> {
-    /// Writes down when IM took an agent's message, and whether earlier ones may still be missing.
+    /// Records when IM accepted an agent's message, Unix seconds, and whether earlier messages may
+    /// still be missing.
     pub fn said(&self, id: MessageId, at_s: i64, unlooked: bool) -> Result<(), StoreError> {
         let sql = "UPDATE message SET said_s = ?2, unlooked = ?3 WHERE id = ?1";
         self.connection.prepare_cached(sql)?.execute((id.0, at_s, unlooked))?;
         Ok(())
     }
 
-    /// Gives the newest message of all, an answer to `openid` that IM took at `said`, the turn of the first younger one
-    /// behind whatever has begun to go out; those from there on each get the turn of the next.
+    /// Moves `newest`, the message accepted last, to its position by time. It is an answer to
+    /// `openid` that IM accepted at `sent_at`. Its position is before the first message that was
+    /// sent later and that stands behind all messages that have begun to go out. Each message from
+    /// there on takes the position of the next.
     pub fn take_turn(&self, openid: &OpenId, newest: MessageId, said: Said) -> Result<(), StoreError> {
         if self.comes_last(openid, newest, said)? {
             return Ok(());
@@ -44,8 +48,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Whether none of the last answers that wait or are held is younger: as it nearly always is. Costs the same
-    /// however many there are.
+    /// Whether none of the last pending and held answers was sent later, as is nearly always so.
+    /// The cost does not depend on the number of messages.
     fn comes_last(&self, openid: &OpenId, newest: MessageId, said: Said) -> Result<bool, StoreError> {
         let sql = format!(
             "SELECT NOT EXISTS (SELECT 1 FROM (
@@ -61,7 +65,7 @@ impl Tx<'_> {
         Ok(self.connection.prepare_cached(&sql)?.query_row(row, |row| row.get(0))?)
     }
 
-    /// The answers to a customer that wait or are held, in their order.
+    /// The pending and held answers to a customer, in lane order.
     fn waiting(&self, openid: &OpenId) -> Result<Vec<Waiting>, StoreError> {
         let sql = format!(
             "SELECT id, {TURN} AS at, said_s, seq, state = ?3 OR part > 0 FROM message
@@ -84,7 +88,8 @@ impl Tx<'_> {
     }
 }
 
-/// The turns that change so that `newest`, the last of all, comes before those it is older than; `None`: it is last.
+/// The positions that change so that `newest`, the last entry, comes before the entries that were
+/// sent after it; `None` if it stays last.
 fn turns(waiting: &[Waiting], newest: MessageId, said: Said) -> Option<Vec<(MessageId, i64)>> {
     let (last, others) = waiting.split_last().filter(|(last, _)| last.id == newest)?;
     let free = others.iter().rposition(|one| one.has_begun).map_or(0, |begun| begun + 1);

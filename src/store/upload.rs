@@ -1,4 +1,4 @@
-//! Uploaded files: what a platform calls its copy of a file, and for how long it keeps it.
+//! Uploaded files: the platform's id for its copy of a file, and until when that copy can be used.
 
 use rusqlite::OptionalExtension as _;
 
@@ -6,14 +6,15 @@ use super::{StoreError, Tx};
 use crate::model::{MediaHash, Millis};
 
 impl Tx<'_> {
-    /// The platform's name for its copy of a file that was uploaded as `kind`, as long as it can be used.
+    /// The platform's id for its copy of a file that was uploaded as `kind`; `None` if there is
+    /// none or it has expired.
     pub fn upload(&self, hash: &MediaHash, kind: &str) -> Result<Option<String>, StoreError> {
         let sql = "SELECT media_id FROM upload WHERE hash = ?1 AND kind = ?2 AND until > ?3";
         let row = (hash.as_str(), kind, self.now.0);
         Ok(self.connection.prepare_cached(sql)?.query_row(row, |row| row.get(0)).optional()?)
     }
 
-    /// A file has been uploaded; its copy can be used until `until`.
+    /// Records an uploaded file; the copy can be used until `until`.
     pub fn put_upload(
         &self,
         hash: &MediaHash,
@@ -23,12 +24,13 @@ impl Tx<'_> {
     ) -> Result<(), StoreError> {
         let sql = "INSERT OR REPLACE INTO upload (hash, kind, media_id, until) VALUES (?1, ?2, ?3, ?4)";
         self.connection.prepare_cached(sql)?.execute((hash.as_str(), kind, media_id, until.0))?;
-        // Few are uploaded within days, so that those of the past can go on the way.
+        // Only a few files are uploaded within the days that a copy lasts, so this can delete all
+        // expired ones.
         self.connection.prepare_cached("DELETE FROM upload WHERE until <= ?1")?.execute([self.now.0])?;
         Ok(())
     }
 
-    /// The platform has this copy no more.
+    /// Removes a copy that the platform no longer has.
     pub fn forget_upload(&self, media_id: &str) -> Result<(), StoreError> {
         self.connection.prepare_cached("DELETE FROM upload WHERE media_id = ?1")?.execute([media_id])?;
         Ok(())
@@ -70,7 +72,7 @@ mod tests {
         let left = |tx: &crate::store::Tx<'_>| {
             Ok(tx.connection.query_row("SELECT count(*) FROM upload", [], |row| row.get::<_, i64>(0))?)
         };
-        assert_eq!(store.read(left).await.unwrap(), 0, "what is past goes");
+        assert_eq!(store.read(left).await.unwrap(), 0, "expired uploads are deleted");
         closing.close();
     }
 }

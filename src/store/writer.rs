@@ -1,7 +1,8 @@
 //! The writer thread: one connection, one queue, group commit.
 //!
-//! It takes whatever waits (a single write when idle, hundreds under load), runs it as one transaction, syncs,
-//! and only then answers. There is no timer: grouping costs an idle store no latency.
+//! It takes all waiting writes (a single one when idle, hundreds under load), runs them as one
+//! transaction, syncs it to disk, and only then answers the callers. There is no timer, so grouping
+//! adds no latency to an idle store.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,11 +18,11 @@ use super::{Failing, StoreError, Tx};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
-/// Writes that may wait; more callers wait in line for a place.
+/// The most writes in the queue; further callers wait for room.
 const QUEUE: usize = 4096;
-/// Writes in one transaction.
+/// The most writes in one transaction.
 const GROUP: usize = 256;
-/// How often a failing store is tried, whoever else writes.
+/// How often the writer probes a failing store, whether or not other writes arrive.
 const PULSE: Duration = Duration::from_millis(500);
 
 trait Job: Send {
@@ -47,14 +48,15 @@ where
 
     fn finish(self: Box<Self>, committed: Result<(), StoreError>) {
         let Self { result, caller, .. } = *self;
-        // A caller that has gone away no longer wants the answer; the write stands all the same.
+        // The caller may have gone away and no longer need the result; the write is committed all
+        // the same.
         let _ = caller.send(committed.and_then(|()| result.ok_or(StoreError::Closed)));
     }
 }
 
 type Boxed = Box<dyn Job>;
 
-/// The callers' end of the queue.
+/// The callers' handle to the queue.
 #[derive(Clone, Debug)]
 pub(super) struct Writer {
     queue: mpsc::Sender<Boxed>,
@@ -131,8 +133,9 @@ impl State {
             }
             tokio::select! {
                 biased;
-                // Nobody can tell that the disk has recovered while nobody is let in, so the store tries itself: first,
-                // or reads that come all the time would keep it from it.
+                // While the store fails, callers are turned away, so the writer itself must probe
+                // whether the disk has recovered. This branch comes first, or constant reads would
+                // keep it from running.
                 () = tokio::time::sleep_until(pulse_at), if is_failing => {
                     self.pulse();
                     pulse_at = Instant::now() + PULSE;
@@ -152,7 +155,7 @@ impl State {
             checkpointer.end();
         }
         if let Err(error) = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
-            tracing::debug!(%error, "the last checkpoint was left to the next start");
+            tracing::debug!(%error, "the final checkpoint failed; the next start makes it");
         }
     }
 
@@ -167,8 +170,8 @@ impl State {
                     job.finish(Ok(()));
                 }
             }
-            // One write of the group was refused, or the commit was: each goes by itself, so that none suffers
-            // for its neighbour.
+            // One write of the group failed, or the commit did. Run each write alone, so that none
+            // fails because of another.
             Err(_) if group.len() > 1 => {
                 for job in group.drain(..) {
                     self.alone(job);
@@ -183,13 +186,14 @@ impl State {
         }
     }
 
-    /// Runs the group as one transaction. Whether anything was written.
+    /// Runs the group as one transaction. Returns whether it wrote anything.
     fn together(&mut self, group: &mut [Boxed]) -> Result<bool, StoreError> {
         let (now, changes) = (self.clock.now(), self.connection.total_changes());
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let tx = Tx { connection: &transaction, now };
         for job in group.iter_mut() {
-            // One decision's bug must not end everybody's store. Its transaction goes with it.
+            // A bug in one closure must not end the store for all callers. Its transaction is
+            // rolled back.
             catch_unwind(AssertUnwindSafe(|| job.run(&tx))).unwrap_or(Err(StoreError::Panicked))?;
         }
         let started = std::time::Instant::now();
@@ -223,7 +227,7 @@ impl State {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// A transaction that wrote nothing succeeds on a full disk too, and proves nothing.
+    /// A transaction that wrote nothing succeeds on a full disk too, so it proves nothing.
     fn healthy_if(&self, written: bool) {
         if !written {
             return;
@@ -292,7 +296,7 @@ mod tests {
         store.write(|tx| tx.fact("a")).await.unwrap();
         assert!(store.failing().is_some());
         store.write(run("DROP TRIGGER full")).await.unwrap();
-        // It finds out by itself, though what comes all the time writes nothing.
+        // The writer notices by itself, although all other transactions write nothing.
         let finds_out = async {
             while store.failing().is_some() {
                 store.write(|tx| tx.fact("a")).await.unwrap();

@@ -1,20 +1,25 @@
-//! What WeChat sends us: bytes in, values out.
+//! Requests from WeChat: bytes in, values out.
 //!
-//! [`Door`] judges a call (signature, encryption, account) and opens it into the model; [`reply`] writes the
-//! passive reply and [`Seal`] encrypts it. No HTTP, no store: nothing here acknowledges anything.
+//! [`Verifier`] checks a request (signature, encryption, account) and decrypts it into the model.
+//! [`reply`] writes the passive reply, and [`ReplyCipher`] encrypts it. This module has no HTTP and
+//! no store: it acknowledges nothing.
 
 mod door;
+/// The AES envelope of compatible and safe mode.
 pub mod envelope;
+/// Typed events.
 pub mod event;
 mod message;
 mod push;
 mod query;
 mod refusal;
+/// The passive reply.
 pub mod reply;
 mod seal;
 mod signature;
 #[cfg(test)]
 mod vectors;
+/// The XML reader.
 pub mod xml;
 
 pub use door::{Door, DoorSettings, Knock, Opened, Unopened};

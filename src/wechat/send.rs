@@ -1,13 +1,17 @@
-//! Where the bridge calls WeChat: typed API calls, the access token, and what each return code means.
+//! Where the bridge calls WeChat: typed API calls, the access token, and the meaning of each return
+//! code.
 //!
-//! One attempt a call: nothing here waits to try again, apart from the one repeat with a fresh token. When to try
-//! again is the outbox's business. Access tokens and the AppSecret are in no error, log line or `Debug`.
+//! Each call is attempted once, or twice when the access token was stale. The outbox decides when
+//! to retry. Access tokens and the AppSecret appear in no error, log line or `Debug` output.
 
 mod attach;
+/// The API client.
 pub mod client;
+/// The table of return codes.
 pub mod code;
 mod courier;
 mod customer_media;
+/// The access token.
 pub mod token;
 mod upload;
 mod wire;

@@ -1,4 +1,4 @@
-//! Several agents: who gets a customer, what they may tell the bridge, and what happens when a customer changes hands.
+//! Several agents: assignment of new customers, commands, and transfer of conversations.
 
 use wechat_im_bridge::sandbox::fault::Fault;
 use wechat_im_bridge::sandbox::im::Desk;
@@ -22,7 +22,7 @@ fn asked(words: &[&str]) -> Vec<String> {
     words.iter().map(|words| format!("{INQUIRY}{words}")).collect()
 }
 
-/// A customer who writes for the first time: which of the agents gets it.
+/// Lets a new customer write and returns the agent who receives the message.
 async fn given_to(world: &World, desks: &[Desk], name: &str) -> String {
     world.follower(name).say("hello").await;
     let mut given = None;
@@ -48,13 +48,13 @@ async fn a_new_customer_goes_to_whoever_has_the_fewest_and_in_turn_among_equals(
     }
     world.restart().await;
     for (name, agent) in [("c", "user3"), ("d", "user1"), ("e", "user2")] {
-        assert_eq!(given_to(&world, &desks, name).await, agent, "in turn, also over a restart");
+        assert_eq!(given_to(&world, &desks, name).await, agent, "in rotation, also after a restart");
     }
     close("d", 0).await;
-    assert_eq!(given_to(&world, &desks, "f").await, "user1", "who has the fewest");
+    assert_eq!(given_to(&world, &desks, "f").await, "user1", "user1 has the fewest");
     close("c", 2).await;
     close("e", 1).await;
-    assert_eq!(given_to(&world, &desks, "g").await, "user2", "the next in turn");
+    assert_eq!(given_to(&world, &desks, "g").await, "user2", "the next in rotation");
     world.finish().await;
 }
 
@@ -75,12 +75,12 @@ async fn commands_are_answered_where_they_are_given_and_never_reach_the_customer
     let left = "Messages left: 0, WeChat allows no more messages until the customer writes again. Held: 1.";
     await_note(&other, &customer, left).await;
     agent.say(&customer, "/help").await.unwrap();
-    await_note(&agent, &customer, "other words that begin with / too").await;
+    await_note(&agent, &customer, "including other text that begins with /").await;
     agent.say(&customer, "/to").await.unwrap();
     agent.say(&customer, "/to nobody").await.unwrap();
     await_note(&agent, &customer, "no such agent. Agents: user1, user2").await;
     agent.say(&customer, "/to user1").await.unwrap();
-    await_note(&agent, &customer, "user1's conversation already").await;
+    await_note(&agent, &customer, "user1 already has this conversation").await;
     assert_eq!(phone.say("yes?").await.text(), Some("one more thing"));
     agent.say(&customer, "/sizes are in the list").await.unwrap();
     await_shown(&phone, "/sizes are in the list").await;
@@ -126,7 +126,7 @@ async fn a_closed_conversation_begins_anew_with_the_next_message() {
     first.say(&customer, "/close").await.unwrap();
     await_note(&first, &customer, "Closed").await;
     first.say(&customer, "/who").await.unwrap();
-    await_note(&first, &customer, "Nobody's conversation").await;
+    await_note(&first, &customer, "No agent has this conversation").await;
     assert_eq!(phone.say("another thing").await.text(), Some(TRANSFERRING), "a new session");
     assert_eq!(await_texts(&second, &customer, 1).await, asked(&["another thing"]), "assigned anew");
     first.say(&customer, "from the first all the same").await.unwrap();
@@ -146,7 +146,7 @@ async fn a_transfer_keeps_the_order_and_loses_nothing() {
     phone.send_location(22.5, 114.0, 10, "Station Rd 5").await;
     await_texts(&first, &customer, 2).await;
 
-    // IM takes nothing for a while: what the customer writes waits when the conversation changes hands.
+    // IM accepts nothing for a while, so the customer's messages wait when the transfer happens.
     world.im.faults().script(SENDMSG, 100, Fault::Code(60008));
     phone.say("waits 1").await;
     phone.say("waits 2").await;
@@ -156,7 +156,7 @@ async fn a_transfer_keeps_the_order_and_loses_nothing() {
     world.im.faults().clear();
     phone.say("after").await;
 
-    let told = "[bridge] This conversation is yours from now on, by user1.";
+    let told = "[bridge] This conversation is now yours (assigned by user1).";
     let mut expected = asked(&["hello"]);
     expected.extend(["[bridge] user1: good day", "Station Rd 5\n22.5,114", told].map(str::to_owned));
     expected.extend(asked(&["waits 1", "waits 2", "waits 3", "after"]));
@@ -167,7 +167,7 @@ async fn a_transfer_keeps_the_order_and_loses_nothing() {
     assert_eq!(
         arrived.iter().map(|(_, text)| text.clone()).collect::<Vec<_>>(),
         expected,
-        "as they came too"
+        "in the order of arrival too"
     );
     assert_eq!(arrived.iter().filter(|(api, _)| *api == IMPORTMSG).count(), 3);
     await_note(&first, &customer, "This is user2's conversation from now on.").await;
@@ -176,14 +176,14 @@ async fn a_transfer_keeps_the_order_and_loses_nothing() {
     while let Ok(exchange) = webhooks.try_recv() {
         came_back += usize::from(exchange.path == "/imcallback");
     }
-    assert_eq!(came_back, 1, "only the command itself came back as a webhook");
+    assert_eq!(came_back, 1, "only the command itself caused a callback");
 
-    // Whoever answers is heard, and the way back shows nobody anything twice.
+    // The customer gets the answers of both agents, and the transfer back shows no message twice.
     first.say(&customer, "by the way").await.unwrap();
     second.say(&customer, "my turn").await.unwrap();
     await_shown(&phone, "my turn").await;
     second.say(&customer, "/to user1").await.unwrap();
-    await_note(&first, &customer, "yours from now on, by user2").await;
+    await_note(&first, &customer, "now yours (assigned by user2)").await;
     phone.say("back?").await;
     assert!(eventually(SOON, async || texts(&first, &customer).last() == asked(&["back?"]).first()).await);
     let seen = texts(&first, &customer);
@@ -210,7 +210,7 @@ async fn what_im_does_not_answer_is_imported_again_and_shown_once() {
     second.say(&customer, "/to user2").await.unwrap();
     let seen = await_texts(&second, &customer, 4).await;
     assert_eq!(seen[..3], asked(&["one", "two", "three"]));
-    assert!(seen[3].contains("yours from now on, by user2") && seen.len() == 4, "{seen:?}");
+    assert!(seen[3].contains("now yours (assigned by user2)") && seen.len() == 4, "{seen:?}");
     await_note(&first, &customer, "user2's conversation from now on").await;
     world.finish().await;
 }

@@ -1,5 +1,5 @@
-//! An agent's answer on its way: which callbacks move it, how it is cut, and what each return code makes of it
-//! (CONTRACT, section 5).
+//! An agent's answer: which callbacks are accepted, how a text is split, and the result of each
+//! return code (CONTRACT, section 5).
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -196,7 +196,7 @@ async fn notes_speak_the_configured_locale_come_from_the_customer_and_cause_no_c
         let made = std::iter::from_fn(|| events.try_recv().ok())
             .filter(|exchange| exchange.direction == Direction::Made)
             .count();
-        assert_eq!(made, 2, "the two answers, and no note");
+        assert_eq!(made, 2, "the two answers, and no notice");
         let ledger = world.im.ledger();
         assert!(ledger.sends().all(|send| send.from == customer && send.to == "user1"));
         world.finish().await;

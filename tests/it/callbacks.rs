@@ -1,4 +1,4 @@
-//! `POST /imcallback`, from outside: who is let in, and the exact shapes of the answers.
+//! `POST /imcallback` from outside: which requests are accepted, and the exact form of the answers.
 
 use std::time::Duration;
 
@@ -76,6 +76,6 @@ async fn a_callback_is_answered_ok_within_200_ms_and_one_without_an_object_400()
         assert_eq!(answer.header("content-type"), Some("application/json"));
     }
     assert!(fastest < Duration::from_millis(200), "{fastest:?}");
-    assert_eq!(wire::post(&world.public(), &path, "{}").await.text(), OK, "ignored, and said so to nobody");
+    assert_eq!(wire::post(&world.public(), &path, "{}").await.text(), OK, "a callback that is ignored");
     world.finish().await;
 }

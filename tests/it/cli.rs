@@ -12,11 +12,11 @@ use wechat_im_bridge::store::{Closing, Customer, NewMessage, Place, Settled, Sto
 
 use crate::child;
 
-/// Stands in every secret's place, so that its appearance anywhere is a leak.
+/// Used as the value of every secret: if it appears in any output, a secret has leaked.
 const SECRET: &str = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e";
 const OPENID: &str = "oABCD1234efgh5678IJKL90_-mno";
 
-/// A folder to work in, with a configuration.
+/// A working folder with a configuration.
 struct Desk(TempDir);
 
 #[derive(Debug)]
@@ -69,7 +69,7 @@ fn a_wrong_configuration_is_told_by_key_and_fix_and_never_by_value() {
         (
             format!("sdk_app_id = 1\nsecret_key = \"{SECRET}\"\nsecret_kee = \"{SECRET}\""),
             "im.secret_kee",
-            "no known key",
+            "not a known key",
             "im.secret_key",
         ),
         ("sdk_app_id = 1".to_owned(), "im.secret_key", "is missing", "set the secret key"),
@@ -186,7 +186,7 @@ fn the_example_configuration_passes_the_check_that_calls_nobody() {
     assert!(text.starts_with("ok    configuration  "), "{text}");
     for part in [
         "warn  im.callback_token  ",
-        "store.url  bridge.db will be made",
+        "store.url  bridge.db will be created",
         "/imcallback",
         "the value of wechat.token",
     ] {
@@ -195,7 +195,7 @@ fn the_example_configuration_passes_the_check_that_calls_nobody() {
     for secret in ["ChangeMeToken", &"0".repeat(32)] {
         assert!(!text.contains(secret), "{text}");
     }
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "it leaves nothing behind");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the check leaves no file behind");
 }
 
 #[test]
@@ -219,7 +219,8 @@ fn both_platforms_out_of_reach_are_named_by_host() {
     assert!(!said.stdout.contains(SECRET) && !said.stdout.contains("usersig="), "{said:?}");
 }
 
-/// The desk's store, open as a running bridge has it: one message held, one unknown, one delivered, in this order.
+/// The folder's store, open as in a running bridge, with three messages: held, unknown and
+/// delivered, in this order.
 fn stored(desk: &Desk) -> (Store, Closing) {
     let (store, closing) =
         Store::open(&Place::File(desk.path("bridge.db")), Clock::system(), Metrics::default()).unwrap();
@@ -297,7 +298,7 @@ fn stuck_messages_are_sent_again_or_given_up_beside_the_process_that_serves_the_
     for (line, status, part) in [
         ("messages retry 2", 0, "message 2 is waiting"),
         ("messages discard 1", 0, "message 1 is refused"),
-        ("messages discard 1", 1, "is refused already"),
+        ("messages discard 1", 1, "is already refused"),
         ("messages retry 3", 1, "has been delivered"),
         ("messages discard 3", 1, "has been delivered"),
         ("messages retry 99", 1, "there is no message 99"),

@@ -1,4 +1,4 @@
-//! The documents' conversation, both ways, and what surrounds it.
+//! The documents' example conversation in both directions, and what comes before and after it.
 
 use crate::world::{INQUIRY, TRANSFERRING, WELCOME, World, assert_success, await_shown, await_texts, openid};
 

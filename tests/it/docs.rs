@@ -1,4 +1,4 @@
-//! The documents' tables say what the code does.
+//! The tables in the documents agree with the code.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,7 +10,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-/// The rows of every table below a heading, without their heads.
+/// The rows of every table below a heading, without the tables' header rows.
 fn rows<'a>(text: &'a str, heading: &str) -> Vec<Vec<&'a str>> {
     let (_, section) = text.split_once(heading).unwrap_or_else(|| panic!("{heading} is missing"));
     let section = section.split("\n## ").next().unwrap();
@@ -18,7 +18,7 @@ fn rows<'a>(text: &'a str, heading: &str) -> Vec<Vec<&'a str>> {
     section.lines().filter(|line| line.starts_with('|') && !line.starts_with("|-")).map(cells).collect()
 }
 
-/// Class, meaning and what to do, by code.
+/// Class, meaning and advice, by code.
 type Codes<'a> = BTreeMap<i64, (&'a str, &'a str, &'a str)>;
 
 fn codes<'a>(rows: &[Vec<&'a str>]) -> Codes<'a> {
@@ -28,7 +28,7 @@ fn codes<'a>(rows: &[Vec<&'a str>]) -> Codes<'a> {
         let [_, class, meaning, advice] = row.as_slice() else { panic!("{row:?}") };
         assert!(
             codes.insert(code, (class.trim_matches('`'), *meaning, *advice)).is_none(),
-            "{code} stands twice"
+            "{code} is listed twice"
         );
     }
     codes
@@ -73,7 +73,7 @@ fn ims_return_codes_stand_in_the_document_row_by_row() {
     assert_eq!(classes(&rows), present);
 }
 
-/// The metrics that the source registers, as they are scraped, with their labels' number.
+/// The metrics that the source registers: the type of each, by its name as it is scraped.
 fn registered() -> BTreeMap<String, String> {
     let source = read("src/metrics.rs");
     let (_, fields) = source.split_once("struct Inner {").unwrap();
@@ -116,7 +116,8 @@ fn every_metric_stands_in_the_document_and_no_other() {
     assert_eq!(documented, registered());
 }
 
-/// What the image's build makes up for the sources, before it has them, is all that `Cargo.toml` names.
+/// The image's build creates placeholders for the sources before it copies them. There must be one
+/// for every target that `Cargo.toml` names.
 #[test]
 fn the_images_first_layer_has_every_target_of_the_package() {
     let dockerfile = read("Dockerfile");
@@ -135,7 +136,7 @@ fn the_images_first_layer_has_every_target_of_the_package() {
     }
 }
 
-/// The image is built from `src` alone: what the sources include must lie there.
+/// The image is built from `src` alone, so every file that the sources include must be in it.
 #[test]
 fn what_the_sources_include_lies_among_them() {
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];

@@ -1,4 +1,5 @@
-//! The committed inputs of the fuzz targets, replayed: seeds made by hand, and whatever fuzzing once found.
+//! Replays the committed inputs of the fuzz targets: seeds written by hand, and inputs that fuzzing
+//! found.
 
 #[path = "../../fuzz/src/lib.rs"]
 mod fuzz;

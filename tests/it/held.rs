@@ -1,4 +1,5 @@
-//! Held answers: why they are held, what the agent is told, and how the customer's next message lets them go.
+//! Held answers: why they are held, which notice the agent gets, and how the customer's next
+//! message releases them.
 
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ async fn the_sixth_is_held_and_all_are_released_in_order_as_far_as_the_budget_go
     let told = notes(&agent, &customer);
     for text in &said[5..] {
         let about = told.iter().filter(|note| note.contains(&text[..4])).count();
-        assert_eq!(about, 1, "one note about {}: {told:?}", &text[..4]);
+        assert_eq!(about, 1, "one notice about {}: {told:?}", &text[..4]);
     }
 
     let first = phone.say("hello?").await;
@@ -55,7 +56,7 @@ async fn the_sixth_is_held_and_all_are_released_in_order_as_far_as_the_budget_go
     let arrived: Vec<String> =
         phone.texts().join("\n").lines().filter(|line| line.starts_with('m')).map(str::to_owned).collect();
     assert_eq!(arrived, said, "everything once, in order");
-    assert_eq!(notes(&agent, &customer), told, "a delivered message causes no further note");
+    assert_eq!(notes(&agent, &customer), told, "a delivered message causes no further notice");
     world.finish().await;
 }
 
@@ -71,7 +72,7 @@ async fn several_held_in_a_short_time_share_notes() {
     await_note(&agent, &customer, "number 20").await;
     world.im.faults().clear();
     let told = notes(&agent, &customer);
-    assert!(told.len() < 20, "{} notes", told.len());
+    assert!(told.len() < 20, "{} notices", told.len());
     for n in 1..=20 {
         let number = format!("number {n:02}");
         assert_eq!(told.iter().map(|note| note.matches(&number).count()).sum::<usize>(), 1, "{told:?}");
@@ -109,7 +110,7 @@ async fn a_window_that_wechat_closed_unannounced_holds() {
     let told = await_note(&agent, &customer, "held").await;
     assert!(told[0].contains("has not written for too long"), "{told:?}");
     assert_eq!(states(&world, &customer).await, ["held"]);
-    assert_eq!(phone.tap_menu("CLICK", "key").await.text(), Some("held"), "any act of the customer's");
+    assert_eq!(phone.tap_menu("CLICK", "key").await.text(), Some("held"), "any action releases it");
     await_states(&world, &customer, &["delivered"]).await;
     world.finish().await;
 }
@@ -193,8 +194,8 @@ async fn an_account_that_may_not_push_but_must_refuses() {
         .start()
         .await;
     let (phone, agent, customer) = (greeted(&world, "g").await, world.agent(), openid("g"));
-    agent.say(&customer, "in vain").await.unwrap();
-    let told = await_note(&agent, &customer, "in vain").await;
+    agent.say(&customer, "not allowed").await.unwrap();
+    let told = await_note(&agent, &customer, "not allowed").await;
     assert!(told[0].contains("48001"), "{told:?}");
     assert_eq!(states(&world, &customer).await, ["refused"]);
     let ready = world.ready().await;
@@ -233,7 +234,7 @@ async fn passive_never_pushes_and_a_repeat_gets_the_same_bytes() {
     world.finish().await;
 }
 
-/// Makes the request of this push and hangs up before an answer can be written.
+/// Sends the request of this push and resets the connection before an answer can be written.
 async fn hang_up(world: &World, draft: &Draft) {
     let (timestamp, nonce) = (world.clock.now().seconds().to_string(), "4711");
     let mut parts = [world.wechat.settings().token.clone(), timestamp.clone(), nonce.to_owned()];
@@ -247,7 +248,7 @@ async fn hang_up(world: &World, draft: &Draft) {
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     stream.set_zero_linger().unwrap();
     stream.write_all(&[head.as_bytes(), draft.body()].concat()).await.unwrap();
-    // Dropped without lingering, the connection is reset.
+    // A stream that is dropped without lingering resets its connection.
 }
 
 #[tokio::test]
@@ -258,7 +259,7 @@ async fn a_reply_whose_connection_died_is_given_again_and_delivered_once() {
     await_note(&agent, &customer, "item").await;
     let draft = phone.draft(vec![Field::text("MsgType", "text"), Field::text("Content", "?")]);
     hang_up(&world, &draft).await;
-    // It rides on the reply that nobody took.
+    // The answer stays attached to the reply that could not be written.
     await_states(&world, &customer, &["waiting"]).await;
     let first = world.wechat.deliver(&draft).await;
     assert_eq!(first.text(), Some("item"));
@@ -274,7 +275,7 @@ async fn a_reply_whose_connection_died_is_given_again_and_delivered_once() {
     world.finish().await;
 }
 
-/// Taps the link that a reply ends with, as WeChat's client does; `None` where there is none.
+/// Taps the link at the end of a reply, as WeChat's client does. `None` if the reply has no link.
 async fn tap(phone: &wechat_im_bridge::sandbox::wechat::Phone, reply: &str) -> Option<String> {
     let (_, link) = reply.lines().last()?.split_once("<a href=\"weixin://bizmsgmenu?")?;
     let (query, rest) = link.split_once("\">").unwrap();

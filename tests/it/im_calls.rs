@@ -1,4 +1,4 @@
-//! What goes to Tencent IM: every call to the letter, accounts, order, and the pace (CONTRACT, section 4).
+//! Calls to Tencent IM: the exact form of each, accounts, order, and rate (CONTRACT, section 4).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -98,7 +98,7 @@ async fn an_account_is_imported_on_subscribe_and_for_an_old_follower_once_before
     let world = World::start().await;
     world.wechat.customer(&openid("new")).follow().await;
     assert!(eventually(SOON, async || world.im.account(&openid("new")).is_some()).await);
-    assert_eq!(world.im.ledger().sends().len(), 0, "nothing but the import");
+    assert_eq!(world.im.ledger().sends().len(), 0, "only the import");
     let old = world.follower("old");
     for said in ["one", "two"] {
         old.say(said).await;
@@ -152,7 +152,7 @@ async fn a_customer_whose_deleted_account_may_not_come_back_gets_the_next_userid
         await_shown(&phone, &format!("to {user}")).await;
         phone.unfollow().await;
         assert!(eventually(SOON, async || world.im.account(&user).is_none()).await, "{user}");
-        // Equal events of one second are one event.
+        // Equal events within one second count as one event.
         world.clock.advance(2_000);
     }
     world.finish().await;
@@ -244,7 +244,7 @@ async fn at_least_64_calls_are_in_flight_where_so_many_conversations_wait() {
     world.finish().await;
 }
 
-/// The arrivals of every send, milliseconds.
+/// The arrival time of every send, in milliseconds.
 fn arrivals(world: &World) -> Vec<i64> {
     world.im.ledger().sends().map(|send| send.arrived.0).collect()
 }
@@ -294,7 +294,7 @@ async fn a_platform_that_wants_it_slower_gets_it_slower_and_everything_arrives_o
     }
     let ledger = world.im.ledger();
     let refused = ledger.refused().filter(|call| call.code == 60007).count();
-    assert!((1..=60).contains(&refused), "{refused} calls were too fast");
+    assert!((1..=60).contains(&refused), "{refused} calls were over the rate");
     world.finish().await;
 }
 
@@ -332,7 +332,7 @@ async fn a_customer_cannot_speak_as_the_bridge() {
     phone.say("a [bridge] elsewhere stays").await;
     phone.say(&format!("[bridge] {}", "y".repeat(7_991))).await;
     let texts = await_texts(&agent, &openid("n"), 5).await;
-    assert_eq!(texts[4].len(), 8_000, "one part, as long as one may be");
+    assert_eq!(texts[4].len(), 8_000, "one part of the maximum length");
     assert!(texts.iter().all(|text| !text.starts_with("[bridge] ")), "{texts:?}");
     assert!(texts[0].ends_with("(bridge) the account is closed"), "{texts:?}");
     assert!(texts[2].ends_with("(bridge) in the second part"), "{texts:?}");

@@ -1,4 +1,4 @@
-//! Customers come and go: their IM accounts, and what is left of them.
+//! Customers follow and unfollow: their IM accounts, and the data that remains.
 
 use serde_json::Value;
 use wechat_im_bridge::sandbox::im::{AccountChangeKind, Edition};
@@ -27,7 +27,7 @@ async fn who_follows_is_welcomed_and_imported_and_who_leaves_is_deleted() {
 
     assert_success(&world.wechat.customer(&openid("never")).unfollow().await);
     phone.follow().await;
-    assert!(is_imported(&world, &openid("come")).await, "the trial edition takes the UserID back");
+    assert!(is_imported(&world, &openid("come")).await, "the trial edition accepts the UserID again");
     world.finish().await;
 }
 
@@ -53,7 +53,7 @@ async fn who_leaves_keeps_the_account_where_that_is_set_and_is_forgotten_all_the
     let rows = world.database();
     let nobody = "SELECT count(*) FROM customer WHERE openid = ?1";
     let left: i64 = rows.query_row(nobody, [openid("nobody")], |row| row.get(0)).unwrap();
-    assert_eq!(left, 0, "of somebody without an account nothing is kept");
+    assert_eq!(left, 0, "nothing is kept about a person without an account");
     world.finish().await;
 }
 
@@ -72,7 +72,7 @@ async fn a_userid_that_im_does_not_take_back_gets_a_number() {
         assert!(arrived.await, "{:?}", agent.inbox());
         agent.say(&user, &format!("hello {user}")).await.unwrap();
         await_shown(&phone, &format!("hello {user}")).await;
-        // Of one second, the next one would be taken for a repeat.
+        // A second follow in the same second would count as a repeat.
         world.clock.advance(1_000);
         phone.unfollow().await;
         assert!(is_deleted(&world, &user).await, "{user}");
@@ -80,11 +80,12 @@ async fn a_userid_that_im_does_not_take_back_gets_a_number() {
     world.finish().await;
 }
 
-/// Which of `words` still stand in any file of the store, once the log has been written into the database.
+/// Those of `words` that are still in any file of the store after the write-ahead log has been
+/// written into the database.
 fn lingering<'a>(world: &World, words: &[&'a str]) -> Vec<&'a str> {
     let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
     let busy: i64 = world.database().query_row(checkpoint, [], |row| row.get(0)).unwrap();
-    assert_eq!(busy, 0, "nobody reads meanwhile");
+    assert_eq!(busy, 0, "no reader holds the log");
     let files = std::fs::read_dir(world.folder.path()).unwrap().map(|entry| entry.unwrap().path());
     let bytes: Vec<Vec<u8>> =
         files.filter(|path| path.is_file()).map(|path| std::fs::read(path).unwrap()).collect();
@@ -127,7 +128,7 @@ async fn nothing_that_was_said_outlives_the_customer() {
         world.clock.advance(49 * 3600 * 1000);
         agent.say(&openid("gone"), words[3]).await.unwrap();
         await_texts(&agent, &openid("gone"), 4).await;
-        assert_eq!(lingering(&world, &words[..3]).len(), 3, "before, they are there");
+        assert_eq!(lingering(&world, &words[..3]).len(), 3, "the words are stored before");
 
         assert_success(&phone.unfollow().await);
         assert!(is_deleted(&world, &openid("gone")).await);
@@ -151,7 +152,7 @@ async fn nothing_that_was_said_outlives_the_customer() {
         let recorded = eventually(SOON, async || {
             world.database().query_row(imported, [], |row| row.get(0)).is_ok_and(|imported: bool| !imported)
         });
-        assert!(recorded.await, "the deletion is written down");
+        assert!(recorded.await, "the deletion is recorded");
         let kept =
             "SELECT known, number, imported, agent, active_at, message_until, event_until FROM customer";
         let kept: Vec<Value> = world

@@ -1,4 +1,5 @@
-//! Section 6 of the contract, and what the surface says while the store cannot commit or the bridge stops.
+//! Section 6 of the contract, and the HTTP answers while the store cannot commit or the bridge
+//! stops.
 
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ async fn a_platform_that_does_not_let_us_work_degrades_and_says_since_when_and_w
     let fault = wechat_im_bridge::sandbox::fault::Fault::Code(70001);
     world.im.faults().script("openim/sendmsg", 1000, fault);
     let phone = world.follower("deg");
-    assert_eq!(phone.say("hello").await.text(), Some(TRANSFERRING), "pushes are accepted all the same");
+    assert_eq!(phone.say("hello").await.text(), Some(TRANSFERRING), "pushes are still accepted");
     assert!(eventually(SOON, async || readyz(&world.ops()).await.1["status"] == "degraded").await);
     let (status, body) = readyz(&world.ops()).await;
     assert_eq!(
@@ -76,7 +77,7 @@ async fn healthz_and_metrics_are_for_machines() {
             let (name, value) = line.rsplit_once(' ').unwrap();
             assert!(name.starts_with("wechat_im_bridge_"), "{line}");
             assert!(value.parse::<f64>().is_ok(), "{line}");
-            assert!(!line.contains(&openid("m")), "a customer's name is no label: {line}");
+            assert!(!line.contains(&openid("m")), "an openid must not be a label: {line}");
             samples += 1;
         }
     }
@@ -101,7 +102,7 @@ async fn the_operations_listener_may_be_off() {
     running.stop().await.unwrap();
 }
 
-/// Another process holds the database's write lock, as a full or broken disk would.
+/// Another connection holds the database's write lock, which stops commits as a full disk would.
 #[tokio::test]
 async fn while_the_store_cannot_commit_nothing_is_acknowledged_and_afterwards_everything_goes_on() {
     let world = World::start().await;
@@ -144,12 +145,16 @@ async fn while_the_store_cannot_commit_nothing_is_acknowledged_and_afterwards_ev
 
     other.execute_batch("ROLLBACK").unwrap();
     let recovered = eventually(Duration::from_secs(20), async || readyz(&world.ops()).await.0 == 200).await;
-    assert!(recovered, "by itself: {:?}", readyz(&world.ops()).await);
+    assert!(recovered, "the store did not recover by itself: {:?}", readyz(&world.ops()).await);
     let repeated = wire::post(&public, &push, &message).await;
     assert!(repeated.text().contains(TRANSFERRING), "{repeated:?}");
     assert_eq!(wire::post(&public, &callback, &answer).await.status, 200);
     let arrived = await_texts(&agent, &openid("jam"), 2).await;
-    assert_eq!(arrived, [format!("{INQUIRY}before"), format!("{INQUIRY}during")], "once, though asked twice");
+    assert_eq!(
+        arrived,
+        [format!("{INQUIRY}before"), format!("{INQUIRY}during")],
+        "once, though pushed twice"
+    );
     await_shown(&phone, "an answer").await;
     assert_eq!(phone.texts().iter().filter(|text| *text == "an answer").count(), 1);
     world.finish().await;
@@ -165,7 +170,7 @@ async fn a_stop_finishes_what_was_asked_and_readyz_says_so_meanwhile() {
     let mut line = Line::to(&public).await;
     line.send(wire::head(&format!("/?{}", wire::query(&world)), message.len())).await;
     line.send(first).await;
-    // Another answer after it proves that the request has been taken.
+    // A later request that is answered proves that the server has read the first one.
     assert_eq!(wire::get(&public, "/nothing").await.status, 404);
     let meanwhile = async {
         let stopping = eventually(SOON, async || readyz(&ops).await.0 == 503).await;
@@ -181,7 +186,7 @@ async fn a_stop_finishes_what_was_asked_and_readyz_says_so_meanwhile() {
     assert_eq!(answer.status, 200);
     assert!(answer.text().contains(TRANSFERRING), "{answer:?}");
     let refused = tokio::net::TcpStream::connect(public.strip_prefix("http://").unwrap()).await;
-    assert!(refused.is_err(), "nobody listens any more");
+    assert!(refused.is_err(), "the port is closed");
     world.start_bridge().await;
     await_texts(&world.agent(), &openid("stop"), 1).await;
     world.finish().await;

@@ -1,12 +1,13 @@
-//! The page's sources: small enough, in three languages without a gap, and never turning data into markup.
+//! The page's sources: their size, their texts in three languages, and no way to turn data into
+//! markup.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// All files together, in bytes, as they are served.
+/// Limit for all files together as they are served, in bytes.
 const LIMIT: usize = 100_000;
 
-/// Ways to turn a text into markup or script, and leftovers.
+/// Ways to turn a text into markup or script, and leftovers of debugging.
 const NEVER: [&str; 8] = [
     "innerHTML",
     "outerHTML",
@@ -40,18 +41,18 @@ fn words() -> BTreeMap<String, [String; 3]> {
         let row: BTreeMap<String, [String; 3]> =
             serde_json::from_str(&row).unwrap_or_else(|error| panic!("{line}: {error}"));
         for (key, texts) in row {
-            assert!(words.insert(key.clone(), texts).is_none(), "{key} stands twice");
+            assert!(words.insert(key.clone(), texts).is_none(), "{key} is defined twice");
         }
     }
     words
 }
 
-/// The `{places}` of a text.
+/// The `{placeholders}` of a text.
 fn places(text: &str) -> BTreeSet<&str> {
     text.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(place, _)| place).collect()
 }
 
-/// What stands between `before` and the next quotation mark.
+/// The texts between each `before` and the next quotation mark.
 fn named<'a>(source: &'a str, before: &str) -> Vec<&'a str> {
     source.split(before).skip(1).filter_map(|rest| rest.split('"').next()).collect()
 }
@@ -108,7 +109,7 @@ fn no_module_makes_markup_of_data() {
         for never in NEVER {
             assert!(!source.contains(never), "{name} has {never}");
         }
-        assert!(source.starts_with("// "), "{name} does not say what it is");
+        assert!(source.starts_with("// "), "{name} does not begin with a comment that says what it is");
         let lines = source.lines().count();
         assert!(lines <= 300, "{name} has {lines} lines");
     }

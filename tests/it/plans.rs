@@ -1,21 +1,21 @@
-//! No statement of the store walks through a table: with a million messages a scan would hold up every push.
+//! No statement of the store scans a table: with a million messages a scan would delay every push.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-/// Statements that walk through something, and why they may.
+/// Scans that are allowed, and the reason for each.
 const MAY_SCAN: [(&str, &str); 7] = [
-    ("SCAN message USING INDEX message_open", "the backlog is counted once a second at most, by the reader"),
-    ("SCAN message USING COVERING INDEX message_held", "so are the held answers"),
-    ("SCAN message USING INDEX message_held", "retention walks through the held answers in steps"),
-    ("SCAN customer USING INDEX customer_active", "once a minute, by the reader"),
-    ("SCAN upload", "it holds three days' uploads"),
-    ("SCAN media_orphan", "it holds what is about to be removed, and is limited"),
-    ("SCAN sqlite_master", "the schema, at start"),
+    ("SCAN message USING INDEX message_open", "the reader counts the backlog, at most once a second"),
+    ("SCAN message USING COVERING INDEX message_held", "the reader counts them, at most once a second"),
+    ("SCAN message USING INDEX message_held", "retention scans the held answers in small steps"),
+    ("SCAN customer USING INDEX customer_active", "the reader scans it once a minute"),
+    ("SCAN upload", "it holds the uploads of three days"),
+    ("SCAN media_orphan", "it holds only files that are about to be removed, and the statement has a limit"),
+    ("SCAN sqlite_master", "the schema, read at start"),
 ];
-/// Steps of a plan that are no tables of ours.
+/// Scans in a plan that are not scans of the store's tables.
 const NO_TABLES: [&str; 4] = ["SCAN CONSTANT ROW", "SCAN (subquery", "SCAN a VIRTUAL TABLE", "SCAN c"];
 
 fn sources() -> Vec<PathBuf> {
@@ -32,7 +32,7 @@ fn code(file: &Path) -> String {
     source.split("#[cfg(test)]").next().unwrap_or_default().to_owned()
 }
 
-/// The texts that statements are put together from, by their names.
+/// The constants that statements are assembled from, by name.
 fn constants(code: &str) -> impl Iterator<Item = (String, String)> {
     code.match_indices(": &str =").filter_map(|(at, _)| {
         let name = code[..at].rsplit(' ').next()?.to_owned();
@@ -40,7 +40,7 @@ fn constants(code: &str) -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// The literals that begin like a statement.
+/// The string literals that begin like an SQL statement.
 fn statements(code: &str, constants: &HashMap<String, String>) -> Vec<String> {
     code.split('"')
         .filter(|text| ["SELECT ", "INSERT ", "UPDATE ", "DELETE "].iter().any(|word| text.starts_with(word)))
@@ -73,7 +73,7 @@ fn no_statement_scans_a_table_or_all_messages_of_a_customer() {
         connection.execute_batch(&schema).unwrap();
     }
     let files = sources();
-    // What a statement is given at run time.
+    // Parts of statements that are filled in at run time.
     let given = [("condition", " AND kind = 3"), ("", "0, 1")].map(|(name, text)| (name.into(), text.into()));
     let constants = files.iter().flat_map(|file| constants(&code(file)).collect::<Vec<_>>());
     let constants = constants.chain(given).collect();
@@ -87,7 +87,8 @@ fn no_statement_scans_a_table_or_all_messages_of_a_customer() {
                 step.starts_with("SCAN ") && !may.clone().any(|scan| step.starts_with(*scan))
             });
             faults.extend(scans.map(|step| format!("{}: {step}: {sql}", file.display())));
-            // A customer may have any number of settled messages; what is open or held has indexes of its own.
+            // A customer may have any number of settled messages; open and held messages have
+            // indexes of their own.
             let by_state = ["state = 3", "state = 1 ", "state IN (0, 1)"].iter().any(|by| sql.contains(by));
             if by_state && !sql.starts_with("DELETE") && plan.iter().any(|step| step.contains("message_of")) {
                 faults.push(format!("{}: {plan:?}: {sql}", file.display()));

@@ -1,4 +1,4 @@
-//! Whatever is sent to the surface: it gets the contract's answer, and the next good request is served.
+//! Any input to the HTTP endpoints gets the contract's answer, and the next good request is served.
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
@@ -12,7 +12,7 @@ use crate::world::{AES_KEY, SOON, TRANSFERRING, World, eventually, openid};
 
 const CASES: u32 = 96;
 
-/// A world that every case of a property is tried in, one after the other.
+/// A world in which every case of a property is tried, one after the other.
 struct Bench {
     world: World,
     runtime: Runtime,
@@ -26,7 +26,7 @@ impl Bench {
         Self { world, runtime }
     }
 
-    /// Tries every case, and a good push after each.
+    /// Checks every case, and sends a good push after each.
     fn holds<S: Strategy>(
         self,
         cases: &S,
@@ -47,14 +47,15 @@ impl Bench {
             panic!("{error}");
         }
         runtime.block_on(async {
-            // Fuzzed senders may have left messages that IM refuses: all that counts is that the bridge ends in order.
+            // Random senders may have left messages that IM refuses. The test only requires that
+            // the bridge stops cleanly.
             let mut world = world;
             world.stop_bridge().await;
         });
     }
 }
 
-/// Either `success` or one reply.
+/// Checks that the answer is either `success` or one reply.
 fn assert_answered(answer: &wire::Answer) -> Result<(), TestCaseError> {
     prop_assert_eq!(answer.status, 200);
     let is_reply = answer.text().starts_with("<xml>") && answer.text().ends_with("</xml>");
@@ -62,7 +63,7 @@ fn assert_answered(answer: &wire::Answer) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// XML such as WeChat might push, with anything in its elements.
+/// XML as WeChat might push it, with arbitrary contents of its elements, and arbitrary bytes.
 fn pushes() -> impl Strategy<Value = Vec<u8>> {
     let name = prop::sample::select(
         &[
@@ -128,7 +129,7 @@ fn pushes() -> impl Strategy<Value = Vec<u8>> {
 fn any_signed_body_is_answered() {
     Bench::new(("plain", Mode::Plain)).holds(&pushes(), &async |world, body| {
         let answer = wire::post(&world.public(), &format!("/?{}", wire::query(world)), &body).await;
-        // Only a body that is encrypted, or that names another account, is not for us.
+        // Only a body that is encrypted or names another account may be refused.
         let text = String::from_utf8_lossy(&body);
         if answer.status == 403 && (text.contains("<Encrypt>") || text.contains("<ToUserName>")) {
             return Ok(());
@@ -210,7 +211,7 @@ fn members() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A callback that is right but for one member.
+/// A valid callback in which one member is replaced.
 fn callbacks() -> impl Strategy<Value = Value> {
     let name = prop::sample::select(
         &[
@@ -261,7 +262,7 @@ fn any_body_of_a_callback_is_answered_by_whether_it_is_an_object() {
     });
 }
 
-/// Bytes that are no HTTP at all end their own connection and nothing else.
+/// Bytes that are not HTTP end their own connection and nothing else.
 #[test]
 fn bytes_that_are_no_http_harm_nobody() {
     let bytes = prop::collection::vec(any::<u8>(), 1..300);

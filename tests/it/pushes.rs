@@ -1,4 +1,4 @@
-//! What each push is answered with, and what it sets in motion: the second table of section 3 of the contract.
+//! The answer to each push and its effects: the second table of section 3 of the contract.
 
 use std::time::Duration;
 
@@ -93,8 +93,8 @@ async fn in_compatible_mode_a_body_with_encrypt_is_judged_by_it_and_one_without_
     };
     let (before, _) = whole.split_once("<Encrypt>").unwrap();
     let plain = format!("{before}</xml>");
-    assert_eq!(status(whole.clone(), "msg_signature", "00").await, Some(403), "the other one is right");
-    assert_eq!(status(whole, "signature", "00").await, Some(200), "the one that counts is right");
+    assert_eq!(status(whole.clone(), "msg_signature", "00").await, Some(403), "only `signature` is right");
+    assert_eq!(status(whole, "signature", "00").await, Some(200), "only `msg_signature` decides");
     assert_eq!(status(plain.clone(), "signature", "00").await, Some(403));
     assert_eq!(status(plain, "own", "1").await, Some(200));
     await_texts(&world.agent(), &openid("comp"), 1).await;
@@ -120,7 +120,7 @@ async fn while_token_and_key_are_changed_the_previous_ones_are_accepted_too() {
             world.wechat.change(change).unwrap();
             assert!(world.wechat.verify_url().await, "{token}");
             let answered = phone.say(token).await;
-            assert_eq!(answered.text(), Some(TRANSFERRING), "the reply is sealed with what opened the push");
+            assert_eq!(answered.text(), Some(TRANSFERRING), "the reply is encrypted with the push's key");
         }
         world.wechat.change(|wechat| wechat.token = "thirdtoken".into()).unwrap();
         assert!(!world.wechat.verify_url().await);
@@ -179,7 +179,7 @@ async fn a_message_of_any_kind_is_answered_at_once_and_reaches_the_agent() {
     world.finish().await;
 }
 
-/// Reference: "Events a customer-service bridge meets" and "Others".
+/// Source: the reference, "Events a customer-service bridge meets" and "Others".
 #[tokio::test]
 async fn any_other_event_is_answered_success_and_leaves_a_step_and_nothing_else() {
     let world = World::start().await;
@@ -220,11 +220,11 @@ async fn any_other_event_is_answered_success_and_leaves_a_step_and_nothing_else(
     for (name, fields) in events {
         assert_eq!(body(&phone.push_xml(event(name, fields)).await), b"success", "{name}");
         let stranger = world.wechat.customer("oMASSSENDHELPER_nobody").push_xml(event(name, vec![])).await;
-        assert_eq!(body(&stranger), b"success", "{name} from somebody who is no customer");
+        assert_eq!(body(&stranger), b"success", "{name} from a sender who is not a customer");
         let step = "SELECT count(*) FROM step WHERE openid = ?1 AND what = ?2 COLLATE NOCASE";
         let steps: i64 =
             world.database().query_row(step, (openid("events"), name), |row| row.get(0)).unwrap();
-        assert_eq!(steps, 1, "{name} stands in the customer's trace");
+        assert_eq!(steps, 1, "{name} is in the customer's trace");
     }
     assert!(count > 20 && agent.inbox().is_empty(), "{:?}", agent.inbox());
     world.finish().await;

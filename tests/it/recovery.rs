@@ -1,4 +1,5 @@
-//! Agents' messages whose callback never came: found in the history, moved once, in order, and counted.
+//! The backfill: agents' messages whose callback never came are found in IM's history, delivered
+//! once and in order, and counted.
 
 use std::time::Duration;
 
@@ -10,19 +11,19 @@ use crate::observe::{await_sends, await_states, counted, greeted};
 use crate::world::{SOON, Setup, World, await_shown, await_texts, eventually, openid};
 
 const HISTORY: &str = "openim/admin_getroammsg";
-/// A minute, and a little.
+/// A little more than the minute between two backfills, in milliseconds.
 const ROUND_MS: i64 = 61_000;
 const RECOVERED: &str = "wechat_im_bridge_recovered_total";
 
-/// Starts the next round and waits until `views` have been read in it.
+/// Starts the next backfill round and waits until it has read `views` pages of the history.
 async fn next_round(world: &World, views: u64) {
     let before = world.im.ledger().calls(HISTORY);
     world.clock.advance(ROUND_MS);
     let read = eventually(SOON, async || world.im.ledger().calls(HISTORY) >= before + views).await;
-    assert!(read, "{} of {views} views were read", world.im.ledger().calls(HISTORY) - before);
+    assert!(read, "{} of {views} pages were read", world.im.ledger().calls(HISTORY) - before);
 }
 
-/// The webhook of a message that IM keeps under the key that `sent` has, told in other words.
+/// A callback for the message `sent`, with the key `told_key` instead of the one in IM's history.
 fn webhook(sent: &Sent, customer: &str, text: &str, told_key: &str) -> String {
     let numbers: Vec<i64> = sent.msg_key.split('_').map(|number| number.parse().unwrap()).collect();
     json!({
@@ -44,7 +45,7 @@ async fn a_lost_callback_is_made_up_for_within_70_s_once_and_in_order() {
     world.clock.advance(ROUND_MS);
     assert_eq!(await_sends(&world, &customer, 2).await, ["first", "second"]);
     assert_eq!(counted(&world, RECOVERED).await, 2);
-    // The callback that comes after all moves nothing, and neither does another round.
+    // A callback that comes late causes no second message, and neither does another round.
     let late = world.im.repeat(&first).await.unwrap();
     assert_eq!(late.error, None);
     agent.say(&customer, "third").await.unwrap();
@@ -53,14 +54,14 @@ async fn a_lost_callback_is_made_up_for_within_70_s_once_and_in_order() {
     next_round(&world, 1).await;
     await_states(&world, &customer, &["delivered"; 3]).await;
     assert_eq!(await_sends(&world, &customer, 3).await, ["first", "second", "third"]);
-    assert_eq!(counted(&world, RECOVERED).await, 2, "what its callback told of is not counted");
+    assert_eq!(counted(&world, RECOVERED).await, 2, "a message that came by callback is not counted");
     let steps: Vec<String> =
         (world.database().prepare("SELECT detail FROM step WHERE what = 'recovered'").unwrap())
             .query_map([], |row| row.get(0))
             .unwrap()
             .collect::<Result<_, _>>()
             .unwrap();
-    assert_eq!(steps, ["its callback had not come"; 2]);
+    assert_eq!(steps, ["its callback did not arrive"; 2]);
     world.finish().await;
 }
 
@@ -81,7 +82,8 @@ async fn what_an_agent_wrote_while_the_bridge_was_down_is_moved_at_the_next_star
     world.finish().await;
 }
 
-/// The messages are told apart by IM's second and number alone, whenever each is found.
+/// Only IM's time in seconds and its number decide the order, not the moment at which a message is
+/// found.
 #[tokio::test]
 async fn what_was_written_while_the_bridge_was_down_goes_before_what_came_right_after() {
     let mut world = World::start().await;
@@ -93,7 +95,7 @@ async fn what_was_written_while_the_bridge_was_down_goes_before_what_came_right_
         let sent = agent.say(&customer, text).await.unwrap();
         assert!(sent.callback.is_none_or(|callback| callback.error.is_some()));
     }
-    // The first look fails, and the next takes its time.
+    // The first backfill fails, and the next one is slow.
     world.im.faults().script(HISTORY, 2, Fault::Code(60008));
     world.im.faults().script(HISTORY, 1, Fault::Delay(Duration::from_millis(300)));
     world.start_bridge().await;
@@ -103,7 +105,7 @@ async fn what_was_written_while_the_bridge_was_down_goes_before_what_came_right_
     }
     assert_eq!(await_sends(&world, &customer, 4).await, ["first", "second", "third", "fourth"]);
     assert_eq!(counted(&world, RECOVERED).await, 2);
-    // From now on nothing waits for a look.
+    // From now on no answer waits for a backfill.
     let looks = world.im.ledger().calls(HISTORY);
     agent.say(&customer, "fifth").await.unwrap();
     assert_eq!(await_sends(&world, &customer, 5).await[4], "fifth");
@@ -146,7 +148,7 @@ async fn what_is_found_goes_before_the_younger_that_are_held() {
     world.finish().await;
 }
 
-/// IM promises no order of its callbacks.
+/// IM does not promise to send callbacks in order.
 #[tokio::test]
 async fn a_callback_that_comes_late_goes_before_the_younger_that_are_held() {
     let world = World::start().await;
@@ -180,7 +182,7 @@ async fn a_reply_does_not_carry_what_is_behind_an_answer_that_waits() {
         agent.say(&customer, text).await.unwrap();
     }
     await_states(&world, &customer, &["held"; 2]).await;
-    // The reply to a follow is the welcome: the first goes by itself, and has to be tried again.
+    // The reply to a follow is the welcome, so the first answer is sent by itself, and retried.
     world.wechat.faults().script("message/custom/send", 1, Fault::Code(-1));
     phone.follow().await;
     await_states(&world, &customer, &["waiting", "held"]).await;
@@ -214,7 +216,7 @@ async fn a_reply_does_not_carry_what_waits_for_a_look() {
 async fn nothing_else_in_the_history_is_moved() {
     let world = World::start().await;
     let (agent, customer) = (world.agent(), openid("a"));
-    // From before the customer was known.
+    // A message from before the bridge knew the customer.
     world.im.import(&customer).unwrap();
     agent.say(&customer, "too early").await.unwrap();
     world.clock.advance(2_000);
@@ -226,7 +228,8 @@ async fn nothing_else_in_the_history_is_moved() {
     let told = webhook(&servers, &customer, "by a server", &servers.msg_key);
     let answer = world.im.emit_callback(&told, |query| query.set("OptPlatform", "RESTAPI")).await;
     assert_eq!(answer.error, None);
-    // The budget is used up, so that there is a note too; and the last that was lost shows that the round was made.
+    // WeChat says that the budget is used up, so that there is a notice in the history too. The
+    // last lost message proves that the round took place.
     world.wechat.faults().script("message/custom/send", 1, Fault::Code(45047));
     agent.say(&customer, "lost").await.unwrap();
     next_round(&world, 1).await;

@@ -1,4 +1,5 @@
-//! WeChat asks again where an answer was late or lost: the same answer, and nothing moves twice.
+//! WeChat repeats a push whose answer was late or lost: the repeat gets the same answer and
+//! causes no second message.
 
 use wechat_im_bridge::sandbox::wechat::{Field, Mode};
 

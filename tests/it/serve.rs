@@ -1,4 +1,4 @@
-//! `serve` as the real binary: its first line, its signals, its ports, its TLS, and what its log never says.
+//! `serve` as the real binary: its first line, signals, ports and TLS, and no secrets in its log.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -47,7 +47,7 @@ impl Serving {
         self.log.lock().unwrap().clone()
     }
 
-    /// The public and the operations address, once it says that it listens.
+    /// Waits for the line that says it listens, and returns the public and the operations address.
     async fn listening(&self) -> (String, String) {
         let said = eventually(SOON, async || self.log().iter().any(|line| line.contains("listening"))).await;
         assert!(said, "{:?}", self.log());
@@ -67,10 +67,10 @@ impl Serving {
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
-    /// Waits for the end, and gives the status with the whole log.
+    /// Waits for the process to end, and returns its status and the whole log.
     async fn end(mut self) -> (ExitStatus, Vec<String>) {
         let ended = eventually(SOON * 3, async || self.child.try_wait().unwrap().is_some()).await;
-        assert!(ended, "it does not end: {:?}", self.log());
+        assert!(ended, "the process does not end: {:?}", self.log());
         self.reader.take().unwrap().join().unwrap();
         (self.child.wait().unwrap(), self.log())
     }
@@ -83,7 +83,7 @@ impl Drop for Serving {
     }
 }
 
-/// A world whose bridge is to be a process.
+/// A world whose bridge the test runs as a process.
 async fn world() -> World {
     let mut world = World::start().await;
     world.stop_bridge().await;
@@ -110,7 +110,7 @@ async fn the_first_line_says_where_it_listens_and_then_it_is_ready() {
     connect(&world, &public);
     assert!(world.wechat.verify_url().await);
     text.signal("INT");
-    assert_eq!(text.end().await.0.code(), Some(0), "SIGINT ends it in order too");
+    assert_eq!(text.end().await.0.code(), Some(0), "SIGINT is a clean stop too");
 
     let json =
         Serving::start(world.folder.path(), &format!("{}\n[log]\nformat = \"json\"\n", world.config_toml()));
@@ -131,7 +131,7 @@ async fn sigterm_finishes_a_running_request_and_exits_0() {
     let mut line = Line::to(&public).await;
     line.send(wire::head(&format!("/?{}", wire::query(&world)), message.len())).await;
     line.send(first).await;
-    // Another answer after it proves that the request has been taken.
+    // A later request that is answered proves that the server has read the first one.
     assert_eq!(wire::get(&public, "/nothing").await.status, 404);
     serving.signal("TERM");
     let stopping = async || wire::get(&ops, "/readyz").await.status == 503;
@@ -164,7 +164,8 @@ async fn what_does_not_end_is_cut_after_the_grace_or_at_once_by_a_second_signal(
         }
         let (status, log) = serving.end().await;
         assert_eq!(status.code(), Some(0), "{log:#?}");
-        // The body would be waited for ten seconds, and the second grace is ten minutes.
+        // Otherwise the server would wait ten seconds for the body, and ten minutes for the second
+        // grace.
         assert!(begun.elapsed() < Duration::from_secs(8), "{:?} {log:#?}", begun.elapsed());
     }
 }
@@ -223,7 +224,8 @@ async fn with_a_certificate_the_public_listener_speaks_https_and_nothing_else() 
     assert_eq!(wire::get(&ops, "/healthz").await.status, 200, "the operations listener stays plain");
 }
 
-/// Contract, sections 2 and 3: no secret is ever printed; at `info` there is one line a message, without its body.
+/// Contract, sections 2 and 3: no secret is ever printed; at `info` there is one line per message,
+/// without its body.
 #[tokio::test]
 async fn the_log_never_shows_a_secret_and_at_info_no_words() {
     for level in ["info", "trace"] {
@@ -269,15 +271,15 @@ async fn the_log_never_shows_a_secret_and_at_info_no_words() {
             assert!(line.is_none(), "{secret} at {level}: {line:?}");
         }
         let kept = log.iter().find(|line| line.contains("<xml>no push")).unwrap();
-        assert!(kept.contains(" WARN ") && !kept.contains("the end"), "kept at warn, truncated: {kept}");
-        assert_eq!(text.contains("TRACE hyper"), level == "trace", "the libraries' lines count too");
+        assert!(kept.contains(" WARN ") && !kept.contains("the end"), "logged at warn, truncated: {kept}");
+        assert_eq!(text.contains("TRACE hyper"), level == "trace", "the lines of libraries are checked too");
         if level == "info" {
             assert!(!text.contains("words-of-the") && !text.contains(TRANSFERRING), "{text}");
             assert!(!text.contains(&openid("log")), "{text}");
             let of_messages =
                 log[before..].iter().filter(|line| line.contains(" INFO ") && !line.contains("stopping"));
             let lines: Vec<&String> = of_messages.filter(|line| !line.contains("token")).collect();
-            assert_eq!(lines.len(), 2, "one line a message: {lines:#?}");
+            assert_eq!(lines.len(), 2, "one line per message: {lines:#?}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Customers' pictures, recordings, videos and cards, as the agent's client finds them: real files over real HTTP.
+//! Customers' pictures, recordings, videos and cards as the agent's client gets them: real files
+//! over real HTTP.
 
 mod failing;
 mod serving;
@@ -23,14 +24,15 @@ pub fn reachable() -> Setup {
     Setup::default().set("BRIDGE_SERVER__PUBLIC_URL", PUBLIC_URL)
 }
 
-/// Everything this customer's account has sent the agent: each message's elements.
+/// The elements of each message that this customer's account has sent to the agent.
 pub fn sent(world: &World, customer: &str) -> Vec<Vec<Value>> {
     let inbox = world.agent().conversation(customer);
     let own = inbox.iter().filter(|seen| seen.from.starts_with(customer));
     own.map(|seen| seen.elements.as_array().unwrap().clone()).collect()
 }
 
-/// Waits until the agent has `count` messages from this customer, and gives the last one's elements.
+/// Waits until the agent has `count` messages from this customer, and returns the elements of the
+/// last one.
 pub async fn last_of(world: &World, customer: &str, count: usize) -> Vec<Value> {
     let arrived = eventually(SOON, async || sent(world, customer).len() >= count).await;
     let sent = sent(world, customer);
@@ -38,7 +40,7 @@ pub async fn last_of(world: &World, customer: &str, count: usize) -> Vec<Value> 
     sent.into_iter().next_back().unwrap()
 }
 
-/// Where the bridge really is, for a link that names its public address.
+/// Replaces the public address in a link by the address at which the bridge really listens.
 pub fn here(world: &World, link: &Value) -> String {
     let path = link.as_str().unwrap().strip_prefix(PUBLIC_URL).unwrap_or_else(|| panic!("{link}"));
     assert!(path.starts_with("/media/"), "{link}");
@@ -118,7 +120,7 @@ async fn a_recording_is_a_sound_and_comes_as_mp3_too_where_that_can_be_made() {
 async fn without_the_means_of_a_copy_the_original_is_what_the_link_leads_to() {
     let world = reachable().start().await;
     let phone = world.follower("talk");
-    // Not a recording that anything could convert, and one that nothing needs to.
+    // A recording that cannot be converted, and one that needs no conversion.
     for (count, (file, mime)) in
         [(&b"#!AMR\n\xff\xff"[..], "audio/amr"), (MP3, "audio/mpeg")].into_iter().enumerate()
     {

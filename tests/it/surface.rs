@@ -1,4 +1,4 @@
-//! Section 3 of the contract, from outside: who is let in, with what, and what everybody else is told.
+//! Section 3 of the contract from outside: which requests are accepted, and the answers to others.
 
 use std::time::Duration;
 
@@ -73,11 +73,11 @@ async fn any_other_get_is_answered_404_not_found_with_status_200() {
     }
     let answer = wire::get(&world.public(), "/").await;
     assert_eq!((answer.status, answer.text()), (200, "404 not found"));
-    assert_eq!(wire::get(&world.public(), &format!("/?{good}")).await.text(), "1", "the good one is good");
+    assert_eq!(wire::get(&world.public(), &format!("/?{good}")).await.text(), "1", "the good query passes");
     world.finish().await;
 }
 
-/// Reference: "GET verification", official vectors.
+/// Source: the reference, "GET verification", official vectors.
 #[tokio::test]
 async fn the_vendors_signatures_are_let_in() {
     let world = Setup::default().wechat(|wechat| wechat.token = "AAAAA".into()).start().await;
@@ -96,7 +96,8 @@ async fn the_vendors_signatures_are_let_in() {
     world.finish().await;
 }
 
-/// Reference: "Test vectors", B and C (XML) and A (JSON, which Official Accounts never push).
+/// Source: the reference, "Test vectors", B and C (XML) and A (JSON, which Official Accounts never
+/// push).
 #[tokio::test]
 async fn the_vendors_encrypted_pushes_are_opened_and_answered_in_kind() {
     for vector in VECTORS {
@@ -133,7 +134,7 @@ async fn the_vendors_encrypted_pushes_are_opened_and_answered_in_kind() {
     }
 }
 
-/// The reply inside an encrypted answer, whose signature must be right.
+/// Checks the signature of an encrypted answer and returns the reply inside.
 pub fn opened(answer: &Answer, token: &str, key: &str, app_id: &str) -> String {
     let element = |name: &str| {
         let (_, rest) = answer.text().split_once(&format!("<{name}>")).unwrap();
@@ -167,7 +168,7 @@ async fn whoever_is_not_wechat_is_told_403_before_a_byte_of_the_body_is_sent() {
             queries.push(format!("{good}&{wrong}"));
         }
         for query in queries {
-            // The body never comes, and a caller who asks first is not told to go on.
+            // The body is never sent: a client that expects `100 Continue` does not get it.
             let begun =
                 head(&format!("/?{query}"), 5000).replace("\r\n\r\n", "\r\nexpect: 100-continue\r\n\r\n");
             let answer = ask(&world.public(), begun).await;
@@ -176,7 +177,7 @@ async fn whoever_is_not_wechat_is_told_403_before_a_byte_of_the_body_is_sent() {
         let begun = head(&format!("/?{good}"), 5).replace("\r\n\r\n", "\r\nexpect: 100-continue\r\n\r\n");
         let mut line = Line::to(&world.public()).await;
         line.send(begun).await;
-        assert_eq!(line.answer().await.unwrap().status, 100, "a right query is told to go on");
+        assert_eq!(line.answer().await.unwrap().status, 100, "a valid query gets 100 Continue");
         line.send("<xml>").await;
         let expected = if mode.1 == Mode::Safe { 403 } else { 200 };
         assert_eq!(line.answer().await.unwrap().status, expected);
@@ -199,7 +200,7 @@ async fn a_push_whose_time_is_too_far_off_is_refused_where_that_is_set() {
     let world = World::start().await;
     let path = format!("/?{}", signed(&token, 1, "1"));
     let answer = wire::post(&world.public(), &path, text_message(&openid("late"), 2, "hi")).await;
-    assert_eq!(answer.status, 200, "0 means: no such check");
+    assert_eq!(answer.status, 200, "0 switches the check off");
     world.finish().await;
 }
 
@@ -214,7 +215,7 @@ async fn a_push_for_another_account_is_refused_and_stored_nowhere() {
     world.finish().await;
 
     let any = Setup::default().set("BRIDGE_WECHAT__ACCOUNT_ID", "").start().await;
-    assert_eq!(wire::post(&any.public(), &path_now(&any), &body).await.status, 200, "none is set");
+    assert_eq!(wire::post(&any.public(), &path_now(&any), &body).await.status, 200, "no account is set");
     any.finish().await;
 }
 
@@ -242,15 +243,15 @@ async fn a_body_may_be_as_long_as_the_limit_and_no_longer() {
             body.len() - 1000,
             &body[1000..]
         );
-        assert_eq!(ask(&world.public(), chunked).await.status, status, "in pieces, {}", body.len());
+        assert_eq!(ask(&world.public(), chunked).await.status, status, "chunked, {}", body.len());
     }
     let announced = ask(&world.public(), head(&path_now(&world), 1 << 40)).await;
-    assert_eq!(announced.status, 413, "told by its announcement");
+    assert_eq!(announced.status, 413, "refused by its Content-Length");
     assert!(counted(&world, "refused_requests_total{source=\"push\",reason=\"body_too_large\"} 3").await);
     world.finish().await;
 }
 
-/// The contract's ten seconds, once for real; every way of being slow at the same time.
+/// Waits the contract's ten seconds once in real time, with every kind of slow client at once.
 #[tokio::test]
 async fn a_head_or_a_body_that_is_not_there_within_ten_seconds_is_told_408() {
     let world = World::start().await;
@@ -290,9 +291,9 @@ async fn a_head_or_a_body_that_is_not_there_within_ten_seconds_is_told_408() {
         ("quiet callback", quiet_callback),
     ] {
         assert_eq!(status, Some(408), "{name}");
-        assert!(took > Duration::from_secs(9), "{name} was given {took:?}");
+        assert!(took > Duration::from_secs(9), "{name} was cut after {took:?}");
     }
-    assert_eq!(idle.0, None, "nothing was asked");
+    assert_eq!(idle.0, None, "a connection without a request gets no answer");
     world.finish().await;
 }
 
@@ -321,7 +322,7 @@ async fn unknown_paths_are_404_and_wrong_methods_405() {
         assert_eq!(ask(&world.public(), request).await.status, 405, "{method} {path}");
     }
     assert_eq!(wire::post(&world.ops(), "/healthz", "").await.status, 405);
-    assert_eq!(wire::get(&world.ops(), "/imcallback").await.status, 404, "each listener has its own");
+    assert_eq!(wire::get(&world.ops(), "/imcallback").await.status, 404, "each listener has its own paths");
     world.finish().await;
 }
 

@@ -1,4 +1,4 @@
-//! The access token: fetched as seldom as can be, and what happens while there is none.
+//! The access token: it is fetched as rarely as possible; and what happens while there is none.
 
 use std::time::Instant;
 
@@ -50,7 +50,7 @@ async fn a_token_that_stays_wrong_waits_and_says_what_to_fix() {
     assert!(ready["wechat"]["do"].as_str().unwrap().contains("AppID"), "{ready}");
     assert!(ready["wechat"]["since"].is_i64(), "{ready}");
     assert_eq!(world.wechat.ledger().tokens.forced, 1, "one forced refresh, and no more");
-    assert!(notes(&agent, &openid("w")).is_empty(), "a waiting message causes no note");
+    assert!(notes(&agent, &openid("w")).is_empty(), "a waiting message causes no notice");
     world.wechat.faults().clear();
     await_shown(&phone, "in time").await;
     assert!(eventually(SOON, async || world.ready().await["wechat"]["ok"] == true).await);

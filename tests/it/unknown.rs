@@ -1,4 +1,5 @@
-//! Requests that were written and whose answer was lost: WeChat is never asked twice, IM is asked what it has.
+//! Calls whose answer was lost: a send to WeChat is never repeated, and a send to IM only after
+//! IM's history was read.
 
 use std::time::Duration;
 
@@ -101,7 +102,7 @@ async fn while_the_history_cannot_be_read_a_send_is_not_repeated() {
 async fn a_long_history_is_read_to_its_end_each_page_a_call_of_its_own() {
     let world = World::start().await;
     let (phone, agent, customer) = (greeted(&world, "w").await, world.agent(), openid("w"));
-    // IM cuts a page at 13 KB.
+    // IM limits a page to 13 KB.
     for _ in 0..30 {
         phone.say(&"x".repeat(2_000)).await;
     }
@@ -124,7 +125,7 @@ async fn a_history_that_is_busy_is_no_platform_that_is_down() {
     world.im.faults().script(SENDMSG, 1, Fault::DropAfter);
     world.im.faults().script(HISTORY, 10_000, Fault::Code(60007));
     phone.say("once").await;
-    // The wait is written down and grows: it does not end with the next call that IM answers.
+    // The wait is stored and grows: it does not end with the next call that IM answers.
     let waits = async || {
         let sql = "SELECT count(*) FROM message WHERE openid = ?1 AND last_error LIKE '%60007%'
                    AND due_at > 0 AND attempts > 3";
@@ -152,9 +153,9 @@ async fn a_send_that_can_never_be_looked_up_says_why_and_is_given_up_after_thirt
     assert!(eventually(SOON, says_why).await, "{:?}", last("last_error"));
     assert_eq!(last("state").as_deref(), Some("1"));
     world.clock.advance(31 * 24 * 3600 * 1000);
-    assert!(eventually(SOON, async || last("state").as_deref() == Some("5")).await, "it waits for ever");
+    assert!(eventually(SOON, async || last("state").as_deref() == Some("5")).await, "it still waits");
     phone.say("next").await;
-    // IM keeps nothing for as long.
+    // IM does not keep messages that long.
     assert_eq!(await_texts(&agent, &customer, 1).await, [format!("{INQUIRY}next")]);
     world.finish().await;
 }
@@ -170,7 +171,7 @@ async fn an_answer_that_does_not_come_in_ten_seconds_is_lost_too() {
     agent.say(&customer, "to the customer").await.unwrap();
     let wait = Duration::from_secs(20);
     assert!(eventually(wait, async || states(&world, &customer).await == ["unknown"]).await);
-    // The lane to the agent is settled by then: its call began before this one's.
+    // By then the call to IM, which began earlier, is settled too.
     let told = agent.wait_for(|_| notes(&agent, &customer).len() == 1, Duration::from_secs(4)).await;
     assert!(told.is_ok(), "{:?}", texts(&agent, &customer));
     assert_eq!(texts(&agent, &customer).iter().filter(|text| text.ends_with("to the agent")).count(), 1);
@@ -180,7 +181,7 @@ async fn an_answer_that_does_not_come_in_ten_seconds_is_lost_too() {
 
 #[tokio::test]
 async fn what_was_never_written_waits_and_is_delivered_when_wechat_is_there() {
-    // A port that nobody listens on yet.
+    // A port on which no server listens yet.
     let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = reserved.local_addr().unwrap();
     drop(reserved);

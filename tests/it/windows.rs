@@ -1,5 +1,5 @@
-//! Which act of a customer's opens which window (the push table of the contract, section 3): told by how many of the
-//! agent's answers go out after it, and for how long.
+//! Which action of a customer opens which window (the push table of the contract, section 3). The
+//! tests count the agent's answers that are sent after it, and for how long.
 
 use wechat_im_bridge::sandbox::wechat::Phone;
 
@@ -7,14 +7,14 @@ use crate::leaving::is_imported;
 use crate::observe::{await_states, greeted};
 use crate::world::{World, openid};
 
-/// A customer whose last message is so long ago that nothing may be sent.
+/// A customer whose last message is too old for any answer to be sent.
 async fn silent(world: &World, name: &str) -> Phone {
     let phone = greeted(world, name).await;
     world.clock.advance(48 * 3_600_000);
     phone
 }
 
-/// Answers seven times: so many go out, the others are held.
+/// Answers seven times and checks that the first `sends` are delivered and the others held.
 async fn assert_sends(world: &World, name: &str, sends: usize) {
     let (agent, customer) = (world.agent(), openid(name));
     for number in 0..7 {

@@ -1,4 +1,4 @@
-//! What an agent's command changes and owes: everything in the transaction that accepts it.
+//! Carries out an agent's command within the transaction that accepts it.
 
 use super::Command;
 use super::words::{self, Told};
@@ -8,23 +8,28 @@ use crate::bridge::{Inner, quota};
 use crate::model::{Direction, HeldBecause, ImUserId, Kind, Order};
 use crate::store::{Customer, NewMessage, Past, StoreError, Tx};
 
-/// Messages that an agent who takes a conversation over is shown at most.
+/// The most past messages shown to an agent who takes over a conversation.
 const PAST_MESSAGES: u32 = 20;
-/// The same in calls: a long message is several.
+/// The same limit in calls: a long message needs several.
 const PAST_ORDERS: usize = 50;
 
-/// A command with all that it needs to be carried out.
+/// A command with everything needed to carry it out.
 pub(in crate::bridge) struct Effect<'a> {
+    /// The bridge.
     pub inner: &'a Inner,
+    /// The command.
     pub command: &'a Command,
+    /// The agent who sent it.
     pub by: &'a ImUserId,
-    /// The seen-key of the command.
+    /// The dedup key of the command.
     pub source: &'a str,
+    /// Random numbers for the messages that the command causes: the transfer, the notice to the
+    /// sender, and the notice to another agent.
     pub random: [u32; 3],
 }
 
 impl Effect<'_> {
-    /// Carries the command out, for a known customer, and owes the agent its answer.
+    /// Carries out the command for a known customer and enqueues the reply to the agent.
     pub fn carry_out(&self, tx: &Tx<'_>, customer: Customer) -> Result<(), StoreError> {
         let settings = &self.inner.settings;
         let detail = match self.command {
@@ -62,7 +67,8 @@ impl Effect<'_> {
         }
     }
 
-    /// The agent gets what was said last, then word of it, then whatever waits: a transfer goes before all else.
+    /// Sends the agent the past messages first, then the notice of the transfer, then every waiting
+    /// message. The transfer goes ahead of everything else in the lane.
     fn hand_over(&self, tx: &Tx<'_>, mut customer: Customer, agent: &ImUserId) -> Result<(), StoreError> {
         let before = customer.agent.replace(agent.clone());
         let mut orders = retold(&tx.past(&customer.openid, agent, PAST_MESSAGES)?);
@@ -85,7 +91,7 @@ impl Effect<'_> {
         customer.next_seq = tx.redirect(&customer.openid, agent, next_seq)?;
         tx.put_customer(&customer)?;
         let told = Told::HandedOver { agent };
-        // Who gets it has been told as part of it.
+        // The new agent already has the notice that is part of the transfer.
         if let Some(before) = before.as_ref().filter(|before| *before != self.by) {
             self.tell(tx, &customer, before, told)?;
         }
@@ -105,13 +111,14 @@ impl Effect<'_> {
     }
 }
 
-/// What was said, as the customer's account tells it: the customer's words as they were, an agent's under the agent's
-/// name, in a text that no customer's can pass for.
+/// The past messages as sent from the customer's account: the customer's words unchanged, an
+/// agent's words with the agent's name and a prefix that no customer's text can imitate.
 fn retold(past: &[Past]) -> Vec<Order> {
     let mut at_s = 0;
     let mut retold = Vec::new();
     for said in past {
-        // IM orders by the second, then by the number: a clock that was set back must not mix them up.
+        // IM orders by the second, then by the number. A clock that was set back must not mix
+        // messages up.
         at_s = at_s.max(said.at.seconds());
         for order in &said.orders {
             let text = match order {

@@ -1,4 +1,4 @@
-//! What agents are told about their commands, in the configured locale. Pure.
+//! The replies to agents' commands, in the configured locale. Pure.
 
 use crate::bridge::note;
 use crate::bridge::quota::{Left, Shut};
@@ -6,29 +6,29 @@ use crate::bridge::to_im::NOTE_PREFIX;
 use crate::config::Locale;
 use crate::model::{HeldBecause, ImUserId, Millis};
 
-/// Agents named in a note at most.
+/// The most agents named in one notice.
 const NAMED: usize = 20;
 
-/// What there is to tell.
+/// The reply to a command.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Told<'a> {
-    /// The commands.
+    /// Explains the commands.
     Help { agents: &'a [ImUserId] },
-    /// Where the conversation stands.
+    /// Shows the state of the conversation.
     Who { agent: Option<&'a ImUserId>, left: Result<Left, HeldBecause>, held: u32, now: Millis },
-    /// The conversation is over.
+    /// The conversation has ended.
     Closed,
     /// There is no such agent.
     Nobody { agents: &'a [ImUserId] },
-    /// It is that agent's already.
+    /// The agent already has the conversation.
     Already { agent: &'a ImUserId },
-    /// It is that agent's from now on.
+    /// The conversation now belongs to that agent.
     HandedOver { agent: &'a ImUserId },
-    /// To whoever gets the conversation: it is theirs.
+    /// Tells the new agent that the conversation is now theirs.
     Yours { by: &'a ImUserId },
 }
 
-/// The note.
+/// Returns the text of the notice.
 pub(super) fn text(locale: Locale, told: Told<'_>) -> String {
     let told = match (locale, told) {
         (_, Told::Who { agent, left, held, now }) => who(locale, agent, left, held, now),
@@ -37,16 +37,16 @@ pub(super) fn text(locale: Locale, told: Told<'_>) -> String {
              /to AGENT: hands it over; agents: {}\n\
              /close: ends it; the customer's next message begins a new one\n\
              /help: this\n\
-             Anything else goes to the customer, other words that begin with / too.",
+             Anything else goes to the customer, including other text that begins with /.",
             names(agents)
         ),
         (Locale::En, Told::Closed) => {
             "Closed. The customer's next message begins a new conversation.".to_owned()
         }
         (Locale::En, Told::Nobody { agents }) => format!("There is no such agent. Agents: {}", names(agents)),
-        (Locale::En, Told::Already { agent }) => format!("This is {agent}'s conversation already."),
+        (Locale::En, Told::Already { agent }) => format!("{agent} already has this conversation."),
         (Locale::En, Told::HandedOver { agent }) => format!("This is {agent}'s conversation from now on."),
-        (Locale::En, Told::Yours { by }) => format!("This conversation is yours from now on, by {by}."),
+        (Locale::En, Told::Yours { by }) => format!("This conversation is now yours (assigned by {by})."),
         (Locale::Ko, Told::Help { agents }) => format!(
             "/who: 담당 상담원, 남은 발송 횟수, 보류된 메시지\n\
              /to 상담원: 대화를 넘깁니다. 상담원: {}\n\
@@ -90,7 +90,7 @@ fn who(
 ) -> String {
     let owner = match (locale, agent) {
         (Locale::En, Some(agent)) => format!("{agent}'s conversation."),
-        (Locale::En, None) => "Nobody's conversation.".to_owned(),
+        (Locale::En, None) => "No agent has this conversation.".to_owned(),
         (Locale::Ko, Some(agent)) => format!("담당: {agent}."),
         (Locale::Ko, None) => "담당 상담원이 없습니다.".to_owned(),
         (Locale::Zh, Some(agent)) => format!("由{agent}负责。"),
@@ -122,7 +122,7 @@ fn who(
     format!("{owner} {left} {held}")
 }
 
-/// Hours and minutes of a time, begun minutes counted whole.
+/// A duration in hours and minutes, rounded up to a whole minute.
 fn duration(locale: Locale, millis: i64) -> String {
     let minutes = millis.max(0).saturating_add(59_999) / 60_000;
     let (hours, minutes) = (minutes / 60, minutes % 60);
@@ -139,7 +139,7 @@ fn names(agents: &[ImUserId]) -> String {
     format!("{}{more}", names.join(", "))
 }
 
-/// Why nothing may be sent, in the words of notes.
+/// Converts the reason why nothing may be sent into the reason used in notices.
 pub(super) fn because(shut: Shut) -> HeldBecause {
     match shut {
         Shut::Closed => HeldBecause::WindowClosed,

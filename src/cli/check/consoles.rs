@@ -1,4 +1,5 @@
-//! What to set in both consoles: addresses and switches; secrets by the name of their key, never their value.
+//! The settings for both consoles: addresses and switches. Names secrets by their key, never by
+//! value.
 
 use std::fmt::Write as _;
 
@@ -28,7 +29,7 @@ pub(super) fn settings(config: &Config) -> String {
 
 fn wechat(config: &Config, base: &str) -> Vec<(&'static str, String)> {
     let (mode, key) = match config.wechat.mode {
-        Mode::Plain => ("plain", "any: it is not used in plain mode"),
+        Mode::Plain => ("plain", "any value: plain mode does not use it"),
         Mode::Compatible => ("compatible", "the value of wechat.encoding_aes_key"),
         Mode::Safe => ("safe", "the value of wechat.encoding_aes_key"),
     };
@@ -48,7 +49,7 @@ fn wechat(config: &Config, base: &str) -> Vec<(&'static str, String)> {
 fn im(config: &Config, base: &str) -> Vec<(&'static str, String)> {
     let token = match config.im.callback_token {
         Some(_) => "on, with the value of im.callback_token",
-        None => "off, as im.callback_token is empty; better on, with the same value there",
+        None => "off, as im.callback_token is empty; safer: on, with the same value in both places",
     };
     let agents: Vec<_> = config.im.agents.iter().map(ToString::to_string).collect();
     vec![

@@ -1,4 +1,4 @@
-//! What can be told without calling anyone: the settings, the files, the ports.
+//! The checks that need no network: settings, files, ports.
 
 use std::error::Error;
 use std::fs::{self, OpenOptions};
@@ -26,8 +26,8 @@ pub(super) fn findings(config: &Config, warnings: &[String]) -> Vec<Finding> {
     if let Some(address) = config.server.ops_listen {
         if !address.ip().is_loopback() {
             let evidence =
-                format!("{address} is no loopback address, and whoever reaches it needs no password");
-            let fix = "set 127.0.0.1:9090, or keep the internet away from it";
+                format!("{address} is not a loopback address, and the listener asks for no password");
+            let fix = "set 127.0.0.1:9090, or block it from the internet";
             findings.push(Finding::warn("server.ops_listen", evidence, fix));
         }
         findings.push(port("server.ops_listen", address));
@@ -39,32 +39,32 @@ fn callback_token(config: &Config) -> Option<Finding> {
     if config.im.callback_token.is_some() {
         return None;
     }
-    let evidence = "is empty: whoever knows the URL and the SDKAppID could speak to customers as an agent";
+    let evidence = "is empty: anyone who knows the URL and the SDKAppID could write to customers as an agent";
     let fix = "switch authentication on in the IM console, and set the same token here";
     Some(Finding::warn("im.callback_token", evidence, fix))
 }
 
-/// WeChat calls two ports only (reference, "Console configuration").
+/// WeChat calls only two ports (reference, "Console configuration").
 fn public_url(config: &Config) -> Option<Finding> {
     let Some(url) = &config.server.public_url else {
-        let evidence = "is empty: agents are told that a picture or recording came, but cannot fetch it";
-        let fix = "set the URL by which the internet reaches server.listen";
+        let evidence = "is empty: agents are told that a picture or recording came, but cannot open it";
+        let fix = "set the URL of server.listen as the internet reaches it";
         return Some(Finding::warn("server.public_url", evidence, fix));
     };
     let url = url.url();
     let port = url.port()?;
     let evidence = format!("names port {port}, but WeChat calls only 80 for http and 443 for https");
-    Some(Finding::warn("server.public_url", evidence, "forward one of these ports, and name no port here"))
+    Some(Finding::warn("server.public_url", evidence, "forward one of these ports, and omit the port here"))
 }
 
 fn tls(files: &Tls) -> Finding {
     match tls::acceptor(files) {
-        Ok(_) => Finding::ok("server.tls_cert", format!("{} and its key fit", files.cert.display())),
+        Ok(_) => Finding::ok("server.tls_cert", format!("{} and its key match", files.cert.display())),
         Err(error) => refused(&error),
     }
 }
 
-/// An error in the words `KEY: problem; fix`.
+/// Turns an error with the text `KEY: problem; fix` into a finding.
 fn refused(error: &dyn Error) -> Finding {
     let text = error.to_string();
     let (key, rest) = text.split_once(": ").unwrap_or(("configuration", &text));
@@ -77,29 +77,29 @@ fn database(store: &Store) -> Finding {
     let path = match store {
         Store::SqliteFile(path) => path,
         Store::SqliteMemory => {
-            let evidence = "keeps everything in memory: a restart loses what waits";
+            let evidence = "keeps everything in memory: a restart loses all waiting messages";
             return Finding::warn(KEY, evidence, "set sqlite://FILE");
         }
         Store::Postgres(_) => {
-            let evidence = "names PostgreSQL, in which this version cannot store";
+            let evidence = "names PostgreSQL, which this version does not support";
             return Finding::fail(KEY, evidence, "set sqlite://FILE");
         }
     };
     let folder = folder_of(path);
     if let Err(error) = writable(folder) {
-        let evidence = format!("the folder {} cannot be written: {error}", folder.display());
-        return Finding::fail(KEY, evidence, "make it, and let this user write in it");
+        let evidence = format!("the folder {} is not writable: {error}", folder.display());
+        return Finding::fail(KEY, evidence, "create it, and let this user write to it");
     }
     let name = path.display();
     match store::inspect(path) {
         Ok(found) if found.holder.is_some() => {
             let holder = found.holder.unwrap_or_default();
             let evidence = format!("{name} is in use by {holder}");
-            Finding::warn(KEY, evidence, "well if that is the running bridge; else give each its own file")
+            Finding::warn(KEY, evidence, "fine if that is the running bridge; else give each its own file")
         }
-        Ok(found) if !found.exists => Finding::ok(KEY, format!("{name} will be made")),
+        Ok(found) if !found.exists => Finding::ok(KEY, format!("{name} will be created")),
         Ok(found) if found.outdated => {
-            Finding::ok(KEY, format!("{name} can be written, and will be migrated at the next start"))
+            Finding::ok(KEY, format!("{name} is writable, and will be migrated at the next start"))
         }
         Ok(_) => Finding::ok(KEY, format!("{name} can be opened and written")),
         Err(error) => refused(&error),
@@ -111,11 +111,11 @@ fn media(folder: &Path) -> Finding {
     let made = folder.exists();
     let looked_at = if made { folder } else { folder_of(folder) };
     match (writable(looked_at), made) {
-        (Ok(()), true) => Finding::ok(KEY, format!("{} can be written", folder.display())),
-        (Ok(()), false) => Finding::ok(KEY, format!("{} will be made", folder.display())),
+        (Ok(()), true) => Finding::ok(KEY, format!("{} is writable", folder.display())),
+        (Ok(()), false) => Finding::ok(KEY, format!("{} will be created", folder.display())),
         (Err(error), _) => {
-            let evidence = format!("{} cannot be written: {error}", looked_at.display());
-            Finding::warn(KEY, evidence, "make it, and let this user write in it")
+            let evidence = format!("{} is not writable: {error}", looked_at.display());
+            Finding::warn(KEY, evidence, "create it, and let this user write to it")
         }
     }
 }
@@ -124,7 +124,8 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Writes a file and removes it: permissions alone do not tell whether a folder can be written.
+/// Creates a file and removes it, because permissions alone do not show whether a folder is
+/// writable.
 fn writable(folder: &Path) -> io::Result<()> {
     let probe = folder.join(format!(".wechat-im-bridge-check-{}", std::process::id()));
     OpenOptions::new().write(true).create_new(true).open(&probe)?;
@@ -135,16 +136,16 @@ fn port(key: &str, address: SocketAddr) -> Finding {
     match TcpListener::bind(address) {
         Ok(_) => Finding::ok(key, format!("{address} is free")),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            let fix = "well if that is the running bridge; else choose another port";
-            Finding::warn(key, format!("{address} is taken"), fix)
+            let fix = "fine if that is the running bridge; else choose another port";
+            Finding::warn(key, format!("{address} is already in use"), fix)
         }
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let fix = "run the bridge as a user who may, or choose a port above 1023";
-            Finding::warn(key, format!("{address} is not for this user"), fix)
+            let fix = "run the bridge as a user with that permission, or choose a port above 1023";
+            Finding::warn(key, format!("this user may not listen on {address}"), fix)
         }
         Err(error) => {
-            let fix = "set an address that this machine has, such as 0.0.0.0";
-            Finding::fail(key, format!("cannot listen at {address}: {error}"), fix)
+            let fix = "set an address of this machine, such as 0.0.0.0";
+            Finding::fail(key, format!("cannot listen on {address}: {error}"), fix)
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What only the platforms can tell: whether our credentials and permissions are good.
+//! The checks that need the platforms: credentials and permissions.
 //!
-//! Asks for the access token that a running bridge would get too (it ends no other), sends one message to an openid
-//! that nobody has, and asks IM which accounts exist.
+//! Requests the same access token as a running bridge (which invalidates no other token), sends one
+//! message to an openid that does not exist, and asks IM which accounts exist.
 
 use std::sync::Arc;
 
@@ -16,11 +16,12 @@ use crate::wechat::send::code::{self, Class};
 use crate::wechat::send::token::Settings;
 use crate::wechat::send::{Credentials, Failure, NoTokenStore, TokenError, TokenHolder};
 
-/// No account's customer: openids have 28 characters.
+/// An openid that cannot exist, because real ones have 28 characters.
 const NOBODY: &str = "wechat-im-bridge-check";
-/// What a call that is allowed gets for [`NOBODY`]: no such openid, no follower, no customer.
+/// The codes that a permitted call gets for [`UNKNOWN_OPENID`]: unknown openid, not a follower, not a
+/// customer.
 const NO_SUCH_CUSTOMER: [i64; 4] = [40003, 43004, 46004, 50005];
-/// The most accounts that one call may ask about.
+/// The maximum number of accounts in one `account_check` call.
 const ASKED_AT_ONCE: usize = 100;
 
 const PASSING: &str = "try again in a minute";
@@ -34,12 +35,12 @@ fn network(key: &str, base: &BaseUrl, error: &str) -> Finding {
     Finding::fail(key, format!("{}: {error}", host(base)), fix)
 }
 
-/// The access token, and whether the account may push.
+/// Checks the access token, and whether the account may push.
 pub(super) async fn wechat(config: &Config, clock: &Clock) -> Vec<Finding> {
     const BASE: &str = "wechat.api_base";
     let wechat = &config.wechat;
     let (Some(app_id), Some(secret)) = (&wechat.app_id, &wechat.app_secret) else {
-        // What this means for the replies is one of the configuration's own warnings.
+        // The configuration's own warnings say what this means for replies.
         return vec![Finding::ok("wechat.app_secret", "is not set: WeChat's API is not called")];
     };
     if wechat.reply == Reply::Passive {
@@ -88,11 +89,11 @@ fn no_token(base: &BaseUrl, error: &TokenError) -> Finding {
     }
 }
 
-/// What the answer to a message for nobody says about the account.
+/// Derives the account's permission from the response to a message for [`UNKNOWN_OPENID`].
 fn may_push(base: &BaseUrl, reply: Reply, outcome: Result<(), Failure>) -> Finding {
     const WHAT: &str = "custom/send";
     let failure = match outcome {
-        Ok(()) => return Finding::ok(WHAT, "WeChat takes messages to customers"),
+        Ok(()) => return Finding::ok(WHAT, "WeChat accepts messages to customers"),
         Err(failure) => failure,
     };
     let (number, msg) = match &failure {
@@ -109,26 +110,26 @@ fn may_push(base: &BaseUrl, reply: Reply, outcome: Result<(), Failure>) -> Findi
         }
         (Class::NotAllowed, _) => {
             let evidence = format!("{failure}: answers will be passive, with the customer's next message");
-            Finding::warn(WHAT, evidence, "have the account verified to push answers at once")
+            Finding::warn(WHAT, evidence, "have the account verified if answers should be pushed at once")
         }
         (Class::Busy | Class::Quota, _) => {
             let advice = code::advice(number).unwrap_or(PASSING);
             Finding::warn(WHAT, failure.to_string(), advice)
         }
-        // A ban, as opposed to a customer who cannot be reached.
+        // A code with advice is a ban. The others mean that a customer cannot be reached.
         (Class::Hold, _) if code::advice(number).is_some() => {
             Finding::fail(WHAT, failure.to_string(), advice())
         }
         (Class::Hold, _) => Finding::ok(WHAT, "the account may push answers"),
         _ if NO_SUCH_CUSTOMER.contains(&number) => Finding::ok(WHAT, "the account may push answers"),
         _ => {
-            let fix = "look the code up in WeChat's documentation of custom/send";
-            Finding::warn(WHAT, format!("a message to nobody was refused in an unusual way: {failure}"), fix)
+            let fix = "look up the code in WeChat's documentation of custom/send";
+            Finding::warn(WHAT, format!("unexpected reply to a message to an unknown user: {failure}"), fix)
         }
     }
 }
 
-/// The credential, and whether the admin and the agents exist.
+/// Checks the credential, and whether the admin and the agents exist.
 pub(super) async fn im(config: &Config, clock: &Clock) -> Vec<Finding> {
     const BASE: &str = "im.api_base";
     let im = &config.im;
@@ -145,12 +146,12 @@ pub(super) async fn im(config: &Config, clock: &Clock) -> Vec<Finding> {
             Err(failure) => return vec![refused(&im.api_base, &failure)],
         }
     }
-    let mut findings = vec![Finding::ok("im.secret_key", format!("IM takes our UserSig for {}", im.admin))];
+    let mut findings = vec![Finding::ok("im.secret_key", format!("IM accepts our UserSig for {}", im.admin))];
     findings.push(if imported.contains(&im.admin) {
         Finding::ok("im.admin", format!("{} exists", im.admin))
     } else {
         let fix = "make it an administrator under Account management in the IM console";
-        Finding::warn("im.admin", format!("IM knows no account {}", im.admin), fix)
+        Finding::warn("im.admin", format!("IM has no account {}", im.admin), fix)
     });
     findings.extend(im.agents.iter().map(|agent| agent_finding(agent, imported.contains(agent))));
     findings
@@ -169,8 +170,8 @@ fn agent_finding(agent: &ImUserId, imported: bool) -> Finding {
     if imported {
         return Finding::ok("im.agents", format!("{agent} exists"));
     }
-    let evidence = format!("IM knows no account {agent}: the bridge makes it with the first message to it");
-    let fix = "compare the UserID with the one that the agent signs in with";
+    let evidence = format!("IM has no account {agent}: the bridge imports it with the first message to it");
+    let fix = "compare it with the UserID with which the agent signs in";
     Finding::warn("im.agents", evidence, fix)
 }
 
@@ -192,7 +193,7 @@ fn refused(base: &BaseUrl, failure: &im_send::Failure) -> Finding {
     match class(*code) {
         Class::Backoff | Class::Quota => Finding::warn(key, evidence, advice(*code).unwrap_or(PASSING)),
         _ => {
-            let advice = advice(*code).unwrap_or("look the code up in Tencent IM's documentation");
+            let advice = advice(*code).unwrap_or("look up the code in Tencent IM's documentation");
             Finding::fail(key, evidence, advice)
         }
     }

@@ -1,4 +1,4 @@
-//! `[im]`, checked.
+//! Checks `[im]`.
 
 use std::num::NonZeroU32;
 
@@ -55,7 +55,7 @@ fn secret_key(settings: &mut Settings) -> Option<Secret> {
     if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         settings.warn("im.secret_key", "is not 64 hexadecimal digits, as the IM console's keys are");
     } else if text.bytes().all(|byte| byte == b'0') {
-        settings.warn("im.secret_key", "is still the example's; set the one that the IM console shows");
+        settings.warn("im.secret_key", "is still the example's; set the key that the IM console shows");
     }
     Some(key)
 }
@@ -66,36 +66,36 @@ fn agents(settings: &mut Settings) -> Vec<ImUserId> {
         let which = format!("entry {number} ");
         let Some(agent) = user(settings, "im.agents", &entry, &which) else { continue };
         if agents.contains(&agent) {
-            settings.wrong("im.agents", format!("{which}stands there twice"), "remove one of the two");
+            settings.wrong("im.agents", format!("{which}is a duplicate"), "remove it");
         }
         agents.push(agent);
     }
     if agents.is_empty() {
         settings.wrong(
             "im.agents",
-            "names nobody",
+            "is empty",
             "name at least one IM UserID to whom customers are transferred",
         );
     }
     agents
 }
 
-/// A UserID of our side: a valid one that no customer's account can have.
+/// The UserID of an agent or the admin: valid, and impossible for a customer's account.
 fn user(settings: &mut Settings, key: &str, text: &str, which: &str) -> Option<ImUserId> {
     let Ok(user) = ImUserId::new(text) else {
-        let problem = format!("{which}is no IM UserID");
+        let problem = format!("{which}is not an IM UserID");
         settings.wrong(key, problem, "set 1 to 32 bytes of printable ASCII without spaces");
         return None;
     };
     if user.customers().iter().any(|openid| looks_like_an_openid(openid.as_str())) {
-        let problem = format!("{which}looks like an openid, which a customer's account has for its UserID");
+        let problem = format!("{which}looks like an openid, which is the UserID of a customer's account");
         settings.wrong(key, problem, "use another UserID, such as kf_anna");
         return None;
     }
     Some(user)
 }
 
-/// Openids are 28 characters beginning with `o` (reference "Identity rules and account limits").
+/// Openids have 28 characters and begin with `o` (reference "Identity rules and account limits").
 fn looks_like_an_openid(text: &str) -> bool {
     text.len() == 28
         && text.starts_with('o')

@@ -1,4 +1,4 @@
-//! `[wechat]`, checked.
+//! Checks `[wechat]`.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::config::secret::{AesKey, Secret};
 use crate::config::settings::Settings;
 use crate::config::{Quota, WeChat};
 
-/// The token of the example file, which everyone knows.
+/// The token of the example file, which is public.
 const EXAMPLE_TOKEN: &str = "ChangeMeToken";
 
 pub(super) fn wechat(settings: &mut Settings) -> Option<WeChat> {
@@ -22,11 +22,7 @@ pub(super) fn wechat(settings: &mut Settings) -> Option<WeChat> {
     let previous_encoding_aes_key = aes_key(settings, "wechat.previous_encoding_aes_key");
     if previous_encoding_aes_key.is_some() && encoding_aes_key.is_none() {
         let problem = "is missing, though wechat.previous_encoding_aes_key is set";
-        settings.wrong(
-            "wechat.encoding_aes_key",
-            problem,
-            "set the key that is in force, or remove the previous one",
-        );
+        settings.wrong("wechat.encoding_aes_key", problem, "set the current key, or remove the previous one");
     }
     if mode.is_some_and(|mode| mode != Mode::Plain) {
         if encoding_aes_key.is_none() {
@@ -34,15 +30,14 @@ pub(super) fn wechat(settings: &mut Settings) -> Option<WeChat> {
             settings.wrong("wechat.encoding_aes_key", "is missing, though wechat.mode is not plain", fix);
         }
         if app_id.is_none() {
-            let fix = "set the account's AppID, which every encrypted push names";
+            let fix = "set the account's AppID, which every encrypted push contains";
             settings.wrong("wechat.app_id", "is missing, though wechat.mode is not plain", fix);
         }
     }
     let reply = reply(settings, app_id.is_some(), app_secret.is_some());
     let max_skew = Some(settings.seconds("wechat.max_skew_s")).filter(|skew| !skew.is_zero());
     if max_skew.is_some_and(|skew| skew < Duration::from_mins(1)) {
-        let what =
-            "is under a minute: late repeats and clocks that are a little off will be refused; 300 is usual";
+        let what = "is under a minute: late repeats and slightly wrong clocks will be refused; 300 is usual";
         settings.warn("wechat.max_skew_s", what);
     }
     let api_base = base_url(settings, "wechat.api_base", "https://api.weixin.qq.com");
@@ -74,11 +69,10 @@ fn token(settings: &mut Settings) -> Option<Secret> {
     let text = token.expose();
     if !(3..=32).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         settings
-            .warn("wechat.token", "is not 3 to 32 letters and digits, which is all that the console accepts");
+            .warn("wechat.token", "is not 3 to 32 letters and digits; the console accepts no other token");
     }
     if text == EXAMPLE_TOKEN {
-        settings
-            .warn("wechat.token", "is still the example's, which anyone can sign with; set one of your own");
+        settings.warn("wechat.token", "is still the example's, so anyone can sign pushes; set your own");
     }
     Some(token)
 }
@@ -89,7 +83,7 @@ fn aes_key(settings: &mut Settings, key: &str) -> Option<AesKey> {
     decoded.map_err(|problem| settings.wrong(key, problem, "copy the EncodingAESKey from the console")).ok()
 }
 
-/// The way of replying that is in effect.
+/// Returns the way of replying that is in effect.
 fn reply(settings: &mut Settings, has_app_id: bool, has_app_secret: bool) -> Option<Reply> {
     let reply = settings.choice("wechat.reply")?;
     let lacks = |settings: &Settings, key, has: bool| !has && !settings.is_broken(key);
@@ -101,7 +95,7 @@ fn reply(settings: &mut Settings, has_app_id: bool, has_app_secret: bool) -> Opt
     match reply {
         Reply::Auto if !missing.is_empty() => {
             let names = missing.join(" and ");
-            let what = "means passive here: answers ride on the reply to the customer's next message, as";
+            let what = "means passive here: the reply to the customer's next message carries the answers, as";
             settings.warn("wechat.reply", &format!("auto {what} {names} is not set"));
             Some(Reply::Passive)
         }

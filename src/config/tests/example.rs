@@ -1,4 +1,5 @@
-//! `config.example.toml` is the documentation: it loads, is complete, and says the defaults that are in effect.
+//! `config.example.toml` is the documentation: it loads, is complete, and shows the actual
+//! defaults.
 
 use toml::{Table, Value as Toml};
 
@@ -19,7 +20,7 @@ fn it_loads_and_only_its_placeholders_are_warned_of() {
 
 #[test]
 fn it_shows_every_key_with_the_default_that_is_in_effect() {
-    // The keys whose default depends on others stand there as comments.
+    // The file contains the keys whose default depends on others as comments.
     let all: String = EXAMPLE.lines().map(|line| uncommented(line).to_owned() + "\n").collect();
     let table: Table = toml::from_str(&all).unwrap();
     for section in SECTIONS {
@@ -37,7 +38,7 @@ fn it_shows_every_key_with_the_default_that_is_in_effect() {
             let same = value(shown) == default;
             assert_eq!(same, !PLACEHOLDERS.contains(&full.as_str()), "{full}");
             if matches!(key.kind, Kind::Secret(_)) {
-                assert!(EXAMPLE.contains(&format!("`{}_file`", key.name)), "{full}_file is not told");
+                assert!(EXAMPLE.contains(&format!("`{}_file`", key.name)), "{full}_file is not documented");
             }
         }
     }
@@ -69,7 +70,8 @@ fn its_limits_are_the_limits() {
     for section in SECTIONS {
         for key in section.keys {
             let Kind::Integer { min, max, .. } = key.kind else { continue };
-            // What is zero by default means "off" or "not set", and 1 to 2^32 needs no telling.
+            // A default of zero means "off" or "not set", and a limit of 2^32 needs no
+            // documentation.
             let told = format!("{min} to {max}");
             let spared = ["max_skew_s", "sdk_app_id"].contains(&key.name) || key.name.starts_with("quota");
             assert!(spared || EXAMPLE.contains(&told), "{}.{}: {told}", section.name, key.name);

@@ -1,28 +1,28 @@
-//! What is refused, and in which words.
+//! Refused values and the texts of their faults.
 
 use super::*;
 
 #[test]
 fn each_bad_value_is_one_fault_with_its_key_variable_and_fix() {
     for (name, value, expected) in [
-        ("BRIDGE_SERVER__LISTEN", "80", "server.listen: is no address with a port"),
-        ("BRIDGE_SERVER__LISTEN", "", "server.listen: is no address with a port"),
-        ("BRIDGE_SERVER__OPS_LISTEN", "localhost:9090", "server.ops_listen: is no address with a port"),
+        ("BRIDGE_SERVER__LISTEN", "80", "server.listen: is not an address with a port"),
+        ("BRIDGE_SERVER__LISTEN", "", "server.listen: is not an address with a port"),
+        ("BRIDGE_SERVER__OPS_LISTEN", "localhost:9090", "server.ops_listen: is not an address with a port"),
         (
             "BRIDGE_SERVER__OPS_LISTEN",
             "0.0.0.0:80",
             "server.ops_listen: is the same address as server.listen",
         ),
         ("BRIDGE_SERVER__PUBLIC_URL", "https://a.example/?q=1", "server.public_url: has a query"),
-        ("BRIDGE_SERVER__PUBLIC_URL", "a.example", "server.public_url: is no URL"),
+        ("BRIDGE_SERVER__PUBLIC_URL", "a.example", "server.public_url: is not a URL"),
         ("BRIDGE_SERVER__BODY_LIMIT_BYTES", "1023", "server.body_limit_bytes: is out of range"),
         ("BRIDGE_SERVER__SHUTDOWN_GRACE_S", "-1", "server.shutdown_grace_s: is out of range"),
         ("BRIDGE_SERVER__SHUTDOWN_GRACE_S", "10s", "server.shutdown_grace_s: must be a whole number"),
         ("BRIDGE_SERVER__SHUTDOWN_GRACE_S", "", "server.shutdown_grace_s: must be a whole number"),
         ("BRIDGE_WECHAT__APP_ID", "wx 1", "wechat.app_id: contains spaces"),
         ("BRIDGE_WECHAT__APP_SECRET", "abc\n", "wechat.app_secret: begins or ends with white space"),
-        ("BRIDGE_WECHAT__ACCOUNT_ID", "商店", "wechat.account_id: contains spaces or other characters"),
-        ("BRIDGE_WECHAT__MODE", "Safe", "wechat.mode: is none of its words"),
+        ("BRIDGE_WECHAT__ACCOUNT_ID", "商店", "wechat.account_id: contains spaces or characters"),
+        ("BRIDGE_WECHAT__MODE", "Safe", "wechat.mode: is not a known word"),
         ("BRIDGE_WECHAT__ENCODING_AES_KEY", "short", "wechat.encoding_aes_key: must be exactly 43"),
         (
             "BRIDGE_WECHAT__API_BASE",
@@ -32,29 +32,29 @@ fn each_bad_value_is_one_fault_with_its_key_variable_and_fix() {
         ("BRIDGE_WECHAT__QUOTA_MESSAGES", "0", "wechat.quota_messages: is out of range"),
         ("BRIDGE_WECHAT__MAX_SKEW_S", "86401", "wechat.max_skew_s: is out of range"),
         ("BRIDGE_IM__API_BASE", "https://me:pw@a.example", "im.api_base: has a user name or a password"),
-        ("BRIDGE_IM__ADMIN", "", "im.admin: is no IM UserID"),
-        ("BRIDGE_IM__AGENTS", "", "im.agents: names nobody"),
-        ("BRIDGE_IM__AGENTS", "anna,,ben", "im.agents: entry 2 is no IM UserID"),
-        ("BRIDGE_IM__AGENTS", "anna, ben,anna", "im.agents: entry 3 stands there twice"),
+        ("BRIDGE_IM__ADMIN", "", "im.admin: is not an IM UserID"),
+        ("BRIDGE_IM__AGENTS", "", "im.agents: is empty"),
+        ("BRIDGE_IM__AGENTS", "anna,,ben", "im.agents: entry 2 is not an IM UserID"),
+        ("BRIDGE_IM__AGENTS", "anna, ben,anna", "im.agents: entry 3 is a duplicate"),
         ("BRIDGE_IM__AGENTS", "oABCD1234efgh5678IJKL90_-mno", "im.agents: entry 1 looks like an openid"),
         ("BRIDGE_IM__AGENTS", "oABCD1234efgh5678IJKL90_-mno_2", "im.agents: entry 1 looks like an openid"),
         ("BRIDGE_IM__MESSAGE_LIFETIME_S", "604801", "im.message_lifetime_s: is out of range"),
         ("BRIDGE_IM__RATE_PER_SECOND", "1000001", "im.rate_per_second: is out of range"),
         ("BRIDGE_IM__USERSIG_EXPIRE_S", "59", "im.usersig_expire_s: is out of range"),
-        ("BRIDGE_STORE__URL", "bridge.db", "store.url: is no store that the bridge knows"),
+        ("BRIDGE_STORE__URL", "bridge.db", "store.url: is not the URL of a known store"),
         ("BRIDGE_STORE__URL", "", "store.url: is empty"),
         ("BRIDGE_MEDIA__DIR", "", "media.dir: is empty"),
         (
             "BRIDGE_MEDIA__ALLOW_HOSTS",
             "a.example,https://b.example",
-            "media.allow_hosts: entry 2 is no host name",
+            "media.allow_hosts: entry 2 is not a host name",
         ),
         ("BRIDGE_MEDIA__ALLOW_HTTP", "yes", "media.allow_http: must be a boolean"),
         ("BRIDGE_TEXTS__SHOP_NAME", " ", "texts.shop_name: is empty"),
         ("BRIDGE_TEXTS__WELCOME", "", "texts.welcome: is empty"),
         ("BRIDGE_TEXTS__TRANSFERRING", "\u{7}", "texts.transferring: contains control characters"),
-        ("BRIDGE_LOG__LEVEL", "warning", "log.level: is no tracing filter"),
-        ("BRIDGE_LOG__FORMAT", "xml", "log.format: is none of its words"),
+        ("BRIDGE_LOG__LEVEL", "warning", "log.level: is not a tracing filter"),
+        ("BRIDGE_LOG__FORMAT", "xml", "log.format: is not a known word"),
     ] {
         let fault = fault(&[(name, value)]);
         assert!(fault.starts_with(expected), "{fault}");
@@ -117,18 +117,18 @@ locale = "en"
         refused(text, &[("BRIDGE_LOG__FORMAT", "xml")]),
         [
             "im.agents: must be a list of strings (line 10); write it as [\"one\", \"another\"]",
-            "im.app_id: is no known key (line 13); the nearest known key is wechat.app_id",
+            "im.app_id: is not a known key (line 13); the nearest known key is wechat.app_id",
             "im.secret_key: must be a string (line 12); write it in quotes",
-            "im.secretkey: is no known key (line 11); the nearest known key is im.secret_key",
-            "log_level: is no known section (line 3); the nearest known section is [log]",
+            "im.secretkey: is not a known key (line 11); the nearest known key is im.secret_key",
+            "log_level: is not a known section (line 3); the nearest known section is [log]",
             "media.allow_http: must be a boolean (line 15); set true or false, without quotes",
-            "sdk_app_id: is no known section (line 4); put it below [im]",
-            "server: is a section, not a key (line 2); write [server] on a line of its own and its keys below",
-            "text: is no known section (line 16); the nearest known section is [texts]",
+            "sdk_app_id: is not a known section (line 4); put it below [im]",
+            "server: is a section, not a key (line 2); write [server] on its own line and its keys below",
+            "text: is not a known section (line 16); the nearest known section is [texts]",
             "wechat.max_skew_s: must be a whole number (line 8); set a whole number from 0 to 86400, without quotes",
-            "wechat.mode: is none of its words (line 7); set one of plain, compatible, safe",
-            "wechat.tokens: is no known key (line 6); the nearest known key is wechat.token",
-            "log.format: is none of its words (BRIDGE_LOG__FORMAT); set one of text, json",
+            "wechat.mode: is not a known word (line 7); set one of plain, compatible, safe",
+            "wechat.tokens: is not a known key (line 6); the nearest known key is wechat.token",
+            "log.format: is not a known word (BRIDGE_LOG__FORMAT); set one of text, json",
             "wechat.token: is missing; set the Token of the console's server configuration; without it no push can be verified",
             "im.sdk_app_id: is missing; set the SDKAppID that the IM console shows",
         ]
@@ -139,10 +139,10 @@ locale = "en"
 fn a_file_that_is_no_toml_is_told_by_line_and_what_it_lacks_is_not() {
     let lines =
         refused("[wechat]\ntoken = \"a\nreply = \n[im]\nsdk_app_id = 1\n", &[("BRIDGE_IM__AGENTS", "a")]);
-    assert!(lines.iter().all(|line| line.starts_with("configuration: is no TOML: ")), "{lines:?}");
+    assert!(lines.iter().all(|line| line.starts_with("configuration: is not TOML: ")), "{lines:?}");
     assert!(lines[0].contains("(line 2)") && lines[1].contains("(line 3)"), "{lines:?}");
     let twice = refused(&REQUIRED.replace("[im]", "token = \"b\"\n[im]"), &[]);
-    assert_eq!(twice, ["configuration: is no TOML: duplicate key (line 4); correct the line"]);
+    assert_eq!(twice, ["configuration: is not TOML: duplicate key (line 4); correct the line"]);
 }
 
 #[test]

@@ -1,13 +1,13 @@
-//! No secret is ever said, wherever it was put by mistake.
+//! No output contains a secret, wherever the operator put it by mistake.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Files that an operator in a hurry might write; `SECRET` is the secret. All of them are refused or accepted
-/// without saying it.
+/// Files that an operator in a hurry may write; `SECRET` is the secret. Whether they are refused or
+/// accepted, the output must not contain it.
 const PLACES: &[&str] = &[
-    // Where it belongs, beside faults elsewhere.
+    // In the right place, with faults elsewhere.
     "[wechat]\ntoken = \"SECRET\"\nmode = \"x\"",
     "[wechat]\nencoding_aes_key = \"SECRET\"\nprevious_encoding_aes_key = \"SECRET+\"",
     "[im]\nsecret_key = \" SECRET\"\ncallback_token = \"SECRET \"",
@@ -37,7 +37,7 @@ const PLACES: &[&str] = &[
     "[media]\nallow_hosts = [\"https://SECRET\"]\nmax_bytes = \"SECRET\"",
     "[log]\nlevel = \"SECRET\"\nformat = \"SECRET\"",
     "[log]\nlevel = \"a=SECRET=\"",
-    // No TOML.
+    // Not TOML.
     "[wechat]\ntoken = SECRET",
     "[wechat]\ntoken = \"SECRET",
     "[wechat]\ntoken = 'SECRET\"\n",
@@ -101,7 +101,7 @@ proptest! {
             for key in section.keys {
                 let full = format!("{}.{}", section.name, key.name);
                 for name in [source::variable(&full), source::variable(&full) + "_FILE"] {
-                    // Some keys take any text, and say it: that is what they are for.
+                    // Some keys accept any text and show it on purpose.
                     let takes_any = matches!(
                         full.as_str(),
                         "media.dir" | "texts.shop_name" | "texts.welcome" | "texts.transferring" | "texts.inquiry_prefix"

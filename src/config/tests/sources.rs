@@ -1,8 +1,8 @@
-//! Where values come from: the file, the environment, files that hold a secret.
+//! The sources of values: the file, the environment, and files that contain a secret.
 
 use super::*;
 
-/// A value of every key that is not its default.
+/// A value for every key that differs from its default.
 const OTHERS: &[(&str, &str)] = &[
     ("server.listen", "127.0.0.1:8080"),
     ("server.ops_listen", ""),
@@ -55,7 +55,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("log.level", "debug"),
 ];
 
-/// The configuration as text, with the three secrets that are always there in the clear.
+/// The configuration as text, with the two secrets that are always set in clear text.
 fn seen(config: &Config) -> String {
     let (wechat, im) = (&config.wechat, &config.im);
     format!("{config:?} {} {}", wechat.token.expose(), im.secret_key.expose())
@@ -71,8 +71,9 @@ fn the_environment_overrides_every_key_and_every_key_has_an_effect() {
         for key in section.keys {
             let name = source::variable(&format!("{}.{}", section.name, key.name));
             let without: Vec<_> = variables.iter().filter(|(other, _)| *other != name).cloned().collect();
-            assert_eq!(without.len() + 1, variables.len(), "{name} is not tried");
-            // Some do nothing beside others, and some cannot be set alone or left out: that is an effect too.
+            assert_eq!(without.len() + 1, variables.len(), "{name} is not tested");
+            // Some keys have no effect next to others, and some cannot be set alone or left out. A
+            // fault counts as an effect.
             let alone = variables.iter().filter(|(other, _)| *other == name).cloned();
             let differs =
                 |outcome: Result<(Config, _), _>, from| outcome.map_or(true, |(it, _)| seen(&it) != from);
@@ -134,17 +135,17 @@ fn a_secret_can_be_a_files_content() {
     assert_eq!(
         both,
         [
-            "wechat.token_file: is given, and wechat.token too (BRIDGE_WECHAT__TOKEN) (line 3); keep one of the two"
+            "wechat.token_file: is set, and wechat.token too (BRIDGE_WECHAT__TOKEN) (line 3); keep one of the two"
         ]
     );
-    // Emptied is not given.
+    // An empty value counts as not set.
     let emptied = [("BRIDGE_WECHAT__TOKEN_FILE", token.as_str()), ("BRIDGE_WECHAT__TOKEN", "")];
     assert_eq!(with(&emptied).0.wechat.token.expose(), "FileToken");
     assert_eq!(with(&[("BRIDGE_WECHAT__TOKEN_FILE", "")]).0.wechat.token.expose(), "BridgeToken2024");
 
     for (path, problem) in [
         (file("empty", " \n"), "is empty"),
-        (file("two", "one\ntwo\n"), "holds more than one plain line"),
+        (file("two", "one\ntwo\n"), "contains more than one plain line"),
         (file("long", &"x".repeat(70_000)), "cannot be read: it is longer than 65536 bytes"),
         (
             dir.path().join("none").display().to_string(),
@@ -191,7 +192,7 @@ fn only_a_file_that_nobody_named_may_be_missing_and_only_if_the_environment_says
     assert_eq!(Config::load(&path, true, []).unwrap().0.wechat.token.expose(), "BridgeToken2024");
     std::fs::write(&path, "[wechat").unwrap();
     let faults = Config::load(&path, true, enough).unwrap_err().to_string();
-    assert!(faults.starts_with(&format!("{}: is no TOML: ", path.display())), "{faults}");
+    assert!(faults.starts_with(&format!("{}: is not TOML: ", path.display())), "{faults}");
     assert!(Config::load(dir.path(), false, []).is_err());
 }
 

@@ -1,4 +1,4 @@
-//! `/imcallback`: what Tencent IM tells of its users' messages.
+//! `/imcallback`: Tencent IM's callbacks about its users' messages.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,8 +1,9 @@
 //! `/media/{file}`: media by signed link, for agents' clients and customers.
 //!
-//! A link that is not ours, or no longer valid, is refused before anything else is looked at. Files are streamed from
-//! disk, in whole or one range of them, as what their bytes say they are; nothing is listed. A link to a smaller copy of
-//! a picture leads to the picture where there is no copy. Whoever takes files slowly takes nobody's place who pushes.
+//! A link that is not ours or no longer valid is refused first. Files are streamed from disk, whole
+//! or as one range, with the content type that their bytes show; there is no listing. A link to a
+//! smaller copy of a picture returns the picture itself if there is no copy. Downloads have their
+//! own permits, so slow downloads never block pushes.
 
 use std::io;
 use std::pin::Pin;
@@ -26,16 +27,17 @@ use crate::media::kind::HEAD_BYTES;
 use crate::media::{Awaited, Kind, Scale};
 use crate::model::MediaHash;
 
-/// Files that may be on their way at once: far fewer than connections, and each is an open file too.
+/// The number of concurrent downloads: far below that of connections, because each also holds an
+/// open file.
 pub(super) const FILES_AT_ONCE: usize = 256;
-/// Bytes a second that a client has to take on the whole ...
+/// The slowest accepted average download rate, in bytes per second, after [`GRACE`].
 const SLOWEST: u64 = 16 * 1024;
-/// ... once this time is over.
+/// The time that every download may take, whatever its rate.
 const START: Duration = Duration::from_mins(1);
-/// How long a medium that is still being fetched is waited for.
+/// How long a request waits for a medium that is still being fetched.
 const WAIT: Duration = Duration::from_secs(10);
 
-/// A file, if the link to it is good and it can be had in time.
+/// Serves a file, if the link is valid and the file arrives in time.
 pub(super) async fn serve(
     State(desk): State<Arc<Desk>>,
     file: Result<Path<String>, PathRejection>,
@@ -44,7 +46,7 @@ pub(super) async fn serve(
 ) -> Response {
     let public = &desk.public;
     let media = public.bridge.media();
-    // What is no text once decoded is no link of ours either.
+    // A path that does not decode to UTF-8 is not a link of ours.
     let file = file.map_or_else(|_| String::new(), |Path(file)| file);
     let Some(asked) = media.links.open(&file, &query.unwrap_or_default(), public.clock.now()) else {
         return not_found();
@@ -71,7 +73,8 @@ pub(super) async fn serve(
     send(&desk, &path, kind, asked.name.as_str(), request).await
 }
 
-/// Whether `Range` is one range of bytes; anything else is to be ignored, and the whole served (RFC 9110, 14.2).
+/// Whether `Range` is one range of bytes. Any other `Range` is ignored and the whole file served
+/// (RFC 9110, 14.2).
 fn asks_for_one_range(headers: &HeaderMap) -> bool {
     let mut ranges = headers.get_all(header::RANGE).iter();
     let (Some(range), None) = (ranges.next(), ranges.next()) else { return false };
@@ -92,7 +95,7 @@ fn not_found() -> Response {
     text(StatusCode::NOT_FOUND, "")
 }
 
-/// The client may ask again.
+/// The response while the file is still being fetched: the client may retry.
 fn not_yet() -> Response {
     let mut response = text(StatusCode::NOT_FOUND, "not here yet");
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -100,21 +103,21 @@ fn not_yet() -> Response {
 }
 
 fn unavailable(error: &dyn std::fmt::Display) -> Response {
-    tracing::debug!(%error, "a medium cannot be served");
+    tracing::debug!(%error, "cannot serve a medium");
     text(StatusCode::SERVICE_UNAVAILABLE, "")
 }
 
 async fn kind_of(desk: &Desk, hash: &MediaHash) -> Result<Option<Kind>, crate::media::FilesError> {
     let Some(file) = desk.public.bridge.media().files.read(hash).await? else { return Ok(None) };
     let mut head = Vec::with_capacity(HEAD_BYTES);
-    // What cannot be read now fails once more, and visibly, where it is sent.
+    // If reading fails here, it fails again below, where the error reaches the client.
     let _ = file.take(HEAD_BYTES as u64).read_to_end(&mut head).await;
     Ok(Some(Kind::of(&head)))
 }
 
 async fn send(desk: &Desk, path: &std::path::Path, kind: Kind, name: &str, request: Request) -> Response {
     let Ok(lent) = Arc::clone(&desk.files).try_acquire_owned() else {
-        return unavailable(&"too many files are on their way");
+        return unavailable(&"too many downloads are running");
     };
     let Ok(mime) = kind.mime().parse() else { return not_found() };
     let is_get = request.method() == Method::GET;
@@ -126,7 +129,7 @@ async fn send(desk: &Desk, path: &std::path::Path, kind: Kind, name: &str, reque
     if !(response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED) {
         return response;
     }
-    // Shown in place only where a client has something to show; nothing is ever run.
+    // Only pictures, recordings and videos are shown inline. The policy below forbids scripts.
     let place = if kind.is_image() || kind.is_sound() || kind == Kind::Mp4 { "inline" } else { "attachment" };
     let called = format!("{place}; filename=\"{}.{}\"", name.get(..8).unwrap_or(name), kind.extension());
     let fixed: [(HeaderName, &str); 4] = [
@@ -147,7 +150,7 @@ async fn send(desk: &Desk, path: &std::path::Path, kind: Kind, name: &str, reque
     response.map(|body| Body::new(Lent { body, until: Instant::now() + patience, _place: lent }))
 }
 
-/// A file on its way, with its place among those; broken off when it is too slow.
+/// The body of a download with its permit; it fails when the download is too slow.
 struct Lent {
     body: Body,
     until: Instant,
@@ -162,7 +165,8 @@ impl http_body::Body for Lent {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        // Asked for whenever the client has taken some; one that takes nothing at all is the connection's business.
+        // Hyper polls after the client has read some bytes. A client that reads none is cut off by
+        // the connection.
         if Instant::now() > self.until {
             return Poll::Ready(Some(Err(axum::Error::new(io::Error::from(io::ErrorKind::TimedOut)))));
         }

@@ -1,4 +1,4 @@
-//! `/`: WeChat's check of the address, and its pushes.
+//! `/`: WeChat's check of the server URL, and its pushes.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,23 +19,23 @@ use crate::model::{OpenId, Push, What};
 use crate::store::StoreError;
 use crate::wechat::receive::{NonEmptyText, Opened, SUCCESS, Unopened, reply};
 
-/// What is logged of a push that is no usable XML, in bytes.
+/// How much of an unusable push is logged, in bytes.
 const LOGGED: usize = 1024;
-/// Of an XML reply.
+/// The content type of an XML reply.
 const XML: &str = "text/xml; charset=utf-8";
 
-/// The check that WeChat makes when the address is saved in its console.
+/// Responds to the check that WeChat makes when the server URL is saved in its console.
 pub(super) async fn echo(State(desk): State<Arc<Desk>>, RawQuery(query): RawQuery) -> Response {
     match desk.public.door.echo(&query.unwrap_or_default()) {
         Some(echostr) => {
-            tracing::debug!("WeChat checked the address");
+            tracing::debug!("WeChat checked the server URL");
             typed(StatusCode::OK, "text/plain; charset=utf-8", echostr)
         }
         None => text(StatusCode::OK, "404 not found"),
     }
 }
 
-/// A push: an event or a message.
+/// Receives a push: an event or a message.
 pub(super) async fn receive(
     State(desk): State<Arc<Desk>>,
     flushes: Option<Extension<Flushes>>,
@@ -67,7 +67,7 @@ pub(super) async fn receive(
             public.metrics.refused_request("push", "unusable");
             let start = String::from_utf8_lossy(&bytes[..bytes.len().min(LOGGED)]);
             let raw = start.escape_debug();
-            tracing::warn!(bytes = bytes.len(), %raw, "WeChat pushed what cannot be used: {why}");
+            tracing::warn!(bytes = bytes.len(), %raw, "WeChat sent an unusable push; it is acknowledged and dropped: {why}");
             text(StatusCode::OK, SUCCESS)
         }
     }
@@ -81,7 +81,8 @@ async fn accept(desk: &Desk, opened: Opened, flushes: Option<Flushes>) -> Respon
     let (bridge, outcomes) = (desk.public.bridge.clone(), desk.public.outcomes.clone());
     let accepted = desk
         .finish(desk.public.limits.push, async move {
-            // The place is taken first: a reply whose outcome nobody could be told must not be promised.
+            // Reserve a place in the queue first: the outcome of a reply with held answers must
+            // never be lost.
             let place = outcomes.reserve_owned().await.map_err(|_| StoreError::Closed)?;
             let Reply { text, at, receipt } = bridge.pushed(push).await?;
             Ok::<_, StoreError>((text, at, receipt.map(|receipt| Handover::new(place, receipt))))
@@ -106,7 +107,7 @@ async fn accept(desk: &Desk, opened: Opened, flushes: Option<Flushes>) -> Respon
     ([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))], body).into_response()
 }
 
-/// WeChat asks again after anything but 200, so nothing is lost by saying no.
+/// WeChat repeats the push after any status but 200, so refusing loses nothing.
 fn unavailable(desk: &Desk, why: &dyn std::fmt::Display) -> Response {
     desk.refused("push", "unavailable", why);
     text(StatusCode::SERVICE_UNAVAILABLE, "not committed")
@@ -119,7 +120,7 @@ fn kind(push: &Push) -> &str {
     }
 }
 
-/// Tells two customers apart in a log without naming either: the first bytes of the openid's SHA-256.
+/// A customer's pseudonym for the log: the first bytes of the openid's SHA-256.
 fn hashed(openid: &OpenId) -> String {
     let digest = Sha256::digest(openid.as_str());
     format!("sha256:{}", hex::encode(digest.get(..6).unwrap_or_default()))

@@ -1,4 +1,4 @@
-//! A bridge over a real store behind a real listener, called as the platforms call it.
+//! A bridge with a real store behind a real listener, called the way the platforms call it.
 
 mod callback;
 mod push;
@@ -94,12 +94,12 @@ impl World {
         Self { host, router, bridge, store, clock, metrics, tasks, told, _folder: folder, _closing: closing }
     }
 
-    /// Sends a push, rightly signed for plain mode.
+    /// Sends a push with a valid signature for plain mode.
     async fn push(&self, xml: &str) -> String {
         self.host.post(&format!("/?{}", signed("1700000001", "987654321")), xml).await
     }
 
-    /// Sends a callback, rightly signed.
+    /// Sends a callback with a valid signature.
     async fn call_back(&self, body: &str) -> String {
         let time = self.clock.now().seconds();
         let sign = hex::encode(Sha256::digest(format!("{CALLBACK_TOKEN}{time}")));
@@ -118,7 +118,7 @@ impl World {
         self.metrics.render(0, 0, 0).unwrap().contains(line)
     }
 
-    /// An agent answers, and WeChat would not take it.
+    /// Accepts an agent's answer and holds it, as if WeChat had not accepted it.
     async fn hold(&self, text: &str) {
         let answer = Answer {
             from: ImUserId::new("user1").unwrap(),
@@ -138,7 +138,7 @@ impl World {
         self.store.write(hold).await.unwrap();
     }
 
-    /// Stops the listener and waits until every outcome has been told.
+    /// Stops the listener and waits until every outcome has been reported.
     async fn end(self) -> Vec<Listed> {
         self.host.stop.hard.cancel();
         self.host.served.await.unwrap();
@@ -172,7 +172,7 @@ fn key() -> AesKey {
     AesKey::decode("Zb7Kq0mR3xT9vY1cN5sD8fG2hJ4kL6pW0aQ7eU9iOBg").unwrap()
 }
 
-/// Made here, not by the code under test.
+/// Computed here, independently of the code under test.
 fn sha1_of(mut words: Vec<&str>) -> String {
     words.sort_unstable();
     hex::encode(Sha1::digest(words.concat()))
@@ -199,14 +199,14 @@ fn event(name: &str, time: i64) -> String {
     )
 }
 
-/// The text between an element's tags, without the CDATA marks.
+/// The text of an element, without the CDATA markers.
 fn element<'a>(xml: &'a str, name: &str) -> &'a str {
     let (_, rest) = xml.split_once(&format!("<{name}>")).unwrap();
     let (inner, _) = rest.split_once(&format!("</{name}>")).unwrap();
     inner.trim_start_matches("<![CDATA[").trim_end_matches("]]>")
 }
 
-/// A store in a file whose writer another process can keep waiting.
+/// A store in a file whose writer can be blocked by another connection.
 struct Jammed {
     folder: tempfile::TempDir,
 }
@@ -220,7 +220,7 @@ impl Jammed {
         Place::File(self.folder.path().join("bridge.db"))
     }
 
-    /// Nothing is committed until what this returns is dropped.
+    /// Blocks all commits until the returned connection is dropped.
     fn jam(&self) -> rusqlite::Connection {
         let other = rusqlite::Connection::open(self.folder.path().join("bridge.db")).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();

@@ -1,17 +1,18 @@
-//! Reads elements that clients of any age, platform and honesty have sent.
+//! Reads elements from clients of any age and platform, trusted or not.
 //!
-//! Every field is optional, numbers come in every spelling, unknown fields are skipped (reference: "Robust
-//! decoding"). What cannot be read at all keeps its place in the message as [`AnswerPart::Other`].
+//! Every field is optional, numbers may have any spelling, unknown fields are skipped (reference:
+//! "Robust decoding"). An unreadable element keeps its position in the message as
+//! [`AnswerPart::Other`].
 
 use serde_json::Value;
 
 use crate::im::{number, text, whole};
 use crate::model::AnswerPart;
 
-/// An unknown kind's name is shown to people and logged: no longer than this, in characters.
+/// The name of an unknown kind is shown to people and logged, so it is cut to this many characters.
 const KIND_MAX: usize = 64;
 
-/// The parts of a `MsgBody`, in order; none where it is no array.
+/// Reads the parts of a `MsgBody`, in order; none if it is not an array.
 pub fn parts(body: &Value) -> Vec<AnswerPart> {
     body.as_array().map(Vec::as_slice).unwrap_or_default().iter().map(part).collect()
 }
@@ -69,7 +70,7 @@ fn known(kind: &str, content: &Value) -> Option<AnswerPart> {
     })
 }
 
-/// The original picture, or the best other size that has an address.
+/// Reads a picture: the original, or else the best other size that has a URL.
 fn image(content: &Value) -> Option<AnswerPart> {
     let sizes = match content.get("ImageInfoArray") {
         None | Some(Value::Null) => &[],
@@ -86,7 +87,7 @@ fn image(content: &Value) -> Option<AnswerPart> {
     })
 }
 
-/// Text, empty where it is missing; `None` where something else stands in its place.
+/// Reads an optional text: empty if it is missing, `None` if it has another type.
 fn optional(object: &Value, name: &str) -> Option<String> {
     match object.get(name) {
         None | Some(Value::Null) => Some(String::new()),
@@ -108,7 +109,8 @@ fn degrees(object: &Value, name: &str) -> f64 {
     found.filter(|degrees| degrees.is_finite()).unwrap_or_default()
 }
 
-/// Clients send full paths of both kinds and `file:///` URLs; the directories are nobody's business.
+/// The file's name without its path. Clients send full paths (Unix and Windows) and `file:///`
+/// URLs; the directories are private.
 fn base_name(path: &str) -> &str {
     path.rsplit(['/', '\\']).next().filter(|name| !matches!(*name, "." | "..")).unwrap_or_default()
 }

@@ -1,20 +1,20 @@
-//! The element of a customer's medium, with as much of its size as is known: what is not is 0, as the reference
-//! lets it be.
+//! Builds the element of a customer's medium. Sizes that are not known are 0, which the reference
+//! allows.
 
 use super::{ByUrl, Element, Image, ImageInfo, Sound, Video};
 use crate::media::{Kind, Measured, Scale};
 use crate::model::{Shown, ShownKind};
 
-/// What is known of a medium when its message goes out.
+/// Details of a medium that are known when its message is sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    /// Its file.
+    /// The measures of its file.
     pub file: Option<Measured>,
-    /// A video's first picture.
+    /// The measures of a video's thumbnail.
     pub thumb: Option<Measured>,
-    /// The link to a picture's copy for a screen.
+    /// The link to a picture's large copy, for a screen.
     pub large_link: Option<String>,
-    /// The link to a picture's copy for a list.
+    /// The link to a picture's small copy, for a list.
     pub thumb_link: Option<String>,
 }
 
@@ -56,14 +56,15 @@ fn image(uuid: String, url: &str, known: &Known) -> Element {
     let original = ImageInfo { r#type: 1, size, width, height, url: url.to_owned() };
     let copy = |r#type, scale: Scale, link: &Option<String>| {
         let (width, height) = pixels.map_or((0, 0), |pixels| scale.fit(pixels));
-        // How many bytes a copy has is not known before it is made; what is served as it is has its own.
+        // A copy's size in bytes is unknown until the copy is made. An unscaled picture keeps the
+        // original's size.
         let size = if pixels == Some((width, height)) { size } else { 0 };
         ImageInfo { r#type, size, width, height, url: link.clone().unwrap_or_else(|| url.to_owned()) }
     };
     Element::Image(Image {
         uuid,
         image_format: match known.file.map(|file| file.kind) {
-            // WeChat makes JPEG of what customers send.
+            // WeChat converts customers' pictures to JPEG.
             Some(Kind::Jpeg) | None => 1,
             Some(Kind::Gif) => 2,
             Some(Kind::Png) => 3,

@@ -1,7 +1,8 @@
-//! What a callback says: an agent's message, or a reason why there is nothing to move.
+//! Reads a callback: an agent's message, or the reason why there is no message to move.
 //!
-//! Everything but the shape of JSON is lenient: missing members have defaults and numbers come in every
-//! spelling. Reference: "`C2C.CallbackAfterSendMsg`", "Loop control"; docs 269/2716.
+//! The body must be a JSON object; everything else is lenient: missing members have defaults, and
+//! numbers may have any spelling. Reference: "`C2C.CallbackAfterSendMsg`", "Loop control"; docs
+//! 269/2716.
 
 use serde_json::{Map, Value};
 
@@ -12,39 +13,39 @@ use crate::model::{Answer, ImUserId};
 /// The one event that moves a message.
 const AFTER_SEND: &str = "C2C.CallbackAfterSendMsg";
 
-/// What is in a callback.
+/// The content of a callback.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Callback {
-    /// An agent wrote to an account that may be a customer's.
+    /// An agent's message to an account that may be a customer's.
     Answer(Answer),
-    /// An agent's message that must not be moved, however the bridge learns of it.
+    /// An agent's message that must not be moved, even if a backfill finds it later.
     PassedOver(Reason, Answer),
-    /// There is nothing to move.
+    /// There is no message to move.
     Ignored(Reason),
 }
 
-/// Why there is nothing to move.
+/// Why there is no message to move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// Another event than a sent message.
+    /// It is an event other than a sent message.
     OtherCommand,
     /// Query and body name different events.
     CommandMismatch,
-    /// A server sent it: we, or another one.
+    /// A server sent the message: the bridge or another one.
     RestApi,
-    /// IM did not deliver it.
+    /// IM did not deliver the message.
     NotDelivered,
-    /// Sender or receiver is no UserID.
+    /// Sender or receiver is not a valid UserID.
     BadAccount,
-    /// The sender is none of the agents.
+    /// The sender is not one of the agents.
     NotAnAgent,
-    /// It has no elements.
+    /// The message has no elements.
     Empty,
 }
 
-/// The body is no JSON object.
+/// The body is not a JSON object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the body is no JSON object")]
+#[error("the body is not a JSON object")]
 pub struct BadBody;
 
 impl Reason {
@@ -74,8 +75,8 @@ impl Reason {
 }
 
 impl CallbackDoor {
-    /// Reads the body of a callback that was let in. Whether the receiver is a known customer and whether the
-    /// message came before is not decided here.
+    /// Reads the body of an authenticated callback. The bridge decides later whether the receiver
+    /// is a known customer and whether the message is a repeat.
     pub fn parse(&self, knock: &Knock, body: &[u8]) -> Result<Callback, BadBody> {
         let object: Map<String, Value> = serde_json::from_slice(body).map_err(|_| BadBody)?;
         Ok(self.read(knock, &Value::Object(object)))
@@ -91,7 +92,8 @@ impl CallbackDoor {
         }
         let is_servers =
             knock.opt_platform.as_deref().is_some_and(|platform| platform.eq_ignore_ascii_case("RESTAPI"));
-        // The event fires for failed deliveries too; what can't be read is no success.
+        // The event fires for failed deliveries too. An unreadable result does not count as
+        // success.
         let has_failed =
             body.get("SendMsgResult").is_some_and(|result| !result.is_null() && whole(result) != Some(0));
         let not_moved = match (is_servers, has_failed) {
@@ -124,7 +126,7 @@ impl CallbackDoor {
         Ok(Answer { from, to, msg_key, msg_time, msg_seq, msg_random, parts })
     }
 
-    /// Seconds; of the message, else of the event (which has milliseconds), else of our clock.
+    /// The time in seconds: of the message, else of the event (in milliseconds), else of our clock.
     fn time_of(&self, body: &Value) -> i64 {
         number(body, "MsgTime")
             .or_else(|| number(body, "EventTime").map(|millis: i64| millis.div_euclid(1000)))

@@ -1,7 +1,8 @@
-//! Who may call back: told from the query alone, before a byte of the body is read.
+//! Authenticates callbacks from the query alone, before a byte of the body is read.
 //!
-//! The signature covers neither body nor command and is the same for every callback of a second (reference:
-//! "Authentication"), so it proves the caller, never the message; repeats are recognised elsewhere.
+//! The signature covers neither body nor command and is the same for every callback of one second
+//! (reference: "Authentication"). So it proves the caller, never the message; the bridge detects
+//! repeats.
 
 use std::borrow::Cow;
 
@@ -12,7 +13,7 @@ use subtle::ConstantTimeEq as _;
 use crate::clock::Clock;
 use crate::model::ImUserId;
 
-/// What lets callbacks in.
+/// Authenticates callbacks.
 #[derive(Debug)]
 pub struct CallbackDoor {
     sdk_app_id: u32,
@@ -22,28 +23,28 @@ pub struct CallbackDoor {
     pub(super) clock: Clock,
 }
 
-/// What the query of a callback that was let in says about it.
+/// The query of an authenticated callback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Knock {
     /// The event's name; the body has it too.
     pub command: Option<String>,
-    /// The platform of the client that caused the event; `RESTAPI` for a server's call.
+    /// The platform of the client that caused the event; `RESTAPI` for a call by a server.
     pub opt_platform: Option<String>,
 }
 
-/// Why a callback was not let in. Names no secret and no expected value.
+/// Why a callback is refused. Contains no secret and no expected value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// A parameter is there twice: which of them was checked must not be a matter of luck.
+    /// A parameter is repeated: it must never depend on chance which of the two is checked.
     #[error("{0} is repeated")]
     Repeated(&'static str),
-    /// `SdkAppid` is missing or another app's.
+    /// `SdkAppid` is missing or belongs to another app.
     #[error("SdkAppid is not this app's")]
     OtherApp,
     /// `Sign` or `RequestTime` is missing.
     #[error("Sign and RequestTime are required")]
     Unsigned,
-    /// `Sign` does not fit.
+    /// `Sign` does not match.
     #[error("Sign is wrong")]
     WrongSign,
     /// `RequestTime` is too far from our clock, either way.
@@ -65,8 +66,9 @@ impl Refusal {
 }
 
 impl CallbackDoor {
-    /// A door for one app. Without a `token` (the console's authentication token) only the app's id is checked.
-    /// `max_skew_s` bounds how far a signed callback's time may be from `clock`, in seconds either way.
+    /// Creates a verifier for one app. Without a `token` (the console's authentication token) only
+    /// the app's id is checked. `max_skew_s` is the largest distance between a signed callback's
+    /// time and `clock`, in seconds either way.
     pub fn new(
         sdk_app_id: u32,
         token: Option<SecretString>,
@@ -79,7 +81,7 @@ impl CallbackDoor {
         Self { sdk_app_id, token, max_skew_s, agents, clock }
     }
 
-    /// Lets a callback in, by the query string of its URL.
+    /// Verifies the query string of a callback's URL.
     pub fn knock(&self, query: &str) -> Result<Knock, Refusal> {
         let query = Query::read(query)?;
         if query.sdk_app_id.as_deref() != Some(self.sdk_app_id.to_string().as_str()) {
@@ -148,7 +150,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// `clock` stands at `now_s`, within the second that a test takes.
+    /// A verifier whose clock stands at `now_s`.
     fn door(token: Option<&str>, max_skew_s: u64, now_s: i64) -> CallbackDoor {
         let clock = Clock::movable();
         clock.advance(now_s * 1000 + 100 - clock.now().0);

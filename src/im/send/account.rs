@@ -1,4 +1,5 @@
-//! Accounts: import, delete, check. All three may be repeated. Reference: "Accounts, profile, status".
+//! Accounts: import, delete, check. All three calls may be repeated. Reference: "Accounts, profile,
+//! status".
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -8,10 +9,10 @@ use super::{Api, Client, Failure};
 use crate::im::{number, text};
 use crate::model::ImUserId;
 
-/// A nickname's limit, in bytes (docs 269/1608).
+/// The longest nickname, in bytes (docs 269/1608).
 const NICK_MAX: usize = 500;
 
-/// "No such account", which is what a deletion wants.
+/// "No such account": a deletion counts it as success.
 const NO_SUCH_ACCOUNT: i64 = 70107;
 
 #[derive(Serialize)]
@@ -25,16 +26,16 @@ struct ImportBody<'a> {
 }
 
 impl Client {
-    /// Makes an account, or finds it made; `nick` is cut to 500 bytes. Docs 269/1608. Fails with 70399 where a
-    /// deleted UserID may not come back.
+    /// Creates an account; succeeds too if it exists. `nick` is cut to 500 bytes. Docs 269/1608.
+    /// Fails with 70399 if a deleted UserID may not be used again.
     pub async fn account_import(&self, user: &ImUserId, nick: &str) -> Result<(), Failure> {
         let nick = &nick[..nick.floor_char_boundary(NICK_MAX)];
         let body = ImportBody { user_id: user, identifier: user, nick };
         self.call(Api::AccountImport, &body).await.map(drop)
     }
 
-    /// Deletes an account, or finds it gone. Docs 269/36443. Irreversible; a paid app must allow it in the
-    /// console (71000).
+    /// Deletes an account; succeeds too if it does not exist. Docs 269/36443. Irreversible. A paid
+    /// app must allow deletion in the console (71000).
     pub async fn account_delete(&self, user: &ImUserId) -> Result<(), Failure> {
         let body = json!({"DeleteItem": [{"UserID": user}]});
         match self.call(Api::AccountDelete, &body).await {
@@ -44,7 +45,7 @@ impl Client {
         }
     }
 
-    /// Which of `users` (at most 100) have an account. Docs 269/38417.
+    /// Returns those of `users` (at most 100) that have an account. Docs 269/38417.
     pub async fn account_check(&self, users: &[ImUserId]) -> Result<Vec<ImUserId>, Failure> {
         let asked: Vec<_> = users.iter().map(|user| json!({"UserID": user})).collect();
         let answer = self.call(Api::AccountCheck, &json!({"CheckItem": asked})).await?;
@@ -64,7 +65,7 @@ fn items(answer: &Value) -> impl Iterator<Item = &Value> {
     answer.get("ResultItem").and_then(Value::as_array).into_iter().flatten()
 }
 
-/// The failure that an item reports; the answer's own code is 0 even then.
+/// The failure that an item reports; the response's own code is 0 even then.
 fn failed(item: &Value) -> Option<Failure> {
     let code = number(item, "ResultCode").unwrap_or_default();
     let done = code::class(code) == Class::Success || code == NO_SUCH_ACCOUNT;

@@ -1,25 +1,25 @@
-//! The commands of the REST API that the bridge calls, each a rate class of its own: Tencent counts calls per
-//! service and command.
+//! The commands of the REST API that the bridge calls. Each has its own rate limit: Tencent counts
+//! calls per service and command.
 
 /// One command. Source: reference, "Commands used"; docs 269/1520.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Api {
-    /// Makes an account; repeating it is harmless.
+    /// Creates an account; idempotent.
     AccountImport,
     /// Deletes accounts.
     AccountDelete,
-    /// Says which accounts exist.
+    /// Checks which accounts exist.
     AccountCheck,
     /// Sends one message.
     SendMsg,
-    /// Adds one message to a conversation, without a webhook; idempotent.
+    /// Adds one message to a conversation, without a callback; idempotent.
     ImportMsg,
-    /// A page of a conversation's history.
+    /// Reads a page of a conversation's history.
     GetRoamMsg,
 }
 
 impl Api {
-    /// Every command, for rate classes and metrics.
+    /// Every command, for rate limits and metrics.
     pub const ALL: [Self; 6] = [
         Self::AccountImport,
         Self::AccountDelete,
@@ -49,7 +49,8 @@ impl Api {
         }
     }
 
-    /// The calls a second that Tencent allows unless the console says otherwise (error 60007 beyond it).
+    /// The default limit in calls per second; the console may set another one. Beyond it, Tencent
+    /// returns 60007.
     pub fn calls_per_second(self) -> u32 {
         match self {
             Self::AccountDelete | Self::AccountCheck => 100,

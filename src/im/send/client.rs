@@ -1,8 +1,8 @@
-//! One call of the REST API: URL, credential, limits, and whether it certainly failed, may have happened, or was
-//! answered.
+//! One call of the REST API: URL, credential, limits, and the outcome: certainly failed, possibly
+//! executed, or answered.
 //!
-//! Never sleeps; repeats a call exactly once, after a refused UserSig. The URL holds the UserSig, so no error
-//! may show it. Reference: "REST API conventions"; docs 269/1519.
+//! Never sleeps. Repeats a call exactly once, after a refused UserSig. The URL contains the
+//! UserSig, so no error may show it. Reference: "REST API conventions"; docs 269/1519.
 
 use std::time::Duration;
 
@@ -17,23 +17,23 @@ use super::code::{self, Class};
 use super::usersig::Signer;
 use crate::im::{number, text};
 
-/// The longest a call may take, connecting included; the server itself gives up after 3 s.
+/// The time limit of a call, connecting included; the server itself gives up after 3 s.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest connecting may take, so that an unreachable server is told from one that is slow to answer.
+/// The time limit for connecting. It separates an unreachable server from a slow one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// An idle connection is closed rather than reused after this: one that the server has just given up would make
-/// a send's outcome unknown.
+/// How long an idle connection is kept. If the server closed a connection just as we send on it,
+/// the outcome of the send would be unknown.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The most of an answer that is read, in bytes; a page of history is cut at about 13 KB by the server.
+/// The largest response that is read, in bytes; the server cuts a page of history at about 13 KB.
 const ANSWER_MAX: usize = 1024 * 1024;
 
-/// The most of anyone's words that goes into an error, in characters.
+/// The longest foreign text in an error, in characters.
 const WORDS_MAX: usize = 200;
 
-/// Calls the REST API as the app's admin.
+/// A client of the REST API that calls as the app's admin.
 #[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
@@ -45,34 +45,35 @@ pub struct Client {
 /// Why a call did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// The request was certainly not written.
+    /// The request was certainly not sent.
     #[error("IM cannot be reached: {why}")]
     NotSent {
         /// The reason; no secrets.
         why: String,
     },
-    /// The request was or may have been written, and no readable answer came: it may have been carried out.
+    /// The request was sent, or may have been, but no readable response came: IM may have executed
+    /// it.
     #[error("no readable answer from IM: {why}")]
     NoAnswer {
         /// The reason; no secrets.
         why: String,
     },
-    /// IM answered with an error: it was not carried out.
+    /// IM returned an error: the call was not executed.
     #[error("IM error {code}: {info}")]
     Code {
-        /// `ErrorCode`; [`code::class`] says what it means.
+        /// `ErrorCode`; [`code::class`] gives its meaning.
         code: i64,
         /// `ErrorInfo`, shortened.
         info: String,
     },
 }
 
-/// The address of the REST API cannot be used.
+/// The base URL of the REST API is not usable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the API's address must begin with https:// (or http://) and a host")]
 pub struct InvalidBase;
 
-/// The connection pool that [`Client`] counts on: follows no redirects, connects within 3 s. Proxies are taken
+/// Creates the HTTP client that [`Client`] needs: no redirects, 3 s to connect. It takes proxies
 /// from the environment.
 pub fn http_client() -> reqwest::Result<reqwest::Client> {
     http_within(CONNECT_TIMEOUT)
@@ -87,8 +88,8 @@ fn http_within(connect_timeout: Duration) -> reqwest::Result<reqwest::Client> {
 }
 
 impl Client {
-    /// A client for the API at `base`; `http` comes from [`http_client`]. `timeout` bounds each call, see
-    /// [`CALL_TIMEOUT`].
+    /// Creates a client for the API at `base`. `http` comes from [`http_client`]. `timeout` limits
+    /// each call, see [`CALL_TIMEOUT`].
     pub fn new(
         http: reqwest::Client,
         mut base: Url,
@@ -103,7 +104,7 @@ impl Client {
         Ok(Self { http, base, signer, timeout })
     }
 
-    /// Calls `api`. The answer's `ErrorCode` is 0.
+    /// Calls `api`. On success, the response's `ErrorCode` is 0.
     pub(super) async fn call(&self, api: Api, body: &impl Serialize) -> Result<Value, Failure> {
         let sig = self.signer.current();
         match self.attempt(api, body, sig.expose_secret()).await {
@@ -130,18 +131,18 @@ impl Client {
         let mut answer = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(not_answered)? {
             if answer.len() + chunk.len() > ANSWER_MAX {
-                return Err(Failure::no_answer("the answer is longer than 1 MB"));
+                return Err(Failure::no_answer("the response is longer than 1 MB"));
             }
             answer.extend_from_slice(&chunk);
         }
         let answer: Value =
-            serde_json::from_slice(&answer).map_err(|_| Failure::no_answer("the answer is no JSON"))?;
+            serde_json::from_slice(&answer).map_err(|_| Failure::no_answer("the response is not JSON"))?;
         match number(&answer, "ErrorCode") {
             Some(0) => Ok(answer),
             Some(code) => {
                 Err(Failure::Code { code, info: clean(text(&answer, "ErrorInfo").unwrap_or_default()) })
             }
-            None => Err(Failure::no_answer("the answer has no ErrorCode")),
+            None => Err(Failure::no_answer("the response has no ErrorCode")),
         }
     }
 
@@ -166,19 +167,19 @@ impl Failure {
         Self::NoAnswer { why: why.to_owned() }
     }
 
-    /// A failure that an answer reports about one of its items.
+    /// A failure that a response reports for one of its items.
     pub(super) fn of_item(code: i64, item: &Value) -> Self {
         Self::Code { code, info: words_of(text(item, "ResultInfo").unwrap_or_default(), "") }
     }
 }
 
-/// Someone else's words, fit for a log line: without the UserSig, on one line, short.
+/// Makes foreign text safe for a log line: without the UserSig, on one line, short.
 fn words_of(words: &str, sig: &str) -> String {
     let words = if sig.is_empty() { words.to_owned() } else { words.replace(sig, "[UserSig]") };
     words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WORDS_MAX).collect()
 }
 
-/// An error with its causes: reqwest's own text names none of them.
+/// The error with all its causes; reqwest's own text leaves them out.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")

@@ -1,37 +1,38 @@
-//! What each of Tencent IM's error codes means to the bridge: the one table.
+//! The one table of Tencent IM's error codes and their meaning for the bridge.
 //!
-//! A code that the table does not list is permanent. Sources: docs 269/1671 and the reference, "Error codes with
-//! a handling class".
+//! A code that the table does not list is permanent. Sources: docs 269/1671 and the reference,
+//! "Error codes with a handling class".
 
 use std::time::Duration;
 
-/// What to do about a code.
+/// How to react to a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// It is done.
+    /// The call succeeded.
     Success,
-    /// Not done, IM is busy or broken inside: again, with backoff.
+    /// IM is busy or has an internal error: retry with backoff.
     Backoff,
-    /// Not done, more calls a second than the API allows: slow down, then again.
+    /// More calls per second than the API allows: slow down, then retry.
     Quota,
-    /// Not done, an allowance of the app's edition is used up until its day or month ends.
+    /// An allowance of the app's edition is used up until its day or month ends.
     Allowance,
-    /// Not done, the UserSig was refused: renew it and try once more, then with backoff.
+    /// IM refused the UserSig: renew it and retry once, then with backoff.
     RefreshSig,
-    /// Not done, too many refused UserSigs: leave IM alone for at least a minute.
+    /// IM refused too many UserSigs: make no call for at least a minute.
     LockedOut,
-    /// Not done, an account of the message is not imported: import it and try once more.
+    /// An account of the message is not imported: import it and retry once.
     CreateAccount,
-    /// Not done, this UserID was deleted and may not come back: the customer needs another.
+    /// This UserID was deleted and may not be used again: the customer needs another one.
     NextUserId,
-    /// Not done, a setting is wrong here or in the console, the message is not at fault: wait for the operator.
+    /// A setting is wrong, here or in the console; the message is not at fault: wait for the
+    /// operator.
     Configuration,
-    /// It can never succeed.
+    /// The call can never succeed.
     Permanent,
 }
 
 impl Class {
-    /// The name in logs, metrics and documents.
+    /// The name in logs, metrics and documentation.
     pub fn name(self) -> &'static str {
         match self {
             Self::Success => "success",
@@ -47,25 +48,26 @@ impl Class {
         }
     }
 
-    /// The least time before the next attempt, where it is longer than the ordinary backoff reaches.
+    /// The shortest time before the next attempt, if it is longer than the usual backoff.
     pub fn pause(self) -> Option<Duration> {
         match self {
             Self::LockedOut => Some(Duration::from_mins(1)),
-            // When the day ends is not documented, and an operator may enlarge the package: ask once an hour.
+            // It is not documented when the day ends, and the operator may enlarge the package:
+            // retry once an hour.
             Self::Allowance => Some(Duration::from_hours(1)),
             _ => None,
         }
     }
 }
 
-/// Writes the table once, as a `match` and as a list, so that documents can be tested against the list. The
-/// compiler refuses a code that stands in it twice.
+/// Generates a `match` and a list from one table, so that a test can compare the documentation with
+/// the list. The compiler rejects a code that appears twice.
 macro_rules! table {
     ($($class:ident: $($code:literal)+;)+) => {
         /// Every listed code with its class.
         pub const TABLE: &[(i64, Class)] = &[$($(($code, Class::$class),)+)+];
 
-        /// What to do about `code`.
+        /// The class of `code`.
         pub fn class(code: i64) -> Class {
             let listed = match code {
                 $($($code)|+ => Some(Class::$class),)+
@@ -77,10 +79,11 @@ macro_rules! table {
 }
 
 table! {
-    // 20023: the message that should be recalled already is.
+    // 20023: the message is already recalled.
     Success: 0 20023;
 
-    // 90995: the newest text says that the message may be too long; ours are kept below every documented limit.
+    // 90995: the newest documentation says that the message may be too long; ours stay below every
+    // limit.
     Backoff:
         60008 60013 60014
         70169 70202 70500
@@ -98,12 +101,13 @@ table! {
 
     LockedOut: 70050;
 
-    // 90003 and 90008 also stand for a field that is missing or no String, which ours never are.
+    // 90003 and 90008 also mean a field that is missing or not a String; ours never are.
     CreateAccount: 70107 40003 20003 90003 90008 90012 90048;
 
     NextUserId: 70399;
 
-    // Most are "permanent" to the platform; to a message they are not, since a repaired setting lets it pass.
+    // The platform calls most of these permanent. For a message they are not: it is sent once the
+    // setting is fixed.
     Configuration:
         60006 60009 60010 60012 60016 60017 60020 60021 60026
         70009 70013 70014 70016 70020 70398 70403
@@ -121,7 +125,7 @@ table! {
         93000;
 }
 
-/// What an operator can do about `code`, where it is theirs to do.
+/// What the operator should do about `code`; `None` if the operator need not act.
 pub fn advice(code: i64) -> Option<&'static str> {
     Some(match code {
         60006 | 60012 | 70014 | 70016 | 70020 => {

@@ -1,4 +1,5 @@
-//! Carries the outbox's orders to IM: paces the calls, imports what is missing, and says what came of it.
+//! Makes the outbox's calls to IM: limits their rate, imports missing accounts, and reports the
+//! outcome.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,34 +24,35 @@ use crate::store::{Owed, StoreError};
 
 /// The platform's name in metrics.
 const PLATFORM: &str = "im";
-/// How far IM's clock may be from ours, seconds, when a message is looked for in the history.
+/// The largest assumed difference between IM's clock and ours, seconds, when the history is
+/// searched.
 const HISTORY_SKEW_S: i64 = 600;
 
-/// How long a history that is too long to be read is left alone.
+/// The pause before a history that was too long is searched again.
 const TOO_LONG_PAUSE: Duration = Duration::from_mins(1);
 
-/// The courier.
+/// The courier to IM.
 #[derive(Debug)]
 pub struct ImCourier {
     /// The REST API.
     pub client: Arc<Client>,
-    /// Who is imported, and under which UserID.
+    /// The imported accounts and their UserIDs.
     pub accounts: Accounts,
-    /// What is told of customers' media.
+    /// The details of customers' media.
     pub showing: Showing,
-    /// The rate classes.
+    /// The rate limits.
     pub pace: Arc<Pace>,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
-    /// Counts.
+    /// The metrics.
     pub metrics: Metrics,
-    /// Whether IM lets us work.
+    /// Whether IM accepts our calls.
     pub health: Health,
     /// `MsgLifeTime`, seconds.
     pub message_lifetime_s: u64,
 }
 
-/// A step that has already come to a verdict.
+/// The result of a step; the error is the final verdict.
 type Done<T> = Result<T, Verdict>;
 
 impl Courier for ImCourier {
@@ -79,7 +81,7 @@ impl Courier for ImCourier {
 
     fn find<'a>(&'a self, owed: &'a Owed) -> Pin<Box<dyn Future<Output = Found> + Send + 'a>> {
         Box::pin(async move {
-            // Accounts may be imported and deleted twice.
+            // Importing and deleting accounts may be repeated, so there is nothing to find.
             let (Some(agent), true) =
                 (&owed.agent, element::of_order(&owed.order, &Known::default()).is_some())
             else {
@@ -88,11 +90,11 @@ impl Courier for ImCourier {
             let user = match self.account(&owed.lane.customer).await {
                 Ok((user, _)) => user,
                 Err(Verdict::Retry { class, pause, why }) => return Found::NotNow { class, pause, why },
-                // Under a UserID that cannot be, nothing was sent.
+                // No message can have been sent under an invalid UserID.
                 Err(_) => return Found::No,
             };
-            // No attempt can have been made before the message was accepted, or after now, by a clock that has perhaps
-            // been set in between.
+            // The attempt was made between the acceptance and now. Allow for a clock that was set
+            // in between.
             let now = self.clock.now();
             let from = owed.created_at.min(now).seconds() - HISTORY_SKEW_S;
             let until = owed.attempt_at.max(now).seconds() + HISTORY_SKEW_S;
@@ -106,7 +108,7 @@ impl Courier for ImCourier {
             };
             match self.was_sent(history, owed.msg_seq, owed.msg_random).await {
                 Ok(found) => found,
-                // Nobody has written in a conversation whose accounts do not exist.
+                // A conversation whose accounts do not exist has no messages.
                 Err(Failure::Code { code, .. }) if code::class(code) == code::Class::CreateAccount => {
                     Found::No
                 }
@@ -118,7 +120,7 @@ impl Courier for ImCourier {
 
 fn not_now(failure: &Failure) -> Found {
     let (class, why) = match of_account(failure) {
-        // As for a send: who is silent may be gone.
+        // As for a send: no response may mean that IM is unreachable.
         Verdict::Retry { why, .. } if matches!(failure, Failure::NoAnswer { .. }) => {
             (Class::Unreachable, why)
         }
@@ -129,7 +131,7 @@ fn not_now(failure: &Failure) -> Found {
 }
 
 impl ImCourier {
-    /// Whether a message with these numbers is in the history.
+    /// Searches the history for a message with these numbers.
     async fn was_sent(&self, history: History<'_>, msg_seq: u32, msg_random: u32) -> Result<Found, Failure> {
         let mut pages = Pages::of(history);
         let is_it =
@@ -142,12 +144,12 @@ impl ImCourier {
         if pages.is_exhausted() {
             return Ok(Found::No);
         }
-        // In a history without an end nothing is surely not there.
-        let why = "the conversation's history is too long to look it up".to_owned();
+        // We stopped before the end of the history, so absence proves nothing.
+        let why = "the conversation's history is too long to search".to_owned();
         Ok(Found::NotNow { class: Class::Busy, pause: Some(TOO_LONG_PAUSE), why })
     }
 
-    /// The messages of a history's next page.
+    /// Reads the messages of a history's next page; `None` if there is none.
     pub(super) async fn next_page(&self, pages: &mut Pages<'_>) -> Result<Option<Vec<PastMessage>>, Failure> {
         let Some(history) = pages.next() else { return Ok(None) };
         let page = self.paced(Api::GetRoamMsg, self.client.admin_getroammsg(history)).await?;
@@ -156,7 +158,7 @@ impl ImCourier {
 
     async fn message(&self, owed: &Owed, order: &Order) -> Done<()> {
         let refuse = |why: &str| Verdict::Refuse { why: why.to_owned() };
-        let agent = owed.agent.as_ref().ok_or_else(|| refuse("it names no agent"))?;
+        let agent = owed.agent.as_ref().ok_or_else(|| refuse("the message has no agent"))?;
         let (mut user, account) = self.account(&owed.lane.customer).await?;
         if !account.imported {
             user = self.import(&owed.lane.customer).await?;
@@ -175,7 +177,7 @@ impl ImCourier {
         }
     }
 
-    /// One call for a message: what is said now is sent, what was said earlier is imported.
+    /// Makes one call for a message: a new message is sent, an earlier one is imported.
     async fn once(
         &self,
         owed: &Owed,
@@ -196,7 +198,7 @@ impl ImCourier {
             _ => Known::default(),
         };
         let elements = element::of_order(order, &known)
-            .ok_or_else(|| Verdict::Refuse { why: "it is no message for IM".to_owned() })?;
+            .ok_or_else(|| Verdict::Refuse { why: "it is not a message for IM".to_owned() })?;
         let source = source(owed);
         let message = SendMsg {
             from,
@@ -212,7 +214,7 @@ impl ImCourier {
         Ok(sent.map(drop).map_err(|failure| of_send(&failure)))
     }
 
-    /// Imports the customer's account, under the next UserID where IM does not take this one back.
+    /// Imports the customer's account. If IM refuses a deleted UserID, records the next one.
     async fn import(&self, customer: &OpenId) -> Done<ImUserId> {
         let (user, account) = self.account(customer).await?;
         match self.paced(Api::AccountImport, self.client.account_import(&user, &nick(customer))).await {
@@ -227,7 +229,7 @@ impl ImCourier {
                 if let Verdict::Retry { class: Class::NextUserId, .. } = verdict {
                     let next = account.number + 1;
                     if ImUserId::of_customer(customer, next).is_err() {
-                        let why = format!("{failure}, and a further UserID would pass 32 bytes");
+                        let why = format!("{failure}, and the next UserID would exceed 32 bytes");
                         return Err(Verdict::Refuse { why });
                     }
                     self.record(customer, next, false).await?;
@@ -263,7 +265,7 @@ impl ImCourier {
         self.accounts.record(customer, number, imported).await.map_err(|error| store_fails(&error))
     }
 
-    /// Makes one call at its API's pace, timed and counted.
+    /// Makes one call within its API's rate limit, and records its duration and outcome.
     pub(super) async fn paced<T>(
         &self,
         api: Api,
@@ -288,7 +290,7 @@ impl ImCourier {
         outcome
     }
 
-    /// Whether IM lets us work; the error says since when it does not, and what to do.
+    /// Whether IM accepts our calls; the error says since when it does not, and what to do.
     pub fn health(&self) -> Result<(), Unwell> {
         self.health.get()
     }
@@ -308,12 +310,13 @@ impl ImCourier {
             Ok(_) => return self.health.well(),
         };
         if self.health.unwell(self.clock.now(), code, advice.clone()) {
-            tracing::error!(im.code = code, "IM does not let us work: {advice}");
+            tracing::error!(im.code = code, "IM refuses or misses our calls; they are retried: {advice}");
         }
     }
 }
 
-/// What stands beside the message for programs: which one it is here, and where a copied recording's original is.
+/// The message's `CloudCustomData`, for programs: the bridge's id of the message, and the link to
+/// the original of a converted recording.
 fn source(owed: &Owed) -> String {
     let mut bridge = serde_json::json!({"message": owed.id});
     if let Order::MediaToAgent(Shown { kind: ShownKind::Sound { original: Some(original) }, .. }) =
@@ -324,7 +327,8 @@ fn source(owed: &Owed) -> String {
     serde_json::json!({"bridge": bridge}).to_string()
 }
 
-/// WeChat tells nobody a customer's name any more; the end of the openid tells customers apart.
+/// The customer's nickname. WeChat no longer reveals customers' names, so the end of the openid
+/// tells them apart.
 fn nick(customer: &OpenId) -> String {
     let openid = customer.as_str();
     let end = openid.len().saturating_sub(6);

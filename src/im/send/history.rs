@@ -1,7 +1,8 @@
-//! A conversation's history: settles a send whose outcome is unknown, and recovers missed callbacks.
+//! Reads a conversation's history: to settle a send whose outcome is unknown, and to backfill
+//! messages whose callback never came.
 //!
-//! Reference: "`admin_getroammsg`"; docs 269/42794. Pages run from the newest to the oldest, messages inside a
-//! page the other way.
+//! Reference: "`admin_getroammsg`"; docs 269/42794. Pages run from the newest to the oldest;
+//! messages inside a page run from the oldest to the newest.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -10,47 +11,50 @@ use super::{Api, Client, Failure};
 use crate::im::{element, msg_key, number, text};
 use crate::model::{Answer, ImUserId};
 
-/// Messages asked for in one page; the server also cuts a page at about 13 KB.
+/// The number of messages requested per page; the server also cuts a page at about 13 KB.
 pub(super) const PAGE: u32 = 100;
 
-/// The most pages of one history that are asked for: at 13 KB a page, more than two megabytes of conversation.
+/// The largest number of pages read from one history: at 13 KB a page, more than two megabytes.
 const PAGES_MAX: usize = 200;
 
-/// The server's flag of a message that was recalled.
+/// The server's flag for a recalled message.
 const RECALLED: i64 = 8;
 
-/// Which part of which conversation.
+/// A part of a conversation's history.
 #[derive(Clone, Debug)]
 pub struct History<'a> {
-    /// Whose view of it; an agent's holds both directions of our traffic, a customer's does not.
+    /// The account whose view is read. An agent's view has both directions of our traffic; a
+    /// customer's has not.
     pub operator: &'a ImUserId,
     /// The other party.
     pub peer: &'a ImUserId,
-    /// The earliest time wanted, Unix seconds.
+    /// The earliest requested time, Unix seconds.
     pub min_s: i64,
-    /// The latest time wanted, Unix seconds; on later pages the one that the page before gave.
+    /// The latest requested time, Unix seconds; for later pages, the time that the previous page
+    /// returned.
     pub max_s: i64,
-    /// The most messages wanted.
+    /// The largest number of messages to return.
     pub max_count: u32,
-    /// The key that the page before gave.
+    /// The key that the previous page returned.
     pub last_key: Option<String>,
 }
 
 /// A page of history.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {
-    /// In ascending order; those whose sender or receiver is no UserID are left out.
+    /// The messages in ascending order, without those whose sender or receiver is not a valid
+    /// UserID.
     pub messages: Vec<PastMessage>,
     /// `max_s` and `last_key` of the next, older page; `None` when the range is exhausted.
     pub next: Option<(i64, String)>,
 }
 
-/// A message of either direction.
+/// A message in the history, of either direction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PastMessage {
-    /// The message, whoever sent it.
+    /// The message; the agent or the customer sent it.
     pub message: Answer,
-    /// It was taken back.
+    /// Whether the sender recalled it.
     pub recalled: bool,
 }
 
@@ -61,7 +65,8 @@ struct Body<'a> {
     operator: &'a ImUserId,
     #[serde(rename = "Peer_Account")]
     peer: &'a ImUserId,
-    /// The same fields' names before 2024; each server generation ignores the other's.
+    /// The names of the two fields above before 2024; each server generation ignores the other's
+    /// names.
     #[serde(rename = "From_Account")]
     from: &'a ImUserId,
     #[serde(rename = "To_Account")]
@@ -74,7 +79,7 @@ struct Body<'a> {
 }
 
 impl Client {
-    /// One page of a conversation's history.
+    /// Reads one page of a conversation's history.
     pub async fn admin_getroammsg(&self, history: &History<'_>) -> Result<Page, Failure> {
         let body = Body {
             operator: history.operator,
@@ -97,7 +102,7 @@ impl Client {
     }
 }
 
-/// A history read page by page, the newest first. The calls are somebody else's, each at its own time.
+/// The state of reading a history page by page, the newest first. The caller makes the calls.
 #[derive(Debug)]
 pub(super) struct Pages<'a> {
     next: Option<History<'a>>,
@@ -105,27 +110,27 @@ pub(super) struct Pages<'a> {
 }
 
 impl<'a> Pages<'a> {
-    /// All pages of that part of that conversation.
+    /// Starts to read `history`.
     pub fn of(history: History<'a>) -> Self {
         Self { next: Some(history), read: 0 }
     }
 
-    /// What to ask for next; `None` when the range is exhausted, or longer than anybody reads.
+    /// The next request; `None` when the range is exhausted or the page limit is reached.
     pub fn next(&self) -> Option<&History<'a>> {
         self.next.as_ref().filter(|_| self.read < PAGES_MAX)
     }
 
-    /// Whether nothing is left that could be asked for.
+    /// Whether the whole range has been read.
     pub fn is_exhausted(&self) -> bool {
         self.next.is_none()
     }
 
-    /// Takes what was asked for: its messages.
+    /// Takes the requested page and returns its messages.
     pub fn take(&mut self, page: Page) -> Result<Vec<PastMessage>, Failure> {
         self.read += 1;
         if let (Some(history), Some((max_s, last_key))) = (&mut self.next, page.next) {
             if history.last_key.as_ref() == Some(&last_key) {
-                return Err(Failure::no_answer("the history does not get on"));
+                return Err(Failure::no_answer("the history returned the same page again"));
             }
             (history.max_s, history.last_key) = (max_s, Some(last_key));
         } else {

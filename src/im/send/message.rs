@@ -11,17 +11,18 @@ use crate::model::ImUserId;
 /// A message from a customer's account to an agent. Docs 269/2282.
 #[derive(Clone, Copy, Debug)]
 pub struct SendMsg<'a> {
-    /// The customer's account; without it IM would take the admin for the sender.
+    /// The customer's account; without it IM would use the admin as the sender.
     pub from: &'a ImUserId,
     /// The agent.
     pub to: &'a ImUserId,
-    /// Drawn once per message and used by every attempt; orders the messages of one second.
+    /// Drawn once per message and used by every attempt. It orders the messages of one second.
     pub msg_seq: u32,
-    /// Drawn once per message and used by every attempt; IM drops one of two messages of a second that share it.
+    /// Drawn once per message and used by every attempt. Of two messages in one second with the
+    /// same number, IM drops one.
     pub msg_random: u32,
     /// Unix seconds.
     pub timestamp_s: i64,
-    /// How long an agent may be away, in seconds; at most 604800.
+    /// How long IM keeps the message for an agent who is offline, in seconds; at most 604800.
     pub life_time_s: u64,
     /// At least one; with `cloud_custom_data` at most 8000 bytes as JSON.
     pub elements: &'a [Element],
@@ -29,28 +30,29 @@ pub struct SendMsg<'a> {
     pub cloud_custom_data: &'a str,
 }
 
-/// What IM says of a message it took.
+/// IM's response for a sent message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {
-    /// Its id.
+    /// The message's id.
     pub msg_key: String,
-    /// IM's time of it, Unix seconds.
+    /// IM's time of the message, Unix seconds.
     pub msg_time: i64,
 }
 
-/// How an imported message counts (`SyncFromOldSystem`, as numbered since 2022). Docs 269/2568.
+/// How IM treats an imported message (`SyncFromOldSystem`, as numbered since 2022). Docs 269/2568.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Import {
     /// History: not counted as unread, not pushed to devices (2).
     History,
-    /// As if just sent (5).
+    /// As if it had just been sent (5).
     Live,
 }
 
-/// A message to import; the same conversation, `msg_seq`, `msg_random` and `timestamp_s` are the same message.
+/// A message to import. IM identifies it by conversation, `msg_seq`, `msg_random` and
+/// `timestamp_s`.
 #[derive(Clone, Copy, Debug)]
 pub struct ImportMsg<'a> {
-    /// How it counts.
+    /// How IM treats it.
     pub import: Import,
     /// The sender.
     pub from: &'a ImUserId,
@@ -58,7 +60,7 @@ pub struct ImportMsg<'a> {
     pub to: &'a ImUserId,
     /// Orders the messages of one second.
     pub msg_seq: u32,
-    /// Drawn per message.
+    /// Drawn once per message.
     pub msg_random: u32,
     /// Unix seconds.
     pub timestamp_s: i64,
@@ -69,7 +71,7 @@ pub struct ImportMsg<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct SendBody<'a> {
-    /// 2: the sender is the bridge, it has no other devices to tell.
+    /// 2: do not sync to the sender's other devices; the bridge has none.
     sync_other_machine: u8,
     #[serde(rename = "From_Account")]
     from_account: &'a ImUserId,
@@ -79,15 +81,16 @@ struct SendBody<'a> {
     msg_seq: u32,
     msg_random: u32,
     msg_time_stamp: i64,
-    /// Our own messages must not come back, and a send must not wait for our own server.
+    /// Suppress both callbacks: our own messages must not come back, and a send must not wait for
+    /// our own server.
     forbid_callback_control: [&'static str; 2],
     msg_body: &'a [Element],
     cloud_custom_data: &'a str,
 }
 
 impl Client {
-    /// Sends a message. Not idempotent beyond one second: after [`Failure::NoAnswer`] ask [`Client::find`]
-    /// before a repeat.
+    /// Sends a message. It is not idempotent beyond one second: after [`Failure::NoAnswer`], search
+    /// the history ([`Client::admin_getroammsg`]) before a repeat.
     pub async fn sendmsg(&self, message: &SendMsg<'_>) -> Result<Sent, Failure> {
         let body = SendBody {
             sync_other_machine: 2,
@@ -108,7 +111,7 @@ impl Client {
         Ok(Sent { msg_key, msg_time })
     }
 
-    /// Imports a message: idempotent for good, and without a webhook.
+    /// Imports a message. It is idempotent without a time limit, and causes no callback.
     pub async fn importmsg(&self, message: &ImportMsg<'_>) -> Result<(), Failure> {
         let body = json!({
             "SyncFromOldSystem": match message.import {

@@ -1,4 +1,4 @@
-//! What a failed call means for the message it should have carried out.
+//! The meaning of a failed call for its message.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -7,19 +7,20 @@ use super::Failure;
 use super::code::{self, Class as CodeClass};
 use crate::model::{Class, Verdict};
 
-/// What a failed send came to.
+/// The outcome of a failed send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The message's next step.
+    /// The verdict on the message.
     Verdict(Verdict),
-    /// The message was not sent, an account is missing: import it and try once more, then refuse.
+    /// The message was not sent because an account is missing: import it and retry once, then
+    /// refuse.
     MissingAccount {
-        /// IM's words; no secrets.
+        /// IM's error text; no secrets.
         why: String,
     },
 }
 
-/// For `sendmsg`, which may not be repeated while its outcome is unknown.
+/// The outcome of a failed `sendmsg`, which must not be repeated while its outcome is unknown.
 pub fn of_send(failure: &Failure) -> Outcome {
     let why = why(failure);
     match failure {
@@ -31,7 +32,8 @@ pub fn of_send(failure: &Failure) -> Outcome {
     }
 }
 
-/// For `importmsg`, which may be repeated whatever became of it, and fails for want of an account as a send does.
+/// The outcome of a failed `importmsg`, which may always be repeated. Like a send, it fails if an
+/// account is missing.
 pub fn of_import(failure: &Failure) -> Outcome {
     match of_send(failure) {
         Outcome::Verdict(_) => Outcome::Verdict(of_account(failure)),
@@ -39,13 +41,14 @@ pub fn of_import(failure: &Failure) -> Outcome {
     }
 }
 
-/// For calls that may be repeated whatever became of them: accounts, imports of messages, history.
+/// The verdict on a failed call that may always be repeated: accounts, imports of messages,
+/// history.
 pub fn of_account(failure: &Failure) -> Verdict {
     certain(failure, why(failure))
 }
 
 impl Failure {
-    /// The least time before the next call of the API, where it is longer than the ordinary backoff.
+    /// The shortest time before the next call of the API, if it is longer than the usual backoff.
     pub fn pause(&self) -> Option<Duration> {
         match self {
             Self::Code { code, .. } => code::class(*code).pause(),
@@ -71,7 +74,7 @@ fn certain(failure: &Failure, why: String) -> Verdict {
     Verdict::Retry { class, pause: failure.pause(), why }
 }
 
-/// The failure with what an operator can do about it.
+/// The failure's text with the advice for the operator.
 fn why(failure: &Failure) -> String {
     let mut why = failure.to_string();
     if let Failure::Code { code, .. } = failure

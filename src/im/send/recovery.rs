@@ -1,10 +1,11 @@
-//! Callbacks that never came: IM gives us two seconds and calls once. At start and then once a minute the
-//! conversations' histories are read, and what agents wrote and nobody told of is moved. A conversation that an answer
-//! waits for is looked at ahead of that.
+//! Backfills messages whose callback never came: IM calls only once and waits two seconds. At start
+//! and then once a minute, this worker reads the histories of the active conversations and moves
+//! agents' messages that the bridge has not seen. If an answer waits for a conversation's backfill,
+//! that conversation is read at once.
 //!
-//! Reads the *agents'* views, which hold both directions of our traffic (reference: "`admin_getroammsg`"), from the
-//! newest message that was found before. Decides nothing about a message: the bridge does, as for a callback. A
-//! failure of IM only postpones.
+//! Reads the *agents'* views, which have both directions of our traffic (reference:
+//! "`admin_getroammsg`"), starting from the newest message found before. The bridge decides about
+//! each message, as for a callback. A failure of IM only postpones the backfill.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,27 +25,29 @@ use crate::clock::Clock;
 use crate::model::{Answer, ImUserId, Millis, OpenId};
 use crate::store::{Look, Store, StoreError};
 
-/// From the beginning of one round to that of the next, milliseconds.
+/// The time from the start of one round to the start of the next, milliseconds.
 const ROUND_MS: i64 = 60_000;
-/// How often it is looked whether a round is due.
+/// How often the worker checks whether a round is due.
 const TICK: Duration = Duration::from_secs(1);
-/// Conversations whose customer has written or come within this time are looked at, and as much of their history,
-/// milliseconds: as long as WeChat lets an answer be pushed, and less than repeats are recognised.
+/// A round reads conversations whose customer wrote or followed within this time, and this much of
+/// their history, milliseconds. It equals the time in which WeChat accepts an answer, and is
+/// shorter than dedup keys are kept.
 const ACTIVE_MS: i64 = 48 * 3600 * 1000;
-/// Calls in one round; a view that has been begun is read to its end.
+/// The number of calls in one round; a view that has been started is read to its end.
 const CALLS: u32 = 1_200;
-/// Views read at once in a round, or of one conversation.
+/// The number of views read concurrently in a round, or of one conversation.
 const AT_ONCE: usize = 8;
-/// Conversations looked at at once because an answer waits; the answers of others wait in vain.
+/// The number of conversations read concurrently because an answer waits. Requests beyond it are
+/// dropped, and those answers wait until their time limit.
 const WANTED_AT_ONCE: usize = 256;
-/// How long after a failure a conversation that an answer waits for is looked at again.
+/// The pause after a failure before a conversation for which an answer waits is read again.
 const RETRY: Duration = Duration::from_millis(100);
-/// How much later than a younger one a message may become visible, seconds.
+/// How much later than a younger message an older one may become visible, seconds.
 const OVERLAP_S: i64 = 60;
 /// How far IM's clock may be ahead of ours, seconds.
 const SKEW_S: i64 = 600;
 
-/// Looks for what agents wrote and no callback told of.
+/// Finds agents' messages whose callback never came.
 #[derive(Debug)]
 pub struct Recovery {
     courier: Arc<ImCourier>,
@@ -53,7 +56,7 @@ pub struct Recovery {
     clock: Clock,
 }
 
-/// Why a round ended early; the next one goes on.
+/// Why a backfill ended early; a later one continues.
 #[derive(Debug, thiserror::Error)]
 enum Postponed {
     #[error(transparent)]
@@ -63,18 +66,18 @@ enum Postponed {
 }
 
 impl Recovery {
-    /// Makes its calls at the pace of `courier`, keeps in `store` how far each view has been read, and gives `bridge`
-    /// what it finds.
+    /// Creates the worker. It shares the rate limits of `courier`, reads from `store` how far each
+    /// view has been read, and passes the messages it finds to `bridge`.
     pub fn new(courier: Arc<ImCourier>, store: Store, bridge: Bridge, clock: Clock) -> Self {
         Self { courier, store, bridge, clock }
     }
 
-    /// Works until stopped.
+    /// Runs until stopped.
     pub async fn run(self, stop: CancellationToken) {
         tokio::join!(self.rounds(&stop), self.wanted(&stop));
     }
 
-    /// Looks at what is wanted until stopped.
+    /// Serves requested backfills until stopped.
     async fn wanted(&self, stop: &CancellationToken) {
         let mut looking = FuturesUnordered::new();
         let mut customers = HashSet::new();
@@ -93,31 +96,31 @@ impl Recovery {
         }
     }
 
-    /// Looks at one conversation as long as anything waits for that.
+    /// Backfills one conversation; retries until it succeeds or its time limit passes.
     async fn look_at(&self, customer: OpenId) -> OpenId {
         let looked = async {
             while let Err(error) = self.views(&customer).await {
-                tracing::debug!(%error, "a conversation that an answer waits for is looked at again");
+                tracing::debug!(%error, "a backfill that an answer waits for failed; retrying");
                 tokio::time::sleep(RETRY).await;
             }
         };
         if tokio::time::timeout(LOOK_WAIT, looked).await.is_err() {
-            tracing::warn!("an answer waits no longer for a look at what agents wrote before it");
+            tracing::warn!("giving up on the backfill; releasing the answer that waited for it");
             if let Err(error) = self.bridge.look_given_up(customer.clone()).await {
-                tracing::warn!(%error, "that a look was given up is not kept");
+                tracing::warn!(%error, "could not persist the abandoned backfill");
             }
         }
         customer
     }
 
-    /// Looks at a conversation as every agent has it.
+    /// Reads every agent's view of a conversation.
     async fn views(&self, customer: &OpenId) -> Result<(), Postponed> {
         let (openid, agents, start) = (customer.clone(), self.bridge.agents().to_vec(), self.bridge.start());
         let looks = self.store.read(move |tx| tx.unlooked(&openid, &agents, start)).await?;
         self.all(looks).await
     }
 
-    /// Looks until stopped, in rounds.
+    /// Runs rounds until stopped.
     async fn rounds(&self, stop: &CancellationToken) {
         let mut began: Option<Millis> = None;
         let mut tick = tokio::time::interval(TICK);
@@ -133,7 +136,7 @@ impl Recovery {
             began = Some(now);
             tokio::select! {
                 done = self.round() => if let Err(error) = done {
-                    tracing::warn!(%error, "looking for agents' messages without a callback goes on in the next round");
+                    tracing::warn!(%error, "the backfill round failed; the next round continues it");
                 },
                 () = stop.cancelled() => return,
             }
@@ -154,16 +157,16 @@ impl Recovery {
             .await
     }
 
-    /// Reads one view and moves what is new in it, the oldest first.
+    /// Reads one view and moves its new messages, the oldest first.
     async fn look(&self, look: Look, calls: &AtomicU32) -> Result<(), Postponed> {
         if calls.load(Ordering::Relaxed) >= CALLS {
             return Ok(());
         }
-        // A UserID that cannot be has no history.
+        // An invalid UserID has no history.
         let Ok(user) = ImUserId::of_customer(&look.customer, look.number) else { return Ok(()) };
         let mut found = match self.read(&look, &user, calls).await {
             Ok(found) => found,
-            // IM will not show this one, whatever it shows of others.
+            // IM refuses to return this history; others are not affected.
             Err(Failure::Code { code, .. })
                 if matches!(code::class(code), Class::CreateAccount | Class::Permanent) =>
             {
@@ -176,7 +179,7 @@ impl Recovery {
         let newest_s = found.last().map_or(0, |past| past.message.msg_time);
         for answer in found.into_iter().filter_map(|past| answer_of(past, &look.agent, &user)) {
             if self.bridge.recovered(answer).await? == Answered::Accepted {
-                tracing::warn!(im.agent = %look.agent, "recovered an agent's message whose callback had not come");
+                tracing::warn!(im.agent = %look.agent, "recovered an agent's message whose callback never came");
             }
             fail_point!("recovery.moved");
         }
@@ -208,13 +211,14 @@ impl Recovery {
             found.extend(self.courier.next_page(&mut pages).await?.unwrap_or_default());
         }
         if !pages.is_exhausted() {
-            tracing::warn!(im.agent = %look.agent, "a conversation is too long to look for lost callbacks in all of it");
+            tracing::warn!(im.agent = %look.agent, "a conversation is too long; only its newest part is backfilled");
         }
         Ok(found)
     }
 }
 
-/// What the agent said to the customer and has not taken back. Whatever the bridge sends is the customer's.
+/// Returns `past` if the agent sent it to the customer and has not recalled it. The bridge itself
+/// sends only in the customer's name, so its own messages are never returned.
 fn answer_of(past: PastMessage, agent: &ImUserId, customer: &ImUserId) -> Option<Answer> {
     let is_answer = past.message.from == *agent && past.message.to == *customer && !past.recalled;
     is_answer.then_some(past.message)

@@ -1,7 +1,9 @@
-//! What an agent's client is told of a customer's medium: its size, if the file comes soon enough.
+//! The details of a customer's medium for an agent's client: its size, if the file arrives soon
+//! enough.
 //!
-//! The file is mostly here a moment after its message. The message waits for it that long and no longer, and not at
-//! all where many wait already: the sizes make a client's list look right, nothing more.
+//! The file usually arrives a moment after its message. The message waits for it only that long,
+//! and not at all if many messages wait already: the sizes only improve the layout of a client's
+//! list.
 
 use std::time::Duration;
 
@@ -12,12 +14,12 @@ use crate::media::{Media, Scale};
 use crate::model::{Millis, Shown, ShownKind};
 use crate::store::Store;
 
-/// How long after it was accepted a message may still wait for its file, milliseconds.
+/// How long after its acceptance a message may wait for its file, milliseconds.
 const WAIT_MS: i64 = 300;
-/// Messages that wait at once: half of the calls in flight, so that texts find a place.
+/// How many messages may wait at once: half of the calls in flight, so that texts are not blocked.
 const WAITING: usize = 64;
 
-/// Finds it out.
+/// Reads the details of customers' media.
 #[derive(Debug)]
 pub struct Showing {
     media: Media,
@@ -26,24 +28,24 @@ pub struct Showing {
 }
 
 impl Showing {
-    /// Of the files of `media`.
+    /// Reads from the files of `media`.
     pub fn new(media: Media, store: Store) -> Self {
         Self { media, store, waiting: Semaphore::new(WAITING) }
     }
 
-    /// Waits until the file is here, or the time since `accepted_at` is up.
+    /// Waits until the file arrives, or until [`WAIT_MS`] have passed since `accepted_at`.
     pub(super) async fn wait(&self, shown: &Shown, accepted_at: Millis, now: Millis) {
-        // After a step back of the clock the whole time, never more.
+        // If the clock was set back, wait the whole time but never longer.
         let left_ms = (WAIT_MS - now.since(accepted_at).max(0)).max(0);
         let Ok(left_ms @ 1..) = u64::try_from(left_ms) else { return };
         let Ok(_place) = self.waiting.try_acquire() else { return };
         let within = Duration::from_millis(left_ms);
         if let Err(error) = self.media.arrivals.unhurried(&self.store, &shown.name, within).await {
-            tracing::debug!(%error, "a message does not wait for its file");
+            tracing::debug!(%error, "cannot wait for a message's file; sending the message without its size");
         }
     }
 
-    /// What is known now.
+    /// Returns the details that are known now.
     pub(super) async fn known(&self, shown: &Shown, accepted_at: Millis) -> Known {
         let link = |scale: Scale| self.media.links.to(&shown.name, scale.extension(), accepted_at);
         let mut known =

@@ -1,7 +1,7 @@
-//! UserSig: the credential of every REST call, made and verified here (TLSSigAPIv2, HMAC-SHA256).
+//! Creates and verifies the UserSig, the credential of every REST call (TLSSigAPIv2, HMAC-SHA256).
 //!
-//! The secret key signs for any user of the app, so neither it nor a UserSig may appear in `Debug`, logs or
-//! errors. Reference: "UserSig (TLSSigAPIv2, HMAC-SHA256)"; docs 269/32688.
+//! The secret key can sign for any user of the app, so neither the key nor a UserSig may appear in
+//! `Debug`, logs or errors. Reference: "UserSig (TLSSigAPIv2, HMAC-SHA256)"; docs 269/32688.
 
 mod signer;
 
@@ -19,28 +19,28 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-/// The most that a UserSig may inflate to, in bytes; genuine ones stay below one kilobyte.
+/// The largest inflated size of a UserSig, in bytes; genuine ones stay below one kilobyte.
 const INFLATED_MAX: usize = 64 * 1024;
 
-/// What a UserSig says, as its JSON says it.
+/// The content of a UserSig, as its JSON.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
-    /// The scheme; `2.0`. Not signed.
+    /// The version of the scheme, `2.0`. Not signed.
     #[serde(rename = "TLS.ver", default)]
     pub version: String,
-    /// The UserID it was made for.
+    /// The UserID that it authenticates.
     #[serde(rename = "TLS.identifier")]
     pub identifier: String,
     /// The app.
     #[serde(rename = "TLS.sdkappid")]
     pub sdk_app_id: u32,
-    /// Validity in seconds, from `time` on. Tencent's Go library leaves a zero out.
+    /// The validity in seconds, from `time_s` on. Tencent's Go library omits a zero.
     #[serde(rename = "TLS.expire", default)]
     pub expire_s: u64,
-    /// When it was made, Unix seconds.
+    /// When it was created, Unix seconds.
     #[serde(rename = "TLS.time", default)]
     pub time_s: i64,
-    /// Standard base64 of the bytes that were signed with it, in rooms' permission keys.
+    /// Standard base64 of the signed permission bytes; only room permission keys have it.
     #[serde(rename = "TLS.userbuf", default, skip_serializing_if = "Option::is_none")]
     pub userbuf: Option<String>,
     /// Standard base64 of the signature.
@@ -48,22 +48,22 @@ pub struct Content {
     pub sig: String,
 }
 
-/// Why a text is no valid UserSig.
+/// Why a text is not a valid UserSig.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
     /// It cannot be decoded.
-    #[error("it is no UserSig: {0}")]
+    #[error("it is not a UserSig: {0}")]
     Malformed(&'static str),
     /// It belongs to another app.
     #[error("it was made for SDKAppID {found}")]
     OtherApp {
-        /// The app it was made for.
+        /// The app that it belongs to.
         found: u32,
     },
-    /// Its signature does not fit the key.
+    /// Its signature does not match the key.
     #[error("its signature is wrong: it was changed, or made with another app's secret key")]
     WrongSignature,
-    /// Its time is over.
+    /// It has expired.
     #[error("it expired at Unix time {at_s}")]
     Expired {
         /// The last valid second.
@@ -71,8 +71,9 @@ pub enum Invalid {
     },
 }
 
-/// Makes a UserSig for `user` that is valid for `expire_s` seconds from `now_s` on. `key` is the console's 64
-/// hex characters, used as they are written; `userbuf` is for rooms' permission keys, REST calls have none.
+/// Creates a UserSig for `user` that is valid for `expire_s` seconds from `now_s` on. `key` is the
+/// console's 64 hex characters, used as text. `userbuf` is for room permission keys; REST calls
+/// have none.
 pub fn create(
     sdk_app_id: u32,
     key: &str,
@@ -98,7 +99,7 @@ pub fn create(
     STANDARD.encode(packed).replace('+', "*").replace('/', "-").replace('=', "_")
 }
 
-/// What `sig` says, whoever made it.
+/// Decodes `sig` without verifying it.
 pub fn decode(sig: &str) -> Result<Content, Invalid> {
     let base64 = sig.replace('*', "+").replace('-', "/").replace('_', "=");
     let packed =
@@ -114,7 +115,8 @@ pub fn decode(sig: &str) -> Result<Content, Invalid> {
     serde_json::from_slice(&json).map_err(|_| Invalid::Malformed("it holds no JSON with the TLS members"))
 }
 
-/// What `sig` says, once it is sure that the holder of `key` made it for this app and that it has not expired.
+/// Decodes `sig` and verifies that the holder of `key` created it for this app and that it has not
+/// expired.
 pub fn verify(sig: &str, sdk_app_id: u32, key: &str, now_s: i64) -> Result<Content, Invalid> {
     let content = decode(sig)?;
     if content.sdk_app_id != sdk_app_id {
@@ -130,8 +132,8 @@ pub fn verify(sig: &str, sdk_app_id: u32, key: &str, now_s: i64) -> Result<Conte
     Ok(content)
 }
 
-/// The HMAC over the signed lines. It takes a key of any length, so there always is one; were there none, no
-/// signature would be made and none accepted.
+/// The HMAC over the signed lines. HMAC accepts keys of any length, so the result is always `Some`.
+/// With `None`, no signature would be created and none accepted.
 fn keyed(key: &str, content: &Content) -> Option<Hmac<Sha256>> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).ok()?;
     let Content { identifier, sdk_app_id, expire_s, time_s, userbuf, .. } = content;

@@ -1,4 +1,4 @@
-//! Where media may be fetched from: schemes, host names, and addresses that are somebody's public server. Pure.
+//! The rules for downloads: schemes, host names and public addresses. Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,46 +7,46 @@ use url::{Host, Url};
 /// The rules of `[media]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// Host names in lower case; each stands for its subdomains too.
+    /// Host names in lower case. Each includes its subdomains.
     pub hosts: Vec<String>,
-    /// Whether `http` will do.
+    /// Whether `http` is allowed.
     pub http: bool,
-    /// Whether addresses that are not public will do.
+    /// Whether addresses that are not public are allowed.
     pub private: bool,
 }
 
-/// The rule that forbids to fetch something.
+/// The rule that forbids a download.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Forbidden {
-    /// It is no URL.
-    #[error("the address is no URL")]
+    /// The text is not a URL.
+    #[error("the address is not a URL")]
     NoUrl,
-    /// Neither `https` nor, where that is allowed, `http`.
+    /// The scheme is neither `https` nor, if allowed, `http`.
     #[error("the address is not https")]
     Scheme,
-    /// A user name or password, which are for somebody else's eyes.
-    #[error("the address holds a user name or a password")]
+    /// The URL contains a user name or password, which must not be passed on.
+    #[error("the address contains a user name or a password")]
     Credentials,
-    /// None of the hosts that may be fetched from.
+    /// The host is not one of the allowed hosts.
     #[error("the host is not one of media.allow_hosts")]
     Host,
-    /// The host, or what its name resolves to, is inside somebody's network.
+    /// The host, or an address that its name resolves to, is in a private network.
     #[error("the host has no public address")]
     Address,
-    /// More redirects than anybody needs.
+    /// There are more redirects than are followed.
     #[error("there are too many redirects")]
     Redirects,
 }
 
 impl Rules {
-    /// The URL, if everything that can be told without resolving its host's name allows it.
+    /// Parses and checks a URL, as far as that is possible without resolving its host's name.
     pub fn check(&self, url: &str) -> Result<Url, Forbidden> {
         let url = Url::parse(url).map_err(|_| Forbidden::NoUrl)?;
         self.check_url(&url)?;
         Ok(url)
     }
 
-    /// The same for a URL that is parsed.
+    /// Checks a parsed URL in the same way.
     pub fn check_url(&self, url: &Url) -> Result<(), Forbidden> {
         match url.scheme() {
             "https" => {}
@@ -61,7 +61,7 @@ impl Rules {
         if !self.hosts.iter().any(|allowed| is_within(&name, allowed)) {
             return Err(Forbidden::Host);
         }
-        // A host that is an address is never resolved, so that this is the only place to look at it.
+        // An IP address is never resolved, so this is the only place to check it.
         let address = match host {
             Host::Domain(_) => return Ok(()),
             Host::Ipv4(address) => IpAddr::V4(address),
@@ -76,8 +76,8 @@ fn is_within(name: &str, allowed: &str) -> bool {
     name.strip_suffix(allowed).is_some_and(|before| before.is_empty() || before.ends_with('.'))
 }
 
-/// Whether `address` is one that anybody on the internet may have a server at: none of the special-purpose ranges
-/// of RFC 6890 and its registries, however it is wrapped.
+/// Whether `address` can belong to a public server: it is in none of the special-purpose ranges of
+/// RFC 6890 and its registries, even if it is an IPv6 address that embeds an IPv4 address.
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -120,7 +120,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     }
 }
 
-/// The IPv4 address that packets for `address` go to in the end.
+/// Returns the IPv4 address to which packets for `address` finally go, if it embeds one.
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let from = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());

@@ -13,7 +13,7 @@ use crate::clock::Clock;
 
 const MAX: u64 = 100_000;
 const BRIEF: Patience = Patience { whole: Duration::from_secs(3), stall: Duration::from_secs(1) };
-/// Longer than any patience, also on a loaded machine.
+/// Longer than any of the timeouts, also on a loaded machine.
 const ENDS: Duration = Duration::from_secs(30);
 
 fn downloader(private: bool, hosts: &[&str]) -> Downloader {
@@ -35,7 +35,7 @@ fn endless(pause: Duration) -> Answer<Body> {
     Answer::new(Body::from_stream(chunks))
 }
 
-/// A server with every kind of trouble. Its address without a scheme.
+/// A server with every kind of failure. Returns its address without a scheme.
 async fn server() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -121,7 +121,7 @@ async fn a_private_address_is_refused_behind_a_name_and_behind_a_redirect() {
     }
 }
 
-/// What a name resolves to is judged where the connection is made; nothing else is connected to.
+/// The addresses of a name are checked when the connection is made; no others are connected to.
 #[tokio::test]
 async fn the_guard_gives_out_public_addresses_only() {
     let name = || "localhost".parse().unwrap();

@@ -1,4 +1,4 @@
-//! Files that are made of another one: named after it, and gone when it is.
+//! Files that are derived from another one: named after it, and removed with it.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -8,12 +8,14 @@ use crate::media::scale::Scale;
 use crate::model::MediaHash;
 
 impl Files {
-    /// Where what is made of `original` under this `ending` lies, should there be such a file.
+    /// The path of the file that is derived from `original` and has this `ending`, whether or not
+    /// it exists.
     pub(in crate::media) fn derived(&self, original: &MediaHash, ending: &str) -> PathBuf {
         self.0.dir.join(format!("{}.{ending}", original.as_str()))
     }
 
-    /// Keeps `bytes`, which were made of `original`; `false` when that has gone meanwhile. Blocks.
+    /// Stores `bytes`, which were derived from `original`. Returns `false` if the original was
+    /// removed in the meantime. Blocks.
     pub(in crate::media) fn keep_derived(
         &self,
         original: &MediaHash,
@@ -25,7 +27,7 @@ impl Files {
             file.write_all(bytes)?;
             file.sync_all()
         });
-        // Under the lock, so that the original is not removed between the look and the renaming.
+        // Hold the lock, so that the original is not removed between the check and the rename.
         let held = self.held();
         let is_here = self.path(original).exists();
         let named = written.and_then(|()| {
@@ -33,13 +35,13 @@ impl Files {
         });
         drop(held);
         if named.is_err() || !is_here {
-            // What cannot be removed now is removed at the next start.
+            // A file that cannot be removed now is removed at the next start.
             let _ = std::fs::remove_file(&unfinished);
         }
         self.checked(&unfinished, named).map(|()| is_here)
     }
 
-    /// Everything that may have been made of `original`.
+    /// The paths of all files that may be derived from `original`.
     pub(super) fn all_derived(&self, original: &MediaHash) -> impl Iterator<Item = PathBuf> {
         Scale::ALL.into_iter().map(|scale| self.derived(original, scale.extension()))
     }

@@ -1,4 +1,4 @@
-//! Files come whole or not at all.
+//! Files are stored completely or not at all.
 
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt as _;
@@ -50,12 +50,12 @@ async fn what_is_too_large_or_given_up_leaves_nothing() {
     incoming.write(b"hello").await.unwrap();
     assert!(matches!(incoming.write(b"!").await, Err(FilesError::TooLarge(5))));
     drop(incoming);
-    // The removal runs beside: a second one behind it tells when it is done.
+    // The removal runs in the background, so wait until the directory is empty.
     while !names(&folder.path().join(INCOMING)).is_empty() {
         tokio::task::yield_now().await;
     }
     assert_eq!(names(folder.path()), [INCOMING]);
-    assert!(files.failing().is_none(), "a large file is no fault of the disk");
+    assert!(files.failing().is_none(), "a file that is too large is not a failure of the disk");
 }
 
 #[tokio::test]
@@ -73,7 +73,7 @@ async fn a_file_that_is_just_being_stored_again_is_not_removed() {
     let (_folder, files) = files();
     let stored = store(&files, b"hello").await;
     let hash = stored.hash.clone();
-    assert!(!files.doom(&hash), "somebody is about to need it");
+    assert!(!files.doom(&hash), "a row may be about to reference it");
     drop(stored);
     assert!(files.doom(&hash));
     let again = store(&files, b"hello").await;
@@ -104,7 +104,7 @@ async fn a_file_that_could_not_be_read_is_well_again_once_one_can() {
     let stored = store(&files, b"hello").await;
     let path = files.path(&stored.hash);
     std::fs::remove_file(&path).unwrap();
-    // A link to itself cannot be opened, not even by root.
+    // A symbolic link to itself cannot be opened, not even by root.
     std::os::unix::fs::symlink(&path, &path).unwrap();
     assert!(files.read(&stored.hash).await.is_err() && files.failing().is_some());
     std::fs::remove_file(&path).unwrap();
@@ -112,7 +112,7 @@ async fn a_file_that_could_not_be_read_is_well_again_once_one_can() {
     std::fs::remove_dir(folder.path().join(INCOMING)).unwrap();
     assert!(files.begin(5).await.is_err());
     assert!(files.read(&stored.hash).await.unwrap().is_some());
-    assert!(files.failing().is_some(), "what can be read is no sign that it can be written");
+    assert!(files.failing().is_some(), "a successful read does not prove that files can be written");
     std::fs::create_dir(folder.path().join(INCOMING)).unwrap();
     drop(store(&files, b"x").await);
     assert!(files.failing().is_none());

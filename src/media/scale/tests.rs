@@ -5,7 +5,7 @@ use proptest::prelude::*;
 const FORMATS: [ImageFormat; 5] =
     [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::Gif, ImageFormat::Bmp, ImageFormat::WebP];
 
-/// A picture of one colour, half transparent where its format knows that.
+/// A picture of one colour, half transparent if its format supports transparency.
 fn picture(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
     let mut out = Cursor::new(Vec::new());
     let plain =

@@ -1,5 +1,5 @@
-//! What an attempt needs is got ready before it is recorded: it takes long, fails for others' reasons, and may be
-//! done again after a crash, where an attempt that was recorded may not.
+//! Prepares a call before its attempt is recorded. A preparation takes long, may fail because of
+//! other servers, and may be repeated after a crash; a recorded attempt may not.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -13,14 +13,16 @@ use crate::outbox::backoff::delay_ms;
 use crate::outbox::{Form, NotReady};
 use crate::store::{Owed, StoreError};
 
-/// How long a lane rests at least when as many orders are being prepared as may be.
+/// The shortest rest of a lane that finds no free permit, milliseconds.
 const NO_PLACE_MS: i64 = 100;
-/// Lanes that wait for a place look again one after another, this far apart: many of them are no storm.
+/// Lanes that wait for a permit retry one after another, at this distance in milliseconds, so that
+/// many of them do not retry at once.
 const LOOKS_APART_MS: i64 = 10;
-/// No row of waiting lanes is longer: what lies beyond was written by a clock that has been set back.
+/// No queue of waiting lanes is longer, in milliseconds. A later end was written before the clock
+/// was set back.
 const LONGEST_ROW_MS: i64 = 300_000;
 
-/// Places to prepare orders in, and the row of those who wait for one.
+/// Permits to prepare calls, and the queue of lanes that wait for one.
 #[derive(Debug)]
 pub(in crate::outbox) struct Places {
     free: Semaphore,
@@ -28,12 +30,12 @@ pub(in crate::outbox) struct Places {
 }
 
 impl Places {
-    /// So many places.
+    /// Creates `count` permits.
     pub(in crate::outbox) fn new(count: usize) -> Self {
         Self { free: Semaphore::new(count), next_look: AtomicI64::new(0) }
     }
 
-    /// A place, or when to ask again.
+    /// Takes a permit, or returns when to ask again.
     fn take(&self, now: Millis) -> Result<SemaphorePermit<'_>, Millis> {
         self.free.try_acquire().map_err(|_| {
             let next = |row: i64| {
@@ -46,23 +48,24 @@ impl Places {
     }
 }
 
-/// An order whose attempt may be made.
+/// A prepared call, ready for its attempt.
 #[derive(Clone, Debug)]
 pub(super) struct Prepared {
     id: MessageId,
     part: u32,
+    /// What the platform is asked to send.
     pub form: Form,
 }
 
 impl Prepared {
-    /// Whether it is this order that was prepared: the head may have changed meanwhile.
+    /// Whether this call was prepared: the head may have changed meanwhile.
     pub(super) fn is_of(&self, owed: &Owed) -> bool {
         (self.id, self.part) == (owed.id, owed.part)
     }
 }
 
 impl LaneWorker {
-    /// Prepares the head's attempt. Stopping the bridge cuts it short.
+    /// Prepares the call at the head of the lane. Stopping the bridge cancels the preparation.
     pub(super) async fn prepare(&self, owed: Owed) -> Result<Next, StoreError> {
         let _place = match self.places.take(self.clock.now()) {
             Ok(place) => place,
@@ -82,7 +85,12 @@ impl LaneWorker {
     async fn not_ready(&self, owed: Owed, not_ready: NotReady) -> Result<Next, StoreError> {
         let NotReady { class, why } = not_ready;
         self.metrics.retried(owed.lane.direction, class);
-        tracing::warn!(message.id = %owed.id, class = class.name(), %why, "a message is not ready to be sent");
+        tracing::warn!(
+            message.id = %owed.id,
+            class = class.name(),
+            %why,
+            "could not prepare a message for sending; it will be retried"
+        );
         let platform = matches!(class, Class::Unreachable | Class::Configuration);
         if platform {
             self.breaker.failed(self.clock.now(), &why);

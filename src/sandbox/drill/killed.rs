@@ -1,4 +1,4 @@
-//! The bridge dies in the middle of everything, and goes on where it was.
+//! The bridge is killed with messages in flight and continues where it stopped.
 
 use std::time::Duration;
 
@@ -8,18 +8,21 @@ use super::scene::{SOON, Scene, accepted, expect, lost, millis, values};
 use super::{Missed, Played};
 use crate::sandbox::fault::Fault;
 
-/// The promise: after a kill, work goes on within this time.
+/// The contract: after a kill, the bridge works again within this time.
 const BACK: Duration = Duration::from_secs(2);
-/// Long enough that a send to IM is under way when the bridge dies.
+/// Long enough that a send to IM is in flight when the bridge is killed.
 const UNDER_WAY: Duration = Duration::from_secs(30);
-/// After so many refusals the next attempt is mostly seconds away ...
+/// After this many refusals the backoff before the next attempt is mostly seconds long ...
 const REFUSALS: usize = 4;
-/// ... and within this time, also on a slow disk, it is written down that the last one failed.
+/// ... and within this time, even on a slow disk, the bridge has stored that the last attempt
+/// failed.
 const QUIET: Duration = Duration::from_millis(300);
+/// How long the bridge may take after its restart to deliver everything.
 const SETTLED: Duration = Duration::from_secs(40);
 const MESSAGES: usize = 3;
 
-/// `kill -9` with questions and answers under way, and a start on the same store: one of each arrives, in order.
+/// `kill -9` with questions and answers in flight, then a start on the same store: each arrives
+/// once, in order.
 pub(super) async fn bridge_killed(scene: &Scene) -> Played {
     let (wechat, im) = (&scene.live.stage.wechat, &scene.live.stage.im);
     let desk = scene.open().await?;
@@ -27,7 +30,7 @@ pub(super) async fn bridge_killed(scene: &Scene) -> Played {
     let answers: Vec<_> = (1..=MESSAGES).map(|n| scene.words(&format!("Answer {n}"))).collect();
     let last = scene.words("Still there?");
 
-    // Answers wait, as WeChat is busy; a question is with IM, which has not answered yet.
+    // Answers wait because WeChat is busy. IM has one question and has not answered yet.
     let busy = scene.refusals(-1);
     wechat.faults().script("message/custom/send", u32::MAX, Fault::Code(-1));
     im.faults().script("openim/sendmsg", 1, Fault::Delay(UNDER_WAY));
@@ -64,7 +67,7 @@ pub(super) async fn bridge_killed(scene: &Scene) -> Played {
         scene.once_at_customer(answer)?;
     }
     in_order(scene, &answers)?;
-    expect(ready_after <= BACK, "the bridge to be back within 2 s", || format!("{ready_after:?}"))?;
+    expect(ready_after <= BACK, "the bridge to be ready within 2 s", || format!("{ready_after:?}"))?;
     Ok(values([
         ("ready_ms", millis(ready_after)),
         ("away_ms", millis(away)),
@@ -74,8 +77,8 @@ pub(super) async fn bridge_killed(scene: &Scene) -> Played {
     ]))
 }
 
-/// Waits for a moment when an answer has just been refused and none is being sent: a send that is cut off by a kill has
-/// an outcome that nobody knows, and is then rightly not repeated.
+/// Waits until an answer has just been refused and no answer is being sent. A kill during a send
+/// would leave its outcome unknown, and the bridge would rightly not repeat it.
 async fn between_attempts(scene: &Scene, before: usize) -> Result<(), Missed> {
     let mut seen = before + REFUSALS - 1;
     loop {

@@ -1,5 +1,5 @@
-//! Who plays in a drill, and what a drill may ask of them. Whatever must happen is awaited as a condition, with a
-//! deadline.
+//! The customers and agents of a drill, and the actions and checks that a drill can use. Every
+//! check waits for a condition with a deadline.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,23 +15,25 @@ use crate::sandbox::wechat::{Phone, Pushed, Shown};
 
 const CUSTOMER: &str = "oSandboxDrillCustomer0000001";
 const NEIGHBOUR: &str = "oSandboxDrillNeighbour000001";
-/// What the bridge's own words to an agent begin with.
+/// The prefix of the bridge's notices to agents.
 const NOTE: &str = "[bridge] ";
-/// For whatever happens without delay, on a loaded machine.
+/// The deadline for everything that happens without delay, even on a loaded machine.
 pub(super) const SOON: Duration = Duration::from_secs(15);
-/// The contract: a push is answered within this time.
+/// The contract: the bridge answers a push within this time.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// One drill's surroundings.
+/// The surroundings of one drill.
 pub(super) struct Scene {
+    /// The sandbox session that the drill runs in.
     pub live: Arc<Live>,
-    /// Follows the account from before.
+    /// The customer, who already follows the account.
     pub customer: Phone,
-    /// Marks this drill's words, so that they are told from those of the one before.
+    /// Marks this drill's texts, to distinguish them from those of an earlier drill.
     mark: i64,
 }
 
 impl Scene {
+    /// A scene with a customer who follows the account.
     pub fn new(live: Arc<Live>) -> Self {
         let customer = live.stage.wechat.customer(CUSTOMER);
         live.call(CUSTOMER, "Drills".to_owned());
@@ -40,7 +42,7 @@ impl Scene {
         Self { live, customer, mark }
     }
 
-    /// Another customer than the drill's.
+    /// A second customer, who follows the account too.
     pub fn neighbour(&self) -> Phone {
         let neighbour = self.live.stage.wechat.customer(NEIGHBOUR);
         self.live.call(NEIGHBOUR, "Drills, another".to_owned());
@@ -48,26 +50,27 @@ impl Scene {
         neighbour
     }
 
-    /// Words of this drill.
+    /// `words` with the mark of this drill, so that the text is unique.
     pub fn words(&self, words: &str) -> String {
         format!("{words} (drill {})", self.mark)
     }
 
-    /// The customer writes, and the bridge must answer in time.
+    /// The customer sends `words`. Fails if the bridge does not answer the push in time.
     pub async fn say(&self, phone: &Phone, words: &str) -> Result<Pushed, Missed> {
         let pushed = phone.say(words).await;
         accepted(&pushed)?;
         Ok(pushed)
     }
 
-    /// The customer writes, and it must reach an agent: who has the conversation from then on.
+    /// The customer opens a conversation. Returns the agent who receives the message and has the
+    /// conversation from then on.
     pub async fn open(&self) -> Result<Desk, Missed> {
-        let words = self.words("Hello, is somebody there?");
+        let words = self.words("Hello, is anyone there?");
         self.say(&self.customer, &words).await?;
         self.arrives(&words, SOON).await
     }
 
-    /// The words must reach an agent.
+    /// Waits until `words` reach an agent, and returns that agent.
     pub async fn arrives(&self, words: &str, within: Duration) -> Result<Desk, Missed> {
         let desks = self.live.stage.agents();
         let mut changes = self.live.stage.im.changes();
@@ -78,7 +81,7 @@ impl Scene {
                 if let Some(desk) = desks.iter().find(has) {
                     return desk.clone();
                 }
-                // The platform outlives its drills.
+                // The platform outlives its drills, so this cannot fail.
                 let _ = changes.changed().await;
             }
         };
@@ -86,17 +89,17 @@ impl Scene {
         tokio::time::timeout(within, found).await.map_err(missed)
     }
 
-    /// How often the words reached an agent.
+    /// How often `words` reached an agent.
     pub fn arrivals(&self, words: &str) -> usize {
         self.live.stage.im.ledger().delivered().filter(|send| send.text().contains(words)).count()
     }
 
-    /// The words must have reached an agent exactly once.
+    /// Fails unless `words` reached an agent exactly once.
     pub fn once_at_agent(&self, words: &str) -> Result<(), Missed> {
         exactly_once(&format!("{words:?} at the agent"), self.arrivals(words))
     }
 
-    /// The agent answers, and the bridge must take it.
+    /// The agent answers. Fails if the bridge does not accept the webhook.
     pub async fn answer(&self, desk: &Desk, words: &str) -> Result<Sent, Missed> {
         let expected = "the bridge to take the agent's message";
         let sent = desk.say(self.customer.openid(), words).await;
@@ -104,11 +107,11 @@ impl Scene {
         match sent.callback.as_ref().map(|answer| &answer.error) {
             Some(None) => Ok(sent),
             Some(Some(error)) => Err(Missed::new(expected, error.to_string())),
-            None => Err(Missed::new(expected, "it was not told of it")),
+            None => Err(Missed::new(expected, "IM sent no webhook")),
         }
     }
 
-    /// The customer must be shown the words.
+    /// Waits until the customer's phone shows `words`.
     pub async fn shown(&self, words: &str, within: Duration) -> Result<(), Missed> {
         let has = |screen: &[Shown]| screen.iter().any(|shown| shown.text.contains(words));
         let shown = self.customer.wait_for(within, has).await;
@@ -116,14 +119,14 @@ impl Scene {
         shown.map(drop).map_err(missed)
     }
 
-    /// The customer must have been shown the words exactly once.
+    /// Fails unless the customer's phone shows `words` exactly once.
     pub fn once_at_customer(&self, words: &str) -> Result<(), Missed> {
         let screen = self.customer.screen();
         let times = screen.iter().map(|shown| shown.text.matches(words).count()).sum();
         exactly_once(&format!("{words:?} on the phone"), times)
     }
 
-    /// How many notes of the bridge the agent has in this conversation.
+    /// The number of notices from the bridge that the agent has in this conversation.
     pub fn notes(&self, desk: &Desk) -> usize {
         self.noted(desk).len()
     }
@@ -134,22 +137,22 @@ impl Scene {
         mine.map(|seen| seen.text()).filter(|text| text.starts_with(NOTE)).collect()
     }
 
-    /// The agent must get a note after the first `before`: its words.
+    /// Waits for a notice to the agent after the first `before` notices, and returns its text.
     pub async fn note(&self, desk: &Desk, before: usize) -> Result<String, Missed> {
         let noted = desk.wait_for(|_| self.notes(desk) > before, SOON).await;
-        let missed = Missed::new("a note to the agent", format!("none within {SOON:?}"));
+        let missed = Missed::new("a notice to the agent", format!("none within {SOON:?}"));
         noted.map_err(|_| missed.clone())?;
         self.noted(desk).into_iter().next_back().ok_or(missed)
     }
 
-    /// Calls of WeChat's about this customer that were refused with the code.
+    /// The number of calls about this customer that WeChat refused with `code`.
     pub fn refusals(&self, code: i64) -> usize {
         let ledger = self.live.stage.wechat.ledger();
         let about_me = |openid: &Option<String>| openid.as_deref() == Some(self.customer.openid());
         ledger.refusals.iter().filter(|one| one.code == code && about_me(&one.openid)).count()
     }
 
-    /// WeChat must refuse calls about this customer with the code, more than `before`.
+    /// Waits until WeChat has refused more than `more_than` calls about this customer with `code`.
     pub async fn refused(&self, code: i64, more_than: usize) -> Result<(), Missed> {
         let openid = self.customer.openid().to_owned();
         let refused = self.live.stage.wechat.wait_until(SOON, |ledger| {
@@ -164,29 +167,29 @@ impl Scene {
         Err(Missed::new(format!("WeChat to refuse a send with {code}"), format!("nothing within {SOON:?}")))
     }
 
-    /// Moves WeChat's clock, and nobody else's.
+    /// Moves WeChat's clock and no other. `millis` may be negative.
     pub fn move_clock(&self, millis: i64) {
         self.live.clock.advance(millis);
         self.live.book.change(Change::Clock);
-        // Every window is another now.
+        // Every customer's window has changed.
         for phone in self.live.stage.wechat.phones() {
             self.live.book.change(Change::Customer(phone.openid().into()));
         }
     }
 
-    /// Makes the account one that may not send by itself, or one that may.
+    /// Sets whether the account is a personal one, which has no customer-service messages.
     pub fn set_personal(&self, personal: bool) {
         self.live.stage.wechat.set_personal(personal);
         self.live.book.change(Change::Account);
     }
 
-    /// The bridge goes on with another store.
+    /// Restarts the bridge with another store.
     pub async fn change_store(&self, name: &'static str) -> Result<(), Missed> {
         let changed = self.live.child.change_store(name).await;
         changed.map(drop).map_err(|failed| lost(&failed))
     }
 
-    /// No fault is left.
+    /// Removes every fault and restores clock, account type and store.
     pub async fn repair(&self) -> Result<(), Missed> {
         let (wechat, im) = (&self.live.stage.wechat, &self.live.stage.im);
         wechat.faults().clear();
@@ -206,7 +209,7 @@ impl Scene {
     }
 }
 
-/// The push must have been answered in time, with something that WeChat takes.
+/// Fails unless the bridge answered the push in time with an answer that WeChat accepts.
 pub(super) fn accepted(pushed: &Pushed) -> Result<(), Missed> {
     let expected = "the push to be answered within a second";
     match pushed.tries.last() {
@@ -215,10 +218,11 @@ pub(super) fn accepted(pushed: &Pushed) -> Result<(), Missed> {
             let error = made.error.clone().unwrap_or_else(|| format!("an answer after {:?}", made.took));
             Err(Missed::new(expected, error))
         }
-        None => Err(Missed::new(expected, "WeChat pushes no more")),
+        None => Err(Missed::new(expected, "WeChat made no push")),
     }
 }
 
+/// Fails with `expected` and `seen` unless the condition is fulfilled.
 pub(super) fn expect(fulfilled: bool, expected: &str, seen: impl FnOnce() -> String) -> Result<(), Missed> {
     if fulfilled { Ok(()) } else { Err(Missed::new(expected, seen())) }
 }
@@ -227,15 +231,17 @@ fn exactly_once(what: &str, times: usize) -> Result<(), Missed> {
     expect(times == 1, &format!("{what}, exactly once"), || format!("{times} times"))
 }
 
+/// The bridge did not start again.
 pub(super) fn lost(failed: &child::Failed) -> Missed {
     Missed::new("the bridge to come back", failed.to_string())
 }
 
-/// What a drill has to tell.
+/// The named values of a drill that passed.
 pub(super) fn values<const N: usize>(values: [(&str, Value); N]) -> Values {
     values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
+/// A duration as JSON, in milliseconds.
 pub(super) fn millis(duration: Duration) -> Value {
     Value::from(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }

@@ -1,15 +1,17 @@
-//! Pushes that come twice, and calls that only pretend to come from the platforms.
+//! Pushes that arrive twice, and forged calls that do not come from the platforms.
 
 use serde_json::json;
 
 use super::Played;
 use super::scene::{SOON, Scene, accepted, expect, values};
 
-/// A signature of the right form, and of nothing.
+/// A signature of the right form that signs nothing.
 const NO_SIGNATURE: &str = "0123456789abcdef0123456789abcdef01234567";
+/// Copies of one push that WeChat sends at the same time.
 const COPIES: usize = 3;
 
-/// WeChat pushes one message several times: it is answered alike each time, and moves once.
+/// WeChat pushes one message several times: the bridge gives the same answer each time and delivers
+/// the message once.
 pub(super) async fn duplicate_push(scene: &Scene) -> Played {
     let wechat = &scene.live.stage.wechat;
     let words = scene.words("I only said this once.");
@@ -22,7 +24,8 @@ pub(super) async fn duplicate_push(scene: &Scene) -> Played {
     let replies: Vec<_> = pushed.iter().map(|one| one.reply.as_ref().map(|reply| &reply.raw_xml)).collect();
     let alike = replies.windows(2).all(|two| two[0] == two[1]);
     expect(alike, "the same answer to each", || "different ones".to_owned())?;
-    // Messages of one customer arrive in order: whatever the copies caused has come before this one.
+    // A customer's messages arrive in order, so a second copy would reach the agent before this
+    // one.
     let next = scene.words("And now something else.");
     scene.say(&scene.customer, &next).await?;
     scene.arrives(&next, SOON).await?;
@@ -30,7 +33,7 @@ pub(super) async fn duplicate_push(scene: &Scene) -> Played {
     Ok(values([("pushes", pushed.len().into()), ("moved", 1.into())]))
 }
 
-/// Pushes and webhooks that nobody signed: refused, and nothing moves.
+/// The bridge refuses pushes and webhooks with a wrong signature, and delivers nothing.
 pub(super) async fn forged_push(scene: &Scene) -> Played {
     let (wechat, im) = (&scene.live.stage.wechat, &scene.live.stage.im);
     let desk = scene.open().await?;
@@ -67,8 +70,8 @@ pub(super) async fn forged_push(scene: &Scene) -> Played {
     scene.arrives(&next, SOON).await?;
     scene.answer(&desk, &answer).await?;
     scene.shown(&answer, SOON).await?;
-    expect(scene.arrivals(&forged) == 0, "the forged push to move nothing", || "it arrived".to_owned())?;
+    expect(scene.arrivals(&forged) == 0, "the forged push to have no effect", || "it arrived".to_owned())?;
     let shown = scene.customer.texts().iter().any(|text| text.contains(&forged));
-    expect(!shown, "the forged webhook to move nothing", || "it was shown".to_owned())?;
+    expect(!shown, "the forged webhook to have no effect", || "it was shown".to_owned())?;
     Ok(values([("refused", 3.into())]))
 }

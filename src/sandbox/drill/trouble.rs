@@ -1,4 +1,5 @@
-//! Platforms that are down, slow, busy or forgetful: what was accepted arrives all the same, once.
+//! Platforms that are down, slow or busy, or that lose a callback: every accepted message still
+//! arrives once.
 
 use std::time::Duration;
 
@@ -9,16 +10,19 @@ use super::{Missed, Played};
 use crate::sandbox::fault::Fault;
 use crate::sandbox::im::Ledger;
 
+/// The IM API that sends a message.
 const SENDMSG: &str = "openim/sendmsg";
+/// The WeChat API that sends a customer-service message.
 const CUSTOM_SEND: &str = "message/custom/send";
-/// As often as need be.
+/// The fault stays until it is cleared.
 const ALWAYS: u32 = u32::MAX;
-/// How late a slow IM answers.
+/// The delay of a slow IM.
 const SLOW: Duration = Duration::from_secs(3);
-/// The history is looked at once a minute.
+/// The deadline for a backfill: the bridge reads IM's history once a minute.
 const NEXT_LOOK: Duration = Duration::from_secs(80);
 
-/// IM takes no connection: the customer is answered nevertheless, and the message arrives when IM is back.
+/// IM accepts no connection: the bridge still answers the customer, and the message arrives when IM
+/// is back.
 pub(super) async fn im_down(scene: &Scene) -> Played {
     let im = &scene.live.stage.im;
     let words = scene.words("Do you ship to Busan?");
@@ -42,12 +46,13 @@ pub(super) async fn im_down(scene: &Scene) -> Played {
     ]))
 }
 
-/// Sends, and questions whether a send without an answer has arrived.
+/// Sends to IM, and reads of its history to find out whether an unanswered send arrived.
 fn attempts(ledger: &Ledger) -> u64 {
     ledger.calls(SENDMSG) + ledger.calls("openim/admin_getroammsg")
 }
 
-/// IM answers late: the customer is answered at once, the next message waits its turn, other customers do not.
+/// IM answers late: the bridge answers the customer at once, the customer's next message waits, and
+/// other customers do not.
 pub(super) async fn im_slow(scene: &Scene) -> Played {
     let im = &scene.live.stage.im;
     let (first, second) = (scene.words("Have you got it in blue?"), scene.words("Or in green?"));
@@ -63,7 +68,7 @@ pub(super) async fn im_slow(scene: &Scene) -> Played {
     scene.say(&neighbour, &other).await?;
     scene.arrives(&other, SOON).await?;
     let not_delayed = asked.elapsed();
-    expect(scene.arrivals(&second) == 0, "the next message to wait its turn", || "it came first".to_owned())?;
+    expect(scene.arrivals(&second) == 0, "the next message to wait", || "it came first".to_owned())?;
     expect(not_delayed < SLOW, "another customer's message at once", || format!("after {not_delayed:?}"))?;
     scene.arrives(&second, SOON).await?;
     let waited = began.elapsed();
@@ -78,7 +83,7 @@ pub(super) async fn im_slow(scene: &Scene) -> Played {
     ]))
 }
 
-/// WeChat is busy (-1) twice: the answer is sent again, and arrives once.
+/// WeChat is busy (-1) twice: the bridge sends the answer again, and it arrives once.
 pub(super) async fn wechat_busy(scene: &Scene) -> Played {
     let wechat = &scene.live.stage.wechat;
     let desk = scene.open().await?;
@@ -95,12 +100,12 @@ pub(super) async fn wechat_busy(scene: &Scene) -> Played {
     Ok(values([("refused", refused.into()), ("arrived_after_ms", millis(after))]))
 }
 
-/// The access token becomes invalid: a fresh one is fetched, and the answer arrives.
+/// The access token becomes invalid: the bridge fetches a fresh one, and the answer arrives.
 pub(super) async fn token_revoked(scene: &Scene) -> Played {
     let wechat = &scene.live.stage.wechat;
     let desk = scene.open().await?;
     let (first, words) = (scene.words("One moment, please."), scene.words("We have it in stock."));
-    // So that the bridge has a token to lose.
+    // The first answer makes the bridge fetch the token that is revoked below.
     scene.answer(&desk, &first).await?;
     scene.shown(&first, SOON).await?;
     let (refused, fresh) = (scene.refusals(40001), wechat.ledger().tokens.fresh);
@@ -112,12 +117,12 @@ pub(super) async fn token_revoked(scene: &Scene) -> Played {
     let refused = scene.refusals(40001) - refused;
     let fresh = wechat.ledger().tokens.fresh - fresh;
     expect(refused >= 1, "a send refused with 40001", || "none".to_owned())?;
-    expect(fresh >= 1, "a fresh token", || "none was asked for".to_owned())?;
+    expect(fresh >= 1, "a fresh token", || "the bridge requested none".to_owned())?;
     scene.once_at_customer(&words)?;
     Ok(values([("refused", refused.into()), ("fresh", fresh.into()), ("arrived_after_ms", millis(after))]))
 }
 
-/// The webhook of an agent's message never comes: the bridge finds the message in IM's history.
+/// The webhook of an agent's message is lost: the bridge finds the message in IM's history.
 pub(super) async fn callback_lost(scene: &Scene) -> Played {
     let im = &scene.live.stage.im;
     let desk = scene.open().await?;
@@ -126,10 +131,10 @@ pub(super) async fn callback_lost(scene: &Scene) -> Played {
     let began = Instant::now();
     let sent = desk.say(scene.customer.openid(), &words).await;
     let sent = sent.map_err(|refused| Missed::new("IM to take the agent's message", refused.to_string()))?;
-    expect(sent.callback.is_none(), "the webhook to get lost", || "it came".to_owned())?;
+    expect(sent.callback.is_none(), "the webhook to be lost", || "it arrived".to_owned())?;
     scene.shown(&words, NEXT_LOOK).await?;
     let after = began.elapsed();
-    // The next message shows that the one before was not moved twice.
+    // After the customer's next message, a second copy would be on the phone too.
     let pushed = scene.customer.say(&scene.words("Thank you!")).await;
     accepted(&pushed)?;
     scene.once_at_customer(&words)?;

@@ -1,4 +1,5 @@
-//! What the account may not send: the agent is told, and the answer rides on the customer's next message.
+//! Answers that the account may not send: the bridge notifies the agent and attaches the answer to
+//! the reply to the customer's next message.
 
 use std::time::Duration;
 
@@ -6,14 +7,16 @@ use super::scene::{SOON, Scene, expect, values};
 use super::{Missed, Played};
 use crate::sandbox::im::Desk;
 
-/// A minute more than the window of a customer's message.
+/// One minute longer than the window that a customer's message opens.
 const TWO_DAYS_MS: i64 = (48 * 3_600 + 60) * 1_000;
-/// Sends that one message buys.
+/// Answers that one message of the customer allows.
 const BUDGET: usize = 5;
-/// The store of the bridge that lives with a personal account: it remembers for a day that it may not send.
+/// A store of its own for the personal account: the bridge remembers for a day that the account may
+/// not send.
 const PERSONAL_STORE: &str = "personal";
 
-/// The customer wrote 48 hours ago: WeChat refuses the answer, it is held, and rides on the next message.
+/// The customer wrote 48 hours ago: WeChat refuses the answer. The bridge holds it and attaches it
+/// to the reply to the next message.
 pub(super) async fn window_closed(scene: &Scene) -> Played {
     let desk = scene.open().await?;
     let words = scene.words("Sorry, we were away.");
@@ -27,7 +30,8 @@ pub(super) async fn window_closed(scene: &Scene) -> Played {
     Ok(values([("code", 45015.into()), ("note", note.into())]))
 }
 
-/// The agent writes more than the customer's message allows: the last answer waits for the next one.
+/// The agent writes more answers than the customer's message allows: the last answer is held until
+/// the customer's next message.
 pub(super) async fn budget_used_up(scene: &Scene) -> Played {
     let desk = scene.open().await?;
     let notes = scene.notes(&desk);
@@ -53,7 +57,8 @@ pub(super) async fn budget_used_up(scene: &Scene) -> Played {
     Ok(values([("sent", BUDGET.into()), ("held", 1.into()), ("note", note.into())]))
 }
 
-/// The account may not send by itself (48001): answers ride on what the customer writes.
+/// The account may not send customer-service messages (48001): the bridge attaches answers to the
+/// replies to the customer's messages.
 pub(super) async fn personal_account(scene: &Scene) -> Played {
     scene.set_personal(true);
     scene.change_store(PERSONAL_STORE).await?;
@@ -61,7 +66,7 @@ pub(super) async fn personal_account(scene: &Scene) -> Played {
     let words = scene.words("We deliver on Fridays.");
     let (notes, refused) = (scene.notes(&desk), scene.refusals(48001));
     scene.answer(&desk, &words).await?;
-    // A bridge that was told so within the last day does not ask again.
+    // A bridge that got 48001 within the last day does not try again.
     let told = scene.refused(48001, refused);
     let told_agent = scene.note(&desk, notes);
     let note = tokio::select! {
@@ -72,7 +77,8 @@ pub(super) async fn personal_account(scene: &Scene) -> Played {
     Ok(values([("code", 48001.into()), ("note", note.into())]))
 }
 
-/// Held words are not on the phone; the customer writes, and there they are, once, in the answer to that.
+/// Checks that `words` are held: the phone does not show them until the customer writes. Then the
+/// passive reply to that message contains them, once.
 async fn rides(scene: &Scene, words: &str) -> Result<Desk, Missed> {
     let early = scene.customer.texts().iter().any(|text| text.contains(words));
     expect(!early, "the answer to be held", || "it was sent".to_owned())?;

@@ -10,37 +10,47 @@ use super::settings::Settings;
 use super::{Shared, World};
 use crate::model::Millis;
 
-/// How long a deleted UserID may not be imported again: "3 months", taken as 90 days.
+/// How long a deleted UserID cannot be imported again, in milliseconds. The reference says "3
+/// months"; we take 90 days.
 const REIMPORT_AFTER_MS: i64 = 90 * 86_400 * 1000;
-/// Live and deleted accounts that one simulation remembers.
+/// The most live and deleted accounts that one simulation remembers.
 const MAX_ACCOUNTS: usize = 1_000_000;
 const MAX_BATCH: usize = 100;
 const MAX_STATUS_BATCH: usize = 500;
-/// Bytes of a nickname, an avatar's URL or a signature.
+/// The longest nickname, avatar URL or signature, in bytes.
 const MAX_PROFILE: usize = 500;
 const NOT_EXIST: &str = "Err_TLS_PT_Open_Login_Account_Not_Exist";
 
 /// An imported account.
 #[derive(Clone, Debug)]
 pub struct Account {
+    /// The nickname.
     pub nick: String,
+    /// The URL of the avatar.
     pub face_url: String,
+    /// When the account was imported.
     pub imported: Millis,
-    /// The number in `MsgId`.
+    /// The sender's number in `MsgId`.
     pub(super) tiny_id: u64,
-    /// The first message of this life of the account.
+    /// The serial of the first message that this account can see. Earlier ones belong to a deleted
+    /// account of the same UserID.
     pub(super) since: u64,
+    /// Whether a client of the account is connected.
     pub(super) connected: bool,
 }
 
-/// What the app knows about a UserID.
+/// The state of a UserID in the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
+    /// An imported account has this UserID.
     Imported,
+    /// The last account with this UserID was deleted.
     Deleted,
+    /// No account ever had this UserID.
     Unknown,
 }
 
+/// The accounts of the app.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
     live: HashMap<String, Account>,
@@ -49,10 +59,12 @@ pub(super) struct Accounts {
 }
 
 impl Accounts {
+    /// The account of `user`, if it is imported.
     pub fn get(&self, user: &str) -> Option<&Account> {
         self.live.get(user)
     }
 
+    /// The state of the UserID `user`.
     pub fn standing(&self, user: &str) -> Standing {
         if self.live.contains_key(user) {
             Standing::Imported
@@ -63,10 +75,12 @@ impl Accounts {
         }
     }
 
+    /// Whether a client of `user` is connected.
     pub fn connected(&self, user: &str) -> bool {
         self.live.get(user).is_some_and(|account| account.connected)
     }
 
+    /// Sets whether a client of `user` is connected.
     pub fn set_connected(&mut self, user: &str, connected: bool) {
         if let Some(account) = self.live.get_mut(user) {
             account.connected = connected;
@@ -74,7 +88,7 @@ impl Accounts {
     }
 }
 
-/// Nickname and avatar, as far as a call names them.
+/// The nickname and avatar that a call sets. `None` leaves a value as it is.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Profile<'a> {
     nick: Option<&'a str>,
@@ -82,7 +96,7 @@ pub(super) struct Profile<'a> {
 }
 
 impl World {
-    /// Imports `user`, or does nothing when it exists. Answers whether it is new.
+    /// Imports `user` if it does not exist. Returns whether it is new.
     pub fn import(
         &mut self,
         settings: &Settings,
@@ -146,7 +160,8 @@ impl World {
     }
 }
 
-/// The documented answer to an illegal UserID is not known; 70402 is the reference's assumption.
+/// Checks the form of a UserID. The documentation gives no code for an illegal one; the reference
+/// assumes 70402.
 fn check_user_id(user: &str) -> Result<(), Refused> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     if (1..=32).contains(&user.len()) && user.bytes().all(legal) {
@@ -156,7 +171,8 @@ fn check_user_id(user: &str) -> Result<(), Refused> {
     }
 }
 
-/// A text field of an account call: absent is 70402, another type 60015.
+/// Reads the UserID field of an account call. A missing field is refused with 70402, another type
+/// with 60015.
 fn user_id<'a>(body: &'a Object, names: [&str; 2]) -> Result<&'a str, Refused> {
     let name = if body.contains_key(names[0]) { names[0] } else { names[1] };
     checks::text(body, name)
@@ -175,6 +191,7 @@ fn profile(body: &Object) -> Result<Profile<'_>, Refused> {
     Ok(Profile { nick: read("Nick")?, face_url: read("FaceUrl")? })
 }
 
+/// `account_import`.
 pub(super) fn import(shared: &Shared, settings: &Settings, body: &Object) -> Result<Value, Refused> {
     let user = user_id(body, settings.account_fields.names("UserID", "Identifier"))?;
     let profile = profile(body)?;
@@ -183,6 +200,7 @@ pub(super) fn import(shared: &Shared, settings: &Settings, body: &Object) -> Res
     Ok(json!({}))
 }
 
+/// `multiaccount_import`.
 pub(super) fn import_many(shared: &Shared, settings: &Settings, body: &Object) -> Result<Value, Refused> {
     let list = checks::array(body, "AccountList").optional(70402, "AccountList must be an Array")?;
     let updates = list.is_some();
@@ -234,9 +252,10 @@ fn batch_size(found: usize) -> Result<(), Refused> {
     }
 }
 
-/// The UserIDs of `DeleteItem` or `CheckItem`.
+/// Reads the UserIDs of `DeleteItem` or `CheckItem`.
 fn items<'a>(body: &'a Object, name: &str) -> Result<Vec<&'a str>, Refused> {
-    let items = checks::array(body, name).required(70402, "the list of accounts is missing or no Array")?;
+    let items =
+        checks::array(body, name).required(70402, "the list of accounts is missing or not an Array")?;
     batch_size(items.len())?;
     let user = |item: &'a Value| {
         let item = item.as_object().ok_or_else(|| Refused::new(70402, "the list must hold Objects"))?;
@@ -245,6 +264,7 @@ fn items<'a>(body: &'a Object, name: &str) -> Result<Vec<&'a str>, Refused> {
     items.iter().map(user).collect()
 }
 
+/// `account_delete`.
 pub(super) fn delete(shared: &Shared, settings: &Settings, body: &Object) -> Result<Value, Refused> {
     let users = items(body, "DeleteItem")?;
     if !settings.edition.deletion {
@@ -264,6 +284,7 @@ pub(super) fn delete(shared: &Shared, settings: &Settings, body: &Object) -> Res
     Ok(json!({ "ResultItem": results }))
 }
 
+/// `account_check`.
 pub(super) fn check(shared: &Shared, body: &Object) -> Result<Value, Refused> {
     let users = items(body, "CheckItem")?;
     let world = shared.world();
@@ -277,7 +298,8 @@ pub(super) fn check(shared: &Shared, body: &Object) -> Result<Value, Refused> {
     Ok(json!({ "ResultItem": results }))
 }
 
-/// Ends the user's login. UserSigs made before keep working for REST: what `kick` does to an admin's is not known.
+/// `kick`: ends the user's login. UserSigs that were issued before keep working for REST. The
+/// effect of `kick` on an admin's UserSig is not documented.
 pub(super) fn kick(shared: &Shared, settings: &Settings, body: &Object) -> Result<Value, Refused> {
     let user = user_id(body, settings.account_fields.names("UserID", "Identifier"))?;
     let mut world = shared.world();
@@ -288,6 +310,7 @@ pub(super) fn kick(shared: &Shared, settings: &Settings, body: &Object) -> Resul
     Ok(json!({}))
 }
 
+/// `portrait_set`.
 pub(super) fn portrait_set(shared: &Shared, body: &Object) -> Result<Value, Refused> {
     let user = checks::text(body, "From_Account").required(40001, "From_Account must be a String")?;
     let items = checks::array(body, "ProfileItem").required(40001, "ProfileItem must be an Array")?;
@@ -323,6 +346,7 @@ fn profile_text(value: &Value, longest: usize) -> Result<&str, Refused> {
     Ok(text)
 }
 
+/// `query_online_status`, and `querystate`.
 pub(super) fn online_status(shared: &Shared, body: &Object) -> Result<Value, Refused> {
     let users = checks::texts(body, "To_Account").required(90001, "To_Account must be an Array of String")?;
     if users.is_empty() {

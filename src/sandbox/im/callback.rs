@@ -1,6 +1,7 @@
-//! The webhooks: what they say, how they are signed and sent (reference, section 6), and how to forge them.
+//! The webhooks: their bodies, signature and delivery (reference, section 6), and forged ones.
 //!
-//! `Sign` is written anew here, and held against the official vector; the bridge's code is not used.
+//! `Sign` has its own implementation here, which is checked against the official vector. The
+//! bridge's code is not used.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -18,61 +19,68 @@ use super::history::Message;
 use super::settings::{BeforeSend, Settings};
 use super::wire::{self, Direction, Exchange};
 
-/// Longest answer to a webhook that is read, in bytes.
+/// The longest answer to a webhook, in bytes. A longer one counts as a failure.
 const MAX_ANSWER: usize = 64 * 1024;
-/// Addresses from the documentation range stand for the client's and our own server's.
+/// The client's address in webhooks, from the range for documentation.
 const CLIENT_IP: &str = "203.0.113.9";
 
-/// How the receiver answered a webhook.
+/// The receiver's answer to a webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallbackResult {
-    /// `None` when no answer came.
+    /// The HTTP status. `None` if no answer came.
     pub status: Option<u16>,
+    /// The body of the answer.
     pub body: String,
-    /// Why IM counts it as failed.
+    /// Why IM counts the webhook as failed.
     pub error: Option<CallbackError>,
-    /// Until the answer was read, retries included.
+    /// The time until the answer was read, including retries.
     pub took: Duration,
 }
 
 /// Why a webhook failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallbackError {
+    /// The console has no webhook URL.
     #[error("no webhook URL is set")]
     NoUrl,
+    /// No answer came within `callback_timeout`.
     #[error("no answer in time")]
     TimedOut,
+    /// The connection could not be made, or it broke.
     #[error("the receiver could not be reached: {0}")]
     Unreachable(String),
+    /// The answer has an HTTP status other than 200.
     #[error("HTTP status {0}")]
     Status(u16),
-    #[error("the answer is no JSON object")]
+    /// The answer is not a JSON object, or is too long.
+    #[error("the answer is not a JSON object")]
     NotJson,
 }
 
-/// The query of a webhook, to be bent by tests.
+/// The query of a webhook. Tests may change it.
 #[derive(Clone, Debug, Default)]
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Sets the parameter `name`, in place of the one that is there.
+    /// Sets the parameter `name` and removes earlier ones of that name.
     pub fn set(&mut self, name: &str, value: impl Into<String>) {
         self.remove(name);
         self.add(name, value);
     }
 
-    /// Adds a parameter, even if the name is there already.
+    /// Adds a parameter, even if one of that name exists.
     pub fn add(&mut self, name: &str, value: impl Into<String>) {
         self.0.push((name.to_owned(), value.into()));
     }
 
-    /// Removes every parameter `name`.
+    /// Removes every parameter called `name`.
     pub fn remove(&mut self, name: &str) {
         self.0.retain(|(key, _)| key != name);
     }
 }
 
-/// `Sign` for a webhook at `request_time` (Unix seconds as text): lower-case hex of SHA-256 over token and time.
+/// The `Sign` of a webhook at `request_time` (Unix seconds as text): the lower-case hex SHA-256 of
+/// token and time, concatenated.
 pub fn sign(token: &str, request_time: &str) -> String {
     let mut digest = Sha256::new();
     digest.update(token);
@@ -80,7 +88,7 @@ pub fn sign(token: &str, request_time: &str) -> String {
     hex::encode(digest.finalize())
 }
 
-/// A webhook that is ready to be sent, as often as wanted, with the same body.
+/// A webhook that can be sent any number of times with the same body.
 #[derive(Clone, Debug)]
 pub(super) struct Emission {
     command: String,
@@ -88,17 +96,27 @@ pub(super) struct Emission {
     body: Arc<str>,
 }
 
-/// What the webhooks around a send tell.
+/// The data of the webhooks before and after a send.
 pub(super) struct Event<'a> {
+    /// The sender.
     pub from: &'a str,
+    /// The receiver.
     pub to: &'a str,
+    /// The `MsgSeq`.
     pub seq: u32,
+    /// The `MsgRandom`.
     pub random: u32,
+    /// The `MsgTime` in Unix seconds.
     pub time: i64,
+    /// The `MsgKey`.
     pub key: String,
+    /// The `MsgId`.
     pub id: String,
+    /// The `OnlineOnlyFlag`.
     pub online_only: bool,
+    /// The `MsgBody`, an array.
     pub elements: &'a Value,
+    /// The `CloudCustomData`.
     pub cloud_custom_data: &'a str,
 }
 
@@ -118,6 +136,7 @@ impl Emission {
         Self { command: command.to_owned(), platform: platform.to_owned(), body: body.to_string().into() }
     }
 
+    /// The webhook `C2C.CallbackAfterSendMsg`.
     pub fn after_send(event: &Event<'_>, unread: i64, now_ms: i64, platform: &str) -> Self {
         let command = "C2C.CallbackAfterSendMsg";
         let mut body = event.body(command, now_ms);
@@ -127,6 +146,7 @@ impl Emission {
         Self::new(command, platform, &body)
     }
 
+    /// The webhook `C2C.CallbackAfterMsgWithDraw`.
     pub fn after_withdraw(message: &Message, unread: i64, platform: &str) -> Self {
         let command = "C2C.CallbackAfterMsgWithDraw";
         let body = json!({
@@ -136,6 +156,7 @@ impl Emission {
         Self::new(command, platform, &body)
     }
 
+    /// The webhook `C2C.CallbackAfterMsgReport`. `time` is in Unix seconds.
     pub fn after_read(reader: &str, peer: &str, time: i64, unread: i64, platform: &str) -> Self {
         let command = "C2C.CallbackAfterMsgReport";
         let body = json!({
@@ -145,7 +166,8 @@ impl Emission {
         Self::new(command, platform, &body)
     }
 
-    /// Any body at all; the query names the command that the body names, else the after-send webhook.
+    /// A webhook with any body. The query takes the command from the body, or
+    /// `C2C.CallbackAfterSendMsg` if the body has none.
     pub fn raw(body: &str) -> Self {
         let parsed: Value = serde_json::from_str(body).unwrap_or_default();
         Self {
@@ -156,17 +178,20 @@ impl Emission {
     }
 }
 
-/// What the webhook before sending decided.
+/// The decision of the webhook before sending.
 pub(super) enum Before {
+    /// Deliver the message, with the parts that the webhook replaced.
     Deliver {
+        /// A new `MsgBody`.
         elements: Option<Value>,
+        /// New `CloudCustomData`.
         cloud_custom_data: Option<String>,
     },
-    /// Not delivered, and the sender is told that it was.
+    /// Do not deliver the message, but answer the sender with success.
     Drop,
 }
 
-/// Asks the webhook before sending, if it is switched on.
+/// Calls the webhook before sending, if it is switched on, and returns its decision.
 pub(super) async fn before_send(
     shared: &Shared,
     settings: &Settings,
@@ -200,13 +225,14 @@ pub(super) async fn before_send(
     }
 }
 
-/// Sends a webhook after the event in the background; beyond the bound on what is under way it is lost, as IM may lose it.
+/// Sends a webhook in the background. Drops it if too many are in progress, as IM may lose a
+/// webhook.
 pub(super) fn emit_later(shared: &Arc<Shared>, emission: Emission) {
     if shared.settings().callback_url.is_none() {
         return;
     }
     let Ok(permit) = Arc::clone(&shared.emissions).try_acquire_owned() else {
-        tracing::warn!("the simulated IM drops a webhook: too many are under way");
+        tracing::warn!("the simulated IM drops a webhook because too many are in progress");
         return;
     };
     let shared = Arc::clone(shared);
@@ -216,7 +242,7 @@ pub(super) fn emit_later(shared: &Arc<Shared>, emission: Emission) {
     });
 }
 
-/// Sends a webhook after the event, again after a timeout if the console says so.
+/// Sends a webhook, and once more after a timeout if `retry_on_timeout` is set.
 pub(super) async fn emit(shared: &Shared, emission: &Emission, tweak: impl Fn(&mut Query)) -> CallbackResult {
     let settings = shared.settings();
     let first = post(shared, &settings, emission, &tweak).await;
@@ -266,7 +292,7 @@ async fn post(
         error: None,
     });
     if let Some(announced) = &announced {
-        // Fails where nobody looks at what begins.
+        // Sending fails only if there is no subscriber.
         let _ = shared.begun.send(Arc::new(announced.clone()));
     }
     let (status, headers, body, error) = match url {
@@ -287,7 +313,7 @@ async fn post(
     CallbackResult { status, body, error, took }
 }
 
-/// One POST. The reference knows no Content-Type for it, so none is sent.
+/// Makes one POST. The reference documents no Content-Type, so none is sent.
 async fn exchange(
     shared: &Shared,
     settings: &Settings,
@@ -330,7 +356,7 @@ async fn exchange(
     (Some(status), headers, text, error)
 }
 
-/// A query for people to read: what proves identity is masked.
+/// The query as text, with UserSig and Sign masked.
 pub(super) fn masked(query: &[(String, String)]) -> String {
     let mut text = String::new();
     for (name, value) in query {

@@ -1,5 +1,5 @@
-//! The checks of the REST gateway, in the order of the reference (1.7), before any command sees a body;
-//! and the typed look at a body's fields that every command uses.
+//! The checks that the REST gateway makes before a command runs, in the order of the reference
+//! (1.7), and typed access to the fields of a body.
 
 use std::collections::HashMap;
 
@@ -11,13 +11,13 @@ use super::settings::Settings;
 use super::usersig;
 use crate::model::Millis;
 
-/// An answer with `ActionStatus` FAIL, or what an agent's client is told.
+/// An error of the REST API (`ActionStatus` FAIL) or of an agent's client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {info}")]
 pub struct Refused {
-    /// `ErrorCode`, section 1.6 of the reference.
+    /// The `ErrorCode` (reference, section 1.6).
     pub code: i64,
-    /// `ErrorInfo`.
+    /// The `ErrorInfo`.
     pub info: String,
 }
 
@@ -30,6 +30,7 @@ impl Refused {
 /// A JSON object.
 pub(super) type Object = Map<String, Value>;
 
+/// A command of the REST API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Command {
     AccountImport,
@@ -48,11 +49,14 @@ pub(super) enum Command {
     GetIpList,
 }
 
-/// One API: its path after `/v4/`, and whether it has half the usual rate.
+/// One API of the REST server.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Api {
+    /// The path after `/v4/`.
     pub path: &'static str,
+    /// The command behind the path.
     pub command: Command,
+    /// Whether the API has half the usual rate.
     half_rate: bool,
 }
 
@@ -88,11 +92,15 @@ pub(super) fn api(path: &str) -> Option<Api> {
     APIS.into_iter().find(|api| api.path == name)
 }
 
-/// A call as it came in.
+/// A received call, not checked yet.
 pub(super) struct Call {
+    /// The API at the path, if there is one.
     pub api: Option<Api>,
+    /// Whether the method is POST.
     pub post: bool,
+    /// The decoded query.
     pub query: Vec<(String, String)>,
+    /// The raw body.
     pub body: Vec<u8>,
 }
 
@@ -102,15 +110,18 @@ impl Call {
     }
 }
 
-/// A call that passed: by which admin, and the body.
+/// A call that passed the checks.
 #[derive(Debug)]
 pub(super) struct Admitted {
+    /// The called API.
     pub api: Api,
+    /// The UserID of the calling admin.
     pub admin: String,
+    /// The parsed body.
     pub body: Object,
 }
 
-/// Checks 1 to 10 of section 1.7.
+/// Makes checks 1 to 10 of section 1.7.
 pub(super) fn admit(shared: &Shared, settings: &Settings, call: &Call) -> Result<Admitted, Refused> {
     let api = call.api.ok_or_else(|| Refused::new(60009, "the requested resource does not exist"))?;
     if !call.post {
@@ -131,7 +142,7 @@ pub(super) fn admit(shared: &Shared, settings: &Settings, call: &Call) -> Result
     }
 }
 
-/// Checks 2 to 7: the application, the UserSig, and that an admin calls.
+/// Makes checks 2 to 7 (application, UserSig, admin) and returns the admin's UserID.
 fn authenticate(settings: &Settings, call: &Call, api: Api, now: i64) -> Result<String, Refused> {
     let app = call.parameter("sdkappid").ok_or_else(|| Refused::new(60012, "sdkappid is missing"))?;
     if app != settings.sdk_app_id.to_string() {
@@ -150,7 +161,8 @@ fn authenticate(settings: &Settings, call: &Call, api: Api, now: i64) -> Result<
     if sig.expired(now) {
         return Err(Refused::new(70001, "usersig expired"));
     }
-    // Nobody asks for a userbuf here, and Tencent's Go verifier refuses one that nobody asked for.
+    // Tencent's Go verifier refuses a userbuf that was not requested, and this server requests
+    // none.
     if !sig.genuine(settings.secret_key.expose_secret()) || sig.userbuf.is_some() {
         return Err(Refused::new(70009, "usersig was made with another key"));
     }
@@ -169,18 +181,18 @@ fn unreadable(api: Api) -> Refused {
     match api.path.split('/').next() {
         Some("openim") => Refused::new(90001, "Fail to Parse json data of body, Please check it"),
         Some("profile") => Refused::new(40001, "Err_Profile_Comm_Decode_Fail"),
-        Some("im_open_login_svc") => Refused::new(70402, "the body is no JSON object"),
-        _ => Refused::new(60003, "the body is no JSON object"),
+        Some("im_open_login_svc") => Refused::new(70402, "the body is not a JSON object"),
+        _ => Refused::new(60003, "the body is not a JSON object"),
     }
 }
 
-/// A token bucket per API that holds one second's worth.
+/// One token bucket for each API. A full bucket holds the calls of one second.
 #[derive(Debug, Default)]
 pub(super) struct Buckets(HashMap<&'static str, Bucket>);
 
 #[derive(Debug)]
 struct Bucket {
-    /// Thousandths of a call.
+    /// The remaining tokens, in thousandths of a call.
     tokens: i64,
     filled: Millis,
 }
@@ -200,11 +212,13 @@ impl Buckets {
     }
 }
 
-/// A field of a body as a command wants it.
+/// The result of reading one field of a body.
 pub(super) enum Field<T> {
+    /// The field is missing.
     Absent,
-    /// There, and of another type; `null` too.
+    /// The field has another type, or is `null`.
     Wrong,
+    /// The field has this value.
     Is(T),
 }
 
@@ -213,7 +227,7 @@ impl<T> Field<T> {
         body.get(name).map_or(Self::Absent, |value| read(value).map_or(Self::Wrong, Self::Is))
     }
 
-    /// The value; refuses with `code` when it is absent or of another type.
+    /// Returns the value. Fails with `code` if the field is missing or of another type.
     pub fn required(self, code: i64, info: &str) -> Result<T, Refused> {
         match self {
             Self::Is(value) => Ok(value),
@@ -221,7 +235,7 @@ impl<T> Field<T> {
         }
     }
 
-    /// The value, if there is one; refuses with `code` when it is of another type.
+    /// Returns the value, if there is one. Fails with `code` if the field is of another type.
     pub fn optional(self, code: i64, info: &str) -> Result<Option<T>, Refused> {
         match self {
             Self::Is(value) => Ok(Some(value)),
@@ -231,28 +245,32 @@ impl<T> Field<T> {
     }
 }
 
+/// Reads a string.
 pub(super) fn text<'a>(body: &'a Object, name: &str) -> Field<&'a str> {
     Field::of(body, name, Value::as_str)
 }
 
-/// A JSON integer; `1.0` and `"1"` are none.
+/// Reads a JSON integer. `1.0` and `"1"` are of another type.
 pub(super) fn integer(body: &Object, name: &str) -> Field<i64> {
     Field::of(body, name, Value::as_i64)
 }
 
+/// Reads an unsigned 32-bit integer.
 pub(super) fn unsigned(body: &Object, name: &str) -> Field<u32> {
     Field::of(body, name, |value| value.as_u64().and_then(|number| u32::try_from(number).ok()))
 }
 
+/// Reads an array.
 pub(super) fn array<'a>(body: &'a Object, name: &str) -> Field<&'a Vec<Value>> {
     Field::of(body, name, Value::as_array)
 }
 
+/// Reads an object.
 pub(super) fn object<'a>(body: &'a Object, name: &str) -> Field<&'a Object> {
     Field::of(body, name, Value::as_object)
 }
 
-/// Texts only; anything else in the array makes it wrong.
+/// Reads an array of strings. Any other element makes it of another type.
 pub(super) fn texts<'a>(body: &'a Object, name: &str) -> Field<Vec<&'a str>> {
     Field::of(body, name, |value| value.as_array()?.iter().map(Value::as_str).collect())
 }
@@ -268,7 +286,7 @@ mod tests {
         assert_eq!((0..250).filter(|_| buckets.take("a", 200, start)).count(), 200);
         assert!(buckets.take("b", 200, start), "another API has its own");
         assert_eq!((0..250).filter(|_| buckets.take("a", 200, start.plus(100))).count(), 20);
-        assert!(!buckets.take("a", 200, start), "a clock set back refills nothing");
+        assert!(!buckets.take("a", 200, start), "a clock set back does not refill the bucket");
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! Routes beside the platform's own, for people at a terminal: an agent answers, and shows the inbox.
+//! Control routes for people at a terminal: send a text as an agent, and read an agent's inbox.
 //!
-//! They do what a [`Desk`](super::Desk) does and nothing else; the bridge must never call them.
+//! They only wrap [`AgentClient`](super::AgentClient). They are not part of the platform, and the
+//! bridge must never call them.
 
 use std::sync::Arc;
 
@@ -33,9 +34,10 @@ struct Whose {
     agent: String,
 }
 
-/// The agent writes to the customer. Tells how the bridge answered the webhook.
+/// Sends a text from the agent to the customer. The response shows how the bridge answered the
+/// webhook.
 async fn say(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
-    // Not by content type: a pasted curl command sends that of a form.
+    // The content type is ignored, because a pasted curl command sends that of a form.
     let Say { agent, customer, text } = match serde_json::from_slice(&body) {
         Ok(say) => say,
         Err(error) => {
@@ -44,7 +46,7 @@ async fn say(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     };
     let sent = match (Desk { shared, user: agent.clone() }).say(&customer, &text).await {
         Ok(sent) => sent,
-        Err(refused) => return refuse(&format!("Tencent IM refused it: {refused}")),
+        Err(refused) => return refuse(&format!("Tencent IM refused the message: {refused}")),
     };
     let webhook = sent.callback.map(|result| {
         json!({"status": result.status, "answer": result.body, "error": result.error.map(|e| e.to_string())})
@@ -55,7 +57,7 @@ async fn say(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     Answer::readable(StatusCode::OK, &told).response
 }
 
-/// Everything that reached the agent, in order of arrival.
+/// Returns the agent's inbox, in order of arrival.
 async fn inbox(State(shared): State<Arc<Shared>>, Query(Whose { agent }): Query<Whose>) -> Response {
     if shared.world().accounts.get(&agent).is_none() {
         return refuse("this agent's account is not imported");

@@ -1,5 +1,5 @@
-//! The way of one message through the platform: both accounts, the webhook before, de-duplication, storing,
-//! and the webhook after, prepared but not sent.
+//! Delivers one message: checks both accounts, calls the webhook before sending, drops a repeat,
+//! stores the message, and prepares the webhook after sending. The caller sends that one.
 
 use serde_json::Value;
 
@@ -11,34 +11,51 @@ use super::ledger::{Outcome, Send};
 use super::{Shared, World};
 use std::sync::Arc;
 
-/// Longest offline retention, in seconds: the default when `MsgLifeTime` is absent.
+/// The longest `MsgLifeTime` in seconds, and the default if it is absent.
 pub(super) const MAX_LIFETIME_S: i64 = 604_800;
 
-/// A message that passed the checks of its fields.
+/// A message whose fields were checked.
 pub(super) struct Draft {
+    /// The sender.
     pub from: String,
+    /// The receiver.
     pub to: String,
-    /// As the caller gave it.
+    /// The `MsgSeq`, if the caller gave one.
     pub seq: Option<u32>,
+    /// The `MsgRandom`.
     pub random: u32,
+    /// The `MsgBody`, an array.
     pub elements: Arc<Value>,
+    /// The `CloudCustomData`.
     pub cloud_custom_data: String,
+    /// How to store and show the message.
     pub flags: Flags,
-    /// Seconds.
+    /// The `MsgLifeTime` in seconds.
     pub lifetime: i64,
+    /// The webhooks that the caller forbids.
     pub webhooks: Forbid,
+    /// The source of the message.
     pub origin: Origin,
 }
 
-/// Where a message comes from.
+/// The source of a message.
 pub(super) enum Origin {
-    /// A client; `OptPlatform` says which.
-    Client { platform: &'static str },
-    /// This API, with the request's other fields for the ledger.
-    Rest { api: &'static str, fields: String },
+    /// A client.
+    Client {
+        /// The `OptPlatform` of the client.
+        platform: &'static str,
+    },
+    /// A REST call.
+    Rest {
+        /// The path of the API after `/v4/`.
+        api: &'static str,
+        /// The request without `MsgBody` as JSON text, for the ledger.
+        fields: String,
+    },
 }
 
 impl Origin {
+    /// The `OptPlatform` of webhooks about the message.
     pub fn platform(&self) -> &'static str {
         match self {
             Self::Client { platform } => platform,
@@ -47,23 +64,30 @@ impl Origin {
     }
 }
 
-/// `ForbidCallbackControl`.
+/// The webhooks that `ForbidCallbackControl` switches off for one message.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Forbid {
+    /// Whether the webhook before sending is forbidden.
     pub before: bool,
+    /// Whether the webhook after sending is forbidden.
     pub after: bool,
 }
 
 /// An accepted message.
 pub(super) struct Accepted {
+    /// The `MsgKey`.
     pub key: String,
+    /// The `MsgId`.
     pub id: String,
+    /// The `MsgTime` in Unix seconds.
     pub time: i64,
-    /// The webhook to send now, if it is on, allowed, and the message was stored.
+    /// The webhook that the caller must send now. `None` if it is switched off or forbidden, or if
+    /// the message was not stored.
     pub after: Option<Emission>,
 }
 
-/// Carries a message from its draft into the store.
+/// Delivers a draft: stores the message unless it is a repeat or the webhook before sending drops
+/// it.
 pub(super) async fn deliver(shared: &Shared, mut draft: Draft) -> Result<Accepted, Refused> {
     let settings = shared.settings();
     let arrived = shared.clock.now();
@@ -156,7 +180,7 @@ fn after_send(message: &Arc<Message>, unread: i64, now_ms: i64, platform: &'stat
 }
 
 impl World {
-    /// Both accounts must exist. Answers the sender's number for `MsgId`.
+    /// Checks that both accounts exist. Returns the sender's number for `MsgId`.
     pub fn check_pair(&self, from: &str, to: &str) -> Result<u64, Refused> {
         match self.accounts.standing(from) {
             Standing::Imported => {}
@@ -171,7 +195,7 @@ impl World {
         Ok(self.accounts.get(from).map_or(0, |account| account.tiny_id))
     }
 
-    /// Writes a REST send into the ledger.
+    /// Records a REST send in the ledger. Ignores a client's message.
     pub fn note(
         &mut self,
         draft: &Draft,

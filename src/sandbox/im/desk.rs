@@ -1,4 +1,4 @@
-//! An agent at a client of the simulated IM: sees what arrives, answers customers, reads and recalls.
+//! An agent's client of the simulated IM: shows the inbox, and sends, reads and recalls messages.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -14,18 +14,20 @@ use super::deliver::{Draft, Forbid, MAX_LIFETIME_S, ORDINARY, Origin, deliver};
 use super::elements::{self, Sender};
 use super::history::{Message, View};
 
-/// An agent, connected by a web client. Made by `ImSim::agent`.
+/// An agent's web client. `ImSim::agent` creates it.
 #[derive(Clone)]
 pub struct Desk {
     pub(super) shared: Arc<Shared>,
+    /// The agent's UserID.
     pub(super) user: String,
 }
 
 /// A message as the agent sees it.
 #[derive(Clone, Debug)]
 pub struct Seen {
+    /// The message.
     pub message: Arc<Message>,
-    /// Addressed to this agent and not read yet.
+    /// Whether the message is addressed to this agent and not read yet.
     pub unread: bool,
 }
 
@@ -36,18 +38,21 @@ impl Deref for Seen {
     }
 }
 
-/// What became of a message that the agent sent.
+/// A message that the agent has sent.
 #[derive(Clone, Debug)]
 pub struct Sent {
+    /// The `MsgKey`.
     pub msg_key: String,
-    /// How the bridge answered; `None` when no webhook went out (switched off, no URL, lost on purpose).
+    /// The bridge's answer to the webhook. `None` if no webhook was sent, because it is switched
+    /// off, has no URL, or was lost on purpose.
     pub callback: Option<CallbackResult>,
+    /// The webhook of the message, if it caused one.
     pub(super) emission: Option<Emission>,
 }
 
-/// The awaited condition did not come true in time.
+/// The awaited condition did not hold within this time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not seen within {0:?}")]
+#[error("the condition did not hold within {0:?}")]
 pub struct TimedOut(pub Duration);
 
 impl Desk {
@@ -56,13 +61,15 @@ impl Desk {
         &self.user
     }
 
-    /// Everything that reached the agent while connected or at the next login, in order of arrival.
+    /// The messages that reached the agent while connected or at the next login, in order of
+    /// arrival.
     pub fn inbox(&self) -> Vec<Seen> {
         let messages = self.shared.world().messages.inbox(&self.user);
         messages.into_iter().map(|message| self.seen(message)).collect()
     }
 
-    /// The conversation with a customer, both directions, in its order; recalled messages are gone.
+    /// The conversation with a customer in both directions, oldest first, without recalled
+    /// messages.
     pub fn conversation(&self, customer: &str) -> Vec<Seen> {
         let world = self.shared.world();
         let view = View {
@@ -83,7 +90,7 @@ impl Desk {
         messages
     }
 
-    /// Everyone with whom the agent has a conversation, by name.
+    /// The UserIDs with which the agent has a conversation, sorted.
     pub fn peers(&self) -> Vec<String> {
         self.shared.world().messages.peers(&self.user)
     }
@@ -92,7 +99,7 @@ impl Desk {
         Seen { unread: message.to == self.user && message.unread(), message }
     }
 
-    /// Waits until `condition` holds for the inbox, and gives that inbox.
+    /// Waits until `condition` holds for the inbox. Returns that inbox.
     pub async fn wait_for(
         &self,
         mut condition: impl FnMut(&[Seen]) -> bool,
@@ -116,13 +123,13 @@ impl Desk {
         self.send(to, json!([{"MsgType": "TIMTextElem", "MsgContent": {"Text": text}}])).await
     }
 
-    /// Sends a whole `MsgBody`: an array of elements, of any type that a client may send. It is in history,
-    /// and its webhook has been answered or given up, when this returns.
+    /// Sends a `MsgBody`, an array of elements of any type that a client may send. When this
+    /// returns, the message is in history and its webhook was answered or given up.
     pub async fn send(&self, to: &str, elements: Value) -> Result<Sent, Refused> {
         self.send_with(to, elements, "").await
     }
 
-    /// The same with `CloudCustomData`.
+    /// Sends a `MsgBody` with `CloudCustomData`.
     pub async fn send_with(&self, to: &str, elements: Value, custom: &str) -> Result<Sent, Refused> {
         elements::check(Some(&elements), Sender::Client)?;
         if elements.to_string().len() + custom.len() > self.shared.settings().body_limit {
@@ -140,7 +147,7 @@ impl Desk {
             webhooks: Forbid::default(),
             origin: Origin::Client { platform: "Web" },
         };
-        // A client is told 20003, whatever is wrong with either account.
+        // A client gets 20003 for any fault of either account.
         let accepted = deliver(&self.shared, draft).await.map_err(|refused| match refused.code {
             90012 | 90048 => Refused::new(20003, refused.info),
             _ => refused,
@@ -155,7 +162,7 @@ impl Desk {
         Ok(Sent { msg_key: accepted.key, callback, emission })
     }
 
-    /// Reads the conversation with `peer`.
+    /// Marks the conversation with `peer` as read, and sends the webhook if it is switched on.
     pub async fn read(&self, peer: &str) {
         let now = self.shared.clock.now().seconds();
         let emission = self.shared.world().read(&self.user, peer, now, "Web");
@@ -166,7 +173,8 @@ impl Desk {
         }
     }
 
-    /// Takes back what was sent to `peer` under this key. Whether there was such a message to take back.
+    /// Recalls the agent's message to `peer` with this `MsgKey`. Returns false if there is no such
+    /// message or it was recalled before.
     pub fn recall(&self, peer: &str, msg_key: &str) -> bool {
         let Some((seq, random, time)) = super::history::parse_key(msg_key) else { return false };
         let mut world = self.shared.world();
@@ -178,7 +186,8 @@ impl Desk {
         recalled
     }
 
-    /// Closes the client: online-only messages miss the agent, and `MsgLifeTime` begins to count.
+    /// Disconnects the client. The agent then misses online-only messages, and others only wait for
+    /// their `MsgLifeTime`.
     pub fn disconnect(&self) {
         self.shared.world().accounts.set_connected(&self.user, false);
     }

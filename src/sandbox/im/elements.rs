@@ -1,32 +1,36 @@
-//! Checks `MsgBody` against the reference, section 5: which elements REST may send, which fields they need,
-//! and of which type.
+//! Checks `MsgBody` against the reference, section 5: the elements that REST may send, their
+//! required fields, and the types of the fields.
 
 use serde_json::Value;
 
 use super::checks::{Object, Refused};
 
-/// Who sends: REST may send fewer element types than a client.
+/// The kind of sender. REST may send fewer element types than a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sender {
+    /// A REST call.
     Rest,
+    /// A client.
     Client,
 }
 
+/// The type of a field.
 #[derive(Clone, Copy)]
 enum Kind {
     Text,
-    /// Not empty.
+    /// A text that is not empty.
     Name,
     /// An absolute `http` or `https` URL.
     Url,
     Number,
-    /// A download flag: the number 2.
+    /// A download flag, which must be the number 2.
     Two,
     Images,
 }
 
 use Kind::{Images, Name, Number, Text, Two, Url};
 
+/// The name of a field, its type, and whether it is required.
 type FieldRule = (&'static str, Kind, bool);
 const NEEDED: bool = true;
 const OPTIONAL: bool = false;
@@ -76,8 +80,8 @@ const VIDEO: &[FieldRule] = &[
     ("ThumbDownloadFlag", Two, NEEDED),
 ];
 
-/// Checks a whole `MsgBody`. A client's elements are only checked for their frame: old clients leave fields
-/// out, and the bridge must bear it.
+/// Checks a whole `MsgBody`. For a client's elements only `MsgType` and `MsgContent` are checked,
+/// because old clients leave fields out and the bridge must accept that.
 pub(super) fn check(body: Option<&Value>, sender: Sender) -> Result<(), Refused> {
     let body = body.ok_or_else(|| Refused::new(90002, "MsgBody is missing"))?;
     let elements = body.as_array().ok_or_else(|| Refused::new(90007, "MsgBody must be an Array"))?;

@@ -1,4 +1,5 @@
-//! The files that agents send, each at a URL that nobody can guess, as the platform's object storage keeps them.
+//! The files that agents send. As in the platform's object storage, each has a URL that cannot be
+//! guessed.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
@@ -13,14 +14,16 @@ use rand::RngExt as _;
 
 use super::Shared;
 
-/// Files that are kept; the oldest go first.
+/// The most files that are stored. The oldest are dropped first.
 const KEPT: usize = 64;
 
+/// The stored files, oldest first, each with the path of its URL.
 #[derive(Debug, Default)]
 pub(super) struct Files(VecDeque<(String, Bytes)>);
 
 impl Files {
-    /// Keeps it; the path of its URL, which ends with what of the name can stand there.
+    /// Stores a file and returns the path of its URL. The path ends with the file's name, reduced
+    /// to plain characters.
     pub fn keep(&mut self, name: &str, bytes: Bytes) -> String {
         let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         let name: String = name.chars().filter(plain).take(64).collect();
@@ -33,7 +36,7 @@ impl Files {
         path
     }
 
-    /// Its time is over.
+    /// Removes the file at this path, as the platform does when it expires.
     pub fn remove(&mut self, path: &str) {
         self.0.retain(|(known, _)| known != path);
     }
@@ -55,7 +58,7 @@ async fn file(State(shared): State<Arc<Shared>>, Path((key, name)): Path<(String
     }
 }
 
-/// Told by the first bytes, as the platform does.
+/// The content type that matches the first bytes, as on the platform.
 fn content_type(bytes: &[u8]) -> &'static str {
     match bytes {
         [0xff, 0xd8, 0xff, ..] => "image/jpeg",

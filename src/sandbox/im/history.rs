@@ -1,6 +1,6 @@
-//! The stored messages: each conversation in order, each user's inbox in order of arrival, who has read what.
+//! The stored messages: conversations in their order, inboxes in order of arrival, and read marks.
 //!
-//! It must never scan a conversation to take a message in.
+//! Storing a message must never scan a conversation.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,132 +12,153 @@ use crate::model::Millis;
 
 /// How long history keeps a message, in seconds (7 days).
 const RETENTION_S: i64 = 604_800;
-/// How many seconds back repeats are remembered; only the same second counts.
+/// How long sends are remembered to find repeats, in seconds. Only a send in the same second counts
+/// as a repeat.
 const REPEAT_SECONDS: i64 = 5;
 
-/// A message as both sides see it.
+/// A stored message.
 #[derive(Debug)]
 pub struct Message {
+    /// The sender.
     pub from: String,
+    /// The receiver.
     pub to: String,
+    /// The `MsgSeq`.
     pub seq: u32,
+    /// The `MsgRandom`.
     pub random: u32,
-    /// Unix seconds: `MsgTime`.
+    /// The `MsgTime` in Unix seconds.
     pub time: i64,
-    /// `MsgKey`: `{seq}_{random}_{time}`.
+    /// The `MsgKey`: `{seq}_{random}_{time}`.
     pub key: String,
-    /// `MsgId`.
+    /// The `MsgId`.
     pub id: String,
-    /// `MsgBody`: an array.
+    /// The `MsgBody`, an array.
     pub elements: Arc<Value>,
+    /// The `CloudCustomData`.
     pub cloud_custom_data: String,
     pub(super) arrived: Millis,
     pub(super) flags: Flags,
-    /// Unix seconds until which a user who is not connected can still get it.
+    /// The last Unix second at which a receiver who was not connected still gets the message.
     pub(super) expires: i64,
     read: AtomicBool,
     recalled: AtomicBool,
     serial: u64,
 }
 
-/// How a message is kept and shown.
+/// How a message is stored and shown.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Flags {
-    /// In history, and given to a receiver who connects later.
+    /// Whether the message is in history and reaches a receiver who connects later.
     pub kept: bool,
-    /// In the sender's view too (`SyncOtherMachine` is not 2).
+    /// Whether the message is in the sender's view too (`SyncOtherMachine` is not 2).
     pub sender_sees: bool,
+    /// How the message arrives at the receiver's client.
     pub arrival: Arrival,
 }
 
-/// What the receiver's client notices of a message.
+/// How a message arrives at the receiver's client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
-    /// Imported as history: only there when looked up.
+    /// Not pushed. It was imported as history.
     Silent,
-    /// Pushed, but not counted (`NoUnread`).
+    /// Pushed but not counted as unread (`NoUnread`).
     Uncounted,
+    /// Pushed and counted as unread.
     Counted,
 }
 
-/// What a new message consists of.
+/// The data of a new message.
 pub(super) struct NewMessage {
+    /// The sender.
     pub from: String,
+    /// The receiver.
     pub to: String,
+    /// The `MsgSeq`.
     pub seq: u32,
+    /// The `MsgRandom`.
     pub random: u32,
+    /// The `MsgTime` in Unix seconds.
     pub time: i64,
+    /// The `MsgId`.
     pub id: String,
+    /// The `MsgBody`, an array.
     pub elements: Arc<Value>,
+    /// The `CloudCustomData`.
     pub cloud_custom_data: String,
+    /// When the platform received the message.
     pub arrived: Millis,
+    /// How to store and show the message.
     pub flags: Flags,
+    /// The last Unix second at which a receiver who was not connected still gets the message.
     pub expires: i64,
 }
 
 impl Message {
-    /// The texts of its text elements, joined.
+    /// The texts of the text elements, concatenated.
     pub fn text(&self) -> String {
         text_of(&self.elements)
     }
 
-    /// Whether the receiver has not read it yet.
+    /// Whether the message counts as unread for the receiver.
     pub fn unread(&self) -> bool {
         self.flags.arrival == Arrival::Counted && !self.read.load(Ordering::Relaxed)
     }
 
-    /// Whether the receiver has read it, as `IsPeerRead` tells.
+    /// Whether the receiver has read the message (`IsPeerRead`).
     pub(super) fn was_read(&self) -> bool {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// Counts the platform's messages in the order in which they came.
+    /// The number of the message among all messages of the platform, in order of arrival.
     pub fn serial(&self) -> u64 {
         self.serial
     }
 
-    /// When it came.
+    /// When the platform received the message.
     pub fn arrived(&self) -> Millis {
         self.arrived
     }
 
-    /// Whether it was recalled.
+    /// Whether the message was recalled.
     pub fn recalled(&self) -> bool {
         self.recalled.load(Ordering::Relaxed)
     }
 }
 
-/// The texts of the text elements of a `MsgBody`, joined.
+/// The texts of the text elements of a `MsgBody`, concatenated.
 pub(super) fn text_of(elements: &Value) -> String {
     let elements = elements.as_array().into_iter().flatten();
     elements.filter_map(|element| element["MsgContent"]["Text"].as_str()).collect()
 }
 
-/// The MsgKey of a message.
+/// Builds the MsgKey of a message.
 pub(super) fn key(seq: u32, random: u32, time: i64) -> String {
     format!("{seq}_{random}_{time}")
 }
 
-/// Takes a MsgKey apart: seq, random, time.
+/// Parses a MsgKey into MsgSeq, MsgRandom and time.
 pub(super) fn parse_key(key: &str) -> Option<(u32, u32, i64)> {
     let mut parts = key.split('_');
     let parsed = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     parts.next().is_none().then_some(parsed)
 }
 
-/// Time, MsgSeq, arrival: the order inside a conversation.
+/// The position of a message in its conversation: time, MsgSeq and serial.
 type Place = (i64, u32, u64);
 type Pair = (String, String);
-/// Sender, receiver, MsgSeq if the caller gave one, MsgRandom.
+/// The key that a send shares with its repeats: sender, receiver, MsgSeq if the caller gave one,
+/// and MsgRandom.
 pub(super) type Repeat = (String, String, Option<u32>, u32);
 
+/// All stored messages.
 #[derive(Debug, Default)]
 pub(super) struct Messages {
     conversations: HashMap<Pair, BTreeMap<Place, Arc<Message>>>,
     inboxes: HashMap<String, VecDeque<Incoming>>,
-    /// Every kept message in order of arrival, for the bound.
+    /// Every stored message in order of arrival, to enforce the limit.
     order: VecDeque<Arc<Message>>,
-    /// Accepted sends by second.
+    /// The accepted sends of the last seconds, by second.
     repeats: BTreeMap<i64, HashMap<Repeat, Arc<Message>>>,
     unread: HashMap<String, i64>,
     next_serial: u64,
@@ -146,7 +167,8 @@ pub(super) struct Messages {
 #[derive(Debug)]
 struct Incoming {
     message: Arc<Message>,
-    /// Arrived while the receiver was not connected.
+    /// Whether the message arrived while the receiver was not connected, and still waits for a
+    /// login.
     waiting: bool,
 }
 
@@ -154,15 +176,19 @@ fn pair(one: &str, other: &str) -> Pair {
     if one <= other { (one.to_owned(), other.to_owned()) } else { (other.to_owned(), one.to_owned()) }
 }
 
-/// Whose view of a conversation, since when, and at what moment.
+/// One side's view of a conversation at one moment.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
+    /// The user whose view it is.
     pub operator: &'a str,
+    /// The other side.
     pub peer: &'a str,
-    /// Messages before this one went with the operator's earlier account.
+    /// The serial of the first visible message. Earlier ones belong to a deleted account of the
+    /// same UserID.
     pub since: u64,
+    /// The current time.
     pub now: Millis,
-    /// Messages younger than this many milliseconds are not shown yet.
+    /// How long a new message stays invisible, in milliseconds.
     pub delay: i64,
 }
 
@@ -176,12 +202,12 @@ impl View<'_> {
 }
 
 impl Messages {
-    /// The number that the next message gets.
+    /// The serial that the next message gets.
     pub fn next_serial(&self) -> u64 {
         self.next_serial
     }
 
-    /// Everyone with whom `user` has a conversation, by name.
+    /// The UserIDs with which `user` has a conversation, sorted.
     pub fn peers(&self, user: &str) -> Vec<String> {
         let other = |(one, two): &Pair| match user {
             user if user == one => Some(two.clone()),
@@ -193,12 +219,13 @@ impl Messages {
         peers
     }
 
-    /// The message that `repeat` repeats within `second`.
+    /// The message with the same key that was accepted within `second` (Unix time), if there is
+    /// one.
     pub fn repeated(&self, repeat: &Repeat, second: i64) -> Option<Arc<Message>> {
         self.repeats.get(&second)?.get(repeat).cloned()
     }
 
-    /// Remembers a send for [`Messages::repeated`].
+    /// Remembers a send for [`Messages::find_repeat`].
     pub fn remember(&mut self, repeat: Repeat, message: &Arc<Message>) {
         self.repeats.entry(message.time).or_default().insert(repeat, Arc::clone(message));
         while let Some(oldest) = self.repeats.first_entry()
@@ -208,7 +235,8 @@ impl Messages {
         }
     }
 
-    /// Takes a message in; `connected` says whether its receiver is.
+    /// Stores a message. `connected` says whether its receiver is connected. Drops the oldest
+    /// message beyond `limit`.
     pub fn store(&mut self, new: NewMessage, connected: bool, limit: usize) -> Arc<Message> {
         let message = Arc::new(Message {
             key: key(new.seq, new.random, new.time),
@@ -258,14 +286,15 @@ impl Messages {
         }
     }
 
-    /// What reached `user`'s clients, in order of arrival, without what was recalled.
+    /// The messages that reached `user`'s clients, in order of arrival, without recalled ones.
     pub fn inbox(&self, user: &str) -> Vec<Arc<Message>> {
         let inbox = self.inboxes.get(user).into_iter().flatten();
         let here = inbox.filter(|incoming| !incoming.waiting && !incoming.message.recalled());
         here.map(|incoming| Arc::clone(&incoming.message)).collect()
     }
 
-    /// `user` connects: what waited longer than its `MsgLifeTime` is not delivered any more.
+    /// Delivers the waiting messages to `user`, who connects. Drops those whose `MsgLifeTime` has
+    /// passed.
     pub fn connect(&mut self, user: &str, now: Millis) {
         let Some(inbox) = self.inboxes.get_mut(user) else { return };
         inbox.retain_mut(|incoming| {
@@ -275,13 +304,14 @@ impl Messages {
         });
     }
 
-    /// Forgets the inbox of a deleted account.
+    /// Removes the inbox of a deleted account.
     pub fn close(&mut self, user: &str) {
         self.inboxes.remove(user);
         self.unread.remove(user);
     }
 
-    /// A conversation from the newest message at or before `place` back to `min_time`, as `view` shows it.
+    /// The messages of a conversation that `view` shows, newest first, from `position` back to
+    /// `min_time` (Unix seconds).
     pub fn backwards<'a>(
         &'a self,
         view: View<'a>,
@@ -297,7 +327,8 @@ impl Messages {
             .filter(move |message| view.shows(message))
     }
 
-    /// The place just before the message with this MsgKey; just before its second and MsgSeq if there is none.
+    /// The position just before the message with this MsgKey. If there is no such message, the
+    /// position just before its second and MsgSeq.
     pub fn before(&self, one: &str, other: &str, (seq, random, time): (u32, u32, i64)) -> Place {
         let found = self.find(one, other, seq, random, time);
         let (time, seq, serial) = found.map_or((time, seq, 0), |message| (time, seq, message.serial));
@@ -308,14 +339,14 @@ impl Messages {
         }
     }
 
-    /// A kept message of a conversation, in either direction.
+    /// Finds a stored message of a conversation, in either direction.
     pub fn find(&self, one: &str, other: &str, seq: u32, random: u32, time: i64) -> Option<&Arc<Message>> {
         let log = self.conversations.get(&pair(one, other))?;
         let mut same_second = log.range((time, seq, 0)..=(time, seq, u64::MAX));
         same_second.find(|(_, message)| message.random == random).map(|(_, message)| message)
     }
 
-    /// Recalls a message; false when it was recalled before.
+    /// Recalls a message. Returns false if it was recalled before.
     pub fn recall(&mut self, message: &Message) -> bool {
         let first = !message.recalled.swap(true, Ordering::Relaxed);
         if first {
@@ -324,7 +355,8 @@ impl Messages {
         first
     }
 
-    /// `reader` has read what `peer` wrote up to `time` (Unix seconds). Stops at the first message that was read before.
+    /// Marks `peer`'s messages to `reader` up to `time` (Unix seconds) as read. Works backwards and
+    /// stops at the first message that is already read.
     pub fn read_until(&mut self, reader: &str, peer: &str, time: i64) {
         let Some(log) = self.conversations.get(&pair(reader, peer)) else { return };
         let mine = log.range(..=(time, u32::MAX, u64::MAX)).rev().map(|(_, message)| message);
@@ -347,7 +379,7 @@ impl Messages {
         }
     }
 
-    /// All unread messages of `user`.
+    /// The number of unread messages of `user`.
     pub fn unread(&self, user: &str) -> i64 {
         self.unread.get(user).copied().unwrap_or(0)
     }
@@ -391,7 +423,7 @@ mod tests {
         }
         let view = View { operator: "a", peer: "c", since: 0, now: Millis(31_000), delay: 0 };
         let order: Vec<u32> = messages.backwards(view, 0, (99, 0, 0)).map(|message| message.seq).collect();
-        assert_eq!(order, [5, 9, 3, 2], "the first to arrive went at the limit of 4");
+        assert_eq!(order, [5, 9, 3, 2], "the limit of 4 drops the first to arrive");
         assert!(messages.inbox("a").is_empty(), "the receiver is not connected");
         messages.connect("a", Millis(31_000));
         assert_eq!(messages.inbox("a").len(), 4);
@@ -408,6 +440,6 @@ mod tests {
         assert_eq!(messages.unread("a"), 0);
         messages.connect("a", Millis(80_000));
         let seqs: Vec<u32> = messages.inbox("a").iter().map(|message| message.seq).collect();
-        assert_eq!(seqs, [2], "the one that lived until 70 is not delivered any more");
+        assert_eq!(seqs, [2], "the message that expired at 70 is not delivered");
     }
 }

@@ -1,4 +1,4 @@
-//! What the simulated IM was asked and what it did: the oracle that tests hold the bridge against.
+//! The ledger of the simulated IM records its calls and sends. Tests check the bridge against it.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -8,32 +8,40 @@ use serde_json::Value;
 
 use crate::model::Millis;
 
-/// What became of an accepted send.
+/// The outcome of an accepted send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Delivered, for the first time.
+    /// Delivered for the first time.
     Delivered,
-    /// The same sender, receiver, MsgSeq and MsgRandom were delivered before: the receiver sees it twice.
+    /// Delivered again: a message with the same sender, receiver, MsgSeq and MsgRandom was
+    /// delivered before, and the receiver sees it twice.
     DeliveredAgain,
-    /// A repeat within one second, answered with the first one's MsgKey.
+    /// A repeat within one second. It was answered with the first one's MsgKey and not delivered.
     Suppressed,
-    /// Answered with success, dropped by the webhook before sending.
+    /// Answered with success but dropped by the webhook before sending.
     DroppedByWebhook,
 }
 
-/// An accepted `sendmsg`, `batchsendmsg` (one entry a receiver) or `importmsg`.
+/// An accepted `sendmsg`, `batchsendmsg` (one entry for each receiver) or `importmsg`.
 #[derive(Clone, Debug)]
 pub struct Send {
-    /// `openim/sendmsg` and so on.
+    /// The API: `openim/sendmsg` and so on.
     pub api: &'static str,
+    /// The sender.
     pub from: String,
+    /// The receiver.
     pub to: String,
+    /// The `MsgSeq`.
     pub seq: u32,
+    /// The `MsgRandom`.
     pub random: u32,
-    /// Unix seconds, as in the MsgKey.
+    /// The time in the `MsgKey`, in Unix seconds.
     pub time: i64,
+    /// When the platform received the call.
     pub arrived: Millis,
+    /// The `MsgKey`.
     pub key: String,
+    /// The outcome of the send.
     pub outcome: Outcome,
     /// The request without `MsgBody`, as JSON text.
     pub fields: String,
@@ -42,13 +50,13 @@ pub struct Send {
 }
 
 impl Send {
-    /// A field of the request other than `MsgBody`; null when it is absent.
+    /// A field of the request other than `MsgBody`. Null if it is absent.
     pub fn field(&self, name: &str) -> Value {
         let mut fields: Value = serde_json::from_str(&self.fields).unwrap_or_default();
         fields[name].take()
     }
 
-    /// The texts of its text elements, joined.
+    /// The texts of the text elements, concatenated.
     pub fn text(&self) -> String {
         super::history::text_of(&self.elements)
     }
@@ -57,78 +65,88 @@ impl Send {
 /// A call that was answered with an error code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedCall {
-    /// `openim/sendmsg` and so on; `unknown` for a path that is no API.
+    /// The API: `openim/sendmsg` and so on, or `unknown` for any other path.
     pub api: &'static str,
+    /// The `ErrorCode`.
     pub code: i64,
+    /// When the platform answered.
     pub at: Millis,
 }
 
-/// A change of the set of accounts.
+/// An import or deletion of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountChange {
+    /// The UserID.
     pub user_id: String,
+    /// The kind of change.
     pub kind: AccountChangeKind,
+    /// When it happened.
     pub at: Millis,
 }
 
-/// How an account changed.
+/// The kind of an account change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccountChangeKind {
+    /// A new account was imported.
     Imported,
-    /// An import of an account that exists.
+    /// An existing account was imported again.
     ImportedAgain,
+    /// An account was deleted.
     Deleted,
 }
 
-/// Everything accepted, refused and changed, in the order of arrival; bounded, the oldest entries go first.
+/// Accepted sends, refused calls and account changes, each in order of arrival. Each list is
+/// bounded; the oldest entries are dropped first.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     sends: VecDeque<Arc<Send>>,
     refused: VecDeque<RefusedCall>,
     accounts: VecDeque<AccountChange>,
     calls: BTreeMap<&'static str, u64>,
-    /// Entries that the bound has pushed out.
+    /// The number of entries that were dropped to keep the bound.
     forgotten: u64,
 }
 
 impl Ledger {
-    /// Every accepted send.
+    /// Every accepted send, oldest first.
     pub fn sends(&self) -> impl DoubleEndedIterator<Item = &Send> + ExactSizeIterator {
         self.sends.iter().map(AsRef::as_ref)
     }
 
-    /// The sends that reached the receiver, first or again.
+    /// The sends that reached the receiver, for the first time or again.
     pub fn delivered(&self) -> impl DoubleEndedIterator<Item = &Send> {
         self.sends().filter(|send| matches!(send.outcome, Outcome::Delivered | Outcome::DeliveredAgain))
     }
 
-    /// The sends that reached a receiver who already had them.
+    /// The sends that reached a receiver who already had the message.
     pub fn delivered_again(&self) -> impl DoubleEndedIterator<Item = &Send> {
         self.sends().filter(|send| send.outcome == Outcome::DeliveredAgain)
     }
 
-    /// Every call that was answered with an error code.
+    /// Every call that was answered with an error code, oldest first.
     pub fn refused(&self) -> impl DoubleEndedIterator<Item = &RefusedCall> + ExactSizeIterator {
         self.refused.iter()
     }
 
-    /// Every import and deletion.
+    /// Every import and deletion, oldest first.
     pub fn accounts(&self) -> impl DoubleEndedIterator<Item = &AccountChange> + ExactSizeIterator {
         self.accounts.iter()
     }
 
-    /// How often an API was called (`openim/sendmsg`), refused calls and scripted faults included.
+    /// The number of calls of an API (`openim/sendmsg`), including refused calls and scripted
+    /// faults.
     pub fn calls(&self, api: &str) -> u64 {
         self.calls.get(api).copied().unwrap_or(0)
     }
 
-    /// How many entries the bound has pushed out; a test that counts should see 0.
+    /// The number of entries that were dropped to keep the bound. A test that counts entries should
+    /// see 0.
     pub fn forgotten(&self) -> u64 {
         self.forgotten
     }
 }
 
-/// The ledger being written, with the index that tells a second delivery.
+/// Writes the ledger. Its index of deliveries recognises a second delivery.
 #[derive(Debug, Default)]
 pub(super) struct Book {
     ledger: Ledger,
@@ -139,15 +157,17 @@ pub(super) struct Book {
 type DeliveryId = (String, String, u32, u32);
 
 impl Book {
+    /// The ledger so far.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
     }
 
+    /// Counts a call of an API.
     pub fn count(&mut self, api: &'static str) {
         *self.ledger.calls.entry(api).or_default() += 1;
     }
 
-    /// Writes a send down; a delivery that happened before becomes [`Outcome::DeliveredAgain`].
+    /// Records a send. A second delivery gets [`Outcome::DeliveredAgain`].
     pub fn sent(&mut self, mut send: Send, limit: usize) {
         if send.outcome == Outcome::Delivered {
             let times = self.deliveries.entry(id(&send)).or_default();
@@ -170,10 +190,12 @@ impl Book {
         }
     }
 
+    /// Records a refused call.
     pub fn refuse(&mut self, call: RefusedCall, limit: usize) {
         push(&mut self.ledger.refused, call, limit, &mut self.ledger.forgotten);
     }
 
+    /// Records an account change.
     pub fn account(&mut self, change: AccountChange, limit: usize) {
         push(&mut self.ledger.accounts, change, limit, &mut self.ledger.forgotten);
     }
@@ -183,7 +205,7 @@ fn id(send: &Send) -> DeliveryId {
     (send.from.clone(), send.to.clone(), send.seq, send.random)
 }
 
-/// Appends, and gives back the oldest entry if it had to go.
+/// Appends an entry. Removes and returns the oldest one if the list exceeds `limit`.
 fn push<T>(list: &mut VecDeque<T>, entry: T, limit: usize, forgotten: &mut u64) -> Option<T> {
     list.push_back(entry);
     if list.len() <= limit {

@@ -1,4 +1,5 @@
-//! The message commands of the REST API (reference, section 4): every field checked, with its documented code.
+//! The message commands of the REST API (reference, section 4). Each field is checked and refused
+//! with its documented code.
 
 use std::sync::Arc;
 
@@ -13,9 +14,10 @@ use super::ledger::Outcome;
 use super::settings::Settings;
 use super::{Shared, World};
 
-/// Receivers of one `batchsendmsg`.
+/// The most receivers of one `batchsendmsg`.
 const MAX_TARGETS: usize = 500;
 
+/// `sendmsg`.
 pub(super) async fn sendmsg(
     shared: &Arc<Shared>,
     settings: &Settings,
@@ -32,6 +34,7 @@ pub(super) async fn sendmsg(
     Ok(json!({"MsgTime": time, "MsgKey": key, "MsgId": id}))
 }
 
+/// `batchsendmsg`.
 pub(super) async fn batchsendmsg(
     shared: &Arc<Shared>,
     settings: &Settings,
@@ -93,7 +96,7 @@ fn draft(
     let from = checks::text(body, "From_Account").optional(60015, "From_Account must be a JSON String")?;
     let from = from.map_or(admin, str::to_owned);
     let random = checks::unsigned(body, "MsgRandom").required(90005, "MsgRandom must be a u32")?;
-    // The reference names no code for a MsgSeq of another type; 20001 is "illegal request packet".
+    // The reference gives no code for a MsgSeq of another type. 20001 is "illegal request packet".
     let seq = checks::unsigned(body, "MsgSeq").optional(20001, "MsgSeq must be a u32")?;
     checks::integer(body, "MsgTimeStamp").optional(90006, "MsgTimeStamp must be an Integer")?;
     let lifetime = checks::integer(body, "MsgLifeTime").optional(90044, "MsgLifeTime must be an Integer")?;
@@ -134,12 +137,12 @@ fn draft(
     })
 }
 
-/// The fields that are left, for the ledger.
+/// The remaining fields as JSON text, for the ledger.
 fn text_of(body: &Object) -> String {
     serde_json::to_string(body).unwrap_or_default()
 }
 
-/// A field that is 0 or 1; absent is 0.
+/// Reads a field that must be 0 or 1. A missing field counts as 0.
 fn switch(body: &Object, name: &str) -> Result<bool, Refused> {
     match checks::integer(body, name).optional(90001, name)? {
         None | Some(0) => Ok(false),
@@ -162,7 +165,7 @@ fn forbidden(body: &Object) -> Result<Forbid, Refused> {
     Ok(forbid)
 }
 
-/// `MsgBody`, taken out of the body, and `CloudCustomData`; both count towards the size.
+/// Removes `MsgBody` from the body and reads `CloudCustomData`. Both count towards the size limit.
 fn content(settings: &Settings, body: &mut Object) -> Result<(Arc<Value>, String), Refused> {
     elements::check(body.get("MsgBody"), Sender::Rest)?;
     let custom = checks::text(body, "CloudCustomData").optional(90001, "CloudCustomData must be a String")?;
@@ -174,6 +177,7 @@ fn content(settings: &Settings, body: &mut Object) -> Result<(Arc<Value>, String
     Ok((Arc::new(elements), custom))
 }
 
+/// `importmsg`.
 pub(super) fn importmsg(shared: &Shared, settings: &Settings, mut body: Object) -> Result<Value, Refused> {
     let from =
         checks::text(&body, "From_Account").required(90008, "From_Account must be a String")?.to_owned();
@@ -231,6 +235,7 @@ pub(super) fn importmsg(shared: &Shared, settings: &Settings, mut body: Object) 
     Ok(json!({}))
 }
 
+/// `admin_msgwithdraw`.
 pub(super) fn withdraw(shared: &Arc<Shared>, settings: &Settings, body: &Object) -> Result<Value, Refused> {
     let from = checks::text(body, "From_Account").required(90008, "From_Account must be a String")?;
     let to = checks::text(body, "To_Account").required(90003, "To_Account must be a String")?;
@@ -251,6 +256,7 @@ pub(super) fn withdraw(shared: &Arc<Shared>, settings: &Settings, body: &Object)
     Ok(json!({}))
 }
 
+/// `admin_set_msg_read`.
 pub(super) fn set_msg_read(
     shared: &Arc<Shared>,
     settings: &Settings,
@@ -259,7 +265,7 @@ pub(super) fn set_msg_read(
     let reader = checks::text(body, "Report_Account").required(90008, "Report_Account must be a String")?;
     let peer = checks::text(body, "Peer_Account").required(90003, "Peer_Account must be a String")?;
     let now = shared.clock.now().seconds();
-    // The page's table types it as String, the SDKs send an Integer.
+    // The reference's table says String, but the SDKs send an Integer. Accept both.
     let time = match body.get("MsgReadTime") {
         None => now,
         Some(value) => value
@@ -284,7 +290,8 @@ pub(super) fn set_msg_read(
 }
 
 impl World {
-    /// Marks what `peer` wrote up to `time` as read; gives the webhook that tells it.
+    /// Marks `peer`'s messages to `reader` up to `time` (Unix seconds) as read. Returns the webhook
+    /// about it.
     pub fn read(&mut self, reader: &str, peer: &str, time: i64, platform: &'static str) -> Emission {
         self.messages.read_until(reader, peer, time);
         Emission::after_read(reader, peer, time, self.messages.unread(reader), platform)

@@ -1,4 +1,5 @@
-//! `admin_getroammsg`: a conversation in one side's view, page by page from the newest (reference, 4.8).
+//! `admin_getroammsg`: one side's view of a conversation, in pages from the newest message
+//! (reference, 4.8).
 
 use serde_json::{Value, json};
 
@@ -8,13 +9,14 @@ use super::checks::{self, Object, Refused};
 use super::history::{View, parse_key};
 use super::settings::Settings;
 
-/// A page is cut at about this many bytes.
+/// The approximate size limit of a page, in bytes.
 const PAGE_BYTES: usize = 13 * 1024;
 
+/// Serves `admin_getroammsg`.
 pub(super) fn getroammsg(shared: &Shared, settings: &Settings, body: &Object) -> Result<Value, Refused> {
     let account = |[new, old]: [&'static str; 2], code| {
         let name = if body.contains_key(new) { new } else { old };
-        checks::text(body, name).required(code, "the account is missing or no String")
+        checks::text(body, name).required(code, "the account is missing or not a String")
     };
     let operator = account(settings.history_fields.names("Operator_Account", "From_Account"), 90008)?;
     let peer = account(settings.history_fields.names("Peer_Account", "To_Account"), 90003)?;

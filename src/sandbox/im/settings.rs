@@ -1,60 +1,69 @@
-//! What can be set of the simulated IM app: identity, console switches, limits, and the generation of its API.
+//! Settings of the simulated IM app: identity, console switches, limits, and the generation of its
+//! API.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use secrecy::SecretString;
 
-/// The simulated app as its console would show it. Change it at run time with `ImSim::change`.
+/// The settings of the simulated app. `ImSim::change` changes them at run time.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where the REST API listens; port 0 takes any free one. Read at start only.
+    /// The address on which the REST API listens. Port 0 takes a free one. It is read at the start
+    /// only.
     pub listen: SocketAddr,
+    /// The SDKAppID.
     pub sdk_app_id: u32,
+    /// The key that signs UserSigs.
     pub secret_key: SecretString,
-    /// Accounts that may be the `identifier` of a REST call. They exist from the start.
+    /// The accounts that may be the `identifier` of a REST call. They exist from the start.
     pub admins: Vec<String>,
-    /// Where webhooks go; `None` means that none are sent.
+    /// The URL that receives webhooks. `None` sends no webhooks.
     pub callback_url: Option<String>,
-    /// Set, every webhook carries `Sign` and `RequestTime`.
+    /// The token that signs webhooks. If it is set, every webhook has `Sign` and `RequestTime`.
     pub callback_token: Option<SecretString>,
-    /// How long the receiver of a webhook may take (reference: 2 s).
+    /// How long the platform waits for the answer to a webhook (reference: 2 s).
     pub callback_timeout: Duration,
-    /// The console's "retry on timeout", for webhooks after the event. The number of retries is not documented: one here.
+    /// The console's "retry on timeout", for webhooks after the event. The number of retries is not
+    /// documented; this platform makes one.
     pub retry_on_timeout: bool,
+    /// The webhooks that are switched on.
     pub webhooks: Webhooks,
-    /// Calls a second of each API; those the reference lists with 100 have half. Bursts: one second's worth.
+    /// The calls per second of each API. The APIs that the reference lists with 100 have half. A
+    /// burst may have the calls of one second.
     pub rate_per_second: u32,
+    /// The limits of the app's package.
     pub edition: Edition,
-    /// What `account_import` and `kick` call the account.
+    /// The name of the account field in `account_import` and `kick`.
     pub account_fields: Generation,
-    /// What `admin_getroammsg` calls the two sides.
+    /// The names of the two account fields in `admin_getroammsg`.
     pub history_fields: Generation,
     /// Whether a repeat within one second is dropped (reference 4.3).
     pub dedup: bool,
-    /// How long a message stays invisible to `admin_getroammsg`.
+    /// How long a new message stays invisible to `admin_getroammsg`, in milliseconds.
     pub history_delay_ms: i64,
-    /// Largest `MsgBody` and `CloudCustomData` together, in bytes: 12,000, and 8,000 until about 2022.
+    /// The largest total size of `MsgBody` and `CloudCustomData` in bytes: 12,000 now, and 8,000
+    /// until about 2022.
     pub body_limit: usize,
-    /// Messages kept for history; the oldest go first.
+    /// The most stored messages. The oldest are dropped first.
     pub history_limit: usize,
-    /// Entries kept in each list of the ledger; the oldest go first.
+    /// The most entries in each list of the ledger. The oldest are dropped first.
     pub ledger_limit: usize,
 }
 
-/// The generation of field names that a server understands; it ignores the other's.
+/// The generation of field names that the server reads. It ignores the names of the other one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Generation {
     /// `UserID`; `Operator_Account` and `Peer_Account`.
     New,
     /// `Identifier`; `From_Account` and `To_Account`.
     Old,
-    /// Either; the new one wins.
+    /// Both. The new name takes precedence.
     Both,
 }
 
 impl Generation {
-    /// The names to look for, the preferred one first.
+    /// The names to read, the preferred one first.
     pub(super) fn names(self, new: &'static str, old: &'static str) -> [&'static str; 2] {
         match self {
             Self::New => [new, new],
@@ -64,50 +73,54 @@ impl Generation {
     }
 }
 
-/// What the app's package allows.
+/// The limits of the app's package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Edition {
     /// Accounts beyond this many are refused with 70398.
     pub account_cap: Option<usize>,
-    /// Whether `account_delete` is allowed; otherwise 71000.
+    /// Whether `account_delete` is allowed. Otherwise it is refused with 71000.
     pub deletion: bool,
-    /// Whether a deleted UserID may be imported at once; otherwise 70399 for 90 days.
+    /// Whether a deleted UserID may be imported at once. Otherwise it is refused with 70399 for 90
+    /// days.
     pub reimport_after_delete: bool,
 }
 
 impl Edition {
-    /// Trial: 100 accounts, deletion and re-import allowed.
+    /// The trial package: 100 accounts; deletion and re-import are allowed.
     pub const TRIAL: Self = Self { account_cap: Some(100), deletion: true, reimport_after_delete: true };
-    /// Paid, with deletion enabled in the console.
+    /// A paid package with deletion enabled in the console.
     pub const PAID: Self = Self { account_cap: None, deletion: true, reimport_after_delete: false };
-    /// Everything allowed, for tests that are about something else.
+    /// No limits, for tests of other features.
     pub const UNLIMITED: Self = Self { account_cap: None, deletion: true, reimport_after_delete: true };
 }
 
-/// The console's switch per event.
+/// The console's switch for each webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Webhooks {
+    /// The webhook `C2C.CallbackBeforeSendMsg`.
     pub before_send: BeforeSend,
-    /// `C2C.CallbackAfterSendMsg`.
+    /// Whether `C2C.CallbackAfterSendMsg` is on.
     pub after_send: bool,
-    /// `C2C.CallbackAfterMsgReport`.
+    /// Whether `C2C.CallbackAfterMsgReport` is on.
     pub after_read: bool,
-    /// `C2C.CallbackAfterMsgWithDraw`.
+    /// Whether `C2C.CallbackAfterMsgWithDraw` is on.
     pub after_withdraw: bool,
 }
 
-/// `C2C.CallbackBeforeSendMsg`, and what happens to a message whose webhook fails.
+/// The switch of `C2C.CallbackBeforeSendMsg`, and the fate of a message whose webhook fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BeforeSend {
+    /// Switched off.
     Off,
-    /// Switched on; a failing webhook lets the message through (the console's default).
+    /// Switched on. The message is delivered if the webhook fails (the console's default).
     DeliverOnFailure,
-    /// Switched on; a failing webhook refuses the message with 80003.
+    /// Switched on. The message is refused with 80003 if the webhook fails.
     RefuseOnFailure,
 }
 
 impl Settings {
-    /// An app with the defaults of the reference, no webhook URL yet, and no limit on accounts.
+    /// Creates settings with the defaults of the reference, no webhook URL, and no limit on
+    /// accounts.
     pub fn new(sdk_app_id: u32, secret_key: impl Into<SecretString>, admin: impl Into<String>) -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),

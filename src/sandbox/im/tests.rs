@@ -1,4 +1,4 @@
-//! The simulated IM as its callers see it: over HTTP, and from an agent's desk.
+//! Tests of the simulated IM over HTTP and through an agent's client.
 
 mod accounts;
 mod control;
@@ -22,7 +22,8 @@ const AGENT: &str = "kf_lin";
 const CUSTOMER: &str = "oABCD1234efgh5678IJKL90_-mno";
 const SOON: Duration = Duration::from_secs(5);
 
-/// A running platform with one agent and one customer, at the beginning of a second.
+/// A running platform with one agent and one customer. Its clock stands at the beginning of a
+/// second.
 struct Bench {
     sim: ImSim,
     clock: Clock,
@@ -42,7 +43,7 @@ impl Bench {
         bench
     }
 
-    /// Moves the clock to the beginning of the next second, so that what follows at once shares it.
+    /// Moves the clock to the beginning of the next second, so that the calls that follow share it.
     fn next_second(&self) {
         self.clock.advance(1_010 - self.clock.now().0 % 1000);
     }
@@ -51,7 +52,7 @@ impl Bench {
         self.clock.now().seconds()
     }
 
-    /// A right query.
+    /// A valid query.
     fn query(&self) -> Vec<(&'static str, String)> {
         vec![
             ("sdkappid", APP.to_string()),
@@ -80,7 +81,7 @@ impl Bench {
         self.call(path, body).await["ErrorCode"].as_i64().unwrap()
     }
 
-    /// A right `sendmsg` from the customer to the agent, with a MsgRandom of its own.
+    /// A valid `sendmsg` from the customer to the agent, with its own MsgRandom.
     fn message(&self, text: &str) -> Value {
         json!({
             "SyncOtherMachine": 2, "From_Account": CUSTOMER, "To_Account": AGENT,
@@ -97,7 +98,7 @@ impl Bench {
     }
 }
 
-/// `body` with one field set; `null` removes it.
+/// Sets one field of `body`. `null` removes the field.
 fn with(mut body: Value, name: &str, value: Value) -> Value {
     if value.is_null() {
         body.as_object_mut().unwrap().remove(name);

@@ -1,4 +1,4 @@
-//! What an agent's client does with a file: it uploads it, and then sends the element that names it.
+//! Files of agents: a client uploads a file and then sends the element with its URL.
 
 use std::sync::PoisonError;
 
@@ -10,7 +10,7 @@ use super::checks::Refused;
 use super::desk::{Desk, Sent};
 
 impl ImSim {
-    /// Removes an uploaded file, as the platform does when its time is over.
+    /// Removes an uploaded file, as the platform does when it expires.
     pub fn remove_file(&self, url: &str) {
         if let Some(path) = url.strip_prefix(&self.shared.base_url) {
             self.shared.files.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
@@ -18,19 +18,19 @@ impl ImSim {
     }
 }
 
-/// A file as an agent's client has uploaded it.
+/// A file that an agent's client has uploaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uploaded {
-    /// Where it lies.
+    /// The URL of the file.
     pub url: String,
-    /// Bytes.
+    /// The size in bytes.
     pub size: usize,
-    /// Its name.
+    /// The file name.
     pub name: String,
 }
 
 impl Desk {
-    /// Uploads a file, as a client does before it sends the message that names it.
+    /// Uploads a file, as a client does before it sends the message with its URL.
     pub fn upload(&self, name: &str, bytes: impl Into<Bytes>) -> Uploaded {
         let bytes = bytes.into();
         let size = bytes.len();
@@ -38,12 +38,12 @@ impl Desk {
         Uploaded { url: format!("{}{path}", self.shared.base_url), size, name: name.to_owned() }
     }
 
-    /// Sends a picture.
+    /// Sends an image.
     pub async fn send_image(&self, to: &str, name: &str, picture: impl Into<Bytes>) -> Result<Sent, Refused> {
         self.send(to, json!([self.upload(name, picture).image()])).await
     }
 
-    /// Sends a recording of so many seconds.
+    /// Sends a recording with a length in seconds.
     pub async fn send_sound(
         &self,
         to: &str,
@@ -54,7 +54,7 @@ impl Desk {
         self.send(to, json!([self.upload(name, sound).sound(seconds)])).await
     }
 
-    /// Sends a video with its first picture.
+    /// Sends a video with its thumbnail.
     pub async fn send_video(
         &self,
         to: &str,
@@ -72,7 +72,7 @@ impl Desk {
 }
 
 impl Uploaded {
-    /// The picture's element: it comes in three sizes, which are one here.
+    /// The element of an image. Its three sizes all refer to the same file.
     pub fn image(&self) -> Value {
         let sizes: Vec<Value> = (1..=3)
             .map(|kind| json!({"Type": kind, "Size": self.size, "Width": 64, "Height": 48, "URL": self.url}))
@@ -81,13 +81,13 @@ impl Uploaded {
                "MsgContent": {"UUID": self.uuid(), "ImageFormat": 255, "ImageInfoArray": sizes}})
     }
 
-    /// The recording's element.
+    /// The element of a recording with a length in seconds.
     pub fn sound(&self, seconds: u64) -> Value {
         json!({"MsgType": "TIMSoundElem", "MsgContent": {
             "Url": self.url, "UUID": self.uuid(), "Size": self.size, "Second": seconds, "Download_Flag": 2}})
     }
 
-    /// The video's element.
+    /// The element of a video.
     pub fn video(&self, thumb: &Self) -> Value {
         json!({"MsgType": "TIMVideoFileElem", "MsgContent": {
             "VideoUrl": self.url, "VideoUUID": self.uuid(), "VideoSize": self.size, "VideoSecond": 1,
@@ -96,7 +96,7 @@ impl Uploaded {
             "ThumbDownloadFlag": 2}})
     }
 
-    /// The file's element.
+    /// The element of a file.
     pub fn file(&self) -> Value {
         json!({"MsgType": "TIMFileElem", "MsgContent": {
             "Url": self.url, "UUID": self.uuid(), "FileSize": self.size, "FileName": self.name,

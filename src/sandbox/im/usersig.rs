@@ -1,6 +1,7 @@
-//! Opens and verifies a UserSig (TLSSigAPIv2, HMAC-SHA256), written from the reference, section 2.
+//! Decodes and verifies a UserSig (TLSSigAPIv2, HMAC-SHA256), written from the reference, section
+//! 2.
 //!
-//! It must never use the bridge's own UserSig code: a mistake made there has to fail here.
+//! It must never use the bridge's own UserSig code, so that a mistake there fails here.
 
 use std::io::Read as _;
 
@@ -11,33 +12,36 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::Deserialize;
 use sha2::Sha256;
 
-/// Longest JSON that a UserSig may inflate to, in bytes.
+/// The longest JSON of a UserSig after decompression, in bytes.
 const MAX_JSON: u64 = 16 * 1024;
 
-/// What a UserSig says; nothing of it is proven until [`Opened::genuine`] says so.
+/// A decoded UserSig. It is not trustworthy until [`DecodedUserSig::has_valid_signature`] returns
+/// true.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 pub(super) struct Opened {
     #[serde(rename = "TLS.ver")]
     version: String,
+    /// The UserID.
     #[serde(rename = "TLS.identifier")]
     pub identifier: String,
+    /// The SDKAppID.
     #[serde(rename = "TLS.sdkappid")]
     pub sdk_app_id: u32,
-    /// Unix seconds.
+    /// The issue time in Unix seconds.
     #[serde(rename = "TLS.time")]
     time: i64,
-    /// Seconds of validity.
+    /// The validity in seconds.
     #[serde(rename = "TLS.expire")]
     expire: i64,
-    /// Standard base64.
+    /// The userbuf in standard base64.
     #[serde(rename = "TLS.userbuf", default, skip_serializing_if = "Option::is_none")]
     pub userbuf: Option<String>,
     #[serde(rename = "TLS.sig")]
     sig: String,
 }
 
-/// Decodes a UserSig; `None` when it is malformed in any layer.
+/// Decodes a UserSig. Returns `None` if any layer is malformed.
 pub(super) fn open(text: &str) -> Option<Opened> {
     let standard: Option<String> = text
         .chars()
@@ -57,12 +61,13 @@ pub(super) fn open(text: &str) -> Option<Opened> {
 }
 
 impl Opened {
-    /// Whether it has expired at `now` (Unix seconds).
+    /// Whether the UserSig has expired at `now` (Unix seconds).
     pub fn expired(&self, now: i64) -> bool {
         now > self.time.saturating_add(self.expire)
     }
 
-    /// Whether `key` (the console's text, not decoded from hex) made its signature. Takes constant time.
+    /// Whether the signature was made with `key` (the console's text, not decoded from hex).
+    /// Compares in constant time.
     pub fn genuine(&self, key: &str) -> bool {
         let (Some(mac), Ok(claimed)) = (self.mac(key), STANDARD.decode(&self.sig)) else { return false };
         mac.verify_slice(&claimed).is_ok()
@@ -82,7 +87,7 @@ impl Opened {
     }
 }
 
-/// Makes a UserSig, for the tests that call the simulated API.
+/// Issues a UserSig for tests that call the simulated API.
 #[cfg(test)]
 pub(in crate::sandbox) fn issue(
     identifier: &str,

@@ -1,5 +1,5 @@
-//! The HTTP side of the simulated REST API: reads a call, lets it suffer its scripted fault, answers, and
-//! tells whoever watches the wire.
+//! The HTTP side of the simulated REST API. It reads a call, applies its scripted fault, answers,
+//! and publishes the exchange to watchers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +17,12 @@ use crate::model::Millis;
 use crate::sandbox::fault::{self, Fault};
 use crate::sandbox::serve::Answer;
 
-/// Largest request body, in bytes; larger ones get HTTP 413.
+/// The largest request body in bytes. A larger one gets HTTP 413.
 const MAX_BODY: usize = 1024 * 1024;
-/// Bytes of a body that an [`Exchange`] keeps.
+/// The most bytes of a body that an [`Exchange`] contains.
 const MAX_SHOWN: usize = 16 * 1024;
 
-/// Which way a call went.
+/// The direction of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// A REST call that IM received.
@@ -31,33 +31,38 @@ pub enum Direction {
     Made,
 }
 
-/// One HTTP exchange of the simulated IM, either way.
+/// One HTTP exchange of the simulated IM in either direction.
 #[derive(Clone, Debug)]
 pub struct Exchange {
+    /// When the exchange began, by the platform's clock.
     pub at: Millis,
-    /// When it began, in real time.
+    /// When the exchange began, in real time.
     pub began: Instant,
+    /// The duration of the exchange in real time.
     pub took: Duration,
+    /// The direction of the exchange.
     pub direction: Direction,
+    /// The HTTP method.
     pub method: String,
+    /// The path of the URL.
     pub path: String,
-    /// Decoded, with UserSig and Sign masked.
+    /// The decoded query, with UserSig and Sign masked.
     pub query: String,
-    /// `None` when no answer was sent or came.
+    /// The HTTP status. `None` if no answer was sent or came.
     pub status: Option<u16>,
-    /// The request's body, at most 16 KB of it.
+    /// The first 16 KB of the request's body.
     pub request: String,
-    /// The answer's body, at most 16 KB of it.
+    /// The first 16 KB of the response's body.
     pub response: String,
-    /// The request's headers, as far as IM sets or sees them.
+    /// The request's headers that IM sets or receives.
     pub request_headers: Vec<(String, String)>,
-    /// The answer's headers.
+    /// The response's headers.
     pub response_headers: Vec<(String, String)>,
-    /// Why IM takes the call for failed.
+    /// Why IM counts the call as failed.
     pub error: Option<String>,
 }
 
-/// Headers for people to read; none that IM uses is a secret.
+/// Headers as text. None of the headers that IM uses is a secret.
 pub(super) fn headers(headers: &HeaderMap) -> Vec<(String, String)> {
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
     headers.iter().map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect()
@@ -112,7 +117,7 @@ async fn answer(shared: &Arc<Shared>, call: Call, fault: Option<Fault>) -> Answe
     let json = |text: String| Answer::new(StatusCode::OK, "application/json", text);
     let refuse = |code| json(report(shared, api, Err(Refused::new(code, "a scripted fault"))));
     let work = async {
-        // On a task of its own: what was begun is carried out even if the caller hangs up.
+        // A separate task completes the call even if the caller hangs up.
         match tokio::spawn(carry_out(Arc::clone(shared), call)).await {
             Ok(result) => json(report(shared, api, result)),
             Err(_) => Answer::new(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", ""),
@@ -142,7 +147,7 @@ async fn carry_out(shared: Arc<Shared>, call: Call) -> Result<Value, Refused> {
     }
 }
 
-/// The answer's text (reference, 1.2); a refusal goes into the ledger.
+/// Renders a result as the response body (reference, 1.2). Records a refusal in the ledger.
 fn report(shared: &Shared, api: &'static str, result: Result<Value, Refused>) -> String {
     match result {
         Ok(mut answer) => {

@@ -1,5 +1,5 @@
-//! What the page has customers and agents do. Each doing is checked, begun on the platform that it belongs to, and
-//! goes on by itself.
+//! The actions that the page performs as a customer or an agent. Each action is checked, then runs
+//! in the background on its platform.
 
 use std::sync::Arc;
 
@@ -14,71 +14,155 @@ use super::{Live, MAX_CUSTOMERS};
 use crate::sandbox::im::Desk;
 use crate::sandbox::wechat::{Phone, Pushed};
 
-/// The longest text, in bytes: more than either platform takes.
+/// The longest text, in bytes: more than either platform accepts.
 const TEXT_LIMIT: usize = 20_000;
 /// The longest name, label or key, in bytes.
 const WORD_LIMIT: usize = 200;
 /// The largest file, in bytes.
 const FILE_LIMIT: usize = 2 * 1024 * 1024;
+/// The picture that is sent when the page uploads none.
 const SAMPLE_PICTURE: &[u8] = include_bytes!("sample.png");
+/// The voice message that is sent when the page uploads none: one frame of AMR.
 const SAMPLE_VOICE: &[u8] =
     b"#!AMR\n\x3c\x91\x17\x16\xbe\x66\x79\xe1\xe0\x01\xe7\xaf\xf0\x00\x00\x00\x80\x00\x00";
+/// The video that is sent when the page uploads none: the head of an MP4 file.
 const SAMPLE_VIDEO: &[u8] = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom";
 
-/// Why nothing is done.
+/// The reasons why an action is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
+    /// The openid is unknown.
     #[error("there is no such customer")]
     NoCustomer,
+    /// The UserID is no agent's.
     #[error("there is no such agent")]
     NoAgent,
+    /// An agent can write only to customers who wrote before.
     #[error("the agent has no conversation with this customer")]
     NoConversation,
-    #[error("who does not follow the account cannot write to it")]
+    /// A customer who does not follow can only follow.
+    #[error("a customer who does not follow the account cannot write to it")]
     NotFollowing,
-    #[error("the text is missing, or longer than 20,000 bytes")]
+    /// The text is empty, too long, or has characters that XML forbids.
+    #[error("the text is missing, longer than 20,000 bytes, or has control characters")]
     Text,
-    #[error("the name, label, key or place is missing, out of range, or longer than 200 bytes")]
+    /// A name, label, key or position is invalid.
+    #[error("the name, label, key or position is missing, out of range, or longer than 200 bytes")]
     Word,
-    #[error("the file is no base64, or larger than 2 MB")]
+    /// The file is invalid.
+    #[error("the file is empty, not base64, or larger than 2 MB")]
     File,
+    /// The limit of customers is reached.
     #[error("there are too many customers")]
     TooManyCustomers,
-    #[error("too much is under way")]
+    /// The limit of running actions is reached.
+    #[error("too many actions are running")]
     TooMuch,
-    #[error("the sandbox is ending")]
+    /// The sandbox is shutting down.
+    #[error("the sandbox is shutting down")]
     Ending,
 }
 
-/// What a customer does.
+/// An action of a customer, as the page requests it. Files are base64; a missing file or value is
+/// replaced by a sample.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 pub enum CustomerDoes {
+    /// Follows the account.
     Follow {},
+    /// Unfollows the account.
     Unfollow {},
-    Text { text: String },
-    Image { file: Option<String>, file_name: Option<String> },
-    Voice { file: Option<String>, file_name: Option<String> },
-    Video { file: Option<String>, file_name: Option<String> },
-    Location { latitude: Option<f64>, longitude: Option<f64>, label: Option<String> },
-    Link { text: Option<String>, label: Option<String> },
-    Menu { key: String },
-    Scan { key: Option<String> },
+    /// Sends a text.
+    Text {
+        /// The text.
+        text: String,
+    },
+    /// Sends a picture.
+    Image {
+        /// The file, in base64.
+        file: Option<String>,
+        /// Ignored: WeChat keeps no name.
+        file_name: Option<String>,
+    },
+    /// Sends a voice message.
+    Voice {
+        /// The file, in base64.
+        file: Option<String>,
+        /// Ignored: WeChat keeps no name.
+        file_name: Option<String>,
+    },
+    /// Sends a video.
+    Video {
+        /// The file, in base64.
+        file: Option<String>,
+        /// Ignored: WeChat keeps no name.
+        file_name: Option<String>,
+    },
+    /// Sends a location.
+    Location {
+        /// Degrees north.
+        latitude: Option<f64>,
+        /// Degrees east.
+        longitude: Option<f64>,
+        /// The name of the place.
+        label: Option<String>,
+    },
+    /// Shares a link.
+    Link {
+        /// The URL.
+        text: Option<String>,
+        /// The title.
+        label: Option<String>,
+    },
+    /// Taps an item of the account's menu.
+    Menu {
+        /// The item's key.
+        key: String,
+    },
+    /// Scans a QR code with a scene value.
+    Scan {
+        /// The scene value.
+        key: Option<String>,
+    },
 }
 
-/// What an agent does in a conversation.
+/// An action of an agent in a conversation, as the page requests it. Files are base64; a missing
+/// file is replaced by a sample.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 pub enum AgentDoes {
-    Text { text: String },
-    Image { file: Option<String>, file_name: Option<String> },
-    File { file: Option<String>, file_name: Option<String> },
-    Sound { file: Option<String>, file_name: Option<String> },
+    /// Sends a text.
+    Text {
+        /// The text.
+        text: String,
+    },
+    /// Sends a picture.
+    Image {
+        /// The file, in base64.
+        file: Option<String>,
+        /// The file's name.
+        file_name: Option<String>,
+    },
+    /// Sends a file.
+    File {
+        /// The file, in base64.
+        file: Option<String>,
+        /// The file's name.
+        file_name: Option<String>,
+    },
+    /// Sends a voice message.
+    Sound {
+        /// The file, in base64.
+        file: Option<String>,
+        /// The file's name.
+        file_name: Option<String>,
+    },
+    /// Marks the conversation as read.
     Read {},
 }
 
 impl Live {
-    /// A new customer, who does not follow yet; drawn as the page draws one.
+    /// Adds a customer who does not follow yet, and returns the JSON that the page draws.
     pub async fn new_customer(&self, name: Option<String>) -> Result<Value, Refused> {
         self.open().await?;
         if self.stage.wechat.phones().len() >= MAX_CUSTOMERS {
@@ -90,7 +174,7 @@ impl Live {
         Ok(super::view::customer(self, &phone))
     }
 
-    /// The customer does it; the push goes out by itself.
+    /// Performs a customer's action in the background; WeChat then pushes it to the bridge.
     pub async fn customer_does(self: &Arc<Self>, openid: &str, does: CustomerDoes) -> Result<(), Refused> {
         self.open().await?;
         if !self.stage.wechat.has_customer(openid) {
@@ -106,7 +190,7 @@ impl Live {
         })
     }
 
-    /// The agent does it; the webhook goes out by itself.
+    /// Performs an agent's action in the background; IM then calls the bridge's webhook.
     pub async fn agent_does(
         self: &Arc<Self>,
         agent: &str,
@@ -132,6 +216,7 @@ impl Live {
         })
     }
 
+    /// The `MsgBody` of an agent's message; its file is stored on the simulated IM.
     fn elements(&self, does: AgentDoes) -> Result<Value, Refused> {
         let keep = |file: Option<String>, name: Option<String>, sample: &'static [u8], sample_name: &str| {
             let bytes = file_or(file, sample)?;
@@ -168,7 +253,7 @@ impl Live {
         Ok(json!([element]))
     }
 
-    /// Waits until the stage is free.
+    /// Waits until customers and agents may act: the script has ended.
     pub async fn open(&self) -> Result<(), Refused> {
         let mut gate = self.gate.subscribe();
         tokio::select! {
@@ -177,6 +262,7 @@ impl Live {
         }
     }
 
+    /// Runs an action in the background until it ends or the sandbox stops.
     fn go(self: &Arc<Self>, doing: impl Future<Output = ()> + Send + 'static) -> Result<(), Refused> {
         let place = Arc::clone(&self.doings).try_acquire_owned().map_err(|_| Refused::TooMuch)?;
         let stop = self.stop.clone();
@@ -193,11 +279,11 @@ impl Live {
 
 async fn send(desk: &Desk, customer: &str, elements: Value) {
     if let Err(refused) = desk.send(customer, elements).await {
-        tracing::warn!(%refused, "the simulated IM refuses an agent's message");
+        tracing::warn!(%refused, "the simulated IM refused an agent's message; the message is dropped");
     }
 }
 
-/// A doing of a customer's that can be carried out.
+/// A checked action of a customer.
 enum Deed {
     Follow,
     Unfollow,
@@ -254,7 +340,7 @@ impl Deed {
     }
 }
 
-/// A text that may be sent: XML knows no other control characters.
+/// Checks a text: XML allows only these control characters.
 fn said(text: String) -> Result<String, Refused> {
     let is_odd = |c: char| {
         (c.is_control() && !matches!(c, '\n' | '\r' | '\t')) || matches!(c, '\u{FFFE}' | '\u{FFFF}')
@@ -266,11 +352,13 @@ fn said(text: String) -> Result<String, Refused> {
     }
 }
 
+/// Checks a name, label or key.
 fn word(word: Option<String>) -> Result<String, Refused> {
     word.filter(|word| !word.is_empty() && word.len() <= WORD_LIMIT && !word.contains(char::is_control))
         .ok_or(Refused::Word)
 }
 
+/// Decodes an uploaded file, or returns the sample.
 fn file_or(file: Option<String>, sample: &'static [u8]) -> Result<Bytes, Refused> {
     let Some(file) = file else { return Ok(Bytes::from_static(sample)) };
     let bytes = STANDARD.decode(file).map_err(|_| Refused::File)?;

@@ -1,8 +1,9 @@
-//! What the page is told: the wire, the drills, the latencies, and a bounded list of what changed, each with a number
-//! that a reader goes on from.
+//! The page's data: the calls, the drills, the latencies, and a bounded list of numbered changes
+//! from which a reader continues.
 //!
-//! A change says only which part is another now; the part is drawn when it is sent, so that a reader who is behind gets
-//! the newest once. Nobody is waited for: who falls behind the list must draw everything anew.
+//! A change only names the part that changed. The part is rendered when it is sent, so a slow
+//! reader gets the newest version once. The log never waits for a reader: a reader that falls
+//! behind the list must load the whole state again.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,58 +14,73 @@ use tokio::sync::watch;
 
 use crate::sandbox::wire::Entry;
 
-/// Calls that are kept.
+/// Calls that the log keeps.
 pub(super) const WIRE_LIMIT: usize = 1_000;
-/// Changes that a reader may be behind.
+/// Changes that the log keeps for slow readers.
 const CHANGES_LIMIT: usize = 1_000;
-/// Points of each latency that are kept.
+/// Points of each latency that the log keeps.
 const POINTS: usize = 120;
 
 /// A time, Unix milliseconds, and a latency in milliseconds.
 pub type Point = (i64, u64);
 
-/// Latencies, oldest first.
+/// Measured latencies, oldest first.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Latency {
+    /// From a push or a webhook to the bridge's answer.
     pub accept_ms: VecDeque<Point>,
+    /// From a message to its arrival on the other platform.
     pub end_to_end_ms: VecDeque<Point>,
 }
 
-/// What of the state is another now.
+/// A part of the state that changed.
 #[derive(Clone, Debug)]
 pub enum Change {
+    /// A call has ended.
     Wire(Arc<Entry>),
+    /// The customer with this openid.
     Customer(Arc<str>),
-    /// The agent at this place.
+    /// The agent at this index.
     Agent(usize),
+    /// The bridge's process or its readiness.
     Bridge,
+    /// The bridge's counters.
     Counters,
-    /// Points that are new.
+    /// New points of latencies.
     Latency(Latency),
-    /// The drill at this place.
+    /// The drill at this index.
     Drill(usize),
+    /// WeChat's clock was moved.
     Clock,
+    /// The account's type.
     Account,
-    /// Everything must be drawn anew.
+    /// The page must load the whole state again.
     Everything,
 }
 
-/// How a drill stands.
+/// The state of a drill.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Drill {
+    /// The phase.
     pub state: Stage,
+    /// The text key and values of the outcome, once the drill has ended.
     pub outcome: Option<Value>,
+    /// The duration in milliseconds, once the drill has ended.
     pub took_ms: Option<u64>,
 }
 
-/// Where a drill is.
+/// The phase of a drill.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
+    /// Never run, or reset.
     #[default]
     Idle,
+    /// Running now.
     Running,
+    /// Every condition was met.
     Passed,
+    /// A condition was not met in time.
     Failed,
 }
 
@@ -79,14 +95,14 @@ struct Inner {
     drills: Vec<Drill>,
 }
 
-/// The book. Changes ring a bell that readers wait for.
+/// The log. Readers can wait for the next change.
 #[derive(Debug)]
 pub struct Book {
     inner: Mutex<Inner>,
     bell: watch::Sender<u64>,
 }
 
-/// Another drill is running.
+/// The error that another drill is running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("another drill is running")]
 pub struct Busy;
@@ -94,23 +110,27 @@ pub struct Busy;
 /// The changes after a number.
 #[derive(Debug)]
 pub enum Since {
-    /// Them, and the number of the last one.
+    /// The number of the last change in this batch, and the changes.
     These(u64, Vec<Change>),
-    /// They are not kept any more, or the number is none of ours.
+    /// The log no longer keeps these changes, or the number is not from this log.
     Lost,
 }
 
-/// The parts of the book that make up the state, taken at one moment.
+/// A consistent copy of the log's parts of the state.
 #[derive(Debug)]
 pub struct Snapshot {
+    /// The number of the newest change in this copy.
     pub sequence: u64,
+    /// The newest calls, oldest first.
     pub wire: Vec<Arc<Entry>>,
+    /// The latencies.
     pub latency: Latency,
+    /// The state of each drill, in the order of the drills.
     pub drills: Vec<Drill>,
 }
 
 impl Book {
-    /// An empty one with so many drills.
+    /// An empty log with `drills` idle drills.
     pub fn new(drills: usize) -> Self {
         let inner = Inner {
             newest: 0,
@@ -123,12 +143,12 @@ impl Book {
         Self { inner: Mutex::new(inner), bell: watch::Sender::new(0) }
     }
 
-    /// Something of the state is another now.
+    /// Adds a change.
     pub fn change(&self, change: Change) {
         self.with(|inner| inner.note(change));
     }
 
-    /// A call is over; `make` gives the entry with the number.
+    /// Adds a call that has ended; `make` builds it with the given id.
     pub fn called(&self, make: impl FnOnce(u64) -> Entry) {
         self.with(|inner| {
             let entry = Arc::new(make(inner.next_entry));
@@ -138,7 +158,7 @@ impl Book {
         });
     }
 
-    /// Latencies were measured.
+    /// Adds measured latencies.
     pub fn measured(&self, accept: Option<Point>, end_to_end: impl IntoIterator<Item = Point>) {
         let new = Latency {
             accept_ms: accept.into_iter().collect(),
@@ -158,7 +178,7 @@ impl Book {
         });
     }
 
-    /// A drill begins, unless one runs already.
+    /// Marks the drill at index `at` as running. Fails if one is running already.
     pub fn begin_drill(&self, at: usize) -> Result<(), Busy> {
         self.with(|inner| {
             if inner.drills.iter().any(|drill| drill.state == Stage::Running) {
@@ -170,7 +190,7 @@ impl Book {
         })
     }
 
-    /// A drill has ended.
+    /// Stores the final state of the drill at index `at`.
     pub fn end_drill(&self, at: usize, drill: Drill) {
         self.with(|inner| {
             inner.drills[at] = drill;
@@ -178,12 +198,12 @@ impl Book {
         });
     }
 
-    /// How a drill stands.
+    /// The state of the drill at index `at`.
     pub fn drill(&self, at: usize) -> Drill {
         self.lock().drills[at].clone()
     }
 
-    /// Forgets the wire, the latencies and the outcomes of drills; one that runs goes on.
+    /// Clears the calls, the latencies and the outcomes of drills. A running drill stays running.
     pub fn reset(&self) {
         self.with(|inner| {
             inner.wire.clear();
@@ -195,7 +215,7 @@ impl Book {
         });
     }
 
-    /// The newest `calls` calls and everything else, at one moment.
+    /// Copies the newest `calls` calls and everything else under one lock.
     pub fn snapshot(&self, calls: usize) -> Snapshot {
         let inner = self.lock();
         let skipped = inner.wire.len().saturating_sub(calls);
@@ -207,7 +227,7 @@ impl Book {
         }
     }
 
-    /// What changed after the change of this number, `at_once` changes at most.
+    /// The changes after `number`, at most `at_once` of them.
     pub fn since(&self, number: u64, at_once: usize) -> Since {
         let inner = self.lock();
         let kept = u64::try_from(inner.changes.len()).unwrap_or(u64::MAX);
@@ -226,7 +246,7 @@ impl Book {
         self.lock().newest
     }
 
-    /// Rings at every change.
+    /// A receiver that wakes at every change.
     pub fn bell(&self) -> watch::Receiver<u64> {
         self.bell.subscribe()
     }
@@ -238,7 +258,7 @@ impl Book {
         result
     }
 
-    /// A panic elsewhere leaves the book whole: each change is made in one step.
+    /// Ignores poisoning: each change is made in one step, so a panic leaves the log consistent.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

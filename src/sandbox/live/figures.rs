@@ -1,22 +1,27 @@
-//! The bridge's own figures, read from its operations listener as an operator reads them, and only while somebody looks.
+//! The bridge's counters, read from its operations listener as an operator reads them. They are
+//! read only while a page is open.
 
 use serde::Serialize;
 
-/// What became of messages since the sandbox started, both ways together.
+/// The outcomes of messages since the sandbox started, in both directions together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counters {
+    /// Messages that the bridge accepted.
     pub accepted: u64,
+    /// Messages that arrived.
     pub delivered: u64,
-    /// Answers that wait for their customer now.
+    /// Answers that are held now, until their customer writes.
     pub held: u64,
+    /// Messages that a platform refused.
     pub refused: u64,
+    /// Messages whose outcome is unknown.
     pub unknown: u64,
-    /// Messages that the bridge still has to act on.
+    /// Messages that the bridge still has to act on now.
     pub waiting: u64,
 }
 
 impl Counters {
-    /// From the text of `/metrics`.
+    /// Parses the text of `/metrics`.
     pub fn read(metrics: &str) -> Self {
         let mut read = Self::default();
         let samples = metrics.lines().filter_map(|line| line.strip_prefix("wechat_im_bridge_"));
@@ -37,17 +42,17 @@ impl Counters {
     }
 }
 
-/// The counters over several lives of the bridge, each of which counts from 0.
+/// The counters over several processes of the bridge, each of which counts from 0.
 #[derive(Debug, Default)]
 pub struct Sum {
-    /// What the lives before this one counted.
+    /// The totals of the earlier processes.
     before: Counters,
     now: Counters,
     pid: u32,
 }
 
 impl Sum {
-    /// The bridge of this process id counts so.
+    /// Takes the counters of the process `pid`, and returns the new totals.
     pub fn read(&mut self, pid: u32, now: Counters) -> Counters {
         if pid != self.pid {
             self.before = self.total();
@@ -57,7 +62,7 @@ impl Sum {
         self.total()
     }
 
-    /// The latest figures.
+    /// The latest totals. `held` and `waiting` are those of the current process.
     pub fn total(&self) -> Counters {
         let (before, now) = (self.before, self.now);
         Counters {

@@ -1,4 +1,5 @@
-//! The state as the page draws it: phones, desks, the bridge. Drawn from what the platforms know; nothing is kept here.
+//! The state as JSON for the page: phones, desks and the bridge. It is built from the platforms'
+//! state; this module keeps none.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,18 +13,18 @@ use crate::sandbox::drill::DRILLS;
 use crate::sandbox::im::{Desk, Seen};
 use crate::sandbox::wechat::{Deed, Mode, Moment, Phone, Shown, Via, What};
 
-/// Entries of a screen or of a conversation that are shown.
+/// Messages of a screen or of a conversation that the page gets.
 const SHOWN: usize = 200;
-/// Customers and conversations of an agent that are shown.
+/// Customers, and conversations of an agent, that the page gets.
 const PEOPLE: usize = 60;
-/// What the bridge's own words to an agent begin with.
+/// The prefix of the bridge's notices to agents.
 const NOTE: &str = "[bridge]";
-/// A key that stands for an address of a platform or of the bridge.
+/// The prefix of a media key that encodes a URL of a platform or of the bridge.
 const LINK: &str = "link-";
 
-/// Everything.
+/// The whole state, for `GET /api/state`.
 pub fn state(live: &Live) -> Value {
-    // Taken first: whatever changes after it comes as an event too.
+    // Take the snapshot first: every later change then arrives as an event too.
     let book = live.book.snapshot(WIRE_SHOWN);
     let phones = live.stage.wechat.phones();
     let agents: Vec<Value> = (0..live.stage.agents().len()).map(|at| agent(live, at)).collect();
@@ -48,7 +49,7 @@ pub fn state(live: &Live) -> Value {
     })
 }
 
-/// The name of an event and its data.
+/// The name and the data of the event for a change.
 pub fn event(live: &Live, change: &Change) -> (&'static str, Value) {
     match change {
         Change::Wire(entry) => ("wire", json!(**entry)),
@@ -88,6 +89,7 @@ fn bridge(live: &Live) -> Value {
     })
 }
 
+/// A drill as JSON.
 pub(super) fn drill(at: usize, state: &Drill) -> Value {
     let name = DRILLS[at].name;
     json!({
@@ -96,7 +98,7 @@ pub(super) fn drill(at: usize, state: &Drill) -> Value {
     })
 }
 
-/// A customer's phone.
+/// A customer's phone as JSON.
 pub fn customer(live: &Live, phone: &Phone) -> Value {
     let moments = phone.timeline();
     let shown = moments.iter().skip(moments.len().saturating_sub(SHOWN));
@@ -130,7 +132,7 @@ fn moment(moment: &Moment) -> Value {
     })
 }
 
-/// An agent's desk.
+/// An agent's desk as JSON.
 pub(super) fn agent(live: &Live, at: usize) -> Value {
     let desk = &live.stage.agents()[at];
     let peers = desk.peers();
@@ -142,7 +144,7 @@ pub(super) fn agent(live: &Live, at: usize) -> Value {
 fn conversation(live: &Live, desk: &Desk, peer: &str) -> Option<Value> {
     let openid = live.openid_of(peer)?;
     let mut messages = desk.conversation(peer);
-    // As they came: within a second IM orders them by numbers that both sides draw for themselves.
+    // In order of arrival: within a second IM orders messages by numbers that each sender chooses.
     messages.sort_by_key(|seen| seen.serial());
     let unread = messages.iter().filter(|seen| seen.unread).count();
     let skipped = messages.len().saturating_sub(SHOWN);
@@ -151,7 +153,7 @@ fn conversation(live: &Live, desk: &Desk, peer: &str) -> Option<Value> {
     Some(json!({"customer": peer, "openid": openid, "unread": unread, "messages": shown}))
 }
 
-/// One entry an element.
+/// One JSON entry for each element of a message.
 fn entries(live: &Live, agent: &str, seen: &Seen) -> Vec<Value> {
     let elements = seen.elements.as_array().into_iter().flatten().take(16);
     let entry = |(part, element): (u64, &Value)| {
@@ -197,19 +199,21 @@ fn text_or_empty(text: Option<String>) -> String {
 }
 
 impl Live {
-    /// The customer of an IM account: where a UserID was deleted once, the next one has a number behind it. `None` for
-    /// an account that is no customer's.
+    /// The openid of a customer's IM account. An account that was imported again after a deletion
+    /// has a number after the openid. `None` if the account is not a customer's.
     fn openid_of(&self, user: &str) -> Option<String> {
         let known = |openid: &str| self.stage.wechat.has_customer(openid).then(|| openid.to_owned());
         known(user).or_else(|| known(user.rsplit_once('_')?.0))
     }
 
-    /// An address of a platform's or of the bridge's as one of the page's own, which may load nothing else.
+    /// A URL of a platform or of the bridge as a URL of the page's own server: the page may load
+    /// nothing else. `None` for any other URL.
     fn local_link(&self, url: &str) -> Option<String> {
         self.is_ours(url).then(|| format!("/api/media/{LINK}{}", URL_SAFE_NO_PAD.encode(url)))
     }
 
-    /// The address that a key of [`Self::local_link`] stands for.
+    /// The URL behind a media key of [`Self::local_link`]. `None` if it is not one of the sandbox's
+    /// URLs.
     pub fn linked(&self, key: &str) -> Option<String> {
         let url = String::from_utf8(URL_SAFE_NO_PAD.decode(key.strip_prefix(LINK)?).ok()?).ok()?;
         self.is_ours(&url).then_some(url)

@@ -1,5 +1,5 @@
-//! Who watches the platforms and the bridge, and notes in the book what has changed. Each watcher is a task that ends
-//! with the sandbox.
+//! The watchers of the platforms and of the bridge, which write changes to the event log. Each
+//! watcher is a task that ends with the sandbox.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
@@ -18,9 +18,9 @@ use crate::sandbox::im::Exchange;
 use crate::sandbox::wechat::WireEvent;
 use crate::sandbox::wire::{Entry, Followed, Trail};
 
-/// How often the bridge's figures are read while somebody looks.
+/// How often the bridge's counters are read while a page is open.
 const FIGURES: Duration = Duration::from_secs(1);
-/// Desks are drawn at most this often.
+/// The shortest time between two comparisons of the desks.
 const DESKS: Duration = Duration::from_millis(20);
 
 /// Starts every watcher.
@@ -35,7 +35,7 @@ pub(super) fn start(live: &Arc<Live>) {
         });
     };
     run(|live| {
-        // Subscribed before anything can happen that it would miss.
+        // Subscribe before the task starts, so that no call is missed.
         let (pushes, wechat) = (live.stage.wechat.begun(), live.stage.wechat.events());
         let (callbacks, im) = (live.stage.im.begun(), live.stage.im.events());
         Box::pin(wire(live, (pushes, callbacks), wechat, im))
@@ -101,8 +101,9 @@ async fn wire(
     }
 }
 
-/// What has come so far. A call may be over before the push or the callback that it comes of: that is over only when
-/// it is answered, but was told of before it was made.
+/// The events in the channel now. A call can end before the push or the webhook that caused it,
+/// which ends only with the bridge's answer. But its beginning was announced before the call was
+/// made.
 fn waiting<T>(events: &mut Events<T>) -> impl Iterator<Item = Arc<T>> {
     std::iter::from_fn(|| {
         loop {
@@ -131,7 +132,7 @@ async fn phones(live: Arc<Live>, mut changes: tokio::sync::broadcast::Receiver<A
     }
 }
 
-/// IM says only that something has changed: a desk that looks as before is not told.
+/// IM only signals that something changed, so each desk is compared with its previous JSON.
 async fn desks(live: Arc<Live>, mut changes: tokio::sync::watch::Receiver<()>) {
     let look = |at: usize| {
         let mut hasher = DefaultHasher::new();
@@ -157,7 +158,7 @@ async fn bridge(live: Arc<Live>) {
     }
 }
 
-/// While somebody looks: what the bridge says of itself.
+/// Reads the bridge's counters and its readiness while a page is open.
 async fn figures(live: Arc<Live>) {
     let mut watched = live.watched.subscribe();
     while watched.wait_for(|readers| *readers > 0).await.is_ok() {

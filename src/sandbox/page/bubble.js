@@ -1,4 +1,4 @@
-// One message, as the phone and the desk both show it.
+// One message, as the phone and the desk show it.
 
 import { el, ICONS, icon } from "./dom.js";
 import { notice } from "./notice.js";
@@ -7,10 +7,10 @@ import { isKnown, t } from "./texts.js";
 const PICTURES = ["image", "sticker", "face"];
 const SOUNDS = ["voice", "sound"];
 
-/** A message's contents: its words, its picture, its sound. `source` is where the medium is, if there is one. */
+/** The elements of a message: its text, picture or sound. `source` is the URL of its file, if it has one. */
 export function contents({ kind, text, name }, source) {
 	const parts = [];
-	// Media come from the sandbox itself; an address elsewhere is only ever a link.
+	// The page loads files only from the sandbox; any other URL is only a link.
 	const isOurs = source?.startsWith("/api/media/");
 	const isPicture = isOurs && PICTURES.includes(kind);
 	if (isPicture) {
@@ -47,7 +47,7 @@ function sound(source) {
 	return el("button", { class: "sound", label: t("play"), disabled: !source, on: { click: play } }, icon("play"), bars);
 }
 
-/** A customer's mark: the first letter of the name, in the customer's colour. */
+/** A customer's mark: the last digits or first letter of the name, in the customer's colour. */
 export function mark(name, colour) {
 	const short = /\d+$/.exec(name)?.[0] ?? [...name][0] ?? "?";
 	return el("span", { class: "mark", "data-colour": colour, "aria-hidden": "true", text: short });

@@ -1,11 +1,11 @@
-// One call in full: its headers and bodies, as sent and beside it decrypted.
+// One call in full: its headers and bodies, with decrypted bodies beside the encrypted ones.
 
 import { when } from "./changes.js";
 import { choices, choose } from "./choices.js";
 import { byId, el, icon, set } from "./dom.js";
-import { namesOf } from "./followed.js";
 import { nameOf, state } from "./store.js";
-import { exact, span, t } from "./texts.js";
+import { clockTime, duration, t } from "./texts.js";
+import { idsOf } from "./trace.js";
 
 let drawn = "";
 
@@ -25,7 +25,7 @@ function draw(place) {
 	const call = state.wire.get(choices.call);
 	place.hidden = !call;
 	set(document.body, { "data-wide": call && choices.isWide });
-	// Drawn once: a selection, a scroll position and an opened list stay while other calls come in.
+	// Draw each call once, so that selection, scroll position and open lists survive new calls.
 	const now = call ? [call.id, call.status, choices.isWide, t("call.request")].join(" ") : "";
 	if (now === drawn) return;
 	drawn = now;
@@ -52,11 +52,11 @@ function head(call) {
 function about(call) {
 	const facts = {
 		"call.way": t("wire.way", { from: t(`party.${call.from}`), to: t(`party.${call.to}`) }),
-		"call.at": exact(call.at),
-		"call.took": span(call.took_ms),
+		"call.at": clockTime(call.at),
+		"call.took": duration(call.took_ms),
 		"call.status": call.status ?? t("call.unanswered"),
 		"call.customer": call.customer && nameOf(call.customer),
-		"call.message": namesOf(call).join(" "),
+		"call.message": idsOf(call).join(" "),
 		"call.query": call.query,
 		"call.note": call.note,
 	};
@@ -90,7 +90,7 @@ function sheet(title, text) {
 	return el("div", {}, title && el("h5", { text: title }), page);
 }
 
-// Tags and keys, then texts, then numbers: enough for an eye to find its place in XML and in JSON.
+// Tags and keys, then strings, then numbers: enough to read XML and JSON.
 const TOKENS =
 	/(<\/?[\w-]+>|"[^"\n]{1,64}"(?=\s*:))|(<!\[CDATA\[|\]\]>)|("(?:[^"\\\n]|\\.){0,2000}")|(\b-?\d+(?:\.\d+)?\b)/g;
 const TINTS = ["name", "faint", "string", "number"];

@@ -1,10 +1,10 @@
-// Who draws what when: parts that changed are noted, and drawn once before the next frame.
+// Redraws: collects the parts that changed and draws each once before the next frame.
 
 const draws = [];
 const changed = new Set();
-let isAsked = false;
+let isScheduled = false;
 
-/** `draw` runs once now-ish and then whenever one of `parts` changes; every part changes with the language. */
+/** Runs `draw` before the next frame, and again whenever one of `parts` or the language changes. */
 export function when(parts, draw) {
 	draws.push({ parts: new Set([...parts, "language"]), draw });
 	touch(parts[0]);
@@ -12,14 +12,14 @@ export function when(parts, draw) {
 
 export function touch(...parts) {
 	for (const part of parts) changed.add(part);
-	if (!isAsked) {
-		isAsked = true;
+	if (!isScheduled) {
+		isScheduled = true;
 		requestAnimationFrame(drawAll);
 	}
 }
 
 function drawAll() {
-	isAsked = false;
+	isScheduled = false;
 	const now = new Set(changed);
 	changed.clear();
 	for (const { parts, draw } of draws) {

@@ -1,4 +1,4 @@
-// What this tab looks at, never sent anywhere: the sandbox's state is the server's, the same for all tabs.
+// The choices of this tab, which are never sent. The server's state is the same for all tabs.
 
 import { touch } from "./changes.js";
 
@@ -39,6 +39,6 @@ function remember(name, value) {
 	try {
 		localStorage.setItem(name, value);
 	} catch {
-		// It holds until the tab is closed.
+		// Without storage the choice lasts until the tab is closed.
 	}
 }

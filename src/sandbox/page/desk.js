@@ -1,23 +1,23 @@
-// The agents' desk: who writes to whom, what the bridge remarks, and the answers.
+// The agents' desk: conversations, the bridge's notes, and answers.
 
 import { contents, kindName, mark } from "./bubble.js";
 import { when } from "./changes.js";
 import { choices, choose } from "./choices.js";
-import { byId, el, icon, keepUp, listKeys, on, roving, set, write } from "./dom.js";
+import { byId, el, icon, listKeys, on, set, tabKeys, updateList, write } from "./dom.js";
 import { chooseFile } from "./files.js";
-import { ask, say } from "./notice.js";
+import { announce, request } from "./notice.js";
 import { colourOf, customerOf, customerShown, nameOf, state } from "./store.js";
 import { t } from "./texts.js";
 import { bubbleList } from "./thread.js";
 
 const NOTE = /^\[bridge\]\s*/;
-const messages = bubbleList(byId("messages"), { classOf, contents: drawn, foot: () => "" });
+const messages = bubbleList(byId("messages"), { classOf, contents: messageContents, foot: () => "" });
 let lastRead = "";
 
 export function mountDesk() {
-	roving(byId("agents"));
+	tabKeys(byId("agents"));
 	listKeys(byId("conversations"), stepConversation);
-	// Samples of the sandbox's own, and a file of one's own.
+	// Buttons that send the sandbox's samples, and one that uploads a file.
 	for (const [kind, glyph] of Object.entries({ image: "image", sound: "voice", file: "file" })) {
 		byId(`desk-${kind}`).append(icon(glyph));
 		on(`desk-${kind}`, "click", () => act({ do: kind }));
@@ -37,7 +37,7 @@ export function mountDesk() {
 	when(["agents", "customers", "choices"], drawTalk);
 }
 
-/** Until somebody chooses here, the desk shows who talks with the customer whose phone is shown. */
+/** The chosen agent; else the one who talks with the customer on the phone. */
 function agent() {
 	const has = (isWanted) => state.agents.find((one) => one.conversations.some(isWanted));
 	const chosen = state.agents.find((one) => one.user_id === choices.agent);
@@ -60,10 +60,10 @@ function open(customer) {
 }
 
 function act(body) {
-	const with_ = conversation();
-	if (!with_) return null;
-	const path = `/api/agents/${encodeURIComponent(agent().user_id)}/${encodeURIComponent(with_.customer)}`;
-	return ask(path, body);
+	const shown = conversation();
+	if (!shown) return null;
+	const path = `/api/agents/${encodeURIComponent(agent().user_id)}/${encodeURIComponent(shown.customer)}`;
+	return request(path, body);
 }
 
 async function upload() {
@@ -79,7 +79,7 @@ function unreadOf({ conversations }) {
 
 function drawAgents() {
 	const shown = agent();
-	keepUp(
+	updateList(
 		byId("agents"),
 		state.agents,
 		(one) => one.user_id,
@@ -109,7 +109,7 @@ function drawConversations(parts) {
 	const shown = conversation();
 	if (parts.has("language")) list.replaceChildren();
 	set(list, { "data-empty": conversations.length ? null : t("desk.none") });
-	keepUp(
+	updateList(
 		list,
 		conversations,
 		(one) => `${user} ${one.customer} ${nameOf(one.openid)}`,
@@ -146,17 +146,17 @@ function drawTalk(parts) {
 	set(byId("desk"), { "data-idle": !shown });
 	write(byId("talk-with"), shown ? `${user} · ${nameOf(shown.openid)}` : "");
 	set(byId("desk-body"), { "data-colour": colourOf(shown?.openid) });
-	const whose = shown ? `${user} ${shown.customer}` : "";
-	const fresh = messages.draw(whose, shown?.messages ?? [], t("desk.empty"), parts.has("language"));
-	const told = fresh.filter((message) => message.from !== "agent").at(-1);
-	if (told) say(t("desk.said", { agent: user, text: told.text || kindName(told.kind) }));
+	const key = shown ? `${user} ${shown.customer}` : "";
+	const fresh = messages.draw(key, shown?.messages ?? [], t("desk.empty"), parts.has("language"));
+	const latest = fresh.filter((message) => message.from !== "agent").at(-1);
+	if (latest) announce(t("desk.arrived", { agent: user, text: latest.text || kindName(latest.kind) }));
 	const isSeen = document.visibilityState === "visible" && byId("desk").offsetParent !== null;
-	if (shown?.unread && isSeen) markRead(shown, whose);
+	if (shown?.unread && isSeen) markRead(shown, key);
 }
 
-/** Once for each newest message: the answer comes back as an event, which draws this again. */
-function markRead(shown, whose) {
-	const newest = `${whose} ${shown.messages.at(-1)?.id}`;
+/** Sends once for each newest message, because the resulting event draws this again. */
+function markRead(shown, key) {
+	const newest = `${key} ${shown.messages.at(-1)?.id}`;
 	if (newest === lastRead) return;
 	lastRead = newest;
 	act({ do: "read" });
@@ -166,9 +166,9 @@ function classOf(message) {
 	return { customer: "theirs", agent: "mine", note: "note" }[message.from];
 }
 
-function drawn(message) {
+function messageContents(message) {
 	const text = message.from === "note" ? message.text.replace(NOTE, "") : message.text;
-	// Who left is forgotten, pictures and all.
+	// The bridge deletes the files of a customer who unfollowed.
 	const isGone = customerOf(conversation()?.openid)?.following === false;
 	const parts = contents({ ...message, text }, isGone && message.from === "customer" ? null : message.url);
 	return message.from === "note" ? [el("b", { class: "label", text: t("desk.note") }), ...parts] : parts;
@@ -185,7 +185,7 @@ function drawCommands() {
 		};
 		return el("button", { text: command, on: { click: put } });
 	};
-	keepUp(byId("commands"), offered, String, create, (button, command) =>
+	updateList(byId("commands"), offered, String, create, (button, command) =>
 		set(button, { title: about(command), "aria-label": `${command}: ${about(command)}` }),
 	);
 }

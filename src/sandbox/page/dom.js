@@ -1,6 +1,6 @@
-// Builds and keeps up elements. Data reaches the page as text and as attributes, never as markup.
+// Builds and updates elements. Data reaches the page as text and attributes, never as markup.
 
-/** One element: attributes by name, `text` its text, `label` its name where it has no text, `on` its listeners, then its children. */
+/** Creates an element. `label` names one without text; `on` holds listeners by event. */
 export function el(tag, { text, label, on, ...attributes } = {}, ...children) {
 	const node = document.createElement(tag);
 	set(node, attributes);
@@ -11,7 +11,7 @@ export function el(tag, { text, label, on, ...attributes } = {}, ...children) {
 	return node;
 }
 
-/** Sets attributes; `null` and `false` take one away. Touches nothing that stands already. */
+/** Sets attributes; `null` and `false` remove one. Leaves equal values untouched. */
 export function set(node, attributes) {
 	for (const [name, value] of Object.entries(attributes)) {
 		if (value == null || value === false) node.removeAttribute(name);
@@ -32,13 +32,13 @@ export function on(id, event, listener) {
 }
 
 /**
- * Makes `parent` hold one child for each item, in order: keeps the children whose key is still there, so that
- * focus, selection and a playing sound survive an update.
+ * Gives `parent` one child for each item, in order. Keeps children whose key remains, so that focus,
+ * selection and a playing sound survive an update.
  */
-export function keepUp(parent, items, keyOf, create, update) {
+export function updateList(parent, items, keyOf, create, update) {
 	const keys = items.map((item) => String(keyOf(item)));
 	const wanted = new Set(keys);
-	// First what is gone: a child that need not be moved keeps the focus.
+	// Remove old children first: a child that is not moved keeps the focus.
 	for (const child of [...parent.children]) if (!wanted.has(child.dataset.key)) child.remove();
 	const present = new Map([...parent.children].map((child) => [child.dataset.key, child]));
 	let at = parent.firstElementChild;
@@ -55,25 +55,25 @@ export function keepUp(parent, items, keyOf, create, update) {
 }
 
 /**
- * Keeps the newest line of a list in sight until its reader scrolls away. Gives `follow`, to call after a change,
- * and `release`, for when something else is to stay in sight.
+ * Keeps the end of a list in view until the user scrolls up. Call `follow` after a change, and `release`
+ * to stop following.
  */
 export function stickToEnd(list) {
 	let isAtEnd = true;
 	let top = 0;
 	const follow = (always = false) => {
-		look();
+		measure();
 		isAtEnd ||= always;
 		if (isAtEnd) list.scrollTop = list.scrollHeight;
 		top = list.scrollTop;
 	};
-	const look = () => {
-		// A list that grew is not at its end either; only a reader moves upwards.
+	const measure = () => {
+		// A list that grew is not at its end either; only the user scrolls up.
 		if (list.scrollHeight - list.scrollTop - list.clientHeight < 48) isAtEnd = true;
 		else if (list.scrollTop < top) isAtEnd = false;
 		top = list.scrollTop;
 	};
-	list.addEventListener("scroll", look);
+	list.addEventListener("scroll", measure);
 	list.addEventListener("load", () => follow(), { capture: true });
 	new ResizeObserver(() => follow()).observe(list);
 	const release = () => {
@@ -82,8 +82,8 @@ export function stickToEnd(list) {
 	return { follow, release, isAtEnd: () => isAtEnd };
 }
 
-/** One tab stop for a row of tabs: arrows, Home and End move within it. */
-export function roving(list) {
+/** Lets arrows, Home and End move within a row of tabs, which is one tab stop. */
+export function tabKeys(list) {
 	list.addEventListener("keydown", (event) => {
 		const tabs = [...list.querySelectorAll("[role=tab]")];
 		const here = tabs.indexOf(document.activeElement);
@@ -96,7 +96,7 @@ export function roving(list) {
 	});
 }
 
-/** A listbox's keys: `step` gets where to go, in lines, infinite for the ends. */
+/** The keys of a listbox: `step` gets the distance in lines, infinite for the ends. */
 export function listKeys(list, step) {
 	const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -Infinity, End: Infinity };
 	list.addEventListener("keydown", (event) => {

@@ -1,14 +1,14 @@
-// The drills: what one click breaks, what to expect, whether it came true.
+// The drills: buttons, expectations and outcomes.
 
 import { when } from "./changes.js";
 import { choices, choose } from "./choices.js";
-import { byId, el, keepUp, set, write } from "./dom.js";
-import { ask, say } from "./notice.js";
+import { byId, el, set, updateList, write } from "./dom.js";
+import { announce, request } from "./notice.js";
 import { state } from "./store.js";
-import { span, t, told } from "./texts.js";
+import { duration, outcomeText, t } from "./texts.js";
 
 const SIGNS = { idle: "", running: "·", passed: "✓", failed: "×" };
-const stood = new Map();
+const lastState = new Map();
 
 export function mountDrills() {
 	when(["drills", "choices"], draw);
@@ -21,7 +21,7 @@ function running() {
 function draw(parts) {
 	const current = choices.drill ?? running()?.name ?? state.drills[0]?.name;
 	if (parts.has("language")) byId("drill-list").replaceChildren();
-	keepUp(
+	updateList(
 		byId("drill-list"),
 		state.drills,
 		(drill) => drill.name,
@@ -32,22 +32,22 @@ function draw(parts) {
 			write(item.querySelector(".sign"), SIGNS[drill.state] ?? "");
 			write(item.querySelector(".expect"), t(drill.expect));
 			write(item.querySelector(".outcome"), outcome(drill));
-			tell(drill);
+			announceOutcome(drill);
 		},
 	);
 }
 
 function create({ name }) {
 	const title = t(`drill.${name}`);
-	const look = () => choose({ drill: name });
+	const select = () => choose({ drill: name });
 	const start = () => {
 		if (running()) return;
-		look();
-		ask(`/api/drills/${encodeURIComponent(name)}`, {});
+		select();
+		request(`/api/drills/${encodeURIComponent(name)}`, {});
 	};
 	const button = el(
 		"button",
-		{ "aria-describedby": `expect-${name} outcome-${name}`, on: { click: start, focus: look, pointerenter: look } },
+		{ "aria-describedby": `expect-${name} outcome-${name}`, on: { click: start, focus: select, pointerenter: select } },
 		el("span", { class: "sign", "aria-hidden": "true" }),
 		el("span", { class: "name", text: title }),
 	);
@@ -61,13 +61,13 @@ function outcome(drill) {
 	if (drill.state === "idle") return t("drills.idle");
 	if (drill.state === "running") return t("drills.running");
 	const verdict = t(`drills.${drill.state}`);
-	const took = drill.took_ms === null ? "" : ` (${span(drill.took_ms)})`;
-	return `${verdict} ${drill.outcome ? told(drill.outcome) : ""}${took}`;
+	const took = drill.took_ms === null ? "" : ` (${duration(drill.took_ms)})`;
+	return `${verdict} ${drill.outcome ? outcomeText(drill.outcome) : ""}${took}`;
 }
 
-/** Says an outcome once, when it comes. */
-function tell(drill) {
-	const before = stood.get(drill.name);
-	stood.set(drill.name, drill.state);
-	if (before === "running" && drill.state !== "running") say(`${t(`drill.${drill.name}`)}: ${outcome(drill)}`);
+/** Announces an outcome once, when the drill ends. */
+function announceOutcome(drill) {
+	const before = lastState.get(drill.name);
+	lastState.set(drill.name, drill.state);
+	if (before === "running" && drill.state !== "running") announce(`${t(`drill.${drill.name}`)}: ${outcome(drill)}`);
 }

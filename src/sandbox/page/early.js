@@ -1,8 +1,8 @@
-// Before the first paint, so that a remembered theme does not flash.
+// Runs before the first paint, so that a remembered theme does not flash.
 try {
 	const theme = localStorage.getItem("theme");
 	if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
 	document.documentElement.lang = localStorage.getItem("language") ?? document.documentElement.lang;
 } catch {
-	// A browser that keeps nothing shows the system's theme and the bridge's language.
+	// Without storage the page uses the system's theme and the bridge's language.
 }

@@ -1,18 +1,18 @@
-// What became of everything accepted, and how long it took.
+// The outcomes of accepted messages, and the latencies.
 
 import { when } from "./changes.js";
-import { byId, el, keepUp, set, svg, write } from "./dom.js";
+import { byId, el, set, svg, updateList, write } from "./dom.js";
 import { state } from "./store.js";
-import { isKnown, span, t } from "./texts.js";
+import { duration, isKnown, t } from "./texts.js";
 
 const ENDS = ["delivered", "waiting", "held", "refused", "unknown"];
 
 const WIDTH = 360;
 const HEIGHT = 64;
 const POINTS = 120;
-// From 1 ms to 10 s, each tenfold the same height.
+// From 1 ms to 10 s on a logarithmic scale.
 const DECADES = 4;
-// WeChat gives up on an answer after this long.
+// WeChat waits this long for an answer.
 const DEADLINE_MS = 5000;
 
 export function mountFigures() {
@@ -24,7 +24,7 @@ export function mountFigures() {
 function drawCounters() {
 	const { counters } = state;
 	write(byId("accepted"), counters.accepted ?? 0);
-	keepUp(
+	updateList(
 		byId("ends"),
 		ENDS,
 		(end) => end,
@@ -38,7 +38,7 @@ function drawCounters() {
 			});
 		},
 	);
-	// By the object model, which a strict content security policy allows where it refuses style attributes.
+	// The content security policy forbids style attributes, but not the style property.
 	for (const part of byId("ends-bar").children) {
 		part.style.flexGrow = counters[part.dataset.end] ?? 0;
 		part.hidden = !counters[part.dataset.end];
@@ -51,7 +51,7 @@ function drawLatency() {
 	for (let decade = 0; decade <= DECADES; decade += 1) drawing.push(gridLine(10 ** decade));
 	drawing.push(curve(whole, "whole"), curve(accept, "accept"));
 	byId("chart").replaceChildren(...drawing);
-	const latest = (line) => (line.length ? span(line.at(-1)[1]) : "–");
+	const latest = (line) => (line.length ? duration(line.at(-1)[1]) : "–");
 	byId("latency-text").replaceChildren(
 		el("span", { class: "accept" }, t("latency.accept"), el("b", { text: latest(accept) })),
 		el("span", { class: "whole" }, t("latency.whole"), el("b", { text: latest(whole) })),
@@ -68,7 +68,7 @@ function gridLine(ms, kind) {
 	return svg("line", { class: kind, x1: 0, x2: WIDTH, y1: y, y2: y });
 }
 
-/** Newest at the right; one step a message: a quiet hour takes no room. */
+/** Draws the newest point at the right, one step per message, not per time. */
 function curve(points, kind) {
 	const step = WIDTH / (POINTS - 1);
 	const left = WIDTH - (points.length - 1) * step;

@@ -1,11 +1,11 @@
-// Lets somebody choose a file, and reads it for sending.
+// Lets the user choose a file, and reads it for sending.
 
 import { notice } from "./notice.js";
 import { t } from "./texts.js";
 
 const LIMIT_BYTES = 2 * 1024 * 1024;
 
-/** A chosen file as `{ file, file_name, kind }`, or nothing when none was chosen or it is too large. */
+/** The chosen file as `{ file, file_name, kind }`; `null` if none was chosen or it is too large. */
 export function chooseFile(accept) {
 	return new Promise((resolve) => {
 		const input = document.createElement("input");

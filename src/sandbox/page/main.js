@@ -1,9 +1,9 @@
-// The sandbox's page: the phone, the wire and the desk, and what stands above and below them.
+// The sandbox's page: the phone, the wire and the desk, with the header, figures and drills.
 
 import { touch, when } from "./changes.js";
 import { choices, choose } from "./choices.js";
 import { mountDesk } from "./desk.js";
-import { byId, el, icon, keepUp, on, set, write } from "./dom.js";
+import { byId, el, icon, on, set, updateList, write } from "./dom.js";
 import { mountDrills } from "./drills.js";
 import { mountFigures } from "./figures.js";
 import { mountPhone } from "./phone.js";
@@ -32,7 +32,7 @@ function mountTop() {
 		translate(document);
 		byId("language").value = language();
 	});
-	// The bridge's own language comes with the state, after the first words are on the page.
+	// The bridge's language arrives with the state, after the first texts are drawn.
 	when(["link"], () => {
 		if (byId("language").value !== language()) touch("language");
 	});
@@ -66,7 +66,7 @@ function drawBridge() {
 function drawViews() {
 	set(document.body, { "data-view": choices.view });
 	const unread = state.agents.flatMap((agent) => agent.conversations).reduce((sum, one) => sum + one.unread, 0);
-	keepUp(
+	updateList(
 		byId("views"),
 		VIEWS,
 		(view) => view,

@@ -1,18 +1,18 @@
-// Notices when something could not be done, and words for a screen reader.
+// Notices about failures, and announcements for screen readers.
 
 import { byId, write } from "./dom.js";
 import { post } from "./store.js";
 import { t } from "./texts.js";
 
 const SHOWN_MS = 6000;
-const BREATH_MS = 800;
+const PAUSE_MS = 800;
 
 let hiding;
-let isSaying = false;
+let isWaiting = false;
 let next = "";
 
-/** Does it over there, and says so when it was not done. */
-export async function ask(path, body) {
+/** Posts an action, and shows a notice if it fails. */
+export async function request(path, body) {
 	try {
 		return await post(path, body);
 	} catch (error) {
@@ -31,13 +31,13 @@ export function notice(text) {
 	}, SHOWN_MS);
 }
 
-/** Says the latest of what came within a breath: a busy bridge must not talk without end. */
-export function say(text) {
+/** Announces only the latest text of a short pause, so that a busy bridge does not talk on and on. */
+export function announce(text) {
 	next = text;
-	if (isSaying) return;
-	isSaying = true;
+	if (isWaiting) return;
+	isWaiting = true;
 	setTimeout(() => {
-		isSaying = false;
+		isWaiting = false;
 		write(byId("live"), next);
-	}, BREATH_MS);
+	}, PAUSE_MS);
 }

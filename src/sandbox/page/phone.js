@@ -1,22 +1,22 @@
-// The customer's phone: follow, write, send things, and see what the account answers.
+// The customer's phone: follow, write, send files, and see the account's answers.
 
 import { contents, kindName, mark } from "./bubble.js";
 import { touch, when } from "./changes.js";
 import { choose } from "./choices.js";
-import { byId, el, icon, keepUp, on, roving, set, write } from "./dom.js";
+import { byId, el, icon, on, set, tabKeys, updateList, write } from "./dom.js";
 import { chooseFile } from "./files.js";
-import { ask, say } from "./notice.js";
+import { announce, request } from "./notice.js";
 import { colourOf, customerShown, now, state } from "./store.js";
 import { t } from "./texts.js";
 import { bubbleList } from "./thread.js";
 
-// What can be sent without choosing anything: the sandbox brings a sample of each.
+// Messages that need no input: the sandbox has a sample of each.
 const SAMPLES = ["image", "voice", "video", "location", "link", "scan"];
 
 const screen = bubbleList(byId("screen"), { classOf, contents: (message) => contents(message, message.media), foot });
 
 export function mountPhone() {
-	roving(byId("customers"));
+	tabKeys(byId("customers"));
 	byId("new-customer").append(icon("plus"));
 	on("new-customer", "click", addCustomer);
 	byId("more").append(icon("plus"));
@@ -43,17 +43,17 @@ export function mountPhone() {
 
 function act(body) {
 	const customer = customerShown();
-	return customer && ask(`/api/customers/${encodeURIComponent(customer.openid)}`, body);
+	return customer && request(`/api/customers/${encodeURIComponent(customer.openid)}`, body);
 }
 
 async function addCustomer() {
-	const added = await ask("/api/customers", {});
+	const added = await request("/api/customers", {});
 	if (added?.openid) choose({ openid: added.openid, agent: null, conversations: {} });
 }
 
 function drawCustomers() {
 	const shown = customerShown();
-	keepUp(
+	updateList(
 		byId("customers"),
 		state.customers,
 		(customer) => `${customer.openid} ${customer.name}`,
@@ -80,8 +80,8 @@ function drawScreen(parts) {
 	});
 	write(byId("follow"), t(following ? "phone.unfollow" : "phone.follow"));
 	const fresh = screen.draw(openid, customer.screen, t("phone.empty"), parts.has("language"));
-	const told = fresh.filter((message) => message.from !== "me").at(-1);
-	if (told) say(t("phone.said", { name, text: told.text || kindName(told.kind) }));
+	const latest = fresh.filter((message) => message.from !== "me").at(-1);
+	if (latest) announce(t("phone.arrived", { name, text: latest.text || kindName(latest.kind) }));
 }
 
 function classOf(message) {

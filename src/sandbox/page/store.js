@@ -1,4 +1,4 @@
-// The sandbox's state, as the server tells it: fetched once, then kept up by server-sent events.
+// The sandbox's state: fetched once, then updated by server-sent events.
 
 import { touch } from "./changes.js";
 import { choices } from "./choices.js";
@@ -26,14 +26,14 @@ export const state = {
 
 const PARTS = ["link", "customers", "agents", "bridge", "counters", "latency", "drills", "clock", "account", "wire"];
 
-/** The simulated clock, which runs on between two events. */
+/** WeChat's simulated clock, which keeps running between events. */
 export function now() {
 	return state.now + (performance.now() - state.nowAt);
 }
 
 let source;
 
-/** Fetches everything anew and listens from there. */
+/** Fetches the whole state, then listens for changes after it. */
 export async function load() {
 	let fresh;
 	try {
@@ -41,7 +41,7 @@ export async function load() {
 		if (!response.ok) throw new Error(`${response.status}`);
 		fresh = await response.json();
 	} catch {
-		lost();
+		reconnect();
 		return;
 	}
 	const { sequence, wire, now: clock, ...parts } = fresh;
@@ -52,7 +52,7 @@ export async function load() {
 	listen(sequence);
 }
 
-function lost() {
+function reconnect() {
 	state.isLinked = false;
 	touch("link");
 	setTimeout(load, RETRY_MS);
@@ -67,7 +67,7 @@ function listen(after) {
 	source.addEventListener("reload", load);
 	source.onerror = () => {
 		source.close();
-		lost();
+		reconnect();
 	};
 }
 
@@ -77,12 +77,12 @@ const EVENTS = {
 		if (state.wire.size > WIRE_LIMIT) state.wire.delete(state.wire.keys().next().value);
 		touch("wire");
 	},
-	customer: one("customers", "openid"),
-	agent: one("agents", "user_id"),
-	drill: one("drills", "name"),
-	bridge: whole("bridge"),
-	account: whole("account"),
-	counters: whole("counters"),
+	customer: entryIn("customers", "openid"),
+	agent: entryIn("agents", "user_id"),
+	drill: entryIn("drills", "name"),
+	bridge: replace("bridge"),
+	account: replace("account"),
+	counters: replace("counters"),
 	clock(clock) {
 		setClock(clock?.now ?? clock);
 		touch("clock");
@@ -100,8 +100,8 @@ function setClock(at) {
 	state.nowAt = performance.now();
 }
 
-/** Takes one entry into a part, new or changed. */
-function one(part, key) {
+/** Adds or replaces one entry of a part. */
+function entryIn(part, key) {
 	return (entry) => {
 		const list = state[part];
 		const at = list.findIndex((other) => other[key] === entry[key]);
@@ -111,15 +111,15 @@ function one(part, key) {
 	};
 }
 
-/** Takes a part anew. */
-function whole(part) {
+/** Replaces a part. */
+function replace(part) {
 	return (value) => {
 		state[part] = value;
 		touch(part);
 	};
 }
 
-/** Asks the sandbox to do something. Throws an error whose message is the status. */
+/** Posts an action. Throws an error whose message is the status. */
 export async function post(path, body) {
 	const response = await fetch(path, {
 		method: "POST",
@@ -134,7 +134,7 @@ export function customerOf(openid) {
 	return state.customers.find((customer) => customer.openid === openid);
 }
 
-/** Whose phone is shown: the one chosen here, or the first. */
+/** The customer on the phone: the chosen one, or the first. */
 export function customerShown() {
 	return customerOf(choices.openid) ?? state.customers[0];
 }
@@ -143,7 +143,7 @@ export function nameOf(openid) {
 	return customerOf(openid)?.name ?? openid ?? "";
 }
 
-/** Which of the five colours marks a customer. */
+/** The number of the customer's colour, of five. */
 export function colourOf(openid) {
 	const at = state.customers.findIndex((customer) => customer.openid === openid);
 	return at < 0 ? null : at % 5;

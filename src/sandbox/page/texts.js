@@ -1,4 +1,4 @@
-// Every word on the page, in the language chosen.
+// The texts of the page, in the chosen language.
 
 import { choices } from "./choices.js";
 import { set, write } from "./dom.js";
@@ -13,7 +13,7 @@ export function language() {
 	return [choices.language, state.locale].find((name) => LANGUAGES.includes(name)) ?? "en";
 }
 
-/** The text of `key`, its `{places}` filled. An unknown key is shown as it is. */
+/** The text of `key` with its `{places}` filled. An unknown key is returned unchanged. */
 export function t(key, values = {}) {
 	const text = WORDS[key]?.[LANGUAGES.indexOf(language())] ?? key;
 	return text.replace(/\{(\w+)\}/g, (place, name) => values[name] ?? place);
@@ -23,14 +23,14 @@ export function isKnown(key) {
 	return key in WORDS;
 }
 
-/** A drill's outcome in words: the values it has to tell, times among them by their names. */
-export function told({ key, values = {} }) {
+/** A drill's outcome in words. Values whose name ends in `_ms` are durations. */
+export function outcomeText({ key, values = {} }) {
 	const known = isKnown(key) ? key : key.replace(/\.\w+\.failed$/, ".failed");
-	const shown = Object.entries(values).map(([name, value]) => [name, name.endsWith("_ms") ? span(value) : value]);
+	const shown = Object.entries(values).map(([name, value]) => [name, name.endsWith("_ms") ? duration(value) : value]);
 	return t(known, Object.fromEntries(shown));
 }
 
-/** Fills what page.html leaves to the texts. */
+/** Fills the texts of page.html. */
 export function translate(root) {
 	root.documentElement.lang = TAGS[language()];
 	for (const node of root.querySelectorAll("[data-text]")) write(node, t(node.dataset.text));
@@ -46,17 +46,17 @@ export function translate(root) {
 
 export function dayAndSecond(at) {
 	const day = new Date(at).toLocaleDateString(TAGS[language()], { month: "short", day: "numeric" });
-	return `${day}, ${exact(at).slice(0, 8)}`;
+	return `${day}, ${clockTime(at).slice(0, 8)}`;
 }
 
-/** `14:03:22.123`, the same in every language, so that times stand in line. */
-export function exact(at) {
+/** `14:03:22.123`, the same in every language, so that times are aligned. */
+export function clockTime(at) {
 	const time = new Date(at);
 	return `${time.toTimeString().slice(0, 8)}.${String(time.getMilliseconds()).padStart(3, "0")}`;
 }
 
-/** How long something took, short enough for a table. */
-export function span(ms) {
+/** A duration, short enough for a table. */
+export function duration(ms) {
 	if (ms == null) return "–";
 	if (ms < 1000) return `${ms < 10 ? Math.round(ms * 10) / 10 : Math.round(ms)} ms`;
 	return `${(ms / 1000).toFixed(ms < 10_000 ? 1 : 0)} s`;

@@ -1,13 +1,13 @@
-// A list of bubbles that is kept up, stays at its end, and tells which messages are new.
+// A list of message bubbles that stays at its end and reports new messages.
 
-import { el, keepUp, set, stickToEnd, write } from "./dom.js";
-import { exact } from "./texts.js";
+import { el, set, stickToEnd, updateList, write } from "./dom.js";
+import { clockTime } from "./texts.js";
 
-// More than anybody scrolls back through; the sandbox itself keeps more.
+// The sandbox itself keeps more.
 const SHOWN = 200;
 const GAP_MS = 5 * 60 * 1000;
 
-/** `draw(whose, messages)` shows them, and gives those that came since the last time the same list was shown. */
+/** `draw(key, messages)` shows them, and returns those that are new since the last draw with this key. */
 export function bubbleList(list, { classOf, contents, foot }) {
 	const end = stickToEnd(list);
 	let shown = null;
@@ -18,24 +18,24 @@ export function bubbleList(list, { classOf, contents, foot }) {
 		return el("li", {}, needsTime(message, before) && timeLine(message.at), bubble, el("small", { class: "foot" }));
 	}
 
-	function draw(whose, all, empty, isAnew) {
+	function draw(key, all, empty, isReset) {
 		const messages = all.slice(-SHOWN);
-		const isSame = whose === shown && !isAnew;
+		const isSame = key === shown && !isReset;
 		if (!isSame) list.replaceChildren();
 		const fresh = isSame ? messages.filter((message) => message.id > latest) : [];
 		latest = messages.at(-1)?.id ?? -1;
-		shown = whose;
+		shown = key;
 		const before = new Map(messages.map((message, at) => [message.id, messages[at - 1]]));
 		set(list, { "data-empty": messages.length ? null : empty });
-		keepUp(
+		updateList(
 			list,
 			messages,
-			// A message that gets its picture or its words later is drawn again.
+			// Redraw a message that gets its file or its text later.
 			(message) => `${message.id} ${message.text} ${message.media ?? message.url ?? ""}`,
 			(message) => create(message, before.get(message.id)),
 			(item, message) => {
 				set(item, { class: `${classOf(message)}${fresh.includes(message) ? " fresh" : ""}` });
-				set(item, { "data-pending": message.pending, title: exact(message.at) });
+				set(item, { "data-pending": message.pending, title: clockTime(message.at) });
 				write(item.querySelector(".foot"), foot(message));
 			},
 		);
@@ -46,11 +46,11 @@ export function bubbleList(list, { classOf, contents, foot }) {
 	return { draw };
 }
 
-/** Whether the time stands above a message: at the first, and after a pause. */
+/** Whether a message has the time above it: the first one, and one after a pause. */
 function needsTime(message, before) {
 	return !before || message.at - before.at > GAP_MS;
 }
 
 function timeLine(at) {
-	return el("time", { class: "when", datetime: new Date(at).toISOString(), text: exact(at).slice(0, 5) });
+	return el("time", { class: "when", datetime: new Date(at).toISOString(), text: clockTime(at).slice(0, 5) });
 }

@@ -1,13 +1,13 @@
-// The wire: every call between the parties as it happens, as arrows between their lifelines.
+// The wire: every call between the parties, as arrows between their lifelines.
 
 import { mountCall } from "./call.js";
 import { touch, when } from "./changes.js";
 import { choices, choose } from "./choices.js";
-import { byId, el, icon, keepUp, listKeys, on, set, stickToEnd, write } from "./dom.js";
-import { failureOf, idsOf, isOfMessage, namesOf, subjectOf } from "./followed.js";
-import { ask } from "./notice.js";
+import { byId, el, icon, listKeys, on, set, stickToEnd, updateList, write } from "./dom.js";
+import { request } from "./notice.js";
 import { colourOf, load, nameOf, state } from "./store.js";
-import { exact, span, t } from "./texts.js";
+import { clockTime, duration, t } from "./texts.js";
+import { failureOf, idsOf, isOfMessage, linkedIds, subjectOf } from "./trace.js";
 
 const LANES = {
 	all: () => true,
@@ -16,7 +16,7 @@ const LANES = {
 	failed: (call) => failureOf(call) !== null,
 };
 
-// Rows drawn beyond those in sight.
+// Rows drawn beyond those in view.
 const SPARE = 6;
 
 const texts = new WeakMap();
@@ -24,7 +24,7 @@ const list = byId("calls");
 const rows = el("div", { role: "presentation", class: "rows" });
 const end = stickToEnd(list);
 let shown = [];
-/** The call at the top of what is in sight, and how far it is scrolled out. */
+/** The topmost call in view, and how far it is scrolled out. */
 let anchor = null;
 
 export function mountWire() {
@@ -48,7 +48,7 @@ export function mountWire() {
 	on("wire-find", "input", () => choose({ find: byId("wire-find").value }));
 	on("wire-lane", "change", () => choose({ lane: byId("wire-lane").value }));
 	on("reset", "click", async () => {
-		await ask("/api/reset", {});
+		await request("/api/reset", {});
 		choose({ call: null, follow: null });
 		load();
 	});
@@ -58,20 +58,20 @@ export function mountWire() {
 	when(["scroll", "wire", "choices", "customers"], drawRows);
 }
 
-/** The calls to show: those of the lane, of the message that is followed, and with the words sought. */
+/** The calls of the chosen lane, of the followed message, and with the search text. */
 function shownCalls() {
 	const all = [...state.wire.values()];
-	const ids = choices.follow === null ? null : idsOf(all, choices.follow);
+	const ids = choices.follow === null ? null : linkedIds(all, choices.follow);
 	const find = choices.find.trim().toLowerCase();
 	return all.filter((call) => {
 		if (!LANES[choices.lane](call)) return false;
 		if (ids && !isOfMessage(call, ids)) return false;
-		return !find || sought(call).includes(find);
+		return !find || searchText(call).includes(find);
 	});
 }
 
-/** Everything of a call that can be sought, made once: bodies are long. */
-function sought(call) {
+/** The searchable text of a call, cached because bodies are long. */
+function searchText(call) {
 	if (!texts.has(call)) texts.set(call, textOf(call));
 	return texts.get(call);
 }
@@ -79,7 +79,7 @@ function sought(call) {
 function textOf(call) {
 	const { method, path, status, note, customer, request, response } = call;
 	const bodies = [request, response].map((half) => `${half?.body ?? ""} ${half?.decrypted ?? ""}`);
-	return [method, path, status, note, nameOf(customer), ...namesOf(call), ...bodies].join(" ").toLowerCase();
+	return [method, path, status, note, nameOf(customer), ...idsOf(call), ...bodies].join(" ").toLowerCase();
 }
 
 function drawCalls() {
@@ -94,7 +94,7 @@ function drawCalls() {
 	drawFollowing();
 }
 
-/** At once: calls drawn in the same moment must not undo a scroll. */
+/** Runs at once, so that a redraw in the same frame does not undo a scroll. */
 function keepPlace() {
 	const first = Math.max(0, Math.floor(list.scrollTop / rowHeight()));
 	anchor = shown[first] ? { id: shown[first].id, by: list.scrollTop - first * rowHeight() } : null;
@@ -105,13 +105,13 @@ function rowHeight() {
 	return Number.parseFloat(getComputedStyle(rows).lineHeight);
 }
 
-/** Only the rows in sight are elements: a thousand calls cost no more than thirty. */
+/** Only rows in view are elements, so a thousand calls cost no more than thirty. */
 function drawRows(parts) {
 	const first = keepPlace();
 	const from = Math.max(0, first - SPARE);
 	const inSight = shown.slice(from, first + Math.ceil(list.clientHeight / rowHeight()) + SPARE);
 	if (parts.has("language")) rows.replaceChildren();
-	keepUp(
+	updateList(
 		rows,
 		inSight.map((call, at) => ({ call, at: from + at })),
 		({ call }) => call.id,
@@ -127,7 +127,7 @@ function createRow({ call }) {
 	return el(
 		"div",
 		{ role: "option", id: `call-${call.id}`, class: "row" },
-		el("time", { text: exact(call.at).slice(3) }),
+		el("time", { text: clockTime(call.at).slice(3) }),
 		el("span", { class: "ladder", ...way }, el("i"), el("span", { class: "hidden" })),
 		el("span", { class: "what" }, el("b", { text: call.path }), el("small")),
 		el("span", { class: "status" }),
@@ -139,7 +139,7 @@ function drawRow(row, { call, at }) {
 	set(row, { "aria-selected": String(call.id === choices.call), "data-colour": colourOf(call.customer) });
 	set(row, { "aria-posinset": at + 1, "aria-setsize": shown.length });
 	row.style.top = `${at * rowHeight()}px`;
-	// What a call was does not change once it was answered.
+	// A call that has ended does not change.
 	if (row.call === call) return;
 	row.call = call;
 	const failure = failureOf(call);
@@ -147,7 +147,7 @@ function drawRow(row, { call, at }) {
 	write(row.querySelector(".hidden"), t("wire.way", { from: t(`party.${call.from}`), to: t(`party.${call.to}`) }));
 	write(row.querySelector("small"), call.note ?? subjectOf(call));
 	write(row.querySelector(".status"), failure ?? call.status);
-	write(row.querySelector(".took"), span(call.took_ms));
+	write(row.querySelector(".took"), duration(call.took_ms));
 }
 
 function step(by) {
@@ -160,11 +160,11 @@ function step(by) {
 function pick(id) {
 	choose({ call: id });
 	end.release();
-	// Only once the call's details have taken their room.
-	requestAnimationFrame(() => bringIntoSight(id));
+	// Wait until the call's details have their space.
+	requestAnimationFrame(() => scrollIntoView(id));
 }
 
-function bringIntoSight(id) {
+function scrollIntoView(id) {
 	const above = shown.findIndex((call) => call.id === id) * rowHeight();
 	const below = above + rowHeight() - list.clientHeight;
 	list.scrollTop = Math.min(Math.max(list.scrollTop, below), above);

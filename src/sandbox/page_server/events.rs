@@ -1,5 +1,5 @@
-//! Server-sent events: what has changed, drawn as it is sent. A reader is never waited for, and keeps nothing here but
-//! the number up to which it has read.
+//! Server-sent events about changes of the state, rendered when they are sent. The server never
+//! waits for a reader, and keeps only the number up to which it has read.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,24 +14,26 @@ use serde::Deserialize;
 
 use crate::sandbox::live::{Change, Live, Reader, Since, event};
 
-/// Changes that are drawn at once.
+/// Changes that are rendered in one batch.
 const AT_ONCE: usize = 64;
-/// A line that says nothing, so that a connection that is gone is noticed.
+/// The interval of comment lines without data, which reveal a broken connection.
 const BEAT: Duration = Duration::from_secs(15);
 
+/// The query of the event stream.
 #[derive(Deserialize)]
 pub(super) struct After {
     after: Option<u64>,
 }
 
-/// `GET /api/events?after=SEQ`; a browser that comes back by itself says in a header where it was.
+/// `GET /api/events?after=SEQ`. A browser that reconnects by itself sends its position in the
+/// header `last-event-id`.
 pub(super) async fn events(
     State(live): State<Arc<Live>>,
     Query(After { after }): Query<After>,
     headers: HeaderMap,
 ) -> Response {
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
-    // Without a number one begins with what comes next.
+    // Without a position, start with the next change.
     let from = last.or(after).unwrap_or_else(|| live.book.newest());
     let Some(reader) = live.reader() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many pages are open\n").into_response();
@@ -51,7 +53,7 @@ struct Reading {
 
 type Piece = Result<String, std::convert::Infallible>;
 
-/// The next events, once there are some. After `reload` there are none.
+/// Waits for the next events. The stream ends after `reload`.
 async fn next(reading: Option<Reading>) -> Option<(Piece, Option<Reading>)> {
     let mut reading = reading?;
     let live = Arc::clone(&reading.reader.live);
@@ -77,7 +79,8 @@ async fn next(reading: Option<Reading>) -> Option<(Piece, Option<Reading>)> {
     }
 }
 
-/// The changes as events. A part that changes again further on is drawn there only: it is the newest anyway.
+/// The changes as events. A part that changes several times is rendered only at its last change,
+/// because the rendered version is the newest anyway.
 fn draw(live: &Live, from: u64, changes: &[Change]) -> String {
     let mut drawn = HashSet::new();
     let mut events: Vec<String> = Vec::new();

@@ -1,4 +1,4 @@
-//! The page's files, embedded: it works without a network and without a build step.
+//! The page's files, embedded in the binary: the page needs no network and no build step.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -13,7 +13,7 @@ const PICTURE: &str = "image/svg+xml";
 
 const PAGE: File = ("page.html", HTML, include_bytes!("../page/page.html"));
 
-/// Everything under `/page/`. A test holds it against the folder.
+/// Every file under `/page/`. A test compares the list with the folder.
 const FILES: &[File] = &[
     ("bubble.js", SCRIPT, include_bytes!("../page/bubble.js")),
     ("call.js", SCRIPT, include_bytes!("../page/call.js")),
@@ -26,7 +26,6 @@ const FILES: &[File] = &[
     ("early.js", SCRIPT, include_bytes!("../page/early.js")),
     ("figures.js", SCRIPT, include_bytes!("../page/figures.js")),
     ("files.js", SCRIPT, include_bytes!("../page/files.js")),
-    ("followed.js", SCRIPT, include_bytes!("../page/followed.js")),
     ("icon.svg", PICTURE, include_bytes!("../page/icon.svg")),
     ("main.js", SCRIPT, include_bytes!("../page/main.js")),
     ("notice.js", SCRIPT, include_bytes!("../page/notice.js")),
@@ -36,6 +35,7 @@ const FILES: &[File] = &[
     ("store.js", SCRIPT, include_bytes!("../page/store.js")),
     ("texts.js", SCRIPT, include_bytes!("../page/texts.js")),
     ("thread.js", SCRIPT, include_bytes!("../page/thread.js")),
+    ("trace.js", SCRIPT, include_bytes!("../page/trace.js")),
     ("wire.css", STYLE, include_bytes!("../page/wire.css")),
     ("wire.js", SCRIPT, include_bytes!("../page/wire.js")),
     ("words.js", SCRIPT, include_bytes!("../page/words.js")),
@@ -54,7 +54,7 @@ pub(super) fn file(name: &str) -> Response {
     }
 }
 
-/// A newer binary has newer files at the same names.
+/// Browsers must revalidate: a newer binary has other files under the same names.
 fn answer(&(_, content_type, content): &File) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),

@@ -1,9 +1,9 @@
-//! Who is served: the page itself, and people at a terminal.
+//! Serves only the page itself and clients at a terminal.
 //!
-//! A site that a browser happens to have open must neither read nor act here. It could try in two ways: by a name of its
-//! own that it lets point to this address (refused: the host must be an address or `localhost`), and by requests from
-//! its own pages (refused: their origin is another, and what changes something must be JSON, for which a browser asks
-//! first).
+//! Another site in the same browser must neither read nor act here. It could try in two ways. It
+//! could let a name of its own resolve to this address (refused: the host must be an IP address or
+//! `localhost`). And it could send requests from its own pages (refused: their origin differs, and
+//! a request that changes something must be JSON, which needs a CORS preflight).
 
 use std::net::IpAddr;
 
@@ -12,11 +12,11 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-/// The page loads and asks nothing but itself, and nothing else may show it.
+/// The page may load and call only its own server, and no other page may embed it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// What every answer says.
+/// The headers of every answer.
 const SAID: [(HeaderName, &str); 4] = [
     (header::CONTENT_SECURITY_POLICY, POLICY),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -24,30 +24,30 @@ const SAID: [(HeaderName, &str); 4] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// Refuses who is not to be served, and marks every answer.
+/// Refuses requests from other sites, and adds the headers to every answer.
 pub(super) async fn guard(request: Request, next: Next) -> Response {
     let mut response = match refusal(request.method(), request.headers()) {
         Some(why) => (StatusCode::FORBIDDEN, why).into_response(),
         None => next.run(request).await,
     };
     for (name, value) in SAID {
-        // A handler may have a stricter policy.
+        // A handler may have set a stricter policy.
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
 }
 
-/// Why a request is refused.
+/// The reason to refuse a request, or `None`.
 fn refusal(method: &Method, headers: &HeaderMap) -> Option<&'static str> {
     let text = |name: HeaderName| {
         let mut values = headers.get_all(name).iter();
         let value = values.next().map(|value| value.to_str().unwrap_or("\0"));
-        // Said twice is said ambiguously.
+        // A header that occurs twice is ambiguous.
         if values.next().is_some() { Some("\0") } else { value }
     };
     let host = text(header::HOST).unwrap_or_default();
     if !is_address(host) {
-        return Some("the host must be an address or localhost\n");
+        return Some("the host must be an IP address or localhost\n");
     }
     if text(header::ORIGIN).is_some_and(|origin| origin.strip_prefix("http://") != Some(host)) {
         return Some("the origin is another site\n");
@@ -60,7 +60,8 @@ fn refusal(method: &Method, headers: &HeaderMap) -> Option<&'static str> {
     None
 }
 
-/// Whether a `Host` names an address, and no name that somebody else could let point here.
+/// Whether a `Host` header is an IP address or `localhost`: any other name could be made to resolve
+/// to this address.
 fn is_address(host: &str) -> bool {
     let is_port = |port: &str| port.parse::<u16>().is_ok();
     let name = match host.rsplit_once(':') {

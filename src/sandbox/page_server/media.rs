@@ -1,4 +1,4 @@
-//! Pictures, sounds and files of a phone or a desk, under the page's own address.
+//! Pictures, sounds and files of a phone or a desk, under the page's own origin.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use bytes::Bytes;
 
 use crate::sandbox::live::Live;
 
-/// The largest file, in bytes: what a bridge keeps of one.
+/// The largest file, in bytes: the bridge's own limit.
 const LIMIT: usize = 20 * 1024 * 1024;
-/// How long the bridge or a platform may take to give it.
+/// How long the bridge or a platform may take to send the file.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Types that may be shown; everything else is only for saving.
+/// Types that the browser may show. It can only save files of other types.
 const SHOWN: [&str; 8] = [
     "image/png",
     "image/jpeg",
@@ -47,7 +47,7 @@ pub(super) async fn media(State(live): State<Arc<Live>>, Path(key): Path<String>
     (headers, bytes).into_response()
 }
 
-/// As an agent's client would load it.
+/// Loads a file as an agent's client would. `None` if that fails or the file is too large.
 async fn fetch(http: &reqwest::Client, url: &str) -> Option<(String, Bytes)> {
     let mut answer = http.get(url).timeout(PATIENCE).send().await.ok()?.error_for_status().ok()?;
     let content_type = answer.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;

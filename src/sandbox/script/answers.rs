@@ -1,4 +1,5 @@
-//! What an agent sends besides text: the customer's phone shows it as what it is.
+//! Steps in which the agent sends a file: the customer's phone shows it as a message of the same
+//! kind.
 
 use bytes::Bytes;
 
@@ -7,6 +8,7 @@ use super::kinds::VOICE;
 use crate::sandbox::im::{Refused, Sent};
 use crate::sandbox::wechat::tiny_png;
 
+/// The agent sends a picture.
 pub(super) async fn image(cast: &mut Cast<'_>) -> Played {
     let picture = tiny_png();
     let (agent, customer) = (cast.agent.clone(), cast.customer.openid().to_owned());
@@ -15,6 +17,7 @@ pub(super) async fn image(cast: &mut Cast<'_>) -> Played {
         .await
 }
 
+/// The agent sends a voice message.
 pub(super) async fn voice(cast: &mut Cast<'_>) -> Played {
     let voice = Bytes::from_static(VOICE);
     let (agent, customer) = (cast.agent.clone(), cast.customer.openid().to_owned());
@@ -22,7 +25,7 @@ pub(super) async fn voice(cast: &mut Cast<'_>) -> Played {
     arrives(cast, "voice", "TIMSoundElem, a recording of one second", voice, send).await
 }
 
-/// The customer sees the file itself, byte for byte, as a message of this kind.
+/// The customer's phone must show the file itself, byte for byte, as a message of this kind.
 async fn arrives(
     cast: &mut Cast<'_>,
     kind: &str,

@@ -1,6 +1,6 @@
-//! Who is on the stage in a scene, and what a scene may ask of them: do something, see something, fail with words.
+//! The customer and the agent of a step, with the actions and checks that a step can use.
 //!
-//! Nothing here sleeps: whatever must happen is awaited as a condition, with a deadline.
+//! Nothing here sleeps: every check waits for a condition with a deadline.
 
 use std::time::Duration;
 
@@ -13,51 +13,63 @@ use crate::sandbox::wechat::{Phone, Pushed, Shown, Try, Via};
 
 /// The script's customer.
 pub(in crate::sandbox) const CUSTOMER: &str = "oSandboxCustomer000000000001";
-/// How long anything may take.
+/// The deadline of each condition.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 
+/// A heading in the transcript.
 pub(super) const CUSTOMER_TO_SHOP: &str = "customer → shop";
+/// A heading in the transcript.
 pub(super) const SHOP_TO_CUSTOMER: &str = "shop → customer";
 const CUSTOMER_TO_AGENT: &str = "customer → agent";
+/// A heading in the transcript.
 pub(super) const AGENT_TO_CUSTOMER: &str = "agent → customer";
 const BRIDGE_TO_AGENT: &str = "bridge → agent";
-/// What the bridge's own words to an agent begin with.
+/// The prefix of the bridge's notices to agents.
 const NOTE: &str = "[bridge] ";
+/// A heading in the transcript.
 pub(super) const BRIDGE_TO_IM: &str = "bridge → IM";
 
-/// What a step waited for, and what came instead.
+/// A condition that a step waited for and that was not met.
 #[derive(Clone, Debug)]
 pub(super) struct Missed {
+    /// The condition, in words.
     pub expected: String,
+    /// What happened instead, in words.
     pub seen: String,
 }
 
 impl Missed {
+    /// Both in words.
     pub fn new(expected: impl Into<String>, seen: impl Into<String>) -> Self {
         Self { expected: expected.into(), seen: seen.into() }
     }
 }
 
+/// The result of a step.
 pub(super) type Played = Result<(), Missed>;
 
-/// Everything a scene works with. What one scene leaves behind, the next ones find.
+/// The state of the script. Each step continues with the state that the previous step left.
 pub(super) struct Cast<'s> {
+    /// Both simulated platforms.
     pub stage: &'s Stage,
+    /// The texts that the bridge uses.
     pub texts: &'s Texts,
+    /// The texts that customer and agent write.
     pub lines: Lines,
+    /// The customer.
     pub customer: Phone,
-    /// Who has the conversation: the receiver of the latest message.
+    /// The agent who has the conversation: the receiver of the latest message.
     pub agent: Desk,
-    /// The push of the question, to be repeated.
+    /// The push of the question, which a later step repeats.
     pub question: Option<Pushed>,
-    /// What happened in the present step.
+    /// The transcript of the current step.
     pub block: Block,
-    /// Sends in IM's ledger that a scene has already looked at.
+    /// The number of sends in IM's ledger that steps have already checked.
     looked_at: usize,
 }
 
 impl<'s> Cast<'s> {
-    /// `None` on a stage without an agent, which cannot be made.
+    /// `None` if the stage has no agent; [`Stage::start`] refuses such a stage.
     pub fn new(stage: &'s Stage, texts: &'s Texts) -> Option<Self> {
         Some(Self {
             stage,
@@ -71,11 +83,12 @@ impl<'s> Cast<'s> {
         })
     }
 
-    /// The bridge's answer to a push must be one that WeChat takes. `what` names the push in the transcript.
+    /// Fails unless the bridge gives an answer to the push that WeChat accepts. `what` names the
+    /// push in the transcript.
     pub async fn push(&mut self, what: &str, push: impl Future<Output = Pushed>) -> Result<Pushed, Missed> {
-        let expected = format!("an answer to the {what} that WeChat takes");
+        let expected = format!("an answer to the {what} that WeChat accepts");
         let pushed = in_time(&expected, push).await?;
-        let last = pushed.tries.last().ok_or_else(|| Missed::new(&expected, "WeChat pushes no more"))?;
+        let last = pushed.tries.last().ok_or_else(|| Missed::new(&expected, "WeChat made no push"))?;
         if last.status != Some(200) || last.error.is_some() {
             return Err(Missed::new(expected, answer_of(last)));
         }
@@ -84,7 +97,7 @@ impl<'s> Cast<'s> {
         Ok(pushed)
     }
 
-    /// The customer says something in words and is told that an agent is being fetched.
+    /// The customer sends a text and must get the reply that an agent is being assigned.
     pub async fn say(&mut self, words: &str) -> Result<Pushed, Missed> {
         self.block.said(CUSTOMER_TO_SHOP, words);
         let phone = self.customer.clone();
@@ -94,7 +107,7 @@ impl<'s> Cast<'s> {
         Ok(pushed)
     }
 
-    /// The passive reply to `pushed` must be exactly this text.
+    /// Fails unless the passive reply to `pushed` is exactly `text`.
     pub fn replied(&mut self, pushed: &Pushed, text: &str) -> Played {
         let Some(reply) = pushed.text() else {
             return Err(Missed::new(format!("the passive reply {text:?}"), "no text in the answer"));
@@ -104,7 +117,8 @@ impl<'s> Cast<'s> {
         expect(reply == text, || Missed::new(format!("the passive reply {text:?}"), format!("{reply:?}")))
     }
 
-    /// The next message that reaches IM must be from the customer's own account, go to an agent, and fit.
+    /// Waits for the next message at IM. It must come from the customer's own account, go to an
+    /// agent, and satisfy `fits`.
     pub async fn agent_sees(&mut self, expected: &str, fits: impl FnOnce(&im::Send) -> bool) -> Played {
         let at = self.looked_at;
         let arrived = self.stage.im.wait_for(|ledger| ledger.sends().len() > at, DEADLINE).await;
@@ -115,7 +129,7 @@ impl<'s> Cast<'s> {
             let seen = format!("nothing within {} s{}", DEADLINE.as_secs(), refused.unwrap_or_default());
             return Err(Missed::new(
                 expected,
-                if arrived.is_ok() { "a ledger that forgets".into() } else { seen },
+                if arrived.is_ok() { "a ledger that dropped it".into() } else { seen },
             ));
         };
         self.looked_at += 1;
@@ -140,19 +154,19 @@ impl<'s> Cast<'s> {
         expect(fits(send), || Missed::new(expected, format!("{} {}", send.api, send.elements)))
     }
 
-    /// The agent must get exactly these words of the customer's, as an inquiry.
+    /// Waits for exactly these `words` of the customer at the agent, as an inquiry.
     pub async fn agent_reads(&mut self, words: &str) -> Played {
         let text = format!("{}{words}", self.texts.inquiry_prefix);
         self.agent_sees(&format!("{text:?} at the agent"), |send| send.text() == text).await
     }
 
-    /// The agent must get a note of the bridge's that names `what`.
+    /// Waits for a notice from the bridge to the agent that contains `what`.
     pub async fn agent_is_told(&mut self, what: &str) -> Played {
-        let expected = format!("a note at the agent that names {what:?}");
+        let expected = format!("a notice to the agent that contains {what:?}");
         self.agent_sees(&expected, |send| send.text().starts_with(NOTE) && send.text().contains(what)).await
     }
 
-    /// The sends in IM's ledger that no scene has looked at, once `enough` of them are there.
+    /// Waits until `enough` accepts the unchecked sends in IM's ledger, and returns those sends.
     pub async fn new_sends(
         &mut self,
         expected: &str,
@@ -162,25 +176,25 @@ impl<'s> Cast<'s> {
         let is_there = |ledger: &im::Ledger| enough(&ledger.sends().skip(at).collect::<Vec<_>>());
         let arrived = self.stage.im.wait_for(is_there, DEADLINE).await;
         let sends: Vec<im::Send> = self.stage.im.ledger().sends().skip(at).cloned().collect();
-        arrived.map_err(|_| Missed::new(expected, format!("{} messages that are not", sends.len())))?;
+        arrived.map_err(|_| Missed::new(expected, format!("{} other messages", sends.len())))?;
         self.looked_at += sends.len();
         Ok(sends)
     }
 
-    /// The agent answers, and the bridge takes the webhook.
+    /// The agent sends a text. Fails unless the bridge accepts the webhook.
     pub async fn agent_says(&mut self, words: &str) -> Played {
         self.block.said(AGENT_TO_CUSTOMER, words);
         let (agent, customer) = (self.agent.clone(), self.customer.openid().to_owned());
         self.agent_sends(agent.say(&customer, words)).await
     }
 
-    /// The agent sends something, and the bridge takes the webhook.
+    /// The agent sends a message. Fails unless the bridge accepts the webhook.
     pub async fn agent_sends(&mut self, message: impl Future<Output = Result<Sent, Refused>>) -> Played {
-        let expected = "the bridge to take the webhook of the agent's message";
+        let expected = "the bridge to accept the webhook of the agent's message";
         let sent = in_time(expected, message).await?;
         let sent =
             sent.map_err(|refused| Missed::new(expected, format!("IM refused the message: {refused}")))?;
-        let answer = sent.callback.ok_or_else(|| Missed::new(expected, "no webhook went out"))?;
+        let answer = sent.callback.ok_or_else(|| Missed::new(expected, "IM sent no webhook"))?;
         if let Some(error) = answer.error {
             return Err(Missed::new(expected, format!("{error} {}", answer.body)));
         }
@@ -189,7 +203,8 @@ impl<'s> Cast<'s> {
         Ok(())
     }
 
-    /// The customer must be shown exactly these words by `custom/send`, after the first `before` entries of the screen.
+    /// Waits until `custom/send` shows exactly these `words` on the customer's screen, after its
+    /// first `before` entries.
     pub async fn customer_reads(&mut self, words: &str, before: usize) -> Played {
         let expected = format!("{words:?} on the customer's screen");
         let shown = self.customer_is_shown(&expected, before).await?;
@@ -198,7 +213,8 @@ impl<'s> Cast<'s> {
         expect(shown.text == words, || Missed::new(expected, format!("{:?}", shown.text)))
     }
 
-    /// What the customer is shown next by `custom/send`, after the first `before` entries of the screen.
+    /// Waits for the next entry that `custom/send` shows on the customer's screen, after its first
+    /// `before` entries.
     pub async fn customer_is_shown(&mut self, expected: &str, before: usize) -> Result<Shown, Missed> {
         let pushed =
             |screen: &[Shown]| screen.iter().skip(before).find(|shown| shown.via == Via::CustomSend).cloned();
@@ -214,12 +230,12 @@ impl<'s> Cast<'s> {
         Ok(shown)
     }
 
-    /// How often the customer's IM account has changed this way so far.
+    /// How often the customer's IM account has had this change so far.
     pub fn account_changes(&self, kind: AccountChangeKind) -> usize {
         count(&self.stage.im.ledger(), kind, self.customer.openid())
     }
 
-    /// The customer's IM account must change this way, after the first `before` times.
+    /// Waits until the customer's IM account has had this change more than `before` times.
     pub async fn account_changed(&mut self, kind: AccountChangeKind, before: usize) -> Played {
         let user = self.customer.openid();
         let (done, api) = match kind {
@@ -243,17 +259,17 @@ fn count(ledger: &im::Ledger, kind: AccountChangeKind, user: &str) -> usize {
     ledger.accounts().filter(|change| change.kind == kind && change.user_id == user).count()
 }
 
-/// What it is, or a miss when it is not.
+/// Fails with `otherwise` unless the condition is fulfilled.
 pub(super) fn expect(fulfilled: bool, otherwise: impl FnOnce() -> Missed) -> Played {
     if fulfilled { Ok(()) } else { Err(otherwise()) }
 }
 
-/// What `future` gives before the deadline.
+/// Awaits `future`, at most until the [`DEADLINE`].
 pub(super) async fn in_time<T>(expected: &str, future: impl Future<Output = T>) -> Result<T, Missed> {
     within(DEADLINE, expected, future).await
 }
 
-/// What `future` gives within `limit`.
+/// Awaits `future`, at most for `limit`.
 pub(super) async fn within<T>(
     limit: Duration,
     expected: &str,
@@ -263,7 +279,7 @@ pub(super) async fn within<T>(
     in_time.map_err(|_| Missed::new(expected, format!("nothing within {} s", limit.as_secs())))
 }
 
-/// How a request was answered, in words.
+/// The answer to a request, in words.
 pub(super) fn answer_of(made: &Try) -> String {
     let status = made.status.map(|status| format!("status {status}"));
     let body = (!made.body.is_empty()).then(|| format!("{:?}", String::from_utf8_lossy(&made.body)));

@@ -1,4 +1,5 @@
-//! One message of every kind that is no text. The agent sees the kind's own element, or a text that says what came.
+//! One message of every kind except text. The agent gets the native IM element of the kind, or a
+//! text that names the kind.
 
 use std::time::Duration;
 
@@ -10,20 +11,22 @@ use super::cast::{CUSTOMER_TO_SHOP, Cast, Missed, Played, expect, within};
 use crate::sandbox::im;
 use crate::sandbox::wechat::{Pushed, tiny_png};
 
-/// How long an agent's client asks for a file: `ffmpeg`, which may have to come from a cold disk first, is given as
-/// long to make an MP3 of a recording.
+/// How long an agent's client retries a file. The bridge gives `ffmpeg`, which may have to be
+/// loaded from a cold disk first, the same time to make an MP3 of a recording.
 const FILE: Duration = Duration::from_secs(30);
 
 /// Two frames of silence in AMR.
 pub(super) const VOICE: &[u8] = b"#!AMR\n\x04\0\0\0\0\0\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0\0\0\0\0\0";
-/// The head of an MP4 file, and no picture.
+/// The head of an MP4 file, without a picture.
 const VIDEO: &[u8] = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom\0\0\0\x08mdat";
-/// The page that is shared.
+/// The title of the shared page.
 const TITLE: &str = "Spring collection";
+/// The URL of the shared page.
 const URL: &str = "https://example.com/spring";
-/// A kind that nobody knows yet.
+/// A kind that the bridge does not know.
 const UNKNOWN: &str = "hologram";
 
+/// A picture, whose file the agent can open.
 pub(super) async fn image(cast: &mut Cast<'_>) -> Played {
     let phone = cast.customer.clone();
     let native = ["TIMImageElem"];
@@ -32,15 +35,17 @@ pub(super) async fn image(cast: &mut Cast<'_>) -> Played {
     opens(cast, link, |file| file == tiny_png()).await
 }
 
+/// A voice message, whose file the agent can open.
 pub(super) async fn voice(cast: &mut Cast<'_>) -> Played {
     let phone = cast.customer.clone();
     let native = ["TIMSoundElem", "TIMFileElem"];
     let words = ["voice", "음성", "语音"];
     let link = arrives(cast, "voice", phone.send_voice(VOICE, "amr"), &native, &words).await?;
-    // As it was made, or as a copy in a format that every client plays.
+    // The original, or a copy in a format that every client plays.
     opens(cast, link, |file| file == VOICE || is_mp3(file)).await
 }
 
+/// A video.
 pub(super) async fn video(cast: &mut Cast<'_>) -> Played {
     let phone = cast.customer.clone();
     let native = ["TIMVideoFileElem", "TIMFileElem"];
@@ -48,6 +53,7 @@ pub(super) async fn video(cast: &mut Cast<'_>) -> Played {
     arrives(cast, "video", push, &native, &["video", "동영상", "视频"]).await.map(drop)
 }
 
+/// A short video.
 pub(super) async fn short_video(cast: &mut Cast<'_>) -> Played {
     let phone = cast.customer.clone();
     let native = ["TIMVideoFileElem", "TIMFileElem"];
@@ -55,6 +61,7 @@ pub(super) async fn short_video(cast: &mut Cast<'_>) -> Played {
     arrives(cast, "shortvideo", push, &native, &["video", "동영상", "视频"]).await.map(drop)
 }
 
+/// A location, which arrives as the same position and label.
 pub(super) async fn location(cast: &mut Cast<'_>) -> Played {
     const LATITUDE: f64 = 31.230_416;
     const LONGITUDE: f64 = 121.473_701;
@@ -75,23 +82,26 @@ pub(super) async fn location(cast: &mut Cast<'_>) -> Played {
     cast.agent_sees(&expected, is_place).await
 }
 
+/// A shared link.
 pub(super) async fn link(cast: &mut Cast<'_>) -> Played {
     let phone = cast.customer.clone();
     arrives(cast, "link", phone.send_link(TITLE, "New in May", URL), &[], &[URL]).await.map(drop)
 }
 
+/// A mini program.
 pub(super) async fn mini_program(cast: &mut Cast<'_>) -> Played {
     let phone = cast.customer.clone();
     let push = phone.send_mini_program(TITLE, "wx5a4db0c0a99a99a9", "pages/spring");
     arrives(cast, "miniprogrampage", push, &[], &[TITLE]).await.map(drop)
 }
 
+/// A message of a kind that the bridge does not know.
 pub(super) async fn unknown(cast: &mut Cast<'_>) -> Played {
     let phone = cast.customer.clone();
     arrives(cast, UNKNOWN, phone.send_unknown(UNKNOWN), &[], &[UNKNOWN]).await.map(drop)
 }
 
-/// The customer sends it, and is told that an agent is being fetched.
+/// The customer sends the message and must get the reply that an agent is being assigned.
 async fn sends(cast: &mut Cast<'_>, kind: &str, push: impl Future<Output = Pushed>) -> Played {
     cast.block.did(CUSTOMER_TO_SHOP, &format!("a message of kind {kind}"));
     let pushed = cast.push(kind, push).await?;
@@ -99,7 +109,8 @@ async fn sends(cast: &mut Cast<'_>, kind: &str, push: impl Future<Output = Pushe
     cast.replied(&pushed, &texts.transferring)
 }
 
-/// The agent sees an element of a `native` type, or one that has one of the `words` in it. The link in it, if any.
+/// Waits for an element of a `native` type at the agent, or for one that contains one of the
+/// `words`. Returns the link in the element, if it has one.
 async fn arrives(
     cast: &mut Cast<'_>,
     kind: &str,
@@ -122,24 +133,25 @@ async fn arrives(
     Ok(link)
 }
 
-/// Where a picture's or recording's element leads.
+/// The URL in the element of a picture or of a recording.
 fn link_in(content: &Value) -> Option<String> {
     let links = [&content["ImageInfoArray"][0]["URL"], &content["Url"]];
     links.into_iter().find_map(|link| link.as_str().map(str::to_owned))
 }
 
+/// Whether the file begins like an MP3.
 fn is_mp3(file: &[u8]) -> bool {
     file.starts_with(b"ID3") || file.starts_with(&[0xff])
 }
 
-/// The agent's client follows the link, where there is one, and finds the file.
+/// Downloads the file behind the link as the agent's client would, if there is a link.
 async fn opens(cast: &mut Cast<'_>, link: Option<String>, is_it: impl FnOnce(&[u8]) -> bool) -> Played {
     let Some(link) = link else { return Ok(()) };
     let expected = "the file behind the link";
     let asked = async {
         let answer = loop {
             let answer = reqwest::get(&link).await?;
-            // The bridge waits for the file, but not for ever; the client is to ask again.
+            // The bridge waits only a limited time for the file; then the client must retry.
             let is_on_its_way =
                 answer.status() == StatusCode::NOT_FOUND && answer.headers().contains_key(CACHE_CONTROL);
             if !is_on_its_way {
@@ -173,6 +185,6 @@ mod tests {
         let native = ["TIMImageElem"];
         assert!(fits(&json!({"MsgType": "TIMImageElem", "MsgContent": {}}), &native, &["image"]));
         assert!(fits(&text("Inquiry: [Image]\nhttp://x"), &native, &["image"]));
-        assert!(!fits(&text("Inquiry: something came"), &native, &["image"]));
+        assert!(!fits(&text("Inquiry: something else"), &native, &["image"]));
     }
 }

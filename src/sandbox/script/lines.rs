@@ -1,35 +1,39 @@
-//! What customer and agent say, in each language: the documents' question and answer, and what the script adds.
+//! The texts that customer and agent write, in each language: the question and answer of the
+//! documents, and those that the script adds.
 
 use crate::config::Locale;
 
-/// The words of one language.
+/// The texts of one language.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lines {
+    /// The customer's question, from the documents.
     pub question: &'static str,
+    /// The agent's answer, from the documents.
     pub answer: &'static str,
-    /// After a repeat that must move nothing.
+    /// From the customer, after a repeated push that must deliver nothing.
     pub thanks: &'static str,
-    /// What somebody else puts into the customer's mouth.
+    /// The text of a forged push in the customer's name.
     pub forged: &'static str,
-    /// After a forgery that must move nothing.
+    /// From the customer, after a forged push that must have no effect.
     pub more: &'static str,
-    /// What an agent answers again and again, until WeChat allows no more.
+    /// An answer that the agent sends until WeChat allows no more.
     pub detail: &'static str,
-    /// What lets held answers go.
+    /// From the customer, which releases held answers.
     pub still_there: &'static str,
-    /// An answer whose webhook gets lost.
+    /// An answer whose webhook is lost.
     pub lost: &'static str,
-    /// An answer whose fate nobody knows.
+    /// An answer with an unknown outcome.
     pub unsure: &'static str,
-    /// After a transfer.
+    /// From the customer, after a transfer.
     pub colleague: &'static str,
-    /// An answer that the account may not push.
+    /// An answer that the account may not send by itself.
     pub personal: &'static str,
-    /// A day later.
+    /// From the customer, a day later.
     pub next_day: &'static str,
 }
 
 impl Lines {
+    /// The texts in the language of `locale`.
     pub fn of(locale: Locale) -> Self {
         match locale {
             Locale::En => Self {

@@ -1,17 +1,20 @@
-//! How the transcript looks: plain text, aligned, no wider than a terminal. Decides nothing about what is told.
+//! The layout of the transcript: plain text, aligned, at most [`WIDTH`] columns wide. The steps
+//! decide what it contains.
 
 use std::fmt::Write as _;
 
-/// Widest line, in columns.
+/// The widest line, in columns.
 pub(super) const WIDTH: usize = 110;
+/// Columns before the heading of an entry.
 const INDENT: usize = 4;
-/// `customer → agent` and the space after it.
+/// Columns of a heading such as `customer → agent`, with the space after it.
 const WHO: usize = 18;
+/// Columns of an entry's text.
 const TEXT: usize = WIDTH - INDENT - WHO;
-/// A longer text is told by its beginning, in characters.
+/// Characters of a quoted text; a longer one is cut.
 const TOLD: usize = 300;
 
-/// What happened in one step.
+/// The transcript of one step.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Block(Vec<Line>);
 
@@ -22,27 +25,27 @@ struct Line {
 }
 
 impl Block {
-    /// Somebody said something: who, to whom, and the words, which are quoted.
+    /// Adds a message: `who` is the heading, and `words` are quoted.
     pub fn said(&mut self, who: &str, words: &str) {
         let mut told: String = words.chars().take(TOLD).collect();
         if told.len() < words.len() {
             told.push('…');
         }
-        // Line breaks and whatever else shows nothing become escapes.
+        // The debug format escapes line breaks and other invisible characters.
         self.did(who, &format!("{told:?}"));
     }
 
-    /// Somebody did something, in our words.
+    /// Adds an event in the script's own words.
     pub fn did(&mut self, who: &str, what: &str) {
         self.0.push(Line { who: who.to_owned(), what: what.to_owned() });
     }
 
-    /// The call that carried what was told last, or what else is to be known about it.
+    /// Adds a detail to the previous entry, such as the API call that carried it.
     pub fn by(&mut self, call: &str) {
         self.did("", call);
     }
 
-    /// The step as text: a head with its number, title and time, then a line or more for each entry.
+    /// The step as text: a line with number, title and time, then one or more lines for each entry.
     pub fn render(&self, number: usize, title: &str, took_ms: u128) -> String {
         let time = format!("{took_ms} ms");
         let title = format!("{number:>2}  {title}");
@@ -66,7 +69,7 @@ impl Line {
     }
 }
 
-/// How many columns a terminal gives a character: two for the East Asian wide ones and for emoji.
+/// Columns that a terminal gives a character: two for wide East Asian characters and for emoji.
 fn width(c: char) -> usize {
     let is_wide = matches!(c,
         '\u{1100}'..='\u{115f}' | '\u{2e80}'..='\u{a4cf}' | '\u{ac00}'..='\u{d7a3}' | '\u{f900}'..='\u{faff}'
@@ -75,11 +78,12 @@ fn width(c: char) -> usize {
     if is_wide { 2 } else { 1 }
 }
 
+/// Columns that a terminal gives a text.
 pub(super) fn columns(text: &str) -> usize {
     text.chars().map(width).sum()
 }
 
-/// `text` in pieces of at most `limit` columns, cut at spaces where there are any.
+/// `text` in pieces of at most `limit` columns, cut at spaces if possible.
 fn wrapped(text: &str, limit: usize) -> Vec<&str> {
     let mut lines = Vec::new();
     let mut rest = text;

@@ -1,16 +1,17 @@
-//! What must move nothing: a push that comes again, and one that somebody else has made.
+//! Steps with pushes that must deliver nothing: a repeated push and a forged one.
 //!
-//! That nothing moved is shown by what the customer writes next: messages of one customer keep their order, so
-//! anything that was moved would reach the agent before it.
+//! The customer's next message proves it. A customer's messages keep their order, so an unwanted
+//! message would reach the agent before it.
 
 use super::cast::{BRIDGE_TO_IM, Cast, Missed, Played, answer_of, expect, in_time};
 use crate::sandbox::wechat::Pushed;
 
+/// WeChat pushes the question again: the bridge gives the same answer and delivers nothing.
 pub(super) async fn repeat(cast: &mut Cast<'_>) -> Played {
     let Some(first) = cast.question.clone() else {
         return Err(Missed::new("a question to repeat", "none was asked"));
     };
-    cast.block.did("WeChat → shop", "the question again, the same body, as after an answer that was lost");
+    cast.block.did("WeChat → shop", "the question again, the same body, as after a lost answer");
     let stage = cast.stage;
     let again = cast.push("text", stage.wechat.repeat(&first)).await?;
     let bytes = |pushed: &Pushed| pushed.reply.as_ref().map(|reply| reply.raw_xml.clone());
@@ -22,9 +23,10 @@ pub(super) async fn repeat(cast: &mut Cast<'_>) -> Played {
     then_only(cast, cast.lines.thanks).await
 }
 
+/// A push with a wrong signature gets status 403 and delivers nothing.
 pub(super) async fn forgery(cast: &mut Cast<'_>) -> Played {
     let forged = cast.lines.forged;
-    cast.block.said("nobody → shop", forged);
+    cast.block.said("stranger → shop", forged);
     let body = cast.customer.draft_text(forged).body().clone();
     let wrong = "0".repeat(40);
     let push = cast.stage.wechat.push_raw(cast.customer.openid(), body, |query| {
@@ -40,7 +42,7 @@ pub(super) async fn forgery(cast: &mut Cast<'_>) -> Played {
     then_only(cast, cast.lines.more).await
 }
 
-/// The customer writes, and that is the next message to reach the agent.
+/// The customer writes, and the next message at the agent must be this one.
 async fn then_only(cast: &mut Cast<'_>, words: &str) -> Played {
     cast.say(words).await?;
     cast.agent_reads(words).await?;

@@ -1,14 +1,16 @@
-//! What the sandbox tells people who want to try it by hand.
+//! The instructions for people who want to try the sandbox by hand.
 
 use std::fmt::Write as _;
 
 use super::Stage;
 use crate::sandbox::wechat::{Mode, crypto};
 
-/// The customer of the commands; another one than the script's, whose account that deletes at its end.
+/// The customer of the commands. The script's customer cannot be used: the script deletes that
+/// account at its end.
 const CUSTOMER: &str = "oSandboxVisitor0000000000001";
 
-/// The addresses, and commands to paste that make customer and agent talk through the bridge at `public_url`.
+/// The addresses, and shell commands that let a customer and an agent talk through the bridge at
+/// `public_url`.
 pub fn how_to(stage: &Stage, public_url: &str) -> String {
     let bridge = public_url.trim_end_matches('/');
     let (wechat, im) = (stage.wechat.base_url(), stage.im.base_url());
@@ -19,28 +21,28 @@ pub fn how_to(stage: &Stage, public_url: &str) -> String {
   WeChat       {wechat}
   Tencent IM   {im}
 
-A customer writes, and follows first if need be:
+A customer writes, and follows the account first if necessary:
   curl -d '{{\"openid\":\"{CUSTOMER}\",\"text\":\"Is size M in stock?\"}}' {wechat}/sandbox/say
 
-What reached the agent:
+The messages that reached the agent:
   curl '{im}/sandbox/inbox?agent={agent}'
 
 The agent answers:
   curl -d '{{\"agent\":\"{agent}\",\"customer\":\"{CUSTOMER}\",\"text\":\"Yes, it is.\"}}' {im}/sandbox/say
 
-What the customer sees:
+The screen of the customer:
   curl '{wechat}/sandbox/screen?openid={CUSTOMER}'
 "
     );
     let settings = stage.wechat.settings();
-    // In safe mode the body would have to be encrypted, which no shell does in a line.
+    // In safe mode the body must be encrypted, which a one-line shell command cannot do.
     if settings.mode != Mode::Safe {
         let (timestamp, nonce) = (stage.clock.now().seconds().to_string(), "1234567890");
         let signature = crypto::sign(&[&settings.token, &timestamp, nonce]);
         let _ = write!(
             text,
             "
-A push to the bridge as WeChat makes it. The signature covers timestamp and nonce only, so it stays right:
+A push to the bridge as WeChat sends it. The signature covers only timestamp and nonce, so it stays valid:
   curl \"{bridge}/?signature={signature}&timestamp={timestamp}&nonce={nonce}\" \\
     -d \"<xml><ToUserName>{account}</ToUserName><FromUserName>{CUSTOMER}</FromUserName>\\
 <CreateTime>$(date +%s)</CreateTime><MsgType>text</MsgType><Content>Hello</Content>\\

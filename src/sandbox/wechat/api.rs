@@ -1,4 +1,5 @@
-//! The APIs over HTTP: every answer has status 200, errors are in the body, and faults strike here.
+//! The APIs over HTTP. Every answer has status 200, and errors are in the body. Scripted faults are
+//! applied here.
 
 use std::sync::Arc;
 
@@ -20,16 +21,17 @@ use super::media::{Media, check_upload, media_part};
 use super::wire::{self, Direction, WireEvent, masked_body, masked_query};
 use super::{Platform, codes, control, lock};
 
-/// The largest upload is 10 MB; more is read so that it can be refused in the platform's own words.
+/// The longest body that is read, in bytes. The largest valid upload has 10 MB; the limit is higher
+/// so that a larger one gets the platform's own error code.
 const BODY_LIMIT: usize = 24 * 1024 * 1024;
 const JSON: &str = "application/json; encoding=utf-8";
 
-/// The platform's side of the connection.
+/// The router of the platform's APIs and of the control routes.
 pub(super) fn router(platform: Arc<Platform>) -> Router {
     control::routes().fallback(serve).with_state(platform)
 }
 
-/// One call, read.
+/// One API call with its body.
 struct Call {
     method: Method,
     path: String,
@@ -64,7 +66,7 @@ impl Call {
     }
 }
 
-/// What an API gives.
+/// The result of an API call.
 enum Given {
     Json(Value),
     File(Arc<Media>, String),
@@ -79,7 +81,7 @@ async fn serve(State(platform): State<Arc<Platform>>, request: Request) -> Respo
     let call = Call::new(&parts, body);
     let refuse = |code| render(platform.settle(&call, Err(code)), JSON);
     let work = async {
-        // Errors of a download look like a text file, as they often do on the real platform.
+        // The error of a download has a text content type, as is frequent on the real platform.
         let json = if call.path.ends_with("/media/get") { "text/plain" } else { JSON };
         let given = platform.answer(&call);
         render(platform.settle(&call, given), json)
@@ -130,7 +132,7 @@ impl Platform {
         }
     }
 
-    /// Writes a refusal down and puts it into the platform's words.
+    /// Records a refusal in the ledger and turns it into the platform's error body.
     fn settle(&self, call: &Call, answer: Result<Given, i64>) -> Given {
         let code = match answer {
             Ok(answer) => return answer,
@@ -217,7 +219,7 @@ impl Platform {
         Ok(Given::File(media, id.to_owned()))
     }
 
-    /// What a `PicUrl` or a `video_url` leads to; nobody has to say who they are.
+    /// The file behind a `PicUrl` or a `video_url`. These URLs need no authentication.
     fn public_file(&self, path: &str) -> Option<Given> {
         let rest = path.strip_prefix("/mmbiz_jpg/").or_else(|| path.strip_prefix("/mmbiz_video/"))?;
         let id = rest.strip_suffix("/0")?;
@@ -225,7 +227,7 @@ impl Platform {
     }
 }
 
-/// Body of `stable_token`. A missing member is an empty one.
+/// The body of `stable_token`. A missing member counts as empty.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct StableToken {

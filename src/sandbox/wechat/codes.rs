@@ -1,4 +1,4 @@
-//! The return codes that the simulated platform gives, and their texts (reference: section 11).
+//! The return codes of the simulated platform and their texts (reference: section 11).
 
 /// `access_token` is unknown or revoked.
 pub(super) const TOKEN_INVALID: i64 = 40001;
@@ -44,7 +44,7 @@ pub(super) const DATA_FORMAT: i64 = 47001;
 pub(super) const UNAUTHORIZED: i64 = 48001;
 pub(super) const KF_ACCOUNT: i64 = 61452;
 
-/// The platform's words for a code, without the rid.
+/// The platform's `errmsg` for a code, without the rid.
 pub(super) fn message(code: i64) -> &'static str {
     match code {
         -1 => "system error",

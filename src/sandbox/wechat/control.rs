@@ -1,6 +1,8 @@
-//! Routes beside the platform's own, for people at a terminal: a customer speaks, and shows their screen.
+//! Control routes for people at a terminal: send a text as a customer, and read a customer's
+//! screen.
 //!
-//! They do what a [`Phone`](super::Phone) does and nothing else; the bridge must never call them.
+//! They only wrap [`Phone`](super::Phone). They are not part of the platform, and the bridge must
+//! never call them.
 
 use std::sync::Arc;
 
@@ -20,7 +22,7 @@ use super::phone::{Phone, Shown, Via};
 use super::push::Pushed;
 use super::{Platform, lock};
 
-/// Customers there may be before these routes make no more.
+/// The number of customers at which these routes stop creating more.
 const MAX_CUSTOMERS: usize = 10_000;
 
 /// `POST /sandbox/say` and `GET /sandbox/screen`.
@@ -39,9 +41,10 @@ struct Whose {
     openid: String,
 }
 
-/// The customer says it; who does not follow yet follows first. Tells how the bridge answered.
+/// Sends a text as the customer. A customer who does not follow yet follows first. The response
+/// shows how the bridge answered.
 async fn say(State(platform): State<Arc<Platform>>, body: Bytes) -> Response {
-    // Not by content type: a pasted curl command sends that of a form.
+    // The content type is ignored, because a pasted curl command sends that of a form.
     let Say { openid, text } = match serde_json::from_slice(&body) {
         Ok(say) => say,
         Err(error) => return refuse(&format!("the body is not {{\"openid\", \"text\"}}: {error}")),
@@ -61,10 +64,10 @@ async fn say(State(platform): State<Arc<Platform>>, body: Bytes) -> Response {
     Answer::readable(StatusCode::OK, &told).response
 }
 
-/// Everything that the customer was shown, oldest first.
+/// Returns the customer's screen, oldest entry first.
 async fn screen(State(platform): State<Arc<Platform>>, Query(whose): Query<Whose>) -> Response {
     let known = lock(&platform.customers).get(&whose.openid).cloned();
-    let Some(customer) = known else { return refuse("nobody with this openid has done anything yet") };
+    let Some(customer) = known else { return refuse("no customer with this openid exists yet") };
     let shown: Vec<Value> = Phone::new(platform, customer).screen().iter().map(entry).collect();
     Answer::readable(StatusCode::OK, &json!(shown)).response
 }

@@ -1,6 +1,7 @@
 //! Signatures and WXBizMsgCrypt (reference: sections 1.2 and 5), written from the reference alone.
 //!
-//! It must share nothing with the bridge's own implementation: two readings of the reference check each other.
+//! It must share no code with the bridge's own implementation, so that the two readings of the
+//! reference check each other.
 
 use aes::cipher::block_padding::NoPadding;
 use aes::cipher::{BlockModeDecrypt as _, BlockModeEncrypt as _, KeyIvInit as _};
@@ -9,10 +10,11 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STAN
 use base64::engine::{DecodePaddingMode, Engine};
 use sha1::{Digest as _, Sha1};
 
-/// Padding fills up to a multiple of this many bytes, twice the cipher's block.
+/// The padding block in bytes. It is twice the cipher's own block.
 const PAD_BLOCK: usize = 32;
 
-/// 43 characters carry 258 bits: the official demo key sets the two that no key has.
+/// Decodes an EncodingAESKey. Its 43 characters carry 258 bits, two more than a key has, and the
+/// official demo key sets those two. They are ignored.
 const KEY_ENGINE: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -20,7 +22,7 @@ const KEY_ENGINE: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Why something could not be sealed or opened.
+/// Why a message could not be encrypted or decrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CryptoError {
     /// The EncodingAESKey is not 43 characters of Base64.
@@ -29,21 +31,21 @@ pub enum CryptoError {
     /// `Encrypt` is not standard Base64.
     #[error("Encrypt is not Base64")]
     Base64,
-    /// The ciphertext is empty or no multiple of the 32-byte padding block.
+    /// The ciphertext is empty or its length is not a multiple of the 32-byte padding block.
     #[error("the ciphertext has a wrong length")]
     Length,
-    /// The last bytes are no padding of 1 to 32 equal bytes.
+    /// The plaintext does not end in 1 to 32 equal padding bytes.
     #[error("the padding is wrong: another key, or a 16-byte padding block")]
     Padding,
-    /// The inner length does not fit.
-    #[error("the length inside does not fit")]
+    /// The inner length field exceeds the plaintext.
+    #[error("the inner length field does not fit the plaintext")]
     Layout,
-    /// It was sealed for another AppID.
-    #[error("it is sealed for another AppID")]
+    /// The message was encrypted for another AppID.
+    #[error("the message is encrypted for another AppID")]
     AppId,
 }
 
-/// Hex SHA-1 over the parts, sorted byte by byte and joined.
+/// The hex SHA-1 of the parts, sorted by bytes and concatenated.
 pub fn sign(parts: &[&str]) -> String {
     let mut sorted = parts.to_vec();
     sorted.sort_unstable();
@@ -54,14 +56,15 @@ pub fn sign(parts: &[&str]) -> String {
     hex::encode(sha1.finalize())
 }
 
-/// One account's key.
+/// The message encryption of one account.
 pub struct Crypt {
     key: [u8; 32],
     app_id: String,
 }
 
 impl Crypt {
-    /// The key of `app_id`, from the 43 characters of the console.
+    /// Decodes the 43 characters from the console into the key of `app_id`. Fails with
+    /// [`CryptoError::Key`].
     pub fn new(encoding_aes_key: &str, app_id: &str) -> Result<Self, CryptoError> {
         if encoding_aes_key.len() != 43 {
             return Err(CryptoError::Key);
@@ -71,7 +74,8 @@ impl Crypt {
         Ok(Self { key, app_id: app_id.to_owned() })
     }
 
-    /// Seals `message` into an `Encrypt` value; `random` must differ from call to call outside tests.
+    /// Encrypts `message` into an `Encrypt` value. `random` must differ from call to call outside
+    /// tests.
     pub fn seal(&self, message: &[u8], random: [u8; 16]) -> Result<String, CryptoError> {
         let length = u32::try_from(message.len()).map_err(|_| CryptoError::Layout)?;
         let mut plain = Vec::with_capacity(message.len() + self.app_id.len() + 20 + PAD_BLOCK);
@@ -88,7 +92,7 @@ impl Crypt {
         Ok(STANDARD.encode(&plain))
     }
 
-    /// Opens an `Encrypt` value whose signature has been verified.
+    /// Decrypts an `Encrypt` value. The caller has verified its signature.
     pub fn open(&self, encrypt: &str) -> Result<Vec<u8>, CryptoError> {
         let mut bytes = STANDARD.decode(encrypt).map_err(|_| CryptoError::Base64)?;
         if bytes.is_empty() || bytes.len() % PAD_BLOCK != 0 {

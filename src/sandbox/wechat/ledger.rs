@@ -1,4 +1,5 @@
-//! Everything that happened, as the platform saw it: the oracle of tests that crash the bridge.
+//! The ledger records everything that the platform saw. Tests that crash the bridge check against
+//! it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,121 +8,123 @@ use serde_json::Value;
 
 use crate::model::Millis;
 
-/// What became of a push.
+/// How a push ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Answered with `success` or nothing.
+    /// The bridge answered `success` or an empty body.
     Acknowledged,
-    /// Answered with a valid reply of this `MsgType`.
+    /// The bridge answered with a valid reply of this `MsgType`.
     Replied(String),
-    /// No try was answered as it must be; why the last one was not.
+    /// No request got a valid answer. Holds the error of the last one.
     Failed(String),
-    /// Not sent: the platform had stopped pushing (MarkFail).
+    /// The platform sent nothing because it had stopped pushing (MarkFail).
     Withheld,
 }
 
-/// One push and its end. A push that is sent again on purpose has an entry each time.
+/// One push that has ended. A push that a test repeats has one entry for each repeat.
 #[derive(Clone, Debug)]
 pub struct PushEntry {
-    /// When it ended.
+    /// When the push ended.
     pub at: Millis,
-    /// The customer.
+    /// The customer's openid.
     pub openid: String,
-    /// `MsgType`, or `Event` for an event.
+    /// The `MsgType`, or the `Event` of an event.
     pub kind: String,
-    /// `MsgId`; none for events.
+    /// The `MsgId`. `None` for an event.
     pub msg_id: Option<u64>,
-    /// `Content` of a text, else empty.
+    /// The `Content` of a text. Empty for other kinds.
     pub text: String,
-    /// How many requests were made.
+    /// The number of requests made.
     pub tries: usize,
-    /// How it ended.
+    /// How the push ended.
     pub outcome: Outcome,
 }
 
 impl PushEntry {
-    /// The bridge has answered it and is responsible for it from then on.
+    /// Whether the bridge answered the push and is responsible for it from then on.
     pub fn is_answered(&self) -> bool {
         matches!(self.outcome, Outcome::Acknowledged | Outcome::Replied(_))
     }
 }
 
-/// A call of `custom/send` that was carried out.
+/// An accepted call of `custom/send`.
 #[derive(Clone, Debug)]
 pub struct SendEntry {
-    /// Counts every accepted call from 0.
+    /// The number of the call among all accepted ones, from 0.
     pub order: u64,
-    /// When.
+    /// When the platform accepted the call.
     pub at: Millis,
-    /// `touser`.
+    /// The `touser`.
     pub openid: String,
-    /// `msgtype`.
+    /// The `msgtype`.
     pub kind: String,
-    /// `content` of a text, else empty.
+    /// The `content` of a text. Empty for other kinds.
     pub text: String,
-    /// The whole body.
+    /// The whole request body.
     pub payload: Value,
 }
 
-/// A call that was refused.
+/// A refused API call.
 #[derive(Clone, Debug)]
 pub struct Refusal {
-    /// When.
+    /// When the platform refused the call.
     pub at: Millis,
     /// The API's path.
     pub path: String,
-    /// `touser`, where the call had a readable one.
+    /// The `touser`, if the call had a readable one.
     pub openid: Option<String>,
     /// The return code.
     pub code: i64,
 }
 
-/// How often tokens were asked for.
+/// Counts of token calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TokenCounts {
     /// Successful calls of `stable_token`.
     pub stable: u64,
-    /// Of them, with `force_refresh`.
+    /// Successful calls of `stable_token` with `force_refresh`.
     pub forced: u64,
-    /// Of them, those that made a new token.
+    /// Successful calls of `stable_token` that created a new token.
     pub fresh: u64,
     /// Successful calls of `token`.
     pub plain: u64,
 }
 
-/// The record. Cloning it copies pointers. Each list keeps its latest entries, up to the limit in the settings.
+/// The ledger. A clone copies pointers only. Each list keeps its latest entries, up to
+/// `settings.ledger_limit`.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
-    /// Pushes that have ended, in the order of their ends.
+    /// Pushes that have ended, in the order in which they ended.
     pub pushes: VecDeque<Arc<PushEntry>>,
-    /// Accepted `custom/send` calls, in their order.
+    /// Accepted `custom/send` calls, oldest first.
     pub sends: VecDeque<Arc<SendEntry>>,
-    /// Refused calls of every API.
+    /// Refused calls of every API, oldest first.
     pub refusals: VecDeque<Arc<Refusal>>,
-    /// Token calls.
+    /// Counts of token calls.
     pub tokens: TokenCounts,
     /// Media uploads that succeeded.
     pub uploads: u64,
     /// Media downloads that succeeded.
     pub downloads: u64,
-    /// Accepted sends since the start, forgotten ones included.
+    /// Accepted `custom/send` calls since the start, including those that were dropped from
+    /// `sends`.
     pub(super) sends_made: u64,
 }
 
 impl Ledger {
-    /// The texts that one customer was sent by `custom/send`, in order.
+    /// The texts sent to one customer by `custom/send`, oldest first.
     pub fn sent_texts(&self, openid: &str) -> Vec<&str> {
         let sends = self.sends.iter().filter(|send| send.openid == openid && send.kind == "text");
         sends.map(|send| send.text.as_str()).collect()
     }
 
-    /// How many calls were refused with this code.
+    /// The number of calls refused with this code.
     pub fn refused(&self, code: i64) -> usize {
         self.refusals.iter().filter(|refusal| refusal.code == code).count()
     }
 }
 
-/// Appends and forgets the oldest beyond `limit`.
+/// Appends an entry and drops the oldest ones beyond `limit`.
 pub(super) fn keep<T>(list: &mut VecDeque<T>, entry: T, limit: usize) {
     while list.len() >= limit.max(1) {
         list.pop_front();

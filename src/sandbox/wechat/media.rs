@@ -1,4 +1,4 @@
-//! Temporary media: what may be uploaded, for how long it lives, and how it is given back (reference: section 8).
+//! Temporary media: upload rules, lifetime and download (reference: section 8).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,29 +12,29 @@ use crate::model::Millis;
 
 use super::codes;
 
-/// Media ids live for three days.
+/// A media id expires after three days.
 const LIFE_MS: i64 = 3 * 86_400_000;
-/// The oldest go first beyond this many.
+/// The most files that are stored. The oldest are dropped first.
 const KEPT: usize = 4096;
 const MEGABYTE: usize = 1024 * 1024;
 
 /// One stored file.
 #[derive(Clone, Debug)]
 pub struct Media {
-    /// Its `media_id`.
+    /// The `media_id`.
     pub id: String,
     /// `image`, `voice`, `video` or `thumb`.
     pub kind: &'static str,
-    /// Its MIME type.
+    /// The MIME type.
     pub content_type: &'static str,
-    /// The extension of the file name that a download offers.
+    /// The extension of the file name in a download's `Content-Disposition`.
     pub extension: &'static str,
-    /// The file.
+    /// The content of the file.
     pub bytes: Bytes,
     created: Millis,
 }
 
-/// Every file that the platform has.
+/// Every file that the platform stores.
 #[derive(Debug, Default)]
 pub(super) struct MediaStore {
     files: HashMap<String, Arc<Media>>,
@@ -42,7 +42,7 @@ pub(super) struct MediaStore {
 }
 
 impl MediaStore {
-    /// Keeps a file and names it.
+    /// Stores a file and returns its new id.
     pub fn put(&mut self, kind: &'static str, bytes: Bytes, now: Millis) -> String {
         let (content_type, extension) = format_of(&bytes).unwrap_or(("application/octet-stream", "bin"));
         let random: [u8; 24] = rand::rng().random();
@@ -58,20 +58,20 @@ impl MediaStore {
         id
     }
 
-    /// The file, unless it is unknown or too old.
+    /// The file with this id. `None` if it is unknown or has expired.
     pub fn get(&self, id: &str, now: Millis) -> Option<Arc<Media>> {
         self.files.get(id).filter(|media| now.since(media.created) < LIFE_MS).cloned()
     }
 }
 
-/// A picture of one pixel.
+/// A valid PNG of one pixel.
 pub fn tiny_png() -> Bytes {
     const PNG: &str =
         "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
     STANDARD.decode(PNG).unwrap_or_default().into()
 }
 
-/// Content type and extension, told by the first bytes.
+/// The content type and extension that match the first bytes.
 fn format_of(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     match bytes {
         [0xff, 0xd8, 0xff, ..] => Some(("image/jpeg", "jpg")),
@@ -84,7 +84,8 @@ fn format_of(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// The kind of an upload that keeps every rule of its type; the error is a return code.
+/// Checks an upload against the rules of its type and returns that type. The error is a return
+/// code.
 pub(super) fn check_upload(kind: &str, file: &Part) -> Result<&'static str, i64> {
     let (kind, limit, too_big, extensions): (_, _, _, &[&str]) = match kind {
         "image" => ("image", 10 * MEGABYTE, codes::IMAGE_SIZE, &["png", "jpeg", "jpg", "gif"]),
@@ -113,11 +114,14 @@ pub(super) fn check_upload(kind: &str, file: &Part) -> Result<&'static str, i64>
 /// The file part of an upload.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Part {
+    /// The file name from `Content-Disposition`.
     pub filename: String,
+    /// The content of the file.
     pub bytes: Bytes,
 }
 
-/// The part called `media` of a multipart body, if it has a file name as the platform demands.
+/// The part called `media` of a multipart body. `None` if it is missing or has no file name, which
+/// the platform demands.
 pub(super) fn media_part(content_type: &str, body: &Bytes) -> Option<Part> {
     let parameters = content_type.strip_prefix("multipart/form-data")?;
     let boundary = parameter(parameters, "boundary").filter(|boundary| !boundary.is_empty())?;
@@ -151,7 +155,8 @@ fn parameter(header: &str, name: &str) -> Option<String> {
 }
 
 fn find(body: &[u8], wanted: &[u8], from: usize) -> Option<usize> {
-    // A boundary begins with a byte that is rare in files, so skipping to it keeps 10 MB uploads quick.
+    // A boundary begins with a byte that is rare in files, so the search skips to that byte. This
+    // keeps 10 MB uploads fast.
     let first = *wanted.first()?;
     let mut at = from;
     while let Some(step) = body.get(at..)?.iter().position(|byte| *byte == first) {

@@ -1,4 +1,4 @@
-//! A customer: what they do, and what they see on their screen.
+//! A customer: their actions, and the content of their screen.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -18,38 +18,49 @@ use super::window::Window;
 use super::xml::Field;
 use super::{Platform, ledger, lock};
 
-/// A screen keeps its latest entries.
+/// The most entries that a screen keeps. The oldest are dropped first.
 const SCREEN_LIMIT: usize = 10_000;
 
 /// One customer of the account.
 #[derive(Debug)]
 pub(super) struct Customer {
+    /// The customer's openid.
     pub openid: String,
-    /// How many there were before.
+    /// The number of customers created before this one.
     pub number: usize,
+    /// Everything about the customer that changes.
     pub state: Mutex<State>,
+    /// Signals every change of `state` to waiters on this customer.
     pub changed: watch::Sender<()>,
-    /// Who watches the platform is told which customer has changed.
+    /// Sends the openid after every change, to watchers of the whole platform.
     told: broadcast::Sender<Arc<str>>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct State {
+    /// Whether the customer follows the account.
     pub following: bool,
+    /// The customer's allowances for `custom/send`.
     pub window: Window,
+    /// When the last message went either way.
     pub last_traffic: Option<Millis>,
+    /// When the typing indicator was switched on, if it is on.
     pub typing_since: Option<Millis>,
+    /// The latest entries of the screen, oldest first.
     pub screen: VecDeque<Shown>,
+    /// The customer's actions and screen entries in one order.
     pub timeline: Timeline,
 }
 
 impl Customer {
+    /// Creates a customer who does not follow.
     pub fn new(openid: &str, number: usize, told: broadcast::Sender<Arc<str>>) -> Self {
         let changed = watch::Sender::new(());
         Self { openid: openid.to_owned(), number, state: Mutex::default(), changed, told }
     }
 
-    /// The customer does something, at this time; the number of the moment.
+    /// Applies `act` to the state and records the action that it returns. Returns the id of the
+    /// timeline entry.
     pub fn act(&self, act: impl FnOnce(&mut State) -> (Millis, Deed)) -> u64 {
         let mut state = lock(&self.state);
         let (at, did) = act(&mut state);
@@ -59,7 +70,7 @@ impl Customer {
         moment
     }
 
-    /// What the customer did has been answered, or given up.
+    /// Marks an action as no longer pending. Its push was answered or given up.
     pub fn is_answered(&self, moment: u64) {
         lock(&self.state).timeline.answered(moment);
         self.tell();
@@ -67,15 +78,17 @@ impl Customer {
 
     fn tell(&self) {
         self.changed.send_replace(());
-        // Nobody may be watching.
+        // Sending fails only if there is no watcher.
         let _ = self.told.send(self.openid.as_str().into());
     }
 
+    /// Shows an entry on the screen.
     pub fn show(&self, shown: Shown) {
         let Ok(()) = self.show_if(|_| Ok::<_, Infallible>(shown));
     }
 
-    /// Shows what `decide` gives, in one step with its decision.
+    /// Shows the entry that `decide` returns. The state stays locked from the decision until the
+    /// entry is shown.
     pub fn show_if<E>(&self, decide: impl FnOnce(&mut State) -> Result<Shown, E>) -> Result<(), E> {
         let mut state = lock(&self.state);
         let shown = decide(&mut state)?;
@@ -87,40 +100,40 @@ impl Customer {
     }
 }
 
-/// How something came onto the screen.
+/// How an entry came onto the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
-    /// The answer to a push.
+    /// By the passive reply to a push.
     Passive,
-    /// A call of `custom/send`.
+    /// By a call of `custom/send`.
     CustomSend,
-    /// WeChat's own grey line: the service is at fault.
+    /// As WeChat's own grey line, which says that the service is at fault.
     Fault,
 }
 
 /// One entry of a screen.
 #[derive(Clone, Debug)]
 pub struct Shown {
-    /// When it appeared.
+    /// When the entry appeared.
     pub at: Millis,
-    /// How it came.
+    /// How the entry came onto the screen.
     pub via: Via,
-    /// The message type; `fault` for the fault line.
+    /// The message type, or `fault` for the fault line.
     pub kind: String,
-    /// The text, or the titles of another kind.
+    /// The text of a text message, the titles of another kind.
     pub text: String,
-    /// The picture, voice or video.
+    /// The image, voice or video.
     pub media: Option<Arc<Media>>,
-    /// The `MsgId` of the message that it answers passively.
+    /// The `MsgId` of the message that this entry answers passively.
     pub answers: Option<u64>,
 }
 
-/// The screen did not fulfil the condition in time.
+/// The screen did not fulfil the condition in time. Holds the screen at the end.
 #[derive(Debug, thiserror::Error)]
-#[error("the screen does not show it; it shows {0:#?}")]
+#[error("the screen did not fulfil the condition in time; it shows {0:#?}")]
 pub struct NotShown(pub Vec<Shown>);
 
-/// A customer's phone. Clones are the same phone.
+/// A customer's phone. Clones share one phone.
 #[derive(Clone)]
 pub struct Phone {
     platform: Arc<Platform>,
@@ -143,18 +156,18 @@ impl Phone {
         &self.customer.openid
     }
 
-    /// Follows, with its event.
+    /// Follows the account and pushes the event.
     pub async fn follow(&self) -> Pushed {
         self.event("subscribe", [Field::text("EventKey", "")]).await
     }
 
-    /// Follows by a QR code with a scene.
+    /// Follows the account by a QR code with a scene and pushes the event.
     pub async fn follow_by_scene(&self, scene: &str) -> Pushed {
         let key = Field::text("EventKey", format!("qrscene_{scene}"));
         self.event("subscribe", [key, Field::text("Ticket", "TICKET")]).await
     }
 
-    /// Leaves, with its event.
+    /// Unfollows the account and pushes the event.
     pub async fn unfollow(&self) -> Pushed {
         self.event("unsubscribe", [Field::text("EventKey", "")]).await
     }
@@ -164,7 +177,7 @@ impl Phone {
         lock(&self.customer.state).following
     }
 
-    /// Makes the customer a follower from before, or no follower, without an event.
+    /// Sets whether the customer follows, without an event.
     pub fn set_following(&self, following: bool) {
         lock(&self.customer.state).following = following;
         self.customer.tell();
@@ -175,7 +188,7 @@ impl Phone {
         self.deliver(&self.draft_text(text)).await
     }
 
-    /// Writes a text without pushing it yet; the window opens now.
+    /// Writes a text without pushing it. The window opens now.
     pub fn draft_text(&self, text: &str) -> Draft {
         self.draft(vec![Field::text("MsgType", "text"), Field::text("Content", text)])
     }
@@ -185,14 +198,14 @@ impl Phone {
         self.message("text", [Field::text("Content", content), Field::number("bizmsgmenuid", id)]).await
     }
 
-    /// Sends a picture; it can be downloaded by `MediaId` and by `PicUrl`.
+    /// Sends an image. The bridge can download it by `MediaId` and by `PicUrl`.
     pub async fn send_image(&self, picture: impl Into<Bytes>) -> Pushed {
         let id = self.keep("image", picture.into());
         let url = format!("{}/mmbiz_jpg/{id}/0", self.platform.base_url);
         self.message("image", [Field::text("PicUrl", url), Field::text("MediaId", id)]).await
     }
 
-    /// Sends a voice message; `format` as WeChat names it (`amr`, `speex`).
+    /// Sends a voice message. `format` is WeChat's name of it (`amr`, `speex`).
     pub async fn send_voice(&self, voice: impl Into<Bytes>, format: &str) -> Pushed {
         let voice = voice.into();
         let (id, id_16k) = (self.keep("voice", voice.clone()), self.keep("voice", voice));
@@ -210,12 +223,12 @@ impl Phone {
         self.video("video", video.into(), thumb.into()).await
     }
 
-    /// Sends a video taken inside the chat.
+    /// Sends a video recorded inside the chat.
     pub async fn send_shortvideo(&self, video: impl Into<Bytes>, thumb: impl Into<Bytes>) -> Pushed {
         self.video("shortvideo", video.into(), thumb.into()).await
     }
 
-    /// Sends a place; degrees and a map zoom.
+    /// Sends a location. The coordinates are in degrees; `scale` is the map zoom.
     pub async fn send_location(&self, latitude: f64, longitude: f64, scale: i64, label: &str) -> Pushed {
         let fields = [
             Field::number("Location_X", format!("{latitude:.6}")),
@@ -226,7 +239,7 @@ impl Phone {
         self.message("location", fields).await
     }
 
-    /// Shares a page.
+    /// Shares a link to a web page.
     pub async fn send_link(&self, title: &str, description: &str, url: &str) -> Pushed {
         let fields =
             [Field::text("Title", title), Field::text("Description", description), Field::text("Url", url)];
@@ -246,12 +259,13 @@ impl Phone {
         self.message("miniprogrampage", fields).await
     }
 
-    /// Sends a message of a kind that nobody knows yet.
+    /// Sends a message of a kind that the reference does not list.
     pub async fn send_unknown(&self, kind: &str) -> Pushed {
         self.message(kind, [Field::group("Novelty", vec![Field::text("Item", "1")])]).await
     }
 
-    /// Taps the account's menu; `event` as WeChat spells it (`CLICK`, `VIEW`, `scancode_push` ...).
+    /// Taps an item of the account's menu. `event` is WeChat's name of the event (`CLICK`, `VIEW`,
+    /// `scancode_push` ...).
     pub async fn tap_menu(&self, event: &str, key: &str) -> Pushed {
         let mut fields = vec![Field::text("EventKey", key)];
         match event {
@@ -270,30 +284,34 @@ impl Phone {
         self.event("SCAN", [Field::text("EventKey", scene), Field::text("Ticket", "TICKET")]).await
     }
 
-    /// Pushes any fields. Those that every push has are put in unless they are given; `MsgType` must be given.
+    /// Pushes any fields. `MsgType` is required. The other fields that every push has are added
+    /// unless they are given.
     pub async fn push_xml(&self, fields: Vec<Field>) -> Pushed {
         self.deliver(&self.draft(fields)).await
     }
 
-    /// The same without pushing it yet. What the customer did counts as done now.
+    /// Creates a draft from any fields without pushing it. The customer's action takes effect now.
     pub fn draft(&self, fields: Vec<Field>) -> Draft {
         self.platform.draft(&self.customer, fields)
     }
 
-    /// What the customer sees, oldest first.
+    /// The customer's screen, oldest entry first.
     pub fn screen(&self) -> Vec<Shown> {
         lock(&self.customer.state).screen.iter().cloned().collect()
     }
 
-    /// The texts that the customer was sent, oldest first, without fault lines.
+    /// The text messages on the screen, oldest first, without fault lines.
     pub fn texts(&self) -> Vec<String> {
         let state = lock(&self.customer.state);
         let texts = state.screen.iter().filter(|shown| shown.kind == "text");
         texts.map(|shown| shown.text.clone()).collect()
     }
 
-    /// Waits until the screen fulfils `condition` and gives it; at most `timeout` of real time. The screen is locked
-    /// meanwhile: the condition may look at nothing else of the platform.
+    /// Waits until the screen fulfils `condition`, for at most `timeout` of real time. Returns the
+    /// screen.
+    ///
+    /// The screen is locked while the condition runs, so the condition must not use any other part
+    /// of the platform.
     pub async fn wait_for(
         &self,
         timeout: Duration,
@@ -309,19 +327,19 @@ impl Phone {
         if in_time.is_ok() { Ok(self.screen()) } else { Err(NotShown(self.screen())) }
     }
 
-    /// How many `custom/send` calls would reach the customer now.
+    /// The number of `custom/send` calls that the platform would accept for the customer now.
     pub fn sends_left(&self) -> u32 {
         let state = lock(&self.customer.state);
         if state.following { state.window.left(self.platform.clock.now()) } else { 0 }
     }
 
-    /// When the account may no longer send, if it may now.
+    /// When the account's right to send ends. `None` if it may not send now.
     pub fn window_closes(&self) -> Option<Millis> {
         let state = lock(&self.customer.state);
         state.window.closes(self.platform.clock.now()).filter(|_| state.following)
     }
 
-    /// What the customer did and was shown lately, oldest first.
+    /// The latest actions and screen entries of the customer, oldest first.
     pub fn timeline(&self) -> Vec<Moment> {
         lock(&self.customer.state).timeline.moments().cloned().collect()
     }

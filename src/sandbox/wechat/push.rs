@@ -1,5 +1,5 @@
-//! From what a customer did to an answered push (reference: section 2.3): one body, up to three requests, and what
-//! the customer then sees.
+//! Pushes (reference: section 2.3): a customer's action becomes one body, which goes out in up to
+//! three requests. The customer then sees the reply or the fault line.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,11 +18,11 @@ use super::window::{Opens, Window};
 use super::xml::{self, Field, value_of};
 use super::{Platform, lock};
 
-/// How long a URL that failed too often is left alone.
+/// How long the platform stops pushing to a URL that failed too often.
 const MARK_FAIL_MS: i64 = 60_000;
 const FAULT_LINE: &str = "该公众号提供的服务出现故障，请稍后再试";
 
-/// Something that a customer did, ready to be pushed any number of times. Clones are the same push.
+/// A customer's action, ready to be pushed any number of times. Clones share one push.
 #[derive(Clone, Debug)]
 pub struct Draft(Arc<Sealed>);
 
@@ -37,29 +37,30 @@ struct Sealed {
     body: Bytes,
     encrypt: Option<String>,
     stamp: (String, String),
-    /// What the customer did, in their timeline.
+    /// The id of the customer's action in their timeline.
     moment: u64,
-    /// WeChat shows one reply a push, whatever repeats are answered with.
+    /// Whether a reply was shown. WeChat shows one reply for each push, even if a repeat gets
+    /// another answer.
     shown: AtomicBool,
 }
 
 impl Draft {
-    /// `MsgId`; none for events.
+    /// The `MsgId`. `None` for an event.
     pub fn msg_id(&self) -> Option<u64> {
         self.0.msg_id
     }
 
-    /// The push before encryption.
+    /// The XML document before encryption.
     pub(super) fn document(&self) -> &str {
         &self.0.document
     }
 
-    /// Whether it travels encrypted.
+    /// Whether the body contains the document in encrypted form.
     pub(super) fn is_encrypted(&self) -> bool {
         self.0.encrypt.is_some()
     }
 
-    /// The body of every request.
+    /// The body of every request of this push.
     pub fn body(&self) -> &Bytes {
         &self.0.body
     }
@@ -68,37 +69,37 @@ impl Draft {
 /// A push that has ended.
 #[derive(Clone, Debug)]
 pub struct Pushed {
-    /// The requests, in order. Empty while the platform does not push (MarkFail).
+    /// The requests, in order. Empty if the platform had stopped pushing (MarkFail).
     pub tries: Vec<Try>,
-    /// The reply that was taken.
+    /// The valid reply, if the bridge sent one.
     pub reply: Option<Reply>,
-    /// The customer was told that the service is at fault.
+    /// Whether the push failed, so that the fault line is due.
     pub fault_line: bool,
-    /// `MsgId`; none for events.
+    /// The `MsgId`. `None` for an event.
     pub msg_id: Option<u64>,
     pub(super) draft: Draft,
 }
 
 impl Pushed {
-    /// The text of the reply, if it is a text.
+    /// The text of the reply. `None` if there is no reply or it is not a text.
     pub fn text(&self) -> Option<&str> {
         self.reply.as_ref().filter(|reply| reply.kind == "text").map(|reply| reply.content.as_str())
     }
 
-    /// The push, to be delivered again.
+    /// The draft, which can be pushed again.
     pub fn draft(&self) -> &Draft {
         &self.draft
     }
 }
 
-/// Failed requests in a row, and until when nothing is pushed.
+/// The number of failed requests in a row, and the time until which the platform does not push.
 #[derive(Debug, Default)]
 pub(super) struct MarkFail {
     failures: u32,
     until: Option<Millis>,
 }
 
-/// What a push of these fields allows the account to send.
+/// The kind of window that a push of these fields opens, if any.
 fn opens(fields: &[Field]) -> Option<Opens> {
     let is_menu_tap = fields.iter().any(|field| field.name() == "bizmsgmenuid");
     match (value_of(fields, "MsgType"), value_of(fields, "Event")) {
@@ -112,7 +113,7 @@ fn opens(fields: &[Field]) -> Option<Opens> {
 }
 
 impl Platform {
-    /// Lets the customer do it, and writes the push down.
+    /// Applies the customer's action and builds its push.
     pub(super) fn draft(&self, customer: &Arc<Customer>, fields: Vec<Field>) -> Draft {
         let (settings, now) = (self.settings(), self.clock.now());
         let event = value_of(&fields, "Event");
@@ -143,7 +144,8 @@ impl Platform {
         let document = xml::write(&with_common(fields, customer, &settings, now, msg_id));
         let encrypt = (settings.mode != Mode::Plain).then(|| {
             let sealed = settings.crypt().and_then(|crypt| crypt.seal(document.as_bytes(), rand::random()));
-            // The settings were checked; an unusable key would make a push that the bridge must refuse.
+            // The key was checked with the settings. If it is unusable all the same, the push is
+            // empty and the bridge must refuse it.
             sealed.unwrap_or_default()
         });
         let body = match (&encrypt, settings.mode) {
@@ -172,7 +174,7 @@ impl Platform {
         }))
     }
 
-    /// Pushes it until it is answered or every attempt has failed.
+    /// Sends requests until one gets a valid answer or no attempt is left.
     pub(super) async fn deliver(&self, draft: &Draft) -> Pushed {
         let settings = self.settings();
         let sealed = &draft.0;
@@ -207,7 +209,7 @@ impl Platform {
                 }
                 Judged::Wrong(why) => {
                     if made.status == Some(200) {
-                        // An abnormal answer is not asked for again.
+                        // The platform does not retry after an abnormal answer with status 200.
                         attempts = 0;
                     }
                     made.error = Some(why.clone());
@@ -229,11 +231,12 @@ impl Platform {
         pushed
     }
 
-    /// The customer sees the end, and the ledger has it.
+    /// Shows the reply or the fault line to the customer, and records the push in the ledger.
     fn finish(&self, pushed: &Pushed, outcome: Outcome) {
         let sealed = &pushed.draft.0;
         let at = self.clock.now();
-        // Who has left sees nothing, and neither does who has opened a page from the menu.
+        // A customer who unfollowed sees nothing, and neither does one who opened a page from the
+        // menu.
         let is_silent = sealed.is_event && matches!(sealed.kind.as_str(), "unsubscribe" | "VIEW");
         let shown = pushed.reply.as_ref().map(|reply| Shown {
             at,
@@ -271,6 +274,7 @@ impl Platform {
         self.record(|ledger, limit| keep(&mut ledger.pushes, Arc::new(entry), limit));
     }
 
+    /// Checks the body of an answer with HTTP status 200.
     pub(super) fn judge(&self, settings: &Settings, draft: &Draft, body: &[u8]) -> Judged {
         let now = self.clock.now();
         let asked = Asked { openid: &draft.0.customer.openid, is_event: draft.0.is_event };
@@ -299,7 +303,7 @@ impl Platform {
     }
 }
 
-/// Puts in what every push has, where it is not given.
+/// Adds the fields that every push has, unless they are given.
 fn with_common(
     mut fields: Vec<Field>,
     customer: &Customer,

@@ -1,49 +1,54 @@
-//! Whether an answer to a push is one that WeChat takes (reference: sections 2.3, 4 and 5.2).
+//! Checks whether WeChat accepts an answer to a push (reference: sections 2.3, 4 and 5.2).
 //!
-//! What is not exactly right is wrong: the customer sees the fault line, and the reason is recorded.
+//! An answer that is not exactly right is invalid. The customer then sees the fault line, and the
+//! ledger records the reason.
 
 use super::crypto::sign;
 use super::settings::{Mode, Settings};
 use super::xml::{self, Element};
 use crate::model::Millis;
 
-/// A `CreateTime` further off than this is no time in seconds.
+/// The largest accepted difference of `CreateTime` from now, in seconds. A larger one means that
+/// the unit is not seconds.
 const DAY_S: i64 = 86_400;
 
-/// A reply that the customer gets to see.
+/// A valid reply, which the customer sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// `MsgType`.
+    /// The `MsgType`.
     pub kind: String,
-    /// The text; for other kinds their titles.
+    /// The text of a text reply, the titles of other kinds.
     pub content: String,
-    /// The media of an image, voice or video, the cover of music.
+    /// The media id of an image, voice or video, or of the cover of music.
     pub media_id: Option<String>,
-    /// Unix seconds.
+    /// The `CreateTime` in Unix seconds.
     pub create_time: i64,
-    /// The document, opened where it was encrypted.
+    /// The XML document, decrypted if it was encrypted.
     pub raw_xml: String,
 }
 
-/// What an answer is.
+/// An answer after the check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Judged {
-    /// `success` or nothing.
+    /// `success` or an empty body.
     Acknowledged,
     /// A valid reply.
     Reply(Reply),
-    /// None of both, and why.
+    /// Neither of the two. Holds the reason.
     Wrong(String),
 }
 
-/// The push that is answered.
+/// The facts about a push that its answer is checked against.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked<'a> {
+    /// The customer's openid.
     pub openid: &'a str,
+    /// Whether the push is an event.
     pub is_event: bool,
 }
 
-/// Judges the body of an answer with HTTP 200. `has_media` tells whether a media id is known, by type.
+/// Checks the body of an answer with HTTP status 200. `has_media` takes a media type and an id, and
+/// returns whether the platform has such a file.
 pub(super) fn judge(
     body: &[u8],
     asked: Asked<'_>,
@@ -83,13 +88,13 @@ fn open(document: &Element, settings: &Settings) -> Result<String, String> {
     let encrypt = document.text_of("Encrypt")?;
     let (timestamp, nonce) = (document.text_of("TimeStamp")?, document.text_of("Nonce")?);
     if timestamp.is_empty() || !timestamp.bytes().all(|byte| byte.is_ascii_digit()) || nonce.is_empty() {
-        return Err("TimeStamp or Nonce is empty or no number".to_owned());
+        return Err("TimeStamp is not a number or Nonce is empty".to_owned());
     }
     if document.text_of("MsgSignature")? != sign(&[&settings.token, timestamp, nonce, encrypt]) {
         return Err("MsgSignature is wrong".to_owned());
     }
     let opened = settings.crypt().and_then(|crypt| crypt.open(encrypt)).map_err(|error| error.to_string())?;
-    String::from_utf8(opened).map_err(|_| "what was encrypted is not UTF-8".to_owned())
+    String::from_utf8(opened).map_err(|_| "the decrypted text is not UTF-8".to_owned())
 }
 
 fn envelope<'a>(
@@ -106,9 +111,9 @@ fn envelope<'a>(
     }
     let create_time = document.text_of("CreateTime")?;
     let create_time: i64 =
-        create_time.parse().map_err(|_| format!("CreateTime {create_time:?} is no number"))?;
+        create_time.parse().map_err(|_| format!("CreateTime {create_time:?} is not a number"))?;
     if (create_time - now.seconds()).abs() > DAY_S {
-        return Err(format!("CreateTime {create_time} is not now in seconds"));
+        return Err(format!("CreateTime {create_time} is not the current time in seconds"));
     }
     Ok((document.text_of("MsgType")?, create_time))
 }
@@ -126,7 +131,7 @@ fn content(
         if has_media(kind, id) {
             Ok((group, id.to_owned()))
         } else {
-            Err(format!("{member} is no {kind} of this account"))
+            Err(format!("{member} is not a {kind} of this account"))
         }
     };
     let optional = |group: &Element, name: &str| -> Result<String, String> {
@@ -155,14 +160,15 @@ fn content(
         }
         "news" => news(document, if asked.is_event { 8 } else { 1 }).map(|titles| (titles, None)),
         "transfer_customer_service" | "transfer_biz_ai_ivr" if asked.is_event => {
-            Err(format!("{kind} answers an event"))
+            Err(format!("{kind} may not answer an event"))
         }
         "transfer_customer_service" | "transfer_biz_ai_ivr" => Ok((String::new(), None)),
         _ => Err(format!("the MsgType {kind:?} is unknown")),
     }
 }
 
-/// The titles that are shown: the surplus is dropped without a word.
+/// The titles of the articles that the customer sees, at most `shown`. WeChat drops the others
+/// silently.
 fn news(document: &Element, shown: usize) -> Result<String, String> {
     let count = document.text_of("ArticleCount")?;
     let articles = document.child("Articles")?.ok_or_else(|| "Articles is missing".to_owned())?;
@@ -244,7 +250,7 @@ mod tests {
             ("<ToUserName>o1<", "<ToUserName>o2<", "the customer"),
             ("gh_bridge000001", "gh_other", "the account"),
             ("1700000002", "1700000002000", "seconds"),
-            ("1700000002", "soon", "no number"),
+            ("1700000002", "soon", "not a number"),
             ("1700000002", "1699913601", "seconds"),
             ("[text]", "[song]", "unknown"),
             (">hi<", "><", "empty"),
@@ -254,7 +260,7 @@ mod tests {
             ("<Content>hi", "<Content>hi</Content><Content>ho", "more than once"),
         ] {
             let broken = right.replacen(from, to, 1);
-            let Judged::Wrong(why) = judged(&broken) else { panic!("taken: {broken}") };
+            let Judged::Wrong(why) = judged(&broken) else { panic!("accepted: {broken}") };
             assert!(why.contains(reason), "{why} / {reason}");
         }
         assert!(matches!(

@@ -1,4 +1,5 @@
-//! Signed requests to the bridge's URL (reference: sections 1.2 and 1.3): pushes, the console's check, and forgeries.
+//! Signed requests to the bridge's URL (reference: sections 1.2 and 1.3): pushes, the console's
+//! check of the URL, and forged requests.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use super::settings::Settings;
 use super::wire::{self, Direction, WireEvent, masked_body, masked_query};
 use super::xml;
 
-/// An answer longer than this is no answer.
+/// The longest accepted answer in bytes. A longer one counts as a failure.
 const ANSWER_LIMIT: usize = 256 * 1024;
 const USER_AGENT: &str = "Mozilla/4.0";
 const CONTENT_TYPE: &str = "text/xml";
@@ -31,7 +32,7 @@ const CONTENT_TYPE: &str = "text/xml";
 pub struct Query(pub Vec<(String, String)>);
 
 impl Query {
-    /// Sets a parameter, in its place if it is there.
+    /// Sets a parameter. An existing one keeps its place.
     pub fn set(&mut self, name: &str, value: impl Into<String>) {
         match self.0.iter_mut().find(|(known, _)| known == name) {
             Some((_, old)) => *old = value.into(),
@@ -39,7 +40,7 @@ impl Query {
         }
     }
 
-    /// The value of a parameter.
+    /// The value of a parameter, if it is present.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
@@ -63,17 +64,18 @@ impl fmt::Debug for Query {
 /// One request and its answer.
 #[derive(Clone, Debug)]
 pub struct Try {
-    /// The HTTP status; none where no answer came in time.
+    /// The HTTP status. `None` if no answer came in time.
     pub status: Option<u16>,
     /// The body of the answer.
     pub body: Bytes,
-    /// How long it took, real time.
+    /// The duration of the request in real time.
     pub took: Duration,
-    /// Why it counts as failed; none for an answer that WeChat takes, or that nobody judged.
+    /// Why the request counts as failed. `None` if WeChat accepts the answer or nothing checked it.
     pub error: Option<String>,
 }
 
 impl Platform {
+    /// Implements [`super::WechatSim::push_raw`].
     pub(super) async fn push_raw(&self, openid: &str, body: Bytes, tweak: impl FnOnce(&mut Query)) -> Try {
         let settings = self.settings();
         let document = std::str::from_utf8(&body).ok().and_then(|text| xml::read(text).ok());
@@ -83,6 +85,7 @@ impl Platform {
         self.request(&settings, Method::POST, &query, body, None).await
     }
 
+    /// Implements [`super::WechatSim::verify_raw`].
     pub(super) async fn verify_raw(&self, tweak: impl FnOnce(&mut Query)) -> Try {
         let settings = self.settings();
         let mut query = signed(&settings, stamp(self.clock.now()), "", None);
@@ -92,6 +95,7 @@ impl Platform {
         self.request(&settings, Method::GET, &query, Bytes::new(), None).await
     }
 
+    /// Implements [`super::WechatSim::verify_url`].
     pub(super) async fn verify_url(&self) -> bool {
         let mut echo = String::new();
         let answered =
@@ -99,7 +103,7 @@ impl Platform {
         answered.status == Some(200) && answered.body == echo.as_bytes()
     }
 
-    /// One request of any kind; watchers see a draft as it was before encryption.
+    /// Makes one request of any kind. Watchers see the document of `draft` before encryption.
     pub(super) async fn request(
         &self,
         settings: &Settings,
@@ -114,7 +118,7 @@ impl Platform {
                 url.query_pairs_mut().extend_pairs(&query.0);
                 Ok(url)
             }
-            Some(Err(error)) => Err(format!("the URL is none: {error}")),
+            Some(Err(error)) => Err(format!("the URL is malformed: {error}")),
             None => Err("no URL is set".to_owned()),
         };
         let begun = self.watched().then(|| WireEvent {
@@ -140,7 +144,7 @@ impl Platform {
             msg_id: draft.and_then(Draft::msg_id),
         });
         if let Some(begun) = &begun {
-            // Fails where nobody looks at what begins.
+            // Sending fails only if there is no subscriber.
             let _ = self.begun.send(Arc::new(begun.clone()));
         }
         let result = match url {
@@ -192,7 +196,7 @@ impl Platform {
             if error.is_timeout() {
                 format!("no answer within {:?}", settings.attempt_timeout)
             } else {
-                // The URL holds the signature.
+                // The URL contains the signature, so it must not appear in the error.
                 format!("{:#}", anyhow::Error::from(error.without_url()))
             }
         };
@@ -217,13 +221,13 @@ impl Platform {
     }
 }
 
-/// Timestamp and nonce.
+/// A new timestamp and nonce for a request.
 pub(super) fn stamp(now: Millis) -> (String, String) {
     let nonce = rand::rng().random_range(1_u32..=2_147_483_647);
     (now.seconds().to_string(), nonce.to_string())
 }
 
-/// The query of a request: `msg_signature` where something is encrypted.
+/// The signed query of a request. Contains `msg_signature` if `encrypt` is given.
 pub(super) fn signed(
     settings: &Settings,
     (timestamp, nonce): (String, String),

@@ -1,4 +1,5 @@
-//! `custom/send` and `custom/typing` with every rule of the reference (sections 7.2 to 7.5). Errors are return codes.
+//! `custom/send` and `custom/typing` with every rule of the reference (sections 7.2 to 7.5). Errors
+//! are return codes.
 
 use std::sync::Arc;
 
@@ -11,12 +12,13 @@ use super::{Platform, codes, lock};
 
 /// The longest text in bytes.
 const TEXT_LIMIT: usize = 2048;
-/// Typing is shown only amid a conversation.
+/// The typing indicator needs a message of either side within this long, in milliseconds.
 const TYPING_AFTER_MS: i64 = 30_000;
-/// The reference leaves open how long the indicator stays; a second call within this long is a repeat.
+/// How long the typing indicator stays, in milliseconds. A second call within this time is a
+/// repeat. The reference gives no value.
 const TYPING_STAYS_MS: i64 = 15_000;
 
-/// What a message shows.
+/// The visible content of a message.
 #[derive(Debug, Default)]
 struct Content {
     text: String,
@@ -24,7 +26,7 @@ struct Content {
 }
 
 impl Platform {
-    /// Sends a customer-service message. Nothing of the quota is used where it fails.
+    /// Sends a customer-service message. A failure uses no quota.
     pub(super) fn custom_send(&self, body: &[u8]) -> Result<(), i64> {
         let payload = self.custom_body(body)?;
         let customer = self.addressee(&payload)?;
@@ -46,7 +48,7 @@ impl Platform {
             state.window.spend(at)?;
             state.last_traffic = Some(at);
             state.typing_since = None;
-            // Inside the customer's lock, so that the ledger has the order of the screen.
+            // Record while the customer is locked, so that the ledger has the order of the screen.
             self.record(|ledger, limit| {
                 let order = ledger.sends_made;
                 ledger.sends_made += 1;
@@ -164,7 +166,7 @@ impl Platform {
                 lines.retain(|line| !line.is_empty());
                 Ok(Content { text: lines.join("\n"), media: None })
             }
-            // There is no permanent material here that such an id could name.
+            // The id names permanent material, and this platform has none.
             "mpnews" => {
                 Err(if member("media_id").is_some() { codes::MEDIA_ID } else { codes::MEDIA_ID_MISSING })
             }
@@ -181,7 +183,7 @@ impl Platform {
     }
 }
 
-/// The first of the members, all of which must be strings with something in them.
+/// Checks that every named member is a non-empty string, and returns the first one.
 fn named_strings<'a, const N: usize>(object: &'a Value, names: [&str; N]) -> Result<&'a str, i64> {
     let mut first = "";
     for (at, name) in names.into_iter().enumerate() {
@@ -194,7 +196,7 @@ fn named_strings<'a, const N: usize>(object: &'a Value, names: [&str; N]) -> Res
     Ok(first)
 }
 
-/// Whether JSON holds a `\uXXXX`; an escaped backslash before a `u` is none.
+/// Whether the JSON text contains a `\uXXXX` escape. An escaped backslash before a `u` is not one.
 fn has_unicode_escape(json: &[u8]) -> bool {
     let mut bytes = json.iter();
     while let Some(byte) = bytes.next() {

@@ -1,4 +1,5 @@
-//! What can be set on the simulated platform, where the reference leaves a choice or a test needs another value.
+//! Settings of the simulated platform. They cover the points that the reference leaves open and the
+//! values that a test needs to change.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,28 +8,28 @@ use std::time::Duration;
 use super::WindowRule;
 use super::crypto::{Crypt, CryptoError};
 
-/// How pushes travel (reference: section 1.1).
+/// The encryption mode of pushes (reference: section 1.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// Plain XML.
     #[default]
     Plain,
-    /// Plain XML with an `Encrypt` element besides; answers may be either.
+    /// Plain XML with an additional `Encrypt` element. Answers may be plain or encrypted.
     Compatible,
-    /// Only `Encrypt`; answers must be encrypted.
+    /// Only the `Encrypt` element. Answers must be encrypted.
     Safe,
 }
 
-/// Everything that can be set. Also at run time, by [`super::WechatSim::change`].
+/// All settings. [`super::WechatSim::change`] changes them at run time.
 #[derive(Clone)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each is a question that the reference leaves open, or a switch"
+    reason = "each bool is an independent switch or a point that the reference leaves open"
 )]
 pub struct Settings {
-    /// Where the APIs listen; port 0 takes a free one. Read at the start only.
+    /// The address on which the APIs listen. Port 0 takes a free one. It is read at the start only.
     pub listen: SocketAddr,
-    /// The Token of the console.
+    /// The Token from the console.
     pub token: String,
     /// The AppID.
     pub app_id: String,
@@ -36,47 +37,50 @@ pub struct Settings {
     pub app_secret: String,
     /// The account's own id, `gh_...`.
     pub account_id: String,
-    /// How pushes travel.
+    /// The encryption mode of pushes.
     pub mode: Mode,
-    /// The EncodingAESKey, 43 characters; needed unless the mode is plain.
+    /// The EncodingAESKey of 43 characters. It is required unless the mode is plain.
     pub encoding_aes_key: String,
-    /// The bridge's URL as set in the console.
+    /// The bridge's URL, as set in the console.
     pub bridge_url: Option<String>,
-    /// An attempt is cut after this long, real time.
+    /// How long the platform waits for an answer to one request, in real time.
     pub attempt_timeout: Duration,
-    /// Requests a push gets at most.
+    /// The most requests for one push.
     pub attempts: u32,
-    /// Real time between two attempts; none by the reference, more to ride out a restart.
+    /// The pause between two requests of a push, in real time. The reference has none. A test sets
+    /// one so that a push outlasts a restart of the bridge.
     pub retry_pause: Duration,
-    /// Each attempt has its own timestamp, nonce and signature (the reference leaves it open).
+    /// Whether each request has its own timestamp, nonce and signature. The reference leaves it
+    /// open.
     pub fresh_signature: bool,
-    /// An HTTP status other than 200 is tried again (the reference leaves it open).
+    /// Whether an HTTP status other than 200 is retried. The reference leaves it open.
     pub retry_on_status: bool,
-    /// Stop pushing for a minute after this many failed requests in a row (MarkFail).
+    /// The number of failed requests in a row after which the platform stops pushing for a minute
+    /// (MarkFail).
     pub mark_fail_after: Option<u32>,
-    /// An account that was never verified: `custom/*` answer 48001.
+    /// Whether the account is unverified, so that `custom/*` answer 48001.
     pub personal: bool,
-    /// What a further action of a customer does to the window.
+    /// How a further action of a customer changes the window.
     pub window_rule: WindowRule,
-    /// Sends that a customer's message buys.
+    /// The number of sends that a customer's message allows.
     pub quota_messages: u32,
-    /// For how many seconds it buys them.
+    /// How long a message allows them, in seconds.
     pub quota_window_s: i64,
-    /// Sends that an event buys.
+    /// The number of sends that an event allows.
     pub quota_event_messages: u32,
-    /// For how many seconds it buys them.
+    /// How long an event allows them, in seconds.
     pub quota_event_window_s: i64,
-    /// The life of an access token in seconds.
+    /// The lifetime of an access token in seconds.
     pub token_life_s: i64,
-    /// `\uXXXX` in a body is refused with 40033.
+    /// Whether a `\uXXXX` escape in a body is refused with 40033.
     pub strict_escapes: bool,
-    /// `media/get` of a video answers `{"video_url"}` instead of the bytes.
+    /// Whether `media/get` of a video answers `{"video_url"}` instead of the bytes.
     pub video_as_url: bool,
     /// The longest `Content` of a passive reply in bytes.
     pub passive_limit: usize,
-    /// Agents that `customservice.kf_account` may name.
+    /// The agents that `customservice.kf_account` may name.
     pub kf_accounts: Vec<String>,
-    /// The ledger keeps this many entries of each sort.
+    /// The most entries that each list of the ledger keeps.
     pub ledger_limit: usize,
 }
 
@@ -114,10 +118,12 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// The message encryption with this key. Fails if the key is malformed.
     pub(super) fn crypt(&self) -> Result<Crypt, CryptoError> {
         Crypt::new(&self.encoding_aes_key, &self.app_id)
     }
 
+    /// Checks the EncodingAESKey, unless the mode is plain.
     pub(super) fn check(&self) -> Result<(), CryptoError> {
         if self.mode == Mode::Plain { Ok(()) } else { self.crypt().map(drop) }
     }

@@ -1,4 +1,5 @@
-//! The simulated platform against a small scripted bridge: what it refuses, what it pushes, what it takes for an answer.
+//! Tests of the simulated platform against a small scripted bridge: refusals, pushes and accepted
+//! answers.
 
 mod api;
 mod control;
@@ -25,7 +26,7 @@ async fn sim(change: impl FnOnce(&mut Settings)) -> (WechatSim, Clock) {
     (WechatSim::start(settings, clock.clone()).await.unwrap(), clock)
 }
 
-/// Calls an API with a valid token and a JSON body or none.
+/// Calls an API with a valid token. Uses POST if there is a body and GET otherwise.
 async fn call(sim: &WechatSim, path: &str, body: Option<&str>) -> Value {
     fetch(sim, &format!("{path}?access_token={}", token(sim).await), body).await
 }
@@ -68,7 +69,7 @@ fn text(content: &str) -> Value {
     json!({"touser": OPENID, "msgtype": "text", "text": {"content": content}})
 }
 
-/// How the scripted bridge answers one request.
+/// One scripted answer of the bridge.
 struct Answer {
     after: Duration,
     status: u16,
@@ -79,7 +80,7 @@ fn answer(body: impl Into<String>) -> Answer {
     Answer { after: Duration::ZERO, status: 200, body: body.into() }
 }
 
-/// A bridge that plays its answers in order, then `success`.
+/// A bridge that gives its scripted answers in order, then `success`.
 #[derive(Clone, Default)]
 struct Bridge {
     answers: Arc<Mutex<VecDeque<Answer>>>,
@@ -99,7 +100,7 @@ impl Bridge {
         self.answers.lock().unwrap().extend(answers);
     }
 
-    /// Query and body of every request so far.
+    /// The query and body of every request so far.
     fn requests(&self) -> Vec<(HashMap<String, String>, String)> {
         let parse = |query: &str| url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         self.requests.lock().unwrap().iter().map(|(query, body)| (parse(query), body.clone())).collect()
@@ -113,7 +114,7 @@ async fn scripted(State(bridge): State<Bridge>, request: Request) -> (StatusCode
     bridge.requests.lock().unwrap().push((query, String::from_utf8_lossy(&body).into_owned()));
     let next = bridge.answers.lock().unwrap().pop_front();
     let Answer { after, status, body } = next.unwrap_or_else(|| answer("success"));
-    // The bridge's slowness is what is tested: the platform must cut it off.
+    // A slow bridge is part of the tests: the platform must stop waiting for it.
     tokio::time::sleep(after).await;
     (StatusCode::from_u16(status).unwrap(), body)
 }

@@ -1,4 +1,4 @@
-//! What one customer did and was shown, in one order, for whoever looks over their shoulder. Nothing is judged here.
+//! The actions and screen entries of one customer in one order, for the sandbox page.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,43 +10,47 @@ use super::phone::Shown;
 use super::xml::{Field, value_of};
 use super::{Platform, ledger, lock};
 
-/// A timeline keeps its latest moments.
+/// The most entries that a timeline keeps. The oldest are dropped first.
 const LIMIT: usize = 500;
 
-/// One moment of a customer's.
+/// One entry of a customer's timeline.
 #[derive(Clone, Debug)]
 pub struct Moment {
-    /// Counts the customer's moments from 0.
+    /// The number of the entry in the customer's timeline, from 0.
     pub id: u64,
-    /// When, by the platform's clock.
+    /// When it happened, by the platform's clock.
     pub at: Millis,
+    /// The action or the screen entry.
     pub what: What,
 }
 
-/// What happened.
+/// An action or a screen entry.
 #[derive(Clone, Debug)]
 pub enum What {
-    /// The customer did it.
+    /// The customer did something.
     Did {
+        /// The action.
         deed: Deed,
-        /// The push has not ended yet.
+        /// Whether its push has not ended yet.
         pending: bool,
     },
-    /// The customer was shown it.
+    /// The screen showed an entry.
     Shown(Shown),
 }
 
-/// What a customer did.
+/// A customer's action.
 #[derive(Clone, Debug)]
 pub struct Deed {
-    /// `MsgType`.
+    /// The `MsgType`.
     pub kind: String,
-    /// The words; of an event its name and key, of anything else what names it.
+    /// The text of a text message, the name and key of an event, or a short description of another
+    /// kind.
     pub text: String,
-    /// The picture, voice or video.
+    /// The image, voice or video.
     pub media: Option<Arc<Media>>,
 }
 
+/// The latest actions and screen entries of one customer.
 #[derive(Debug, Default)]
 pub(super) struct Timeline {
     moments: VecDeque<Moment>,
@@ -54,14 +58,17 @@ pub(super) struct Timeline {
 }
 
 impl Timeline {
+    /// Adds a pending action and returns the id of its entry.
     pub fn did(&mut self, at: Millis, deed: Deed) -> u64 {
         self.add(at, What::Did { deed, pending: true })
     }
 
+    /// Adds a screen entry.
     pub fn shown(&mut self, shown: Shown) {
         self.add(shown.at, What::Shown(shown));
     }
 
+    /// Marks the action with this id as no longer pending. Ignores an id that is no longer kept.
     pub fn answered(&mut self, id: u64) {
         let moment = self.moments.iter_mut().rev().find(|moment| moment.id == id);
         if let Some(Moment { what: What::Did { pending, .. }, .. }) = moment {
@@ -69,6 +76,7 @@ impl Timeline {
         }
     }
 
+    /// The entries, oldest first.
     pub fn moments(&self) -> impl Iterator<Item = &Moment> {
         self.moments.iter()
     }
@@ -82,7 +90,7 @@ impl Timeline {
 }
 
 impl Platform {
-    /// What a push of these fields says that the customer did.
+    /// The action that a push of these fields reports.
     pub(super) fn did(&self, fields: &[Field], now: Millis) -> Deed {
         let value = |name| value_of(fields, name);
         let said = |names: &[&str]| {

@@ -1,4 +1,4 @@
-//! Access tokens of both endpoints, which know nothing of each other (reference: section 6.1).
+//! Access tokens of both endpoints, which are independent of each other (reference: section 6.1).
 
 use std::collections::VecDeque;
 
@@ -8,17 +8,20 @@ use crate::model::Millis;
 
 use super::codes;
 
-/// A token is renewed, or outlived by its successor, in its last five minutes.
+/// How long an old and a new token are valid together, in milliseconds. `stable_token` renews a
+/// token in its last five minutes, and `token` leaves the old one five more minutes.
 const OVERLAP_MS: i64 = 300_000;
+/// The shortest time between two effective forced refreshes, in milliseconds.
 const FORCED_SPACING_MS: i64 = 30_000;
+/// The most forced refreshes a day.
 const FORCED_PER_DAY: u32 = 20;
-/// Days change at midnight in Beijing.
+/// The offset of Beijing time, in milliseconds. Days change at midnight in Beijing.
 const BEIJING_MS: i64 = 8 * 3_600_000;
 const DAY_MS: i64 = 86_400_000;
-/// As many old tokens are still told from tokens that never were.
+/// The most tokens that are remembered. An older token counts as unknown.
 const REMEMBERED: usize = 64;
 
-/// A token and the seconds that it still lives.
+/// A token and its remaining lifetime in seconds.
 pub(super) type Granted = (String, i64);
 
 #[derive(Debug)]
@@ -28,19 +31,19 @@ struct Token {
     revoked: bool,
 }
 
-/// Every token that was given out lately.
+/// The tokens that were issued lately.
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
     given: VecDeque<Token>,
     stable: Option<String>,
     plain: Option<String>,
     forced_at: Option<Millis>,
-    /// The day, and the forced refreshes on it.
+    /// A day and the number of forced refreshes on that day.
     forced: (i64, u32),
 }
 
 impl Tokens {
-    /// `stable_token`: the error is a return code.
+    /// Serves `stable_token`. Returns the token and whether it is new. The error is a return code.
     pub fn stable(&mut self, now: Millis, life_s: i64, force: bool) -> Result<(Granted, bool), i64> {
         if force && self.forced_at.is_none_or(|at| now.since(at) >= FORCED_SPACING_MS) {
             let day = now.plus(BEIJING_MS).0.div_euclid(DAY_MS);
@@ -69,7 +72,8 @@ impl Tokens {
         Ok(((value, life_s), true))
     }
 
-    /// `token`: a new one each time; the one before lives five minutes more at most.
+    /// Serves `token`. Issues a new token each time. The previous one lives at most five more
+    /// minutes.
     pub fn plain(&mut self, now: Millis, life_s: i64) -> Granted {
         let old = self.plain.take();
         for token in self.given.iter_mut().filter(|token| Some(&token.value) == old.as_ref()) {
@@ -80,7 +84,7 @@ impl Tokens {
         (value, life_s)
     }
 
-    /// Whether a call with this token may go on; the error is a return code.
+    /// Checks the token of a call. The error is a return code.
     pub fn check(&self, now: Millis, value: Option<&str>) -> Result<(), i64> {
         let Some(value) = value.filter(|value| !value.is_empty()) else { return Err(codes::TOKEN_MISSING) };
         match self.given.iter().find(|token| token.value == value) {
@@ -91,14 +95,14 @@ impl Tokens {
         }
     }
 
-    /// Makes every token invalid, as a forced refresh by someone else does.
+    /// Makes every token invalid, as a forced refresh by another program does.
     pub fn revoke_all(&mut self) {
         for token in &mut self.given {
             token.revoked = true;
         }
     }
 
-    /// Lets every token expire now.
+    /// Makes every token expire now.
     pub fn expire_all(&mut self, now: Millis) {
         for token in &mut self.given {
             token.expires = token.expires.min(now);

@@ -1,5 +1,5 @@
-//! What one customer allows the account to send (reference: section 7.4), under each reading of the open question
-//! whether a new message resets the count.
+//! The windows and quotas of `custom/send` for one customer (reference: section 7.4). The reference
+//! leaves open whether a new message resets the count, so every reading is available.
 
 use std::collections::VecDeque;
 
@@ -7,27 +7,27 @@ use crate::model::Millis;
 
 use super::{Settings, codes};
 
-/// A customer who keeps writing has no more allowances than this at a time.
+/// The most allowances that one customer has at a time.
 const GRANTS: usize = 1000;
 
-/// How a further action of the customer changes what may be sent.
+/// How a further action of the customer changes the allowances.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WindowRule {
-    /// It begins a new allowance; what was left of the last one of its kind is forfeited.
+    /// The action replaces the previous allowance of its kind. The rest of that one is forfeited.
     #[default]
     Reset,
-    /// It adds an allowance to those that still run.
+    /// The action adds an allowance to those that still run.
     Cumulative,
-    /// It renews the time only: within any window, no more than one allowance is sent.
+    /// The action renews the time only. No more than one allowance is sent within any window.
     Shared,
 }
 
-/// What opened the window.
+/// The kind of customer action that opens a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opens {
-    /// A message of the customer's own: 5 in 48 hours.
+    /// A message that the customer wrote. It allows 5 sends in 48 hours.
     Message,
-    /// Follow, menu click, scan, or a tap in a menu message: 3 in a minute.
+    /// A follow, a menu click, a scan, or a tap in a menu message. It allows 3 sends in a minute.
     Event,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// The customer acted.
+    /// Opens a window after an action of the customer.
     pub fn open(&mut self, by: Opens, settings: &Settings, now: Millis) {
         let (quota, seconds) = match by {
             Opens::Message => (settings.quota_messages, settings.quota_window_s),
@@ -68,7 +68,7 @@ impl Window {
         self.grants.push_back(Grant { by, left, until: now.plus(seconds * 1000) });
     }
 
-    /// Takes one message from the allowance that ends first; the error is a return code.
+    /// Takes one send from the allowance that ends first. The error is a return code.
     pub fn spend(&mut self, now: Millis) -> Result<(), i64> {
         self.expire(now);
         if self.grants.is_empty() {
@@ -84,12 +84,12 @@ impl Window {
         Ok(())
     }
 
-    /// How many messages may be sent now.
+    /// The number of messages that may be sent now.
     pub fn left(&self, now: Millis) -> u32 {
         self.grants.iter().filter(|grant| grant.until > now).map(|grant| grant.left).sum()
     }
 
-    /// When the last usable allowance ends.
+    /// When the last usable allowance ends. `None` if there is none.
     pub fn closes(&self, now: Millis) -> Option<Millis> {
         let usable = self.grants.iter().filter(|grant| grant.until > now && grant.left > 0);
         usable.map(|grant| grant.until).max()

@@ -1,4 +1,5 @@
-//! Every HTTP call of the simulated platform, made or received, for whoever wants to watch. Secrets are masked here.
+//! Events about every HTTP call that the simulated platform makes or receives. Secrets are masked
+//! here.
 
 use std::time::Duration;
 
@@ -9,12 +10,12 @@ use tokio::time::Instant;
 use crate::model::Millis;
 
 const MASK: &str = "***";
-/// Longer bodies are told by their size.
+/// The longest body that an event contains, in bytes. A longer body is replaced by its size.
 const BODY_LIMIT: usize = 16 * 1024;
 const SECRET_PARAMETERS: [&str; 5] = ["access_token", "secret", "appsecret", "signature", "msg_signature"];
 const SECRET_MEMBERS: [&str; 3] = ["access_token", "secret", "appsecret"];
 
-/// Who called.
+/// The direction of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// The platform pushed to the bridge.
@@ -23,62 +24,63 @@ pub enum Direction {
     Api,
 }
 
-/// One call, over.
+/// One HTTP call.
 #[derive(Clone, Debug)]
 pub struct WireEvent {
-    /// When it began, by the platform's clock.
+    /// When the call began, by the platform's clock.
     pub at: Millis,
-    /// When it began, in real time.
+    /// When the call began, in real time.
     pub began: Instant,
-    /// How long it took, real time.
+    /// The duration of the call in real time.
     pub took: Duration,
-    /// Who called.
+    /// The direction of the call.
     pub direction: Direction,
     /// The HTTP method.
     pub method: String,
-    /// The path.
+    /// The path of the URL.
     pub path: String,
-    /// The query, its secrets masked.
+    /// The query, with secrets masked.
     pub query: String,
-    /// The HTTP status; none where no answer came, or none was given.
+    /// The HTTP status. `None` if no answer came or was sent.
     pub status: Option<u16>,
-    /// What was sent: an encrypted push as it was before encryption.
+    /// The request body. An encrypted push is shown as it was before encryption.
     pub request: String,
-    /// What was answered: an encrypted reply opened; where no answer came, why.
+    /// The response body, decrypted if it was encrypted. The error if no answer came.
     pub response: String,
-    /// What was sent as it travelled, where that was encrypted.
+    /// The encrypted request body, if it was encrypted.
     pub sealed_request: Option<String>,
-    /// What was answered as it travelled, where that was encrypted.
+    /// The encrypted response body, if it was encrypted.
     pub sealed_response: Option<String>,
-    /// The request's headers, as far as the platform sets or sees them.
+    /// The request's headers that the platform sets or receives.
     pub request_headers: Vec<(String, String)>,
-    /// The answer's headers.
+    /// The response's headers.
     pub response_headers: Vec<(String, String)>,
-    /// Why the platform takes the call for failed.
+    /// Why the platform counts the call as failed.
     pub error: Option<String>,
-    /// The customer whom it is about.
+    /// The openid of the customer that the call is about.
     pub openid: Option<String>,
-    /// `MsgId` of the message that is pushed.
+    /// The `MsgId` of the pushed message.
     pub msg_id: Option<u64>,
 }
 
-/// Headers for people to read; none that these platforms use is a secret.
+/// Headers as text. None of the headers that these platforms use is a secret.
 pub(super) fn headers(headers: &HeaderMap) -> Vec<(String, String)> {
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
     headers.iter().map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect()
 }
 
-/// The query with every secret's value masked.
+/// The query with the value of every secret masked.
 pub(super) fn masked_query<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let mut out = url::form_urlencoded::Serializer::new(String::new());
     for (name, value) in pairs {
         out.append_pair(name, if SECRET_PARAMETERS.contains(&name) { MASK } else { value });
     }
-    // The mask reads better unescaped, and an asterisk needs no escape.
+    // The serializer escapes the asterisks of the mask. They need no escape and read better
+    // without.
     out.finish().replace("%2A", "*")
 }
 
-/// The body as text with every secret's value masked, or its size.
+/// The body as text with the value of every secret masked, or the size of the body.
 pub(super) fn masked_body(body: &[u8]) -> String {
     let text = match std::str::from_utf8(body) {
         Ok(text) if body.len() <= BODY_LIMIT => text,

@@ -1,38 +1,40 @@
-//! XML as WeChat writes it in pushes, and reads it in answers (reference: sections 2 to 5).
+//! XML as WeChat writes it in pushes and reads it in answers (reference: sections 2 to 5).
 //!
-//! The reader is as strict as a validating one: one root, nothing after it, no document type, no control characters.
+//! The reader is as strict as a validating one. It accepts exactly one root, nothing after it, no
+//! document type and no control characters.
 
 use std::fmt::Write as _;
 
 use quick_xml::Reader;
 use quick_xml::events::Event;
 
-/// An answer nests no deeper than `xml/Articles/item/Title`.
+/// The deepest nesting that is accepted. A valid answer goes no deeper than
+/// `xml/Articles/item/Title`.
 const DEPTH_LIMIT: usize = 8;
 
 /// One element of a push.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Field {
-    /// Character data in CDATA.
+    /// A name, and character data in CDATA.
     Text(String, String),
-    /// A bare number.
+    /// A name and a number without CDATA.
     Number(String, String),
-    /// Elements inside an element.
+    /// A name and the elements inside.
     Group(String, Vec<Field>),
 }
 
 impl Field {
-    /// An element with CDATA.
+    /// Creates an element with CDATA.
     pub fn text(name: &str, value: impl Into<String>) -> Self {
         Self::Text(name.to_owned(), value.into())
     }
 
-    /// An element with a bare number.
+    /// Creates an element with a number without CDATA.
     pub fn number(name: &str, value: impl Into<String>) -> Self {
         Self::Number(name.to_owned(), value.into())
     }
 
-    /// An element of elements.
+    /// Creates an element that contains elements.
     pub fn group(name: &str, fields: Vec<Self>) -> Self {
         Self::Group(name.to_owned(), fields)
     }
@@ -44,7 +46,7 @@ impl Field {
         }
     }
 
-    /// The element's character data; none for a group.
+    /// The element's character data. `None` for a group.
     pub fn value(&self) -> Option<&str> {
         match self {
             Self::Text(_, value) | Self::Number(_, value) => Some(value),
@@ -53,12 +55,12 @@ impl Field {
     }
 }
 
-/// The value of the element called `name`, or nothing.
+/// The value of the element called `name`, or an empty text.
 pub(super) fn value_of<'a>(fields: &'a [Field], name: &str) -> &'a str {
     fields.iter().find(|field| field.name() == name).and_then(Field::value).unwrap_or_default()
 }
 
-/// The document of a push.
+/// Writes the document of a push.
 pub(super) fn write(fields: &[Field]) -> String {
     let mut out = String::with_capacity(512);
     out.push_str("<xml>");
@@ -83,21 +85,24 @@ fn write_fields(out: &mut String, fields: &[Field]) {
     }
 }
 
-/// What XML 1.0 allows in a document.
+/// Whether XML 1.0 allows the character in a document.
 fn is_legal(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..) && !matches!(c, '\u{fffe}' | '\u{ffff}')
 }
 
-/// An element that was read.
+/// An element of a document that was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Element {
+    /// The element's name.
     pub name: String,
+    /// The element's own character data.
     pub text: String,
+    /// The elements inside.
     pub children: Vec<Element>,
 }
 
 impl Element {
-    /// The only child called `name`; more than one is an error.
+    /// The only child called `name`, if there is one. More than one is an error.
     pub fn child(&self, name: &str) -> Result<Option<&Self>, String> {
         let mut found = self.children.iter().filter(|child| child.name == name);
         match (found.next(), found.next()) {
@@ -106,14 +111,15 @@ impl Element {
         }
     }
 
-    /// The text of the child called `name`, which must be there.
+    /// The text of the child called `name`. A missing child and one with elements inside are
+    /// errors.
     pub fn text_of(&self, name: &str) -> Result<&str, String> {
         let child = self.child(name)?.ok_or_else(|| format!("{name} is missing"))?;
-        if child.children.is_empty() { Ok(&child.text) } else { Err(format!("{name} has elements in it")) }
+        if child.children.is_empty() { Ok(&child.text) } else { Err(format!("{name} contains elements")) }
     }
 }
 
-/// Reads one document; the error says what is wrong with it.
+/// Reads one document. The error describes the first fault in it.
 pub(super) fn read(document: &str) -> Result<Element, String> {
     if let Some(illegal) = document.chars().find(|c| !is_legal(*c)) {
         return Err(format!("the character {illegal:?} is not allowed in XML"));
@@ -125,7 +131,7 @@ pub(super) fn read(document: &str) -> Result<Element, String> {
     loop {
         let event = reader.read_event().map_err(|error| format!("malformed XML: {error}"))?;
         let text = match event {
-            // Empty elements come expanded, as a start and an end.
+            // The reader expands an empty element into a start and an end.
             Event::Start(start) | Event::Empty(start) => {
                 if root.is_some() {
                     return Err("a second root element".to_owned());
@@ -139,7 +145,7 @@ pub(super) fn read(document: &str) -> Result<Element, String> {
             }
             Event::End(_) => {
                 let Some(done) = open.pop() else {
-                    return Err("an element ends that did not begin".to_owned());
+                    return Err("an end tag without a start tag".to_owned());
                 };
                 match open.last_mut() {
                     Some(parent) => parent.children.push(done),
@@ -152,7 +158,7 @@ pub(super) fn read(document: &str) -> Result<Element, String> {
             Event::GeneralRef(entity) => match entity.resolve_char_ref() {
                 Ok(Some(c)) if is_legal(c) => c.to_string(),
                 Ok(None) => quick_xml::escape::resolve_xml_entity(&entity)
-                    .ok_or_else(|| format!("the unknown entity {:?}", &*entity))?
+                    .ok_or_else(|| format!("unknown entity {:?}", &*entity))?
                     .to_owned(),
                 _ => return Err("a character reference to an illegal character".to_owned()),
             },
@@ -167,9 +173,9 @@ pub(super) fn read(document: &str) -> Result<Element, String> {
         }
     }
     if !open.is_empty() {
-        return Err("an element does not end".to_owned());
+        return Err("an element without an end tag".to_owned());
     }
-    let root = root.ok_or_else(|| "no XML".to_owned())?;
+    let root = root.ok_or_else(|| "no XML element".to_owned())?;
     if root.name == "xml" { Ok(root) } else { Err(format!("the root is <{}>, not <xml>", root.name)) }
 }
 

@@ -1,5 +1,6 @@
-//! Which message a call carries, told from outside: by MsgId and MsgKey where a call has them, else by customer, words
-//! and order. The bridge is never asked, so what is said here is an observer's best reading.
+//! Finds the message that a call carries, from outside: by MsgId and MsgKey if the call has them,
+//! else by customer, text and order. It never asks the bridge, so the result is an observer's best
+//! guess.
 
 use std::collections::VecDeque;
 
@@ -9,24 +10,27 @@ use tokio::time::Instant;
 use crate::sandbox::im::{self, Exchange};
 use crate::sandbox::wechat::{self, WireEvent};
 
-/// Messages each way that are still recognised.
+/// Messages in each direction that are remembered.
 const REMEMBERED: usize = 500;
-/// What the bridge's own words to an agent begin with.
+/// The prefix of the bridge's notices to agents.
 const NOTE: &str = "[bridge]";
 
-/// What is known of a call.
+/// The messages and the customer of a call, and the latencies that it completes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Followed {
+    /// The id of the message.
     pub message: Option<String>,
+    /// The ids of further messages: held answers attached to a passive reply.
     pub also: Vec<String>,
+    /// The openid of the customer.
     pub customer: Option<String>,
-    /// From the push to its answer, where this is the first one.
+    /// Milliseconds from a push or a webhook to the bridge's answer, if it accepted.
     pub accepted_ms: Option<u64>,
-    /// From the message to its arrival, for each that arrived by this call.
+    /// Milliseconds from a message to its arrival, for each message that this call delivered.
     pub arrived_ms: Vec<u64>,
 }
 
-/// A message or event of a customer's, or an agent's message.
+/// A message or event of a customer, or a message of an agent.
 #[derive(Debug)]
 struct Sent {
     id: String,
@@ -36,10 +40,10 @@ struct Sent {
     arrived: bool,
 }
 
-/// A message to IM that was seen: who, MsgSeq, MsgRandom.
+/// The identity of a `sendmsg` call: sender, MsgSeq, MsgRandom. Retries have the same one.
 type Attempt = (String, u64, u64);
 
-/// The messages on their way.
+/// The recent messages in both directions, to match calls with.
 #[derive(Debug, Default)]
 pub struct Trail {
     to_agent: VecDeque<Sent>,
@@ -48,7 +52,7 @@ pub struct Trail {
 }
 
 impl Trail {
-    /// A call that WeChat made or took.
+    /// Matches a call that WeChat made or received.
     pub fn wechat(&mut self, event: &WireEvent) -> Followed {
         match event.direction {
             wechat::Direction::Push => self.push(event),
@@ -56,7 +60,7 @@ impl Trail {
         }
     }
 
-    /// A call that IM made or took.
+    /// Matches a call that IM made or received.
     pub fn im(&mut self, exchange: &Exchange) -> Followed {
         let body: Value = serde_json::from_str(&exchange.request).unwrap_or_default();
         match exchange.direction {
@@ -92,7 +96,7 @@ impl Trail {
         followed
     }
 
-    /// A message to the customer, or another API of WeChat's.
+    /// A message to the customer, or a call of another WeChat API.
     fn send(&mut self, event: &WireEvent) -> Followed {
         let Some(customer) = &event.openid else { return Followed::default() };
         let body: Value = serde_json::from_str(&event.request).unwrap_or_default();
@@ -122,7 +126,7 @@ impl Trail {
         self.to_customer.iter().position(|sent| sent.customer == customer && fits(sent))
     }
 
-    /// An agent's message, told to the bridge.
+    /// A webhook about an agent's message.
     fn callback(&mut self, exchange: &Exchange, body: &Value) -> Followed {
         let customer = openid(body["To_Account"].as_str().unwrap_or_default());
         let Some(key) = body["MsgKey"].as_str() else { return Followed::default() };
@@ -139,7 +143,7 @@ impl Trail {
         }
     }
 
-    /// What the bridge asks of IM.
+    /// A call of the bridge to IM.
     fn call(&mut self, exchange: &Exchange, body: &Value) -> Followed {
         let names = ["From_Account", "UserID", "Identifier", "Operator_Account"];
         let user = names.iter().find_map(|name| body[*name].as_str());
@@ -163,8 +167,9 @@ impl Trail {
         followed
     }
 
-    /// What an import comes of: a `subscribe` has one, and whatever comes before its end has none. Without one the
-    /// account was missing for what came last.
+    /// The message that caused an account import. A `subscribe` causes one; until that import ends,
+    /// no other message does. Without a waiting `subscribe`, the account was missing for the latest
+    /// message.
     fn import(&mut self, customer: &str, succeeded: bool) -> Option<String> {
         let asks = |sent: &&mut Sent| {
             sent.customer == customer && sent.id.starts_with("subscribe ") && !sent.arrived
@@ -183,7 +188,7 @@ impl Trail {
         Some(newest.id.clone())
     }
 
-    /// The message of a `sendmsg`, by what was seen of it before, else by its words, else by its turn.
+    /// The message of a `sendmsg` call: by an earlier attempt, else by its text, else by its order.
     fn attempt(&mut self, user: &str, body: &Value) -> (Option<String>, Option<&mut Sent>) {
         let customer = openid(user);
         let number = |name: &str| body[name].as_u64().unwrap_or_default();
@@ -221,7 +226,7 @@ impl Sent {
         Self { id, customer: customer.to_owned(), text, began, arrived: false }
     }
 
-    /// How long it was under way, the first time that it arrives.
+    /// Marks the message as arrived. Returns the milliseconds since it began, the first time only.
     fn arrive(&mut self, at: Instant) -> Option<u64> {
         let first = !std::mem::replace(&mut self.arrived, true);
         first.then(|| millis(at.saturating_duration_since(self.began)))
@@ -239,7 +244,8 @@ fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The customer of an IM account: where a UserID was deleted once, the next one has a number behind it.
+/// The openid of an IM account. An account that was imported again after a deletion has a number
+/// after the openid.
 fn openid(user: &str) -> &str {
     match user.rsplit_once('_') {
         Some((openid, number)) if openid.len() >= 28 && number.bytes().all(|byte| byte.is_ascii_digit()) => {
@@ -255,7 +261,7 @@ fn texts(body: &Value) -> String {
     elements.filter_map(|element| element["MsgContent"]["Text"].as_str()).collect()
 }
 
-/// The text of the first element called `name` of a push or a reply.
+/// The text of the first XML element `name` in a push or a reply.
 fn inner(document: &str, name: &str) -> Option<String> {
     let (_, rest) = document.split_once(&format!("<{name}>"))?;
     let (inside, _) = rest.split_once(&format!("</{name}>"))?;

@@ -1,5 +1,5 @@
-//! Bodies laid out for reading, an element or member a line, and secrets masked by their name. Nothing else changes:
-//! members keep their order, and what cannot be read is shown as it is.
+//! Formats bodies for reading: one element or member per line, with secrets masked by name. Nothing
+//! else changes: members keep their order, and a body that cannot be parsed stays as it is.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use quick_xml::{Reader, Writer};
 
 use super::MASK;
 
-/// Members and elements whose values are never shown.
+/// Members and elements whose values are always masked.
 const SECRETS: [&str; 14] = [
     "access_token",
     "usersig",
@@ -26,7 +26,7 @@ const SECRETS: [&str; 14] = [
     "encoding_aes_key",
 ];
 
-/// The body, laid out if it is JSON or XML.
+/// The body, formatted if it is JSON or XML.
 pub(super) fn pretty(body: &str) -> String {
     let laid_out = match body.trim_start().as_bytes().first() {
         Some(b'{' | b'[') => json(body),
@@ -39,7 +39,7 @@ pub(super) fn pretty(body: &str) -> String {
     }
 }
 
-/// A line that holds one member or element, without its value if that is a secret.
+/// A line with one member or element, with the value masked if it is a secret.
 fn masked(line: &str) -> String {
     let content = line.trim_start();
     let indent = &line[..line.len() - content.len()];
@@ -55,7 +55,7 @@ fn masked(line: &str) -> String {
     line.to_owned()
 }
 
-/// Only where it is JSON: the text is laid out as it stands, its numbers and escapes untouched.
+/// Formats JSON without changing its numbers and escapes. `None` if the body is not JSON.
 fn json(body: &str) -> Option<String> {
     serde_json::from_str::<serde::de::IgnoredAny>(body).ok()?;
     let mut out = String::with_capacity(body.len() * 2);
@@ -100,6 +100,7 @@ fn json(body: &str) -> Option<String> {
     Some(out)
 }
 
+/// Formats XML. `None` if the body is not XML.
 fn xml(body: &str) -> Option<String> {
     let mut reader = Reader::from_str(body);
     reader.config_mut().trim_text(true);

@@ -1,8 +1,8 @@
--- Files that WeChat has a copy of, so that the same one is not uploaded twice.
+-- Files that were uploaded to WeChat, so that the same file is not uploaded twice.
 CREATE TABLE upload (
-    hash     TEXT NOT NULL,             -- of the file's bytes
-    kind     TEXT NOT NULL,             -- what it was uploaded as: WeChat's name for it
-    media_id TEXT NOT NULL,             -- WeChat's name for the copy
-    until    INTEGER NOT NULL,          -- not to be used from then on
+    hash     TEXT NOT NULL,             -- SHA-256 of the file's bytes
+    kind     TEXT NOT NULL,             -- the type it was uploaded as, as WeChat names it
+    media_id TEXT NOT NULL,             -- WeChat's id for the copy
+    until    INTEGER NOT NULL,          -- the copy must not be used from this time on
     PRIMARY KEY (hash, kind)
 ) WITHOUT ROWID;

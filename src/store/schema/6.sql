@@ -1,12 +1,13 @@
--- An agent's message that is found late gets the turn that its callback would have had.
+-- An agent's message that is found late gets the position that its callback would have had.
 
--- The turn in its lane; NULL: that of its number.
+-- The position in its lane; NULL: its id is the position.
 ALTER TABLE message ADD COLUMN turn INTEGER;
 -- IM's time of an agent's message, Unix seconds; 0: not known.
 ALTER TABLE message ADD COLUMN said_s INTEGER NOT NULL DEFAULT 0;
--- 1: when it was accepted, the bridge had not yet looked for earlier ones that it may have missed.
+-- 1: it was accepted before the backfill of its conversation; earlier ones may be missing.
 ALTER TABLE message ADD COLUMN unlooked INTEGER NOT NULL DEFAULT 0;
--- Which start of the bridge has looked at the view: a number that it drew; 0: none of those that draw one.
+-- The run of the bridge that has read the view: a random number drawn at its start; 0: a run of
+-- an older version, which drew none.
 ALTER TABLE looked ADD COLUMN start INTEGER NOT NULL DEFAULT 0;
 
 DROP INDEX message_open;

@@ -1,7 +1,8 @@
-//! The door: whether a call is WeChat's and for us, and what it says.
+//! Authenticates requests: is this request from WeChat and for this account? Then decrypts and
+//! parses it.
 //!
-//! What can be told from the query is told before the body is read. Must never let a push in on the strength of a
-//! signature that does not cover what the mode says it must cover.
+//! Everything that the query alone can decide is decided before the body is read. Must never accept
+//! a push whose signature does not cover everything that the mode requires it to cover.
 
 use std::fmt;
 
@@ -16,76 +17,84 @@ use super::{Refusal, signature};
 use crate::config::{AesKey, Mode};
 use crate::model::{Millis, Push};
 
-/// What the console and the configuration say. Empty strings count as not set.
+/// Settings from WeChat's console and from the configuration. Empty strings count as not set.
 #[derive(Clone, Debug)]
 pub struct DoorSettings {
+    /// The token of the server configuration, with which WeChat signs.
     pub token: SecretString,
-    /// Still accepted while the token is being changed.
+    /// The previous token, still accepted during a rotation.
     pub previous_token: Option<SecretString>,
-    /// Our AppID; no encrypted push is accepted without it.
+    /// Our AppID; without it no encrypted push is accepted.
     pub app_id: Option<String>,
-    /// `gh_...`; when set, pushes for any other account are refused.
+    /// The account's original id (`gh_...`). When it is set, pushes for any other account are
+    /// refused.
     pub account_id: Option<String>,
+    /// The encryption mode that the console is set to.
     pub mode: Mode,
+    /// The EncodingAESKey.
     pub key: Option<AesKey>,
-    /// Still accepted while the key is being changed.
+    /// The previous EncodingAESKey, still accepted during a rotation.
     pub previous_key: Option<AesKey>,
-    /// When above 0, a push whose `timestamp` is further off than this, either way, is refused. Seconds.
+    /// The largest accepted distance between `timestamp` and our clock, either way, in seconds; 0
+    /// switches the check off.
     pub max_skew_s: u64,
 }
 
-/// Judges and opens what WeChat sends.
+/// Authenticates and decrypts requests from WeChat.
 #[derive(Clone, Debug)]
 pub struct Door(DoorSettings);
 
-/// A push whose query has passed; the body is still to come.
+/// The query of a push, verified; its body has not been read yet.
 #[derive(Clone)]
 pub struct Knock {
     timestamp: String,
     nonce: String,
     msg_signature: Option<String>,
-    /// What `signature` came to: it decides about a body that is not encrypted.
+    /// The result of checking `signature`. It decides about a body that is not encrypted.
     plain: Result<(), Refusal>,
 }
 
-/// A push that is WeChat's and for us.
+/// A push that comes from WeChat and is for this account, decrypted and parsed.
 #[derive(Debug)]
 pub struct Opened {
+    /// The push.
     pub push: Push,
-    /// Wraps the reply to it.
+    /// Encrypts the reply the way the push was encrypted.
     pub seal: Seal,
 }
 
-/// Why no push came of a body.
+/// Why a body yields no push.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unopened {
-    /// Not WeChat's or not for us: 403, nothing stored.
+    /// The request is not from WeChat, or not for this account: answer 403 and store nothing.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// WeChat's, but nothing can be done with it: log it and answer `success`.
+    /// The push is from WeChat, but the bridge cannot use it: log it and answer `success`.
     #[error(transparent)]
     Unusable(#[from] Unusable),
 }
 
 impl Door {
-    /// A door with these settings. A mode with encryption but without key or AppID refuses what is encrypted.
+    /// Creates a verifier. In a mode with encryption, it refuses encrypted pushes while key or
+    /// AppID is missing.
     pub fn new(mut settings: DoorSettings) -> Self {
-        // An empty token would make signatures that anyone can make.
+        // Anyone can make the signatures of an empty token.
         settings.previous_token = settings.previous_token.filter(|token| !token.expose_secret().is_empty());
         settings.app_id = settings.app_id.filter(|id| !id.is_empty());
         settings.account_id = settings.account_id.filter(|id| !id.is_empty());
         Self(settings)
     }
 
-    /// The check that WeChat makes when the server configuration is saved: the decoded `echostr`, byte for
-    /// byte, if the raw query string is rightly signed. `None` when anything is wrong, missing or repeated.
+    /// Answers WeChat's check of the server configuration: returns the decoded `echostr`, byte for
+    /// byte, if the raw query string carries a valid signature. `None` when a parameter is wrong,
+    /// missing or repeated.
     pub fn echo(&self, query: &str) -> Option<Vec<u8>> {
         let query = Query::read(query).ok()?;
         self.judge_signature(&query).ok()?;
         query.echostr()
     }
 
-    /// Judges the raw query string of a push.
+    /// Verifies the raw query string of a push. `now` is compared with its `timestamp`.
     pub fn knock(&self, query: &str, now: Millis) -> Result<Knock, Refusal> {
         let query = Query::read(query)?;
         let (timestamp, nonce) = (query.timestamp()?, query.nonce()?);
@@ -95,7 +104,7 @@ impl Door {
             Mode::Plain => plain?,
             Mode::Compatible if msg_signature.is_err() => plain?,
             Mode::Compatible => {}
-            // What WeChat sends while its console says otherwise has no such parameter at all.
+            // While the console is set to plain mode, WeChat sends no `encrypt_type` at all.
             Mode::Safe if query.encrypt_type() != Ok("aes") => return Err(Refusal::Plaintext),
             Mode::Safe => {
                 msg_signature?;
@@ -110,7 +119,7 @@ impl Door {
         })
     }
 
-    /// Judges and opens the body of a push that has knocked.
+    /// Decrypts and parses the body of a push whose query is verified.
     pub fn open(&self, knock: &Knock, body: &[u8]) -> Result<Opened, Unopened> {
         let read = xml::read(body);
         let encrypted = read.as_ref().ok().and_then(|root| Some((root, root.text("Encrypt")?.trim())));
@@ -164,7 +173,7 @@ impl Door {
         }
     }
 
-    /// Verifies `msg_signature`, then opens with the current or the previous key.
+    /// Verifies `msg_signature`, then decrypts with the current key or the previous one.
     fn decrypt(&self, knock: &Knock, encrypt: &str) -> Result<(Secrets, Vec<u8>), Refusal> {
         let given = knock.msg_signature.as_deref().ok_or(Refusal::Missing("msg_signature"))?;
         let covered = [knock.timestamp.as_str(), knock.nonce.as_str(), encrypt];
@@ -186,10 +195,10 @@ impl Door {
     }
 }
 
-/// Without the signature.
+/// Leaves the signature out.
 impl fmt::Debug for Knock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Knock").field("timestamp", &self.timestamp).finish_non_exhaustive()
+        f.debug_struct("VerifiedQuery").field("timestamp", &self.timestamp).finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The AES envelope of compatible and safe mode (reference: "Encryption (WXBizMsgCrypt)").
 //!
-//! Opens and seals bytes; who signed them is decided before, in `door`. No input may make it panic.
+//! Decrypts and encrypts bytes. The verifier has checked the signature before. No input may make it
+//! panic.
 
 use aes::Aes256;
 use base64::Engine;
@@ -11,18 +12,19 @@ use cbc::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
 use super::Refusal;
 use crate::config::AesKey;
 
-/// Padding goes to this many bytes, though AES needs only 16.
+/// WeChat pads to a multiple of 32 bytes, although AES needs only 16.
 const BLOCK: u8 = 32;
-/// Random bytes before the length.
+/// The number of random bytes before the length field.
 const RANDOM: usize = 16;
 
 fn iv(key: &AesKey) -> [u8; 16] {
     std::array::from_fn(|index| key.expose()[index])
 }
 
-/// Opens the text of an `Encrypt` element.
+/// Decrypts the text of an `Encrypt` element.
 ///
-/// [`Refusal::Key`] when this key does not open it, [`Refusal::AppId`] when it does and another AppID is inside.
+/// Fails with [`Refusal::Key`] when this key does not decrypt it, and with [`Refusal::AppId`] when
+/// the key fits but the envelope names another AppID.
 pub fn open(key: &AesKey, app_id: &str, encrypt: &str) -> Result<Vec<u8>, Refusal> {
     let mut sealed = STANDARD.decode(encrypt).map_err(|_| Refusal::Key)?;
     let plain = cbc::Decryptor::<Aes256>::new(&(*key.expose()).into(), &iv(key).into())
@@ -32,7 +34,7 @@ pub fn open(key: &AesKey, app_id: &str, encrypt: &str) -> Result<Vec<u8>, Refusa
     if found == app_id.as_bytes() { Ok(message.to_vec()) } else { Err(Refusal::AppId) }
 }
 
-/// Takes `random(16) ‖ length ‖ message ‖ AppID ‖ padding` apart into message and AppID.
+/// Splits `random(16) ‖ length ‖ message ‖ AppID ‖ padding` into message and AppID.
 fn layout(plain: &[u8]) -> Option<(&[u8], &[u8])> {
     let (&padding, _) = plain.split_last()?;
     if !(1..=BLOCK).contains(&padding) {
@@ -43,7 +45,7 @@ fn layout(plain: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
 }
 
-/// Makes the text of an `Encrypt` element. `message` is at most 4 GiB.
+/// Encrypts `message` (at most 4 GiB) into the text of an `Encrypt` element.
 pub fn seal(key: &AesKey, app_id: &str, message: &[u8], random: [u8; RANDOM]) -> String {
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes();
     let mut plain = [&random[..], &length, message, app_id.as_bytes()].concat();

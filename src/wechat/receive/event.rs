@@ -1,99 +1,216 @@
 //! Events with their fields (reference: "Events a customer-service bridge meets").
 //!
-//! The bridge acts on a few of them; WeChat adds events without notice, so an unknown one is a value, not an error.
+//! The bridge acts on a few of them. WeChat adds events without notice, so an unknown event is a
+//! value, not an error.
 
 use super::xml::Element;
 use crate::model::Event;
 
-/// An event, typed. Names are compared without case.
+/// A typed event. Event names are compared case-insensitively.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WechatEvent {
-    /// The customer followed, by the QR code `scene` if there was one.
-    Subscribe { scene: Option<String>, ticket: Option<String> },
-    /// The customer left.
+    /// The customer followed the account.
+    Subscribe {
+        /// The scene of the QR code through which the customer came, if any.
+        scene: Option<String>,
+        /// The ticket of that QR code.
+        ticket: Option<String>,
+    },
+    /// The customer unfollowed the account.
     Unsubscribe,
     /// A follower scanned a QR code.
-    Scan { scene: String, ticket: Option<String> },
-    /// Where the customer is, in degrees and metres.
-    Location { latitude: Option<f64>, longitude: Option<f64>, precision: Option<f64> },
-    /// A menu item with a key.
-    Click { key: String },
-    /// A menu item that opens a page.
-    View { url: String, menu_id: Option<String> },
-    /// A menu item that opens a mini-program.
-    ViewMiniProgram { page_path: String, menu_id: Option<String> },
-    /// A menu item that scans.
-    ScanCodePush { key: String, scan: ScanCode },
-    /// A menu item that scans and waits for the reply.
-    ScanCodeWaitMsg { key: String, scan: ScanCode },
-    /// A menu item that takes or picks pictures, which come as messages of their own.
-    Pictures { source: PictureSource, key: String, count: u32, md5_sums: Vec<String> },
-    /// A menu item that picks a place, which comes as a message of its own.
-    LocationSelect { key: String, place: Place },
-    /// A template message arrived or did not.
-    TemplateSendJobFinish { msg_id: String, status: String },
-    /// A mass message has been sent.
-    MassSendJobFinish { msg_id: String, status: String, total: u64, filtered: u64, sent: u64, failed: u64 },
-    /// Articles have been published or not; `status` 0 is success.
+    Scan {
+        /// The scene of the QR code.
+        scene: String,
+        /// The ticket of the QR code.
+        ticket: Option<String>,
+    },
+    /// The customer's client reported its position.
+    Location {
+        /// Degrees north.
+        latitude: Option<f64>,
+        /// Degrees east.
+        longitude: Option<f64>,
+        /// Metres.
+        precision: Option<f64>,
+    },
+    /// The customer chose a menu item that has a key.
+    Click {
+        /// The menu item's key.
+        key: String,
+    },
+    /// The customer chose a menu item that opens a page.
+    View {
+        /// The page.
+        url: String,
+        /// The menu's id, when the menu is a personalised one.
+        menu_id: Option<String>,
+    },
+    /// The customer chose a menu item that opens a mini-program.
+    ViewMiniProgram {
+        /// The mini-program's page.
+        page_path: String,
+        /// The menu's id.
+        menu_id: Option<String>,
+    },
+    /// The customer scanned a code through a menu item.
+    ScanCodePush {
+        /// The menu item's key.
+        key: String,
+        /// The scanned code.
+        scan: ScanCode,
+    },
+    /// The customer scanned a code through a menu item that waits for the reply.
+    ScanCodeWaitMsg {
+        /// The menu item's key.
+        key: String,
+        /// The scanned code.
+        scan: ScanCode,
+    },
+    /// The customer took or picked pictures through a menu item; the pictures arrive as separate
+    /// messages.
+    Pictures {
+        /// The menu item's type.
+        source: PictureSource,
+        /// The menu item's key.
+        key: String,
+        /// The number of pictures.
+        count: u32,
+        /// The MD5 sums of the pictures.
+        md5_sums: Vec<String>,
+    },
+    /// The customer picked a place through a menu item; the place arrives as a separate message.
+    LocationSelect {
+        /// The menu item's key.
+        key: String,
+        /// The picked place.
+        place: Place,
+    },
+    /// The delivery of a template message ended, with or without success.
+    TemplateSendJobFinish {
+        /// The id of the message.
+        msg_id: String,
+        /// `success`, or WeChat's reason for the failure.
+        status: String,
+    },
+    /// The sending of a mass message ended.
+    MassSendJobFinish {
+        /// The id of the message.
+        msg_id: String,
+        /// WeChat's status text.
+        status: String,
+        /// The number of chosen receivers.
+        total: u64,
+        /// The number that remained after filtering.
+        filtered: u64,
+        /// The number of successful deliveries.
+        sent: u64,
+        /// The number of failed deliveries.
+        failed: u64,
+    },
+    /// The publishing of articles ended.
     PublishJobFinish {
+        /// The id of the job.
         publish_id: String,
+        /// 0 is success.
         status: Option<u32>,
+        /// The article's id, on success.
         article_id: Option<String>,
+        /// The links to the articles.
         article_urls: Vec<String>,
+        /// The indexes of the articles that failed.
         failed: Vec<u32>,
     },
     /// WeChat's own agent console opened a session.
-    KfCreateSession { account: String },
-    /// It closed the session.
-    KfCloseSession { account: String, close_type: Option<String> },
-    /// It moved the session to another agent.
-    KfSwitchSession { from: String, to: String },
-    /// The profile that a customer shared has changed.
+    KfCreateSession {
+        /// The agent's account.
+        account: String,
+    },
+    /// WeChat's own agent console closed a session.
+    KfCloseSession {
+        /// The agent's account.
+        account: String,
+        /// Who closed it.
+        close_type: Option<String>,
+    },
+    /// WeChat's own agent console moved a session to another agent.
+    KfSwitchSession {
+        /// The previous agent's account.
+        from: String,
+        /// The new agent's account.
+        to: String,
+    },
+    /// A customer changed the profile that they share.
     UserInfoModified(Subject),
-    /// A customer took back an authorisation.
-    UserAuthorizationRevoke { subject: Subject, info: Option<String> },
+    /// A customer revoked an authorisation.
+    UserAuthorizationRevoke {
+        /// The customer.
+        subject: Subject,
+        /// WeChat's code for the kind of data.
+        info: Option<String>,
+    },
     /// A customer closed their WeChat account.
     UserAuthorizationCancellation(Subject),
-    /// Sent by the push tester of the documentation.
-    DebugDemo { debug_str: String },
-    /// An event this version does not know, by WeChat's name for it.
-    Other { name: String },
+    /// The push tester in WeChat's documentation sent this.
+    DebugDemo {
+        /// The tester's text.
+        debug_str: String,
+    },
+    /// An event that this version does not know.
+    Other {
+        /// WeChat's name for the event.
+        name: String,
+    },
 }
 
-/// What was scanned; `kind` is `qrcode`, `barcode` ...
+/// A scanned code.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScanCode {
+    /// `qrcode`, `barcode` ...
     pub kind: String,
+    /// The code's content.
     pub result: String,
 }
 
-/// Which menu item asked for pictures.
+/// The type of the menu item through which pictures came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PictureSource {
+    /// `pic_sysphoto`: the system's camera.
     SysPhoto,
+    /// `pic_photo_or_album`: the camera or the album.
     PhotoOrAlbum,
+    /// `pic_weixin`: WeChat's album.
     Weixin,
 }
 
 /// A picked place, as WeChat writes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
+    /// Degrees north.
     pub latitude: String,
+    /// Degrees east.
     pub longitude: String,
+    /// The zoom level of the map.
     pub scale: String,
+    /// The address.
     pub label: String,
+    /// The name of the point of interest.
     pub poi_name: String,
 }
 
-/// Whom an authorisation event is about: there `FromUserName` is the platform.
+/// The customer whom an authorisation event concerns; in these events `FromUserName` is the
+/// platform.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
+    /// The customer's openid.
     pub open_id: String,
+    /// The AppID that the authorisation was given to.
     pub app_id: String,
+    /// The customer's unionid.
     pub union_id: Option<String>,
 }
 
-/// The event in a push whose `Event` is `name`.
+/// Reads the event of a push whose `Event` is `name`.
 pub fn read(root: &Element, name: &str) -> WechatEvent {
     let word = |name: &str| root.word(name).map(str::to_owned);
     let id = |name: &str| word(name).unwrap_or_default();
@@ -206,7 +323,7 @@ fn subject(root: &Element) -> Subject {
 }
 
 impl WechatEvent {
-    /// WeChat's `Event`, spelled as its documentation does.
+    /// WeChat's `Event`, in the spelling of its documentation.
     pub fn name(&self) -> &str {
         match self {
             Self::Subscribe { .. } => "subscribe",

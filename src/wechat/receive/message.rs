@@ -1,11 +1,12 @@
 //! Messages: the elements of each `MsgType` (reference: "Fields per type").
 //!
-//! A missing element is an empty text: WeChat drops fields without notice, and the customer's word must arrive.
+//! A missing element reads as an empty text: WeChat drops fields without notice, and the message
+//! must still arrive.
 
 use super::xml::Element;
 use crate::model::Content;
 
-/// The message in a push whose `MsgType` is `kind`.
+/// Reads the message of a push whose `MsgType` is `kind`.
 pub(super) fn read(root: &Element, kind: &str) -> Content {
     let text = |name: &str| root.text(name).unwrap_or_default().to_owned();
     let word = |name: &str| root.word(name).map(str::to_owned);
@@ -34,7 +35,8 @@ pub(super) fn read(root: &Element, kind: &str) -> Content {
     }
 }
 
-/// A place without readable coordinates is none: neither the store nor IM can carry one.
+/// Reads a place; `None` without readable coordinates, because neither the store nor IM can carry
+/// such a place.
 fn location(root: &Element) -> Option<Content> {
     let degrees = |name: &str| root.number::<f64>(name).filter(|degrees| degrees.is_finite());
     Some(Content::Location {

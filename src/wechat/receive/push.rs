@@ -1,6 +1,6 @@
-//! One opened push: XML in, the model out, with the key by which a repeat is recognised.
+//! Parses one decrypted push: XML in, the model out, with the key that identifies a repeat.
 //!
-//! Judges nothing: who sent the bytes has been decided before.
+//! Checks no signature: the verifier has done so before.
 
 use sha1::{Digest, Sha1};
 
@@ -8,31 +8,33 @@ use super::xml::{self, Element};
 use super::{event, message};
 use crate::model::{Event, InvalidId, OpenId, Push, SeenKey, What};
 
-/// Why a push cannot be worked with. It is logged and answered with `success`: a repeat would be no better.
+/// Why the bridge cannot use a push. It is logged and answered with `success`, because a repeat
+/// would fail the same way.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
-    /// No XML document as pushes are.
+    /// The body is not an XML document of the expected form.
     #[error(transparent)]
     Xml(#[from] xml::NoXml),
-    /// An element is missing without which nothing can be done.
+    /// A required element is missing.
     #[error("it has no {0}")]
     Missing(&'static str),
-    /// `FromUserName` is no openid.
+    /// `FromUserName` is not a valid openid.
     #[error("FromUserName: {0}")]
     Sender(#[from] InvalidId),
 }
 
-/// Longer keys and ids are shortened to their SHA-1 in a seen-mark, in bytes.
+/// In a dedup key, parts longer than this many bytes are replaced by their SHA-1.
 const LONGEST_IN_KEY: usize = 64;
-/// Names of kinds and events are cut to this many characters: they go to logs and to the agent.
+/// Names of kinds and events are cut to this many characters, because they go to logs and to the
+/// agent.
 const LONGEST_NAME: usize = 64;
 
-/// Parses one plain push, as it came or as it was decrypted.
+/// Parses one push that is plain text, either as received or after decryption.
 pub fn parse(document: &[u8]) -> Result<Push, Unusable> {
     of(&xml::read(document)?)
 }
 
-/// The push in a document.
+/// Reads the push from a parsed document.
 pub(super) fn of(root: &Element) -> Result<Push, Unusable> {
     let word = |name: &'static str| root.word(name).ok_or(Unusable::Missing(name));
     let account = word("ToUserName")?;
@@ -61,8 +63,9 @@ pub(super) fn of(root: &Element) -> Result<Push, Unusable> {
     })
 }
 
-/// Sender and second alone would take two events of one second for one (reference: "Dedup rule"). Job events
-/// have no `EventKey`, but the number of their job.
+/// The dedup key of an event. Sender and second alone would merge two different events of one
+/// second (reference: "Dedup rule"). Job events have no `EventKey`; their `MsgID` identifies the
+/// job.
 fn key_of_event(root: &Element, time: i64, from: &OpenId, name: &str, to: &str) -> String {
     let key = root.word("EventKey").or_else(|| root.word("MsgID")).unwrap_or_default();
     format!("e:{time}:{from}:{}:{}:{to}", name.to_ascii_lowercase(), short(key))
@@ -72,7 +75,7 @@ fn short(text: &str) -> String {
     if text.len() <= LONGEST_IN_KEY { text.to_owned() } else { hex::encode(Sha1::digest(text)) }
 }
 
-/// Equal for the same fields in any order.
+/// A digest of all fields, independent of their order.
 fn fingerprint(root: &Element) -> String {
     let mut fields: Vec<_> = root.children().iter().map(|child| (child.name(), child.content())).collect();
     fields.sort_unstable();

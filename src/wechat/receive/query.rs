@@ -1,6 +1,6 @@
-//! The query string of a call, with the parameters that decide about it.
+//! The query string of a request, with the parameters that authenticate it.
 //!
-//! A parameter that comes twice is refused rather than chosen from: a proxy in front may have judged the other one.
+//! A repeated parameter is refused: a proxy in front of the bridge may have checked the other one.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use url::form_urlencoded;
 
 use super::Refusal;
 
-/// The decoded parameters. What is empty counts as missing, except `echostr`.
+/// The decoded parameters. An empty parameter counts as missing, except `echostr`.
 #[derive(Default)]
 pub(super) struct Query<'a> {
     raw: &'a str,
@@ -21,7 +21,8 @@ pub(super) struct Query<'a> {
 }
 
 impl<'a> Query<'a> {
-    /// Reads a raw query string, without the question mark. Unknown parameters are the operator's own.
+    /// Reads a raw query string, without the question mark. Unknown parameters are allowed: they
+    /// are the operator's own.
     pub(super) fn read(raw: &'a str) -> Result<Self, Refusal> {
         let mut query = Self { raw, ..Self::default() };
         for (name, value) in form_urlencoded::parse(raw.as_bytes()) {
@@ -61,7 +62,7 @@ impl<'a> Query<'a> {
         present("encrypt_type", self.encrypt_type.as_deref())
     }
 
-    /// `echostr` as bytes: what is no UTF-8 has to be given back too.
+    /// `echostr` as bytes: even an `echostr` that is not UTF-8 must be echoed unchanged.
     pub(super) fn echostr(&self) -> Option<Vec<u8>> {
         self.echostr.as_ref()?;
         let mut pairs = self.raw.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
@@ -69,7 +70,7 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Undoes the escapes of a form's value; what is no escape stands for itself.
+/// Decodes a form value; an invalid escape stays as it is.
 fn bytes_of(value: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes();

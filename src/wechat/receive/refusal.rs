@@ -1,36 +1,36 @@
-//! Why a call is turned away, for the log and the metrics; the caller is told nothing.
+//! Why a request is refused, for the log and the metrics. The caller learns nothing of it.
 //!
 //! Must never hold a signature, a token or a key.
 
-/// Why a call is turned away.
+/// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// A parameter of the query is missing or empty.
+    /// A query parameter is missing or empty.
     #[error("the query has no {0}")]
     Missing(&'static str),
-    /// A parameter of the query comes more than once.
+    /// A query parameter appears more than once.
     #[error("the query has more than one {0}")]
     Repeated(&'static str),
-    /// `timestamp` is further off than `max_skew_s`, or no number.
-    #[error("the timestamp is further off than max_skew_s allows")]
+    /// `timestamp` differs from our clock by more than `max_skew_s`, or is not a number.
+    #[error("the timestamp differs from the clock by more than max_skew_s")]
     Stale,
-    /// Neither token makes the signature.
-    #[error("no configured token makes its signature")]
+    /// No configured token matches the signature.
+    #[error("no configured token matches its signature")]
     Token,
-    /// Not encrypted, in safe mode.
+    /// The push is not encrypted, but the mode is safe.
     #[error("it is not encrypted, and mode is \"safe\"")]
     Plaintext,
-    /// Only encrypted, in plain mode.
+    /// The push is only encrypted, but the mode is plain.
     #[error("it is encrypted, and mode is \"plain\"")]
     Encrypted,
-    /// Neither key opens it.
-    #[error("no configured EncodingAESKey opens it")]
+    /// No configured key decrypts it.
+    #[error("no configured EncodingAESKey decrypts it")]
     Key,
     /// It was encrypted for another AppID.
     #[error("it was encrypted for another AppID")]
     AppId,
     /// `ToUserName` is not the configured account.
-    #[error("it is for another account than account_id")]
+    #[error("it is for an account other than account_id")]
     Account,
 }
 

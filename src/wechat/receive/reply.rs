@@ -1,31 +1,33 @@
 //! The passive reply to a push (reference: "Passive replies").
 //!
-//! Writes only what an XML 1.0 reader takes; whether it must be encrypted is the [`Seal`](super::Seal)'s business.
+//! Writes only characters that XML 1.0 allows. [`ReplyCipher`](super::ReplyCipher) encrypts the
+//! reply where needed.
 
 use crate::model::OpenId;
 
-/// Acknowledges a push without a reply. Plain in every mode.
+/// Acknowledges a push without a reply. Not encrypted in any mode.
 pub const SUCCESS: &str = "success";
 
-/// Text that a reply can carry: WeChat shows a fault notice for an empty one.
+/// The text of a reply. It is never empty, because WeChat shows the customer an error for an empty
+/// reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NonEmptyText(String);
 
 impl NonEmptyText {
-    /// Keeps what XML can carry of `text`: control characters go, every line break becomes `\n`.
-    /// `None` when nothing is left. The limit of 2,000 bytes is the caller's to keep.
+    /// Removes the characters that XML excludes from `text` and turns every line break into `\n`.
+    /// `None` when nothing remains. The caller must keep to the limit of 2,000 bytes.
     pub fn new(text: &str) -> Option<Self> {
         let text = carried(text);
         (!text.is_empty()).then_some(Self(text))
     }
 
-    /// The text as the customer will read it.
+    /// The text as the customer reads it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A text reply from the account `from` (`gh_...`); `create_time_s` in Unix seconds.
+/// The XML of a text reply from the account `from` (`gh_...`); `create_time_s` in Unix seconds.
 pub fn text_xml(to: &OpenId, from: &str, content: &NonEmptyText, create_time_s: i64) -> String {
     let (to, from, content) = (cdata(to.as_str()), cdata(from), cdata(content.as_str()));
     format!(
@@ -35,14 +37,14 @@ pub fn text_xml(to: &OpenId, from: &str, content: &NonEmptyText, create_time_s: 
     )
 }
 
-/// `text` as character data that no content can end early.
+/// Writes `text` as CDATA that its own content cannot end early.
 pub(super) fn cdata(text: &str) -> String {
-    // The split comes last: dropping a character may put `]]>` together.
+    // Split last: removing a character may create a `]]>`.
     format!("<![CDATA[{}]]>", carried(text).replace("]]>", "]]]]><![CDATA[>"))
 }
 
-/// What a reader gets of `text` written as it is: characters that XML 1.0 excludes would make it refuse the
-/// whole reply, and it turns every line break into `\n`.
+/// Makes `text` safe for XML 1.0: a reader refuses the whole reply for an excluded character, and
+/// it turns every line break into `\n`.
 fn carried(text: &str) -> String {
     let mut text = text.replace("\r\n", "\n").replace('\r', "\n");
     text.retain(|c| matches!(c, '\t' | '\n' | ' '..='\u{fffd}' | '\u{10000}'..));

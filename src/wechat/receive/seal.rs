@@ -1,4 +1,4 @@
-//! How the answer to one push has to be wrapped: the way the push came.
+//! Encrypts the reply to a push the same way as the push was encrypted.
 
 use std::fmt;
 
@@ -10,30 +10,36 @@ use super::signature;
 use crate::config::AesKey;
 use crate::model::Millis;
 
-/// Wraps the passive reply to the push it came with. `success` is never wrapped.
+/// Encrypts the passive reply to one push, if that push was encrypted. `success` is never
+/// encrypted.
 #[derive(Clone)]
 pub struct Seal(Option<Secrets>);
 
-/// What opened the push: while a key or token is being rotated, WeChat may know only the old one.
+/// The secrets that decrypted the push. During a rotation WeChat may know only the old key or
+/// token, so the reply must use the same ones.
 #[derive(Clone)]
 pub(super) struct Secrets {
+    /// The EncodingAESKey.
     pub key: AesKey,
+    /// The token, for the signature.
     pub token: SecretString,
+    /// Our AppID.
     pub app_id: String,
 }
 
 impl Seal {
-    /// For a push that came as plain text.
+    /// For a push that was not encrypted.
     pub(super) fn plain() -> Self {
         Self(None)
     }
 
-    /// For a push that these opened.
+    /// For a push that `secrets` decrypted.
     pub(super) fn encrypted(secrets: Secrets) -> Self {
         Self(Some(secrets))
     }
 
-    /// The body of the HTTP answer (`text/xml`), encrypted anew at each call where the push was encrypted.
+    /// The body of the HTTP response (`text/xml`). If the push was encrypted, each call encrypts
+    /// with fresh random bytes.
     pub fn wrap(&self, xml: String, now: Millis) -> String {
         match &self.0 {
             None => xml,
@@ -46,7 +52,7 @@ impl Seal {
 
 impl fmt::Debug for Seal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Seal(encrypted)" } else { "Seal(plain)" })
+        f.write_str(if self.0.is_some() { "ReplyCipher(encrypted)" } else { "ReplyCipher(plain)" })
     }
 }
 
@@ -92,7 +98,7 @@ mod tests {
         let seal = Seal::encrypted(secrets.clone());
         let (first, second) = (wrapped(&seal), wrapped(&seal));
         let encrypt = |xml: &str| xml::read(xml.as_bytes()).unwrap().text("Encrypt").map(str::to_owned);
-        assert_ne!(encrypt(&first), encrypt(&second), "encrypted anew each time");
+        assert_ne!(encrypt(&first), encrypt(&second), "each call encrypts with fresh random bytes");
         let root = xml::read(first.as_bytes()).unwrap();
         let text = |name| root.text(name).unwrap();
         let signed = signature::sign(&secrets.token, &[text("TimeStamp"), text("Nonce"), text("Encrypt")]);
@@ -114,6 +120,6 @@ mod tests {
     #[test]
     fn debug_shows_no_secret() {
         let seal = Seal::encrypted(secrets(&vectors::C));
-        assert_eq!(format!("{seal:?}"), "Seal(encrypted)");
+        assert_eq!(format!("{seal:?}"), "ReplyCipher(encrypted)");
     }
 }

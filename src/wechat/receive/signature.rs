@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha1::{Digest, Sha1};
 use subtle::ConstantTimeEq;
 
-/// Lower-case hex of SHA-1 over the strings in bytewise order, put together.
+/// The SHA-1, in lower-case hex, of all strings sorted bytewise and concatenated.
 pub(super) fn sign(token: &SecretString, others: &[&str]) -> String {
     let mut parts: Vec<&str> = others.to_vec();
     parts.push(token.expose_secret());
@@ -14,7 +14,7 @@ pub(super) fn sign(token: &SecretString, others: &[&str]) -> String {
     hex::encode(Sha1::digest(parts.concat()))
 }
 
-/// The first of `tokens` that makes `given` right, compared in constant time.
+/// The first of `tokens` whose signature equals `given`; compares in constant time.
 pub(super) fn judge<'a>(
     tokens: impl Iterator<Item = &'a SecretString>,
     others: &[&str],

@@ -4,39 +4,52 @@ use crate::config::AesKey;
 
 /// One account's secrets.
 pub struct Account {
+    /// The token of the server configuration.
     pub token: &'static str,
+    /// The EncodingAESKey.
     pub encoding_aes_key: &'static str,
+    /// The AppID.
     pub app_id: &'static str,
 }
 
-/// One message in its envelope.
+/// One encrypted message with everything that went into it.
 pub struct Sealed {
+    /// The query's `timestamp`.
     pub timestamp: &'static str,
+    /// The query's `nonce`.
     pub nonce: &'static str,
+    /// The 16 random bytes.
     pub random: &'static str,
+    /// The plain text.
     pub message: &'static str,
+    /// The text of the `Encrypt` element.
     pub encrypt: &'static str,
+    /// The signature over all of it.
     pub msg_signature: &'static str,
 }
 
 impl Account {
+    /// The decoded key.
     pub fn key(&self) -> AesKey {
         AesKey::decode(self.encoding_aes_key).unwrap()
     }
 }
 
 impl Sealed {
+    /// The random bytes.
     pub fn random(&self) -> [u8; 16] {
         self.random.as_bytes().try_into().unwrap()
     }
 }
 
+/// The vendor's first account.
 pub const A: Account = Account {
     token: "AAAAA",
     encoding_aes_key: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
     app_id: "wxba5fad812f8e6fb9",
 };
 
+/// A push to it.
 pub const A_PUSH: Sealed = Sealed {
     timestamp: "1714112445",
     nonce: "415670741",
@@ -51,6 +64,7 @@ pub const A_PUSH: Sealed = Sealed {
     msg_signature: "046e02f8204d34f8ba5fa3b1db94908f3df2e9b3",
 };
 
+/// A reply of it.
 pub const A_REPLY: Sealed = Sealed {
     timestamp: "1713424427",
     nonce: "415670741",
@@ -60,12 +74,14 @@ pub const A_REPLY: Sealed = Sealed {
     msg_signature: "1b9339964ed2e271e7c7b6ff2b0ef902fc94dea1",
 };
 
+/// The vendor's second account.
 pub const B: Account = Account {
     token: "spamtest",
     encoding_aes_key: "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG",
     app_id: "wx2c2769f8efd9abc2",
 };
 
+/// A push to it.
 pub const B_PUSH: Sealed = Sealed {
     timestamp: "1409735669",
     nonce: "1320562132",
@@ -85,12 +101,14 @@ pub const B_PUSH: Sealed = Sealed {
     msg_signature: "5d197aaffba7e9b25a30732f161a50dee96bd5fa",
 };
 
+/// Our own account.
 pub const C: Account = Account {
     token: "BridgeToken2024",
     encoding_aes_key: "Zb7Kq0mR3xT9vY1cN5sD8fG2hJ4kL6pW0aQ7eU9iOBg",
     app_id: "wx1234567890abcdef",
 };
 
+/// A push to it.
 pub const C_PUSH: Sealed = Sealed {
     timestamp: "1700000001",
     nonce: "987654321",
@@ -107,6 +125,7 @@ pub const C_PUSH: Sealed = Sealed {
     msg_signature: "397fa7f8a64034d6a236114d426836ade9fc34f4",
 };
 
+/// A reply of it.
 pub const C_REPLY: Sealed = Sealed {
     timestamp: "1700000002",
     nonce: "987654321",

@@ -1,19 +1,19 @@
 //! A small, tolerant, bounded reader for the XML of pushes.
 //!
-//! Elements in any order, with or without CDATA, known or not. Never expands a DTD, never recurses; deep or
-//! excessive content is skipped, not kept.
+//! Accepts elements in any order, with or without CDATA, known or unknown. Never expands a DTD and
+//! never recurses. Skips content that is nested too deeply or has too many elements.
 
 use std::str::FromStr;
 
 use quick_xml::Reader;
 use quick_xml::events::{BytesRef, Event};
 
-/// Levels that are kept, the root included; the deepest known push has five.
+/// The number of levels that are kept, the root included; the deepest known push has five.
 const DEPTH: usize = 8;
-/// Elements that are kept; the largest known push has about a hundred.
+/// The number of elements that are kept; the largest known push has about a hundred.
 const ELEMENTS: usize = 1000;
 
-/// One element: its own character data and its children.
+/// One element with its own character data and its children.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Element {
     name: String,
@@ -21,22 +21,22 @@ pub struct Element {
     children: Vec<Element>,
 }
 
-/// Why bytes are no `<xml>` document.
+/// Why the input is not an `<xml>` document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoXml {
     /// Not UTF-8.
     #[error("it is not UTF-8")]
     Encoding,
-    /// Malformed, at this byte.
+    /// It is malformed at this byte.
     #[error("it is not well-formed at byte {0}")]
     Malformed(u64),
-    /// It has a document type, which no push has and which could define entities.
+    /// It has a document type. No push has one, and it could define entities.
     #[error("it has a DOCTYPE")]
     DocType,
-    /// The root is something else, or there is none.
+    /// The root is another element, or there is no root.
     #[error("its root is not <xml>")]
     Root,
-    /// Something stands before or after the root.
+    /// There is content before or after the root.
     #[error("there is text or a second element outside the root")]
     Outside,
     /// It ends inside an element.
@@ -45,12 +45,12 @@ pub enum NoXml {
 }
 
 impl Element {
-    /// The first child of this name, compared exactly.
+    /// The first child with this name; the comparison is exact.
     pub fn child(&self, name: &str) -> Option<&Self> {
         self.children.iter().find(|child| child.name == name)
     }
 
-    /// All children, in the order they came.
+    /// All children, in document order.
     pub fn children(&self) -> &[Self] {
         &self.children
     }
@@ -65,23 +65,24 @@ impl Element {
         &self.text
     }
 
-    /// The character data of the first child of this name, untrimmed.
+    /// The character data of the first child with this name, untrimmed.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.child(name).map(|child| child.text.as_str())
     }
 
-    /// The same without surrounding whitespace; `None` when that leaves nothing.
+    /// Like [`Element::text`], without surrounding whitespace; `None` when nothing remains.
     pub fn word(&self, name: &str) -> Option<&str> {
         self.text(name).map(str::trim).filter(|text| !text.is_empty())
     }
 
-    /// The same as a number.
+    /// Like [`Element::text`], parsed as a number.
     pub fn number<T: FromStr>(&self, name: &str) -> Option<T> {
         self.word(name)?.parse().ok()
     }
 }
 
-/// Reads a document whose root is `<xml>`. Line breaks come out as `\n` (XML 1.0, "End-of-Line Handling").
+/// Reads a document whose root is `<xml>`. Every line break becomes `\n` (XML 1.0, "End-of-Line
+/// Handling").
 pub fn read(document: &[u8]) -> Result<Element, NoXml> {
     let document = std::str::from_utf8(document).map_err(|_| NoXml::Encoding)?;
     let mut reader = Reader::from_str(document.trim_start_matches('\u{feff}').trim_start_matches(SPACE));
@@ -105,7 +106,8 @@ pub fn read(document: &[u8]) -> Result<Element, NoXml> {
     }
 }
 
-/// The library takes anything up to a space for a name. Of what is not ASCII everything is allowed here.
+/// Whether `name` is a valid element name. The library accepts everything up to a space as a name.
+/// Every non-ASCII character is allowed here.
 fn is_name(name: &str) -> bool {
     let starts = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | ':') || !c.is_ascii();
     let goes_on = |c: char| starts(c) || c.is_ascii_digit() || matches!(c, '-' | '.');
@@ -114,7 +116,7 @@ fn is_name(name: &str) -> bool {
 
 const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 
-/// A reference that means nothing here stays what was written.
+/// The text for an entity reference; an unknown reference stays as it was written.
 fn resolved(reference: &BytesRef<'_>) -> String {
     let known = match &**reference {
         "lt" => Some('<'),
@@ -127,13 +129,13 @@ fn resolved(reference: &BytesRef<'_>) -> String {
     known.map_or_else(|| format!("&{};", &**reference), String::from)
 }
 
-/// The document so far: the open elements, outermost first.
+/// The document as read so far. `open` holds the open elements, outermost first.
 #[derive(Default)]
 struct Tree {
     open: Vec<Element>,
     root: Option<Element>,
     kept: usize,
-    /// Open elements that are not kept.
+    /// The number of open elements that are not kept.
     skipped: usize,
 }
 
@@ -166,7 +168,7 @@ impl Tree {
         }
     }
 
-    /// Character data that may stand outside the root if it is only whitespace.
+    /// Adds character data. Whitespace may stand outside the root.
     fn write(&mut self, text: &str) -> Result<(), NoXml> {
         if self.open.is_empty() && text.trim_matches(SPACE).is_empty() {
             return Ok(());

@@ -1,7 +1,8 @@
-//! An agent's file on its way to WeChat: fetched, looked at, uploaded; or a text with a link in its stead.
+//! Prepares an agent's file for WeChat: downloads it, detects its format and uploads it. If that
+//! fails for good, the customer gets a text with a link instead.
 //!
-//! All of it happens before the attempt is recorded and may be done again at any time: what has been fetched lies in
-//! `media.dir` and what has been uploaded is remembered, so that doing it again is cheap.
+//! All of this happens before the attempt is recorded, and may be repeated at any time. A repeat is
+//! cheap: the downloaded file is in `media.dir`, and the store remembers the upload.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,33 +27,34 @@ use crate::store::{MediumFile, Owed, Store, StoreError};
 
 /// The API's name in metrics.
 const MEDIA_UPLOAD: &str = "media_upload";
-/// Preparations after which a file that still has not come, or has not been taken, goes as a link.
+/// After this many attempts, a file that cannot be downloaded or uploaded is sent as a link.
 const TRIES: u32 = 5;
-/// The picture of a video that comes without a usable one: WeChat takes none without. Plain grey.
+/// The thumbnail, plain grey, of a video that comes without a usable one: WeChat requires a
+/// thumbnail.
 const NO_PICTURE: &[u8] = include_bytes!("no-picture.jpg");
 
-/// What files are fetched and kept with.
+/// Downloads agents' files and uploads them to WeChat.
 #[derive(Debug)]
 pub struct Attachments {
-    /// Fetches them from where agents' clients have put them.
+    /// Downloads files from the URLs that agents' clients sent.
     pub downloader: Downloader,
-    /// Keeps them.
+    /// Stores the files on disk.
     pub files: Files,
-    /// Links to those that are kept.
+    /// Makes links to the stored files.
     pub links: Links,
-    /// Remembers whose they are, and what was uploaded.
+    /// Remembers the owner of each file, and the uploads.
     pub store: Store,
-    /// The rate class of uploads.
+    /// The rate limit of `media/upload`.
     pub pace: Arc<Pace>,
-    /// Counts.
+    /// The metrics.
     pub metrics: Metrics,
-    /// The largest file that is fetched, in bytes.
+    /// The largest file that is downloaded, in bytes.
     pub max_bytes: u64,
-    /// One upload of a file at a time: those who wait for the same file find the copy.
+    /// Serialise uploads of the same file, so that only the first caller uploads it.
     pub turns: Turns,
 }
 
-/// Turns to upload, by the first digit of a file's hash.
+/// One lock for each first hex digit of a file's hash.
 #[derive(Debug, Default)]
 pub struct Turns([tokio::sync::Mutex<()>; 16]);
 
@@ -63,7 +65,7 @@ impl Turns {
     }
 }
 
-/// A file that is here.
+/// A file on our disk.
 #[derive(Debug)]
 struct Local {
     hash: MediaHash,
@@ -76,16 +78,16 @@ struct Local {
 #[derive(Debug)]
 struct Copy {
     id: String,
-    /// It was made before.
+    /// An earlier upload made the copy.
     remembered: bool,
 }
 
-/// A step that does not lead to a file of WeChat's.
+/// Why a file was not uploaded.
 #[derive(Debug)]
 enum Stopped {
-    /// Another preparation may get further.
+    /// A later attempt may succeed.
     NotReady(NotReady),
-    /// The customer gets a link. `why`: if the agent should know.
+    /// The customer gets a link. `why` is the reason for the agent, if the agent should know it.
     Link { why: Option<String> },
 }
 
@@ -96,7 +98,7 @@ impl From<StoreError> for Stopped {
 }
 
 impl Attachments {
-    /// The form in which `attachment` can leave.
+    /// Prepares the form in which `attachment` can be sent.
     pub(super) async fn prepare(
         &self,
         client: &Client,
@@ -111,7 +113,8 @@ impl Attachments {
         }
     }
 
-    /// `link` becomes ours once the file is here and the internet knows a way to us.
+    /// Uploads the file. Once the file is on our disk, and if the bridge has a public address,
+    /// `link` is replaced by a link to our copy.
     async fn upload(
         &self,
         client: &Client,
@@ -150,7 +153,7 @@ impl Attachments {
         Ok(Form::Uploaded { id: copy.id, thumb, kind: media_type.name(), remembered })
     }
 
-    /// The file called `name`: the one that is here, or else what is at `url`.
+    /// Returns the file `name`: from our disk, or else downloaded from `url`.
     async fn fetch(&self, owed: &Owed, name: &MediaName, url: &str, max: u64) -> Result<Local, Stopped> {
         if let Some(local) = self.local(name).await? {
             return Ok(local);
@@ -168,7 +171,8 @@ impl Attachments {
             Err(Trouble::Download(error)) if error.may_pass() && owed.attempts < TRIES => {
                 Err(Stopped::NotReady(NotReady { class: Class::Source, why: error.to_string() }))
             }
-            // Too large for WeChat is no fault that anybody could mend.
+            // The agent gets no reason: neither the agent nor the operator can change WeChat's size
+            // limit.
             Err(Trouble::Download(DownloadError::TooLarge(_))) => Err(Stopped::Link { why: None }),
             Err(Trouble::Download(error)) => Err(Stopped::Link { why: Some(error.to_string()) }),
         }
@@ -185,7 +189,7 @@ impl Attachments {
                     return Ok(None);
                 }
             }
-            // What was lost is fetched again; a disk that fails says so then.
+            // A lost file is downloaded again. If the disk fails, that download reports it.
             Ok(None) | Err(_) => return Ok(None),
         }
         Ok(Some(Local { hash, size, kind: Kind::of(&head), created_at: medium.created_at }))
@@ -198,7 +202,8 @@ impl Attachments {
         let created_at = self
             .store
             .write(move |tx| {
-                // A message may have been held for longer than its files are kept.
+                // A message may have been held longer than its files are kept, so the row may be
+                // gone.
                 let known = || Ok::<_, StoreError>(tx.customer(&customer)?.is_some_and(|one| one.known));
                 if tx.medium(&name)?.is_none() && known()? {
                     tx.add_medium(&name, &customer, Origin::Agent)?;
@@ -212,7 +217,7 @@ impl Attachments {
         Ok(Local { hash: stored.hash.clone(), size: stored.size, kind: stored.kind, created_at })
     }
 
-    /// WeChat's copy of a file: the one that was made before, or else a new one.
+    /// Returns WeChat's copy of a file: from an earlier upload, or else from a new one.
     async fn copy(
         &self,
         client: &Client,
@@ -261,7 +266,7 @@ impl Attachments {
     fn refused(&self, owed: &Owed, failure: &Failure) -> Stopped {
         let link = |why| Stopped::Link { why: Some(why) };
         match verdict(failure, NotAllowed::Refuse) {
-            // An upload whose answer was lost may be made again, but not for ever.
+            // An upload whose response was lost may be repeated, but not forever.
             Verdict::Unknown { why, .. } | Verdict::Unsettled { why } if owed.attempts < TRIES => {
                 Stopped::NotReady(NotReady { class: Class::Unreachable, why })
             }
@@ -270,7 +275,7 @@ impl Attachments {
                     self.pace.too_fast(MEDIA_UPLOAD);
                     return Stopped::NotReady(NotReady { class: Class::Quota, why });
                 }
-                // Text still goes while the day's uploads are used up.
+                // While the day's uploads are used up, texts can still be sent.
                 link(why)
             }
             Verdict::Retry { class, why, .. } => Stopped::NotReady(NotReady { class, why }),
@@ -282,7 +287,8 @@ impl Attachments {
         }
     }
 
-    /// The copy of a video's first picture; of a plain one where that cannot be had.
+    /// Returns the copy of a video's thumbnail, or of a plain grey one if the video's own is not
+    /// available.
     async fn picture(
         &self,
         client: &Client,
@@ -308,7 +314,7 @@ impl Attachments {
     }
 }
 
-/// Why a file is not here.
+/// Why a file could not be downloaded.
 #[derive(Debug)]
 enum Trouble {
     Download(DownloadError),

@@ -1,7 +1,7 @@
-//! Typed calls to WeChat's API: what to send, and what came of it.
+//! Typed calls to WeChat's API and their outcomes.
 //!
-//! Makes one attempt, and one more where the access token was stale. Never decides when to try again; what the
-//! failure means for the message is [`verdict`]'s word.
+//! Makes one attempt, and a second one if the access token was stale. Never decides when to retry:
+//! [`verdict`] tells what a failure means for the message.
 
 #[cfg(test)]
 mod tests;
@@ -22,22 +22,35 @@ use crate::clock::Clock;
 use crate::model::{self, HeldBecause, OpenId, Silence, Verdict};
 use crate::outbox::health::{Health, Unwell};
 
-/// A message for `custom/send`, spelt as WeChat spells it.
+/// A message for `custom/send`, in WeChat's JSON form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outgoing<'a> {
-    /// Text; WeChat refuses more than 2,048 bytes.
-    Text { content: &'a str },
+    /// Text.
+    Text {
+        /// The text; WeChat refuses more than 2,048 bytes.
+        content: &'a str,
+    },
     /// A picture.
-    Image { media_id: &'a str },
+    Image {
+        /// The uploaded file.
+        media_id: &'a str,
+    },
     /// A recording.
-    Voice { media_id: &'a str },
+    Voice {
+        /// The uploaded file.
+        media_id: &'a str,
+    },
     /// A video.
     Video {
+        /// The uploaded file.
         media_id: &'a str,
+        /// The uploaded thumbnail.
         thumb_media_id: &'a str,
+        /// The title.
         #[serde(skip_serializing_if = "Option::is_none")]
         title: Option<&'a str>,
+        /// The description.
         #[serde(skip_serializing_if = "Option::is_none")]
         description: Option<&'a str>,
     },
@@ -55,13 +68,14 @@ impl Outgoing<'_> {
     }
 }
 
-/// Why a call failed. Holds neither the access token nor a URL.
+/// Why a call failed. Contains neither the access token nor a URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// The request was certainly not written.
+    /// The request was certainly not sent.
     #[error("WeChat is out of reach: {0}")]
     NotSent(String),
-    /// The request was written, at least in part, and no readable answer came: it may have been carried out.
+    /// The request was sent, at least in part, but no readable response came: WeChat may have
+    /// executed it.
     #[error("WeChat gave no readable answer: {1}")]
     NoAnswer(Silence, String),
     /// WeChat answered with a return code.
@@ -72,19 +86,20 @@ pub enum Failure {
         /// WeChat's `errmsg` with its `rid`, bounded.
         msg: String,
     },
-    /// There is no access token, and the request was not written.
+    /// There is no access token; the request was not sent.
     #[error(transparent)]
     Token(#[from] TokenError),
 }
 
 impl Failure {
-    /// The account lacks the API (48001): only passive replies reach its customers.
+    /// Whether the account may not use the API (48001): then only passive replies reach its
+    /// customers.
     pub fn is_not_allowed(&self) -> bool {
         matches!(self, Self::Code { code, .. } if code::class(*code) == Class::NotAllowed)
     }
 }
 
-/// The outcome of a call, as metrics name it.
+/// The outcome of a call as a metric label.
 pub(super) fn said<T>(outcome: &Result<T, Failure>) -> &'static str {
     match outcome {
         Ok(_) => "ok",
@@ -95,17 +110,17 @@ pub(super) fn said<T>(outcome: &Result<T, Failure>) -> &'static str {
     }
 }
 
-/// WeChat's words, or ours where it has none.
+/// WeChat's error text, or the table's meaning if WeChat sent none.
 fn words(code: i64, msg: &str) -> &str {
     if msg.is_empty() { code::listed(code).map_or("", |listed| listed.meaning) } else { msg }
 }
 
-/// What becomes of a message that the account has no right to push (48001).
+/// What to do with a message that the account may not push (48001).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotAllowed {
-    /// It waits for a passive reply (`reply = "auto"`).
+    /// Hold it for a passive reply (`reply = "auto"`).
     Hold,
-    /// It is refused (`reply = "push"`).
+    /// Refuse it (`reply = "push"`).
     Refuse,
 }
 
@@ -113,13 +128,13 @@ fn unreadable(why: &str) -> Failure {
     Failure::NoAnswer(Silence::Unreadable, why.to_owned())
 }
 
-/// What `failure` means for the message.
+/// The verdict on a message whose call failed with `failure`.
 pub fn verdict(failure: &Failure, not_allowed: NotAllowed) -> Verdict {
     let why = failure.to_string();
     let class = match failure {
         Failure::NotSent(_) | Failure::Token(TokenError::Unreachable(_)) => model::Class::Unreachable,
         Failure::NoAnswer(silence, _) => return Verdict::Unknown { silence: Some(*silence), why },
-        // Fetching a token sends nothing to the customer, so that a lost answer is harmless.
+        // A token request sends nothing to the customer, so a lost response is harmless.
         Failure::Token(TokenError::NoAnswer(_)) => model::Class::Busy,
         Failure::Token(TokenError::Budget { .. } | TokenError::Stale) => model::Class::Credential,
         Failure::Token(TokenError::Code { code, .. }) => match code::token_class(*code) {
@@ -143,7 +158,7 @@ pub fn verdict(failure: &Failure, not_allowed: NotAllowed) -> Verdict {
     Verdict::Retry { class, pause: None, why }
 }
 
-/// WeChat's API, as one Official Account.
+/// A client of WeChat's API for one Official Account.
 #[derive(Debug)]
 pub struct Client {
     pub(super) http: reqwest::Client,
@@ -163,7 +178,7 @@ struct Request<'a> {
     what: &'a Outgoing<'a>,
 }
 
-/// An answer: of a call that gives nothing but a return code, or of an upload, which gives none on success.
+/// WeChat's response. Most calls return only a code; a successful upload returns no code.
 #[derive(Deserialize)]
 struct Answer {
     errcode: Option<i64>,
@@ -172,10 +187,11 @@ struct Answer {
     thumb_media_id: Option<String>,
 }
 
-/// How long one upload may take, from connecting to the answer's last byte: 10 MB over a slow line.
+/// The time limit of one upload, from connecting to the last byte of the response: 10 MB over a
+/// slow line.
 const UPLOAD_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What a call posts.
+/// The body of a request.
 #[derive(Clone, Debug)]
 enum Payload<'a> {
     Json(Bytes),
@@ -183,48 +199,50 @@ enum Payload<'a> {
 }
 
 impl Client {
-    /// A client of the API at `base`. `http` should come from [`super::http_client`].
+    /// Creates a client of the API at `base`. `http` should come from [`super::http_client`].
     pub fn new(http: reqwest::Client, base: Url, tokens: Arc<TokenHolder>, clock: Clock) -> Self {
         Self { http, base, tokens, clock, timeout: TIMEOUT, must_push: false, health: Health::default() }
     }
 
-    /// The same client with another limit on how long one attempt may take.
+    /// Sets the time limit of one attempt.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// The same client for `reply = "push"`: without the right to push the account is not well.
+    /// For `reply = "push"`: an account that may not push counts as degraded.
     #[must_use]
     pub fn must_push(mut self) -> Self {
         self.must_push = true;
         self
     }
 
-    /// Sends text to a customer as it is; see [`Client::send`].
+    /// Sends a text to a customer unchanged; see [`Client::send`].
     pub async fn send_text(&self, to: &OpenId, content: &str) -> Result<(), Failure> {
         self.send(to, &Outgoing::Text { content }).await
     }
 
-    /// Sends a message to a customer (reference: "Customer-service messages"). WeChat knows no idempotency key:
-    /// after [`Failure::NoAnswer`] a repeat may reach the customer twice.
+    /// Sends a message to a customer (reference: "Customer-service messages"). WeChat has no
+    /// idempotency key: after [`Failure::NoAnswer`] a repeat may deliver the message twice.
     pub async fn send(&self, to: &OpenId, what: &Outgoing<'_>) -> Result<(), Failure> {
-        // serde_json leaves everything but quotes, backslashes and control characters as raw UTF-8, which WeChat needs.
+        // WeChat needs raw UTF-8. serde_json escapes only quotes, backslashes and control
+        // characters.
         let body = serde_json::to_vec(&Request { touser: to, msgtype: what.kind(), what })
             .map_err(|error| Failure::NotSent(error.to_string()))?;
         self.call("cgi-bin/message/custom/send", Payload::Json(body.into())).await.map(drop)
     }
 
-    /// Uploads a file as temporary material, which lives three days, and gives WeChat's name for it (reference:
-    /// "Upload"). Nothing of it reaches a customer, so that it may be repeated freely.
+    /// Uploads a file as temporary material, which lives three days, and returns its media_id
+    /// (reference: "Upload"). The upload sends nothing to a customer, so it may be repeated freely.
     pub(super) async fn upload(&self, kind: MediaType, file: FilePart<'_>) -> Result<String, Failure> {
         let answer = self.call("cgi-bin/media/upload", Payload::File(kind, file)).await?;
         let given = answer.media_id.or(answer.thumb_media_id).filter(|id| !id.is_empty());
-        given.ok_or_else(|| unreadable("the answer names no media_id"))
+        given.ok_or_else(|| unreadable("the response names no media_id"))
     }
 
-    /// Whether WeChat lets us work, as far as the last calls tell: the token first, because all else hangs on it.
+    /// Whether WeChat accepts our calls, judged by the last ones. The token comes first, because
+    /// every call needs it.
     pub fn health(&self) -> Result<(), Unwell> {
         self.tokens.health()?;
         self.health.get()
@@ -257,12 +275,12 @@ impl Client {
             Lost::NotSent(why) => Failure::NotSent(why),
             Lost::NoAnswer(silence, why) => Failure::NoAnswer(silence, why),
         })?;
-        let answer: Answer =
-            serde_json::from_slice(&answer).map_err(|_| unreadable("the answer is not the expected JSON"))?;
+        let answer: Answer = serde_json::from_slice(&answer)
+            .map_err(|_| unreadable("the response is not the expected JSON"))?;
         match answer.errcode {
             Some(0) => Ok(answer),
             None if is_upload => Ok(answer),
-            None => Err(unreadable("the answer has no return code")),
+            None => Err(unreadable("the response has no return code")),
             Some(code) => {
                 let msg = wire::errmsg(answer.errmsg.as_deref().unwrap_or_default(), token);
                 Err(Failure::Code { code, msg })
@@ -270,7 +288,8 @@ impl Client {
         }
     }
 
-    /// Keeps what an operator must know. A code that judges only the message shows that the account is well.
+    /// Updates the health. A code that concerns only the message proves that the account itself is
+    /// healthy.
     pub(super) fn note<T>(&self, outcome: &Result<T, Failure>) {
         let Err(Failure::Code { code, msg }) = outcome else {
             if outcome.is_ok() {
@@ -280,7 +299,8 @@ impl Client {
             return;
         };
         match (code::class(*code), code::advice(*code)) {
-            // An account that lacks the API answers passively, unless it must not.
+            // An account without the API uses passive replies, unless the configuration forbids
+            // that.
             (Class::Refuse, _) | (Class::Hold, None) => {
                 self.tokens.accepted();
                 self.health.well();
@@ -292,7 +312,7 @@ impl Client {
             (_, Some(advice)) => {
                 let advice = code::with_address(advice, *code, msg);
                 if self.health.unwell(self.clock.now(), Some(*code), advice.clone()) {
-                    tracing::warn!(code, errmsg = msg, advice, "WeChat refuses calls");
+                    tracing::warn!(code, errmsg = msg, advice, "WeChat refuses calls; they are retried");
                 }
             }
             (_, None) => {}

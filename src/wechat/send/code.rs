@@ -1,35 +1,37 @@
-//! The one table of WeChat's return codes: what each one means for the message that met it.
+//! The one table of WeChat's return codes and what each one means for the message.
 //!
-//! Codes on the token endpoint mean something else in places ([`token_class`]): a message is never refused because
-//! the token could not be had. `errmsg` is for people; only the number decides.
+//! Some codes mean something else on the token endpoint ([`token_class`]): a message is never
+//! refused because no token could be fetched. `errmsg` is for people; only the number decides.
 
 use std::net::IpAddr;
 
 use crate::model::HeldBecause;
 
-/// What a return code asks for.
+/// How to react to a return code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
     /// Success.
     Ok,
-    /// WeChat is busy: try again, with backoff.
+    /// WeChat is busy: retry with backoff.
     Busy,
-    /// A quota of the account is used up: try again, with backoff.
+    /// A quota of the account is used up: retry with backoff.
     Quota,
-    /// The access token is stale: fetch a fresh one and try once more.
+    /// The access token is stale: fetch a fresh one and retry once.
     Token,
-    /// The customer or the account cannot be served now: keep the message until the customer acts.
+    /// WeChat does not accept messages for this customer now: hold the message until the customer
+    /// acts.
     Hold,
-    /// The account has no right to call this: hold and answer passively, or refuse, as `reply` says.
+    /// The account may not call this API: hold the message for a passive reply, or refuse it, as
+    /// `reply` says.
     NotAllowed,
-    /// A setting is wrong, here or in WeChat's console: try again, with backoff, and tell the operator.
+    /// A setting is wrong, here or in WeChat's console: retry with backoff and tell the operator.
     Configuration,
     /// This message can never be sent.
     Refuse,
 }
 
 impl Class {
-    /// The name in logs, metrics and documents.
+    /// The name in logs, metrics and documentation.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -44,10 +46,10 @@ impl Class {
     }
 }
 
-/// The API's calls of this minute are used up.
+/// The calls of this minute are used up.
 pub const MINUTE_QUOTA: i64 = 45011;
 
-/// The media_id is expired, or belongs to another account.
+/// The media_id has expired or belongs to another account.
 pub const NO_MEDIA_ID: i64 = 40007;
 /// The media does not exist.
 pub const NO_MEDIA: i64 = 46001;
@@ -57,11 +59,11 @@ pub const NO_MEDIA: i64 = 46001;
 pub struct Code {
     /// WeChat's `errcode`.
     pub number: i64,
-    /// What it asks for.
+    /// How to react to it.
     pub class: Class,
-    /// What it says, for people.
+    /// Its meaning, for people.
     pub meaning: &'static str,
-    /// What an operator should do, where it takes one.
+    /// What the operator should do, if the operator has to act.
     pub advice: Option<&'static str>,
 }
 
@@ -82,7 +84,8 @@ const CONFIRM: &str = "the account's administrator has to confirm this server's 
 
 use Class::{Busy, Configuration, Hold, NotAllowed, Ok, Quota, Refuse, Token};
 
-/// Every code that is known, by number (reference: "Return codes", "Token-related errors", "Windows and quotas").
+/// All known codes, sorted by number (reference: "Return codes", "Token-related errors", "Windows
+/// and quotas").
 #[rustfmt::skip]
 pub const CODES: &[Code] = &[
     code(-1, Busy, "WeChat is busy"),
@@ -215,19 +218,19 @@ pub const CODES: &[Code] = &[
     code(9_001_001, Refuse, "invalid POST parameter"),
 ];
 
-/// The table's row for `number`.
+/// The table's entry for `number`.
 pub fn listed(number: i64) -> Option<&'static Code> {
     CODES.binary_search_by_key(&number, |code| code.number).ok().map(|at| &CODES[at])
 }
 
-/// What `number` asks for when an API answers it. A code that is not listed refuses the message: repeating it
-/// blindly would cost quota for ever.
+/// The class of `number` when an API returns it. An unknown code refuses the message: blind retries
+/// would use up the quota forever.
 pub fn class(number: i64) -> Class {
     listed(number).map_or(Refuse, |code| code.class)
 }
 
-/// What `number` asks for when the token endpoint answers it: try again, whatever it is, and tell the operator
-/// unless it passes by itself.
+/// The class of `number` when the token endpoint returns it. Every code is retried; the operator is
+/// told unless the fault passes by itself.
 pub fn token_class(number: i64) -> Class {
     match class(number) {
         passing @ (Ok | Busy | Quota) => passing,
@@ -235,12 +238,12 @@ pub fn token_class(number: i64) -> Class {
     }
 }
 
-/// What an operator should do about `number` from an API; nothing where it takes no operator.
+/// What the operator should do when an API returns `number`; `None` if the operator need not act.
 pub fn advice(number: i64) -> Option<&'static str> {
     listed(number).and_then(|code| code.advice)
 }
 
-/// What an operator should do about `number` from the token endpoint.
+/// What the operator should do when the token endpoint returns `number`.
 pub fn token_advice(number: i64) -> &'static str {
     match class(number) {
         Token => WRONG_SECRET,
@@ -251,7 +254,7 @@ pub fn token_advice(number: i64) -> &'static str {
     }
 }
 
-/// `advice`, with the address that WeChat saw when the code is 40164.
+/// Returns `advice`; for code 40164, with the IP address that WeChat saw.
 pub fn with_address(advice: &str, number: i64, errmsg: &str) -> String {
     match seen_address(errmsg).filter(|_| number == 40164) {
         Some(address) => format!("{advice} (WeChat saw {address})"),
@@ -259,13 +262,13 @@ pub fn with_address(advice: &str, number: i64, errmsg: &str) -> String {
     }
 }
 
-/// The address in `invalid ip 1.2.3.4 ipv6 ::ffff:1.2.3.4, not in whitelist`.
+/// The IP address in `invalid ip 1.2.3.4 ipv6 ::ffff:1.2.3.4, not in whitelist`.
 pub fn seen_address(errmsg: &str) -> Option<IpAddr> {
     let (_, after) = errmsg.split_once("invalid ip ")?;
     after.split([' ', ',']).next()?.parse().ok()
 }
 
-/// What stands in the way, for a code of [`Class::Hold`].
+/// The reason for holding a message, for a code of [`Class::Hold`].
 pub fn held_because(code: i64) -> HeldBecause {
     match code {
         45015 => HeldBecause::WindowClosed,

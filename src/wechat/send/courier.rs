@@ -1,4 +1,4 @@
-//! Carries the outbox's orders to WeChat and says what came of it.
+//! Makes the outbox's calls to WeChat and reports their outcome.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,18 +18,18 @@ pub(super) const PLATFORM: &str = "wechat";
 /// The API's name in metrics.
 const CUSTOM_SEND: &str = "custom_send";
 
-/// The courier.
+/// The courier to WeChat.
 #[derive(Debug)]
 pub struct WechatCourier {
-    /// The API; `None` where the account has no AppID and AppSecret, so that nothing can be pushed.
+    /// The API; `None` without AppID and AppSecret, so that nothing can be pushed.
     pub client: Option<Arc<Client>>,
-    /// Gets agents' files ready.
+    /// Uploads agents' files.
     pub attachments: Attachments,
-    /// The rate class of `custom/send`.
+    /// The rate limit of `custom/send`.
     pub pace: Arc<Pace>,
-    /// Counts.
+    /// The metrics.
     pub metrics: Metrics,
-    /// What becomes of a message that the account may not push.
+    /// What to do with a message that the account may not push.
     pub not_allowed: NotAllowed,
 }
 
@@ -55,7 +55,7 @@ impl Courier for WechatCourier {
     ) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'a>> {
         Box::pin(async move {
             let Some(outgoing) = outgoing(&owed.order, form) else {
-                return Verdict::Refuse { why: "it is no message for WeChat".to_owned() };
+                return Verdict::Refuse { why: "it is not a message for WeChat".to_owned() };
             };
             let Some(client) = &self.client else {
                 return Verdict::Refuse { why: "wechat.app_id and wechat.app_secret are not set".to_owned() };
@@ -79,15 +79,15 @@ impl Courier for WechatCourier {
         })
     }
 
-    /// WeChat has no way to ask what became of a message.
+    /// WeChat has no API that tells whether a message was delivered.
     fn find<'a>(&'a self, _: &'a Owed) -> Pin<Box<dyn Future<Output = Found> + Send + 'a>> {
         Box::pin(std::future::ready(Found::Never))
     }
 }
 
 impl Attachments {
-    /// WeChat has dropped files that were uploaded before. It has not sent the message, so that another attempt may be
-    /// made at once, with files that are uploaded anew.
+    /// Forgets uploads that WeChat has dropped. WeChat has not sent the message, so it may be
+    /// retried at once with fresh uploads.
     async fn forget(&self, remembered: &[String], why: String) -> Verdict {
         let remembered = remembered.to_vec();
         let forgotten =
@@ -99,7 +99,7 @@ impl Attachments {
     }
 }
 
-/// The message as WeChat takes it.
+/// Converts the call into WeChat's form.
 fn outgoing<'a>(order: &'a Order, form: &'a Form) -> Option<Outgoing<'a>> {
     match (order, form) {
         (Order::TextToCustomer(content), _)

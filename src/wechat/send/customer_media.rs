@@ -1,7 +1,9 @@
-//! Customers' media, fetched from WeChat (reference: "Download"): streamed to disk, bounded in size and time.
+//! Downloads customers' media from WeChat (reference: "Download") to disk, bounded in size and
+//! time.
 //!
-//! WeChat answers with the file, or with JSON under any content type: a return code, or for a video the address of
-//! the file. Media that it does not hand out are tried at the address that came with the push, behind the guard.
+//! WeChat responds with the file, or with JSON under any content type: a return code, or for a
+//! video the URL of the file. If WeChat does not return the file, the URL from the push is tried,
+//! through the guarded downloader.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,15 +28,15 @@ use crate::outbox::pace::Pace;
 
 /// The API's name in metrics.
 const MEDIA_GET: &str = "media_get";
-/// The longest JSON that is looked for in an answer, in bytes.
+/// A response longer than this, in bytes, is a file and is not checked for JSON.
 const MAX_JSON: usize = 64 * 1024;
 
-/// How long a download may take.
+/// The time limits of a download.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     /// From connecting to the last byte.
     pub whole: Duration,
-    /// Without a single byte.
+    /// Between two pieces of the body.
     pub stall: Duration,
 }
 
@@ -44,29 +46,29 @@ impl Default for Patience {
     }
 }
 
-/// Fetches customers' media.
+/// Downloads customers' media.
 #[derive(Debug)]
 pub struct CustomerMedia {
-    /// The API; `None` where the account has no AppID and AppSecret.
+    /// The API; `None` without AppID and AppSecret.
     pub client: Option<Arc<Client>>,
-    /// Fetches from addresses that came with pushes or answers.
+    /// Downloads from URLs that came in pushes or responses.
     pub downloader: Downloader,
-    /// The rate class of `media/get`.
+    /// The rate limit of `media/get`.
     pub pace: Arc<Pace>,
-    /// Counts.
+    /// The metrics.
     pub metrics: Metrics,
-    /// How long a download may take.
+    /// The time limits of a download.
     pub patience: Patience,
 }
 
-/// What WeChat gives for a media_id.
+/// WeChat's response for a media_id: the file, or a URL of it.
 #[derive(Debug)]
 enum Given {
     File(Stored),
     At(String),
 }
 
-/// Why it gives nothing.
+/// Why a download from WeChat failed.
 #[derive(Debug)]
 enum Refused {
     Call(Failure),
@@ -106,7 +108,8 @@ impl Provider for CustomerMedia {
                 match self.get(id, files, max_bytes).await {
                     Ok(stored) => return Ok(stored),
                     Err(again @ Missed::Again { .. }) => {
-                        // The next name is a worse version of the same, not a way round trouble.
+                        // The next media_id is a worse version of the same file. It does not help
+                        // against a temporary fault.
                         missed = Some(again);
                         break;
                     }
@@ -123,7 +126,7 @@ impl Provider for CustomerMedia {
 }
 
 fn nowhere() -> Missed {
-    Missed::Never { unshown: Unshown::NoCredentials, why: "there is nowhere to fetch it from".to_owned() }
+    Missed::Never { unshown: Unshown::NoCredentials, why: "there is no source to fetch it from".to_owned() }
 }
 
 fn not_downloaded(error: &DownloadError) -> Missed {
@@ -174,22 +177,23 @@ impl CustomerMedia {
         }
     }
 
-    /// A video at the address that WeChat gave for it.
+    /// Downloads a video from the URL that WeChat returned.
     async fn video(&self, client: &Client, url: &str, files: &Files, max: u64) -> Result<Stored, Missed> {
         let own = Url::parse(url).ok().filter(|url| url.origin() == client.base.origin());
         let Some(own) = own else {
             return self.downloader.fetch(url, files, max).await.map_err(|error| not_downloaded(&error));
         };
-        // Where the API is, WeChat is: as trusted as the answer itself.
+        // A URL on the API's own origin is as trusted as the response itself, so it bypasses the
+        // guard.
         let given =
             self.in_time(async { self.pour(self.open(client, own).await?, "", files, max).await }).await;
         match given.map_err(missed)? {
             Given::File(stored) => Ok(stored),
-            Given::At(_) => Err(Missed::Again { why: "the video's address leads to another".to_owned() }),
+            Given::At(_) => Err(Missed::Again { why: "the video's URL leads to another URL".to_owned() }),
         }
     }
 
-    /// One call of `media/get`, and one more where the access token was stale.
+    /// Calls `media/get` once, and a second time if the access token was stale.
     async fn ask(&self, client: &Client, id: &str, files: &Files, max: u64) -> Result<Given, Refused> {
         let mut token = client.tokens.current().await.map_err(Failure::from)?;
         let mut given = self.in_time(self.attempt(client, &token, id, files, max)).await;
@@ -235,7 +239,7 @@ impl CustomerMedia {
         }
     }
 
-    /// Writes an answer into `files`, unless it turns out to be JSON that says something else.
+    /// Writes a response body into `files`, unless it is JSON with a return code or a URL.
     async fn pour(
         &self,
         mut response: Response,
@@ -264,7 +268,7 @@ impl CustomerMedia {
                 return Ok(given);
             }
             if start.is_empty() {
-                return Err(Failure::NoAnswer(Silence::Unreadable, "the answer is empty".to_owned()).into());
+                return Err(Failure::NoAnswer(Silence::Unreadable, "the response is empty".to_owned()).into());
             }
             incoming.write(&start).await?;
         }
@@ -275,17 +279,17 @@ impl CustomerMedia {
         match tokio::time::timeout(self.patience.stall, response.chunk()).await {
             Ok(Ok(chunk)) => Ok(chunk),
             Ok(Err(error)) => Err(Failure::NoAnswer(Silence::Cut, wire::reason(error))),
-            Err(_) => Err(Failure::NoAnswer(Silence::Timeout, "the file stopped to come".to_owned())),
+            Err(_) => Err(Failure::NoAnswer(Silence::Timeout, "the download stalled".to_owned())),
         }
     }
 
     async fn in_time<T>(&self, work: impl Future<Output = Result<T, Refused>>) -> Result<T, Refused> {
-        let late = || Failure::NoAnswer(Silence::Timeout, "the file did not come in time".to_owned());
+        let late = || Failure::NoAnswer(Silence::Timeout, "the download timed out".to_owned());
         tokio::time::timeout(self.patience.whole, work).await.unwrap_or_else(|_| Err(late().into()))
     }
 }
 
-/// What WeChat says in an answer that is JSON of its own; `None` for any other, which is a file.
+/// Reads a response that is WeChat's own JSON; `None` for any other body, which is a file.
 fn said_in_json(body: &[u8], secret: &str) -> Result<Option<Given>, Failure> {
     let Ok(answer) = serde_json::from_slice::<Answer>(body) else { return Ok(None) };
     match (answer.errcode, answer.video_url) {

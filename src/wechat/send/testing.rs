@@ -1,4 +1,4 @@
-//! A tiny WeChat on loopback for the tests beside the code: one account, one token, answers that a test scripts.
+//! A tiny WeChat on loopback for unit tests: one account, one token, responses that a test scripts.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -21,40 +21,51 @@ use super::{Client, http_client};
 use crate::clock::Clock;
 use crate::model::OpenId;
 
+/// The account's AppSecret.
 pub const SECRET: &str = "the-app-secret-0123456789abcdef0";
 
-/// What the fake does and has seen.
+/// The state of the fake, and the requests it received.
 #[derive(Debug)]
 pub struct Account {
-    /// The number in the present token.
+    /// The number in the current token.
     pub token: u32,
+    /// The life of a token, seconds.
     pub expires_in: i64,
-    /// Requests to the token endpoint, by `force_refresh`.
+    /// The number of token requests without `force_refresh`.
     pub normal: usize,
+    /// The number of token requests with `force_refresh`.
     pub forced: usize,
-    /// Every token is refused, however fresh.
+    /// Refuse every token, even a fresh one.
     pub refuses_all: bool,
-    /// Whether the token endpoint answers; while not, requests wait.
+    /// Whether the token endpoint responds; while it does not, requests wait.
     pub open: bool,
-    /// The next answers, in place of the usual ones.
+    /// The next responses of the token endpoint, instead of the usual ones.
     pub token_script: VecDeque<Scripted>,
+    /// The next responses of `custom/send`, instead of the usual ones.
     pub send_script: VecDeque<Scripted>,
-    /// Bodies of `custom/send`.
+    /// The bodies sent to `custom/send`.
     pub sent: Vec<Bytes>,
 }
 
+/// A scripted response.
 #[derive(Clone, Debug)]
 pub enum Scripted {
+    /// An HTTP status and a body.
     Answer(u16, String),
+    /// No response at all.
     Never,
 }
 
+/// A response with a return code.
 pub fn code(code: i64, errmsg: &str) -> Scripted {
     Scripted::Answer(200, json!({ "errcode": code, "errmsg": errmsg }).to_string())
 }
 
+/// A running fake.
 pub struct Fake {
+    /// The base URL of its API.
     pub base: Url,
+    /// Its state.
     pub account: Arc<watch::Sender<Account>>,
     server: JoinHandle<()>,
 }
@@ -66,6 +77,7 @@ impl Drop for Fake {
 }
 
 impl Fake {
+    /// Starts a fake on a free port.
     pub async fn start() -> Self {
         let account = Arc::new(watch::Sender::new(Account {
             token: 1,
@@ -88,28 +100,33 @@ impl Fake {
         Self { base, account, server }
     }
 
+    /// Changes the state.
     pub fn set(&self, change: impl FnOnce(&mut Account)) {
         self.account.send_modify(change);
     }
 
+    /// Reads the state.
     pub fn get<T>(&self, read: impl FnOnce(&Account) -> T) -> T {
         read(&self.account.borrow())
     }
 
-    /// Requests to the token endpoint, (normal, forced).
+    /// The numbers of token requests, (normal, forced).
     pub fn fetches(&self) -> (usize, usize) {
         self.get(|account| (account.normal, account.forced))
     }
 
+    /// Waits until the state fulfils `condition`, at most 10 s.
     pub async fn until(&self, condition: impl FnMut(&Account) -> bool) {
         let mut watch = self.account.subscribe();
         tokio::time::timeout(Duration::from_secs(10), watch.wait_for(condition)).await.unwrap().unwrap();
     }
 
+    /// A token holder with the default settings.
     pub fn holder(&self, clock: &Clock, store: Arc<dyn TokenStore>) -> Arc<TokenHolder> {
         self.holder_with(clock, store, Settings::default())
     }
 
+    /// A token holder.
     pub fn holder_with(
         &self,
         clock: &Clock,
@@ -121,22 +138,24 @@ impl Fake {
         Arc::new(TokenHolder::new(http, self.base.clone(), credentials, store, clock.clone(), settings))
     }
 
+    /// A client of this fake.
     pub fn client(&self, clock: &Clock) -> Client {
         self.client_at(self.base.clone(), clock)
     }
 
-    /// A client whose tokens come from here, and whose messages go to `base`.
+    /// A client that takes its tokens from this fake and sends its messages to `base`.
     pub fn client_at(&self, base: Url, clock: &Clock) -> Client {
         let tokens = self.holder(clock, Arc::new(super::NoTokenStore));
         Client::new(http_client().unwrap(), base, tokens, clock.clone())
     }
 }
 
+/// A customer.
 pub fn customer() -> OpenId {
     OpenId::new("oBridgeUser0000000000000001x").unwrap()
 }
 
-/// Keeps the newest token, as the interface demands.
+/// Keeps the newest token in memory.
 #[derive(Default)]
 pub struct MemoryStore(pub Mutex<Option<StoredToken>>);
 

@@ -1,7 +1,8 @@
-//! The access token: fetched once for however many callers, renewed ahead of its end, replaced when refused.
+//! The access token: fetched once for all callers, renewed before it expires, replaced when WeChat
+//! refuses it.
 //!
-//! Never fetches twice at a time, never forces a refresh without need (a forced one ends the token that other
-//! instances use), and never hammers WeChat while fetching fails.
+//! Never runs two fetches at a time. Never forces a refresh without need, because a forced refresh
+//! invalidates the token that other instances use. Backs off while fetching fails.
 
 mod fetch;
 mod kept;
@@ -28,7 +29,7 @@ use crate::outbox::health::{Health, Unwell};
 pub use kept::KeptToken;
 pub use store::{NoTokenStore, StoreError, StoredToken, TokenStore};
 
-/// Who we are to WeChat.
+/// The credentials of the Official Account.
 #[derive(Clone, Debug)]
 pub struct Credentials {
     /// The AppID.
@@ -37,18 +38,20 @@ pub struct Credentials {
     pub secret: SecretString,
 }
 
-/// Limits on fetching. The defaults are WeChat's (reference: "Two token endpoints"), or well within them.
+/// Limits on fetching. The defaults equal WeChat's limits (reference: "Two token endpoints") or
+/// stay well below them.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// How long one fetch may take.
+    /// The time limit of one fetch.
     pub timeout: Duration,
-    /// Forced refreshes in any 24 hours.
+    /// The number of forced refreshes in any 24 hours.
     pub forced_per_day: usize,
-    /// The least time between two forced refreshes.
+    /// The shortest time between two forced refreshes.
     pub forced_apart: Duration,
-    /// How long before its end a token is renewed; at most a quarter of the life it had when it came.
+    /// How long before its expiry a token is renewed; at most a quarter of the life it had when it
+    /// was fetched.
     pub renew_ahead: Duration,
-    /// The pause after the first failed fetch; doubles with each that follows.
+    /// The pause after the first failed fetch; it doubles with each further failure.
     pub backoff_min: Duration,
     /// The longest pause while WeChat refuses to hand out a token.
     pub backoff_max: Duration,
@@ -77,20 +80,20 @@ pub struct Token {
     pub value: SecretString,
     /// Counts up with every new value.
     pub generation: u64,
-    /// When WeChat stops to accept it.
+    /// When WeChat stops accepting it.
     pub expires_at: Millis,
 }
 
-/// Why there is no token. Every reason may pass: the message waits.
+/// Why there is no token. Every reason is temporary: the message waits.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// The token endpoint could not be reached.
     #[error("no access token: WeChat is out of reach: {0}")]
     Unreachable(String),
-    /// The token endpoint gave no readable answer.
+    /// The token endpoint gave no readable response.
     #[error("no access token: {0}")]
     NoAnswer(String),
-    /// The token endpoint refused.
+    /// The token endpoint returned an error code.
     #[error("no access token: {code} {msg}")]
     Code {
         /// WeChat's `errcode`.
@@ -98,18 +101,18 @@ pub enum TokenError {
         /// WeChat's `errmsg`, bounded.
         msg: String,
     },
-    /// The token is refused, and no other may be forced yet.
+    /// WeChat refuses the token, and no refresh may be forced yet.
     #[error("no access token: the forced refreshes are used up until {} (Unix seconds)", retry_at.seconds())]
     Budget {
         /// When the next forced refresh is allowed.
         retry_at: Millis,
     },
-    /// WeChat handed out again the token that it refuses.
-    #[error("no access token: WeChat hands out the token that it refuses")]
+    /// WeChat returned the same token that it refuses.
+    #[error("no access token: WeChat returned the same token that it refuses")]
     Stale,
 }
 
-/// Keeps the one access token of an Official Account.
+/// Holds the access token of an Official Account.
 pub struct TokenHolder {
     http: reqwest::Client,
     base: Url,
@@ -119,9 +122,9 @@ pub struct TokenHolder {
     settings: Settings,
     health: Health,
     kept: Mutex<Kept>,
-    /// Held while a token is fetched: the others wait here and then find what was fetched.
+    /// Held during a fetch: other callers wait for it and then find the fetched token.
     turn: tokio::sync::Mutex<()>,
-    /// Rung when the token or the moment of its renewal may have changed.
+    /// Notified when the token or the time of its renewal may have changed.
     bell: Notify,
 }
 
@@ -129,18 +132,18 @@ pub struct TokenHolder {
 struct Kept {
     token: Option<Token>,
     renew_at: Millis,
-    /// The greatest generation seen, kept when its token is not.
+    /// The highest generation seen, kept even when its token is gone.
     generation: u64,
-    /// The last value that WeChat refused.
+    /// The last token value that WeChat refused.
     refused: Option<SecretString>,
-    /// When a refresh was forced in the last 24 hours; at most `forced_per_day` moments.
+    /// The times of the forced refreshes of the last 24 hours; at most `forced_per_day`.
     forced: VecDeque<Millis>,
     failure: Option<Failure>,
-    /// The last pause after a failure; zero once a new token came.
+    /// The last pause after a failure; zero after a successful fetch.
     pause: Duration,
 }
 
-/// A failed fetch, answered to everybody until the next one is allowed.
+/// A failed fetch; every caller gets its error until the next fetch is allowed.
 #[derive(Clone, Debug)]
 struct Failure {
     error: TokenError,
@@ -149,7 +152,8 @@ struct Failure {
 }
 
 impl Failure {
-    /// A clock that was set back to before the failure ends the pause: it must not last until then again.
+    /// Whether the pause still lasts. If the clock was set back to before the failure, the pause
+    /// ends.
     fn lasts(&self, now: Millis) -> bool {
         (self.at..self.until).contains(&now)
     }
@@ -164,7 +168,7 @@ impl Kept {
         self.refused.as_ref().is_some_and(|refused| same(refused, value))
     }
 
-    /// When the next fetch is due by itself.
+    /// When the next fetch is due without a caller.
     fn due(&self, now: Millis) -> Millis {
         let wanted = if self.valid(now).is_some() { self.renew_at } else { now };
         let failure = self.failure.as_ref().filter(|failure| failure.lasts(now));
@@ -172,17 +176,18 @@ impl Kept {
     }
 }
 
-/// Why somebody wants a fetch.
+/// The reason for a fetch.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Want {
     /// A call needs any valid token.
     Valid,
-    /// The valid token is to be followed by a later one.
+    /// The current token is still valid but due for renewal.
     Later,
 }
 
 impl TokenHolder {
-    /// A holder that has not fetched yet. `base` is the API's base URL; the token endpoint is below it.
+    /// Creates a holder without a token. `base` is the API's base URL; the token endpoint is below
+    /// it.
     pub fn new(
         http: reqwest::Client,
         base: Url,
@@ -205,8 +210,8 @@ impl TokenHolder {
         }
     }
 
-    /// A valid token: the one at hand without waiting, or else a fetched one. While fetching fails, the last
-    /// failure is answered at once until the next fetch is allowed.
+    /// Returns a valid token: the current one without waiting, or else a fetched one. While
+    /// fetching fails, returns the last error at once until the next fetch is allowed.
     pub async fn current(&self) -> Result<Token, TokenError> {
         {
             let now = self.clock.now();
@@ -221,20 +226,25 @@ impl TokenHolder {
         self.refresh(Want::Valid).await
     }
 
-    /// A token to use instead of the one of `generation`, which WeChat has just refused. Fetches only while that
-    /// one is still at hand: of many callers whom the same token failed, one causes the fetch.
+    /// Returns a token that replaces the one of `generation`, which WeChat has just refused.
+    /// Fetches only while that token is still the current one: of many callers that failed with it,
+    /// one causes the fetch.
     pub async fn rejected(&self, generation: u64) -> Result<Token, TokenError> {
         {
             let mut kept = self.kept();
             if let Some(token) = kept.token.take_if(|token| token.generation == generation) {
                 kept.refused = Some(token.value);
-                tracing::info!(token.generation = generation, "WeChat refused the access token");
+                tracing::info!(
+                    token.generation = generation,
+                    "WeChat refused the access token; fetching another"
+                );
             }
         }
         self.current().await
     }
 
-    /// A call succeeded with the token at hand: if that one had been refused before, it is good after all.
+    /// Records that a call succeeded with the current token: if WeChat had refused it before, it is
+    /// valid after all.
     pub fn accepted(&self) {
         let mut kept = self.kept();
         if kept.token.as_ref().is_some_and(|token| kept.is_refused(&token.value)) {
@@ -245,25 +255,26 @@ impl TokenHolder {
         }
     }
 
-    /// Whether tokens can be had, as far as the last fetch tells.
+    /// Whether tokens can be fetched, judged by the last fetch.
     pub fn health(&self) -> Result<(), Unwell> {
         self.health.get()
     }
 
-    /// Renews the token ahead of its end, and fetches the first one, until stopped. To be run as one task: without
-    /// it tokens are fetched when a call needs one.
+    /// Fetches the first token and renews it before it expires, until stopped. Run it as one task;
+    /// without it, a token is fetched when a call needs one.
     pub async fn renew_loop(self: Arc<Self>, stop: CancellationToken) {
         let work = async {
             loop {
                 let now = self.clock.now();
                 let wait = self.kept().due(now).since(now);
                 if wait <= 0 {
-                    // A failure is remembered, logged, and part of the next due moment.
+                    // `record_failure` has logged the error, and the next due time includes its
+                    // pause.
                     let _ = self.refresh(Want::Later).await;
                     continue;
                 }
                 let wait = Duration::from_millis(wait.unsigned_abs());
-                // Out of time is as good as the bell: both mean to look again.
+                // A timeout and a notification mean the same: check again.
                 let _ = tokio::time::timeout(wait, self.bell.notified()).await;
             }
         };
@@ -289,16 +300,16 @@ impl TokenHolder {
         }
     }
 
-    /// Makes `fresh` the token at hand.
+    /// Makes `fresh` the current token.
     fn keep(&self, fresh: StoredToken) -> Token {
         let now = self.clock.now();
         let life = fresh.expires_at.since(now).max(0);
         let ahead = millis(self.settings.renew_ahead).min(life / 4);
-        // Instances that fetched together should not renew together.
+        // Add jitter, so that instances that fetched together do not renew together.
         let ahead = ahead - rand::random_range(0..=ahead / 4);
         let token = Token { value: fresh.value, generation: fresh.generation, expires_at: fresh.expires_at };
         let mut kept = self.kept();
-        // A second at least, should WeChat go on handing out a token that is about to end.
+        // Wait at least a second, in case WeChat keeps returning a token that is about to expire.
         kept.renew_at = token.expires_at.plus(-ahead).max(now.plus(1000));
         kept.generation = kept.generation.max(token.generation);
         kept.failure = None;
@@ -312,11 +323,11 @@ impl TokenHolder {
             self.health.well();
         }
         self.bell.notify_one();
-        tracing::info!(token.generation, token.life_s = life / 1000, "have an access token");
+        tracing::info!(token.generation, token.life_s = life / 1000, "obtained an access token");
         token
     }
 
-    /// Remembers a failed fetch.
+    /// Records a failed fetch and starts the pause.
     fn fail(&self, error: TokenError) -> TokenError {
         let now = self.clock.now();
         let (number, advice, passing) = match &error {
@@ -324,7 +335,7 @@ impl TokenHolder {
                 (None, "check the network, DNS and wechat.api_base".to_owned(), true)
             }
             TokenError::NoAnswer(_) => {
-                (None, "check wechat.api_base, and that nothing between answers for WeChat".to_owned(), true)
+                (None, "check wechat.api_base, and that no proxy answers in WeChat's place".to_owned(), true)
             }
             TokenError::Code { code: number, msg } => {
                 let advice = code::with_address(code::token_advice(*number), *number, msg);
@@ -342,7 +353,7 @@ impl TokenHolder {
         kept.failure = Some(Failure { error: error.clone(), at: now, until });
         drop(kept);
         if self.health.unwell(now, number, advice.clone()) {
-            tracing::warn!(%error, advice, "no access token");
+            tracing::warn!(%error, advice, "cannot fetch an access token; messages to customers wait");
         }
         self.bell.notify_one();
         error

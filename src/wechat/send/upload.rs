@@ -1,12 +1,13 @@
-//! What `media/upload` takes: types, formats, sizes (reference: "Upload"). Pure.
+//! The types, formats and sizes that `media/upload` accepts (reference: "Upload"). Pure.
 
 use crate::media::Kind;
 
 const MEGABYTE: u64 = 1024 * 1024;
-/// The longest recording, seconds.
+/// The longest recording that WeChat accepts, seconds.
 const VOICE_SECONDS: u64 = 60;
 
-/// How long a copy is used: three days less an hour, in which it may still wait for its turn to be sent.
+/// How long an upload is used, milliseconds: WeChat keeps it three days; the last hour is left for
+/// messages that still wait to be sent.
 pub(super) const LIFE_MS: i64 = (3 * 24 - 1) * 3600 * 1000;
 
 /// WeChat's types of temporary material.
@@ -18,7 +19,7 @@ pub enum MediaType {
     Voice,
     /// A video.
     Video,
-    /// A video's first picture.
+    /// A video's thumbnail.
     Thumb,
 }
 
@@ -33,8 +34,8 @@ impl MediaType {
         }
     }
 
-    /// The largest file, in bytes. WeChat's page says both 10 MB and 2 MB of pictures: a larger one is tried, and
-    /// goes as a link if it is refused.
+    /// The largest file, in bytes. For pictures WeChat's page says both 10 MB and 2 MB: pictures up
+    /// to 10 MB are tried, and sent as a link if WeChat refuses them.
     pub fn max_bytes(self) -> u64 {
         match self {
             Self::Image | Self::Video => 10 * MEGABYTE,
@@ -43,7 +44,8 @@ impl MediaType {
         }
     }
 
-    /// The ending and content type under which a file of `kind` is uploaded; `None` where WeChat takes none such.
+    /// The file extension and content type for uploading a file of `kind`; `None` if WeChat does
+    /// not accept that kind.
     pub fn format(self, kind: Kind) -> Option<(&'static str, &'static str)> {
         match (self, kind) {
             (Self::Image | Self::Thumb, Kind::Jpeg) => Some(("jpg", "image/jpeg")),
@@ -57,7 +59,7 @@ impl MediaType {
     }
 }
 
-/// Whether WeChat takes a recording of this length; 0: nobody says how long it is.
+/// Whether WeChat accepts a recording of this length; 0 means that the length is unknown.
 pub fn takes_voice_of(second: u64) -> bool {
     second <= VOICE_SECONDS
 }

@@ -1,7 +1,7 @@
-//! One POST to WeChat and its raw answer, with every limit on it.
+//! One HTTP request to WeChat and its raw response, with all limits.
 //!
-//! Decides the one thing that cannot be mended later: whether a failed request may have been carried out.
-//! Never puts a URL into an error, because the access token is part of it.
+//! Decides here whether a failed request may have been executed: no later code can find that out.
+//! Never puts a URL into an error, because the URL contains the access token.
 
 use std::error::Error as _;
 use std::fmt::Write as _;
@@ -15,24 +15,25 @@ use reqwest::{Body, StatusCode, Url, redirect};
 
 use crate::model::Silence;
 
-/// How long one call may take, from connecting to the answer's last byte.
+/// The time limit of one call, from connecting to the last byte of the response.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long connecting may take, TLS included.
+/// The time limit for connecting, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long an idle connection is kept. A connection that the other side closes just as a request is written
-/// leaves a message in the state `unknown`, so ours go first.
+/// How long an idle connection is kept. If WeChat closed a connection just as we send a request,
+/// the message would become `unknown`, so we close idle connections first.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The largest answer that is read, in bytes.
+/// The largest response that is read, in bytes.
 const MAX_ANSWER: usize = 1024 * 1024;
 
-/// The longest reason taken over from WeChat, in bytes. A `rid` at the end of the usual ones stays whole.
+/// The longest error text taken from WeChat, in bytes: long enough for the `rid` at the end of the
+/// usual ones.
 const MAX_REASON: usize = 1000;
 
-/// The HTTP client that calls to WeChat need: 3 s to connect, and no redirects, which would carry the access token
-/// to another host. To be made once and shared.
+/// Creates the HTTP client for calls to WeChat: 3 s to connect, and no redirects, which would send
+/// the access token to another host. Create it once and share it.
 pub fn http_client() -> reqwest::Result<reqwest::Client> {
     reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
@@ -41,16 +42,16 @@ pub fn http_client() -> reqwest::Result<reqwest::Client> {
         .build()
 }
 
-/// A request without a readable answer.
+/// Why a request got no readable response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Lost {
-    /// It was certainly not written.
+    /// It was certainly not sent.
     NotSent(String),
-    /// It was written, at least in part, and may have been carried out.
+    /// It was sent, at least in part, and WeChat may have executed it.
     NoAnswer(Silence, String),
 }
 
-/// Posts a JSON `body` and reads the whole answer to an HTTP 200.
+/// Posts a JSON `body` and reads the whole response of an HTTP 200.
 pub(super) async fn post(
     http: &reqwest::Client,
     url: Url,
@@ -60,29 +61,29 @@ pub(super) async fn post(
     answer(http.post(url).header(CONTENT_TYPE, "application/json").timeout(timeout).body(body)).await
 }
 
-/// Where the bytes of a file are.
+/// The source of a file's bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Source<'a> {
-    /// In a file, which is read as it is sent.
+    /// A file on disk, read while it is sent.
     Disk(&'a Path),
-    /// In the program itself.
+    /// A constant of the program.
     Memory(&'static [u8]),
 }
 
 /// A file to upload.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FilePart<'a> {
-    /// Where its bytes are.
+    /// The source of its bytes.
     pub source: Source<'a>,
     /// Its size in bytes.
     pub size: u64,
-    /// What WeChat is told that it is called; its ending must fit.
+    /// The file name for WeChat; its extension must fit the content.
     pub filename: &'a str,
     /// Its content type.
     pub content_type: &'static str,
 }
 
-/// Posts a file as the part `media` of a form, from disk, and reads the whole answer to an HTTP 200.
+/// Posts a file as the form part `media` and reads the whole response of an HTTP 200.
 pub(super) async fn upload(
     http: &reqwest::Client,
     url: Url,
@@ -94,7 +95,7 @@ pub(super) async fn upload(
         Source::Disk(path) => tokio::fs::File::open(path).await.map_err(|error| unread(&error))?.into(),
         Source::Memory(bytes) => Body::from(bytes),
     };
-    // With its length: WeChat has refused chunked bodies of some clients.
+    // Send the length: WeChat has refused chunked bodies from some clients.
     let part = Part::stream_with_length(body, file.size)
         .file_name(file.filename.to_owned())
         .mime_str(file.content_type)
@@ -111,7 +112,7 @@ async fn answer(request: reqwest::RequestBuilder) -> Result<Vec<u8>, Lost> {
     let mut answer = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(unanswered)? {
         if answer.len() + chunk.len() > MAX_ANSWER {
-            let why = format!("the answer is longer than {MAX_ANSWER} bytes");
+            let why = format!("the response is longer than {MAX_ANSWER} bytes");
             return Err(Lost::NoAnswer(Silence::Unreadable, why));
         }
         answer.extend_from_slice(&chunk);
@@ -128,12 +129,12 @@ pub(super) fn lost(error: reqwest::Error) -> Lost {
 
 fn unanswered(error: reqwest::Error) -> Lost {
     if error.is_timeout() {
-        return Lost::NoAnswer(Silence::Timeout, "no answer in time".to_owned());
+        return Lost::NoAnswer(Silence::Timeout, "the request timed out".to_owned());
     }
     Lost::NoAnswer(Silence::Cut, reason(error))
 }
 
-/// The whole chain of causes, without the URL.
+/// The error with all its causes, without the URL.
 pub(super) fn reason(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
@@ -146,14 +147,14 @@ pub(super) fn reason(error: reqwest::Error) -> String {
     text
 }
 
-/// `base` with `path` put after its own path.
+/// Appends `path` to the path of `base`.
 pub(super) fn endpoint(base: &Url, path: &str) -> Url {
     let mut url = base.clone();
     url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
     url
 }
 
-/// WeChat's words, bounded, and without the secret that the request carried should WeChat repeat it.
+/// WeChat's error text, shortened. If WeChat repeats the secret of the request, it is redacted.
 pub(super) fn errmsg(text: &str, secret: &str) -> String {
     let text = if secret.is_empty() { text.to_owned() } else { text.replace(secret, "[REDACTED]") };
     text[..text.floor_char_boundary(MAX_REASON)].to_owned()

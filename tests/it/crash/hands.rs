@@ -39,7 +39,7 @@ async fn in_a_transfer(point: &str) {
     assert!(handing_over.await.unwrap(), "{point}: the command is taken in the end");
     assert!(!phone.say("three").await.fault_line);
     rig.quiet().await;
-    let told = "[bridge] This conversation is yours from now on, by user1.";
+    let told = "[bridge] This conversation is now yours (assigned by user1).";
     let expected = [
         format!("{INQUIRY}one"),
         format!("{INQUIRY}two"),

@@ -74,7 +74,7 @@ async fn it_plays_the_conversation_says_how_to_go_on_and_leaves_nothing_behind()
         Process::start(&[("BRIDGE_TEXTS__LOCALE", "ko"), ("BRIDGE_WECHAT__TOKEN", "AnotherToken")]);
     let said = sandbox.said.join("\n");
     for part in
-        [" steps came true in ", "/sandbox/say", "/sandbox/screen", "상담원에게 연결하는 중입니다", "curl"]
+        [" steps passed in ", "/sandbox/say", "/sandbox/screen", "상담원에게 연결하는 중입니다", "curl"]
     {
         assert!(said.contains(part), "{part} is not in {said}");
     }

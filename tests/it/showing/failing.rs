@@ -1,4 +1,4 @@
-//! What cannot be shown: the agent is told once, in words, and nothing else suffers.
+//! Media that cannot be shown: the agent gets one notice, and nothing else is affected.
 
 use std::time::{Duration, Instant};
 
@@ -45,7 +45,7 @@ async fn what_wechat_does_not_have_is_told_once_for_each_message() {
     gone("image", vec![Field::text("PicUrl", "")]).await;
     let told = eventually(SOON, async || notes(&world, &openid("gone")).len() == 1).await;
     assert!(told, "{:?}", sent(&world, &openid("gone")));
-    // The picture waits for its file and the note comes right behind it.
+    // The picture waits for its file, and the notice follows right after it.
     let shown = sent(&world, &openid("gone")).swap_remove(0);
     gone("video", vec![Field::text("ThumbMediaId", "nor-this")]).await;
     let told = eventually(SOON, async || {
@@ -55,7 +55,8 @@ async fn what_wechat_does_not_have_is_told_once_for_each_message() {
     assert!(told.await, "{:?}", notes(&world, &openid("gone")));
     assert!(notes(&world, &openid("gone"))[0].contains("picture cannot be shown: WeChat does not have it"));
     assert_eq!(get(&here(&world, &shown[0]["MsgContent"]["ImageInfoArray"][0]["URL"])).await.status, 404);
-    // One for the picture, one for the video, and one for its first picture, of which nobody is told.
+    // One for the picture, one for the video, and one for the video's first picture, which causes
+    // no notice.
     await_metric(&world, "customer_media_total{outcome=\"failed\"} 3").await;
     assert!(
         world
@@ -77,7 +78,7 @@ async fn trouble_at_wechat_passes_without_anybody_noticing() {
     phone.send_image(JPEG).await;
     let elements = last_of(&world, &openid("rain"), 1).await;
     await_metric(&world, "customer_media_total{outcome=\"fetched\"} 1").await;
-    await_metric(&world, "customer_media_total{outcome=\"again\"} 3").await;
+    await_metric(&world, "customer_media_total{outcome=\"retry\"} 3").await;
     let got = get(&here(&world, &elements[0]["MsgContent"]["ImageInfoArray"][0]["URL"])).await;
     assert!(got.status == 200 && got.bytes == JPEG);
     world.wechat.revoke_tokens();
@@ -96,7 +97,7 @@ async fn a_file_that_is_too_large_is_told_and_leaves_nothing() {
     assert!(told && notes(&world, &openid("huge"))[0].contains("larger than media.max_bytes"));
     let media = world.folder.path().join("media");
     let empty = eventually(SOON, async || files(&media) + files(&media.join("incoming")) == 1).await;
-    assert!(empty, "only the folder for what is incoming is left");
+    assert!(empty, "only the folder for incoming files is left");
     world.finish().await;
 }
 
@@ -110,10 +111,10 @@ async fn after_three_days_without_wechat_the_agent_is_told() {
     let phone = world.follower("late");
     world.wechat.faults().script(MEDIA_GET, 1_000, Fault::BadGateway);
     phone.send_voice(AMR, "amr").await;
-    await_metric(&world, "customer_media_total{outcome=\"again\"}").await;
+    await_metric(&world, "customer_media_total{outcome=\"retry\"}").await;
     world.clock.advance(3 * 86_400_000);
     let told = eventually(SOON, async || !notes(&world, &openid("late")).is_empty()).await;
-    assert!(told && notes(&world, &openid("late"))[0].contains("within its three days"));
+    assert!(told && notes(&world, &openid("late"))[0].contains("within the three days"));
     world.finish().await;
 }
 

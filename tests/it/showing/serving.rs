@@ -1,4 +1,4 @@
-//! `/media/...`: who gets what, and for how long.
+//! `/media/...`: which requests get a file, and for how long a link is valid.
 
 use reqwest::{Client, Method, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -47,7 +47,7 @@ async fn a_file_is_served_whole_or_one_range_of_it_as_what_its_bytes_are() {
             assert_eq!(got.bytes().await.unwrap(), part, "{range}");
         }
     }
-    // What is not one range of bytes is no reason to refuse the file.
+    // A range header that is not one range of bytes is ignored: the whole file is served.
     for ranges in ["bytes=0-1,4-5", "items=0-1", "bytes=abc", "bytes=5-2", "bytes=-"] {
         let got = http.get(&link).header("Range", ranges).send().await.unwrap();
         assert_eq!(got.status(), StatusCode::OK, "{ranges}");
@@ -98,7 +98,7 @@ async fn nobody_gets_anything_without_a_link_that_is_whole_and_still_valid() {
     world.finish().await;
 }
 
-/// Clients that take nothing of a file hold some of the connections, never all.
+/// Clients that read nothing of their file can occupy some of the connections, but not all.
 #[tokio::test]
 async fn slow_readers_of_files_leave_room_for_pushes() {
     let world = reachable().start().await;
@@ -137,7 +137,7 @@ async fn links_outlive_the_process_and_files_go_with_their_customer() {
     for link in [&own, &shared, &others] {
         assert_eq!(get(link).await.status, 200);
     }
-    assert_eq!(stored(&world), 2, "two alike are one");
+    assert_eq!(stored(&world), 2, "two equal files are stored once");
     let before = world.public();
     world.restart().await;
     let moved = |link: &str| link.replace(&before, &world.public());

@@ -1,4 +1,4 @@
-//! How large a picture is said to be, and its smaller copies.
+//! The sizes that a message gives for its media, and the smaller copies of pictures.
 
 use std::io::Cursor;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ pub fn picture(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
     out.into_inner()
 }
 
-/// A PNG that says it has 50,000 x 50,000 pixels, and has next to none.
+/// A PNG whose header claims 50,000 x 50,000 pixels, with almost no data.
 pub fn bomb() -> Vec<u8> {
     let mut png = PNG.to_vec();
     png[16..20].copy_from_slice(&50_000_u32.to_be_bytes());
@@ -34,7 +34,7 @@ fn entries(content: &Value) -> Vec<(u64, [u64; 3])> {
     sizes.map(entry).collect()
 }
 
-/// Sends `file` until WeChat and this machine have once been quick enough; what was said of it then.
+/// Sends `file` until it is fetched in time for its message, and returns that message's content.
 async fn known(world: &World, name: &str, file: &[u8]) -> Value {
     let phone = world.follower(name);
     for _ in 0..20 {
@@ -45,7 +45,7 @@ async fn known(world: &World, name: &str, file: &[u8]) -> Value {
             return content;
         }
     }
-    panic!("the file was never here in time");
+    panic!("the file was never fetched in time");
 }
 
 fn link(content: &Value, kind: u64) -> &Value {
@@ -74,7 +74,7 @@ async fn recordings_and_videos_are_measured_too() {
     let world = reachable().start().await;
     let phone = world.follower("noise");
     let mut count = 0;
-    // Converting a recording may take longer than its message waits, and so may a machine that is at work.
+    // A conversion, or a busy machine, may take longer than the message waits.
     let measured = eventually(SOON, async || {
         phone.send_voice(AMR, "amr").await;
         phone.send_video(MP4, JPEG).await;
@@ -93,7 +93,7 @@ async fn recordings_and_videos_are_measured_too() {
 async fn nothing_waits_for_a_file_that_does_not_come() {
     let world = reachable().start().await;
     let phone = world.follower("hang");
-    // The account and the connections are there before the time is taken.
+    // Create the account and the connections before the measurement starts.
     say(&phone, "hello").await;
     last_of(&world, &openid("hang"), 1).await;
     world.wechat.faults().script(MEDIA_GET, 100, Fault::Delay(Duration::from_secs(30)));
@@ -103,7 +103,7 @@ async fn nothing_waits_for_a_file_that_does_not_come() {
     }
     say(&phone, "and that").await;
     last_of(&world, &openid("hang"), 6).await;
-    // Each by itself would be longer: they wait side by side.
+    // One after the other they would take longer than this: they wait at the same time.
     let took = started.elapsed();
     assert!(took < Duration::from_secs(1), "{took:?}");
     for elements in &sent(&world, &openid("hang"))[1..5] {
@@ -121,16 +121,16 @@ async fn copies_fit_and_go_with_their_customer() {
     assert!((whole.mime.as_str(), whole.bytes) == ("image/png", original));
     for (kind, width, height) in [(2, 720, 480), (3, 198, 132)] {
         let url = here(&world, link(&content, kind));
-        // A machine at work may serve the original first.
+        // A busy machine may serve the original first.
         let made = eventually(SOON, async || get(&url).await.mime == "image/jpeg").await;
         let copy = get(&url).await;
         let size = image::load_from_memory(&copy.bytes).unwrap();
         assert_eq!((made, size.width(), size.height()), (true, width, height));
         let other = url.replace(if kind == 2 { ".large." } else { ".thumb." }, ".huge.");
-        assert_eq!(get(&other).await.status, 404, "a link is for one form");
+        assert_eq!(get(&other).await.status, 404, "a link is valid for one size only");
     }
     let files = || std::fs::read_dir(world.folder.path().join("media")).unwrap().count();
-    assert_eq!(files(), 4, "the original, two copies and the folder for what is incoming");
+    assert_eq!(files(), 4, "the original, two copies and the folder for incoming files");
     world.follower("copy").unfollow().await;
     assert!(eventually(SOON, async || files() == 1).await, "{} are left", files());
     assert_eq!(get(&here(&world, link(&content, 3))).await.status, 404);

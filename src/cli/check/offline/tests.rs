@@ -1,4 +1,4 @@
-//! Over real files and ports.
+//! Tests with real files and ports.
 
 use super::*;
 use crate::cli::check::Weight;
@@ -27,8 +27,8 @@ fn url(path: &Path) -> Store {
 fn a_database_is_looked_at_and_not_made() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bridge.db");
-    assert!(database(&url(&path)).to_string().ends_with("bridge.db will be made"));
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
+    assert!(database(&url(&path)).to_string().ends_with("bridge.db will be created"));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "the check leaves no file behind");
 
     let (_store, closing) =
         Opened::open(&Place::File(path.clone()), Clock::system(), Metrics::default()).unwrap();
@@ -45,7 +45,7 @@ fn a_database_is_looked_at_and_not_made() {
 
     let nowhere = database(&url(&folder.path().join("none/bridge.db")));
     assert_eq!(nowhere.weight, Weight::Fail);
-    assert!(nowhere.evidence.contains("none cannot be written"), "{nowhere}");
+    assert!(nowhere.evidence.contains("none is not writable"), "{nowhere}");
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn a_taken_port_is_no_failure_and_a_foreign_address_is() {
     assert_eq!(port("server.listen", address).weight, Weight::Warn);
     drop(taken);
     assert_eq!(port("server.listen", address).weight, Weight::Ok);
-    // 192.0.2.0/24 is for documentation: no machine has it.
+    // 192.0.2.0/24 is reserved for documentation, so no machine has it.
     assert_eq!(port("server.listen", "192.0.2.1:8080".parse().unwrap()).weight, Weight::Fail);
 }
 
@@ -95,8 +95,8 @@ fn what_is_open_to_the_world_or_cannot_be_reached_is_warned_of() {
     let warned = |key: &str, part: &str| {
         found.iter().any(|one| one.weight == Weight::Warn && one.what == key && one.evidence.contains(part))
     };
-    assert!(warned("server.ops_listen", "no loopback"), "{found:#?}");
+    assert!(warned("server.ops_listen", "not a loopback"), "{found:#?}");
     assert!(warned("server.public_url", "names port 8443"), "{found:#?}");
-    assert!(warned("BRIDGE_WECHAT__TOKN", "no known variable"), "{found:#?}");
+    assert!(warned("BRIDGE_WECHAT__TOKN", "not a known variable"), "{found:#?}");
     assert!(!found.iter().any(|one| one.what == "im.callback_token"), "{found:#?}");
 }

@@ -1,4 +1,4 @@
-//! Against a tiny server on loopback that answers each path as it is told.
+//! Tests against a small server on loopback with a fixed response for each path.
 
 use axum::Router;
 use axum::extract::State;
@@ -10,7 +10,7 @@ use crate::cli::check::{Weight, lines as told};
 
 const TOKEN: &str = r#"{"access_token":"77_the_token","expires_in":7200}"#;
 
-/// What each path is answered with, by its end.
+/// The response for each path, matched by the end of the path.
 type Answers = &'static [(&'static str, &'static str)];
 
 async fn answer(State(answers): State<Answers>, uri: Uri) -> &'static str {
@@ -145,12 +145,12 @@ async fn accounts_that_im_does_not_know_are_named() {
     )];
     let findings = of_im(answers).await;
     assert_eq!(worst(&findings), Weight::Warn, "{}", told(&findings));
-    assert!(told(&findings).contains("warn  im.admin  IM knows no account user0"), "{}", told(&findings));
+    assert!(told(&findings).contains("warn  im.admin  IM has no account user0"), "{}", told(&findings));
     assert!(told(&findings).contains("ok    im.agents  user1 exists"), "{}", told(&findings));
 
     let none: Answers = &[("account_check", r#"{"ErrorCode":0,"ResultItem":[]}"#)];
     let findings = of_im(none).await;
-    assert!(told(&findings).contains("warn  im.agents  IM knows no account user1"), "{}", told(&findings));
+    assert!(told(&findings).contains("warn  im.agents  IM has no account user1"), "{}", told(&findings));
 }
 
 #[tokio::test]

@@ -61,7 +61,7 @@ async fn a_wrong_signature_is_refused_before_the_body_is_read() {
     let head = |query: &str| format!("POST /?{query} HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n");
     let good = signed("1", "2");
     for query in ["", &good.replace("nonce=2", "nonce=3"), &format!("{good}&nonce=2")] {
-        // The announced body never comes, and nobody waits for it.
+        // The announced body never arrives, and the server does not wait for it.
         assert_eq!(parts(&world.host.ask(&head(query)).await), (403, ""), "{query}");
     }
     assert!(world.messages().await.is_empty());

@@ -58,14 +58,14 @@ async fn a_reply_that_could_not_be_written_delivers_nothing() {
     };
     tokio::time::timeout(LONG, at_the_store).await.unwrap();
     drop(stream);
-    // Only once the server has seen that its caller is gone may the push be committed.
+    // The push may be committed only after the server has noticed that the caller is gone.
     world.host.stop.hard.cancel();
     let World { host, .. } = &world;
     while !host.served.is_finished() {
         tokio::task::yield_now().await;
     }
     drop(jam);
-    assert_eq!(states(&world.end().await), ["waiting"], "WeChat may still ask for it again");
+    assert_eq!(states(&world.end().await), ["waiting"], "WeChat may still repeat the push");
 }
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn a_reply_that_the_caller_does_not_take_delivers_nothing() {
         soft: world.host.stop.soft.clone(),
         hard: world.host.stop.hard.clone(),
     };
-    // Far less than the reply fits in between.
+    // The pipe is far smaller than the reply.
     let (mut caller, far_end) = tokio::io::duplex(16);
     let served = tokio::spawn(connection::http(far_end, terms));
     let xml = message("2", "hello?");

@@ -35,7 +35,7 @@ fn expected() -> Answer {
     }
 }
 
-/// Reads the sample with `changes` made to it; a `null` takes the member away.
+/// Reads the sample with `changes` applied; a `null` removes the member.
 fn read(changes: &Value) -> Callback {
     let mut body = sample();
     for (name, value) in changes.as_object().unwrap() {

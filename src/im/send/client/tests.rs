@@ -1,4 +1,5 @@
-//! Against a tiny server on loopback that answers what it is told and keeps what it was asked.
+//! Tests against a tiny server on loopback that returns scripted responses and records the
+//! requests.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -25,13 +26,17 @@ pub(in crate::im::send) fn user(id: &str) -> ImUserId {
 
 #[derive(Clone, Debug)]
 pub(in crate::im::send) struct Call {
+    /// The path of the URL.
     pub path: String,
+    /// The query's parameters.
     pub query: Vec<(String, String)>,
+    /// The content type.
     pub content_type: String,
+    /// The body.
     pub body: String,
 }
 
-/// Answers call after call with the given bodies; stops with the test's runtime.
+/// A server that returns the given bodies, one for each call; it stops with the test's runtime.
 pub(in crate::im::send) struct Fake {
     base: Url,
     script: Arc<Script>,
@@ -44,6 +49,7 @@ struct Script {
 }
 
 impl Fake {
+    /// Starts a server that returns each body once, with status 200.
     pub async fn answering(bodies: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self::scripted(bodies.into_iter().map(|body| (StatusCode::OK, body.into()))).await
     }
@@ -58,14 +64,17 @@ impl Fake {
         Self { base, script, clock: Clock::movable() }
     }
 
+    /// A client of this server.
     pub fn client(&self) -> Client {
         client(self.base.clone(), &self.clock)
     }
 
+    /// The calls received so far.
     pub fn calls(&self) -> Vec<Call> {
         self.script.calls.lock().unwrap().clone()
     }
 
+    /// The only call received.
     pub fn only_call(&self) -> Call {
         let mut calls = self.calls();
         assert_eq!(calls.len(), 1);
@@ -201,7 +210,7 @@ async fn without_a_readable_answer_nobody_knows() {
     assert_eq!(fake.calls().len(), count, "a call was repeated or a redirect followed");
 }
 
-/// A server that reads a request and then answers with `bytes` and closes, or never answers.
+/// A server that reads a request, then writes `bytes` and closes the connection, or never responds.
 async fn raw(bytes: Option<&'static str>) -> Url {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = base_of(&listener);

@@ -1,4 +1,4 @@
-//! Keeps one UserSig of the admin at hand, and renews it before it expires or when IM refuses it.
+//! Caches one UserSig of the admin, and renews it before it expires or when IM refuses it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,11 +7,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::clock::Clock;
 use crate::model::{ImUserId, Millis};
 
-/// How long before its expiry a UserSig is replaced at the latest, in seconds.
+/// How long before its expiry a UserSig is replaced, in seconds.
 const AHEAD_S: u64 = 100;
 
-/// Two renewals that IM's refusals cause are at least this far apart: a UserSig made within the same second is
-/// the same text.
+/// The shortest time between two renewals that IM's refusals cause: two UserSigs created in the
+/// same second are identical.
 const FORCED_APART_MS: i64 = 1000;
 
 /// Signs for the admin account with the app's secret key.
@@ -33,7 +33,7 @@ struct Cached {
 }
 
 impl Signer {
-    /// A signer for the admin's calls; each UserSig it makes is valid for `expire_s` seconds.
+    /// Creates a signer for the admin; each UserSig is valid for `expire_s` seconds.
     pub fn new(sdk_app_id: u32, key: SecretString, admin: ImUserId, expire_s: u64, clock: Clock) -> Self {
         Self { sdk_app_id, key, admin, expire_s, clock, cached: Mutex::new(None) }
     }
@@ -48,8 +48,8 @@ impl Signer {
         &self.admin
     }
 
-    /// A UserSig that stays valid for a while: the cached one, or a new one when that is close to its expiry
-    /// (100 s, or a tenth of its validity where that is less).
+    /// Returns a UserSig that stays valid for a while: the cached one, or a new one if the cached
+    /// one is close to its expiry (100 s, or a tenth of its validity if that is less).
     pub fn current(&self) -> SecretString {
         let mut cached = self.cached();
         if let Some(cached) = cached.as_ref().filter(|cached| self.clock.now().seconds() < cached.renew_at_s)
@@ -60,14 +60,14 @@ impl Signer {
         cached.insert(self.made(forced_at)).sig.clone()
     }
 
-    /// IM refused `used`: makes a new UserSig, unless another caller already has or one was forced within the
-    /// last second.
+    /// Creates a new UserSig because IM refused `used`, unless another caller already has, or a
+    /// renewal was forced within the last second.
     pub fn refresh(&self, used: &str) {
         let now = self.clock.now();
         let mut cached = self.cached();
         let Some(old) = cached.as_ref().filter(|old| old.sig.expose_secret() == used) else { return };
-        // A clock that was set back makes the distance negative; that must not forbid renewals until it has
-        // caught up.
+        // A clock that was set back makes the distance negative; that must not block renewals until
+        // the clock has caught up.
         let just_forced = old.forced_at.is_some_and(|at| (0..FORCED_APART_MS).contains(&now.since(at)));
         if !just_forced {
             *cached = Some(self.made(Some(now)));

@@ -1,4 +1,4 @@
-//! Account, profile and status commands.
+//! Tests of the account, profile and status commands.
 
 use super::super::{AccountChangeKind, Edition, Generation};
 use super::*;

@@ -1,4 +1,5 @@
-//! The gateway's checks in their order, the rate, faults, and the wire view.
+//! Tests of the gateway's checks and their order, of the rate, of faults, and of published
+//! exchanges.
 
 use super::*;
 use crate::sandbox::fault::Fault;
@@ -13,7 +14,7 @@ impl Bench {
     }
 }
 
-/// Everything is wrong at first; each step mends the first fault that the reference's order finds.
+/// Everything is wrong at first. Each step fixes the fault that the reference's order finds first.
 #[tokio::test]
 async fn the_checks_come_in_the_order_of_the_reference() {
     let bench = Bench::start().await;

@@ -1,4 +1,4 @@
-//! `admin_getroammsg`: pages, views, field names, and the delay.
+//! Tests of `admin_getroammsg`: pages, views, field names, and the delay.
 
 use super::super::Generation;
 use super::*;
@@ -11,7 +11,7 @@ impl Bench {
             "MinTime": self.now() - 600, "MaxTime": self.now() + 600})
     }
 
-    /// Every page, as texts.
+    /// The texts of every page.
     async fn pages(&self, mut query: Value) -> Vec<Vec<String>> {
         let mut pages = Vec::new();
         loop {
@@ -39,7 +39,8 @@ impl Bench {
 async fn pages_run_backwards_and_are_ascending_inside() {
     let bench = Bench::start().await;
     bench.sim.change(|settings| settings.rate_per_second = 10_000);
-    // Several share a second, and two of those a MsgSeq: the cursor must tell them apart.
+    // Several messages share a second, and two of those share a MsgSeq. The cursor must distinguish
+    // them.
     for at in 0..7_u32 {
         if at % 3 == 0 {
             bench.next_second();

@@ -1,4 +1,4 @@
-//! `sendmsg` and its relatives: every field, de-duplication, lifetimes, recall.
+//! Tests of `sendmsg` and related commands: fields, deduplication, lifetimes, recall.
 
 use super::super::Outcome::{self, Delivered, DeliveredAgain, Suppressed};
 use super::*;
@@ -122,11 +122,11 @@ async fn lifetime_and_online_only_reach_those_who_are_there() {
     bench.send(&with(bench.message("zero"), "MsgLifeTime", json!(0))).await;
     bench.send(&with(bench.message("short"), "MsgLifeTime", json!(60))).await;
     bench.send(&bench.message("long")).await;
-    assert!(away.inbox().is_empty(), "a client that is away gets nothing");
+    assert!(away.inbox().is_empty(), "a disconnected client gets nothing");
     bench.clock.advance(61_000);
     let agent = bench.sim.agent(AGENT).unwrap();
     assert_eq!(texts(&agent.inbox()), ["long"]);
-    assert_eq!(texts(&agent.conversation(CUSTOMER)), ["short", "long"], "history has what had a lifetime");
+    assert_eq!(texts(&agent.conversation(CUSTOMER)), ["short", "long"], "history has both messages");
     bench.send(&with(bench.message("here"), "OnlineOnlyFlag", json!(1))).await;
     assert_eq!(texts(&agent.inbox()), ["long", "here"]);
 }

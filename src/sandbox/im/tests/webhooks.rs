@@ -1,4 +1,4 @@
-//! Webhooks, against a receiver that records them.
+//! Tests of webhooks against a receiver that records them.
 
 use super::super::{BeforeSend, CallbackError, Direction, sign};
 use super::*;
@@ -9,7 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
-/// The bridge's place: records what comes, and answers as told, else with OK.
+/// Stands in for the bridge. It records webhooks and gives its scripted answers, then OK.
 struct Receiver {
     url: String,
     seen: Arc<Mutex<Vec<Webhook>>>,

@@ -1,4 +1,5 @@
-//! The least bridge that the script can come true with: it keeps nothing, and carries out before it answers.
+//! The smallest bridge with which the script passes: it stores nothing, and makes its calls before
+//! it answers.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,30 +19,32 @@ use crate::sandbox::serve::Served;
 use crate::sandbox::stage::Stage;
 use crate::sandbox::wechat::{self, crypto};
 
-/// The one thing that it does wrongly.
+/// The one defect of a stub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrong {
+    /// No defect.
     Nothing,
-    /// The echo has a line break.
+    /// The echo ends with a line break.
     Echo,
-    /// The welcome is another.
+    /// The welcome has another text.
     Welcome,
-    /// Messages go out in the admin's name.
+    /// Messages come from the administrator's account.
     Sender,
     /// The agent's answer is changed.
     Answer,
-    /// A picture becomes a text.
+    /// A picture arrives as a text.
     Picture,
-    /// A location becomes a text.
+    /// A location arrives as a text.
     Location,
-    /// A repeat is moved again.
+    /// A repeated push is delivered again.
     Repeats,
-    /// Nobody's signature is looked at.
+    /// Signatures are not checked.
     Signature,
-    /// Who leaves gets a reply.
+    /// An unfollow gets a reply.
     Unfollow,
 }
 
+/// The bridge.
 pub struct Stub {
     wrong: Wrong,
     texts: Texts,
@@ -58,6 +61,7 @@ pub struct Stub {
 type Parameters = Query<HashMap<String, String>>;
 
 impl Stub {
+    /// Serves a bridge with this defect on a free port.
     pub async fn start(stage: &Stage, texts: Texts, wrong: Wrong) -> Served {
         let stub = Arc::new(Self {
             wrong,

@@ -3,7 +3,7 @@ use super::*;
 const JPEG: &[u8] = &[0xff, 0xd8, 0xff, 0xe0, 1, 2, 3];
 const MP4: &[u8] = b"\0\0\0\x18ftypmp42";
 
-/// A customer who follows and has just written.
+/// Creates a customer who follows and has just written.
 fn open_customer(sim: &WechatSim) -> Phone {
     let phone = sim.customer(OPENID);
     phone.set_following(true);
@@ -82,7 +82,7 @@ async fn custom_send_refuses_what_the_reference_refuses() {
     sim.set_personal(true);
     assert_eq!(send(&sim, text("x")).await, 48001);
     assert!(phone.screen().is_empty() && sim.ledger().sends.is_empty());
-    assert_eq!(phone.sends_left(), 5, "a refusal uses nothing up");
+    assert_eq!(phone.sends_left(), 5, "a refusal uses no quota");
     assert_eq!(sim.ledger().refused(48001), 1);
     sim.change(|settings| (settings.personal, settings.strict_escapes) = (false, false)).unwrap();
     assert_eq!(send_raw(&sim, &escaped).await, 0);
@@ -171,7 +171,7 @@ async fn what_opens_which_window() {
         assert_eq!(phone.sends_left(), expected, "{phone:?}");
         phone.draft(event("unsubscribe"));
         phone.set_following(true);
-        assert_eq!(phone.sends_left(), 0, "leaving closes the window");
+        assert_eq!(phone.sends_left(), 0, "unfollowing closes the window");
     }
 }
 

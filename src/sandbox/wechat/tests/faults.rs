@@ -3,7 +3,7 @@ use crate::sandbox::fault::Fault;
 
 const API: &str = "message/custom/send";
 
-/// One send of a text that suffers `fault`; the answer, or the client's error.
+/// Sends a text in a call that suffers `fault`. Returns the answer or the client's error.
 async fn suffer(sim: &WechatSim, fault: Fault, content: &str) -> Result<(u16, String), reqwest::Error> {
     let token = token(sim).await;
     sim.faults().script(API, 1, fault);
@@ -25,7 +25,7 @@ async fn each_fault_strikes_as_it_says() {
     assert!(suffer(&sim, Fault::DropBefore, "2").await.unwrap_err().is_request());
     let (status, body) = suffer(&sim, Fault::BadGateway, "3").await.unwrap();
     assert!(status == 502 && body.starts_with("<html>"));
-    assert!(phone.texts().is_empty(), "nothing was done");
+    assert!(phone.texts().is_empty(), "no call was carried out");
 
     assert!(suffer(&sim, Fault::DropAfter, "4").await.unwrap_err().is_request());
     let (status, body) = suffer(&sim, Fault::NotJson, "5").await.unwrap();

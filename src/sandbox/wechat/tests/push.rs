@@ -26,7 +26,7 @@ async fn a_slow_bridge_gets_the_same_body_three_times_and_may_still_answer() {
     let phone = sim.customer(OPENID);
     let pushed = phone.say("hello").await;
     assert_eq!((pushed.tries.len(), pushed.text(), pushed.fault_line), (3, Some("in time"), false));
-    assert_eq!(phone.texts(), ["in time"], "what came after the cut is not seen");
+    assert_eq!(phone.texts(), ["in time"], "an answer after the timeout is not shown");
     assert!(pushed.tries[0].took >= CUT && pushed.tries[0].error.as_ref().unwrap().contains("no answer"));
     let requests = bridge.requests();
     assert!(requests.iter().all(|(_, body)| *body == requests[0].1));

@@ -33,7 +33,7 @@ fn envelope(to: &str, encrypt: &str) -> String {
     format!("<xml><ToUserName><![CDATA[{to}]]></ToUserName><Encrypt><![CDATA[{encrypt}]]></Encrypt></xml>")
 }
 
-/// A query that carries `encrypt` rightly signed.
+/// A query with a valid signature of `encrypt`.
 fn query_for(account: &Account, encrypt: &str) -> String {
     let signature = signature::sign(&account.token.into(), &["1", "2", encrypt]);
     format!("timestamp=1&nonce=2&encrypt_type=aes&msg_signature={signature}")

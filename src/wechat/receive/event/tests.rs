@@ -17,7 +17,7 @@ fn other(name: &str) -> Event {
     Event::Other { name: s(name) }
 }
 
-/// Checks one row: the typed event, its name and what it means to the bridge.
+/// Checks one row: the typed event, its name and its meaning for the bridge.
 fn check(name: &str, elements: &str, typed: &WechatEvent, means: &Event) {
     let read = event(name, elements);
     assert_eq!(&read, typed, "{name} {elements}");

@@ -55,7 +55,7 @@ async fn fifty_sends_with_an_ended_token_cause_one_refresh() {
     let clock = Clock::movable();
     let client = Arc::new(fake.client(&clock));
     client.send_text(&customer(), "first").await.unwrap();
-    // WeChat has replaced the token, which we still take for good.
+    // WeChat has replaced the token, but we still believe ours to be valid.
     fake.set(|account| account.token = 2);
     let sends: Vec<_> = (0..50)
         .map(|_| {
@@ -68,7 +68,7 @@ async fn fifty_sends_with_an_ended_token_cause_one_refresh() {
     }
     assert_eq!(fake.fetches(), (2, 0));
 
-    // Now it ends by our own clock, and the fifty meet while the fetch is under way.
+    // Now the token expires by our own clock, and all fifty sends wait for the same fetch.
     fake.set(|account| (account.open, account.token) = (false, 3));
     clock.advance(7200 * 1000);
     let sends: Vec<_> = (0..50)
@@ -108,7 +108,7 @@ async fn a_token_that_stays_wrong_waits() {
     assert_eq!(why(&push(&failure)), Some(Why::Credential));
     assert_eq!(fake.get(|account| account.sent.len()), 2);
     assert_eq!(client.health().unwrap_err().code, Some(40001));
-    // The next attempts ask for no more tokens than the budget allows.
+    // The next attempts fetch no more tokens than the budget allows.
     for _ in 0..10 {
         let failure = client.send_text(&customer(), "您好").await.unwrap_err();
         assert_eq!(why(&push(&failure)), Some(Why::Credential), "{failure}");

@@ -1,4 +1,4 @@
-//! Media from a WeChat that floods, drips, falls silent or says something else.
+//! Downloads from a WeChat that floods, drips, stalls or responds with something else.
 
 use std::sync::Arc;
 
@@ -95,7 +95,7 @@ async fn a_file_is_a_file_also_where_it_looks_like_json() {
     for (id, size) in [("file", 11), ("braces", 16), ("json", 34), ("video", 12)] {
         assert_eq!(fetch(&world, &[id]).await.unwrap().size, size, "{id}");
     }
-    assert_eq!(fetch(&world, &["gone", "file"]).await.unwrap().size, 11, "the next name is tried");
+    assert_eq!(fetch(&world, &["gone", "file"]).await.unwrap().size, 11, "the next media_id is tried");
 }
 
 #[tokio::test]

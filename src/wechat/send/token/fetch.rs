@@ -1,4 +1,5 @@
-//! How a token is come by: from the store, from `stable_token`, or by force where WeChat refuses the present one.
+//! Obtains a token: from the store, from `stable_token`, or by a forced refresh when WeChat refuses
+//! the current one.
 
 use serde::{Deserialize, Serialize};
 
@@ -33,10 +34,11 @@ struct Fetched {
 }
 
 impl TokenHolder {
-    /// A token other than the refused one, if one can be had. To be called by one caller at a time.
+    /// Obtains a token other than the refused one, if possible. Only one caller may run this at a
+    /// time.
     ///
-    /// While no refresh may be forced, every other attempt gives the refused token another trial: WeChat has been
-    /// seen to refuse good tokens for a while, and a refused call does no harm.
+    /// While no refresh may be forced, every other attempt tries the refused token again: WeChat
+    /// sometimes refuses valid tokens for a while, and a refused call does no harm.
     pub(super) async fn obtain(&self) -> Result<StoredToken, TokenError> {
         let stored = self.load().await;
         if let Some(stored) = stored.clone().filter(|stored| self.is_news(stored)) {
@@ -60,7 +62,7 @@ impl TokenHolder {
         Ok(self.save(fresh).await)
     }
 
-    /// Another instance has fetched a token that is better than ours.
+    /// Whether another instance has stored a better token than ours.
     fn is_news(&self, stored: &StoredToken) -> bool {
         let now = self.clock.now();
         let ahead = millis(self.settings.renew_ahead);
@@ -73,14 +75,16 @@ impl TokenHolder {
         self.kept().is_refused(value)
     }
 
-    /// The pause after the failure that a used-up budget, or a forced refresh without effect, caused is over.
+    /// Whether the last failure was a used-up budget or a forced refresh without effect. Its pause
+    /// is over by now.
     fn may_try_refused(&self) -> bool {
         let kept = self.kept();
         let last = kept.failure.as_ref().map(|failure| &failure.error);
         matches!(last, Some(TokenError::Budget { .. } | TokenError::Stale))
     }
 
-    /// The generation of a fetched value: that of the known token it equals, or the next one.
+    /// The generation of a fetched value: that of a known token with the same value, or else the
+    /// next one.
     fn generation_of(&self, value: &SecretString, stored: Option<&StoredToken>) -> u64 {
         let kept = self.kept();
         if let Some(ours) = kept.token.as_ref().filter(|ours| same(&ours.value, value)) {
@@ -93,7 +97,7 @@ impl TokenHolder {
         }
     }
 
-    /// Takes one forced refresh out of the budget. It counts whether or not it succeeds.
+    /// Takes one forced refresh from the budget. It counts even if it fails.
     fn spend_forced(&self) -> Result<(), TokenError> {
         let now = self.clock.now();
         let mut kept = self.kept();
@@ -114,7 +118,7 @@ impl TokenHolder {
     }
 
     async fn fetch(&self, force_refresh: bool) -> Result<Fetched, TokenError> {
-        // The life is counted from here, so that a slow answer does not lengthen it.
+        // Count the life from here, so that a slow response does not lengthen it.
         let asked_at = self.clock.now();
         let secret = self.credentials.secret.expose_secret();
         let request = Request {
@@ -130,8 +134,8 @@ impl TokenHolder {
             Lost::NotSent(why) => TokenError::Unreachable(why),
             Lost::NoAnswer(_, why) => TokenError::NoAnswer(why),
         })?;
-        let answer: Answer =
-            serde_json::from_slice(&answer).map_err(|_| unreadable("the answer is not the expected JSON"))?;
+        let answer: Answer = serde_json::from_slice(&answer)
+            .map_err(|_| unreadable("the response is not the expected JSON"))?;
         if let Some(code) = answer.errcode.filter(|code| *code != 0) {
             let msg = wire::errmsg(answer.errmsg.as_deref().unwrap_or_default(), secret);
             return Err(TokenError::Code { code, msg });
@@ -139,35 +143,35 @@ impl TokenHolder {
         let value = answer.access_token.filter(|value| !value.expose_secret().is_empty());
         let life = answer.expires_in.filter(|life| *life > 0);
         let (Some(value), Some(life)) = (value, life) else {
-            return Err(unreadable("the answer holds no token"));
+            return Err(unreadable("the response has no token"));
         };
         let expires_at = asked_at.plus(life.saturating_mul(1000));
         if expires_at <= self.clock.now() {
-            return Err(unreadable("the token had ended before it came"));
+            return Err(unreadable("the token had already expired when it arrived"));
         }
         Ok(Fetched { value, expires_at })
     }
 
     async fn load(&self) -> Option<StoredToken> {
         self.store.load().await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot load the access token");
+            tracing::warn!(%error, "cannot load the access token from the store; fetching one from WeChat");
             None
         })
     }
 
-    /// Saves `fresh` and answers the token to use: the store's, where another instance was first.
+    /// Saves `fresh` and returns the token to use: the stored one, if another instance was first.
     async fn save(&self, fresh: StoredToken) -> StoredToken {
         let winner = match self.store.save(fresh.clone()).await {
             Ok(winner) => winner,
             Err(error) => {
-                tracing::warn!(%error, "cannot save the access token");
+                tracing::warn!(%error, "cannot save the access token; using it without the store");
                 return fresh;
             }
         };
         let now = self.clock.now();
         let kept = self.kept();
         let usable = winner.expires_at > now && !kept.is_refused(&winner.value);
-        // A generation that has been given out already must not come to mean another token.
+        // A generation that callers already know must not change its token.
         if usable && winner.generation > kept.generation { winner } else { fresh }
     }
 }

@@ -8,10 +8,10 @@ use super::{StoreError, StoredToken, TokenStore};
 use crate::model::Millis;
 use crate::store::{self, Store, Tx};
 
-/// The fact under which the store keeps it.
+/// The token's key in the store's `kv` table.
 const FACT: &str = "access_token";
 
-/// Keeps the token in the store, so that a restart goes on with it.
+/// Keeps the token in the bridge's store, so that it survives a restart.
 #[derive(Clone, Debug)]
 pub struct KeptToken(Store);
 
@@ -23,7 +23,7 @@ struct Kept {
 }
 
 impl KeptToken {
-    /// The token kept in `store`.
+    /// Keeps the token in `store`.
     pub fn new(store: Store) -> Self {
         Self(store)
     }

@@ -1,6 +1,5 @@
-//! Where the token outlives the process, so that a restart or a second instance need not fetch another.
-//!
-//! Only the interface: the app implements it over its database.
+//! The interface to a store that keeps the token after the process ends, so that a restart or a
+//! second instance need not fetch another.
 
 use std::error::Error;
 
@@ -9,28 +8,28 @@ use secrecy::SecretString;
 
 use crate::model::Millis;
 
-/// Why the store failed. It is logged, and the token is used without the store.
+/// Why the store failed. The error is logged, and the token is used without the store.
 pub type StoreError = Box<dyn Error + Send + Sync>;
 
-/// A token as it is kept.
+/// A stored token.
 #[derive(Clone, Debug)]
 pub struct StoredToken {
     /// The token itself.
     pub value: SecretString,
     /// Counts up with every new value.
     pub generation: u64,
-    /// When WeChat stops to accept it.
+    /// When WeChat stops accepting it.
     pub expires_at: Millis,
 }
 
 /// Keeps the newest token.
 pub trait TokenStore: Send + Sync + 'static {
-    /// The token last saved, valid or not.
+    /// Loads the token that was saved last, even if it has expired.
     fn load(&self) -> BoxFuture<'_, Result<Option<StoredToken>, StoreError>>;
 
-    /// Keeps `token` and answers what is now kept: an older token never overwrites a newer. Of two tokens, the one
-    /// with the greater generation is newer; of equal generations, the one that was there first stays, unless
-    /// both have the same value, which takes the later end.
+    /// Saves `token` and returns the token that is now stored. An older token never overwrites a
+    /// newer one. The higher generation is newer. With equal generations the stored token stays; if
+    /// both have the same value, the later expiry wins.
     fn save(&self, token: StoredToken) -> BoxFuture<'_, Result<StoredToken, StoreError>>;
 }
 

@@ -42,16 +42,16 @@ async fn a_rejected_token_is_forced_only_where_wechat_repeats_it() {
     let fake = Fake::start().await;
     let holder = fake.holder(&Clock::movable(), none());
     let first = holder.current().await.unwrap();
-    // Another instance has forced a refresh meanwhile: the normal mode already has the new token.
+    // Another instance has forced a refresh: a normal request already returns the new token.
     fake.set(|account| account.token = 2);
     let second = holder.rejected(first.generation).await.unwrap();
     assert_eq!(second.value.expose_secret(), "77_token_2");
     assert_eq!(fake.fetches(), (2, 0));
-    // WeChat gives the refused one again.
+    // WeChat returns the refused token again.
     let third = holder.rejected(second.generation).await.unwrap();
     assert_eq!(third.value.expose_secret(), "77_token_3");
     assert_eq!(fake.fetches(), (3, 1));
-    // A late caller whose token is long replaced causes nothing.
+    // A late caller whose token has already been replaced causes no fetch.
     assert_eq!(holder.rejected(first.generation).await.unwrap().generation, third.generation);
     assert_eq!(fake.fetches(), (3, 1));
 }
@@ -88,7 +88,7 @@ async fn two_forced_refreshes_within_30_s_are_not_made() {
     let error = holder.rejected(second.generation).await.unwrap_err();
     assert!(matches!(error, TokenError::Budget { .. }), "{error}");
     assert!(holder.health().is_err());
-    // Until the pause is over, nobody asks WeChat.
+    // Until the pause is over, no request is sent.
     let fetches = fake.fetches();
     assert_eq!(holder.current().await.unwrap_err(), error);
     assert_eq!(fake.fetches(), fetches);
@@ -107,8 +107,8 @@ async fn a_refused_token_is_tried_again_while_none_may_be_forced() {
     let trial = holder.current().await.unwrap();
     assert_eq!(trial.value.expose_secret(), second.value.expose_secret());
     assert!(trial.generation > second.generation);
-    assert!(holder.health().is_err(), "a trial is no cure");
-    // It fails: the pause has doubled.
+    assert!(holder.health().is_err(), "a trial does not restore the health");
+    // The trial fails, and the pause doubles.
     holder.rejected(trial.generation).await.unwrap_err();
     clock.advance(1_500);
     holder.current().await.unwrap_err();
@@ -211,7 +211,7 @@ async fn the_token_is_renewed_ahead_while_readers_go_on() {
         account.token = 2;
     });
     clock.advance(4 * MINUTE);
-    // This reader rings the bell, and neither it nor the next waits for what follows.
+    // This reader starts the renewal; neither it nor the next one waits for it.
     assert_eq!(holder.current().await.unwrap().generation, first.generation);
     fake.until(|account| account.normal == 2).await;
     assert_eq!(holder.current().await.unwrap().generation, first.generation);
@@ -238,7 +238,7 @@ async fn a_short_life_is_renewed_within_its_last_quarter() {
     assert!((3_700..=5_000).contains(&ahead), "{ahead}");
     clock.advance(20_000);
     fake.set(|account| account.token = 2);
-    assert_eq!(holder.current().await.unwrap().generation, 2, "an ended token is not given out");
+    assert_eq!(holder.current().await.unwrap().generation, 2, "an expired token is not returned");
 }
 
 #[tokio::test]
@@ -251,7 +251,7 @@ async fn a_token_outlives_the_process_and_reaches_other_instances() {
     let two = fake.holder(&clock, Arc::<MemoryStore>::clone(&store));
     assert_eq!(two.current().await.unwrap().generation, first.generation);
     assert_eq!(fake.fetches(), (1, 0));
-    // One of them has to force a new one; the other finds it in the store.
+    // One of them has to force a refresh; the other finds the new token in the store.
     let second = one.rejected(first.generation).await.unwrap();
     assert_eq!(two.rejected(first.generation).await.unwrap().generation, second.generation);
     assert_eq!(fake.fetches(), (2, 1));

@@ -1,30 +1,30 @@
-// What a call tells of itself: its subject, the message it belongs to, whether it failed.
+// Reads a call: its subject, its messages, and whether it failed.
 
-/** The ids that a call bears: WeChat's and IM's own, and so ties together. */
-export function namesOf({ message, also = [] }) {
+/** The ids of the messages in a call; a call with several ids links them. */
+export function idsOf({ message, also = [] }) {
 	return message ? [message, ...also] : also;
 }
 
-/** All ids of the message that `id` names, through every call that bears one of them. */
-export function idsOf(calls, id) {
+/** All ids that `calls` link to `id`, directly or through other ids. */
+export function linkedIds(calls, id) {
 	const ids = new Set([id]);
 	let size;
 	do {
 		size = ids.size;
 		for (const call of calls) {
-			if (isOfMessage(call, ids)) for (const name of namesOf(call)) ids.add(name);
+			if (isOfMessage(call, ids)) for (const other of idsOf(call)) ids.add(other);
 		}
 	} while (ids.size > size);
 	return ids;
 }
 
 export function isOfMessage(call, ids) {
-	return namesOf(call).some((name) => ids.has(name));
+	return idsOf(call).some((id) => ids.has(id));
 }
 
 const SUBJECTS = [/CallbackCommand=(?:\w+\.)?(\w+)/, /<Event><!\[CDATA\[(\w+)/, /<MsgType><!\[CDATA\[(\w+)/];
 
-/** What a call is about, where its path does not say so: the callback's name, the event, the kind of message. */
+/** The subject of a call whose path does not show it: the callback, the event or the message type. */
 export function subjectOf({ query, request }) {
 	const text = `${query} ${request?.decrypted ?? request?.body ?? ""}`;
 	return SUBJECTS.map((subject) => subject.exec(text)?.[1]).find(Boolean) ?? "";
@@ -32,7 +32,7 @@ export function subjectOf({ query, request }) {
 
 const CODES = /"(?:errcode|ErrorCode)"\s*:\s*(-?\d+)/;
 
-/** What went wrong, short: the HTTP status, or the platform's code inside a 200. Nothing when all went well. */
+/** The HTTP status of a failed call, or the platform's code in a 200. `null` on success. */
 export function failureOf({ status, response }) {
 	if (status === null) return "×";
 	if (status >= 400) return String(status);
