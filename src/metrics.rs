@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::model::{Class, Direction, State};
+use crate::model::{Direction, FailureClass, State};
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 type Counters<const N: usize> = Family<Labels<N>, Counter>;
@@ -168,7 +168,7 @@ impl Metrics {
     }
 
     /// Counts an attempt that definitely failed and will be repeated.
-    pub fn retried(&self, direction: Direction, class: Class) {
+    pub fn retried(&self, direction: Direction, class: FailureClass) {
         self.0.retried.get_or_create(&[("direction", direction.name()), ("class", class.name())]).inc();
     }
 
@@ -244,7 +244,7 @@ mod tests {
     fn what_is_counted_is_rendered() {
         let metrics = Metrics::default();
         metrics.delivered(Direction::ToIm, 7);
-        metrics.retried(Direction::ToWechat, Class::Busy);
+        metrics.retried(Direction::ToWechat, FailureClass::Busy);
         let text = metrics.render(3, 4, 5).unwrap();
         for line in [
             "wechat_im_bridge_ended_total{direction=\"to_im\",state=\"delivered\"} 1",

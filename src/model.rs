@@ -14,8 +14,10 @@ mod verdict;
 pub use answer::{Answer, AnswerPart};
 pub use attachment::{Attachment, AttachmentKind};
 pub use id::{ImUserId, InvalidId, MessageId, Millis, OpenId};
-pub use media::{InvalidMedia, MediaHash, MediaName, Origin, Shown, ShownKind, Wanted, WantedKind};
-pub use message::{Direction, IllegalMove, Kind, Lane, Move, Order, State};
-pub use push::{Content, Event, Push, SeenKey, What};
-pub use text::parts;
-pub use verdict::{Class, Found, HeldBecause, Silence, Verdict};
+pub use media::{
+    InvalidMedia, MediaHash, MediaInfo, MediaInfoKind, MediaKind, MediaName, MediaOrigin, MediaRequest,
+};
+pub use message::{Direction, IllegalMove, Lane, MessageKind, Move, OutboundCall, State};
+pub use push::{Content, DedupKey, Event, Push, PushBody};
+pub use text::split_text;
+pub use verdict::{FailureClass, HoldReason, NoAnswer, Resolution, Verdict};

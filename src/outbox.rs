@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bridge::Bridge;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::model::{Class, Direction, Found, Lane, Millis, Verdict};
+use crate::model::{Direction, FailureClass, Lane, Millis, Resolution, Verdict};
 use crate::store::{Owed, Store};
 
 use breaker::Breaker;
@@ -79,7 +79,7 @@ pub enum Form {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotReady {
     /// The class of the failure, for metrics.
-    pub class: Class,
+    pub class: FailureClass,
     /// The reason, from the platform or from us; no secrets.
     pub why: String,
 }
@@ -105,7 +105,7 @@ pub trait Courier: std::fmt::Debug + Send + Sync {
     ) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'a>>;
 
     /// Finds out the outcome of an attempt that was not settled.
-    fn find<'a>(&'a self, owed: &'a Owed) -> Pin<Box<dyn Future<Output = Found> + Send + 'a>>;
+    fn find<'a>(&'a self, owed: &'a Owed) -> Pin<Box<dyn Future<Output = Resolution> + Send + 'a>>;
 }
 
 /// The dependencies of the outbox.

@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use axum::routing::post;
 use wechat_im_bridge::clock::Clock;
 use wechat_im_bridge::metrics::Metrics;
-use wechat_im_bridge::model::{Direction, ImUserId, Kind, Move, OpenId, Order};
+use wechat_im_bridge::model::{Direction, ImUserId, MessageKind, Move, OpenId, OutboundCall};
 use wechat_im_bridge::store::{NewMessage, Place, Settled, Store};
 
 use super::sink::Sink;
@@ -143,14 +143,16 @@ pub async fn million(stored: u64) -> tempfile::TempDir {
                     )?;
                     let id = tx.add(&NewMessage {
                         direction: Direction::ToIm,
-                        kind: Kind::Message,
+                        kind: MessageKind::Message,
                         openid: OpenId::new(format!(
                             "oStored{:021}",
                             nth.wrapping_mul(2_654_435_761) % 100_000
                         ))
                         .unwrap(),
                         agent: ImUserId::new("user1").ok(),
-                        orders: vec![Order::TextToAgent("is this in stock, in size M or L or XL?".repeat(3))],
+                        orders: vec![OutboundCall::TextToAgent(
+                            "is this in stock, in size M or L or XL?".repeat(3),
+                        )],
                         msg_seq: 1,
                         msg_random: 1,
                         source,

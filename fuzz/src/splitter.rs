@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use unicode_segmentation::UnicodeSegmentation as _;
-use wechat_im_bridge::model::parts;
+use wechat_im_bridge::model::split_text;
 
 /// The first byte of `input` is the maximum length of a part; the rest is the text.
 pub fn check(input: &[u8]) {
@@ -16,7 +16,7 @@ pub fn check(input: &[u8]) {
 }
 
 fn check_parts(text: &str, max: usize) {
-    let parts = parts(text, max);
+    let parts = split_text(text, max);
     let max = max.max(4);
     assert_eq!(parts.concat(), text);
     assert!(parts.iter().all(|part| !part.is_empty() && part.len() <= max), "{parts:?}");

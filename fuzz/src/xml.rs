@@ -1,7 +1,7 @@
 //! The XML reader of pushes: any bytes are parsed or refused, within limits. An element that is
 //! written and read again is the same.
 
-use wechat_im_bridge::model::{Content, Push, What};
+use wechat_im_bridge::model::{Content, Push, PushBody};
 use wechat_im_bridge::wechat::receive::xml::{self, Element};
 use wechat_im_bridge::wechat::receive::{Unusable, parse};
 
@@ -30,12 +30,12 @@ pub fn check(input: &[u8]) {
 fn check_push(push: &Push, root: &Element) {
     assert_eq!(Some(push.from.as_str()), root.word("FromUserName"));
     assert_eq!(Some(push.account.as_str()), root.word("ToUserName"));
-    assert!(push.key.0.len() <= KEY_BYTES, "{}", push.key.0);
-    let What::Message(content) = &push.what else { return };
+    assert!(push.dedup_key.0.len() <= KEY_BYTES, "{}", push.dedup_key.0);
+    let PushBody::Message(content) = &push.body else { return };
     match root.word("MsgId") {
-        Some(id) if id.len() <= 64 => assert!(push.key.0.starts_with(&format!("m:{id}:"))),
-        Some(_) => assert!(push.key.0.starts_with("m:")),
-        None => assert!(push.key.0.starts_with("n:")),
+        Some(id) if id.len() <= 64 => assert!(push.dedup_key.0.starts_with(&format!("m:{id}:"))),
+        Some(_) => assert!(push.dedup_key.0.starts_with("m:")),
+        None => assert!(push.dedup_key.0.starts_with("n:")),
     }
     match content {
         Content::Text { content, .. } => assert_eq!(content, root.text("Content").unwrap_or_default()),

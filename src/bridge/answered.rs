@@ -9,7 +9,9 @@ use rand::RngExt as _;
 use super::command::effect::Effect;
 use super::command::{self, Command};
 use super::{Bridge, Inner, to_wechat};
-use crate::model::{Answer, Direction, ImUserId, Kind, Lane, MediaName, OpenId, Order, Origin};
+use crate::model::{
+    Answer, Direction, ImUserId, Lane, MediaName, MediaOrigin, MessageKind, OpenId, OutboundCall,
+};
 use crate::store::{Customer, NewMessage, StoreError, Tx};
 
 /// The outcome of accepting an agent's message.
@@ -117,7 +119,7 @@ fn customer_of(tx: &Tx<'_>, user: &ImUserId) -> Result<Option<Customer>, StoreEr
         let account = ImUserId::of_customer(&customer.openid, customer.number);
         customer.known && account.is_ok_and(|account| account == *user)
     };
-    for openid in user.customers() {
+    for openid in user.possible_openids() {
         let found = tx.customer(&openid)?.filter(is_present);
         if found.is_some() {
             return Ok(found);
@@ -129,7 +131,7 @@ fn customer_of(tx: &Tx<'_>, user: &ImUserId) -> Result<Option<Customer>, StoreEr
 /// The content of an agent's message.
 #[derive(Clone, Debug, PartialEq)]
 enum Said {
-    Message(Vec<Order>),
+    Message(Vec<OutboundCall>),
     Command(Command),
 }
 
@@ -166,15 +168,15 @@ impl Taking {
             }
             Said::Message(orders) => {
                 for order in orders {
-                    let Order::MediaToCustomer(attachment) = order else { continue };
+                    let OutboundCall::MediaToCustomer(attachment) = order else { continue };
                     for name in attachment.names() {
-                        tx.add_medium(name, &openid, Origin::Agent)?;
+                        tx.add_medium(name, &openid, MediaOrigin::Agent)?;
                     }
                 }
                 let unlooked = self.inner.is_unlooked(tx, &openid)?;
                 let id = tx.add(&NewMessage {
                     direction: Direction::ToWechat,
-                    kind: Kind::Message,
+                    kind: MessageKind::Message,
                     openid: openid.clone(),
                     agent: Some(self.answer.from.clone()),
                     orders: orders.clone(),
@@ -314,7 +316,7 @@ mod tests {
             Ok(left)
         };
         let in_order = ["9 at 10", "7 at 20", "3 at 20", "5 at 20", "1 at 30"];
-        let in_order = in_order.map(|text| Order::TextToCustomer(text.to_owned()));
+        let in_order = in_order.map(|text| OutboundCall::TextToCustomer(text.to_owned()));
         assert_eq!(store.write(leave).await.unwrap(), in_order);
         closing.close();
     }

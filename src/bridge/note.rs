@@ -1,7 +1,7 @@
 //! The bridge's own notices to an agent, in the conversation that they are about. Pure.
 
 use crate::config::Locale;
-use crate::model::{HeldBecause, Order, Silence, WantedKind, parts};
+use crate::model::{HoldReason, MediaKind, NoAnswer, OutboundCall, split_text};
 
 use super::to_im::NOTE_PREFIX;
 
@@ -75,18 +75,18 @@ pub fn text(locale: Locale, news: &News<'_>, answer: &str) -> String {
 }
 
 /// The name of a medium in a notice; `None` if the agent gets no notice.
-pub(super) fn medium(locale: Locale, what: WantedKind) -> Option<&'static str> {
+pub(super) fn medium(locale: Locale, what: MediaKind) -> Option<&'static str> {
     Some(match (locale, what) {
-        (_, WantedKind::Thumb) => return None,
-        (Locale::En, WantedKind::Image) => "picture",
-        (Locale::En, WantedKind::Voice) => "voice message",
-        (Locale::En, WantedKind::Video) => "video",
-        (Locale::Ko, WantedKind::Image) => "사진",
-        (Locale::Ko, WantedKind::Voice) => "음성 메시지",
-        (Locale::Ko, WantedKind::Video) => "동영상",
-        (Locale::Zh, WantedKind::Image) => "图片",
-        (Locale::Zh, WantedKind::Voice) => "语音",
-        (Locale::Zh, WantedKind::Video) => "视频",
+        (_, MediaKind::Thumb) => return None,
+        (Locale::En, MediaKind::Image) => "picture",
+        (Locale::En, MediaKind::Voice) => "voice message",
+        (Locale::En, MediaKind::Video) => "video",
+        (Locale::Ko, MediaKind::Image) => "사진",
+        (Locale::Ko, MediaKind::Voice) => "음성 메시지",
+        (Locale::Ko, MediaKind::Video) => "동영상",
+        (Locale::Zh, MediaKind::Image) => "图片",
+        (Locale::Zh, MediaKind::Voice) => "语音",
+        (Locale::Zh, MediaKind::Video) => "视频",
     })
 }
 
@@ -103,41 +103,45 @@ pub(super) fn unfetched(locale: Locale, what: &str, why: &str) -> String {
 }
 
 /// Returns the reason why a message is held, as the agent reads it.
-pub fn held_because(locale: Locale, because: HeldBecause) -> &'static str {
+pub fn held_because(locale: Locale, because: HoldReason) -> &'static str {
     match (locale, because) {
-        (Locale::En, HeldBecause::WindowClosed) => "the customer has not written for too long",
-        (Locale::En, HeldBecause::UsedUp) => "WeChat allows no more messages until the customer writes again",
-        (Locale::En, HeldBecause::NotAllowed) => "this account may answer only when the customer writes",
-        (Locale::En, HeldBecause::Banned) => "WeChat has restricted this account",
-        (Locale::En, HeldBecause::Behind) => "earlier messages are still held",
-        (Locale::Ko, HeldBecause::WindowClosed) => "고객이 오랫동안 메시지를 보내지 않았습니다",
-        (Locale::Ko, HeldBecause::UsedUp) => "고객이 다시 메시지를 보낼 때까지 더 보낼 수 없습니다",
-        (Locale::Ko, HeldBecause::NotAllowed) => "이 계정은 고객이 메시지를 보낼 때만 답할 수 있습니다",
-        (Locale::Ko, HeldBecause::Banned) => "WeChat이 이 계정을 제한했습니다",
-        (Locale::Ko, HeldBecause::Behind) => "이전 메시지가 아직 보류 중입니다",
-        (Locale::Zh, HeldBecause::WindowClosed) => "客户太久没有发来消息",
-        (Locale::Zh, HeldBecause::UsedUp) => "在客户再次发来消息之前，微信不允许再发送",
-        (Locale::Zh, HeldBecause::NotAllowed) => "此账号只能在客户发来消息时回复",
-        (Locale::Zh, HeldBecause::Banned) => "微信限制了此账号",
-        (Locale::Zh, HeldBecause::Behind) => "之前的消息仍在等待",
+        (Locale::En, HoldReason::WindowClosed) => "the customer has not written for too long",
+        (Locale::En, HoldReason::QuotaUsedUp) => {
+            "WeChat allows no more messages until the customer writes again"
+        }
+        (Locale::En, HoldReason::NotAllowed) => "this account may answer only when the customer writes",
+        (Locale::En, HoldReason::Banned) => "WeChat has restricted this account",
+        (Locale::En, HoldReason::EarlierHeld) => "earlier messages are still held",
+        (Locale::Ko, HoldReason::WindowClosed) => "고객이 오랫동안 메시지를 보내지 않았습니다",
+        (Locale::Ko, HoldReason::QuotaUsedUp) => "고객이 다시 메시지를 보낼 때까지 더 보낼 수 없습니다",
+        (Locale::Ko, HoldReason::NotAllowed) => "이 계정은 고객이 메시지를 보낼 때만 답할 수 있습니다",
+        (Locale::Ko, HoldReason::Banned) => "WeChat이 이 계정을 제한했습니다",
+        (Locale::Ko, HoldReason::EarlierHeld) => "이전 메시지가 아직 보류 중입니다",
+        (Locale::Zh, HoldReason::WindowClosed) => "客户太久没有发来消息",
+        (Locale::Zh, HoldReason::QuotaUsedUp) => "在客户再次发来消息之前，微信不允许再发送",
+        (Locale::Zh, HoldReason::NotAllowed) => "此账号只能在客户发来消息时回复",
+        (Locale::Zh, HoldReason::Banned) => "微信限制了此账号",
+        (Locale::Zh, HoldReason::EarlierHeld) => "之前的消息仍在等待",
     }
 }
 
 /// Returns the reason why WeChat's answer is missing, as the agent reads it.
-pub fn silent(locale: Locale, silence: Silence) -> String {
+pub fn silent(locale: Locale, silence: NoAnswer) -> String {
     let told = match (locale, silence) {
-        (Locale::En, Silence::Status(status)) => return format!("WeChat answered with HTTP status {status}"),
-        (Locale::Ko, Silence::Status(status)) => return format!("WeChat의 응답이 HTTP 상태 {status}입니다"),
-        (Locale::Zh, Silence::Status(status)) => return format!("微信返回了HTTP状态{status}"),
-        (Locale::En, Silence::Cut) => "the connection to WeChat broke off",
-        (Locale::En, Silence::Timeout) => "WeChat gave no answer in time",
-        (Locale::En, Silence::Unreadable) => "WeChat's answer could not be read",
-        (Locale::Ko, Silence::Cut) => "WeChat과의 연결이 끊어졌습니다",
-        (Locale::Ko, Silence::Timeout) => "WeChat의 응답이 제시간에 오지 않았습니다",
-        (Locale::Ko, Silence::Unreadable) => "WeChat의 응답을 읽을 수 없습니다",
-        (Locale::Zh, Silence::Cut) => "与微信的连接中断",
-        (Locale::Zh, Silence::Timeout) => "微信未及时应答",
-        (Locale::Zh, Silence::Unreadable) => "微信的应答无法读取",
+        (Locale::En, NoAnswer::Status(status)) => {
+            return format!("WeChat answered with HTTP status {status}");
+        }
+        (Locale::Ko, NoAnswer::Status(status)) => return format!("WeChat의 응답이 HTTP 상태 {status}입니다"),
+        (Locale::Zh, NoAnswer::Status(status)) => return format!("微信返回了HTTP状态{status}"),
+        (Locale::En, NoAnswer::ConnectionLost) => "the connection to WeChat broke off",
+        (Locale::En, NoAnswer::Timeout) => "WeChat gave no answer in time",
+        (Locale::En, NoAnswer::Unreadable) => "WeChat's answer could not be read",
+        (Locale::Ko, NoAnswer::ConnectionLost) => "WeChat과의 연결이 끊어졌습니다",
+        (Locale::Ko, NoAnswer::Timeout) => "WeChat의 응답이 제시간에 오지 않았습니다",
+        (Locale::Ko, NoAnswer::Unreadable) => "WeChat의 응답을 읽을 수 없습니다",
+        (Locale::Zh, NoAnswer::ConnectionLost) => "与微信的连接中断",
+        (Locale::Zh, NoAnswer::Timeout) => "微信未及时应答",
+        (Locale::Zh, NoAnswer::Unreadable) => "微信的应答无法读取",
     };
     told.to_owned()
 }
@@ -179,13 +183,13 @@ pub fn ended(locale: Locale, ended: Ended) -> &'static str {
 }
 
 /// The calls of a notice.
-pub fn orders(text: &str) -> Vec<Order> {
-    vec![Order::TextToAgent(text.to_owned())]
+pub fn orders(text: &str) -> Vec<OutboundCall> {
+    vec![OutboundCall::TextToAgent(text.to_owned())]
 }
 
 /// The calls of a waiting notice with one more line; `None` if it became too long.
-pub fn join(waiting: &[Order], text: &str) -> Option<Vec<Order>> {
-    let [Order::TextToAgent(present)] = waiting else { return None };
+pub fn join(waiting: &[OutboundCall], text: &str) -> Option<Vec<OutboundCall>> {
+    let [OutboundCall::TextToAgent(present)] = waiting else { return None };
     let more = text.strip_prefix(NOTE_PREFIX).unwrap_or(text);
     let joined = format!("{present}\n{more}");
     (joined.len() <= NOTE_BYTES).then(|| orders(&joined))
@@ -193,7 +197,7 @@ pub fn join(waiting: &[Order], text: &str) -> Option<Vec<Order>> {
 
 fn excerpt(answer: &str) -> String {
     let answer = answer.split_whitespace().collect::<Vec<_>>().join(" ");
-    match parts(&answer, EXCERPT_BYTES).as_slice() {
+    match split_text(&answer, EXCERPT_BYTES).as_slice() {
         [] => String::new(),
         [whole] => (*whole).to_owned(),
         [first, ..] => format!("{}…", first.trim_end()),
@@ -222,7 +226,9 @@ mod tests {
 
     #[test]
     fn a_missing_answer_is_told_in_the_locales_own_words() {
-        for silence in [Silence::Cut, Silence::Timeout, Silence::Status(502), Silence::Unreadable] {
+        for silence in
+            [NoAnswer::ConnectionLost, NoAnswer::Timeout, NoAnswer::Status(502), NoAnswer::Unreadable]
+        {
             for (locale, own) in
                 [(Locale::Ko, '\u{ac00}'..='\u{d7a3}'), (Locale::Zh, '\u{4e00}'..='\u{9fff}')]
             {
@@ -238,7 +244,7 @@ mod tests {
     fn waiting_notes_are_merged_up_to_a_limit() {
         let one = orders(&text(Locale::En, &News::Held { why: "W" }, "a"));
         let two = join(&one, &text(Locale::En, &News::Held { why: "W" }, "b")).unwrap();
-        let [Order::TextToAgent(both)] = two.as_slice() else { panic!("{two:?}") };
+        let [OutboundCall::TextToAgent(both)] = two.as_slice() else { panic!("{two:?}") };
         assert_eq!(both.matches(NOTE_PREFIX).count(), 1);
         assert!(both.contains("“a”") && both.contains("“b”"));
         assert_eq!(join(&two, &"x".repeat(NOTE_BYTES)), None);

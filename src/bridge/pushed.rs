@@ -12,8 +12,8 @@ use super::showing::Showing;
 use super::{Account, Bridge, Inner, more, quota, to_im};
 use crate::config::{Acknowledge, OnUnsubscribe};
 use crate::model::{
-    Content, Direction, Event, ImUserId, Kind, Lane, MediaName, Millis, Move, Order, Origin, Push, Wanted,
-    What,
+    Content, Direction, Event, ImUserId, Lane, MediaName, MediaOrigin, MediaRequest, MessageKind, Millis,
+    Move, OutboundCall, Push, PushBody,
 };
 use crate::store::{Customer, Held, NewMessage, Settled, StoreError, Tx};
 
@@ -44,8 +44,8 @@ impl Bridge {
     /// Accepts a push. `Ok` means that the push and all its calls are on disk.
     pub async fn pushed(&self, push: Push) -> Result<Reply, StoreError> {
         let inner = &self.0;
-        let (openid, key) = (push.from.clone(), push.key.0.clone());
-        let left = matches!(push.what, What::Event(Event::Unsubscribe));
+        let (openid, key) = (push.from.clone(), push.dedup_key.0.clone());
+        let left = matches!(push.body, PushBody::Event(Event::Unsubscribe));
         let deciding = Deciding {
             inner: Arc::clone(inner),
             push,
@@ -84,7 +84,7 @@ struct Deciding {
 
 impl Deciding {
     fn decide(&self, tx: &Tx<'_>) -> Result<Decided, StoreError> {
-        let key = self.push.key.0.as_str();
+        let key = self.push.dedup_key.0.as_str();
         if let Some(first) = tx.first_answer(key)? {
             let rides = tx.ride_again(&self.push.from, key, tx.now().plus(RIDE_MS))?;
             return Ok(Decided {
@@ -106,16 +106,16 @@ impl Deciding {
             account: None,
             wants: false,
         };
-        match &self.push.what {
-            What::Event(Event::Subscribe) => self.subscribed(tx, &mut decided)?,
-            What::Event(Event::Unsubscribe) => self.unsubscribed(tx, &mut decided)?,
-            What::Event(event @ (Event::Scan | Event::MenuClick { .. })) => {
+        match &self.push.body {
+            PushBody::Event(Event::Subscribe) => self.subscribed(tx, &mut decided)?,
+            PushBody::Event(Event::Unsubscribe) => self.unsubscribed(tx, &mut decided)?,
+            PushBody::Event(event @ (Event::Scan | Event::MenuClick { .. })) => {
                 let mut customer = self.customer(tx)?;
                 self.acted(tx, &mut customer, Act::Event, &mut decided)?;
                 keep(tx, &customer, &mut decided)?;
                 tx.step(&self.push.from, None, event.name(), "event", None)?;
             }
-            What::Event(event @ Event::Other { .. }) => {
+            PushBody::Event(event @ Event::Other { .. }) => {
                 // Job and authorisation events come from the platform and create no customer.
                 if let Some(mut customer) = tx.customer(&self.push.from)?.filter(|customer| customer.known) {
                     if shows_reply(event.name()) {
@@ -124,7 +124,7 @@ impl Deciding {
                     tx.step(&self.push.from, None, event.name(), "event", None)?;
                 }
             }
-            What::Message(content) => self.wrote(tx, content, &mut decided)?,
+            PushBody::Message(content) => self.wrote(tx, content, &mut decided)?,
         }
         tx.mark_seen(key, decided.text.as_deref())?;
         if decided.rides {
@@ -150,7 +150,7 @@ impl Deciding {
         if self.inner.may_push(tx.now()) && !tx.has_riding(&customer.openid)? {
             release(tx, &customer, &tx.held(&customer.openid, LOOKED_AT)?, decided)?;
         }
-        self.owe(tx, &mut customer, Kind::Account, vec![Order::ImportAccount], decided)?;
+        self.owe(tx, &mut customer, MessageKind::Account, vec![OutboundCall::ImportAccount], decided)?;
         keep(tx, &customer, decided)?;
         tx.push_behind(&customer.openid, tx.now().plus(BEHIND_MS))?;
         tx.step(&self.push.from, None, "subscribe", "event", None)?;
@@ -167,7 +167,7 @@ impl Deciding {
         (gone.number, gone.imported, gone.next_seq) = account;
         gone.known = false;
         if self.inner.settings.on_unsubscribe == OnUnsubscribe::Delete {
-            self.owe(tx, &mut gone, Kind::Account, vec![Order::DeleteAccount], decided)?;
+            self.owe(tx, &mut gone, MessageKind::Account, vec![OutboundCall::DeleteAccount], decided)?;
             return keep(tx, &gone, decided);
         }
         keep(tx, &gone, decided)?;
@@ -196,7 +196,7 @@ impl Deciding {
         let translated = to_im::translate(content, &settings.texts.inquiry_prefix, showing);
         want(tx, &customer, &translated.wanted)?;
         decided.wants = !translated.wanted.is_empty();
-        self.owe(tx, &mut customer, Kind::Message, translated.orders, decided)?;
+        self.owe(tx, &mut customer, MessageKind::Message, translated.orders, decided)?;
         keep(tx, &customer, decided)?;
         let acknowledge = match settings.acknowledge {
             Acknowledge::Always => true,
@@ -269,7 +269,7 @@ impl Deciding {
             tx.recut(*id, orders)?;
         }
         for (id, parts) in &ride.taken {
-            tx.ride(*id, *parts, &self.push.key.0, tx.now().plus(RIDE_MS))?;
+            tx.ride(*id, *parts, &self.push.dedup_key.0, tx.now().plus(RIDE_MS))?;
         }
         let ridden = ride.taken.len();
         if ridden > 0 {
@@ -286,8 +286,8 @@ impl Deciding {
         &self,
         tx: &Tx<'_>,
         customer: &mut Customer,
-        kind: Kind,
-        orders: Vec<Order>,
+        kind: MessageKind,
+        orders: Vec<OutboundCall>,
         decided: &mut Decided,
     ) -> Result<(), StoreError> {
         if orders.is_empty() {
@@ -302,8 +302,8 @@ impl Deciding {
             orders,
             msg_seq: customer.next_seq,
             msg_random: self.random,
-            source: self.push.key.0.clone(),
-            erase: matches!(self.push.what, What::Event(Event::Unsubscribe)),
+            source: self.push.dedup_key.0.clone(),
+            erase: matches!(self.push.body, PushBody::Event(Event::Unsubscribe)),
         })?;
         customer.next_seq = customer.next_seq.wrapping_add(count);
         decided.rings.push(Direction::ToIm);
@@ -312,10 +312,10 @@ impl Deciding {
 }
 
 /// Enqueues the fetches of a message's media and adds a row for each file.
-fn want(tx: &Tx<'_>, customer: &Customer, wanted: &[(MediaName, Wanted)]) -> Result<(), StoreError> {
+fn want(tx: &Tx<'_>, customer: &Customer, wanted: &[(MediaName, MediaRequest)]) -> Result<(), StoreError> {
     for (name, wanted) in wanted {
         for kept in std::iter::once(name).chain(&wanted.mp3) {
-            tx.add_medium(kept, &customer.openid, Origin::Customer)?;
+            tx.add_medium(kept, &customer.openid, MediaOrigin::Customer)?;
         }
         tx.want(name, &customer.openid, wanted)?;
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Bridge, Inner};
-use crate::model::{Direction, Lane, MessageId, Millis, Move, OpenId, Order, parts};
+use crate::model::{Direction, Lane, MessageId, Millis, Move, OpenId, OutboundCall, split_text};
 use crate::store::{Held, StoreError};
 
 /// The longest passive reply that WeChat shows for certain, in bytes ("Passive replies",
@@ -56,7 +56,7 @@ pub(super) struct Ride {
     /// The attached messages, each with the number of its calls.
     pub taken: Vec<(MessageId, u32)>,
     /// Set if the first answer is too long and goes part by part: its new calls.
-    pub recut: Option<(MessageId, Vec<Order>)>,
+    pub recut: Option<(MessageId, Vec<OutboundCall>)>,
 }
 
 /// Joins as many whole answers as fit, in order, with line breaks. An answer longer than a reply
@@ -100,25 +100,27 @@ fn fitting(texts: &[String], room: usize) -> usize {
 /// Returns as much of the first answer as fits, if it is longer than `max_bytes`.
 fn first_part(held: &[Held], wholes: &[String], room: usize) -> Ride {
     let (Some(message), Some(whole)) = (held.first(), wholes.first()) else { return Ride::default() };
-    let Some(first) = parts(whole, room).first().copied() else { return Ride::default() };
-    let rest = parts(&whole[first.len()..], REPLY_BYTES);
-    let orders: Vec<Order> =
-        std::iter::once(first).chain(rest).map(|part| Order::TextToCustomer(part.to_owned())).collect();
+    let Some(first) = split_text(whole, room).first().copied() else { return Ride::default() };
+    let rest = split_text(&whole[first.len()..], REPLY_BYTES);
+    let orders: Vec<OutboundCall> = std::iter::once(first)
+        .chain(rest)
+        .map(|part| OutboundCall::TextToCustomer(part.to_owned()))
+        .collect();
     let recut = (orders != message.orders).then_some((message.id, orders));
     Ride { text: first.to_owned(), taken: vec![(message.id, 1)], recut }
 }
 
 /// Returns the text of an answer's calls: parts of one text are concatenated, other elements get
 /// lines of their own.
-fn whole(orders: &[Order]) -> Option<String> {
+fn whole(orders: &[OutboundCall]) -> Option<String> {
     let mut whole = String::new();
     let mut is_cut = true;
     for order in orders {
         let text = match order {
-            Order::TextToCustomer(text) => Cow::from(text),
+            OutboundCall::TextToCustomer(text) => Cow::from(text),
             // A reply carries only text: an uploaded file may be gone by the time WeChat asks for
             // the reply again.
-            Order::MediaToCustomer(attachment) => attachment.as_text(&attachment.url).into(),
+            OutboundCall::MediaToCustomer(attachment) => attachment.as_text(&attachment.url).into(),
             _ => return None,
         };
         if !is_cut {
@@ -138,7 +140,7 @@ impl Bridge {
         let lane = Lane { direction: Direction::ToWechat, customer: openid.clone() };
         let now = clock.now();
         // The remaining parts of a partly attached answer are pushed if the account may push.
-        let rest = if self.may_push(now) { Move::PutBack } else { Move::Hold };
+        let rest = if self.may_push(now) { Move::Requeue } else { Move::Hold };
         let ridden = store
             .write(move |tx| {
                 if !written {
@@ -170,13 +172,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn held(id: i64, texts: &[String]) -> Held {
-        let orders = texts.iter().cloned().map(Order::TextToCustomer).collect();
+        let orders = texts.iter().cloned().map(OutboundCall::TextToCustomer).collect();
         Held { id: MessageId(id), agent: None, orders, unlooked: false }
     }
 
-    fn text(order: &Order) -> &str {
+    fn text(order: &OutboundCall) -> &str {
         match order {
-            Order::TextToCustomer(text) => text,
+            OutboundCall::TextToCustomer(text) => text,
             other => panic!("{other:?}"),
         }
     }
@@ -214,7 +216,7 @@ mod tests {
             texts in prop::collection::vec("[a-z客 ]{1,1500}", 1..8), said_so in any::<bool>()
         ) {
             let held: Vec<Held> = (1..).zip(&texts)
-                .map(|(id, t)| held(id, &parts(t, REPLY_BYTES).into_iter().map(str::to_owned).collect::<Vec<_>>()))
+                .map(|(id, t)| held(id, &split_text(t, REPLY_BYTES).into_iter().map(str::to_owned).collect::<Vec<_>>()))
                 .collect();
             let said = rides(held, said_so.then_some(MORE));
             let mut all = String::new();

@@ -6,28 +6,28 @@ use super::note::{self, Ended, News};
 use super::quota::{self, Shut};
 use super::reply::BEHIND_MS;
 use crate::config::{Locale, Reply as ReplyMode};
-use crate::model::{Direction, HeldBecause, ImUserId, Kind, Millis, OpenId, Order, Silence};
+use crate::model::{Direction, HoldReason, ImUserId, MessageKind, Millis, NoAnswer, OpenId, OutboundCall};
 use crate::store::{NewMessage, Owed, StoreError, Tx};
 
 impl Bridge {
     /// Returns why a call would have to be held now, if so. Takes nothing from the customer's
     /// budget.
-    pub fn would_withhold(&self, tx: &Tx<'_>, owed: &Owed) -> Result<Option<HeldBecause>, StoreError> {
+    pub fn would_withhold(&self, tx: &Tx<'_>, owed: &Owed) -> Result<Option<HoldReason>, StoreError> {
         if owed.lane.direction == Direction::ToIm {
             return Ok(None);
         }
         if tx.has_held_before(&owed.lane.customer, owed.id)? {
-            return Ok(Some(HeldBecause::Behind));
+            return Ok(Some(HoldReason::EarlierHeld));
         }
         if !self.may_push(tx.now()) {
-            return Ok(Some(HeldBecause::NotAllowed));
+            return Ok(Some(HoldReason::NotAllowed));
         }
         let Some(customer) = tx.customer(&owed.lane.customer)? else { return Ok(None) };
         Ok(quota::left(&customer, tx.now()).err().map(held_by))
     }
 
     /// Returns why a call must be held, if so. Otherwise takes one send from the customer's budget.
-    pub fn withhold(&self, tx: &Tx<'_>, owed: &Owed) -> Result<Option<HeldBecause>, StoreError> {
+    pub fn withhold(&self, tx: &Tx<'_>, owed: &Owed) -> Result<Option<HoldReason>, StoreError> {
         let withheld = self.would_withhold(tx, owed)?;
         if withheld.is_some() || owed.lane.direction == Direction::ToIm {
             return Ok(withheld);
@@ -62,15 +62,15 @@ impl Bridge {
 
     /// Records that WeChat's answer holds a message. It overrides the ledger's count, or denies
     /// pushes.
-    pub fn overruled(&self, tx: &Tx<'_>, owed: &Owed, because: HeldBecause) -> Result<(), StoreError> {
+    pub fn overruled(&self, tx: &Tx<'_>, owed: &Owed, because: HoldReason) -> Result<(), StoreError> {
         let shut = match because {
-            HeldBecause::NotAllowed => {
+            HoldReason::NotAllowed => {
                 self.give_back(tx, owed)?;
                 return self.push_denied(tx);
             }
-            HeldBecause::WindowClosed => Shut::Closed,
-            HeldBecause::UsedUp => Shut::UsedUp,
-            HeldBecause::Banned | HeldBecause::Behind => return self.give_back(tx, owed),
+            HoldReason::WindowClosed => Shut::Closed,
+            HoldReason::QuotaUsedUp => Shut::UsedUp,
+            HoldReason::Banned | HoldReason::EarlierHeld => return self.give_back(tx, owed),
         };
         let Some(mut customer) = tx.customer(&owed.lane.customer)? else { return Ok(()) };
         quota::overrule(&mut customer, shut, tx.now());
@@ -84,12 +84,12 @@ impl Bridge {
     }
 
     /// The hold reason as text, in the configured locale.
-    pub fn held_because(&self, because: HeldBecause) -> String {
+    pub fn held_because(&self, because: HoldReason) -> String {
         note::held_because(self.texts().locale, because).to_owned()
     }
 
     /// The reason for a missing answer as text, in the configured locale.
-    pub fn silent(&self, silence: Silence) -> String {
+    pub fn silent(&self, silence: NoAnswer) -> String {
         note::silent(self.texts().locale, silence)
     }
 
@@ -151,7 +151,7 @@ pub(super) fn owe_note(
     };
     tx.add(&NewMessage {
         direction: Direction::ToIm,
-        kind: Kind::Note,
+        kind: MessageKind::Notice,
         openid: openid.clone(),
         agent: Some(agent.clone()),
         orders: note::orders(text),
@@ -165,26 +165,26 @@ pub(super) fn owe_note(
     Ok(true)
 }
 
-fn held_by(shut: Shut) -> HeldBecause {
+fn held_by(shut: Shut) -> HoldReason {
     match shut {
-        Shut::Closed => HeldBecause::WindowClosed,
-        Shut::UsedUp => HeldBecause::UsedUp,
+        Shut::Closed => HoldReason::WindowClosed,
+        Shut::UsedUp => HoldReason::QuotaUsedUp,
     }
 }
 
 fn is_answer(owed: &Owed) -> bool {
-    owed.lane.direction == Direction::ToWechat && owed.kind == Kind::Message
+    owed.lane.direction == Direction::ToWechat && owed.kind == MessageKind::Message
 }
 
-fn excerpt(order: &Order) -> &str {
+fn excerpt(order: &OutboundCall) -> &str {
     match order {
-        Order::TextToCustomer(text)
-        | Order::TextToAgent(text)
-        | Order::CardToAgent { text, .. }
-        | Order::PastToAgent { text, .. } => text,
-        Order::MediaToAgent(shown) => &shown.link,
-        Order::LocationToAgent { description, .. } => description,
-        Order::MediaToCustomer(attachment) => &attachment.label,
-        Order::ImportAccount | Order::DeleteAccount => "",
+        OutboundCall::TextToCustomer(text)
+        | OutboundCall::TextToAgent(text)
+        | OutboundCall::CardToAgent { text, .. }
+        | OutboundCall::EarlierMessageToAgent { text, .. } => text,
+        OutboundCall::MediaToAgent(shown) => &shown.link,
+        OutboundCall::LocationToAgent { description, .. } => description,
+        OutboundCall::MediaToCustomer(attachment) => &attachment.label,
+        OutboundCall::ImportAccount | OutboundCall::DeleteAccount => "",
     }
 }

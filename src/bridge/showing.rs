@@ -5,7 +5,9 @@
 use super::to_im::{self, Translated};
 use crate::config::Locale;
 use crate::media::Links;
-use crate::model::{Content, MediaName, Millis, Order, Shown, ShownKind, Wanted, WantedKind};
+use crate::model::{
+    Content, MediaInfo, MediaInfoKind, MediaKind, MediaName, MediaRequest, Millis, OutboundCall,
+};
 
 /// The inputs for the link to a customer's medium.
 #[derive(Clone, Copy, Debug)]
@@ -75,32 +77,32 @@ impl Showing<'_> {
     pub(super) fn translate(&self, content: &Content, inquiry_prefix: &str) -> Option<Translated> {
         let [name, second] = self.names;
         let image = |url: &String| Some(url.clone()).filter(|url| !url.is_empty());
-        let (label, shown, wanted, detail): (_, _, Vec<(&MediaName, Wanted)>, &str) = match content {
+        let (label, shown, wanted, detail): (_, _, Vec<(&MediaName, MediaRequest)>, &str) = match content {
             Content::Image { pic_url, media_id } => {
-                let wanted = self.wanted(WantedKind::Image, [media_id], image(pic_url));
-                ("[image]", self.show(name, "jpg", ShownKind::Image), vec![(name, wanted)], pic_url)
+                let wanted = self.wanted(MediaKind::Image, [media_id], image(pic_url));
+                ("[image]", self.show(name, "jpg", MediaInfoKind::Image), vec![(name, wanted)], pic_url)
             }
             Content::Voice { media_id, media_id_16k, recognition, .. } => {
                 let copied = self.makes_mp3.then(|| second.clone());
                 // Clients that get no MP3 are more likely to play the older format.
                 let better = media_id_16k.as_ref().filter(|_| self.makes_mp3);
-                let mut wanted = self.wanted(WantedKind::Voice, better.into_iter().chain([media_id]), None);
+                let mut wanted = self.wanted(MediaKind::Voice, better.into_iter().chain([media_id]), None);
                 wanted.mp3 = copied;
                 let shown = if self.makes_mp3 {
                     let original = self.links.to(name, "amr", self.now);
-                    self.show(second, "mp3", ShownKind::Sound { original })
+                    self.show(second, "mp3", MediaInfoKind::Sound { original })
                 } else {
-                    self.show(name, "amr", ShownKind::Sound { original: None })
+                    self.show(name, "amr", MediaInfoKind::Sound { original: None })
                 };
                 let heard = recognition.as_deref().unwrap_or_default();
                 ("[voice message]", shown, vec![(name, wanted)], heard)
             }
             Content::Video { media_id, thumb_media_id }
             | Content::ShortVideo { media_id, thumb_media_id } => {
-                let video = self.wanted(WantedKind::Video, [media_id], None);
-                let thumb = self.wanted(WantedKind::Thumb, [thumb_media_id], None);
+                let video = self.wanted(MediaKind::Video, [media_id], None);
+                let thumb = self.wanted(MediaKind::Thumb, [thumb_media_id], None);
                 let thumb_link = self.links.to(second, "jpg", self.now).unwrap_or_default();
-                let kind = ShownKind::Video { thumb: second.clone(), thumb_link };
+                let kind = MediaInfoKind::Video { thumb: second.clone(), thumb_link };
                 let label =
                     if matches!(content, Content::Video { .. }) { "[video]" } else { "[short video]" };
                 (label, self.show(name, "mp4", kind), vec![(name, video), (second, thumb)], "")
@@ -123,21 +125,21 @@ impl Showing<'_> {
         // Also send the words that WeChat recognised in a recording.
         let heard = matches!(content, Content::Voice { .. }) && !detail.trim().is_empty();
         let words = if heard { to_im::texts(&format!("{inquiry_prefix}{detail}")) } else { Vec::new() };
-        let orders = std::iter::once(Order::MediaToAgent(shown)).chain(words).collect();
+        let orders = std::iter::once(OutboundCall::MediaToAgent(shown)).chain(words).collect();
         Some(Translated { orders, wanted })
     }
 
-    fn show(&self, name: &MediaName, extension: &str, kind: ShownKind) -> Option<Shown> {
-        Some(Shown { name: name.clone(), link: self.links.to(name, extension, self.now)?, kind })
+    fn show(&self, name: &MediaName, extension: &str, kind: MediaInfoKind) -> Option<MediaInfo> {
+        Some(MediaInfo { name: name.clone(), link: self.links.to(name, extension, self.now)?, kind })
     }
 
     fn wanted<'m>(
         &self,
-        what: WantedKind,
+        what: MediaKind,
         ids: impl IntoIterator<Item = &'m String>,
         url: Option<String>,
-    ) -> Wanted {
+    ) -> MediaRequest {
         let ids = ids.into_iter().filter(|id| self.may_fetch && !id.is_empty()).cloned().collect();
-        Wanted { what, ids, url, mp3: None }
+        MediaRequest { kind: what, ids, url, mp3: None }
     }
 }

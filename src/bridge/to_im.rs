@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::showing::Showing;
-use crate::model::{Content, MediaName, Order, Wanted, parts};
+use crate::model::{Content, MediaName, MediaRequest, OutboundCall, split_text};
 
 /// The longest text of one IM message, in bytes: the limit of a whole message body on older
 /// servers.
@@ -20,14 +20,14 @@ pub const NOTE_PREFIX: &str = "[bridge] ";
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Translated {
     /// The calls that carry it to the agent.
-    pub orders: Vec<Order>,
+    pub orders: Vec<OutboundCall>,
     /// The media to fetch for it, each with its name.
-    pub wanted: Vec<(MediaName, Wanted)>,
+    pub wanted: Vec<(MediaName, MediaRequest)>,
 }
 
 impl Translated {
     /// A translation that needs no media.
-    pub(super) fn of(orders: Vec<Order>) -> Self {
+    pub(super) fn of(orders: Vec<OutboundCall>) -> Self {
         Self { orders, wanted: Vec::new() }
     }
 }
@@ -40,24 +40,24 @@ pub(super) fn translate(content: &Content, inquiry_prefix: &str, showing: Showin
 }
 
 /// The calls for content that is not a medium.
-fn orders(content: &Content, inquiry_prefix: &str) -> Vec<Order> {
+fn orders(content: &Content, inquiry_prefix: &str) -> Vec<OutboundCall> {
     let card = |data: Value, words: &[&str]| {
         let text = format!("{inquiry_prefix}{}", lines(words));
         let data = data.to_string();
         // A card that is too long for one message goes as text alone.
         match texts(&text).as_slice() {
-            [Order::TextToAgent(text)] if data.len() + text.len() <= CARD_BYTES => {
-                vec![Order::CardToAgent { data, text: text.clone() }]
+            [OutboundCall::TextToAgent(text)] if data.len() + text.len() <= CARD_BYTES => {
+                vec![OutboundCall::CardToAgent { data, text: text.clone() }]
             }
             several => several.to_vec(),
         }
     };
     match content {
         Content::Text { content, .. } => texts(&format!("{inquiry_prefix}{content}")),
-        Content::Location { latitude, longitude, label, .. } => vec![Order::LocationToAgent {
+        Content::Location { latitude, longitude, label, .. } => vec![OutboundCall::LocationToAgent {
             latitude: *latitude,
             longitude: *longitude,
-            description: neutral(parts(label, 1_000).first().copied().unwrap_or_default()),
+            description: neutral(split_text(label, 1_000).first().copied().unwrap_or_default()),
         }],
         Content::Link { title, description, url } => card(
             json!({"wx": "link", "title": title, "description": description, "url": url}),
@@ -68,7 +68,7 @@ fn orders(content: &Content, inquiry_prefix: &str) -> Vec<Order> {
                    "thumb_url": thumb_url}),
             &["[mini program]", title, app_id, page_path],
         ),
-        other => texts(&format!("{inquiry_prefix}[{}]", other.kind())),
+        other => texts(&format!("{inquiry_prefix}[{}]", other.msg_type())),
     }
 }
 
@@ -79,8 +79,8 @@ pub(super) fn lines(lines: &[&str]) -> String {
 }
 
 /// The calls for a text, split into parts that fit into one message each.
-pub(super) fn texts(text: &str) -> Vec<Order> {
-    parts(text, TEXT_BYTES).into_iter().map(|part| Order::TextToAgent(neutral(part))).collect()
+pub(super) fn texts(text: &str) -> Vec<OutboundCall> {
+    split_text(text, TEXT_BYTES).into_iter().map(|part| OutboundCall::TextToAgent(neutral(part))).collect()
 }
 
 /// Changes a text that could pass for a notice of the bridge.
@@ -110,7 +110,7 @@ mod tests {
         orders(&content, prefix)
             .into_iter()
             .map(|order| match order {
-                Order::TextToAgent(text) => text,
+                OutboundCall::TextToAgent(text) => text,
                 other => panic!("{other:?}"),
             })
             .collect()
@@ -150,15 +150,15 @@ mod tests {
             description: description.into(),
             url: "https://example.com/a".into(),
         };
-        let [Order::CardToAgent { data, text }] = &orders(&link("D"), "Q: ")[..] else { panic!() };
+        let [OutboundCall::CardToAgent { data, text }] = &orders(&link("D"), "Q: ")[..] else { panic!() };
         assert_eq!(text, "Q: [link]\nT\nD\nhttps://example.com/a");
         let data: Value = serde_json::from_str(data).unwrap();
         assert_eq!((&data["wx"], &data["url"]), (&json!("link"), &json!("https://example.com/a")));
         let long = orders(&link(&"D".repeat(4_000)), "");
-        assert!(matches!(&long[..], [Order::TextToAgent(_)]), "{long:?}");
+        assert!(matches!(&long[..], [OutboundCall::TextToAgent(_)]), "{long:?}");
         assert_eq!(
             orders(&Content::Other { kind: "sticker".into() }, ""),
-            [Order::TextToAgent("[sticker]".into())]
+            [OutboundCall::TextToAgent("[sticker]".into())]
         );
     }
 }

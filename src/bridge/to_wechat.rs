@@ -1,7 +1,7 @@
 //! Translates an agent's message into calls to WeChat. Pure.
 
 use crate::config::Locale;
-use crate::model::{AnswerPart, Attachment, AttachmentKind, MediaName, Order, parts};
+use crate::model::{AnswerPart, Attachment, AttachmentKind, MediaName, OutboundCall, split_text};
 
 /// The longest text that WeChat accepts for certain in one message, in bytes ("Text content",
 /// "Length").
@@ -9,11 +9,15 @@ pub const TEXT_BYTES: usize = 2_000;
 
 /// Returns the calls that carry an agent's message to the customer, in the order of its elements.
 /// `new_name` returns a name for one more file.
-pub fn orders(answer: &[AnswerPart], locale: Locale, mut draw: impl FnMut() -> MediaName) -> Vec<Order> {
+pub fn orders(
+    answer: &[AnswerPart],
+    locale: Locale,
+    mut draw: impl FnMut() -> MediaName,
+) -> Vec<OutboundCall> {
     answer.iter().flat_map(|part| one(part, locale, &mut draw)).collect()
 }
 
-fn one(part: &AnswerPart, locale: Locale, draw: &mut impl FnMut() -> MediaName) -> Vec<Order> {
+fn one(part: &AnswerPart, locale: Locale, draw: &mut impl FnMut() -> MediaName) -> Vec<OutboundCall> {
     let label = label(part, locale).to_owned();
     let mut attached = |kind, url: &String, size: u64| {
         attachment(Attachment { kind, url: url.clone(), size, name: draw(), label: label.clone() })
@@ -75,13 +79,13 @@ fn label(part: &AnswerPart, locale: Locale) -> &'static str {
 
 /// The call for a file; a text if it has no address, or if the address is too long for a link in
 /// one text.
-fn attachment(attachment: Attachment) -> Vec<Order> {
+fn attachment(attachment: Attachment) -> Vec<OutboundCall> {
     let text = attachment.as_text(&attachment.url);
     let is_link = !attachment.url.trim().is_empty() && !attachment.url.contains(char::is_control);
     if !is_link || text.len() > TEXT_BYTES {
         return texts(text.trim());
     }
-    vec![Order::MediaToCustomer(attachment)]
+    vec![OutboundCall::MediaToCustomer(attachment)]
 }
 
 fn lines(lines: &[&str]) -> String {
@@ -93,12 +97,15 @@ fn lines(lines: &[&str]) -> String {
 ///
 /// Removes control characters: they are invisible and would have to be written as `\u` escapes,
 /// which WeChat may refuse (40033).
-fn texts(text: &str) -> Vec<Order> {
+fn texts(text: &str) -> Vec<OutboundCall> {
     let text: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t')).collect();
     if text.trim().is_empty() {
         return Vec::new();
     }
-    parts(&text, TEXT_BYTES).into_iter().map(|part| Order::TextToCustomer(part.to_owned())).collect()
+    split_text(&text, TEXT_BYTES)
+        .into_iter()
+        .map(|part| OutboundCall::TextToCustomer(part.to_owned()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -106,7 +113,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn mapped(answer: &[AnswerPart], locale: Locale) -> Vec<Order> {
+    fn mapped(answer: &[AnswerPart], locale: Locale) -> Vec<OutboundCall> {
         let mut drawn = 0;
         orders(answer, locale, || {
             drawn += 1;
@@ -115,10 +122,10 @@ mod tests {
     }
 
     /// The text that a customer would read if nothing could be uploaded.
-    fn text(order: &Order) -> String {
+    fn text(order: &OutboundCall) -> String {
         match order {
-            Order::TextToCustomer(text) => text.clone(),
-            Order::MediaToCustomer(attachment) => attachment.as_text(&attachment.url),
+            OutboundCall::TextToCustomer(text) => text.clone(),
+            OutboundCall::MediaToCustomer(attachment) => attachment.as_text(&attachment.url),
             other => panic!("{other:?}"),
         }
     }
@@ -188,11 +195,13 @@ mod tests {
                 "[image]",
             ]
         );
-        assert_eq!(sent.iter().filter(|order| order.is_prepared()).count(), 3, "{sent:?}");
+        assert_eq!(sent.iter().filter(|order| order.needs_preparation()).count(), 3, "{sent:?}");
         let names: std::collections::BTreeSet<_> = sent
             .iter()
             .filter_map(|order| match order {
-                Order::MediaToCustomer(attachment) => Some(attachment.names().cloned().collect::<Vec<_>>()),
+                OutboundCall::MediaToCustomer(attachment) => {
+                    Some(attachment.names().cloned().collect::<Vec<_>>())
+                }
                 _ => None,
             })
             .flatten()

@@ -17,7 +17,7 @@ impl Bridge {
         random: u32,
     ) -> Result<bool, StoreError> {
         let locale = self.texts().locale;
-        let Some(what) = note::medium(locale, fetch.wanted.what) else { return Ok(false) };
+        let Some(what) = note::medium(locale, fetch.wanted.kind) else { return Ok(false) };
         // The conversation may have been handed over since, so notify its current agent.
         let Some(agent) = tx.customer(&fetch.openid)?.and_then(|customer| customer.agent) else {
             return Ok(false);

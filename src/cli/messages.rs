@@ -216,7 +216,7 @@ fn note(tx: &Tx<'_>, id: MessageId, what: &str) -> Result<(), StoreError> {
 mod tests {
     use super::*;
     use crate::metrics::Metrics;
-    use crate::model::{Direction, Kind, OpenId, Order};
+    use crate::model::{Direction, MessageKind, OpenId, OutboundCall};
     use crate::store::{Closing, Customer, NewMessage, Place};
 
     fn store() -> (Store, Closing) {
@@ -229,10 +229,10 @@ mod tests {
         tx.put_customer(&Customer::new(openid.clone()))?;
         let id = tx.add(&NewMessage {
             direction: Direction::ToWechat,
-            kind: Kind::Message,
+            kind: MessageKind::Message,
             openid,
             agent: None,
-            orders: vec![Order::TextToCustomer("hello".to_owned())],
+            orders: vec![OutboundCall::TextToCustomer("hello".to_owned())],
             msg_seq: 1,
             msg_random: 1,
             source: "a".to_owned(),
@@ -249,7 +249,7 @@ mod tests {
 
     const HELD: &[Move] = &[Move::Hold];
     const REFUSED: &[Move] = &[Move::Refuse];
-    const UNKNOWN: &[Move] = &[Move::Attempt, Move::LoseTrack];
+    const UNKNOWN: &[Move] = &[Move::Attempt, Move::MarkUnknown];
     const DELIVERED: &[Move] = &[Move::Attempt, Move::Deliver];
     const SENDING: &[Move] = &[Move::Attempt];
 

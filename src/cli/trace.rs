@@ -92,7 +92,7 @@ fn cells(step: Step) -> [String; 5] {
 mod tests {
     use super::*;
     use crate::metrics::Metrics;
-    use crate::model::{Direction, Kind, Move, Order};
+    use crate::model::{Direction, MessageKind, Move, OutboundCall};
     use crate::store::{Customer, NewMessage, Place, Settled, Store};
 
     #[tokio::test]
@@ -108,10 +108,10 @@ mod tests {
                 for _ in 0..2 {
                     ids.push(tx.add(&NewMessage {
                         direction: Direction::ToIm,
-                        kind: Kind::Message,
+                        kind: MessageKind::Message,
                         openid: openid.clone(),
                         agent: None,
-                        orders: vec![Order::TextToAgent("private words".to_owned())],
+                        orders: vec![OutboundCall::TextToAgent("private words".to_owned())],
                         msg_seq: 1,
                         msg_random: 1,
                         source: "a".to_owned(),

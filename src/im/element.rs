@@ -15,7 +15,7 @@ use shown::shown_as;
 
 use serde::{Serialize, Serializer};
 
-use crate::model::Order;
+use crate::model::OutboundCall;
 
 /// One element to send.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -193,27 +193,27 @@ impl Element {
 
 /// Builds the elements for an outbound call; `None` if the call does not send a message to an
 /// agent.
-pub fn of_order(order: &Order, known: &Known) -> Option<Vec<Element>> {
+pub fn of_order(order: &OutboundCall, known: &Known) -> Option<Vec<Element>> {
     match order {
-        Order::TextToAgent(text) => Some(vec![Element::text(text.as_str())]),
-        Order::LocationToAgent { latitude, longitude, description } => {
+        OutboundCall::TextToAgent(text) => Some(vec![Element::text(text.as_str())]),
+        OutboundCall::LocationToAgent { latitude, longitude, description } => {
             Some(vec![Element::Location(Location {
                 desc: description.clone(),
                 latitude: *latitude,
                 longitude: *longitude,
             })])
         }
-        Order::MediaToAgent(shown) => Some(vec![shown_as(shown, known)]),
+        OutboundCall::MediaToAgent(shown) => Some(vec![shown_as(shown, known)]),
         // Not every client renders custom payloads, so the text follows as an element of its own.
-        Order::CardToAgent { data, text } => Some(vec![
+        OutboundCall::CardToAgent { data, text } => Some(vec![
             Element::Custom(Custom { data: data.clone(), desc: text.clone() }),
             Element::text(text.as_str()),
         ]),
-        Order::ImportAccount
-        | Order::DeleteAccount
-        | Order::PastToAgent { .. }
-        | Order::TextToCustomer(_)
-        | Order::MediaToCustomer(_) => None,
+        OutboundCall::ImportAccount
+        | OutboundCall::DeleteAccount
+        | OutboundCall::EarlierMessageToAgent { .. }
+        | OutboundCall::TextToCustomer(_)
+        | OutboundCall::MediaToCustomer(_) => None,
     }
 }
 

@@ -151,7 +151,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::metrics::Metrics;
-    use crate::model::{MediaName, OpenId, Origin};
+    use crate::model::{MediaName, MediaOrigin, OpenId};
     use crate::store::{Closing, MediumFile, Place};
     use tempfile::TempDir;
 
@@ -179,7 +179,7 @@ mod tests {
             let (name, openid) = (MediaName::of_bits(number), OpenId::new(openid).unwrap());
             let file = MediumFile { hash: stored.hash.clone(), size: stored.size };
             let row = move |tx: &crate::store::Tx<'_>| {
-                tx.add_medium(&name, &openid, Origin::Customer)?;
+                tx.add_medium(&name, &openid, MediaOrigin::Customer)?;
                 tx.medium_arrived(&name, &file)
             };
             assert!(self.sweeper.store.write(row).await.unwrap());

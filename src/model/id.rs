@@ -13,7 +13,7 @@ pub struct InvalidId {
     found: String,
 }
 
-fn checked(what: &'static str, max: usize, text: String) -> Result<String, InvalidId> {
+fn check_id(what: &'static str, max: usize, text: String) -> Result<String, InvalidId> {
     if !text.is_empty() && text.len() <= max && text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(text);
     }
@@ -40,7 +40,7 @@ macro_rules! identity {
 
             /// Checks that `text` is a valid id: 1 to 32 bytes of printable ASCII without spaces.
             pub fn new(text: impl Into<String>) -> Result<Self, InvalidId> {
-                checked($what, Self::MAX_BYTES, text.into()).map(Self)
+                check_id($what, Self::MAX_BYTES, text.into()).map(Self)
             }
 
             /// The id as the platform spells it.
@@ -99,7 +99,7 @@ impl ImUserId {
     }
 
     /// The openids to which this UserID may belong, the most likely one first.
-    pub fn customers(&self) -> Vec<OpenId> {
+    pub fn possible_openids(&self) -> Vec<OpenId> {
         let stripped = self
             .0
             .rsplit_once('_')
@@ -150,16 +150,16 @@ mod tests {
         for bad in ["", "with space", "line\nbreak", "ümlaut", &"x".repeat(33)] {
             assert!(OpenId::new(bad).is_err(), "{bad:?}");
         }
-        let secretive = OpenId::new("someone private").unwrap_err().to_string();
-        assert!(!secretive.contains("private"), "{secretive}");
+        let error = OpenId::new("someone private").unwrap_err().to_string();
+        assert!(!error.contains("private"), "{error}");
     }
 
     #[test]
-    fn a_customer_is_found_from_every_number_of_the_account() {
+    fn possible_openids_contains_the_openid_of_every_account_number() {
         let openid = OpenId::new("oABCD1234efgh5678IJKL90_-m_7").unwrap();
         for number in [0, 1, 12] {
             let user = ImUserId::of_customer(&openid, number).unwrap();
-            assert!(user.customers().contains(&openid), "{user}");
+            assert!(user.possible_openids().contains(&openid), "{user}");
         }
         assert_eq!(ImUserId::of_customer(&openid, 1).unwrap().as_str(), "oABCD1234efgh5678IJKL90_-m_7_1");
     }

@@ -18,7 +18,7 @@ pub struct MediaName(String);
 #[error("the name of a medium must be {0} lower-case hexadecimal digits")]
 pub struct InvalidMedia(usize);
 
-fn checked(text: String, digits: usize) -> Result<String, InvalidMedia> {
+fn check_hex(text: String, digits: usize) -> Result<String, InvalidMedia> {
     let is_hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     if text.len() == digits && is_hex { Ok(text) } else { Err(InvalidMedia(digits)) }
 }
@@ -26,7 +26,7 @@ fn checked(text: String, digits: usize) -> Result<String, InvalidMedia> {
 impl MediaHash {
     /// Checks that `text` is a hash of 64 lower-case hexadecimal digits, and thus a safe file name.
     pub fn new(text: impl Into<String>) -> Result<Self, InvalidMedia> {
-        checked(text.into(), 64).map(Self)
+        check_hex(text.into(), 64).map(Self)
     }
 
     /// The hash made of these bytes.
@@ -43,7 +43,7 @@ impl MediaHash {
 impl MediaName {
     /// Checks that `text` is a name of 32 lower-case hexadecimal digits.
     pub fn new(text: impl Into<String>) -> Result<Self, InvalidMedia> {
-        checked(text.into(), 32).map(Self)
+        check_hex(text.into(), 32).map(Self)
     }
 
     /// The name made of these bits.
@@ -94,7 +94,7 @@ impl fmt::Debug for MediaName {
 
 /// Who added a medium to the conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Origin {
+pub enum MediaOrigin {
     /// The customer sent it in WeChat.
     Customer,
     /// An agent sent it in IM.
@@ -103,18 +103,18 @@ pub enum Origin {
 
 /// A customer's medium as the agent receives it: its name, its link and its type.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shown {
+pub struct MediaInfo {
     /// Its unique name in the bridge.
     pub name: MediaName,
     /// The signed link from which the agent's client loads it.
     pub link: String,
     /// The type of element that shows it.
-    pub kind: ShownKind,
+    pub kind: MediaInfoKind,
 }
 
 /// The type of IM element that shows a medium.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ShownKind {
+pub enum MediaInfoKind {
     /// A picture.
     Image,
     /// A recording.
@@ -131,13 +131,13 @@ pub enum ShownKind {
     },
 }
 
-impl Shown {
+impl MediaInfo {
     /// The text that replaces it: a label and the link.
     pub fn as_text(&self) -> String {
         let label = match self.kind {
-            ShownKind::Image => "[image]",
-            ShownKind::Sound { .. } => "[voice message]",
-            ShownKind::Video { .. } => "[video]",
+            MediaInfoKind::Image => "[image]",
+            MediaInfoKind::Sound { .. } => "[voice message]",
+            MediaInfoKind::Video { .. } => "[video]",
         };
         format!("{label}\n{}", self.link)
     }
@@ -145,9 +145,10 @@ impl Shown {
 
 /// A request to download a medium from the platform on which it was sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wanted {
+pub struct MediaRequest {
     /// The type of the medium, for the notice to the agent if the download fails.
-    pub what: WantedKind,
+    #[serde(rename = "what")]
+    pub kind: MediaKind,
     /// The platform's ids for it, in order of preference. If the platform does not know one, the
     /// next is tried.
     pub ids: Vec<String>,
@@ -159,7 +160,7 @@ pub struct Wanted {
 
 /// The type of a requested medium.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum WantedKind {
+pub enum MediaKind {
     /// A picture.
     Image,
     /// A recording.

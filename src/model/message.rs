@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attachment, OpenId, Shown};
+use super::{Attachment, MediaInfo, OpenId};
 
 /// The direction of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -38,13 +38,13 @@ pub struct Lane {
 
 /// The kind of a stored message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Kind {
+pub enum MessageKind {
     /// A message from a customer or an agent.
     Message,
     /// An import or deletion of the customer's IM account.
     Account,
     /// A notice from the bridge itself to an agent.
-    Note,
+    Notice,
     /// The earlier messages that an agent gets on taking over a conversation. Sent before all other
     /// waiting messages.
     Transfer,
@@ -75,7 +75,7 @@ pub enum Move {
     /// The platform accepted it, or its history shows that it did.
     Deliver,
     /// The attempt definitely failed, and another one may succeed.
-    PutBack,
+    Requeue,
     /// The customer cannot be reached now.
     Hold,
     /// The customer acted, so the message may be sent again.
@@ -83,19 +83,19 @@ pub enum Move {
     /// It can never succeed, it is too old, or an operator discards it.
     Refuse,
     /// There is no way to know whether the attempt succeeded.
-    LoseTrack,
+    MarkUnknown,
     /// An operator wants it sent again.
     Reopen,
 }
 
 /// A move that is not allowed from the message's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a message in the state {from:?} cannot make the move {what:?}")]
+#[error("a message in the state {from:?} cannot make the move {transition:?}")]
 pub struct IllegalMove {
     /// The message's state.
     pub from: State,
     /// The requested move.
-    pub what: Move,
+    pub transition: Move,
 }
 
 impl State {
@@ -105,18 +105,18 @@ impl State {
 
     /// The state after a move. This is the only table of moves; a move that it does not list is a
     /// bug.
-    pub fn after(self, what: Move) -> Result<Self, IllegalMove> {
+    pub fn after(self, transition: Move) -> Result<Self, IllegalMove> {
         use State::{Accepted, Delivered, Held, Refused, Sending, Unknown};
-        match (self, what) {
+        match (self, transition) {
             (Accepted | Held, Move::Attempt) => Ok(Sending),
             (Sending | Unknown, Move::Deliver) => Ok(Delivered),
-            (Sending, Move::PutBack) | (Held, Move::Release) | (Held | Refused | Unknown, Move::Reopen) => {
+            (Sending, Move::Requeue) | (Held, Move::Release) | (Held | Refused | Unknown, Move::Reopen) => {
                 Ok(Accepted)
             }
             (Accepted | Sending, Move::Hold) => Ok(Held),
             (Accepted | Sending | Held | Unknown, Move::Refuse) => Ok(Refused),
-            (Sending, Move::LoseTrack) => Ok(Unknown),
-            (from, what) => Err(IllegalMove { from, what }),
+            (Sending, Move::MarkUnknown) => Ok(Unknown),
+            (from, transition) => Err(IllegalMove { from, transition }),
         }
     }
 
@@ -139,7 +139,7 @@ impl State {
 
 /// One API call that a message still needs. A message has one or several, which are made in order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Order {
+pub enum OutboundCall {
     /// Imports the customer's IM account, if it does not exist yet.
     ImportAccount,
     /// Deletes the customer's IM account.
@@ -156,7 +156,7 @@ pub enum Order {
         description: String,
     },
     /// Sends a picture, recording or video to the agent from the customer's account.
-    MediaToAgent(Shown),
+    MediaToAgent(MediaInfo),
     /// Sends a card to the agent from the customer's account.
     CardToAgent {
         /// JSON for clients that can draw the card.
@@ -165,7 +165,8 @@ pub enum Order {
         text: String,
     },
     /// Shows the agent an earlier message to or from another agent.
-    PastToAgent {
+    #[serde(rename = "PastToAgent")]
+    EarlierMessageToAgent {
         /// The text of the message.
         text: String,
         /// The time of the message, in Unix seconds.
@@ -177,10 +178,10 @@ pub enum Order {
     MediaToCustomer(Attachment),
 }
 
-impl Order {
+impl OutboundCall {
     /// Whether the call needs slow work before each attempt, such as an upload. That work can
     /// safely be repeated.
-    pub fn is_prepared(&self) -> bool {
+    pub fn needs_preparation(&self) -> bool {
         matches!(self, Self::MediaToCustomer(_) | Self::MediaToAgent(_))
     }
 }
@@ -193,24 +194,24 @@ mod tests {
     const MOVES: [Move; 8] = [
         Move::Attempt,
         Move::Deliver,
-        Move::PutBack,
+        Move::Requeue,
         Move::Hold,
         Move::Release,
         Move::Refuse,
-        Move::LoseTrack,
+        Move::MarkUnknown,
         Move::Reopen,
     ];
 
     proptest! {
         #[test]
-        fn whatever_happens_a_delivered_message_stays_delivered(
+        fn a_delivered_message_stays_delivered(
             moves in prop::collection::vec(prop::sample::select(&MOVES[..]), 0..40)
         ) {
             let mut state = State::Accepted;
             let mut delivered = false;
-            for what in moves {
-                if let Ok(next) = state.after(what) {
-                    prop_assert!(!delivered, "{state:?} {what:?} {next:?}");
+            for transition in moves {
+                if let Ok(next) = state.after(transition) {
+                    prop_assert!(!delivered, "{state:?} {transition:?} {next:?}");
                     delivered = next == State::Delivered;
                     state = next;
                 }
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn every_state_can_be_left_for_an_end() {
+    fn every_state_can_reach_an_end() {
         for state in State::ALL {
             let ends = matches!(state, State::Delivered | State::Refused);
             assert!(ends || state.after(Move::Refuse).is_ok(), "{state:?}");

@@ -14,18 +14,18 @@ pub struct Push {
     /// WeChat's time of the push, in Unix seconds.
     pub create_time: i64,
     /// The same for every repeat of this push, and different for all other pushes.
-    pub key: SeenKey,
+    pub dedup_key: DedupKey,
     /// The message or event itself.
-    pub what: What,
+    pub body: PushBody,
 }
 
 /// The key by which the bridge recognises a repeated push (reference: "Dedup rule").
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct SeenKey(pub String);
+pub struct DedupKey(pub String);
 
 /// A message or an event.
 #[derive(Clone, Debug, PartialEq)]
-pub enum What {
+pub enum PushBody {
     /// A message that the customer sent.
     Message(Content),
     /// An action of the customer or of the platform.
@@ -116,7 +116,7 @@ pub enum Content {
 
 impl Content {
     /// WeChat's `MsgType`.
-    pub fn kind(&self) -> &str {
+    pub fn msg_type(&self) -> &str {
         match self {
             Self::Text { .. } => "text",
             Self::Image { .. } => "image",

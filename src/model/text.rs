@@ -12,12 +12,12 @@ const SPACES: [char; 3] = [' ', '\t', '\u{3000}'];
 ///
 /// A part ends after a line break in its last quarter, or else after a space there, or else between
 /// two graphemes. A grapheme longer than `max_bytes` is split between its characters.
-pub fn parts(text: &str, max_bytes: usize) -> Vec<&str> {
+pub fn split_text(text: &str, max_bytes: usize) -> Vec<&str> {
     let max = max_bytes.max(4);
     let mut parts = Vec::new();
     let mut start = 0;
     while text.len() - start > max {
-        let end = cut(text, start, max);
+        let end = split_point(text, start, max);
         parts.push(&text[start..end]);
         start = end;
     }
@@ -31,21 +31,21 @@ pub fn parts(text: &str, max_bytes: usize) -> Vec<&str> {
 ///
 /// Looks for grapheme boundaries in the whole text: in a row of regional indicators, the start of
 /// the row decides which two letters form a flag.
-fn cut(text: &str, start: usize, max: usize) -> usize {
+fn split_point(text: &str, start: usize, max: usize) -> usize {
     let last = text.floor_char_boundary(start + max);
     let Some(end) = boundary_at_or_before(text, last).filter(|end| *end > start) else { return last };
     let window = text.floor_char_boundary(start + max - max / 4).min(end);
-    let after = |found: Option<(usize, &str)>| found.map(|(at, what)| window + at + what.len());
-    let line = after(text[window..end].rmatch_indices('\n').next());
+    let end_after = |found: Option<(usize, &str)>| found.map(|(at, what)| window + at + what.len());
+    let after_line = end_after(text[window..end].rmatch_indices('\n').next());
     // A space with a combining mark is one grapheme with it, so the text cannot be split between
     // them.
-    let space = || {
+    let after_space = || {
         text[window..end]
             .rmatch_indices(SPACES)
-            .map(|found| after(Some(found)).unwrap_or(end))
+            .map(|found| end_after(Some(found)).unwrap_or(end))
             .find(|at| boundary_at_or_before(text, *at) == Some(*at))
     };
-    line.or_else(space).unwrap_or(end)
+    after_line.or_else(after_space).unwrap_or(end)
 }
 
 /// The last grapheme boundary at or before `at`.
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     /// Pieces that combine into longer graphemes, and arbitrary text.
-    fn tricky() -> impl Strategy<Value = String> {
+    fn tricky_text() -> impl Strategy<Value = String> {
         const PIECES: [&str; 19] = [
             "a",
             "客",
@@ -94,8 +94,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parts_are_the_text_and_none_is_too_long(text in tricky(), max in 0_usize..60) {
-            let parts = parts(&text, max);
+        fn parts_concatenate_to_the_text_and_none_is_too_long(text in tricky_text(), max in 0_usize..60) {
+            let parts = split_text(&text, max);
             prop_assert_eq!(parts.concat(), text.as_str());
             for part in parts {
                 prop_assert!(!part.is_empty());
@@ -104,15 +104,15 @@ mod tests {
         }
 
         #[test]
-        fn no_grapheme_that_fits_is_cut(text in tricky(), more in 0_usize..40) {
+        fn no_grapheme_that_fits_is_split(text in tricky_text(), more in 0_usize..40) {
             let max = text.graphemes(true).map(str::len).max().unwrap_or(0).max(4) + more;
-            let cut: Vec<&str> = parts(&text, max).iter().flat_map(|part| part.graphemes(true)).collect();
-            prop_assert_eq!(cut, text.graphemes(true).collect::<Vec<_>>());
+            let graphemes: Vec<&str> = split_text(&text, max).iter().flat_map(|part| part.graphemes(true)).collect();
+            prop_assert_eq!(graphemes, text.graphemes(true).collect::<Vec<_>>());
         }
 
         #[test]
         fn parts_are_well_filled(text in "[a-z \n客]{0,300}", max in 8_usize..60) {
-            let parts = parts(&text, max);
+            let parts = split_text(&text, max);
             for part in parts.iter().rev().skip(1) {
                 // A part may lose a quarter to end after a space, and two bytes before a character
                 // of three.
@@ -122,31 +122,31 @@ mod tests {
     }
 
     #[test]
-    fn a_line_break_is_preferred_to_a_space_and_a_space_to_nothing() {
-        assert_eq!(parts("0123456\n89 1 34567890", 16), ["0123456\n89 1 ", "34567890"]);
-        assert_eq!(parts("0123456789ab\nd f1234", 16), ["0123456789ab\n", "d f1234"]);
-        assert_eq!(parts("01 3456789abcdef1234", 16), ["01 3456789abcdef", "1234"]);
+    fn line_breaks_are_preferred_to_spaces_and_spaces_to_other_boundaries() {
+        assert_eq!(split_text("0123456\n89 1 34567890", 16), ["0123456\n89 1 ", "34567890"]);
+        assert_eq!(split_text("0123456789ab\nd f1234", 16), ["0123456789ab\n", "d f1234"]);
+        assert_eq!(split_text("01 3456789abcdef1234", 16), ["01 3456789abcdef", "1234"]);
     }
 
     #[test]
     fn short_text_is_one_part_and_empty_text_none() {
-        assert_eq!(parts("您好", 6), ["您好"]);
-        assert_eq!(parts("您好", 5), ["您", "好"]);
-        assert!(parts("", 2000).is_empty());
+        assert_eq!(split_text("您好", 6), ["您好"]);
+        assert_eq!(split_text("您好", 5), ["您", "好"]);
+        assert!(split_text("", 2000).is_empty());
     }
 
     #[test]
-    fn a_grapheme_longer_than_a_part_is_cut_between_characters() {
+    fn a_grapheme_longer_than_a_part_is_split_between_characters() {
         let long = format!("e{}", "\u{301}".repeat(10));
-        let parts = parts(&long, 8);
+        let parts = split_text(&long, 8);
         assert_eq!(parts.concat(), long);
         assert!(parts.iter().all(|part| part.len() <= 8));
     }
 
     #[test]
-    fn a_cut_grapheme_does_not_shift_the_flags_after_it() {
+    fn a_split_grapheme_does_not_shift_the_flags_after_it() {
         let prepended = "\u{110bd}".repeat(3);
         let text = format!("{prepended}🇨🇳🇰🇷🇬🇧");
-        assert_eq!(parts(&text, 8)[1..], ["\u{110bd}🇨", "🇳", "🇰🇷", "🇬🇧"]);
+        assert_eq!(split_text(&text, 8)[1..], ["\u{110bd}🇨", "🇳", "🇰🇷", "🇬🇧"]);
     }
 }

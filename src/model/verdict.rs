@@ -12,7 +12,7 @@ pub enum Verdict {
     /// The call definitely failed and may succeed later.
     Retry {
         /// The class of the failure, for the backoff and the metrics.
-        class: Class,
+        class: FailureClass,
         /// The minimum wait, if the platform asks for a longer one than the backoff's.
         pause: Option<Duration>,
         /// The platform's error text or ours; contains no secrets.
@@ -21,7 +21,7 @@ pub enum Verdict {
     /// The customer cannot be reached until they act again.
     Hold {
         /// Why the customer cannot be reached.
-        because: HeldBecause,
+        hold_reason: HoldReason,
         /// The platform's error text or ours; contains no secrets.
         why: String,
     },
@@ -40,7 +40,7 @@ pub enum Verdict {
     /// call succeeded.
     Unknown {
         /// Why there is no response; `None` if the bridge was interrupted.
-        silence: Option<Silence>,
+        no_answer: Option<NoAnswer>,
         /// The platform's error text or ours; contains no secrets.
         why: String,
     },
@@ -48,9 +48,9 @@ pub enum Verdict {
 
 /// Why a request got no readable response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Silence {
+pub enum NoAnswer {
     /// The connection was lost.
-    Cut,
+    ConnectionLost,
     /// The timeout passed.
     Timeout,
     /// The response had this HTTP status instead of 200.
@@ -61,42 +61,42 @@ pub enum Silence {
 
 /// Why a message is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum HeldBecause {
+pub enum HoldReason {
     /// The customer last acted too long ago (45015).
     WindowClosed,
     /// The sends that the last action allowed are used up (45047).
-    UsedUp,
+    QuotaUsedUp,
     /// The account lacks the permission for `custom/send` (48001).
     NotAllowed,
     /// WeChat has banned or frozen the account (48004, 50002).
     Banned,
     /// Earlier answers are held, and this one must not overtake them.
-    Behind,
+    EarlierHeld,
 }
 
 /// The answer to whether an unsettled attempt succeeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum Resolution {
     /// The attempt succeeded.
-    Yes,
+    Delivered,
     /// The attempt did not succeed.
-    No,
+    NotDelivered,
     /// The platform cannot say now.
-    NotNow {
+    AskLater {
         /// The class of the failure.
-        class: Class,
+        class: FailureClass,
         /// Wait at least this long before asking again.
         pause: Option<Duration>,
         /// The platform's error text or ours; contains no secrets.
         why: String,
     },
     /// The platform will never be able to say.
-    Never,
+    Undecidable,
 }
 
 /// The class of a failure that can be retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Class {
+pub enum FailureClass {
     /// The request was never written: connection refused, DNS or TLS failed.
     Unreachable,
     /// The platform is busy or has an internal error.
@@ -110,12 +110,12 @@ pub enum Class {
     /// IM requires another UserID for the customer (70399).
     NextUserId,
     /// An agent's file could not be downloaded from its URL.
-    Source,
+    SourceUnavailable,
     /// WeChat no longer has a file that was uploaded earlier (40007, 46001).
     LostUpload,
 }
 
-impl Class {
+impl FailureClass {
     /// All classes, for metrics.
     pub const ALL: [Self; 8] = [
         Self::Unreachable,
@@ -124,18 +124,18 @@ impl Class {
         Self::Credential,
         Self::Configuration,
         Self::NextUserId,
-        Self::Source,
+        Self::SourceUnavailable,
         Self::LostUpload,
     ];
 
     /// Whether the cause has already been removed, so that the next attempt need not wait.
-    pub fn is_mended(self) -> bool {
+    pub fn retry_now(self) -> bool {
         matches!(self, Self::NextUserId | Self::LostUpload)
     }
 
     /// Whether the failure affects every call to the platform. The wait is then kept in memory
     /// only, so that it ends as soon as the platform is back.
-    pub fn is_everybodys(self) -> bool {
+    pub fn is_platform_wide(self) -> bool {
         matches!(self, Self::Unreachable | Self::Configuration)
     }
 
@@ -148,7 +148,7 @@ impl Class {
             Self::Credential => "credential",
             Self::Configuration => "configuration",
             Self::NextUserId => "next_user_id",
-            Self::Source => "source",
+            Self::SourceUnavailable => "source",
             Self::LostUpload => "lost_upload",
         }
     }

@@ -19,7 +19,7 @@ use crate::bridge::{Bell, Bridge, Unshown};
 use crate::clock::Clock;
 use crate::media::{Files, Media, Stored};
 use crate::metrics::Metrics;
-use crate::model::{Direction, Lane, MediaName, Millis, Wanted};
+use crate::model::{Direction, Lane, MediaName, MediaRequest, Millis};
 use crate::store::{Fetch, MediumFile, Store, StoreError};
 
 /// The most fetches at once.
@@ -54,7 +54,7 @@ pub trait Provider: std::fmt::Debug + Send + Sync {
     /// own.
     fn fetch<'a>(
         &'a self,
-        wanted: &'a Wanted,
+        wanted: &'a MediaRequest,
         files: &'a Files,
         max_bytes: u64,
     ) -> Pin<Box<dyn Future<Output = Result<Stored, Missed>> + Send + 'a>>;

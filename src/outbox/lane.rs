@@ -22,7 +22,8 @@ use crate::bridge::{Bell, Bridge};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::{
-    Class, Direction, Found, HeldBecause, Kind, Lane, MessageId, Millis, Move, OpenId, State, Verdict,
+    Direction, FailureClass, HoldReason, Lane, MessageId, MessageKind, Millis, Move, OpenId, Resolution,
+    State, Verdict,
 };
 use crate::store::{Head, Owed, Riding, Settled, Store, StoreError, Tx};
 
@@ -110,7 +111,7 @@ enum Next {
 struct Outcome {
     what: Move,
     settled: Settled,
-    because: Option<HeldBecause>,
+    because: Option<HoldReason>,
     /// The reason as the agent reads it; `None`: the recorded reason.
     words: Option<String>,
     said: &'static str,
@@ -194,7 +195,7 @@ impl LaneWorker {
                 let is_too_old = tx.now().since(owed.created_at) > MESSAGES_MS;
                 if owed.unsettled && is_too_old {
                     let why = bridge.ended(Ended::WaitedTooLong);
-                    let told = end(tx, &bridge, &owed, Move::LoseTrack, why, random)?;
+                    let told = end(tx, &bridge, &owed, Move::MarkUnknown, why, random)?;
                     return Ok(Look::Settled { state: State::Unknown, told });
                 }
                 if owed.unsettled {
@@ -213,7 +214,7 @@ impl LaneWorker {
                 }
                 let form = match &prepared {
                     Some(prepared) if prepared.is_of(&owed) => Some(prepared.form.clone()),
-                    _ => (!owed.order.is_prepared()).then_some(Form::AsAccepted),
+                    _ => (!owed.order.needs_preparation()).then_some(Form::AsAccepted),
                 };
                 let withheld = match form {
                     Some(_) => bridge.withhold(tx, &owed)?,
@@ -232,7 +233,7 @@ impl LaneWorker {
     }
 
     async fn attempt(&self, owed: Owed, form: Form) -> Result<Next, StoreError> {
-        if !owed.order.is_prepared() {
+        if !owed.order.needs_preparation() {
             self.picked_up(&owed);
         }
         let started = self.clock.now();
@@ -259,15 +260,15 @@ impl LaneWorker {
         }
         let started = self.clock.now();
         let verdict = match self.courier.find(&owed).await {
-            Found::Yes => Verdict::Delivered,
-            Found::No => {
+            Resolution::Delivered => Verdict::Delivered,
+            Resolution::NotDelivered => {
                 self.breaker.succeeded();
                 let id = owed.id;
                 self.store.write(move |tx| tx.record_attempt(id)).await?;
                 return self.attempt(owed, Form::AsAccepted).await;
             }
-            Found::NotNow { class, pause, why } => {
-                let platform = class.is_everybodys();
+            Resolution::AskLater { class, pause, why } => {
+                let platform = class.is_platform_wide();
                 if platform {
                     self.breaker.failed(self.clock.now(), &why);
                 } else {
@@ -280,9 +281,9 @@ impl LaneWorker {
                 self.store.write(move |tx| tx.ask_again(owed.id, due_at, &why)).await?;
                 return Ok(Next::Rest(Rest::Until { due, platform }));
             }
-            Found::Never => {
+            Resolution::Undecidable => {
                 self.breaker.unused();
-                Verdict::Unknown { silence: None, why: self.bridge.ended(Ended::Interrupted).to_owned() }
+                Verdict::Unknown { no_answer: None, why: self.bridge.ended(Ended::Interrupted).to_owned() }
             }
         };
         fail_point!("outbox.found");
@@ -301,7 +302,7 @@ impl LaneWorker {
 
     fn judge(&self, verdict: &Verdict) {
         match verdict {
-            Verdict::Retry { class, why, .. } if class.is_everybodys() => {
+            Verdict::Retry { class, why, .. } if class.is_platform_wide() => {
                 self.breaker.failed(self.clock.now(), why);
             }
             Verdict::Unsettled { why } | Verdict::Unknown { why, .. } => {
@@ -341,7 +342,7 @@ impl LaneWorker {
             }
             Verdict::Delivered if owed.part + 1 < owed.parts => Outcome {
                 settled: Settled { part_done: true, ..Settled::default() },
-                ..Outcome::of(Move::PutBack, "delivered in part", None)
+                ..Outcome::of(Move::Requeue, "delivered in part", None)
             },
             Verdict::Delivered => Outcome::of(Move::Deliver, "delivered", None),
             Verdict::Retry { class, pause, why } => {
@@ -354,15 +355,15 @@ impl LaneWorker {
                 );
                 return self.put_back(owed, class, why, wait_ms.max(in_millis(pause)), took_ms).await;
             }
-            Verdict::Hold { because, why } => Outcome {
+            Verdict::Hold { hold_reason: because, why } => Outcome {
                 because: Some(because),
                 words: Some(self.bridge.held_because(because)),
                 ..Outcome::of(Move::Hold, "held", Some(why))
             },
             Verdict::Refuse { why } => Outcome::of(Move::Refuse, "refused", Some(why)),
-            Verdict::Unknown { silence, why } => Outcome {
+            Verdict::Unknown { no_answer: silence, why } => Outcome {
                 words: silence.map(|silence| self.bridge.silent(silence)),
-                ..Outcome::of(Move::LoseTrack, "unknown", Some(why))
+                ..Outcome::of(Move::MarkUnknown, "unknown", Some(why))
             },
         };
         let as_link = match form {
@@ -376,13 +377,13 @@ impl LaneWorker {
     async fn put_back(
         &self,
         owed: Owed,
-        class: Class,
+        class: FailureClass,
         why: String,
         wait_ms: i64,
         took_ms: i64,
     ) -> Result<Next, StoreError> {
-        let platform = class.is_everybodys();
-        let next = if class.is_mended() { 0 } else { wait_ms };
+        let platform = class.is_platform_wide();
+        let next = if class.retry_now() { 0 } else { wait_ms };
         let due = self.clock.now().plus(next);
         let bridge = self.bridge.clone();
         self.store
@@ -390,7 +391,7 @@ impl LaneWorker {
                 bridge.give_back(tx, &owed)?;
                 let due_at = if platform { Millis(0) } else { due };
                 let settled = Settled { why: Some(why.clone()), due_at, part_done: false };
-                tx.settle(owed.id, Move::PutBack, &settled)?;
+                tx.settle(owed.id, Move::Requeue, &settled)?;
                 tx.step(&owed.lane.customer, Some(owed.id), owed.call(), &why, Some(took_ms))
             })
             .await?;
@@ -434,13 +435,13 @@ impl LaneWorker {
             })
             .await?;
         match state {
-            State::Delivered if kind == Kind::Message => {
+            State::Delivered if kind == MessageKind::Message => {
                 self.metrics.delivered(lane.direction, self.clock.now().since(created_at));
             }
-            state if state.is_open() || kind != Kind::Message => {}
+            state if state.is_open() || kind != MessageKind::Message => {}
             state => self.metrics.ended(lane.direction, state),
         }
-        if what == Move::Refuse && kind != Kind::Message {
+        if what == Move::Refuse && kind != MessageKind::Message {
             tracing::error!(
                 lane = lane.direction.name(),
                 "the platform refused an account call, a notice or a transfer; it will not be retried"
@@ -475,7 +476,7 @@ fn ridden(tx: &Tx<'_>, bridge: &Bridge, owed: &Owed, random: u32) -> Result<Look
     let (what, state, why) = match owed.riding {
         // The agent already got the notice that it is held, and it still is.
         Riding::Unwritten => (Move::Hold, State::Held, "WeChat did not take the reply that contained it"),
-        _ => (Move::LoseTrack, State::Unknown, bridge.ended(Ended::InterruptedReply)),
+        _ => (Move::MarkUnknown, State::Unknown, bridge.ended(Ended::InterruptedReply)),
     };
     let told = if what == Move::Hold {
         tx.settle(owed.id, what, &Settled { why: Some(why.to_owned()), ..Settled::default() })?;
@@ -516,7 +517,7 @@ fn tell(
     let news = match what {
         Move::Hold => News::Held { why },
         Move::Refuse => News::Refused { why },
-        Move::LoseTrack => News::Unknown { why },
+        Move::MarkUnknown => News::Unknown { why },
         _ => return Ok(false),
     };
     bridge.tell_agent(tx, owed, &news, random)

@@ -3,7 +3,7 @@
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
-use crate::model::{Direction, Kind, State};
+use crate::model::{Direction, MessageKind, State};
 
 pub(super) fn code(state: State) -> i64 {
     match state {
@@ -49,24 +49,24 @@ impl FromSql for Direction {
     }
 }
 
-impl ToSql for Kind {
+impl ToSql for MessageKind {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(match self {
             Self::Message => 0_i64,
             Self::Account => 1,
-            Self::Note => 2,
+            Self::Notice => 2,
             Self::Transfer => 3,
         }
         .into())
     }
 }
 
-impl FromSql for Kind {
+impl FromSql for MessageKind {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         match value.as_i64()? {
             0 => Ok(Self::Message),
             1 => Ok(Self::Account),
-            2 => Ok(Self::Note),
+            2 => Ok(Self::Notice),
             3 => Ok(Self::Transfer),
             other => Err(FromSqlError::OutOfRange(other)),
         }

@@ -2,7 +2,7 @@
 
 use super::turn::TURN;
 use super::{StoreError, Tx};
-use crate::model::{Direction, ImUserId, Kind, Millis, OpenId, Order, State};
+use crate::model::{Direction, ImUserId, MessageKind, Millis, OpenId, OutboundCall, State};
 
 /// A message that a customer or an agent sent earlier.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,7 +12,7 @@ pub struct Past {
     /// The agent who received it or wrote it.
     pub agent: Option<ImUserId>,
     /// The calls that sent it.
-    pub orders: Vec<Order>,
+    pub orders: Vec<OutboundCall>,
     /// When it was accepted.
     pub at: Millis,
 }
@@ -31,12 +31,12 @@ impl Tx<'_> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query((
             openid.as_str(),
-            Kind::Message,
+            MessageKind::Message,
             agent.as_str(),
             State::Refused,
             Direction::ToIm,
             State::Accepted,
-            Kind::Transfer,
+            MessageKind::Transfer,
             limit,
         ))?;
         let mut past = Vec::new();
@@ -62,7 +62,7 @@ impl Tx<'_> {
         );
         let mut waiting = self.connection.prepare_cached(&sql)?;
         let waiting = waiting
-            .query_map((Direction::ToIm, openid.as_str(), State::Accepted, Kind::Message), |row| {
+            .query_map((Direction::ToIm, openid.as_str(), State::Accepted, MessageKind::Message), |row| {
                 Ok((row.get::<_, i64>(0)?, row.get::<_, u32>(1)?))
             })?;
         let waiting: Vec<(i64, u32)> = waiting.collect::<Result<_, _>>()?;

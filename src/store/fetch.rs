@@ -3,7 +3,7 @@
 use rusqlite::Row;
 
 use super::{StoreError, Tx};
-use crate::model::{MediaName, Millis, OpenId, Wanted};
+use crate::model::{MediaName, MediaRequest, Millis, OpenId};
 
 /// No pause is longer, in milliseconds. A later due time was written before the clock was set back,
 /// and is ignored.
@@ -17,7 +17,7 @@ pub struct Fetch {
     /// The customer who sent it.
     pub openid: OpenId,
     /// What it is, and where it can be downloaded.
-    pub wanted: Wanted,
+    pub wanted: MediaRequest,
     /// When the message that contained it was accepted.
     pub created_at: Millis,
     /// Attempts made, including the present one.
@@ -37,7 +37,7 @@ fn read(row: &Row<'_>) -> Result<Fetch, StoreError> {
 
 impl Tx<'_> {
     /// Enqueues a download. The medium must have been added before.
-    pub fn want(&self, name: &MediaName, openid: &OpenId, wanted: &Wanted) -> Result<(), StoreError> {
+    pub fn want(&self, name: &MediaName, openid: &OpenId, wanted: &MediaRequest) -> Result<(), StoreError> {
         let sql = "INSERT INTO fetch (name, mp3, openid, wanted, created_at, due_at, attempts, running)
                    VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0)";
         let mp3 = wanted.mp3.as_ref().map(MediaName::as_str);
@@ -109,7 +109,7 @@ impl Tx<'_> {
 mod tests {
     use crate::clock::Clock;
     use crate::metrics::Metrics;
-    use crate::model::{MediaName, Millis, OpenId, Origin, Wanted, WantedKind};
+    use crate::model::{MediaKind, MediaName, MediaOrigin, MediaRequest, Millis, OpenId};
     use crate::store::{Place, Store};
 
     #[tokio::test]
@@ -118,11 +118,11 @@ mod tests {
         let (name, openid) = (MediaName::of_bits(1), OpenId::new("oA").unwrap());
         let mp3 = MediaName::of_bits(2);
         let wanted =
-            Wanted { what: WantedKind::Voice, ids: vec!["m".into()], url: None, mp3: Some(mp3.clone()) };
+            MediaRequest { kind: MediaKind::Voice, ids: vec!["m".into()], url: None, mp3: Some(mp3.clone()) };
         store
             .write(move |tx| {
                 for name in [&name, &mp3] {
-                    tx.add_medium(name, &openid, Origin::Customer)?;
+                    tx.add_medium(name, &openid, MediaOrigin::Customer)?;
                 }
                 tx.want(&name, &openid, &wanted)?;
                 let claimed = tx.claim_fetches(9)?;

@@ -5,7 +5,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 
 use super::turn::TURN;
 use super::{Settled, StoreError, Tx};
-use crate::model::{Direction, ImUserId, MessageId, Millis, Move, OpenId, Order};
+use crate::model::{Direction, ImUserId, MessageId, Millis, Move, OpenId, OutboundCall};
 
 /// Whether a message is attached to a passive reply, and what is known of that reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Held {
     /// The agent who wrote it.
     pub agent: Option<ImUserId>,
     /// The calls that are still to be made.
-    pub orders: Vec<Order>,
+    pub orders: Vec<OutboundCall>,
     /// It was accepted before the backfill of its conversation: earlier answers may still be
     /// missing.
     pub unlooked: bool,
@@ -54,7 +54,7 @@ impl Tx<'_> {
         let mut rows = statement.query((openid.as_str(), limit))?;
         let mut held = Vec::new();
         while let Some(row) = rows.next()? {
-            let orders: Vec<Order> = serde_json::from_str(&row.get::<_, String>(2)?)?;
+            let orders: Vec<OutboundCall> = serde_json::from_str(&row.get::<_, String>(2)?)?;
             held.push(Held {
                 id: MessageId(row.get(0)?),
                 agent: super::message::agent(row.get(1)?)?,
@@ -85,12 +85,12 @@ impl Tx<'_> {
 
     /// Splits the rest of a held answer again: `calls` replaces the calls that are still to be
     /// made.
-    pub fn recut(&self, id: MessageId, orders: &[Order]) -> Result<(), StoreError> {
+    pub fn recut(&self, id: MessageId, orders: &[OutboundCall]) -> Result<(), StoreError> {
         let (stored, part): (String, u32) = self
             .connection
             .prepare_cached("SELECT orders, part FROM message WHERE id = ?1")?
             .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let mut all: Vec<Order> = serde_json::from_str(&stored)?;
+        let mut all: Vec<OutboundCall> = serde_json::from_str(&stored)?;
         all.truncate(part as usize);
         all.extend_from_slice(orders);
         self.connection
@@ -212,7 +212,7 @@ impl Tx<'_> {
         &self,
         openid: &OpenId,
         agent: &ImUserId,
-        join: impl Fn(&[Order]) -> Option<Vec<Order>>,
+        join: impl Fn(&[OutboundCall]) -> Option<Vec<OutboundCall>>,
     ) -> Result<bool, StoreError> {
         use rusqlite::OptionalExtension as _;
         let sql = format!(
@@ -227,7 +227,9 @@ impl Tx<'_> {
             })
             .optional()?;
         let Some((id, orders)) = found else { return Ok(false) };
-        let Some(joined) = join(&serde_json::from_str::<Vec<Order>>(&orders)?) else { return Ok(false) };
+        let Some(joined) = join(&serde_json::from_str::<Vec<OutboundCall>>(&orders)?) else {
+            return Ok(false);
+        };
         self.connection
             .prepare_cached("UPDATE message SET orders = ?2 WHERE id = ?1")?
             .execute((id, serde_json::to_string(&joined)?))?;

@@ -7,7 +7,7 @@ use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
 use super::{StoreError, Tx};
-use crate::model::{MediaHash, MediaName, Millis, OpenId, Origin};
+use crate::model::{MediaHash, MediaName, MediaOrigin, Millis, OpenId};
 
 /// A stored medium.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct Medium {
     /// The customer whose conversation it belongs to.
     pub openid: OpenId,
     /// Who sent it.
-    pub origin: Origin,
+    pub origin: MediaOrigin,
     /// When the message that contained it was accepted.
     pub created_at: Millis,
     /// Its file; `None` until it has been downloaded.
@@ -59,7 +59,12 @@ fn hash(text: String) -> Result<MediaHash, StoreError> {
 
 impl Tx<'_> {
     /// Stores a medium whose file has not been downloaded yet.
-    pub fn add_medium(&self, name: &MediaName, openid: &OpenId, origin: Origin) -> Result<(), StoreError> {
+    pub fn add_medium(
+        &self,
+        name: &MediaName,
+        openid: &OpenId,
+        origin: MediaOrigin,
+    ) -> Result<(), StoreError> {
         let sql = "INSERT INTO media (name, openid, origin, created_at) VALUES (?1, ?2, ?3, ?4)";
         let row = (name.as_str(), openid.as_str(), origin, self.now.0);
         self.connection.prepare_cached(sql)?.execute(row)?;
@@ -122,7 +127,7 @@ impl Tx<'_> {
     }
 }
 
-impl ToSql for Origin {
+impl ToSql for MediaOrigin {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(match self {
             Self::Customer => 0_i64,
@@ -132,7 +137,7 @@ impl ToSql for Origin {
     }
 }
 
-impl FromSql for Origin {
+impl FromSql for MediaOrigin {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         match value.as_i64()? {
             0 => Ok(Self::Customer),

@@ -7,7 +7,9 @@ use rusqlite::{OptionalExtension as _, Row};
 use super::column::code;
 use super::turn::TURN;
 use super::{Riding, StoreError, Tx};
-use crate::model::{Direction, ImUserId, Kind, Lane, MessageId, Millis, Move, OpenId, Order, State};
+use crate::model::{
+    Direction, ImUserId, Lane, MessageId, MessageKind, Millis, Move, OpenId, OutboundCall, State,
+};
 
 /// A message to be stored.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,13 +17,13 @@ pub struct NewMessage {
     /// The direction in which it is sent.
     pub direction: Direction,
     /// What kind of message it is.
-    pub kind: Kind,
+    pub kind: MessageKind,
     /// The customer.
     pub openid: OpenId,
     /// The agent who receives it or wrote it.
     pub agent: Option<ImUserId>,
     /// The calls to make; at least one.
-    pub orders: Vec<Order>,
+    pub orders: Vec<OutboundCall>,
     /// `MsgSeq` of the first call; each further call has the next number.
     pub msg_seq: u32,
     /// `MsgRandom` of the first call; each further call has the next number.
@@ -40,11 +42,11 @@ pub struct Owed {
     /// Its lane.
     pub lane: Lane,
     /// What kind of message it is.
-    pub kind: Kind,
+    pub kind: MessageKind,
     /// The agent who receives it or wrote it.
     pub agent: Option<ImUserId>,
     /// The call.
-    pub order: Order,
+    pub order: OutboundCall,
     /// The index of the call among the message's calls, from 0.
     pub part: u32,
     /// The number of calls that the message has.
@@ -72,14 +74,14 @@ impl Owed {
     /// The name of the API call, as traces show it.
     pub fn call(&self) -> &'static str {
         match self.order {
-            Order::ImportAccount => "account_import",
-            Order::DeleteAccount => "account_delete",
-            Order::TextToAgent(_)
-            | Order::LocationToAgent { .. }
-            | Order::MediaToAgent(_)
-            | Order::CardToAgent { .. } => "sendmsg",
-            Order::PastToAgent { .. } => "importmsg",
-            Order::TextToCustomer(_) | Order::MediaToCustomer(_) => "custom/send",
+            OutboundCall::ImportAccount => "account_import",
+            OutboundCall::DeleteAccount => "account_delete",
+            OutboundCall::TextToAgent(_)
+            | OutboundCall::LocationToAgent { .. }
+            | OutboundCall::MediaToAgent(_)
+            | OutboundCall::CardToAgent { .. } => "sendmsg",
+            OutboundCall::EarlierMessageToAgent { .. } => "importmsg",
+            OutboundCall::TextToCustomer(_) | OutboundCall::MediaToCustomer(_) => "custom/send",
         }
     }
 }
@@ -393,7 +395,7 @@ impl Tx<'_> {
 
 fn owed(row: &Row<'_>, lane: Lane) -> Result<Owed, StoreError> {
     let id = MessageId(row.get(0)?);
-    let orders: Vec<Order> =
+    let orders: Vec<OutboundCall> =
         serde_json::from_str(row.get_ref(3)?.as_str().map_err(|error| unreadable(&error))?)?;
     let (part, parts) = (row.get::<_, u32>(4)?, orders.len());
     let order = orders.into_iter().nth(part as usize).ok_or_else(|| {
@@ -460,10 +462,10 @@ mod tests {
         let lane = Lane { direction: Direction::ToIm, customer: OpenId::new("oA").unwrap() };
         let message = NewMessage {
             direction: lane.direction,
-            kind: Kind::Account,
+            kind: MessageKind::Account,
             openid: lane.customer.clone(),
             agent: None,
-            orders: vec![Order::ImportAccount],
+            orders: vec![OutboundCall::ImportAccount],
             msg_seq: 1,
             msg_random: 1,
             source: "a push".to_owned(),

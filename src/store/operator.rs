@@ -51,16 +51,16 @@ impl Tx<'_> {
 mod tests {
     use crate::clock::Clock;
     use crate::metrics::Metrics;
-    use crate::model::{Direction, Kind, Lane, MessageId, Millis, Move, OpenId, Order};
+    use crate::model::{Direction, Lane, MessageId, MessageKind, Millis, Move, OpenId, OutboundCall};
     use crate::store::{Customer, Head, NewMessage, Place, Settled, Store, StoreError};
 
     fn message(openid: &OpenId) -> NewMessage {
         NewMessage {
             direction: Direction::ToWechat,
-            kind: Kind::Message,
+            kind: MessageKind::Message,
             openid: openid.clone(),
             agent: None,
-            orders: vec![Order::TextToCustomer("hello".to_owned())],
+            orders: vec![OutboundCall::TextToCustomer("hello".to_owned())],
             msg_seq: 1,
             msg_random: 1,
             source: "a".to_owned(),
@@ -108,7 +108,7 @@ mod tests {
                 let id = tx.add(&message(&openid))?;
                 tx.record_attempt(id)?;
                 let later = Settled { due_at: tx.now().plus(60_000), ..Settled::default() };
-                tx.settle(id, Move::PutBack, &later)?;
+                tx.settle(id, Move::Requeue, &later)?;
                 assert!(matches!(tx.head(&lane)?, Head::NotBefore(_)));
                 assert!(tx.due_now(id)?);
                 assert!(matches!(tx.head(&lane)?, Head::Ready(_)));

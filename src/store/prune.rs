@@ -68,7 +68,7 @@ impl Tx<'_> {
 #[cfg(test)]
 mod tests {
     use crate::clock::Clock;
-    use crate::model::{Direction, Kind, MessageId, Move, OpenId, Order, State};
+    use crate::model::{Direction, MessageId, MessageKind, Move, OpenId, OutboundCall, State};
     use crate::store::{NewMessage, Place, Settled, Store};
 
     const DAY_MS: i64 = 24 * 3600 * 1000;
@@ -80,10 +80,10 @@ mod tests {
             Store::open(&Place::Memory, clock.clone(), crate::metrics::Metrics::default()).unwrap();
         let message = NewMessage {
             direction: Direction::ToIm,
-            kind: Kind::Message,
+            kind: MessageKind::Message,
             openid: OpenId::new("oA").unwrap(),
             agent: None,
-            orders: vec![Order::ImportAccount],
+            orders: vec![OutboundCall::ImportAccount],
             msg_seq: 1,
             msg_random: 1,
             source: "m".into(),

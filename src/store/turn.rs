@@ -105,7 +105,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::metrics::Metrics;
-    use crate::model::{Kind, Lane, Move, Order};
+    use crate::model::{Lane, MessageKind, Move, OutboundCall};
     use crate::store::{Head, NewMessage, Place, Settled, Store};
     use proptest::prelude::*;
 
@@ -152,10 +152,10 @@ mod tests {
                 let add = |said: Said| {
                     let id = tx.add(&NewMessage {
                         direction: Direction::ToWechat,
-                        kind: Kind::Message,
+                        kind: MessageKind::Message,
                         openid: openid.clone(),
                         agent: None,
-                        orders: vec![Order::TextToCustomer("hello".to_owned())],
+                        orders: vec![OutboundCall::TextToCustomer("hello".to_owned())],
                         msg_seq: said.1,
                         msg_random: 1,
                         source: "a".to_owned(),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use wechat_im_bridge::clock::Clock;
 use wechat_im_bridge::metrics::Metrics;
-use wechat_im_bridge::model::{Direction, ImUserId, Kind, MessageId, Move, OpenId, Order};
+use wechat_im_bridge::model::{Direction, ImUserId, MessageId, MessageKind, Move, OpenId, OutboundCall};
 use wechat_im_bridge::store::{Closing, Customer, NewMessage, Place, Settled, Store, StoreError, Tx};
 
 use crate::child;
@@ -230,7 +230,7 @@ fn stored(desk: &Desk) -> (Store, Closing) {
             let openid = OpenId::new(OPENID).unwrap();
             tx.put_customer(&Customer::new(openid.clone()))?;
             for moves in
-                [&[Move::Hold][..], &[Move::Attempt, Move::LoseTrack], &[Move::Attempt, Move::Deliver]]
+                [&[Move::Hold][..], &[Move::Attempt, Move::MarkUnknown], &[Move::Attempt, Move::Deliver]]
             {
                 let id = message(tx, &openid)?;
                 for what in moves {
@@ -253,10 +253,10 @@ fn stored(desk: &Desk) -> (Store, Closing) {
 fn message(tx: &Tx<'_>, openid: &OpenId) -> Result<MessageId, StoreError> {
     tx.add(&NewMessage {
         direction: Direction::ToWechat,
-        kind: Kind::Message,
+        kind: MessageKind::Message,
         openid: openid.clone(),
         agent: Some(ImUserId::new("user1").unwrap()),
-        orders: vec![Order::TextToCustomer("private words".to_owned())],
+        orders: vec![OutboundCall::TextToCustomer("private words".to_owned())],
         msg_seq: 1,
         msg_random: 1,
         source: "a".to_owned(),

@@ -5,7 +5,7 @@ use super::words::{self, Told};
 use crate::bridge::sending::owe_note;
 use crate::bridge::to_im::NOTE_PREFIX;
 use crate::bridge::{Inner, quota};
-use crate::model::{Direction, HeldBecause, ImUserId, Kind, Order};
+use crate::model::{Direction, HoldReason, ImUserId, MessageKind, OutboundCall};
 use crate::store::{Customer, NewMessage, Past, StoreError, Tx};
 
 /// The most past messages shown to an agent who takes over a conversation.
@@ -46,7 +46,7 @@ impl Effect<'_> {
                 let left = if self.inner.may_push(now) {
                     quota::left(&customer, now).map_err(words::because)
                 } else {
-                    Err(HeldBecause::NotAllowed)
+                    Err(HoldReason::NotAllowed)
                 };
                 let held = tx.count_held(&customer.openid)?;
                 let told = Told::Who { agent: customer.agent.as_ref(), left, held, now };
@@ -74,11 +74,11 @@ impl Effect<'_> {
         let mut orders = retold(&tx.past(&customer.openid, agent, PAST_MESSAGES)?);
         orders.drain(..orders.len().saturating_sub(PAST_ORDERS));
         let yours = words::text(self.inner.settings.texts.locale, Told::Yours { by: self.by });
-        orders.push(Order::TextToAgent(yours));
+        orders.push(OutboundCall::TextToAgent(yours));
         let count = u32::try_from(orders.len()).unwrap_or(u32::MAX);
         tx.add(&NewMessage {
             direction: Direction::ToIm,
-            kind: Kind::Transfer,
+            kind: MessageKind::Transfer,
             openid: customer.openid.clone(),
             agent: Some(agent.clone()),
             orders,
@@ -113,7 +113,7 @@ impl Effect<'_> {
 
 /// The past messages as sent from the customer's account: the customer's words unchanged, an
 /// agent's words with the agent's name and a prefix that no customer's text can imitate.
-fn retold(past: &[Past]) -> Vec<Order> {
+fn retold(past: &[Past]) -> Vec<OutboundCall> {
     let mut at_s = 0;
     let mut retold = Vec::new();
     for said in past {
@@ -122,16 +122,20 @@ fn retold(past: &[Past]) -> Vec<Order> {
         at_s = at_s.max(said.at.seconds());
         for order in &said.orders {
             let text = match order {
-                Order::TextToAgent(text) | Order::CardToAgent { text, .. } => text.clone(),
-                Order::LocationToAgent { latitude, longitude, description } => {
+                OutboundCall::TextToAgent(text) | OutboundCall::CardToAgent { text, .. } => text.clone(),
+                OutboundCall::LocationToAgent { latitude, longitude, description } => {
                     format!("{description}\n{latitude},{longitude}")
                 }
-                Order::MediaToAgent(shown) => shown.as_text(),
-                Order::TextToCustomer(text) => by_agent(said, text),
-                Order::MediaToCustomer(attachment) => by_agent(said, &attachment.as_text(&attachment.url)),
-                Order::ImportAccount | Order::DeleteAccount | Order::PastToAgent { .. } => continue,
+                OutboundCall::MediaToAgent(shown) => shown.as_text(),
+                OutboundCall::TextToCustomer(text) => by_agent(said, text),
+                OutboundCall::MediaToCustomer(attachment) => {
+                    by_agent(said, &attachment.as_text(&attachment.url))
+                }
+                OutboundCall::ImportAccount
+                | OutboundCall::DeleteAccount
+                | OutboundCall::EarlierMessageToAgent { .. } => continue,
             };
-            retold.push(Order::PastToAgent { text, at_s });
+            retold.push(OutboundCall::EarlierMessageToAgent { text, at_s });
         }
     }
     retold
@@ -155,13 +159,14 @@ mod tests {
             orders: vec![order],
             at: Millis(at),
         };
-        let place = Order::LocationToAgent { latitude: 22.5, longitude: 114.0, description: "Here".into() };
+        let place =
+            OutboundCall::LocationToAgent { latitude: 22.5, longitude: 114.0, description: "Here".into() };
         let past = [
-            said(Direction::ToIm, Order::TextToAgent("Q: size M?".into()), 5_000),
-            said(Direction::ToWechat, Order::TextToCustomer("Yes.".into()), 4_000),
+            said(Direction::ToIm, OutboundCall::TextToAgent("Q: size M?".into()), 5_000),
+            said(Direction::ToWechat, OutboundCall::TextToCustomer("Yes.".into()), 4_000),
             said(Direction::ToIm, place, 7_000),
         ];
-        let told = |text: &str, at_s| Order::PastToAgent { text: text.into(), at_s };
+        let told = |text: &str, at_s| OutboundCall::EarlierMessageToAgent { text: text.into(), at_s };
         assert_eq!(
             retold(&past),
             [told("Q: size M?", 5), told("[bridge] user1: Yes.", 5), told("Here\n22.5,114", 7)]

@@ -4,7 +4,7 @@ use crate::bridge::note;
 use crate::bridge::quota::{Left, Shut};
 use crate::bridge::to_im::NOTE_PREFIX;
 use crate::config::Locale;
-use crate::model::{HeldBecause, ImUserId, Millis};
+use crate::model::{HoldReason, ImUserId, Millis};
 
 /// The most agents named in one notice.
 const NAMED: usize = 20;
@@ -15,7 +15,7 @@ pub(super) enum Told<'a> {
     /// Explains the commands.
     Help { agents: &'a [ImUserId] },
     /// Shows the state of the conversation.
-    Who { agent: Option<&'a ImUserId>, left: Result<Left, HeldBecause>, held: u32, now: Millis },
+    Who { agent: Option<&'a ImUserId>, left: Result<Left, HoldReason>, held: u32, now: Millis },
     /// The conversation has ended.
     Closed,
     /// There is no such agent.
@@ -84,7 +84,7 @@ pub(super) fn text(locale: Locale, told: Told<'_>) -> String {
 fn who(
     locale: Locale,
     agent: Option<&ImUserId>,
-    left: Result<Left, HeldBecause>,
+    left: Result<Left, HoldReason>,
     held: u32,
     now: Millis,
 ) -> String {
@@ -140,10 +140,10 @@ fn names(agents: &[ImUserId]) -> String {
 }
 
 /// Converts the reason why nothing may be sent into the reason used in notices.
-pub(super) fn because(shut: Shut) -> HeldBecause {
+pub(super) fn because(shut: Shut) -> HoldReason {
     match shut {
-        Shut::Closed => HeldBecause::WindowClosed,
-        Shut::UsedUp => HeldBecause::UsedUp,
+        Shut::Closed => HoldReason::WindowClosed,
+        Shut::UsedUp => HoldReason::QuotaUsedUp,
     }
 }
 
@@ -169,8 +169,8 @@ mod tests {
                     vec![agent.as_str(), "4", "47", "59", "2"],
                 ),
                 (
-                    Told::Who { agent: None, left: Err(HeldBecause::UsedUp), held: 0, now: Millis(0) },
-                    vec!["0", note::held_because(locale, HeldBecause::UsedUp)],
+                    Told::Who { agent: None, left: Err(HoldReason::QuotaUsedUp), held: 0, now: Millis(0) },
+                    vec!["0", note::held_because(locale, HoldReason::QuotaUsedUp)],
                 ),
             ] {
                 let text = text(locale, told);

@@ -87,7 +87,7 @@ fn user(settings: &mut Settings, key: &str, text: &str, which: &str) -> Option<I
         settings.wrong(key, problem, "set 1 to 32 bytes of printable ASCII without spaces");
         return None;
     };
-    if user.customers().iter().any(|openid| looks_like_an_openid(openid.as_str())) {
+    if user.possible_openids().iter().any(|openid| looks_like_an_openid(openid.as_str())) {
         let problem = format!("{which}looks like an openid, which is the UserID of a customer's account");
         settings.wrong(key, problem, "use another UserID, such as kf_anna");
         return None;

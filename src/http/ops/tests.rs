@@ -6,7 +6,7 @@ use super::*;
 use crate::http::Limits;
 use crate::http::testing::{Host, host, parts};
 use crate::lifecycle::Lifecycle;
-use crate::model::{Direction, Kind, OpenId, Order};
+use crate::model::{Direction, MessageKind, OpenId, OutboundCall};
 use crate::store::{Closing, NewMessage, Place};
 
 struct World {
@@ -65,10 +65,10 @@ impl World {
 fn waiting() -> NewMessage {
     NewMessage {
         direction: Direction::ToIm,
-        kind: Kind::Message,
+        kind: MessageKind::Message,
         openid: OpenId::new("oA").unwrap(),
         agent: None,
-        orders: vec![Order::TextToAgent("hi".to_owned())],
+        orders: vec![OutboundCall::TextToAgent("hi".to_owned())],
         msg_seq: 1,
         msg_random: 1,
         source: "m:1".to_owned(),

@@ -15,7 +15,7 @@ use crate::bridge::Reply;
 use crate::http::body;
 use crate::http::wire::Flushes;
 use crate::http::written::{Handover, Watched};
-use crate::model::{OpenId, Push, What};
+use crate::model::{OpenId, Push, PushBody};
 use crate::store::StoreError;
 use crate::wechat::receive::{NonEmptyText, Opened, SUCCESS, Unopened, reply};
 
@@ -114,9 +114,9 @@ fn unavailable(desk: &Desk, why: &dyn std::fmt::Display) -> Response {
 }
 
 fn kind(push: &Push) -> &str {
-    match &push.what {
-        What::Message(content) => content.kind(),
-        What::Event(event) => event.name(),
+    match &push.body {
+        PushBody::Message(content) => content.msg_type(),
+        PushBody::Event(event) => event.name(),
     }
 }
 

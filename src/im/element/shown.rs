@@ -3,7 +3,7 @@
 
 use super::{ByUrl, Element, Image, ImageInfo, Sound, Video};
 use crate::media::{Kind, Measured, Scale};
-use crate::model::{Shown, ShownKind};
+use crate::model::{MediaInfo, MediaInfoKind};
 
 /// Details of a medium that are known when its message is sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,17 +18,17 @@ pub struct Known {
     pub thumb_link: Option<String>,
 }
 
-pub(super) fn shown_as(shown: &Shown, known: &Known) -> Element {
+pub(super) fn shown_as(shown: &MediaInfo, known: &Known) -> Element {
     let uuid = shown.name.as_str().to_owned();
     let url = shown.link.clone();
     let size = known.file.map_or(0, |file| file.size);
     match &shown.kind {
-        ShownKind::Image => image(uuid, &url, known),
-        ShownKind::Sound { .. } => {
+        MediaInfoKind::Image => image(uuid, &url, known),
+        MediaInfoKind::Sound { .. } => {
             let second = known.file.and_then(|file| file.seconds).unwrap_or(0);
             Element::Sound(Sound { url, uuid, size, second, download_flag: ByUrl })
         }
-        ShownKind::Video { thumb, thumb_link } => {
+        MediaInfoKind::Video { thumb, thumb_link } => {
             let (thumb_width, thumb_height) = known.thumb.and_then(|file| file.pixels).unwrap_or((0, 0));
             Element::Video(Video {
                 video_url: url,

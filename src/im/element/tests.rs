@@ -124,18 +124,26 @@ fn a_file_goes_by_its_base_name() {
 
 #[test]
 fn orders_become_elements() {
-    let built = of_order(&Order::TextToAgent("Is this in stock?".to_owned()), &Known::default()).unwrap();
+    let built =
+        of_order(&OutboundCall::TextToAgent("Is this in stock?".to_owned()), &Known::default()).unwrap();
     assert_eq!(
         serde_json::to_string(&built).unwrap(),
         r#"[{"MsgType":"TIMTextElem","MsgContent":{"Text":"Is this in stock?"}}]"#
     );
-    let place =
-        Order::LocationToAgent { latitude: 22.5, longitude: 114.0, description: "Station Rd 5".to_owned() };
+    let place = OutboundCall::LocationToAgent {
+        latitude: 22.5,
+        longitude: 114.0,
+        description: "Station Rd 5".to_owned(),
+    };
     assert_eq!(
         serde_json::to_string(&of_order(&place, &Known::default()).unwrap()).unwrap(),
         r#"[{"MsgType":"TIMLocationElem","MsgContent":{"Desc":"Station Rd 5","Latitude":22.5,"Longitude":114.0}}]"#
     );
-    for other in [Order::ImportAccount, Order::DeleteAccount, Order::TextToCustomer("x".to_owned())] {
+    for other in [
+        OutboundCall::ImportAccount,
+        OutboundCall::DeleteAccount,
+        OutboundCall::TextToCustomer("x".to_owned()),
+    ] {
         assert_eq!(of_order(&other, &Known::default()), None);
     }
 }
@@ -245,7 +253,7 @@ proptest! {
 
     #[test]
     fn text_reaches_the_agent_as_it_is(text in ".{0,200}") {
-        let sent = serde_json::to_value(of_order(&Order::TextToAgent(text.clone()), &Known::default()).unwrap()).unwrap();
+        let sent = serde_json::to_value(of_order(&OutboundCall::TextToAgent(text.clone()), &Known::default()).unwrap()).unwrap();
         prop_assert_eq!(parts(&sent), vec![AnswerPart::Text(text)]);
     }
 }

@@ -16,7 +16,9 @@ use crate::bridge::{Account, Accounts};
 use crate::clock::Clock;
 use crate::im::element::{self, Element, Known};
 use crate::metrics::Metrics;
-use crate::model::{Class, Found, ImUserId, OpenId, Order, Shown, ShownKind, Verdict};
+use crate::model::{
+    FailureClass, ImUserId, MediaInfo, MediaInfoKind, OpenId, OutboundCall, Resolution, Verdict,
+};
 use crate::outbox::health::{Health, Unwell};
 use crate::outbox::pace::Pace;
 use crate::outbox::{Courier, Form, NotReady};
@@ -61,7 +63,7 @@ impl Courier for ImCourier {
         owed: &'a Owed,
     ) -> Pin<Box<dyn Future<Output = Result<Form, NotReady>> + Send + 'a>> {
         Box::pin(async move {
-            if let Order::MediaToAgent(shown) = &owed.order {
+            if let OutboundCall::MediaToAgent(shown) = &owed.order {
                 self.showing.wait(shown, owed.created_at, self.clock.now()).await;
             }
             Ok(Form::AsAccepted)
@@ -71,27 +73,29 @@ impl Courier for ImCourier {
     fn send<'a>(&'a self, owed: &'a Owed, _: &'a Form) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'a>> {
         Box::pin(async move {
             let carried = match &owed.order {
-                Order::ImportAccount => self.import(&owed.lane.customer).await.map(drop),
-                Order::DeleteAccount => self.delete(&owed.lane.customer).await,
+                OutboundCall::ImportAccount => self.import(&owed.lane.customer).await.map(drop),
+                OutboundCall::DeleteAccount => self.delete(&owed.lane.customer).await,
                 order => self.message(owed, order).await,
             };
             carried.err().unwrap_or(Verdict::Delivered)
         })
     }
 
-    fn find<'a>(&'a self, owed: &'a Owed) -> Pin<Box<dyn Future<Output = Found> + Send + 'a>> {
+    fn find<'a>(&'a self, owed: &'a Owed) -> Pin<Box<dyn Future<Output = Resolution> + Send + 'a>> {
         Box::pin(async move {
             // Importing and deleting accounts may be repeated, so there is nothing to find.
             let (Some(agent), true) =
                 (&owed.agent, element::of_order(&owed.order, &Known::default()).is_some())
             else {
-                return Found::No;
+                return Resolution::NotDelivered;
             };
             let user = match self.account(&owed.lane.customer).await {
                 Ok((user, _)) => user,
-                Err(Verdict::Retry { class, pause, why }) => return Found::NotNow { class, pause, why },
+                Err(Verdict::Retry { class, pause, why }) => {
+                    return Resolution::AskLater { class, pause, why };
+                }
                 // No message can have been sent under an invalid UserID.
-                Err(_) => return Found::No,
+                Err(_) => return Resolution::NotDelivered,
             };
             // The attempt was made between the acceptance and now. Allow for a clock that was set
             // in between.
@@ -110,7 +114,7 @@ impl Courier for ImCourier {
                 Ok(found) => found,
                 // A conversation whose accounts do not exist has no messages.
                 Err(Failure::Code { code, .. }) if code::class(code) == code::Class::CreateAccount => {
-                    Found::No
+                    Resolution::NotDelivered
                 }
                 Err(failure) => not_now(&failure),
             }
@@ -118,35 +122,40 @@ impl Courier for ImCourier {
     }
 }
 
-fn not_now(failure: &Failure) -> Found {
+fn not_now(failure: &Failure) -> Resolution {
     let (class, why) = match of_account(failure) {
         // As for a send: no response may mean that IM is unreachable.
         Verdict::Retry { why, .. } if matches!(failure, Failure::NoAnswer { .. }) => {
-            (Class::Unreachable, why)
+            (FailureClass::Unreachable, why)
         }
         Verdict::Retry { class, why, .. } => (class, why),
-        _ => (Class::Busy, failure.to_string()),
+        _ => (FailureClass::Busy, failure.to_string()),
     };
-    Found::NotNow { class, pause: failure.pause(), why }
+    Resolution::AskLater { class, pause: failure.pause(), why }
 }
 
 impl ImCourier {
     /// Searches the history for a message with these numbers.
-    async fn was_sent(&self, history: History<'_>, msg_seq: u32, msg_random: u32) -> Result<Found, Failure> {
+    async fn was_sent(
+        &self,
+        history: History<'_>,
+        msg_seq: u32,
+        msg_random: u32,
+    ) -> Result<Resolution, Failure> {
         let mut pages = Pages::of(history);
         let is_it =
             |past: &PastMessage| (past.message.msg_seq, past.message.msg_random) == (msg_seq, msg_random);
         while let Some(messages) = self.next_page(&mut pages).await? {
             if messages.iter().any(is_it) {
-                return Ok(Found::Yes);
+                return Ok(Resolution::Delivered);
             }
         }
         if pages.is_exhausted() {
-            return Ok(Found::No);
+            return Ok(Resolution::NotDelivered);
         }
         // We stopped before the end of the history, so absence proves nothing.
         let why = "the conversation's history is too long to search".to_owned();
-        Ok(Found::NotNow { class: Class::Busy, pause: Some(TOO_LONG_PAUSE), why })
+        Ok(Resolution::AskLater { class: FailureClass::Busy, pause: Some(TOO_LONG_PAUSE), why })
     }
 
     /// Reads the messages of a history's next page; `None` if there is none.
@@ -156,7 +165,7 @@ impl ImCourier {
         pages.take(page).map(Some)
     }
 
-    async fn message(&self, owed: &Owed, order: &Order) -> Done<()> {
+    async fn message(&self, owed: &Owed, order: &OutboundCall) -> Done<()> {
         let refuse = |why: &str| Verdict::Refuse { why: why.to_owned() };
         let agent = owed.agent.as_ref().ok_or_else(|| refuse("the message has no agent"))?;
         let (mut user, account) = self.account(&owed.lane.customer).await?;
@@ -181,12 +190,12 @@ impl ImCourier {
     async fn once(
         &self,
         owed: &Owed,
-        order: &Order,
+        order: &OutboundCall,
         from: &ImUserId,
         to: &ImUserId,
     ) -> Done<Result<(), Outcome>> {
         let (msg_seq, msg_random) = (owed.msg_seq, owed.msg_random);
-        if let Order::PastToAgent { text, at_s } = order {
+        if let OutboundCall::EarlierMessageToAgent { text, at_s } = order {
             let elements = [Element::text(text.as_str())];
             let (import, timestamp_s) = (Import::History, *at_s);
             let past = ImportMsg { import, from, to, msg_seq, msg_random, timestamp_s, elements: &elements };
@@ -194,7 +203,7 @@ impl ImCourier {
             return Ok(imported.map_err(|failure| of_import(&failure)));
         }
         let known = match order {
-            Order::MediaToAgent(shown) => self.showing.known(shown, owed.created_at).await,
+            OutboundCall::MediaToAgent(shown) => self.showing.known(shown, owed.created_at).await,
             _ => Known::default(),
         };
         let elements = element::of_order(order, &known)
@@ -226,7 +235,7 @@ impl ImCourier {
             }
             Err(failure) => {
                 let verdict = of_account(&failure);
-                if let Verdict::Retry { class: Class::NextUserId, .. } = verdict {
+                if let Verdict::Retry { class: FailureClass::NextUserId, .. } = verdict {
                     let next = account.number + 1;
                     if ImUserId::of_customer(customer, next).is_err() {
                         let why = format!("{failure}, and the next UserID would exceed 32 bytes");
@@ -319,8 +328,10 @@ impl ImCourier {
 /// the original of a converted recording.
 fn source(owed: &Owed) -> String {
     let mut bridge = serde_json::json!({"message": owed.id});
-    if let Order::MediaToAgent(Shown { kind: ShownKind::Sound { original: Some(original) }, .. }) =
-        &owed.order
+    if let OutboundCall::MediaToAgent(MediaInfo {
+        kind: MediaInfoKind::Sound { original: Some(original) },
+        ..
+    }) = &owed.order
     {
         bridge["original"] = original.as_str().into();
     }
@@ -336,5 +347,5 @@ fn nick(customer: &OpenId) -> String {
 }
 
 fn store_fails(error: &StoreError) -> Verdict {
-    Verdict::Retry { class: Class::Busy, pause: None, why: error.to_string() }
+    Verdict::Retry { class: FailureClass::Busy, pause: None, why: error.to_string() }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Failure;
 use super::code::{self, Class as CodeClass};
-use crate::model::{Class, Verdict};
+use crate::model::{FailureClass, Verdict};
 
 /// The outcome of a failed send.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,15 +59,15 @@ impl Failure {
 
 fn certain(failure: &Failure, why: String) -> Verdict {
     let class = match failure {
-        Failure::NotSent { .. } => Class::Unreachable,
-        Failure::NoAnswer { .. } => Class::Busy,
+        Failure::NotSent { .. } => FailureClass::Unreachable,
+        Failure::NoAnswer { .. } => FailureClass::Busy,
         Failure::Code { code, .. } => match code::class(*code) {
             CodeClass::Success => return Verdict::Delivered,
-            CodeClass::Backoff => Class::Busy,
-            CodeClass::Quota | CodeClass::Allowance => Class::Quota,
-            CodeClass::RefreshSig | CodeClass::LockedOut => Class::Credential,
-            CodeClass::Configuration => Class::Configuration,
-            CodeClass::NextUserId => Class::NextUserId,
+            CodeClass::Backoff => FailureClass::Busy,
+            CodeClass::Quota | CodeClass::Allowance => FailureClass::Quota,
+            CodeClass::RefreshSig | CodeClass::LockedOut => FailureClass::Credential,
+            CodeClass::Configuration => FailureClass::Configuration,
+            CodeClass::NextUserId => FailureClass::NextUserId,
             CodeClass::CreateAccount | CodeClass::Permanent => return Verdict::Refuse { why },
         },
     };
@@ -93,7 +93,7 @@ mod tests {
         Failure::Code { code, info: "words".to_owned() }
     }
 
-    fn retry(verdict: &Verdict) -> Option<Class> {
+    fn retry(verdict: &Verdict) -> Option<FailureClass> {
         match verdict {
             Verdict::Retry { class, .. } => Some(*class),
             _ => None,
@@ -103,18 +103,18 @@ mod tests {
     #[test]
     fn a_send_is_repeated_only_where_it_certainly_did_not_happen() {
         for (code, class) in [
-            (60008, Class::Busy),
-            (60007, Class::Quota),
-            (60028, Class::Quota),
-            (70001, Class::Credential),
-            (70050, Class::Credential),
-            (70009, Class::Configuration),
+            (60008, FailureClass::Busy),
+            (60007, FailureClass::Quota),
+            (60028, FailureClass::Quota),
+            (70001, FailureClass::Credential),
+            (70050, FailureClass::Credential),
+            (70009, FailureClass::Configuration),
         ] {
             let Outcome::Verdict(verdict) = of_send(&coded(code)) else { panic!("{code}") };
             assert_eq!(retry(&verdict), Some(class), "{code}");
         }
         let Outcome::Verdict(verdict) = of_send(&Failure::NotSent { why: String::new() }) else { panic!() };
-        assert_eq!(retry(&verdict), Some(Class::Unreachable));
+        assert_eq!(retry(&verdict), Some(FailureClass::Unreachable));
         let lost = of_send(&Failure::NoAnswer { why: "HTTP 502".to_owned() });
         assert!(matches!(lost, Outcome::Verdict(Verdict::Unsettled { .. })));
         assert!(matches!(of_send(&coded(90012)), Outcome::MissingAccount { .. }));
@@ -130,11 +130,11 @@ mod tests {
 
     #[test]
     fn account_calls_may_be_repeated_whatever_happened() {
-        assert_eq!(retry(&of_account(&Failure::NoAnswer { why: String::new() })), Some(Class::Busy));
-        assert_eq!(retry(&of_account(&coded(70399))), Some(Class::NextUserId));
+        assert_eq!(retry(&of_account(&Failure::NoAnswer { why: String::new() })), Some(FailureClass::Busy));
+        assert_eq!(retry(&of_account(&coded(70399))), Some(FailureClass::NextUserId));
         assert!(matches!(of_account(&coded(70402)), Verdict::Refuse { .. }));
         let Outcome::Verdict(lost) = of_import(&Failure::NoAnswer { why: String::new() }) else { panic!() };
-        assert_eq!(retry(&lost), Some(Class::Busy));
+        assert_eq!(retry(&lost), Some(FailureClass::Busy));
         assert!(matches!(of_import(&coded(90012)), Outcome::MissingAccount { .. }));
     }
 

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::im::element::Known;
 use crate::media::{Media, Scale};
-use crate::model::{Millis, Shown, ShownKind};
+use crate::model::{MediaInfo, MediaInfoKind, Millis};
 use crate::store::Store;
 
 /// How long after its acceptance a message may wait for its file, milliseconds.
@@ -34,7 +34,7 @@ impl Showing {
     }
 
     /// Waits until the file arrives, or until [`WAIT_MS`] have passed since `accepted_at`.
-    pub(super) async fn wait(&self, shown: &Shown, accepted_at: Millis, now: Millis) {
+    pub(super) async fn wait(&self, shown: &MediaInfo, accepted_at: Millis, now: Millis) {
         // If the clock was set back, wait the whole time but never longer.
         let left_ms = (WAIT_MS - now.since(accepted_at).max(0)).max(0);
         let Ok(left_ms @ 1..) = u64::try_from(left_ms) else { return };
@@ -46,16 +46,16 @@ impl Showing {
     }
 
     /// Returns the details that are known now.
-    pub(super) async fn known(&self, shown: &Shown, accepted_at: Millis) -> Known {
+    pub(super) async fn known(&self, shown: &MediaInfo, accepted_at: Millis) -> Known {
         let link = |scale: Scale| self.media.links.to(&shown.name, scale.extension(), accepted_at);
         let mut known =
             Known { file: self.media.measure(&self.store, &shown.name).await, ..Known::default() };
         match &shown.kind {
-            ShownKind::Image => {
+            MediaInfoKind::Image => {
                 (known.large_link, known.thumb_link) = (link(Scale::Large), link(Scale::Thumb));
             }
-            ShownKind::Video { thumb, .. } => known.thumb = self.media.measure(&self.store, thumb).await,
-            ShownKind::Sound { .. } => {}
+            MediaInfoKind::Video { thumb, .. } => known.thumb = self.media.measure(&self.store, thumb).await,
+            MediaInfoKind::Sound { .. } => {}
         }
         known
     }

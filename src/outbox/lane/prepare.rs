@@ -8,7 +8,7 @@ use rand::RngExt as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{LaneWorker, Next, Rest};
-use crate::model::{Class, MessageId, Millis};
+use crate::model::{FailureClass, MessageId, Millis};
 use crate::outbox::backoff::delay_ms;
 use crate::outbox::{Form, NotReady};
 use crate::store::{Owed, StoreError};
@@ -91,7 +91,7 @@ impl LaneWorker {
             %why,
             "could not prepare a message for sending; it will be retried"
         );
-        let platform = matches!(class, Class::Unreachable | Class::Configuration);
+        let platform = matches!(class, FailureClass::Unreachable | FailureClass::Configuration);
         if platform {
             self.breaker.failed(self.clock.now(), &why);
         }

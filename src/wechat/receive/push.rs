@@ -6,7 +6,7 @@ use sha1::{Digest, Sha1};
 
 use super::xml::{self, Element};
 use super::{event, message};
-use crate::model::{Event, InvalidId, OpenId, Push, SeenKey, What};
+use crate::model::{DedupKey, Event, InvalidId, OpenId, Push, PushBody};
 
 /// Why the bridge cannot use a push. It is logged and answered with `success`, because a repeat
 /// would fail the same way.
@@ -45,21 +45,21 @@ pub(super) fn of(root: &Element) -> Result<Push, Unusable> {
     let (what, key) = if kind.eq_ignore_ascii_case("event") {
         let typed = event::read(root, &name(word("Event")?));
         let time = create_time.ok_or(Unusable::Missing("CreateTime"))?;
-        (What::Event(Event::from(&typed)), key_of_event(root, time, &from, typed.name(), &to))
+        (PushBody::Event(Event::from(&typed)), key_of_event(root, time, &from, typed.name(), &to))
     } else {
         let key = match (root.word("MsgId"), create_time) {
             (Some(id), _) => format!("m:{}:{from}:{to}", short(id)),
             (None, Some(time)) => format!("n:{time}:{from}:{}:{to}", fingerprint(root)),
             (None, None) => return Err(Unusable::Missing("MsgId")),
         };
-        (What::Message(message::read(root, &kind)), key)
+        (PushBody::Message(message::read(root, &kind)), key)
     };
     Ok(Push {
         account: account.to_owned(),
         from,
         create_time: create_time.unwrap_or_default(),
-        key: SeenKey(key),
-        what,
+        dedup_key: DedupKey(key),
+        body: what,
     })
 }
 

@@ -20,7 +20,9 @@ use crate::media::download::{DownloadError, Downloader};
 use crate::media::kind::HEAD_BYTES;
 use crate::media::{Files, Kind, Links};
 use crate::metrics::Metrics;
-use crate::model::{Attachment, AttachmentKind, Class, MediaHash, MediaName, Millis, Origin, Verdict};
+use crate::model::{
+    Attachment, AttachmentKind, FailureClass, MediaHash, MediaName, MediaOrigin, Millis, Verdict,
+};
 use crate::outbox::pace::Pace;
 use crate::outbox::{Form, NotReady};
 use crate::store::{MediumFile, Owed, Store, StoreError};
@@ -93,7 +95,7 @@ enum Stopped {
 
 impl From<StoreError> for Stopped {
     fn from(error: StoreError) -> Self {
-        Self::NotReady(NotReady { class: Class::Busy, why: error.to_string() })
+        Self::NotReady(NotReady { class: FailureClass::Busy, why: error.to_string() })
     }
 }
 
@@ -169,7 +171,10 @@ impl Attachments {
             Ok(local) => Ok(local),
             Err(Trouble::Store(error)) => Err(error.into()),
             Err(Trouble::Download(error)) if error.may_pass() && owed.attempts < TRIES => {
-                Err(Stopped::NotReady(NotReady { class: Class::Source, why: error.to_string() }))
+                Err(Stopped::NotReady(NotReady {
+                    class: FailureClass::SourceUnavailable,
+                    why: error.to_string(),
+                }))
             }
             // The agent gets no reason: neither the agent nor the operator can change WeChat's size
             // limit.
@@ -206,7 +211,7 @@ impl Attachments {
                 // gone.
                 let known = || Ok::<_, StoreError>(tx.customer(&customer)?.is_some_and(|one| one.known));
                 if tx.medium(&name)?.is_none() && known()? {
-                    tx.add_medium(&name, &customer, Origin::Agent)?;
+                    tx.add_medium(&name, &customer, MediaOrigin::Agent)?;
                 }
                 tx.medium_arrived(&name, &file)?;
                 Ok(tx.medium(&name)?.map_or(tx.now(), |medium| medium.created_at))
@@ -268,12 +273,12 @@ impl Attachments {
         match verdict(failure, NotAllowed::Refuse) {
             // An upload whose response was lost may be repeated, but not forever.
             Verdict::Unknown { why, .. } | Verdict::Unsettled { why } if owed.attempts < TRIES => {
-                Stopped::NotReady(NotReady { class: Class::Unreachable, why })
+                Stopped::NotReady(NotReady { class: FailureClass::Unreachable, why })
             }
-            Verdict::Retry { class: Class::Quota, why, .. } => {
+            Verdict::Retry { class: FailureClass::Quota, why, .. } => {
                 if matches!(failure, Failure::Code { code: code::MINUTE_QUOTA, .. }) {
                     self.pace.too_fast(MEDIA_UPLOAD);
-                    return Stopped::NotReady(NotReady { class: Class::Quota, why });
+                    return Stopped::NotReady(NotReady { class: FailureClass::Quota, why });
                 }
                 // While the day's uploads are used up, texts can still be sent.
                 link(why)

@@ -19,7 +19,7 @@ use super::token::{Token, TokenError, TokenHolder};
 use super::upload::MediaType;
 use super::wire::{self, FilePart, Lost, TIMEOUT};
 use crate::clock::Clock;
-use crate::model::{self, HeldBecause, OpenId, Silence, Verdict};
+use crate::model::{self, HoldReason, NoAnswer, OpenId, Verdict};
 use crate::outbox::health::{Health, Unwell};
 
 /// A message for `custom/send`, in WeChat's JSON form.
@@ -77,7 +77,7 @@ pub enum Failure {
     /// The request was sent, at least in part, but no readable response came: WeChat may have
     /// executed it.
     #[error("WeChat gave no readable answer: {1}")]
-    NoAnswer(Silence, String),
+    NoAnswer(NoAnswer, String),
     /// WeChat answered with a return code.
     #[error("{code} {}", words(*code, msg))]
     Code {
@@ -125,32 +125,32 @@ pub enum NotAllowed {
 }
 
 fn unreadable(why: &str) -> Failure {
-    Failure::NoAnswer(Silence::Unreadable, why.to_owned())
+    Failure::NoAnswer(NoAnswer::Unreadable, why.to_owned())
 }
 
 /// The verdict on a message whose call failed with `failure`.
 pub fn verdict(failure: &Failure, not_allowed: NotAllowed) -> Verdict {
     let why = failure.to_string();
     let class = match failure {
-        Failure::NotSent(_) | Failure::Token(TokenError::Unreachable(_)) => model::Class::Unreachable,
-        Failure::NoAnswer(silence, _) => return Verdict::Unknown { silence: Some(*silence), why },
+        Failure::NotSent(_) | Failure::Token(TokenError::Unreachable(_)) => model::FailureClass::Unreachable,
+        Failure::NoAnswer(silence, _) => return Verdict::Unknown { no_answer: Some(*silence), why },
         // A token request sends nothing to the customer, so a lost response is harmless.
-        Failure::Token(TokenError::NoAnswer(_)) => model::Class::Busy,
-        Failure::Token(TokenError::Budget { .. } | TokenError::Stale) => model::Class::Credential,
+        Failure::Token(TokenError::NoAnswer(_)) => model::FailureClass::Busy,
+        Failure::Token(TokenError::Budget { .. } | TokenError::Stale) => model::FailureClass::Credential,
         Failure::Token(TokenError::Code { code, .. }) => match code::token_class(*code) {
-            Class::Busy => model::Class::Busy,
-            Class::Quota => model::Class::Quota,
-            _ => model::Class::Configuration,
+            Class::Busy => model::FailureClass::Busy,
+            Class::Quota => model::FailureClass::Quota,
+            _ => model::FailureClass::Configuration,
         },
         Failure::Code { code, .. } => match (code::class(*code), not_allowed) {
             (Class::Ok, _) => return Verdict::Delivered,
-            (Class::Busy, _) => model::Class::Busy,
-            (Class::Quota, _) => model::Class::Quota,
-            (Class::Token, _) => model::Class::Credential,
-            (Class::Configuration, _) => model::Class::Configuration,
-            (Class::Hold, _) => return Verdict::Hold { because: code::held_because(*code), why },
+            (Class::Busy, _) => model::FailureClass::Busy,
+            (Class::Quota, _) => model::FailureClass::Quota,
+            (Class::Token, _) => model::FailureClass::Credential,
+            (Class::Configuration, _) => model::FailureClass::Configuration,
+            (Class::Hold, _) => return Verdict::Hold { hold_reason: code::held_because(*code), why },
             (Class::NotAllowed, NotAllowed::Hold) => {
-                return Verdict::Hold { because: HeldBecause::NotAllowed, why };
+                return Verdict::Hold { hold_reason: HoldReason::NotAllowed, why };
             }
             (Class::Refuse, _) | (Class::NotAllowed, NotAllowed::Refuse) => return Verdict::Refuse { why },
         },

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use crate::model::HeldBecause;
+use crate::model::HoldReason;
 
 /// How to react to a return code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -269,12 +269,12 @@ pub fn seen_address(errmsg: &str) -> Option<IpAddr> {
 }
 
 /// The reason for holding a message, for a code of [`Class::Hold`].
-pub fn held_because(code: i64) -> HeldBecause {
+pub fn held_because(code: i64) -> HoldReason {
     match code {
-        45015 => HeldBecause::WindowClosed,
-        45047 => HeldBecause::UsedUp,
-        48001 => HeldBecause::NotAllowed,
-        _ => HeldBecause::Banned,
+        45015 => HoldReason::WindowClosed,
+        45047 => HoldReason::QuotaUsedUp,
+        48001 => HoldReason::NotAllowed,
+        _ => HoldReason::Banned,
     }
 }
 

@@ -8,7 +8,7 @@ use super::attach::Attachments;
 use super::client::{Client, Failure, NotAllowed, Outgoing, said, verdict};
 use super::code;
 use crate::metrics::Metrics;
-use crate::model::{Attachment, Class, Found, Order, Verdict};
+use crate::model::{Attachment, FailureClass, OutboundCall, Resolution, Verdict};
 use crate::outbox::pace::Pace;
 use crate::outbox::{Courier, Form, NotReady};
 use crate::store::Owed;
@@ -40,7 +40,7 @@ impl Courier for WechatCourier {
     ) -> Pin<Box<dyn Future<Output = Result<Form, NotReady>> + Send + 'a>> {
         Box::pin(async move {
             match (&owed.order, &self.client) {
-                (Order::MediaToCustomer(attachment), Some(client)) => {
+                (OutboundCall::MediaToCustomer(attachment), Some(client)) => {
                     self.attachments.prepare(client, owed, attachment).await
                 }
                 _ => Ok(Form::AsAccepted),
@@ -80,8 +80,8 @@ impl Courier for WechatCourier {
     }
 
     /// WeChat has no API that tells whether a message was delivered.
-    fn find<'a>(&'a self, _: &'a Owed) -> Pin<Box<dyn Future<Output = Found> + Send + 'a>> {
-        Box::pin(std::future::ready(Found::Never))
+    fn find<'a>(&'a self, _: &'a Owed) -> Pin<Box<dyn Future<Output = Resolution> + Send + 'a>> {
+        Box::pin(std::future::ready(Resolution::Undecidable))
     }
 }
 
@@ -93,18 +93,20 @@ impl Attachments {
         let forgotten =
             self.store.write(move |tx| remembered.iter().try_for_each(|id| tx.forget_upload(id))).await;
         match forgotten {
-            Ok(()) => Verdict::Retry { class: Class::LostUpload, pause: None, why },
-            Err(error) => Verdict::Retry { class: Class::Busy, pause: None, why: error.to_string() },
+            Ok(()) => Verdict::Retry { class: FailureClass::LostUpload, pause: None, why },
+            Err(error) => Verdict::Retry { class: FailureClass::Busy, pause: None, why: error.to_string() },
         }
     }
 }
 
 /// Converts the call into WeChat's form.
-fn outgoing<'a>(order: &'a Order, form: &'a Form) -> Option<Outgoing<'a>> {
+fn outgoing<'a>(order: &'a OutboundCall, form: &'a Form) -> Option<Outgoing<'a>> {
     match (order, form) {
-        (Order::TextToCustomer(content), _)
-        | (Order::MediaToCustomer(_), Form::Text { text: content, .. }) => Some(Outgoing::Text { content }),
-        (Order::MediaToCustomer(Attachment { .. }), Form::Uploaded { id, thumb, kind, .. }) => {
+        (OutboundCall::TextToCustomer(content), _)
+        | (OutboundCall::MediaToCustomer(_), Form::Text { text: content, .. }) => {
+            Some(Outgoing::Text { content })
+        }
+        (OutboundCall::MediaToCustomer(Attachment { .. }), Form::Uploaded { id, thumb, kind, .. }) => {
             match (*kind, thumb) {
                 ("image", _) => Some(Outgoing::Image { media_id: id }),
                 ("voice", _) => Some(Outgoing::Voice { media_id: id }),

@@ -22,7 +22,7 @@ use crate::bridge::Unshown;
 use crate::media::download::{DownloadError, Downloader};
 use crate::media::{Files, FilesError, Stored};
 use crate::metrics::Metrics;
-use crate::model::{Silence, Wanted};
+use crate::model::{MediaRequest, NoAnswer};
 use crate::outbox::fetch::{Missed, Provider};
 use crate::outbox::pace::Pace;
 
@@ -98,7 +98,7 @@ struct Answer {
 impl Provider for CustomerMedia {
     fn fetch<'a>(
         &'a self,
-        wanted: &'a Wanted,
+        wanted: &'a MediaRequest,
         files: &'a Files,
         max_bytes: u64,
     ) -> Pin<Box<dyn Future<Output = Result<Stored, Missed>> + Send + 'a>> {
@@ -234,7 +234,7 @@ impl CustomerMedia {
             StatusCode::OK => Ok(response),
             status => {
                 let status = status.as_u16();
-                Err(Failure::NoAnswer(Silence::Status(status), format!("HTTP {status}")).into())
+                Err(Failure::NoAnswer(NoAnswer::Status(status), format!("HTTP {status}")).into())
             }
         }
     }
@@ -268,7 +268,9 @@ impl CustomerMedia {
                 return Ok(given);
             }
             if start.is_empty() {
-                return Err(Failure::NoAnswer(Silence::Unreadable, "the response is empty".to_owned()).into());
+                return Err(
+                    Failure::NoAnswer(NoAnswer::Unreadable, "the response is empty".to_owned()).into()
+                );
             }
             incoming.write(&start).await?;
         }
@@ -278,13 +280,13 @@ impl CustomerMedia {
     async fn chunk(&self, response: &mut Response) -> Result<Option<bytes::Bytes>, Failure> {
         match tokio::time::timeout(self.patience.stall, response.chunk()).await {
             Ok(Ok(chunk)) => Ok(chunk),
-            Ok(Err(error)) => Err(Failure::NoAnswer(Silence::Cut, wire::reason(error))),
-            Err(_) => Err(Failure::NoAnswer(Silence::Timeout, "the download stalled".to_owned())),
+            Ok(Err(error)) => Err(Failure::NoAnswer(NoAnswer::ConnectionLost, wire::reason(error))),
+            Err(_) => Err(Failure::NoAnswer(NoAnswer::Timeout, "the download stalled".to_owned())),
         }
     }
 
     async fn in_time<T>(&self, work: impl Future<Output = Result<T, Refused>>) -> Result<T, Refused> {
-        let late = || Failure::NoAnswer(Silence::Timeout, "the download timed out".to_owned());
+        let late = || Failure::NoAnswer(NoAnswer::Timeout, "the download timed out".to_owned());
         tokio::time::timeout(self.patience.whole, work).await.unwrap_or_else(|_| Err(late().into()))
     }
 }

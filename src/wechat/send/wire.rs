@@ -13,7 +13,7 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::multipart::{Form, Part};
 use reqwest::{Body, StatusCode, Url, redirect};
 
-use crate::model::Silence;
+use crate::model::NoAnswer;
 
 /// The time limit of one call, from connecting to the last byte of the response.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,7 +48,7 @@ pub(super) enum Lost {
     /// It was certainly not sent.
     NotSent(String),
     /// It was sent, at least in part, and WeChat may have executed it.
-    NoAnswer(Silence, String),
+    NoAnswer(NoAnswer, String),
 }
 
 /// Posts a JSON `body` and reads the whole response of an HTTP 200.
@@ -107,13 +107,13 @@ async fn answer(request: reqwest::RequestBuilder) -> Result<Vec<u8>, Lost> {
     let mut response = request.send().await.map_err(lost)?;
     if response.status() != StatusCode::OK {
         let status = response.status().as_u16();
-        return Err(Lost::NoAnswer(Silence::Status(status), format!("HTTP {status}")));
+        return Err(Lost::NoAnswer(NoAnswer::Status(status), format!("HTTP {status}")));
     }
     let mut answer = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(unanswered)? {
         if answer.len() + chunk.len() > MAX_ANSWER {
             let why = format!("the response is longer than {MAX_ANSWER} bytes");
-            return Err(Lost::NoAnswer(Silence::Unreadable, why));
+            return Err(Lost::NoAnswer(NoAnswer::Unreadable, why));
         }
         answer.extend_from_slice(&chunk);
     }
@@ -129,9 +129,9 @@ pub(super) fn lost(error: reqwest::Error) -> Lost {
 
 fn unanswered(error: reqwest::Error) -> Lost {
     if error.is_timeout() {
-        return Lost::NoAnswer(Silence::Timeout, "the request timed out".to_owned());
+        return Lost::NoAnswer(NoAnswer::Timeout, "the request timed out".to_owned());
     }
-    Lost::NoAnswer(Silence::Cut, reason(error))
+    Lost::NoAnswer(NoAnswer::ConnectionLost, reason(error))
 }
 
 /// The error with all its causes, without the URL.

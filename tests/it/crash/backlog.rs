@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use wechat_im_bridge::clock::Clock;
 use wechat_im_bridge::metrics::Metrics;
-use wechat_im_bridge::model::{Direction, ImUserId, Kind, OpenId, Order};
+use wechat_im_bridge::model::{Direction, ImUserId, MessageKind, OpenId, OutboundCall};
 use wechat_im_bridge::sandbox::im::Direction as Way;
 use wechat_im_bridge::store::{Customer, NewMessage, Place, Store};
 
@@ -33,10 +33,10 @@ async fn fill(rig: &Rig) {
             for n in 1..=EACH {
                 tx.add(&NewMessage {
                     direction: Direction::ToIm,
-                    kind: Kind::Message,
+                    kind: MessageKind::Message,
                     openid: openid.clone(),
                     agent: Some(agent.clone()),
-                    orders: vec![Order::TextToAgent(format!("question {n}"))],
+                    orders: vec![OutboundCall::TextToAgent(format!("question {n}"))],
                     msg_seq: n,
                     msg_random: n,
                     source: format!("{} {n}", openid.as_str()),

@@ -3,7 +3,7 @@ use url::form_urlencoded;
 
 use super::super::vectors::{self, Account, Sealed};
 use super::*;
-use crate::model::{Content, Event, What};
+use crate::model::{Content, Event, PushBody};
 
 const NOW: Millis = Millis(1_700_000_001_000);
 const ACCOUNT: &str = "gh_bridge000001";
@@ -111,7 +111,7 @@ fn a_plain_push_is_opened_and_answered_plainly() {
     for mode in [Mode::Plain, Mode::Compatible] {
         let opened = receive(&door(mode), SIGNED, vectors::C_PUSH.message).unwrap();
         assert_eq!(opened.push.account, ACCOUNT);
-        assert!(matches!(opened.push.what, What::Message(Content::Text { .. })));
+        assert!(matches!(opened.push.body, PushBody::Message(Content::Text { .. })));
         assert_eq!(opened.seal.wrap("<xml/>".to_owned(), NOW), "<xml/>");
     }
     let documented = Door::new(settings(Mode::Plain, &vectors::A));
@@ -131,7 +131,10 @@ fn the_encrypted_vectors_are_opened() {
             format!("timestamp={timestamp}&nonce={nonce}&encrypt_type=aes&msg_signature={msg_signature}");
         let door = Door::new(settings(mode, &vectors::B));
         let opened = receive(&door, &query, &envelope("gh_10f6c3c3ac5a", encrypt)).unwrap();
-        assert_eq!(opened.push.key.0, "m:6054768590064713728:oyORnuP8q7ou2gfYjqLzSIWZf0rs:gh_10f6c3c3ac5a");
+        assert_eq!(
+            opened.push.dedup_key.0,
+            "m:6054768590064713728:oyORnuP8q7ou2gfYjqLzSIWZf0rs:gh_10f6c3c3ac5a"
+        );
     }
 }
 
@@ -308,7 +311,7 @@ fn an_encrypted_event_is_opened() {
     let encrypt = envelope::seal(&vectors::C.key(), vectors::C.app_id, event.as_bytes(), [7; 16]);
     let query = query_for(&vectors::C, &encrypt);
     let opened = receive(&door(Mode::Safe), &query, &envelope(ACCOUNT, &encrypt)).unwrap();
-    assert_eq!(opened.push.what, What::Event(Event::Unsubscribe));
+    assert_eq!(opened.push.body, PushBody::Event(Event::Unsubscribe));
 }
 
 #[test]

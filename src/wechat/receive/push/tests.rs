@@ -20,7 +20,7 @@ fn push(elements: &[&str]) -> Push {
 }
 
 fn key(elements: &[&str]) -> String {
-    push(elements).key.0
+    push(elements).dedup_key.0
 }
 
 #[test]
@@ -36,8 +36,8 @@ fn the_first_example_of_the_reference() {
             account: "gh_bridge000001".to_owned(),
             from: OpenId::new(FROM).unwrap(),
             create_time: 1_700_000_000,
-            key: SeenKey(format!("m:24300000000000001:{FROM}:gh_bridge000001")),
-            what: What::Message(Content::Text { content: "你好, bridge".to_owned(), menu_id: None }),
+            dedup_key: DedupKey(format!("m:24300000000000001:{FROM}:gh_bridge000001")),
+            body: PushBody::Message(Content::Text { content: "你好, bridge".to_owned(), menu_id: None }),
         }
     );
 }
@@ -50,8 +50,8 @@ fn an_event_is_reduced_to_what_it_means() {
         "<EventKey><![CDATA[qrscene_shop42]]></EventKey>",
         "<Ticket><![CDATA[TICKET_1]]></Ticket>",
     ]);
-    assert_eq!(parsed.what, What::Event(Event::Subscribe));
-    assert_eq!(parsed.key.0, format!("e:1700000000:{FROM}:subscribe:qrscene_shop42:gh_bridge000001"));
+    assert_eq!(parsed.body, PushBody::Event(Event::Subscribe));
+    assert_eq!(parsed.dedup_key.0, format!("e:1700000000:{FROM}:subscribe:qrscene_shop42:gh_bridge000001"));
 }
 
 #[test]
@@ -128,9 +128,9 @@ fn a_message_with_an_id_needs_no_time() {
 fn names_are_bounded() {
     let long = "长".repeat(1000);
     let kind = format!("<MsgType>{long}</MsgType>");
-    match push(&[&kind, "<MsgId>1</MsgId>"]).what {
-        What::Message(content) => assert_eq!(content.kind(), "长".repeat(64)),
-        What::Event(event) => panic!("{event:?}"),
+    match push(&[&kind, "<MsgId>1</MsgId>"]).body {
+        PushBody::Message(content) => assert_eq!(content.msg_type(), "长".repeat(64)),
+        PushBody::Event(event) => panic!("{event:?}"),
     }
 }
 

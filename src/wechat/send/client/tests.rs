@@ -2,7 +2,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::model::Class as Why;
+use crate::model::FailureClass as Why;
 use crate::wechat::send::testing::{Fake, Scripted, code, customer};
 
 const SHORT: Duration = Duration::from_millis(200);

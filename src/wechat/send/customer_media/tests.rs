@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::clock::Clock;
 use crate::media::download::{Patience as DownloadPatience, Rules};
-use crate::model::WantedKind;
+use crate::model::MediaKind;
 use crate::wechat::send::{Credentials, NoTokenStore, TokenHolder, http_client, token};
 
 const MAX: u64 = 64 * 1024;
@@ -85,7 +85,7 @@ async fn world() -> (CustomerMedia, Files, TempDir) {
 
 async fn fetch(world: &(CustomerMedia, Files, TempDir), ids: &[&str]) -> Result<Stored, Missed> {
     let ids = ids.iter().map(|id| (*id).to_owned()).collect();
-    let wanted = Wanted { what: WantedKind::Voice, ids, url: None, mp3: None };
+    let wanted = MediaRequest { kind: MediaKind::Voice, ids, url: None, mp3: None };
     world.0.fetch(&wanted, &world.1, MAX).await
 }
 
