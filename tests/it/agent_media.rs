@@ -5,4 +5,4 @@ mod kinds;
 mod troubles;
 mod uploads;
 
-pub use files::{file, image_at, trouble};
+pub use files::{await_pushed, file, image_at, pushed, trouble};

@@ -31,6 +31,7 @@ mod showing;
 mod surface;
 mod token;
 mod unknown;
+mod upgrade;
 mod windows;
 mod wire;
 mod world;

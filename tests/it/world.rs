@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use wechat_im_bridge::app::{self, Running};
 use wechat_im_bridge::clock::Clock;
 use wechat_im_bridge::config::Config;
+use wechat_im_bridge::model::Millis;
 use wechat_im_bridge::sandbox::im::{Desk, ImSim, Send, Settings as ImSettings};
 use wechat_im_bridge::sandbox::wechat::{Phone, Pushed, Settings as WechatSettings, WechatSim};
 
@@ -28,6 +29,8 @@ pub struct Setup {
     pub settings: Vec<(&'static str, String)>,
     pub wechat: Option<Change<WechatSettings>>,
     pub im: Option<Change<ImSettings>>,
+    /// What the clock shows when the platforms start; `None`: the present.
+    pub at: Option<Millis>,
 }
 
 impl Setup {
@@ -46,8 +49,19 @@ impl Setup {
         self
     }
 
+    /// Lets the world begin at another time than the present.
+    pub fn at(mut self, at: Millis) -> Self {
+        self.at = Some(at);
+        self
+    }
+
     pub async fn start(self) -> World {
         World::of(self).await
+    }
+
+    /// The platforms and an empty folder. What the bridge shall find is put there before it is started.
+    pub async fn without_bridge(self) -> World {
+        World::platforms(self).await
     }
 }
 
@@ -66,7 +80,16 @@ impl World {
     }
 
     async fn of(setup: Setup) -> Self {
+        let mut world = Self::platforms(setup).await;
+        world.start_bridge().await;
+        world
+    }
+
+    async fn platforms(setup: Setup) -> Self {
         let clock = Clock::movable();
+        if let Some(at) = setup.at {
+            clock.advance(at.since(clock.now()));
+        }
         let mut wechat = WechatSettings {
             token: "wechattoken".into(),
             app_id: "wx1234567890abcdef".into(),
@@ -86,16 +109,14 @@ impl World {
         let wechat = WechatSim::start(wechat, clock.clone()).await.unwrap();
         let im = ImSim::start(im, clock.clone()).await.unwrap();
         im.import("user1").unwrap();
-        let mut world = Self {
+        Self {
             wechat,
             im,
             clock,
             folder: tempfile::tempdir().unwrap(),
             settings: setup.settings,
             bridge: None,
-        };
-        world.start_bridge().await;
-        world
+        }
     }
 
     /// The configuration of a bridge that lives here.
