@@ -16,7 +16,7 @@ enum Source {
     #[default]
     System,
     /// The offset to the system's time, in milliseconds.
-    Shifted(Arc<AtomicI64>),
+    Movable(Arc<AtomicI64>),
 }
 
 impl Clock {
@@ -27,7 +27,7 @@ impl Clock {
 
     /// A clock that runs with the system's clock and that [`Clock::advance`] can move.
     pub fn movable() -> Self {
-        Self(Source::Shifted(Arc::new(AtomicI64::new(0))))
+        Self(Source::Movable(Arc::new(AtomicI64::new(0))))
     }
 
     /// Unix time in milliseconds.
@@ -35,14 +35,14 @@ impl Clock {
         let system = system_millis();
         match &self.0 {
             Source::System => Millis(system),
-            Source::Shifted(by) => Millis(system + by.load(Ordering::Relaxed)),
+            Source::Movable(by) => Millis(system + by.load(Ordering::Relaxed)),
         }
     }
 
     /// Moves a movable clock by `millis` milliseconds, which may be negative. Does nothing to the
     /// system's clock.
     pub fn advance(&self, millis: i64) {
-        if let Source::Shifted(by) = &self.0 {
+        if let Source::Movable(by) = &self.0 {
             by.fetch_add(millis, Ordering::Relaxed);
         }
     }
