@@ -209,11 +209,11 @@ impl Operations {
     }
 }
 
-async fn open(at: &config::Store, clock: Clock, metrics: Metrics) -> anyhow::Result<(Store, Closing)> {
+async fn open(at: &config::StoreUrl, clock: Clock, metrics: Metrics) -> anyhow::Result<(Store, Closing)> {
     let place = match at {
-        config::Store::SqliteFile(path) => Place::File(path.clone()),
-        config::Store::SqliteMemory => Place::Memory,
-        config::Store::Postgres(_) => bail!("store.url: this version does not support PostgreSQL"),
+        config::StoreUrl::SqliteFile(path) => Place::File(path.clone()),
+        config::StoreUrl::SqliteMemory => Place::Memory,
+        config::StoreUrl::Postgres(_) => bail!("store.url: this version does not support PostgreSQL"),
     };
     let mut opening = tokio::task::spawn_blocking(move || Store::open(&place, clock, metrics));
     loop {

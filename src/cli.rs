@@ -143,7 +143,7 @@ impl Cli {
         }
         Err(Faults(vec![Fault {
             key: "--config".to_owned(),
-            place: Origin::Unsaid,
+            place: Origin::Unspecified,
             problem: "has no effect on the sandbox".to_owned(),
             fix: "leave it out: the sandbox makes its own configuration".to_owned(),
         }]))
@@ -165,14 +165,14 @@ fn beside<T>(
         Error::from(Advised { problem: problem.to_owned(), hint: hint.to_owned() })
     };
     let place = match &config.store {
-        config::Store::SqliteFile(path) => store::Place::File(path.clone()),
-        config::Store::SqliteMemory => {
+        config::StoreUrl::SqliteFile(path) => store::Place::File(path.clone()),
+        config::StoreUrl::SqliteMemory => {
             return Err(elsewhere(
                 "store.url is sqlite::memory:, which only the running bridge itself can read",
                 "set store.url to sqlite://FILE to use this command",
             ));
         }
-        config::Store::Postgres(_) => {
+        config::StoreUrl::Postgres(_) => {
             return Err(elsewhere(
                 "store.url names PostgreSQL, which this command cannot read",
                 "read the database with psql, or set store.url to sqlite://FILE",

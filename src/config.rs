@@ -23,10 +23,10 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use address::{BaseUrl, Store};
+pub use address::{BaseUrl, StoreUrl};
 pub use choice::{Acknowledge, Locale, LogFormat, Mode, OnUnsubscribe, Reply};
 pub use fault::{Fault, Faults, Place};
-pub use keys::{Key, Kind, SECTIONS, Section, find_key};
+pub use keys::{Key, SECTIONS, Section, ValueKind, find_key};
 pub use secret::{AesKey, InvalidAesKey, Secret};
 pub use texts::Texts;
 
@@ -43,7 +43,7 @@ pub struct Config {
     /// `[im]`
     pub im: Im,
     /// `[store]`
-    pub store: Store,
+    pub store: StoreUrl,
     /// `[media]`
     pub media: Media,
     /// `[texts]`
@@ -206,14 +206,14 @@ impl Config {
             Err(reason) => {
                 return Err(Faults(vec![Fault {
                     key: label,
-                    place: Place::Unsaid,
+                    place: Place::Unspecified,
                     problem: format!("cannot be read: {reason}"),
                     fix: "name the configuration with --config, or copy config.example.toml and fill it in"
                         .to_owned(),
                 }]));
             }
         };
-        checked(&text, &label, &env)
+        parse_and_check(&text, &label, &env)
     }
 
     /// Does the same for a text instead of a file, for tests and the sandbox.
@@ -221,11 +221,15 @@ impl Config {
         text: &str,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<(Self, Vec<String>), Faults> {
-        checked(text, "configuration", &env.into_iter().collect::<Vec<_>>())
+        parse_and_check(text, "configuration", &env.into_iter().collect::<Vec<_>>())
     }
 }
 
-fn checked(text: &str, label: &str, env: &[(String, String)]) -> Result<(Config, Vec<String>), Faults> {
+fn parse_and_check(
+    text: &str,
+    label: &str,
+    env: &[(String, String)],
+) -> Result<(Config, Vec<String>), Faults> {
     let mut settings = Settings::default();
     let readable = source::read_toml(text, label, &mut settings);
     source::read_environment(env, &mut settings);
@@ -240,9 +244,9 @@ fn checked(text: &str, label: &str, env: &[(String, String)]) -> Result<(Config,
 
 /// The `BRIDGE_` variables of this process, for [`Config::load`].
 pub fn environment() -> Vec<(String, String)> {
-    let lossy = |text: OsString| text.to_string_lossy().into_owned();
+    let to_utf8_lossy = |text: OsString| text.to_string_lossy().into_owned();
     std::env::vars_os()
-        .map(|(name, value)| (lossy(name), lossy(value)))
+        .map(|(name, value)| (to_utf8_lossy(name), to_utf8_lossy(value)))
         .filter(|(name, _)| name.starts_with("BRIDGE_"))
         .collect()
 }

@@ -21,10 +21,10 @@ use crate::telemetry;
 const KILL_AT: &str = "BRIDGE_KILL_AT";
 
 pub(super) async fn run(config: Config, warnings: Vec<String>, while_stdin: bool) -> Result<(), Error> {
-    if matches!(config.store, config::Store::Postgres(_)) {
+    if matches!(config.store, config::StoreUrl::Postgres(_)) {
         return Err(Error::Configuration(Faults(vec![Fault {
             key: "store.url".to_owned(),
-            place: Place::Unsaid,
+            place: Place::Unspecified,
             problem: "names PostgreSQL, which this version does not support".to_owned(),
             fix: "use sqlite://FILE, with one instance".to_owned(),
         }])));

@@ -50,7 +50,7 @@ impl fmt::Display for BaseUrl {
 
 /// The store that `store.url` names.
 #[derive(Clone, Debug)]
-pub enum Store {
+pub enum StoreUrl {
     /// A SQLite database in this file.
     SqliteFile(PathBuf),
     /// A SQLite database in memory, which is lost when the process ends.
@@ -59,7 +59,7 @@ pub enum Store {
     Postgres(Secret),
 }
 
-impl Store {
+impl StoreUrl {
     /// Parses `sqlite://FILE`, `sqlite::memory:` or `postgres://USER@HOST/DB`. The error is a
     /// phrase that describes the problem.
     pub fn new(url: &str) -> Result<Self, String> {
@@ -85,7 +85,7 @@ impl Store {
     }
 
     /// Resolves `dir` against the database's directory, unless `dir` is absolute.
-    pub(super) fn beside(&self, dir: &Path) -> PathBuf {
+    pub(super) fn resolve_dir(&self, dir: &Path) -> PathBuf {
         match self {
             Self::SqliteFile(file) => file.parent().map_or_else(|| dir.to_owned(), |parent| parent.join(dir)),
             Self::SqliteMemory | Self::Postgres(_) => dir.to_owned(),
@@ -94,7 +94,7 @@ impl Store {
 }
 
 /// Normalizes a host name or address as URLs do: lower case, punycode, no port.
-pub(super) fn host(text: &str) -> Option<String> {
+pub(super) fn normalize_host(text: &str) -> Option<String> {
     let host = Host::parse(text).ok()?.to_string();
     // An empty label would match every domain as its subdomain.
     (!host.starts_with('.') && !host.contains("..")).then_some(host)
@@ -105,21 +105,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base_urls_lose_the_slash_at_their_end() {
-        for (given, kept) in [
+    fn base_urls_lose_trailing_slashes() {
+        for (input, expected) in [
             ("https://api.weixin.qq.com", "https://api.weixin.qq.com"),
             ("https://api.weixin.qq.com/", "https://api.weixin.qq.com"),
             ("http://127.0.0.1:8081/wechat//", "http://127.0.0.1:8081/wechat"),
             ("HTTP://Host.Example:80", "http://host.example"),
         ] {
-            let url = BaseUrl::new(given).unwrap();
-            assert_eq!(url.as_str(), kept);
-            assert_eq!(url.to_string(), kept);
+            let url = BaseUrl::new(input).unwrap();
+            assert_eq!(url.as_str(), expected);
+            assert_eq!(url.to_string(), expected);
         }
     }
 
     #[test]
-    fn what_is_no_base_url_is_refused_without_being_repeated() {
+    fn errors_of_invalid_base_urls_do_not_contain_the_value() {
         for bad in [
             "",
             "hidden",
@@ -136,17 +136,17 @@ mod tests {
     }
 
     #[test]
-    fn stores() {
-        let file = |url: &str| match Store::new(url) {
-            Ok(Store::SqliteFile(file)) => file,
+    fn store_urls_are_parsed_and_errors_do_not_contain_them() {
+        let file = |url: &str| match StoreUrl::new(url) {
+            Ok(StoreUrl::SqliteFile(file)) => file,
             other => panic!("{other:?}"),
         };
         assert_eq!(file("sqlite://bridge.db"), Path::new("bridge.db"));
         assert_eq!(file("sqlite:///var/lib/bridge.db"), Path::new("/var/lib/bridge.db"));
-        assert!(matches!(Store::new("sqlite::memory:"), Ok(Store::SqliteMemory)));
-        let postgres = Store::new("postgres://bridge:hidden@db.example/bridge").unwrap();
+        assert!(matches!(StoreUrl::new("sqlite::memory:"), Ok(StoreUrl::SqliteMemory)));
+        let postgres = StoreUrl::new("postgres://bridge:hidden@db.example/bridge").unwrap();
         assert!(!format!("{postgres:?}").contains("hidden"));
-        assert!(matches!(postgres, Store::Postgres(url) if url.expose().ends_with("@db.example/bridge")));
+        assert!(matches!(postgres, StoreUrl::Postgres(url) if url.expose().ends_with("@db.example/bridge")));
         for bad in [
             "",
             "bridge.db",
@@ -156,25 +156,25 @@ mod tests {
             "postgres://",
             "mysql://hidden@a/b",
         ] {
-            assert!(!Store::new(bad).unwrap_err().contains("hidden"), "{bad}");
+            assert!(!StoreUrl::new(bad).unwrap_err().contains("hidden"), "{bad}");
         }
     }
 
     #[test]
-    fn a_relative_directory_stands_beside_the_database() {
-        let beside = |url: &str, dir: &str| Store::new(url).unwrap().beside(Path::new(dir));
-        assert_eq!(beside("sqlite:///var/lib/bridge.db", "media"), Path::new("/var/lib/media"));
-        assert_eq!(beside("sqlite://bridge.db", "media"), Path::new("media"));
-        assert_eq!(beside("sqlite:///var/lib/bridge.db", "/srv/media"), Path::new("/srv/media"));
-        assert_eq!(beside("sqlite::memory:", "media"), Path::new("media"));
+    fn a_relative_directory_is_resolved_against_the_database() {
+        let resolve = |url: &str, dir: &str| StoreUrl::new(url).unwrap().resolve_dir(Path::new(dir));
+        assert_eq!(resolve("sqlite:///var/lib/bridge.db", "media"), Path::new("/var/lib/media"));
+        assert_eq!(resolve("sqlite://bridge.db", "media"), Path::new("media"));
+        assert_eq!(resolve("sqlite:///var/lib/bridge.db", "/srv/media"), Path::new("/srv/media"));
+        assert_eq!(resolve("sqlite::memory:", "media"), Path::new("media"));
     }
 
     #[test]
-    fn hosts_are_spelled_as_in_urls() {
-        assert_eq!(host("MyQCloud.com").as_deref(), Some("myqcloud.com"));
-        assert_eq!(host("127.0.0.1").as_deref(), Some("127.0.0.1"));
+    fn hosts_are_normalized_as_in_urls() {
+        assert_eq!(normalize_host("MyQCloud.com").as_deref(), Some("myqcloud.com"));
+        assert_eq!(normalize_host("127.0.0.1").as_deref(), Some("127.0.0.1"));
         for bad in ["", "https://a.com", "a.com:80", "a.com/x", "*.a.com ", ".a.com", "a..com"] {
-            assert_eq!(host(bad), None, "{bad}");
+            assert_eq!(normalize_host(bad), None, "{bad}");
         }
     }
 }

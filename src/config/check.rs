@@ -14,7 +14,7 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
-use super::address::{self, BaseUrl, Store};
+use super::address::{self, BaseUrl, StoreUrl};
 use super::choice::Locale;
 use super::settings::Settings;
 use super::texts::{self, Texts};
@@ -41,11 +41,15 @@ pub(super) fn config(settings: &mut Settings) -> Option<Config> {
 }
 
 fn server(settings: &mut Settings) -> Option<Server> {
-    let listen = listener(settings, "server.listen");
-    let ops_off = settings.text("server.ops_listen").is_empty();
-    let ops_listen = if ops_off { None } else { listener(settings, "server.ops_listen") };
+    let listen = listen_address(settings, "server.listen");
+    let is_ops_off = settings.text("server.ops_listen").is_empty();
+    let ops_listen = if is_ops_off { None } else { listen_address(settings, "server.ops_listen") };
     if listen.is_some_and(|address| address.port() != 0) && listen == ops_listen {
-        settings.wrong("server.ops_listen", "is the same address as server.listen", "choose another port");
+        settings.add_value_fault(
+            "server.ops_listen",
+            "is the same address as server.listen",
+            "choose another port",
+        );
     }
     let has_public_url = !settings.text("server.public_url").is_empty();
     let public_url = has_public_url
@@ -54,7 +58,7 @@ fn server(settings: &mut Settings) -> Option<Server> {
     let tls = tls(settings);
     Some(Server {
         listen: listen?,
-        ops_listen: if ops_off { None } else { Some(ops_listen?) },
+        ops_listen: if is_ops_off { None } else { Some(ops_listen?) },
         public_url,
         body_limit: usize::try_from(settings.number("server.body_limit_bytes")).unwrap_or(usize::MAX),
         shutdown_grace: settings.seconds("server.shutdown_grace_s"),
@@ -62,10 +66,10 @@ fn server(settings: &mut Settings) -> Option<Server> {
     })
 }
 
-fn listener(settings: &mut Settings, key: &str) -> Option<SocketAddr> {
+fn listen_address(settings: &mut Settings, key: &str) -> Option<SocketAddr> {
     let address = settings.text(key).parse().ok();
     if address.is_none() {
-        settings.wrong(
+        settings.add_value_fault(
             key,
             "is not an address with a port",
             "set an IP address and a port, such as 0.0.0.0:80 or [::]:80",
@@ -74,9 +78,11 @@ fn listener(settings: &mut Settings, key: &str) -> Option<SocketAddr> {
     address
 }
 
-fn base_url(settings: &mut Settings, key: &str, such_as: &str) -> Option<BaseUrl> {
+fn base_url(settings: &mut Settings, key: &str, example: &str) -> Option<BaseUrl> {
     let checked = BaseUrl::new(&settings.text(key));
-    checked.map_err(|problem| settings.wrong(key, problem, &format!("set a URL such as {such_as}"))).ok()
+    checked
+        .map_err(|problem| settings.add_value_fault(key, problem, &format!("set a URL such as {example}")))
+        .ok()
 }
 
 fn tls(settings: &mut Settings) -> Option<Tls> {
@@ -87,39 +93,39 @@ fn tls(settings: &mut Settings) -> Option<Tls> {
         (true, false) => ["server.tls_cert", "server.tls_key"],
         (false, true) => ["server.tls_key", "server.tls_cert"],
     };
-    if !settings.is_broken(missing[1]) {
+    if !settings.is_faulty(missing[1]) {
         let fix = "set both for HTTPS, or neither for HTTP";
-        settings.wrong(missing[0], format!("is missing, though {} is set", missing[1]), fix);
+        settings.add_value_fault(missing[0], format!("is missing, though {} is set", missing[1]), fix);
     }
     None
 }
 
-fn store(settings: &mut Settings) -> Option<Store> {
+fn store(settings: &mut Settings) -> Option<StoreUrl> {
     const FIX: &str = "set sqlite://FILE, sqlite::memory: or postgres://USER@HOST/DB";
     let Some(url) = settings.secret("store.url") else {
-        settings.wrong("store.url", "is empty", FIX);
+        settings.add_value_fault("store.url", "is empty", FIX);
         return None;
     };
-    Store::new(url.expose()).map_err(|problem| settings.wrong("store.url", problem, FIX)).ok()
+    StoreUrl::new(url.expose()).map_err(|problem| settings.add_value_fault("store.url", problem, FIX)).ok()
 }
 
-fn media(settings: &mut Settings, store: Option<&Store>) -> Option<Media> {
+fn media(settings: &mut Settings, store: Option<&StoreUrl>) -> Option<Media> {
     let dir = settings.text("media.dir");
     if dir.trim().is_empty() {
-        settings.wrong("media.dir", "is empty", "name a directory, such as media");
+        settings.add_value_fault("media.dir", "is empty", "name a directory, such as media");
     }
     let mut allow_hosts = Vec::new();
     for (number, entry) in (1..).zip(settings.list("media.allow_hosts")) {
-        match address::host(&entry) {
+        match address::normalize_host(&entry) {
             Some(host) => allow_hosts.push(host),
-            None => settings.wrong(
+            None => settings.add_value_fault(
                 "media.allow_hosts",
                 format!("entry {number} is not a host name"),
                 "write it without scheme, port, path or wildcard; subdomains are included",
             ),
         }
     }
-    let dir: PathBuf = store?.beside(Path::new(&dir));
+    let dir: PathBuf = store?.resolve_dir(Path::new(&dir));
     Some(Media {
         dir,
         max_bytes: settings.number("media.max_bytes"),
@@ -132,21 +138,21 @@ fn media(settings: &mut Settings, store: Option<&Store>) -> Option<Media> {
 
 fn texts(settings: &mut Settings) -> Option<Texts> {
     let shop_name = settings.text("texts.shop_name");
-    if let Some(problem) = texts::problem(&shop_name, false) {
-        settings.wrong("texts.shop_name", problem, "set the name that customers know");
+    if let Some(problem) = texts::text_problem(&shop_name, false) {
+        settings.add_value_fault("texts.shop_name", problem, "set the name that customers know");
     }
-    let mut texts = Texts::of(settings.choice::<Locale>("texts.locale")?, &shop_name);
+    let mut texts = Texts::defaults(settings.choice::<Locale>("texts.locale")?, &shop_name);
     let overrides = [
         ("texts.welcome", &mut texts.welcome, false),
         ("texts.transferring", &mut texts.transferring, false),
         ("texts.inquiry_prefix", &mut texts.inquiry_prefix, true),
     ];
     for (key, text, may_be_empty) in overrides {
-        if let Some(given) = settings.override_text(key) {
-            *text = given;
+        if let Some(text_override) = settings.override_text(key) {
+            *text = text_override;
         }
-        if let Some(problem) = texts::problem(text, may_be_empty) {
-            settings.wrong(
+        if let Some(problem) = texts::text_problem(text, may_be_empty) {
+            settings.add_value_fault(
                 key,
                 problem,
                 "set 1 to 2000 bytes of plain text, or remove the key for the default text",
@@ -160,7 +166,7 @@ fn log(settings: &mut Settings) -> Option<Log> {
     let level = settings.text("log.level");
     if !is_filter(&level) {
         let fix = "set error, warn, info, debug, trace or off, or TARGET=LEVEL pairs separated by commas";
-        settings.wrong("log.level", "is not a tracing filter", fix);
+        settings.add_value_fault("log.level", "is not a tracing filter", fix);
     }
     Some(Log { format: settings.choice("log.format")?, level })
 }
@@ -168,10 +174,11 @@ fn log(settings: &mut Settings) -> Option<Log> {
 /// Whether `level` is a filter without misspelt levels. `tracing` would take a misspelt level for
 /// the name of a target, log everything of that target and nothing of any other.
 fn is_filter(level: &str) -> bool {
-    let bare = |directive: &str| !directive.contains(['=', '[']);
-    let misspelt = |directive: &str| bare(directive) && directive.trim().parse::<LevelFilter>().is_err();
-    let plain = !level.contains('[');
-    !(level.trim().is_empty() || plain && level.split(',').any(misspelt))
+    let is_bare_level = |directive: &str| !directive.contains(['=', '[']);
+    let is_misspelt =
+        |directive: &str| is_bare_level(directive) && directive.trim().parse::<LevelFilter>().is_err();
+    let has_no_spans = !level.contains('[');
+    !(level.trim().is_empty() || has_no_spans && level.split(',').any(is_misspelt))
         && EnvFilter::builder().parse(level).is_ok()
 }
 
@@ -181,7 +188,7 @@ fn id(settings: &mut Settings, key: &str) -> Option<String> {
     if text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return (!text.is_empty()).then_some(text);
     }
-    settings.wrong(
+    settings.add_value_fault(
         key,
         "contains spaces or characters that are not printable ASCII",
         "copy it from the console",
@@ -194,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn filters_are_told_from_misspelt_levels() {
+    fn misspelt_levels_are_not_filters() {
         for good in ["info", "OFF", "warn,wechat_im_bridge=debug", "info,a::b[span{id=1}]=trace", "hyper=off"]
         {
             assert!(is_filter(good), "{good}");

@@ -6,7 +6,7 @@ pub(super) trait Choice: Copy + Sized + 'static {
     const ALL: &'static [(&'static str, Self)];
 
     /// The value for `word`; `None` if there is none.
-    fn named(word: &str) -> Option<Self> {
+    fn from_word(word: &str) -> Option<Self> {
         Self::ALL.iter().find(|(name, _)| *name == word).map(|(_, choice)| *choice)
     }
 }

@@ -9,7 +9,7 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// None: the value is missing, or it is the default.
-    Unsaid,
+    Unspecified,
     /// This line of the file, counted from 1.
     Line(usize),
     /// This environment variable.
@@ -19,7 +19,7 @@ pub enum Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unsaid => Ok(()),
+            Self::Unspecified => Ok(()),
             Self::Line(line) => write!(f, " (line {line})"),
             Self::Variable(name) => write!(f, " ({name})"),
         }

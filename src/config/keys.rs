@@ -18,14 +18,14 @@ pub struct Key {
     /// Its name in the file.
     pub name: &'static str,
     /// Its type, default and limits.
-    pub kind: Kind,
+    pub kind: ValueKind,
     /// Its meaning, including the unit.
-    pub about: &'static str,
+    pub description: &'static str,
 }
 
 /// The type of a key's value, with its default.
 #[derive(Debug, Clone, Copy)]
-pub enum Kind {
+pub enum ValueKind {
     /// A text.
     Text(&'static str),
     /// A text whose default depends on other keys.
@@ -58,7 +58,7 @@ pub(super) enum Value {
     List(Vec<String>),
 }
 
-impl Kind {
+impl ValueKind {
     /// The value of a key that is set nowhere.
     pub(super) fn default(self) -> Value {
         match self {
@@ -75,21 +75,21 @@ impl Kind {
 }
 
 /// Finds a key by its full name, `section.key`.
-pub fn find_key(full: &str) -> Option<&'static Key> {
-    let (section, key) = full.split_once('.')?;
-    section_named(section)?.keys.iter().find(|known| known.name == key)
+pub fn find_key(full_key: &str) -> Option<&'static Key> {
+    let (section, key) = full_key.split_once('.')?;
+    find_section(section)?.keys.iter().find(|known| known.name == key)
 }
 
-pub(super) fn section_named(name: &str) -> Option<&'static Section> {
+pub(super) fn find_section(name: &str) -> Option<&'static Section> {
     SECTIONS.iter().find(|section| section.name == name)
 }
 
-const fn key(name: &'static str, kind: Kind, about: &'static str) -> Key {
-    Key { name, kind, about }
+const fn key(name: &'static str, kind: ValueKind, description: &'static str) -> Key {
+    Key { name, kind, description }
 }
 
-const fn integer(default: i64, min: i64, max: i64) -> Kind {
-    Kind::Integer { default, min, max }
+const fn integer(default: i64, min: i64, max: i64) -> ValueKind {
+    ValueKind::Integer { default, min, max }
 }
 
 const DAY: i64 = 86_400;
@@ -106,33 +106,41 @@ pub const SECTIONS: &[Section] = &[
 ];
 
 const SERVER: &[Key] = &[
-    key("listen", Kind::Text("0.0.0.0:80"), "address and port of the public listener"),
+    key("listen", ValueKind::Text("0.0.0.0:80"), "address and port of the public listener"),
     key(
         "ops_listen",
-        Kind::Text("127.0.0.1:9090"),
+        ValueKind::Text("127.0.0.1:9090"),
         "address and port of the operations listener; empty: off",
     ),
-    key("public_url", Kind::Text(""), "the URL of the public listener as the internet reaches it"),
+    key("public_url", ValueKind::Text(""), "the URL of the public listener as the internet reaches it"),
     key("body_limit_bytes", integer(262_144, 1024, 67_108_864), "largest accepted request body, in bytes"),
     key("shutdown_grace_s", integer(10, 0, 3600), "seconds that running work has to finish on a stop"),
-    key("tls_cert", Kind::Text(""), "PEM file of the certificate chain"),
-    key("tls_key", Kind::Text(""), "PEM file of the certificate's private key"),
+    key("tls_cert", ValueKind::Text(""), "PEM file of the certificate chain"),
+    key("tls_key", ValueKind::Text(""), "PEM file of the certificate's private key"),
 ];
 
 const WECHAT: &[Key] = &[
-    key("token", Kind::Secret(""), "the Token of the console's server configuration"),
-    key("app_id", Kind::Text(""), "the account's AppID"),
-    key("app_secret", Kind::Secret(""), "the account's AppSecret"),
-    key("account_id", Kind::Text(""), "the account's original id, gh_...; pushes for others are refused"),
-    key("mode", Kind::Choice(Mode::WORDS), "how WeChat encrypts its pushes"),
-    key("encoding_aes_key", Kind::Secret(""), "the EncodingAESKey of the console's server configuration"),
-    key("previous_encoding_aes_key", Kind::Secret(""), "the EncodingAESKey that is being replaced"),
-    key("previous_token", Kind::Secret(""), "the Token that is being replaced"),
+    key("token", ValueKind::Secret(""), "the Token of the console's server configuration"),
+    key("app_id", ValueKind::Text(""), "the account's AppID"),
+    key("app_secret", ValueKind::Secret(""), "the account's AppSecret"),
+    key(
+        "account_id",
+        ValueKind::Text(""),
+        "the account's original id, gh_...; pushes for others are refused",
+    ),
+    key("mode", ValueKind::Choice(Mode::WORDS), "how WeChat encrypts its pushes"),
+    key(
+        "encoding_aes_key",
+        ValueKind::Secret(""),
+        "the EncodingAESKey of the console's server configuration",
+    ),
+    key("previous_encoding_aes_key", ValueKind::Secret(""), "the EncodingAESKey that is being replaced"),
+    key("previous_token", ValueKind::Secret(""), "the Token that is being replaced"),
     key("max_skew_s", integer(0, 0, DAY), "seconds that a push's timestamp may be off; 0: not checked"),
-    key("reply", Kind::Choice(Reply::WORDS), "how an agent's answer reaches the customer"),
-    key("acknowledge", Kind::Choice(Acknowledge::WORDS), "when the transferring text is sent"),
+    key("reply", ValueKind::Choice(Reply::WORDS), "how an agent's answer reaches the customer"),
+    key("acknowledge", ValueKind::Choice(Acknowledge::WORDS), "when the transferring text is sent"),
     key("session_idle_s", integer(1800, 1, 30 * DAY), "seconds without a message before a new session"),
-    key("api_base", Kind::Text("https://api.weixin.qq.com"), "base URL of WeChat's API"),
+    key("api_base", ValueKind::Text("https://api.weixin.qq.com"), "base URL of WeChat's API"),
     key("quota_messages", integer(5, 1, 1_000_000), "sends that one customer message allows"),
     key("quota_window_s", integer(2 * DAY, 1, 30 * DAY), "seconds for which they may be used"),
     key("quota_event_messages", integer(3, 1, 1_000_000), "sends that a follow, menu click or scan allows"),
@@ -141,13 +149,17 @@ const WECHAT: &[Key] = &[
 
 const IM: &[Key] = &[
     key("sdk_app_id", integer(0, 0, u32::MAX as i64), "the SDKAppID of the Chat application"),
-    key("secret_key", Kind::Secret(""), "the application's secret key, which signs every UserSig"),
-    key("admin", Kind::Text("user0"), "UserID of the app admin who calls the REST API"),
-    key("agents", Kind::List(&["user1"]), "UserIDs of the agents"),
-    key("callback_token", Kind::Secret(""), "the webhook authentication token of the console"),
+    key("secret_key", ValueKind::Secret(""), "the application's secret key, which signs every UserSig"),
+    key("admin", ValueKind::Text("user0"), "UserID of the app admin who calls the REST API"),
+    key("agents", ValueKind::List(&["user1"]), "UserIDs of the agents"),
+    key("callback_token", ValueKind::Secret(""), "the webhook authentication token of the console"),
     key("callback_max_skew_s", integer(300, 1, DAY), "seconds that a callback's RequestTime may be off"),
-    key("api_base", Kind::Text("https://console.tim.qq.com"), "base URL of the IM REST API"),
-    key("on_unsubscribe", Kind::Choice(OnUnsubscribe::WORDS), "what happens to an unsubscriber's IM account"),
+    key("api_base", ValueKind::Text("https://console.tim.qq.com"), "base URL of the IM REST API"),
+    key(
+        "on_unsubscribe",
+        ValueKind::Choice(OnUnsubscribe::WORDS),
+        "what happens to an unsubscriber's IM account",
+    ),
     key(
         "message_lifetime_s",
         integer(604_800, 0, 604_800),
@@ -157,30 +169,35 @@ const IM: &[Key] = &[
     key("usersig_expire_s", integer(180 * DAY, 60, 3650 * DAY), "seconds for which a UserSig is valid"),
 ];
 
-const STORE: &[Key] = &[key("url", Kind::Secret("sqlite://bridge.db"), "the database that stores messages")];
+const STORE: &[Key] =
+    &[key("url", ValueKind::Secret("sqlite://bridge.db"), "the database that stores messages")];
 
 const MEDIA: &[Key] = &[
-    key("dir", Kind::Text("media"), "directory of the media files, relative to the database's directory"),
+    key(
+        "dir",
+        ValueKind::Text("media"),
+        "directory of the media files, relative to the database's directory",
+    ),
     key("max_bytes", integer(20_971_520, 1024, 1_073_741_824), "largest media file, in bytes"),
     key("keep_days", integer(30, 1, 3650), "days for which media files are kept"),
     key(
         "allow_hosts",
-        Kind::List(&["myqcloud.com", "qcloud.com", "my-imcloud.com", "qpic.cn", "qlogo.cn"]),
+        ValueKind::List(&["myqcloud.com", "qcloud.com", "my-imcloud.com", "qpic.cn", "qlogo.cn"]),
         "hosts from which media are downloaded, including their subdomains",
     ),
-    key("allow_http", Kind::Flag(true), "whether media are also downloaded without TLS"),
-    key("allow_private", Kind::Flag(false), "whether media are also downloaded from private addresses"),
+    key("allow_http", ValueKind::Flag(true), "whether media are also downloaded without TLS"),
+    key("allow_private", ValueKind::Flag(false), "whether media are also downloaded from private addresses"),
 ];
 
 const TEXTS: &[Key] = &[
-    key("locale", Kind::Choice(Locale::WORDS), "language of the default texts"),
-    key("shop_name", Kind::Text("XX"), "the name in the default welcome text"),
-    key("welcome", Kind::Override, "the reply to a new follower"),
-    key("transferring", Kind::Override, "the reply to a message that goes to an agent"),
-    key("inquiry_prefix", Kind::Override, "the prefix of a customer's text, as the agent sees it"),
+    key("locale", ValueKind::Choice(Locale::WORDS), "language of the default texts"),
+    key("shop_name", ValueKind::Text("XX"), "the name in the default welcome text"),
+    key("welcome", ValueKind::Override, "the reply to a new follower"),
+    key("transferring", ValueKind::Override, "the reply to a message that goes to an agent"),
+    key("inquiry_prefix", ValueKind::Override, "the prefix of a customer's text, as the agent sees it"),
 ];
 
 const LOG: &[Key] = &[
-    key("format", Kind::Choice(LogFormat::WORDS), "format of the log lines"),
-    key("level", Kind::Text("info"), "which log lines are written: a tracing filter"),
+    key("format", ValueKind::Choice(LogFormat::WORDS), "format of the log lines"),
+    key("level", ValueKind::Text("info"), "which log lines are written: a tracing filter"),
 ];

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_no_key() {
+    fn other_texts_are_not_keys() {
         let stem = "A".repeat(42);
         for bad in [
             String::new(),

@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use super::choice::Choice;
 use super::fault::{Fault, Faults, Place};
-use super::keys::{self, Kind, Value};
+use super::keys::{self, Value, ValueKind};
 use super::secret::Secret;
-use super::source::variable;
+use super::source::env_variable;
 
 /// A configured value.
-pub(super) struct Given {
+pub(super) struct ConfiguredValue {
     /// The value, of the right type.
     pub value: Value,
     /// The place it came from.
@@ -31,54 +31,58 @@ const MAX_FAULTS: usize = 100;
 /// The configured values by `section.key`. Not `Debug`, because it contains secrets.
 #[derive(Default)]
 pub(super) struct Settings {
-    given: BTreeMap<String, Given>,
-    broken: BTreeSet<String>,
+    values: BTreeMap<String, ConfiguredValue>,
+    faulty: BTreeSet<String>,
     faults: Vec<Fault>,
     warnings: Vec<String>,
 }
 
 impl Settings {
     /// Records a value of the right type. A later value replaces an earlier one and its faults.
-    pub fn give(&mut self, full: String, kind: Kind, given: Given) {
-        self.faults.retain(|fault| fault.key != full);
-        self.broken.remove(base(&full));
-        match (kind, &given.value) {
-            (Kind::Integer { min, max, .. }, Value::Integer(number)) if !(min..=max).contains(number) => {
+    pub fn set(&mut self, full_key: String, kind: ValueKind, configured: ConfiguredValue) {
+        self.faults.retain(|fault| fault.key != full_key);
+        self.faulty.remove(base_key(&full_key));
+        match (kind, &configured.value) {
+            (ValueKind::Integer { min, max, .. }, Value::Integer(number))
+                if !(min..=max).contains(number) =>
+            {
                 let fix = format!("set a whole number from {min} to {max}");
-                self.fault(&full, given.place, "is out of range", &fix);
+                self.add_fault(&full_key, configured.place, "is out of range", &fix);
             }
-            (Kind::Choice(words), Value::Text(word)) if !words.contains(&word.as_str()) => {
-                self.fault(
-                    &full,
-                    given.place,
+            (ValueKind::Choice(words), Value::Text(word)) if !words.contains(&word.as_str()) => {
+                self.add_fault(
+                    &full_key,
+                    configured.place,
                     "is not a known word",
                     &format!("set one of {}", words.join(", ")),
                 );
             }
             _ => {
-                self.given.insert(full, given);
+                self.values.insert(full_key, configured);
             }
         }
     }
 
     /// Records that the value at `place` has the wrong type.
-    pub fn mistyped(&mut self, full: &str, kind: Kind, place: Place) {
-        self.faults.retain(|fault| fault.key != full);
+    pub fn add_type_fault(&mut self, full_key: &str, kind: ValueKind, place: Place) {
+        self.faults.retain(|fault| fault.key != full_key);
         let (expected, fix) = match kind {
-            Kind::Text(_) | Kind::Secret(_) | Kind::Override => ("a string", "write it in quotes".to_owned()),
-            Kind::Choice(words) => ("a string", format!("set one of {}, in quotes", words.join(", "))),
-            Kind::Integer { min, max, .. } => {
+            ValueKind::Text(_) | ValueKind::Secret(_) | ValueKind::Override => {
+                ("a string", "write it in quotes".to_owned())
+            }
+            ValueKind::Choice(words) => ("a string", format!("set one of {}, in quotes", words.join(", "))),
+            ValueKind::Integer { min, max, .. } => {
                 ("a whole number", format!("set a whole number from {min} to {max}, without quotes"))
             }
-            Kind::Flag(_) => ("a boolean", "set true or false, without quotes".to_owned()),
-            Kind::List(_) => ("a list of strings", "write it as [\"one\", \"another\"]".to_owned()),
+            ValueKind::Flag(_) => ("a boolean", "set true or false, without quotes".to_owned()),
+            ValueKind::List(_) => ("a list of strings", "write it as [\"one\", \"another\"]".to_owned()),
         };
-        self.fault(full, place, &format!("must be {expected}"), &fix);
+        self.add_fault(full_key, place, &format!("must be {expected}"), &fix);
     }
 
     /// Records a fault of a key, which makes the key's value unusable.
-    pub fn fault(&mut self, key: &str, place: Place, problem: &str, fix: &str) {
-        self.broken.insert(base(key).to_owned());
+    pub fn add_fault(&mut self, key: &str, place: Place, problem: &str, fix: &str) {
+        self.faulty.insert(base_key(key).to_owned());
         self.faults.push(Fault {
             key: key.to_owned(),
             place,
@@ -88,29 +92,29 @@ impl Settings {
     }
 
     /// Whether there are so many faults that reading on is useless.
-    pub fn is_hopeless(&self) -> bool {
+    pub fn has_too_many_faults(&self) -> bool {
         self.faults.len() >= MAX_FAULTS
     }
 
     /// Records a fault of a known key at the place of its value, unless the key already has one.
-    pub fn wrong(&mut self, full: &str, problem: impl Display, fix: &str) {
-        if !self.is_broken(full) {
-            self.fault(full, self.place(full), &problem.to_string(), fix);
+    pub fn add_value_fault(&mut self, full_key: &str, problem: impl Display, fix: &str) {
+        if !self.is_faulty(full_key) {
+            self.add_fault(full_key, self.place_of(full_key), &problem.to_string(), fix);
         }
     }
 
-    fn place(&self, full: &str) -> Place {
-        self.given.get(full).map_or(Place::Unsaid, |given| given.place.clone())
+    fn place_of(&self, full_key: &str) -> Place {
+        self.values.get(full_key).map_or(Place::Unspecified, |given| given.place.clone())
     }
 
     /// Records a warning about a key.
-    pub fn warn(&mut self, key: &str, what: &str) {
-        self.warnings.push(format!("{key}: {what}"));
+    pub fn warn(&mut self, key: &str, problem: &str) {
+        self.warnings.push(format!("{key}: {problem}"));
     }
 
     /// Whether the key already has a fault.
-    pub fn is_broken(&self, full: &str) -> bool {
-        self.broken.contains(base(full))
+    pub fn is_faulty(&self, full_key: &str) -> bool {
+        self.faulty.contains(base_key(full_key))
     }
 
     /// The faults and the warnings.
@@ -118,89 +122,91 @@ impl Settings {
         (Faults(self.faults), self.warnings)
     }
 
-    fn value(&self, full: &str) -> Option<Value> {
-        let default = || keys::find_key(full).map(|key| key.kind.default());
-        self.given.get(full).map(|given| given.value.clone()).or_else(default)
+    fn value(&self, full_key: &str) -> Option<Value> {
+        let default = || keys::find_key(full_key).map(|key| key.kind.default());
+        self.values.get(full_key).map(|given| given.value.clone()).or_else(default)
     }
 
     /// A text; empty if the value is missing or faulty.
-    pub fn text(&self, full: &str) -> String {
-        match self.value(full) {
+    pub fn text(&self, full_key: &str) -> String {
+        match self.value(full_key) {
             Some(Value::Text(text)) => text,
             _ => String::new(),
         }
     }
 
     /// A text that is set, even to `""`.
-    pub fn override_text(&self, full: &str) -> Option<String> {
-        self.given.contains_key(full).then(|| self.text(full))
+    pub fn override_text(&self, full_key: &str) -> Option<String> {
+        self.values.contains_key(full_key).then(|| self.text(full_key))
     }
 
     /// A list; empty if the value is missing or faulty.
-    pub fn list(&self, full: &str) -> Vec<String> {
-        match self.value(full) {
+    pub fn list(&self, full_key: &str) -> Vec<String> {
+        match self.value(full_key) {
             Some(Value::List(entries)) => entries,
             _ => Vec::new(),
         }
     }
 
     /// A flag; false if the value is missing or faulty.
-    pub fn flag(&self, full: &str) -> bool {
-        matches!(self.value(full), Some(Value::Flag(true)))
+    pub fn flag(&self, full_key: &str) -> bool {
+        matches!(self.value(full_key), Some(Value::Flag(true)))
     }
 
     /// A number; 0 if the value is missing or faulty. The limits of every key exclude negative
     /// numbers.
-    pub fn number(&self, full: &str) -> u64 {
-        match self.value(full) {
+    pub fn number(&self, full_key: &str) -> u64 {
+        match self.value(full_key) {
             Some(Value::Integer(number)) => number.unsigned_abs(),
             _ => 0,
         }
     }
 
     /// A number as `u32`.
-    pub fn small(&self, full: &str) -> u32 {
-        u32::try_from(self.number(full)).unwrap_or(u32::MAX)
+    pub fn number_u32(&self, full_key: &str) -> u32 {
+        u32::try_from(self.number(full_key)).unwrap_or(u32::MAX)
     }
 
     /// A number of seconds.
-    pub fn seconds(&self, full: &str) -> Duration {
-        Duration::from_secs(self.number(full))
+    pub fn seconds(&self, full_key: &str) -> Duration {
+        Duration::from_secs(self.number(full_key))
     }
 
     /// One of a few words; `None` if the word is faulty.
-    pub fn choice<T: Choice>(&self, full: &str) -> Option<T> {
-        T::named(&self.text(full))
+    pub fn choice<T: Choice>(&self, full_key: &str) -> Option<T> {
+        T::from_word(&self.text(full_key))
     }
 
     /// A secret, from the key or from its file; `None` if it is empty, set nowhere or faulty.
-    pub fn secret(&mut self, full: &str) -> Option<Secret> {
-        if self.is_broken(full) {
+    pub fn secret(&mut self, full_key: &str) -> Option<Secret> {
+        if self.is_faulty(full_key) {
             return None;
         }
-        let file_key = format!("{full}_file");
+        let file_key = format!("{full_key}_file");
         let file = self.text(&file_key);
-        let direct = self.given.contains_key(full) && !self.text(full).is_empty();
+        let is_set_directly = self.values.contains_key(full_key) && !self.text(full_key).is_empty();
         if file.is_empty() {
-            let text = self.text(full);
+            let text = self.text(full_key);
             if text.trim() != text {
-                self.wrong(full, "begins or ends with white space", "remove the white space");
+                self.add_value_fault(full_key, "begins or ends with white space", "remove the white space");
                 return None;
             }
             return (!text.is_empty()).then(|| Secret::new(text));
         }
-        if direct {
-            let problem = format!("is set, and {full} too{}", self.place(full));
-            self.wrong(&file_key, problem, "keep one of the two");
+        if is_set_directly {
+            let problem = format!("is set, and {full_key} too{}", self.place_of(full_key));
+            self.add_value_fault(&file_key, problem, "keep one of the two");
             return None;
         }
         match read_secret(Path::new(&file)) {
             Ok(secret) => Some(secret),
             Err(problem) => {
-                let path = if is_surely_a_path(&file) { format!(" {file}") } else { String::new() };
-                let fix =
-                    format!("name a readable file that contains only the secret, or set {}", variable(full));
-                self.wrong(&file_key, format!("the file{path} {problem}"), &fix);
+                let path = if is_certainly_a_path(&file) { format!(" {file}") } else { String::new() };
+                let fix = format!(
+                    "name a readable file that contains only the secret, or set {}",
+                    env_variable(full_key)
+                );
+                self.add_value_fault(&file_key, format!("the file{path} {problem}"), &fix);
                 None
             }
         }
@@ -208,16 +214,16 @@ impl Settings {
 }
 
 /// The key to which a `KEY_file` belongs.
-fn base(full: &str) -> &str {
-    full.strip_suffix("_file").unwrap_or(full)
+fn base_key(full_key: &str) -> &str {
+    full_key.strip_suffix("_file").unwrap_or(full_key)
 }
 
 /// Whether `file` is certainly a path. An operator may put the secret itself in place of the file
 /// name, and then it must not appear in a log. Secrets can contain slashes and dots too.
-fn is_surely_a_path(file: &str) -> bool {
-    let beside =
+fn is_certainly_a_path(file: &str) -> bool {
+    let is_in_a_folder =
         Path::new(file).parent().is_some_and(|folder| !folder.as_os_str().is_empty() && folder.is_dir());
-    beside || ["/", "./", "../"].iter().any(|start| file.starts_with(start))
+    is_in_a_folder || ["/", "./", "../"].iter().any(|start| file.starts_with(start))
 }
 
 /// The maximum size of a secret's file. Secrets are short, so a larger file is the wrong one.

@@ -7,20 +7,20 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::fault::Place;
-use super::keys::{self, Kind, SECTIONS, Section, Value};
-use super::settings::{Given, Settings};
+use super::keys::{self, SECTIONS, Section, Value, ValueKind};
+use super::settings::{ConfiguredValue, Settings};
 
 /// Returns an unknown name if it is safe to show. A name unlike ours may be a value that lost its
 /// key.
-fn shown(name: &str) -> Option<&str> {
-    let harmless =
+fn name_if_safe(name: &str) -> Option<&str> {
+    let is_harmless =
         name.len() <= 30 && name.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-'));
-    let misspelt = || name.bytes().all(|byte| byte.is_ascii_graphic()) && similar(name) > 0.7;
-    (harmless || misspelt()).then_some(name)
+    let is_misspelt = || name.bytes().all(|byte| byte.is_ascii_graphic()) && best_similarity(name) > 0.7;
+    (is_harmless || is_misspelt()).then_some(name)
 }
 
 /// The similarity to the most similar known name, from 0 to 1.
-fn similar(name: &str) -> f64 {
+fn best_similarity(name: &str) -> f64 {
     if name.len() > 100 {
         return 0.0;
     }
@@ -33,7 +33,7 @@ fn similar(name: &str) -> f64 {
 }
 
 /// The most similar known name.
-fn nearest(name: &str, known: impl Iterator<Item = String>) -> String {
+fn nearest_name(name: &str, known: impl Iterator<Item = String>) -> String {
     // No known name is nearly as long, and the comparison takes time and memory in proportion to
     // the length.
     let name: String = name.chars().take(100).collect::<String>().to_lowercase();
@@ -51,13 +51,13 @@ pub(super) fn read_toml(text: &str, label: &str, settings: &mut Settings) -> boo
         |at: usize| Place::Line(1 + text.as_bytes().iter().take(at).filter(|&&b| b == b'\n').count());
     let mut reported = Vec::new();
     for error in &errors {
-        if settings.is_hopeless() {
+        if settings.has_too_many_faults() {
             break;
         }
-        let place = error.span().map_or(Place::Unsaid, |span| line_of(span.start));
+        let place = error.span().map_or(Place::Unspecified, |span| line_of(span.start));
         // Further errors on the same line mostly repeat the first one.
         if !reported.contains(&place) {
-            settings.fault(
+            settings.add_fault(
                 label,
                 place.clone(),
                 &format!("is not TOML: {}", error.message()),
@@ -70,15 +70,15 @@ pub(super) fn read_toml(text: &str, label: &str, settings: &mut Settings) -> boo
         return false;
     }
     for (name, value) in table.get_ref() {
-        if settings.is_hopeless() {
+        if settings.has_too_many_faults() {
             break;
         }
         let place = line_of(name.span().start);
-        match (keys::section_named(name.get_ref()), value.get_ref()) {
+        match (keys::find_section(name.get_ref()), value.get_ref()) {
             (Some(section), DeValue::Table(entries)) => read_section(section, entries, &line_of, settings),
             (Some(section), _) => {
                 let fix = format!("write [{}] on its own line and its keys below", section.name);
-                settings.fault(section.name, place, "is a section, not a key", &fix);
+                settings.add_fault(section.name, place, "is a section, not a key", &fix);
             }
             (None, _) => unknown_section(name.get_ref(), label, place, settings),
         }
@@ -91,12 +91,12 @@ fn unknown_section(name: &str, label: &str, place: Place, settings: &mut Setting
     let fix = if let Some(section) = home {
         format!("put it below [{}]", section.name)
     } else {
-        let near = nearest(name, SECTIONS.iter().map(|section| section.name.to_owned()));
+        let near = nearest_name(name, SECTIONS.iter().map(|section| section.name.to_owned()));
         format!("the nearest known section is [{near}]")
     };
-    match shown(name) {
-        Some(name) => settings.fault(name, place, "is not a known section", &fix),
-        None => settings.fault(
+    match name_if_safe(name) {
+        Some(name) => settings.add_fault(name, place, "is not a known section", &fix),
+        None => settings.add_fault(
             label,
             place,
             "contains an unknown section, whose name is not shown because it may be a value",
@@ -112,18 +112,18 @@ fn read_section(
     settings: &mut Settings,
 ) {
     for (name, value) in entries {
-        if settings.is_hopeless() {
+        if settings.has_too_many_faults() {
             break;
         }
         let place = line_of(name.span().start);
-        let full = format!("{}.{}", section.name, name.get_ref());
-        let Some((_, kind)) = full_names(section).find(|(known, _)| *known == full) else {
+        let full_key = format!("{}.{}", section.name, name.get_ref());
+        let Some((_, kind)) = settable_keys(section).find(|(known, _)| *known == full_key) else {
             unknown_key(section, name.get_ref(), place, settings);
             continue;
         };
-        match typed(kind, value) {
-            Some(value) => settings.give(full, kind, Given { value, place }),
-            None => settings.mistyped(&full, kind, place),
+        match typed_value(kind, value) {
+            Some(value) => settings.set(full_key, kind, ConfiguredValue { value, place }),
+            None => settings.add_type_fault(&full_key, kind, place),
         }
     }
 }
@@ -131,13 +131,15 @@ fn read_section(
 fn unknown_key(section: &Section, name: &str, place: Place, settings: &mut Settings) {
     let home = SECTIONS.iter().find(|other| other.keys.iter().any(|key| key.name == name));
     let near = home.map_or_else(
-        || nearest(&format!("{}.{name}", section.name), full_names(section).map(|(known, _)| known)),
+        || nearest_name(&format!("{}.{name}", section.name), settable_keys(section).map(|(known, _)| known)),
         |other| format!("{}.{name}", other.name),
     );
     let fix = format!("the nearest known key is {near}");
-    match shown(name) {
-        Some(name) => settings.fault(&format!("{}.{name}", section.name), place, "is not a known key", &fix),
-        None => settings.fault(
+    match name_if_safe(name) {
+        Some(name) => {
+            settings.add_fault(&format!("{}.{name}", section.name), place, "is not a known key", &fix)
+        }
+        None => settings.add_fault(
             section.name,
             place,
             "contains an unknown key, whose name is not shown because it may be a value",
@@ -148,24 +150,26 @@ fn unknown_key(section: &Section, name: &str, place: Place, settings: &mut Setti
 
 /// The keys that can be set in a section, as `section.key`: its own keys, and `KEY_file` for each
 /// secret.
-fn full_names(section: &Section) -> impl Iterator<Item = (String, Kind)> {
+fn settable_keys(section: &Section) -> impl Iterator<Item = (String, ValueKind)> {
     section.keys.iter().flat_map(|key| {
-        let full = format!("{}.{}", section.name, key.name);
-        let file = matches!(key.kind, Kind::Secret(_)).then(|| (format!("{full}_file"), Kind::Text("")));
-        [(full, key.kind)].into_iter().chain(file)
+        let full_key = format!("{}.{}", section.name, key.name);
+        let file = matches!(key.kind, ValueKind::Secret(_))
+            .then(|| (format!("{full_key}_file"), ValueKind::Text("")));
+        [(full_key, key.kind)].into_iter().chain(file)
     })
 }
 
-fn typed(kind: Kind, value: &Spanned<DeValue>) -> Option<Value> {
+fn typed_value(kind: ValueKind, value: &Spanned<DeValue>) -> Option<Value> {
     match (kind, value.get_ref()) {
-        (Kind::Text(_) | Kind::Secret(_) | Kind::Override | Kind::Choice(_), DeValue::String(text)) => {
-            Some(Value::Text(text.clone().into_owned()))
-        }
-        (Kind::Integer { .. }, DeValue::Integer(number)) => {
+        (
+            ValueKind::Text(_) | ValueKind::Secret(_) | ValueKind::Override | ValueKind::Choice(_),
+            DeValue::String(text),
+        ) => Some(Value::Text(text.clone().into_owned())),
+        (ValueKind::Integer { .. }, DeValue::Integer(number)) => {
             i64::from_str_radix(number.as_str(), number.radix()).ok().map(Value::Integer)
         }
-        (Kind::Flag(_), DeValue::Boolean(flag)) => Some(Value::Flag(*flag)),
-        (Kind::List(_), DeValue::Array(entries)) => {
+        (ValueKind::Flag(_), DeValue::Boolean(flag)) => Some(Value::Flag(*flag)),
+        (ValueKind::List(_), DeValue::Array(entries)) => {
             let texts = entries.iter().map(|entry| match entry.get_ref() {
                 DeValue::String(text) => Some(text.clone().into_owned()),
                 _ => None,
@@ -177,26 +181,26 @@ fn typed(kind: Kind, value: &Spanned<DeValue>) -> Option<Value> {
 }
 
 /// The environment variable that sets `full` (`section.key`).
-pub(super) fn variable(full: &str) -> String {
-    format!("BRIDGE_{}", full.replacen('.', "__", 1).to_uppercase())
+pub(super) fn env_variable(full_key: &str) -> String {
+    format!("BRIDGE_{}", full_key.replacen('.', "__", 1).to_uppercase())
 }
 
-fn variables() -> impl Iterator<Item = (String, String, Kind)> {
-    SECTIONS.iter().flat_map(full_names).map(|(full, kind)| (variable(&full), full, kind))
+fn env_variables() -> impl Iterator<Item = (String, String, ValueKind)> {
+    SECTIONS.iter().flat_map(settable_keys).map(|(full, kind)| (env_variable(&full), full, kind))
 }
 
 /// Whether `name` is a variable for a known section, even if its key is unknown.
 pub(super) fn names_a_section(name: &str) -> bool {
     name.strip_prefix("BRIDGE_")
         .and_then(|rest| rest.split_once("__"))
-        .is_some_and(|(section, _)| keys::section_named(&section.to_lowercase()).is_some())
+        .is_some_and(|(section, _)| keys::find_section(&section.to_lowercase()).is_some())
 }
 
 /// Overrides the values of the file with the `BRIDGE_` variables of `env`.
 pub(super) fn read_environment(env: &[(String, String)], settings: &mut Settings) {
     for (name, text) in env.iter().filter(|(name, _)| name.starts_with("BRIDGE_")) {
-        let Some((_, full, kind)) = variables().find(|(known, ..)| known == name) else {
-            let near = nearest(name, variables().map(|(known, ..)| known));
+        let Some((_, full, kind)) = env_variables().find(|(known, ..)| known == name) else {
+            let near = nearest_name(name, env_variables().map(|(known, ..)| known));
             settings.warn(
                 name,
                 &format!("is not a known variable and has no effect; the nearest known one is {near}"),
@@ -205,23 +209,23 @@ pub(super) fn read_environment(env: &[(String, String)], settings: &mut Settings
         };
         let place = Place::Variable(name.clone());
         if text.contains(['\u{FFFD}', '\0']) {
-            settings.fault(&full, place, "is not valid UTF-8", "write it in UTF-8");
+            settings.add_fault(&full, place, "is not valid UTF-8", "write it in UTF-8");
             continue;
         }
         let value = match kind {
-            Kind::Text(_) | Kind::Secret(_) | Kind::Override | Kind::Choice(_) => {
+            ValueKind::Text(_) | ValueKind::Secret(_) | ValueKind::Override | ValueKind::Choice(_) => {
                 Some(Value::Text(text.clone()))
             }
-            Kind::Integer { .. } => text.trim().parse().ok().map(Value::Integer),
-            Kind::Flag(_) => text.trim().parse().ok().map(Value::Flag),
-            Kind::List(_) if text.trim().is_empty() => Some(Value::List(Vec::new())),
-            Kind::List(_) => {
+            ValueKind::Integer { .. } => text.trim().parse().ok().map(Value::Integer),
+            ValueKind::Flag(_) => text.trim().parse().ok().map(Value::Flag),
+            ValueKind::List(_) if text.trim().is_empty() => Some(Value::List(Vec::new())),
+            ValueKind::List(_) => {
                 Some(Value::List(text.split(',').map(|entry| entry.trim().to_owned()).collect()))
             }
         };
         match value {
-            Some(value) => settings.give(full, kind, Given { value, place }),
-            None => settings.mistyped(&full, kind, place),
+            Some(value) => settings.set(full, kind, ConfiguredValue { value, place }),
+            None => settings.add_type_fault(&full, kind, place),
         }
     }
 }

@@ -21,26 +21,26 @@ fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 /// Loads the required keys, and `pairs` from the environment.
-fn with(pairs: &[(&str, &str)]) -> (Config, Vec<String>) {
+fn load_with_env(pairs: &[(&str, &str)]) -> (Config, Vec<String>) {
     Config::from_toml_str(REQUIRED, env(pairs)).unwrap()
 }
 
 /// The lines of the faults that `text` and `pairs` have.
-fn refused(text: &str, pairs: &[(&str, &str)]) -> Vec<String> {
+fn fault_lines(text: &str, pairs: &[(&str, &str)]) -> Vec<String> {
     let faults = Config::from_toml_str(text, env(pairs)).expect_err("no fault");
     faults.to_string().lines().map(str::to_owned).collect()
 }
 
 /// The only fault that the required keys have with `pairs` from the environment.
-fn fault(pairs: &[(&str, &str)]) -> String {
-    let mut lines = refused(REQUIRED, pairs);
+fn only_fault(pairs: &[(&str, &str)]) -> String {
+    let mut lines = fault_lines(REQUIRED, pairs);
     assert_eq!(lines.len(), 1, "{lines:?}");
     lines.remove(0)
 }
 
 #[test]
 fn the_required_keys_suffice_and_everything_else_has_the_contracts_default() {
-    let (config, warnings) = with(&[]);
+    let (config, warnings) = load_with_env(&[]);
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].starts_with("wechat.reply: auto means passive here"), "{warnings:?}");
     let Config { server, wechat, im, store, media, texts, log, .. } = &config;
@@ -68,32 +68,32 @@ fn the_required_keys_suffice_and_everything_else_has_the_contracts_default() {
     assert_eq!(im.on_unsubscribe, OnUnsubscribe::Delete);
     assert_eq!(im.message_lifetime, Duration::from_hours(7 * 24));
     assert_eq!((im.rate_per_second.get(), im.usersig_expire), (150, Duration::from_hours(180 * 24)));
-    assert!(matches!(store, Store::SqliteFile(file) if file == Path::new("bridge.db")));
+    assert!(matches!(store, StoreUrl::SqliteFile(file) if file == Path::new("bridge.db")));
     assert_eq!((media.dir.as_path(), media.max_bytes), (Path::new("media"), 20_971_520));
     assert_eq!(media.keep, Duration::from_hours(30 * 24));
     assert_eq!(media.allow_hosts, ["myqcloud.com", "qcloud.com", "my-imcloud.com", "qpic.cn", "qlogo.cn"]);
     assert!(media.allow_http && !media.allow_private);
-    assert_eq!(*texts, Texts::of(Locale::En, "XX"));
+    assert_eq!(*texts, Texts::defaults(Locale::En, "XX"));
     assert_eq!((log.format, log.level.as_str()), (LogFormat::Text, "info"));
 }
 
 #[test]
-fn the_way_of_replying_that_is_in_effect_depends_on_the_credentials() {
+fn the_effective_reply_mode_depends_on_the_credentials() {
     const ID: (&str, &str) = ("BRIDGE_WECHAT__APP_ID", "wx1234567890abcdef");
     const SECRET: (&str, &str) = ("BRIDGE_WECHAT__APP_SECRET", "0123456789abcdef0123456789abcdef");
-    let (config, warnings) = with(&[ID, SECRET]);
+    let (config, warnings) = load_with_env(&[ID, SECRET]);
     assert_eq!((config.wechat.reply, warnings.len()), (Reply::Auto, 0));
-    let (config, warnings) = with(&[ID]);
+    let (config, warnings) = load_with_env(&[ID]);
     assert_eq!(config.wechat.reply, Reply::Passive);
     assert!(warnings[0].contains("as wechat.app_secret is not set"), "{warnings:?}");
-    let (config, warnings) = with(&[("BRIDGE_WECHAT__REPLY", "passive")]);
+    let (config, warnings) = load_with_env(&[("BRIDGE_WECHAT__REPLY", "passive")]);
     assert_eq!((config.wechat.reply, warnings.len()), (Reply::Passive, 0));
-    let (config, _) = with(&[ID, SECRET, ("BRIDGE_WECHAT__REPLY", "push")]);
+    let (config, _) = load_with_env(&[ID, SECRET, ("BRIDGE_WECHAT__REPLY", "push")]);
     assert_eq!(config.wechat.reply, Reply::Push);
 }
 
 #[test]
-fn what_works_but_is_suspicious_is_a_warning() {
+fn suspicious_settings_are_warnings() {
     for (name, value, expected) in [
         ("BRIDGE_WECHAT__TOKEN", "with-hyphens", "wechat.token: is not 3 to 32 letters and digits"),
         ("BRIDGE_WECHAT__MAX_SKEW_S", "59", "wechat.max_skew_s: is under a minute"),
@@ -101,19 +101,23 @@ fn what_works_but_is_suspicious_is_a_warning() {
         ("BRIDGE_IM__AGENTS", "anna,user0", "im.agents: contains im.admin"),
         ("BRIDGE_IM__MESSAGE_LIFETIME_S", "0", "im.message_lifetime_s: is 0"),
     ] {
-        let (_, warnings) = with(&[("BRIDGE_WECHAT__REPLY", "passive"), (name, value)]);
+        let (_, warnings) = load_with_env(&[("BRIDGE_WECHAT__REPLY", "passive"), (name, value)]);
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(warnings[0].starts_with(expected), "{warnings:?}");
     }
-    assert!(with(&[("BRIDGE_WECHAT__REPLY", "passive"), ("BRIDGE_WECHAT__MAX_SKEW_S", "60")]).1.is_empty());
+    assert!(
+        load_with_env(&[("BRIDGE_WECHAT__REPLY", "passive"), ("BRIDGE_WECHAT__MAX_SKEW_S", "60")])
+            .1
+            .is_empty()
+    );
 }
 
 #[test]
 fn texts_follow_the_locale_and_the_shops_name_and_each_can_be_replaced() {
-    let (config, _) = with(&[("BRIDGE_TEXTS__LOCALE", "ko"), ("BRIDGE_TEXTS__SHOP_NAME", "가게")]);
+    let (config, _) = load_with_env(&[("BRIDGE_TEXTS__LOCALE", "ko"), ("BRIDGE_TEXTS__SHOP_NAME", "가게")]);
     assert!(config.texts.welcome.contains("가게는 언제나"), "{}", config.texts.welcome);
     let (config, _) =
-        with(&[("BRIDGE_TEXTS__WELCOME", "Hello from XX"), ("BRIDGE_TEXTS__INQUIRY_PREFIX", "")]);
+        load_with_env(&[("BRIDGE_TEXTS__WELCOME", "Hello from XX"), ("BRIDGE_TEXTS__INQUIRY_PREFIX", "")]);
     assert_eq!((config.texts.welcome.as_str(), config.texts.inquiry_prefix.as_str()), ("Hello from XX", ""));
-    assert_eq!(config.texts.transferring, Texts::of(Locale::En, "XX").transferring);
+    assert_eq!(config.texts.transferring, Texts::defaults(Locale::En, "XX").transferring);
 }

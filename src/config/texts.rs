@@ -20,7 +20,7 @@ pub(super) const MAX_BYTES: usize = 2000;
 
 impl Texts {
     /// The default texts of `locale`.
-    pub fn of(locale: Locale, shop_name: &str) -> Self {
+    pub fn defaults(locale: Locale, shop_name: &str) -> Self {
         let (welcome, transferring, inquiry_prefix) = match locale {
             Locale::En => (
                 format!("Thanks for following {shop_name}. We want to offer you the best service."),
@@ -50,7 +50,7 @@ impl Texts {
 }
 
 /// A phrase that describes why a text cannot be sent as XML; `None` if it can.
-pub(super) fn problem(text: &str, may_be_empty: bool) -> Option<&'static str> {
+pub(super) fn text_problem(text: &str, may_be_empty: bool) -> Option<&'static str> {
     let unprintable = |c: char| {
         (c.is_control() && !matches!(c, '\n' | '\r' | '\t')) || matches!(c, '\u{FFFE}' | '\u{FFFF}')
     };
@@ -70,30 +70,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_texts_are_the_contracts_letter_for_letter() {
-        let en = Texts::of(Locale::En, "XX");
+    fn default_texts_match_the_contract_exactly() {
+        let en = Texts::defaults(Locale::En, "XX");
         assert_eq!(en.welcome, "Thanks for following XX. We want to offer you the best service.");
         assert_eq!(en.transferring, "Transferring you to a customer service agent, please wait.");
         assert_eq!(en.inquiry_prefix, "Inquiry from a WeChat subscription account: ");
-        let ko = Texts::of(Locale::Ko, "XX");
+        let ko = Texts::defaults(Locale::Ko, "XX");
         assert_eq!(
             ko.welcome,
             "팔로우해주셔서 감사합니다. XX는 언제나 최선을 다해 최고의 서비스를 제공합니다!"
         );
         assert_eq!(ko.transferring, "고객 서비스 상담원에게 연결하는 중입니다. 잠시만 기다려 주십시오.");
         assert_eq!(ko.inquiry_prefix, "WeChat 구독 계정에서 온 문의:");
-        assert!(Texts::of(Locale::Zh, "小店").welcome.contains("关注小店，"));
+        assert!(Texts::defaults(Locale::Zh, "小店").welcome.contains("关注小店，"));
     }
 
     #[test]
-    fn texts_that_cannot_be_sent_are_told() {
-        assert_eq!(problem("two\nlines", false), None);
-        assert_eq!(problem("", true), None);
-        assert_eq!(problem(" ", false), Some("is empty"));
-        assert_eq!(problem(&"é".repeat(1000), false), None);
-        assert_eq!(problem(&"é".repeat(1001), false), Some("is longer than 2000 bytes"));
+    fn unsendable_texts_are_reported() {
+        assert_eq!(text_problem("two\nlines", false), None);
+        assert_eq!(text_problem("", true), None);
+        assert_eq!(text_problem(" ", false), Some("is empty"));
+        assert_eq!(text_problem(&"é".repeat(1000), false), None);
+        assert_eq!(text_problem(&"é".repeat(1001), false), Some("is longer than 2000 bytes"));
         for bad in ["bell\u{7}", "nul\0", "\u{FFFF}"] {
-            assert_eq!(problem(bad, true), Some("contains control characters"), "{bad:?}");
+            assert_eq!(text_problem(bad, true), Some("contains control characters"), "{bad:?}");
         }
     }
 }

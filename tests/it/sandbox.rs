@@ -31,7 +31,7 @@ impl Lab {
             program: env!("CARGO_BIN_EXE_wechat-im-bridge").into(),
             environment: vec![("BRIDGE_LOG__LEVEL".into(), "off".into())],
             listen: "127.0.0.1:0".parse().unwrap(),
-            texts: Texts::of(Locale::En, "XX"),
+            texts: Texts::defaults(Locale::En, "XX"),
         };
         let sandbox = Sandbox::start(settings).await.unwrap();
         Self { sandbox, http: reqwest::Client::builder().no_proxy().build().unwrap() }

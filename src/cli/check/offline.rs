@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use super::Finding;
-use crate::config::{Config, Store, Tls};
+use crate::config::{Config, StoreUrl, Tls};
 use crate::http::tls;
 use crate::store;
 
@@ -72,15 +72,15 @@ fn refused(error: &dyn Error) -> Finding {
     Finding::fail(key, evidence, fix)
 }
 
-fn database(store: &Store) -> Finding {
+fn database(store: &StoreUrl) -> Finding {
     const KEY: &str = "store.url";
     let path = match store {
-        Store::SqliteFile(path) => path,
-        Store::SqliteMemory => {
+        StoreUrl::SqliteFile(path) => path,
+        StoreUrl::SqliteMemory => {
             let evidence = "keeps everything in memory: a restart loses all waiting messages";
             return Finding::warn(KEY, evidence, "set sqlite://FILE");
         }
-        Store::Postgres(_) => {
+        StoreUrl::Postgres(_) => {
             let evidence = "names PostgreSQL, which this version does not support";
             return Finding::fail(KEY, evidence, "set sqlite://FILE");
         }

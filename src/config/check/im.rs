@@ -9,12 +9,12 @@ use crate::config::settings::Settings;
 use crate::model::ImUserId;
 
 pub(super) fn im(settings: &mut Settings) -> Option<Im> {
-    let sdk_app_id = NonZeroU32::new(settings.small("im.sdk_app_id"));
+    let sdk_app_id = NonZeroU32::new(settings.number_u32("im.sdk_app_id"));
     if sdk_app_id.is_none() {
-        settings.wrong("im.sdk_app_id", "is missing", "set the SDKAppID that the IM console shows");
+        settings.add_value_fault("im.sdk_app_id", "is missing", "set the SDKAppID that the IM console shows");
     }
     let secret_key = secret_key(settings);
-    let admin = user(settings, "im.admin", &settings.text("im.admin"), "");
+    let admin = own_user(settings, "im.admin", &settings.text("im.admin"), "");
     let agents = agents(settings);
     if let Some(admin) = &admin
         && agents.contains(admin)
@@ -40,7 +40,7 @@ pub(super) fn im(settings: &mut Settings) -> Option<Im> {
         api_base: api_base?,
         on_unsubscribe: settings.choice("im.on_unsubscribe")?,
         message_lifetime,
-        rate_per_second: NonZeroU32::new(settings.small("im.rate_per_second"))?,
+        rate_per_second: NonZeroU32::new(settings.number_u32("im.rate_per_second"))?,
         usersig_expire: settings.seconds("im.usersig_expire_s"),
     })
 }
@@ -48,7 +48,7 @@ pub(super) fn im(settings: &mut Settings) -> Option<Im> {
 fn secret_key(settings: &mut Settings) -> Option<Secret> {
     let Some(key) = settings.secret("im.secret_key") else {
         let fix = "set the secret key that the IM console shows; without it no call can be signed";
-        settings.wrong("im.secret_key", "is missing", fix);
+        settings.add_value_fault("im.secret_key", "is missing", fix);
         return None;
     };
     let text = key.expose();
@@ -63,15 +63,15 @@ fn secret_key(settings: &mut Settings) -> Option<Secret> {
 fn agents(settings: &mut Settings) -> Vec<ImUserId> {
     let mut agents = Vec::new();
     for (number, entry) in (1..).zip(settings.list("im.agents")) {
-        let which = format!("entry {number} ");
-        let Some(agent) = user(settings, "im.agents", &entry, &which) else { continue };
+        let entry_prefix = format!("entry {number} ");
+        let Some(agent) = own_user(settings, "im.agents", &entry, &entry_prefix) else { continue };
         if agents.contains(&agent) {
-            settings.wrong("im.agents", format!("{which}is a duplicate"), "remove it");
+            settings.add_value_fault("im.agents", format!("{entry_prefix}is a duplicate"), "remove it");
         }
         agents.push(agent);
     }
     if agents.is_empty() {
-        settings.wrong(
+        settings.add_value_fault(
             "im.agents",
             "is empty",
             "name at least one IM UserID to whom customers are transferred",
@@ -81,15 +81,16 @@ fn agents(settings: &mut Settings) -> Vec<ImUserId> {
 }
 
 /// The UserID of an agent or the admin: valid, and impossible for a customer's account.
-fn user(settings: &mut Settings, key: &str, text: &str, which: &str) -> Option<ImUserId> {
+fn own_user(settings: &mut Settings, key: &str, text: &str, entry_prefix: &str) -> Option<ImUserId> {
     let Ok(user) = ImUserId::new(text) else {
-        let problem = format!("{which}is not an IM UserID");
-        settings.wrong(key, problem, "set 1 to 32 bytes of printable ASCII without spaces");
+        let problem = format!("{entry_prefix}is not an IM UserID");
+        settings.add_value_fault(key, problem, "set 1 to 32 bytes of printable ASCII without spaces");
         return None;
     };
     if user.possible_openids().iter().any(|openid| looks_like_an_openid(openid.as_str())) {
-        let problem = format!("{which}looks like an openid, which is the UserID of a customer's account");
-        settings.wrong(key, problem, "use another UserID, such as kf_anna");
+        let problem =
+            format!("{entry_prefix}looks like an openid, which is the UserID of a customer's account");
+        settings.add_value_fault(key, problem, "use another UserID, such as kf_anna");
         return None;
     }
     Some(user)

@@ -22,23 +22,32 @@ pub(super) fn wechat(settings: &mut Settings) -> Option<WeChat> {
     let previous_encoding_aes_key = aes_key(settings, "wechat.previous_encoding_aes_key");
     if previous_encoding_aes_key.is_some() && encoding_aes_key.is_none() {
         let problem = "is missing, though wechat.previous_encoding_aes_key is set";
-        settings.wrong("wechat.encoding_aes_key", problem, "set the current key, or remove the previous one");
+        settings.add_value_fault(
+            "wechat.encoding_aes_key",
+            problem,
+            "set the current key, or remove the previous one",
+        );
     }
     if mode.is_some_and(|mode| mode != Mode::Plain) {
         if encoding_aes_key.is_none() {
             let fix = "set the 43 characters that the console shows, or wechat.mode to plain";
-            settings.wrong("wechat.encoding_aes_key", "is missing, though wechat.mode is not plain", fix);
+            settings.add_value_fault(
+                "wechat.encoding_aes_key",
+                "is missing, though wechat.mode is not plain",
+                fix,
+            );
         }
         if app_id.is_none() {
             let fix = "set the account's AppID, which every encrypted push contains";
-            settings.wrong("wechat.app_id", "is missing, though wechat.mode is not plain", fix);
+            settings.add_value_fault("wechat.app_id", "is missing, though wechat.mode is not plain", fix);
         }
     }
     let reply = reply(settings, app_id.is_some(), app_secret.is_some());
     let max_skew = Some(settings.seconds("wechat.max_skew_s")).filter(|skew| !skew.is_zero());
     if max_skew.is_some_and(|skew| skew < Duration::from_mins(1)) {
-        let what = "is under a minute: late repeats and slightly wrong clocks will be refused; 300 is usual";
-        settings.warn("wechat.max_skew_s", what);
+        let problem =
+            "is under a minute: late repeats and slightly wrong clocks will be refused; 300 is usual";
+        settings.warn("wechat.max_skew_s", problem);
     }
     let api_base = base_url(settings, "wechat.api_base", "https://api.weixin.qq.com");
     Some(WeChat {
@@ -63,7 +72,7 @@ pub(super) fn wechat(settings: &mut Settings) -> Option<WeChat> {
 fn token(settings: &mut Settings) -> Option<Secret> {
     let Some(token) = settings.secret("wechat.token") else {
         let fix = "set the Token of the console's server configuration; without it no push can be verified";
-        settings.wrong("wechat.token", "is missing", fix);
+        settings.add_value_fault("wechat.token", "is missing", fix);
         return None;
     };
     let text = token.expose();
@@ -80,29 +89,32 @@ fn token(settings: &mut Settings) -> Option<Secret> {
 fn aes_key(settings: &mut Settings, key: &str) -> Option<AesKey> {
     let secret = settings.secret(key)?;
     let decoded = AesKey::decode(secret.expose());
-    decoded.map_err(|problem| settings.wrong(key, problem, "copy the EncodingAESKey from the console")).ok()
+    decoded
+        .map_err(|problem| settings.add_value_fault(key, problem, "copy the EncodingAESKey from the console"))
+        .ok()
 }
 
 /// Returns the way of replying that is in effect.
 fn reply(settings: &mut Settings, has_app_id: bool, has_app_secret: bool) -> Option<Reply> {
     let reply = settings.choice("wechat.reply")?;
-    let lacks = |settings: &Settings, key, has: bool| !has && !settings.is_broken(key);
+    let is_missing = |settings: &Settings, key, has: bool| !has && !settings.is_faulty(key);
     let missing: Vec<_> = [("wechat.app_id", has_app_id), ("wechat.app_secret", has_app_secret)]
         .into_iter()
-        .filter(|&(key, has)| lacks(settings, key, has))
+        .filter(|&(key, has)| is_missing(settings, key, has))
         .map(|(key, _)| key)
         .collect();
     match reply {
         Reply::Auto if !missing.is_empty() => {
             let names = missing.join(" and ");
-            let what = "means passive here: the reply to the customer's next message carries the answers, as";
-            settings.warn("wechat.reply", &format!("auto {what} {names} is not set"));
+            let explanation =
+                "means passive here: the reply to the customer's next message carries the answers, as";
+            settings.warn("wechat.reply", &format!("auto {explanation} {names} is not set"));
             Some(Reply::Passive)
         }
         Reply::Push => {
             for key in missing {
                 let fix = "set it, or wechat.reply to auto or passive";
-                settings.wrong(key, "is missing, though wechat.reply is push", fix);
+                settings.add_value_fault(key, "is missing, though wechat.reply is push", fix);
             }
             Some(reply)
         }
@@ -111,5 +123,5 @@ fn reply(settings: &mut Settings, has_app_id: bool, has_app_secret: bool) -> Opt
 }
 
 fn quota(settings: &Settings, sends: &str, window: &str) -> Quota {
-    Quota { sends: settings.small(sends), window: settings.seconds(window) }
+    Quota { sends: settings.number_u32(sends), window: settings.seconds(window) }
 }

@@ -11,7 +11,7 @@ const PLACEHOLDERS: [&str; 5] =
     ["wechat.token", "wechat.app_id", "wechat.app_secret", "im.sdk_app_id", "im.secret_key"];
 
 #[test]
-fn it_loads_and_only_its_placeholders_are_warned_of() {
+fn the_example_loads_and_warns_only_about_placeholders() {
     let (_, warnings) = Config::from_toml_str(EXAMPLE, []).unwrap();
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(warnings[0].starts_with("wechat.token: is still the example's"), "{warnings:?}");
@@ -19,26 +19,29 @@ fn it_loads_and_only_its_placeholders_are_warned_of() {
 }
 
 #[test]
-fn it_shows_every_key_with_the_default_that_is_in_effect() {
+fn the_example_shows_every_key_with_its_default() {
     // The file contains the keys whose default depends on others as comments.
     let all: String = EXAMPLE.lines().map(|line| uncommented(line).to_owned() + "\n").collect();
     let table: Table = toml::from_str(&all).unwrap();
     for section in SECTIONS {
         for key in section.keys {
-            let full = format!("{}.{}", section.name, key.name);
+            let full_key = format!("{}.{}", section.name, key.name);
             let shown = table.get(section.name).and_then(|section| section.get(key.name));
-            let shown = shown.unwrap_or_else(|| panic!("{full} is missing in the example"));
-            let texts = Texts::of(Locale::En, "XX");
-            let default = match full.as_str() {
+            let shown = shown.unwrap_or_else(|| panic!("{full_key} is missing in the example"));
+            let texts = Texts::defaults(Locale::En, "XX");
+            let default = match full_key.as_str() {
                 "texts.welcome" => Value::Text(texts.welcome),
                 "texts.transferring" => Value::Text(texts.transferring),
                 "texts.inquiry_prefix" => Value::Text(texts.inquiry_prefix),
                 _ => key.kind.default(),
             };
             let same = value(shown) == default;
-            assert_eq!(same, !PLACEHOLDERS.contains(&full.as_str()), "{full}");
-            if matches!(key.kind, Kind::Secret(_)) {
-                assert!(EXAMPLE.contains(&format!("`{}_file`", key.name)), "{full}_file is not documented");
+            assert_eq!(same, !PLACEHOLDERS.contains(&full_key.as_str()), "{full_key}");
+            if matches!(key.kind, ValueKind::Secret(_)) {
+                assert!(
+                    EXAMPLE.contains(&format!("`{}_file`", key.name)),
+                    "{full_key}_file is not documented"
+                );
             }
         }
     }
@@ -66,15 +69,15 @@ fn value(toml: &Toml) -> Value {
 }
 
 #[test]
-fn its_limits_are_the_limits() {
+fn the_example_documents_the_limits() {
     for section in SECTIONS {
         for key in section.keys {
-            let Kind::Integer { min, max, .. } = key.kind else { continue };
+            let ValueKind::Integer { min, max, .. } = key.kind else { continue };
             // A default of zero means "off" or "not set", and a limit of 2^32 needs no
             // documentation.
-            let told = format!("{min} to {max}");
-            let spared = ["max_skew_s", "sdk_app_id"].contains(&key.name) || key.name.starts_with("quota");
-            assert!(spared || EXAMPLE.contains(&told), "{}.{}: {told}", section.name, key.name);
+            let range = format!("{min} to {max}");
+            let is_exempt = ["max_skew_s", "sdk_app_id"].contains(&key.name) || key.name.starts_with("quota");
+            assert!(is_exempt || EXAMPLE.contains(&range), "{}.{}: {range}", section.name, key.name);
         }
     }
 }

@@ -56,36 +56,36 @@ fn each_bad_value_is_one_fault_with_its_key_variable_and_fix() {
         ("BRIDGE_LOG__LEVEL", "warning", "log.level: is not a tracing filter"),
         ("BRIDGE_LOG__FORMAT", "xml", "log.format: is not a known word"),
     ] {
-        let fault = fault(&[(name, value)]);
+        let fault = only_fault(&[(name, value)]);
         assert!(fault.starts_with(expected), "{fault}");
         assert!(fault.contains(&format!("({name}); ")), "{fault}");
     }
 }
 
 #[test]
-fn what_one_setting_needs_of_another() {
+fn dependencies_between_settings_are_checked() {
     const KEY: (&str, &str) =
         ("BRIDGE_WECHAT__ENCODING_AES_KEY", "Zb7Kq0mR3xT9vY1cN5sD8fG2hJ4kL6pW0aQ7eU9iOBg");
     const ID: (&str, &str) = ("BRIDGE_WECHAT__APP_ID", "wx1234567890abcdef");
     let safe = ("BRIDGE_WECHAT__MODE", "safe");
-    assert!(with(&[safe, KEY, ID]).0.wechat.encoding_aes_key.is_some());
-    let missing = fault(&[safe, ID]);
+    assert!(load_with_env(&[safe, KEY, ID]).0.wechat.encoding_aes_key.is_some());
+    let missing = only_fault(&[safe, ID]);
     assert!(
         missing.starts_with("wechat.encoding_aes_key: is missing, though wechat.mode is not plain;"),
         "{missing}"
     );
-    let missing = fault(&[safe, KEY]);
+    let missing = only_fault(&[safe, KEY]);
     assert!(missing.starts_with("wechat.app_id: is missing, though wechat.mode is not plain;"), "{missing}");
-    let missing = fault(&[("BRIDGE_WECHAT__PREVIOUS_ENCODING_AES_KEY", KEY.1)]);
+    let missing = only_fault(&[("BRIDGE_WECHAT__PREVIOUS_ENCODING_AES_KEY", KEY.1)]);
     assert!(missing.starts_with("wechat.encoding_aes_key: is missing, though wechat.previous"), "{missing}");
-    let push = refused(REQUIRED, &[("BRIDGE_WECHAT__REPLY", "push")]);
+    let push = fault_lines(REQUIRED, &[("BRIDGE_WECHAT__REPLY", "push")]);
     assert!(push[0].starts_with("wechat.app_id: is missing, though wechat.reply is push;"), "{push:?}");
     assert!(push[1].starts_with("wechat.app_secret: is missing, though wechat.reply is push;"), "{push:?}");
-    for (given, lacking) in [("CERT", "server.tls_key"), ("KEY", "server.tls_cert")] {
-        let missing = fault(&[(&format!("BRIDGE_SERVER__TLS_{given}"), "a.pem")]);
-        assert!(missing.starts_with(&format!("{lacking}: is missing, though server.tls_")), "{missing}");
+    for (set, missing_key) in [("CERT", "server.tls_key"), ("KEY", "server.tls_cert")] {
+        let missing = only_fault(&[(&format!("BRIDGE_SERVER__TLS_{set}"), "a.pem")]);
+        assert!(missing.starts_with(&format!("{missing_key}: is missing, though server.tls_")), "{missing}");
     }
-    let tls = with(&[("BRIDGE_SERVER__TLS_CERT", "a.pem"), ("BRIDGE_SERVER__TLS_KEY", "b.pem")])
+    let tls = load_with_env(&[("BRIDGE_SERVER__TLS_CERT", "a.pem"), ("BRIDGE_SERVER__TLS_KEY", "b.pem")])
         .0
         .server
         .tls
@@ -94,7 +94,7 @@ fn what_one_setting_needs_of_another() {
 }
 
 #[test]
-fn everything_is_told_at_once_each_on_its_line_and_no_fault_twice() {
+fn all_faults_are_reported_at_once_one_a_line_without_repeats() {
     let text = r#"
 server = 1
 log_level = "debug"
@@ -114,7 +114,7 @@ allow_http = "yes"
 locale = "en"
 "#;
     assert_eq!(
-        refused(text, &[("BRIDGE_LOG__FORMAT", "xml")]),
+        fault_lines(text, &[("BRIDGE_LOG__FORMAT", "xml")]),
         [
             "im.agents: must be a list of strings (line 10); write it as [\"one\", \"another\"]",
             "im.app_id: is not a known key (line 13); the nearest known key is wechat.app_id",
@@ -136,24 +136,24 @@ locale = "en"
 }
 
 #[test]
-fn a_file_that_is_no_toml_is_told_by_line_and_what_it_lacks_is_not() {
+fn invalid_toml_is_reported_by_line_without_missing_keys() {
     let lines =
-        refused("[wechat]\ntoken = \"a\nreply = \n[im]\nsdk_app_id = 1\n", &[("BRIDGE_IM__AGENTS", "a")]);
+        fault_lines("[wechat]\ntoken = \"a\nreply = \n[im]\nsdk_app_id = 1\n", &[("BRIDGE_IM__AGENTS", "a")]);
     assert!(lines.iter().all(|line| line.starts_with("configuration: is not TOML: ")), "{lines:?}");
     assert!(lines[0].contains("(line 2)") && lines[1].contains("(line 3)"), "{lines:?}");
-    let twice = refused(&REQUIRED.replace("[im]", "token = \"b\"\n[im]"), &[]);
+    let twice = fault_lines(&REQUIRED.replace("[im]", "token = \"b\"\n[im]"), &[]);
     assert_eq!(twice, ["configuration: is not TOML: duplicate key (line 4); correct the line"]);
 }
 
 #[test]
 fn an_empty_file_lacks_the_required_keys() {
     let keys: Vec<_> =
-        refused("", &[]).iter().map(|line| line.split_once(':').unwrap().0.to_owned()).collect();
+        fault_lines("", &[]).iter().map(|line| line.split_once(':').unwrap().0.to_owned()).collect();
     assert_eq!(keys, ["wechat.token", "im.sdk_app_id", "im.secret_key"]);
 }
 
 #[test]
-fn another_file_altogether_is_refused_at_once_and_briefly() {
+fn a_file_of_another_kind_is_refused_quickly_and_briefly() {
     let many = |line: &dyn Fn(usize) -> String| (0..50_000).map(line).collect::<String>();
     for (what, text) in [
         ("garbage", many(&|_| "\u{1}]=[\"\n".to_owned())),
@@ -165,7 +165,7 @@ fn another_file_altogether_is_refused_at_once_and_briefly() {
         ("nested tables", format!("a = {}", "{a=".repeat(50_000))),
         ("a deep section", format!("[{}a]", "a.".repeat(100_000))),
     ] {
-        let lines = refused(&text, &[]);
+        let lines = fault_lines(&text, &[]);
         assert!(lines.len() <= 110, "{what}: {} lines", lines.len());
         assert!(lines.iter().all(|line| line.len() < 1000), "{what}: {lines:?}");
     }

@@ -61,17 +61,17 @@ fn hides(
     secret: &str,
     case: &str,
 ) -> Result<(), TestCaseError> {
-    let said = match outcome {
+    let output = match outcome {
         Ok((config, warnings)) => format!("{config:?}\n{warnings:?}"),
         Err(faults) => format!("{faults}\n{faults:?}"),
     };
-    prop_assert!(!said.to_lowercase().contains(&secret.to_lowercase()), "{case}\n{said}");
+    prop_assert!(!output.to_lowercase().contains(&secret.to_lowercase()), "{case}\n{output}");
     Ok(())
 }
 
 proptest! {
     #[test]
-    fn a_secret_in_any_place_of_the_file_is_not_said(
+    fn a_secret_anywhere_in_the_file_is_not_shown(
         secret in "[A-Za-z0-9]{12,63}[0-9]",
         place in prop::sample::select(PLACES),
     ) {
@@ -81,7 +81,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_file_neither_panics_nor_says_the_secret(
+    fn a_damaged_file_neither_panics_nor_shows_the_secret(
         cut in 0..REQUIRED.len(), junk in "[\\[\\]{}\"'=.,#\\\\\n a0é]{0,4}",
     ) {
         let secret = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e";
@@ -96,14 +96,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(3))]
 
     #[test]
-    fn a_secret_in_any_variable_is_not_said(secret in "[A-Za-z0-9]{12,63}[0-9]") {
+    fn a_secret_in_any_variable_is_not_shown(secret in "[A-Za-z0-9]{12,63}[0-9]") {
         for section in SECTIONS {
             for key in section.keys {
-                let full = format!("{}.{}", section.name, key.name);
-                for name in [source::variable(&full), source::variable(&full) + "_FILE"] {
+                let full_key = format!("{}.{}", section.name, key.name);
+                for name in [source::env_variable(&full_key), source::env_variable(&full_key) + "_FILE"] {
                     // Some keys accept any text and show it on purpose.
                     let takes_any = matches!(
-                        full.as_str(),
+                        full_key.as_str(),
                         "media.dir" | "texts.shop_name" | "texts.welcome" | "texts.transferring" | "texts.inquiry_prefix"
                             | "wechat.app_id" | "wechat.account_id" | "im.admin" | "im.agents" | "media.allow_hosts"
                     );

@@ -56,7 +56,7 @@ const OTHERS: &[(&str, &str)] = &[
 ];
 
 /// The configuration as text, with the two secrets that are always set in clear text.
-fn seen(config: &Config) -> String {
+fn visible(config: &Config) -> String {
     let (wechat, im) = (&config.wechat, &config.im);
     format!("{config:?} {} {}", wechat.token.expose(), im.secret_key.expose())
 }
@@ -64,22 +64,22 @@ fn seen(config: &Config) -> String {
 #[test]
 fn the_environment_overrides_every_key_and_every_key_has_an_effect() {
     let variables: Vec<_> =
-        OTHERS.iter().map(|(full, value)| (source::variable(full), (*value).to_owned())).collect();
+        OTHERS.iter().map(|(full, value)| (source::env_variable(full), (*value).to_owned())).collect();
     let (whole, warnings) = Config::from_toml_str(REQUIRED, variables.clone()).unwrap();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     for section in SECTIONS {
         for key in section.keys {
-            let name = source::variable(&format!("{}.{}", section.name, key.name));
+            let name = source::env_variable(&format!("{}.{}", section.name, key.name));
             let without: Vec<_> = variables.iter().filter(|(other, _)| *other != name).cloned().collect();
             assert_eq!(without.len() + 1, variables.len(), "{name} is not tested");
             // Some keys have no effect next to others, and some cannot be set alone or left out. A
             // fault counts as an effect.
             let alone = variables.iter().filter(|(other, _)| *other == name).cloned();
             let differs =
-                |outcome: Result<(Config, _), _>, from| outcome.map_or(true, |(it, _)| seen(&it) != from);
+                |outcome: Result<(Config, _), _>, from| outcome.map_or(true, |(it, _)| visible(&it) != from);
             assert!(
-                differs(Config::from_toml_str(REQUIRED, without), seen(&whole))
-                    || differs(Config::from_toml_str(REQUIRED, alone), seen(&with(&[]).0)),
+                differs(Config::from_toml_str(REQUIRED, without), visible(&whole))
+                    || differs(Config::from_toml_str(REQUIRED, alone), visible(&load_with_env(&[]).0)),
                 "{name} changes nothing"
             );
         }
@@ -101,7 +101,7 @@ fn a_value_that_the_environment_replaces_does_not_count() {
 
 #[test]
 fn an_unknown_variable_is_a_warning_with_the_nearest_known_one() {
-    let (_, warnings) = with(&[
+    let (_, warnings) = load_with_env(&[
         ("BRIDGE_WECHAT__REPLY", "passive"),
         ("BRIDGE_IM_SECRET_KEY", "hidden"),
         ("BRIDGE_PORT", "tcp://10.0.0.1:80"),
@@ -129,9 +129,9 @@ fn a_secret_can_be_a_files_content() {
     let (config, _) = Config::from_toml_str(&text, env(&pairs)).unwrap();
     assert_eq!(config.wechat.token.expose(), "FileToken");
     assert_eq!(config.im.callback_token.unwrap().expose(), "FileToken");
-    assert!(matches!(config.store, Store::Postgres(url) if url.expose().ends_with("example/bridge")));
+    assert!(matches!(config.store, StoreUrl::Postgres(url) if url.expose().ends_with("example/bridge")));
 
-    let both = refused(&text, &[("BRIDGE_WECHAT__TOKEN", "x")]);
+    let both = fault_lines(&text, &[("BRIDGE_WECHAT__TOKEN", "x")]);
     assert_eq!(
         both,
         [
@@ -140,8 +140,11 @@ fn a_secret_can_be_a_files_content() {
     );
     // An empty value counts as not set.
     let emptied = [("BRIDGE_WECHAT__TOKEN_FILE", token.as_str()), ("BRIDGE_WECHAT__TOKEN", "")];
-    assert_eq!(with(&emptied).0.wechat.token.expose(), "FileToken");
-    assert_eq!(with(&[("BRIDGE_WECHAT__TOKEN_FILE", "")]).0.wechat.token.expose(), "BridgeToken2024");
+    assert_eq!(load_with_env(&emptied).0.wechat.token.expose(), "FileToken");
+    assert_eq!(
+        load_with_env(&[("BRIDGE_WECHAT__TOKEN_FILE", "")]).0.wechat.token.expose(),
+        "BridgeToken2024"
+    );
 
     for (path, problem) in [
         (file("empty", " \n"), "is empty"),
@@ -152,7 +155,7 @@ fn a_secret_can_be_a_files_content() {
             "cannot be read: No such file or directory (os error 2)",
         ),
     ] {
-        let fault = fault(&[
+        let fault = only_fault(&[
             ("BRIDGE_WECHAT__APP_SECRET_FILE", path.as_str()),
             ("BRIDGE_WECHAT__REPLY", "push"),
             ("BRIDGE_WECHAT__APP_ID", "wx1"),
@@ -163,12 +166,12 @@ fn a_secret_can_be_a_files_content() {
     }
     let not_utf8 = dir.path().join("binary");
     std::fs::write(&not_utf8, [0xff, 0xfe]).unwrap();
-    let fault = fault(&[("BRIDGE_IM__CALLBACK_TOKEN_FILE", not_utf8.to_str().unwrap())]);
+    let fault = only_fault(&[("BRIDGE_IM__CALLBACK_TOKEN_FILE", not_utf8.to_str().unwrap())]);
     assert!(fault.contains("cannot be read: "), "{fault}");
 }
 
 #[test]
-fn only_a_file_that_nobody_named_may_be_missing_and_only_if_the_environment_says_something() {
+fn a_missing_file_is_accepted_only_if_unnamed_and_the_environment_sets_a_key() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("config.toml");
     let enough = env(&[
@@ -197,8 +200,8 @@ fn only_a_file_that_nobody_named_may_be_missing_and_only_if_the_environment_says
 }
 
 #[test]
-fn a_variable_that_was_no_utf8_is_told() {
-    let fault = fault(&[("BRIDGE_IM__CALLBACK_TOKEN", "a\u{FFFD}b")]);
+fn a_variable_with_invalid_utf8_is_a_fault() {
+    let fault = only_fault(&[("BRIDGE_IM__CALLBACK_TOKEN", "a\u{FFFD}b")]);
     assert!(
         fault.starts_with("im.callback_token: is not valid UTF-8 (BRIDGE_IM__CALLBACK_TOKEN)"),
         "{fault}"

@@ -153,7 +153,7 @@ impl World {
 fn settings(agents: Vec<ImUserId>) -> Settings {
     Settings {
         agents,
-        texts: Texts::of(Locale::En, "XX"),
+        texts: Texts::defaults(Locale::En, "XX"),
         acknowledge: Acknowledge::Always,
         session_idle_ms: 1_800_000,
         limits: quota::Limits {

@@ -13,7 +13,7 @@ use stub::{Stub, Wrong};
 async fn played(locale: Locale, wrong: Wrong) -> (Result<(), Failed>, String) {
     let settings = Settings { agents: vec!["user1".into(), "user2".into()], ..Settings::default() };
     let stage = Stage::start(Clock::system(), settings).await.unwrap();
-    let texts = Texts::of(locale, "XX");
+    let texts = Texts::defaults(locale, "XX");
     let bridge = Stub::start(&stage, texts.clone(), wrong).await;
     stage.connect(&format!("http://{}", bridge.address()));
     let mut transcript = Vec::new();
@@ -33,7 +33,7 @@ async fn a_right_bridge_comes_to_the_end_in_every_language() {
         let (result, transcript) = played(locale, Wrong::Nothing).await;
         result.unwrap_or_else(|failed| panic!("{failed}\n{transcript}"));
         assert!(transcript.lines().all(|line| columns(line) <= WIDTH), "{transcript}");
-        let texts = Texts::of(locale, "XX");
+        let texts = Texts::defaults(locale, "XX");
         for told in
             [question, texts.welcome.as_str(), "openim/sendmsg", "message/custom/send", "17 steps passed in "]
         {
@@ -79,7 +79,8 @@ async fn a_closed_port_is_told_at_the_first_step() {
     let stage = Stage::start(Clock::system(), Settings::default()).await.unwrap();
     stage.connect(&format!("http://{address}"));
     let mut transcript = Vec::new();
-    let failed = play(&stage, &Texts::of(Locale::En, "XX"), &mut transcript).await.unwrap_err().to_string();
+    let failed =
+        play(&stage, &Texts::defaults(Locale::En, "XX"), &mut transcript).await.unwrap_err().to_string();
     assert!(failed.starts_with("step 1 of the script, \"WeChat checks the URL\""), "{failed}");
     assert!(failed.contains("onnection refused"), "{failed}");
     let transcript = String::from_utf8(transcript).unwrap();

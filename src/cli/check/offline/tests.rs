@@ -19,8 +19,8 @@ fn a_certificate_is_tried_with_its_key() {
     assert!(missing.fix.contains("PEM file"), "{missing}");
 }
 
-fn url(path: &Path) -> Store {
-    Store::new(&format!("sqlite://{}", path.display())).unwrap()
+fn url(path: &Path) -> StoreUrl {
+    StoreUrl::new(&format!("sqlite://{}", path.display())).unwrap()
 }
 
 #[test]
@@ -50,8 +50,8 @@ fn a_database_is_looked_at_and_not_made() {
 
 #[test]
 fn stores_without_a_file() {
-    assert_eq!(database(&Store::new("sqlite::memory:").unwrap()).weight, Weight::Warn);
-    assert_eq!(database(&Store::new("postgres://a:hidden@b/c").unwrap()).weight, Weight::Fail);
+    assert_eq!(database(&StoreUrl::new("sqlite::memory:").unwrap()).weight, Weight::Warn);
+    assert_eq!(database(&StoreUrl::new("postgres://a:hidden@b/c").unwrap()).weight, Weight::Fail);
 }
 
 #[test]
