@@ -17,10 +17,10 @@ use crate::config::LogFormat;
 pub enum InitError {
     /// The level is not a valid filter. A checked configuration never contains such a level.
     #[error("log.level: is not a tracing filter; set error, warn, info, debug, trace or off")]
-    Level,
+    InvalidLevel,
     /// Logging can be set up only once in a process.
     #[error("logging is already set up")]
-    Again(#[from] TryInitError),
+    AlreadySetUp(#[from] TryInitError),
 }
 
 /// Sets up logging for the whole process. A second call fails.
@@ -39,7 +39,7 @@ fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::builder().parse(level).map_err(|_| InitError::Level)?;
+    let filter = EnvFilter::builder().parse(level).map_err(|_| InitError::InvalidLevel)?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     Ok(match format {
         LogFormat::Text => Box::new(lines.with_ansi(colours).finish()),
@@ -54,9 +54,9 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Page(Arc<Mutex<Vec<u8>>>);
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Page {
+    impl io::Write for Buffer {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -67,32 +67,32 @@ mod tests {
         }
     }
 
-    fn written(format: LogFormat, level: &str) -> String {
-        let page = Page::default();
-        let writer = page.clone();
+    fn log_output(format: LogFormat, level: &str) -> String {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
         let subscriber = subscriber(format, level, false, move || writer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(attempt = 3, "sent");
             tracing::debug!("too much");
         });
-        let bytes = page.0.lock().unwrap().clone();
+        let bytes = buffer.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
 
     #[test]
     fn a_line_is_text_without_escape_codes_or_one_json_object() {
-        let text = written(LogFormat::Text, "info");
+        let text = log_output(LogFormat::Text, "info");
         assert!(text.contains("sent attempt=3") && !text.contains('\u{1b}'), "{text}");
         assert_eq!(text.lines().count(), 1);
-        let json: serde_json::Value = serde_json::from_str(&written(LogFormat::Json, "info")).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&log_output(LogFormat::Json, "info")).unwrap();
         assert_eq!((&json["message"], &json["attempt"]), (&"sent".into(), &3.into()));
     }
 
     #[test]
-    fn the_level_decides_what_is_written() {
-        assert_eq!(written(LogFormat::Text, "warn"), "");
-        assert_eq!(written(LogFormat::Text, "off,wechat_im_bridge=debug").lines().count(), 2);
+    fn the_level_filters_the_lines() {
+        assert_eq!(log_output(LogFormat::Text, "warn"), "");
+        assert_eq!(log_output(LogFormat::Text, "off,wechat_im_bridge=debug").lines().count(), 2);
         let refused = subscriber(LogFormat::Text, "a=b=c", false, io::sink).err();
-        assert!(matches!(refused, Some(InitError::Level)));
+        assert!(matches!(refused, Some(InitError::InvalidLevel)));
     }
 }
