@@ -20,10 +20,10 @@ type Counters<const N: usize> = Family<Labels<N>, Counter>;
 type Histograms<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram>;
 
 /// Buckets for times that a caller waits, in seconds: from 0.25 ms to 10 s.
-const SHORT: [f64; 14] =
+const SHORT_BUCKETS: [f64; 14] =
     [0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 2.0, 10.0];
 /// Buckets for times that a person waits, in seconds: from 5 ms to two days.
-const LONG: [f64; 12] =
+const LONG_BUCKETS: [f64; 12] =
     [0.005, 0.025, 0.1, 0.5, 2.0, 10.0, 60.0, 600.0, 3600.0, 21_600.0, 86_400.0, 172_800.0];
 
 /// The metrics of one bridge. Clones share them.
@@ -33,68 +33,76 @@ pub struct Metrics(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     registry: Registry,
-    accepted: Counters<1>,
+    record_accepted: Counters<1>,
     repeated: Counters<1>,
-    ended: Counters<2>,
-    retried: Counters<2>,
+    record_ended: Counters<2>,
+    record_retry: Counters<2>,
     refused_requests: Counters<2>,
     ignored: Counters<1>,
-    recovered: Counter,
+    backfilled: Counter,
     accept: Histograms<1>,
     commit: Histogram,
     pickup: Histograms<1>,
     end_to_end: Histograms<1>,
     calls: Counters<3>,
-    call_time: Histograms<2>,
+    call_duration: Histograms<2>,
     downloads: Counters<1>,
-    customer_media: Counters<1>,
-    media_bytes: Counters<1>,
+    record_customer_media: Counters<1>,
+    record_media_bytes: Counters<1>,
     waiting: Gauge,
     oldest: Gauge,
     held: Gauge,
 }
 
-fn short() -> Histogram {
-    Histogram::new(SHORT)
+fn short_histogram() -> Histogram {
+    Histogram::new(SHORT_BUCKETS)
 }
 
-fn long() -> Histogram {
-    Histogram::new(LONG)
+fn long_histogram() -> Histogram {
+    Histogram::new(LONG_BUCKETS)
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("wechat_im_bridge");
         let inner = Inner {
-            accepted: Counters::default(),
+            record_accepted: Counters::default(),
             repeated: Counters::default(),
-            ended: Counters::default(),
-            retried: Counters::default(),
+            record_ended: Counters::default(),
+            record_retry: Counters::default(),
             refused_requests: Counters::default(),
             ignored: Counters::default(),
-            recovered: Counter::default(),
-            accept: Histograms::new_with_constructor(short),
-            commit: short(),
-            pickup: Histograms::new_with_constructor(long),
-            end_to_end: Histograms::new_with_constructor(long),
+            backfilled: Counter::default(),
+            accept: Histograms::new_with_constructor(short_histogram),
+            commit: short_histogram(),
+            pickup: Histograms::new_with_constructor(long_histogram),
+            end_to_end: Histograms::new_with_constructor(long_histogram),
             calls: Counters::default(),
-            call_time: Histograms::new_with_constructor(short),
+            call_duration: Histograms::new_with_constructor(short_histogram),
             downloads: Counters::default(),
-            customer_media: Counters::default(),
-            media_bytes: Counters::default(),
+            record_customer_media: Counters::default(),
+            record_media_bytes: Counters::default(),
             waiting: Gauge::default(),
             oldest: Gauge::default(),
             held: Gauge::default(),
             registry: Registry::default(),
         };
         let r = &mut registry;
-        r.register("accepted", "Pushes and agents' messages accepted, by source", inner.accepted.clone());
+        r.register(
+            "accepted",
+            "Pushes and agents' messages accepted, by source",
+            inner.record_accepted.clone(),
+        );
         r.register("repeated", "Repeated pushes recognised, by source", inner.repeated.clone());
-        r.register("ended", "Messages that reached a state, by direction and state", inner.ended.clone());
+        r.register(
+            "ended",
+            "Messages that reached a state, by direction and state",
+            inner.record_ended.clone(),
+        );
         r.register(
             "retried",
             "Failed attempts that will be repeated, by direction and class",
-            inner.retried.clone(),
+            inner.record_retry.clone(),
         );
         r.register(
             "refused_requests",
@@ -105,7 +113,7 @@ impl Default for Metrics {
         r.register(
             "recovered",
             "Agents' messages that the backfill found in IM's history",
-            inner.recovered.clone(),
+            inner.backfilled.clone(),
         );
         r.register(
             "accept_seconds",
@@ -124,14 +132,18 @@ impl Default for Metrics {
             inner.end_to_end.clone(),
         );
         r.register("calls", "API calls to a platform, by platform, API and outcome", inner.calls.clone());
-        r.register("call_seconds", "Duration of an API call, by platform and API", inner.call_time.clone());
+        r.register(
+            "call_seconds",
+            "Duration of an API call, by platform and API",
+            inner.call_duration.clone(),
+        );
         r.register("downloads", "Attempts to download agents' files, by outcome", inner.downloads.clone());
         r.register(
             "customer_media",
             "Attempts to download customers' media, by outcome",
-            inner.customer_media.clone(),
+            inner.record_customer_media.clone(),
         );
-        r.register("media_bytes", "Bytes of media, fetched or served", inner.media_bytes.clone());
+        r.register("media_bytes", "Bytes of media, fetched or served", inner.record_media_bytes.clone());
         r.register("waiting", "Messages the outbox still has to act on", inner.waiting.clone());
         r.register("oldest_waiting_seconds", "Age of the oldest waiting message", inner.oldest.clone());
         r.register("held", "Agents' messages that wait until their customer writes", inner.held.clone());
@@ -141,83 +153,92 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Counts a push that was accepted, or recognised as a repeat, after `took`.
-    pub fn accepted_push(&self, repeat: bool, took: Duration) {
+    pub fn record_push(&self, repeat: bool, took: Duration) {
         self.accepted("push", repeat, took);
     }
 
     /// Counts an agent's message that was accepted after `took`.
-    pub fn accepted_answer(&self, took: Duration) {
+    pub fn record_answer(&self, took: Duration) {
         self.accepted("callback", false, took);
     }
 
     fn accepted(&self, source: &'static str, repeat: bool, took: Duration) {
-        let counters = if repeat { &self.0.repeated } else { &self.0.accepted };
+        let counters = if repeat { &self.0.repeated } else { &self.0.record_accepted };
         counters.get_or_create(&[("source", source)]).inc();
         self.0.accept.get_or_create(&[("source", source)]).observe(took.as_secs_f64());
     }
 
     /// Counts a message that was delivered `since_ms` milliseconds after it was accepted.
-    pub fn delivered(&self, direction: Direction, since_ms: i64) {
+    pub fn record_delivered(&self, direction: Direction, elapsed_ms: i64) {
         self.ended(direction, State::Delivered);
-        self.0.end_to_end.get_or_create(&[("direction", direction.name())]).observe(seconds(since_ms));
+        self.0.end_to_end.get_or_create(&[("direction", direction.name())]).observe(seconds(elapsed_ms));
     }
 
     /// Counts a message that became delivered, held, refused or unknown.
     pub fn ended(&self, direction: Direction, state: State) {
-        self.0.ended.get_or_create(&[("direction", direction.name()), ("state", state.name())]).inc();
+        self.0.record_ended.get_or_create(&[("direction", direction.name()), ("state", state.name())]).inc();
     }
 
     /// Counts an attempt that definitely failed and will be repeated.
     pub fn retried(&self, direction: Direction, class: FailureClass) {
-        self.0.retried.get_or_create(&[("direction", direction.name()), ("class", class.name())]).inc();
+        self.0.record_retry.get_or_create(&[("direction", direction.name()), ("class", class.name())]).inc();
     }
 
     /// Records that a message's first attempt begins `since_ms` milliseconds after it was accepted.
-    pub fn picked_up(&self, direction: Direction, since_ms: i64) {
-        self.0.pickup.get_or_create(&[("direction", direction.name())]).observe(seconds(since_ms));
+    pub fn record_pickup(&self, direction: Direction, elapsed_ms: i64) {
+        self.0.pickup.get_or_create(&[("direction", direction.name())]).observe(seconds(elapsed_ms));
     }
 
     /// Records the duration of a commit of the store.
-    pub fn committed(&self, took: Duration) {
+    pub fn record_commit(&self, took: Duration) {
         self.0.commit.observe(took.as_secs_f64());
     }
 
     /// Counts a push (`source` is `push`) or callback (`callback`) that was refused or not
     /// understood.
-    pub fn refused_request(&self, source: &'static str, reason: &'static str) {
+    pub fn record_refused_request(&self, source: &'static str, reason: &'static str) {
         self.0.refused_requests.get_or_create(&[("source", source), ("reason", reason)]).inc();
     }
 
     /// Counts a callback that changed nothing.
-    pub fn ignored_callback(&self, reason: &'static str) {
+    pub fn record_ignored_callback(&self, reason: &'static str) {
         self.0.ignored.get_or_create(&[("reason", reason)]).inc();
     }
 
     /// Counts an agent's message that the backfill found in IM's history.
     pub fn recovered(&self) {
-        self.0.recovered.inc();
+        self.0.backfilled.inc();
     }
 
     /// Counts an API call to a platform and records its duration.
-    pub fn called(&self, platform: &'static str, api: &'static str, outcome: &'static str, took: Duration) {
+    pub fn record_call(
+        &self,
+        platform: &'static str,
+        api: &'static str,
+        outcome: &'static str,
+        took: Duration,
+    ) {
         self.0.calls.get_or_create(&[("platform", platform), ("api", api), ("outcome", outcome)]).inc();
-        self.0.call_time.get_or_create(&[("platform", platform), ("api", api)]).observe(took.as_secs_f64());
+        self.0
+            .call_duration
+            .get_or_create(&[("platform", platform), ("api", api)])
+            .observe(took.as_secs_f64());
     }
 
     /// Counts an attempt to download an agent's file.
-    pub fn downloaded(&self, outcome: &'static str) {
+    pub fn record_download(&self, outcome: &'static str) {
         self.0.downloads.get_or_create(&[("outcome", outcome)]).inc();
     }
 
     /// Counts an attempt to download a customer's medium. `outcome` is `fetched`, `retry`, `failed`
     /// or `unwanted`.
     pub fn customer_media(&self, outcome: &'static str) {
-        self.0.customer_media.get_or_create(&[("outcome", outcome)]).inc();
+        self.0.record_customer_media.get_or_create(&[("outcome", outcome)]).inc();
     }
 
     /// Counts bytes of a customer's medium (`way` is `fetched`) or of any medium served (`served`).
     pub fn media_bytes(&self, way: &'static str, bytes: u64) {
-        self.0.media_bytes.get_or_create(&[("way", way)]).inc_by(bytes);
+        self.0.record_media_bytes.get_or_create(&[("way", way)]).inc_by(bytes);
     }
 
     /// Renders the metrics as Prometheus text. The arguments are the store's current backlog.
@@ -241,9 +262,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_counted_is_rendered() {
+    fn counts_are_rendered() {
         let metrics = Metrics::default();
-        metrics.delivered(Direction::ToIm, 7);
+        metrics.record_delivered(Direction::ToIm, 7);
         metrics.retried(Direction::ToWechat, FailureClass::Busy);
         let text = metrics.render(3, 4, 5).unwrap();
         for line in [

@@ -66,7 +66,7 @@ impl Bridge {
         let outcome = self.take(answer, Came::ByCallback).await?;
         fail_point!("callback.committed");
         if outcome == Answered::Accepted {
-            self.0.metrics.accepted_answer(started.elapsed());
+            self.0.metrics.record_answer(started.elapsed());
         }
         Ok(outcome)
     }

@@ -56,7 +56,7 @@ impl Bridge {
         fail_point!("push.received");
         let decided = inner.store.write(move |tx| deciding.decide(tx)).await?;
         fail_point!("push.committed");
-        inner.metrics.accepted_push(decided.repeat, started.elapsed());
+        inner.metrics.record_push(decided.repeat, started.elapsed());
         if let Some(account) = decided.account {
             inner.accounts.learn(&openid, account);
         }

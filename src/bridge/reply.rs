@@ -158,7 +158,7 @@ impl Bridge {
             })
             .await?;
         for one in ridden.iter().filter(|one| one.whole) {
-            metrics.delivered(Direction::ToWechat, now.since(one.created_at));
+            metrics.record_delivered(Direction::ToWechat, now.since(one.created_at));
         }
         // Messages released behind these answers have been waiting for this.
         bell.ring(lane);

@@ -108,7 +108,7 @@ impl Desk {
 
     /// Counts and logs a refused request: not from the platform, or for another account.
     fn refused(&self, source: &'static str, name: &'static str, why: &dyn std::fmt::Display) {
-        self.public.metrics.refused_request(source, name);
+        self.public.metrics.record_refused_request(source, name);
         if self.quiet.allows() {
             tracing::warn!(source, reason = name, "refused a {source}: {why}");
         } else {

@@ -296,7 +296,7 @@ impl LaneWorker {
 
     fn picked_up(&self, owed: &Owed) {
         if owed.attempts == 0 && owed.part == 0 {
-            self.metrics.picked_up(owed.lane.direction, self.clock.now().since(owed.created_at));
+            self.metrics.record_pickup(owed.lane.direction, self.clock.now().since(owed.created_at));
         }
     }
 
@@ -436,7 +436,7 @@ impl LaneWorker {
             .await?;
         match state {
             State::Delivered if kind == MessageKind::Message => {
-                self.metrics.delivered(lane.direction, self.clock.now().since(created_at));
+                self.metrics.record_delivered(lane.direction, self.clock.now().since(created_at));
             }
             state if state.is_open() || kind != MessageKind::Message => {}
             state => self.metrics.ended(lane.direction, state),

@@ -200,7 +200,7 @@ impl State {
         fail_point!("store.commit");
         transaction.commit()?;
         fail_point!("store.committed");
-        self.metrics.committed(started.elapsed());
+        self.metrics.record_commit(started.elapsed());
         Ok(self.connection.total_changes() > changes)
     }
 

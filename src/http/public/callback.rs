@@ -74,7 +74,7 @@ async fn pass_over(desk: &Desk, reason: Reason, answer: Answer) -> Response {
 }
 
 fn ignored(desk: &Desk, reason: &'static str) -> Response {
-    desk.public.metrics.ignored_callback(reason);
+    desk.public.metrics.record_ignored_callback(reason);
     tracing::debug!(reason, "ignored a callback");
     typed(StatusCode::OK, JSON, ok())
 }

@@ -64,7 +64,7 @@ pub(super) async fn receive(
             text(StatusCode::FORBIDDEN, "")
         }
         Err(Unopened::Unusable(why)) => {
-            public.metrics.refused_request("push", "unusable");
+            public.metrics.record_refused_request("push", "unusable");
             let start = String::from_utf8_lossy(&bytes[..bytes.len().min(LOGGED)]);
             let raw = start.escape_debug();
             tracing::warn!(bytes = bytes.len(), %raw, "WeChat sent an unusable push; it is acknowledged and dropped: {why}");

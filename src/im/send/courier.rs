@@ -295,7 +295,7 @@ impl ImCourier {
                 code::class(*code).name()
             }
         };
-        self.metrics.called(PLATFORM, api.name(), said, started.elapsed());
+        self.metrics.record_call(PLATFORM, api.name(), said, started.elapsed());
         outcome
     }
 

@@ -166,7 +166,7 @@ impl Attachments {
             Err(Trouble::Download(error)) => error.name(),
             Err(Trouble::Store(_)) => "store",
         };
-        self.metrics.downloaded(outcome);
+        self.metrics.record_download(outcome);
         match downloaded {
             Ok(local) => Ok(local),
             Err(Trouble::Store(error)) => Err(error.into()),
@@ -259,7 +259,7 @@ impl Attachments {
         self.pace.until_ready(MEDIA_UPLOAD).await;
         let started = Instant::now();
         let outcome = client.upload(media_type, part).await;
-        self.metrics.called(PLATFORM, MEDIA_UPLOAD, said(&outcome), started.elapsed());
+        self.metrics.record_call(PLATFORM, MEDIA_UPLOAD, said(&outcome), started.elapsed());
         fail_point!("media.uploaded");
         let id = outcome.map_err(|failure| self.refused(owed, &failure))?;
         let (hash, given) = (hash.clone(), id.clone());

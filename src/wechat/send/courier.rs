@@ -63,7 +63,7 @@ impl Courier for WechatCourier {
             self.pace.until_ready(CUSTOM_SEND).await;
             let started = Instant::now();
             let outcome = client.send(&owed.lane.customer, &outgoing).await;
-            self.metrics.called(PLATFORM, CUSTOM_SEND, said(&outcome), started.elapsed());
+            self.metrics.record_call(PLATFORM, CUSTOM_SEND, said(&outcome), started.elapsed());
             let Err(failure) = outcome else { return Verdict::Delivered };
             match (&failure, form) {
                 (Failure::Code { code: code::MINUTE_QUOTA, .. }, _) => self.pace.too_fast(CUSTOM_SEND),

@@ -167,7 +167,7 @@ impl CustomerMedia {
             Err(Refused::Files(FilesError::TooLarge(_))) => "too_large",
             Ok(_) | Err(Refused::Files(_)) => "ok",
         };
-        self.metrics.called(PLATFORM, MEDIA_GET, outcome, started.elapsed());
+        self.metrics.record_call(PLATFORM, MEDIA_GET, outcome, started.elapsed());
         if let Err(Refused::Call(Failure::Code { code: code::MINUTE_QUOTA, .. })) = &given {
             self.pace.too_fast(MEDIA_GET);
         }
