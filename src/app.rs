@@ -188,7 +188,7 @@ impl Running {
         tokio::task::spawn_blocking(|| self.closing.close()).await.context("closing the store")?;
         match outcome {
             Outcome::Failed { task, .. } => bail!("the task {task} ended unexpectedly; the log says why"),
-            Outcome::Finished | Outcome::Cut => Ok(()),
+            Outcome::Finished | Outcome::Aborted => Ok(()),
         }
     }
 }

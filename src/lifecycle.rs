@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// How long to wait for tasks to end after a hard stop.
-const CUT: Duration = Duration::from_secs(1);
+const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum Outcome {
     /// All work was finished.
     Finished,
     /// Some work was aborted, by a second signal or at the end of the grace period.
-    Cut,
+    Aborted,
     /// A task ended before a stop, or panicked.
     Failed {
         /// The name of the task.
@@ -34,7 +34,7 @@ pub enum Outcome {
 
 /// The state of the process, for `/readyz`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum Phase {
     /// Some tasks do not run yet.
     Starting,
     /// All tasks run, so the process can accept pushes.
@@ -57,13 +57,13 @@ impl Readiness {
     }
 
     /// The state of the process.
-    pub fn state(&self) -> State {
+    pub fn phase(&self) -> Phase {
         if self.soft.is_cancelled() {
-            State::Stopping
+            Phase::Stopping
         } else if self.ready.load(Ordering::Acquire) {
-            State::Ready
+            Phase::Ready
         } else {
-            State::Starting
+            Phase::Starting
         }
     }
 }
@@ -126,7 +126,7 @@ impl Lifecycle {
         let life = self.clone();
         self.tasks.spawn(async move {
             tokio::select! {
-                ended = &mut running => life.ended(task, &ended),
+                ended = &mut running => life.on_task_end(task, &ended),
                 () = life.hard.cancelled() => {
                     running.abort();
                     // The task may hold resources that the caller of `drain` closes next, so wait
@@ -137,7 +137,7 @@ impl Lifecycle {
         });
     }
 
-    fn ended(&self, task: &'static str, ended: &Result<(), JoinError>) {
+    fn on_task_end(&self, task: &'static str, ended: &Result<(), JoinError>) {
         let panicked = ended.as_ref().is_err_and(JoinError::is_panic);
         if !panicked && self.soft().is_cancelled() {
             return;
@@ -184,10 +184,10 @@ impl Lifecycle {
                 "some work did not finish in time and was aborted; it continues at the next start"
             );
             self.hard.cancel();
-            let _ = tokio::time::timeout(CUT, self.tasks.wait()).await;
+            let _ = tokio::time::timeout(ABORT_TIMEOUT, self.tasks.wait()).await;
         }
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        failed.unwrap_or(if finished { Outcome::Finished } else { Outcome::Cut })
+        failed.unwrap_or(if finished { Outcome::Finished } else { Outcome::Aborted })
     }
 }
 
@@ -198,21 +198,21 @@ mod tests {
     const GRACE: Duration = Duration::from_secs(5);
 
     #[tokio::test]
-    async fn what_runs_is_finished_before_the_end() {
+    async fn running_work_finishes_before_the_end() {
         let life = Lifecycle::default();
         let (soft, done) = (life.soft().clone(), Arc::new(AtomicBool::new(false)));
-        let written = Arc::clone(&done);
+        let flag = Arc::clone(&done);
         life.spawn("outbox", async move {
             soft.cancelled().await;
             tokio::task::yield_now().await;
-            written.store(true, Ordering::Relaxed);
+            flag.store(true, Ordering::Relaxed);
         });
         assert_eq!(life.drain(GRACE).await, Outcome::Finished);
         assert!(done.load(Ordering::Relaxed));
     }
 
     #[tokio::test]
-    async fn a_task_that_ends_by_itself_stops_the_process_and_shows() {
+    async fn a_task_that_ends_unexpectedly_stops_the_process() {
         let life = Lifecycle::default();
         life.spawn("quitter", async {});
         life.soft().cancelled().await;
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_while_stopping_shows_too() {
+    async fn a_panic_while_stopping_is_reported() {
         let life = Lifecycle::default();
         let soft = life.soft().clone();
         life.spawn("faller", async move {
@@ -238,10 +238,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_grace_ends_what_does_not_end_by_itself() {
+    async fn tasks_are_aborted_after_the_grace_period() {
         let life = Lifecycle::default();
         life.spawn("stuck", std::future::pending());
-        assert_eq!(life.drain(GRACE).await, Outcome::Cut);
+        assert_eq!(life.drain(GRACE).await, Outcome::Aborted);
         assert!(life.tasks().is_empty());
     }
 
@@ -250,17 +250,17 @@ mod tests {
         let life = Lifecycle::default();
         life.spawn("stuck", std::future::pending());
         life.hard().cancel();
-        assert_eq!(life.drain(Duration::from_hours(1)).await, Outcome::Cut);
+        assert_eq!(life.drain(Duration::from_hours(1)).await, Outcome::Aborted);
     }
 
     #[test]
     fn readiness_goes_one_way() {
         let life = Lifecycle::default();
-        assert_eq!(life.readiness().state(), State::Starting);
+        assert_eq!(life.readiness().phase(), Phase::Starting);
         life.readiness().set_ready();
-        assert_eq!(life.readiness().state(), State::Ready);
+        assert_eq!(life.readiness().phase(), Phase::Ready);
         life.soft().cancel();
         life.readiness().set_ready();
-        assert_eq!(life.readiness().state(), State::Stopping);
+        assert_eq!(life.readiness().phase(), Phase::Stopping);
     }
 }

@@ -120,10 +120,10 @@ async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
     let backlog = desk.backlog().await;
     let store = desk.store();
     let (im, wechat, media) = ((desk.ops.im)(), (desk.ops.wechat)(), (desk.ops.media)());
-    let why = match desk.ops.readiness.state() {
-        lifecycle::State::Starting => Some("starting"),
-        lifecycle::State::Ready => None,
-        lifecycle::State::Stopping => Some("shutting down"),
+    let why = match desk.ops.readiness.phase() {
+        lifecycle::Phase::Starting => Some("starting"),
+        lifecycle::Phase::Ready => None,
+        lifecycle::Phase::Stopping => Some("shutting down"),
     };
     let (code, status) = if why.is_some() || !store.ok {
         (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
