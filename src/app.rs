@@ -26,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::outbox::health::Unwell;
 use crate::outbox::pace::Pace;
 use crate::outbox::{Outbox, Parts, retention};
-use crate::store::{Closing, Place, Store};
+use crate::store::{Closing, Store, StoreLocation};
 use crate::wechat::receive::{Door, DoorSettings};
 use crate::wechat::send as wechat;
 
@@ -211,8 +211,8 @@ impl Operations {
 
 async fn open(at: &config::StoreUrl, clock: Clock, metrics: Metrics) -> anyhow::Result<(Store, Closing)> {
     let place = match at {
-        config::StoreUrl::SqliteFile(path) => Place::File(path.clone()),
-        config::StoreUrl::SqliteMemory => Place::Memory,
+        config::StoreUrl::SqliteFile(path) => StoreLocation::File(path.clone()),
+        config::StoreUrl::SqliteMemory => StoreLocation::Memory,
         config::StoreUrl::Postgres(_) => bail!("store.url: this version does not support PostgreSQL"),
     };
     let mut opening = tokio::task::spawn_blocking(move || Store::open(&place, clock, metrics));

@@ -108,7 +108,7 @@ impl Bridge {
     /// Creates a bridge over the store and reads whether WeChat has denied pushes.
     pub async fn new(parts: Parts) -> Result<Self, StoreError> {
         let Parts { settings, store, media, bell, clock, metrics } = parts;
-        let denied = store.read(|tx| tx.fact(PUSH_DENIED_AT)).await?;
+        let denied = store.read(|tx| tx.kv(PUSH_DENIED_AT)).await?;
         let push_denied_at = AtomicI64::new(denied.and_then(|at| at.parse().ok()).unwrap_or(0));
         let accounts = Accounts::new(store.clone());
         let start = Start { number: rand::random_range(1..=i64::MAX), at: clock.now() };
@@ -178,7 +178,7 @@ impl Bridge {
 
     /// Records that WeChat denied a push: answers go out as passive replies for a day.
     pub fn push_denied(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
-        tx.put_fact(PUSH_DENIED_AT, &tx.now().0.to_string())?;
+        tx.put_kv(PUSH_DENIED_AT, &tx.now().0.to_string())?;
         self.0.push_denied_at.store(tx.now().0, Ordering::Relaxed);
         Ok(())
     }
@@ -187,8 +187,8 @@ impl Bridge {
     pub fn push_allowed(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
         // Decide by the stored value, not by memory: the transaction may run again after memory has
         // changed, and must then write the value again.
-        if tx.fact(PUSH_DENIED_AT)?.is_some_and(|at| at != "0") {
-            tx.put_fact(PUSH_DENIED_AT, "0")?;
+        if tx.kv(PUSH_DENIED_AT)?.is_some_and(|at| at != "0") {
+            tx.put_kv(PUSH_DENIED_AT, "0")?;
         }
         self.0.push_denied_at.store(0, Ordering::Relaxed);
         Ok(())
@@ -220,7 +220,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::store::Place;
+    use crate::store::StoreLocation;
 
     /// Creates a bridge with the usual settings.
     pub(super) async fn over(store: &Store, clock: &Clock, folder: &Path) -> Bridge {
@@ -250,7 +250,8 @@ mod tests {
     #[tokio::test]
     async fn an_account_that_may_push_again_is_remembered_although_the_first_try_to_write_it_down_failed() {
         let (clock, folder) = (Clock::movable(), tempfile::tempdir().unwrap());
-        let (store, closing) = Store::open(&Place::Memory, clock.clone(), Metrics::default()).unwrap();
+        let (store, closing) =
+            Store::open(&StoreLocation::Memory, clock.clone(), Metrics::default()).unwrap();
         let bridge = over(&store, &clock, folder.path()).await;
         let writing = bridge.clone();
         store.write(move |tx| writing.push_denied(tx)).await.unwrap();
@@ -264,7 +265,7 @@ mod tests {
         });
         assert!(failed.await.is_err());
         store.write(move |tx| again.push_allowed(tx)).await.unwrap();
-        assert_eq!(store.read(|tx| tx.fact(PUSH_DENIED_AT)).await.unwrap().as_deref(), Some("0"));
+        assert_eq!(store.read(|tx| tx.kv(PUSH_DENIED_AT)).await.unwrap().as_deref(), Some("0"));
         closing.close();
     }
 }

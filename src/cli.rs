@@ -165,7 +165,7 @@ fn beside<T>(
         Error::from(Advised { problem: problem.to_owned(), hint: hint.to_owned() })
     };
     let place = match &config.store {
-        config::StoreUrl::SqliteFile(path) => store::Place::File(path.clone()),
+        config::StoreUrl::SqliteFile(path) => store::StoreLocation::File(path.clone()),
         config::StoreUrl::SqliteMemory => {
             return Err(elsewhere(
                 "store.url is sqlite::memory:, which only the running bridge itself can read",
@@ -180,7 +180,7 @@ fn beside<T>(
         }
     };
     let (store, closing): (Store, Closing) =
-        Store::open_beside(&place, clock.clone()).map_err(anyhow::Error::from)?;
+        Store::open_for_operator(&place, clock.clone()).map_err(anyhow::Error::from)?;
     let outcome = runtime()?.block_on(work(store));
     closing.close();
     outcome

@@ -206,7 +206,7 @@ impl Metrics {
     }
 
     /// Counts an agent's message that the backfill found in IM's history.
-    pub fn recovered(&self) {
+    pub fn record_backfilled(&self) {
         self.0.backfilled.inc();
     }
 

@@ -27,7 +27,7 @@ use crate::bridge::Bridge;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::{Direction, FailureClass, Lane, Millis, Resolution, Verdict};
-use crate::store::{Owed, Store};
+use crate::store::{PendingCall, Store};
 
 use breaker::Breaker;
 use lane::{LaneWorker, Places, Rest};
@@ -91,7 +91,7 @@ pub trait Courier: std::fmt::Debug + Send + Sync {
     /// may reach the receiver.
     fn prepare<'a>(
         &'a self,
-        _owed: &'a Owed,
+        _owed: &'a PendingCall,
     ) -> Pin<Box<dyn Future<Output = Result<Form, NotReady>> + Send + 'a>> {
         Box::pin(std::future::ready(Ok(Form::AsAccepted)))
     }
@@ -100,12 +100,12 @@ pub trait Courier: std::fmt::Debug + Send + Sync {
     /// only after it refreshed a credential or created an account.
     fn send<'a>(
         &'a self,
-        owed: &'a Owed,
+        owed: &'a PendingCall,
         form: &'a Form,
     ) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'a>>;
 
     /// Finds out the outcome of an attempt that was not settled.
-    fn find<'a>(&'a self, owed: &'a Owed) -> Pin<Box<dyn Future<Output = Resolution> + Send + 'a>>;
+    fn find<'a>(&'a self, owed: &'a PendingCall) -> Pin<Box<dyn Future<Output = Resolution> + Send + 'a>>;
 }
 
 /// The dependencies of the outbox.
@@ -295,7 +295,7 @@ impl Outbox {
 
     /// Runs every second: scans the store again if an operator's command has changed messages.
     async fn ticked(&mut self) {
-        let operator = self.store.read(|tx| tx.fact(OPERATOR_BELL)).await.unwrap_or_default();
+        let operator = self.store.read(|tx| tx.kv(OPERATOR_BELL)).await.unwrap_or_default();
         if operator != self.operator {
             self.ways.iter_mut().for_each(|way| way.schedule.walk_again());
         }

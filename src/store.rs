@@ -12,14 +12,14 @@ mod customer;
 mod fetch;
 mod held;
 mod inspect;
-mod look;
+mod backfill;
 mod media;
 mod message;
 mod open;
 mod operator;
 mod prune;
-mod seen;
-mod turn;
+mod dedup;
+mod position;
 mod upload;
 mod writer;
 
@@ -32,22 +32,22 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::{IllegalMove, Millis};
 
+pub use backfill::Backfill;
 use checkpoint::Checkpointer;
-pub use conversation::Past;
+pub use conversation::PastMessage;
 pub use customer::Customer;
-pub use fetch::Fetch;
-pub use held::{Held, Ridden, Riding};
+pub use dedup::FirstReply;
+pub use fetch::MediaFetch;
+pub use held::{AttachState, AttachedAnswer, HeldAnswer};
 pub use inspect::{Inspection, inspect};
-pub use look::Look;
 pub use media::{Medium, MediumFile};
-pub use message::{Counts, Head, Listed, NewMessage, Owed, Settled, Step};
+pub use message::{Counts, Head, MessageSummary, NewMessage, PendingCall, Settlement, TraceStep};
 pub use open::OpenError;
-pub use prune::HeldAt;
-pub use seen::FirstAnswer;
+pub use prune::HeldCursor;
 
 /// Where the database is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum StoreLocation {
     /// A file. SQLite keeps its `-wal` and `-shm` files beside it.
     File(PathBuf),
     /// In memory. The data is lost when the process ends.
@@ -103,24 +103,24 @@ impl Tx<'_> {
     }
 
     /// Reads a value from the key-value table; `None` if the key is not set.
-    pub fn fact(&self, name: &str) -> Result<Option<String>, StoreError> {
+    pub fn kv(&self, key: &str) -> Result<Option<String>, StoreError> {
         use rusqlite::OptionalExtension as _;
         let mut statement = self.connection.prepare_cached("SELECT value FROM fact WHERE name = ?1")?;
-        Ok(statement.query_row([name], |row| row.get(0)).optional()?)
+        Ok(statement.query_row([key], |row| row.get(0)).optional()?)
     }
 
     /// Writes a value to the key-value table, replacing the previous one.
-    pub fn put_fact(&self, name: &str, value: &str) -> Result<(), StoreError> {
+    pub fn put_kv(&self, key: &str, value: &str) -> Result<(), StoreError> {
         let sql = "INSERT INTO fact (name, value) VALUES (?1, ?2)
                    ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-        self.connection.prepare_cached(sql)?.execute([name, value])?;
+        self.connection.prepare_cached(sql)?.execute([key, value])?;
         Ok(())
     }
 }
 
 /// Since when commits fail, and with which error.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failing {
+pub struct Outage {
     /// The first of the present run of failures.
     pub since: Millis,
     /// The database's error text.
@@ -139,18 +139,23 @@ pub struct Store {
 #[derive(Debug)]
 pub struct Closing {
     thread: std::thread::JoinHandle<()>,
-    stop: writer::Stop,
+    stop: writer::StopSignal,
     _lock: Option<open::Lock>,
 }
 
 impl Store {
     /// Opens the store for this process alone and applies missing migrations. Blocks.
-    pub fn open(place: &Place, clock: Clock, metrics: Metrics) -> Result<(Self, Closing), OpenError> {
-        let lock = open::lock(place)?;
-        let connection = open::connect(place)?;
+    pub fn open(
+        location: &StoreLocation,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Result<(Self, Closing), OpenError> {
+        let lock = open::lock(location)?;
+        let connection = open::connect(location)?;
         open::migrate(&connection)?;
-        let reader = open::reader(place)?.map(|reader| Arc::new(Mutex::new(reader)));
-        let checkpointer = open::checkpoints(place, &connection)?.map(Checkpointer::start).transpose();
+        let reader = open::reader(location)?.map(|reader| Arc::new(Mutex::new(reader)));
+        let checkpointer =
+            open::checkpoint_connection(location, &connection)?.map(Checkpointer::start).transpose();
         let checkpointer = checkpointer.map_err(OpenError::Thread)?;
         let (writer, thread, stop) =
             writer::start(connection, checkpointer, clock.clone(), metrics).map_err(OpenError::Thread)?;
@@ -159,10 +164,10 @@ impl Store {
 
     /// Opens a database for an operator's command while another process may be serving it: takes no
     /// lock, and migrates only a database of an older version. Blocks.
-    pub fn open_beside(place: &Place, clock: Clock) -> Result<(Self, Closing), OpenError> {
-        let connection = open::connect_existing(place)?;
+    pub fn open_for_operator(location: &StoreLocation, clock: Clock) -> Result<(Self, Closing), OpenError> {
+        let connection = open::connect_existing(location)?;
         // A separate read connection, so that a long list does not block the serving process.
-        let reader = open::reader(place)?.map(|reader| Arc::new(Mutex::new(reader)));
+        let reader = open::reader(location)?.map(|reader| Arc::new(Mutex::new(reader)));
         let (writer, thread, stop) =
             writer::start(connection, None, clock.clone(), Metrics::default()).map_err(OpenError::Thread)?;
         Ok((Self { writer, reader, clock }, Closing { thread, stop, _lock: None }))
@@ -189,26 +194,26 @@ impl Store {
     {
         let Some(reader) = self.reader.clone() else { return self.writer.submit(work).await };
         let (now, mut work) = (self.clock.now(), work);
-        let read = move || {
+        let run = move || {
             let mut connection = reader.lock().unwrap_or_else(PoisonError::into_inner);
             let snapshot = connection.transaction()?;
             work(&Tx { connection: &snapshot, now })
         };
-        tokio::task::spawn_blocking(read)
+        tokio::task::spawn_blocking(run)
             .await
             .map_err(|error| if error.is_panic() { StoreError::Panicked } else { StoreError::Closed })?
     }
 
     /// The present failure of the store; `None` while commits succeed.
-    pub fn failing(&self) -> Option<Failing> {
-        self.writer.failing()
+    pub fn outage(&self) -> Option<Outage> {
+        self.writer.outage()
     }
 }
 
 impl Closing {
     /// Waits until every accepted write is committed, then closes the database. Blocks.
     pub fn close(self) {
-        self.stop.now();
+        self.stop.send();
         if self.thread.join().is_err() {
             tracing::error!("the store's writer thread panicked before the store was closed");
         }

@@ -11,7 +11,7 @@ use axum::routing::post;
 use wechat_im_bridge::clock::Clock;
 use wechat_im_bridge::metrics::Metrics;
 use wechat_im_bridge::model::{Direction, ImUserId, MessageKind, Move, OpenId, OutboundCall};
-use wechat_im_bridge::store::{NewMessage, Place, Settled, Store};
+use wechat_im_bridge::store::{NewMessage, Settlement, Store, StoreLocation};
 
 use super::sink::Sink;
 
@@ -130,14 +130,14 @@ fn folder() -> PathBuf {
 /// A folder with a store of `stored` delivered messages of 100,000 customers.
 pub async fn million(stored: u64) -> tempfile::TempDir {
     let folder = tempfile::tempdir_in(folder()).unwrap();
-    let place = Place::File(folder.path().join("bridge.db"));
+    let place = StoreLocation::File(folder.path().join("bridge.db"));
     let (store, closing) = Store::open(&place, Clock::system(), Metrics::default()).unwrap();
     for chunk in 0..stored / 1_000 {
         store
             .write(move |tx| {
                 for nth in chunk * 1_000..(chunk + 1) * 1_000 {
                     let source = format!("m:{}:oStored:gh_bridge000001", 14_300_000_000_000_000 + nth);
-                    tx.mark_seen(
+                    tx.record_dedup(
                         &source,
                         Some("Transferring you to a customer service agent, please wait."),
                     )?;
@@ -150,7 +150,7 @@ pub async fn million(stored: u64) -> tempfile::TempDir {
                         ))
                         .unwrap(),
                         agent: ImUserId::new("user1").ok(),
-                        orders: vec![OutboundCall::TextToAgent(
+                        calls: vec![OutboundCall::TextToAgent(
                             "is this in stock, in size M or L or XL?".repeat(3),
                         )],
                         msg_seq: 1,
@@ -159,7 +159,7 @@ pub async fn million(stored: u64) -> tempfile::TempDir {
                         erase: false,
                     })?;
                     tx.record_attempt(id)?;
-                    tx.settle(id, Move::Deliver, &Settled::default())?;
+                    tx.settle(id, Move::Deliver, &Settlement::default())?;
                 }
                 Ok(())
             })

@@ -76,7 +76,7 @@ impl Bridge {
     pub async fn recovered(&self, answer: Answer) -> Result<Answered, StoreError> {
         let outcome = self.take(answer, Came::FromHistory).await?;
         if outcome == Answered::Accepted {
-            self.0.metrics.recovered();
+            self.0.metrics.record_backfilled();
         }
         Ok(outcome)
     }
@@ -179,23 +179,23 @@ impl Taking {
                     kind: MessageKind::Message,
                     openid: openid.clone(),
                     agent: Some(self.answer.from.clone()),
-                    orders: orders.clone(),
+                    calls: orders.clone(),
                     msg_seq: self.answer.msg_seq,
                     msg_random: self.answer.msg_random,
                     source: source.clone(),
                     erase: false,
                 })?;
                 let Answer { msg_time, msg_seq, .. } = self.answer;
-                tx.said(id, msg_time, unlooked)?;
+                tx.set_sent_at(id, msg_time, unlooked)?;
                 // Callbacks may overtake one another. Callbacks of the same second keep their order
                 // of arrival, because no document says that every client counts `MsgSeq` up.
                 let place = if self.came == Came::ByCallback { u32::MAX } else { msg_seq };
-                tx.take_turn(&openid, id, (msg_time, place))?;
+                tx.insert_by_time(&openid, id, (msg_time, place))?;
                 Some(id)
             }
         };
         if self.came == Came::FromHistory {
-            tx.step(&openid, message, "recovered", "its callback did not arrive", None)?;
+            tx.record_step(&openid, message, "recovered", "its callback did not arrive", None)?;
         }
         Ok(Ok(openid))
     }
@@ -225,7 +225,7 @@ impl Marks {
             Came::ByCallback => &self.found(),
             Came::FromHistory => &self.numbers,
         };
-        Ok(tx.first_answer(&self.key)?.is_some() || tx.first_answer(other)?.is_some())
+        Ok(tx.first_reply(&self.key)?.is_some() || tx.first_reply(other)?.is_some())
     }
 
     fn make(&self, tx: &Tx<'_>, came: Came) -> Result<(), StoreError> {
@@ -234,8 +234,8 @@ impl Marks {
             Came::FromHistory => &self.found(),
         };
         for key in [&self.key, other] {
-            if tx.first_answer(key)?.is_none() {
-                tx.mark_seen(key, None)?;
+            if tx.first_reply(key)?.is_none() {
+                tx.record_dedup(key, None)?;
             }
         }
         Ok(())
@@ -249,7 +249,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::metrics::Metrics;
     use crate::model::{AnswerPart, Move};
-    use crate::store::{Head, Place, Settled, Store};
+    use crate::store::{Head, Settlement, Store, StoreLocation};
 
     /// Creates a bridge over a store in which `oAnna` is a customer.
     async fn annas(store: &Store, clock: &Clock, folder: &std::path::Path) -> Bridge {
@@ -275,7 +275,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_waits_for_no_read() {
         let (clock, folder) = (Clock::movable(), tempfile::tempdir().unwrap());
-        let place = Place::File(folder.path().join("bridge.db"));
+        let place = StoreLocation::File(folder.path().join("bridge.db"));
         let (store, closing) = Store::open(&place, clock.clone(), Metrics::default()).unwrap();
         let bridge = annas(&store, &clock, folder.path()).await;
         let (begun, reading) = tokio::sync::oneshot::channel();
@@ -301,7 +301,8 @@ mod tests {
     #[tokio::test]
     async fn callbacks_keep_their_order_within_a_second_and_are_put_in_order_beyond() {
         let (clock, folder) = (Clock::movable(), tempfile::tempdir().unwrap());
-        let (store, closing) = Store::open(&Place::Memory, clock.clone(), Metrics::default()).unwrap();
+        let (store, closing) =
+            Store::open(&StoreLocation::Memory, clock.clone(), Metrics::default()).unwrap();
         let bridge = annas(&store, &clock, folder.path()).await;
         for (msg_time, msg_seq) in [(20, 7), (20, 3), (30, 1), (10, 9), (20, 5)] {
             bridge.answered(said(&bridge, msg_time, msg_seq)).await.unwrap();
@@ -310,8 +311,8 @@ mod tests {
         let leave = move |tx: &Tx<'_>| {
             let mut left = Vec::new();
             while let Head::Ready(owed) = tx.head(&lane)? {
-                left.push(owed.order);
-                tx.settle(owed.id, Move::Refuse, &Settled::default())?;
+                left.push(owed.call);
+                tx.settle(owed.id, Move::Refuse, &Settlement::default())?;
             }
             Ok(left)
         };

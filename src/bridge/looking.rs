@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Bridge, Inner};
 use crate::model::{Direction, Lane, Millis, OpenId};
-use crate::store::{Look, Owed, StoreError, Tx};
+use crate::store::{Backfill, PendingCall, StoreError, Tx};
 
 /// The longest time that an answer waits for the backfill of its conversation.
 pub const LOOK_WAIT: Duration = Duration::from_millis(1_500);
@@ -33,7 +33,7 @@ impl Inner {
     /// missing.
     pub(super) fn is_unlooked(&self, tx: &Tx<'_>, openid: &OpenId) -> Result<bool, StoreError> {
         let Start { number, at } = self.start;
-        let looks = tx.unlooked(openid, &self.settings.agents, number)?;
+        let looks = tx.missing_backfills(openid, &self.settings.agents, number)?;
         Ok(looks.iter().any(|look| look.known_since.since(at) < 0))
     }
 }
@@ -46,10 +46,14 @@ impl Bridge {
 
     /// Until when an answer that could go now waits for the backfill of its conversation; `None` if
     /// it need not wait.
-    pub fn waits_for_look(&self, tx: &Tx<'_>, owed: &Owed) -> Result<Option<Millis>, StoreError> {
+    pub fn waits_for_look(&self, tx: &Tx<'_>, owed: &PendingCall) -> Result<Option<Millis>, StoreError> {
         let since = owed.created_at.max(self.0.start.at);
         let is_in_time = (0..LOOK_WAIT_MS).contains(&tx.now().since(since));
-        if !owed.unlooked || !is_in_time || owed.part > 0 || self.would_withhold(tx, owed)?.is_some() {
+        if !owed.before_backfill
+            || !is_in_time
+            || owed.call_index > 0
+            || self.would_withhold(tx, owed)?.is_some()
+        {
             return Ok(None);
         }
         let waits = self.0.is_unlooked(tx, &owed.lane.customer)?;
@@ -69,9 +73,9 @@ impl Bridge {
 
     /// Records that one agent's history with the customer was read up to `newest_s` (Unix seconds)
     /// and that every message in it was accepted.
-    pub async fn looked(&self, look: Look, newest_s: i64) -> Result<(), StoreError> {
+    pub async fn looked(&self, look: Backfill, newest_s: i64) -> Result<(), StoreError> {
         let (start, is_first, customer) = (self.start(), look.is_first, look.customer.clone());
-        self.0.store.write(move |tx| tx.looked(&look, newest_s, start)).await?;
+        self.0.store.write(move |tx| tx.set_backfilled_until(&look, newest_s, start)).await?;
         if is_first {
             self.ring_to_wechat(customer);
         }
@@ -83,8 +87,8 @@ impl Bridge {
     pub async fn look_given_up(&self, customer: OpenId) -> Result<(), StoreError> {
         let (start, agents, openid) = (self.start(), self.agents().to_vec(), customer.clone());
         let give_up = move |tx: &Tx<'_>| {
-            let looks = tx.unlooked(&openid, &agents, start)?;
-            looks.iter().try_for_each(|look| tx.look_given_up(look, start))
+            let looks = tx.missing_backfills(&openid, &agents, start)?;
+            looks.iter().try_for_each(|look| tx.abandon_backfill(look, start))
         };
         self.0.store.write(give_up).await?;
         self.ring_to_wechat(customer);

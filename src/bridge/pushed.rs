@@ -15,7 +15,7 @@ use crate::model::{
     Content, Direction, Event, ImUserId, Lane, MediaName, MediaOrigin, MediaRequest, MessageKind, Millis,
     Move, OutboundCall, Push, PushBody,
 };
-use crate::store::{Customer, Held, NewMessage, Settled, StoreError, Tx};
+use crate::store::{Customer, HeldAnswer, NewMessage, Settlement, StoreError, Tx};
 
 /// The `kv` key with the agent who got the last new conversation.
 const ASSIGNED_LAST: &str = "assigned_last";
@@ -85,11 +85,11 @@ struct Deciding {
 impl Deciding {
     fn decide(&self, tx: &Tx<'_>) -> Result<Decided, StoreError> {
         let key = self.push.dedup_key.0.as_str();
-        if let Some(first) = tx.first_answer(key)? {
-            let rides = tx.ride_again(&self.push.from, key, tx.now().plus(RIDE_MS))?;
+        if let Some(first) = tx.first_reply(key)? {
+            let rides = tx.reattach(&self.push.from, key, tx.now().plus(RIDE_MS))?;
             return Ok(Decided {
                 text: first.reply,
-                at: first.at,
+                at: first.accepted_at,
                 rides,
                 rings: Vec::new(),
                 repeat: true,
@@ -113,7 +113,7 @@ impl Deciding {
                 let mut customer = self.customer(tx)?;
                 self.acted(tx, &mut customer, Act::Event, &mut decided)?;
                 keep(tx, &customer, &mut decided)?;
-                tx.step(&self.push.from, None, event.name(), "event", None)?;
+                tx.record_step(&self.push.from, None, event.name(), "event", None)?;
             }
             PushBody::Event(event @ Event::Other { .. }) => {
                 // Job and authorisation events come from the platform and create no customer.
@@ -121,14 +121,14 @@ impl Deciding {
                     if shows_reply(event.name()) {
                         self.acted(tx, &mut customer, Act::None, &mut decided)?;
                     }
-                    tx.step(&self.push.from, None, event.name(), "event", None)?;
+                    tx.record_step(&self.push.from, None, event.name(), "event", None)?;
                 }
             }
             PushBody::Message(content) => self.wrote(tx, content, &mut decided)?,
         }
-        tx.mark_seen(key, decided.text.as_deref())?;
+        tx.record_dedup(key, decided.text.as_deref())?;
         if decided.rides {
-            tx.reply_carries(key, &self.push.from)?;
+            tx.set_reply_customer(key, &self.push.from)?;
         }
         Ok(decided)
     }
@@ -147,13 +147,13 @@ impl Deciding {
         let mut customer = self.customer(tx)?;
         self.inner.settings.limits.event(&mut customer, tx.now());
         // The passive reply is the welcome text, so held answers can only be pushed.
-        if self.inner.may_push(tx.now()) && !tx.has_riding(&customer.openid)? {
+        if self.inner.may_push(tx.now()) && !tx.has_attached(&customer.openid)? {
             release(tx, &customer, &tx.held(&customer.openid, LOOKED_AT)?, decided)?;
         }
         self.owe(tx, &mut customer, MessageKind::Account, vec![OutboundCall::ImportAccount], decided)?;
         keep(tx, &customer, decided)?;
-        tx.push_behind(&customer.openid, tx.now().plus(BEHIND_MS))?;
-        tx.step(&self.push.from, None, "subscribe", "event", None)?;
+        tx.set_push_not_before(&customer.openid, tx.now().plus(BEHIND_MS))?;
+        tx.record_step(&self.push.from, None, "subscribe", "event", None)?;
         decided.text = Some(self.inner.settings.texts.welcome.clone());
         Ok(())
     }
@@ -228,11 +228,11 @@ impl Deciding {
             open.iter().find(|(name, _)| name == agent.as_str()).map_or(0, |(_, count)| *count)
         };
         let fewest = agents.iter().map(busy).min().unwrap_or(0);
-        let last = tx.fact(ASSIGNED_LAST)?;
+        let last = tx.kv(ASSIGNED_LAST)?;
         let after = agents.iter().position(|agent| last.as_deref() == Some(agent.as_str()));
         let in_turn = agents.iter().cycle().skip(after.map_or(0, |last| last + 1)).take(agents.len());
         customer.agent = { in_turn }.find(|agent| busy(agent) == fewest).cloned();
-        customer.agent.as_ref().map_or(Ok(()), |agent| tx.put_fact(ASSIGNED_LAST, agent.as_str()))
+        customer.agent.as_ref().map_or(Ok(()), |agent| tx.put_kv(ASSIGNED_LAST, agent.as_str()))
     }
 
     /// Handles a customer's action: attaches held answers to the passive reply, and pushes as many
@@ -251,7 +251,7 @@ impl Deciding {
             Act::None => {}
         }
         // Answers attached to an earlier, unconfirmed reply must arrive first.
-        if !tx.has_held(&customer.openid)? || tx.has_riding(&customer.openid)? {
+        if !tx.has_held(&customer.openid)? || tx.has_attached(&customer.openid)? {
             return Ok(());
         }
         let may_push = self.inner.may_push(tx.now());
@@ -259,17 +259,17 @@ impl Deciding {
         let more = (!may_push).then(|| more::line(self.inner.settings.texts.locale));
         // An earlier message that is still being sent, or that only a backfill can find, can be in
         // time for a push but not for this reply.
-        let is_behind = tx.has_open_before_held(&customer.openid)?;
+        let is_behind = tx.has_pending_before_held(&customer.openid)?;
         let is_to_wait = act != Act::None
             && may_push
-            && held.iter().any(|held| held.unlooked)
+            && held.iter().any(|held| held.before_backfill)
             && self.inner.is_unlooked(tx, &customer.openid)?;
         let ride = if is_behind || is_to_wait { Ride::default() } else { ride(&held, more) };
         if let Some((id, orders)) = &ride.recut {
-            tx.recut(*id, orders)?;
+            tx.resplit(*id, orders)?;
         }
         for (id, parts) in &ride.taken {
-            tx.ride(*id, *parts, &self.push.dedup_key.0, tx.now().plus(RIDE_MS))?;
+            tx.attach(*id, *parts, &self.push.dedup_key.0, tx.now().plus(RIDE_MS))?;
         }
         let ridden = ride.taken.len();
         if ridden > 0 {
@@ -299,7 +299,7 @@ impl Deciding {
             kind,
             openid: customer.openid.clone(),
             agent: customer.agent.clone(),
-            orders,
+            calls: orders,
             msg_seq: customer.next_seq,
             msg_random: self.random,
             source: self.push.dedup_key.0.clone(),
@@ -317,21 +317,26 @@ fn want(tx: &Tx<'_>, customer: &Customer, wanted: &[(MediaName, MediaRequest)]) 
         for kept in std::iter::once(name).chain(&wanted.mp3) {
             tx.add_medium(kept, &customer.openid, MediaOrigin::Customer)?;
         }
-        tx.want(name, &customer.openid, wanted)?;
+        tx.enqueue_fetch(name, &customer.openid, wanted)?;
     }
     Ok(())
 }
 
 /// Releases as many of the `held` answers for pushing as the budget covers, the last one perhaps
 /// only in part.
-fn release(tx: &Tx<'_>, customer: &Customer, held: &[Held], decided: &mut Decided) -> Result<(), StoreError> {
+fn release(
+    tx: &Tx<'_>,
+    customer: &Customer,
+    held: &[HeldAnswer],
+    decided: &mut Decided,
+) -> Result<(), StoreError> {
     let mut budget = quota::left(customer, tx.now()).map_or(0, |left| left.sends);
     for message in held {
         if budget == 0 {
             break;
         }
-        budget = budget.saturating_sub(u32::try_from(message.orders.len()).unwrap_or(u32::MAX));
-        tx.settle(message.id, Move::Release, &Settled::default())?;
+        budget = budget.saturating_sub(u32::try_from(message.calls.len()).unwrap_or(u32::MAX));
+        tx.settle(message.id, Move::Release, &Settlement::default())?;
         decided.rings.push(Direction::ToWechat);
     }
     Ok(())

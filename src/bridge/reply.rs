@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{Bridge, Inner};
 use crate::model::{Direction, Lane, MessageId, Millis, Move, OpenId, OutboundCall, split_text};
-use crate::store::{Held, StoreError};
+use crate::store::{HeldAnswer, StoreError};
 
 /// The longest passive reply that WeChat shows for certain, in bytes ("Passive replies",
 /// "Unknown").
@@ -62,8 +62,8 @@ pub(super) struct Ride {
 /// Joins as many whole answers as fit, in order, with line breaks. An answer longer than a reply
 /// goes part by part. If `more_line` is given, a reply that leaves answers behind ends with that
 /// line.
-pub(super) fn ride(held: &[Held], more: Option<&str>) -> Ride {
-    let wholes: Vec<String> = held.iter().map_while(|message| whole(&message.orders)).collect();
+pub(super) fn ride(held: &[HeldAnswer], more: Option<&str>) -> Ride {
+    let wholes: Vec<String> = held.iter().map_while(|message| whole(&message.calls)).collect();
     let fitting = fitting(&wholes, REPLY_BYTES);
     if fitting == held.len() {
         return Ride::of(held, &wholes);
@@ -81,8 +81,9 @@ pub(super) fn ride(held: &[Held], more: Option<&str>) -> Ride {
 }
 
 impl Ride {
-    fn of(held: &[Held], wholes: &[String]) -> Self {
-        let taken = |message: &Held| (message.id, u32::try_from(message.orders.len()).unwrap_or(u32::MAX));
+    fn of(held: &[HeldAnswer], wholes: &[String]) -> Self {
+        let taken =
+            |message: &HeldAnswer| (message.id, u32::try_from(message.calls.len()).unwrap_or(u32::MAX));
         Self { text: wholes.join("\n"), taken: held.iter().map(taken).collect(), recut: None }
     }
 }
@@ -98,7 +99,7 @@ fn fitting(texts: &[String], room: usize) -> usize {
 }
 
 /// Returns as much of the first answer as fits, if it is longer than `max_bytes`.
-fn first_part(held: &[Held], wholes: &[String], room: usize) -> Ride {
+fn first_part(held: &[HeldAnswer], wholes: &[String], room: usize) -> Ride {
     let (Some(message), Some(whole)) = (held.first(), wholes.first()) else { return Ride::default() };
     let Some(first) = split_text(whole, room).first().copied() else { return Ride::default() };
     let rest = split_text(&whole[first.len()..], REPLY_BYTES);
@@ -106,7 +107,7 @@ fn first_part(held: &[Held], wholes: &[String], room: usize) -> Ride {
         .chain(rest)
         .map(|part| OutboundCall::TextToCustomer(part.to_owned()))
         .collect();
-    let recut = (orders != message.orders).then_some((message.id, orders));
+    let recut = (orders != message.calls).then_some((message.id, orders));
     Ride { text: first.to_owned(), taken: vec![(message.id, 1)], recut }
 }
 
@@ -144,20 +145,20 @@ impl Bridge {
         let ridden = store
             .write(move |tx| {
                 if !written {
-                    tx.ride_unwritten(&openid, &key)?;
+                    tx.mark_reply_not_sent(&openid, &key)?;
                     return Ok(Vec::new());
                 }
-                let ridden = tx.ride_written(&openid, &key, rest)?;
+                let ridden = tx.settle_sent_reply(&openid, &key, rest)?;
                 if !ridden.is_empty() {
-                    tx.push_behind(&openid, tx.now().plus(BEHIND_MS))?;
+                    tx.set_push_not_before(&openid, tx.now().plus(BEHIND_MS))?;
                 }
                 for one in &ridden {
-                    tx.step(&openid, Some(one.id), "passive reply", "written out", None)?;
+                    tx.record_step(&openid, Some(one.id), "passive reply", "written out", None)?;
                 }
                 Ok(ridden)
             })
             .await?;
-        for one in ridden.iter().filter(|one| one.whole) {
+        for one in ridden.iter().filter(|one| one.is_complete) {
             metrics.record_delivered(Direction::ToWechat, now.since(one.created_at));
         }
         // Messages released behind these answers have been waiting for this.
@@ -171,9 +172,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn held(id: i64, texts: &[String]) -> Held {
+    fn held(id: i64, texts: &[String]) -> HeldAnswer {
         let orders = texts.iter().cloned().map(OutboundCall::TextToCustomer).collect();
-        Held { id: MessageId(id), agent: None, orders, unlooked: false }
+        HeldAnswer { id: MessageId(id), agent: None, calls: orders, before_backfill: false }
     }
 
     fn text(order: &OutboundCall) -> &str {
@@ -185,19 +186,19 @@ mod tests {
 
     /// Replies until no answer is left, as for a customer who writes again and again. Returns the
     /// replies.
-    fn rides(mut held: Vec<Held>, more: Option<&str>) -> Vec<String> {
+    fn rides(mut held: Vec<HeldAnswer>, more: Option<&str>) -> Vec<String> {
         let mut said = Vec::new();
         while !held.is_empty() {
             let ride = ride(&held, more);
             if let Some((id, orders)) = ride.recut {
                 assert_eq!(held[0].id, id);
-                held[0].orders = orders;
+                held[0].calls = orders;
             }
             assert!(!ride.taken.is_empty());
             for (id, parts) in ride.taken {
                 assert_eq!(held[0].id, id, "in order");
-                held[0].orders.drain(..parts as usize);
-                if held[0].orders.is_empty() {
+                held[0].calls.drain(..parts as usize);
+                if held[0].calls.is_empty() {
                     held.remove(0);
                 } else {
                     break;
@@ -215,7 +216,7 @@ mod tests {
         fn every_reply_fits_says_whether_more_waits_and_nothing_is_lost(
             texts in prop::collection::vec("[a-z客 ]{1,1500}", 1..8), said_so in any::<bool>()
         ) {
-            let held: Vec<Held> = (1..).zip(&texts)
+            let held: Vec<HeldAnswer> = (1..).zip(&texts)
                 .map(|(id, t)| held(id, &split_text(t, REPLY_BYTES).into_iter().map(str::to_owned).collect::<Vec<_>>()))
                 .collect();
             let said = rides(held, said_so.then_some(MORE));
@@ -261,7 +262,7 @@ mod tests {
 
     #[test]
     fn short_answers_beyond_the_limit_are_not_forgotten() {
-        let many: Vec<Held> = (1..=65).map(|id| held(id, &["a".into()])).collect();
+        let many: Vec<HeldAnswer> = (1..=65).map(|id| held(id, &["a".into()])).collect();
         let ride = ride(&many, Some(MORE));
         assert_eq!(ride.taken.len(), TAKEN);
         assert!(ride.text.ends_with(MORE));

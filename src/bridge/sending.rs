@@ -7,12 +7,12 @@ use super::quota::{self, Shut};
 use super::reply::BEHIND_MS;
 use crate::config::{Locale, Reply as ReplyMode};
 use crate::model::{Direction, HoldReason, ImUserId, MessageKind, Millis, NoAnswer, OpenId, OutboundCall};
-use crate::store::{NewMessage, Owed, StoreError, Tx};
+use crate::store::{NewMessage, PendingCall, StoreError, Tx};
 
 impl Bridge {
     /// Returns why a call would have to be held now, if so. Takes nothing from the customer's
     /// budget.
-    pub fn would_withhold(&self, tx: &Tx<'_>, owed: &Owed) -> Result<Option<HoldReason>, StoreError> {
+    pub fn would_withhold(&self, tx: &Tx<'_>, owed: &PendingCall) -> Result<Option<HoldReason>, StoreError> {
         if owed.lane.direction == Direction::ToIm {
             return Ok(None);
         }
@@ -27,7 +27,7 @@ impl Bridge {
     }
 
     /// Returns why a call must be held, if so. Otherwise takes one send from the customer's budget.
-    pub fn withhold(&self, tx: &Tx<'_>, owed: &Owed) -> Result<Option<HoldReason>, StoreError> {
+    pub fn withhold(&self, tx: &Tx<'_>, owed: &PendingCall) -> Result<Option<HoldReason>, StoreError> {
         let withheld = self.would_withhold(tx, owed)?;
         if withheld.is_some() || owed.lane.direction == Direction::ToIm {
             return Ok(withheld);
@@ -41,17 +41,17 @@ impl Bridge {
     }
 
     /// Returns when a call that follows right behind a reply may go; `None` means now.
-    pub fn waits_for_reply(&self, tx: &Tx<'_>, owed: &Owed) -> Result<Option<Millis>, StoreError> {
+    pub fn waits_for_reply(&self, tx: &Tx<'_>, owed: &PendingCall) -> Result<Option<Millis>, StoreError> {
         if owed.lane.direction == Direction::ToIm {
             return Ok(None);
         }
-        let until = tx.behind(&owed.lane.customer)?;
+        let until = tx.push_not_before(&owed.lane.customer)?;
         // It can only be further off because the clock was set back.
         Ok((1..=BEHIND_MS).contains(&until.since(tx.now())).then_some(until))
     }
 
     /// Refunds a send that certainly did not happen to the customer's budget.
-    pub fn give_back(&self, tx: &Tx<'_>, owed: &Owed) -> Result<(), StoreError> {
+    pub fn give_back(&self, tx: &Tx<'_>, owed: &PendingCall) -> Result<(), StoreError> {
         if owed.lane.direction == Direction::ToIm {
             return Ok(());
         }
@@ -62,7 +62,7 @@ impl Bridge {
 
     /// Records that WeChat's answer holds a message. It overrides the ledger's count, or denies
     /// pushes.
-    pub fn overruled(&self, tx: &Tx<'_>, owed: &Owed, because: HoldReason) -> Result<(), StoreError> {
+    pub fn overruled(&self, tx: &Tx<'_>, owed: &PendingCall, because: HoldReason) -> Result<(), StoreError> {
         let shut = match because {
             HoldReason::NotAllowed => {
                 self.give_back(tx, owed)?;
@@ -78,7 +78,7 @@ impl Bridge {
     }
 
     /// Records a delivery. If it was pushed, an account that could not push now can.
-    pub fn delivered(&self, tx: &Tx<'_>, owed: &Owed) -> Result<(), StoreError> {
+    pub fn delivered(&self, tx: &Tx<'_>, owed: &PendingCall) -> Result<(), StoreError> {
         let pushed = owed.lane.direction == Direction::ToWechat;
         if pushed && self.configured_reply() == ReplyMode::Auto { self.push_allowed(tx) } else { Ok(()) }
     }
@@ -98,7 +98,7 @@ impl Bridge {
     pub fn tell_agent(
         &self,
         tx: &Tx<'_>,
-        owed: &Owed,
+        owed: &PendingCall,
         news: &News<'_>,
         random: u32,
     ) -> Result<bool, StoreError> {
@@ -113,7 +113,7 @@ impl Bridge {
 
 /// Enqueues a notice, in `locale`, to the agent whose message an operator discarded. Needs no
 /// running bridge.
-pub fn discarded(tx: &Tx<'_>, locale: Locale, owed: &Owed, random: u32) -> Result<bool, StoreError> {
+pub fn discarded(tx: &Tx<'_>, locale: Locale, owed: &PendingCall, random: u32) -> Result<bool, StoreError> {
     let why = note::ended(locale, Ended::Discarded);
     tell_agent(tx, locale, owed, &News::Refused { why }, random)
 }
@@ -121,15 +121,15 @@ pub fn discarded(tx: &Tx<'_>, locale: Locale, owed: &Owed, random: u32) -> Resul
 fn tell_agent(
     tx: &Tx<'_>,
     locale: Locale,
-    owed: &Owed,
+    owed: &PendingCall,
     news: &News<'_>,
     random: u32,
 ) -> Result<bool, StoreError> {
     let Some(agent) = owed.agent.as_ref().filter(|_| is_answer(owed)) else { return Ok(false) };
-    if matches!(news, News::Held { .. }) && !tx.note_held(owed.id)? {
+    if matches!(news, News::Held { .. }) && !tx.mark_held_noticed(owed.id)? {
         return Ok(false);
     }
-    let text = note::text(locale, news, excerpt(&owed.order));
+    let text = note::text(locale, news, excerpt(&owed.call));
     owe_note(tx, &owed.lane.customer, agent, &text, &format!("note:{}", owed.id), random)
 }
 
@@ -143,7 +143,7 @@ pub(super) fn owe_note(
     source: &str,
     random: u32,
 ) -> Result<bool, StoreError> {
-    if tx.join_note(openid, agent, |waiting| note::join(waiting, text))? {
+    if tx.merge_notice(openid, agent, |waiting| note::join(waiting, text))? {
         return Ok(true);
     }
     let Some(mut customer) = tx.customer(openid)?.filter(|customer| customer.known) else {
@@ -154,7 +154,7 @@ pub(super) fn owe_note(
         kind: MessageKind::Notice,
         openid: openid.clone(),
         agent: Some(agent.clone()),
-        orders: note::orders(text),
+        calls: note::orders(text),
         msg_seq: customer.next_seq,
         msg_random: random,
         source: source.to_owned(),
@@ -172,7 +172,7 @@ fn held_by(shut: Shut) -> HoldReason {
     }
 }
 
-fn is_answer(owed: &Owed) -> bool {
+fn is_answer(owed: &PendingCall) -> bool {
     owed.lane.direction == Direction::ToWechat && owed.kind == MessageKind::Message
 }
 

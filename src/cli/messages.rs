@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Locale};
 use crate::model::{MessageId, Millis, Move, State};
 use crate::outbox::OPERATOR_BELL;
-use crate::store::{Listed, Settled, Store, StoreError, Tx};
+use crate::store::{MessageSummary, Settlement, Store, StoreError, Tx};
 
 /// The number of messages that one query reads.
 const PAGE: usize = 500;
@@ -93,7 +93,7 @@ pub(super) fn run(action: &Action, config: &Config, clock: &Clock) -> Result<(),
 pub(super) const HEADER: [&str; 8] =
     ["ID", "STATE", "DIRECTION", "CREATED", "ATTEMPTS", "OPENID", "AGENT", "LAST ERROR"];
 
-pub(super) fn row(message: &Listed) -> [String; 8] {
+pub(super) fn row(message: &MessageSummary) -> [String; 8] {
     [
         message.id.to_string(),
         message.state.to_owned(),
@@ -160,7 +160,7 @@ fn retry(tx: &Tx<'_>, id: MessageId) -> Result<Answer, StoreError> {
     let state = tx.state(id)?;
     let told = match state {
         State::Accepted | State::Sending => {
-            if !tx.due_now(id)? {
+            if !tx.make_due(id)? {
                 let problem = format!("message {id} is attached to an unconfirmed passive reply");
                 let hint = "try again in a minute".to_owned();
                 return Ok(Err(Advised { problem, hint }));
@@ -168,11 +168,11 @@ fn retry(tx: &Tx<'_>, id: MessageId) -> Result<Answer, StoreError> {
             "its next attempt is due now".to_owned()
         }
         State::Held | State::Refused => {
-            tx.settle(id, Move::Reopen, &Settled::default())?;
+            tx.settle(id, Move::Reopen, &Settlement::default())?;
             format!("it was {} and is sent again", state.name())
         }
         State::Unknown => {
-            tx.settle(id, Move::Reopen, &Settled::default())?;
+            tx.settle(id, Move::Reopen, &Settlement::default())?;
             "it was unknown and is sent again; if it had already arrived, it arrives twice".to_owned()
         }
         State::Delivered => {
@@ -199,17 +199,17 @@ fn discard(tx: &Tx<'_>, id: MessageId, locale: Locale, random: u32) -> Result<An
     }
     // Record the step first: if the customer has unsubscribed, the move deletes the row.
     note(tx, id, "discard")?;
-    let told = discarded(tx, locale, &tx.owed(id)?, random)?;
+    let told = discarded(tx, locale, &tx.pending_call(id)?, random)?;
     let why = Some("discarded by the operator".to_owned());
-    tx.settle(id, Move::Refuse, &Settled { why, ..Settled::default() })?;
+    tx.settle(id, Move::Refuse, &Settlement { why, ..Settlement::default() })?;
     let note = if told { ", and its agent gets a notice" } else { "" };
     Ok(Ok(format!("message {id} is refused: it is never sent{note}")))
 }
 
 /// Records the change as a step, and notifies the running bridge.
 fn note(tx: &Tx<'_>, id: MessageId, what: &str) -> Result<(), StoreError> {
-    tx.step(&tx.lane_of(id)?.customer, Some(id), what, "by the operator", None)?;
-    tx.put_fact(OPERATOR_BELL, &tx.now().0.to_string())
+    tx.record_step(&tx.lane_of(id)?.customer, Some(id), what, "by the operator", None)?;
+    tx.put_kv(OPERATOR_BELL, &tx.now().0.to_string())
 }
 
 #[cfg(test)]
@@ -217,10 +217,10 @@ mod tests {
     use super::*;
     use crate::metrics::Metrics;
     use crate::model::{Direction, MessageKind, OpenId, OutboundCall};
-    use crate::store::{Closing, Customer, NewMessage, Place};
+    use crate::store::{Closing, Customer, NewMessage, StoreLocation};
 
     fn store() -> (Store, Closing) {
-        Store::open(&Place::Memory, Clock::system(), Metrics::default()).unwrap()
+        Store::open(&StoreLocation::Memory, Clock::system(), Metrics::default()).unwrap()
     }
 
     /// Adds a message and makes `moves` with it.
@@ -232,7 +232,7 @@ mod tests {
             kind: MessageKind::Message,
             openid,
             agent: None,
-            orders: vec![OutboundCall::TextToCustomer("hello".to_owned())],
+            calls: vec![OutboundCall::TextToCustomer("hello".to_owned())],
             msg_seq: 1,
             msg_random: 1,
             source: "a".to_owned(),
@@ -241,7 +241,7 @@ mod tests {
         for what in moves {
             match what {
                 Move::Attempt => tx.record_attempt(id)?,
-                what => drop(tx.settle(id, *what, &Settled::default())?),
+                what => drop(tx.settle(id, *what, &Settlement::default())?),
             }
         }
         Ok(id)
@@ -263,9 +263,9 @@ mod tests {
                     assert!(retry(tx, id)?.is_ok(), "{stuck:?}");
                     assert_eq!(tx.state(id)?, State::Accepted, "{stuck:?}");
                 }
-                assert_eq!(tx.fact(OPERATOR_BELL)?, Some(tx.now().0.to_string()));
+                assert_eq!(tx.kv(OPERATOR_BELL)?, Some(tx.now().0.to_string()));
                 let steps = tx.steps(&OpenId::new("oAnna").unwrap())?;
-                assert_eq!(steps.iter().filter(|step| step.what == "retry").count(), 4);
+                assert_eq!(steps.iter().filter(|step| step.event == "retry").count(), 4);
                 let id = message(tx, DELIVERED)?;
                 assert!(retry(tx, id)?.unwrap_err().problem.contains("has been delivered"));
                 assert_eq!(tx.state(id)?, State::Delivered);
@@ -284,11 +284,11 @@ mod tests {
                 for open in [&[][..], HELD, UNKNOWN] {
                     let id = message(tx, open)?;
                     assert!(discard(tx, id, Locale::En, 7)?.is_ok(), "{open:?}");
-                    let listed = tx.listed(id)?;
+                    let listed = tx.message_summary(id)?;
                     assert_eq!(listed.state, "refused", "{open:?}");
                     assert_eq!(listed.last_error.as_deref(), Some("discarded by the operator"));
                 }
-                assert!(tx.fact(OPERATOR_BELL)?.is_some());
+                assert!(tx.kv(OPERATOR_BELL)?.is_some());
                 Ok(())
             })
             .await
@@ -310,7 +310,7 @@ mod tests {
                     assert!(refused.problem.contains(why), "{refused}");
                     assert_eq!(tx.state(id)?, before);
                 }
-                assert_eq!(tx.fact(OPERATOR_BELL)?, None);
+                assert_eq!(tx.kv(OPERATOR_BELL)?, None);
                 Ok(())
             })
             .await

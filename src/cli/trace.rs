@@ -8,13 +8,13 @@ use super::{Advised, Error, beside};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{MessageId, Millis, OpenId};
-use crate::store::{Listed, Step, StoreError, Tx};
+use crate::store::{MessageSummary, StoreError, TraceStep, Tx};
 
 /// The stored records of a customer or a message.
 #[derive(Debug)]
 struct Found {
-    steps: Vec<Step>,
-    messages: Vec<Listed>,
+    steps: Vec<TraceStep>,
+    messages: Vec<MessageSummary>,
 }
 
 pub(super) fn run(whose: &str, config: &Config, clock: &Clock) -> Result<(), Error> {
@@ -46,7 +46,7 @@ fn find(tx: &Tx<'_>, whose: &str) -> Result<Option<Found>, StoreError> {
 }
 
 fn of_message(tx: &Tx<'_>, id: MessageId) -> Result<Option<Found>, StoreError> {
-    let listed = tx.listed(id)?;
+    let listed = tx.message_summary(id)?;
     let mut steps = tx.steps(&tx.lane_of(id)?.customer)?;
     steps.retain(|step| step.message == Some(id));
     Ok(Some(Found { steps, messages: vec![listed] }))
@@ -54,14 +54,14 @@ fn of_message(tx: &Tx<'_>, id: MessageId) -> Result<Option<Found>, StoreError> {
 
 fn told(found: &Found) -> String {
     const HEADER: [&str; 5] = ["TIME", "MESSAGE", "STEP", "TOOK", "OUTCOME"];
-    let accepted = found.messages.iter().map(|message| Step {
+    let accepted = found.messages.iter().map(|message| TraceStep {
         message: Some(MessageId(message.id)),
         at: Millis(message.created_at),
-        what: "accepted".to_owned(),
+        event: "accepted".to_owned(),
         detail: message.direction.to_owned(),
         took_ms: None,
     });
-    let mut steps: Vec<Step> = accepted.chain(found.steps.iter().cloned()).collect();
+    let mut steps: Vec<TraceStep> = accepted.chain(found.steps.iter().cloned()).collect();
     // The sort is stable: steps of the same millisecond stay in the order in which they were
     // recorded.
     steps.sort_by_key(|step| step.at);
@@ -78,11 +78,11 @@ fn told(found: &Found) -> String {
     text
 }
 
-fn cells(step: Step) -> [String; 5] {
+fn cells(step: TraceStep) -> [String; 5] {
     [
         utc(step.at),
         step.message.map_or_else(|| "-".to_owned(), |id| id.to_string()),
-        step.what,
+        step.event,
         step.took_ms.map_or_else(|| "-".to_owned(), |took| format!("{took} ms")),
         step.detail,
     ]
@@ -93,17 +93,18 @@ mod tests {
     use super::*;
     use crate::metrics::Metrics;
     use crate::model::{Direction, MessageKind, Move, OutboundCall};
-    use crate::store::{Customer, NewMessage, Place, Settled, Store};
+    use crate::store::{Customer, NewMessage, Settlement, Store, StoreLocation};
 
     #[tokio::test]
     async fn a_trace_tells_each_step_and_where_each_message_stands() {
         let clock = Clock::movable();
-        let (store, closing) = Store::open(&Place::Memory, clock.clone(), Metrics::default()).unwrap();
+        let (store, closing) =
+            Store::open(&StoreLocation::Memory, clock.clone(), Metrics::default()).unwrap();
         let openid = OpenId::new("oAnna").unwrap();
         store
             .write(move |tx| {
                 tx.put_customer(&Customer::new(openid.clone()))?;
-                tx.step(&openid, None, "subscribe", "event", None)?;
+                tx.record_step(&openid, None, "subscribe", "event", None)?;
                 let mut ids = Vec::new();
                 for _ in 0..2 {
                     ids.push(tx.add(&NewMessage {
@@ -111,7 +112,7 @@ mod tests {
                         kind: MessageKind::Message,
                         openid: openid.clone(),
                         agent: None,
-                        orders: vec![OutboundCall::TextToAgent("private words".to_owned())],
+                        calls: vec![OutboundCall::TextToAgent("private words".to_owned())],
                         msg_seq: 1,
                         msg_random: 1,
                         source: "a".to_owned(),
@@ -119,8 +120,8 @@ mod tests {
                     })?);
                 }
                 tx.record_attempt(ids[0])?;
-                tx.step(&openid, Some(ids[0]), "sendmsg", "delivered", Some(35))?;
-                tx.settle(ids[0], Move::Deliver, &Settled::default())?;
+                tx.record_step(&openid, Some(ids[0]), "sendmsg", "delivered", Some(35))?;
+                tx.settle(ids[0], Move::Deliver, &Settlement::default())?;
 
                 let all = told(&find(tx, "oAnna")?.unwrap());
                 assert_eq!(all.lines().count(), 1 + 4 + 1 + 3, "{all}");
@@ -140,7 +141,8 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_found_about_strangers_and_those_who_left() {
-        let (store, closing) = Store::open(&Place::Memory, Clock::system(), Metrics::default()).unwrap();
+        let (store, closing) =
+            Store::open(&StoreLocation::Memory, Clock::system(), Metrics::default()).unwrap();
         let openid = OpenId::new("oAnna").unwrap();
         store
             .write(move |tx| {

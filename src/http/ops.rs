@@ -155,7 +155,7 @@ async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
 
 impl Desk {
     fn store(&self) -> Part {
-        let Some(failing) = self.ops.store.failing() else { return Part::well() };
+        let Some(failing) = self.ops.store.outage() else { return Part::well() };
         Part {
             ok: false,
             since: Some(failing.since.seconds()),
@@ -197,7 +197,7 @@ impl Desk {
         let look = tokio::spawn(async move {
             let _turn = turn;
             // The writer only commits; counting a long backlog is left to the reader.
-            let committed = store.write(|tx| tx.put_fact(LOOKED_AT, &tx.now().0.to_string())).await;
+            let committed = store.write(|tx| tx.put_kv(LOOKED_AT, &tx.now().0.to_string())).await;
             if committed.is_err() {
                 return;
             }

@@ -78,7 +78,7 @@ impl Arrivals {
         }
         let Ok(_place) = self.waiting.try_acquire() else { return Ok(Awaited::NotYet) };
         let hurried = name.clone();
-        store.write(move |tx| tx.hurry_fetch(&hurried)).await?;
+        store.write(move |tx| tx.make_fetch_due(&hurried)).await?;
         self.want();
         Self::until(&mut settled, store, name, within).await
     }
@@ -126,7 +126,7 @@ async fn look(store: &Store, name: &MediaName) -> Result<Option<Awaited>, StoreE
         if let Some(file) = medium.file {
             return Ok(Some(Awaited::Here(file.hash)));
         }
-        Ok(if tx.is_wanted(&name)? { None } else { Some(Awaited::Never) })
+        Ok(if tx.is_fetch_pending(&name)? { None } else { Some(Awaited::Never) })
     };
     store.read(found).await
 }

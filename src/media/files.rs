@@ -17,7 +17,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::kind::{HEAD_BYTES, Kind};
 use crate::clock::Clock;
 use crate::model::MediaHash;
-use crate::store::Failing;
+use crate::store::Outage;
 
 /// The directory of incomplete files, below `media.dir`.
 const INCOMING: &str = "incoming";
@@ -54,8 +54,8 @@ struct Inner {
 /// still be read.
 #[derive(Debug, Default)]
 struct Failures {
-    reading: Option<Failing>,
-    writing: Option<Failing>,
+    reading: Option<Outage>,
+    writing: Option<Outage>,
 }
 
 #[derive(Debug, Default)]
@@ -151,7 +151,7 @@ impl Files {
     }
 
     /// Since when files cannot be written or read, and the system's error; `None` if they can.
-    pub fn failing(&self) -> Option<Failing> {
+    pub fn failing(&self) -> Option<Outage> {
         let failures = self.failures();
         failures.writing.as_ref().or(failures.reading.as_ref()).cloned()
     }
@@ -219,14 +219,14 @@ impl Files {
 
     fn failed(
         &self,
-        what: impl FnOnce(&mut Failures) -> &mut Option<Failing>,
+        what: impl FnOnce(&mut Failures) -> &mut Option<Outage>,
         path: &Path,
         source: io::Error,
     ) -> FilesError {
         let mut failures = self.failures();
         let failing = what(&mut failures);
         let since = failing.as_ref().map_or_else(|| self.0.clock.now(), |failing| failing.since);
-        *failing = Some(Failing { since, why: source.to_string() });
+        *failing = Some(Outage { since, why: source.to_string() });
         FilesError::Io { path: path.to_owned(), source }
     }
 

@@ -47,9 +47,9 @@ impl Links {
     /// is read from `store`, or drawn and stored if there is none.
     pub async fn load(store: &Store, base: Option<BaseUrl>, keep_ms: i64) -> Result<Self, StoreError> {
         let drawn = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
-        let kept = move |tx: &crate::store::Tx<'_>| match tx.fact(KEY)? {
+        let kept = move |tx: &crate::store::Tx<'_>| match tx.kv(KEY)? {
             Some(key) => Ok(key),
-            None => tx.put_fact(KEY, &drawn).map(|()| drawn.clone()),
+            None => tx.put_kv(KEY, &drawn).map(|()| drawn.clone()),
         };
         Ok(Self { base, keep_ms, key: SecretString::from(store.write(kept).await?) })
     }
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::metrics::Metrics;
-    use crate::store::Place;
+    use crate::store::StoreLocation;
     use proptest::prelude::*;
 
     const DAY_MS: i64 = 86_400_000;
@@ -142,7 +142,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_key_outlives_the_process_and_shows_nowhere() {
-        let (store, closing) = Store::open(&Place::Memory, Clock::system(), Metrics::default()).unwrap();
+        let (store, closing) =
+            Store::open(&StoreLocation::Memory, Clock::system(), Metrics::default()).unwrap();
         let first =
             Links::load(&store, Some(BaseUrl::new("http://a.example").unwrap()), DAY_MS).await.unwrap();
         let second = Links::load(&store, None, DAY_MS).await.unwrap();

@@ -103,7 +103,7 @@ impl Sweeper {
             return Ok(());
         }
         let asked = hash.clone();
-        if self.store.read(move |tx| tx.is_file_needed(&asked)).await? {
+        if self.store.read(move |tx| tx.is_file_referenced(&asked)).await? {
             self.files.spare(hash);
         } else {
             let (files, hash) = (self.files.clone(), hash.clone());
@@ -111,7 +111,7 @@ impl Sweeper {
             removed.map_err(|_| StoreError::Closed)??;
         }
         let done = hash.clone();
-        Ok(self.store.write(move |tx| tx.orphan_done(&done)).await?)
+        Ok(self.store.write(move |tx| tx.unmark_orphan(&done)).await?)
     }
 
     /// Finds files that were stored but got no row, because the process was killed in between.
@@ -131,7 +131,7 @@ impl Sweeper {
                 .read(move |tx| {
                     let mut lost = Vec::new();
                     for hash in &hashes {
-                        if !tx.is_file_needed(hash)? {
+                        if !tx.is_file_referenced(hash)? {
                             lost.push(hash.clone());
                         }
                     }
@@ -139,7 +139,7 @@ impl Sweeper {
                 })
                 .await?;
             if !lost.is_empty() {
-                self.store.write(move |tx| lost.iter().try_for_each(|hash| tx.orphan(hash))).await?;
+                self.store.write(move |tx| lost.iter().try_for_each(|hash| tx.mark_orphan(hash))).await?;
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -152,7 +152,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::metrics::Metrics;
     use crate::model::{MediaName, MediaOrigin, OpenId};
-    use crate::store::{Closing, MediumFile, Place};
+    use crate::store::{Closing, MediumFile, StoreLocation};
     use tempfile::TempDir;
 
     const DAY_MS: i64 = 86_400_000;
@@ -166,7 +166,8 @@ mod tests {
 
     fn shed() -> Shed {
         let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::movable());
-        let (store, closing) = Store::open(&Place::Memory, clock.clone(), Metrics::default()).unwrap();
+        let (store, closing) =
+            Store::open(&StoreLocation::Memory, clock.clone(), Metrics::default()).unwrap();
         let files = Files::open(folder.path(), clock.clone()).unwrap();
         Shed { sweeper: Sweeper::new(store, files, 30 * DAY_MS), clock, _folder: folder, _closing: closing }
     }
@@ -180,7 +181,7 @@ mod tests {
             let file = MediumFile { hash: stored.hash.clone(), size: stored.size };
             let row = move |tx: &crate::store::Tx<'_>| {
                 tx.add_medium(&name, &openid, MediaOrigin::Customer)?;
-                tx.medium_arrived(&name, &file)
+                tx.set_medium_file(&name, &file)
             };
             assert!(self.sweeper.store.write(row).await.unwrap());
             stored.hash.clone()

@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::media::{Files, Media, Stored};
 use crate::metrics::Metrics;
 use crate::model::{Direction, Lane, MediaName, MediaRequest, Millis};
-use crate::store::{Fetch, MediumFile, Store, StoreError};
+use crate::store::{MediaFetch, MediumFile, Store, StoreError};
 
 /// The most fetches at once.
 const AT_ONCE: usize = 16;
@@ -130,8 +130,8 @@ impl Fetcher {
         Ok(Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)).clamp(Duration::from_millis(10), TICK))
     }
 
-    async fn attempt(&self, fetch: Fetch) {
-        let outcome = self.provider.fetch(&fetch.wanted, &self.media.files, self.max_bytes).await;
+    async fn attempt(&self, fetch: MediaFetch) {
+        let outcome = self.provider.fetch(&fetch.request, &self.media.files, self.max_bytes).await;
         let outcome = match outcome {
             Err(Missed::Again { why }) if self.clock.now().since(fetch.created_at) >= LIFE_MS => {
                 Err(Missed::Never { unshown: Unshown::GaveUp, why })
@@ -154,13 +154,13 @@ impl Fetcher {
             self.put_back(&fetch.name).await;
         }
         fail_point!("media.settled");
-        for name in std::iter::once(&fetch.name).chain(&fetch.wanted.mp3) {
+        for name in std::iter::once(&fetch.name).chain(&fetch.request.mp3) {
             self.media.arrivals.settled(name);
         }
     }
 
-    async fn keep(&self, fetch: &Fetch, stored: Stored) -> Result<(), StoreError> {
-        let copy = match (&fetch.wanted.mp3, &self.media.mp3) {
+    async fn keep(&self, fetch: &MediaFetch, stored: Stored) -> Result<(), StoreError> {
+        let copy = match (&fetch.request.mp3, &self.media.mp3) {
             (Some(_), Some(mp3)) => match mp3.copy(&self.media.files, &stored, self.max_bytes).await {
                 Ok(copy) => Some(copy),
                 Err(why) => {
@@ -176,15 +176,15 @@ impl Fetcher {
         let file = |stored: &Stored| MediumFile { hash: stored.hash.clone(), size: stored.size };
         let mut files = vec![(fetch.name.clone(), file(&stored))];
         // Without a copy the original is served in its place.
-        files.extend(fetch.wanted.mp3.clone().map(|name| (name, file(copy.as_ref().unwrap_or(&stored)))));
+        files.extend(fetch.request.mp3.clone().map(|name| (name, file(copy.as_ref().unwrap_or(&stored)))));
         let (name, openid) = (fetch.name.clone(), fetch.openid.clone());
         let detail = format!("{} of {} bytes", stored.kind.mime(), stored.size);
         let wanted = self.store.write(move |tx| {
             for (name, file) in &files {
-                tx.medium_arrived(name, file)?;
+                tx.set_medium_file(name, file)?;
             }
-            let wanted = tx.fetch_done(&name)?;
-            tx.step(&openid, None, "media fetched", &detail, None)?;
+            let wanted = tx.finish_fetch(&name)?;
+            tx.record_step(&openid, None, "media fetched", &detail, None)?;
             Ok(wanted)
         });
         let wanted = wanted.await?;
@@ -199,7 +199,7 @@ impl Fetcher {
         Ok(())
     }
 
-    async fn again(&self, fetch: &Fetch, why: &str) -> Result<(), StoreError> {
+    async fn again(&self, fetch: &MediaFetch, why: &str) -> Result<(), StoreError> {
         let patience = if fetch.attempts < PATIENT { 1 } else { 5 };
         let pause_ms = backoff::delay_ms(fetch.attempts, rand::rng().random()) * patience;
         let (name, openid, detail) = (fetch.name.clone(), fetch.openid.clone(), why.to_owned());
@@ -211,22 +211,22 @@ impl Fetcher {
         );
         self.store
             .write(move |tx| {
-                tx.step(&openid, None, "media not fetched yet", &detail, None)?;
-                tx.fetch_again(&name, tx.now().plus(pause_ms))
+                tx.record_step(&openid, None, "media not fetched yet", &detail, None)?;
+                tx.reschedule_fetch(&name, tx.now().plus(pause_ms))
             })
             .await?;
         self.metrics.customer_media("retry");
         Ok(())
     }
 
-    async fn give_up(&self, fetch: &Fetch, unshown: Unshown, why: &str) -> Result<(), StoreError> {
+    async fn give_up(&self, fetch: &MediaFetch, unshown: Unshown, why: &str) -> Result<(), StoreError> {
         let (bridge, random, owned) = (self.bridge.clone(), rand::rng().random(), fetch.clone());
         let detail = why.to_owned();
         let given_up = self.store.write(move |tx| {
-            if !tx.fetch_done(&owned.name)? {
+            if !tx.finish_fetch(&owned.name)? {
                 return Ok(None);
             }
-            tx.step(&owned.openid, None, "media given up", &detail, None)?;
+            tx.record_step(&owned.openid, None, "media given up", &detail, None)?;
             bridge.unfetched(tx, &owned, unshown, random).map(Some)
         });
         match given_up.await? {
@@ -248,7 +248,7 @@ impl Fetcher {
         loop {
             tokio::time::sleep(TICK).await;
             let name = name.clone();
-            if self.store.write(move |tx| tx.fetch_again(&name, Millis(0))).await.is_ok() {
+            if self.store.write(move |tx| tx.reschedule_fetch(&name, Millis(0))).await.is_ok() {
                 return;
             }
         }

@@ -25,7 +25,7 @@ use crate::model::{
     Direction, FailureClass, HoldReason, Lane, MessageId, MessageKind, Millis, Move, OpenId, Resolution,
     State, Verdict,
 };
-use crate::store::{Head, Owed, Riding, Settled, Store, StoreError, Tx};
+use crate::store::{AttachState, Head, PendingCall, Settlement, Store, StoreError, Tx};
 
 /// The most messages of one lane before it yields to the other lanes.
 const TURN: usize = 32;
@@ -81,14 +81,14 @@ pub(super) struct LaneWorker {
 #[derive(Debug)]
 enum Look {
     /// The call must be prepared first; no attempt has been recorded.
-    Prepare(Box<Owed>),
+    Prepare(Box<PendingCall>),
     /// An attempt has been recorded and must be made now.
-    Attempt(Box<Owed>, Form),
+    Attempt(Box<PendingCall>, Form),
     /// Earlier answers may be missing: wait until this time, unless the backfill of the
     /// conversation ends earlier.
     Unlooked(Millis),
     /// The outcome of an earlier attempt is not known.
-    Unsettled(Box<Owed>),
+    Unsettled(Box<PendingCall>),
     /// The head was settled without an attempt. `has_notice`: the agent gets a notice.
     Settled { state: State, told: bool },
     /// There is nothing to do now.
@@ -110,7 +110,7 @@ enum Next {
 #[derive(Clone, Debug)]
 struct Outcome {
     what: Move,
-    settled: Settled,
+    settled: Settlement,
     because: Option<HoldReason>,
     /// The reason as the agent reads it; `None`: the recorded reason.
     words: Option<String>,
@@ -119,7 +119,7 @@ struct Outcome {
 
 impl Outcome {
     fn of(what: Move, said: &'static str, why: Option<String>) -> Self {
-        let settled = Settled { why, ..Settled::default() };
+        let settled = Settlement { why, ..Settlement::default() };
         Self { what, settled, because: None, words: None, said }
     }
 }
@@ -189,7 +189,7 @@ impl LaneWorker {
                     }
                     Head::Ready(owed) => owed,
                 };
-                if owed.riding != Riding::No {
+                if owed.attached != AttachState::Detached {
                     return ridden(tx, &bridge, &owed, random);
                 }
                 let is_too_old = tx.now().since(owed.created_at) > MESSAGES_MS;
@@ -214,7 +214,7 @@ impl LaneWorker {
                 }
                 let form = match &prepared {
                     Some(prepared) if prepared.is_of(&owed) => Some(prepared.form.clone()),
-                    _ => (!owed.order.needs_preparation()).then_some(Form::AsAccepted),
+                    _ => (!owed.call.needs_preparation()).then_some(Form::AsAccepted),
                 };
                 let withheld = match form {
                     Some(_) => bridge.withhold(tx, &owed)?,
@@ -232,8 +232,8 @@ impl LaneWorker {
             .await
     }
 
-    async fn attempt(&self, owed: Owed, form: Form) -> Result<Next, StoreError> {
-        if !owed.order.needs_preparation() {
+    async fn attempt(&self, owed: PendingCall, form: Form) -> Result<Next, StoreError> {
+        if !owed.call.needs_preparation() {
             self.picked_up(&owed);
         }
         let started = self.clock.now();
@@ -248,7 +248,7 @@ impl LaneWorker {
     }
 
     /// Finds out the outcome of an unsettled attempt, and continues from there.
-    async fn find(&self, owed: Owed) -> Result<Next, StoreError> {
+    async fn find(&self, owed: PendingCall) -> Result<Next, StoreError> {
         let ready_at = owed.attempt_at.plus(SETTLING_MS);
         if self.clock.now() < owed.attempt_at {
             // The clock was set back, so `ready_at` may be hours away and the age of the attempt is
@@ -278,7 +278,7 @@ impl LaneWorker {
                 let due = self.clock.now().plus(wait_ms);
                 let due_at = if platform { Millis(0) } else { due };
                 let why = format!("it is not yet known whether it arrived: {why}");
-                self.store.write(move |tx| tx.ask_again(owed.id, due_at, &why)).await?;
+                self.store.write(move |tx| tx.reschedule_resolve(owed.id, due_at, &why)).await?;
                 return Ok(Next::Rest(Rest::Until { due, platform }));
             }
             Resolution::Undecidable => {
@@ -294,8 +294,8 @@ impl LaneWorker {
         self.settle(owed, Form::AsAccepted, verdict, took_ms).await
     }
 
-    fn picked_up(&self, owed: &Owed) {
-        if owed.attempts == 0 && owed.part == 0 {
+    fn picked_up(&self, owed: &PendingCall) {
+        if owed.attempts == 0 && owed.call_index == 0 {
             self.metrics.record_pickup(owed.lane.direction, self.clock.now().since(owed.created_at));
         }
     }
@@ -315,7 +315,7 @@ impl LaneWorker {
     /// Records the outcome of an attempt.
     async fn settle(
         &self,
-        owed: Owed,
+        owed: PendingCall,
         form: Form,
         verdict: Verdict,
         took_ms: i64,
@@ -335,13 +335,19 @@ impl LaneWorker {
                         // The platform must not be asked too early, even if the lane is woken
                         // before.
                         tx.postpone(owed.id, due, &why)?;
-                        tx.step(&owed.lane.customer, Some(owed.id), owed.call(), &why, Some(took_ms))
+                        tx.record_step(
+                            &owed.lane.customer,
+                            Some(owed.id),
+                            owed.api_name(),
+                            &why,
+                            Some(took_ms),
+                        )
                     })
                     .await?;
                 return Ok(Next::Rest(Rest::Until { due, platform: false }));
             }
-            Verdict::Delivered if owed.part + 1 < owed.parts => Outcome {
-                settled: Settled { part_done: true, ..Settled::default() },
+            Verdict::Delivered if owed.call_index + 1 < owed.call_count => Outcome {
+                settled: Settlement { call_done: true, ..Settlement::default() },
                 ..Outcome::of(Move::Requeue, "delivered in part", None)
             },
             Verdict::Delivered => Outcome::of(Move::Deliver, "delivered", None),
@@ -376,7 +382,7 @@ impl LaneWorker {
 
     async fn put_back(
         &self,
-        owed: Owed,
+        owed: PendingCall,
         class: FailureClass,
         why: String,
         wait_ms: i64,
@@ -390,9 +396,9 @@ impl LaneWorker {
             .write(move |tx| {
                 bridge.give_back(tx, &owed)?;
                 let due_at = if platform { Millis(0) } else { due };
-                let settled = Settled { why: Some(why.clone()), due_at, part_done: false };
+                let settled = Settlement { why: Some(why.clone()), due_at, call_done: false };
                 tx.settle(owed.id, Move::Requeue, &settled)?;
-                tx.step(&owed.lane.customer, Some(owed.id), owed.call(), &why, Some(took_ms))
+                tx.record_step(&owed.lane.customer, Some(owed.id), owed.api_name(), &why, Some(took_ms))
             })
             .await?;
         Ok(if next == 0 { Next::Head } else { Next::Rest(Rest::Until { due, platform }) })
@@ -401,7 +407,7 @@ impl LaneWorker {
     /// `as_link`: why the file was sent as a text with a link, if the agent should know.
     async fn write_outcome(
         &self,
-        owed: Owed,
+        owed: PendingCall,
         outcome: Outcome,
         as_link: Option<String>,
         took_ms: i64,
@@ -430,7 +436,7 @@ impl LaneWorker {
                 let detail =
                     why.map_or_else(|| outcome.said.to_owned(), |why| format!("{}: {why}", outcome.said));
                 let state = tx.settle(owed.id, outcome.what, &outcome.settled)?;
-                tx.step(&owed.lane.customer, Some(owed.id), owed.call(), &detail, Some(took_ms))?;
+                tx.record_step(&owed.lane.customer, Some(owed.id), owed.api_name(), &detail, Some(took_ms))?;
                 Ok((state, told))
             })
             .await?;
@@ -466,20 +472,20 @@ pub(super) fn refuse_held(
     id: MessageId,
     random: u32,
 ) -> Result<(OpenId, bool), StoreError> {
-    let owed = tx.owed(id)?;
+    let owed = tx.pending_call(id)?;
     let told = end(tx, bridge, &owed, Move::Refuse, bridge.ended(Ended::HeldTooLong), random)?;
     Ok((owed.lane.customer, told))
 }
 
 /// Settles an answer whose passive reply was not confirmed in time.
-fn ridden(tx: &Tx<'_>, bridge: &Bridge, owed: &Owed, random: u32) -> Result<Look, StoreError> {
-    let (what, state, why) = match owed.riding {
+fn ridden(tx: &Tx<'_>, bridge: &Bridge, owed: &PendingCall, random: u32) -> Result<Look, StoreError> {
+    let (what, state, why) = match owed.attached {
         // The agent already got the notice that it is held, and it still is.
-        Riding::Unwritten => (Move::Hold, State::Held, "WeChat did not take the reply that contained it"),
+        AttachState::NotSent => (Move::Hold, State::Held, "WeChat did not take the reply that contained it"),
         _ => (Move::MarkUnknown, State::Unknown, bridge.ended(Ended::InterruptedReply)),
     };
     let told = if what == Move::Hold {
-        tx.settle(owed.id, what, &Settled { why: Some(why.to_owned()), ..Settled::default() })?;
+        tx.settle(owed.id, what, &Settlement { why: Some(why.to_owned()), ..Settlement::default() })?;
         false
     } else {
         end(tx, bridge, owed, what, why, random)?
@@ -491,14 +497,14 @@ fn ridden(tx: &Tx<'_>, bridge: &Bridge, owed: &Owed, random: u32) -> Result<Look
 fn end(
     tx: &Tx<'_>,
     bridge: &Bridge,
-    owed: &Owed,
+    owed: &PendingCall,
     what: Move,
     why: &str,
     random: u32,
 ) -> Result<bool, StoreError> {
     let told = tell(tx, bridge, owed, what, why, random)?;
-    tx.settle(owed.id, what, &Settled { why: Some(why.to_owned()), ..Settled::default() })?;
-    tx.step(&owed.lane.customer, Some(owed.id), "settled", why, None)?;
+    tx.settle(owed.id, what, &Settlement { why: Some(why.to_owned()), ..Settlement::default() })?;
+    tx.record_step(&owed.lane.customer, Some(owed.id), "settled", why, None)?;
     Ok(told)
 }
 
@@ -509,7 +515,7 @@ fn in_millis(pause: Option<Duration>) -> i64 {
 fn tell(
     tx: &Tx<'_>,
     bridge: &Bridge,
-    owed: &Owed,
+    owed: &PendingCall,
     what: Move,
     why: &str,
     random: u32,

@@ -12,7 +12,7 @@ use super::lane::refuse_held;
 use crate::bridge::{Bell, Bridge};
 use crate::metrics::Metrics;
 use crate::model::{Direction, Lane, MessageId, State};
-use crate::store::{HeldAt, Store, StoreError};
+use crate::store::{HeldCursor, Store, StoreError};
 
 /// How long a settled message and its trace steps are kept, and how long an answer is held,
 /// milliseconds.
@@ -51,7 +51,7 @@ pub async fn round(store: &Store, bridge: &Bridge, bell: &Bell, metrics: &Metric
     let mut cursor = Some(String::new());
     while let Some(from) = cursor {
         cursor =
-            store.write(move |tx| tx.prune_seen(&from, i64::from(STEP), tx.now().plus(-SEEN_MS))).await?;
+            store.write(move |tx| tx.prune_dedup(&from, i64::from(STEP), tx.now().plus(-SEEN_MS))).await?;
         tokio::time::sleep(PAUSE).await;
     }
     let mut after = Some(MessageId(0));
@@ -64,12 +64,12 @@ pub async fn round(store: &Store, bridge: &Bridge, bell: &Bell, metrics: &Metric
         after = store.write(move |tx| tx.prune_steps(from, STEP, tx.now().plus(-MESSAGES_MS))).await?;
         tokio::time::sleep(PAUSE).await;
     }
-    let mut after = Some(HeldAt::default());
+    let mut after = Some(HeldCursor::default());
     while let Some(from) = after {
         let (bridge, random) = (bridge.clone(), rand::rng().random());
         let (refused, next) = store
             .write(move |tx| {
-                let (expired, next) = tx.held_since(&from, STEP, tx.now().plus(-MESSAGES_MS))?;
+                let (expired, next) = tx.expired_held(&from, STEP, tx.now().plus(-MESSAGES_MS))?;
                 let refused = expired.into_iter().map(|id| refuse_held(tx, &bridge, id, random));
                 Ok((refused.collect::<Result<Vec<_>, _>>()?, next))
             })

@@ -12,33 +12,33 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 /// A checkpoint runs when the log has this many pages: 4 MB.
-const WORTHWHILE: i64 = 1_000;
+const MIN_CHECKPOINT_PAGES: i64 = 1_000;
 /// When the log has this many pages (32 MB), the writer finishes the checkpoint itself, so that the
 /// log starts again from its beginning. By then hardly any pages are left to copy.
-pub(super) const WRITERS_TURN: i64 = 8_000;
+pub(super) const WRITER_CHECKPOINT_PAGES: i64 = 8_000;
 /// The shortest time between two checks of the log.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The writer's handle to the checkpoint thread.
 #[derive(Debug)]
 pub(super) struct Checkpointer {
-    committed: SyncSender<()>,
+    commits_sender: SyncSender<()>,
     thread: JoinHandle<()>,
 }
 
 impl Checkpointer {
     /// Starts the thread. It owns `connection`.
     pub(super) fn start(connection: Connection) -> std::io::Result<Self> {
-        let (committed, commits) = sync_channel(1);
+        let (commits_sender, commits) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("checkpoint".to_owned())
             .spawn(move || run(&connection, &commits))?;
-        Ok(Self { committed, thread })
+        Ok(Self { commits_sender, thread })
     }
 
     /// Signals that the writer committed. Never blocks.
-    pub(super) fn committed(&self) {
-        match self.committed.try_send(()) {
+    pub(super) fn notify_commit(&self) {
+        match self.commits_sender.try_send(()) {
             // One pending signal covers all commits since. If the thread has ended, the writer
             // checkpoints by itself.
             Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
@@ -47,7 +47,7 @@ impl Checkpointer {
 
     /// Stops the thread and waits until its connection is closed.
     pub(super) fn end(self) {
-        drop(self.committed);
+        drop(self.commits_sender);
         if self.thread.join().is_err() {
             tracing::error!("the store's checkpoint thread panicked; the writer checkpointed in its place");
         }
@@ -56,8 +56,8 @@ impl Checkpointer {
 
 fn run(connection: &Connection, commits: &Receiver<()>) {
     while commits.recv().is_ok() {
-        match waiting(connection) {
-            Ok(pages) if pages < WORTHWHILE => {}
+        match pages_to_copy(connection) {
+            Ok(pages) if pages < MIN_CHECKPOINT_PAGES => {}
             Ok(_) => {
                 if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
                     tracing::debug!(
@@ -76,7 +76,7 @@ fn run(connection: &Connection, commits: &Receiver<()>) {
 }
 
 /// The number of pages in the log that are not yet in the database file.
-fn waiting(connection: &Connection) -> rusqlite::Result<i64> {
+fn pages_to_copy(connection: &Connection) -> rusqlite::Result<i64> {
     connection
         .query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))
 }
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_committed_reaches_the_database_without_the_writers_doing() {
+    fn commits_reach_the_database_file_without_the_writer() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.db");
         let writer = Connection::open(&path).unwrap();
@@ -94,16 +94,16 @@ mod tests {
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (x)")
             .unwrap();
         let checkpointer = Checkpointer::start(Connection::open(&path).unwrap()).unwrap();
-        let begun = std::time::Instant::now();
+        let started = std::time::Instant::now();
         let mut rows = 0;
         while std::fs::metadata(&path).unwrap().len() < 4_096 * 500 {
             writer.execute("INSERT INTO t VALUES (zeroblob(20000))", []).unwrap();
-            checkpointer.committed();
+            checkpointer.notify_commit();
             rows += 1;
-            assert!(begun.elapsed() < Duration::from_secs(30), "{rows} rows and no checkpoint");
+            assert!(started.elapsed() < Duration::from_secs(30), "{rows} rows and no checkpoint");
         }
         checkpointer.end();
-        let kept: i64 = writer.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
-        assert_eq!(kept, rows);
+        let stored_rows: i64 = writer.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
+        assert_eq!(stored_rows, rows);
     }
 }

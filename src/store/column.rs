@@ -5,7 +5,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 
 use crate::model::{Direction, MessageKind, State};
 
-pub(super) fn code(state: State) -> i64 {
+pub(super) fn state_code(state: State) -> i64 {
     match state {
         State::Accepted => 0,
         State::Sending => 1,
@@ -18,14 +18,17 @@ pub(super) fn code(state: State) -> i64 {
 
 impl ToSql for State {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(code(*self).into())
+        Ok(state_code(*self).into())
     }
 }
 
 impl FromSql for State {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         let stored = value.as_i64()?;
-        Self::ALL.into_iter().find(|state| code(*state) == stored).ok_or(FromSqlError::OutOfRange(stored))
+        Self::ALL
+            .into_iter()
+            .find(|state| state_code(*state) == stored)
+            .ok_or(FromSqlError::OutOfRange(stored))
     }
 }
 

@@ -1,27 +1,32 @@
 //! Conversations as agents see them: the last messages, and which agent receives the pending ones.
 
-use super::turn::TURN;
+use super::position::POSITION;
 use super::{StoreError, Tx};
 use crate::model::{Direction, ImUserId, MessageKind, Millis, OpenId, OutboundCall, State};
 
 /// A message that a customer or an agent sent earlier.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Past {
+pub struct PastMessage {
     /// The direction in which it was sent.
     pub direction: Direction,
     /// The agent who received it or wrote it.
     pub agent: Option<ImUserId>,
     /// The calls that sent it.
-    pub orders: Vec<OutboundCall>,
+    pub calls: Vec<OutboundCall>,
     /// When it was accepted.
-    pub at: Millis,
+    pub accepted_at: Millis,
 }
 
 impl Tx<'_> {
     /// Up to `limit` of the last messages of a conversation that `agent` has not received, in
     /// order. Leaves out messages from before the agent last took the conversation over, refused
     /// messages, and pending messages to the current agent.
-    pub fn past(&self, openid: &OpenId, agent: &ImUserId, limit: u32) -> Result<Vec<Past>, StoreError> {
+    pub fn past_messages(
+        &self,
+        openid: &OpenId,
+        agent: &ImUserId,
+        limit: u32,
+    ) -> Result<Vec<PastMessage>, StoreError> {
         let sql = "SELECT direction, agent, orders, created_at FROM
                    (SELECT id, direction, agent, orders, created_at FROM message
                     WHERE openid = ?1 AND kind = ?2 AND agent IS NOT ?3 AND state != ?4
@@ -39,39 +44,44 @@ impl Tx<'_> {
             MessageKind::Transfer,
             limit,
         ))?;
-        let mut past = Vec::new();
+        let mut messages = Vec::new();
         while let Some(row) = rows.next()? {
-            past.push(Past {
+            messages.push(PastMessage {
                 direction: row.get(0)?,
-                agent: super::message::agent(row.get(1)?)?,
-                orders: serde_json::from_str(&row.get::<_, String>(2)?)?,
-                at: Millis(row.get(3)?),
+                agent: super::message::parse_optional_agent(row.get(1)?)?,
+                calls: serde_json::from_str(&row.get::<_, String>(2)?)?,
+                accepted_at: Millis(row.get(3)?),
             });
         }
-        Ok(past)
+        Ok(messages)
     }
 
     /// Reassigns to `agent` all of the customer's pending messages that certainly have not reached
     /// any agent, in order, and numbers them from `next_seq` on: in a conversation that is new to
     /// the agent, they must come after the history shown there. Returns the next free `MsgSeq`.
-    pub fn redirect(&self, openid: &OpenId, agent: &ImUserId, next_seq: u32) -> Result<u32, StoreError> {
+    pub fn reassign_pending(
+        &self,
+        openid: &OpenId,
+        agent: &ImUserId,
+        next_seq: u32,
+    ) -> Result<u32, StoreError> {
         let sql = format!(
             "SELECT id, json_array_length(orders) FROM message
              WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1) AND state = ?3 AND kind = ?4 AND part = 0
-             ORDER BY {TURN}"
+             ORDER BY {POSITION}"
         );
-        let mut waiting = self.connection.prepare_cached(&sql)?;
-        let waiting = waiting
+        let mut pending = self.connection.prepare_cached(&sql)?;
+        let pending = pending
             .query_map((Direction::ToIm, openid.as_str(), State::Accepted, MessageKind::Message), |row| {
                 Ok((row.get::<_, i64>(0)?, row.get::<_, u32>(1)?))
             })?;
-        let waiting: Vec<(i64, u32)> = waiting.collect::<Result<_, _>>()?;
+        let pending: Vec<(i64, u32)> = pending.collect::<Result<_, _>>()?;
         let mut update =
             self.connection.prepare_cached("UPDATE message SET agent = ?2, seq = ?3 WHERE id = ?1")?;
         let mut seq = next_seq;
-        for (id, orders) in waiting {
+        for (id, call_count) in pending {
             update.execute((id, agent.as_str(), seq))?;
-            seq = seq.wrapping_add(orders);
+            seq = seq.wrapping_add(call_count);
         }
         Ok(seq)
     }

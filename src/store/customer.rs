@@ -163,12 +163,12 @@ impl Tx<'_> {
 mod tests {
     use crate::clock::Clock;
     use crate::model::{Millis, OpenId};
-    use crate::store::{Customer, Place, Store};
+    use crate::store::{Customer, Store, StoreLocation};
 
     #[tokio::test]
     async fn a_customer_is_read_as_it_was_stored() {
         let (store, closing) =
-            Store::open(&Place::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
+            Store::open(&StoreLocation::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
         let mut customer = Customer::new(OpenId::new("oA").unwrap());
         customer.agent = Some(crate::model::ImUserId::new("user1").unwrap());
         customer.number = 3;

@@ -11,25 +11,25 @@ const LONGEST_PAUSE_MS: i64 = 600_000;
 
 /// A medium that still has to be downloaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fetch {
+pub struct MediaFetch {
     /// The medium's name.
     pub name: MediaName,
     /// The customer who sent it.
     pub openid: OpenId,
     /// What it is, and where it can be downloaded.
-    pub wanted: MediaRequest,
+    pub request: MediaRequest,
     /// When the message that contained it was accepted.
     pub created_at: Millis,
     /// Attempts made, including the present one.
     pub attempts: u32,
 }
 
-fn read(row: &Row<'_>) -> Result<Fetch, StoreError> {
+fn read(row: &Row<'_>) -> Result<MediaFetch, StoreError> {
     let unreadable = |error: &dyn std::fmt::Display| StoreError::Unreadable(error.to_string());
-    Ok(Fetch {
+    Ok(MediaFetch {
         name: MediaName::new(row.get::<_, String>(0)?).map_err(|error| unreadable(&error))?,
         openid: OpenId::new(row.get::<_, String>(1)?).map_err(|error| unreadable(&error))?,
-        wanted: serde_json::from_str(&row.get::<_, String>(2)?)?,
+        request: serde_json::from_str(&row.get::<_, String>(2)?)?,
         created_at: Millis(row.get(3)?),
         attempts: row.get(4)?,
     })
@@ -37,17 +37,22 @@ fn read(row: &Row<'_>) -> Result<Fetch, StoreError> {
 
 impl Tx<'_> {
     /// Enqueues a download. The medium must have been added before.
-    pub fn want(&self, name: &MediaName, openid: &OpenId, wanted: &MediaRequest) -> Result<(), StoreError> {
+    pub fn enqueue_fetch(
+        &self,
+        name: &MediaName,
+        openid: &OpenId,
+        request: &MediaRequest,
+    ) -> Result<(), StoreError> {
         let sql = "INSERT INTO fetch (name, mp3, openid, wanted, created_at, due_at, attempts, running)
                    VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0)";
-        let mp3 = wanted.mp3.as_ref().map(MediaName::as_str);
-        let row = (name.as_str(), mp3, openid.as_str(), serde_json::to_string(wanted)?, self.now.0);
+        let mp3 = request.mp3.as_ref().map(MediaName::as_str);
+        let row = (name.as_str(), mp3, openid.as_str(), serde_json::to_string(request)?, self.now.0);
         self.connection.prepare_cached(sql)?.execute(row)?;
         Ok(())
     }
 
     /// Claims up to `limit` due downloads, those due longest first, and counts an attempt for each.
-    pub fn claim_fetches(&self, limit: usize) -> Result<Vec<Fetch>, StoreError> {
+    pub fn claim_fetches(&self, limit: usize) -> Result<Vec<MediaFetch>, StoreError> {
         let sql = "UPDATE fetch SET running = 1, attempts = attempts + 1 WHERE name IN (
                        SELECT name FROM fetch WHERE running = 0 AND (due_at <= ?1 OR due_at > ?2)
                        ORDER BY due_at LIMIT ?3)
@@ -70,7 +75,7 @@ impl Tx<'_> {
     }
 
     /// Reschedules a download after a failed attempt: it is due again at `due_at`.
-    pub fn fetch_again(&self, name: &MediaName, due_at: Millis) -> Result<(), StoreError> {
+    pub fn reschedule_fetch(&self, name: &MediaName, due_at: Millis) -> Result<(), StoreError> {
         let sql = "UPDATE fetch SET running = 0, due_at = ?2 WHERE name = ?1";
         self.connection.prepare_cached(sql)?.execute((name.as_str(), due_at.0))?;
         Ok(())
@@ -78,7 +83,7 @@ impl Tx<'_> {
 
     /// Removes a download that succeeded or was given up. `false` if it was removed before, because
     /// its medium was deleted.
-    pub fn fetch_done(&self, name: &MediaName) -> Result<bool, StoreError> {
+    pub fn finish_fetch(&self, name: &MediaName) -> Result<bool, StoreError> {
         let sql = "DELETE FROM fetch WHERE name = ?1";
         Ok(self.connection.prepare_cached(sql)?.execute([name.as_str()])? > 0)
     }
@@ -92,14 +97,14 @@ impl Tx<'_> {
 
     /// Makes the next attempt due now, because a client is waiting for this medium. `name` may also
     /// be the MP3 copy of the downloaded medium.
-    pub fn hurry_fetch(&self, name: &MediaName) -> Result<(), StoreError> {
+    pub fn make_fetch_due(&self, name: &MediaName) -> Result<(), StoreError> {
         let sql = "UPDATE fetch SET due_at = min(due_at, ?2) WHERE name = ?1 OR mp3 = ?1";
         self.connection.prepare_cached(sql)?.execute((name.as_str(), self.now.0))?;
         Ok(())
     }
 
     /// Whether a medium, or the one it is converted from, still has to be downloaded.
-    pub fn is_wanted(&self, name: &MediaName) -> Result<bool, StoreError> {
+    pub fn is_fetch_pending(&self, name: &MediaName) -> Result<bool, StoreError> {
         let sql = "SELECT EXISTS (SELECT 1 FROM fetch WHERE name = ?1 OR mp3 = ?1)";
         Ok(self.connection.prepare_cached(sql)?.query_row([name.as_str()], |row| row.get(0))?)
     }
@@ -110,33 +115,34 @@ mod tests {
     use crate::clock::Clock;
     use crate::metrics::Metrics;
     use crate::model::{MediaKind, MediaName, MediaOrigin, MediaRequest, Millis, OpenId};
-    use crate::store::{Place, Store};
+    use crate::store::{Store, StoreLocation};
 
     #[tokio::test]
-    async fn a_fetch_is_claimed_once_comes_again_and_goes_with_its_medium() {
-        let (store, closing) = Store::open(&Place::Memory, Clock::system(), Metrics::default()).unwrap();
+    async fn a_fetch_is_claimed_once_rescheduled_and_deleted_with_its_medium() {
+        let (store, closing) =
+            Store::open(&StoreLocation::Memory, Clock::system(), Metrics::default()).unwrap();
         let (name, openid) = (MediaName::of_bits(1), OpenId::new("oA").unwrap());
         let mp3 = MediaName::of_bits(2);
-        let wanted =
+        let request =
             MediaRequest { kind: MediaKind::Voice, ids: vec!["m".into()], url: None, mp3: Some(mp3.clone()) };
         store
             .write(move |tx| {
                 for name in [&name, &mp3] {
                     tx.add_medium(name, &openid, MediaOrigin::Customer)?;
                 }
-                tx.want(&name, &openid, &wanted)?;
+                tx.enqueue_fetch(&name, &openid, &request)?;
                 let claimed = tx.claim_fetches(9)?;
-                assert_eq!((claimed.len(), claimed[0].attempts, &claimed[0].wanted), (1, 1, &wanted));
+                assert_eq!((claimed.len(), claimed[0].attempts, &claimed[0].request), (1, 1, &request));
                 assert_eq!((tx.claim_fetches(9)?.len(), tx.next_fetch_at()?), (0, None));
-                tx.fetch_again(&name, tx.now().plus(1_000))?;
+                tx.reschedule_fetch(&name, tx.now().plus(1_000))?;
                 assert_eq!(tx.claim_fetches(9)?, []);
-                tx.hurry_fetch(&mp3)?;
-                assert!(tx.is_wanted(&mp3)? && !tx.is_wanted(&MediaName::of_bits(3))?);
+                tx.make_fetch_due(&mp3)?;
+                assert!(tx.is_fetch_pending(&mp3)? && !tx.is_fetch_pending(&MediaName::of_bits(3))?);
                 assert_eq!(tx.claim_fetches(9)?[0].attempts, 2);
                 tx.release_fetches(Millis(0))?;
                 assert_eq!(tx.next_fetch_at()?, Some(Millis(0)));
                 tx.forget_customer(&openid)?;
-                assert_eq!((tx.claim_fetches(9)?.len(), tx.fetch_done(&name)?), (0, false));
+                assert_eq!((tx.claim_fetches(9)?.len(), tx.finish_fetch(&name)?), (0, false));
                 Ok(())
             })
             .await

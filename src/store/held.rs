@@ -3,63 +3,63 @@
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
-use super::turn::TURN;
-use super::{Settled, StoreError, Tx};
+use super::position::POSITION;
+use super::{Settlement, StoreError, Tx};
 use crate::model::{Direction, ImUserId, MessageId, Millis, Move, OpenId, OutboundCall};
 
 /// Whether a message is attached to a passive reply, and what is known of that reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Riding {
+pub enum AttachState {
     /// It is not attached to a reply.
-    No,
+    Detached,
     /// The reply may have been sent.
-    Perhaps,
+    MaybeSent,
     /// The reply was certainly not sent.
-    Unwritten,
+    NotSent,
 }
 
 /// A held answer.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Held {
+pub struct HeldAnswer {
     /// Its message id.
     pub id: MessageId,
     /// The agent who wrote it.
     pub agent: Option<ImUserId>,
     /// The calls that are still to be made.
-    pub orders: Vec<OutboundCall>,
+    pub calls: Vec<OutboundCall>,
     /// It was accepted before the backfill of its conversation: earlier answers may still be
     /// missing.
-    pub unlooked: bool,
+    pub before_backfill: bool,
 }
 
 /// An answer that was attached to a passive reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ridden {
+pub struct AttachedAnswer {
     /// Its message id.
     pub id: MessageId,
     /// When it was accepted.
     pub created_at: Millis,
     /// The reply contained all of its remaining calls; none is left for a later reply.
-    pub whole: bool,
+    pub is_complete: bool,
 }
 
 impl Tx<'_> {
     /// Up to `limit` of the customer's held answers, in lane order.
-    pub fn held(&self, openid: &OpenId, limit: u32) -> Result<Vec<Held>, StoreError> {
+    pub fn held(&self, openid: &OpenId, limit: u32) -> Result<Vec<HeldAnswer>, StoreError> {
         let sql = format!(
             "SELECT id, agent, orders, part, unlooked FROM message INDEXED BY message_held
-             WHERE openid = ?1 AND state = 3 ORDER BY {TURN} LIMIT ?2"
+             WHERE openid = ?1 AND state = 3 ORDER BY {POSITION} LIMIT ?2"
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query((openid.as_str(), limit))?;
         let mut held = Vec::new();
         while let Some(row) = rows.next()? {
-            let orders: Vec<OutboundCall> = serde_json::from_str(&row.get::<_, String>(2)?)?;
-            held.push(Held {
+            let calls: Vec<OutboundCall> = serde_json::from_str(&row.get::<_, String>(2)?)?;
+            held.push(HeldAnswer {
                 id: MessageId(row.get(0)?),
-                agent: super::message::agent(row.get(1)?)?,
-                orders: orders.into_iter().skip(row.get::<_, u32>(3)? as usize).collect(),
-                unlooked: row.get(4)?,
+                agent: super::message::parse_optional_agent(row.get(1)?)?,
+                calls: calls.into_iter().skip(row.get::<_, u32>(3)? as usize).collect(),
+                before_backfill: row.get(4)?,
             });
         }
         Ok(held)
@@ -67,7 +67,7 @@ impl Tx<'_> {
 
     /// Attaches the next `count` calls of a held answer to the reply to the push `key`. If the
     /// reply is not confirmed by then, the outbox settles the message at `until`.
-    pub fn ride(&self, id: MessageId, parts: u32, key: &str, until: Millis) -> Result<(), StoreError> {
+    pub fn attach(&self, id: MessageId, count: u32, key: &str, until: Millis) -> Result<(), StoreError> {
         let state = self.state(id)?.after(Move::Attempt)?;
         let sql = "UPDATE message SET state = ?2, attempts = attempts + 1, attempt_at = ?3, due_at = ?4,
                    riding = ?5, rides_on = ?6, ride_parts = ?7 WHERE id = ?1";
@@ -76,23 +76,23 @@ impl Tx<'_> {
             state,
             self.now.0,
             until.0,
-            Riding::Perhaps,
+            AttachState::MaybeSent,
             key,
-            parts,
+            count,
         ))?;
         Ok(())
     }
 
     /// Splits the rest of a held answer again: `calls` replaces the calls that are still to be
     /// made.
-    pub fn recut(&self, id: MessageId, orders: &[OutboundCall]) -> Result<(), StoreError> {
-        let (stored, part): (String, u32) = self
+    pub fn resplit(&self, id: MessageId, calls: &[OutboundCall]) -> Result<(), StoreError> {
+        let (stored, calls_done): (String, u32) = self
             .connection
             .prepare_cached("SELECT orders, part FROM message WHERE id = ?1")?
             .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let mut all: Vec<OutboundCall> = serde_json::from_str(&stored)?;
-        all.truncate(part as usize);
-        all.extend_from_slice(orders);
+        all.truncate(calls_done as usize);
+        all.extend_from_slice(calls);
         self.connection
             .prepare_cached("UPDATE message SET orders = ?2 WHERE id = ?1")?
             .execute((id.0, serde_json::to_string(&all)?))?;
@@ -100,7 +100,7 @@ impl Tx<'_> {
     }
 
     /// Whether answers are attached to a reply that is not yet confirmed.
-    pub fn has_riding(&self, openid: &OpenId) -> Result<bool, StoreError> {
+    pub fn has_attached(&self, openid: &OpenId) -> Result<bool, StoreError> {
         let sql = "SELECT EXISTS (SELECT 1 FROM message
                    WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1) AND riding != 0)";
         let mut statement = self.connection.prepare_cached(sql)?;
@@ -108,10 +108,10 @@ impl Tx<'_> {
     }
 
     /// Whether pending answers come before the first held one in the lane.
-    pub fn has_open_before_held(&self, openid: &OpenId) -> Result<bool, StoreError> {
+    pub fn has_pending_before_held(&self, openid: &OpenId) -> Result<bool, StoreError> {
         let sql = format!(
             "SELECT EXISTS (SELECT 1 FROM message WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1)
-             AND {TURN} < (SELECT min({TURN}) FROM message INDEXED BY message_held
+             AND {POSITION} < (SELECT min({POSITION}) FROM message INDEXED BY message_held
                            WHERE openid = ?2 AND state = 3))"
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
@@ -122,21 +122,21 @@ impl Tx<'_> {
     pub fn has_held_before(&self, openid: &OpenId, id: MessageId) -> Result<bool, StoreError> {
         let sql = format!(
             "SELECT EXISTS (SELECT 1 FROM message INDEXED BY message_held WHERE openid = ?1 AND state = 3
-             AND {TURN} < (SELECT {TURN} FROM message WHERE id = ?2))"
+             AND {POSITION} < (SELECT {POSITION} FROM message WHERE id = ?2))"
         );
         Ok(self.connection.prepare_cached(&sql)?.query_row((openid.as_str(), id.0), |row| row.get(0))?)
     }
 
     /// The reply to the push `key` is about to be sent again, so the answers attached to it wait
     /// until `until`. Returns whether there are any.
-    pub fn ride_again(&self, openid: &OpenId, key: &str, until: Millis) -> Result<bool, StoreError> {
+    pub fn reattach(&self, openid: &OpenId, key: &str, until: Millis) -> Result<bool, StoreError> {
         let sql = "UPDATE message SET riding = ?4, due_at = ?5
                    WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1) AND state = 1 AND rides_on = ?3";
         let changed = self.connection.prepare_cached(sql)?.execute((
             Direction::ToWechat,
             openid.as_str(),
             key,
-            Riding::Perhaps,
+            AttachState::MaybeSent,
             until.0,
         ))?;
         Ok(changed > 0)
@@ -145,62 +145,70 @@ impl Tx<'_> {
     /// The reply to the push `key` was sent: the calls attached to it are delivered. A message with
     /// calls left makes the move `rest`: it is held, or goes on by itself. Returns the answers that
     /// were attached.
-    pub fn ride_written(&self, openid: &OpenId, key: &str, rest: Move) -> Result<Vec<Ridden>, StoreError> {
+    pub fn settle_sent_reply(
+        &self,
+        openid: &OpenId,
+        key: &str,
+        rest_move: Move,
+    ) -> Result<Vec<AttachedAnswer>, StoreError> {
         let sql = format!(
             "SELECT id, created_at, json_array_length(orders) <= part + ride_parts, ride_parts FROM message
              WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1) AND state = 1 AND rides_on = ?3
-             ORDER BY {TURN}"
+             ORDER BY {POSITION}"
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
         let rows = statement.query_map((Direction::ToWechat, openid.as_str(), key), |row| {
-            let ridden =
-                Ridden { id: MessageId(row.get(0)?), created_at: Millis(row.get(1)?), whole: row.get(2)? };
-            Ok((ridden, row.get::<_, u32>(3)?))
+            let attached = AttachedAnswer {
+                id: MessageId(row.get(0)?),
+                created_at: Millis(row.get(1)?),
+                is_complete: row.get(2)?,
+            };
+            Ok((attached, row.get::<_, u32>(3)?))
         })?;
-        let found: Vec<(Ridden, u32)> = rows.collect::<Result<_, _>>()?;
-        for (ridden, parts) in &found {
+        let answers: Vec<(AttachedAnswer, u32)> = rows.collect::<Result<_, _>>()?;
+        for (answer, count) in &answers {
             self.connection
                 .prepare_cached("UPDATE message SET part = part + ?2 WHERE id = ?1")?
-                .execute((ridden.id.0, parts))?;
-            let what = if ridden.whole { Move::Deliver } else { rest };
-            self.settle(ridden.id, what, &Settled::default())?;
+                .execute((answer.id.0, count))?;
+            let transition = if answer.is_complete { Move::Deliver } else { rest_move };
+            self.settle(answer.id, transition, &Settlement::default())?;
         }
-        Ok(found.into_iter().map(|(ridden, _)| ridden).collect())
+        Ok(answers.into_iter().map(|(answer, _)| answer).collect())
     }
 
     /// Pushes nothing to the customer before `until`. Stores nothing for a customer who left.
-    pub fn push_behind(&self, openid: &OpenId, until: Millis) -> Result<(), StoreError> {
+    pub fn set_push_not_before(&self, openid: &OpenId, until: Millis) -> Result<(), StoreError> {
         let sql = "UPDATE customer SET behind = ?2 WHERE openid = ?1 AND known = 1";
         self.connection.prepare_cached(sql)?.execute((openid.as_str(), until.0))?;
         Ok(())
     }
 
     /// No message is pushed to the customer before this time; it may be in the past.
-    pub fn behind(&self, openid: &OpenId) -> Result<Millis, StoreError> {
+    pub fn push_not_before(&self, openid: &OpenId) -> Result<Millis, StoreError> {
         use rusqlite::OptionalExtension as _;
         let sql = "SELECT behind FROM customer WHERE openid = ?1";
-        let behind =
+        let not_before =
             self.connection.prepare_cached(sql)?.query_row([openid.as_str()], |row| row.get(0)).optional()?;
-        Ok(Millis(behind.unwrap_or_default()))
+        Ok(Millis(not_before.unwrap_or_default()))
     }
 
     /// The reply to the push `key` was not sent. WeChat may still repeat the push and receive it
     /// then.
-    pub fn ride_unwritten(&self, openid: &OpenId, key: &str) -> Result<(), StoreError> {
+    pub fn mark_reply_not_sent(&self, openid: &OpenId, key: &str) -> Result<(), StoreError> {
         let sql = "UPDATE message SET riding = ?4
                    WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1) AND state = 1 AND rides_on = ?3";
         self.connection.prepare_cached(sql)?.execute((
             Direction::ToWechat,
             openid.as_str(),
             key,
-            Riding::Unwritten,
+            AttachState::NotSent,
         ))?;
         Ok(())
     }
 
     /// Records that the agent gets a notice that this message is held. Returns whether it is the
     /// first.
-    pub fn note_held(&self, id: MessageId) -> Result<bool, StoreError> {
+    pub fn mark_held_noticed(&self, id: MessageId) -> Result<bool, StoreError> {
         let sql = "UPDATE message SET noted = 1 WHERE id = ?1 AND noted = 0";
         Ok(self.connection.prepare_cached(sql)?.execute([id.0])? > 0)
     }
@@ -208,52 +216,52 @@ impl Tx<'_> {
     /// Merges another notice to this agent into a pending one that has had no attempt yet. `merge`
     /// returns the merged calls, or `None` if they are too long for one notice. Returns whether it
     /// merged.
-    pub fn join_note(
+    pub fn merge_notice(
         &self,
         openid: &OpenId,
         agent: &ImUserId,
-        join: impl Fn(&[OutboundCall]) -> Option<Vec<OutboundCall>>,
+        merge: impl Fn(&[OutboundCall]) -> Option<Vec<OutboundCall>>,
     ) -> Result<bool, StoreError> {
         use rusqlite::OptionalExtension as _;
         let sql = format!(
             "SELECT id, orders FROM message WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1)
-             AND state = 0 AND kind = 2 AND attempts = 0 AND part = 0 AND agent = ?3 ORDER BY {TURN} DESC LIMIT 1"
+             AND state = 0 AND kind = 2 AND attempts = 0 AND part = 0 AND agent = ?3 ORDER BY {POSITION} DESC LIMIT 1"
         );
-        let found: Option<(i64, String)> = self
+        let answers: Option<(i64, String)> = self
             .connection
             .prepare_cached(&sql)?
             .query_row((Direction::ToIm, openid.as_str(), agent.as_str()), |row| {
                 Ok((row.get(0)?, row.get(1)?))
             })
             .optional()?;
-        let Some((id, orders)) = found else { return Ok(false) };
-        let Some(joined) = join(&serde_json::from_str::<Vec<OutboundCall>>(&orders)?) else {
+        let Some((id, calls)) = answers else { return Ok(false) };
+        let Some(merged) = merge(&serde_json::from_str::<Vec<OutboundCall>>(&calls)?) else {
             return Ok(false);
         };
         self.connection
             .prepare_cached("UPDATE message SET orders = ?2 WHERE id = ?1")?
-            .execute((id, serde_json::to_string(&joined)?))?;
+            .execute((id, serde_json::to_string(&merged)?))?;
         Ok(true)
     }
 }
 
-impl ToSql for Riding {
+impl ToSql for AttachState {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(match self {
-            Self::No => 0_i64,
-            Self::Perhaps => 1,
-            Self::Unwritten => 2,
+            Self::Detached => 0_i64,
+            Self::MaybeSent => 1,
+            Self::NotSent => 2,
         }
         .into())
     }
 }
 
-impl FromSql for Riding {
+impl FromSql for AttachState {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         match value.as_i64()? {
-            0 => Ok(Self::No),
-            1 => Ok(Self::Perhaps),
-            2 => Ok(Self::Unwritten),
+            0 => Ok(Self::Detached),
+            1 => Ok(Self::MaybeSent),
+            2 => Ok(Self::NotSent),
             other => Err(FromSqlError::OutOfRange(other)),
         }
     }

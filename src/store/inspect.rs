@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::Place;
+use super::StoreLocation;
 use super::open::{self, OpenError};
 
 /// The state of a database file.
@@ -22,23 +22,23 @@ pub struct Inspection {
 
 /// Inspects the database at `path`. Blocks for up to five seconds while another process is writing.
 pub fn inspect(path: &Path) -> Result<Inspection, OpenError> {
-    let holder = holder(path)?;
+    let holder = lock_holder(path)?;
     if !path.exists() {
         return Ok(Inspection { exists: false, outdated: false, holder });
     }
-    let place = Place::File(path.to_owned());
-    let refused = |source| open::refused(&place, source);
+    let location = StoreLocation::File(path.to_owned());
+    let sqlite_error = |source| open::sqlite_error(&location, source);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(refused)?;
-    connection.busy_timeout(Duration::from_secs(5)).map_err(refused)?;
-    let done = open::recognise(&connection)?;
-    connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK").map_err(refused)?;
-    Ok(Inspection { exists: true, outdated: done < open::MIGRATIONS.len(), holder })
+    let connection = Connection::open_with_flags(path, flags).map_err(sqlite_error)?;
+    connection.busy_timeout(Duration::from_secs(5)).map_err(sqlite_error)?;
+    let applied = open::applied_migrations(&connection)?;
+    connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK").map_err(sqlite_error)?;
+    Ok(Inspection { exists: true, outdated: applied < open::MIGRATIONS.len(), holder })
 }
 
 /// The process that holds the lock file beside the database; `None` if the lock is free.
-fn holder(database: &Path) -> Result<Option<String>, OpenError> {
-    let path = open::beside(database, "-lock");
+fn lock_holder(database: &Path) -> Result<Option<String>, OpenError> {
+    let path = open::sibling_path(database, "-lock");
     let failed = |source| OpenError::Lock { path: path.clone(), source };
     let mut file = match File::open(&path) {
         Ok(file) => file,
@@ -60,7 +60,7 @@ mod tests {
     use crate::store::Store;
 
     #[test]
-    fn looking_creates_nothing() {
+    fn inspecting_a_missing_database_creates_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let found = inspect(&folder.path().join("bridge.db")).unwrap();
         assert_eq!(found, Inspection { exists: false, outdated: false, holder: None });
@@ -68,11 +68,11 @@ mod tests {
     }
 
     #[test]
-    fn a_database_is_recognised_and_its_server_named() {
+    fn the_process_that_serves_a_database_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bridge.db");
         let (_store, closing) =
-            Store::open(&Place::File(path.clone()), Clock::system(), Metrics::default()).unwrap();
+            Store::open(&StoreLocation::File(path.clone()), Clock::system(), Metrics::default()).unwrap();
         let found = inspect(&path).unwrap();
         assert_eq!(found.holder, Some(format!("process {}", std::process::id())));
         closing.close();
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_database_stays_as_it_is_and_a_newer_or_foreign_one_is_refused() {
+    fn an_older_database_is_unchanged_and_a_newer_or_foreign_one_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bridge.db");
         std::fs::write(&path, "").unwrap();

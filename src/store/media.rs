@@ -36,7 +36,7 @@ pub struct MediumFile {
 fn read(row: &Row<'_>) -> Result<Medium, StoreError> {
     let file = match (row.get(4)?, row.get::<_, Option<i64>>(5)?) {
         (Some(file), Some(size)) => {
-            Some(MediumFile { hash: hash(file)?, size: u64::try_from(size).unwrap_or(0) })
+            Some(MediumFile { hash: parse_hash(file)?, size: u64::try_from(size).unwrap_or(0) })
         }
         _ => None,
     };
@@ -53,7 +53,7 @@ fn unreadable(error: impl std::fmt::Display) -> StoreError {
     StoreError::Unreadable(error.to_string())
 }
 
-fn hash(text: String) -> Result<MediaHash, StoreError> {
+fn parse_hash(text: String) -> Result<MediaHash, StoreError> {
     MediaHash::new(text).map_err(unreadable)
 }
 
@@ -73,13 +73,13 @@ impl Tx<'_> {
 
     /// Records the file of a medium. `false` if the medium was deleted in the meantime; the file is
     /// then marked for removal.
-    pub fn medium_arrived(&self, name: &MediaName, file: &MediumFile) -> Result<bool, StoreError> {
+    pub fn set_medium_file(&self, name: &MediaName, file: &MediumFile) -> Result<bool, StoreError> {
         let sql = "UPDATE media SET hash = ?2, size = ?3 WHERE name = ?1";
         let size = i64::try_from(file.size).unwrap_or(i64::MAX);
         let row = (name.as_str(), file.hash.as_str(), size);
         let known = self.connection.prepare_cached(sql)?.execute(row)? > 0;
         if !known {
-            self.orphan(&file.hash)?;
+            self.mark_orphan(&file.hash)?;
         }
         Ok(known)
     }
@@ -100,7 +100,7 @@ impl Tx<'_> {
 
     /// Marks a file that may have lost its last reference; it is removed later unless a row
     /// references it by then.
-    pub fn orphan(&self, hash: &MediaHash) -> Result<(), StoreError> {
+    pub fn mark_orphan(&self, hash: &MediaHash) -> Result<(), StoreError> {
         let sql = "INSERT OR IGNORE INTO media_orphan (hash) VALUES (?1)";
         self.connection.prepare_cached(sql)?.execute([hash.as_str()])?;
         Ok(())
@@ -110,17 +110,17 @@ impl Tx<'_> {
     pub fn orphans(&self, limit: u32) -> Result<Vec<MediaHash>, StoreError> {
         let mut statement = self.connection.prepare_cached("SELECT hash FROM media_orphan LIMIT ?1")?;
         let rows = statement.query_map([limit], |row| row.get::<_, String>(0))?;
-        rows.map(|row| hash(row?)).collect()
+        rows.map(|row| parse_hash(row?)).collect()
     }
 
     /// Whether a row references the file.
-    pub fn is_file_needed(&self, hash: &MediaHash) -> Result<bool, StoreError> {
+    pub fn is_file_referenced(&self, hash: &MediaHash) -> Result<bool, StoreError> {
         let sql = "SELECT EXISTS (SELECT 1 FROM media WHERE hash = ?1)";
         Ok(self.connection.prepare_cached(sql)?.query_row([hash.as_str()], |row| row.get(0))?)
     }
 
     /// Unmarks a file that has been removed, or is referenced again.
-    pub fn orphan_done(&self, hash: &MediaHash) -> Result<(), StoreError> {
+    pub fn unmark_orphan(&self, hash: &MediaHash) -> Result<(), StoreError> {
         let sql = "DELETE FROM media_orphan WHERE hash = ?1";
         self.connection.prepare_cached(sql)?.execute([hash.as_str()])?;
         Ok(())

@@ -4,9 +4,9 @@
 use rusqlite::types::FromSqlError;
 use rusqlite::{OptionalExtension as _, Row};
 
-use super::column::code;
-use super::turn::TURN;
-use super::{Riding, StoreError, Tx};
+use super::column::state_code;
+use super::position::POSITION;
+use super::{AttachState, StoreError, Tx};
 use crate::model::{
     Direction, ImUserId, Lane, MessageId, MessageKind, Millis, Move, OpenId, OutboundCall, State,
 };
@@ -23,7 +23,7 @@ pub struct NewMessage {
     /// The agent who receives it or wrote it.
     pub agent: Option<ImUserId>,
     /// The calls to make; at least one.
-    pub orders: Vec<OutboundCall>,
+    pub calls: Vec<OutboundCall>,
     /// `MsgSeq` of the first call; each further call has the next number.
     pub msg_seq: u32,
     /// `MsgRandom` of the first call; each further call has the next number.
@@ -36,7 +36,7 @@ pub struct NewMessage {
 
 /// A message at the head of its lane, with the call that is next.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Owed {
+pub struct PendingCall {
     /// The message.
     pub id: MessageId,
     /// Its lane.
@@ -46,11 +46,11 @@ pub struct Owed {
     /// The agent who receives it or wrote it.
     pub agent: Option<ImUserId>,
     /// The call.
-    pub order: OutboundCall,
+    pub call: OutboundCall,
     /// The index of the call among the message's calls, from 0.
-    pub part: u32,
+    pub call_index: u32,
     /// The number of calls that the message has.
-    pub parts: u32,
+    pub call_count: u32,
     /// Drawn at acceptance; every attempt uses the same value.
     pub msg_seq: u32,
     /// Drawn at acceptance; every attempt uses the same value.
@@ -64,16 +64,16 @@ pub struct Owed {
     /// The last attempt was recorded but not settled: its outcome is not known.
     pub unsettled: bool,
     /// Whether it is attached to a passive reply that is not yet confirmed.
-    pub riding: Riding,
+    pub attached: AttachState,
     /// It was accepted before the backfill of its conversation: earlier answers may still be
     /// missing.
-    pub unlooked: bool,
+    pub before_backfill: bool,
 }
 
-impl Owed {
+impl PendingCall {
     /// The name of the API call, as traces show it.
-    pub fn call(&self) -> &'static str {
-        match self.order {
+    pub fn api_name(&self) -> &'static str {
+        match self.call {
             OutboundCall::ImportAccount => "account_import",
             OutboundCall::DeleteAccount => "account_delete",
             OutboundCall::TextToAgent(_)
@@ -94,23 +94,23 @@ pub enum Head {
     /// No attempt before this time.
     NotBefore(Millis),
     /// It may be attempted now.
-    Ready(Box<Owed>),
+    Ready(Box<PendingCall>),
 }
 
 /// What to record about a message in addition to its move.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settled {
+pub struct Settlement {
     /// The reason, for operators and notices; no secrets.
     pub why: Option<String>,
     /// No attempt before this time; only with [`Move::PutBack`] and [`Move::Release`].
     pub due_at: Millis,
     /// The call is done and the next call of the message follows; only with [`Move::PutBack`].
-    pub part_done: bool,
+    pub call_done: bool,
 }
 
 /// A message as operators see it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Listed {
+pub struct MessageSummary {
     /// Its message id.
     pub id: i64,
     /// `waiting`, `held`, `delivered`, `refused` or `unknown`.
@@ -131,13 +131,13 @@ pub struct Listed {
 
 /// A trace step: one event in the life of a customer's messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct TraceStep {
     /// The message; `None` if the step is about no single message.
     pub message: Option<MessageId>,
     /// When it happened.
     pub at: Millis,
     /// `accepted`, the name of a call, `settled` and so on.
-    pub what: String,
+    pub event: String,
     /// The outcome: a code or a reason; no message content, no secrets.
     pub detail: String,
     /// The duration in milliseconds, if it was measured.
@@ -161,11 +161,12 @@ const CLOCK_STEP_MS: i64 = 1_000;
 /// clock was set back.
 const LONGEST_WAIT_MS: i64 = 2 * 3_600_000;
 
-const OWED: &str =
+const PENDING_COLUMNS: &str =
     "id, kind, agent, orders, part, seq, random, created_at, attempts, attempt_at, state, due_at,
                     riding, unlooked";
 
-pub(super) const LISTED: &str = "id, state, direction, openid, agent, created_at, attempts, last_error";
+pub(super) const SUMMARY_COLUMNS: &str =
+    "id, state, direction, openid, agent, created_at, attempts, last_error";
 
 impl Tx<'_> {
     /// Stores a message. Each message gets a larger id than all before it.
@@ -181,7 +182,7 @@ impl Tx<'_> {
             State::Accepted,
             message.openid.as_str(),
             message.agent.as_ref().map(ImUserId::as_str),
-            serde_json::to_string(&message.orders)?,
+            serde_json::to_string(&message.calls)?,
             message.msg_seq,
             message.msg_random,
             &message.source,
@@ -194,18 +195,19 @@ impl Tx<'_> {
     /// The head of `lane`: the first transfer if there is one, else the first message by position.
     pub fn head(&self, lane: &Lane) -> Result<Head, StoreError> {
         if lane.direction == Direction::ToIm
-            && let found @ (Head::Ready(_) | Head::NotBefore(_)) = self.first(lane, " AND kind = 3")?
+            && let found @ (Head::Ready(_) | Head::NotBefore(_)) =
+                self.first_pending(lane, " AND kind = 3")?
         {
             return Ok(found);
         }
-        self.first(lane, "")
+        self.first_pending(lane, "")
     }
 
     /// The first pending message of `lane` that matches `condition`.
-    fn first(&self, lane: &Lane, condition: &str) -> Result<Head, StoreError> {
+    fn first_pending(&self, lane: &Lane, condition: &str) -> Result<Head, StoreError> {
         let sql = format!(
-            "SELECT {OWED} FROM message WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1){condition}
-             ORDER BY {TURN} LIMIT 1"
+            "SELECT {PENDING_COLUMNS} FROM message WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1){condition}
+             ORDER BY {POSITION} LIMIT 1"
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query((lane.direction, lane.customer.as_str()))?;
@@ -218,17 +220,17 @@ impl Tx<'_> {
         if due > self.now && !clock_went_back {
             return Ok(Head::NotBefore(due));
         }
-        Ok(Head::Ready(Box::new(owed(row, lane.clone())?)))
+        Ok(Head::Ready(Box::new(read_pending_call(row, lane.clone())?)))
     }
 
     /// A message with its next call.
-    pub fn owed(&self, id: MessageId) -> Result<Owed, StoreError> {
+    pub fn pending_call(&self, id: MessageId) -> Result<PendingCall, StoreError> {
         let lane = self.lane_of(id)?;
-        let sql = format!("SELECT {OWED} FROM message WHERE id = ?1");
+        let sql = format!("SELECT {PENDING_COLUMNS} FROM message WHERE id = ?1");
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query([id.0])?;
         let row = rows.next()?.ok_or(StoreError::NoMessage(id))?;
-        owed(row, lane)
+        read_pending_call(row, lane)
     }
 
     /// Records that an attempt begins now.
@@ -242,7 +244,7 @@ impl Tx<'_> {
     }
 
     /// The preparation of a call failed; the next preparation is due at `due_at`.
-    pub fn not_ready(&self, id: MessageId, due_at: Millis, why: &str) -> Result<(), StoreError> {
+    pub fn reschedule_preparation(&self, id: MessageId, due_at: Millis, why: &str) -> Result<(), StoreError> {
         let sql = "UPDATE message SET attempts = attempts + 1, attempt_at = ?2, due_at = ?3, last_error = ?4
                    WHERE id = ?1 AND state = ?5";
         let row = (id.0, self.now.0, due_at.0, why, State::Accepted);
@@ -252,21 +254,26 @@ impl Tx<'_> {
 
     /// Makes a move and records the reason. If the customer has left, a message that ends is
     /// deleted at once.
-    pub fn settle(&self, id: MessageId, what: Move, settled: &Settled) -> Result<State, StoreError> {
-        let state = self.state(id)?.after(what)?;
+    pub fn settle(
+        &self,
+        id: MessageId,
+        transition: Move,
+        settlement: &Settlement,
+    ) -> Result<State, StoreError> {
+        let state = self.state(id)?.after(transition)?;
         let ended_at = if state.is_open() { 0 } else { self.now.0 };
-        let (part, attempts_kept) = if settled.part_done { (1, 0) } else { (0, 1) };
+        let (calls_done, attempts_factor) = if settlement.call_done { (1, 0) } else { (0, 1) };
         let sql = "UPDATE message SET state = ?2, last_error = ?3, due_at = ?4, settled_at = ?5,
                    riding = 0, rides_on = NULL, ride_parts = 0,
                    part = part + ?6, attempts = attempts * ?7 WHERE id = ?1";
         self.connection.prepare_cached(sql)?.execute((
             id.0,
             state,
-            &settled.why,
-            settled.due_at.0,
+            &settlement.why,
+            settlement.due_at.0,
             ended_at,
-            part,
-            attempts_kept,
+            calls_done,
+            attempts_factor,
         ))?;
         if !state.is_open() {
             self.connection
@@ -285,7 +292,7 @@ impl Tx<'_> {
 
     /// The platform could not tell the outcome of an unsettled attempt; it is asked again at
     /// `due_at`.
-    pub fn ask_again(&self, id: MessageId, due_at: Millis, why: &str) -> Result<(), StoreError> {
+    pub fn reschedule_resolve(&self, id: MessageId, due_at: Millis, why: &str) -> Result<(), StoreError> {
         let sql = "UPDATE message SET attempts = attempts + 1 WHERE id = ?1";
         self.connection.prepare_cached(sql)?.execute([id.0])?;
         self.postpone(id, due_at, why)
@@ -308,7 +315,7 @@ impl Tx<'_> {
             .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         let (direction, openid) = found.ok_or(StoreError::NoMessage(id))?;
-        Ok(Lane { direction, customer: openid_of(openid)? })
+        Ok(Lane { direction, customer: parse_openid(openid)? })
     }
 
     /// Up to `limit` customers after `cursor` whose lane in `direction` has pending messages, by
@@ -331,7 +338,7 @@ impl Tx<'_> {
             let next: Option<String> =
                 statement.query_row((direction, after), |row| row.get(0)).optional()?;
             match next {
-                Some(openid) => found.push(openid_of(openid)?),
+                Some(openid) => found.push(parse_openid(openid)?),
                 None => break,
             }
         }
@@ -359,23 +366,28 @@ impl Tx<'_> {
     }
 
     /// Up to `limit` of the customers' and agents' messages with ids above `after`, in order of id.
-    pub fn list(&self, after: MessageId, states: &[State], limit: usize) -> Result<Vec<Listed>, StoreError> {
-        let states: Vec<String> = states.iter().map(|state| code(*state).to_string()).collect();
+    pub fn list(
+        &self,
+        after: MessageId,
+        states: &[State],
+        limit: usize,
+    ) -> Result<Vec<MessageSummary>, StoreError> {
+        let states: Vec<String> = states.iter().map(|state| state_code(*state).to_string()).collect();
         let sql = format!(
-            "SELECT {LISTED} FROM message WHERE id > ?1 AND kind = 0 AND state IN ({}) ORDER BY id LIMIT ?2",
+            "SELECT {SUMMARY_COLUMNS} FROM message WHERE id > ?1 AND kind = 0 AND state IN ({}) ORDER BY id LIMIT ?2",
             states.join(", ")
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
-        let rows = statement.query_map((after.0, i64::try_from(limit).unwrap_or(i64::MAX)), listed)?;
+        let rows = statement.query_map((after.0, i64::try_from(limit).unwrap_or(i64::MAX)), read_summary)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// Records a trace step. Stores nothing for a customer who is not known.
-    pub fn step(
+    pub fn record_step(
         &self,
         openid: &OpenId,
         message: Option<MessageId>,
-        what: &str,
+        event: &str,
         detail: &str,
         took_ms: Option<i64>,
     ) -> Result<(), StoreError> {
@@ -385,7 +397,7 @@ impl Tx<'_> {
             openid.as_str(),
             message.map(|id| id.0),
             self.now.0,
-            what,
+            event,
             detail,
             took_ms,
         ))?;
@@ -393,35 +405,37 @@ impl Tx<'_> {
     }
 }
 
-fn owed(row: &Row<'_>, lane: Lane) -> Result<Owed, StoreError> {
+fn read_pending_call(row: &Row<'_>, lane: Lane) -> Result<PendingCall, StoreError> {
     let id = MessageId(row.get(0)?);
-    let orders: Vec<OutboundCall> =
+    let calls: Vec<OutboundCall> =
         serde_json::from_str(row.get_ref(3)?.as_str().map_err(|error| unreadable(&error))?)?;
-    let (part, parts) = (row.get::<_, u32>(4)?, orders.len());
-    let order = orders.into_iter().nth(part as usize).ok_or_else(|| {
-        StoreError::Unreadable(format!("message {id} has {parts} calls, but its next call has index {part}"))
+    let (call_index, call_count) = (row.get::<_, u32>(4)?, calls.len());
+    let call = calls.into_iter().nth(call_index as usize).ok_or_else(|| {
+        StoreError::Unreadable(format!(
+            "message {id} has {call_count} calls, but its next call has index {call_index}"
+        ))
     })?;
-    Ok(Owed {
+    Ok(PendingCall {
         id,
         lane,
         kind: row.get(1)?,
-        agent: agent(row.get(2)?)?,
-        order,
-        part,
-        parts: u32::try_from(parts).unwrap_or(u32::MAX),
-        msg_seq: row.get::<_, u32>(5)?.wrapping_add(part),
-        msg_random: row.get::<_, u32>(6)?.wrapping_add(part),
+        agent: parse_optional_agent(row.get(2)?)?,
+        call,
+        call_index,
+        call_count: u32::try_from(call_count).unwrap_or(u32::MAX),
+        msg_seq: row.get::<_, u32>(5)?.wrapping_add(call_index),
+        msg_random: row.get::<_, u32>(6)?.wrapping_add(call_index),
         created_at: Millis(row.get(7)?),
         attempts: row.get(8)?,
         attempt_at: Millis(row.get(9)?),
         unsettled: row.get::<_, State>(10)? == State::Sending,
-        riding: row.get(12)?,
-        unlooked: row.get(13)?,
+        attached: row.get(12)?,
+        before_backfill: row.get(13)?,
     })
 }
 
-pub(super) fn listed(row: &Row<'_>) -> rusqlite::Result<Listed> {
-    Ok(Listed {
+pub(super) fn read_summary(row: &Row<'_>) -> rusqlite::Result<MessageSummary> {
+    Ok(MessageSummary {
         id: row.get(0)?,
         state: row.get::<_, State>(1)?.name(),
         direction: row.get::<_, Direction>(2)?.name(),
@@ -433,15 +447,15 @@ pub(super) fn listed(row: &Row<'_>) -> rusqlite::Result<Listed> {
     })
 }
 
-pub(super) fn agent(stored: Option<String>) -> Result<Option<ImUserId>, StoreError> {
-    stored.map(agent_of).transpose()
+pub(super) fn parse_optional_agent(stored: Option<String>) -> Result<Option<ImUserId>, StoreError> {
+    stored.map(parse_agent).transpose()
 }
 
-pub(super) fn agent_of(stored: String) -> Result<ImUserId, StoreError> {
+pub(super) fn parse_agent(stored: String) -> Result<ImUserId, StoreError> {
     ImUserId::new(stored).map_err(|error| StoreError::Unreadable(error.to_string()))
 }
 
-pub(super) fn openid_of(stored: String) -> Result<OpenId, StoreError> {
+pub(super) fn parse_openid(stored: String) -> Result<OpenId, StoreError> {
     OpenId::new(stored).map_err(|error| StoreError::Unreadable(error.to_string()))
 }
 
@@ -453,19 +467,19 @@ fn unreadable(error: &FromSqlError) -> StoreError {
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::store::{Place, Store};
+    use crate::store::{Store, StoreLocation};
 
     #[tokio::test]
-    async fn what_is_due_further_off_than_anything_is_put_off_was_put_off_by_another_clock() {
+    async fn a_due_time_beyond_the_longest_wait_is_ignored() {
         let (store, closing) =
-            Store::open(&Place::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
+            Store::open(&StoreLocation::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
         let lane = Lane { direction: Direction::ToIm, customer: OpenId::new("oA").unwrap() };
         let message = NewMessage {
             direction: lane.direction,
             kind: MessageKind::Account,
             openid: lane.customer.clone(),
             agent: None,
-            orders: vec![OutboundCall::ImportAccount],
+            calls: vec![OutboundCall::ImportAccount],
             msg_seq: 1,
             msg_random: 1,
             source: "a push".to_owned(),
@@ -477,10 +491,10 @@ mod tests {
                 if wait_ms == 0 {
                     tx.add(&message)?;
                 }
-                let Head::Ready(owed) = tx.head(&lane)? else { panic!("it is not ready at first") };
-                tx.postpone(owed.id, tx.now().plus(wait_ms), "busy")?;
+                let Head::Ready(pending) = tx.head(&lane)? else { panic!("it is not ready at first") };
+                tx.postpone(pending.id, tx.now().plus(wait_ms), "busy")?;
                 let ready = matches!(tx.head(&lane)?, Head::Ready(_));
-                tx.postpone(owed.id, Millis(0), "busy")?;
+                tx.postpone(pending.id, Millis(0), "busy")?;
                 Ok(ready)
             });
             assert_eq!(ready.await.unwrap(), is_ready, "due in {wait_ms} ms");

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::Place;
-use super::checkpoint::WRITERS_TURN;
+use super::StoreLocation;
+use super::checkpoint::WRITER_CHECKPOINT_PAGES;
 
 /// Marks a SQLite file as this program's (`PRAGMA application_id`): "WIMB".
 const APPLICATION_ID: i32 = 0x5749_4D42;
@@ -27,7 +27,7 @@ pub(super) const MIGRATIONS: [&str; 7] = [
 ];
 
 /// More than the number of different statements, so that none is parsed twice.
-const STATEMENTS: usize = 256;
+const STATEMENT_CACHE_SIZE: usize = 256;
 
 /// How often, and at which interval, the lock is tried again before the open fails because another
 /// process holds it.
@@ -97,9 +97,9 @@ pub(super) struct Lock {
 }
 
 /// Takes the lock file beside the database. SQLite alone would let two processes write alternately.
-pub(super) fn lock(place: &Place) -> Result<Option<Lock>, OpenError> {
-    let Place::File(database) = place else { return Ok(None) };
-    let path = beside(database, "-lock");
+pub(super) fn lock(location: &StoreLocation) -> Result<Option<Lock>, OpenError> {
+    let StoreLocation::File(database) = location else { return Ok(None) };
+    let path = sibling_path(database, "-lock");
     let failed = |source| OpenError::Lock { path: path.clone(), source };
     let mut file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
@@ -131,61 +131,68 @@ pub(super) fn holder(file: &mut File) -> String {
 }
 
 /// Opens the database for the writer.
-pub(super) fn connect(place: &Place) -> Result<Connection, OpenError> {
-    let connection = match place {
-        Place::File(path) => Connection::open(path),
-        Place::Memory => Connection::open_in_memory(),
+pub(super) fn connect(location: &StoreLocation) -> Result<Connection, OpenError> {
+    let connection = match location {
+        StoreLocation::File(path) => Connection::open(path),
+        StoreLocation::Memory => Connection::open_in_memory(),
     };
-    prepare(connection, place)
+    configure(connection, location)
 }
 
 /// Opens a third connection, which makes the checkpoints in place of the writer; `None` for a store
 /// in memory, which has no log.
-pub(super) fn checkpoints(place: &Place, writer: &Connection) -> Result<Option<Connection>, OpenError> {
-    let Place::File(path) = place else { return Ok(None) };
-    let connection = prepare(Connection::open(path), place)?;
+pub(super) fn checkpoint_connection(
+    location: &StoreLocation,
+    writer: &Connection,
+) -> Result<Option<Connection>, OpenError> {
+    let StoreLocation::File(path) = location else { return Ok(None) };
+    let connection = configure(Connection::open(path), location)?;
     connection
         .pragma_update(None, "wal_autocheckpoint", 0)
-        .and_then(|()| writer.pragma_update(None, "wal_autocheckpoint", WRITERS_TURN))
-        .map_err(|source| refused(place, source))?;
+        .and_then(|()| writer.pragma_update(None, "wal_autocheckpoint", WRITER_CHECKPOINT_PAGES))
+        .map_err(|source| sqlite_error(location, source))?;
     Ok(Some(connection))
 }
 
 /// Opens a database that another process may be serving.
-pub(super) fn connect_existing(place: &Place) -> Result<Connection, OpenError> {
-    if let Place::File(path) = place
+pub(super) fn connect_existing(location: &StoreLocation) -> Result<Connection, OpenError> {
+    if let StoreLocation::File(path) = location
         && !path.exists()
     {
         return Err(OpenError::Missing(path.clone()));
     }
-    let connection = connect(place)?;
-    let found = version(&connection).map_err(|source| refused(place, source))?;
+    let connection = connect(location)?;
+    let found = version(&connection).map_err(|source| sqlite_error(location, source))?;
     match usize::try_from(found) {
         Ok(found) if found == MIGRATIONS.len() => Ok(connection),
         Ok(found) if found < MIGRATIONS.len() => {
             migrate(&connection)?;
             Ok(connection)
         }
-        _ => Err(OpenError::Newer { path: name(place), found, known: MIGRATIONS.len() }),
+        _ => Err(OpenError::Newer { path: display_path(location), found, known: MIGRATIONS.len() }),
     }
 }
 
 /// Opens a second, read-only connection; `None` for a store in memory, which only the writer can
 /// see.
-pub(super) fn reader(place: &Place) -> Result<Option<Connection>, OpenError> {
-    let Place::File(path) = place else { return Ok(None) };
+pub(super) fn reader(location: &StoreLocation) -> Result<Option<Connection>, OpenError> {
+    let StoreLocation::File(path) = location else { return Ok(None) };
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(|source| refused(place, source))?;
-    connection.busy_timeout(Duration::from_secs(5)).map_err(|source| refused(place, source))?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    let connection =
+        Connection::open_with_flags(path, flags).map_err(|source| sqlite_error(location, source))?;
+    connection.busy_timeout(Duration::from_secs(5)).map_err(|source| sqlite_error(location, source))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE_SIZE);
     Ok(Some(connection))
 }
 
-fn prepare(connection: rusqlite::Result<Connection>, place: &Place) -> Result<Connection, OpenError> {
-    let refused = |source| refused(place, source);
-    let connection = connection.map_err(refused)?;
-    connection.busy_timeout(Duration::from_secs(5)).map_err(refused)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+fn configure(
+    connection: rusqlite::Result<Connection>,
+    location: &StoreLocation,
+) -> Result<Connection, OpenError> {
+    let sqlite_error = |source| sqlite_error(location, source);
+    let connection = connection.map_err(sqlite_error)?;
+    connection.busy_timeout(Duration::from_secs(5)).map_err(sqlite_error)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE_SIZE);
     // `secure_delete` overwrites deleted data: the messages of a customer who unsubscribed must not
     // stay in the file.
     connection
@@ -196,39 +203,40 @@ fn prepare(connection: rusqlite::Result<Connection>, place: &Place) -> Result<Co
              PRAGMA temp_store = MEMORY;
              PRAGMA cache_size = -16000;",
         )
-        .map_err(refused)?;
+        .map_err(sqlite_error)?;
     Ok(connection)
 }
 
 /// Applies the missing migrations, each in a transaction of its own.
 pub(super) fn migrate(connection: &Connection) -> Result<(), OpenError> {
-    let done = recognise(connection)?;
-    let refused = |source| refused_at(path_of(connection), source);
-    for (index, migration) in MIGRATIONS.iter().enumerate().skip(done) {
+    let applied = applied_migrations(connection)?;
+    let sqlite_error = |source| sqlite_error_at(path_of(connection), source);
+    for (index, migration) in MIGRATIONS.iter().enumerate().skip(applied) {
         let sql = format!(
             "BEGIN IMMEDIATE;\n{migration}\nPRAGMA application_id = {APPLICATION_ID};\n\
              PRAGMA user_version = {};\nCOMMIT;",
             index + 1
         );
-        connection.execute_batch(&sql).map_err(refused)?;
+        connection.execute_batch(&sql).map_err(sqlite_error)?;
     }
     Ok(())
 }
 
 /// The number of migrations applied to a database; an error if the file is not a database of this
 /// program, or a newer version wrote it.
-pub(super) fn recognise(connection: &Connection) -> Result<usize, OpenError> {
-    let refused = |source| refused_at(path_of(connection), source);
+pub(super) fn applied_migrations(connection: &Connection) -> Result<usize, OpenError> {
+    let sqlite_error = |source| sqlite_error_at(path_of(connection), source);
     let application: i32 =
-        connection.query_row("PRAGMA application_id", [], |row| row.get(0)).map_err(refused)?;
-    let tables: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(refused)?;
+        connection.query_row("PRAGMA application_id", [], |row| row.get(0)).map_err(sqlite_error)?;
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(sqlite_error)?;
     if application != APPLICATION_ID && (application != 0 || tables != 0) {
         return Err(OpenError::Foreign { path: path_of(connection) });
     }
-    let found = version(connection).map_err(refused)?;
+    let found = version(connection).map_err(sqlite_error)?;
     match usize::try_from(found) {
-        Ok(done) if done <= MIGRATIONS.len() => Ok(done),
+        Ok(applied) if applied <= MIGRATIONS.len() => Ok(applied),
         _ => Err(OpenError::Newer { path: path_of(connection), found, known: MIGRATIONS.len() }),
     }
 }
@@ -241,11 +249,11 @@ fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
-pub(super) fn refused(place: &Place, source: rusqlite::Error) -> OpenError {
-    refused_at(name(place), source)
+pub(super) fn sqlite_error(location: &StoreLocation, source: rusqlite::Error) -> OpenError {
+    sqlite_error_at(display_path(location), source)
 }
 
-fn refused_at(path: String, source: rusqlite::Error) -> OpenError {
+fn sqlite_error_at(path: String, source: rusqlite::Error) -> OpenError {
     use rusqlite::ErrorCode;
     let fix = match source.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
@@ -263,14 +271,14 @@ fn refused_at(path: String, source: rusqlite::Error) -> OpenError {
     OpenError::Sqlite { path, source, fix }
 }
 
-fn name(place: &Place) -> String {
-    match place {
-        Place::File(path) => path.display().to_string(),
-        Place::Memory => "memory".to_owned(),
+fn display_path(location: &StoreLocation) -> String {
+    match location {
+        StoreLocation::File(path) => path.display().to_string(),
+        StoreLocation::Memory => "memory".to_owned(),
     }
 }
 
-pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
+pub(super) fn sibling_path(database: &Path, suffix: &str) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
@@ -282,54 +290,63 @@ mod tests {
     use crate::clock::Clock;
     use crate::store::Store;
 
-    fn file(folder: &tempfile::TempDir) -> Place {
-        Place::File(folder.path().join("bridge.db"))
+    fn location(folder: &tempfile::TempDir) -> StoreLocation {
+        StoreLocation::File(folder.path().join("bridge.db"))
     }
 
     #[test]
-    fn a_second_process_on_one_file_is_told_who_holds_it() {
+    fn a_second_process_gets_an_error_that_names_the_lock_holder() {
         let folder = tempfile::tempdir().unwrap();
         let (_store, closing) =
-            Store::open(&file(&folder), Clock::system(), crate::metrics::Metrics::default()).unwrap();
-        let refused = Store::open(&file(&folder), Clock::system(), crate::metrics::Metrics::default())
+            Store::open(&location(&folder), Clock::system(), crate::metrics::Metrics::default()).unwrap();
+        let refused = Store::open(&location(&folder), Clock::system(), crate::metrics::Metrics::default())
             .unwrap_err()
             .to_string();
         assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
         closing.close();
-        Store::open(&file(&folder), Clock::system(), crate::metrics::Metrics::default()).unwrap().1.close();
+        Store::open(&location(&folder), Clock::system(), crate::metrics::Metrics::default())
+            .unwrap()
+            .1
+            .close();
     }
 
     #[test]
-    fn a_newer_database_a_foreign_one_and_a_damaged_one_are_refused_by_name() {
+    fn newer_foreign_and_damaged_databases_are_refused() {
         let folder = tempfile::tempdir().unwrap();
-        Store::open(&file(&folder), Clock::system(), crate::metrics::Metrics::default()).unwrap().1.close();
-        let Place::File(path) = file(&folder) else { unreachable!() };
+        Store::open(&location(&folder), Clock::system(), crate::metrics::Metrics::default())
+            .unwrap()
+            .1
+            .close();
+        let StoreLocation::File(path) = location(&folder) else { unreachable!() };
         let raw = Connection::open(&path).unwrap();
         raw.execute_batch("PRAGMA user_version = 99").unwrap();
         drop(raw);
         let newer =
-            Store::open(&file(&folder), Clock::system(), crate::metrics::Metrics::default()).unwrap_err();
+            Store::open(&location(&folder), Clock::system(), crate::metrics::Metrics::default()).unwrap_err();
         assert!(matches!(newer, OpenError::Newer { found: 99, .. }), "{newer}");
 
         let foreign = folder.path().join("foreign.db");
         Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
-        let refused = Store::open(&Place::File(foreign), Clock::system(), crate::metrics::Metrics::default())
-            .unwrap_err();
+        let refused =
+            Store::open(&StoreLocation::File(foreign), Clock::system(), crate::metrics::Metrics::default())
+                .unwrap_err();
         assert!(matches!(refused, OpenError::Foreign { .. }), "{refused}");
 
         let damaged = folder.path().join("damaged.db");
         std::fs::write(&damaged, vec![7; 8192]).unwrap();
-        let refused = Store::open(&Place::File(damaged), Clock::system(), crate::metrics::Metrics::default())
-            .unwrap_err()
-            .to_string();
+        let refused =
+            Store::open(&StoreLocation::File(damaged), Clock::system(), crate::metrics::Metrics::default())
+                .unwrap_err()
+                .to_string();
         assert!(refused.contains("restore a backup"), "{refused}");
     }
 
     #[test]
-    fn a_folder_that_does_not_exist_is_named() {
-        let place = Place::File(PathBuf::from("does/not/exist/bridge.db"));
-        let refused =
-            Store::open(&place, Clock::system(), crate::metrics::Metrics::default()).unwrap_err().to_string();
+    fn the_error_names_a_missing_folder() {
+        let location = StoreLocation::File(PathBuf::from("does/not/exist/bridge.db"));
+        let refused = Store::open(&location, Clock::system(), crate::metrics::Metrics::default())
+            .unwrap_err()
+            .to_string();
         assert!(refused.contains("does/not/exist/bridge.db"), "{refused}");
     }
 }

@@ -1,12 +1,12 @@
 //! Retention: deletes old rows, a few at a time, so that other writes do not wait for it.
 
-use super::turn::TURN;
+use super::position::POSITION;
 use super::{StoreError, Tx};
 use crate::model::{MessageId, Millis};
 
 /// The cursor of a scan through the held answers: openid, position in the lane, message id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HeldAt(String, i64, i64);
+pub struct HeldCursor(String, i64, i64);
 
 impl Tx<'_> {
     /// Scans up to `limit` messages with ids above `after` and deletes those settled before
@@ -17,8 +17,8 @@ impl Tx<'_> {
         limit: u32,
         before: Millis,
     ) -> Result<Option<MessageId>, StoreError> {
-        let walk = "SELECT max(id) FROM (SELECT id FROM message WHERE id > ?1 ORDER BY id LIMIT ?2)";
-        let Some(last) = self.last_of(walk, after.0, limit)? else { return Ok(None) };
+        let page_sql = "SELECT max(id) FROM (SELECT id FROM message WHERE id > ?1 ORDER BY id LIMIT ?2)";
+        let Some(last) = self.last_in_page(page_sql, after.0, limit)? else { return Ok(None) };
         let sql = "DELETE FROM message WHERE id > ?1 AND id <= ?2 AND state IN (2, 4, 5) AND settled_at < ?3";
         self.connection.prepare_cached(sql)?.execute((after.0, last, before.0))?;
         Ok(Some(MessageId(last)))
@@ -26,8 +26,8 @@ impl Tx<'_> {
 
     /// The same for trace steps, by their own ids.
     pub fn prune_steps(&self, after: i64, limit: u32, before: Millis) -> Result<Option<i64>, StoreError> {
-        let walk = "SELECT max(id) FROM (SELECT id FROM step WHERE id > ?1 ORDER BY id LIMIT ?2)";
-        let Some(last) = self.last_of(walk, after, limit)? else { return Ok(None) };
+        let page_sql = "SELECT max(id) FROM (SELECT id FROM step WHERE id > ?1 ORDER BY id LIMIT ?2)";
+        let Some(last) = self.last_in_page(page_sql, after, limit)? else { return Ok(None) };
         let sql = "DELETE FROM step WHERE id > ?1 AND id <= ?2 AND at < ?3";
         self.connection.prepare_cached(sql)?.execute((after, last, before.0))?;
         Ok(Some(last))
@@ -35,33 +35,33 @@ impl Tx<'_> {
 
     /// Scans up to `limit` held answers after `after`. Returns those accepted before `before`, and
     /// the cursor to continue from, or `None` at the end.
-    pub fn held_since(
+    pub fn expired_held(
         &self,
-        after: &HeldAt,
+        after: &HeldCursor,
         limit: u32,
         before: Millis,
-    ) -> Result<(Vec<MessageId>, Option<HeldAt>), StoreError> {
+    ) -> Result<(Vec<MessageId>, Option<HeldCursor>), StoreError> {
         // Uses its own index, because there may be a million other messages.
         let sql = format!(
-            "SELECT openid, {TURN}, id, created_at FROM message INDEXED BY message_held
-             WHERE state = 3 AND (openid, {TURN}, id) > (?1, ?2, ?3) ORDER BY openid, {TURN}, id LIMIT ?4"
+            "SELECT openid, {POSITION}, id, created_at FROM message INDEXED BY message_held
+             WHERE state = 3 AND (openid, {POSITION}, id) > (?1, ?2, ?3) ORDER BY openid, {POSITION}, id LIMIT ?4"
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
-        let HeldAt(openid, turn, id) = after;
-        let mut rows = statement.query((openid, turn, id, limit))?;
-        let (mut old, mut last) = (Vec::new(), None);
+        let HeldCursor(openid, position, id) = after;
+        let mut rows = statement.query((openid, position, id, limit))?;
+        let (mut expired, mut last) = (Vec::new(), None);
         while let Some(row) = rows.next()? {
             let id = MessageId(row.get(2)?);
             if Millis(row.get(3)?) < before {
-                old.push(id);
+                expired.push(id);
             }
-            last = Some(HeldAt(row.get(0)?, row.get(1)?, id.0));
+            last = Some(HeldCursor(row.get(0)?, row.get(1)?, id.0));
         }
-        Ok((old, last))
+        Ok((expired, last))
     }
 
-    fn last_of(&self, walk: &str, after: i64, limit: u32) -> Result<Option<i64>, StoreError> {
-        Ok(self.connection.prepare_cached(walk)?.query_row((after, limit), |row| row.get(0))?)
+    fn last_in_page(&self, page_sql: &str, after: i64, limit: u32) -> Result<Option<i64>, StoreError> {
+        Ok(self.connection.prepare_cached(page_sql)?.query_row((after, limit), |row| row.get(0))?)
     }
 }
 
@@ -69,21 +69,21 @@ impl Tx<'_> {
 mod tests {
     use crate::clock::Clock;
     use crate::model::{Direction, MessageId, MessageKind, Move, OpenId, OutboundCall, State};
-    use crate::store::{NewMessage, Place, Settled, Store};
+    use crate::store::{NewMessage, Settlement, Store, StoreLocation};
 
     const DAY_MS: i64 = 24 * 3600 * 1000;
 
     #[tokio::test]
-    async fn only_what_is_settled_and_old_goes() {
+    async fn only_old_settled_messages_are_pruned() {
         let clock = Clock::movable();
         let (store, closing) =
-            Store::open(&Place::Memory, clock.clone(), crate::metrics::Metrics::default()).unwrap();
+            Store::open(&StoreLocation::Memory, clock.clone(), crate::metrics::Metrics::default()).unwrap();
         let message = NewMessage {
             direction: Direction::ToIm,
             kind: MessageKind::Message,
             openid: OpenId::new("oA").unwrap(),
             agent: None,
-            orders: vec![OutboundCall::ImportAccount],
+            calls: vec![OutboundCall::ImportAccount],
             msg_seq: 1,
             msg_random: 1,
             source: "m".into(),
@@ -92,8 +92,8 @@ mod tests {
         let ids = store
             .write(move |tx| {
                 let (settled, waiting) = (tx.add(&message)?, tx.add(&message)?);
-                tx.settle(settled, Move::Refuse, &Settled::default())?;
-                tx.mark_seen("old", None)?;
+                tx.settle(settled, Move::Refuse, &Settlement::default())?;
+                tx.record_dedup("old", None)?;
                 Ok((settled, waiting))
             })
             .await
@@ -101,7 +101,7 @@ mod tests {
         clock.advance(31 * DAY_MS);
         let left = store
             .write(move |tx| {
-                tx.mark_seen("new", None)?;
+                tx.record_dedup("new", None)?;
                 let before = tx.now().plus(-30 * DAY_MS);
                 let mut after = Some(MessageId(0));
                 while let Some(from) = after {
@@ -109,13 +109,13 @@ mod tests {
                 }
                 let mut cursor = Some(String::new());
                 while let Some(from) = cursor {
-                    cursor = tx.prune_seen(&from, 1, tx.now().plus(-3 * DAY_MS))?;
+                    cursor = tx.prune_dedup(&from, 1, tx.now().plus(-3 * DAY_MS))?;
                 }
                 Ok((
                     tx.state(ids.0).is_ok(),
                     tx.state(ids.1)?,
-                    tx.first_answer("old")?.is_some(),
-                    tx.first_answer("new")?.is_some(),
+                    tx.first_reply("old")?.is_some(),
+                    tx.first_reply("new")?.is_some(),
                 ))
             })
             .await

@@ -8,7 +8,7 @@ use crate::model::{MediaHash, Millis};
 impl Tx<'_> {
     /// The platform's id for its copy of a file that was uploaded as `kind`; `None` if there is
     /// none or it has expired.
-    pub fn upload(&self, hash: &MediaHash, kind: &str) -> Result<Option<String>, StoreError> {
+    pub fn uploaded_media_id(&self, hash: &MediaHash, kind: &str) -> Result<Option<String>, StoreError> {
         let sql = "SELECT media_id FROM upload WHERE hash = ?1 AND kind = ?2 AND until > ?3";
         let row = (hash.as_str(), kind, self.now.0);
         Ok(self.connection.prepare_cached(sql)?.query_row(row, |row| row.get(0)).optional()?)
@@ -42,37 +42,38 @@ mod tests {
     use crate::clock::Clock;
     use crate::metrics::Metrics;
     use crate::model::MediaHash;
-    use crate::store::{Place, Store};
+    use crate::store::{Store, StoreLocation};
 
     #[tokio::test]
-    async fn a_copy_is_known_until_its_end_and_by_what_it_was_uploaded_as() {
+    async fn an_upload_is_found_by_its_kind_until_it_expires() {
         let clock = Clock::movable();
-        let (store, closing) = Store::open(&Place::Memory, clock.clone(), Metrics::default()).unwrap();
+        let (store, closing) =
+            Store::open(&StoreLocation::Memory, clock.clone(), Metrics::default()).unwrap();
         let (one, other) = (MediaHash::of_digest([1; 32]), MediaHash::of_digest([2; 32]));
-        let known = async |hash: &MediaHash, kind: &'static str| {
+        let lookup = async |hash: &MediaHash, kind: &'static str| {
             let hash = hash.clone();
-            store.read(move |tx| tx.upload(&hash, kind)).await.unwrap()
+            store.read(move |tx| tx.uploaded_media_id(&hash, kind)).await.unwrap()
         };
-        let keep = async |hash: &MediaHash, media_id: &'static str| {
+        let record = async |hash: &MediaHash, media_id: &'static str| {
             let hash = hash.clone();
             store
                 .write(move |tx| tx.put_upload(&hash, "image", media_id, tx.now().plus(1_000)))
                 .await
                 .unwrap();
         };
-        keep(&one, "M1").await;
-        keep(&one, "M2").await;
-        assert_eq!(known(&one, "image").await.as_deref(), Some("M2"));
-        assert_eq!((known(&one, "thumb").await, known(&other, "image").await), (None, None));
+        record(&one, "M1").await;
+        record(&one, "M2").await;
+        assert_eq!(lookup(&one, "image").await.as_deref(), Some("M2"));
+        assert_eq!((lookup(&one, "thumb").await, lookup(&other, "image").await), (None, None));
         clock.advance(1_000);
-        assert_eq!(known(&one, "image").await, None);
-        keep(&other, "M3").await;
+        assert_eq!(lookup(&one, "image").await, None);
+        record(&other, "M3").await;
         store.write(|tx| tx.forget_upload("M3")).await.unwrap();
-        assert_eq!(known(&other, "image").await, None);
-        let left = |tx: &crate::store::Tx<'_>| {
+        assert_eq!(lookup(&other, "image").await, None);
+        let count = |tx: &crate::store::Tx<'_>| {
             Ok(tx.connection.query_row("SELECT count(*) FROM upload", [], |row| row.get::<_, i64>(0))?)
         };
-        assert_eq!(store.read(left).await.unwrap(), 0, "expired uploads are deleted");
+        assert_eq!(store.read(count).await.unwrap(), 0, "expired uploads are deleted");
         closing.close();
     }
 }

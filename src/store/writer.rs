@@ -14,16 +14,16 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::checkpoint::Checkpointer;
-use super::{Failing, StoreError, Tx};
+use super::{Outage, StoreError, Tx};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
 /// The most writes in the queue; further callers wait for room.
-const QUEUE: usize = 4096;
+const QUEUE_CAPACITY: usize = 4096;
 /// The most writes in one transaction.
-const GROUP: usize = 256;
+const MAX_GROUP: usize = 256;
 /// How often the writer probes a failing store, whether or not other writes arrive.
-const PULSE: Duration = Duration::from_millis(500);
+const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
 trait Job: Send {
     fn run(&mut self, tx: &Tx<'_>) -> Result<(), StoreError>;
@@ -54,21 +54,21 @@ where
     }
 }
 
-type Boxed = Box<dyn Job>;
+type BoxedJob = Box<dyn Job>;
 
 /// The callers' handle to the queue.
 #[derive(Clone, Debug)]
 pub(super) struct Writer {
-    queue: mpsc::Sender<Boxed>,
-    failing: Arc<Mutex<Option<Failing>>>,
+    queue: mpsc::Sender<BoxedJob>,
+    outage: Arc<Mutex<Option<Outage>>>,
 }
 
 /// Tells the thread to end once its queue is empty.
 #[derive(Debug)]
-pub(super) struct Stop(mpsc::Sender<()>);
+pub(super) struct StopSignal(mpsc::Sender<()>);
 
-impl Stop {
-    pub(super) fn now(self) {
+impl StopSignal {
+    pub(super) fn send(self) {
         drop(self.0);
     }
 }
@@ -85,14 +85,14 @@ impl Writer {
         T: Send + 'static,
         F: FnMut(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     {
-        let (caller, answer) = oneshot::channel();
-        let job: Boxed = Box::new(Write { work, result: None, caller });
+        let (caller, result) = oneshot::channel();
+        let job: BoxedJob = Box::new(Write { work, result: None, caller });
         self.queue.send(job).await.map_err(|_| StoreError::Closed)?;
-        answer.await.map_err(|_| StoreError::Closed)?
+        result.await.map_err(|_| StoreError::Closed)?
     }
 
-    pub(super) fn failing(&self) -> Option<Failing> {
-        self.failing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn outage(&self) -> Option<Outage> {
+        self.outage.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -102,45 +102,45 @@ pub(super) fn start(
     checkpointer: Option<Checkpointer>,
     clock: Clock,
     metrics: Metrics,
-) -> std::io::Result<(Writer, std::thread::JoinHandle<()>, Stop)> {
-    let (queue, jobs) = mpsc::channel(QUEUE);
+) -> std::io::Result<(Writer, std::thread::JoinHandle<()>, StopSignal)> {
+    let (queue, jobs) = mpsc::channel(QUEUE_CAPACITY);
     let (stop, stopped) = mpsc::channel(1);
-    let failing = Arc::new(Mutex::new(None));
-    let state = State { connection, checkpointer, clock, metrics, failing: Arc::clone(&failing) };
+    let outage = Arc::new(Mutex::new(None));
+    let state = WriterThread { connection, checkpointer, clock, metrics, outage: Arc::clone(&outage) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let thread = std::thread::Builder::new()
         .name("store".to_owned())
         .spawn(move || runtime.block_on(state.run(jobs, stopped)))?;
-    Ok((Writer { queue, failing }, thread, Stop(stop)))
+    Ok((Writer { queue, outage }, thread, StopSignal(stop)))
 }
 
-struct State {
+struct WriterThread {
     connection: Connection,
     checkpointer: Option<Checkpointer>,
     clock: Clock,
     metrics: Metrics,
-    failing: Arc<Mutex<Option<Failing>>>,
+    outage: Arc<Mutex<Option<Outage>>>,
 }
 
-impl State {
-    async fn run(mut self, mut jobs: mpsc::Receiver<Boxed>, mut stopped: mpsc::Receiver<()>) {
-        let mut group = Vec::with_capacity(GROUP);
-        let mut pulse_at = Instant::now();
+impl WriterThread {
+    async fn run(mut self, mut jobs: mpsc::Receiver<BoxedJob>, mut stopped: mpsc::Receiver<()>) {
+        let mut group = Vec::with_capacity(MAX_GROUP);
+        let mut probe_at = Instant::now();
         loop {
             let is_failing = self.is_failing();
             if !is_failing {
-                pulse_at = Instant::now() + PULSE;
+                probe_at = Instant::now() + PROBE_INTERVAL;
             }
             tokio::select! {
                 biased;
                 // While the store fails, callers are turned away, so the writer itself must probe
                 // whether the disk has recovered. This branch comes first, or constant reads would
                 // keep it from running.
-                () = tokio::time::sleep_until(pulse_at), if is_failing => {
-                    self.pulse();
-                    pulse_at = Instant::now() + PULSE;
+                () = tokio::time::sleep_until(probe_at), if is_failing => {
+                    self.probe();
+                    probe_at = Instant::now() + PROBE_INTERVAL;
                 }
-                taken = jobs.recv_many(&mut group, GROUP) => if taken == 0 { break },
+                count = jobs.recv_many(&mut group, MAX_GROUP) => if count == 0 { break },
                 _ = stopped.recv() => {
                     jobs.close();
                     continue;
@@ -148,7 +148,7 @@ impl State {
             }
             self.commit(&mut group);
             if let Some(checkpointer) = &self.checkpointer {
-                checkpointer.committed();
+                checkpointer.notify_commit();
             }
         }
         if let Some(checkpointer) = self.checkpointer {
@@ -159,13 +159,13 @@ impl State {
         }
     }
 
-    fn commit(&mut self, group: &mut Vec<Boxed>) {
+    fn commit(&mut self, group: &mut Vec<BoxedJob>) {
         if group.is_empty() {
             return;
         }
-        match self.together(group) {
+        match self.commit_group(group) {
             Ok(written) => {
-                self.healthy_if(written);
+                self.mark_healthy_if(written);
                 for job in group.drain(..) {
                     job.finish(Ok(()));
                 }
@@ -174,11 +174,11 @@ impl State {
             // fails because of another.
             Err(_) if group.len() > 1 => {
                 for job in group.drain(..) {
-                    self.alone(job);
+                    self.commit_alone(job);
                 }
             }
             Err(error) => {
-                self.note(&error);
+                self.mark_failing(&error);
                 for job in group.drain(..) {
                     job.finish(Err(error.clone()));
                 }
@@ -187,7 +187,7 @@ impl State {
     }
 
     /// Runs the group as one transaction. Returns whether it wrote anything.
-    fn together(&mut self, group: &mut [Boxed]) -> Result<bool, StoreError> {
+    fn commit_group(&mut self, group: &mut [BoxedJob]) -> Result<bool, StoreError> {
         let (now, changes) = (self.clock.now(), self.connection.total_changes());
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let tx = Tx { connection: &transaction, now };
@@ -204,71 +204,71 @@ impl State {
         Ok(self.connection.total_changes() > changes)
     }
 
-    fn alone(&mut self, mut job: Boxed) {
-        let result = self.together(std::slice::from_mut(&mut job));
+    fn commit_alone(&mut self, mut job: BoxedJob) {
+        let result = self.commit_group(std::slice::from_mut(&mut job));
         match &result {
-            Ok(written) => self.healthy_if(*written),
-            Err(error) => self.note(error),
+            Ok(written) => self.mark_healthy_if(*written),
+            Err(error) => self.mark_failing(error),
         }
         job.finish(result.map(drop));
     }
 
-    fn pulse(&mut self) {
-        let beat = self.clock.now().0;
+    fn probe(&mut self) {
+        let now = self.clock.now().0;
         let sql = "INSERT INTO fact (name, value) VALUES ('pulse', ?1)
                    ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-        match self.connection.execute(sql, [beat]) {
-            Ok(_) => self.healthy_if(true),
-            Err(error) => self.note(&error.into()),
+        match self.connection.execute(sql, [now]) {
+            Ok(_) => self.mark_healthy_if(true),
+            Err(error) => self.mark_failing(&error.into()),
         }
     }
 
     fn is_failing(&self) -> bool {
-        self.failing.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.outage.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// A transaction that wrote nothing succeeds on a full disk too, so it proves nothing.
-    fn healthy_if(&self, written: bool) {
+    fn mark_healthy_if(&self, written: bool) {
         if !written {
             return;
         }
-        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(before) = failing.take() {
+        let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ended) = outage.take() {
             tracing::info!(
-                store.failed_for_ms = self.clock.now().since(before.since),
+                store.failed_for_ms = self.clock.now().since(ended.since),
                 "the store commits again"
             );
         }
     }
 
-    fn note(&self, error: &StoreError) {
+    fn mark_failing(&self, error: &StoreError) {
         let StoreError::Database(why) = error else { return };
-        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
-        if failing.is_none() {
+        let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        if outage.is_none() {
             tracing::error!(
                 %error,
                 "the store cannot commit: pushes and callbacks are refused until it can; free the disk or repair it"
             );
-            *failing = Some(Failing { since: self.clock.now(), why: why.clone() });
+            *outage = Some(Outage { since: self.clock.now(), why: why.clone() });
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Place, Store};
+    use super::super::{Store, StoreLocation};
     use super::*;
 
     #[tokio::test]
-    async fn a_refused_write_leaves_nothing_behind_and_harms_no_neighbour() {
+    async fn a_failed_write_is_rolled_back_and_the_others_of_its_group_commit() {
         let (store, closing) =
-            Store::open(&Place::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
+            Store::open(&StoreLocation::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
         let writes = (0..50).map(|n| {
             let store = store.clone();
             tokio::spawn(async move {
                 store
                     .write(move |tx| {
-                        tx.put_fact(&format!("fact{n}"), "kept")?;
+                        tx.put_kv(&format!("fact{n}"), "kept")?;
                         if n % 7 == 0 { Err(StoreError::Unreadable("no".into())) } else { Ok(()) }
                     })
                     .await
@@ -276,67 +276,68 @@ mod tests {
         });
         let results = futures_util::future::join_all(writes).await;
         for (n, result) in results.into_iter().enumerate() {
-            let kept = store.read(move |tx| tx.fact(&format!("fact{n}"))).await.unwrap();
+            let stored = store.read(move |tx| tx.kv(&format!("fact{n}"))).await.unwrap();
             assert_eq!(result.unwrap().is_ok(), n % 7 != 0);
-            assert_eq!(kept.is_some(), n % 7 != 0, "write {n}");
+            assert_eq!(stored.is_some(), n % 7 != 0, "write {n}");
         }
-        assert_eq!(store.failing(), None, "a refused write is no failure of the store");
+        assert_eq!(store.outage(), None, "a refused write is no failure of the store");
         closing.close();
     }
 
     #[tokio::test]
-    async fn what_writes_nothing_does_not_make_a_failing_store_well() {
+    async fn reads_do_not_mark_a_failing_store_healthy() {
         let (store, closing) =
-            Store::open(&Place::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
+            Store::open(&StoreLocation::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
         let run = |sql: &'static str| move |tx: &Tx<'_>| Ok(tx.connection.execute_batch(sql)?);
-        let refuse = "CREATE TEMP TRIGGER full BEFORE INSERT ON fact BEGIN SELECT RAISE(ABORT, 'full'); END";
-        store.write(run(refuse)).await.unwrap();
-        store.write(|tx| tx.put_fact("a", "b")).await.unwrap_err();
-        assert!(store.failing().is_some());
-        store.write(|tx| tx.fact("a")).await.unwrap();
-        assert!(store.failing().is_some());
+        let make_inserts_fail =
+            "CREATE TEMP TRIGGER full BEFORE INSERT ON fact BEGIN SELECT RAISE(ABORT, 'full'); END";
+        store.write(run(make_inserts_fail)).await.unwrap();
+        store.write(|tx| tx.put_kv("a", "b")).await.unwrap_err();
+        assert!(store.outage().is_some());
+        store.write(|tx| tx.kv("a")).await.unwrap();
+        assert!(store.outage().is_some());
         store.write(run("DROP TRIGGER full")).await.unwrap();
         // The writer notices by itself, although all other transactions write nothing.
-        let finds_out = async {
-            while store.failing().is_some() {
-                store.write(|tx| tx.fact("a")).await.unwrap();
+        let recovers = async {
+            while store.outage().is_some() {
+                store.write(|tx| tx.kv("a")).await.unwrap();
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(10), finds_out).await.unwrap();
+        tokio::time::timeout(std::time::Duration::from_secs(10), recovers).await.unwrap();
         closing.close();
     }
 
     #[tokio::test]
     async fn a_panic_fails_its_own_write_or_read_and_nothing_else() {
         let (store, closing) =
-            Store::open(&Place::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
-        let falls = store.write(|tx| -> Result<(), StoreError> {
-            tx.put_fact("a", "half")?;
+            Store::open(&StoreLocation::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
+        let panics = store.write(|tx| -> Result<(), StoreError> {
+            tx.put_kv("a", "half")?;
             panic!("on purpose")
         });
-        let stands = store.write(|tx| tx.put_fact("b", "whole"));
-        let (falls, stands) = tokio::join!(falls, stands);
-        assert!(matches!(falls, Err(StoreError::Panicked)), "{falls:?}");
-        stands.unwrap();
-        let kept = store.read(|tx| Ok((tx.fact("a")?, tx.fact("b")?))).await.unwrap();
-        assert_eq!(kept, (None, Some("whole".to_owned())));
-        assert_eq!(store.failing(), None);
+        let commits = store.write(|tx| tx.put_kv("b", "whole"));
+        let (panics, commits) = tokio::join!(panics, commits);
+        assert!(matches!(panics, Err(StoreError::Panicked)), "{panics:?}");
+        commits.unwrap();
+        let stored = store.read(|tx| Ok((tx.kv("a")?, tx.kv("b")?))).await.unwrap();
+        assert_eq!(stored, (None, Some("whole".to_owned())));
+        assert_eq!(store.outage(), None);
         closing.close();
     }
 
     #[tokio::test]
-    async fn closing_waits_for_what_was_taken() {
+    async fn closing_waits_for_accepted_writes() {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::File(folder.path().join("bridge.db"));
+        let location = StoreLocation::File(folder.path().join("bridge.db"));
         let (store, closing) =
-            Store::open(&place, Clock::system(), crate::metrics::Metrics::default()).unwrap();
-        let write = tokio::spawn(async move { store.write(|tx| tx.put_fact("a", "b")).await });
+            Store::open(&location, Clock::system(), crate::metrics::Metrics::default()).unwrap();
+        let write = tokio::spawn(async move { store.write(|tx| tx.put_kv("a", "b")).await });
         tokio::task::yield_now().await;
         tokio::task::spawn_blocking(|| closing.close()).await.unwrap();
         let written = write.await.unwrap().is_ok();
         let (store, closing) =
-            Store::open(&place, Clock::system(), crate::metrics::Metrics::default()).unwrap();
-        assert_eq!(store.read(|tx| tx.fact("a")).await.unwrap().is_some(), written);
+            Store::open(&location, Clock::system(), crate::metrics::Metrics::default()).unwrap();
+        assert_eq!(store.read(|tx| tx.kv("a")).await.unwrap().is_some(), written);
         closing.close();
     }
 }

@@ -8,7 +8,9 @@ use tempfile::TempDir;
 use wechat_im_bridge::clock::Clock;
 use wechat_im_bridge::metrics::Metrics;
 use wechat_im_bridge::model::{Direction, ImUserId, MessageId, MessageKind, Move, OpenId, OutboundCall};
-use wechat_im_bridge::store::{Closing, Customer, NewMessage, Place, Settled, Store, StoreError, Tx};
+use wechat_im_bridge::store::{
+    Closing, Customer, NewMessage, Settlement, Store, StoreError, StoreLocation, Tx,
+};
 
 use crate::child;
 
@@ -223,7 +225,8 @@ fn both_platforms_out_of_reach_are_named_by_host() {
 /// delivered, in this order.
 fn stored(desk: &Desk) -> (Store, Closing) {
     let (store, closing) =
-        Store::open(&Place::File(desk.path("bridge.db")), Clock::system(), Metrics::default()).unwrap();
+        Store::open(&StoreLocation::File(desk.path("bridge.db")), Clock::system(), Metrics::default())
+            .unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime
         .block_on(store.write(|tx| {
@@ -238,11 +241,11 @@ fn stored(desk: &Desk) -> (Store, Closing) {
                         Move::Attempt => tx.record_attempt(id)?,
                         what => {
                             let why = Some(format!("{what:?}\nof a test"));
-                            tx.settle(id, *what, &Settled { why, ..Settled::default() })?;
+                            tx.settle(id, *what, &Settlement { why, ..Settlement::default() })?;
                         }
                     }
                 }
-                tx.step(&openid, Some(id), "custom/send", "an outcome", Some(7))?;
+                tx.record_step(&openid, Some(id), "custom/send", "an outcome", Some(7))?;
             }
             Ok(())
         }))
@@ -256,7 +259,7 @@ fn message(tx: &Tx<'_>, openid: &OpenId) -> Result<MessageId, StoreError> {
         kind: MessageKind::Message,
         openid: openid.clone(),
         agent: Some(ImUserId::new("user1").unwrap()),
-        orders: vec![OutboundCall::TextToCustomer("private words".to_owned())],
+        calls: vec![OutboundCall::TextToCustomer("private words".to_owned())],
         msg_seq: 1,
         msg_random: 1,
         source: "a".to_owned(),
@@ -311,7 +314,7 @@ fn stuck_messages_are_sent_again_or_given_up_beside_the_process_that_serves_the_
         assert!(status == 0 || said.stderr.contains("hint: "), "{line}: {said:?}");
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let bell = runtime.block_on(store.read(|tx| tx.fact("operator_bell"))).unwrap();
+    let bell = runtime.block_on(store.read(|tx| tx.kv("operator_bell"))).unwrap();
     assert!(bell.is_some_and(|at| at.parse::<i64>().is_ok_and(|at| at > 0)));
     closing.close();
     let json = desk.run("messages list --state refused --json").stdout;

@@ -9,7 +9,7 @@ use wechat_im_bridge::model::{MessageId, State};
 use wechat_im_bridge::sandbox::fault::Fault;
 use wechat_im_bridge::sandbox::im::Desk;
 use wechat_im_bridge::sandbox::wechat::{Phone, Via, WireEvent};
-use wechat_im_bridge::store::{Listed, Place, Store};
+use wechat_im_bridge::store::{MessageSummary, Store, StoreLocation};
 
 use crate::world::{SOON, World, await_texts, eventually, openid, texts};
 
@@ -40,12 +40,13 @@ pub async fn greeted(world: &World, name: &str) -> Phone {
 }
 
 /// The agents' messages to this customer as the store has them.
-pub async fn stored(world: &World, customer: &str) -> Vec<Listed> {
-    let place = Place::File(world.folder.path().join("bridge.db"));
-    let (store, closing) = tokio::task::spawn_blocking(move || Store::open_beside(&place, Clock::system()))
-        .await
-        .unwrap()
-        .unwrap();
+pub async fn stored(world: &World, customer: &str) -> Vec<MessageSummary> {
+    let place = StoreLocation::File(world.folder.path().join("bridge.db"));
+    let (store, closing) =
+        tokio::task::spawn_blocking(move || Store::open_for_operator(&place, Clock::system()))
+            .await
+            .unwrap()
+            .unwrap();
     let all = store.read(|tx| tx.list(MessageId(0), &State::ALL, 10_000)).await.unwrap();
     drop(store);
     tokio::task::spawn_blocking(|| closing.close()).await.unwrap();

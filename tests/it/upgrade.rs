@@ -44,7 +44,7 @@ use wechat_im_bridge::im::send::{CALL_TIMEOUT, Client, SendMsg, http_client};
 use wechat_im_bridge::model::{ImUserId, Millis, OpenId};
 use wechat_im_bridge::sandbox::im::Send;
 use wechat_im_bridge::sandbox::wechat::{Field, Refusal};
-use wechat_im_bridge::store::{Place, Store};
+use wechat_im_bridge::store::{Store, StoreLocation};
 
 use crate::agent_media::{await_pushed, file, pushed};
 use crate::observe::{CUSTOM_SEND, await_note, await_states, counted, states, stored};
@@ -453,15 +453,16 @@ async fn what_was_accepted_before_is_not_accepted_again_and_what_ended_stays_as_
 /// What the store has of a customer now: how many messages, and the steps.
 async fn kept(world: &World, name: &str) -> (usize, Vec<(i64, String, String)>) {
     let (place, openid) =
-        (Place::File(world.folder.path().join("bridge.db")), OpenId::new(openid(name)).unwrap());
-    let (store, closing) = tokio::task::spawn_blocking(move || Store::open_beside(&place, Clock::system()))
-        .await
-        .unwrap()
-        .unwrap();
+        (StoreLocation::File(world.folder.path().join("bridge.db")), OpenId::new(openid(name)).unwrap());
+    let (store, closing) =
+        tokio::task::spawn_blocking(move || Store::open_for_operator(&place, Clock::system()))
+            .await
+            .unwrap()
+            .unwrap();
     let kept = store.read(move |tx| Ok((tx.messages_of(&openid)?.len(), tx.steps(&openid)?))).await.unwrap();
     drop(store);
     tokio::task::spawn_blocking(|| closing.close()).await.unwrap();
-    (kept.0, kept.1.into_iter().map(|step| (step.at.0, step.what, step.detail)).collect())
+    (kept.0, kept.1.into_iter().map(|step| (step.at.0, step.event, step.detail)).collect())
 }
 
 #[tokio::test]

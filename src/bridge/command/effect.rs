@@ -6,7 +6,7 @@ use crate::bridge::sending::owe_note;
 use crate::bridge::to_im::NOTE_PREFIX;
 use crate::bridge::{Inner, quota};
 use crate::model::{Direction, HoldReason, ImUserId, MessageKind, OutboundCall};
-use crate::store::{Customer, NewMessage, Past, StoreError, Tx};
+use crate::store::{Customer, NewMessage, PastMessage, StoreError, Tx};
 
 /// The most past messages shown to an agent who takes over a conversation.
 const PAST_MESSAGES: u32 = 20;
@@ -38,7 +38,7 @@ impl Effect<'_> {
             Command::Close => "/close",
             Command::Help => "/help",
         };
-        tx.step(&customer.openid, None, "command", detail, None)?;
+        tx.record_step(&customer.openid, None, "command", detail, None)?;
         match self.command {
             Command::Help => self.tell(tx, &customer, self.by, Told::Help { agents: &settings.agents }),
             Command::Who => {
@@ -71,7 +71,7 @@ impl Effect<'_> {
     /// message. The transfer goes ahead of everything else in the lane.
     fn hand_over(&self, tx: &Tx<'_>, mut customer: Customer, agent: &ImUserId) -> Result<(), StoreError> {
         let before = customer.agent.replace(agent.clone());
-        let mut orders = retold(&tx.past(&customer.openid, agent, PAST_MESSAGES)?);
+        let mut orders = retold(&tx.past_messages(&customer.openid, agent, PAST_MESSAGES)?);
         orders.drain(..orders.len().saturating_sub(PAST_ORDERS));
         let yours = words::text(self.inner.settings.texts.locale, Told::Yours { by: self.by });
         orders.push(OutboundCall::TextToAgent(yours));
@@ -81,14 +81,14 @@ impl Effect<'_> {
             kind: MessageKind::Transfer,
             openid: customer.openid.clone(),
             agent: Some(agent.clone()),
-            orders,
+            calls: orders,
             msg_seq: customer.next_seq,
             msg_random: self.random[0],
             source: self.source.to_owned(),
             erase: false,
         })?;
         let next_seq = customer.next_seq.wrapping_add(count);
-        customer.next_seq = tx.redirect(&customer.openid, agent, next_seq)?;
+        customer.next_seq = tx.reassign_pending(&customer.openid, agent, next_seq)?;
         tx.put_customer(&customer)?;
         let told = Told::HandedOver { agent };
         // The new agent already has the notice that is part of the transfer.
@@ -113,14 +113,14 @@ impl Effect<'_> {
 
 /// The past messages as sent from the customer's account: the customer's words unchanged, an
 /// agent's words with the agent's name and a prefix that no customer's text can imitate.
-fn retold(past: &[Past]) -> Vec<OutboundCall> {
+fn retold(past: &[PastMessage]) -> Vec<OutboundCall> {
     let mut at_s = 0;
     let mut retold = Vec::new();
     for said in past {
         // IM orders by the second, then by the number. A clock that was set back must not mix
         // messages up.
-        at_s = at_s.max(said.at.seconds());
-        for order in &said.orders {
+        at_s = at_s.max(said.accepted_at.seconds());
+        for order in &said.calls {
             let text = match order {
                 OutboundCall::TextToAgent(text) | OutboundCall::CardToAgent { text, .. } => text.clone(),
                 OutboundCall::LocationToAgent { latitude, longitude, description } => {
@@ -141,7 +141,7 @@ fn retold(past: &[Past]) -> Vec<OutboundCall> {
     retold
 }
 
-fn by_agent(said: &Past, text: &str) -> String {
+fn by_agent(said: &PastMessage, text: &str) -> String {
     let name = said.agent.as_ref().map_or("", ImUserId::as_str);
     format!("{NOTE_PREFIX}{name}: {text}")
 }
@@ -153,11 +153,11 @@ mod tests {
 
     #[test]
     fn what_was_said_keeps_its_order_and_says_who_said_it() {
-        let said = |direction, order, at| Past {
+        let said = |direction, order, at| PastMessage {
             direction,
             agent: ImUserId::new("user1").ok(),
-            orders: vec![order],
-            at: Millis(at),
+            calls: vec![order],
+            accepted_at: Millis(at),
         };
         let place =
             OutboundCall::LocationToAgent { latitude: 22.5, longitude: 114.0, description: "Here".into() };

@@ -7,7 +7,7 @@ use crate::http::Limits;
 use crate::http::testing::{Host, host, parts};
 use crate::lifecycle::Lifecycle;
 use crate::model::{Direction, MessageKind, OpenId, OutboundCall};
-use crate::store::{Closing, NewMessage, Place};
+use crate::store::{Closing, NewMessage, StoreLocation};
 
 struct World {
     host: Host,
@@ -19,7 +19,7 @@ struct World {
     closing: Closing,
 }
 
-async fn world(place: &Place) -> World {
+async fn world(place: &StoreLocation) -> World {
     let (clock, metrics, life) = (Clock::movable(), Metrics::default(), Lifecycle::default());
     let (store, closing) = Store::open(place, clock.clone(), metrics.clone()).unwrap();
     let im_is_well = Arc::new(AtomicBool::new(true));
@@ -68,7 +68,7 @@ fn waiting() -> NewMessage {
         kind: MessageKind::Message,
         openid: OpenId::new("oA").unwrap(),
         agent: None,
-        orders: vec![OutboundCall::TextToAgent("hi".to_owned())],
+        calls: vec![OutboundCall::TextToAgent("hi".to_owned())],
         msg_seq: 1,
         msg_random: 1,
         source: "m:1".to_owned(),
@@ -78,7 +78,7 @@ fn waiting() -> NewMessage {
 
 #[tokio::test]
 async fn ready_only_between_start_and_stop_and_alive_throughout() {
-    let world = world(&Place::Memory).await;
+    let world = world(&StoreLocation::Memory).await;
     let (status, body) = world.readyz().await;
     assert_eq!((status, &body["status"], &body["why"]), (503, &json!("unavailable"), &json!("starting")));
     world.life.readiness().set_ready();
@@ -100,7 +100,7 @@ async fn ready_only_between_start_and_stop_and_alive_throughout() {
 
 #[tokio::test]
 async fn a_platform_that_is_unwell_degrades_and_says_what_to_do() {
-    let world = world(&Place::Memory).await;
+    let world = world(&StoreLocation::Memory).await;
     world.life.readiness().set_ready();
     world.im_is_well.store(false, Ordering::Relaxed);
     let (status, body) = world.readyz().await;
@@ -112,7 +112,7 @@ async fn a_platform_that_is_unwell_degrades_and_says_what_to_do() {
 async fn a_store_that_cannot_commit_is_noticed_though_nobody_writes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bridge.db");
-    let world = world(&Place::File(path.clone())).await;
+    let world = world(&StoreLocation::File(path.clone())).await;
     world.life.readiness().set_ready();
     let other = rusqlite::Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -137,7 +137,7 @@ async fn a_store_that_cannot_commit_is_noticed_though_nobody_writes() {
 
 #[tokio::test]
 async fn the_backlog_is_the_stores_and_a_closed_store_does_not_hang_the_probe() {
-    let world = world(&Place::Memory).await;
+    let world = world(&StoreLocation::Memory).await;
     world.life.readiness().set_ready();
     world.store.write(|tx| tx.add(&waiting())).await.unwrap();
     world.clock.advance(90_500);
@@ -151,8 +151,8 @@ async fn the_backlog_is_the_stores_and_a_closed_store_does_not_hang_the_probe() 
 
 #[tokio::test]
 async fn the_metrics_are_open_metrics() {
-    let world = world(&Place::Memory).await;
-    world.metrics.recovered();
+    let world = world(&StoreLocation::Memory).await;
+    world.metrics.record_backfilled();
     world.store.write(|tx| tx.add(&waiting())).await.unwrap();
     let answer = world.host.get("/metrics").await;
     assert!(

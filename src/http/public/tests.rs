@@ -17,7 +17,7 @@ use crate::http::testing::{Host, host, parts};
 use crate::http::written::{channel, tell};
 use crate::media::Media;
 use crate::model::{Answer, AnswerPart, ImUserId, MessageId, Move, OpenId, State};
-use crate::store::{Closing, Listed, Place, Settled, Store};
+use crate::store::{Closing, MessageSummary, Settlement, Store, StoreLocation};
 use crate::wechat::receive::DoorSettings;
 
 const TOKEN: &str = "BridgeToken2024";
@@ -43,10 +43,10 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        Self::with(Mode::Plain, &Place::Memory, Limits::default()).await
+        Self::with(Mode::Plain, &StoreLocation::Memory, Limits::default()).await
     }
 
-    async fn with(mode: Mode, place: &Place, limits: Limits) -> Self {
+    async fn with(mode: Mode, place: &StoreLocation, limits: Limits) -> Self {
         let (clock, metrics, tasks) = (Clock::movable(), Metrics::default(), TaskTracker::new());
         let (store, closing) = Store::open(place, clock.clone(), metrics.clone()).unwrap();
         let agents = vec![ImUserId::new("user1").unwrap()];
@@ -110,7 +110,7 @@ impl World {
         self.host.post(&format!("/imcallback?{query}"), body).await
     }
 
-    async fn messages(&self) -> Vec<Listed> {
+    async fn messages(&self) -> Vec<MessageSummary> {
         self.store.read(|tx| tx.list(MessageId(0), &State::ALL, 100)).await.unwrap()
     }
 
@@ -133,13 +133,13 @@ impl World {
         let id = MessageId(self.messages().await.last().unwrap().id);
         let hold = move |tx: &crate::store::Tx<'_>| {
             tx.record_attempt(id)?;
-            tx.settle(id, Move::Hold, &Settled::default())
+            tx.settle(id, Move::Hold, &Settlement::default())
         };
         self.store.write(hold).await.unwrap();
     }
 
     /// Stops the listener and waits until every outcome has been reported.
-    async fn end(self) -> Vec<Listed> {
+    async fn end(self) -> Vec<MessageSummary> {
         self.host.stop.hard.cancel();
         self.host.served.await.unwrap();
         drop(self.router);
@@ -216,8 +216,8 @@ impl Jammed {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    fn place(&self) -> Place {
-        Place::File(self.folder.path().join("bridge.db"))
+    fn place(&self) -> StoreLocation {
+        StoreLocation::File(self.folder.path().join("bridge.db"))
     }
 
     /// Blocks all commits until the returned connection is dropped.

@@ -22,7 +22,7 @@ use crate::model::{
 use crate::outbox::health::{Health, Unwell};
 use crate::outbox::pace::Pace;
 use crate::outbox::{Courier, Form, NotReady};
-use crate::store::{Owed, StoreError};
+use crate::store::{PendingCall, StoreError};
 
 /// The platform's name in metrics.
 const PLATFORM: &str = "im";
@@ -60,19 +60,23 @@ type Done<T> = Result<T, Verdict>;
 impl Courier for ImCourier {
     fn prepare<'a>(
         &'a self,
-        owed: &'a Owed,
+        owed: &'a PendingCall,
     ) -> Pin<Box<dyn Future<Output = Result<Form, NotReady>> + Send + 'a>> {
         Box::pin(async move {
-            if let OutboundCall::MediaToAgent(shown) = &owed.order {
+            if let OutboundCall::MediaToAgent(shown) = &owed.call {
                 self.showing.wait(shown, owed.created_at, self.clock.now()).await;
             }
             Ok(Form::AsAccepted)
         })
     }
 
-    fn send<'a>(&'a self, owed: &'a Owed, _: &'a Form) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'a>> {
+    fn send<'a>(
+        &'a self,
+        owed: &'a PendingCall,
+        _: &'a Form,
+    ) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'a>> {
         Box::pin(async move {
-            let carried = match &owed.order {
+            let carried = match &owed.call {
                 OutboundCall::ImportAccount => self.import(&owed.lane.customer).await.map(drop),
                 OutboundCall::DeleteAccount => self.delete(&owed.lane.customer).await,
                 order => self.message(owed, order).await,
@@ -81,11 +85,11 @@ impl Courier for ImCourier {
         })
     }
 
-    fn find<'a>(&'a self, owed: &'a Owed) -> Pin<Box<dyn Future<Output = Resolution> + Send + 'a>> {
+    fn find<'a>(&'a self, owed: &'a PendingCall) -> Pin<Box<dyn Future<Output = Resolution> + Send + 'a>> {
         Box::pin(async move {
             // Importing and deleting accounts may be repeated, so there is nothing to find.
             let (Some(agent), true) =
-                (&owed.agent, element::of_order(&owed.order, &Known::default()).is_some())
+                (&owed.agent, element::of_order(&owed.call, &Known::default()).is_some())
             else {
                 return Resolution::NotDelivered;
             };
@@ -165,7 +169,7 @@ impl ImCourier {
         pages.take(page).map(Some)
     }
 
-    async fn message(&self, owed: &Owed, order: &OutboundCall) -> Done<()> {
+    async fn message(&self, owed: &PendingCall, order: &OutboundCall) -> Done<()> {
         let refuse = |why: &str| Verdict::Refuse { why: why.to_owned() };
         let agent = owed.agent.as_ref().ok_or_else(|| refuse("the message has no agent"))?;
         let (mut user, account) = self.account(&owed.lane.customer).await?;
@@ -189,7 +193,7 @@ impl ImCourier {
     /// Makes one call for a message: a new message is sent, an earlier one is imported.
     async fn once(
         &self,
-        owed: &Owed,
+        owed: &PendingCall,
         order: &OutboundCall,
         from: &ImUserId,
         to: &ImUserId,
@@ -326,12 +330,12 @@ impl ImCourier {
 
 /// The message's `CloudCustomData`, for programs: the bridge's id of the message, and the link to
 /// the original of a converted recording.
-fn source(owed: &Owed) -> String {
+fn source(owed: &PendingCall) -> String {
     let mut bridge = serde_json::json!({"message": owed.id});
     if let OutboundCall::MediaToAgent(MediaInfo {
         kind: MediaInfoKind::Sound { original: Some(original) },
         ..
-    }) = &owed.order
+    }) = &owed.call
     {
         bridge["original"] = original.as_str().into();
     }

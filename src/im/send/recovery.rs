@@ -23,7 +23,7 @@ use super::{Failure, History, ImCourier, PastMessage};
 use crate::bridge::{Answered, Bridge, LOOK_WAIT};
 use crate::clock::Clock;
 use crate::model::{Answer, ImUserId, Millis, OpenId};
-use crate::store::{Look, Store, StoreError};
+use crate::store::{Backfill, Store, StoreError};
 
 /// The time from the start of one round to the start of the next, milliseconds.
 const ROUND_MS: i64 = 60_000;
@@ -116,7 +116,7 @@ impl Recovery {
     /// Reads every agent's view of a conversation.
     async fn views(&self, customer: &OpenId) -> Result<(), Postponed> {
         let (openid, agents, start) = (customer.clone(), self.bridge.agents().to_vec(), self.bridge.start());
-        let looks = self.store.read(move |tx| tx.unlooked(&openid, &agents, start)).await?;
+        let looks = self.store.read(move |tx| tx.missing_backfills(&openid, &agents, start)).await?;
         self.all(looks).await
     }
 
@@ -146,11 +146,11 @@ impl Recovery {
     async fn round(&self) -> Result<(), Postponed> {
         let (agents, since) = (self.bridge.agents().to_vec(), self.clock.now().plus(-ACTIVE_MS));
         let start = self.bridge.start();
-        let looks = self.store.read(move |tx| tx.to_look_at(&agents, start, since, CALLS)).await?;
+        let looks = self.store.read(move |tx| tx.due_backfills(&agents, start, since, CALLS)).await?;
         self.all(looks).await
     }
 
-    async fn all(&self, looks: Vec<Look>) -> Result<(), Postponed> {
+    async fn all(&self, looks: Vec<Backfill>) -> Result<(), Postponed> {
         let calls = AtomicU32::new(0);
         stream::iter(looks.into_iter().map(Ok))
             .try_for_each_concurrent(AT_ONCE, |look| self.look(look, &calls))
@@ -158,7 +158,7 @@ impl Recovery {
     }
 
     /// Reads one view and moves its new messages, the oldest first.
-    async fn look(&self, look: Look, calls: &AtomicU32) -> Result<(), Postponed> {
+    async fn look(&self, look: Backfill, calls: &AtomicU32) -> Result<(), Postponed> {
         if calls.load(Ordering::Relaxed) >= CALLS {
             return Ok(());
         }
@@ -190,13 +190,13 @@ impl Recovery {
 
     async fn read(
         &self,
-        look: &Look,
+        look: &Backfill,
         user: &ImUserId,
         calls: &AtomicU32,
     ) -> Result<Vec<PastMessage>, Failure> {
         let now_s = self.clock.now().seconds();
         let oldest_s = look.known_since.max(self.clock.now().plus(-ACTIVE_MS)).seconds();
-        let min_s = oldest_s.max(look.newest_s - OVERLAP_S);
+        let min_s = oldest_s.max(look.backfilled_until_s - OVERLAP_S);
         let mut pages = Pages::of(History {
             operator: &look.agent,
             peer: user,

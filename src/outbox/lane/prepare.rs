@@ -11,7 +11,7 @@ use super::{LaneWorker, Next, Rest};
 use crate::model::{FailureClass, MessageId, Millis};
 use crate::outbox::backoff::delay_ms;
 use crate::outbox::{Form, NotReady};
-use crate::store::{Owed, StoreError};
+use crate::store::{PendingCall, StoreError};
 
 /// The shortest rest of a lane that finds no free permit, milliseconds.
 const NO_PLACE_MS: i64 = 100;
@@ -59,14 +59,14 @@ pub(super) struct Prepared {
 
 impl Prepared {
     /// Whether this call was prepared: the head may have changed meanwhile.
-    pub(super) fn is_of(&self, owed: &Owed) -> bool {
-        (self.id, self.part) == (owed.id, owed.part)
+    pub(super) fn is_of(&self, owed: &PendingCall) -> bool {
+        (self.id, self.part) == (owed.id, owed.call_index)
     }
 }
 
 impl LaneWorker {
     /// Prepares the call at the head of the lane. Stopping the bridge cancels the preparation.
-    pub(super) async fn prepare(&self, owed: Owed) -> Result<Next, StoreError> {
+    pub(super) async fn prepare(&self, owed: PendingCall) -> Result<Next, StoreError> {
         let _place = match self.places.take(self.clock.now()) {
             Ok(place) => place,
             Err(due) => return Ok(Next::Rest(Rest::Until { due, platform: false })),
@@ -77,12 +77,12 @@ impl LaneWorker {
         };
         fail_point!("outbox.prepared");
         match outcome {
-            Ok(form) => Ok(Next::Prepared(Prepared { id: owed.id, part: owed.part, form })),
+            Ok(form) => Ok(Next::Prepared(Prepared { id: owed.id, part: owed.call_index, form })),
             Err(not_ready) => self.not_ready(owed, not_ready).await,
         }
     }
 
-    async fn not_ready(&self, owed: Owed, not_ready: NotReady) -> Result<Next, StoreError> {
+    async fn not_ready(&self, owed: PendingCall, not_ready: NotReady) -> Result<Next, StoreError> {
         let NotReady { class, why } = not_ready;
         self.metrics.retried(owed.lane.direction, class);
         tracing::warn!(
@@ -98,8 +98,8 @@ impl LaneWorker {
         let due = self.clock.now().plus(delay_ms(owed.attempts + 1, rand::rng().random()));
         self.store
             .write(move |tx| {
-                tx.not_ready(owed.id, due, &why)?;
-                tx.step(&owed.lane.customer, Some(owed.id), "prepare", &why, None)
+                tx.reschedule_preparation(owed.id, due, &why)?;
+                tx.record_step(&owed.lane.customer, Some(owed.id), "prepare", &why, None)
             })
             .await?;
         Ok(Next::Rest(Rest::Until { due, platform: false }))

@@ -25,7 +25,7 @@ use crate::model::{
 };
 use crate::outbox::pace::Pace;
 use crate::outbox::{Form, NotReady};
-use crate::store::{MediumFile, Owed, Store, StoreError};
+use crate::store::{MediumFile, PendingCall, Store, StoreError};
 
 /// The API's name in metrics.
 const MEDIA_UPLOAD: &str = "media_upload";
@@ -104,7 +104,7 @@ impl Attachments {
     pub(super) async fn prepare(
         &self,
         client: &Client,
-        owed: &Owed,
+        owed: &PendingCall,
         attachment: &Attachment,
     ) -> Result<Form, NotReady> {
         let mut link = attachment.url.clone();
@@ -120,7 +120,7 @@ impl Attachments {
     async fn upload(
         &self,
         client: &Client,
-        owed: &Owed,
+        owed: &PendingCall,
         attachment: &Attachment,
         link: &mut String,
     ) -> Result<Form, Stopped> {
@@ -156,7 +156,13 @@ impl Attachments {
     }
 
     /// Returns the file `name`: from our disk, or else downloaded from `url`.
-    async fn fetch(&self, owed: &Owed, name: &MediaName, url: &str, max: u64) -> Result<Local, Stopped> {
+    async fn fetch(
+        &self,
+        owed: &PendingCall,
+        name: &MediaName,
+        url: &str,
+        max: u64,
+    ) -> Result<Local, Stopped> {
         if let Some(local) = self.local(name).await? {
             return Ok(local);
         }
@@ -200,7 +206,13 @@ impl Attachments {
         Ok(Some(Local { hash, size, kind: Kind::of(&head), created_at: medium.created_at }))
     }
 
-    async fn download(&self, owed: &Owed, name: &MediaName, url: &str, max: u64) -> Result<Local, Trouble> {
+    async fn download(
+        &self,
+        owed: &PendingCall,
+        name: &MediaName,
+        url: &str,
+        max: u64,
+    ) -> Result<Local, Trouble> {
         let stored = self.downloader.fetch(url, &self.files, max).await.map_err(Trouble::Download)?;
         let file = MediumFile { hash: stored.hash.clone(), size: stored.size };
         let (name, customer) = (name.clone(), owed.lane.customer.clone());
@@ -213,7 +225,7 @@ impl Attachments {
                 if tx.medium(&name)?.is_none() && known()? {
                     tx.add_medium(&name, &customer, MediaOrigin::Agent)?;
                 }
-                tx.medium_arrived(&name, &file)?;
+                tx.set_medium_file(&name, &file)?;
                 Ok(tx.medium(&name)?.map_or(tx.now(), |medium| medium.created_at))
             })
             .await
@@ -226,7 +238,7 @@ impl Attachments {
     async fn copy(
         &self,
         client: &Client,
-        owed: &Owed,
+        owed: &PendingCall,
         media_type: MediaType,
         file: &Local,
     ) -> Result<Copy, Stopped> {
@@ -246,14 +258,14 @@ impl Attachments {
     async fn copy_of(
         &self,
         client: &Client,
-        owed: &Owed,
+        owed: &PendingCall,
         media_type: MediaType,
         hash: &MediaHash,
         part: FilePart<'_>,
     ) -> Result<Copy, Stopped> {
         let _turn = self.turns.take(hash).await;
         let (kind, asked) = (media_type.name(), hash.clone());
-        if let Some(id) = self.store.read(move |tx| tx.upload(&asked, kind)).await? {
+        if let Some(id) = self.store.read(move |tx| tx.uploaded_media_id(&asked, kind)).await? {
             return Ok(Copy { id, remembered: true });
         }
         self.pace.until_ready(MEDIA_UPLOAD).await;
@@ -268,7 +280,7 @@ impl Attachments {
         Ok(Copy { id, remembered: false })
     }
 
-    fn refused(&self, owed: &Owed, failure: &Failure) -> Stopped {
+    fn refused(&self, owed: &PendingCall, failure: &Failure) -> Stopped {
         let link = |why| Stopped::Link { why: Some(why) };
         match verdict(failure, NotAllowed::Refuse) {
             // An upload whose response was lost may be repeated, but not forever.
@@ -297,7 +309,7 @@ impl Attachments {
     async fn picture(
         &self,
         client: &Client,
-        owed: &Owed,
+        owed: &PendingCall,
         name: &MediaName,
         url: &str,
     ) -> Result<Copy, Stopped> {

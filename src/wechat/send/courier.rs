@@ -11,7 +11,7 @@ use crate::metrics::Metrics;
 use crate::model::{Attachment, FailureClass, OutboundCall, Resolution, Verdict};
 use crate::outbox::pace::Pace;
 use crate::outbox::{Courier, Form, NotReady};
-use crate::store::Owed;
+use crate::store::PendingCall;
 
 /// The platform's name in metrics.
 pub(super) const PLATFORM: &str = "wechat";
@@ -36,10 +36,10 @@ pub struct WechatCourier {
 impl Courier for WechatCourier {
     fn prepare<'a>(
         &'a self,
-        owed: &'a Owed,
+        owed: &'a PendingCall,
     ) -> Pin<Box<dyn Future<Output = Result<Form, NotReady>> + Send + 'a>> {
         Box::pin(async move {
-            match (&owed.order, &self.client) {
+            match (&owed.call, &self.client) {
                 (OutboundCall::MediaToCustomer(attachment), Some(client)) => {
                     self.attachments.prepare(client, owed, attachment).await
                 }
@@ -50,11 +50,11 @@ impl Courier for WechatCourier {
 
     fn send<'a>(
         &'a self,
-        owed: &'a Owed,
+        owed: &'a PendingCall,
         form: &'a Form,
     ) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'a>> {
         Box::pin(async move {
-            let Some(outgoing) = outgoing(&owed.order, form) else {
+            let Some(outgoing) = outgoing(&owed.call, form) else {
                 return Verdict::Refuse { why: "it is not a message for WeChat".to_owned() };
             };
             let Some(client) = &self.client else {
@@ -80,7 +80,7 @@ impl Courier for WechatCourier {
     }
 
     /// WeChat has no API that tells whether a message was delivered.
-    fn find<'a>(&'a self, _: &'a Owed) -> Pin<Box<dyn Future<Output = Resolution> + Send + 'a>> {
+    fn find<'a>(&'a self, _: &'a PendingCall) -> Pin<Box<dyn Future<Output = Resolution> + Send + 'a>> {
         Box::pin(std::future::ready(Resolution::Undecidable))
     }
 }

@@ -6,7 +6,7 @@ use wechat_im_bridge::clock::Clock;
 use wechat_im_bridge::metrics::Metrics;
 use wechat_im_bridge::model::{Direction, ImUserId, MessageKind, OpenId, OutboundCall};
 use wechat_im_bridge::sandbox::im::Direction as Way;
-use wechat_im_bridge::store::{Customer, NewMessage, Place, Store};
+use wechat_im_bridge::store::{Customer, NewMessage, Store, StoreLocation};
 
 use super::proxy::Proxy;
 use super::rig::{BACK, Rig, SETTLED};
@@ -21,7 +21,7 @@ const MOST_AT_ONCE: usize = 128;
 
 async fn fill(rig: &Rig) {
     let (store, closing) =
-        Store::open(&Place::File(rig.store()), Clock::system(), Metrics::default()).unwrap();
+        Store::open(&StoreLocation::File(rig.store()), Clock::system(), Metrics::default()).unwrap();
     let agent = ImUserId::new("user1").unwrap();
     let filled = store.write(move |tx| {
         for customer in 0..CUSTOMERS {
@@ -36,7 +36,7 @@ async fn fill(rig: &Rig) {
                     kind: MessageKind::Message,
                     openid: openid.clone(),
                     agent: Some(agent.clone()),
-                    orders: vec![OutboundCall::TextToAgent(format!("question {n}"))],
+                    calls: vec![OutboundCall::TextToAgent(format!("question {n}"))],
                     msg_seq: n,
                     msg_random: n,
                     source: format!("{} {n}", openid.as_str()),

@@ -4,7 +4,7 @@ use super::*;
 use crate::cli::check::Weight;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::store::{Place, Store as Opened};
+use crate::store::{Store as Opened, StoreLocation};
 
 #[test]
 fn a_certificate_is_tried_with_its_key() {
@@ -31,7 +31,7 @@ fn a_database_is_looked_at_and_not_made() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "the check leaves no file behind");
 
     let (_store, closing) =
-        Opened::open(&Place::File(path.clone()), Clock::system(), Metrics::default()).unwrap();
+        Opened::open(&StoreLocation::File(path.clone()), Clock::system(), Metrics::default()).unwrap();
     let used = database(&url(&path));
     assert_eq!(used.weight, Weight::Warn, "{used}");
     assert!(used.evidence.contains(&format!("process {}", std::process::id())), "{used}");

@@ -5,7 +5,7 @@ use super::*;
 use crate::http::connection::{self, Terms};
 use crate::http::testing::impatient;
 
-fn states(messages: &[Listed]) -> Vec<&str> {
+fn states(messages: &[MessageSummary]) -> Vec<&str> {
     messages.iter().filter(|message| message.direction == "to_wechat").map(|message| message.state).collect()
 }
 

@@ -30,7 +30,7 @@ impl KeptToken {
 }
 
 fn kept(tx: &Tx<'_>) -> Result<Option<Kept>, store::StoreError> {
-    let text = tx.fact(FACT)?;
+    let text = tx.kv(FACT)?;
     Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
 }
 
@@ -60,7 +60,7 @@ impl TokenStore for KeptToken {
             }
             let winner =
                 Kept { value: value.to_owned(), generation: token.generation, expires_at: token.expires_at };
-            tx.put_fact(FACT, &serde_json::to_string(&winner)?)?;
+            tx.put_kv(FACT, &serde_json::to_string(&winner)?)?;
             Ok(winner)
         };
         Box::pin(async move { Ok(stored(self.0.write(save).await?)) })
@@ -71,7 +71,7 @@ impl TokenStore for KeptToken {
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::store::Place;
+    use crate::store::StoreLocation;
 
     fn token(value: &str, generation: u64, expires_at: i64) -> StoredToken {
         StoredToken { value: SecretString::from(value), generation, expires_at: Millis(expires_at) }
@@ -80,7 +80,7 @@ mod tests {
     #[tokio::test]
     async fn an_older_token_never_overwrites_a_newer() {
         let (store, closing) =
-            Store::open(&Place::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
+            Store::open(&StoreLocation::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
         let tokens = KeptToken::new(store);
         assert!(tokens.load().await.unwrap().is_none());
         for (given, wins) in [

@@ -8,7 +8,7 @@ use crate::model::{ImUserId, Millis, OpenId};
 
 /// An agent's view of a conversation, to be read from IM's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Look {
+pub struct Backfill {
     /// The customer.
     pub customer: OpenId,
     /// The number of the customer's IM UserID.
@@ -18,31 +18,31 @@ pub struct Look {
     /// The agent.
     pub agent: ImUserId,
     /// IM's time of the newest message read so far, Unix seconds; 0 before the first.
-    pub newest_s: i64,
+    pub backfilled_until_s: i64,
     /// This run of the bridge has not read the view yet.
     pub is_first: bool,
 }
 
 /// The most customers in one round; those who wrote last are preferred.
-const CUSTOMERS: u32 = 5_000;
+const MAX_CUSTOMERS: u32 = 5_000;
 /// Views of agents other than the one who has the conversation are read later by this much,
 /// milliseconds, when there is no time for all views.
-const OTHERS_MS: i64 = 600_000;
+const OTHER_VIEWS_DELAY_MS: i64 = 600_000;
 
-const LOOK: &str = "c.openid, c.number, c.known_since, a.value, ifnull(l.newest_s, 0)";
+const BACKFILL_COLUMNS: &str = "c.openid, c.number, c.known_since, a.value, ifnull(l.newest_s, 0)";
 
 impl Tx<'_> {
     /// Up to `limit` views by `agents` of the conversations active since `since`, those read
     /// longest ago first. `run_id` identifies this run of the bridge.
-    pub fn to_look_at(
+    pub fn due_backfills(
         &self,
         agents: &[ImUserId],
-        start: i64,
+        run_id: i64,
         since: Millis,
         limit: u32,
-    ) -> Result<Vec<Look>, StoreError> {
+    ) -> Result<Vec<Backfill>, StoreError> {
         let sql = format!(
-            "SELECT {LOOK}, ifnull(l.start, 0) != ?6
+            "SELECT {BACKFILL_COLUMNS}, ifnull(l.start, 0) != ?6
              FROM (SELECT openid, number, agent, known_since FROM customer
                    WHERE (active_at >= ?1 OR known_since >= ?1) AND known = 1 AND imported = 1
                    ORDER BY active_at DESC LIMIT ?2) AS c
@@ -52,66 +52,72 @@ impl Tx<'_> {
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
         let agents = serde_json::to_string(agents)?;
-        let mut rows = statement.query((since.0, CUSTOMERS, agents, OTHERS_MS, limit, start))?;
-        let mut looks = Vec::new();
+        let mut rows =
+            statement.query((since.0, MAX_CUSTOMERS, agents, OTHER_VIEWS_DELAY_MS, limit, run_id))?;
+        let mut backfills = Vec::new();
         while let Some(row) = rows.next()? {
-            looks.push(look(row)?);
+            backfills.push(read_backfill(row)?);
         }
-        Ok(looks)
+        Ok(backfills)
     }
 
     /// The views by `agents` of one conversation that the run `run_id` has not read. Does not
     /// require a recorded IM account: an import may have succeeded without being recorded.
-    pub fn unlooked(
+    pub fn missing_backfills(
         &self,
         openid: &OpenId,
         agents: &[ImUserId],
-        start: i64,
-    ) -> Result<Vec<Look>, StoreError> {
+        run_id: i64,
+    ) -> Result<Vec<Backfill>, StoreError> {
         let sql = format!(
-            "SELECT {LOOK}, 1 FROM customer AS c JOIN json_each(?2) AS a
+            "SELECT {BACKFILL_COLUMNS}, 1 FROM customer AS c JOIN json_each(?2) AS a
              LEFT JOIN looked AS l ON l.openid = c.openid AND l.agent = a.value
              WHERE c.openid = ?1 AND c.known = 1 AND ifnull(l.start, 0) != ?3"
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
-        let mut rows = statement.query((openid.as_str(), serde_json::to_string(agents)?, start))?;
-        let mut looks = Vec::new();
+        let mut rows = statement.query((openid.as_str(), serde_json::to_string(agents)?, run_id))?;
+        let mut backfills = Vec::new();
         while let Some(row) = rows.next()? {
-            looks.push(look(row)?);
+            backfills.push(read_backfill(row)?);
         }
-        Ok(looks)
+        Ok(backfills)
     }
 
     /// Records that the run `run_id` has read a view up to `until_s`, Unix seconds. Stores nothing
     /// for a customer who is not known.
-    pub fn looked(&self, look: &Look, newest_s: i64, start: i64) -> Result<(), StoreError> {
+    pub fn set_backfilled_until(
+        &self,
+        backfill: &Backfill,
+        until_s: i64,
+        run_id: i64,
+    ) -> Result<(), StoreError> {
         let sql = "INSERT INTO looked (openid, agent, newest_s, at, start)
                    SELECT ?1, ?2, ?3, ?4, ?5 FROM customer WHERE openid = ?1 AND known = 1
                    ON CONFLICT (openid, agent) DO UPDATE
                    SET newest_s = max(newest_s, excluded.newest_s), at = excluded.at, start = excluded.start";
-        let (openid, agent) = (look.customer.as_str(), look.agent.as_str());
-        self.connection.prepare_cached(sql)?.execute((openid, agent, newest_s, self.now.0, start))?;
+        let (openid, agent) = (backfill.customer.as_str(), backfill.agent.as_str());
+        self.connection.prepare_cached(sql)?.execute((openid, agent, until_s, self.now.0, run_id))?;
         Ok(())
     }
 
     /// The run `run_id` gives up waiting for this view; a later round reads it like any other.
-    pub fn look_given_up(&self, look: &Look, start: i64) -> Result<(), StoreError> {
+    pub fn abandon_backfill(&self, backfill: &Backfill, run_id: i64) -> Result<(), StoreError> {
         let sql = "INSERT INTO looked (openid, agent, newest_s, at, start)
                    SELECT ?1, ?2, 0, 0, ?3 FROM customer WHERE openid = ?1 AND known = 1
                    ON CONFLICT (openid, agent) DO UPDATE SET start = excluded.start";
-        let (openid, agent) = (look.customer.as_str(), look.agent.as_str());
-        self.connection.prepare_cached(sql)?.execute((openid, agent, start))?;
+        let (openid, agent) = (backfill.customer.as_str(), backfill.agent.as_str());
+        self.connection.prepare_cached(sql)?.execute((openid, agent, run_id))?;
         Ok(())
     }
 }
 
-fn look(row: &Row<'_>) -> Result<Look, StoreError> {
-    Ok(Look {
-        customer: super::message::openid_of(row.get(0)?)?,
+fn read_backfill(row: &Row<'_>) -> Result<Backfill, StoreError> {
+    Ok(Backfill {
+        customer: super::message::parse_openid(row.get(0)?)?,
         number: row.get(1)?,
         known_since: Millis(row.get(2)?),
-        agent: super::message::agent_of(row.get(3)?)?,
-        newest_s: row.get(4)?,
+        agent: super::message::parse_agent(row.get(3)?)?,
+        backfilled_until_s: row.get(4)?,
         is_first: row.get(5)?,
     })
 }

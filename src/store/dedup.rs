@@ -7,25 +7,25 @@ use crate::model::{Millis, OpenId};
 
 /// The reply to the first copy of a push or callback.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FirstAnswer {
+pub struct FirstReply {
     /// The text of the reply; `None`: `success`.
     pub reply: Option<String>,
     /// When it was accepted; this is the `CreateTime` of the reply.
-    pub at: Millis,
+    pub accepted_at: Millis,
 }
 
 impl Tx<'_> {
     /// The first reply, if `key` was accepted before.
-    pub fn first_answer(&self, key: &str) -> Result<Option<FirstAnswer>, StoreError> {
+    pub fn first_reply(&self, key: &str) -> Result<Option<FirstReply>, StoreError> {
         let mut statement = self.connection.prepare_cached("SELECT reply, at FROM seen WHERE key = ?1")?;
         let found = statement
-            .query_row([key], |row| Ok(FirstAnswer { reply: row.get(0)?, at: Millis(row.get(1)?) }))
+            .query_row([key], |row| Ok(FirstReply { reply: row.get(0)?, accepted_at: Millis(row.get(1)?) }))
             .optional()?;
         Ok(found)
     }
 
     /// Records that `key` was accepted, with the text of its reply; `None`: `success`.
-    pub fn mark_seen(&self, key: &str, reply: Option<&str>) -> Result<(), StoreError> {
+    pub fn record_dedup(&self, key: &str, reply: Option<&str>) -> Result<(), StoreError> {
         let sql = "INSERT INTO seen (key, at, reply) VALUES (?1, ?2, ?3)";
         self.connection.prepare_cached(sql)?.execute((key, self.now.0, reply))?;
         Ok(())
@@ -33,7 +33,7 @@ impl Tx<'_> {
 
     /// Records that the reply to `key` contains agents' answers to this customer, which must be
     /// deleted with the customer's data.
-    pub fn reply_carries(&self, key: &str, openid: &OpenId) -> Result<(), StoreError> {
+    pub fn set_reply_customer(&self, key: &str, openid: &OpenId) -> Result<(), StoreError> {
         let sql = "UPDATE seen SET carries = ?2 WHERE key = ?1";
         self.connection.prepare_cached(sql)?.execute((key, openid.as_str()))?;
         Ok(())
@@ -41,7 +41,12 @@ impl Tx<'_> {
 
     /// Scans up to `limit` records after `cursor` in key order and deletes those made before
     /// `before`. Returns the next cursor, or `None` at the end.
-    pub fn prune_seen(&self, cursor: &str, limit: i64, before: Millis) -> Result<Option<String>, StoreError> {
+    pub fn prune_dedup(
+        &self,
+        cursor: &str,
+        limit: i64,
+        before: Millis,
+    ) -> Result<Option<String>, StoreError> {
         let last: Option<String> = self
             .connection
             .prepare_cached(
