@@ -20,7 +20,7 @@ use crate::http::{Limits, ops, public, serve, tls, written};
 use crate::im::receive::CallbackDoor;
 use crate::im::send as im;
 use crate::lifecycle::{Lifecycle, Outcome, Signals};
-use crate::media::download::{Downloader, Patience, Rules};
+use crate::media::download::{Downloader, Rules, Timeouts};
 use crate::media::{Files, Media};
 use crate::metrics::Metrics;
 use crate::outbox::health::Unwell;
@@ -361,9 +361,9 @@ fn wechat_courier(
 
 fn media_rules(config: &Config) -> Rules {
     Rules {
-        hosts: config.media.allow_hosts.clone(),
-        http: config.media.allow_http,
-        private: config.media.allow_private,
+        allow_hosts: config.media.allow_hosts.clone(),
+        allow_http: config.media.allow_http,
+        allow_private: config.media.allow_private,
     }
 }
 
@@ -374,7 +374,7 @@ fn attachments(
     metrics: &Metrics,
 ) -> anyhow::Result<wechat::Attachments> {
     Ok(wechat::Attachments {
-        downloader: Downloader::new(media_rules(config), Patience::default())
+        downloader: Downloader::new(media_rules(config), Timeouts::default())
             .context("the HTTP client for media")?,
         files: media.files.clone(),
         links: media.links.clone(),

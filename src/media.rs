@@ -4,11 +4,11 @@
 //! file is never held in memory as a whole, never kept without a row, and served only for a signed
 //! link. This module knows neither platform.
 
-pub mod arrivals;
+pub mod fetch_events;
 pub mod download;
 pub mod files;
-pub mod kind;
-pub mod length;
+pub mod file_type;
+pub mod duration;
 pub mod link;
 pub mod measure;
 pub mod mp3;
@@ -22,12 +22,12 @@ use crate::clock::Clock;
 use crate::config::BaseUrl;
 use crate::store::{Store, StoreError};
 
-pub use arrivals::{Arrivals, Awaited};
-pub use files::{Files, FilesError, Incoming, Stored};
-pub use kind::Kind;
-pub use link::{Asked, Links};
-pub use measure::Measured;
-pub use mp3::Mp3;
+pub use fetch_events::{FetchEvents, WaitOutcome};
+pub use file_type::FileType;
+pub use files::{Files, FilesError, IncomingFile, StoredFile};
+pub use link::{LinkSigner, LinkTarget};
+pub use measure::FileInfo;
+pub use mp3::Mp3Converter;
 pub use scale::{Scale, Scaler};
 pub use sweep::Sweeper;
 
@@ -37,20 +37,20 @@ pub struct Media {
     /// The files of `media.dir`.
     pub files: Files,
     /// Creates and verifies links.
-    pub links: Links,
+    pub links: LinkSigner,
     /// Removes unreferenced files. Wake it after rows are deleted.
     pub sweeper: Sweeper,
     /// Signals requested and completed fetches.
-    pub arrivals: Arrivals,
+    pub fetch_events: FetchEvents,
     /// Converts recordings to MP3; `None` if the machine has no ffmpeg.
-    pub mp3: Option<Mp3>,
+    pub mp3: Option<Mp3Converter>,
     /// Makes smaller copies of pictures.
     pub scaler: Scaler,
 }
 
 /// Why the media directory or the links cannot be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum MediaOpenError {
     /// The directory cannot be used.
     #[error(transparent)]
     Files(#[from] FilesError),
@@ -66,20 +66,20 @@ impl Media {
         store: &Store,
         dir: &Path,
         public_url: Option<BaseUrl>,
-        keep: Duration,
+        retention: Duration,
         clock: Clock,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<Self, MediaOpenError> {
         let dir = dir.to_owned();
-        let opened = move || {
-            let mp3 = std::env::var_os("PATH").and_then(|search| Mp3::find(&search));
+        let open = move || {
+            let mp3 = std::env::var_os("PATH").and_then(|search| Mp3Converter::find(&search));
             Files::open(&dir, clock).map(|files| (files, mp3))
         };
-        let opened = tokio::task::spawn_blocking(opened).await;
+        let opened = tokio::task::spawn_blocking(open).await;
         let (files, mp3) = opened.map_err(|_| StoreError::Closed)??;
-        let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
-        let links = Links::load(store, public_url, keep_ms).await?;
-        let sweeper = Sweeper::new(store.clone(), files.clone(), keep_ms);
+        let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+        let links = LinkSigner::load(store, public_url, retention_ms).await?;
+        let sweeper = Sweeper::new(store.clone(), files.clone(), retention_ms);
         let scaler = Scaler::new(files.clone());
-        Ok(Self { files, links, sweeper, arrivals: Arrivals::default(), mp3, scaler })
+        Ok(Self { files, links, sweeper, fetch_events: FetchEvents::default(), mp3, scaler })
     }
 }

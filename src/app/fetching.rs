@@ -10,7 +10,7 @@ use crate::bridge::{Bell, Bridge};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::lifecycle::Lifecycle;
-use crate::media::download::{Downloader, Patience};
+use crate::media::download::{Downloader, Timeouts};
 use crate::metrics::Metrics;
 use crate::outbox::fetch::Fetcher;
 use crate::outbox::pace::Pace;
@@ -33,10 +33,10 @@ pub(super) fn begin(
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<()> {
     let mut rules = media_rules(config);
-    rules.hosts.push(VIDEO_HOST.to_owned());
+    rules.allow_hosts.push(VIDEO_HOST.to_owned());
     let provider = wechat::CustomerMedia {
         client,
-        downloader: Downloader::new(rules, Patience::default()).context("the HTTP client for media")?,
+        downloader: Downloader::new(rules, Timeouts::default()).context("the HTTP client for media")?,
         pace: Arc::new(Pace::new(MEDIA_GET_PER_SECOND)),
         metrics: metrics.clone(),
         patience: wechat::Patience::default(),

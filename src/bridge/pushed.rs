@@ -64,7 +64,7 @@ impl Bridge {
             inner.bell.ring(Lane { direction: *direction, customer: openid.clone() });
         }
         if decided.wants {
-            inner.media.arrivals.want();
+            inner.media.fetch_events.request_fetch();
         }
         if left {
             inner.media.sweeper.wake();

@@ -4,7 +4,7 @@
 
 use super::to_im::{self, Translated};
 use crate::config::Locale;
-use crate::media::Links;
+use crate::media::LinkSigner;
 use crate::model::{
     Content, MediaInfo, MediaInfoKind, MediaKind, MediaName, MediaRequest, Millis, OutboundCall,
 };
@@ -13,7 +13,7 @@ use crate::model::{
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Showing<'a> {
     /// Makes the links.
-    pub links: &'a Links,
+    pub links: &'a LinkSigner,
     /// When the message was accepted.
     pub now: Millis,
     /// Names for the media of one message, drawn in advance.
@@ -89,7 +89,7 @@ impl Showing<'_> {
                 let mut wanted = self.wanted(MediaKind::Voice, better.into_iter().chain([media_id]), None);
                 wanted.mp3 = copied;
                 let shown = if self.makes_mp3 {
-                    let original = self.links.to(name, "amr", self.now);
+                    let original = self.links.link_to(name, "amr", self.now);
                     self.show(second, "mp3", MediaInfoKind::Sound { original })
                 } else {
                     self.show(name, "amr", MediaInfoKind::Sound { original: None })
@@ -101,7 +101,7 @@ impl Showing<'_> {
             | Content::ShortVideo { media_id, thumb_media_id } => {
                 let video = self.wanted(MediaKind::Video, [media_id], None);
                 let thumb = self.wanted(MediaKind::Thumb, [thumb_media_id], None);
-                let thumb_link = self.links.to(second, "jpg", self.now).unwrap_or_default();
+                let thumb_link = self.links.link_to(second, "jpg", self.now).unwrap_or_default();
                 let kind = MediaInfoKind::Video { thumb: second.clone(), thumb_link };
                 let label =
                     if matches!(content, Content::Video { .. }) { "[video]" } else { "[short video]" };
@@ -130,7 +130,7 @@ impl Showing<'_> {
     }
 
     fn show(&self, name: &MediaName, extension: &str, kind: MediaInfoKind) -> Option<MediaInfo> {
-        Some(MediaInfo { name: name.clone(), link: self.links.to(name, extension, self.now)?, kind })
+        Some(MediaInfo { name: name.clone(), link: self.links.link_to(name, extension, self.now)?, kind })
     }
 
     fn wanted<'m>(

@@ -21,25 +21,25 @@ use reqwest::header::LOCATION;
 use reqwest::{Response, StatusCode, redirect};
 use url::Url;
 
-use super::{Files, FilesError, Stored};
+use super::{Files, FilesError, StoredFile};
 
 /// The most redirects that are followed.
-const REDIRECTS: usize = 5;
+const MAX_REDIRECTS: usize = 5;
 /// The time limit for connecting, including TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The time limits of a download.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
+pub struct Timeouts {
     /// From the first connection to the last byte, including redirects.
-    pub whole: Duration,
+    pub total: Duration,
     /// The longest wait without a single byte.
-    pub stall: Duration,
+    pub idle: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
-        Self { whole: Duration::from_secs(30), stall: Duration::from_secs(10) }
+        Self { total: Duration::from_secs(30), idle: Duration::from_secs(10) }
     }
 }
 
@@ -77,7 +77,7 @@ impl From<FilesError> for DownloadError {
 
 impl DownloadError {
     /// Whether the same download may succeed later.
-    pub fn may_pass(&self) -> bool {
+    pub fn is_retryable(&self) -> bool {
         match self {
             Self::Forbidden(_) | Self::TooLarge(_) => false,
             Self::TimedOut | Self::Unreachable | Self::Disk(_) => true,
@@ -103,38 +103,38 @@ impl DownloadError {
 pub struct Downloader {
     http: reqwest::Client,
     rules: Rules,
-    patience: Patience,
+    timeouts: Timeouts,
 }
 
 impl Downloader {
     /// Creates a downloader. Fails if the TLS library cannot be initialised.
-    pub fn new(rules: Rules, patience: Patience) -> reqwest::Result<Self> {
+    pub fn new(rules: Rules, timeouts: Timeouts) -> reqwest::Result<Self> {
         let http = reqwest::Client::builder()
             // A proxy would resolve names itself and bypass the guard.
             .no_proxy()
             .redirect(redirect::Policy::none())
             .referer(false)
             .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(patience.stall)
-            .dns_resolver(Arc::new(Guard { private: rules.private }))
+            .read_timeout(timeouts.idle)
+            .dns_resolver(Arc::new(PublicResolver { allow_private: rules.allow_private }))
             .build()?;
-        Ok(Self { http, rules, patience })
+        Ok(Self { http, rules, timeouts })
     }
 
     /// Downloads `url`, at most `max` bytes, into `files`. A failed download leaves no file.
-    pub async fn fetch(&self, url: &str, files: &Files, max: u64) -> Result<Stored, DownloadError> {
+    pub async fn download(&self, url: &str, files: &Files, max: u64) -> Result<StoredFile, DownloadError> {
         let url = self.rules.check(url)?;
-        let fetched = async {
+        let download = async {
             let response = self.open(url).await?;
-            pour(response, files, max).await
+            save_body(response, files, max).await
         };
-        tokio::time::timeout(self.patience.whole, fetched).await.unwrap_or(Err(DownloadError::TimedOut))
+        tokio::time::timeout(self.timeouts.total, download).await.unwrap_or(Err(DownloadError::TimedOut))
     }
 
     /// Returns the response with the file, after redirects.
     async fn open(&self, mut url: Url) -> Result<Response, DownloadError> {
-        for _ in 0..=REDIRECTS {
-            let response = self.http.get(url.clone()).send().await.map_err(|error| lost(&error))?;
+        for _ in 0..=MAX_REDIRECTS {
+            let response = self.http.get(url.clone()).send().await.map_err(|error| classify_error(&error))?;
             let status = response.status();
             if status == StatusCode::OK {
                 return Ok(response);
@@ -143,29 +143,29 @@ impl Downloader {
             let Some(target) = response.headers().get(LOCATION).filter(|_| is_redirect) else {
                 return Err(DownloadError::Status(status.as_u16()));
             };
-            let target = target.to_str().map_err(|_| Forbidden::NoUrl)?;
-            url = url.join(target).map_err(|_| Forbidden::NoUrl)?;
+            let target = target.to_str().map_err(|_| Forbidden::InvalidUrl)?;
+            url = url.join(target).map_err(|_| Forbidden::InvalidUrl)?;
             self.rules.check_url(&url)?;
         }
-        Err(Forbidden::Redirects.into())
+        Err(Forbidden::TooManyRedirects.into())
     }
 }
 
-async fn pour(mut response: Response, files: &Files, max: u64) -> Result<Stored, DownloadError> {
+async fn save_body(mut response: Response, files: &Files, max: u64) -> Result<StoredFile, DownloadError> {
     if response.content_length().is_some_and(|length| length > max) {
         return Err(DownloadError::TooLarge(max));
     }
-    let mut incoming = files.begin(max).await?;
-    while let Some(chunk) = response.chunk().await.map_err(|error| lost(&error))? {
+    let mut incoming = files.create(max).await?;
+    while let Some(chunk) = response.chunk().await.map_err(|error| classify_error(&error))? {
         incoming.write(&chunk).await?;
     }
     Ok(incoming.finish().await?)
 }
 
-fn lost(error: &reqwest::Error) -> DownloadError {
+fn classify_error(error: &reqwest::Error) -> DownloadError {
     let mut cause = error.source();
     while let Some(inner) = cause {
-        if inner.is::<NotPublic>() {
+        if inner.is::<NoPublicAddress>() {
             return Forbidden::Address.into();
         }
         cause = inner.source();
@@ -176,23 +176,23 @@ fn lost(error: &reqwest::Error) -> DownloadError {
 /// None of a host's addresses is public.
 #[derive(Debug, thiserror::Error)]
 #[error("the host has no public address")]
-struct NotPublic;
+struct NoPublicAddress;
 
 /// Resolves names to public addresses only; no other address can be connected to.
 #[derive(Debug)]
-struct Guard {
-    private: bool,
+struct PublicResolver {
+    allow_private: bool,
 }
 
-impl Resolve for Guard {
+impl Resolve for PublicResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let private = self.private;
+        let allow_private = self.allow_private;
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let addresses = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let public: Vec<SocketAddr> =
-                found.filter(|address| private || is_public(address.ip())).collect();
+                addresses.filter(|address| allow_private || is_public(address.ip())).collect();
             if public.is_empty() {
-                return Err(NotPublic.into());
+                return Err(NoPublicAddress.into());
             }
             Ok(Box::new(public.into_iter()) as Addrs)
         })

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 
-use super::kind::{HEAD_BYTES, Kind};
+use super::file_type::{FileType, HEAD_BYTES};
 use crate::clock::Clock;
 use crate::model::MediaHash;
 use crate::store::Outage;
@@ -46,7 +46,7 @@ pub struct Files(Arc<Inner>);
 struct Inner {
     dir: PathBuf,
     clock: Clock,
-    held: Mutex<Held>,
+    pins: Mutex<PinState>,
     failing: Mutex<Failures>,
 }
 
@@ -59,24 +59,24 @@ struct Failures {
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct PinState {
     /// Files that a row may be about to reference, with the number of pins.
     pinned: HashMap<MediaHash, usize>,
     /// Files that are about to be removed. A file that is stored again in the meantime is taken
     /// out.
-    doomed: HashSet<MediaHash>,
+    unreferenced: HashSet<MediaHash>,
 }
 
 /// A complete file on disk. The file is not removed while this value lives: drop it once a row
 /// references the file.
 #[derive(Debug)]
-pub struct Stored {
+pub struct StoredFile {
     /// The hash, which is the name on disk.
     pub hash: MediaHash,
     /// The size in bytes.
     pub size: u64,
     /// The file's type.
-    pub kind: Kind,
+    pub kind: FileType,
     _pin: Pin,
 }
 
@@ -88,11 +88,11 @@ struct Pin {
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        let mut held = self.files.held();
-        if let Some(count) = held.pinned.get_mut(&self.hash) {
+        let mut pins = self.files.lock_pins();
+        if let Some(count) = pins.pinned.get_mut(&self.hash) {
             *count -= 1;
             if *count == 0 {
-                held.pinned.remove(&self.hash);
+                pins.pinned.remove(&self.hash);
             }
         }
     }
@@ -105,25 +105,25 @@ impl Files {
         let incoming = dir.join(INCOMING);
         let failed = |source| FilesError::Io { path: incoming.clone(), source };
         std::fs::create_dir_all(&incoming).map_err(failed)?;
-        for left in std::fs::read_dir(&incoming).map_err(failed)? {
-            std::fs::remove_file(left.map_err(failed)?.path()).map_err(failed)?;
+        for leftover in std::fs::read_dir(&incoming).map_err(failed)? {
+            std::fs::remove_file(leftover.map_err(failed)?.path()).map_err(failed)?;
         }
         Ok(Self(Arc::new(Inner {
             dir: dir.to_owned(),
             clock,
-            held: Mutex::default(),
+            pins: Mutex::default(),
             failing: Mutex::default(),
         })))
     }
 
     /// Begins a file of at most `max_bytes` bytes.
-    pub async fn begin(&self, max_bytes: u64) -> Result<Incoming, FilesError> {
+    pub async fn create(&self, max_bytes: u64) -> Result<IncomingFile, FilesError> {
         let path = self.0.dir.join(INCOMING).join(format!("{:032x}", rand::random::<u128>()));
         let opened = tokio::fs::OpenOptions::new().write(true).create_new(true).open(&path).await;
-        let file = self.checked(&path, opened)?;
-        Ok(Incoming {
+        let file = self.check_write(&path, opened)?;
+        Ok(IncomingFile {
             file,
-            left: Leftover { path: Some(path) },
+            temp: TempFile { path: Some(path) },
             files: self.clone(),
             digest: Sha256::new(),
             head: Vec::with_capacity(HEAD_BYTES),
@@ -141,7 +141,7 @@ impl Files {
                 Ok(Some(file))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(self.failed(|failures| &mut failures.reading, &path, source)),
+            Err(source) => Err(self.record_failure(|failures| &mut failures.reading, &path, source)),
         }
     }
 
@@ -157,25 +157,25 @@ impl Files {
     }
 
     /// Marks a file as about to be removed. Returns `false` if a row may be about to reference it.
-    pub(super) fn doom(&self, hash: &MediaHash) -> bool {
-        let mut held = self.held();
-        let free = !held.pinned.contains_key(hash);
-        if free {
-            held.doomed.insert(hash.clone());
+    pub(super) fn mark_unreferenced(&self, hash: &MediaHash) -> bool {
+        let mut pins = self.lock_pins();
+        let is_unpinned = !pins.pinned.contains_key(hash);
+        if is_unpinned {
+            pins.unreferenced.insert(hash.clone());
         }
-        free
+        is_unpinned
     }
 
     /// Unmarks a file that is needed after all.
-    pub(super) fn spare(&self, hash: &MediaHash) {
-        self.held().doomed.remove(hash);
+    pub(super) fn unmark(&self, hash: &MediaHash) {
+        self.lock_pins().unreferenced.remove(hash);
     }
 
     /// Removes a marked file, unless it has been stored again in the meantime. Blocks.
     pub(super) fn remove(&self, hash: &MediaHash) -> Result<(), FilesError> {
         // Hold the lock, so that no new copy is pinned between the check and the removal.
-        let mut held = self.held();
-        if !held.doomed.remove(hash) {
+        let mut pins = self.lock_pins();
+        if !pins.unreferenced.remove(hash) {
             return Ok(());
         }
         // Remove the original last: while it exists, a row in the store still says that there is
@@ -183,7 +183,7 @@ impl Files {
         for path in self.all_derived(hash).chain([self.path(hash)]) {
             match std::fs::remove_file(&path) {
                 Err(source) if source.kind() != ErrorKind::NotFound => {
-                    return Err(self.unwritten(&path, source));
+                    return Err(self.write_failed(&path, source));
                 }
                 Ok(()) | Err(_) => {}
             }
@@ -193,38 +193,39 @@ impl Files {
 
     /// Lists the complete files, to find unreferenced ones. Blocks.
     pub(super) fn list(&self) -> Result<impl Iterator<Item = MediaHash> + use<>, FilesError> {
-        let listed = std::fs::read_dir(&self.0.dir).map_err(|source| self.unwritten(&self.0.dir, source))?;
+        let listed =
+            std::fs::read_dir(&self.0.dir).map_err(|source| self.write_failed(&self.0.dir, source))?;
         Ok(listed.filter_map(|entry| MediaHash::new(entry.ok()?.file_name().into_string().ok()?).ok()))
     }
 
     fn pin(&self, hash: MediaHash) -> Pin {
-        let mut held = self.held();
-        held.doomed.remove(&hash);
-        *held.pinned.entry(hash.clone()).or_default() += 1;
-        drop(held);
+        let mut pins = self.lock_pins();
+        pins.unreferenced.remove(&hash);
+        *pins.pinned.entry(hash.clone()).or_default() += 1;
+        drop(pins);
         Pin { files: self.clone(), hash }
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_pins(&self) -> MutexGuard<'_, PinState> {
+        self.0.pins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn checked<T>(&self, path: &Path, done: io::Result<T>) -> Result<T, FilesError> {
-        done.map_err(|source| self.unwritten(path, source))
+    fn check_write<T>(&self, path: &Path, done: io::Result<T>) -> Result<T, FilesError> {
+        done.map_err(|source| self.write_failed(path, source))
     }
 
-    fn unwritten(&self, path: &Path, source: io::Error) -> FilesError {
-        self.failed(|failures| &mut failures.writing, path, source)
+    fn write_failed(&self, path: &Path, source: io::Error) -> FilesError {
+        self.record_failure(|failures| &mut failures.writing, path, source)
     }
 
-    fn failed(
+    fn record_failure(
         &self,
-        what: impl FnOnce(&mut Failures) -> &mut Option<Outage>,
+        select: impl FnOnce(&mut Failures) -> &mut Option<Outage>,
         path: &Path,
         source: io::Error,
     ) -> FilesError {
         let mut failures = self.failures();
-        let failing = what(&mut failures);
+        let failing = select(&mut failures);
         let since = failing.as_ref().map_or_else(|| self.0.clock.now(), |failing| failing.since);
         *failing = Some(Outage { since, why: source.to_string() });
         FilesError::Io { path: path.to_owned(), source }
@@ -237,9 +238,9 @@ impl Files {
 
 /// A file that is being written. If it is dropped before it is finished, it leaves nothing.
 #[derive(Debug)]
-pub struct Incoming {
+pub struct IncomingFile {
     file: tokio::fs::File,
-    left: Leftover,
+    temp: TempFile,
     files: Files,
     digest: Sha256,
     head: Vec<u8>,
@@ -247,7 +248,7 @@ pub struct Incoming {
     max_bytes: u64,
 }
 
-impl Incoming {
+impl IncomingFile {
     /// Appends `chunk`. Fails if the file would become larger than allowed.
     pub async fn write(&mut self, chunk: &[u8]) -> Result<(), FilesError> {
         let size = self.size.saturating_add(chunk.len() as u64);
@@ -255,10 +256,10 @@ impl Incoming {
             return Err(FilesError::TooLarge(self.max_bytes));
         }
         let written = self.file.write_all(chunk).await;
-        self.files.checked(&self.path(), written)?;
+        self.files.check_write(&self.path(), written)?;
         self.digest.update(chunk);
-        let wanted = HEAD_BYTES.saturating_sub(self.head.len()).min(chunk.len());
-        self.head.extend_from_slice(chunk.get(..wanted).unwrap_or_default());
+        let head_missing = HEAD_BYTES.saturating_sub(self.head.len()).min(chunk.len());
+        self.head.extend_from_slice(chunk.get(..head_missing).unwrap_or_default());
         self.size = size;
         Ok(())
     }
@@ -274,39 +275,39 @@ impl Incoming {
     }
 
     /// Completes the file: syncs it and gives it its name.
-    pub async fn finish(mut self) -> Result<Stored, FilesError> {
+    pub async fn finish(mut self) -> Result<StoredFile, FilesError> {
         let path = self.path();
         let flushed = self.file.flush().await;
-        self.files.checked(&path, flushed)?;
+        self.files.check_write(&path, flushed)?;
         let synced = self.file.sync_all().await;
-        self.files.checked(&path, synced)?;
+        self.files.check_write(&path, synced)?;
         let hash = MediaHash::of_digest(self.digest.clone().finalize().into());
         let pin = self.files.pin(hash.clone());
         let (from, to, dir) = (path.clone(), self.files.path(&hash), self.files.0.dir.clone());
-        let named = move || {
+        let rename = move || {
             std::fs::rename(from, to)?;
             // The name is durable only after the directory is synced.
             std::fs::File::open(dir)?.sync_all()
         };
-        let named = tokio::task::spawn_blocking(named).await.unwrap_or_else(|error| Err(error.into()));
-        self.files.checked(&path, named)?;
-        self.left.path = None;
+        let renamed = tokio::task::spawn_blocking(rename).await.unwrap_or_else(|error| Err(error.into()));
+        self.files.check_write(&path, renamed)?;
+        self.temp.path = None;
         self.files.failures().writing = None;
-        Ok(Stored { hash, size: self.size, kind: Kind::of(&self.head), _pin: pin })
+        Ok(StoredFile { hash, size: self.size, kind: FileType::detect(&self.head), _pin: pin })
     }
 
     fn path(&self) -> PathBuf {
-        self.left.path.clone().unwrap_or_default()
+        self.temp.path.clone().unwrap_or_default()
     }
 }
 
 /// Removes an incomplete file, on a blocking thread if there is a runtime.
 #[derive(Debug)]
-struct Leftover {
+struct TempFile {
     path: Option<PathBuf>,
 }
 
-impl Drop for Leftover {
+impl Drop for TempFile {
     fn drop(&mut self) {
         let Some(path) = self.path.take() else { return };
         // A file that cannot be removed now is removed at the next start.

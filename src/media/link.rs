@@ -17,17 +17,17 @@ use crate::model::{MediaName, Millis};
 use crate::store::{Store, StoreError};
 
 /// The `kv` key under which the store keeps the link key, as hexadecimal digits.
-const KEY: &str = "media_link_key";
+const KEY_NAME: &str = "media_link_key";
 
 /// Creates links and verifies them. Clones share the key.
 #[derive(Clone)]
-pub struct Links {
+pub struct LinkSigner {
     base: Option<BaseUrl>,
-    keep_ms: i64,
+    retention_ms: i64,
     key: SecretString,
 }
 
-impl fmt::Debug for Links {
+impl fmt::Debug for LinkSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Links").field("base", &self.base).finish_non_exhaustive()
     }
@@ -35,23 +35,23 @@ impl fmt::Debug for Links {
 
 /// The file that a valid link refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct LinkTarget {
     /// The medium.
     pub name: MediaName,
     /// The extension of the link, which selects the form of the medium.
     pub extension: String,
 }
 
-impl Links {
+impl LinkSigner {
     /// Creates links below `base` (`server.public_url`), valid for `keep_ms` milliseconds. The key
     /// is read from `store`, or drawn and stored if there is none.
-    pub async fn load(store: &Store, base: Option<BaseUrl>, keep_ms: i64) -> Result<Self, StoreError> {
-        let drawn = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
-        let kept = move |tx: &crate::store::Tx<'_>| match tx.kv(KEY)? {
+    pub async fn load(store: &Store, base: Option<BaseUrl>, retention_ms: i64) -> Result<Self, StoreError> {
+        let new_key = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
+        let load_key = move |tx: &crate::store::Tx<'_>| match tx.kv(KEY_NAME)? {
             Some(key) => Ok(key),
-            None => tx.put_kv(KEY, &drawn).map(|()| drawn.clone()),
+            None => tx.put_kv(KEY_NAME, &new_key).map(|()| new_key.clone()),
         };
-        Ok(Self { base, keep_ms, key: SecretString::from(store.write(kept).await?) })
+        Ok(Self { base, retention_ms, key: SecretString::from(store.write(load_key).await?) })
     }
 
     /// Whether links can be made, that is, whether `server.public_url` is set.
@@ -61,25 +61,25 @@ impl Links {
 
     /// Returns the link to a medium created at `created_at`; `None` if `server.public_url` is not
     /// set.
-    pub fn to(&self, name: &MediaName, extension: &str, created_at: Millis) -> Option<String> {
+    pub fn link_to(&self, name: &MediaName, extension: &str, created_at: Millis) -> Option<String> {
         let base = self.base.as_ref()?;
         let file = format!("{}.{extension}", name.as_str());
-        let until = created_at.plus(self.keep_ms).seconds().to_string();
+        let until = created_at.plus(self.retention_ms).seconds().to_string();
         let sign = hex::encode(self.mac(&file, &until).finalize().into_bytes());
         Some(format!("{base}/media/{file}?until={until}&sign={sign}"))
     }
 
     /// Verifies a request for `/media/{file}?{query}`; `None` unless the link is ours, unchanged
     /// and still valid.
-    pub fn open(&self, file: &str, query: &str, now: Millis) -> Option<Asked> {
-        let one = |wanted: &str| {
+    pub fn verify(&self, file: &str, query: &str, now: Millis) -> Option<LinkTarget> {
+        let single_param = |wanted: &str| {
             let mut found = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == wanted);
             found
                 .next()
                 .filter(|_| found.next().is_none())
                 .map_or_else(String::new, |(_, value)| value.into_owned())
         };
-        let (until, sign) = (one("until"), one("sign"));
+        let (until, sign) = (single_param("until"), single_param("sign"));
         // Compute the signature and compare it in constant time before checking anything else.
         let signed = self.mac(file, &until).verify_slice(&hex::decode(sign).unwrap_or_default()).is_ok();
         let valid = until.parse::<i64>().is_ok_and(|until| until > now.seconds());
@@ -87,7 +87,7 @@ impl Links {
             return None;
         }
         let (name, extension) = file.split_once('.')?;
-        Some(Asked { name: MediaName::new(name).ok()?, extension: extension.to_owned() })
+        Some(LinkTarget { name: MediaName::new(name).ok()?, extension: extension.to_owned() })
     }
 
     fn mac(&self, file: &str, until: &str) -> Hmac<Sha256> {
@@ -110,10 +110,10 @@ mod tests {
     const DAY_MS: i64 = 86_400_000;
     const NOW: Millis = Millis(1_700_000_000_000);
 
-    fn links(key: &str) -> Links {
-        Links {
+    fn links(key: &str) -> LinkSigner {
+        LinkSigner {
             base: Some(BaseUrl::new("https://bridge.example.com/im").unwrap()),
-            keep_ms: DAY_MS,
+            retention_ms: DAY_MS,
             key: key.to_owned().into(),
         }
     }
@@ -125,30 +125,30 @@ mod tests {
     }
 
     #[test]
-    fn a_link_opens_until_it_expires_and_under_its_own_key() {
+    fn a_link_is_valid_until_it_expires_and_only_under_its_key() {
         let (links, name) = (links("a"), MediaName::of_bits(7));
-        let link = links.to(&name, "jpg", NOW).unwrap();
+        let link = links.link_to(&name, "jpg", NOW).unwrap();
         assert!(link.starts_with("https://bridge.example.com/im/media/0"), "{link}");
         let (file, query) = split(&link);
-        let asked = Some(Asked { name, extension: "jpg".to_owned() });
-        assert_eq!(links.open(&file, &query, NOW), asked);
-        assert_eq!(links.open(&file, &query, NOW.plus(DAY_MS - 1_000)), asked);
-        assert_eq!(links.open(&file, &query, NOW.plus(DAY_MS)), None);
-        assert_eq!(self::links("b").open(&file, &query, NOW), None);
-        assert_eq!(links.open(&file, &format!("{query}&until=9999999999"), NOW), None);
-        assert_eq!(links.open(&file, "", NOW), None);
-        assert_eq!(Links { base: None, ..links }.to(&MediaName::of_bits(7), "jpg", NOW), None);
+        let target = Some(LinkTarget { name, extension: "jpg".to_owned() });
+        assert_eq!(links.verify(&file, &query, NOW), target);
+        assert_eq!(links.verify(&file, &query, NOW.plus(DAY_MS - 1_000)), target);
+        assert_eq!(links.verify(&file, &query, NOW.plus(DAY_MS)), None);
+        assert_eq!(self::links("b").verify(&file, &query, NOW), None);
+        assert_eq!(links.verify(&file, &format!("{query}&until=9999999999"), NOW), None);
+        assert_eq!(links.verify(&file, "", NOW), None);
+        assert_eq!(LinkSigner { base: None, ..links }.link_to(&MediaName::of_bits(7), "jpg", NOW), None);
     }
 
     #[tokio::test]
-    async fn the_key_outlives_the_process_and_shows_nowhere() {
+    async fn the_key_persists_and_is_not_in_debug_output() {
         let (store, closing) =
             Store::open(&StoreLocation::Memory, Clock::system(), Metrics::default()).unwrap();
         let first =
-            Links::load(&store, Some(BaseUrl::new("http://a.example").unwrap()), DAY_MS).await.unwrap();
-        let second = Links::load(&store, None, DAY_MS).await.unwrap();
-        let (file, query) = split(&first.to(&MediaName::of_bits(1), "amr", NOW).unwrap());
-        assert!(second.open(&file, &query, NOW).is_some());
+            LinkSigner::load(&store, Some(BaseUrl::new("http://a.example").unwrap()), DAY_MS).await.unwrap();
+        let second = LinkSigner::load(&store, None, DAY_MS).await.unwrap();
+        let (file, query) = split(&first.link_to(&MediaName::of_bits(1), "amr", NOW).unwrap());
+        assert!(second.verify(&file, &query, NOW).is_some());
         let key = first.key.expose_secret();
         assert!(key.len() == 64 && !format!("{first:?}").contains(key));
         closing.close();
@@ -156,24 +156,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_changed_character_is_enough(at in 0_usize..150, by in 1_u8..128) {
+        fn one_changed_character_invalidates_a_link(at in 0_usize..150, by in 1_u8..128) {
             let links = links("a");
-            let (file, query) = split(&links.to(&MediaName::of_bits(7), "jpg", NOW).unwrap());
+            let (file, query) = split(&links.link_to(&MediaName::of_bits(7), "jpg", NOW).unwrap());
             let mut link = format!("{file}?{query}").into_bytes();
             let at = at % link.len();
             link[at] = (link[at] ^ by) & 0x7f;
             let changed = String::from_utf8(link).unwrap();
             let (file, query) = changed.split_once('?').unwrap_or((&changed, ""));
-            let opened = links.open(file, query, NOW);
+            let verified = links.verify(file, query, NOW);
             // Hexadecimal digits may be in upper case.
             let same = changed.eq_ignore_ascii_case(&format!("{}?{}", file.to_lowercase(), query.to_lowercase()))
-                && links.open(&file.to_lowercase(), &query.to_lowercase(), NOW).is_some();
-            prop_assert!(opened.is_none() || same, "{changed}");
+                && links.verify(&file.to_lowercase(), &query.to_lowercase(), NOW).is_some();
+            prop_assert!(verified.is_none() || same, "{changed}");
         }
 
         #[test]
-        fn anything_may_be_asked(file in ".{0,80}", query in ".{0,200}") {
-            prop_assert_eq!(links("a").open(&file, &query, NOW), None);
+        fn arbitrary_requests_are_refused(file in ".{0,80}", query in ".{0,200}") {
+            prop_assert_eq!(links("a").verify(&file, &query, NOW), None);
         }
     }
 }

@@ -3,20 +3,20 @@
 
 use std::io::{BufReader, Read as _, Seek as _};
 
-use super::kind::{self, HEAD_BYTES, Kind};
-use super::{Media, length};
+use super::file_type::{self, FileType, HEAD_BYTES};
+use super::{Media, duration};
 use crate::model::MediaName;
 use crate::store::Store;
 
 /// The largest recording whose frames are counted, bytes. WeChat limits recordings to a minute;
 /// this is enough for an hour.
-const COUNTED: u64 = 4 * 1024 * 1024;
+const MAX_COUNTED_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The facts about a medium's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Measured {
+pub struct FileInfo {
     /// The file's type.
-    pub kind: Kind,
+    pub kind: FileType,
     /// The file's size in bytes.
     pub size: u64,
     /// A picture's width and height in pixels.
@@ -27,7 +27,7 @@ pub struct Measured {
 
 impl Media {
     /// Measures a medium's file; `None` if the file is not here or cannot be read.
-    pub async fn measure(&self, store: &Store, name: &MediaName) -> Option<Measured> {
+    pub async fn measure(&self, store: &Store, name: &MediaName) -> Option<FileInfo> {
         let name = name.clone();
         let file = store.read(move |tx| tx.medium(&name)).await.ok()??.file?;
         let path = self.files.path(&file.hash);
@@ -36,16 +36,16 @@ impl Media {
             let mut head = Vec::with_capacity(HEAD_BYTES);
             opened.by_ref().take(HEAD_BYTES as u64).read_to_end(&mut head)?;
             opened.rewind()?;
-            let kind = Kind::of(&head);
-            let mut measured = Measured { kind, size: file.size, pixels: None, seconds: None };
+            let kind = FileType::detect(&head);
+            let mut info = FileInfo { kind, size: file.size, pixels: None, seconds: None };
             if kind.is_image() {
-                measured.pixels = kind::pixels(BufReader::new(opened));
-            } else if kind.is_sound() && file.size <= COUNTED {
+                info.pixels = file_type::pixels(BufReader::new(opened));
+            } else if kind.is_audio() && file.size <= MAX_COUNTED_BYTES {
                 let mut recording = Vec::new();
-                opened.take(COUNTED).read_to_end(&mut recording)?;
-                measured.seconds = length::seconds(&recording);
+                opened.take(MAX_COUNTED_BYTES).read_to_end(&mut recording)?;
+                info.seconds = duration::seconds(&recording);
             }
-            Ok::<_, std::io::Error>(measured)
+            Ok::<_, std::io::Error>(info)
         };
         tokio::task::spawn_blocking(read).await.ok()?.ok()
     }

@@ -13,25 +13,25 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 use tokio::sync::Semaphore;
 
-use super::{Files, FilesError, Kind, Stored};
+use super::{FileType, Files, FilesError, StoredFile};
 
 /// The most child processes at once.
-const CHILDREN: usize = 2;
+const MAX_CHILDREN: usize = 2;
 /// The time limit of one child process.
-const TIME: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// The size of one read from a child process, in bytes.
-const CHUNK: usize = 16 * 1024;
+const CHUNK_BYTES: usize = 16 * 1024;
 
 /// The converter. Clones share the limit on child processes.
 #[derive(Clone, Debug)]
-pub struct Mp3 {
+pub struct Mp3Converter {
     program: PathBuf,
     children: Arc<Semaphore>,
 }
 
 /// Why there is no MP3.
 #[derive(Debug, thiserror::Error)]
-pub enum NoMp3 {
+pub enum Mp3Error {
     /// The file is not a recording, or is of a type that needs no conversion.
     #[error("there is nothing to convert")]
     NotNeeded,
@@ -49,34 +49,39 @@ pub enum NoMp3 {
     Files(#[from] FilesError),
 }
 
-impl Mp3 {
+impl Mp3Converter {
     /// Finds the `ffmpeg` in the directories of `search` (a list like `PATH`). Blocks.
     pub fn find(search: &std::ffi::OsStr) -> Option<Self> {
         let candidates = std::env::split_paths(search).map(|folder| folder.join("ffmpeg"));
         let program = candidates.filter(|path| path.is_absolute()).find(|path| is_program(path))?;
-        Some(Self { program, children: Arc::new(Semaphore::new(CHILDREN)) })
+        Some(Self { program, children: Arc::new(Semaphore::new(MAX_CHILDREN)) })
     }
 
     /// Converts `recording` to MP3, at most `max_bytes` long, and stores it in `files`.
-    pub async fn copy(&self, files: &Files, recording: &Stored, max_bytes: u64) -> Result<Stored, NoMp3> {
-        let container = match recording.kind {
-            Kind::Amr | Kind::AmrWb => "amr",
-            Kind::Ogg => "ogg",
-            Kind::Wav => "wav",
-            _ => return Err(NoMp3::NotNeeded),
-        };
-        let _place = self.children.acquire().await.map_err(|_| NoMp3::TimedOut)?;
-        let made = self.make(files, recording, container, max_bytes);
-        tokio::time::timeout(TIME, made).await.unwrap_or(Err(NoMp3::TimedOut))
-    }
-
-    async fn make(
+    pub async fn convert(
         &self,
         files: &Files,
-        recording: &Stored,
+        recording: &StoredFile,
+        max_bytes: u64,
+    ) -> Result<StoredFile, Mp3Error> {
+        let container = match recording.kind {
+            FileType::Amr | FileType::AmrWb => "amr",
+            FileType::Ogg => "ogg",
+            FileType::Wav => "wav",
+            _ => return Err(Mp3Error::NotNeeded),
+        };
+        let _permit = self.children.acquire().await.map_err(|_| Mp3Error::TimedOut)?;
+        let conversion = self.run_ffmpeg(files, recording, container, max_bytes);
+        tokio::time::timeout(TIMEOUT, conversion).await.unwrap_or(Err(Mp3Error::TimedOut))
+    }
+
+    async fn run_ffmpeg(
+        &self,
+        files: &Files,
+        recording: &StoredFile,
         container: &str,
         max_bytes: u64,
-    ) -> Result<Stored, NoMp3> {
+    ) -> Result<StoredFile, Mp3Error> {
         let mut child = Command::new(&self.program)
             .env_clear()
             .args(["-nostdin", "-v", "quiet", "-protocol_whitelist", "file,pipe", "-f", container, "-i"])
@@ -87,18 +92,18 @@ impl Mp3 {
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
-            .map_err(NoMp3::Start)?;
-        let mut out = child.stdout.take().ok_or(NoMp3::Failed)?;
-        let mut incoming = files.begin(max_bytes).await?;
-        let mut chunk = vec![0; CHUNK];
+            .map_err(Mp3Error::Start)?;
+        let mut out = child.stdout.take().ok_or(Mp3Error::Failed)?;
+        let mut incoming = files.create(max_bytes).await?;
+        let mut chunk = vec![0; CHUNK_BYTES];
         loop {
-            let read = out.read(&mut chunk).await.map_err(NoMp3::Start)?;
+            let read = out.read(&mut chunk).await.map_err(Mp3Error::Start)?;
             let Some(bytes) = chunk.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
             incoming.write(bytes).await?;
         }
-        let status = child.wait().await.map_err(NoMp3::Start)?;
-        if !status.success() || Kind::of(incoming.head()) != Kind::Mp3 {
-            return Err(NoMp3::Failed);
+        let status = child.wait().await.map_err(Mp3Error::Start)?;
+        if !status.success() || FileType::detect(incoming.head()) != FileType::Mp3 {
+            return Err(Mp3Error::Failed);
         }
         Ok(incoming.finish().await?)
     }
@@ -114,38 +119,38 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
 
-    async fn store(files: &Files, bytes: &[u8]) -> Stored {
-        let mut incoming = files.begin(10_000).await.unwrap();
+    async fn store(files: &Files, bytes: &[u8]) -> StoredFile {
+        let mut incoming = files.create(10_000).await.unwrap();
         incoming.write(bytes).await.unwrap();
         incoming.finish().await.unwrap()
     }
 
     /// A script that stands in for ffmpeg.
-    fn stand_in(folder: &std::path::Path, script: &str) -> Mp3 {
+    fn fake_ffmpeg(folder: &std::path::Path, script: &str) -> Mp3Converter {
         use std::os::unix::fs::PermissionsExt as _;
         let path = folder.join("ffmpeg");
         std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        assert!(Mp3::find(folder.as_os_str()).is_none(), "it cannot be run yet");
+        assert!(Mp3Converter::find(folder.as_os_str()).is_none(), "it cannot be run yet");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        Mp3::find(folder.as_os_str()).unwrap()
+        Mp3Converter::find(folder.as_os_str()).unwrap()
     }
 
     #[tokio::test]
-    async fn a_child_that_fails_or_writes_too_much_or_something_else_leaves_nothing() {
+    async fn failed_oversized_or_wrong_output_leaves_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let files = Files::open(&folder.path().join("media"), Clock::system()).unwrap();
         let amr = store(&files, b"#!AMR\n\x3c").await;
-        let failing = stand_in(folder.path(), "printf ID3; exit 1");
-        assert!(matches!(failing.copy(&files, &amr, 1_000).await, Err(NoMp3::Failed)));
+        let failing = fake_ffmpeg(folder.path(), "printf ID3; exit 1");
+        assert!(matches!(failing.convert(&files, &amr, 1_000).await, Err(Mp3Error::Failed)));
         std::fs::remove_file(folder.path().join("ffmpeg")).unwrap();
-        let other = stand_in(folder.path(), "printf '<html>'");
-        assert!(matches!(other.copy(&files, &amr, 1_000).await, Err(NoMp3::Failed)));
+        let other = fake_ffmpeg(folder.path(), "printf '<html>'");
+        assert!(matches!(other.convert(&files, &amr, 1_000).await, Err(Mp3Error::Failed)));
         std::fs::remove_file(folder.path().join("ffmpeg")).unwrap();
-        let endless = stand_in(folder.path(), "while printf 'ID3 and on and on and on'; do :; done");
-        let refused = endless.copy(&files, &amr, 10_000).await;
-        assert!(matches!(refused, Err(NoMp3::Files(FilesError::TooLarge(10_000)))), "{refused:?}");
+        let endless = fake_ffmpeg(folder.path(), "while printf 'ID3 and on and on and on'; do :; done");
+        let refused = endless.convert(&files, &amr, 10_000).await;
+        assert!(matches!(refused, Err(Mp3Error::Files(FilesError::TooLarge(10_000)))), "{refused:?}");
         let text = store(&files, b"words").await;
-        assert!(matches!(endless.copy(&files, &text, 10_000).await, Err(NoMp3::NotNeeded)));
+        assert!(matches!(endless.convert(&files, &text, 10_000).await, Err(Mp3Error::NotNeeded)));
         assert_eq!(files.list().unwrap().count(), 2);
     }
 }

@@ -16,7 +16,7 @@ use image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, Limits, R
 use tokio::sync::Semaphore;
 
 use super::Files;
-use super::kind::{self, Kind};
+use super::file_type::{self, FileType};
 use crate::model::MediaHash;
 
 /// The largest picture that is decoded, in pixels: the size of a 12-megapixel phone camera.
@@ -27,9 +27,9 @@ const MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// decoder may take twice as much for a progressive picture.
 const MAX_ALLOC: u64 = 64 * 1024 * 1024;
 /// The most pictures decoded at once.
-const AT_ONCE: usize = 1;
+const MAX_CONCURRENT: usize = 1;
 /// How long a request waits for a copy.
-const TIME: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// The encoder's quality, out of 100.
 const QUALITY: u8 = 80;
 
@@ -55,11 +55,11 @@ impl Scale {
     }
 
     /// Returns the size that a link with this extension requests, if any.
-    pub fn of_extension(extension: &str) -> Option<Self> {
+    pub fn from_extension(extension: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scale| scale.extension() == extension)
     }
 
-    fn longest(self) -> u32 {
+    fn max_side(self) -> u32 {
         match self {
             Self::Large => 720,
             Self::Thumb => 198,
@@ -69,7 +69,7 @@ impl Scale {
     /// Returns the width and height of the file served for a picture of `width` and `height`
     /// pixels. They stay the same if the picture is small enough, or too large to be decoded.
     pub fn fit(self, (width, height): (u32, u32)) -> (u32, u32) {
-        let (longest, limit) = (u64::from(width.max(height)), self.longest());
+        let (longest, limit) = (u64::from(width.max(height)), self.max_side());
         if longest <= u64::from(limit) || u64::from(width) * u64::from(height) > MAX_PIXELS {
             return (width, height);
         }
@@ -83,58 +83,58 @@ impl Scale {
 
 /// Why there is no copy.
 #[derive(Debug, thiserror::Error)]
-enum Unscaled {
+enum ScaleError {
     /// The file is not a picture, or exceeds a limit.
     #[error("the file is not a picture, or exceeds the size limit")]
-    Unfit,
+    Unsupported,
     /// The picture is damaged, or decoding it takes too much memory.
     #[error(transparent)]
-    Broken(#[from] image::ImageError),
+    Decode(#[from] image::ImageError),
 }
 
 /// What to serve, or to do, before anything is decoded.
 #[derive(Debug)]
-enum Look {
+enum ScaleJob {
     Copy(PathBuf),
     Original,
-    ToMake,
+    Make,
 }
 
 /// Makes the copies. Clones share its permits.
 #[derive(Clone, Debug)]
 pub struct Scaler {
     files: Files,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl Scaler {
     /// Creates a scaler of `files`.
     pub fn new(files: Files) -> Self {
-        Self { files, places: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { files, permits: Arc::new(Semaphore::new(MAX_CONCURRENT)) }
     }
 
     /// Returns the path of a picture's copy. `None` means that the original must be served, because
     /// it is small enough, cannot be scaled, or was not scaled in time.
     pub async fn copy(&self, original: &MediaHash, scale: Scale) -> Option<PathBuf> {
-        tokio::time::timeout(TIME, self.found(original, scale)).await.ok().flatten()
+        tokio::time::timeout(TIMEOUT, self.find_or_make(original, scale)).await.ok().flatten()
     }
 
-    async fn found(&self, original: &MediaHash, scale: Scale) -> Option<PathBuf> {
+    async fn find_or_make(&self, original: &MediaHash, scale: Scale) -> Option<PathBuf> {
         let (files, hash) = (self.files.clone(), original.clone());
-        match tokio::task::spawn_blocking(move || look(&files, &hash, scale)).await.ok()? {
-            Look::Copy(path) => return Some(path),
-            Look::Original => return None,
-            Look::ToMake => {}
+        match tokio::task::spawn_blocking(move || plan(&files, &hash, scale)).await.ok()? {
+            ScaleJob::Copy(path) => return Some(path),
+            ScaleJob::Original => return None,
+            ScaleJob::Make => {}
         }
         // The permit is released when the work is done, also if no request waits for it any longer.
-        let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
         let (files, hash) = (self.files.clone(), original.clone());
         let work = move || {
-            let _place = place;
-            match look(&files, &hash, scale) {
-                Look::ToMake => make(&files, &hash, scale),
-                Look::Copy(path) => Some(path),
-                Look::Original => None,
+            let _permit = permit;
+            match plan(&files, &hash, scale) {
+                ScaleJob::Make => make_copy(&files, &hash, scale),
+                ScaleJob::Copy(path) => Some(path),
+                ScaleJob::Original => None,
             }
         };
         tokio::task::spawn_blocking(work).await.ok().flatten()
@@ -142,42 +142,43 @@ impl Scaler {
 }
 
 /// Decides whether to serve a copy or the original, or to make a copy. Blocks.
-fn look(files: &Files, original: &MediaHash, scale: Scale) -> Look {
+fn plan(files: &Files, original: &MediaHash, scale: Scale) -> ScaleJob {
     let path = files.derived(original, scale.extension());
     match path.metadata() {
         // An empty file marks a failed attempt; another one would fail again.
-        Ok(found) if found.len() == 0 => return Look::Original,
-        Ok(_) => return Look::Copy(path),
+        Ok(found) if found.len() == 0 => return ScaleJob::Original,
+        Ok(_) => return ScaleJob::Copy(path),
         Err(_) => {}
     }
-    let Ok(picture) = std::fs::File::open(files.path(original)) else { return Look::Original };
+    let Ok(picture) = std::fs::File::open(files.path(original)) else { return ScaleJob::Original };
     let is_short = picture.metadata().is_ok_and(|found| found.len() <= MAX_BYTES);
-    match kind::pixels(BufReader::new(picture)) {
-        Some(pixels) if is_short && scale.fit(pixels) != pixels => Look::ToMake,
-        _ => Look::Original,
+    match file_type::pixels(BufReader::new(picture)) {
+        Some(pixels) if is_short && scale.fit(pixels) != pixels => ScaleJob::Make,
+        _ => ScaleJob::Original,
     }
 }
 
 /// Makes and stores the copy. Blocks for as long as the work takes.
-fn make(files: &Files, original: &MediaHash, scale: Scale) -> Option<PathBuf> {
+fn make_copy(files: &Files, original: &MediaHash, scale: Scale) -> Option<PathBuf> {
     let opened = std::fs::File::open(files.path(original)).map_err(image::ImageError::IoError);
-    let made = opened.map_err(Unscaled::from).and_then(|picture| scaled(BufReader::new(picture), scale));
-    let kept = match made {
-        Ok(copy) => files.keep_derived(original, scale.extension(), &copy),
+    let scaled =
+        opened.map_err(ScaleError::from).and_then(|picture| scale_to_jpeg(BufReader::new(picture), scale));
+    let stored = match scaled {
+        Ok(copy) => files.store_derived(original, scale.extension(), &copy),
         Err(why) => {
             tracing::debug!(%why, "could not make a smaller copy of a picture; the original is served");
             // Another attempt would fail in the same way, unless the operating system caused the
             // error.
-            let passes = matches!(&why, Unscaled::Broken(image::ImageError::IoError(error)) if error.raw_os_error().is_some());
-            if passes {
+            let is_system_error = matches!(&why, ScaleError::Decode(image::ImageError::IoError(error)) if error.raw_os_error().is_some());
+            if is_system_error {
                 Ok(false)
             } else {
-                files.keep_derived(original, scale.extension(), &[]).map(|_| false)
+                files.store_derived(original, scale.extension(), &[]).map(|_| false)
             }
         }
     };
-    match kept {
-        Ok(kept) => kept.then(|| files.derived(original, scale.extension())),
+    match stored {
+        Ok(is_stored) => is_stored.then(|| files.derived(original, scale.extension())),
         Err(error) => {
             tracing::debug!(%error, "could not store a smaller copy of a picture; the original is served");
             None
@@ -186,14 +187,14 @@ fn make(files: &Files, original: &MediaHash, scale: Scale) -> Option<PathBuf> {
 }
 
 /// Returns the copy as JPEG: the first frame of an animated picture, a transparent one on white.
-fn scaled(mut picture: impl BufRead + Seek, scale: Scale) -> Result<Vec<u8>, Unscaled> {
-    let format = match Kind::of(picture.fill_buf().map_err(image::ImageError::IoError)?) {
-        Kind::Jpeg => ImageFormat::Jpeg,
-        Kind::Png => ImageFormat::Png,
-        Kind::Gif => ImageFormat::Gif,
-        Kind::Bmp => ImageFormat::Bmp,
-        Kind::Webp => ImageFormat::WebP,
-        _ => return Err(Unscaled::Unfit),
+fn scale_to_jpeg(mut picture: impl BufRead + Seek, scale: Scale) -> Result<Vec<u8>, ScaleError> {
+    let format = match FileType::detect(picture.fill_buf().map_err(image::ImageError::IoError)?) {
+        FileType::Jpeg => ImageFormat::Jpeg,
+        FileType::Png => ImageFormat::Png,
+        FileType::Gif => ImageFormat::Gif,
+        FileType::Bmp => ImageFormat::Bmp,
+        FileType::Webp => ImageFormat::WebP,
+        _ => return Err(ScaleError::Unsupported),
     };
     let mut reader = ImageReader::with_format(picture, format);
     let mut limits = Limits::default();
@@ -202,7 +203,7 @@ fn scaled(mut picture: impl BufRead + Seek, scale: Scale) -> Result<Vec<u8>, Uns
     let mut decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > MAX_PIXELS || decoder.total_bytes() > MAX_ALLOC {
-        return Err(Unscaled::Unfit);
+        return Err(ScaleError::Unsupported);
     }
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let whole = DynamicImage::from_decoder(decoder)?;

@@ -14,11 +14,11 @@ use crate::model::MediaHash;
 use crate::store::{Store, StoreError};
 
 /// The pause between two rounds.
-const ROUND: Duration = Duration::from_mins(10);
+const ROUND_INTERVAL: Duration = Duration::from_mins(10);
 /// The pause between two steps.
-const PAUSE: Duration = Duration::from_millis(20);
+const STEP_PAUSE: Duration = Duration::from_millis(20);
 /// Rows or files checked in one step.
-const STEP: u32 = 100;
+const STEP_SIZE: u32 = 100;
 
 /// Why a round ended early.
 #[derive(Debug, thiserror::Error)]
@@ -36,40 +36,40 @@ pub enum SweepError {
 pub struct Sweeper {
     store: Store,
     files: Files,
-    keep_ms: i64,
-    bell: Arc<Notify>,
+    retention_ms: i64,
+    wake_signal: Arc<Notify>,
 }
 
 impl Sweeper {
     /// Creates a sweeper of `files` that keeps media for `keep_ms` milliseconds.
-    pub fn new(store: Store, files: Files, keep_ms: i64) -> Self {
-        Self { store, files, keep_ms, bell: Arc::default() }
+    pub fn new(store: Store, files: Files, retention_ms: i64) -> Self {
+        Self { store, files, retention_ms, wake_signal: Arc::default() }
     }
 
     /// Starts a round now, because files may have lost their last row.
     pub fn wake(&self) {
-        self.bell.notify_one();
+        self.wake_signal.notify_one();
     }
 
     /// Runs until `stop` is cancelled.
     pub async fn run(self, stop: CancellationToken) {
-        let mut interval = tokio::time::interval(ROUND);
-        let mut adopted = false;
+        let mut interval = tokio::time::interval(ROUND_INTERVAL);
+        let mut lost_files_marked = false;
         loop {
             tokio::select! {
                 _ = interval.tick() => {}
-                () = self.bell.notified() => {}
+                () = self.wake_signal.notified() => {}
                 () = stop.cancelled() => return,
             }
             let round = async {
-                if !adopted {
-                    self.find_lost().await?;
-                    adopted = true;
+                if !lost_files_marked {
+                    self.mark_lost_files().await?;
+                    lost_files_marked = true;
                 }
                 self.round().await
             };
             tokio::select! {
-                done = round => if let Err(error) = done {
+                result = round => if let Err(error) = result {
                     tracing::warn!(%error, "could not remove old media files; the next round tries again");
                 },
                 () = stop.cancelled() => return,
@@ -79,48 +79,48 @@ impl Sweeper {
 
     /// Runs one round: removes the media that are too old, then every file without a row.
     pub async fn round(&self) -> Result<(), SweepError> {
-        let keep_ms = self.keep_ms;
-        while self.store.write(move |tx| tx.prune_media(tx.now().plus(-keep_ms), STEP)).await? > 0 {
-            tokio::time::sleep(PAUSE).await;
+        let retention_ms = self.retention_ms;
+        while self.store.write(move |tx| tx.prune_media(tx.now().plus(-retention_ms), STEP_SIZE)).await? > 0 {
+            tokio::time::sleep(STEP_PAUSE).await;
         }
-        let mut seen = None;
+        let mut previous = None;
         loop {
-            let orphans = self.store.read(|tx| tx.orphans(STEP)).await?;
+            let orphans = self.store.read(|tx| tx.orphans(STEP_SIZE)).await?;
             // A file that is being stored again cannot be removed now; the next round checks it
             // again.
-            if orphans.is_empty() || seen.as_ref() == Some(&orphans) {
+            if orphans.is_empty() || previous.as_ref() == Some(&orphans) {
                 return Ok(());
             }
             for hash in &orphans {
                 self.sweep(hash).await?;
             }
-            seen = Some(orphans);
+            previous = Some(orphans);
         }
     }
 
     async fn sweep(&self, hash: &MediaHash) -> Result<(), SweepError> {
-        if !self.files.doom(hash) {
+        if !self.files.mark_unreferenced(hash) {
             return Ok(());
         }
-        let asked = hash.clone();
-        if self.store.read(move |tx| tx.is_file_referenced(&asked)).await? {
-            self.files.spare(hash);
+        let key = hash.clone();
+        if self.store.read(move |tx| tx.is_file_referenced(&key)).await? {
+            self.files.unmark(hash);
         } else {
             let (files, hash) = (self.files.clone(), hash.clone());
             let removed = tokio::task::spawn_blocking(move || files.remove(&hash)).await;
             removed.map_err(|_| StoreError::Closed)??;
         }
-        let done = hash.clone();
-        Ok(self.store.write(move |tx| tx.unmark_orphan(&done)).await?)
+        let swept = hash.clone();
+        Ok(self.store.write(move |tx| tx.unmark_orphan(&swept)).await?)
     }
 
     /// Finds files that were stored but got no row, because the process was killed in between.
-    async fn find_lost(&self) -> Result<(), SweepError> {
+    async fn mark_lost_files(&self) -> Result<(), SweepError> {
         let files = self.files.clone();
         let mut listed =
             tokio::task::spawn_blocking(move || files.list()).await.map_err(|_| StoreError::Closed)??;
         loop {
-            let step = move || (listed.by_ref().take(STEP as usize).collect::<Vec<_>>(), listed);
+            let step = move || (listed.by_ref().take(STEP_SIZE as usize).collect::<Vec<_>>(), listed);
             let (hashes, rest) = tokio::task::spawn_blocking(step).await.map_err(|_| StoreError::Closed)?;
             if hashes.is_empty() {
                 return Ok(());
@@ -141,7 +141,7 @@ impl Sweeper {
             if !lost.is_empty() {
                 self.store.write(move |tx| lost.iter().try_for_each(|hash| tx.mark_orphan(hash))).await?;
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(STEP_PAUSE).await;
         }
     }
 }
@@ -157,24 +157,29 @@ mod tests {
 
     const DAY_MS: i64 = 86_400_000;
 
-    struct Shed {
+    struct Fixture {
         sweeper: Sweeper,
         clock: Clock,
         _folder: TempDir,
         _closing: Closing,
     }
 
-    fn shed() -> Shed {
+    fn fixture() -> Fixture {
         let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::movable());
         let (store, closing) =
             Store::open(&StoreLocation::Memory, clock.clone(), Metrics::default()).unwrap();
         let files = Files::open(folder.path(), clock.clone()).unwrap();
-        Shed { sweeper: Sweeper::new(store, files, 30 * DAY_MS), clock, _folder: folder, _closing: closing }
+        Fixture {
+            sweeper: Sweeper::new(store, files, 30 * DAY_MS),
+            clock,
+            _folder: folder,
+            _closing: closing,
+        }
     }
 
-    impl Shed {
-        async fn keep(&self, number: u128, openid: &str, bytes: &[u8]) -> MediaHash {
-            let mut incoming = self.sweeper.files.begin(100).await.unwrap();
+    impl Fixture {
+        async fn store_file(&self, number: u128, openid: &str, bytes: &[u8]) -> MediaHash {
+            let mut incoming = self.sweeper.files.create(100).await.unwrap();
             incoming.write(bytes).await.unwrap();
             let stored = incoming.finish().await.unwrap();
             let (name, openid) = (MediaName::of_bits(number), OpenId::new(openid).unwrap());
@@ -191,7 +196,7 @@ mod tests {
             self.sweeper.files.read(hash).await.unwrap().is_some()
         }
 
-        async fn forget(&self, openid: &str) {
+        async fn forget_customer(&self, openid: &str) {
             let openid = OpenId::new(openid).unwrap();
             self.sweeper.store.write(move |tx| tx.forget_customer(&openid)).await.unwrap();
         }
@@ -199,45 +204,45 @@ mod tests {
 
     #[tokio::test]
     async fn a_customers_files_go_with_the_customer_but_not_those_of_others() {
-        let shed = shed();
-        let own = shed.keep(1, "oA", b"own").await;
-        let shared = shed.keep(2, "oA", b"shared").await;
-        assert_eq!(shed.keep(3, "oB", b"shared").await, shared);
-        shed.sweeper.round().await.unwrap();
-        assert!(shed.is_there(&own).await);
-        shed.forget("oA").await;
-        shed.sweeper.round().await.unwrap();
-        assert!(!shed.is_there(&own).await && shed.is_there(&shared).await);
-        shed.forget("oB").await;
-        shed.sweeper.round().await.unwrap();
-        assert!(!shed.is_there(&shared).await);
-        assert_eq!(shed.sweeper.store.read(|tx| tx.orphans(9)).await.unwrap(), []);
+        let fixture = fixture();
+        let own = fixture.store_file(1, "oA", b"own").await;
+        let shared = fixture.store_file(2, "oA", b"shared").await;
+        assert_eq!(fixture.store_file(3, "oB", b"shared").await, shared);
+        fixture.sweeper.round().await.unwrap();
+        assert!(fixture.is_there(&own).await);
+        fixture.forget_customer("oA").await;
+        fixture.sweeper.round().await.unwrap();
+        assert!(!fixture.is_there(&own).await && fixture.is_there(&shared).await);
+        fixture.forget_customer("oB").await;
+        fixture.sweeper.round().await.unwrap();
+        assert!(!fixture.is_there(&shared).await);
+        assert_eq!(fixture.sweeper.store.read(|tx| tx.orphans(9)).await.unwrap(), []);
     }
 
     #[tokio::test]
-    async fn what_is_kept_long_enough_goes() {
-        let shed = shed();
-        let old = shed.keep(1, "oA", b"old").await;
-        shed.clock.advance(29 * DAY_MS);
-        let young = shed.keep(2, "oA", b"young").await;
-        shed.clock.advance(2 * DAY_MS);
-        shed.sweeper.round().await.unwrap();
-        assert!(!shed.is_there(&old).await && shed.is_there(&young).await);
+    async fn files_older_than_the_retention_are_removed() {
+        let fixture = fixture();
+        let old = fixture.store_file(1, "oA", b"old").await;
+        fixture.clock.advance(29 * DAY_MS);
+        let young = fixture.store_file(2, "oA", b"young").await;
+        fixture.clock.advance(2 * DAY_MS);
+        fixture.sweeper.round().await.unwrap();
+        assert!(!fixture.is_there(&old).await && fixture.is_there(&young).await);
     }
 
     #[tokio::test]
     async fn a_file_that_never_got_a_row_is_found_at_the_start() {
-        let shed = shed();
-        let kept = shed.keep(1, "oA", b"kept").await;
-        let mut incoming = shed.sweeper.files.begin(100).await.unwrap();
+        let fixture = fixture();
+        let kept = fixture.store_file(1, "oA", b"kept").await;
+        let mut incoming = fixture.sweeper.files.create(100).await.unwrap();
         incoming.write(b"lost").await.unwrap();
         let lost = incoming.finish().await.unwrap();
-        shed.sweeper.find_lost().await.unwrap();
-        shed.sweeper.round().await.unwrap();
-        assert!(shed.is_there(&lost.hash).await, "its row may still come");
+        fixture.sweeper.mark_lost_files().await.unwrap();
+        fixture.sweeper.round().await.unwrap();
+        assert!(fixture.is_there(&lost.hash).await, "its row may still come");
         let hash = lost.hash.clone();
         drop(lost);
-        shed.sweeper.round().await.unwrap();
-        assert!(!shed.is_there(&hash).await && shed.is_there(&kept).await);
+        fixture.sweeper.round().await.unwrap();
+        assert!(!fixture.is_there(&hash).await && fixture.is_there(&kept).await);
     }
 }

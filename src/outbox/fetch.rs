@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::backoff;
 use crate::bridge::{Bell, Bridge, Unshown};
 use crate::clock::Clock;
-use crate::media::{Files, Media, Stored};
+use crate::media::{Files, Media, StoredFile};
 use crate::metrics::Metrics;
 use crate::model::{Direction, Lane, MediaName, MediaRequest, Millis};
 use crate::store::{MediaFetch, MediumFile, Store, StoreError};
@@ -57,7 +57,7 @@ pub trait Provider: std::fmt::Debug + Send + Sync {
         wanted: &'a MediaRequest,
         files: &'a Files,
         max_bytes: u64,
-    ) -> Pin<Box<dyn Future<Output = Result<Stored, Missed>> + Send + 'a>>;
+    ) -> Pin<Box<dyn Future<Output = Result<StoredFile, Missed>> + Send + 'a>>;
 }
 
 /// The fetcher. Clones share its state.
@@ -100,7 +100,7 @@ impl Fetcher {
             };
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = self.media.arrivals.wanted() => {}
+                () = self.media.fetch_events.fetch_requested() => {}
                 Some(_) = running.join_next() => {}
                 () = tokio::time::sleep(pause) => {}
             }
@@ -155,13 +155,13 @@ impl Fetcher {
         }
         fail_point!("media.settled");
         for name in std::iter::once(&fetch.name).chain(&fetch.request.mp3) {
-            self.media.arrivals.settled(name);
+            self.media.fetch_events.notify_settled(name);
         }
     }
 
-    async fn keep(&self, fetch: &MediaFetch, stored: Stored) -> Result<(), StoreError> {
+    async fn keep(&self, fetch: &MediaFetch, stored: StoredFile) -> Result<(), StoreError> {
         let copy = match (&fetch.request.mp3, &self.media.mp3) {
-            (Some(_), Some(mp3)) => match mp3.copy(&self.media.files, &stored, self.max_bytes).await {
+            (Some(_), Some(mp3)) => match mp3.convert(&self.media.files, &stored, self.max_bytes).await {
                 Ok(copy) => Some(copy),
                 Err(why) => {
                     tracing::info!(
@@ -173,7 +173,7 @@ impl Fetcher {
             },
             _ => None,
         };
-        let file = |stored: &Stored| MediumFile { hash: stored.hash.clone(), size: stored.size };
+        let file = |stored: &StoredFile| MediumFile { hash: stored.hash.clone(), size: stored.size };
         let mut files = vec![(fetch.name.clone(), file(&stored))];
         // Without a copy the original is served in its place.
         files.extend(fetch.request.mp3.clone().map(|name| (name, file(copy.as_ref().unwrap_or(&stored)))));

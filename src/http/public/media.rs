@@ -23,8 +23,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tower_http::services::ServeFile;
 
 use super::{Desk, text};
-use crate::media::kind::HEAD_BYTES;
-use crate::media::{Awaited, Kind, Scale};
+use crate::media::file_type::HEAD_BYTES;
+use crate::media::{FileType, Scale, WaitOutcome};
 use crate::model::MediaHash;
 
 /// The number of concurrent downloads: far below that of connections, because each also holds an
@@ -48,16 +48,16 @@ pub(super) async fn serve(
     let media = public.bridge.media();
     // A path that does not decode to UTF-8 is not a link of ours.
     let file = file.map_or_else(|_| String::new(), |Path(file)| file);
-    let Some(asked) = media.links.open(&file, &query.unwrap_or_default(), public.clock.now()) else {
+    let Some(asked) = media.links.verify(&file, &query.unwrap_or_default(), public.clock.now()) else {
         return not_found();
     };
     if !asks_for_one_range(request.headers()) {
         request.headers_mut().remove(header::RANGE);
     }
-    let hash = match media.arrivals.file(public.bridge.store(), &asked.name, WAIT).await {
-        Ok(Awaited::Here(hash)) => hash,
-        Ok(Awaited::Never) => return not_found(),
-        Ok(Awaited::NotYet) => return not_yet(),
+    let hash = match media.fetch_events.wait_urgent(public.bridge.store(), &asked.name, WAIT).await {
+        Ok(WaitOutcome::Ready(hash)) => hash,
+        Ok(WaitOutcome::Unavailable) => return not_found(),
+        Ok(WaitOutcome::Pending) => return not_yet(),
         Err(error) => return unavailable(&error),
     };
     let kind = match kind_of(&desk, &hash).await {
@@ -65,11 +65,11 @@ pub(super) async fn serve(
         Ok(None) => return not_found(),
         Err(error) => return unavailable(&error),
     };
-    let copy = match Scale::of_extension(&asked.extension) {
+    let copy = match Scale::from_extension(&asked.extension) {
         Some(scale) if kind.is_image() => media.scaler.copy(&hash, scale).await,
         _ => None,
     };
-    let (path, kind) = copy.map_or_else(|| (media.files.path(&hash), kind), |copy| (copy, Kind::Jpeg));
+    let (path, kind) = copy.map_or_else(|| (media.files.path(&hash), kind), |copy| (copy, FileType::Jpeg));
     send(&desk, &path, kind, asked.name.as_str(), request).await
 }
 
@@ -107,15 +107,15 @@ fn unavailable(error: &dyn std::fmt::Display) -> Response {
     text(StatusCode::SERVICE_UNAVAILABLE, "")
 }
 
-async fn kind_of(desk: &Desk, hash: &MediaHash) -> Result<Option<Kind>, crate::media::FilesError> {
+async fn kind_of(desk: &Desk, hash: &MediaHash) -> Result<Option<FileType>, crate::media::FilesError> {
     let Some(file) = desk.public.bridge.media().files.read(hash).await? else { return Ok(None) };
     let mut head = Vec::with_capacity(HEAD_BYTES);
     // If reading fails here, it fails again below, where the error reaches the client.
     let _ = file.take(HEAD_BYTES as u64).read_to_end(&mut head).await;
-    Ok(Some(Kind::of(&head)))
+    Ok(Some(FileType::detect(&head)))
 }
 
-async fn send(desk: &Desk, path: &std::path::Path, kind: Kind, name: &str, request: Request) -> Response {
+async fn send(desk: &Desk, path: &std::path::Path, kind: FileType, name: &str, request: Request) -> Response {
     let Ok(lent) = Arc::clone(&desk.files).try_acquire_owned() else {
         return unavailable(&"too many downloads are running");
     };
@@ -130,7 +130,8 @@ async fn send(desk: &Desk, path: &std::path::Path, kind: Kind, name: &str, reque
         return response;
     }
     // Only pictures, recordings and videos are shown inline. The policy below forbids scripts.
-    let place = if kind.is_image() || kind.is_sound() || kind == Kind::Mp4 { "inline" } else { "attachment" };
+    let place =
+        if kind.is_image() || kind.is_audio() || kind == FileType::Mp4 { "inline" } else { "attachment" };
     let called = format!("{place}; filename=\"{}.{}\"", name.get(..8).unwrap_or(name), kind.extension());
     let fixed: [(HeaderName, &str); 4] = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

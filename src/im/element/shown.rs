@@ -2,16 +2,16 @@
 //! allows.
 
 use super::{ByUrl, Element, Image, ImageInfo, Sound, Video};
-use crate::media::{Kind, Measured, Scale};
+use crate::media::{FileInfo, FileType, Scale};
 use crate::model::{MediaInfo, MediaInfoKind};
 
 /// Details of a medium that are known when its message is sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     /// The measures of its file.
-    pub file: Option<Measured>,
+    pub file: Option<FileInfo>,
     /// The measures of a video's thumbnail.
-    pub thumb: Option<Measured>,
+    pub thumb: Option<FileInfo>,
     /// The link to a picture's large copy, for a screen.
     pub large_link: Option<String>,
     /// The link to a picture's small copy, for a list.
@@ -65,10 +65,10 @@ fn image(uuid: String, url: &str, known: &Known) -> Element {
         uuid,
         image_format: match known.file.map(|file| file.kind) {
             // WeChat converts customers' pictures to JPEG.
-            Some(Kind::Jpeg) | None => 1,
-            Some(Kind::Gif) => 2,
-            Some(Kind::Png) => 3,
-            Some(Kind::Bmp) => 4,
+            Some(FileType::Jpeg) | None => 1,
+            Some(FileType::Gif) => 2,
+            Some(FileType::Png) => 3,
+            Some(FileType::Bmp) => 4,
             Some(_) => 255,
         },
         image_info_array: [

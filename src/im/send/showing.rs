@@ -40,14 +40,14 @@ impl Showing {
         let Ok(left_ms @ 1..) = u64::try_from(left_ms) else { return };
         let Ok(_place) = self.waiting.try_acquire() else { return };
         let within = Duration::from_millis(left_ms);
-        if let Err(error) = self.media.arrivals.unhurried(&self.store, &shown.name, within).await {
+        if let Err(error) = self.media.fetch_events.wait(&self.store, &shown.name, within).await {
             tracing::debug!(%error, "cannot wait for a message's file; sending the message without its size");
         }
     }
 
     /// Returns the details that are known now.
     pub(super) async fn known(&self, shown: &MediaInfo, accepted_at: Millis) -> Known {
-        let link = |scale: Scale| self.media.links.to(&shown.name, scale.extension(), accepted_at);
+        let link = |scale: Scale| self.media.links.link_to(&shown.name, scale.extension(), accepted_at);
         let mut known =
             Known { file: self.media.measure(&self.store, &shown.name).await, ..Known::default() };
         match &shown.kind {

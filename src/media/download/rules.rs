@@ -8,11 +8,11 @@ use url::{Host, Url};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// Host names in lower case. Each includes its subdomains.
-    pub hosts: Vec<String>,
+    pub allow_hosts: Vec<String>,
     /// Whether `http` is allowed.
-    pub http: bool,
+    pub allow_http: bool,
     /// Whether addresses that are not public are allowed.
-    pub private: bool,
+    pub allow_private: bool,
 }
 
 /// The rule that forbids a download.
@@ -20,7 +20,7 @@ pub struct Rules {
 pub enum Forbidden {
     /// The text is not a URL.
     #[error("the address is not a URL")]
-    NoUrl,
+    InvalidUrl,
     /// The scheme is neither `https` nor, if allowed, `http`.
     #[error("the address is not https")]
     Scheme,
@@ -35,13 +35,13 @@ pub enum Forbidden {
     Address,
     /// There are more redirects than are followed.
     #[error("there are too many redirects")]
-    Redirects,
+    TooManyRedirects,
 }
 
 impl Rules {
     /// Parses and checks a URL, as far as that is possible without resolving its host's name.
     pub fn check(&self, url: &str) -> Result<Url, Forbidden> {
-        let url = Url::parse(url).map_err(|_| Forbidden::NoUrl)?;
+        let url = Url::parse(url).map_err(|_| Forbidden::InvalidUrl)?;
         self.check_url(&url)?;
         Ok(url)
     }
@@ -50,15 +50,15 @@ impl Rules {
     pub fn check_url(&self, url: &Url) -> Result<(), Forbidden> {
         match url.scheme() {
             "https" => {}
-            "http" if self.http => {}
+            "http" if self.allow_http => {}
             _ => return Err(Forbidden::Scheme),
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(Forbidden::Credentials);
         }
-        let host = url.host().ok_or(Forbidden::NoUrl)?;
+        let host = url.host().ok_or(Forbidden::InvalidUrl)?;
         let name = host.to_string();
-        if !self.hosts.iter().any(|allowed| is_within(&name, allowed)) {
+        if !self.allow_hosts.iter().any(|allowed| is_within(&name, allowed)) {
             return Err(Forbidden::Host);
         }
         // An IP address is never resolved, so this is the only place to check it.
@@ -67,7 +67,7 @@ impl Rules {
             Host::Ipv4(address) => IpAddr::V4(address),
             Host::Ipv6(address) => IpAddr::V6(address),
         };
-        if self.private || is_public(address) { Ok(()) } else { Err(Forbidden::Address) }
+        if self.allow_private || is_public(address) { Ok(()) } else { Err(Forbidden::Address) }
     }
 }
 
@@ -109,7 +109,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    if let Some(inner) = embedded(address) {
+    if let Some(inner) = embedded_ipv4(address) {
         return is_public_v4(inner);
     }
     match address.segments() {
@@ -121,7 +121,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 }
 
 /// Returns the IPv4 address to which packets for `address` finally go, if it embeds one.
-fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
+fn embedded_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let from = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
         Ipv4Addr::new(a, b, c, d)
@@ -143,11 +143,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn rules(hosts: &[&str]) -> Rules {
-        Rules { hosts: hosts.iter().map(|host| (*host).to_owned()).collect(), http: false, private: false }
+        Rules {
+            allow_hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+            allow_http: false,
+            allow_private: false,
+        }
     }
 
     #[test]
-    fn special_addresses_are_told_from_public_ones() {
+    fn special_addresses_are_not_public() {
         for special in [
             "0.0.0.0",
             "0.1.2.3",
@@ -234,21 +238,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn however_an_ipv4_address_is_wrapped_it_is_judged_by_itself(bits in any::<u32>(), rest in any::<[u16; 5]>()) {
+        fn embedded_ipv4_addresses_are_checked(bits in any::<u32>(), rest in any::<[u16; 5]>()) {
             let inner = Ipv4Addr::from_bits(bits);
             let [a, b, c, d] = inner.octets();
             let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
             let mapped = inner.to_ipv6_mapped();
             let nat64 = Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low);
-            let six = Ipv6Addr::new(0x2002, high, low, rest[0], rest[1], rest[2], rest[3], rest[4]);
+            let six_to_four = Ipv6Addr::new(0x2002, high, low, rest[0], rest[1], rest[2], rest[3], rest[4]);
             for wrapped in [mapped, nat64] {
                 prop_assert_eq!(is_public(wrapped.into()), is_public(inner.into()), "{}", wrapped);
             }
-            prop_assert!(!is_public(six.into()) || is_public(inner.into()) || rest[2..4] == [0, 0x5efe], "{}", six);
+            prop_assert!(!is_public(six_to_four.into()) || is_public(inner.into()) || rest[2..4] == [0, 0x5efe], "{}", six_to_four);
         }
 
         #[test]
-        fn the_standard_library_calls_nothing_public_that_is_private(bits in any::<u32>()) {
+        fn nothing_public_is_special_to_the_standard_library(bits in any::<u32>()) {
             let address = Ipv4Addr::from_bits(bits);
             let is_special = address.is_private() || address.is_loopback() || address.is_link_local()
                 || address.is_multicast() || address.is_broadcast() || address.is_documentation()
@@ -260,14 +264,14 @@ mod tests {
         fn a_host_is_allowed_by_whole_labels_only(before in "[a-z0-9]{1,8}", after in "[a-z]{2,5}") {
             let rules = rules(&["myqcloud.com"]);
             let check = |host: String| rules.check(&format!("https://{host}/a")).is_ok();
-            let (within, glued, above) = (
+            let (within, joined, extended) = (
                 format!("x{before}x.myqcloud.com"),
                 format!("x{before}myqcloud.com"),
                 format!("myqcloud.com.{after}"),
             );
             prop_assert!(check(within));
-            prop_assert!(!check(glued));
-            prop_assert!(!check(above));
+            prop_assert!(!check(joined));
+            prop_assert!(!check(extended));
         }
 
         #[test]
@@ -277,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_are_judged_before_anything_is_resolved() {
+    fn urls_are_checked_before_resolution() {
         let mut rules = rules(&["myqcloud.com", "8.8.8.8", "127.0.0.1", "[::1]", "[2606:4700::1111]"]);
         let check = |rules: &Rules, url: &str| rules.check(url).map(drop);
         for (url, expected) in [
@@ -300,13 +304,13 @@ mod tests {
             ("https://0x7f.1/", Err(Forbidden::Address)),
             ("https://[::1]/", Err(Forbidden::Address)),
             ("https://[::ffff:127.0.0.1]/", Err(Forbidden::Host)),
-            ("myqcloud.com/a", Err(Forbidden::NoUrl)),
-            ("", Err(Forbidden::NoUrl)),
+            ("myqcloud.com/a", Err(Forbidden::InvalidUrl)),
+            ("", Err(Forbidden::InvalidUrl)),
         ] {
             assert_eq!(check(&rules, url), expected, "{url}");
         }
-        rules.http = true;
-        rules.private = true;
+        rules.allow_http = true;
+        rules.allow_private = true;
         assert_eq!(check(&rules, "http://127.0.0.1:8080/a"), Ok(()));
     }
 }

@@ -12,17 +12,18 @@ use super::*;
 use crate::clock::Clock;
 
 const MAX: u64 = 100_000;
-const BRIEF: Patience = Patience { whole: Duration::from_secs(3), stall: Duration::from_secs(1) };
+const SHORT_TIMEOUTS: Timeouts = Timeouts { total: Duration::from_secs(3), idle: Duration::from_secs(1) };
 /// Longer than any of the timeouts, also on a loaded machine.
-const ENDS: Duration = Duration::from_secs(30);
+const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 fn downloader(private: bool, hosts: &[&str]) -> Downloader {
     let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
-    Downloader::new(Rules { hosts, http: true, private }, BRIEF).unwrap()
+    Downloader::new(Rules { allow_hosts: hosts, allow_http: true, allow_private: private }, SHORT_TIMEOUTS)
+        .unwrap()
 }
 
-fn to(place: &str) -> impl IntoResponse + use<> {
-    (StatusCode::FOUND, [(header::LOCATION, place.to_owned())])
+fn redirect_to(target: &str) -> impl IntoResponse + use<> {
+    (StatusCode::FOUND, [(header::LOCATION, target.to_owned())])
 }
 
 fn endless(pause: Duration) -> Answer<Body> {
@@ -42,11 +43,11 @@ async fn server() -> String {
     let elsewhere = format!("http://localhost:{}/file", address.port());
     let router = Router::new()
         .route("/file", get(|| async { "the file" }))
-        .route("/once", get(|| async { to("/file") }))
-        .route("/loop", get(|| async { to("/loop") }))
-        .route("/elsewhere", get(move || async move { to(&elsewhere) }))
-        .route("/to-file", get(|| async { to("file:///etc/passwd") }))
-        .route("/to-user", get(|| async { to("//user:secret@127.0.0.1/") }))
+        .route("/once", get(|| async { redirect_to("/file") }))
+        .route("/loop", get(|| async { redirect_to("/loop") }))
+        .route("/elsewhere", get(move || async move { redirect_to(&elsewhere) }))
+        .route("/to-file", get(|| async { redirect_to("file:///etc/passwd") }))
+        .route("/to-user", get(|| async { redirect_to("//user:secret@127.0.0.1/") }))
         .route("/nowhere", get(|| async { StatusCode::FOUND }))
         .route("/gone", get(|| async { StatusCode::GONE }))
         .route("/busy", get(|| async { StatusCode::SERVICE_UNAVAILABLE }))
@@ -69,14 +70,14 @@ async fn server() -> String {
 async fn fetch(downloader: &Downloader, url: &str) -> Result<Vec<u8>, String> {
     let folder = tempfile::tempdir().unwrap();
     let files = Files::open(folder.path(), Clock::system()).unwrap();
-    match downloader.fetch(url, &files, MAX).await {
+    match downloader.download(url, &files, MAX).await {
         Ok(stored) => Ok(std::fs::read(files.path(&stored.hash)).unwrap()),
-        Err(error) => Err(format!("{} {}", error.name(), error.may_pass())),
+        Err(error) => Err(format!("{} {}", error.name(), error.is_retryable())),
     }
 }
 
 #[tokio::test]
-async fn a_file_is_fetched_and_every_trouble_has_its_name() {
+async fn files_are_downloaded_and_every_failure_has_its_label() {
     let (server, downloader) = (server().await, downloader(true, &["127.0.0.1"]));
     for (path, expected) in [
         ("file", Ok(b"the file".to_vec())),
@@ -96,7 +97,7 @@ async fn a_file_is_fetched_and_every_trouble_has_its_name() {
         ("broken", Err("unreachable true")),
     ] {
         let url = format!("http://{server}/{path}");
-        let fetched = tokio::time::timeout(ENDS, fetch(&downloader, &url)).await.expect(path);
+        let fetched = tokio::time::timeout(TEST_TIMEOUT, fetch(&downloader, &url)).await.expect(path);
         assert_eq!(fetched, expected.map_err(str::to_owned), "{path}");
     }
     assert_eq!(fetch(&downloader, "http://127.0.0.1:1/").await, Err("unreachable true".to_owned()));
@@ -112,27 +113,27 @@ async fn a_private_address_is_refused_behind_a_name_and_behind_a_redirect() {
     let redirected = fetch(&downloader(true, &hosts), &format!("http://{server}/elsewhere")).await;
     assert_eq!(redirected, Ok(b"the file".to_vec()));
 
-    let guarded = downloader(false, &hosts);
+    let restricted = downloader(false, &hosts);
     for url in [named, format!("http://{server}/file")] {
         let folder = tempfile::tempdir().unwrap();
         let files = Files::open(folder.path(), Clock::system()).unwrap();
-        let error = guarded.fetch(&url, &files, MAX).await.unwrap_err();
+        let error = restricted.download(&url, &files, MAX).await.unwrap_err();
         assert!(matches!(error, DownloadError::Forbidden(Forbidden::Address)), "{url}: {error:?}");
     }
 }
 
 /// The addresses of a name are checked when the connection is made; no others are connected to.
 #[tokio::test]
-async fn the_guard_gives_out_public_addresses_only() {
+async fn the_resolver_returns_public_addresses_only() {
     let name = || "localhost".parse().unwrap();
-    assert!(Guard { private: true }.resolve(name()).await.is_ok());
-    let refused = Guard { private: false }.resolve(name()).await.err().unwrap();
-    assert!(refused.is::<NotPublic>());
+    assert!(PublicResolver { allow_private: true }.resolve(name()).await.is_ok());
+    let refused = PublicResolver { allow_private: false }.resolve(name()).await.err().unwrap();
+    assert!(refused.is::<NoPublicAddress>());
 }
 
 #[test]
-fn an_error_repeats_no_address() {
-    let rules = Rules { hosts: Vec::new(), http: true, private: true };
+fn errors_contain_no_url() {
+    let rules = Rules { allow_hosts: Vec::new(), allow_http: true, allow_private: true };
     let error = rules.check("https://myqcloud.com/a?q-signature=secret").unwrap_err();
     assert!(!format!("{error} {error:?}").contains("secret"));
 }

@@ -10,16 +10,16 @@ use crate::model::MediaHash;
 impl Files {
     /// The path of the file that is derived from `original` and has this `ending`, whether or not
     /// it exists.
-    pub(in crate::media) fn derived(&self, original: &MediaHash, ending: &str) -> PathBuf {
-        self.0.dir.join(format!("{}.{ending}", original.as_str()))
+    pub(in crate::media) fn derived(&self, original: &MediaHash, extension: &str) -> PathBuf {
+        self.0.dir.join(format!("{}.{extension}", original.as_str()))
     }
 
     /// Stores `bytes`, which were derived from `original`. Returns `false` if the original was
     /// removed in the meantime. Blocks.
-    pub(in crate::media) fn keep_derived(
+    pub(in crate::media) fn store_derived(
         &self,
         original: &MediaHash,
-        ending: &str,
+        extension: &str,
         bytes: &[u8],
     ) -> Result<bool, FilesError> {
         let unfinished = self.0.dir.join(INCOMING).join(format!("{:032x}", rand::random::<u128>()));
@@ -28,17 +28,21 @@ impl Files {
             file.sync_all()
         });
         // Hold the lock, so that the original is not removed between the check and the rename.
-        let held = self.held();
-        let is_here = self.path(original).exists();
-        let named = written.and_then(|()| {
-            if is_here { std::fs::rename(&unfinished, self.derived(original, ending)) } else { Ok(()) }
+        let pins = self.lock_pins();
+        let original_exists = self.path(original).exists();
+        let renamed = written.and_then(|()| {
+            if original_exists {
+                std::fs::rename(&unfinished, self.derived(original, extension))
+            } else {
+                Ok(())
+            }
         });
-        drop(held);
-        if named.is_err() || !is_here {
+        drop(pins);
+        if renamed.is_err() || !original_exists {
             // A file that cannot be removed now is removed at the next start.
             let _ = std::fs::remove_file(&unfinished);
         }
-        self.checked(&unfinished, named).map(|()| is_here)
+        self.check_write(&unfinished, renamed).map(|()| original_exists)
     }
 
     /// The paths of all files that may be derived from `original`.

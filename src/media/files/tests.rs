@@ -14,8 +14,8 @@ fn files() -> (TempDir, Files) {
     (folder, files)
 }
 
-async fn store(files: &Files, bytes: &[u8]) -> Stored {
-    let mut incoming = files.begin(1_000).await.unwrap();
+async fn store(files: &Files, bytes: &[u8]) -> StoredFile {
+    let mut incoming = files.create(1_000).await.unwrap();
     for chunk in bytes.chunks(2) {
         incoming.write(chunk).await.unwrap();
     }
@@ -31,10 +31,10 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_file_has_the_name_of_its_bytes_and_two_alike_are_one() {
+async fn files_are_named_by_hash_and_equal_ones_stored_once() {
     let (folder, files) = files();
     let stored = store(&files, b"hello").await;
-    assert_eq!((stored.hash.as_str(), stored.size, stored.kind), (HELLO, 5, Kind::Other));
+    assert_eq!((stored.hash.as_str(), stored.size, stored.kind), (HELLO, 5, FileType::Other));
     assert_eq!(store(&files, b"hello").await.hash, stored.hash);
     assert_eq!(names(folder.path()), [HELLO, INCOMING]);
     let mut read = String::new();
@@ -44,9 +44,9 @@ async fn a_file_has_the_name_of_its_bytes_and_two_alike_are_one() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_or_given_up_leaves_nothing() {
+async fn too_large_or_abandoned_files_leave_nothing() {
     let (folder, files) = files();
-    let mut incoming = files.begin(5).await.unwrap();
+    let mut incoming = files.create(5).await.unwrap();
     incoming.write(b"hello").await.unwrap();
     assert!(matches!(incoming.write(b"!").await, Err(FilesError::TooLarge(5))));
     drop(incoming);
@@ -59,7 +59,7 @@ async fn what_is_too_large_or_given_up_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn what_a_killed_process_left_unfinished_is_removed_at_the_start() {
+async fn incomplete_files_are_removed_at_the_start() {
     let (folder, files) = files();
     let kept = store(&files, b"hello").await;
     std::fs::write(folder.path().join(INCOMING).join("half"), b"hel").unwrap();
@@ -73,24 +73,24 @@ async fn a_file_that_is_just_being_stored_again_is_not_removed() {
     let (_folder, files) = files();
     let stored = store(&files, b"hello").await;
     let hash = stored.hash.clone();
-    assert!(!files.doom(&hash), "a row may be about to reference it");
+    assert!(!files.mark_unreferenced(&hash), "a row may be about to reference it");
     drop(stored);
-    assert!(files.doom(&hash));
+    assert!(files.mark_unreferenced(&hash));
     let again = store(&files, b"hello").await;
     files.remove(&hash).unwrap();
     assert!(files.read(&hash).await.unwrap().is_some());
     drop(again);
-    assert!(files.doom(&hash));
+    assert!(files.mark_unreferenced(&hash));
     files.remove(&hash).unwrap();
     assert!(files.read(&hash).await.unwrap().is_none());
 }
 
 #[tokio::test]
-async fn a_directory_that_is_gone_is_told_and_its_return_too() {
+async fn a_missing_directory_is_reported_until_it_returns() {
     let (folder, files) = files();
     let incoming = folder.path().join(INCOMING);
     std::fs::remove_dir(&incoming).unwrap();
-    let refused = files.begin(5).await.unwrap_err().to_string();
+    let refused = files.create(5).await.unwrap_err().to_string();
     assert!(refused.contains("media.dir") && refused.contains("writable"), "{refused}");
     assert!(files.failing().is_some());
     std::fs::create_dir(&incoming).unwrap();
@@ -99,7 +99,7 @@ async fn a_directory_that_is_gone_is_told_and_its_return_too() {
 }
 
 #[tokio::test]
-async fn a_file_that_could_not_be_read_is_well_again_once_one_can() {
+async fn a_read_failure_ends_with_the_next_successful_read() {
     let (folder, files) = files();
     let stored = store(&files, b"hello").await;
     let path = files.path(&stored.hash);
@@ -110,7 +110,7 @@ async fn a_file_that_could_not_be_read_is_well_again_once_one_can() {
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, b"hello").unwrap();
     std::fs::remove_dir(folder.path().join(INCOMING)).unwrap();
-    assert!(files.begin(5).await.is_err());
+    assert!(files.create(5).await.is_err());
     assert!(files.read(&stored.hash).await.unwrap().is_some());
     assert!(files.failing().is_some(), "a successful read does not prove that files can be written");
     std::fs::create_dir(folder.path().join(INCOMING)).unwrap();

@@ -19,17 +19,17 @@ fn picture(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
 fn every_kind_of_picture_becomes_a_jpeg_that_fits() {
     for format in FORMATS {
         for scale in Scale::ALL {
-            let copy = scaled(Cursor::new(picture(900, 450, format)), scale).unwrap();
-            let size = kind::pixels(Cursor::new(&copy)).unwrap();
-            assert_eq!(size, (scale.longest(), scale.longest() / 2), "{format:?}");
-            assert_eq!(Kind::of(&copy), Kind::Jpeg);
+            let copy = scale_to_jpeg(Cursor::new(picture(900, 450, format)), scale).unwrap();
+            let size = file_type::pixels(Cursor::new(&copy)).unwrap();
+            assert_eq!(size, (scale.max_side(), scale.max_side() / 2), "{format:?}");
+            assert_eq!(FileType::detect(&copy), FileType::Jpeg);
         }
     }
 }
 
 #[test]
-fn what_shines_through_is_white() {
-    let copy = scaled(Cursor::new(picture(300, 300, ImageFormat::Png)), Scale::Thumb).unwrap();
+fn transparent_pictures_get_a_white_background() {
+    let copy = scale_to_jpeg(Cursor::new(picture(300, 300, ImageFormat::Png)), Scale::Thumb).unwrap();
     let [red, green, blue] = image::load_from_memory(&copy).unwrap().to_rgb8().get_pixel(99, 99).0;
     assert!(red > 210 && (120..136).contains(&green) && (120..136).contains(&blue), "{red} {green} {blue}");
 }
@@ -53,8 +53,8 @@ fn a_copy_fits_and_keeps_its_proportions() {
     }
 }
 
-async fn stored(files: &Files, bytes: &[u8]) -> MediaHash {
-    let mut incoming = files.begin(1_000_000).await.unwrap();
+async fn store(files: &Files, bytes: &[u8]) -> MediaHash {
+    let mut incoming = files.create(1_000_000).await.unwrap();
     incoming.write(bytes).await.unwrap();
     incoming.finish().await.unwrap().hash.clone()
 }
@@ -64,32 +64,32 @@ async fn a_copy_is_made_once_and_goes_with_its_original() {
     let folder = tempfile::tempdir().unwrap();
     let files = Files::open(folder.path(), Clock::system()).unwrap();
     let scaler = Scaler::new(files.clone());
-    let hash = stored(&files, &picture(400, 400, ImageFormat::Png)).await;
+    let hash = store(&files, &picture(400, 400, ImageFormat::Png)).await;
     let path = scaler.copy(&hash, Scale::Thumb).await.unwrap();
     let made = path.metadata().unwrap().modified().unwrap();
     assert_eq!(scaler.copy(&hash, Scale::Thumb).await, Some(path.clone()));
     assert_eq!(path.metadata().unwrap().modified().unwrap(), made);
     assert_eq!(scaler.copy(&hash, Scale::Large).await, None, "it is small enough");
-    assert!(files.doom(&hash));
+    assert!(files.mark_unreferenced(&hash));
     files.remove(&hash).unwrap();
     assert!(!path.exists());
-    assert!(!files.keep_derived(&hash, Scale::Thumb.extension(), b"late").unwrap(), "its original has gone");
+    assert!(!files.store_derived(&hash, Scale::Thumb.extension(), b"late").unwrap(), "its original has gone");
     assert!(!path.exists());
     assert_eq!(std::fs::read_dir(folder.path().join("incoming")).unwrap().count(), 0);
 }
 
 #[tokio::test]
-async fn what_cannot_be_scaled_is_not_tried_again() {
+async fn a_failed_scaling_is_not_retried() {
     let folder = tempfile::tempdir().unwrap();
     let files = Files::open(folder.path(), Clock::system()).unwrap();
     let scaler = Scaler::new(files.clone());
     let whole = picture(400, 400, ImageFormat::Png);
     let broken = [&whole[..60], &[0x55; 60]].concat();
-    let hash = stored(&files, &broken).await;
+    let hash = store(&files, &broken).await;
     assert_eq!(scaler.copy(&hash, Scale::Thumb).await, None);
-    assert!(matches!(look(&files, &hash, Scale::Thumb), Look::Original));
+    assert!(matches!(plan(&files, &hash, Scale::Thumb), ScaleJob::Original));
     assert_eq!(files.derived(&hash, Scale::Thumb.extension()).metadata().unwrap().len(), 0);
-    assert_eq!(scaler.copy(&stored(&files, b"words").await, Scale::Thumb).await, None);
+    assert_eq!(scaler.copy(&store(&files, b"words").await, Scale::Thumb).await, None);
 }
 
 proptest! {
@@ -114,6 +114,6 @@ proptest! {
                 bytes.truncate(cut.index(bytes.len()));
             }
         }
-        let _ = scaled(Cursor::new(bytes), Scale::Thumb);
+        let _ = scale_to_jpeg(Cursor::new(bytes), Scale::Thumb);
     }
 }

@@ -17,8 +17,8 @@ use super::courier::PLATFORM;
 use super::upload::{LIFE_MS, MediaType, takes_voice_of};
 use super::wire::{FilePart, Source};
 use crate::media::download::{DownloadError, Downloader};
-use crate::media::kind::HEAD_BYTES;
-use crate::media::{Files, Kind, Links};
+use crate::media::file_type::HEAD_BYTES;
+use crate::media::{FileType, Files, LinkSigner};
 use crate::metrics::Metrics;
 use crate::model::{
     Attachment, AttachmentKind, FailureClass, MediaHash, MediaName, MediaOrigin, Millis, Verdict,
@@ -43,7 +43,7 @@ pub struct Attachments {
     /// Stores the files on disk.
     pub files: Files,
     /// Makes links to the stored files.
-    pub links: Links,
+    pub links: LinkSigner,
     /// Remembers the owner of each file, and the uploads.
     pub store: Store,
     /// The rate limit of `media/upload`.
@@ -72,7 +72,7 @@ impl Turns {
 struct Local {
     hash: MediaHash,
     size: u64,
-    kind: Kind,
+    kind: FileType,
     created_at: Millis,
 }
 
@@ -135,7 +135,7 @@ impl Attachments {
             return Err(Stopped::Link { why: None });
         }
         let file = self.fetch(owed, &attachment.name, &attachment.url, max).await?;
-        if let Some(ours) = self.links.to(&attachment.name, file.kind.extension(), file.created_at) {
+        if let Some(ours) = self.links.link_to(&attachment.name, file.kind.extension(), file.created_at) {
             *link = ours;
         }
         let copy = self.copy(client, owed, media_type, &file).await?;
@@ -176,7 +176,7 @@ impl Attachments {
         match downloaded {
             Ok(local) => Ok(local),
             Err(Trouble::Store(error)) => Err(error.into()),
-            Err(Trouble::Download(error)) if error.may_pass() && owed.attempts < TRIES => {
+            Err(Trouble::Download(error)) if error.is_retryable() && owed.attempts < TRIES => {
                 Err(Stopped::NotReady(NotReady {
                     class: FailureClass::SourceUnavailable,
                     why: error.to_string(),
@@ -203,7 +203,7 @@ impl Attachments {
             // A lost file is downloaded again. If the disk fails, that download reports it.
             Ok(None) | Err(_) => return Ok(None),
         }
-        Ok(Some(Local { hash, size, kind: Kind::of(&head), created_at: medium.created_at }))
+        Ok(Some(Local { hash, size, kind: FileType::detect(&head), created_at: medium.created_at }))
     }
 
     async fn download(
@@ -213,7 +213,7 @@ impl Attachments {
         url: &str,
         max: u64,
     ) -> Result<Local, Trouble> {
-        let stored = self.downloader.fetch(url, &self.files, max).await.map_err(Trouble::Download)?;
+        let stored = self.downloader.download(url, &self.files, max).await.map_err(Trouble::Download)?;
         let file = MediumFile { hash: stored.hash.clone(), size: stored.size };
         let (name, customer) = (name.clone(), owed.lane.customer.clone());
         let created_at = self

@@ -20,7 +20,7 @@ use super::token::Token;
 use super::wire::{self, Lost};
 use crate::bridge::Unshown;
 use crate::media::download::{DownloadError, Downloader};
-use crate::media::{Files, FilesError, Stored};
+use crate::media::{Files, FilesError, StoredFile};
 use crate::metrics::Metrics;
 use crate::model::{MediaRequest, NoAnswer};
 use crate::outbox::fetch::{Missed, Provider};
@@ -64,7 +64,7 @@ pub struct CustomerMedia {
 /// WeChat's response for a media_id: the file, or a URL of it.
 #[derive(Debug)]
 enum Given {
-    File(Stored),
+    File(StoredFile),
     At(String),
 }
 
@@ -101,7 +101,7 @@ impl Provider for CustomerMedia {
         wanted: &'a MediaRequest,
         files: &'a Files,
         max_bytes: u64,
-    ) -> Pin<Box<dyn Future<Output = Result<Stored, Missed>> + Send + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = Result<StoredFile, Missed>> + Send + 'a>> {
         Box::pin(async move {
             let mut missed = None;
             for id in &wanted.ids {
@@ -117,7 +117,7 @@ impl Provider for CustomerMedia {
                 }
             }
             let Some(url) = &wanted.url else { return Err(missed.unwrap_or_else(nowhere)) };
-            match self.downloader.fetch(url, files, max_bytes).await {
+            match self.downloader.download(url, files, max_bytes).await {
                 Ok(stored) => Ok(stored),
                 Err(error) => Err(missed.unwrap_or_else(|| not_downloaded(&error))),
             }
@@ -133,7 +133,7 @@ fn not_downloaded(error: &DownloadError) -> Missed {
     let why = error.to_string();
     match error {
         DownloadError::TooLarge(_) => Missed::Never { unshown: Unshown::TooLarge, why },
-        error if error.may_pass() => Missed::Again { why },
+        error if error.is_retryable() => Missed::Again { why },
         _ => Missed::Never { unshown: Unshown::Gone, why },
     }
 }
@@ -157,7 +157,7 @@ fn missed(refused: Refused) -> Missed {
 }
 
 impl CustomerMedia {
-    async fn get(&self, id: &str, files: &Files, max_bytes: u64) -> Result<Stored, Missed> {
+    async fn get(&self, id: &str, files: &Files, max_bytes: u64) -> Result<StoredFile, Missed> {
         let Some(client) = &self.client else { return Err(nowhere()) };
         self.pace.until_ready(MEDIA_GET).await;
         let started = Instant::now();
@@ -178,10 +178,10 @@ impl CustomerMedia {
     }
 
     /// Downloads a video from the URL that WeChat returned.
-    async fn video(&self, client: &Client, url: &str, files: &Files, max: u64) -> Result<Stored, Missed> {
+    async fn video(&self, client: &Client, url: &str, files: &Files, max: u64) -> Result<StoredFile, Missed> {
         let own = Url::parse(url).ok().filter(|url| url.origin() == client.base.origin());
         let Some(own) = own else {
-            return self.downloader.fetch(url, files, max).await.map_err(|error| not_downloaded(&error));
+            return self.downloader.download(url, files, max).await.map_err(|error| not_downloaded(&error));
         };
         // A URL on the API's own origin is as trusted as the response itself, so it bypasses the
         // guard.
@@ -250,7 +250,7 @@ impl CustomerMedia {
         if response.content_length().is_some_and(|length| length > max) {
             return Err(FilesError::TooLarge(max).into());
         }
-        let mut incoming = files.begin(max).await?;
+        let mut incoming = files.create(max).await?;
         let mut json = Some(Vec::new());
         while let Some(chunk) = self.chunk(&mut response).await? {
             let Some(start) = &mut json else {

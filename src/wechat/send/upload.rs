@@ -1,6 +1,6 @@
 //! The types, formats and sizes that `media/upload` accepts (reference: "Upload"). Pure.
 
-use crate::media::Kind;
+use crate::media::FileType;
 
 const MEGABYTE: u64 = 1024 * 1024;
 /// The longest recording that WeChat accepts, seconds.
@@ -46,14 +46,14 @@ impl MediaType {
 
     /// The file extension and content type for uploading a file of `kind`; `None` if WeChat does
     /// not accept that kind.
-    pub fn format(self, kind: Kind) -> Option<(&'static str, &'static str)> {
+    pub fn format(self, kind: FileType) -> Option<(&'static str, &'static str)> {
         match (self, kind) {
-            (Self::Image | Self::Thumb, Kind::Jpeg) => Some(("jpg", "image/jpeg")),
-            (Self::Image, Kind::Png) => Some(("png", "image/png")),
-            (Self::Image, Kind::Gif) => Some(("gif", "image/gif")),
-            (Self::Voice, Kind::Amr) => Some(("amr", "audio/amr")),
-            (Self::Voice, Kind::Mp3) => Some(("mp3", "audio/mpeg")),
-            (Self::Video, Kind::Mp4) => Some(("mp4", "video/mp4")),
+            (Self::Image | Self::Thumb, FileType::Jpeg) => Some(("jpg", "image/jpeg")),
+            (Self::Image, FileType::Png) => Some(("png", "image/png")),
+            (Self::Image, FileType::Gif) => Some(("gif", "image/gif")),
+            (Self::Voice, FileType::Amr) => Some(("amr", "audio/amr")),
+            (Self::Voice, FileType::Mp3) => Some(("mp3", "audio/mpeg")),
+            (Self::Video, FileType::Mp4) => Some(("mp4", "video/mp4")),
             _ => None,
         }
     }
@@ -71,19 +71,19 @@ mod tests {
     #[test]
     fn wechat_takes_what_its_page_lists_and_nothing_else() {
         use MediaType::{Image, Thumb, Video, Voice};
-        let taken: Vec<(MediaType, Kind)> = [Image, Voice, Video, Thumb]
+        let taken: Vec<(MediaType, FileType)> = [Image, Voice, Video, Thumb]
             .into_iter()
-            .flat_map(|media| Kind::ALL.map(|kind| (media, kind)))
+            .flat_map(|media| FileType::ALL.map(|kind| (media, kind)))
             .filter(|(media, kind)| media.format(*kind).is_some())
             .collect();
         let listed = [
-            (Image, Kind::Jpeg),
-            (Image, Kind::Png),
-            (Image, Kind::Gif),
-            (Voice, Kind::Amr),
-            (Voice, Kind::Mp3),
-            (Video, Kind::Mp4),
-            (Thumb, Kind::Jpeg),
+            (Image, FileType::Jpeg),
+            (Image, FileType::Png),
+            (Image, FileType::Gif),
+            (Voice, FileType::Amr),
+            (Voice, FileType::Mp3),
+            (Video, FileType::Mp4),
+            (Thumb, FileType::Jpeg),
         ];
         assert_eq!(taken, listed);
         assert!(takes_voice_of(60) && !takes_voice_of(61));

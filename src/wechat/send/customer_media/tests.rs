@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::clock::Clock;
-use crate::media::download::{Patience as DownloadPatience, Rules};
+use crate::media::download::{Rules, Timeouts as DownloadPatience};
 use crate::model::MediaKind;
 use crate::wechat::send::{Credentials, NoTokenStore, TokenHolder, http_client, token};
 
@@ -70,7 +70,7 @@ async fn world() -> (CustomerMedia, Files, TempDir) {
         Clock::system(),
         token::Settings::default(),
     ));
-    let rules = Rules { hosts: vec!["qq.com".into()], http: true, private: false };
+    let rules = Rules { allow_hosts: vec!["qq.com".into()], allow_http: true, allow_private: false };
     let provider = CustomerMedia {
         client: Some(Arc::new(Client::new(http, base, tokens, Clock::system()))),
         downloader: Downloader::new(rules, DownloadPatience::default()).unwrap(),
@@ -83,7 +83,7 @@ async fn world() -> (CustomerMedia, Files, TempDir) {
     (provider, files, folder)
 }
 
-async fn fetch(world: &(CustomerMedia, Files, TempDir), ids: &[&str]) -> Result<Stored, Missed> {
+async fn fetch(world: &(CustomerMedia, Files, TempDir), ids: &[&str]) -> Result<StoredFile, Missed> {
     let ids = ids.iter().map(|id| (*id).to_owned()).collect();
     let wanted = MediaRequest { kind: MediaKind::Voice, ids, url: None, mp3: None };
     world.0.fetch(&wanted, &world.1, MAX).await

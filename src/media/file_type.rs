@@ -9,7 +9,7 @@ pub const HEAD_BYTES: usize = 64;
 
 /// The type of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum FileType {
     /// A JPEG picture.
     Jpeg,
     /// A PNG picture.
@@ -42,7 +42,7 @@ pub enum Kind {
     Other,
 }
 
-impl Kind {
+impl FileType {
     /// Every type.
     pub const ALL: [Self; 15] = [
         Self::Jpeg,
@@ -63,7 +63,7 @@ impl Kind {
     ];
 
     /// Returns the type of a file that begins with `head`; [`HEAD_BYTES`] bytes are enough.
-    pub fn of(head: &[u8]) -> Self {
+    pub fn detect(head: &[u8]) -> Self {
         let at = |from: usize, magic: &[u8]| head.get(from..).is_some_and(|rest| rest.starts_with(magic));
         match head {
             [0xff, 0xd8, 0xff, ..] => Self::Jpeg,
@@ -76,14 +76,14 @@ impl Kind {
             _ if at(0, b"#!AMR-WB\n") => Self::AmrWb,
             _ if at(0, b"OggS") => Self::Ogg,
             _ if at(0, b"%PDF-") => Self::Pdf,
-            _ if at(4, b"ftyp") => Self::of_brand(head.get(8..12).unwrap_or_default()),
+            _ if at(4, b"ftyp") => Self::from_mp4_brand(head.get(8..12).unwrap_or_default()),
             _ if at(0, b"ID3") || is_mp3_frame(head) => Self::Mp3,
             [0xff, second, ..] if second & 0xf6 == 0xf0 => Self::Aac,
             _ => Self::Other,
         }
     }
 
-    fn of_brand(brand: &[u8]) -> Self {
+    fn from_mp4_brand(brand: &[u8]) -> Self {
         match brand {
             b"M4A " | b"M4B " => Self::M4a,
             b"heic" | b"heix" | b"mif1" | b"msf1" | b"avif" | b"avis" => Self::Other,
@@ -139,7 +139,7 @@ impl Kind {
     }
 
     /// Whether it is a recording.
-    pub fn is_sound(self) -> bool {
+    pub fn is_audio(self) -> bool {
         matches!(self, Self::Amr | Self::AmrWb | Self::Ogg | Self::Mp3 | Self::Wav | Self::M4a | Self::Aac)
     }
 }
@@ -168,39 +168,39 @@ mod tests {
     use proptest::prelude::*;
     use std::io::Cursor;
 
-    const MAGIC: [(&[u8], Kind); 20] = [
-        (b"\xff\xd8\xff\xe0\x00\x10JFIF", Kind::Jpeg),
-        (b"\x89PNG\r\n\x1a\n", Kind::Png),
-        (b"GIF89a", Kind::Gif),
-        (b"BM\x00\x00\x00\x00\x00\x00\x00\x00\x36", Kind::Bmp),
-        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", Kind::Webp),
-        (b"RIFF\x00\x00\x00\x00WAVEfmt ", Kind::Wav),
-        (b"#!AMR\n\x3c", Kind::Amr),
-        (b"#!AMR-WB\n", Kind::AmrWb),
-        (b"OggS\x00\x02", Kind::Ogg),
-        (b"ID3\x04", Kind::Mp3),
-        (b"\xff\xfb\x90\x64", Kind::Mp3),
-        (b"\xff\xf3\x40\xc4", Kind::Mp3),
-        (b"\xff\xf1\x50\x80", Kind::Aac),
-        (b"\x00\x00\x00\x1cftypM4A \x00", Kind::M4a),
-        (b"\x00\x00\x00\x20ftypisom\x00", Kind::Mp4),
-        (b"\x00\x00\x00\x20ftypheic\x00", Kind::Other),
-        (b"%PDF-1.7", Kind::Pdf),
-        (b"<html><script>", Kind::Other),
-        (b"<svg xmlns=", Kind::Other),
-        (b"{\"errcode\":40007}", Kind::Other),
+    const MAGIC: [(&[u8], FileType); 20] = [
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", FileType::Jpeg),
+        (b"\x89PNG\r\n\x1a\n", FileType::Png),
+        (b"GIF89a", FileType::Gif),
+        (b"BM\x00\x00\x00\x00\x00\x00\x00\x00\x36", FileType::Bmp),
+        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", FileType::Webp),
+        (b"RIFF\x00\x00\x00\x00WAVEfmt ", FileType::Wav),
+        (b"#!AMR\n\x3c", FileType::Amr),
+        (b"#!AMR-WB\n", FileType::AmrWb),
+        (b"OggS\x00\x02", FileType::Ogg),
+        (b"ID3\x04", FileType::Mp3),
+        (b"\xff\xfb\x90\x64", FileType::Mp3),
+        (b"\xff\xf3\x40\xc4", FileType::Mp3),
+        (b"\xff\xf1\x50\x80", FileType::Aac),
+        (b"\x00\x00\x00\x1cftypM4A \x00", FileType::M4a),
+        (b"\x00\x00\x00\x20ftypisom\x00", FileType::Mp4),
+        (b"\x00\x00\x00\x20ftypheic\x00", FileType::Other),
+        (b"%PDF-1.7", FileType::Pdf),
+        (b"<html><script>", FileType::Other),
+        (b"<svg xmlns=", FileType::Other),
+        (b"{\"errcode\":40007}", FileType::Other),
     ];
 
     #[test]
     fn files_are_known_by_their_first_bytes() {
         for (head, kind) in MAGIC {
-            assert_eq!(Kind::of(head), kind, "{head:?}");
+            assert_eq!(FileType::detect(head), kind, "{head:?}");
         }
     }
 
     #[test]
-    fn no_kind_is_one_that_a_browser_would_run() {
-        for kind in Kind::ALL {
+    fn no_file_type_is_run_by_a_browser() {
+        for kind in FileType::ALL {
             let mime = kind.mime();
             assert!(!mime.contains("html") && !mime.contains("svg") && !mime.contains("script"), "{mime}");
         }
@@ -216,14 +216,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_some_kind_and_break_nothing(
+        fn any_bytes_have_a_file_type(
             magic in prop::sample::select(&MAGIC[..]),
             rest in prop::collection::vec(any::<u8>(), 0..300),
-            keeps in any::<bool>(),
+            with_magic in any::<bool>(),
         ) {
-            let bytes = if keeps { [magic.0, &rest].concat() } else { rest };
-            let kind = Kind::of(&bytes);
-            if keeps {
+            let bytes = if with_magic { [magic.0, &rest].concat() } else { rest };
+            let kind = FileType::detect(&bytes);
+            if with_magic {
                 prop_assert_eq!(kind, magic.1);
             }
             let _ = pixels(Cursor::new(bytes));

@@ -1,62 +1,62 @@
 //! Measures how long a recording is by counting its frames.
 
-use super::Kind;
+use super::FileType;
 
 /// Bytes of an AMR frame after its first byte, by frame type. Types beyond the table have no more
 /// bytes.
-const AMR: [usize; 9] = [12, 13, 15, 17, 19, 20, 26, 31, 5];
+const AMR_FRAME_BYTES: [usize; 9] = [12, 13, 15, 17, 19, 20, 26, 31, 5];
 /// The same for AMR-WB.
-const AMR_WB: [usize; 10] = [17, 23, 32, 36, 40, 46, 50, 58, 60, 5];
+const AMR_WB_FRAME_BYTES: [usize; 10] = [17, 23, 32, 36, 40, 46, 50, 58, 60, 5];
 /// Bit rates of MPEG audio layer III in kbit/s, by the header's index: for MPEG-1, and for MPEG-2
 /// and MPEG-2.5.
-const MPEG_1: [usize; 16] = [0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0];
-const MPEG_2: [usize; 16] = [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0];
+const MPEG_1_KBPS: [usize; 16] = [0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0];
+const MPEG_2_KBPS: [usize; 16] = [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0];
 
 /// A frame's size in bytes and its duration in microseconds.
 type Frame = (usize, u64);
 /// Reads the next frame of a recording.
-type Next = fn(&[u8]) -> Option<Frame>;
+type ReadFrame = fn(&[u8]) -> Option<Frame>;
 
 /// Returns the length of a recording in whole seconds, at least one; `None` if its frames cannot be
 /// counted.
 pub fn seconds(recording: &[u8]) -> Option<u64> {
-    let (begin, next): (usize, Next) = match Kind::of(recording) {
-        Kind::Amr => (b"#!AMR\n".len(), |rest| amr(&AMR, rest)),
-        Kind::AmrWb => (b"#!AMR-WB\n".len(), |rest| amr(&AMR_WB, rest)),
-        Kind::Mp3 => (tag(recording), mp3),
+    let (header_len, read_frame): (usize, ReadFrame) = match FileType::detect(recording) {
+        FileType::Amr => (b"#!AMR\n".len(), |rest| read_amr_frame(&AMR_FRAME_BYTES, rest)),
+        FileType::AmrWb => (b"#!AMR-WB\n".len(), |rest| read_amr_frame(&AMR_WB_FRAME_BYTES, rest)),
+        FileType::Mp3 => (id3_len(recording), read_mp3_frame),
         _ => return None,
     };
-    let mut rest = recording.get(begin..)?;
+    let mut rest = recording.get(header_len..)?;
     let mut microseconds = 0;
-    while let Some((bytes, lasts)) = next(rest) {
-        microseconds += lasts;
+    while let Some((bytes, duration_us)) = read_frame(rest) {
+        microseconds += duration_us;
         rest = rest.get(bytes..).unwrap_or_default();
     }
     (microseconds > 0).then(|| ((microseconds + 500_000) / 1_000_000).max(1))
 }
 
-fn amr(sizes: &[usize], rest: &[u8]) -> Option<Frame> {
+fn read_amr_frame(sizes: &[usize], rest: &[u8]) -> Option<Frame> {
     let kind = usize::from(*rest.first()? >> 3 & 0x0f);
     Some((1 + sizes.get(kind).copied().unwrap_or(0), 20_000))
 }
 
 /// Returns the size in bytes of the ID3 tag before an MP3's first frame.
-fn tag(recording: &[u8]) -> usize {
+fn id3_len(recording: &[u8]) -> usize {
     let [b'I', b'D', b'3', _, _, _, size @ ..] = recording else { return 0 };
     let digits = size.iter().take(4);
     10 + digits.fold(0, |size, digit| size << 7 | usize::from(*digit & 0x7f))
 }
 
-fn mp3(rest: &[u8]) -> Option<Frame> {
+fn read_mp3_frame(rest: &[u8]) -> Option<Frame> {
     let [0xff, second, third, ..] = *rest else { return None };
     // A frame begins with the sync bits and names layer III.
     if second & 0xe6 != 0xe2 {
         return None;
     }
     let (rates, samples, hertz): (_, _, [usize; 3]) = match second >> 3 & 3 {
-        3 => (&MPEG_1, 1152, [44_100, 48_000, 32_000]),
-        2 => (&MPEG_2, 576, [22_050, 24_000, 16_000]),
-        0 => (&MPEG_2, 576, [11_025, 12_000, 8_000]),
+        3 => (&MPEG_1_KBPS, 1152, [44_100, 48_000, 32_000]),
+        2 => (&MPEG_2_KBPS, 576, [22_050, 24_000, 16_000]),
+        0 => (&MPEG_2_KBPS, 576, [11_025, 12_000, 8_000]),
         _ => return None,
     };
     let hertz = *hertz.get(usize::from(third >> 2 & 3))?;
@@ -81,8 +81,8 @@ mod tests {
         let frame = [&[0xff, 0xe3, 0x48, 0xc4][..], &[0; 284]].concat();
         let tag = b"ID3\x04\0\0\0\0\0\x03abc";
         assert_eq!(seconds(&[&tag[..], &frame.repeat(100)].concat()), Some(7));
-        for none in [&b"#!AMR\n"[..], b"ID3", b"ID3\x04\0\0\x7f\x7f\x7f\x7f", b"OggS", b""] {
-            assert_eq!(seconds(none), None);
+        for not_a_recording in [&b"#!AMR\n"[..], b"ID3", b"ID3\x04\0\0\x7f\x7f\x7f\x7f", b"OggS", b""] {
+            assert_eq!(seconds(not_a_recording), None);
         }
     }
 
@@ -90,7 +90,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_have_a_length_or_none(
+        fn any_bytes_have_a_duration_or_none(
             magic in prop::sample::select(&MAGIC[..]),
             rest in prop::collection::vec(any::<u8>(), 0..400),
         ) {
