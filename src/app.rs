@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 use secrecy::SecretString;
 use tokio::task::JoinHandle;
 
-use crate::bridge::{self, Bell, Bridge, quota};
+use crate::bridge::{self, Bridge, WorkSignal, quota};
 use crate::clock::Clock;
 use crate::config::{self, Config, Reply, Secret};
 use crate::http::{Limits, ops, public, serve, tls, written};
@@ -87,12 +87,12 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     let kept = &config.media;
     let media =
         Media::open(&store, &kept.dir, config.server.public_url.clone(), kept.keep, clock.clone()).await?;
-    let bell = Bell::default();
+    let bell = WorkSignal::default();
     let bridge = Bridge::new(bridge::Parts {
         settings: bridge_settings(&config),
         store: store.clone(),
         media: media.clone(),
-        bell: bell.clone(),
+        work_signal: bell.clone(),
         clock: clock.clone(),
         metrics: metrics.clone(),
     });

@@ -5,17 +5,17 @@
 //! format and calls neither platform; the outbox makes the calls that are decided here.
 
 pub mod account;
-mod answered;
-pub mod bell;
+mod from_agent;
+pub mod work_signal;
 mod command;
-mod looking;
+mod backfill;
 mod more;
-pub mod note;
-mod pushed;
+pub mod notice;
+mod from_customer;
 pub mod quota;
-mod reply;
-mod sending;
-mod showing;
+mod passive_reply;
+mod send_policy;
+mod media_link;
 mod unfetched;
 pub mod to_im;
 mod to_wechat;
@@ -31,14 +31,14 @@ use crate::model::{ImUserId, Millis, OpenId};
 use crate::store::{Store, StoreError, Tx};
 
 pub use account::{Account, Accounts};
-use looking::{Start, WANTED};
+use backfill::{MAX_BACKFILL_REQUESTS, Start};
 
-pub use answered::{Answered, Ignored};
-pub use bell::Bell;
-pub use looking::LOOK_WAIT;
-pub use reply::{Receipt, Reply};
-pub use sending::discarded;
-pub use showing::Unshown;
+pub use backfill::BACKFILL_WAIT;
+pub use from_agent::{AnswerOutcome, IgnoreReason};
+pub use media_link::MediaUnavailable;
+pub use passive_reply::{AttachedAnswers, Reply};
+pub use send_policy::notify_discarded;
+pub use work_signal::WorkSignal;
 
 /// How long after WeChat says that the account may not push (48001) until a push is tried again,
 /// milliseconds.
@@ -77,7 +77,7 @@ pub struct Parts {
     /// Media files and their links.
     pub media: Media,
     /// Signals new work to the outbox.
-    pub bell: Bell,
+    pub work_signal: WorkSignal,
     /// The clock.
     pub clock: Clock,
     /// The metrics.
@@ -94,36 +94,36 @@ struct Inner {
     store: Store,
     media: Media,
     accounts: Accounts,
-    bell: Bell,
+    work_signal: WorkSignal,
     clock: Clock,
     metrics: Metrics,
     /// When WeChat said that the account may not push, Unix milliseconds; 0 if it has not.
     push_denied_at: AtomicI64,
     start: Start,
     /// Signals the conversations whose history must be backfilled.
-    wanted: Bell,
+    backfill_requests: WorkSignal,
 }
 
 impl Bridge {
     /// Creates a bridge over the store and reads whether WeChat has denied pushes.
     pub async fn new(parts: Parts) -> Result<Self, StoreError> {
-        let Parts { settings, store, media, bell, clock, metrics } = parts;
-        let denied = store.read(|tx| tx.kv(PUSH_DENIED_AT)).await?;
-        let push_denied_at = AtomicI64::new(denied.and_then(|at| at.parse().ok()).unwrap_or(0));
+        let Parts { settings, store, media, work_signal, clock, metrics } = parts;
+        let denied_at = store.read(|tx| tx.kv(PUSH_DENIED_AT)).await?;
+        let push_denied_at = AtomicI64::new(denied_at.and_then(|at| at.parse().ok()).unwrap_or(0));
         let accounts = Accounts::new(store.clone());
-        let start = Start { number: rand::random_range(1..=i64::MAX), at: clock.now() };
-        let wanted = Bell::with_room(WANTED);
+        let start = Start { number: rand::random_range(1..=i64::MAX), started_at: clock.now() };
+        let backfill_requests = WorkSignal::with_capacity(MAX_BACKFILL_REQUESTS);
         Ok(Self(Arc::new(Inner {
             settings,
             store,
             media,
             accounts,
-            bell,
+            work_signal,
             clock,
             metrics,
             push_denied_at,
             start,
-            wanted,
+            backfill_requests,
         })))
     }
 
@@ -157,7 +157,7 @@ impl Bridge {
     }
 
     /// The configured reply mode.
-    pub fn configured_reply(&self) -> ReplyMode {
+    pub fn configured_reply_mode(&self) -> ReplyMode {
         self.0.settings.reply
     }
 
@@ -177,14 +177,14 @@ impl Bridge {
     }
 
     /// Records that WeChat denied a push: answers go out as passive replies for a day.
-    pub fn push_denied(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
+    pub fn record_push_denied(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
         tx.put_kv(PUSH_DENIED_AT, &tx.now().0.to_string())?;
         self.0.push_denied_at.store(tx.now().0, Ordering::Relaxed);
         Ok(())
     }
 
     /// Records that a push succeeded, so the account may push after all.
-    pub fn push_allowed(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
+    pub fn record_push_allowed(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
         // Decide by the stored value, not by memory: the transaction may run again after memory has
         // changed, and must then write the value again.
         if tx.kv(PUSH_DENIED_AT)?.is_some_and(|at| at != "0") {
@@ -195,8 +195,8 @@ impl Bridge {
     }
 
     /// Drops the cached account of a customer that was changed in the store directly.
-    pub fn customer_changed(&self, openid: &OpenId) {
-        self.0.accounts.changed(openid);
+    pub fn invalidate_customer(&self, openid: &OpenId) {
+        self.0.accounts.invalidate(openid);
     }
 }
 
@@ -223,7 +223,7 @@ mod tests {
     use crate::store::StoreLocation;
 
     /// Creates a bridge with the usual settings.
-    pub(super) async fn over(store: &Store, clock: &Clock, folder: &Path) -> Bridge {
+    pub(super) async fn bridge_with_defaults(store: &Store, clock: &Clock, folder: &Path) -> Bridge {
         let minimal = "[wechat]\ntoken = \"t\"\n[im]\nsdk_app_id = 1\nsecret_key = \"k\"\n";
         let (config, _) = Config::from_toml_str(minimal, []).unwrap();
         let settings = Settings {
@@ -241,30 +241,32 @@ mod tests {
             on_unsubscribe: config.im.on_unsubscribe,
             may_fetch: false,
         };
-        let (keep, bell, metrics) = (Duration::from_hours(1), Bell::default(), Metrics::default());
-        let media = Media::open(store, folder, None, keep, clock.clone()).await.unwrap();
-        let parts = Parts { settings, store: store.clone(), media, bell, clock: clock.clone(), metrics };
+        let (retention, work_signal, metrics) =
+            (Duration::from_hours(1), WorkSignal::default(), Metrics::default());
+        let media = Media::open(store, folder, None, retention, clock.clone()).await.unwrap();
+        let parts =
+            Parts { settings, store: store.clone(), media, work_signal, clock: clock.clone(), metrics };
         Bridge::new(parts).await.unwrap()
     }
 
     #[tokio::test]
-    async fn an_account_that_may_push_again_is_remembered_although_the_first_try_to_write_it_down_failed() {
+    async fn push_allowed_is_stored_after_a_failed_transaction() {
         let (clock, folder) = (Clock::movable(), tempfile::tempdir().unwrap());
         let (store, closing) =
             Store::open(&StoreLocation::Memory, clock.clone(), Metrics::default()).unwrap();
-        let bridge = over(&store, &clock, folder.path()).await;
+        let bridge = bridge_with_defaults(&store, &clock, folder.path()).await;
         let writing = bridge.clone();
-        store.write(move |tx| writing.push_denied(tx)).await.unwrap();
+        store.write(move |tx| writing.record_push_denied(tx)).await.unwrap();
         assert!(!bridge.may_push(clock.now()));
         // Fails as if another write in the same transaction failed: nothing is kept, and the write
         // runs once more.
         let (failing, again) = (bridge.clone(), bridge.clone());
         let failed = store.write(move |tx| {
-            failing.push_allowed(tx)?;
+            failing.record_push_allowed(tx)?;
             Err::<(), _>(StoreError::Closed)
         });
         assert!(failed.await.is_err());
-        store.write(move |tx| again.push_allowed(tx)).await.unwrap();
+        store.write(move |tx| again.record_push_allowed(tx)).await.unwrap();
         assert_eq!(store.read(|tx| tx.kv(PUSH_DENIED_AT)).await.unwrap().as_deref(), Some("0"));
         closing.close();
     }

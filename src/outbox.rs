@@ -120,7 +120,7 @@ pub struct Parts {
     /// Makes the calls to WeChat.
     pub to_wechat: Arc<dyn Courier>,
     /// Signals new work.
-    pub bell: crate::bridge::Bell,
+    pub bell: crate::bridge::WorkSignal,
     /// The clock.
     pub clock: Clock,
     /// The metrics.
@@ -134,7 +134,7 @@ pub struct Parts {
 pub struct Outbox {
     ways: [Way; 2],
     store: Store,
-    bell: crate::bridge::Bell,
+    bell: crate::bridge::WorkSignal,
     clock: Clock,
     running: JoinSet<Rest>,
     lanes: HashMap<Id, Lane>,
@@ -204,7 +204,7 @@ impl Outbox {
             let bell = self.bell.clone();
             let due = self.sleep_until_due();
             tokio::select! {
-                () = bell.rang() => {}
+                () = bell.notified() => {}
                 Some(joined) = self.running.join_next_with_id() => self.ended(joined),
                 () = due => {}
                 _ = tick.tick() => self.ticked().await,
@@ -249,7 +249,7 @@ impl Outbox {
         for lane in &rung.lanes {
             self.way(lane.direction).schedule.rang(lane);
         }
-        if rung.more {
+        if rung.overflowed {
             self.ways.iter_mut().for_each(|way| way.schedule.walk_again());
         }
     }

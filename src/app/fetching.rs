@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::{Wechat, media_rules};
-use crate::bridge::{Bell, Bridge};
+use crate::bridge::{Bridge, WorkSignal};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::lifecycle::Lifecycle;
@@ -27,7 +27,7 @@ pub(super) fn begin(
     config: &Config,
     bridge: &Bridge,
     client: Wechat,
-    bell: &Bell,
+    bell: &WorkSignal,
     clock: &Clock,
     metrics: &Metrics,
     lifecycle: &Lifecycle,

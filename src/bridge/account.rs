@@ -8,7 +8,7 @@ use crate::model::OpenId;
 use crate::store::{Store, StoreError};
 
 /// The most customers in the cache. The least used ones are read from the store again.
-const REMEMBERED: usize = 50_000;
+const CACHED_ACCOUNTS: usize = 50_000;
 
 /// A customer's IM account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,16 +31,16 @@ pub struct Accounts {
 impl Accounts {
     /// Creates an empty cache in front of `store`.
     pub fn new(store: Store) -> Self {
-        Self { cache: Arc::new(Cache::new(REMEMBERED)), store }
+        Self { cache: Arc::new(Cache::new(CACHED_ACCOUNTS)), store }
     }
 
     /// Returns the customer's account; `None` if the bridge has never met the customer.
-    pub async fn of(&self, openid: &OpenId) -> Result<Option<Account>, StoreError> {
+    pub async fn get(&self, openid: &OpenId) -> Result<Option<Account>, StoreError> {
         if let Some(account) = self.cache.get(openid) {
             return Ok(Some(account));
         }
-        let asked = openid.clone();
-        let found = self.store.read(move |tx| tx.customer(&asked)).await?;
+        let key = openid.clone();
+        let found = self.store.read(move |tx| tx.customer(&key)).await?;
         let Some(customer) = found else { return Ok(None) };
         let account = Account { known: customer.known, number: customer.number, imported: customer.imported };
         self.cache.insert(openid.clone(), account);
@@ -56,14 +56,14 @@ impl Accounts {
     }
 
     /// Caches the account that a commit has just stored.
-    pub(super) fn learn(&self, openid: &OpenId, account: Account) {
+    pub(super) fn insert(&self, openid: &OpenId, account: Account) {
         if self.cache.get(openid) != Some(account) {
             self.cache.insert(openid.clone(), account);
         }
     }
 
     /// Drops the cached account of a customer whose row was changed elsewhere.
-    pub fn changed(&self, openid: &OpenId) {
+    pub fn invalidate(&self, openid: &OpenId) {
         self.cache.remove(openid);
     }
 }

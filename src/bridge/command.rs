@@ -38,12 +38,12 @@ pub(super) fn parse(parts: &[AnswerPart]) -> Option<Command> {
 mod tests {
     use super::*;
 
-    fn of(text: &str) -> Option<Command> {
+    fn parse_text(text: &str) -> Option<Command> {
         parse(&[AnswerPart::Text(text.to_owned())])
     }
 
     #[test]
-    fn commands_are_read_and_anything_else_goes_to_the_customer() {
+    fn commands_are_parsed_and_other_text_goes_to_the_customer() {
         let user2 = Command::To(ImUserId::new("user2").ok());
         for (text, command) in [
             ("/who", Command::Who),
@@ -54,19 +54,19 @@ mod tests {
             ("/close", Command::Close),
             ("/help", Command::Help),
         ] {
-            assert_eq!(of(text), Some(command), "{text:?}");
+            assert_eq!(parse_text(text), Some(command), "{text:?}");
         }
         for text in ["who", "/whose", "/", "//who", "/sizes", "see /who", "", "/tomorrow we open at 9"] {
-            assert_eq!(of(text), None, "{text:?}");
+            assert_eq!(parse_text(text), None, "{text:?}");
         }
         let with_picture = [AnswerPart::Text("/who".into()), AnswerPart::Other { kind: "x".into() }];
         assert_eq!(parse(&with_picture), None);
     }
 
     #[test]
-    fn what_has_a_commands_name_and_is_none_is_explained_and_never_sent() {
+    fn malformed_commands_are_explained_and_never_sent() {
         for text in ["/to", "/to user2 please", "/close the door", "/who are you", "/help me"] {
-            assert_eq!(of(text), Some(Command::Help), "{text:?}");
+            assert_eq!(parse_text(text), Some(Command::Help), "{text:?}");
         }
     }
 }

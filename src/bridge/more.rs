@@ -6,7 +6,7 @@ use crate::config::Locale;
 /// Returns the line in `locale`. Tapping its link sends a text in the customer's name, and the
 /// passive reply to that text carries the next answers (reference: "Text content", tap-to-send
 /// link).
-pub(super) fn line(locale: Locale) -> &'static str {
+pub(super) fn more_line(locale: Locale) -> &'static str {
     // `msgmenucontent` is percent-encoded: 더보기, 更多.
     match locale {
         Locale::En => {
@@ -28,14 +28,14 @@ mod tests {
     #[test]
     fn the_link_sends_a_word_of_the_customers_language() {
         for (locale, word) in [(Locale::En, "More"), (Locale::Ko, "더보기"), (Locale::Zh, "更多")] {
-            let told = line(locale);
-            let (_, link) = told.split_once("href=\"weixin://bizmsgmenu?").unwrap();
+            let line = more_line(locale);
+            let (_, link) = line.split_once("href=\"weixin://bizmsgmenu?").unwrap();
             let (query, _) = link.split_once('"').unwrap();
             let sent: Vec<(String, String)> =
                 url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
             let expected = [("msgmenucontent", word), ("msgmenuid", "1")];
             assert_eq!(sent, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
-            assert!(told.ends_with("</a>") && told.len() < 160, "{}", told.len());
+            assert!(line.ends_with("</a>") && line.len() < 160, "{}", line.len());
         }
     }
 }

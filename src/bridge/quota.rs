@@ -22,16 +22,16 @@ pub struct Limits {
 
 /// Why nothing may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shut {
+pub enum NoBudget {
     /// The windows of the customer's last actions have closed.
-    Closed,
+    WindowClosed,
     /// All sends of the open windows are used.
     UsedUp,
 }
 
 /// The sends that are still allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Left {
+pub struct Budget {
     /// The number of sends.
     pub sends: u32,
     /// When the last of them expires.
@@ -40,34 +40,34 @@ pub struct Left {
 
 impl Limits {
     /// Opens the window of a message from the customer.
-    pub fn message(&self, customer: &mut Customer, now: Millis) {
+    pub fn open_message_window(&self, customer: &mut Customer, now: Millis) {
         customer.message_left = self.messages;
         customer.message_until = now.plus(self.message_window_ms);
     }
 
     /// Opens the window of a follow, menu click or scan.
-    pub fn event(&self, customer: &mut Customer, now: Millis) {
+    pub fn open_event_window(&self, customer: &mut Customer, now: Millis) {
         customer.event_left = self.event_messages;
         customer.event_until = now.plus(self.event_window_ms);
     }
 }
 
 /// Returns the sends that are still allowed to `customer`.
-pub fn left(customer: &Customer, now: Millis) -> Result<Left, Shut> {
+pub fn budget(customer: &Customer, now: Millis) -> Result<Budget, NoBudget> {
     let windows =
         [(customer.message_left, customer.message_until), (customer.event_left, customer.event_until)];
     let open = windows.iter().filter(|(_, until)| now < *until);
     let sends = open.clone().map(|(left, _)| left).sum();
     match open.filter(|(left, _)| *left > 0).map(|(_, until)| *until).max() {
-        Some(until) => Ok(Left { sends, until }),
-        None if windows.iter().any(|(_, until)| now < *until) => Err(Shut::UsedUp),
-        None => Err(Shut::Closed),
+        Some(until) => Ok(Budget { sends, until }),
+        None if windows.iter().any(|(_, until)| now < *until) => Err(NoBudget::UsedUp),
+        None => Err(NoBudget::WindowClosed),
     }
 }
 
 /// Takes one send from the window that expires first.
-pub fn spend(customer: &mut Customer, now: Millis) -> Result<(), Shut> {
-    left(customer, now)?;
+pub fn spend(customer: &mut Customer, now: Millis) -> Result<(), NoBudget> {
+    budget(customer, now)?;
     let event_is_open = now < customer.event_until && customer.event_left > 0;
     let message_is_open = now < customer.message_until && customer.message_left > 0;
     if event_is_open && (!message_is_open || customer.event_until <= customer.message_until) {
@@ -79,7 +79,7 @@ pub fn spend(customer: &mut Customer, now: Millis) -> Result<(), Shut> {
 }
 
 /// Refunds a send that certainly did not happen.
-pub fn give_back(customer: &mut Customer, now: Millis, limits: &Limits) {
+pub fn refund(customer: &mut Customer, now: Millis, limits: &Limits) {
     if now < customer.message_until && customer.message_left < limits.messages {
         customer.message_left += 1;
     } else if now < customer.event_until && customer.event_left < limits.event_messages {
@@ -89,10 +89,10 @@ pub fn give_back(customer: &mut Customer, now: Millis, limits: &Limits) {
 
 /// Empties the budgets because WeChat says that they are used up (45047) or that the window is
 /// closed (45015), whatever we counted.
-pub fn overrule(customer: &mut Customer, shut: Shut, now: Millis) {
+pub fn revoke(customer: &mut Customer, reason: NoBudget, now: Millis) {
     customer.message_left = 0;
     customer.event_left = 0;
-    if shut == Shut::Closed {
+    if reason == NoBudget::WindowClosed {
         customer.message_until = customer.message_until.min(now);
         customer.event_until = customer.event_until.min(now);
     }
@@ -159,17 +159,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_ledger_agrees_with_tickets(steps in steps()) {
+        fn the_ledger_agrees_with_the_ticket_model(steps in steps()) {
             let mut customer = Customer::new(OpenId::new("oA").unwrap());
             let (mut model, mut now) = (Model::default(), 1_700_000_000_000);
             for step in steps {
                 match step {
                     Step::Message => {
-                        LIMITS.message(&mut customer, Millis(now));
+                        LIMITS.open_message_window(&mut customer, Millis(now));
                         model.message = vec![now + LIMITS.message_window_ms; 5];
                     }
                     Step::Event => {
-                        LIMITS.event(&mut customer, Millis(now));
+                        LIMITS.open_event_window(&mut customer, Millis(now));
                         model.event = vec![now + LIMITS.event_window_ms; 3];
                     }
                     Step::Spend => {
@@ -178,38 +178,38 @@ mod tests {
                     }
                     Step::Wait(millis) => now += millis,
                     Step::UsedUp | Step::Closed => {
-                        let shut = if matches!(step, Step::Closed) { Shut::Closed } else { Shut::UsedUp };
-                        overrule(&mut customer, shut, Millis(now));
+                        let reason = if matches!(step, Step::Closed) { NoBudget::WindowClosed } else { NoBudget::UsedUp };
+                        revoke(&mut customer, reason, Millis(now));
                         model = Model::default();
-                        prop_assert!(left(&customer, Millis(now)).is_err());
+                        prop_assert!(budget(&customer, Millis(now)).is_err());
                     }
                 }
-                let sends = left(&customer, Millis(now)).map_or(0, |left| left.sends);
+                let sends = budget(&customer, Millis(now)).map_or(0, |left| left.sends);
                 prop_assert_eq!(sends as usize, model.valid(now));
             }
         }
 
         #[test]
-        fn what_is_given_back_can_be_spent_again_and_no_more(given_back in 0_u32..9) {
+        fn refunded_sends_can_be_spent_again_and_no_more(refunds in 0_u32..9) {
             let mut customer = Customer::new(OpenId::new("oA").unwrap());
             let now = Millis(1_700_000_000_000);
-            LIMITS.message(&mut customer, now);
+            LIMITS.open_message_window(&mut customer, now);
             for _ in 0..5 { prop_assert!(spend(&mut customer, now).is_ok()); }
-            for _ in 0..given_back { give_back(&mut customer, now, &LIMITS); }
-            prop_assert_eq!(left(&customer, now).map_or(0, |left| left.sends), given_back.min(5));
+            for _ in 0..refunds { refund(&mut customer, now, &LIMITS); }
+            prop_assert_eq!(budget(&customer, now).map_or(0, |left| left.sends), refunds.min(5));
         }
     }
 
     #[test]
-    fn closed_and_used_up_are_told_apart() {
+    fn closed_and_used_up_are_distinguished() {
         let mut customer = Customer::new(OpenId::new("oA").unwrap());
         let now = Millis(1_700_000_000_000);
-        assert_eq!(left(&customer, now), Err(Shut::Closed));
-        LIMITS.event(&mut customer, now);
+        assert_eq!(budget(&customer, now), Err(NoBudget::WindowClosed));
+        LIMITS.open_event_window(&mut customer, now);
         for _ in 0..3 {
             spend(&mut customer, now).unwrap();
         }
-        assert_eq!(left(&customer, now), Err(Shut::UsedUp));
-        assert_eq!(left(&customer, now.plus(60_000)), Err(Shut::Closed));
+        assert_eq!(budget(&customer, now), Err(NoBudget::UsedUp));
+        assert_eq!(budget(&customer, now.plus(60_000)), Err(NoBudget::WindowClosed));
     }
 }

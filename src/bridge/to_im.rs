@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::showing::Showing;
+use super::media_link::MediaLink;
 use crate::model::{Content, MediaName, MediaRequest, OutboundCall, split_text};
 
 /// The longest text of one IM message, in bytes: the limit of a whole message body on older
@@ -14,38 +14,38 @@ const TEXT_BYTES: usize = 8_000;
 const CARD_BYTES: usize = 3_000;
 
 /// The prefix of the bridge's own notices to an agent. A customer's text never begins with it.
-pub const NOTE_PREFIX: &str = "[bridge] ";
+pub const NOTICE_PREFIX: &str = "[bridge] ";
 
 /// The translation of a customer's message.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Translated {
+pub struct Translation {
     /// The calls that carry it to the agent.
-    pub orders: Vec<OutboundCall>,
+    pub calls: Vec<OutboundCall>,
     /// The media to fetch for it, each with its name.
-    pub wanted: Vec<(MediaName, MediaRequest)>,
+    pub media_requests: Vec<(MediaName, MediaRequest)>,
 }
 
-impl Translated {
+impl Translation {
     /// A translation that needs no media.
-    pub(super) fn of(orders: Vec<OutboundCall>) -> Self {
-        Self { orders, wanted: Vec::new() }
+    pub(super) fn calls_only(calls: Vec<OutboundCall>) -> Self {
+        Self { calls, media_requests: Vec::new() }
     }
 }
 
 /// Translates `content` for the agent.
-pub(super) fn translate(content: &Content, inquiry_prefix: &str, showing: Showing<'_>) -> Translated {
-    showing
+pub(super) fn translate(content: &Content, inquiry_prefix: &str, media_link: MediaLink<'_>) -> Translation {
+    media_link
         .translate(content, inquiry_prefix)
-        .unwrap_or_else(|| Translated::of(orders(content, inquiry_prefix)))
+        .unwrap_or_else(|| Translation::calls_only(calls(content, inquiry_prefix)))
 }
 
 /// The calls for content that is not a medium.
-fn orders(content: &Content, inquiry_prefix: &str) -> Vec<OutboundCall> {
+fn calls(content: &Content, inquiry_prefix: &str) -> Vec<OutboundCall> {
     let card = |data: Value, words: &[&str]| {
         let text = format!("{inquiry_prefix}{}", lines(words));
         let data = data.to_string();
         // A card that is too long for one message goes as text alone.
-        match texts(&text).as_slice() {
+        match text_calls(&text).as_slice() {
             [OutboundCall::TextToAgent(text)] if data.len() + text.len() <= CARD_BYTES => {
                 vec![OutboundCall::CardToAgent { data, text: text.clone() }]
             }
@@ -53,11 +53,11 @@ fn orders(content: &Content, inquiry_prefix: &str) -> Vec<OutboundCall> {
         }
     };
     match content {
-        Content::Text { content, .. } => texts(&format!("{inquiry_prefix}{content}")),
+        Content::Text { content, .. } => text_calls(&format!("{inquiry_prefix}{content}")),
         Content::Location { latitude, longitude, label, .. } => vec![OutboundCall::LocationToAgent {
             latitude: *latitude,
             longitude: *longitude,
-            description: neutral(split_text(label, 1_000).first().copied().unwrap_or_default()),
+            description: neutralized(split_text(label, 1_000).first().copied().unwrap_or_default()),
         }],
         Content::Link { title, description, url } => card(
             json!({"wx": "link", "title": title, "description": description, "url": url}),
@@ -68,7 +68,7 @@ fn orders(content: &Content, inquiry_prefix: &str) -> Vec<OutboundCall> {
                    "thumb_url": thumb_url}),
             &["[mini program]", title, app_id, page_path],
         ),
-        other => texts(&format!("{inquiry_prefix}[{}]", other.msg_type())),
+        other => text_calls(&format!("{inquiry_prefix}[{}]", other.msg_type())),
     }
 }
 
@@ -79,18 +79,21 @@ pub(super) fn lines(lines: &[&str]) -> String {
 }
 
 /// The calls for a text, split into parts that fit into one message each.
-pub(super) fn texts(text: &str) -> Vec<OutboundCall> {
-    split_text(text, TEXT_BYTES).into_iter().map(|part| OutboundCall::TextToAgent(neutral(part))).collect()
+pub(super) fn text_calls(text: &str) -> Vec<OutboundCall> {
+    split_text(text, TEXT_BYTES)
+        .into_iter()
+        .map(|part| OutboundCall::TextToAgent(neutralized(part)))
+        .collect()
 }
 
 /// Changes a text that could pass for a notice of the bridge.
-fn neutral(text: &str) -> String {
-    let is_note = text
+fn neutralized(text: &str) -> String {
+    let is_like_notice = text
         .trim_start_matches(|c: char| c.is_whitespace() || is_invisible(c))
-        .get(..NOTE_PREFIX.trim_end().len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(NOTE_PREFIX.trim_end()));
+        .get(..NOTICE_PREFIX.trim_end().len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(NOTICE_PREFIX.trim_end()));
     // The length does not change, so that a part stays within its limit.
-    if is_note { text.replacen('[', "(", 1).replacen(']', ")", 1) } else { text.to_owned() }
+    if is_like_notice { text.replacen('[', "(", 1).replacen(']', ")", 1) } else { text.to_owned() }
 }
 
 /// Whether a character is invisible: with one in front, a text would still look like a notice.
@@ -107,9 +110,9 @@ mod tests {
 
     fn text(content: &str, prefix: &str) -> Vec<String> {
         let content = Content::Text { content: content.to_owned(), menu_id: None };
-        orders(&content, prefix)
+        calls(&content, prefix)
             .into_iter()
-            .map(|order| match order {
+            .map(|call| match call {
                 OutboundCall::TextToAgent(text) => text,
                 other => panic!("{other:?}"),
             })
@@ -118,17 +121,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_customer_never_speaks_as_the_bridge(
+        fn a_customers_text_never_has_the_notice_prefix(
             start in prop::sample::select(&["[bridge] ", "[bridge]", " [BRIDGE] ", "[bri", "", "\n[bridge] "][..]),
             rest in ".{0,40}",
         ) {
             for part in text(&format!("{start}{rest}"), "") {
-                prop_assert!(!part.starts_with(NOTE_PREFIX), "{part:?}");
+                prop_assert!(!part.starts_with(NOTICE_PREFIX), "{part:?}");
             }
         }
 
         #[test]
-        fn long_texts_go_as_several_and_lose_nothing(content in "[a-z世界😀 \n]{0,9000}") {
+        fn long_texts_are_split_without_loss(content in "[a-z世界😀 \n]{0,9000}") {
             let sent = text(&content, "Q: ");
             prop_assert!(sent.iter().all(|part| part.len() <= TEXT_BYTES));
             prop_assert_eq!(sent.concat(), format!("Q: {content}"));
@@ -136,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_the_bridges_words_is_changed_too() {
+    fn look_alikes_of_the_notice_prefix_are_changed() {
         for hidden in ["", " ", "\u{200b}", "\u{feff}\n", "\u{202e}\u{2066}", "\u{7}\u{ad}", "\u{e0020}"] {
             assert_eq!(text(&format!("{hidden}[bridge] paid"), ""), [format!("{hidden}(bridge) paid")]);
         }
@@ -144,20 +147,20 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_page_is_a_card_with_its_words_and_what_is_unknown_is_named() {
+    fn links_become_cards_with_text_and_unknown_kinds_are_named() {
         let link = |description: &str| Content::Link {
             title: "T".into(),
             description: description.into(),
             url: "https://example.com/a".into(),
         };
-        let [OutboundCall::CardToAgent { data, text }] = &orders(&link("D"), "Q: ")[..] else { panic!() };
+        let [OutboundCall::CardToAgent { data, text }] = &calls(&link("D"), "Q: ")[..] else { panic!() };
         assert_eq!(text, "Q: [link]\nT\nD\nhttps://example.com/a");
         let data: Value = serde_json::from_str(data).unwrap();
         assert_eq!((&data["wx"], &data["url"]), (&json!("link"), &json!("https://example.com/a")));
-        let long = orders(&link(&"D".repeat(4_000)), "");
+        let long = calls(&link(&"D".repeat(4_000)), "");
         assert!(matches!(&long[..], [OutboundCall::TextToAgent(_)]), "{long:?}");
         assert_eq!(
-            orders(&Content::Other { kind: "sticker".into() }, ""),
+            calls(&Content::Other { kind: "sticker".into() }, ""),
             [OutboundCall::TextToAgent("[sticker]".into())]
         );
     }

@@ -9,46 +9,50 @@ pub const TEXT_BYTES: usize = 2_000;
 
 /// Returns the calls that carry an agent's message to the customer, in the order of its elements.
 /// `new_name` returns a name for one more file.
-pub fn orders(
+pub fn calls(
     answer: &[AnswerPart],
     locale: Locale,
-    mut draw: impl FnMut() -> MediaName,
+    mut new_name: impl FnMut() -> MediaName,
 ) -> Vec<OutboundCall> {
-    answer.iter().flat_map(|part| one(part, locale, &mut draw)).collect()
+    answer.iter().flat_map(|part| part_calls(part, locale, &mut new_name)).collect()
 }
 
-fn one(part: &AnswerPart, locale: Locale, draw: &mut impl FnMut() -> MediaName) -> Vec<OutboundCall> {
+fn part_calls(
+    part: &AnswerPart,
+    locale: Locale,
+    new_name: &mut impl FnMut() -> MediaName,
+) -> Vec<OutboundCall> {
     let label = label(part, locale).to_owned();
-    let mut attached = |kind, url: &String, size: u64| {
-        attachment(Attachment { kind, url: url.clone(), size, name: draw(), label: label.clone() })
+    let mut attachment_calls = |kind, url: &String, size: u64| {
+        file_calls(Attachment { kind, url: url.clone(), size, name: new_name(), label: label.clone() })
     };
     match part {
-        AnswerPart::Text(text) => texts(text),
-        AnswerPart::Image { url, size, .. } => attached(AttachmentKind::Image, url, *size),
+        AnswerPart::Text(text) => text_calls(text),
+        AnswerPart::Image { url, size, .. } => attachment_calls(AttachmentKind::Image, url, *size),
         AnswerPart::Sound { url, size, second } => {
-            attached(AttachmentKind::Sound { second: *second }, url, *size)
+            attachment_calls(AttachmentKind::Sound { second: *second }, url, *size)
         }
         AnswerPart::Video { url, size, thumb_url, .. } => {
-            let kind = AttachmentKind::Video { thumb_url: thumb_url.clone(), thumb: draw() };
-            attachment(Attachment { kind, url: url.clone(), size: *size, name: draw(), label })
+            let kind = AttachmentKind::Video { thumb_url: thumb_url.clone(), thumb: new_name() };
+            file_calls(Attachment { kind, url: url.clone(), size: *size, name: new_name(), label })
         }
         // WeChat accepts no files.
-        AnswerPart::File { url, name, .. } => texts(&lines(&[&label, name, url])),
+        AnswerPart::File { url, name, .. } => text_calls(&lines(&[&label, name, url])),
         AnswerPart::Location { latitude, longitude, description } => {
-            texts(&lines(&[&label, description, &format!("{latitude},{longitude}")]))
+            text_calls(&lines(&[&label, description, &format!("{latitude},{longitude}")]))
         }
-        AnswerPart::Face { data, .. } => texts(if data.trim().is_empty() { &label } else { data }),
+        AnswerPart::Face { data, .. } => text_calls(if data.trim().is_empty() { &label } else { data }),
         AnswerPart::Custom { data, description } => {
-            texts(if description.trim().is_empty() { data } else { description })
+            text_calls(if description.trim().is_empty() { data } else { description })
         }
         AnswerPart::Relay { title, text, lines: digest } => {
             if text.trim().is_empty() {
-                texts(&lines(&[title, &digest.join("\n")]))
+                text_calls(&lines(&[title, &digest.join("\n")]))
             } else {
-                texts(text)
+                text_calls(text)
             }
         }
-        AnswerPart::Other { kind } => texts(&format!("[{kind}]")),
+        AnswerPart::Other { kind } => text_calls(&format!("[{kind}]")),
     }
 }
 
@@ -79,11 +83,11 @@ fn label(part: &AnswerPart, locale: Locale) -> &'static str {
 
 /// The call for a file; a text if it has no address, or if the address is too long for a link in
 /// one text.
-fn attachment(attachment: Attachment) -> Vec<OutboundCall> {
+fn file_calls(attachment: Attachment) -> Vec<OutboundCall> {
     let text = attachment.as_text(&attachment.url);
     let is_link = !attachment.url.trim().is_empty() && !attachment.url.contains(char::is_control);
     if !is_link || text.len() > TEXT_BYTES {
-        return texts(text.trim());
+        return text_calls(text.trim());
     }
     vec![OutboundCall::MediaToCustomer(attachment)]
 }
@@ -97,7 +101,7 @@ fn lines(lines: &[&str]) -> String {
 ///
 /// Removes control characters: they are invisible and would have to be written as `\u` escapes,
 /// which WeChat may refuse (40033).
-fn texts(text: &str) -> Vec<OutboundCall> {
+fn text_calls(text: &str) -> Vec<OutboundCall> {
     let text: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t')).collect();
     if text.trim().is_empty() {
         return Vec::new();
@@ -113,9 +117,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn mapped(answer: &[AnswerPart], locale: Locale) -> Vec<OutboundCall> {
+    fn translate(answer: &[AnswerPart], locale: Locale) -> Vec<OutboundCall> {
         let mut drawn = 0;
-        orders(answer, locale, || {
+        calls(answer, locale, || {
             drawn += 1;
             MediaName::of_bits(drawn)
         })
@@ -132,17 +136,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_parts_put_together_are_the_text(answer in "[a-z世界😀👩‍👩‍👧 \n]{0,4000}") {
+        fn parts_concatenate_to_the_text(answer in "[a-z世界😀👩‍👩‍👧 \n]{0,4000}") {
             prop_assume!(!answer.trim().is_empty());
-            let sent = mapped(&[AnswerPart::Text(answer.clone())], Locale::En);
+            let sent = translate(&[AnswerPart::Text(answer.clone())], Locale::En);
             prop_assert!(sent.iter().all(|order| text(order).len() <= TEXT_BYTES));
             prop_assert_eq!(sent.iter().map(text).collect::<String>(), answer);
         }
 
         #[test]
-        fn whatever_an_address_is_every_text_fits(url in ".{0,3000}") {
+        fn every_text_fits_whatever_the_url_is(url in ".{0,3000}") {
             let part = AnswerPart::Image { url: url.clone(), size: 1, format: 1 };
-            let sent = mapped(&[part], Locale::Zh);
+            let sent = translate(&[part], Locale::Zh);
             prop_assert!(!sent.is_empty() && sent.iter().all(|order| text(order).len() <= TEXT_BYTES));
         }
     }
@@ -150,7 +154,7 @@ mod tests {
     #[test]
     fn elements_keep_their_order_and_empty_ones_are_dropped() {
         let (url, size) = ("https://example.com/f".to_owned(), 1);
-        let sent = mapped(
+        let sent = translate(
             &[
                 AnswerPart::Text("first".into()),
                 AnswerPart::Text("  ".into()),
@@ -210,8 +214,8 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_for_an_element_is_in_the_customers_language() {
+    fn labels_are_in_the_configured_language() {
         let part = AnswerPart::Sound { url: "https://example.com/v".into(), size: 1, second: 1 };
-        assert_eq!(text(&mapped(&[part], Locale::Ko)[0]), "[음성 메시지]\nhttps://example.com/v");
+        assert_eq!(text(&translate(&[part], Locale::Ko)[0]), "[음성 메시지]\nhttps://example.com/v");
     }
 }

@@ -8,7 +8,7 @@ use clap::{Subcommand, ValueEnum};
 use super::output::{Columns, print};
 use super::time::utc;
 use super::{Advised, Error, beside};
-use crate::bridge::discarded;
+use crate::bridge::notify_discarded;
 use crate::clock::Clock;
 use crate::config::{Config, Locale};
 use crate::model::{MessageId, Millis, Move, State};
@@ -199,7 +199,7 @@ fn discard(tx: &Tx<'_>, id: MessageId, locale: Locale, random: u32) -> Result<An
     }
     // Record the step first: if the customer has unsubscribed, the move deletes the row.
     note(tx, id, "discard")?;
-    let told = discarded(tx, locale, &tx.pending_call(id)?, random)?;
+    let told = notify_discarded(tx, locale, &tx.pending_call(id)?, random)?;
     let why = Some("discarded by the operator".to_owned());
     tx.settle(id, Move::Refuse, &Settlement { why, ..Settlement::default() })?;
     let note = if told { ", and its agent gets a notice" } else { "" };

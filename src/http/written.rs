@@ -17,7 +17,7 @@ use http_body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
 use super::wire::Flushes;
-use crate::bridge::{Bridge, Receipt};
+use crate::bridge::{AttachedAnswers, Bridge};
 
 /// The number of outcomes that may wait to be reported; while the queue is full, pushes wait.
 const WAITING: usize = 4096;
@@ -30,7 +30,7 @@ const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A reply's receipt, and whether the reply was written.
-pub type Outcome = (Receipt, bool);
+pub type Outcome = (AttachedAnswers, bool);
 
 /// Creates the queue of outcomes; [`report_outcomes`] takes the receiving end.
 pub fn channel() -> (mpsc::Sender<Outcome>, mpsc::Receiver<Outcome>) {
@@ -50,7 +50,7 @@ async fn tell_one(bridge: &Bridge, (receipt, written): Outcome) {
     let mut pause = PAUSE;
     fail_point!("reply.written");
     for left in (0..TRIES).rev() {
-        match bridge.reply_written(receipt.clone(), written).await {
+        match bridge.settle_attached(receipt.clone(), written).await {
             Ok(()) => {
                 fail_point!("reply.settled");
                 return;
@@ -69,10 +69,10 @@ async fn tell_one(bridge: &Bridge, (receipt, written): Outcome) {
 /// The receipt of one reply that is being sent. If it is dropped before the reply is written, it
 /// reports "unwritten".
 #[derive(Debug)]
-pub struct Handover(Option<(mpsc::OwnedPermit<Outcome>, Receipt)>);
+pub struct Handover(Option<(mpsc::OwnedPermit<Outcome>, AttachedAnswers)>);
 
 impl Handover {
-    pub(super) fn new(place: mpsc::OwnedPermit<Outcome>, receipt: Receipt) -> Self {
+    pub(super) fn new(place: mpsc::OwnedPermit<Outcome>, receipt: AttachedAnswers) -> Self {
         Self(Some((place, receipt)))
     }
 

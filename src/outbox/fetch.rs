@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff;
-use crate::bridge::{Bell, Bridge, Unshown};
+use crate::bridge::{Bridge, MediaUnavailable, WorkSignal};
 use crate::clock::Clock;
 use crate::media::{Files, Media, StoredFile};
 use crate::metrics::Metrics;
@@ -42,7 +42,7 @@ pub enum Missed {
     /// No attempt will succeed.
     Never {
         /// The reason as the agent reads it.
-        unshown: Unshown,
+        unshown: MediaUnavailable,
         /// The reason, from the platform or from us; no secrets.
         why: String,
     },
@@ -72,7 +72,7 @@ pub struct Fetcher {
     /// Downloads the files.
     pub provider: Arc<dyn Provider>,
     /// Signals new notices to the outbox.
-    pub bell: Bell,
+    pub bell: WorkSignal,
     /// The clock.
     pub clock: Clock,
     /// The metrics.
@@ -134,7 +134,7 @@ impl Fetcher {
         let outcome = self.provider.fetch(&fetch.request, &self.media.files, self.max_bytes).await;
         let outcome = match outcome {
             Err(Missed::Again { why }) if self.clock.now().since(fetch.created_at) >= LIFE_MS => {
-                Err(Missed::Never { unshown: Unshown::GaveUp, why })
+                Err(Missed::Never { unshown: MediaUnavailable::Expired, why })
             }
             outcome => outcome,
         };
@@ -219,7 +219,12 @@ impl Fetcher {
         Ok(())
     }
 
-    async fn give_up(&self, fetch: &MediaFetch, unshown: Unshown, why: &str) -> Result<(), StoreError> {
+    async fn give_up(
+        &self,
+        fetch: &MediaFetch,
+        unshown: MediaUnavailable,
+        why: &str,
+    ) -> Result<(), StoreError> {
         let (bridge, random, owned) = (self.bridge.clone(), rand::rng().random(), fetch.clone());
         let detail = why.to_owned();
         let given_up = self.store.write(move |tx| {
@@ -227,14 +232,14 @@ impl Fetcher {
                 return Ok(None);
             }
             tx.record_step(&owned.openid, None, "media given up", &detail, None)?;
-            bridge.unfetched(tx, &owned, unshown, random).map(Some)
+            bridge.notify_media_unavailable(tx, &owned, unshown, random).map(Some)
         });
         match given_up.await? {
             Some(told) => {
                 tracing::info!(why, "giving up on a customer's media file; the agent will not see it");
                 self.metrics.customer_media("failed");
                 if told {
-                    self.bell.ring(Lane { direction: Direction::ToIm, customer: fetch.openid.clone() });
+                    self.bell.notify(Lane { direction: Direction::ToIm, customer: fetch.openid.clone() });
                 }
             }
             None => self.metrics.customer_media("unwanted"),

@@ -17,8 +17,8 @@ use super::{Courier, Form};
 pub(super) use prepare::Places;
 use prepare::Prepared;
 
-use crate::bridge::note::{Ended, News};
-use crate::bridge::{Bell, Bridge};
+use crate::bridge::notice::{EndReason, NoticeKind};
+use crate::bridge::{Bridge, WorkSignal};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::{
@@ -64,7 +64,7 @@ pub(super) struct LaneWorker {
     /// Makes the calls to the platform of this direction.
     pub courier: Arc<dyn Courier>,
     /// Signals new notices to the outbox.
-    pub bell: Bell,
+    pub bell: WorkSignal,
     /// The clock.
     pub clock: Clock,
     /// The metrics.
@@ -158,7 +158,7 @@ impl LaneWorker {
             }
             Look::Unlooked(due) => {
                 self.breaker.unused();
-                self.bridge.want_look(lane);
+                self.bridge.request_backfill(lane);
                 Ok(Next::Rest(Rest::Until { due, platform: false }))
             }
             Look::Settled { state, told } => {
@@ -194,7 +194,7 @@ impl LaneWorker {
                 }
                 let is_too_old = tx.now().since(owed.created_at) > MESSAGES_MS;
                 if owed.unsettled && is_too_old {
-                    let why = bridge.ended(Ended::WaitedTooLong);
+                    let why = bridge.end_reason_text(EndReason::WaitedTooLong);
                     let told = end(tx, &bridge, &owed, Move::MarkUnknown, why, random)?;
                     return Ok(Look::Settled { state: State::Unknown, told });
                 }
@@ -202,14 +202,14 @@ impl LaneWorker {
                     return Ok(Look::Unsettled(owed));
                 }
                 if is_too_old {
-                    let why = bridge.ended(Ended::WaitedTooLong);
+                    let why = bridge.end_reason_text(EndReason::WaitedTooLong);
                     let told = end(tx, &bridge, &owed, Move::Refuse, why, random)?;
                     return Ok(Look::Settled { state: State::Refused, told });
                 }
-                if let Some(due) = bridge.waits_for_look(tx, &owed)? {
+                if let Some(due) = bridge.backfill_wait_until(tx, &owed)? {
                     return Ok(Look::Unlooked(due));
                 }
-                if let Some(due) = bridge.waits_for_reply(tx, &owed)? {
+                if let Some(due) = bridge.reply_wait_until(tx, &owed)? {
                     return Ok(Look::Rest(Rest::Until { due, platform: false }));
                 }
                 let form = match &prepared {
@@ -217,11 +217,11 @@ impl LaneWorker {
                     _ => (!owed.call.needs_preparation()).then_some(Form::AsAccepted),
                 };
                 let withheld = match form {
-                    Some(_) => bridge.withhold(tx, &owed)?,
-                    None => bridge.would_withhold(tx, &owed)?,
+                    Some(_) => bridge.reserve_send(tx, &owed)?,
+                    None => bridge.hold_reason(tx, &owed)?,
                 };
                 if let Some(because) = withheld {
-                    let why = bridge.held_because(because);
+                    let why = bridge.hold_reason_text(because);
                     let told = end(tx, &bridge, &owed, Move::Hold, &why, random)?;
                     return Ok(Look::Settled { state: State::Held, told });
                 }
@@ -283,7 +283,10 @@ impl LaneWorker {
             }
             Resolution::Undecidable => {
                 self.breaker.unused();
-                Verdict::Unknown { no_answer: None, why: self.bridge.ended(Ended::Interrupted).to_owned() }
+                Verdict::Unknown {
+                    no_answer: None,
+                    why: self.bridge.end_reason_text(EndReason::Interrupted).to_owned(),
+                }
             }
         };
         fail_point!("outbox.found");
@@ -363,12 +366,12 @@ impl LaneWorker {
             }
             Verdict::Hold { hold_reason: because, why } => Outcome {
                 because: Some(because),
-                words: Some(self.bridge.held_because(because)),
+                words: Some(self.bridge.hold_reason_text(because)),
                 ..Outcome::of(Move::Hold, "held", Some(why))
             },
             Verdict::Refuse { why } => Outcome::of(Move::Refuse, "refused", Some(why)),
             Verdict::Unknown { no_answer: silence, why } => Outcome {
-                words: silence.map(|silence| self.bridge.silent(silence)),
+                words: silence.map(|silence| self.bridge.no_answer_text(silence)),
                 ..Outcome::of(Move::MarkUnknown, "unknown", Some(why))
             },
         };
@@ -394,7 +397,7 @@ impl LaneWorker {
         let bridge = self.bridge.clone();
         self.store
             .write(move |tx| {
-                bridge.give_back(tx, &owed)?;
+                bridge.refund_send(tx, &owed)?;
                 let due_at = if platform { Millis(0) } else { due };
                 let settled = Settlement { why: Some(why.clone()), due_at, call_done: false };
                 tx.settle(owed.id, Move::Requeue, &settled)?;
@@ -419,18 +422,20 @@ impl LaneWorker {
             .store
             .write(move |tx| {
                 if let Some(because) = outcome.because {
-                    bridge.overruled(tx, &owed, because)?;
+                    bridge.record_hold(tx, &owed, because)?;
                 }
                 match outcome.what {
-                    Move::Deliver => bridge.delivered(tx, &owed)?,
+                    Move::Deliver => bridge.record_delivered(tx, &owed)?,
                     // WeChat does not count a message that it refuses.
-                    Move::Refuse => bridge.give_back(tx, &owed)?,
+                    Move::Refuse => bridge.refund_send(tx, &owed)?,
                     _ => {}
                 }
                 let why = outcome.settled.why.as_deref();
                 let told = match (outcome.words.as_deref().or(why), &as_link) {
                     (Some(why), _) => tell(tx, &bridge, &owed, outcome.what, why, random)?,
-                    (None, Some(why)) => bridge.tell_agent(tx, &owed, &News::AsLink { why }, random)?,
+                    (None, Some(why)) => {
+                        bridge.notify_agent(tx, &owed, &NoticeKind::AsLink { why }, random)?
+                    }
                     (None, None) => false,
                 };
                 let detail =
@@ -459,7 +464,7 @@ impl LaneWorker {
 
     fn ring_for_note(&self, lane: &Lane, told: bool) {
         if told {
-            self.bell.ring(Lane { direction: Direction::ToIm, customer: lane.customer.clone() });
+            self.bell.notify(Lane { direction: Direction::ToIm, customer: lane.customer.clone() });
         }
     }
 }
@@ -473,7 +478,7 @@ pub(super) fn refuse_held(
     random: u32,
 ) -> Result<(OpenId, bool), StoreError> {
     let owed = tx.pending_call(id)?;
-    let told = end(tx, bridge, &owed, Move::Refuse, bridge.ended(Ended::HeldTooLong), random)?;
+    let told = end(tx, bridge, &owed, Move::Refuse, bridge.end_reason_text(EndReason::HeldTooLong), random)?;
     Ok((owed.lane.customer, told))
 }
 
@@ -482,7 +487,7 @@ fn ridden(tx: &Tx<'_>, bridge: &Bridge, owed: &PendingCall, random: u32) -> Resu
     let (what, state, why) = match owed.attached {
         // The agent already got the notice that it is held, and it still is.
         AttachState::NotSent => (Move::Hold, State::Held, "WeChat did not take the reply that contained it"),
-        _ => (Move::MarkUnknown, State::Unknown, bridge.ended(Ended::InterruptedReply)),
+        _ => (Move::MarkUnknown, State::Unknown, bridge.end_reason_text(EndReason::InterruptedReply)),
     };
     let told = if what == Move::Hold {
         tx.settle(owed.id, what, &Settlement { why: Some(why.to_owned()), ..Settlement::default() })?;
@@ -521,10 +526,10 @@ fn tell(
     random: u32,
 ) -> Result<bool, StoreError> {
     let news = match what {
-        Move::Hold => News::Held { why },
-        Move::Refuse => News::Refused { why },
-        Move::MarkUnknown => News::Unknown { why },
+        Move::Hold => NoticeKind::Held { why },
+        Move::Refuse => NoticeKind::Refused { why },
+        Move::MarkUnknown => NoticeKind::Unknown { why },
         _ => return Ok(false),
     };
-    bridge.tell_agent(tx, owed, &news, random)
+    bridge.notify_agent(tx, owed, &news, random)
 }

@@ -9,7 +9,7 @@ use rand::RngExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::lane::refuse_held;
-use crate::bridge::{Bell, Bridge};
+use crate::bridge::{Bridge, WorkSignal};
 use crate::metrics::Metrics;
 use crate::model::{Direction, Lane, MessageId, State};
 use crate::store::{HeldCursor, Store, StoreError};
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const STEP: u32 = 200;
 
 /// Runs until stopped.
-pub async fn run(store: Store, bridge: Bridge, bell: Bell, metrics: Metrics, stop: CancellationToken) {
+pub async fn run(store: Store, bridge: Bridge, bell: WorkSignal, metrics: Metrics, stop: CancellationToken) {
     let mut interval = tokio::time::interval(ROUND);
     loop {
         tokio::select! {
@@ -47,7 +47,12 @@ pub async fn run(store: Store, bridge: Bridge, bell: Bell, metrics: Metrics, sto
 }
 
 /// Runs one round over all tables with a retention limit.
-pub async fn round(store: &Store, bridge: &Bridge, bell: &Bell, metrics: &Metrics) -> Result<(), StoreError> {
+pub async fn round(
+    store: &Store,
+    bridge: &Bridge,
+    bell: &WorkSignal,
+    metrics: &Metrics,
+) -> Result<(), StoreError> {
     let mut cursor = Some(String::new());
     while let Some(from) = cursor {
         cursor =
@@ -77,7 +82,7 @@ pub async fn round(store: &Store, bridge: &Bridge, bell: &Bell, metrics: &Metric
         for (customer, told) in &refused {
             metrics.ended(Direction::ToWechat, State::Refused);
             if *told {
-                bell.ring(Lane { direction: Direction::ToIm, customer: customer.clone() });
+                bell.notify(Lane { direction: Direction::ToIm, customer: customer.clone() });
             }
         }
         after = next;

@@ -1,9 +1,9 @@
 //! Carries out an agent's command within the transaction that accepts it.
 
 use super::Command;
-use super::words::{self, Told};
-use crate::bridge::sending::owe_note;
-use crate::bridge::to_im::NOTE_PREFIX;
+use super::words::{self, CommandReply};
+use crate::bridge::send_policy::enqueue_notice;
+use crate::bridge::to_im::NOTICE_PREFIX;
 use crate::bridge::{Inner, quota};
 use crate::model::{Direction, HoldReason, ImUserId, MessageKind, OutboundCall};
 use crate::store::{Customer, NewMessage, PastMessage, StoreError, Tx};
@@ -11,7 +11,7 @@ use crate::store::{Customer, NewMessage, PastMessage, StoreError, Tx};
 /// The most past messages shown to an agent who takes over a conversation.
 const PAST_MESSAGES: u32 = 20;
 /// The same limit in calls: a long message needs several.
-const PAST_ORDERS: usize = 50;
+const PAST_CALLS: usize = 50;
 
 /// A command with everything needed to carry it out.
 pub(in crate::bridge) struct Effect<'a> {
@@ -20,7 +20,7 @@ pub(in crate::bridge) struct Effect<'a> {
     /// The command.
     pub command: &'a Command,
     /// The agent who sent it.
-    pub by: &'a ImUserId,
+    pub sender: &'a ImUserId,
     /// The dedup key of the command.
     pub source: &'a str,
     /// Random numbers for the messages that the command causes: the transfer, the notice to the
@@ -30,7 +30,7 @@ pub(in crate::bridge) struct Effect<'a> {
 
 impl Effect<'_> {
     /// Carries out the command for a known customer and enqueues the reply to the agent.
-    pub fn carry_out(&self, tx: &Tx<'_>, customer: Customer) -> Result<(), StoreError> {
+    pub fn apply(&self, tx: &Tx<'_>, customer: Customer) -> Result<(), StoreError> {
         let settings = &self.inner.settings;
         let detail = match self.command {
             Command::Who => "/who",
@@ -40,27 +40,34 @@ impl Effect<'_> {
         };
         tx.record_step(&customer.openid, None, "command", detail, None)?;
         match self.command {
-            Command::Help => self.tell(tx, &customer, self.by, Told::Help { agents: &settings.agents }),
+            Command::Help => {
+                self.notify_agent(tx, &customer, self.sender, CommandReply::Help { agents: &settings.agents })
+            }
             Command::Who => {
                 let now = tx.now();
-                let left = if self.inner.may_push(now) {
-                    quota::left(&customer, now).map_err(words::because)
+                let budget = if self.inner.may_push(now) {
+                    quota::budget(&customer, now).map_err(words::hold_reason)
                 } else {
                     Err(HoldReason::NotAllowed)
                 };
                 let held = tx.count_held(&customer.openid)?;
-                let told = Told::Who { agent: customer.agent.as_ref(), left, held, now };
-                self.tell(tx, &customer, self.by, told)
+                let reply = CommandReply::Who { agent: customer.agent.as_ref(), budget, held, now };
+                self.notify_agent(tx, &customer, self.sender, reply)
             }
             Command::Close => {
                 let customer = Customer { agent: None, ..customer };
                 tx.put_customer(&customer)?;
-                self.tell(tx, &customer, self.by, Told::Closed)
+                self.notify_agent(tx, &customer, self.sender, CommandReply::Closed)
             }
             Command::To(agent) => match agent.as_ref().filter(|agent| settings.agents.contains(agent)) {
-                None => self.tell(tx, &customer, self.by, Told::Nobody { agents: &settings.agents }),
+                None => self.notify_agent(
+                    tx,
+                    &customer,
+                    self.sender,
+                    CommandReply::NoSuchAgent { agents: &settings.agents },
+                ),
                 Some(agent) if customer.agent.as_ref() == Some(agent) => {
-                    self.tell(tx, &customer, self.by, Told::Already { agent })
+                    self.notify_agent(tx, &customer, self.sender, CommandReply::AlreadyAssigned { agent })
                 }
                 Some(agent) => self.hand_over(tx, customer, agent),
             },
@@ -70,18 +77,19 @@ impl Effect<'_> {
     /// Sends the agent the past messages first, then the notice of the transfer, then every waiting
     /// message. The transfer goes ahead of everything else in the lane.
     fn hand_over(&self, tx: &Tx<'_>, mut customer: Customer, agent: &ImUserId) -> Result<(), StoreError> {
-        let before = customer.agent.replace(agent.clone());
-        let mut orders = retold(&tx.past_messages(&customer.openid, agent, PAST_MESSAGES)?);
-        orders.drain(..orders.len().saturating_sub(PAST_ORDERS));
-        let yours = words::text(self.inner.settings.texts.locale, Told::Yours { by: self.by });
-        orders.push(OutboundCall::TextToAgent(yours));
-        let count = u32::try_from(orders.len()).unwrap_or(u32::MAX);
+        let previous = customer.agent.replace(agent.clone());
+        let mut calls = replay(&tx.past_messages(&customer.openid, agent, PAST_MESSAGES)?);
+        calls.drain(..calls.len().saturating_sub(PAST_CALLS));
+        let notice =
+            words::text(self.inner.settings.texts.locale, CommandReply::Assigned { by: self.sender });
+        calls.push(OutboundCall::TextToAgent(notice));
+        let count = u32::try_from(calls.len()).unwrap_or(u32::MAX);
         tx.add(&NewMessage {
             direction: Direction::ToIm,
             kind: MessageKind::Transfer,
             openid: customer.openid.clone(),
             agent: Some(agent.clone()),
-            calls: orders,
+            calls,
             msg_seq: customer.next_seq,
             msg_random: self.random[0],
             source: self.source.to_owned(),
@@ -90,60 +98,60 @@ impl Effect<'_> {
         let next_seq = customer.next_seq.wrapping_add(count);
         customer.next_seq = tx.reassign_pending(&customer.openid, agent, next_seq)?;
         tx.put_customer(&customer)?;
-        let told = Told::HandedOver { agent };
+        let reply = CommandReply::HandedOver { agent };
         // The new agent already has the notice that is part of the transfer.
-        if let Some(before) = before.as_ref().filter(|before| *before != self.by) {
-            self.tell(tx, &customer, before, told)?;
+        if let Some(previous) = previous.as_ref().filter(|before| *before != self.sender) {
+            self.notify_agent(tx, &customer, previous, reply)?;
         }
-        if self.by == agent { Ok(()) } else { self.tell(tx, &customer, self.by, told) }
+        if self.sender == agent { Ok(()) } else { self.notify_agent(tx, &customer, self.sender, reply) }
     }
 
-    fn tell(
+    fn notify_agent(
         &self,
         tx: &Tx<'_>,
         customer: &Customer,
         agent: &ImUserId,
-        told: Told<'_>,
+        reply: CommandReply<'_>,
     ) -> Result<(), StoreError> {
-        let text = words::text(self.inner.settings.texts.locale, told);
-        let random = if agent == self.by { self.random[1] } else { self.random[2] };
-        owe_note(tx, &customer.openid, agent, &text, self.source, random).map(drop)
+        let text = words::text(self.inner.settings.texts.locale, reply);
+        let random = if agent == self.sender { self.random[1] } else { self.random[2] };
+        enqueue_notice(tx, &customer.openid, agent, &text, self.source, random).map(drop)
     }
 }
 
 /// The past messages as sent from the customer's account: the customer's words unchanged, an
 /// agent's words with the agent's name and a prefix that no customer's text can imitate.
-fn retold(past: &[PastMessage]) -> Vec<OutboundCall> {
+fn replay(past: &[PastMessage]) -> Vec<OutboundCall> {
     let mut at_s = 0;
-    let mut retold = Vec::new();
-    for said in past {
+    let mut calls = Vec::new();
+    for message in past {
         // IM orders by the second, then by the number. A clock that was set back must not mix
         // messages up.
-        at_s = at_s.max(said.accepted_at.seconds());
-        for order in &said.calls {
-            let text = match order {
+        at_s = at_s.max(message.accepted_at.seconds());
+        for call in &message.calls {
+            let text = match call {
                 OutboundCall::TextToAgent(text) | OutboundCall::CardToAgent { text, .. } => text.clone(),
                 OutboundCall::LocationToAgent { latitude, longitude, description } => {
                     format!("{description}\n{latitude},{longitude}")
                 }
-                OutboundCall::MediaToAgent(shown) => shown.as_text(),
-                OutboundCall::TextToCustomer(text) => by_agent(said, text),
+                OutboundCall::MediaToAgent(info) => info.as_text(),
+                OutboundCall::TextToCustomer(text) => agent_text(message, text),
                 OutboundCall::MediaToCustomer(attachment) => {
-                    by_agent(said, &attachment.as_text(&attachment.url))
+                    agent_text(message, &attachment.as_text(&attachment.url))
                 }
                 OutboundCall::ImportAccount
                 | OutboundCall::DeleteAccount
                 | OutboundCall::EarlierMessageToAgent { .. } => continue,
             };
-            retold.push(OutboundCall::EarlierMessageToAgent { text, at_s });
+            calls.push(OutboundCall::EarlierMessageToAgent { text, at_s });
         }
     }
-    retold
+    calls
 }
 
-fn by_agent(said: &PastMessage, text: &str) -> String {
-    let name = said.agent.as_ref().map_or("", ImUserId::as_str);
-    format!("{NOTE_PREFIX}{name}: {text}")
+fn agent_text(message: &PastMessage, text: &str) -> String {
+    let name = message.agent.as_ref().map_or("", ImUserId::as_str);
+    format!("{NOTICE_PREFIX}{name}: {text}")
 }
 
 #[cfg(test)]
@@ -152,24 +160,24 @@ mod tests {
     use crate::model::Millis;
 
     #[test]
-    fn what_was_said_keeps_its_order_and_says_who_said_it() {
-        let said = |direction, order, at| PastMessage {
+    fn past_messages_keep_their_order_and_name_the_agent() {
+        let past_message = |direction, call, at| PastMessage {
             direction,
             agent: ImUserId::new("user1").ok(),
-            calls: vec![order],
+            calls: vec![call],
             accepted_at: Millis(at),
         };
-        let place =
+        let location =
             OutboundCall::LocationToAgent { latitude: 22.5, longitude: 114.0, description: "Here".into() };
         let past = [
-            said(Direction::ToIm, OutboundCall::TextToAgent("Q: size M?".into()), 5_000),
-            said(Direction::ToWechat, OutboundCall::TextToCustomer("Yes.".into()), 4_000),
-            said(Direction::ToIm, place, 7_000),
+            past_message(Direction::ToIm, OutboundCall::TextToAgent("Q: size M?".into()), 5_000),
+            past_message(Direction::ToWechat, OutboundCall::TextToCustomer("Yes.".into()), 4_000),
+            past_message(Direction::ToIm, location, 7_000),
         ];
-        let told = |text: &str, at_s| OutboundCall::EarlierMessageToAgent { text: text.into(), at_s };
+        let expected = |text: &str, at_s| OutboundCall::EarlierMessageToAgent { text: text.into(), at_s };
         assert_eq!(
-            retold(&past),
-            [told("Q: size M?", 5), told("[bridge] user1: Yes.", 5), told("Here\n22.5,114", 7)]
+            replay(&past),
+            [expected("Q: size M?", 5), expected("[bridge] user1: Yes.", 5), expected("Here\n22.5,114", 7)]
         );
     }
 }

@@ -1,38 +1,40 @@
 //! The replies to agents' commands, in the configured locale. Pure.
 
-use crate::bridge::note;
-use crate::bridge::quota::{Left, Shut};
-use crate::bridge::to_im::NOTE_PREFIX;
+use crate::bridge::notice;
+use crate::bridge::quota::{Budget, NoBudget};
+use crate::bridge::to_im::NOTICE_PREFIX;
 use crate::config::Locale;
 use crate::model::{HoldReason, ImUserId, Millis};
 
 /// The most agents named in one notice.
-const NAMED: usize = 20;
+const MAX_NAMED: usize = 20;
 
 /// The reply to a command.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Told<'a> {
+pub(super) enum CommandReply<'a> {
     /// Explains the commands.
     Help { agents: &'a [ImUserId] },
     /// Shows the state of the conversation.
-    Who { agent: Option<&'a ImUserId>, left: Result<Left, HoldReason>, held: u32, now: Millis },
+    Who { agent: Option<&'a ImUserId>, budget: Result<Budget, HoldReason>, held: u32, now: Millis },
     /// The conversation has ended.
     Closed,
     /// There is no such agent.
-    Nobody { agents: &'a [ImUserId] },
+    NoSuchAgent { agents: &'a [ImUserId] },
     /// The agent already has the conversation.
-    Already { agent: &'a ImUserId },
+    AlreadyAssigned { agent: &'a ImUserId },
     /// The conversation now belongs to that agent.
     HandedOver { agent: &'a ImUserId },
     /// Tells the new agent that the conversation is now theirs.
-    Yours { by: &'a ImUserId },
+    Assigned { by: &'a ImUserId },
 }
 
 /// Returns the text of the notice.
-pub(super) fn text(locale: Locale, told: Told<'_>) -> String {
-    let told = match (locale, told) {
-        (_, Told::Who { agent, left, held, now }) => who(locale, agent, left, held, now),
-        (Locale::En, Told::Help { agents }) => format!(
+pub(super) fn text(locale: Locale, reply: CommandReply<'_>) -> String {
+    let text = match (locale, reply) {
+        (_, CommandReply::Who { agent, budget: left, held, now }) => {
+            state_text(locale, agent, left, held, now)
+        }
+        (Locale::En, CommandReply::Help { agents }) => format!(
             "/who: whose conversation this is, what may still be sent, what is held\n\
              /to AGENT: hands it over; agents: {}\n\
              /close: ends it; the customer's next message begins a new one\n\
@@ -40,14 +42,22 @@ pub(super) fn text(locale: Locale, told: Told<'_>) -> String {
              Anything else goes to the customer, including other text that begins with /.",
             names(agents)
         ),
-        (Locale::En, Told::Closed) => {
+        (Locale::En, CommandReply::Closed) => {
             "Closed. The customer's next message begins a new conversation.".to_owned()
         }
-        (Locale::En, Told::Nobody { agents }) => format!("There is no such agent. Agents: {}", names(agents)),
-        (Locale::En, Told::Already { agent }) => format!("{agent} already has this conversation."),
-        (Locale::En, Told::HandedOver { agent }) => format!("This is {agent}'s conversation from now on."),
-        (Locale::En, Told::Yours { by }) => format!("This conversation is now yours (assigned by {by})."),
-        (Locale::Ko, Told::Help { agents }) => format!(
+        (Locale::En, CommandReply::NoSuchAgent { agents }) => {
+            format!("There is no such agent. Agents: {}", names(agents))
+        }
+        (Locale::En, CommandReply::AlreadyAssigned { agent }) => {
+            format!("{agent} already has this conversation.")
+        }
+        (Locale::En, CommandReply::HandedOver { agent }) => {
+            format!("This is {agent}'s conversation from now on.")
+        }
+        (Locale::En, CommandReply::Assigned { by }) => {
+            format!("This conversation is now yours (assigned by {by}).")
+        }
+        (Locale::Ko, CommandReply::Help { agents }) => format!(
             "/who: 담당 상담원, 남은 발송 횟수, 보류된 메시지\n\
              /to 상담원: 대화를 넘깁니다. 상담원: {}\n\
              /close: 대화를 끝냅니다. 고객의 다음 메시지는 새 대화가 됩니다\n\
@@ -55,16 +65,22 @@ pub(super) fn text(locale: Locale, told: Told<'_>) -> String {
              그 밖의 내용은 /로 시작하더라도 고객에게 전송됩니다.",
             names(agents)
         ),
-        (Locale::Ko, Told::Closed) => {
+        (Locale::Ko, CommandReply::Closed) => {
             "대화를 종료했습니다. 고객의 다음 메시지부터 새 대화가 시작됩니다.".to_owned()
         }
-        (Locale::Ko, Told::Nobody { agents }) => {
+        (Locale::Ko, CommandReply::NoSuchAgent { agents }) => {
             format!("그런 상담원이 없습니다. 상담원: {}", names(agents))
         }
-        (Locale::Ko, Told::Already { agent }) => format!("이미 {agent} 님이 담당하는 대화입니다."),
-        (Locale::Ko, Told::HandedOver { agent }) => format!("이제부터 {agent} 님이 이 대화를 담당합니다."),
-        (Locale::Ko, Told::Yours { by }) => format!("{by} 님이 이 대화를 넘겼습니다. 이제부터 담당하십니다."),
-        (Locale::Zh, Told::Help { agents }) => format!(
+        (Locale::Ko, CommandReply::AlreadyAssigned { agent }) => {
+            format!("이미 {agent} 님이 담당하는 대화입니다.")
+        }
+        (Locale::Ko, CommandReply::HandedOver { agent }) => {
+            format!("이제부터 {agent} 님이 이 대화를 담당합니다.")
+        }
+        (Locale::Ko, CommandReply::Assigned { by }) => {
+            format!("{by} 님이 이 대화를 넘겼습니다. 이제부터 담당하십니다.")
+        }
+        (Locale::Zh, CommandReply::Help { agents }) => format!(
             "/who：会话归属、剩余可发条数、待发消息\n\
              /to 客服：转交会话，客服：{}\n\
              /close：结束会话，客户下一条消息将开始新会话\n\
@@ -72,19 +88,21 @@ pub(super) fn text(locale: Locale, told: Told<'_>) -> String {
              其他内容都会发给客户，包括以/开头的其他文字。",
             names(agents)
         ),
-        (Locale::Zh, Told::Closed) => "会话已结束，客户的下一条消息将开始新会话。".to_owned(),
-        (Locale::Zh, Told::Nobody { agents }) => format!("没有这位客服。客服：{}", names(agents)),
-        (Locale::Zh, Told::Already { agent }) => format!("此会话已由{agent}负责。"),
-        (Locale::Zh, Told::HandedOver { agent }) => format!("此会话从现在起由{agent}负责。"),
-        (Locale::Zh, Told::Yours { by }) => format!("{by}将此会话转交给您，从现在起由您负责。"),
+        (Locale::Zh, CommandReply::Closed) => "会话已结束，客户的下一条消息将开始新会话。".to_owned(),
+        (Locale::Zh, CommandReply::NoSuchAgent { agents }) => {
+            format!("没有这位客服。客服：{}", names(agents))
+        }
+        (Locale::Zh, CommandReply::AlreadyAssigned { agent }) => format!("此会话已由{agent}负责。"),
+        (Locale::Zh, CommandReply::HandedOver { agent }) => format!("此会话从现在起由{agent}负责。"),
+        (Locale::Zh, CommandReply::Assigned { by }) => format!("{by}将此会话转交给您，从现在起由您负责。"),
     };
-    format!("{NOTE_PREFIX}{told}")
+    format!("{NOTICE_PREFIX}{text}")
 }
 
-fn who(
+fn state_text(
     locale: Locale,
     agent: Option<&ImUserId>,
-    left: Result<Left, HoldReason>,
+    budget: Result<Budget, HoldReason>,
     held: u32,
     now: Millis,
 ) -> String {
@@ -96,8 +114,8 @@ fn who(
         (Locale::Zh, Some(agent)) => format!("由{agent}负责。"),
         (Locale::Zh, None) => "无人负责。".to_owned(),
     };
-    let left = match left {
-        Ok(Left { sends, until }) => {
+    let budget_text = match budget {
+        Ok(Budget { sends, until }) => {
             let time = duration(locale, until.since(now));
             match locale {
                 Locale::En => format!("Messages left: {sends}, for {time}."),
@@ -105,21 +123,21 @@ fn who(
                 Locale::Zh => format!("剩余可发：{sends}条，{time}内。"),
             }
         }
-        Err(because) => {
-            let why = note::held_because(locale, because);
+        Err(reason) => {
+            let reason_text = notice::hold_reason(locale, reason);
             match locale {
-                Locale::En => format!("Messages left: 0, {why}."),
-                Locale::Ko => format!("남은 메시지: 0건, {why}."),
-                Locale::Zh => format!("剩余可发：0条，{why}。"),
+                Locale::En => format!("Messages left: 0, {reason_text}."),
+                Locale::Ko => format!("남은 메시지: 0건, {reason_text}."),
+                Locale::Zh => format!("剩余可发：0条，{reason_text}。"),
             }
         }
     };
-    let held = match locale {
+    let held_text = match locale {
         Locale::En => format!("Held: {held}."),
         Locale::Ko => format!("보류: {held}건."),
         Locale::Zh => format!("待发：{held}条。"),
     };
-    format!("{owner} {left} {held}")
+    format!("{owner} {budget_text} {held_text}")
 }
 
 /// A duration in hours and minutes, rounded up to a whole minute.
@@ -134,16 +152,16 @@ fn duration(locale: Locale, millis: i64) -> String {
 }
 
 fn names(agents: &[ImUserId]) -> String {
-    let more = if agents.len() > NAMED { ", …" } else { "" };
-    let names: Vec<&str> = agents.iter().take(NAMED).map(ImUserId::as_str).collect();
+    let more = if agents.len() > MAX_NAMED { ", …" } else { "" };
+    let names: Vec<&str> = agents.iter().take(MAX_NAMED).map(ImUserId::as_str).collect();
     format!("{}{more}", names.join(", "))
 }
 
 /// Converts the reason why nothing may be sent into the reason used in notices.
-pub(super) fn because(shut: Shut) -> HoldReason {
-    match shut {
-        Shut::Closed => HoldReason::WindowClosed,
-        Shut::UsedUp => HoldReason::QuotaUsedUp,
+pub(super) fn hold_reason(no_budget: NoBudget) -> HoldReason {
+    match no_budget {
+        NoBudget::WindowClosed => HoldReason::WindowClosed,
+        NoBudget::UsedUp => HoldReason::QuotaUsedUp,
     }
 }
 
@@ -152,29 +170,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word_begins_as_a_note_in_every_locale_and_names_what_it_is_about() {
+    fn every_command_reply_has_the_prefix_in_every_locale() {
         let agents: Vec<ImUserId> = (0..100).map(|n| ImUserId::new(format!("{n:032}")).unwrap()).collect();
         let agent = &agents[7];
-        let left = Ok(Left { sends: 4, until: Millis(172_800_000) });
+        let budget = Ok(Budget { sends: 4, until: Millis(172_800_000) });
         for locale in [Locale::En, Locale::Ko, Locale::Zh] {
-            for (told, words) in [
-                (Told::Help { agents: &agents }, vec!["/who", "/to", "/close", "/help", agent.as_str(), "…"]),
-                (Told::Nobody { agents: &agents[..3] }, vec![agents[2].as_str()]),
-                (Told::Already { agent }, vec![agent.as_str()]),
-                (Told::HandedOver { agent }, vec![agent.as_str()]),
-                (Told::Yours { by: agent }, vec![agent.as_str()]),
-                (Told::Closed, vec![]),
+            for (reply, words) in [
                 (
-                    Told::Who { agent: Some(agent), left, held: 2, now: Millis(60_001) },
+                    CommandReply::Help { agents: &agents },
+                    vec!["/who", "/to", "/close", "/help", agent.as_str(), "…"],
+                ),
+                (CommandReply::NoSuchAgent { agents: &agents[..3] }, vec![agents[2].as_str()]),
+                (CommandReply::AlreadyAssigned { agent }, vec![agent.as_str()]),
+                (CommandReply::HandedOver { agent }, vec![agent.as_str()]),
+                (CommandReply::Assigned { by: agent }, vec![agent.as_str()]),
+                (CommandReply::Closed, vec![]),
+                (
+                    CommandReply::Who { agent: Some(agent), budget, held: 2, now: Millis(60_001) },
                     vec![agent.as_str(), "4", "47", "59", "2"],
                 ),
                 (
-                    Told::Who { agent: None, left: Err(HoldReason::QuotaUsedUp), held: 0, now: Millis(0) },
-                    vec!["0", note::held_because(locale, HoldReason::QuotaUsedUp)],
+                    CommandReply::Who {
+                        agent: None,
+                        budget: Err(HoldReason::QuotaUsedUp),
+                        held: 0,
+                        now: Millis(0),
+                    },
+                    vec!["0", notice::hold_reason(locale, HoldReason::QuotaUsedUp)],
                 ),
             ] {
-                let text = text(locale, told);
-                assert!(text.starts_with(NOTE_PREFIX) && text.len() <= 2_000, "{text}");
+                let text = text(locale, reply);
+                assert!(text.starts_with(NOTICE_PREFIX) && text.len() <= 2_000, "{text}");
                 assert!(words.iter().all(|word| text.contains(word)), "{words:?} in {text}");
             }
         }

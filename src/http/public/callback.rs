@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 
 use super::{Desk, typed};
-use crate::bridge::Answered;
+use crate::bridge::AnswerOutcome;
 use crate::http::body;
 use crate::im::receive::{Callback, Reason, fail, ok};
 use crate::model::Answer;
@@ -52,13 +52,13 @@ async fn accept(desk: &Desk, answer: Answer) -> Response {
     let agent = answer.from.clone();
     let bridge = desk.public.bridge.clone();
     let within = desk.public.limits.callback;
-    match desk.finish(within, async move { bridge.answered(answer).await }).await {
-        Some(Ok(Answered::Accepted)) => {
+    match desk.finish(within, async move { bridge.accept_answer(answer).await }).await {
+        Some(Ok(AnswerOutcome::Accepted)) => {
             let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
             tracing::info!(im.agent = %agent, took_ms, "accepted an agent's message");
             typed(StatusCode::OK, JSON, ok())
         }
-        Some(Ok(Answered::Ignored(reason))) => ignored(desk, reason.name()),
+        Some(Ok(AnswerOutcome::Ignored(reason))) => ignored(desk, reason.name()),
         Some(Err(error)) => unavailable(desk, &error),
         None => unavailable(desk, &"the commit took too long"),
     }
@@ -66,7 +66,7 @@ async fn accept(desk: &Desk, answer: Answer) -> Response {
 
 async fn pass_over(desk: &Desk, reason: Reason, answer: Answer) -> Response {
     let bridge = desk.public.bridge.clone();
-    match desk.finish(desk.public.limits.callback, async move { bridge.passed_over(answer).await }).await {
+    match desk.finish(desk.public.limits.callback, async move { bridge.mark_ignored(answer).await }).await {
         Some(Ok(())) => ignored(desk, reason.name()),
         Some(Err(error)) => unavailable(desk, &error),
         None => unavailable(desk, &"the commit took too long"),

@@ -84,7 +84,7 @@ async fn accept(desk: &Desk, opened: Opened, flushes: Option<Flushes>) -> Respon
             // Reserve a place in the queue first: the outcome of a reply with held answers must
             // never be lost.
             let place = outcomes.reserve_owned().await.map_err(|_| StoreError::Closed)?;
-            let Reply { text, at, receipt } = bridge.pushed(push).await?;
+            let Reply { text, at, attached: receipt } = bridge.accept_push(push).await?;
             Ok::<_, StoreError>((text, at, receipt.map(|receipt| Handover::new(place, receipt))))
         })
         .await;

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::bridge::{Bell, Parts, Settings, quota};
+use crate::bridge::{Parts, Settings, WorkSignal, quota};
 use crate::config::{Acknowledge, AesKey, Locale, Mode, OnUnsubscribe, Reply as ReplyMode, Texts};
 use crate::http::testing::{Host, host, parts};
 use crate::http::written::{channel, tell};
@@ -57,7 +57,7 @@ impl World {
             settings: settings(agents.clone()),
             store: store.clone(),
             media,
-            bell: Bell::default(),
+            work_signal: WorkSignal::default(),
             clock: clock.clone(),
             metrics: metrics.clone(),
         });
@@ -129,7 +129,7 @@ impl World {
             msg_random: 1,
             parts: vec![AnswerPart::Text(text.to_owned())],
         };
-        self.bridge.answered(answer).await.unwrap();
+        self.bridge.accept_answer(answer).await.unwrap();
         let id = MessageId(self.messages().await.last().unwrap().id);
         let hold = move |tx: &crate::store::Tx<'_>| {
             tx.record_attempt(id)?;

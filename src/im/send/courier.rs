@@ -267,7 +267,7 @@ impl ImCourier {
     }
 
     async fn account(&self, customer: &OpenId) -> Done<(ImUserId, Account)> {
-        let account = self.accounts.of(customer).await.map_err(|error| store_fails(&error))?;
+        let account = self.accounts.get(customer).await.map_err(|error| store_fails(&error))?;
         let account = account.unwrap_or(Account { known: false, number: 0, imported: false });
         let user = ImUserId::of_customer(customer, account.number)
             .map_err(|error| Verdict::Refuse { why: error.to_string() })?;

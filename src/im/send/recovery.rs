@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::code::{self, Class};
 use super::history::{PAGE, Pages};
 use super::{Failure, History, ImCourier, PastMessage};
-use crate::bridge::{Answered, Bridge, LOOK_WAIT};
+use crate::bridge::{AnswerOutcome, BACKFILL_WAIT, Bridge};
 use crate::clock::Clock;
 use crate::model::{Answer, ImUserId, Millis, OpenId};
 use crate::store::{Backfill, Store, StoreError};
@@ -83,7 +83,7 @@ impl Recovery {
         let mut customers = HashSet::new();
         loop {
             tokio::select! {
-                wanted = self.bridge.wanted_looks() => for customer in wanted {
+                wanted = self.bridge.next_backfill_requests() => for customer in wanted {
                     if customers.len() < WANTED_AT_ONCE && customers.insert(customer.clone()) {
                         looking.push(self.look_at(customer));
                     }
@@ -104,9 +104,9 @@ impl Recovery {
                 tokio::time::sleep(RETRY).await;
             }
         };
-        if tokio::time::timeout(LOOK_WAIT, looked).await.is_err() {
+        if tokio::time::timeout(BACKFILL_WAIT, looked).await.is_err() {
             tracing::warn!("giving up on the backfill; releasing the answer that waited for it");
-            if let Err(error) = self.bridge.look_given_up(customer.clone()).await {
+            if let Err(error) = self.bridge.abandon_backfill(customer.clone()).await {
                 tracing::warn!(%error, "could not persist the abandoned backfill");
             }
         }
@@ -115,7 +115,8 @@ impl Recovery {
 
     /// Reads every agent's view of a conversation.
     async fn views(&self, customer: &OpenId) -> Result<(), Postponed> {
-        let (openid, agents, start) = (customer.clone(), self.bridge.agents().to_vec(), self.bridge.start());
+        let (openid, agents, start) =
+            (customer.clone(), self.bridge.agents().to_vec(), self.bridge.start_number());
         let looks = self.store.read(move |tx| tx.missing_backfills(&openid, &agents, start)).await?;
         self.all(looks).await
     }
@@ -145,7 +146,7 @@ impl Recovery {
 
     async fn round(&self) -> Result<(), Postponed> {
         let (agents, since) = (self.bridge.agents().to_vec(), self.clock.now().plus(-ACTIVE_MS));
-        let start = self.bridge.start();
+        let start = self.bridge.start_number();
         let looks = self.store.read(move |tx| tx.due_backfills(&agents, start, since, CALLS)).await?;
         self.all(looks).await
     }
@@ -178,12 +179,12 @@ impl Recovery {
         found.sort_by_key(|past| (past.message.msg_time, past.message.msg_seq));
         let newest_s = found.last().map_or(0, |past| past.message.msg_time);
         for answer in found.into_iter().filter_map(|past| answer_of(past, &look.agent, &user)) {
-            if self.bridge.recovered(answer).await? == Answered::Accepted {
+            if self.bridge.accept_backfilled(answer).await? == AnswerOutcome::Accepted {
                 tracing::warn!(im.agent = %look.agent, "recovered an agent's message whose callback never came");
             }
             fail_point!("recovery.moved");
         }
-        self.bridge.looked(look, newest_s).await?;
+        self.bridge.finish_backfill(look, newest_s).await?;
         fail_point!("recovery.looked");
         Ok(())
     }

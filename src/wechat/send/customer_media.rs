@@ -18,7 +18,7 @@ use super::code::{self, Class};
 use super::courier::PLATFORM;
 use super::token::Token;
 use super::wire::{self, Lost};
-use crate::bridge::Unshown;
+use crate::bridge::MediaUnavailable;
 use crate::media::download::{DownloadError, Downloader};
 use crate::media::{Files, FilesError, StoredFile};
 use crate::metrics::Metrics;
@@ -126,30 +126,33 @@ impl Provider for CustomerMedia {
 }
 
 fn nowhere() -> Missed {
-    Missed::Never { unshown: Unshown::NoCredentials, why: "there is no source to fetch it from".to_owned() }
+    Missed::Never {
+        unshown: MediaUnavailable::NoCredentials,
+        why: "there is no source to fetch it from".to_owned(),
+    }
 }
 
 fn not_downloaded(error: &DownloadError) -> Missed {
     let why = error.to_string();
     match error {
-        DownloadError::TooLarge(_) => Missed::Never { unshown: Unshown::TooLarge, why },
+        DownloadError::TooLarge(_) => Missed::Never { unshown: MediaUnavailable::TooLarge, why },
         error if error.is_retryable() => Missed::Again { why },
-        _ => Missed::Never { unshown: Unshown::Gone, why },
+        _ => Missed::Never { unshown: MediaUnavailable::NotFound, why },
     }
 }
 
 fn missed(refused: Refused) -> Missed {
     match refused {
         Refused::Files(error @ FilesError::TooLarge(_)) => {
-            Missed::Never { unshown: Unshown::TooLarge, why: error.to_string() }
+            Missed::Never { unshown: MediaUnavailable::TooLarge, why: error.to_string() }
         }
         Refused::Files(error) => Missed::Again { why: error.to_string() },
         Refused::Call(failure) => {
             let why = failure.to_string();
             let Failure::Code { code, .. } = failure else { return Missed::Again { why } };
             match code::class(code) {
-                Class::Refuse => Missed::Never { unshown: Unshown::Gone, why },
-                Class::NotAllowed => Missed::Never { unshown: Unshown::NotAllowed, why },
+                Class::Refuse => Missed::Never { unshown: MediaUnavailable::NotFound, why },
+                Class::NotAllowed => Missed::Never { unshown: MediaUnavailable::NotAllowed, why },
                 _ => Missed::Again { why },
             }
         }

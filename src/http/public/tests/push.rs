@@ -155,7 +155,7 @@ async fn a_caller_who_hangs_up_halfway_leaves_memory_and_store_of_one_mind() {
     let customer = OpenId::new(CUSTOMER).unwrap();
     world.push(&event("subscribe", 1)).await;
     world.push(&event("unsubscribe", 2)).await;
-    assert!(!world.bridge.accounts().of(&customer).await.unwrap().unwrap().known);
+    assert!(!world.bridge.accounts().get(&customer).await.unwrap().unwrap().known);
     let jam = jammed.jam();
     let path = format!("/?{}", signed("1", "2"));
     let hung_up = tokio::time::timeout(LONG, async {
@@ -169,5 +169,5 @@ async fn a_caller_who_hangs_up_halfway_leaves_memory_and_store_of_one_mind() {
     drop(jam);
     world.tasks.close();
     world.tasks.wait().await;
-    assert!(world.bridge.accounts().of(&customer).await.unwrap().unwrap().known);
+    assert!(world.bridge.accounts().get(&customer).await.unwrap().unwrap().known);
 }

@@ -108,10 +108,10 @@ async fn what_never_ends_is_given_up_within_its_limits_and_leaves_nothing() {
         assert!(started.elapsed() < Duration::from_secs(10), "{id}: {:?}", started.elapsed());
     }
     for (ids, expected) in [
-        (&["flood"][..], Unshown::TooLarge),
-        (&["gone"], Unshown::Gone),
-        (&["elsewhere"], Unshown::Gone),
-        (&[], Unshown::NoCredentials),
+        (&["flood"][..], MediaUnavailable::TooLarge),
+        (&["gone"], MediaUnavailable::NotFound),
+        (&["elsewhere"], MediaUnavailable::NotFound),
+        (&[], MediaUnavailable::NoCredentials),
     ] {
         let missed = fetch(&world, ids).await.unwrap_err();
         assert!(

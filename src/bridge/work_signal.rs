@@ -12,61 +12,61 @@ use crate::model::Lane;
 
 /// The most lanes that are remembered between two calls of [`WorkSignal::take`]. Beyond that, the
 /// outbox scans the store instead.
-const REMEMBERED: usize = 65_536;
+const MAX_LANES: usize = 65_536;
 
 /// The lanes notified since the last call of [`WorkSignal::take`].
 #[derive(Debug, Default)]
-pub struct Rung {
+pub struct NotifiedLanes {
     /// Lanes with new work.
     pub lanes: HashSet<Lane>,
     /// More lanes were notified than are remembered.
-    pub more: bool,
+    pub overflowed: bool,
 }
 
 /// The signal that there is work. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Bell(Arc<Inner>);
+pub struct WorkSignal(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    room: usize,
-    rung: Mutex<Rung>,
+    capacity: usize,
+    notified: Mutex<NotifiedLanes>,
     notify: Notify,
 }
 
-impl Default for Bell {
+impl Default for WorkSignal {
     fn default() -> Self {
-        Self::with_room(REMEMBERED)
+        Self::with_capacity(MAX_LANES)
     }
 }
 
-impl Bell {
+impl WorkSignal {
     /// Creates a signal that remembers at most `capacity` lanes.
-    pub fn with_room(room: usize) -> Self {
-        Self(Arc::new(Inner { room, rung: Mutex::default(), notify: Notify::new() }))
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self(Arc::new(Inner { capacity, notified: Mutex::default(), notify: Notify::new() }))
     }
 
     /// Signals new work in `lane`.
-    pub fn ring(&self, lane: Lane) {
+    pub fn notify(&self, lane: Lane) {
         {
-            let mut rung = self.0.rung.lock().unwrap_or_else(PoisonError::into_inner);
-            if rung.lanes.len() < self.0.room {
-                rung.lanes.insert(lane);
+            let mut notified = self.0.notified.lock().unwrap_or_else(PoisonError::into_inner);
+            if notified.lanes.len() < self.0.capacity {
+                notified.lanes.insert(lane);
             } else {
-                rung.more = true;
+                notified.overflowed = true;
             }
         }
         self.0.notify.notify_one();
     }
 
     /// Waits for a notification. Returns at once if one arrived since the last call.
-    pub async fn rang(&self) {
+    pub async fn notified(&self) {
         self.0.notify.notified().await;
     }
 
     /// Takes the notified lanes and resets the signal.
-    pub fn take(&self) -> Rung {
-        std::mem::take(&mut *self.0.rung.lock().unwrap_or_else(PoisonError::into_inner))
+    pub fn take(&self) -> NotifiedLanes {
+        std::mem::take(&mut *self.0.notified.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -76,12 +76,12 @@ mod tests {
     use crate::model::{Direction, OpenId};
 
     #[tokio::test]
-    async fn a_ring_before_the_wait_is_not_lost() {
-        let bell = Bell::default();
+    async fn a_notification_before_the_wait_is_not_lost() {
+        let signal = WorkSignal::default();
         let lane = Lane { direction: Direction::ToIm, customer: OpenId::new("oA").unwrap() };
-        bell.ring(lane.clone());
-        bell.rang().await;
-        assert!(bell.take().lanes.contains(&lane));
-        assert!(bell.take().lanes.is_empty());
+        signal.notify(lane.clone());
+        signal.notified().await;
+        assert!(signal.take().lanes.contains(&lane));
+        assert!(signal.take().lanes.is_empty());
     }
 }

@@ -3,16 +3,16 @@
 use crate::config::Locale;
 use crate::model::{HoldReason, MediaKind, NoAnswer, OutboundCall, split_text};
 
-use super::to_im::NOTE_PREFIX;
+use super::to_im::NOTICE_PREFIX;
 
 /// The longest notice, in bytes. A text that would make it longer becomes a notice of its own.
-const NOTE_BYTES: usize = 2_000;
+const MAX_NOTICE_BYTES: usize = 2_000;
 /// The longest excerpt of an answer in a notice, in bytes.
-const EXCERPT_BYTES: usize = 60;
+const MAX_EXCERPT_BYTES: usize = 60;
 
 /// The kind of a notice: what happened to an agent's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News<'a> {
+pub enum NoticeKind<'a> {
     /// It is held until the customer writes.
     Held {
         /// The reason, as the agent reads it.
@@ -36,47 +36,49 @@ pub enum News<'a> {
 }
 
 /// Returns the text of a notice about `answer`, with an excerpt of its beginning.
-pub fn text(locale: Locale, news: &News<'_>, answer: &str) -> String {
+pub fn text(locale: Locale, kind: &NoticeKind<'_>, answer: &str) -> String {
     let answer = excerpt(answer);
-    let told = match (locale, news) {
-        (Locale::En, News::Held { why }) => {
+    let text = match (locale, kind) {
+        (Locale::En, NoticeKind::Held { why }) => {
             format!("“{answer}” is held: {why}. It goes out as soon as the customer writes again.")
         }
-        (Locale::En, News::Refused { why }) => format!("“{answer}” was not sent and will not be: {why}."),
-        (Locale::En, News::Unknown { why }) => format!(
+        (Locale::En, NoticeKind::Refused { why }) => {
+            format!("“{answer}” was not sent and will not be: {why}.")
+        }
+        (Locale::En, NoticeKind::Unknown { why }) => format!(
             "“{answer}” may or may not have arrived: {why}. \
              The bridge does not send it again by itself; ask the customer, or write it again."
         ),
-        (Locale::En, News::AsLink { why }) => {
+        (Locale::En, NoticeKind::AsLink { why }) => {
             format!("“{answer}” went to the customer as a text with a link: {why}.")
         }
-        (Locale::Ko, News::AsLink { why }) => {
+        (Locale::Ko, NoticeKind::AsLink { why }) => {
             format!("“{answer}” 파일은 링크가 포함된 텍스트로 고객에게 전송되었습니다: {why}.")
         }
-        (Locale::Zh, News::AsLink { why }) => format!("“{answer}”已改为带链接的文字发给客户：{why}。"),
-        (Locale::Ko, News::Held { why }) => {
+        (Locale::Zh, NoticeKind::AsLink { why }) => format!("“{answer}”已改为带链接的文字发给客户：{why}。"),
+        (Locale::Ko, NoticeKind::Held { why }) => {
             format!("“{answer}” 메시지가 보류되었습니다: {why}. 고객이 다시 메시지를 보내면 바로 전송됩니다.")
         }
-        (Locale::Ko, News::Refused { why }) => {
+        (Locale::Ko, NoticeKind::Refused { why }) => {
             format!("“{answer}” 메시지를 보내지 못했으며 다시 보내지 않습니다: {why}.")
         }
-        (Locale::Ko, News::Unknown { why }) => format!(
+        (Locale::Ko, NoticeKind::Unknown { why }) => format!(
             "“{answer}” 메시지가 도착했는지 알 수 없습니다: {why}. 자동으로 다시 보내지 않으니 고객에게 확인하거나 다시 작성해 주십시오."
         ),
-        (Locale::Zh, News::Held { why }) => {
+        (Locale::Zh, NoticeKind::Held { why }) => {
             format!("“{answer}”暂未发送：{why}。客户再次发来消息后会立即送出。")
         }
-        (Locale::Zh, News::Refused { why }) => format!("“{answer}”未能发送，也不会重试：{why}。"),
-        (Locale::Zh, News::Unknown { why }) => {
+        (Locale::Zh, NoticeKind::Refused { why }) => format!("“{answer}”未能发送，也不会重试：{why}。"),
+        (Locale::Zh, NoticeKind::Unknown { why }) => {
             format!("“{answer}”是否送达无法确认：{why}。系统不会自动重发，请向客户确认或重新发送。")
         }
     };
-    format!("{NOTE_PREFIX}{told}")
+    format!("{NOTICE_PREFIX}{text}")
 }
 
 /// The name of a medium in a notice; `None` if the agent gets no notice.
-pub(super) fn medium(locale: Locale, what: MediaKind) -> Option<&'static str> {
-    Some(match (locale, what) {
+pub(super) fn media_label(locale: Locale, kind: MediaKind) -> Option<&'static str> {
+    Some(match (locale, kind) {
         (_, MediaKind::Thumb) => return None,
         (Locale::En, MediaKind::Image) => "picture",
         (Locale::En, MediaKind::Voice) => "voice message",
@@ -91,20 +93,20 @@ pub(super) fn medium(locale: Locale, what: MediaKind) -> Option<&'static str> {
 }
 
 /// Returns the text of the notice that a customer's medium cannot be fetched.
-pub(super) fn unfetched(locale: Locale, what: &str, why: &str) -> String {
-    let told = match locale {
-        Locale::En => format!("The customer's {what} cannot be shown: {why}. Ask for it again."),
+pub(super) fn media_unavailable(locale: Locale, label: &str, why: &str) -> String {
+    let text = match locale {
+        Locale::En => format!("The customer's {label} cannot be shown: {why}. Ask for it again."),
         Locale::Ko => {
-            format!("고객이 보낸 {what} 파일을 표시할 수 없습니다: {why}. 다시 보내 달라고 요청해 주십시오.")
+            format!("고객이 보낸 {label} 파일을 표시할 수 없습니다: {why}. 다시 보내 달라고 요청해 주십시오.")
         }
-        Locale::Zh => format!("客户发来的{what}无法显示：{why}。请客户重新发送。"),
+        Locale::Zh => format!("客户发来的{label}无法显示：{why}。请客户重新发送。"),
     };
-    format!("{NOTE_PREFIX}{told}")
+    format!("{NOTICE_PREFIX}{text}")
 }
 
 /// Returns the reason why a message is held, as the agent reads it.
-pub fn held_because(locale: Locale, because: HoldReason) -> &'static str {
-    match (locale, because) {
+pub fn hold_reason(locale: Locale, reason: HoldReason) -> &'static str {
+    match (locale, reason) {
         (Locale::En, HoldReason::WindowClosed) => "the customer has not written for too long",
         (Locale::En, HoldReason::QuotaUsedUp) => {
             "WeChat allows no more messages until the customer writes again"
@@ -126,8 +128,8 @@ pub fn held_because(locale: Locale, because: HoldReason) -> &'static str {
 }
 
 /// Returns the reason why WeChat's answer is missing, as the agent reads it.
-pub fn silent(locale: Locale, silence: NoAnswer) -> String {
-    let told = match (locale, silence) {
+pub fn no_answer(locale: Locale, reason: NoAnswer) -> String {
+    let text = match (locale, reason) {
         (Locale::En, NoAnswer::Status(status)) => {
             return format!("WeChat answered with HTTP status {status}");
         }
@@ -143,12 +145,12 @@ pub fn silent(locale: Locale, silence: NoAnswer) -> String {
         (Locale::Zh, NoAnswer::Timeout) => "微信未及时应答",
         (Locale::Zh, NoAnswer::Unreadable) => "微信的应答无法读取",
     };
-    told.to_owned()
+    text.to_owned()
 }
 
 /// Why the bridge or the operator ended a message, without an answer from WeChat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum EndReason {
     /// It waited for an attempt for 30 days, the longest that a message is kept.
     WaitedTooLong,
     /// The customer did not write for 30 days, the longest that a message is kept.
@@ -162,42 +164,42 @@ pub enum Ended {
 }
 
 /// Returns the reason why a message ended, as the agent reads it.
-pub fn ended(locale: Locale, ended: Ended) -> &'static str {
+pub fn end_reason(locale: Locale, ended: EndReason) -> &'static str {
     match (locale, ended) {
-        (Locale::En, Ended::WaitedTooLong) => "it waited for 30 days",
-        (Locale::En, Ended::HeldTooLong) => "the customer did not write for 30 days",
-        (Locale::En, Ended::Interrupted) => "the bridge was interrupted while sending it",
-        (Locale::En, Ended::InterruptedReply) => "the bridge was interrupted while sending it in a reply",
-        (Locale::En, Ended::Discarded) => "discarded by the operator",
-        (Locale::Ko, Ended::WaitedTooLong) => "30일 동안 보내지 못했습니다",
-        (Locale::Ko, Ended::HeldTooLong) => "고객이 30일 동안 메시지를 보내지 않았습니다",
-        (Locale::Ko, Ended::Interrupted) => "보내는 도중에 브리지가 중단되었습니다",
-        (Locale::Ko, Ended::InterruptedReply) => "답장에 실어 보내는 도중에 브리지가 중단되었습니다",
-        (Locale::Ko, Ended::Discarded) => "운영자가 폐기했습니다",
-        (Locale::Zh, Ended::WaitedTooLong) => "等待发送已超过30天",
-        (Locale::Zh, Ended::HeldTooLong) => "客户30天没有发来消息",
-        (Locale::Zh, Ended::Interrupted) => "发送过程中系统中断",
-        (Locale::Zh, Ended::InterruptedReply) => "随回复发送时系统中断",
-        (Locale::Zh, Ended::Discarded) => "已被管理员丢弃",
+        (Locale::En, EndReason::WaitedTooLong) => "it waited for 30 days",
+        (Locale::En, EndReason::HeldTooLong) => "the customer did not write for 30 days",
+        (Locale::En, EndReason::Interrupted) => "the bridge was interrupted while sending it",
+        (Locale::En, EndReason::InterruptedReply) => "the bridge was interrupted while sending it in a reply",
+        (Locale::En, EndReason::Discarded) => "discarded by the operator",
+        (Locale::Ko, EndReason::WaitedTooLong) => "30일 동안 보내지 못했습니다",
+        (Locale::Ko, EndReason::HeldTooLong) => "고객이 30일 동안 메시지를 보내지 않았습니다",
+        (Locale::Ko, EndReason::Interrupted) => "보내는 도중에 브리지가 중단되었습니다",
+        (Locale::Ko, EndReason::InterruptedReply) => "답장에 실어 보내는 도중에 브리지가 중단되었습니다",
+        (Locale::Ko, EndReason::Discarded) => "운영자가 폐기했습니다",
+        (Locale::Zh, EndReason::WaitedTooLong) => "等待发送已超过30天",
+        (Locale::Zh, EndReason::HeldTooLong) => "客户30天没有发来消息",
+        (Locale::Zh, EndReason::Interrupted) => "发送过程中系统中断",
+        (Locale::Zh, EndReason::InterruptedReply) => "随回复发送时系统中断",
+        (Locale::Zh, EndReason::Discarded) => "已被管理员丢弃",
     }
 }
 
 /// The calls of a notice.
-pub fn orders(text: &str) -> Vec<OutboundCall> {
+pub fn calls(text: &str) -> Vec<OutboundCall> {
     vec![OutboundCall::TextToAgent(text.to_owned())]
 }
 
 /// The calls of a waiting notice with one more line; `None` if it became too long.
-pub fn join(waiting: &[OutboundCall], text: &str) -> Option<Vec<OutboundCall>> {
+pub fn append(waiting: &[OutboundCall], text: &str) -> Option<Vec<OutboundCall>> {
     let [OutboundCall::TextToAgent(present)] = waiting else { return None };
-    let more = text.strip_prefix(NOTE_PREFIX).unwrap_or(text);
+    let more = text.strip_prefix(NOTICE_PREFIX).unwrap_or(text);
     let joined = format!("{present}\n{more}");
-    (joined.len() <= NOTE_BYTES).then(|| orders(&joined))
+    (joined.len() <= MAX_NOTICE_BYTES).then(|| calls(&joined))
 }
 
 fn excerpt(answer: &str) -> String {
     let answer = answer.split_whitespace().collect::<Vec<_>>().join(" ");
-    match split_text(&answer, EXCERPT_BYTES).as_slice() {
+    match split_text(&answer, MAX_EXCERPT_BYTES).as_slice() {
         [] => String::new(),
         [whole] => (*whole).to_owned(),
         [first, ..] => format!("{}…", first.trim_end()),
@@ -209,44 +211,47 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_note_begins_with_the_prefix_in_every_locale_and_says_why() {
+    fn every_notice_has_the_prefix_and_the_reason_in_every_locale() {
         for locale in [Locale::En, Locale::Ko, Locale::Zh] {
-            for news in [
-                News::Held { why: "W" },
-                News::Refused { why: "W" },
-                News::Unknown { why: "W" },
-                News::AsLink { why: "W" },
+            for kind in [
+                NoticeKind::Held { why: "W" },
+                NoticeKind::Refused { why: "W" },
+                NoticeKind::Unknown { why: "W" },
+                NoticeKind::AsLink { why: "W" },
             ] {
                 let note =
-                    text(locale, &news, "size M is in stock, and so is size L, and so are all of the others");
-                assert!(note.starts_with(NOTE_PREFIX) && note.contains('W') && note.contains('…'), "{note}");
+                    text(locale, &kind, "size M is in stock, and so is size L, and so are all of the others");
+                assert!(
+                    note.starts_with(NOTICE_PREFIX) && note.contains('W') && note.contains('…'),
+                    "{note}"
+                );
             }
         }
     }
 
     #[test]
-    fn a_missing_answer_is_told_in_the_locales_own_words() {
-        for silence in
+    fn a_missing_answer_is_explained_in_the_locales_language() {
+        for reason in
             [NoAnswer::ConnectionLost, NoAnswer::Timeout, NoAnswer::Status(502), NoAnswer::Unreadable]
         {
-            for (locale, own) in
+            for (locale, script) in
                 [(Locale::Ko, '\u{ac00}'..='\u{d7a3}'), (Locale::Zh, '\u{4e00}'..='\u{9fff}')]
             {
-                let told = silent(locale, silence);
-                assert!(told.chars().any(|letter| own.contains(&letter)), "{told}");
-                let rest = told.replace("WeChat", "").replace("HTTP", "");
-                assert!(!rest.contains(|letter: char| letter.is_ascii_alphabetic()), "{told}");
+                let text = no_answer(locale, reason);
+                assert!(text.chars().any(|letter| script.contains(&letter)), "{text}");
+                let rest = text.replace("WeChat", "").replace("HTTP", "");
+                assert!(!rest.contains(|letter: char| letter.is_ascii_alphabetic()), "{text}");
             }
         }
     }
 
     #[test]
-    fn waiting_notes_are_merged_up_to_a_limit() {
-        let one = orders(&text(Locale::En, &News::Held { why: "W" }, "a"));
-        let two = join(&one, &text(Locale::En, &News::Held { why: "W" }, "b")).unwrap();
+    fn waiting_notices_are_merged_up_to_a_limit() {
+        let one = calls(&text(Locale::En, &NoticeKind::Held { why: "W" }, "a"));
+        let two = append(&one, &text(Locale::En, &NoticeKind::Held { why: "W" }, "b")).unwrap();
         let [OutboundCall::TextToAgent(both)] = two.as_slice() else { panic!("{two:?}") };
-        assert_eq!(both.matches(NOTE_PREFIX).count(), 1);
+        assert_eq!(both.matches(NOTICE_PREFIX).count(), 1);
         assert!(both.contains("“a”") && both.contains("“b”"));
-        assert_eq!(join(&two, &"x".repeat(NOTE_BYTES)), None);
+        assert_eq!(append(&two, &"x".repeat(MAX_NOTICE_BYTES)), None);
     }
 }

@@ -16,16 +16,16 @@ use crate::store::{Customer, NewMessage, StoreError, Tx};
 
 /// The outcome of accepting an agent's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answered {
+pub enum AnswerOutcome {
     /// It is on disk and will be processed.
     Accepted,
     /// It has no effect.
-    Ignored(Ignored),
+    Ignored(IgnoreReason),
 }
 
 /// Why an agent's message has no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Ignored {
+pub enum IgnoreReason {
     /// It was accepted before.
     Repeat,
     /// The receiver is not a customer that the bridge knows.
@@ -36,7 +36,7 @@ pub enum Ignored {
     Empty,
 }
 
-impl Ignored {
+impl IgnoreReason {
     /// The metric label and log value.
     pub fn name(self) -> &'static str {
         match self {
@@ -50,22 +50,22 @@ impl Ignored {
 
 /// How the bridge learned of an agent's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Came {
+enum Arrival {
     /// By a callback from IM.
-    ByCallback,
+    Callback,
     /// From the conversation's history, by a backfill.
-    FromHistory,
+    History,
 }
 
 impl Bridge {
     /// Accepts an agent's message from a callback. `Ok` means that it is on disk, or that there is
     /// nothing to keep.
-    pub async fn answered(&self, answer: Answer) -> Result<Answered, StoreError> {
+    pub async fn accept_answer(&self, answer: Answer) -> Result<AnswerOutcome, StoreError> {
         let started = std::time::Instant::now();
         fail_point!("callback.received");
-        let outcome = self.take(answer, Came::ByCallback).await?;
+        let outcome = self.accept(answer, Arrival::Callback).await?;
         fail_point!("callback.committed");
-        if outcome == Answered::Accepted {
+        if outcome == AnswerOutcome::Accepted {
             self.0.metrics.record_answer(started.elapsed());
         }
         Ok(outcome)
@@ -73,9 +73,9 @@ impl Bridge {
 
     /// Accepts an agent's message that a backfill found in the history, unless its callback has
     /// arrived. A callback that arrives later counts as the repeat.
-    pub async fn recovered(&self, answer: Answer) -> Result<Answered, StoreError> {
-        let outcome = self.take(answer, Came::FromHistory).await?;
-        if outcome == Answered::Accepted {
+    pub async fn accept_backfilled(&self, answer: Answer) -> Result<AnswerOutcome, StoreError> {
+        let outcome = self.accept(answer, Arrival::History).await?;
+        if outcome == AnswerOutcome::Accepted {
             self.0.metrics.record_backfilled();
         }
         Ok(outcome)
@@ -83,38 +83,46 @@ impl Bridge {
 
     /// Records a callback's message that must not be forwarded, so that a backfill does not forward
     /// it either.
-    pub async fn passed_over(&self, answer: Answer) -> Result<(), StoreError> {
-        let pass_over = move |tx: &Tx<'_>| match customer_of(tx, &answer.to)? {
-            Some(_) => Marks::of(&answer).make(tx, Came::ByCallback),
+    pub async fn mark_ignored(&self, answer: Answer) -> Result<(), StoreError> {
+        let mark = move |tx: &Tx<'_>| match customer_with_account(tx, &answer.to)? {
+            Some(_) => DedupKeys::of(&answer).insert(tx, Arrival::Callback),
             None => Ok(()),
         };
-        self.0.store.write(pass_over).await
+        self.0.store.write(mark).await
     }
 
-    async fn take(&self, answer: Answer, came: Came) -> Result<Answered, StoreError> {
+    async fn accept(&self, answer: Answer, arrival: Arrival) -> Result<AnswerOutcome, StoreError> {
         let inner = &self.0;
         if !inner.settings.agents.contains(&answer.from) {
-            return Ok(Answered::Ignored(Ignored::NotAnAgent));
+            return Ok(AnswerOutcome::Ignored(IgnoreReason::NotAnAgent));
         }
         let (parts, locale) = (&answer.parts, inner.settings.texts.locale);
-        let orders = || to_wechat::orders(parts, locale, || MediaName::of_bits(rand::random()));
-        let what = command::parse(parts).map_or_else(|| Said::Message(orders()), Said::Command);
+        let calls = || to_wechat::calls(parts, locale, || MediaName::of_bits(rand::random()));
+        let content =
+            command::parse(parts).map_or_else(|| AnswerContent::Message(calls()), AnswerContent::Command);
         // The reply to a command goes to the agent who sent it.
-        let direction = if matches!(what, Said::Command(_)) { Direction::ToIm } else { Direction::ToWechat };
-        let taking = Taking { inner: Arc::clone(inner), answer, came, what, random: rand::rng().random() };
+        let direction =
+            if matches!(content, AnswerContent::Command(_)) { Direction::ToIm } else { Direction::ToWechat };
+        let handler = AnswerHandler {
+            inner: Arc::clone(inner),
+            answer,
+            arrival,
+            content,
+            random: rand::rng().random(),
+        };
         // Do not await anything before this write, or a later message could overtake this one.
-        Ok(match inner.store.write(move |tx| taking.decide(tx)).await? {
+        Ok(match inner.store.write(move |tx| handler.decide(tx)).await? {
             Ok(customer) => {
-                inner.bell.ring(Lane { direction, customer });
-                Answered::Accepted
+                inner.work_signal.notify(Lane { direction, customer });
+                AnswerOutcome::Accepted
             }
-            Err(why) => Answered::Ignored(why),
+            Err(why) => AnswerOutcome::Ignored(why),
         })
     }
 }
 
 /// Returns the known customer whose current IM account is `user`.
-fn customer_of(tx: &Tx<'_>, user: &ImUserId) -> Result<Option<Customer>, StoreError> {
+fn customer_with_account(tx: &Tx<'_>, user: &ImUserId) -> Result<Option<Customer>, StoreError> {
     let is_present = |customer: &Customer| {
         let account = ImUserId::of_customer(&customer.openid, customer.number);
         customer.known && account.is_ok_and(|account| account == *user)
@@ -130,71 +138,71 @@ fn customer_of(tx: &Tx<'_>, user: &ImUserId) -> Result<Option<Customer>, StoreEr
 
 /// The content of an agent's message.
 #[derive(Clone, Debug, PartialEq)]
-enum Said {
+enum AnswerContent {
     Message(Vec<OutboundCall>),
     Command(Command),
 }
 
-struct Taking {
+struct AnswerHandler {
     inner: Arc<Inner>,
     answer: Answer,
-    came: Came,
-    what: Said,
+    arrival: Arrival,
+    content: AnswerContent,
     random: [u32; 3],
 }
 
-impl Taking {
+impl AnswerHandler {
     /// Stores the message. Returns the customer whose conversation it belongs to, or why it is
     /// ignored.
-    fn decide(&self, tx: &Tx<'_>) -> Result<Result<OpenId, Ignored>, StoreError> {
-        let Some(customer) = customer_of(tx, &self.answer.to)? else {
-            return Ok(Err(Ignored::NotACustomer));
+    fn decide(&self, tx: &Tx<'_>) -> Result<Result<OpenId, IgnoreReason>, StoreError> {
+        let Some(customer) = customer_with_account(tx, &self.answer.to)? else {
+            return Ok(Err(IgnoreReason::NotACustomer));
         };
-        if self.what == Said::Message(Vec::new()) {
-            return Ok(Err(Ignored::Empty));
+        if self.content == AnswerContent::Message(Vec::new()) {
+            return Ok(Err(IgnoreReason::Empty));
         }
-        let marks = Marks::of(&self.answer);
-        if marks.are_made(tx, self.came)? {
-            return Ok(Err(Ignored::Repeat));
+        let keys = DedupKeys::of(&self.answer);
+        if keys.exist(tx, self.arrival)? {
+            return Ok(Err(IgnoreReason::Repeat));
         }
         let openid = customer.openid.clone();
-        marks.make(tx, self.came)?;
-        let source = &marks.key;
-        let message = match &self.what {
-            Said::Command(command) => {
+        keys.insert(tx, self.arrival)?;
+        let source = &keys.message_key;
+        let message = match &self.content {
+            AnswerContent::Command(command) => {
                 let (inner, by) = (&*self.inner, &self.answer.from);
-                Effect { inner, command, by, source, random: self.random }.carry_out(tx, customer)?;
+                Effect { inner, command, sender: by, source, random: self.random }.apply(tx, customer)?;
                 None
             }
-            Said::Message(orders) => {
-                for order in orders {
-                    let OutboundCall::MediaToCustomer(attachment) = order else { continue };
+            AnswerContent::Message(calls) => {
+                for call in calls {
+                    let OutboundCall::MediaToCustomer(attachment) = call else { continue };
                     for name in attachment.names() {
                         tx.add_medium(name, &openid, MediaOrigin::Agent)?;
                     }
                 }
-                let unlooked = self.inner.is_unlooked(tx, &openid)?;
+                let before_backfill = self.inner.needs_backfill(tx, &openid)?;
                 let id = tx.add(&NewMessage {
                     direction: Direction::ToWechat,
                     kind: MessageKind::Message,
                     openid: openid.clone(),
                     agent: Some(self.answer.from.clone()),
-                    calls: orders.clone(),
+                    calls: calls.clone(),
                     msg_seq: self.answer.msg_seq,
                     msg_random: self.answer.msg_random,
                     source: source.clone(),
                     erase: false,
                 })?;
                 let Answer { msg_time, msg_seq, .. } = self.answer;
-                tx.set_sent_at(id, msg_time, unlooked)?;
+                tx.set_sent_at(id, msg_time, before_backfill)?;
                 // Callbacks may overtake one another. Callbacks of the same second keep their order
                 // of arrival, because no document says that every client counts `MsgSeq` up.
-                let place = if self.came == Came::ByCallback { u32::MAX } else { msg_seq };
-                tx.insert_by_time(&openid, id, (msg_time, place))?;
+                let sequence = if self.arrival == Arrival::Callback { u32::MAX } else { msg_seq };
+                tx.insert_by_time(&openid, id, (msg_time, sequence))?;
                 Some(id)
             }
         };
-        if self.came == Came::FromHistory {
+        if self.arrival == Arrival::History {
             tx.record_step(&openid, message, "recovered", "its callback did not arrive", None)?;
         }
         Ok(Ok(openid))
@@ -204,36 +212,39 @@ impl Taking {
 /// The dedup keys of an agent's message. A callback and the history may spell the message's key
 /// differently, so the numbers that are equal in both count too. They count only between a callback
 /// and the history; two callbacks are told apart by the key alone.
-struct Marks {
-    key: String,
-    numbers: String,
+struct DedupKeys {
+    message_key: String,
+    numbers_key: String,
 }
 
-impl Marks {
+impl DedupKeys {
     fn of(answer: &Answer) -> Self {
         let Answer { from, to, msg_key, msg_time, msg_seq, msg_random, .. } = answer;
-        let of = |key: &str| format!("c:{from}:{to}:{key}");
-        Self { key: of(msg_key), numbers: of(&format!("{msg_seq}_{msg_random}_{msg_time}")) }
+        let key_of = |key: &str| format!("c:{from}:{to}:{key}");
+        Self {
+            message_key: key_of(msg_key),
+            numbers_key: key_of(&format!("{msg_seq}_{msg_random}_{msg_time}")),
+        }
     }
 
-    fn found(&self) -> String {
-        format!("found:{}", self.numbers)
+    fn backfill_key(&self) -> String {
+        format!("found:{}", self.numbers_key)
     }
 
-    fn are_made(&self, tx: &Tx<'_>, came: Came) -> Result<bool, StoreError> {
-        let other = match came {
-            Came::ByCallback => &self.found(),
-            Came::FromHistory => &self.numbers,
+    fn exist(&self, tx: &Tx<'_>, arrival: Arrival) -> Result<bool, StoreError> {
+        let reading_store = match arrival {
+            Arrival::Callback => &self.backfill_key(),
+            Arrival::History => &self.numbers_key,
         };
-        Ok(tx.first_reply(&self.key)?.is_some() || tx.first_reply(other)?.is_some())
+        Ok(tx.first_reply(&self.message_key)?.is_some() || tx.first_reply(reading_store)?.is_some())
     }
 
-    fn make(&self, tx: &Tx<'_>, came: Came) -> Result<(), StoreError> {
-        let other = match came {
-            Came::ByCallback => &self.numbers,
-            Came::FromHistory => &self.found(),
+    fn insert(&self, tx: &Tx<'_>, arrival: Arrival) -> Result<(), StoreError> {
+        let reading_store = match arrival {
+            Arrival::Callback => &self.numbers_key,
+            Arrival::History => &self.backfill_key(),
         };
-        for key in [&self.key, other] {
+        for key in [&self.message_key, reading_store] {
             if tx.first_reply(key)?.is_none() {
                 tx.record_dedup(key, None)?;
             }
@@ -245,20 +256,20 @@ impl Marks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bridge::tests::over;
+    use crate::bridge::tests::bridge_with_defaults;
     use crate::clock::Clock;
     use crate::metrics::Metrics;
     use crate::model::{AnswerPart, Move};
     use crate::store::{Head, Settlement, Store, StoreLocation};
 
     /// Creates a bridge over a store in which `oAnna` is a customer.
-    async fn annas(store: &Store, clock: &Clock, folder: &std::path::Path) -> Bridge {
+    async fn bridge_with_anna(store: &Store, clock: &Clock, folder: &std::path::Path) -> Bridge {
         let customer = Customer { known: true, ..Customer::new(OpenId::new("oAnna").unwrap()) };
         store.write(move |tx| tx.put_customer(&customer)).await.unwrap();
-        over(store, clock, folder).await
+        bridge_with_defaults(store, clock, folder).await
     }
 
-    fn said(bridge: &Bridge, msg_time: i64, msg_seq: u32) -> Answer {
+    fn answer(bridge: &Bridge, msg_time: i64, msg_seq: u32) -> Answer {
         Answer {
             from: bridge.agents()[0].clone(),
             to: ImUserId::new("oAnna").unwrap(),
@@ -273,28 +284,28 @@ mod tests {
     /// A read may take long. If one answer waited for a read, the next one, which need not wait,
     /// would overtake it.
     #[tokio::test]
-    async fn an_answer_waits_for_no_read() {
+    async fn accepting_an_answer_waits_for_no_read() {
         let (clock, folder) = (Clock::movable(), tempfile::tempdir().unwrap());
-        let place = StoreLocation::File(folder.path().join("bridge.db"));
-        let (store, closing) = Store::open(&place, clock.clone(), Metrics::default()).unwrap();
-        let bridge = annas(&store, &clock, folder.path()).await;
-        let (begun, reading) = tokio::sync::oneshot::channel();
-        let (end, ended) = std::sync::mpsc::channel::<()>();
-        let mut begun = Some(begun);
-        let other = store.clone();
-        let long = tokio::spawn(async move {
+        let sequence = StoreLocation::File(folder.path().join("bridge.db"));
+        let (store, closing) = Store::open(&sequence, clock.clone(), Metrics::default()).unwrap();
+        let bridge = bridge_with_anna(&store, &clock, folder.path()).await;
+        let (read_started, started) = tokio::sync::oneshot::channel();
+        let (end_read, read_ended) = std::sync::mpsc::channel::<()>();
+        let mut read_started = Some(read_started);
+        let reading_store = store.clone();
+        let long_read = tokio::spawn(async move {
             let read = move |_: &Tx<'_>| {
-                begun.take().unwrap().send(()).unwrap();
-                ended.recv().map_err(|_| StoreError::Closed)
+                read_started.take().unwrap().send(()).unwrap();
+                read_ended.recv().map_err(|_| StoreError::Closed)
             };
-            other.read(read).await
+            reading_store.read(read).await
         });
-        reading.await.unwrap();
-        let taken = bridge.answered(said(&bridge, 3, 1));
-        let taken = tokio::time::timeout(std::time::Duration::from_secs(10), taken).await;
-        end.send(()).unwrap();
-        long.await.unwrap().unwrap();
-        assert_eq!(taken.unwrap().unwrap(), Answered::Accepted);
+        started.await.unwrap();
+        let accepting = bridge.accept_answer(answer(&bridge, 3, 1));
+        let accepted = tokio::time::timeout(std::time::Duration::from_secs(10), accepting).await;
+        end_read.send(()).unwrap();
+        long_read.await.unwrap().unwrap();
+        assert_eq!(accepted.unwrap().unwrap(), AnswerOutcome::Accepted);
         closing.close();
     }
 
@@ -303,22 +314,22 @@ mod tests {
         let (clock, folder) = (Clock::movable(), tempfile::tempdir().unwrap());
         let (store, closing) =
             Store::open(&StoreLocation::Memory, clock.clone(), Metrics::default()).unwrap();
-        let bridge = annas(&store, &clock, folder.path()).await;
+        let bridge = bridge_with_anna(&store, &clock, folder.path()).await;
         for (msg_time, msg_seq) in [(20, 7), (20, 3), (30, 1), (10, 9), (20, 5)] {
-            bridge.answered(said(&bridge, msg_time, msg_seq)).await.unwrap();
+            bridge.accept_answer(answer(&bridge, msg_time, msg_seq)).await.unwrap();
         }
         let lane = Lane { direction: Direction::ToWechat, customer: OpenId::new("oAnna").unwrap() };
-        let leave = move |tx: &Tx<'_>| {
-            let mut left = Vec::new();
-            while let Head::Ready(owed) = tx.head(&lane)? {
-                left.push(owed.call);
-                tx.settle(owed.id, Move::Refuse, &Settlement::default())?;
+        let drain = move |tx: &Tx<'_>| {
+            let mut drained = Vec::new();
+            while let Head::Ready(call) = tx.head(&lane)? {
+                drained.push(call.call);
+                tx.settle(call.id, Move::Refuse, &Settlement::default())?;
             }
-            Ok(left)
+            Ok(drained)
         };
         let in_order = ["9 at 10", "7 at 20", "3 at 20", "5 at 20", "1 at 30"];
         let in_order = in_order.map(|text| OutboundCall::TextToCustomer(text.to_owned()));
-        assert_eq!(store.write(leave).await.unwrap(), in_order);
+        assert_eq!(store.write(drain).await.unwrap(), in_order);
         closing.close();
     }
 }

@@ -1,0 +1,379 @@
+//! Accepts a push from WeChat. One transaction detects a repeat, stores the changes and the calls
+//! that it needs, and decides the reply.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use fail::fail_point;
+use rand::RngExt as _;
+
+use super::media_link::MediaLink;
+use super::passive_reply::{
+    AFTER_REPLY_MS, ATTACH_MS, AttachedAnswers, HELD_READ, Reply, ReplyPlan, plan_reply,
+};
+use super::{Account, Bridge, Inner, more, quota, to_im};
+use crate::config::{Acknowledge, OnUnsubscribe};
+use crate::model::{
+    Content, Direction, Event, ImUserId, Lane, MediaName, MediaOrigin, MediaRequest, MessageKind, Millis,
+    Move, OutboundCall, Push, PushBody,
+};
+use crate::store::{Customer, HeldAnswer, NewMessage, Settlement, StoreError, Tx};
+
+/// The `kv` key with the agent who got the last new conversation.
+const LAST_ASSIGNED_KEY: &str = "assigned_last";
+
+/// The result of a push.
+#[derive(Debug)]
+struct PushDecision {
+    text: Option<String>,
+    at: Millis,
+    has_attached: bool,
+    notify: Vec<Direction>,
+    is_repeat: bool,
+    account: Option<Account>,
+    has_media_requests: bool,
+}
+
+/// The customer's action, as far as it opens a `custom/send` window.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WindowOpener {
+    Message,
+    Event,
+    None,
+}
+
+impl Bridge {
+    /// Accepts a push. `Ok` means that the push and all its calls are on disk.
+    pub async fn accept_push(&self, push: Push) -> Result<Reply, StoreError> {
+        let inner = &self.0;
+        let (openid, key) = (push.from.clone(), push.dedup_key.0.clone());
+        let is_unsubscribe = matches!(push.body, PushBody::Event(Event::Unsubscribe));
+        let handler = PushHandler {
+            inner: Arc::clone(inner),
+            push,
+            random: rand::rng().random(),
+            names: [MediaName::of_bits(rand::rng().random()), MediaName::of_bits(rand::rng().random())],
+        };
+        let started = Instant::now();
+        fail_point!("push.received");
+        let decision = inner.store.write(move |tx| handler.decide(tx)).await?;
+        fail_point!("push.committed");
+        inner.metrics.record_push(decision.is_repeat, started.elapsed());
+        if let Some(account) = decision.account {
+            inner.accounts.insert(&openid, account);
+        }
+        for direction in &decision.notify {
+            inner.work_signal.notify(Lane { direction: *direction, customer: openid.clone() });
+        }
+        if decision.has_media_requests {
+            inner.media.fetch_events.request_fetch();
+        }
+        if is_unsubscribe {
+            inner.media.sweeper.wake();
+        }
+        let attached = decision.has_attached.then(|| AttachedAnswers::new(openid, key));
+        Ok(Reply { text: decision.text, at: decision.at, attached })
+    }
+}
+
+struct PushHandler {
+    inner: Arc<Inner>,
+    push: Push,
+    random: u32,
+    /// Names for the media of the message, if it has any.
+    names: [MediaName; 2],
+}
+
+impl PushHandler {
+    fn decide(&self, tx: &Tx<'_>) -> Result<PushDecision, StoreError> {
+        let key = self.push.dedup_key.0.as_str();
+        if let Some(first) = tx.first_reply(key)? {
+            let has_attached = tx.reattach(&self.push.from, key, tx.now().plus(ATTACH_MS))?;
+            return Ok(PushDecision {
+                text: first.reply,
+                at: first.accepted_at,
+                has_attached,
+                notify: Vec::new(),
+                is_repeat: true,
+                account: None,
+                has_media_requests: false,
+            });
+        }
+        let mut decision = PushDecision {
+            text: None,
+            at: tx.now(),
+            has_attached: false,
+            notify: Vec::new(),
+            is_repeat: false,
+            account: None,
+            has_media_requests: false,
+        };
+        match &self.push.body {
+            PushBody::Event(Event::Subscribe) => self.on_subscribe(tx, &mut decision)?,
+            PushBody::Event(Event::Unsubscribe) => self.on_unsubscribe(tx, &mut decision)?,
+            PushBody::Event(event @ (Event::Scan | Event::MenuClick { .. })) => {
+                let mut customer = self.customer(tx)?;
+                self.on_action(tx, &mut customer, WindowOpener::Event, &mut decision)?;
+                save_customer(tx, &customer, &mut decision)?;
+                tx.record_step(&self.push.from, None, event.name(), "event", None)?;
+            }
+            PushBody::Event(event @ Event::Other { .. }) => {
+                // Job and authorisation events come from the platform and create no customer.
+                if let Some(mut customer) = tx.customer(&self.push.from)?.filter(|customer| customer.known) {
+                    if is_reply_shown(event.name()) {
+                        self.on_action(tx, &mut customer, WindowOpener::None, &mut decision)?;
+                    }
+                    tx.record_step(&self.push.from, None, event.name(), "event", None)?;
+                }
+            }
+            PushBody::Message(content) => self.on_message(tx, content, &mut decision)?,
+        }
+        tx.record_dedup(key, decision.text.as_deref())?;
+        if decision.has_attached {
+            tx.set_reply_customer(key, &self.push.from)?;
+        }
+        Ok(decision)
+    }
+
+    fn customer(&self, tx: &Tx<'_>) -> Result<Customer, StoreError> {
+        match tx.customer(&self.push.from)? {
+            Some(customer) if customer.known => Ok(customer),
+            found => {
+                let customer = found.unwrap_or_else(|| Customer::new(self.push.from.clone()));
+                Ok(Customer { known: true, known_since: tx.now(), ..customer })
+            }
+        }
+    }
+
+    fn on_subscribe(&self, tx: &Tx<'_>, decision: &mut PushDecision) -> Result<(), StoreError> {
+        let mut customer = self.customer(tx)?;
+        self.inner.settings.limits.open_event_window(&mut customer, tx.now());
+        // The passive reply is the welcome text, so held answers can only be pushed.
+        if self.inner.may_push(tx.now()) && !tx.has_attached(&customer.openid)? {
+            release_held(tx, &customer, &tx.held(&customer.openid, HELD_READ)?, decision)?;
+        }
+        self.enqueue(tx, &mut customer, MessageKind::Account, vec![OutboundCall::ImportAccount], decision)?;
+        save_customer(tx, &customer, decision)?;
+        tx.set_push_not_before(&customer.openid, tx.now().plus(AFTER_REPLY_MS))?;
+        tx.record_step(&self.push.from, None, "subscribe", "event", None)?;
+        decision.text = Some(self.inner.settings.texts.welcome.clone());
+        Ok(())
+    }
+
+    fn on_unsubscribe(&self, tx: &Tx<'_>, decision: &mut PushDecision) -> Result<(), StoreError> {
+        let customer = self.customer(tx)?;
+        tx.put_customer(&customer)?;
+        tx.forget_customer(&customer.openid)?;
+        let account = (customer.number, customer.imported, customer.next_seq);
+        let mut former = Customer::new(customer.openid);
+        (former.number, former.imported, former.next_seq) = account;
+        former.known = false;
+        if self.inner.settings.on_unsubscribe == OnUnsubscribe::Delete {
+            self.enqueue(tx, &mut former, MessageKind::Account, vec![OutboundCall::DeleteAccount], decision)?;
+            return save_customer(tx, &former, decision);
+        }
+        save_customer(tx, &former, decision)?;
+        tx.set_account(&former.openid, former.number, former.imported)
+    }
+
+    fn on_message(
+        &self,
+        tx: &Tx<'_>,
+        content: &Content,
+        decision: &mut PushDecision,
+    ) -> Result<(), StoreError> {
+        let settings = &self.inner.settings;
+        let mut customer = self.customer(tx)?;
+        let idle_ms = tx.now().since(customer.active_at);
+        // A conversation without an agent has not begun or has been closed by an agent.
+        let is_new_session = customer.agent.is_none() || idle_ms >= settings.session_idle_ms;
+        self.assign_agent(tx, &mut customer, is_new_session)?;
+        customer.active_at = tx.now();
+        // A tap on a menu message arrives as a text, but opens only the window of a menu click.
+        let is_menu_tap = matches!(content, Content::Text { menu_id: Some(_), .. });
+        self.on_action(
+            tx,
+            &mut customer,
+            if is_menu_tap { WindowOpener::Event } else { WindowOpener::Message },
+            decision,
+        )?;
+        let media_link = MediaLink {
+            links: &self.inner.media.links,
+            now: tx.now(),
+            names: &self.names,
+            may_fetch: settings.may_fetch,
+            makes_mp3: self.inner.media.mp3.is_some(),
+            locale: settings.texts.locale,
+        };
+        let translated = to_im::translate(content, &settings.texts.inquiry_prefix, media_link);
+        enqueue_fetches(tx, &customer, &translated.media_requests)?;
+        decision.has_media_requests = !translated.media_requests.is_empty();
+        self.enqueue(tx, &mut customer, MessageKind::Message, translated.calls, decision)?;
+        save_customer(tx, &customer, decision)?;
+        let acknowledge = match settings.acknowledge {
+            Acknowledge::Always => true,
+            Acknowledge::Session => is_new_session,
+            Acknowledge::Never => false,
+        };
+        if decision.text.is_none() && acknowledge {
+            decision.text = Some(settings.texts.transferring.clone());
+        }
+        Ok(())
+    }
+
+    /// Assigns the conversation's agent. The agent stays while the session lasts and the agent is
+    /// configured. Otherwise the agent with the fewest open conversations gets it; on a tie, the
+    /// next one after the agent who got the last conversation.
+    fn assign_agent(
+        &self,
+        tx: &Tx<'_>,
+        customer: &mut Customer,
+        is_new_session: bool,
+    ) -> Result<(), StoreError> {
+        let agents = &self.inner.settings.agents;
+        let is_kept = !is_new_session && customer.agent.as_ref().is_some_and(|agent| agents.contains(agent));
+        if is_kept {
+            return Ok(());
+        }
+        if let [only] = agents.as_slice() {
+            customer.agent = Some(only.clone());
+            return Ok(());
+        }
+        let since = tx.now().plus(-self.inner.settings.session_idle_ms);
+        let open = tx.conversations_by_agent(since)?;
+        let busy = |agent: &ImUserId| {
+            open.iter().find(|(name, _)| name == agent.as_str()).map_or(0, |(_, count)| *count)
+        };
+        let fewest = agents.iter().map(busy).min().unwrap_or(0);
+        let last = tx.kv(LAST_ASSIGNED_KEY)?;
+        let last_index = agents.iter().position(|agent| last.as_deref() == Some(agent.as_str()));
+        let rotation = agents.iter().cycle().skip(last_index.map_or(0, |last| last + 1)).take(agents.len());
+        customer.agent = { rotation }.find(|agent| busy(agent) == fewest).cloned();
+        customer.agent.as_ref().map_or(Ok(()), |agent| tx.put_kv(LAST_ASSIGNED_KEY, agent.as_str()))
+    }
+
+    /// Handles a customer's action: attaches held answers to the passive reply, and pushes as many
+    /// more as the window allows.
+    fn on_action(
+        &self,
+        tx: &Tx<'_>,
+        customer: &mut Customer,
+        opener: WindowOpener,
+        decision: &mut PushDecision,
+    ) -> Result<(), StoreError> {
+        let limits = &self.inner.settings.limits;
+        match opener {
+            WindowOpener::Message => limits.open_message_window(customer, tx.now()),
+            WindowOpener::Event => limits.open_event_window(customer, tx.now()),
+            WindowOpener::None => {}
+        }
+        // Answers attached to an earlier, unconfirmed reply must arrive first.
+        if !tx.has_held(&customer.openid)? || tx.has_attached(&customer.openid)? {
+            return Ok(());
+        }
+        let may_push = self.inner.may_push(tx.now());
+        let held = tx.held(&customer.openid, HELD_READ)?;
+        let more_line = (!may_push).then(|| more::more_line(self.inner.settings.texts.locale));
+        // An earlier message that is still being sent, or that only a backfill can find, can be in
+        // time for a push but not for this reply.
+        let is_behind = tx.has_pending_before_held(&customer.openid)?;
+        let waits_for_backfill = opener != WindowOpener::None
+            && may_push
+            && held.iter().any(|held| held.before_backfill)
+            && self.inner.needs_backfill(tx, &customer.openid)?;
+        let plan =
+            if is_behind || waits_for_backfill { ReplyPlan::default() } else { plan_reply(&held, more_line) };
+        if let Some((id, calls)) = &plan.resplit {
+            tx.resplit(*id, calls)?;
+        }
+        for (id, parts) in &plan.attached {
+            tx.attach(*id, *parts, &self.push.dedup_key.0, tx.now().plus(ATTACH_MS))?;
+        }
+        let attached = plan.attached.len();
+        if attached > 0 {
+            decision.has_attached = true;
+            decision.text = Some(plan.text);
+        }
+        if opener != WindowOpener::None && may_push {
+            release_held(tx, customer, &held[attached..], decision)?;
+        }
+        Ok(())
+    }
+
+    fn enqueue(
+        &self,
+        tx: &Tx<'_>,
+        customer: &mut Customer,
+        kind: MessageKind,
+        calls: Vec<OutboundCall>,
+        decision: &mut PushDecision,
+    ) -> Result<(), StoreError> {
+        if calls.is_empty() {
+            return Ok(());
+        }
+        let count = u32::try_from(calls.len()).unwrap_or(u32::MAX);
+        tx.add(&NewMessage {
+            direction: Direction::ToIm,
+            kind,
+            openid: customer.openid.clone(),
+            agent: customer.agent.clone(),
+            calls,
+            msg_seq: customer.next_seq,
+            msg_random: self.random,
+            source: self.push.dedup_key.0.clone(),
+            erase: matches!(self.push.body, PushBody::Event(Event::Unsubscribe)),
+        })?;
+        customer.next_seq = customer.next_seq.wrapping_add(count);
+        decision.notify.push(Direction::ToIm);
+        Ok(())
+    }
+}
+
+/// Enqueues the fetches of a message's media and adds a row for each file.
+fn enqueue_fetches(
+    tx: &Tx<'_>,
+    customer: &Customer,
+    requests: &[(MediaName, MediaRequest)],
+) -> Result<(), StoreError> {
+    for (name, request) in requests {
+        for file in std::iter::once(name).chain(&request.mp3) {
+            tx.add_medium(file, &customer.openid, MediaOrigin::Customer)?;
+        }
+        tx.enqueue_fetch(name, &customer.openid, request)?;
+    }
+    Ok(())
+}
+
+/// Releases as many of the `held` answers for pushing as the budget covers, the last one perhaps
+/// only in part.
+fn release_held(
+    tx: &Tx<'_>,
+    customer: &Customer,
+    held: &[HeldAnswer],
+    decision: &mut PushDecision,
+) -> Result<(), StoreError> {
+    let mut budget = quota::budget(customer, tx.now()).map_or(0, |left| left.sends);
+    for message in held {
+        if budget == 0 {
+            break;
+        }
+        budget = budget.saturating_sub(u32::try_from(message.calls.len()).unwrap_or(u32::MAX));
+        tx.settle(message.id, Move::Release, &Settlement::default())?;
+        decision.notify.push(Direction::ToWechat);
+    }
+    Ok(())
+}
+
+fn save_customer(tx: &Tx<'_>, customer: &Customer, decision: &mut PushDecision) -> Result<(), StoreError> {
+    let Customer { known, number, imported, .. } = *customer;
+    decision.account = Some(Account { known, number, imported });
+    tx.put_customer(customer)
+}
+
+/// Whether WeChat shows the customer the reply to such an event ("Events a customer-service bridge
+/// meets"). The reply to any other event would be lost.
+fn is_reply_shown(event: &str) -> bool {
+    ["LOCATION", "pic_sysphoto", "pic_photo_or_album", "pic_weixin", "location_select"]
+        .iter()
+        .any(|name| name.eq_ignore_ascii_case(event))
+}

@@ -1,0 +1,199 @@
+//! The policy that the outbox asks while it sends: whether a call may go now, what WeChat's answer
+//! means for the window, and which notice the agent gets.
+
+use super::Bridge;
+use super::notice::{self, EndReason, NoticeKind};
+use super::passive_reply::AFTER_REPLY_MS;
+use super::quota::{self, NoBudget};
+use crate::config::{Locale, Reply as ReplyMode};
+use crate::model::{Direction, HoldReason, ImUserId, MessageKind, Millis, NoAnswer, OpenId, OutboundCall};
+use crate::store::{NewMessage, PendingCall, StoreError, Tx};
+
+impl Bridge {
+    /// Returns why a call would have to be held now, if so. Takes nothing from the customer's
+    /// budget.
+    pub fn hold_reason(&self, tx: &Tx<'_>, call: &PendingCall) -> Result<Option<HoldReason>, StoreError> {
+        if call.lane.direction == Direction::ToIm {
+            return Ok(None);
+        }
+        if tx.has_held_before(&call.lane.customer, call.id)? {
+            return Ok(Some(HoldReason::EarlierHeld));
+        }
+        if !self.may_push(tx.now()) {
+            return Ok(Some(HoldReason::NotAllowed));
+        }
+        let Some(customer) = tx.customer(&call.lane.customer)? else { return Ok(None) };
+        Ok(quota::budget(&customer, tx.now()).err().map(to_hold_reason))
+    }
+
+    /// Returns why a call must be held, if so. Otherwise takes one send from the customer's budget.
+    pub fn reserve_send(&self, tx: &Tx<'_>, call: &PendingCall) -> Result<Option<HoldReason>, StoreError> {
+        let reason = self.hold_reason(tx, call)?;
+        if reason.is_some() || call.lane.direction == Direction::ToIm {
+            return Ok(reason);
+        }
+        let Some(mut customer) = tx.customer(&call.lane.customer)? else { return Ok(None) };
+        if let Err(no_budget) = quota::spend(&mut customer, tx.now()) {
+            return Ok(Some(to_hold_reason(no_budget)));
+        }
+        tx.put_customer(&customer)?;
+        Ok(None)
+    }
+
+    /// Returns when a call that follows right behind a reply may go; `None` means now.
+    pub fn reply_wait_until(&self, tx: &Tx<'_>, call: &PendingCall) -> Result<Option<Millis>, StoreError> {
+        if call.lane.direction == Direction::ToIm {
+            return Ok(None);
+        }
+        let until = tx.push_not_before(&call.lane.customer)?;
+        // It can only be further off because the clock was set back.
+        Ok((1..=AFTER_REPLY_MS).contains(&until.since(tx.now())).then_some(until))
+    }
+
+    /// Refunds a send that certainly did not happen to the customer's budget.
+    pub fn refund_send(&self, tx: &Tx<'_>, call: &PendingCall) -> Result<(), StoreError> {
+        if call.lane.direction == Direction::ToIm {
+            return Ok(());
+        }
+        let Some(mut customer) = tx.customer(&call.lane.customer)? else { return Ok(()) };
+        quota::refund(&mut customer, tx.now(), self.limits());
+        tx.put_customer(&customer)
+    }
+
+    /// Records that WeChat's answer holds a message. It overrides the ledger's count, or denies
+    /// pushes.
+    pub fn record_hold(&self, tx: &Tx<'_>, call: &PendingCall, reason: HoldReason) -> Result<(), StoreError> {
+        let no_budget = match reason {
+            HoldReason::NotAllowed => {
+                self.refund_send(tx, call)?;
+                return self.record_push_denied(tx);
+            }
+            HoldReason::WindowClosed => NoBudget::WindowClosed,
+            HoldReason::QuotaUsedUp => NoBudget::UsedUp,
+            HoldReason::Banned | HoldReason::EarlierHeld => return self.refund_send(tx, call),
+        };
+        let Some(mut customer) = tx.customer(&call.lane.customer)? else { return Ok(()) };
+        quota::revoke(&mut customer, no_budget, tx.now());
+        tx.put_customer(&customer)
+    }
+
+    /// Records a delivery. If it was pushed, an account that could not push now can.
+    pub fn record_delivered(&self, tx: &Tx<'_>, call: &PendingCall) -> Result<(), StoreError> {
+        let was_pushed = call.lane.direction == Direction::ToWechat;
+        if was_pushed && self.configured_reply_mode() == ReplyMode::Auto {
+            self.record_push_allowed(tx)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The hold reason as text, in the configured locale.
+    pub fn hold_reason_text(&self, reason: HoldReason) -> String {
+        notice::hold_reason(self.texts().locale, reason).to_owned()
+    }
+
+    /// The reason for a missing answer as text, in the configured locale.
+    pub fn no_answer_text(&self, reason: NoAnswer) -> String {
+        notice::no_answer(self.texts().locale, reason)
+    }
+
+    /// Enqueues a notice to the agent who wrote `call` about what happened to it. A waiting notice
+    /// is extended instead. Returns whether there is a notice to send.
+    pub fn notify_agent(
+        &self,
+        tx: &Tx<'_>,
+        call: &PendingCall,
+        kind: &NoticeKind<'_>,
+        random: u32,
+    ) -> Result<bool, StoreError> {
+        notify_agent(tx, self.texts().locale, call, kind, random)
+    }
+
+    /// The reason why the bridge ended a message as text, in the configured locale.
+    pub fn end_reason_text(&self, ended: EndReason) -> &'static str {
+        notice::end_reason(self.texts().locale, ended)
+    }
+}
+
+/// Enqueues a notice, in `locale`, to the agent whose message an operator discarded. Needs no
+/// running bridge.
+pub fn notify_discarded(
+    tx: &Tx<'_>,
+    locale: Locale,
+    call: &PendingCall,
+    random: u32,
+) -> Result<bool, StoreError> {
+    let why = notice::end_reason(locale, EndReason::Discarded);
+    notify_agent(tx, locale, call, &NoticeKind::Refused { why }, random)
+}
+
+fn notify_agent(
+    tx: &Tx<'_>,
+    locale: Locale,
+    call: &PendingCall,
+    kind: &NoticeKind<'_>,
+    random: u32,
+) -> Result<bool, StoreError> {
+    let Some(agent) = call.agent.as_ref().filter(|_| is_answer(call)) else { return Ok(false) };
+    if matches!(kind, NoticeKind::Held { .. }) && !tx.mark_held_noticed(call.id)? {
+        return Ok(false);
+    }
+    let text = notice::text(locale, kind, excerpt(&call.call));
+    enqueue_notice(tx, &call.lane.customer, agent, &text, &format!("note:{}", call.id), random)
+}
+
+/// Enqueues a notice to an agent in the customer's conversation, or extends a waiting one. Returns
+/// whether there is a notice to send.
+pub(super) fn enqueue_notice(
+    tx: &Tx<'_>,
+    openid: &OpenId,
+    agent: &ImUserId,
+    text: &str,
+    source: &str,
+    random: u32,
+) -> Result<bool, StoreError> {
+    if tx.merge_notice(openid, agent, |waiting| notice::append(waiting, text))? {
+        return Ok(true);
+    }
+    let Some(mut customer) = tx.customer(openid)?.filter(|customer| customer.known) else {
+        return Ok(false);
+    };
+    tx.add(&NewMessage {
+        direction: Direction::ToIm,
+        kind: MessageKind::Notice,
+        openid: openid.clone(),
+        agent: Some(agent.clone()),
+        calls: notice::calls(text),
+        msg_seq: customer.next_seq,
+        msg_random: random,
+        source: source.to_owned(),
+        erase: false,
+    })?;
+    customer.next_seq = customer.next_seq.wrapping_add(1);
+    tx.put_customer(&customer)?;
+    Ok(true)
+}
+
+fn to_hold_reason(no_budget: NoBudget) -> HoldReason {
+    match no_budget {
+        NoBudget::WindowClosed => HoldReason::WindowClosed,
+        NoBudget::UsedUp => HoldReason::QuotaUsedUp,
+    }
+}
+
+fn is_answer(call: &PendingCall) -> bool {
+    call.lane.direction == Direction::ToWechat && call.kind == MessageKind::Message
+}
+
+fn excerpt(call: &OutboundCall) -> &str {
+    match call {
+        OutboundCall::TextToCustomer(text)
+        | OutboundCall::TextToAgent(text)
+        | OutboundCall::CardToAgent { text, .. }
+        | OutboundCall::EarlierMessageToAgent { text, .. } => text,
+        OutboundCall::MediaToAgent(info) => &info.link,
+        OutboundCall::LocationToAgent { description, .. } => description,
+        OutboundCall::MediaToCustomer(attachment) => &attachment.label,
+        OutboundCall::ImportAccount | OutboundCall::DeleteAccount => "",
+    }
+}
