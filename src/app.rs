@@ -23,9 +23,9 @@ use crate::lifecycle::{Lifecycle, Outcome, Signals};
 use crate::media::download::{Downloader, Rules, Timeouts};
 use crate::media::{Files, Media};
 use crate::metrics::Metrics;
-use crate::outbox::health::Unwell;
-use crate::outbox::pace::Pace;
-use crate::outbox::{Outbox, Parts, retention};
+use crate::outbox::health::Degraded;
+use crate::outbox::rate_limit::RateLimiter;
+use crate::outbox::{Outbox, OutboxParts, retention};
 use crate::store::{Closing, Store, StoreLocation};
 use crate::wechat::receive::{Door, DoorSettings};
 use crate::wechat::send as wechat;
@@ -109,12 +109,12 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     );
     let (to_wechat, client) = wechat_courier(&config, &store, &media, &clock, &metrics, &lifecycle)?;
     let outbox = Outbox::new(
-        Parts {
+        OutboxParts {
             store: store.clone(),
             bridge: bridge.clone(),
             to_im: Arc::clone(&to_im) as Arc<_>,
             to_wechat: Arc::new(to_wechat),
-            bell: bell.clone(),
+            work_signal: bell.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
             in_flight: IN_FLIGHT,
@@ -303,7 +303,7 @@ fn im_courier(
         client: Arc::new(client),
         accounts: bridge.accounts().clone(),
         showing: im::Showing::new(bridge.media().clone(), bridge.store().clone()),
-        pace: Arc::new(Pace::new(config.im.rate_per_second)),
+        pace: Arc::new(RateLimiter::new(config.im.rate_per_second)),
         clock: clock.clone(),
         metrics: metrics.clone(),
         health: crate::outbox::health::Health::default(),
@@ -352,7 +352,7 @@ fn wechat_courier(
     let courier = wechat::WechatCourier {
         client: client.clone().filter(|_| config.wechat.reply != Reply::Passive),
         attachments: attachments(config, store, media, metrics)?,
-        pace: Arc::new(Pace::new(CUSTOM_SEND_PER_SECOND)),
+        pace: Arc::new(RateLimiter::new(CUSTOM_SEND_PER_SECOND)),
         metrics: metrics.clone(),
         not_allowed,
     };
@@ -379,14 +379,14 @@ fn attachments(
         files: media.files.clone(),
         links: media.links.clone(),
         store: store.clone(),
-        pace: Arc::new(Pace::new(UPLOADS_PER_SECOND)),
+        pace: Arc::new(RateLimiter::new(UPLOADS_PER_SECOND)),
         metrics: metrics.clone(),
         max_bytes: config.media.max_bytes,
         turns: wechat::Turns::default(),
     })
 }
 
-fn part(health: Result<(), Unwell>) -> ops::Part {
+fn part(health: Result<(), Degraded>) -> ops::Part {
     match health {
         Ok(()) => ops::Part::well(),
         Err(unwell) => ops::Part {

@@ -11,7 +11,7 @@ mod breaker;
 pub mod fetch;
 mod lane;
 pub mod health;
-pub mod pace;
+pub mod rate_limit;
 pub mod retention;
 mod schedule;
 
@@ -30,16 +30,16 @@ use crate::model::{Direction, FailureClass, Lane, Millis, Resolution, Verdict};
 use crate::store::{PendingCall, Store};
 
 use breaker::Breaker;
-use lane::{LaneWorker, Places, Rest};
-use schedule::{Schedule, Walk};
+use lane::{LaneWorker, Permits, Rest};
+use schedule::{Scan, Schedule};
 
 /// The most lanes of one direction in memory; further lanes wait in the store.
-const LANES: usize = 16_384;
+const MAX_LANES: usize = 16_384;
 /// The most calls to WeChat in preparation at once: a fraction of the calls in flight, so that slow
 /// downloads do not hold up texts.
-const PREPARING: usize = 16;
+const MAX_PREPARING: usize = 16;
 /// The number of lanes read from the store at once.
-const PAGE: usize = 512;
+const PAGE_SIZE: usize = 512;
 /// A lost signal, or a change by another process, is noticed within this time.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -48,11 +48,11 @@ const CLOCK_STEP_MS: i64 = 1_000;
 
 /// The key whose value an operator's command, in another process, changes after it made messages
 /// due.
-pub const OPERATOR_BELL: &str = "operator_bell";
+pub const OPERATOR_SIGNAL: &str = "operator_bell";
 
 /// What the platform is asked to send for a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum Payload {
     /// The call as it was accepted.
     AsAccepted,
     /// A text in its place.
@@ -71,13 +71,13 @@ pub enum Form {
         /// The type it was uploaded as.
         kind: &'static str,
         /// Ids from before this preparation; the platform may have deleted their files since.
-        remembered: Vec<String>,
+        maybe_expired: Vec<String>,
     },
 }
 
 /// Why a call could not be prepared; another preparation may succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotReady {
+pub struct PrepareError {
     /// The class of the failure, for metrics.
     pub class: FailureClass,
     /// The reason, from the platform or from us; no secrets.
@@ -91,26 +91,29 @@ pub trait Courier: std::fmt::Debug + Send + Sync {
     /// may reach the receiver.
     fn prepare<'a>(
         &'a self,
-        _owed: &'a PendingCall,
-    ) -> Pin<Box<dyn Future<Output = Result<Form, NotReady>> + Send + 'a>> {
-        Box::pin(std::future::ready(Ok(Form::AsAccepted)))
+        _pending: &'a PendingCall,
+    ) -> Pin<Box<dyn Future<Output = Result<Payload, PrepareError>> + Send + 'a>> {
+        Box::pin(std::future::ready(Ok(Payload::AsAccepted)))
     }
 
     /// Makes one attempt at a call with its prepared `payload`. It repeats the request by itself
     /// only after it refreshed a credential or created an account.
     fn send<'a>(
         &'a self,
-        owed: &'a PendingCall,
-        form: &'a Form,
+        pending: &'a PendingCall,
+        payload: &'a Payload,
     ) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'a>>;
 
     /// Finds out the outcome of an attempt that was not settled.
-    fn find<'a>(&'a self, owed: &'a PendingCall) -> Pin<Box<dyn Future<Output = Resolution> + Send + 'a>>;
+    fn resolve<'a>(
+        &'a self,
+        pending: &'a PendingCall,
+    ) -> Pin<Box<dyn Future<Output = Resolution> + Send + 'a>>;
 }
 
 /// The dependencies of the outbox.
 #[derive(Debug)]
-pub struct Parts {
+pub struct OutboxParts {
     /// The store.
     pub store: Store,
     /// Decides what may be sent and which notices agents get.
@@ -120,7 +123,7 @@ pub struct Parts {
     /// Makes the calls to WeChat.
     pub to_wechat: Arc<dyn Courier>,
     /// Signals new work.
-    pub bell: crate::bridge::WorkSignal,
+    pub work_signal: crate::bridge::WorkSignal,
     /// The clock.
     pub clock: Clock,
     /// The metrics.
@@ -132,62 +135,62 @@ pub struct Parts {
 /// The outbox.
 #[derive(Debug)]
 pub struct Outbox {
-    ways: [Way; 2],
+    pipelines: [Pipeline; 2],
     store: Store,
-    bell: crate::bridge::WorkSignal,
+    work_signal: crate::bridge::WorkSignal,
     clock: Clock,
     running: JoinSet<Rest>,
     lanes: HashMap<Id, Lane>,
     /// The value of the operator signal at the last check.
-    operator: Option<String>,
+    operator_signal: Option<String>,
     /// The time of the last pass.
-    looked_at: Millis,
+    last_pass_at: Millis,
     stop: CancellationToken,
 }
 
 #[derive(Debug)]
-struct Way {
+struct Pipeline {
     direction: Direction,
     schedule: Schedule,
     worker: Arc<LaneWorker>,
     in_flight: usize,
-    at_once: usize,
+    max_in_flight: usize,
 }
 
 impl Outbox {
     /// Creates an outbox that starts with the pending messages of the store.
-    pub fn new(parts: Parts, stop: CancellationToken) -> Self {
-        let way = |direction, courier: &Arc<dyn Courier>, preparing| Way {
+    pub fn new(parts: OutboxParts, stop: CancellationToken) -> Self {
+        let pipeline = |direction, courier: &Arc<dyn Courier>, max_preparing| Pipeline {
             direction,
-            schedule: Schedule::new(LANES),
+            schedule: Schedule::new(MAX_LANES),
             worker: Arc::new(LaneWorker {
                 store: parts.store.clone(),
                 bridge: parts.bridge.clone(),
                 courier: Arc::clone(courier),
-                bell: parts.bell.clone(),
+                work_signal: parts.work_signal.clone(),
                 clock: parts.clock.clone(),
                 metrics: parts.metrics.clone(),
                 breaker: Breaker::default(),
-                places: Places::new(preparing),
+                permits: Permits::new(max_preparing),
                 stop: stop.clone(),
             }),
             in_flight: 0,
-            at_once: parts.in_flight,
+            max_in_flight: parts.in_flight,
         };
         Self {
-            ways: [
+            pipelines: [
                 // A preparation for IM is short, because its courier bounds it, so every lane gets
                 // a permit.
-                way(Direction::ToIm, &parts.to_im, parts.in_flight),
-                way(Direction::ToWechat, &parts.to_wechat, PREPARING),
+                pipeline(Direction::ToIm, &parts.to_im, parts.in_flight),
+                pipeline(Direction::ToWechat, &parts.to_wechat, MAX_PREPARING),
             ],
             store: parts.store,
-            bell: parts.bell,
+            work_signal: parts.work_signal,
             clock: parts.clock,
             running: JoinSet::new(),
             lanes: HashMap::new(),
-            operator: None,
-            looked_at: Millis(0),
+            operator_signal: None,
+            last_pass_at: Millis(0),
             stop,
         }
     }
@@ -198,42 +201,42 @@ impl Outbox {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while !stop.is_cancelled() {
-            self.look_into_store().await;
-            self.take_rung();
+            self.load_lanes().await;
+            self.take_signals();
             self.start_lanes();
-            let bell = self.bell.clone();
+            let work_signal = self.work_signal.clone();
             let due = self.sleep_until_due();
             tokio::select! {
-                () = bell.notified() => {}
-                Some(joined) = self.running.join_next_with_id() => self.ended(joined),
+                () = work_signal.notified() => {}
+                Some(joined) = self.running.join_next_with_id() => self.lane_ended(joined),
                 () = due => {}
-                _ = tick.tick() => self.ticked().await,
+                _ = tick.tick() => self.check_operator_signal().await,
                 () = stop.cancelled() => {}
             }
             // Handle all other finished lanes before looking for new work.
             while let Some(joined) = self.running.try_join_next_with_id() {
-                self.ended(joined);
+                self.lane_ended(joined);
             }
         }
         while let Some(joined) = self.running.join_next_with_id().await {
-            self.ended(joined);
+            self.lane_ended(joined);
         }
     }
 
     /// Loads the next page of lanes with work, as long as the schedule has room.
-    async fn look_into_store(&mut self) {
-        for way in &mut self.ways {
-            let Walk::At { after, .. } = way.schedule.walk().clone() else { continue };
-            if way.schedule.room() < PAGE {
+    async fn load_lanes(&mut self) {
+        for pipeline in &mut self.pipelines {
+            let Scan::At { after, .. } = pipeline.schedule.scan().clone() else { continue };
+            if pipeline.schedule.room() < PAGE_SIZE {
                 continue;
             }
-            let direction = way.direction;
-            let found = self.store.read(move |tx| tx.open_lanes(direction, after.as_ref(), PAGE)).await;
+            let direction = pipeline.direction;
+            let found = self.store.read(move |tx| tx.open_lanes(direction, after.as_ref(), PAGE_SIZE)).await;
             match found {
                 Ok(found) => {
-                    way.schedule.walked_to(found.last().filter(|_| found.len() == PAGE).cloned());
+                    pipeline.schedule.scanned_to(found.last().filter(|_| found.len() == PAGE_SIZE).cloned());
                     for customer in found {
-                        way.schedule.rang(&Lane { direction, customer });
+                        pipeline.schedule.notify(&Lane { direction, customer });
                     }
                 }
                 Err(error) => tracing::warn!(
@@ -244,66 +247,66 @@ impl Outbox {
         }
     }
 
-    fn take_rung(&mut self) {
-        let rung = self.bell.take();
-        for lane in &rung.lanes {
-            self.way(lane.direction).schedule.rang(lane);
+    fn take_signals(&mut self) {
+        let signals = self.work_signal.take();
+        for lane in &signals.lanes {
+            self.pipeline(lane.direction).schedule.notify(lane);
         }
-        if rung.overflowed {
-            self.ways.iter_mut().for_each(|way| way.schedule.walk_again());
+        if signals.overflowed {
+            self.pipelines.iter_mut().for_each(|pipeline| pipeline.schedule.restart_scan());
         }
     }
 
     fn start_lanes(&mut self) {
         let now = self.clock.now();
-        let clock_went_back = self.looked_at.since(now) > CLOCK_STEP_MS;
-        self.looked_at = now;
-        for way in &mut self.ways {
+        let clock_went_back = self.last_pass_at.since(now) > CLOCK_STEP_MS;
+        self.last_pass_at = now;
+        for pipeline in &mut self.pipelines {
             if clock_went_back {
                 // Every due time may be hours away now, so check every lane again.
-                way.schedule.wake(Millis(i64::MAX));
-                way.worker.breaker.unused();
+                pipeline.schedule.wake(Millis(i64::MAX));
+                pipeline.worker.breaker.release_probe();
             }
-            way.schedule.wake(now);
-            if way.worker.breaker.has_just_closed() {
-                way.schedule.wake_all_of_platform();
+            pipeline.schedule.wake(now);
+            if pipeline.worker.breaker.take_just_closed() {
+                pipeline.schedule.wake_platform_waiters();
             }
-            while way.in_flight < way.at_once {
-                let Some(lane) = way.schedule.next() else { break };
-                way.in_flight += 1;
-                let work = Arc::clone(&way.worker).work(lane.clone());
+            while pipeline.in_flight < pipeline.max_in_flight {
+                let Some(lane) = pipeline.schedule.next() else { break };
+                pipeline.in_flight += 1;
+                let work = Arc::clone(&pipeline.worker).work(lane.clone());
                 let id = self.running.spawn(work).id();
                 self.lanes.insert(id, lane);
             }
         }
     }
 
-    fn ended(&mut self, joined: Result<(Id, Rest), tokio::task::JoinError>) {
+    fn lane_ended(&mut self, joined: Result<(Id, Rest), tokio::task::JoinError>) {
         let (id, rest) = match joined {
             Ok(ended) => ended,
             Err(error) => {
                 let why = if error.is_panic() { "it panicked" } else { "it was cancelled" };
                 tracing::error!("a lane's task ended early because {why}; the lane runs again in a minute");
-                (error.id(), Rest::Until { due: self.clock.now().plus(60_000), platform: false })
+                (error.id(), Rest::Until { due: self.clock.now().plus(60_000), waits_for_platform: false })
             }
         };
         let Some(lane) = self.lanes.remove(&id) else { return };
-        let way = self.way(lane.direction);
-        way.in_flight -= 1;
-        way.schedule.rest(lane, rest);
+        let pipeline = self.pipeline(lane.direction);
+        pipeline.in_flight -= 1;
+        pipeline.schedule.rest(lane, rest);
     }
 
     /// Runs every second: scans the store again if an operator's command has changed messages.
-    async fn ticked(&mut self) {
-        let operator = self.store.read(|tx| tx.kv(OPERATOR_BELL)).await.unwrap_or_default();
-        if operator != self.operator {
-            self.ways.iter_mut().for_each(|way| way.schedule.walk_again());
+    async fn check_operator_signal(&mut self) {
+        let operator_signal = self.store.read(|tx| tx.kv(OPERATOR_SIGNAL)).await.unwrap_or_default();
+        if operator_signal != self.operator_signal {
+            self.pipelines.iter_mut().for_each(|pipeline| pipeline.schedule.restart_scan());
         }
-        self.operator = operator;
+        self.operator_signal = operator_signal;
     }
 
     fn sleep_until_due(&self) -> impl Future<Output = ()> + use<> {
-        let due = self.ways.iter().filter_map(|way| way.schedule.next_due()).min();
+        let due = self.pipelines.iter().filter_map(|pipeline| pipeline.schedule.next_due()).min();
         let wait = due.map(|due| due.since(self.clock.now()).max(0));
         async move {
             match wait.and_then(|wait| u64::try_from(wait).ok()) {
@@ -313,8 +316,8 @@ impl Outbox {
         }
     }
 
-    fn way(&mut self, direction: Direction) -> &mut Way {
-        let [to_im, to_wechat] = &mut self.ways;
+    fn pipeline(&mut self, direction: Direction) -> &mut Pipeline {
+        let [to_im, to_wechat] = &mut self.pipelines;
         match direction {
             Direction::ToIm => to_im,
             Direction::ToWechat => to_wechat,

@@ -13,7 +13,7 @@ use crate::lifecycle::Lifecycle;
 use crate::media::download::{Downloader, Timeouts};
 use crate::metrics::Metrics;
 use crate::outbox::fetch::Fetcher;
-use crate::outbox::pace::Pace;
+use crate::outbox::rate_limit::RateLimiter;
 use crate::wechat::send as wechat;
 
 /// The maximum number of `media/get` calls a second. A burst of pictures is downloaded over some
@@ -37,7 +37,7 @@ pub(super) fn begin(
     let provider = wechat::CustomerMedia {
         client,
         downloader: Downloader::new(rules, Timeouts::default()).context("the HTTP client for media")?,
-        pace: Arc::new(Pace::new(MEDIA_GET_PER_SECOND)),
+        pace: Arc::new(RateLimiter::new(MEDIA_GET_PER_SECOND)),
         metrics: metrics.clone(),
         patience: wechat::Patience::default(),
     };
@@ -46,7 +46,7 @@ pub(super) fn begin(
         bridge: bridge.clone(),
         media: bridge.media().clone(),
         provider: Arc::new(provider),
-        bell: bell.clone(),
+        work_signal: bell.clone(),
         clock: clock.clone(),
         metrics: metrics.clone(),
         max_bytes: config.media.max_bytes,

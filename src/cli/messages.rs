@@ -12,7 +12,7 @@ use crate::bridge::notify_discarded;
 use crate::clock::Clock;
 use crate::config::{Config, Locale};
 use crate::model::{MessageId, Millis, Move, State};
-use crate::outbox::OPERATOR_BELL;
+use crate::outbox::OPERATOR_SIGNAL;
 use crate::store::{MessageSummary, Settlement, Store, StoreError, Tx};
 
 /// The number of messages that one query reads.
@@ -209,7 +209,7 @@ fn discard(tx: &Tx<'_>, id: MessageId, locale: Locale, random: u32) -> Result<An
 /// Records the change as a step, and notifies the running bridge.
 fn note(tx: &Tx<'_>, id: MessageId, what: &str) -> Result<(), StoreError> {
     tx.record_step(&tx.lane_of(id)?.customer, Some(id), what, "by the operator", None)?;
-    tx.put_kv(OPERATOR_BELL, &tx.now().0.to_string())
+    tx.put_kv(OPERATOR_SIGNAL, &tx.now().0.to_string())
 }
 
 #[cfg(test)]
@@ -263,7 +263,7 @@ mod tests {
                     assert!(retry(tx, id)?.is_ok(), "{stuck:?}");
                     assert_eq!(tx.state(id)?, State::Accepted, "{stuck:?}");
                 }
-                assert_eq!(tx.kv(OPERATOR_BELL)?, Some(tx.now().0.to_string()));
+                assert_eq!(tx.kv(OPERATOR_SIGNAL)?, Some(tx.now().0.to_string()));
                 let steps = tx.steps(&OpenId::new("oAnna").unwrap())?;
                 assert_eq!(steps.iter().filter(|step| step.event == "retry").count(), 4);
                 let id = message(tx, DELIVERED)?;
@@ -288,7 +288,7 @@ mod tests {
                     assert_eq!(listed.state, "refused", "{open:?}");
                     assert_eq!(listed.last_error.as_deref(), Some("discarded by the operator"));
                 }
-                assert!(tx.kv(OPERATOR_BELL)?.is_some());
+                assert!(tx.kv(OPERATOR_SIGNAL)?.is_some());
                 Ok(())
             })
             .await
@@ -310,7 +310,7 @@ mod tests {
                     assert!(refused.problem.contains(why), "{refused}");
                     assert_eq!(tx.state(id)?, before);
                 }
-                assert_eq!(tx.kv(OPERATOR_BELL)?, None);
+                assert_eq!(tx.kv(OPERATOR_SIGNAL)?, None);
                 Ok(())
             })
             .await

@@ -31,7 +31,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bounds_are_those_promised() {
+    fn the_upper_bounds_double_up_to_a_minute() {
         let bounds: Vec<i64> = (1..=9).map(|attempts| delay_ms(attempts, u32::MAX)).collect();
         assert_eq!(bounds, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]);
     }

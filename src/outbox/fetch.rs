@@ -23,26 +23,26 @@ use crate::model::{Direction, Lane, MediaName, MediaRequest, Millis};
 use crate::store::{MediaFetch, MediumFile, Store, StoreError};
 
 /// The most fetches at once.
-const AT_ONCE: usize = 16;
+const MAX_RUNNING: usize = 16;
 /// How long the platform keeps a medium, milliseconds.
-const LIFE_MS: i64 = 3 * 24 * 3600 * 1000;
+const MEDIA_LIFETIME_MS: i64 = 3 * 24 * 3600 * 1000;
 /// From this attempt on the pauses are five times as long.
-const PATIENT: u32 = 10;
+const SLOW_AFTER_ATTEMPTS: u32 = 10;
 /// A lost signal is noticed within this time.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Why a download failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Missed {
+pub enum FetchError {
     /// Another attempt may succeed.
-    Again {
+    Retry {
         /// The reason, from the platform or from us; no secrets.
         why: String,
     },
     /// No attempt will succeed.
-    Never {
+    Permanent {
         /// The reason as the agent reads it.
-        unshown: MediaUnavailable,
+        reason: MediaUnavailable,
         /// The reason, from the platform or from us; no secrets.
         why: String,
     },
@@ -54,10 +54,10 @@ pub trait Provider: std::fmt::Debug + Send + Sync {
     /// own.
     fn fetch<'a>(
         &'a self,
-        wanted: &'a MediaRequest,
+        request: &'a MediaRequest,
         files: &'a Files,
         max_bytes: u64,
-    ) -> Pin<Box<dyn Future<Output = Result<StoredFile, Missed>> + Send + 'a>>;
+    ) -> Pin<Box<dyn Future<Output = Result<StoredFile, FetchError>> + Send + 'a>>;
 }
 
 /// The fetcher. Clones share its state.
@@ -72,7 +72,7 @@ pub struct Fetcher {
     /// Downloads the files.
     pub provider: Arc<dyn Provider>,
     /// Signals new notices to the outbox.
-    pub bell: WorkSignal,
+    pub work_signal: WorkSignal,
     /// The clock.
     pub clock: Clock,
     /// The metrics.
@@ -86,9 +86,9 @@ impl Fetcher {
     /// next start of the bridge.
     pub async fn run(self, stop: CancellationToken) {
         let mut running = JoinSet::new();
-        let mut released = false;
+        let mut has_released = false;
         loop {
-            let pause = match self.begin(&mut running, &mut released).await {
+            let pause = match self.start_due(&mut running, &mut has_released).await {
                 Ok(pause) => pause,
                 Err(error) => {
                     tracing::debug!(
@@ -109,12 +109,16 @@ impl Fetcher {
     }
 
     /// Starts due fetches as far as there is room. Returns how long to wait before the next check.
-    async fn begin(&self, running: &mut JoinSet<()>, released: &mut bool) -> Result<Duration, StoreError> {
-        if !*released {
+    async fn start_due(
+        &self,
+        running: &mut JoinSet<()>,
+        has_released: &mut bool,
+    ) -> Result<Duration, StoreError> {
+        if !*has_released {
             self.store.write(|tx| tx.release_fetches(Millis(0))).await?;
-            *released = true;
+            *has_released = true;
         }
-        let room = AT_ONCE.saturating_sub(running.len());
+        let room = MAX_RUNNING.saturating_sub(running.len());
         if room == 0 {
             return Ok(TICK);
         }
@@ -133,16 +137,18 @@ impl Fetcher {
     async fn attempt(&self, fetch: MediaFetch) {
         let outcome = self.provider.fetch(&fetch.request, &self.media.files, self.max_bytes).await;
         let outcome = match outcome {
-            Err(Missed::Again { why }) if self.clock.now().since(fetch.created_at) >= LIFE_MS => {
-                Err(Missed::Never { unshown: MediaUnavailable::Expired, why })
+            Err(FetchError::Retry { why })
+                if self.clock.now().since(fetch.created_at) >= MEDIA_LIFETIME_MS =>
+            {
+                Err(FetchError::Permanent { reason: MediaUnavailable::Expired, why })
             }
             outcome => outcome,
         };
         fail_point!("media.fetched");
         let settled = match outcome {
-            Ok(stored) => self.keep(&fetch, stored).await,
-            Err(Missed::Again { why }) => self.again(&fetch, &why).await,
-            Err(Missed::Never { unshown, why }) => self.give_up(&fetch, unshown, &why).await,
+            Ok(stored) => self.store_file(&fetch, stored).await,
+            Err(FetchError::Retry { why }) => self.reschedule(&fetch, &why).await,
+            Err(FetchError::Permanent { reason, why }) => self.give_up(&fetch, reason, &why).await,
         };
         if let Err(error) = settled {
             // The fetch stays claimed until the store recovers. The health of the store is reported
@@ -151,7 +157,7 @@ impl Fetcher {
                 %error,
                 "cannot record the outcome of a media fetch; it is fetched again when the store recovers"
             );
-            self.put_back(&fetch.name).await;
+            self.release(&fetch.name).await;
         }
         fail_point!("media.settled");
         for name in std::iter::once(&fetch.name).chain(&fetch.request.mp3) {
@@ -159,7 +165,7 @@ impl Fetcher {
         }
     }
 
-    async fn keep(&self, fetch: &MediaFetch, stored: StoredFile) -> Result<(), StoreError> {
+    async fn store_file(&self, fetch: &MediaFetch, stored: StoredFile) -> Result<(), StoreError> {
         let copy = match (&fetch.request.mp3, &self.media.mp3) {
             (Some(_), Some(mp3)) => match mp3.convert(&self.media.files, &stored, self.max_bytes).await {
                 Ok(copy) => Some(copy),
@@ -179,29 +185,29 @@ impl Fetcher {
         files.extend(fetch.request.mp3.clone().map(|name| (name, file(copy.as_ref().unwrap_or(&stored)))));
         let (name, openid) = (fetch.name.clone(), fetch.openid.clone());
         let detail = format!("{} of {} bytes", stored.kind.mime(), stored.size);
-        let wanted = self.store.write(move |tx| {
+        let was_pending = self.store.write(move |tx| {
             for (name, file) in &files {
                 tx.set_medium_file(name, file)?;
             }
-            let wanted = tx.finish_fetch(&name)?;
+            let was_pending = tx.finish_fetch(&name)?;
             tx.record_step(&openid, None, "media fetched", &detail, None)?;
-            Ok(wanted)
+            Ok(was_pending)
         });
-        let wanted = wanted.await?;
+        let was_pending = was_pending.await?;
         let size = stored.size;
         // From here on a row references the file, or the sweeper removes it.
         drop((stored, copy));
-        if !wanted {
+        if !was_pending {
             self.media.sweeper.wake();
         }
-        self.metrics.customer_media(if wanted { "fetched" } else { "unwanted" });
+        self.metrics.customer_media(if was_pending { "fetched" } else { "unwanted" });
         self.metrics.media_bytes("fetched", size);
         Ok(())
     }
 
-    async fn again(&self, fetch: &MediaFetch, why: &str) -> Result<(), StoreError> {
-        let patience = if fetch.attempts < PATIENT { 1 } else { 5 };
-        let pause_ms = backoff::delay_ms(fetch.attempts, rand::rng().random()) * patience;
+    async fn reschedule(&self, fetch: &MediaFetch, why: &str) -> Result<(), StoreError> {
+        let factor = if fetch.attempts < SLOW_AFTER_ATTEMPTS { 1 } else { 5 };
+        let pause_ms = backoff::delay_ms(fetch.attempts, rand::rng().random()) * factor;
         let (name, openid, detail) = (fetch.name.clone(), fetch.openid.clone(), why.to_owned());
         tracing::debug!(
             attempts = fetch.attempts,
@@ -222,24 +228,25 @@ impl Fetcher {
     async fn give_up(
         &self,
         fetch: &MediaFetch,
-        unshown: MediaUnavailable,
+        reason: MediaUnavailable,
         why: &str,
     ) -> Result<(), StoreError> {
-        let (bridge, random, owned) = (self.bridge.clone(), rand::rng().random(), fetch.clone());
+        let (bridge, random, owned_fetch) = (self.bridge.clone(), rand::rng().random(), fetch.clone());
         let detail = why.to_owned();
         let given_up = self.store.write(move |tx| {
-            if !tx.finish_fetch(&owned.name)? {
+            if !tx.finish_fetch(&owned_fetch.name)? {
                 return Ok(None);
             }
-            tx.record_step(&owned.openid, None, "media given up", &detail, None)?;
-            bridge.notify_media_unavailable(tx, &owned, unshown, random).map(Some)
+            tx.record_step(&owned_fetch.openid, None, "media given up", &detail, None)?;
+            bridge.notify_media_unavailable(tx, &owned_fetch, reason, random).map(Some)
         });
         match given_up.await? {
-            Some(told) => {
+            Some(has_notice) => {
                 tracing::info!(why, "giving up on a customer's media file; the agent will not see it");
                 self.metrics.customer_media("failed");
-                if told {
-                    self.bell.notify(Lane { direction: Direction::ToIm, customer: fetch.openid.clone() });
+                if has_notice {
+                    self.work_signal
+                        .notify(Lane { direction: Direction::ToIm, customer: fetch.openid.clone() });
                 }
             }
             None => self.metrics.customer_media("unwanted"),
@@ -249,7 +256,7 @@ impl Fetcher {
 
     /// Releases a claimed fetch. Tries until the store accepts it; otherwise the fetch would wait
     /// for the next start.
-    async fn put_back(&self, name: &MediaName) {
+    async fn release(&self, name: &MediaName) {
         loop {
             tokio::time::sleep(TICK).await;
             let name = name.clone();

@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::delay_ms;
 use super::breaker::Breaker;
-use super::retention::MESSAGES_MS;
-use super::{Courier, Form};
-pub(super) use prepare::Places;
+use super::retention::MESSAGE_RETENTION_MS;
+use super::{Courier, Payload};
+pub(super) use prepare::Permits;
 use prepare::Prepared;
 
 use crate::bridge::notice::{EndReason, NoticeKind};
@@ -28,10 +28,10 @@ use crate::model::{
 use crate::store::{AttachState, Head, PendingCall, Settlement, Store, StoreError, Tx};
 
 /// The most messages of one lane before it yields to the other lanes.
-const TURN: usize = 32;
+const BATCH: usize = 32;
 /// How long after an unanswered request its platform is asked for the outcome, milliseconds: it may
 /// still be working on it.
-const SETTLING_MS: i64 = 1_000;
+const RESOLVE_DELAY_MS: i64 = 1_000;
 /// How long a lane rests when the store fails, milliseconds.
 const STORE_REST_MS: i64 = 500;
 
@@ -41,14 +41,14 @@ pub(super) enum Rest {
     /// The lane is empty.
     Idle,
     /// The lane has more work, but other lanes go first.
-    Turn,
+    Yield,
     /// The lane must wait until `due`, or, with `platform`, until the platform is back if that is
     /// earlier.
     Until {
         /// When to continue.
         due: Millis,
         /// The platform, not the message, is the obstacle.
-        platform: bool,
+        waits_for_platform: bool,
     },
     /// The bridge is stopping.
     Stopped,
@@ -64,7 +64,7 @@ pub(super) struct LaneWorker {
     /// Makes the calls to the platform of this direction.
     pub courier: Arc<dyn Courier>,
     /// Signals new notices to the outbox.
-    pub bell: WorkSignal,
+    pub work_signal: WorkSignal,
     /// The clock.
     pub clock: Clock,
     /// The metrics.
@@ -72,25 +72,25 @@ pub(super) struct LaneWorker {
     /// The circuit breaker of the platform.
     pub breaker: Breaker,
     /// The permits to prepare calls.
-    pub places: Places,
+    pub permits: Permits,
     /// Cancelled when the bridge stops.
     pub stop: CancellationToken,
 }
 
 /// The result of claiming the head of a lane.
 #[derive(Debug)]
-enum Look {
+enum Claim {
     /// The call must be prepared first; no attempt has been recorded.
     Prepare(Box<PendingCall>),
     /// An attempt has been recorded and must be made now.
-    Attempt(Box<PendingCall>, Form),
+    Attempt(Box<PendingCall>, Payload),
     /// Earlier answers may be missing: wait until this time, unless the backfill of the
     /// conversation ends earlier.
-    Unlooked(Millis),
+    BeforeBackfill(Millis),
     /// The outcome of an earlier attempt is not known.
     Unsettled(Box<PendingCall>),
     /// The head was settled without an attempt. `has_notice`: the agent gets a notice.
-    Settled { state: State, told: bool },
+    Settled { state: State, has_notice: bool },
     /// There is nothing to do now.
     Rest(Rest),
 }
@@ -109,18 +109,18 @@ enum Next {
 /// The outcome of an attempt, to be recorded.
 #[derive(Clone, Debug)]
 struct Outcome {
-    what: Move,
-    settled: Settlement,
-    because: Option<HoldReason>,
+    transition: Move,
+    settlement: Settlement,
+    hold_reason: Option<HoldReason>,
     /// The reason as the agent reads it; `None`: the recorded reason.
-    words: Option<String>,
-    said: &'static str,
+    agent_reason: Option<String>,
+    label: &'static str,
 }
 
 impl Outcome {
-    fn of(what: Move, said: &'static str, why: Option<String>) -> Self {
-        let settled = Settlement { why, ..Settlement::default() };
-        Self { what, settled, because: None, words: None, said }
+    fn new(transition: Move, label: &'static str, why: Option<String>) -> Self {
+        let settlement = Settlement { why, ..Settlement::default() };
+        Self { transition, settlement, hold_reason: None, agent_reason: None, label }
     }
 }
 
@@ -128,161 +128,163 @@ impl LaneWorker {
     /// Works on `lane` until it rests.
     pub(super) async fn work(self: Arc<Self>, lane: Lane) -> Rest {
         let mut prepared = None;
-        for _ in 0..TURN {
+        for _ in 0..BATCH {
             if self.stop.is_cancelled() {
                 return Rest::Stopped;
             }
-            match self.next(&lane, prepared.take()).await {
+            match self.process_head(&lane, prepared.take()).await {
                 Ok(Next::Head) => {}
                 Ok(Next::Prepared(ready)) => prepared = Some(ready),
                 Ok(Next::Rest(rest)) => return rest,
                 Err(error) => {
                     tracing::warn!(%error, "a lane cannot use the store; it tries again in half a second");
                     let due = self.clock.now().plus(STORE_REST_MS);
-                    return Rest::Until { due, platform: false };
+                    return Rest::Until { due, waits_for_platform: false };
                 }
             }
         }
-        Rest::Turn
+        Rest::Yield
     }
 
     /// Claims the head and carries out its next step.
-    async fn next(&self, lane: &Lane, prepared: Option<Prepared>) -> Result<Next, StoreError> {
+    async fn process_head(&self, lane: &Lane, prepared: Option<Prepared>) -> Result<Next, StoreError> {
         if let Err(due) = self.breaker.admit(self.clock.now()) {
-            return Ok(Next::Rest(Rest::Until { due, platform: true }));
+            return Ok(Next::Rest(Rest::Until { due, waits_for_platform: true }));
         }
-        match self.look(lane, prepared).await.inspect_err(|_| self.breaker.unused())? {
-            Look::Rest(rest) => {
-                self.breaker.unused();
+        match self.claim(lane, prepared).await.inspect_err(|_| self.breaker.release_probe())? {
+            Claim::Rest(rest) => {
+                self.breaker.release_probe();
                 Ok(Next::Rest(rest))
             }
-            Look::Unlooked(due) => {
-                self.breaker.unused();
+            Claim::BeforeBackfill(due) => {
+                self.breaker.release_probe();
                 self.bridge.request_backfill(lane);
-                Ok(Next::Rest(Rest::Until { due, platform: false }))
+                Ok(Next::Rest(Rest::Until { due, waits_for_platform: false }))
             }
-            Look::Settled { state, told } => {
-                self.breaker.unused();
+            Claim::Settled { state, has_notice } => {
+                self.breaker.release_probe();
                 self.metrics.ended(lane.direction, state);
-                self.ring_for_note(lane, told);
+                self.signal_notice(lane, has_notice);
                 Ok(Next::Head)
             }
-            Look::Prepare(owed) => {
+            Claim::Prepare(pending) => {
                 // A preparation may take long, so let the call of another lane be the probe.
-                self.breaker.unused();
-                self.prepare(*owed).await
+                self.breaker.release_probe();
+                self.prepare(*pending).await
             }
-            Look::Attempt(owed, form) => self.attempt(*owed, form).await,
-            Look::Unsettled(owed) => self.find(*owed).await,
+            Claim::Attempt(pending, payload) => self.attempt(*pending, payload).await,
+            Claim::Unsettled(pending) => self.resolve(*pending).await,
         }
     }
 
-    async fn look(&self, lane: &Lane, prepared: Option<Prepared>) -> Result<Look, StoreError> {
+    async fn claim(&self, lane: &Lane, prepared: Option<Prepared>) -> Result<Claim, StoreError> {
         let (bridge, lane) = (self.bridge.clone(), lane.clone());
         let random = rand::rng().random();
         self.store
             .write(move |tx| {
-                let owed = match tx.head(&lane)? {
-                    Head::Empty => return Ok(Look::Rest(Rest::Idle)),
+                let pending = match tx.head(&lane)? {
+                    Head::Empty => return Ok(Claim::Rest(Rest::Idle)),
                     Head::NotBefore(due) => {
-                        return Ok(Look::Rest(Rest::Until { due, platform: false }));
+                        return Ok(Claim::Rest(Rest::Until { due, waits_for_platform: false }));
                     }
-                    Head::Ready(owed) => owed,
+                    Head::Ready(pending) => pending,
                 };
-                if owed.attached != AttachState::Detached {
-                    return ridden(tx, &bridge, &owed, random);
+                if pending.attached != AttachState::Detached {
+                    return settle_attached(tx, &bridge, &pending, random);
                 }
-                let is_too_old = tx.now().since(owed.created_at) > MESSAGES_MS;
-                if owed.unsettled && is_too_old {
+                let is_too_old = tx.now().since(pending.created_at) > MESSAGE_RETENTION_MS;
+                if pending.unsettled && is_too_old {
                     let why = bridge.end_reason_text(EndReason::WaitedTooLong);
-                    let told = end(tx, &bridge, &owed, Move::MarkUnknown, why, random)?;
-                    return Ok(Look::Settled { state: State::Unknown, told });
+                    let has_notice =
+                        settle_without_attempt(tx, &bridge, &pending, Move::MarkUnknown, why, random)?;
+                    return Ok(Claim::Settled { state: State::Unknown, has_notice });
                 }
-                if owed.unsettled {
-                    return Ok(Look::Unsettled(owed));
+                if pending.unsettled {
+                    return Ok(Claim::Unsettled(pending));
                 }
                 if is_too_old {
                     let why = bridge.end_reason_text(EndReason::WaitedTooLong);
-                    let told = end(tx, &bridge, &owed, Move::Refuse, why, random)?;
-                    return Ok(Look::Settled { state: State::Refused, told });
+                    let has_notice =
+                        settle_without_attempt(tx, &bridge, &pending, Move::Refuse, why, random)?;
+                    return Ok(Claim::Settled { state: State::Refused, has_notice });
                 }
-                if let Some(due) = bridge.backfill_wait_until(tx, &owed)? {
-                    return Ok(Look::Unlooked(due));
+                if let Some(due) = bridge.backfill_wait_until(tx, &pending)? {
+                    return Ok(Claim::BeforeBackfill(due));
                 }
-                if let Some(due) = bridge.reply_wait_until(tx, &owed)? {
-                    return Ok(Look::Rest(Rest::Until { due, platform: false }));
+                if let Some(due) = bridge.reply_wait_until(tx, &pending)? {
+                    return Ok(Claim::Rest(Rest::Until { due, waits_for_platform: false }));
                 }
-                let form = match &prepared {
-                    Some(prepared) if prepared.is_of(&owed) => Some(prepared.form.clone()),
-                    _ => (!owed.call.needs_preparation()).then_some(Form::AsAccepted),
+                let payload = match &prepared {
+                    Some(prepared) if prepared.is_of(&pending) => Some(prepared.payload.clone()),
+                    _ => (!pending.call.needs_preparation()).then_some(Payload::AsAccepted),
                 };
-                let withheld = match form {
-                    Some(_) => bridge.reserve_send(tx, &owed)?,
-                    None => bridge.hold_reason(tx, &owed)?,
+                let withheld = match payload {
+                    Some(_) => bridge.reserve_send(tx, &pending)?,
+                    None => bridge.hold_reason(tx, &pending)?,
                 };
-                if let Some(because) = withheld {
-                    let why = bridge.hold_reason_text(because);
-                    let told = end(tx, &bridge, &owed, Move::Hold, &why, random)?;
-                    return Ok(Look::Settled { state: State::Held, told });
+                if let Some(hold_reason) = withheld {
+                    let why = bridge.hold_reason_text(hold_reason);
+                    let has_notice = settle_without_attempt(tx, &bridge, &pending, Move::Hold, &why, random)?;
+                    return Ok(Claim::Settled { state: State::Held, has_notice });
                 }
-                let Some(form) = form else { return Ok(Look::Prepare(owed)) };
-                tx.record_attempt(owed.id)?;
-                Ok(Look::Attempt(owed, form))
+                let Some(payload) = payload else { return Ok(Claim::Prepare(pending)) };
+                tx.record_attempt(pending.id)?;
+                Ok(Claim::Attempt(pending, payload))
             })
             .await
     }
 
-    async fn attempt(&self, owed: PendingCall, form: Form) -> Result<Next, StoreError> {
-        if !owed.call.needs_preparation() {
-            self.picked_up(&owed);
+    async fn attempt(&self, pending: PendingCall, payload: Payload) -> Result<Next, StoreError> {
+        if !pending.call.needs_preparation() {
+            self.record_pickup(&pending);
         }
         let started = self.clock.now();
         fail_point!("outbox.recorded");
-        let verdict = self.courier.send(&owed, &form).await;
+        let verdict = self.courier.send(&pending, &payload).await;
         fail_point!("outbox.called");
         let took_ms = self.clock.now().since(started);
-        self.judge(&verdict);
-        let next = self.settle(owed, form, verdict, took_ms).await;
+        self.update_breaker(&verdict);
+        let next = self.settle(pending, payload, verdict, took_ms).await;
         fail_point!("outbox.settled");
         next
     }
 
     /// Finds out the outcome of an unsettled attempt, and continues from there.
-    async fn find(&self, owed: PendingCall) -> Result<Next, StoreError> {
-        let ready_at = owed.attempt_at.plus(SETTLING_MS);
-        if self.clock.now() < owed.attempt_at {
+    async fn resolve(&self, pending: PendingCall) -> Result<Next, StoreError> {
+        let ready_at = pending.attempt_at.plus(RESOLVE_DELAY_MS);
+        if self.clock.now() < pending.attempt_at {
             // The clock was set back, so `ready_at` may be hours away and the age of the attempt is
             // not known.
-            tokio::time::sleep(Duration::from_millis(SETTLING_MS.unsigned_abs())).await;
+            tokio::time::sleep(Duration::from_millis(RESOLVE_DELAY_MS.unsigned_abs())).await;
         } else if self.clock.now() < ready_at {
-            self.breaker.unused();
-            return Ok(Next::Rest(Rest::Until { due: ready_at, platform: false }));
+            self.breaker.release_probe();
+            return Ok(Next::Rest(Rest::Until { due: ready_at, waits_for_platform: false }));
         }
         let started = self.clock.now();
-        let verdict = match self.courier.find(&owed).await {
+        let verdict = match self.courier.resolve(&pending).await {
             Resolution::Delivered => Verdict::Delivered,
             Resolution::NotDelivered => {
-                self.breaker.succeeded();
-                let id = owed.id;
+                self.breaker.record_success();
+                let id = pending.id;
                 self.store.write(move |tx| tx.record_attempt(id)).await?;
-                return self.attempt(owed, Form::AsAccepted).await;
+                return self.attempt(pending, Payload::AsAccepted).await;
             }
             Resolution::AskLater { class, pause, why } => {
-                let platform = class.is_platform_wide();
-                if platform {
-                    self.breaker.failed(self.clock.now(), &why);
+                let is_platform_wide = class.is_platform_wide();
+                if is_platform_wide {
+                    self.breaker.record_failure(self.clock.now(), &why);
                 } else {
-                    self.breaker.unused();
+                    self.breaker.release_probe();
                 }
-                let wait_ms = delay_ms(owed.attempts.max(1), rand::rng().random()).max(in_millis(pause));
+                let wait_ms = delay_ms(pending.attempts.max(1), rand::rng().random()).max(in_millis(pause));
                 let due = self.clock.now().plus(wait_ms);
-                let due_at = if platform { Millis(0) } else { due };
+                let due_at = if is_platform_wide { Millis(0) } else { due };
                 let why = format!("it is not yet known whether it arrived: {why}");
-                self.store.write(move |tx| tx.reschedule_resolve(owed.id, due_at, &why)).await?;
-                return Ok(Next::Rest(Rest::Until { due, platform }));
+                self.store.write(move |tx| tx.reschedule_resolve(pending.id, due_at, &why)).await?;
+                return Ok(Next::Rest(Rest::Until { due, waits_for_platform: is_platform_wide }));
             }
             Resolution::Undecidable => {
-                self.breaker.unused();
+                self.breaker.release_probe();
                 Verdict::Unknown {
                     no_answer: None,
                     why: self.bridge.end_reason_text(EndReason::Interrupted).to_owned(),
@@ -292,157 +294,174 @@ impl LaneWorker {
         fail_point!("outbox.found");
         let took_ms = self.clock.now().since(started);
         if verdict == Verdict::Delivered {
-            self.breaker.succeeded();
+            self.breaker.record_success();
         }
-        self.settle(owed, Form::AsAccepted, verdict, took_ms).await
+        self.settle(pending, Payload::AsAccepted, verdict, took_ms).await
     }
 
-    fn picked_up(&self, owed: &PendingCall) {
-        if owed.attempts == 0 && owed.call_index == 0 {
-            self.metrics.record_pickup(owed.lane.direction, self.clock.now().since(owed.created_at));
+    fn record_pickup(&self, pending: &PendingCall) {
+        if pending.attempts == 0 && pending.call_index == 0 {
+            self.metrics.record_pickup(pending.lane.direction, self.clock.now().since(pending.created_at));
         }
     }
 
-    fn judge(&self, verdict: &Verdict) {
+    fn update_breaker(&self, verdict: &Verdict) {
         match verdict {
             Verdict::Retry { class, why, .. } if class.is_platform_wide() => {
-                self.breaker.failed(self.clock.now(), why);
+                self.breaker.record_failure(self.clock.now(), why);
             }
             Verdict::Unsettled { why } | Verdict::Unknown { why, .. } => {
-                self.breaker.failed(self.clock.now(), why);
+                self.breaker.record_failure(self.clock.now(), why);
             }
-            _ => self.breaker.succeeded(),
+            _ => self.breaker.record_success(),
         }
     }
 
     /// Records the outcome of an attempt.
     async fn settle(
         &self,
-        owed: PendingCall,
-        form: Form,
+        pending: PendingCall,
+        payload: Payload,
         verdict: Verdict,
         took_ms: i64,
     ) -> Result<Next, StoreError> {
-        let direction = owed.lane.direction;
-        let wait_ms = delay_ms(owed.attempts + 1, rand::rng().random());
+        let direction = pending.lane.direction;
+        let wait_ms = delay_ms(pending.attempts + 1, rand::rng().random());
         let outcome = match verdict {
             Verdict::Unsettled { why } => {
                 tracing::warn!(
-                    message.id = %owed.id,
+                    message.id = %pending.id,
                     %why,
                     "a send got no answer; the platform will be asked whether it arrived"
                 );
-                let due = owed.attempt_at.plus(SETTLING_MS).max(self.clock.now().plus(SETTLING_MS));
+                let due =
+                    pending.attempt_at.plus(RESOLVE_DELAY_MS).max(self.clock.now().plus(RESOLVE_DELAY_MS));
                 self.store
                     .write(move |tx| {
                         // The platform must not be asked too early, even if the lane is woken
                         // before.
-                        tx.postpone(owed.id, due, &why)?;
+                        tx.postpone(pending.id, due, &why)?;
                         tx.record_step(
-                            &owed.lane.customer,
-                            Some(owed.id),
-                            owed.api_name(),
+                            &pending.lane.customer,
+                            Some(pending.id),
+                            pending.api_name(),
                             &why,
                             Some(took_ms),
                         )
                     })
                     .await?;
-                return Ok(Next::Rest(Rest::Until { due, platform: false }));
+                return Ok(Next::Rest(Rest::Until { due, waits_for_platform: false }));
             }
-            Verdict::Delivered if owed.call_index + 1 < owed.call_count => Outcome {
-                settled: Settlement { call_done: true, ..Settlement::default() },
-                ..Outcome::of(Move::Requeue, "delivered in part", None)
+            Verdict::Delivered if pending.call_index + 1 < pending.call_count => Outcome {
+                settlement: Settlement { call_done: true, ..Settlement::default() },
+                ..Outcome::new(Move::Requeue, "delivered in part", None)
             },
-            Verdict::Delivered => Outcome::of(Move::Deliver, "delivered", None),
+            Verdict::Delivered => Outcome::new(Move::Deliver, "delivered", None),
             Verdict::Retry { class, pause, why } => {
                 self.metrics.retried(direction, class);
                 tracing::warn!(
-                    message.id = %owed.id,
+                    message.id = %pending.id,
                     class = class.name(),
                     %why,
                     "an attempt failed; it will be retried"
                 );
-                return self.put_back(owed, class, why, wait_ms.max(in_millis(pause)), took_ms).await;
+                return self.put_back(pending, class, why, wait_ms.max(in_millis(pause)), took_ms).await;
             }
-            Verdict::Hold { hold_reason: because, why } => Outcome {
-                because: Some(because),
-                words: Some(self.bridge.hold_reason_text(because)),
-                ..Outcome::of(Move::Hold, "held", Some(why))
+            Verdict::Hold { hold_reason, why } => Outcome {
+                hold_reason: Some(hold_reason),
+                agent_reason: Some(self.bridge.hold_reason_text(hold_reason)),
+                ..Outcome::new(Move::Hold, "held", Some(why))
             },
-            Verdict::Refuse { why } => Outcome::of(Move::Refuse, "refused", Some(why)),
+            Verdict::Refuse { why } => Outcome::new(Move::Refuse, "refused", Some(why)),
             Verdict::Unknown { no_answer: silence, why } => Outcome {
-                words: silence.map(|silence| self.bridge.no_answer_text(silence)),
-                ..Outcome::of(Move::MarkUnknown, "unknown", Some(why))
+                agent_reason: silence.map(|silence| self.bridge.no_answer_text(silence)),
+                ..Outcome::new(Move::MarkUnknown, "unknown", Some(why))
             },
         };
-        let as_link = match form {
-            Form::Text { why, .. } if matches!(outcome.said, "delivered" | "delivered in part") => why,
+        let as_link = match payload {
+            Payload::Text { why, .. } if matches!(outcome.label, "delivered" | "delivered in part") => why,
             _ => None,
         };
-        self.write_outcome(owed, outcome, as_link, took_ms).await?;
+        self.record_outcome(pending, outcome, as_link, took_ms).await?;
         Ok(Next::Head)
     }
 
     async fn put_back(
         &self,
-        owed: PendingCall,
+        pending: PendingCall,
         class: FailureClass,
         why: String,
         wait_ms: i64,
         took_ms: i64,
     ) -> Result<Next, StoreError> {
-        let platform = class.is_platform_wide();
+        let is_platform_wide = class.is_platform_wide();
         let next = if class.retry_now() { 0 } else { wait_ms };
         let due = self.clock.now().plus(next);
         let bridge = self.bridge.clone();
         self.store
             .write(move |tx| {
-                bridge.refund_send(tx, &owed)?;
-                let due_at = if platform { Millis(0) } else { due };
-                let settled = Settlement { why: Some(why.clone()), due_at, call_done: false };
-                tx.settle(owed.id, Move::Requeue, &settled)?;
-                tx.record_step(&owed.lane.customer, Some(owed.id), owed.api_name(), &why, Some(took_ms))
+                bridge.refund_send(tx, &pending)?;
+                let due_at = if is_platform_wide { Millis(0) } else { due };
+                let settlement = Settlement { why: Some(why.clone()), due_at, call_done: false };
+                tx.settle(pending.id, Move::Requeue, &settlement)?;
+                tx.record_step(
+                    &pending.lane.customer,
+                    Some(pending.id),
+                    pending.api_name(),
+                    &why,
+                    Some(took_ms),
+                )
             })
             .await?;
-        Ok(if next == 0 { Next::Head } else { Next::Rest(Rest::Until { due, platform }) })
+        Ok(if next == 0 {
+            Next::Head
+        } else {
+            Next::Rest(Rest::Until { due, waits_for_platform: is_platform_wide })
+        })
     }
 
     /// `as_link`: why the file was sent as a text with a link, if the agent should know.
-    async fn write_outcome(
+    async fn record_outcome(
         &self,
-        owed: PendingCall,
+        pending: PendingCall,
         outcome: Outcome,
         as_link: Option<String>,
         took_ms: i64,
     ) -> Result<(), StoreError> {
-        let (bridge, lane, created_at) = (self.bridge.clone(), owed.lane.clone(), owed.created_at);
-        let (what, kind) = (outcome.what, owed.kind);
+        let (bridge, lane, created_at) = (self.bridge.clone(), pending.lane.clone(), pending.created_at);
+        let (transition, kind) = (outcome.transition, pending.kind);
         let random = rand::rng().random();
-        let (state, told) = self
+        let (state, has_notice) = self
             .store
             .write(move |tx| {
-                if let Some(because) = outcome.because {
-                    bridge.record_hold(tx, &owed, because)?;
+                if let Some(hold_reason) = outcome.hold_reason {
+                    bridge.record_hold(tx, &pending, hold_reason)?;
                 }
-                match outcome.what {
-                    Move::Deliver => bridge.record_delivered(tx, &owed)?,
+                match outcome.transition {
+                    Move::Deliver => bridge.record_delivered(tx, &pending)?,
                     // WeChat does not count a message that it refuses.
-                    Move::Refuse => bridge.refund_send(tx, &owed)?,
+                    Move::Refuse => bridge.refund_send(tx, &pending)?,
                     _ => {}
                 }
-                let why = outcome.settled.why.as_deref();
-                let told = match (outcome.words.as_deref().or(why), &as_link) {
-                    (Some(why), _) => tell(tx, &bridge, &owed, outcome.what, why, random)?,
+                let why = outcome.settlement.why.as_deref();
+                let has_notice = match (outcome.agent_reason.as_deref().or(why), &as_link) {
+                    (Some(why), _) => notify_agent(tx, &bridge, &pending, outcome.transition, why, random)?,
                     (None, Some(why)) => {
-                        bridge.notify_agent(tx, &owed, &NoticeKind::AsLink { why }, random)?
+                        bridge.notify_agent(tx, &pending, &NoticeKind::AsLink { why }, random)?
                     }
                     (None, None) => false,
                 };
                 let detail =
-                    why.map_or_else(|| outcome.said.to_owned(), |why| format!("{}: {why}", outcome.said));
-                let state = tx.settle(owed.id, outcome.what, &outcome.settled)?;
-                tx.record_step(&owed.lane.customer, Some(owed.id), owed.api_name(), &detail, Some(took_ms))?;
-                Ok((state, told))
+                    why.map_or_else(|| outcome.label.to_owned(), |why| format!("{}: {why}", outcome.label));
+                let state = tx.settle(pending.id, outcome.transition, &outcome.settlement)?;
+                tx.record_step(
+                    &pending.lane.customer,
+                    Some(pending.id),
+                    pending.api_name(),
+                    &detail,
+                    Some(took_ms),
+                )?;
+                Ok((state, has_notice))
             })
             .await?;
         match state {
@@ -452,19 +471,19 @@ impl LaneWorker {
             state if state.is_open() || kind != MessageKind::Message => {}
             state => self.metrics.ended(lane.direction, state),
         }
-        if what == Move::Refuse && kind != MessageKind::Message {
+        if transition == Move::Refuse && kind != MessageKind::Message {
             tracing::error!(
                 lane = lane.direction.name(),
                 "the platform refused an account call, a notice or a transfer; it will not be retried"
             );
         }
-        self.ring_for_note(&lane, told);
+        self.signal_notice(&lane, has_notice);
         Ok(())
     }
 
-    fn ring_for_note(&self, lane: &Lane, told: bool) {
-        if told {
-            self.bell.notify(Lane { direction: Direction::ToIm, customer: lane.customer.clone() });
+    fn signal_notice(&self, lane: &Lane, has_notice: bool) {
+        if has_notice {
+            self.work_signal.notify(Lane { direction: Direction::ToIm, customer: lane.customer.clone() });
         }
     }
 }
@@ -477,59 +496,75 @@ pub(super) fn refuse_held(
     id: MessageId,
     random: u32,
 ) -> Result<(OpenId, bool), StoreError> {
-    let owed = tx.pending_call(id)?;
-    let told = end(tx, bridge, &owed, Move::Refuse, bridge.end_reason_text(EndReason::HeldTooLong), random)?;
-    Ok((owed.lane.customer, told))
+    let pending = tx.pending_call(id)?;
+    let has_notice = settle_without_attempt(
+        tx,
+        bridge,
+        &pending,
+        Move::Refuse,
+        bridge.end_reason_text(EndReason::HeldTooLong),
+        random,
+    )?;
+    Ok((pending.lane.customer, has_notice))
 }
 
 /// Settles an answer whose passive reply was not confirmed in time.
-fn ridden(tx: &Tx<'_>, bridge: &Bridge, owed: &PendingCall, random: u32) -> Result<Look, StoreError> {
-    let (what, state, why) = match owed.attached {
+fn settle_attached(
+    tx: &Tx<'_>,
+    bridge: &Bridge,
+    pending: &PendingCall,
+    random: u32,
+) -> Result<Claim, StoreError> {
+    let (transition, state, why) = match pending.attached {
         // The agent already got the notice that it is held, and it still is.
         AttachState::NotSent => (Move::Hold, State::Held, "WeChat did not take the reply that contained it"),
         _ => (Move::MarkUnknown, State::Unknown, bridge.end_reason_text(EndReason::InterruptedReply)),
     };
-    let told = if what == Move::Hold {
-        tx.settle(owed.id, what, &Settlement { why: Some(why.to_owned()), ..Settlement::default() })?;
+    let has_notice = if transition == Move::Hold {
+        tx.settle(
+            pending.id,
+            transition,
+            &Settlement { why: Some(why.to_owned()), ..Settlement::default() },
+        )?;
         false
     } else {
-        end(tx, bridge, owed, what, why, random)?
+        settle_without_attempt(tx, bridge, pending, transition, why, random)?
     };
-    Ok(Look::Settled { state, told })
+    Ok(Claim::Settled { state, has_notice })
 }
 
 /// Settles a message without an attempt. Returns whether the agent gets a notice.
-fn end(
+fn settle_without_attempt(
     tx: &Tx<'_>,
     bridge: &Bridge,
-    owed: &PendingCall,
-    what: Move,
+    pending: &PendingCall,
+    transition: Move,
     why: &str,
     random: u32,
 ) -> Result<bool, StoreError> {
-    let told = tell(tx, bridge, owed, what, why, random)?;
-    tx.settle(owed.id, what, &Settlement { why: Some(why.to_owned()), ..Settlement::default() })?;
-    tx.record_step(&owed.lane.customer, Some(owed.id), "settled", why, None)?;
-    Ok(told)
+    let has_notice = notify_agent(tx, bridge, pending, transition, why, random)?;
+    tx.settle(pending.id, transition, &Settlement { why: Some(why.to_owned()), ..Settlement::default() })?;
+    tx.record_step(&pending.lane.customer, Some(pending.id), "settled", why, None)?;
+    Ok(has_notice)
 }
 
 fn in_millis(pause: Option<Duration>) -> i64 {
     pause.map_or(0, |pause| i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
 }
 
-fn tell(
+fn notify_agent(
     tx: &Tx<'_>,
     bridge: &Bridge,
-    owed: &PendingCall,
-    what: Move,
+    pending: &PendingCall,
+    transition: Move,
     why: &str,
     random: u32,
 ) -> Result<bool, StoreError> {
-    let news = match what {
+    let news = match transition {
         Move::Hold => NoticeKind::Held { why },
         Move::Refuse => NoticeKind::Refused { why },
         Move::MarkUnknown => NoticeKind::Unknown { why },
         _ => return Ok(false),
     };
-    bridge.notify_agent(tx, owed, &news, random)
+    bridge.notify_agent(tx, pending, &news, random)
 }

@@ -16,26 +16,32 @@ use crate::store::{HeldCursor, Store, StoreError};
 
 /// How long a settled message and its trace steps are kept, and how long an answer is held,
 /// milliseconds.
-pub const MESSAGES_MS: i64 = 30 * 24 * 3600 * 1000;
+pub const MESSAGE_RETENTION_MS: i64 = 30 * 24 * 3600 * 1000;
 /// How long a repeat is recognised, milliseconds.
-pub const SEEN_MS: i64 = 3 * 24 * 3600 * 1000;
+pub const DEDUP_RETENTION_MS: i64 = 3 * 24 * 3600 * 1000;
 /// The pause between two rounds.
-const ROUND: Duration = Duration::from_mins(10);
+const ROUND_INTERVAL: Duration = Duration::from_mins(10);
 /// The pause between two steps.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Rows scanned in one step.
-const STEP: u32 = 200;
+const BATCH: u32 = 200;
 
 /// Runs until stopped.
-pub async fn run(store: Store, bridge: Bridge, bell: WorkSignal, metrics: Metrics, stop: CancellationToken) {
-    let mut interval = tokio::time::interval(ROUND);
+pub async fn run(
+    store: Store,
+    bridge: Bridge,
+    work_signal: WorkSignal,
+    metrics: Metrics,
+    stop: CancellationToken,
+) {
+    let mut interval = tokio::time::interval(ROUND_INTERVAL);
     loop {
         tokio::select! {
             _ = interval.tick() => {}
             () = stop.cancelled() => return,
         }
         tokio::select! {
-            done = round(&store, &bridge, &bell, &metrics) => if let Err(error) = done {
+            done = round(&store, &bridge, &work_signal, &metrics) => if let Err(error) = done {
                 tracing::warn!(
                     %error,
                     "could not delete old messages; the next round, in ten minutes, tries again"
@@ -50,23 +56,27 @@ pub async fn run(store: Store, bridge: Bridge, bell: WorkSignal, metrics: Metric
 pub async fn round(
     store: &Store,
     bridge: &Bridge,
-    bell: &WorkSignal,
+    work_signal: &WorkSignal,
     metrics: &Metrics,
 ) -> Result<(), StoreError> {
     let mut cursor = Some(String::new());
     while let Some(from) = cursor {
-        cursor =
-            store.write(move |tx| tx.prune_dedup(&from, i64::from(STEP), tx.now().plus(-SEEN_MS))).await?;
+        cursor = store
+            .write(move |tx| tx.prune_dedup(&from, i64::from(BATCH), tx.now().plus(-DEDUP_RETENTION_MS)))
+            .await?;
         tokio::time::sleep(PAUSE).await;
     }
     let mut after = Some(MessageId(0));
     while let Some(from) = after {
-        after = store.write(move |tx| tx.prune_messages(from, STEP, tx.now().plus(-MESSAGES_MS))).await?;
+        after = store
+            .write(move |tx| tx.prune_messages(from, BATCH, tx.now().plus(-MESSAGE_RETENTION_MS)))
+            .await?;
         tokio::time::sleep(PAUSE).await;
     }
     let mut after = Some(0);
     while let Some(from) = after {
-        after = store.write(move |tx| tx.prune_steps(from, STEP, tx.now().plus(-MESSAGES_MS))).await?;
+        after =
+            store.write(move |tx| tx.prune_steps(from, BATCH, tx.now().plus(-MESSAGE_RETENTION_MS))).await?;
         tokio::time::sleep(PAUSE).await;
     }
     let mut after = Some(HeldCursor::default());
@@ -74,15 +84,15 @@ pub async fn round(
         let (bridge, random) = (bridge.clone(), rand::rng().random());
         let (refused, next) = store
             .write(move |tx| {
-                let (expired, next) = tx.expired_held(&from, STEP, tx.now().plus(-MESSAGES_MS))?;
+                let (expired, next) = tx.expired_held(&from, BATCH, tx.now().plus(-MESSAGE_RETENTION_MS))?;
                 let refused = expired.into_iter().map(|id| refuse_held(tx, &bridge, id, random));
                 Ok((refused.collect::<Result<Vec<_>, _>>()?, next))
             })
             .await?;
-        for (customer, told) in &refused {
+        for (customer, has_notice) in &refused {
             metrics.ended(Direction::ToWechat, State::Refused);
-            if *told {
-                bell.notify(Lane { direction: Direction::ToIm, customer: customer.clone() });
+            if *has_notice {
+                work_signal.notify(Lane { direction: Direction::ToIm, customer: customer.clone() });
             }
         }
         after = next;

@@ -8,84 +8,84 @@ use crate::model::{Lane, Millis, OpenId};
 /// The schedule.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    places: HashMap<Lane, Place>,
+    lanes: HashMap<Lane, LaneState>,
     ready: VecDeque<Lane>,
     sleeping: BTreeSet<(Millis, Lane)>,
     limit: usize,
-    walk: Walk,
+    scan: Scan,
 }
 
 /// The progress of the scan through the lanes of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Walk {
+pub(super) enum Scan {
     /// The scan is complete.
     Done,
     /// The next page begins after this customer. `again`: a further scan must follow, because lanes
     /// before this point may have new work.
-    At { after: Option<OpenId>, again: bool },
+    At { after: Option<OpenId>, rescan: bool },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum LaneState {
     Ready,
-    Running { rang: bool },
-    Sleeping { due: Millis, platform: bool },
+    Running { notified: bool },
+    Sleeping { due: Millis, waits_for_platform: bool },
 }
 
 impl Schedule {
     /// Creates a schedule for at most `limit` lanes, before the first scan of the store.
     pub(super) fn new(limit: usize) -> Self {
         Self {
-            places: HashMap::new(),
+            lanes: HashMap::new(),
             ready: VecDeque::new(),
             sleeping: BTreeSet::new(),
             limit,
-            walk: Walk::At { after: None, again: false },
+            scan: Scan::At { after: None, rescan: false },
         }
     }
 
     /// The number of lanes that it can still take.
     pub(super) fn room(&self) -> usize {
-        self.limit.saturating_sub(self.places.len())
+        self.limit.saturating_sub(self.lanes.len())
     }
 
     /// The progress of the scan through the lanes of the store.
-    pub(super) fn walk(&self) -> &Walk {
-        &self.walk
+    pub(super) fn scan(&self) -> &Scan {
+        &self.scan
     }
 
     /// The scan has reached `last`; `None`: the end.
-    pub(super) fn walked_to(&mut self, last: Option<OpenId>) {
-        self.walk = match (&self.walk, last) {
-            (Walk::At { again, .. }, Some(last)) => Walk::At { after: Some(last), again: *again },
-            (Walk::At { again: true, .. }, None) => Walk::At { after: None, again: false },
-            _ => Walk::Done,
+    pub(super) fn scanned_to(&mut self, last: Option<OpenId>) {
+        self.scan = match (&self.scan, last) {
+            (Scan::At { rescan: again, .. }, Some(last)) => Scan::At { after: Some(last), rescan: *again },
+            (Scan::At { rescan: true, .. }, None) => Scan::At { after: None, rescan: false },
+            _ => Scan::Done,
         };
     }
 
     /// Scans the store from its beginning, because lanes may have been missed. A running scan is
     /// completed first.
-    pub(super) fn walk_again(&mut self) {
-        self.walk = match &self.walk {
-            Walk::At { after: Some(after), .. } => Walk::At { after: Some(after.clone()), again: true },
-            Walk::At { after: None, .. } | Walk::Done => Walk::At { after: None, again: false },
+    pub(super) fn restart_scan(&mut self) {
+        self.scan = match &self.scan {
+            Scan::At { after: Some(after), .. } => Scan::At { after: Some(after.clone()), rescan: true },
+            Scan::At { after: None, .. } | Scan::Done => Scan::At { after: None, rescan: false },
         };
     }
 
     /// There may be work in `lane`. If there is no room for the lane, the store is scanned again.
-    pub(super) fn rang(&mut self, lane: &Lane) {
-        let is_full = self.places.len() >= self.limit;
-        match self.places.get_mut(lane) {
-            Some(Place::Running { rang }) => *rang = true,
+    pub(super) fn notify(&mut self, lane: &Lane) {
+        let is_full = self.lanes.len() >= self.limit;
+        match self.lanes.get_mut(lane) {
+            Some(LaneState::Running { notified }) => *notified = true,
             // While the platform is down, a signal changes nothing for lanes that wait for the
             // platform.
-            Some(Place::Ready | Place::Sleeping { platform: true, .. }) => {}
-            Some(Place::Sleeping { due, .. }) => {
+            Some(LaneState::Ready | LaneState::Sleeping { waits_for_platform: true, .. }) => {}
+            Some(LaneState::Sleeping { due, .. }) => {
                 let due = *due;
                 self.sleeping.remove(&(due, lane.clone()));
                 self.make_ready(lane.clone());
             }
-            None if is_full => self.walk_again(),
+            None if is_full => self.restart_scan(),
             None => self.make_ready(lane.clone()),
         }
     }
@@ -93,23 +93,23 @@ impl Schedule {
     /// The next lane to work on; it counts as running from now on.
     pub(super) fn next(&mut self) -> Option<Lane> {
         let lane = self.ready.pop_front()?;
-        self.places.insert(lane.clone(), Place::Running { rang: false });
+        self.lanes.insert(lane.clone(), LaneState::Running { notified: false });
         Some(lane)
     }
 
     /// A running lane stops running.
     pub(super) fn rest(&mut self, lane: Lane, rest: Rest) {
-        let rang = matches!(self.places.get(&lane), Some(Place::Running { rang: true }));
+        let notified = matches!(self.lanes.get(&lane), Some(LaneState::Running { notified: true }));
         match rest {
-            Rest::Turn => self.make_ready(lane),
+            Rest::Yield => self.make_ready(lane),
             // The signal may be newer than the state that the lane has seen.
-            Rest::Idle | Rest::Until { platform: false, .. } if rang => self.make_ready(lane),
+            Rest::Idle | Rest::Until { waits_for_platform: false, .. } if notified => self.make_ready(lane),
             Rest::Idle | Rest::Stopped => {
-                self.places.remove(&lane);
+                self.lanes.remove(&lane);
             }
-            Rest::Until { due, platform } => {
+            Rest::Until { due, waits_for_platform: platform } => {
                 self.sleeping.insert((due, lane.clone()));
-                self.places.insert(lane, Place::Sleeping { due, platform });
+                self.lanes.insert(lane, LaneState::Sleeping { due, waits_for_platform: platform });
             }
         }
     }
@@ -126,11 +126,13 @@ impl Schedule {
     }
 
     /// The platform is back: makes the lanes ready that wait for it.
-    pub(super) fn wake_all_of_platform(&mut self) {
+    pub(super) fn wake_platform_waiters(&mut self) {
         let waiting: Vec<(Millis, Lane)> = self
             .sleeping
             .iter()
-            .filter(|(_, lane)| matches!(self.places.get(lane), Some(Place::Sleeping { platform: true, .. })))
+            .filter(|(_, lane)| {
+                matches!(self.lanes.get(lane), Some(LaneState::Sleeping { waits_for_platform: true, .. }))
+            })
             .cloned()
             .collect();
         for entry in waiting {
@@ -145,7 +147,7 @@ impl Schedule {
     }
 
     fn make_ready(&mut self, lane: Lane) {
-        self.places.insert(lane.clone(), Place::Ready);
+        self.lanes.insert(lane.clone(), LaneState::Ready);
         self.ready.push_back(lane);
     }
 }
@@ -162,67 +164,68 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Step {
-        Rang(u8),
+        Notify(u8),
         Next,
         Rest(u8),
         Wake,
-        Back,
+        PlatformBack,
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
-            (0_u8..6).prop_map(Step::Rang),
+            (0_u8..6).prop_map(Step::Notify),
             Just(Step::Next),
             (0_u8..5).prop_map(Step::Rest),
             Just(Step::Wake),
-            Just(Step::Back),
+            Just(Step::PlatformBack),
         ];
         prop::collection::vec(step, 0..120)
     }
 
     #[test]
-    fn a_bell_while_a_lane_runs_ends_the_wait_that_it_comes_back_with() {
+    fn a_signal_during_a_run_cancels_the_wait_that_follows() {
         let mut schedule = Schedule::new(4);
-        let rest = |platform| Rest::Until { due: Millis(20_000), platform };
-        schedule.rang(&lane(0));
+        let rest = |platform| Rest::Until { due: Millis(20_000), waits_for_platform: platform };
+        schedule.notify(&lane(0));
         assert_eq!(schedule.next(), Some(lane(0)));
-        schedule.rang(&lane(0));
+        schedule.notify(&lane(0));
         schedule.rest(lane(0), rest(false));
         assert_eq!(schedule.next(), Some(lane(0)), "the event it waits for may have happened");
-        schedule.rang(&lane(0));
+        schedule.notify(&lane(0));
         schedule.rest(lane(0), rest(true));
         assert_eq!(schedule.next(), None, "a signal does not bring the platform back");
     }
 
     #[test]
-    fn a_lane_that_is_turned_away_behind_a_walks_back_is_met_by_the_next_walk() {
-        let at = |after: Option<u8>, again| Walk::At { after: after.map(|n| lane(n).customer), again };
+    fn a_lane_refused_behind_the_scan_is_found_by_the_next_scan() {
+        let at =
+            |after: Option<u8>, again| Scan::At { after: after.map(|n| lane(n).customer), rescan: again };
         let mut schedule = Schedule::new(1);
-        assert_eq!(*schedule.walk(), at(None, false), "the first scan");
-        schedule.rang(&lane(5));
-        schedule.walked_to(Some(lane(5).customer));
-        schedule.rang(&lane(3));
-        assert_eq!(*schedule.walk(), at(Some(5), true), "the scan goes on");
-        schedule.walked_to(None);
-        assert_eq!(*schedule.walk(), at(None, false), "and then begins again");
-        schedule.walked_to(None);
-        assert_eq!(*schedule.walk(), Walk::Done);
-        schedule.rang(&lane(3));
-        assert_eq!(*schedule.walk(), at(None, false), "there is still no room for it");
+        assert_eq!(*schedule.scan(), at(None, false), "the first scan");
+        schedule.notify(&lane(5));
+        schedule.scanned_to(Some(lane(5).customer));
+        schedule.notify(&lane(3));
+        assert_eq!(*schedule.scan(), at(Some(5), true), "the scan goes on");
+        schedule.scanned_to(None);
+        assert_eq!(*schedule.scan(), at(None, false), "and then begins again");
+        schedule.scanned_to(None);
+        assert_eq!(*schedule.scan(), Scan::Done);
+        schedule.notify(&lane(3));
+        assert_eq!(*schedule.scan(), at(None, false), "there is still no room for it");
     }
 
     proptest! {
         #[test]
-        fn a_lane_runs_once_at_a_time_and_no_bell_is_lost(steps in steps()) {
+        fn a_lane_runs_once_at_a_time_and_no_signal_is_lost(steps in steps()) {
             let mut schedule = Schedule::new(4);
             let mut running: Vec<Lane> = Vec::new();
-            let mut rang_while_running: Vec<Lane> = Vec::new();
+            let mut notified_while_running: Vec<Lane> = Vec::new();
             for step in steps {
                 match step {
-                    Step::Rang(n) => {
-                        schedule.rang(&lane(n));
+                    Step::Notify(n) => {
+                        schedule.notify(&lane(n));
                         if running.contains(&lane(n)) {
-                            rang_while_running.push(lane(n));
+                            notified_while_running.push(lane(n));
                         }
                     }
                     Step::Next => if let Some(next) = schedule.next() {
@@ -231,26 +234,26 @@ mod tests {
                     },
                     Step::Rest(how) => if let Some(lane) = running.pop() {
                         let rest = match how {
-                            0 => Rest::Turn,
+                            0 => Rest::Yield,
                             1 | 2 => Rest::Idle,
-                            3 => Rest::Until { due: Millis(7), platform: false },
-                            _ => Rest::Until { due: Millis(9), platform: true },
+                            3 => Rest::Until { due: Millis(7), waits_for_platform: false },
+                            _ => Rest::Until { due: Millis(9), waits_for_platform: true },
                         };
-                        let must_stay = rang_while_running.contains(&lane);
-                        rang_while_running.retain(|other| *other != lane);
+                        let must_stay = notified_while_running.contains(&lane);
+                        notified_while_running.retain(|other| *other != lane);
                         schedule.rest(lane.clone(), rest);
-                        prop_assert!(!must_stay || schedule.places.contains_key(&lane));
+                        prop_assert!(!must_stay || schedule.lanes.contains_key(&lane));
                     },
                     Step::Wake => schedule.wake(Millis(8)),
-                    Step::Back => schedule.wake_all_of_platform(),
+                    Step::PlatformBack => schedule.wake_platform_waiters(),
                 }
-                prop_assert!(schedule.places.len() <= 4 + running.len());
+                prop_assert!(schedule.lanes.len() <= 4 + running.len());
             }
             // In the end every lane in the schedule is run.
             schedule.wake(Millis(i64::MAX));
-            let mut turns = 0;
-            while schedule.next().is_some() { turns += 1; }
-            prop_assert_eq!(turns + running.len(), schedule.places.len());
+            let mut runs = 0;
+            while schedule.next().is_some() { runs += 1; }
+            prop_assert_eq!(runs + running.len(), schedule.lanes.len());
         }
     }
 }

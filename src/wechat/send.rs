@@ -19,7 +19,7 @@ mod wire;
 #[cfg(test)]
 mod testing;
 
-pub use crate::outbox::health::Unwell;
+pub use crate::outbox::health::Degraded;
 pub use attach::{Attachments, Turns};
 pub use client::{Client, Failure, NotAllowed, Outgoing, verdict};
 pub use courier::WechatCourier;

@@ -19,9 +19,9 @@ use crate::metrics::Metrics;
 use crate::model::{
     FailureClass, ImUserId, MediaInfo, MediaInfoKind, OpenId, OutboundCall, Resolution, Verdict,
 };
-use crate::outbox::health::{Health, Unwell};
-use crate::outbox::pace::Pace;
-use crate::outbox::{Courier, Form, NotReady};
+use crate::outbox::health::{Degraded, Health};
+use crate::outbox::rate_limit::RateLimiter;
+use crate::outbox::{Courier, Payload, PrepareError};
 use crate::store::{PendingCall, StoreError};
 
 /// The platform's name in metrics.
@@ -43,7 +43,7 @@ pub struct ImCourier {
     /// The details of customers' media.
     pub showing: Showing,
     /// The rate limits.
-    pub pace: Arc<Pace>,
+    pub pace: Arc<RateLimiter>,
     /// The clock.
     pub clock: Clock,
     /// The metrics.
@@ -61,19 +61,19 @@ impl Courier for ImCourier {
     fn prepare<'a>(
         &'a self,
         owed: &'a PendingCall,
-    ) -> Pin<Box<dyn Future<Output = Result<Form, NotReady>> + Send + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = Result<Payload, PrepareError>> + Send + 'a>> {
         Box::pin(async move {
             if let OutboundCall::MediaToAgent(shown) = &owed.call {
                 self.showing.wait(shown, owed.created_at, self.clock.now()).await;
             }
-            Ok(Form::AsAccepted)
+            Ok(Payload::AsAccepted)
         })
     }
 
     fn send<'a>(
         &'a self,
         owed: &'a PendingCall,
-        _: &'a Form,
+        _: &'a Payload,
     ) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'a>> {
         Box::pin(async move {
             let carried = match &owed.call {
@@ -85,7 +85,7 @@ impl Courier for ImCourier {
         })
     }
 
-    fn find<'a>(&'a self, owed: &'a PendingCall) -> Pin<Box<dyn Future<Output = Resolution> + Send + 'a>> {
+    fn resolve<'a>(&'a self, owed: &'a PendingCall) -> Pin<Box<dyn Future<Output = Resolution> + Send + 'a>> {
         Box::pin(async move {
             // Importing and deleting accounts may be repeated, so there is nothing to find.
             let (Some(agent), true) =
@@ -294,7 +294,7 @@ impl ImCourier {
             Err(Failure::NoAnswer { .. }) => "no_answer",
             Err(Failure::Code { code, .. }) => {
                 if code::class(*code) == code::Class::Quota {
-                    self.pace.too_fast(api.name());
+                    self.pace.slow_down(api.name());
                 }
                 code::class(*code).name()
             }
@@ -304,15 +304,15 @@ impl ImCourier {
     }
 
     /// Whether IM accepts our calls; the error says since when it does not, and what to do.
-    pub fn health(&self) -> Result<(), Unwell> {
-        self.health.get()
+    pub fn health(&self) -> Result<(), Degraded> {
+        self.health.status()
     }
 
     fn judge<T>(&self, outcome: &Result<T, Failure>) {
         let (code, advice) = match outcome {
             Err(Failure::Code { code, .. }) => match (code::class(*code), code::advice(*code)) {
                 (code::Class::Permanent | code::Class::CreateAccount, _) | (_, None) => {
-                    return self.health.well();
+                    return self.health.mark_healthy();
                 }
                 (_, Some(advice)) => (Some(*code), advice.to_owned()),
             },
@@ -320,9 +320,9 @@ impl ImCourier {
                 let advice = "check im.api_base and that this machine reaches it";
                 (None, format!("{advice}: {failure}"))
             }
-            Ok(_) => return self.health.well(),
+            Ok(_) => return self.health.mark_healthy(),
         };
-        if self.health.unwell(self.clock.now(), code, advice.clone()) {
+        if self.health.mark_degraded(self.clock.now(), code, advice.clone()) {
             tracing::error!(im.code = code, "IM refuses or misses our calls; they are retried: {advice}");
         }
     }

@@ -10,40 +10,40 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::{LaneWorker, Next, Rest};
 use crate::model::{FailureClass, MessageId, Millis};
 use crate::outbox::backoff::delay_ms;
-use crate::outbox::{Form, NotReady};
+use crate::outbox::{Payload, PrepareError};
 use crate::store::{PendingCall, StoreError};
 
 /// The shortest rest of a lane that finds no free permit, milliseconds.
-const NO_PLACE_MS: i64 = 100;
+const PERMIT_RETRY_MS: i64 = 100;
 /// Lanes that wait for a permit retry one after another, at this distance in milliseconds, so that
 /// many of them do not retry at once.
-const LOOKS_APART_MS: i64 = 10;
+const RETRY_SPACING_MS: i64 = 10;
 /// No queue of waiting lanes is longer, in milliseconds. A later end was written before the clock
 /// was set back.
-const LONGEST_ROW_MS: i64 = 300_000;
+const MAX_QUEUE_MS: i64 = 300_000;
 
 /// Permits to prepare calls, and the queue of lanes that wait for one.
 #[derive(Debug)]
-pub(in crate::outbox) struct Places {
-    free: Semaphore,
-    next_look: AtomicI64,
+pub(in crate::outbox) struct Permits {
+    semaphore: Semaphore,
+    queue_end: AtomicI64,
 }
 
-impl Places {
+impl Permits {
     /// Creates `count` permits.
     pub(in crate::outbox) fn new(count: usize) -> Self {
-        Self { free: Semaphore::new(count), next_look: AtomicI64::new(0) }
+        Self { semaphore: Semaphore::new(count), queue_end: AtomicI64::new(0) }
     }
 
     /// Takes a permit, or returns when to ask again.
-    fn take(&self, now: Millis) -> Result<SemaphorePermit<'_>, Millis> {
-        self.free.try_acquire().map_err(|_| {
-            let next = |row: i64| {
-                let end = if row > now.0 + LONGEST_ROW_MS { now.0 } else { row };
-                end.max(now.0 + NO_PLACE_MS) + LOOKS_APART_MS
+    fn acquire(&self, now: Millis) -> Result<SemaphorePermit<'_>, Millis> {
+        self.semaphore.try_acquire().map_err(|_| {
+            let next = |queue_end: i64| {
+                let end = if queue_end > now.0 + MAX_QUEUE_MS { now.0 } else { queue_end };
+                end.max(now.0 + PERMIT_RETRY_MS) + RETRY_SPACING_MS
             };
-            let row = self.next_look.update(Ordering::Relaxed, Ordering::Relaxed, next);
-            Millis(next(row))
+            let queue_end = self.queue_end.update(Ordering::Relaxed, Ordering::Relaxed, next);
+            Millis(next(queue_end))
         })
     }
 }
@@ -52,57 +52,63 @@ impl Places {
 #[derive(Clone, Debug)]
 pub(super) struct Prepared {
     id: MessageId,
-    part: u32,
+    call_index: u32,
     /// What the platform is asked to send.
-    pub form: Form,
+    pub payload: Payload,
 }
 
 impl Prepared {
     /// Whether this call was prepared: the head may have changed meanwhile.
-    pub(super) fn is_of(&self, owed: &PendingCall) -> bool {
-        (self.id, self.part) == (owed.id, owed.call_index)
+    pub(super) fn is_of(&self, pending: &PendingCall) -> bool {
+        (self.id, self.call_index) == (pending.id, pending.call_index)
     }
 }
 
 impl LaneWorker {
     /// Prepares the call at the head of the lane. Stopping the bridge cancels the preparation.
-    pub(super) async fn prepare(&self, owed: PendingCall) -> Result<Next, StoreError> {
-        let _place = match self.places.take(self.clock.now()) {
-            Ok(place) => place,
-            Err(due) => return Ok(Next::Rest(Rest::Until { due, platform: false })),
+    pub(super) async fn prepare(&self, pending: PendingCall) -> Result<Next, StoreError> {
+        let _permit = match self.permits.acquire(self.clock.now()) {
+            Ok(permit) => permit,
+            Err(due) => return Ok(Next::Rest(Rest::Until { due, waits_for_platform: false })),
         };
-        self.picked_up(&owed);
-        let Some(outcome) = self.stop.run_until_cancelled(self.courier.prepare(&owed)).await else {
+        self.record_pickup(&pending);
+        let Some(outcome) = self.stop.run_until_cancelled(self.courier.prepare(&pending)).await else {
             return Ok(Next::Rest(Rest::Stopped));
         };
         fail_point!("outbox.prepared");
         match outcome {
-            Ok(form) => Ok(Next::Prepared(Prepared { id: owed.id, part: owed.call_index, form })),
-            Err(not_ready) => self.not_ready(owed, not_ready).await,
+            Ok(payload) => {
+                Ok(Next::Prepared(Prepared { id: pending.id, call_index: pending.call_index, payload }))
+            }
+            Err(error) => self.preparation_failed(pending, error).await,
         }
     }
 
-    async fn not_ready(&self, owed: PendingCall, not_ready: NotReady) -> Result<Next, StoreError> {
-        let NotReady { class, why } = not_ready;
-        self.metrics.retried(owed.lane.direction, class);
+    async fn preparation_failed(
+        &self,
+        pending: PendingCall,
+        not_ready: PrepareError,
+    ) -> Result<Next, StoreError> {
+        let PrepareError { class, why } = not_ready;
+        self.metrics.retried(pending.lane.direction, class);
         tracing::warn!(
-            message.id = %owed.id,
+            message.id = %pending.id,
             class = class.name(),
             %why,
             "could not prepare a message for sending; it will be retried"
         );
-        let platform = matches!(class, FailureClass::Unreachable | FailureClass::Configuration);
-        if platform {
-            self.breaker.failed(self.clock.now(), &why);
+        let is_platform_wide = matches!(class, FailureClass::Unreachable | FailureClass::Configuration);
+        if is_platform_wide {
+            self.breaker.record_failure(self.clock.now(), &why);
         }
-        let due = self.clock.now().plus(delay_ms(owed.attempts + 1, rand::rng().random()));
+        let due = self.clock.now().plus(delay_ms(pending.attempts + 1, rand::rng().random()));
         self.store
             .write(move |tx| {
-                tx.reschedule_preparation(owed.id, due, &why)?;
-                tx.record_step(&owed.lane.customer, Some(owed.id), "prepare", &why, None)
+                tx.reschedule_preparation(pending.id, due, &why)?;
+                tx.record_step(&pending.lane.customer, Some(pending.id), "prepare", &why, None)
             })
             .await?;
-        Ok(Next::Rest(Rest::Until { due, platform: false }))
+        Ok(Next::Rest(Rest::Until { due, waits_for_platform: false }))
     }
 }
 
@@ -111,16 +117,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn those_who_find_no_place_look_again_one_after_another() {
-        let (places, now) = (Places::new(1), Millis(1_000_000));
-        let place = places.take(now).unwrap();
-        let looks: Vec<i64> = (0..3).map(|_| places.take(now).unwrap_err().since(now)).collect();
-        assert_eq!(looks, [110, 120, 130]);
+    fn lanes_without_a_permit_retry_one_after_another() {
+        let (permits, now) = (Permits::new(1), Millis(1_000_000));
+        let permit = permits.acquire(now).unwrap();
+        let retries: Vec<i64> = (0..3).map(|_| permits.acquire(now).unwrap_err().since(now)).collect();
+        assert_eq!(retries, [110, 120, 130]);
         let later = now.plus(60_000);
-        assert_eq!(places.take(later).unwrap_err().since(later), 110);
+        assert_eq!(permits.acquire(later).unwrap_err().since(later), 110);
         let set_back = now.plus(-86_400_000);
-        assert_eq!(places.take(set_back).unwrap_err().since(set_back), 110);
-        drop(place);
-        assert!(places.take(now).is_ok());
+        assert_eq!(permits.acquire(set_back).unwrap_err().since(set_back), 110);
+        drop(permit);
+        assert!(permits.acquire(now).is_ok());
     }
 }

@@ -23,8 +23,8 @@ use crate::metrics::Metrics;
 use crate::model::{
     Attachment, AttachmentKind, FailureClass, MediaHash, MediaName, MediaOrigin, Millis, Verdict,
 };
-use crate::outbox::pace::Pace;
-use crate::outbox::{Form, NotReady};
+use crate::outbox::rate_limit::RateLimiter;
+use crate::outbox::{Payload, PrepareError};
 use crate::store::{MediumFile, PendingCall, Store, StoreError};
 
 /// The API's name in metrics.
@@ -47,7 +47,7 @@ pub struct Attachments {
     /// Remembers the owner of each file, and the uploads.
     pub store: Store,
     /// The rate limit of `media/upload`.
-    pub pace: Arc<Pace>,
+    pub pace: Arc<RateLimiter>,
     /// The metrics.
     pub metrics: Metrics,
     /// The largest file that is downloaded, in bytes.
@@ -88,14 +88,14 @@ struct Copy {
 #[derive(Debug)]
 enum Stopped {
     /// A later attempt may succeed.
-    NotReady(NotReady),
+    NotReady(PrepareError),
     /// The customer gets a link. `why` is the reason for the agent, if the agent should know it.
     Link { why: Option<String> },
 }
 
 impl From<StoreError> for Stopped {
     fn from(error: StoreError) -> Self {
-        Self::NotReady(NotReady { class: FailureClass::Busy, why: error.to_string() })
+        Self::NotReady(PrepareError { class: FailureClass::Busy, why: error.to_string() })
     }
 }
 
@@ -106,11 +106,11 @@ impl Attachments {
         client: &Client,
         owed: &PendingCall,
         attachment: &Attachment,
-    ) -> Result<Form, NotReady> {
+    ) -> Result<Payload, PrepareError> {
         let mut link = attachment.url.clone();
         match self.upload(client, owed, attachment, &mut link).await {
             Ok(form) => Ok(form),
-            Err(Stopped::Link { why }) => Ok(Form::Text { text: attachment.as_text(&link), why }),
+            Err(Stopped::Link { why }) => Ok(Payload::Text { text: attachment.as_text(&link), why }),
             Err(Stopped::NotReady(not_ready)) => Err(not_ready),
         }
     }
@@ -123,7 +123,7 @@ impl Attachments {
         owed: &PendingCall,
         attachment: &Attachment,
         link: &mut String,
-    ) -> Result<Form, Stopped> {
+    ) -> Result<Payload, Stopped> {
         let media_type = match attachment.kind {
             AttachmentKind::Image => MediaType::Image,
             AttachmentKind::Sound { second } if takes_voice_of(second) => MediaType::Voice,
@@ -152,7 +152,7 @@ impl Attachments {
             .map(|copy| copy.id.clone())
             .collect();
         let thumb = thumb.map(|thumb| thumb.id);
-        Ok(Form::Uploaded { id: copy.id, thumb, kind: media_type.name(), remembered })
+        Ok(Payload::Uploaded { id: copy.id, thumb, kind: media_type.name(), maybe_expired: remembered })
     }
 
     /// Returns the file `name`: from our disk, or else downloaded from `url`.
@@ -177,7 +177,7 @@ impl Attachments {
             Ok(local) => Ok(local),
             Err(Trouble::Store(error)) => Err(error.into()),
             Err(Trouble::Download(error)) if error.is_retryable() && owed.attempts < TRIES => {
-                Err(Stopped::NotReady(NotReady {
+                Err(Stopped::NotReady(PrepareError {
                     class: FailureClass::SourceUnavailable,
                     why: error.to_string(),
                 }))
@@ -285,17 +285,17 @@ impl Attachments {
         match verdict(failure, NotAllowed::Refuse) {
             // An upload whose response was lost may be repeated, but not forever.
             Verdict::Unknown { why, .. } | Verdict::Unsettled { why } if owed.attempts < TRIES => {
-                Stopped::NotReady(NotReady { class: FailureClass::Unreachable, why })
+                Stopped::NotReady(PrepareError { class: FailureClass::Unreachable, why })
             }
             Verdict::Retry { class: FailureClass::Quota, why, .. } => {
                 if matches!(failure, Failure::Code { code: code::MINUTE_QUOTA, .. }) {
-                    self.pace.too_fast(MEDIA_UPLOAD);
-                    return Stopped::NotReady(NotReady { class: FailureClass::Quota, why });
+                    self.pace.slow_down(MEDIA_UPLOAD);
+                    return Stopped::NotReady(PrepareError { class: FailureClass::Quota, why });
                 }
                 // While the day's uploads are used up, texts can still be sent.
                 link(why)
             }
-            Verdict::Retry { class, why, .. } => Stopped::NotReady(NotReady { class, why }),
+            Verdict::Retry { class, why, .. } => Stopped::NotReady(PrepareError { class, why }),
             Verdict::Hold { why, .. }
             | Verdict::Refuse { why }
             | Verdict::Unknown { why, .. }

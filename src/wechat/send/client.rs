@@ -20,7 +20,7 @@ use super::upload::MediaType;
 use super::wire::{self, FilePart, Lost, TIMEOUT};
 use crate::clock::Clock;
 use crate::model::{self, HoldReason, NoAnswer, OpenId, Verdict};
-use crate::outbox::health::{Health, Unwell};
+use crate::outbox::health::{Degraded, Health};
 
 /// A message for `custom/send`, in WeChat's JSON form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -243,9 +243,9 @@ impl Client {
 
     /// Whether WeChat accepts our calls, judged by the last ones. The token comes first, because
     /// every call needs it.
-    pub fn health(&self) -> Result<(), Unwell> {
+    pub fn health(&self) -> Result<(), Degraded> {
         self.tokens.health()?;
-        self.health.get()
+        self.health.status()
     }
 
     async fn call(&self, path: &str, payload: Payload<'_>) -> Result<Answer, Failure> {
@@ -294,7 +294,7 @@ impl Client {
         let Err(Failure::Code { code, msg }) = outcome else {
             if outcome.is_ok() {
                 self.tokens.accepted();
-                self.health.well();
+                self.health.mark_healthy();
             }
             return;
         };
@@ -303,15 +303,15 @@ impl Client {
             // that.
             (Class::Refuse, _) | (Class::Hold, None) => {
                 self.tokens.accepted();
-                self.health.well();
+                self.health.mark_healthy();
             }
             (Class::NotAllowed, _) if !self.must_push => {
                 self.tokens.accepted();
-                self.health.well();
+                self.health.mark_healthy();
             }
             (_, Some(advice)) => {
                 let advice = code::with_address(advice, *code, msg);
-                if self.health.unwell(self.clock.now(), Some(*code), advice.clone()) {
+                if self.health.mark_degraded(self.clock.now(), Some(*code), advice.clone()) {
                     tracing::warn!(code, errmsg = msg, advice, "WeChat refuses calls; they are retried");
                 }
             }

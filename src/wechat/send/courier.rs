@@ -9,8 +9,8 @@ use super::client::{Client, Failure, NotAllowed, Outgoing, said, verdict};
 use super::code;
 use crate::metrics::Metrics;
 use crate::model::{Attachment, FailureClass, OutboundCall, Resolution, Verdict};
-use crate::outbox::pace::Pace;
-use crate::outbox::{Courier, Form, NotReady};
+use crate::outbox::rate_limit::RateLimiter;
+use crate::outbox::{Courier, Payload, PrepareError};
 use crate::store::PendingCall;
 
 /// The platform's name in metrics.
@@ -26,7 +26,7 @@ pub struct WechatCourier {
     /// Uploads agents' files.
     pub attachments: Attachments,
     /// The rate limit of `custom/send`.
-    pub pace: Arc<Pace>,
+    pub pace: Arc<RateLimiter>,
     /// The metrics.
     pub metrics: Metrics,
     /// What to do with a message that the account may not push.
@@ -37,13 +37,13 @@ impl Courier for WechatCourier {
     fn prepare<'a>(
         &'a self,
         owed: &'a PendingCall,
-    ) -> Pin<Box<dyn Future<Output = Result<Form, NotReady>> + Send + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = Result<Payload, PrepareError>> + Send + 'a>> {
         Box::pin(async move {
             match (&owed.call, &self.client) {
                 (OutboundCall::MediaToCustomer(attachment), Some(client)) => {
                     self.attachments.prepare(client, owed, attachment).await
                 }
-                _ => Ok(Form::AsAccepted),
+                _ => Ok(Payload::AsAccepted),
             }
         })
     }
@@ -51,7 +51,7 @@ impl Courier for WechatCourier {
     fn send<'a>(
         &'a self,
         owed: &'a PendingCall,
-        form: &'a Form,
+        form: &'a Payload,
     ) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'a>> {
         Box::pin(async move {
             let Some(outgoing) = outgoing(&owed.call, form) else {
@@ -66,10 +66,10 @@ impl Courier for WechatCourier {
             self.metrics.record_call(PLATFORM, CUSTOM_SEND, said(&outcome), started.elapsed());
             let Err(failure) = outcome else { return Verdict::Delivered };
             match (&failure, form) {
-                (Failure::Code { code: code::MINUTE_QUOTA, .. }, _) => self.pace.too_fast(CUSTOM_SEND),
+                (Failure::Code { code: code::MINUTE_QUOTA, .. }, _) => self.pace.slow_down(CUSTOM_SEND),
                 (
                     Failure::Code { code: code::NO_MEDIA_ID | code::NO_MEDIA, .. },
-                    Form::Uploaded { remembered, .. },
+                    Payload::Uploaded { maybe_expired: remembered, .. },
                 ) if !remembered.is_empty() => {
                     return self.attachments.forget(remembered, failure.to_string()).await;
                 }
@@ -80,7 +80,7 @@ impl Courier for WechatCourier {
     }
 
     /// WeChat has no API that tells whether a message was delivered.
-    fn find<'a>(&'a self, _: &'a PendingCall) -> Pin<Box<dyn Future<Output = Resolution> + Send + 'a>> {
+    fn resolve<'a>(&'a self, _: &'a PendingCall) -> Pin<Box<dyn Future<Output = Resolution> + Send + 'a>> {
         Box::pin(std::future::ready(Resolution::Undecidable))
     }
 }
@@ -100,13 +100,13 @@ impl Attachments {
 }
 
 /// Converts the call into WeChat's form.
-fn outgoing<'a>(order: &'a OutboundCall, form: &'a Form) -> Option<Outgoing<'a>> {
+fn outgoing<'a>(order: &'a OutboundCall, form: &'a Payload) -> Option<Outgoing<'a>> {
     match (order, form) {
         (OutboundCall::TextToCustomer(content), _)
-        | (OutboundCall::MediaToCustomer(_), Form::Text { text: content, .. }) => {
+        | (OutboundCall::MediaToCustomer(_), Payload::Text { text: content, .. }) => {
             Some(Outgoing::Text { content })
         }
-        (OutboundCall::MediaToCustomer(Attachment { .. }), Form::Uploaded { id, thumb, kind, .. }) => {
+        (OutboundCall::MediaToCustomer(Attachment { .. }), Payload::Uploaded { id, thumb, kind, .. }) => {
             match (*kind, thumb) {
                 ("image", _) => Some(Outgoing::Image { media_id: id }),
                 ("voice", _) => Some(Outgoing::Voice { media_id: id }),

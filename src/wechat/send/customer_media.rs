@@ -23,8 +23,8 @@ use crate::media::download::{DownloadError, Downloader};
 use crate::media::{Files, FilesError, StoredFile};
 use crate::metrics::Metrics;
 use crate::model::{MediaRequest, NoAnswer};
-use crate::outbox::fetch::{Missed, Provider};
-use crate::outbox::pace::Pace;
+use crate::outbox::fetch::{FetchError, Provider};
+use crate::outbox::rate_limit::RateLimiter;
 
 /// The API's name in metrics.
 const MEDIA_GET: &str = "media_get";
@@ -54,7 +54,7 @@ pub struct CustomerMedia {
     /// Downloads from URLs that came in pushes or responses.
     pub downloader: Downloader,
     /// The rate limit of `media/get`.
-    pub pace: Arc<Pace>,
+    pub pace: Arc<RateLimiter>,
     /// The metrics.
     pub metrics: Metrics,
     /// The time limits of a download.
@@ -101,13 +101,13 @@ impl Provider for CustomerMedia {
         wanted: &'a MediaRequest,
         files: &'a Files,
         max_bytes: u64,
-    ) -> Pin<Box<dyn Future<Output = Result<StoredFile, Missed>> + Send + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = Result<StoredFile, FetchError>> + Send + 'a>> {
         Box::pin(async move {
             let mut missed = None;
             for id in &wanted.ids {
                 match self.get(id, files, max_bytes).await {
                     Ok(stored) => return Ok(stored),
-                    Err(again @ Missed::Again { .. }) => {
+                    Err(again @ FetchError::Retry { .. }) => {
                         // The next media_id is a worse version of the same file. It does not help
                         // against a temporary fault.
                         missed = Some(again);
@@ -125,42 +125,42 @@ impl Provider for CustomerMedia {
     }
 }
 
-fn nowhere() -> Missed {
-    Missed::Never {
-        unshown: MediaUnavailable::NoCredentials,
+fn nowhere() -> FetchError {
+    FetchError::Permanent {
+        reason: MediaUnavailable::NoCredentials,
         why: "there is no source to fetch it from".to_owned(),
     }
 }
 
-fn not_downloaded(error: &DownloadError) -> Missed {
+fn not_downloaded(error: &DownloadError) -> FetchError {
     let why = error.to_string();
     match error {
-        DownloadError::TooLarge(_) => Missed::Never { unshown: MediaUnavailable::TooLarge, why },
-        error if error.is_retryable() => Missed::Again { why },
-        _ => Missed::Never { unshown: MediaUnavailable::NotFound, why },
+        DownloadError::TooLarge(_) => FetchError::Permanent { reason: MediaUnavailable::TooLarge, why },
+        error if error.is_retryable() => FetchError::Retry { why },
+        _ => FetchError::Permanent { reason: MediaUnavailable::NotFound, why },
     }
 }
 
-fn missed(refused: Refused) -> Missed {
+fn missed(refused: Refused) -> FetchError {
     match refused {
         Refused::Files(error @ FilesError::TooLarge(_)) => {
-            Missed::Never { unshown: MediaUnavailable::TooLarge, why: error.to_string() }
+            FetchError::Permanent { reason: MediaUnavailable::TooLarge, why: error.to_string() }
         }
-        Refused::Files(error) => Missed::Again { why: error.to_string() },
+        Refused::Files(error) => FetchError::Retry { why: error.to_string() },
         Refused::Call(failure) => {
             let why = failure.to_string();
-            let Failure::Code { code, .. } = failure else { return Missed::Again { why } };
+            let Failure::Code { code, .. } = failure else { return FetchError::Retry { why } };
             match code::class(code) {
-                Class::Refuse => Missed::Never { unshown: MediaUnavailable::NotFound, why },
-                Class::NotAllowed => Missed::Never { unshown: MediaUnavailable::NotAllowed, why },
-                _ => Missed::Again { why },
+                Class::Refuse => FetchError::Permanent { reason: MediaUnavailable::NotFound, why },
+                Class::NotAllowed => FetchError::Permanent { reason: MediaUnavailable::NotAllowed, why },
+                _ => FetchError::Retry { why },
             }
         }
     }
 }
 
 impl CustomerMedia {
-    async fn get(&self, id: &str, files: &Files, max_bytes: u64) -> Result<StoredFile, Missed> {
+    async fn get(&self, id: &str, files: &Files, max_bytes: u64) -> Result<StoredFile, FetchError> {
         let Some(client) = &self.client else { return Err(nowhere()) };
         self.pace.until_ready(MEDIA_GET).await;
         let started = Instant::now();
@@ -172,7 +172,7 @@ impl CustomerMedia {
         };
         self.metrics.record_call(PLATFORM, MEDIA_GET, outcome, started.elapsed());
         if let Err(Refused::Call(Failure::Code { code: code::MINUTE_QUOTA, .. })) = &given {
-            self.pace.too_fast(MEDIA_GET);
+            self.pace.slow_down(MEDIA_GET);
         }
         match given.map_err(missed)? {
             Given::File(stored) => Ok(stored),
@@ -181,7 +181,13 @@ impl CustomerMedia {
     }
 
     /// Downloads a video from the URL that WeChat returned.
-    async fn video(&self, client: &Client, url: &str, files: &Files, max: u64) -> Result<StoredFile, Missed> {
+    async fn video(
+        &self,
+        client: &Client,
+        url: &str,
+        files: &Files,
+        max: u64,
+    ) -> Result<StoredFile, FetchError> {
         let own = Url::parse(url).ok().filter(|url| url.origin() == client.base.origin());
         let Some(own) = own else {
             return self.downloader.download(url, files, max).await.map_err(|error| not_downloaded(&error));
@@ -192,7 +198,7 @@ impl CustomerMedia {
             self.in_time(async { self.pour(self.open(client, own).await?, "", files, max).await }).await;
         match given.map_err(missed)? {
             Given::File(stored) => Ok(stored),
-            Given::At(_) => Err(Missed::Again { why: "the video's URL leads to another URL".to_owned() }),
+            Given::At(_) => Err(FetchError::Retry { why: "the video's URL leads to another URL".to_owned() }),
         }
     }
 

@@ -24,7 +24,7 @@ use super::code;
 use super::wire::TIMEOUT;
 use crate::clock::Clock;
 use crate::model::Millis;
-use crate::outbox::health::{Health, Unwell};
+use crate::outbox::health::{Degraded, Health};
 
 pub use kept::KeptToken;
 pub use store::{NoTokenStore, StoreError, StoredToken, TokenStore};
@@ -251,13 +251,13 @@ impl TokenHolder {
             kept.refused = None;
             kept.pause = Duration::ZERO;
             drop(kept);
-            self.health.well();
+            self.health.mark_healthy();
         }
     }
 
     /// Whether tokens can be fetched, judged by the last fetch.
-    pub fn health(&self) -> Result<(), Unwell> {
-        self.health.get()
+    pub fn health(&self) -> Result<(), Degraded> {
+        self.health.status()
     }
 
     /// Fetches the first token and renews it before it expires, until stopped. Run it as one task;
@@ -320,7 +320,7 @@ impl TokenHolder {
         kept.token = Some(token.clone());
         drop(kept);
         if !on_trial {
-            self.health.well();
+            self.health.mark_healthy();
         }
         self.bell.notify_one();
         tracing::info!(token.generation, token.life_s = life / 1000, "obtained an access token");
@@ -352,7 +352,7 @@ impl TokenHolder {
         let until = now.plus(millis(kept.pause));
         kept.failure = Some(Failure { error: error.clone(), at: now, until });
         drop(kept);
-        if self.health.unwell(now, number, advice.clone()) {
+        if self.health.mark_degraded(now, number, advice.clone()) {
             tracing::warn!(%error, advice, "cannot fetch an access token; messages to customers wait");
         }
         self.bell.notify_one();

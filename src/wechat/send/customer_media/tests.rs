@@ -74,7 +74,7 @@ async fn world() -> (CustomerMedia, Files, TempDir) {
     let provider = CustomerMedia {
         client: Some(Arc::new(Client::new(http, base, tokens, Clock::system()))),
         downloader: Downloader::new(rules, DownloadPatience::default()).unwrap(),
-        pace: Arc::new(Pace::new(std::num::NonZeroU32::new(1_000).unwrap())),
+        pace: Arc::new(RateLimiter::new(std::num::NonZeroU32::new(1_000).unwrap())),
         metrics: Metrics::default(),
         patience: SHORT,
     };
@@ -83,7 +83,7 @@ async fn world() -> (CustomerMedia, Files, TempDir) {
     (provider, files, folder)
 }
 
-async fn fetch(world: &(CustomerMedia, Files, TempDir), ids: &[&str]) -> Result<StoredFile, Missed> {
+async fn fetch(world: &(CustomerMedia, Files, TempDir), ids: &[&str]) -> Result<StoredFile, FetchError> {
     let ids = ids.iter().map(|id| (*id).to_owned()).collect();
     let wanted = MediaRequest { kind: MediaKind::Voice, ids, url: None, mp3: None };
     world.0.fetch(&wanted, &world.1, MAX).await
@@ -104,7 +104,7 @@ async fn what_never_ends_is_given_up_within_its_limits_and_leaves_nothing() {
     for id in ["drip", "silence", "never", "empty"] {
         let started = Instant::now();
         let missed = fetch(&world, &[id]).await.unwrap_err();
-        assert!(matches!(missed, Missed::Again { .. }), "{id}: {missed:?}");
+        assert!(matches!(missed, FetchError::Retry { .. }), "{id}: {missed:?}");
         assert!(started.elapsed() < Duration::from_secs(10), "{id}: {:?}", started.elapsed());
     }
     for (ids, expected) in [
@@ -115,10 +115,10 @@ async fn what_never_ends_is_given_up_within_its_limits_and_leaves_nothing() {
     ] {
         let missed = fetch(&world, ids).await.unwrap_err();
         assert!(
-            matches!(&missed, Missed::Never { unshown, .. } if *unshown == expected),
+            matches!(&missed, FetchError::Permanent { reason, .. } if *reason == expected),
             "{ids:?}: {missed:?}"
         );
-        let Missed::Never { why, .. } = missed else { unreachable!() };
+        let FetchError::Permanent { why, .. } = missed else { unreachable!() };
         assert!(!why.contains("a-token-for-tests") && !why.contains("http"), "{why}");
     }
     let incoming = world.2.path().join("incoming");
