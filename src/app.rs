@@ -27,7 +27,7 @@ use crate::outbox::health::Degraded;
 use crate::outbox::rate_limit::RateLimiter;
 use crate::outbox::{Outbox, OutboxParts, retention};
 use crate::store::{Closing, Store, StoreLocation};
-use crate::wechat::receive::{Door, DoorSettings};
+use crate::wechat::receive::{Verifier, VerifierSettings};
 use crate::wechat::send as wechat;
 
 /// The maximum number of outbound calls in flight in each direction.
@@ -256,9 +256,9 @@ fn secret(secret: &Secret) -> SecretString {
     SecretString::from(secret.expose().to_owned())
 }
 
-fn door(config: &Config) -> Door {
+fn door(config: &Config) -> Verifier {
     let wechat = &config.wechat;
-    Door::new(DoorSettings {
+    Verifier::new(VerifierSettings {
         token: secret(&wechat.token),
         previous_token: wechat.previous_token.as_ref().map(secret),
         app_id: wechat.app_id.clone(),
@@ -330,7 +330,7 @@ fn wechat_courier(
                 http.clone(),
                 base.clone(),
                 credentials,
-                Arc::new(wechat::KeptToken::new(store.clone())),
+                Arc::new(wechat::DatabaseTokenStore::new(store.clone())),
                 clock.clone(),
                 wechat::token::Settings::default(),
             ));
@@ -351,8 +351,8 @@ fn wechat_courier(
     };
     let courier = wechat::WechatCourier {
         client: client.clone().filter(|_| config.wechat.reply != Reply::Passive),
-        attachments: attachments(config, store, media, metrics)?,
-        pace: Arc::new(RateLimiter::new(CUSTOM_SEND_PER_SECOND)),
+        media_uploader: attachments(config, store, media, metrics)?,
+        rate_limiter: Arc::new(RateLimiter::new(CUSTOM_SEND_PER_SECOND)),
         metrics: metrics.clone(),
         not_allowed,
     };
@@ -372,17 +372,17 @@ fn attachments(
     store: &Store,
     media: &Media,
     metrics: &Metrics,
-) -> anyhow::Result<wechat::Attachments> {
-    Ok(wechat::Attachments {
+) -> anyhow::Result<wechat::MediaUploader> {
+    Ok(wechat::MediaUploader {
         downloader: Downloader::new(media_rules(config), Timeouts::default())
             .context("the HTTP client for media")?,
         files: media.files.clone(),
         links: media.links.clone(),
         store: store.clone(),
-        pace: Arc::new(RateLimiter::new(UPLOADS_PER_SECOND)),
+        rate_limiter: Arc::new(RateLimiter::new(UPLOADS_PER_SECOND)),
         metrics: metrics.clone(),
         max_bytes: config.media.max_bytes,
-        turns: wechat::Turns::default(),
+        upload_locks: wechat::UploadLocks::default(),
     })
 }
 

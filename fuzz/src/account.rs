@@ -4,7 +4,7 @@ use secrecy::SecretString;
 use wechat_im_bridge::config::{AesKey, Mode};
 use wechat_im_bridge::model::Millis;
 use wechat_im_bridge::sandbox::wechat::crypto::{Crypt, sign};
-use wechat_im_bridge::wechat::receive::{Door, DoorSettings, Knock};
+use wechat_im_bridge::wechat::receive::{VerifiedQuery, Verifier, VerifierSettings};
 
 pub const APP_ID: &str = "wx1234567890abcdef";
 pub const TOKEN: &str = "BridgeToken2024";
@@ -26,8 +26,8 @@ pub fn crypt() -> Crypt {
 }
 
 /// The bridge's verifier.
-pub fn door() -> Door {
-    Door::new(DoorSettings {
+pub fn door() -> Verifier {
+    Verifier::new(VerifierSettings {
         token: SecretString::from(TOKEN),
         previous_token: None,
         app_id: Some(APP_ID.to_owned()),
@@ -40,11 +40,11 @@ pub fn door() -> Door {
 }
 
 /// Signs a query for a push with this `Encrypt`, and verifies it.
-pub fn knock(door: &Door, encrypt: &str) -> Knock {
+pub fn knock(door: &Verifier, encrypt: &str) -> VerifiedQuery {
     let signature = sign(&[TOKEN, TIMESTAMP, NONCE, encrypt]);
     let query =
         format!("timestamp={TIMESTAMP}&nonce={NONCE}&encrypt_type=aes&msg_signature={signature}&openid=o");
-    door.knock(&query, NOW).unwrap()
+    door.verify_query(&query, NOW).unwrap()
 }
 
 /// The `Encrypt` of a push whose plaintext is `message`.

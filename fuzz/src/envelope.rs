@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use cbc::cipher::block_padding::NoPadding;
 use cbc::cipher::{BlockModeEncrypt, KeyIvInit};
 use wechat_im_bridge::sandbox::wechat::crypto::Crypt;
-use wechat_im_bridge::wechat::receive::{Refusal, Unopened, envelope, parse};
+use wechat_im_bridge::wechat::receive::{DecryptError, Refusal, envelope, parse};
 
 use super::account::{self, APP_ID};
 
@@ -29,7 +29,7 @@ pub fn check(input: &[u8]) {
 /// Both implementations decrypt the same. The bridge may be more lenient, but only about padding.
 fn opens_as_the_other_side_does(encrypt: &str) {
     use wechat_im_bridge::sandbox::wechat::crypto::CryptoError::{Length, Padding};
-    match (envelope::open(&account::key(), APP_ID, encrypt), account::crypt().open(encrypt)) {
+    match (envelope::decrypt(&account::key(), APP_ID, encrypt), account::crypt().open(encrypt)) {
         (Ok(ours), Ok(theirs)) => assert_eq!(ours, theirs),
         (Ok(_), Err(why)) => assert!(matches!(why, Length | Padding), "{why}"),
         (Err(why), Ok(_)) => panic!("{why}"),
@@ -44,7 +44,7 @@ fn opens_what_is_laid_out(input: &[u8]) {
     let iv: [u8; 16] = std::array::from_fn(|at| key[at]);
     let cipher = cbc::Encryptor::<Aes256>::new(&key.into(), &iv.into());
     let encrypt = STANDARD.encode(cipher.encrypt_padded_vec::<NoPadding>(&plain));
-    let opened = envelope::open(&account::key(), APP_ID, &encrypt);
+    let opened = envelope::decrypt(&account::key(), APP_ID, &encrypt);
     assert_eq!(opened.ok().as_deref(), laid_out(&plain));
 }
 
@@ -60,9 +60,9 @@ fn laid_out(plain: &[u8]) -> Option<&[u8]> {
 
 fn round_trip(message: &[u8], app_id: &str) {
     let random = std::array::from_fn(|at| message.get(at).copied().unwrap_or(7));
-    let encrypt = envelope::seal(&account::key(), app_id, message, random);
-    assert_eq!(envelope::open(&account::key(), app_id, &encrypt).as_deref(), Ok(message));
-    assert_eq!(envelope::open(&account::key(), &format!("{app_id}x"), &encrypt), Err(Refusal::AppId));
+    let encrypt = envelope::encrypt(&account::key(), app_id, message, random);
+    assert_eq!(envelope::decrypt(&account::key(), app_id, &encrypt).as_deref(), Ok(message));
+    assert_eq!(envelope::decrypt(&account::key(), &format!("{app_id}x"), &encrypt), Err(Refusal::AppId));
     if app_id == APP_ID {
         let crypt: Crypt = account::crypt();
         assert_eq!(crypt.seal(message, random).as_ref(), Ok(&encrypt));
@@ -74,18 +74,21 @@ fn round_trip(message: &[u8], app_id: &str) {
 fn only_the_signed_enters(body: &[u8]) {
     let door = account::door();
     let knock = account::knock(&door, &account::sealed(account::message().as_bytes()));
-    let outcome = door.open(&knock, body);
-    assert!(matches!(outcome, Err(Unopened::Refused(Refusal::Token | Refusal::Plaintext))), "{outcome:?}");
+    let outcome = door.decrypt(&knock, body);
+    assert!(
+        matches!(outcome, Err(DecryptError::Refused(Refusal::Token | Refusal::Plaintext))),
+        "{outcome:?}"
+    );
 }
 
 /// A message gives the same push or the same error, whether it comes in the clear or encrypted.
 fn says_the_same_sealed(message: &[u8]) {
     let door = account::door();
     let encrypt = account::sealed(message);
-    let opened = door.open(&account::knock(&door, &encrypt), account::envelope(&encrypt).as_bytes());
+    let opened = door.decrypt(&account::knock(&door, &encrypt), account::envelope(&encrypt).as_bytes());
     match (opened, parse(message)) {
         (Ok(opened), Ok(push)) => assert_eq!(opened.push, push),
-        (Err(Unopened::Unusable(sealed)), Err(plain)) => assert_eq!(sealed, plain),
+        (Err(DecryptError::Unusable(sealed)), Err(plain)) => assert_eq!(sealed, plain),
         (opened, parsed) => panic!("{opened:?} {parsed:?}"),
     }
 }

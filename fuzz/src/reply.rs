@@ -71,8 +71,9 @@ fn read_by_the_bridge(written: &str, text: &str) {
 fn sealed(written: &str) {
     let door = account::door();
     let encrypt = account::sealed(account::message().as_bytes());
-    let opened = door.open(&account::knock(&door, &encrypt), account::envelope(&encrypt).as_bytes()).unwrap();
-    let wrapped = opened.seal.wrap(written.to_owned(), NOW);
+    let opened =
+        door.decrypt(&account::knock(&door, &encrypt), account::envelope(&encrypt).as_bytes()).unwrap();
+    let wrapped = opened.reply_cipher.wrap(written.to_owned(), NOW);
     let root = xml::read(wrapped.as_bytes()).unwrap();
     let field = |name| root.text(name).unwrap();
     assert_eq!(account::crypt().open(field("Encrypt")).as_deref(), Ok(written.as_bytes()));

@@ -3,7 +3,7 @@
 
 use wechat_im_bridge::model::{Content, Push, PushBody};
 use wechat_im_bridge::wechat::receive::xml::{self, Element};
-use wechat_im_bridge::wechat::receive::{Unusable, parse};
+use wechat_im_bridge::wechat::receive::{PushError, parse};
 
 /// The documented limits of the XML reader.
 const DEPTH: usize = 8;
@@ -16,7 +16,7 @@ pub fn check(input: &[u8]) {
     let push = parse(input);
     let root = match xml::read(input) {
         Ok(root) => root,
-        Err(no_xml) => return assert_eq!(push, Err(Unusable::Xml(no_xml))),
+        Err(no_xml) => return assert_eq!(push, Err(PushError::Xml(no_xml))),
     };
     let Size { depth, elements, bytes } = size(&root);
     assert!(depth <= DEPTH && elements <= ELEMENTS && bytes <= input.len(), "{depth} {elements} {bytes}");
@@ -28,11 +28,11 @@ pub fn check(input: &[u8]) {
 }
 
 fn check_push(push: &Push, root: &Element) {
-    assert_eq!(Some(push.from.as_str()), root.word("FromUserName"));
-    assert_eq!(Some(push.account.as_str()), root.word("ToUserName"));
+    assert_eq!(Some(push.from.as_str()), root.trimmed_text("FromUserName"));
+    assert_eq!(Some(push.account.as_str()), root.trimmed_text("ToUserName"));
     assert!(push.dedup_key.0.len() <= KEY_BYTES, "{}", push.dedup_key.0);
     let PushBody::Message(content) = &push.body else { return };
-    match root.word("MsgId") {
+    match root.trimmed_text("MsgId") {
         Some(id) if id.len() <= 64 => assert!(push.dedup_key.0.starts_with(&format!("m:{id}:"))),
         Some(_) => assert!(push.dedup_key.0.starts_with("m:")),
         None => assert!(push.dedup_key.0.starts_with("n:")),

@@ -34,12 +34,12 @@ pub(super) fn begin(
 ) -> anyhow::Result<()> {
     let mut rules = media_rules(config);
     rules.allow_hosts.push(VIDEO_HOST.to_owned());
-    let provider = wechat::CustomerMedia {
+    let provider = wechat::MediaDownloader {
         client,
         downloader: Downloader::new(rules, Timeouts::default()).context("the HTTP client for media")?,
-        pace: Arc::new(RateLimiter::new(MEDIA_GET_PER_SECOND)),
+        rate_limiter: Arc::new(RateLimiter::new(MEDIA_GET_PER_SECOND)),
         metrics: metrics.clone(),
-        patience: wechat::Patience::default(),
+        timeouts: wechat::Timeouts::default(),
     };
     let fetcher = Fetcher {
         store: bridge.store().clone(),

@@ -27,7 +27,7 @@ use crate::bridge::Bridge;
 use crate::clock::Clock;
 use crate::im::receive::CallbackDoor;
 use crate::metrics::Metrics;
-use crate::wechat::receive::Door;
+use crate::wechat::receive::Verifier;
 
 /// The number of pushes and callbacks that the bridge handles at once. Further ones wait, and are
 /// refused when their time limit passes.
@@ -37,7 +37,7 @@ const IN_FLIGHT: usize = 4096;
 #[derive(Debug)]
 pub struct Public {
     /// Authenticates and decrypts pushes.
-    pub door: Door,
+    pub door: Verifier,
     /// Authenticates and parses callbacks.
     pub callbacks: CallbackDoor,
     /// Decides and commits.

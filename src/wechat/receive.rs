@@ -4,7 +4,7 @@
 //! [`reply`] writes the passive reply, and [`ReplyCipher`] encrypts it. This module has no HTTP and
 //! no store: it acknowledges nothing.
 
-mod door;
+mod verify;
 /// The AES envelope of compatible and safe mode.
 pub mod envelope;
 /// Typed events.
@@ -15,15 +15,15 @@ mod query;
 mod refusal;
 /// The passive reply.
 pub mod reply;
-mod seal;
+mod reply_cipher;
 mod signature;
 #[cfg(test)]
 mod vectors;
 /// The XML reader.
 pub mod xml;
 
-pub use door::{Door, DoorSettings, Knock, Opened, Unopened};
-pub use push::{Unusable, parse};
+pub use push::{PushError, parse};
 pub use refusal::Refusal;
 pub use reply::{NonEmptyText, SUCCESS};
-pub use seal::Seal;
+pub use reply_cipher::ReplyCipher;
+pub use verify::{DecryptError, Decrypted, VerifiedQuery, Verifier, VerifierSettings};

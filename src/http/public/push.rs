@@ -17,7 +17,7 @@ use crate::http::wire::Flushes;
 use crate::http::written::{Handover, Watched};
 use crate::model::{OpenId, Push, PushBody};
 use crate::store::StoreError;
-use crate::wechat::receive::{NonEmptyText, Opened, SUCCESS, Unopened, reply};
+use crate::wechat::receive::{DecryptError, Decrypted, NonEmptyText, SUCCESS, reply};
 
 /// How much of an unusable push is logged, in bytes.
 const LOGGED: usize = 1024;
@@ -43,7 +43,7 @@ pub(super) async fn receive(
     body: Body,
 ) -> Response {
     let public = &desk.public;
-    let knock = match public.door.knock(&query.unwrap_or_default(), public.clock.now()) {
+    let knock = match public.door.verify_query(&query.unwrap_or_default(), public.clock.now()) {
         Ok(knock) => knock,
         Err(refusal) => {
             desk.refused("push", refusal.name(), &refusal);
@@ -57,13 +57,13 @@ pub(super) async fn receive(
             return unread.into_response();
         }
     };
-    match public.door.open(&knock, &bytes) {
+    match public.door.decrypt(&knock, &bytes) {
         Ok(opened) => accept(&desk, opened, flushes.map(|Extension(flushes)| flushes)).await,
-        Err(Unopened::Refused(refusal)) => {
+        Err(DecryptError::Refused(refusal)) => {
             desk.refused("push", refusal.name(), &refusal);
             text(StatusCode::FORBIDDEN, "")
         }
-        Err(Unopened::Unusable(why)) => {
+        Err(DecryptError::Unusable(why)) => {
             public.metrics.record_refused_request("push", "unusable");
             let start = String::from_utf8_lossy(&bytes[..bytes.len().min(LOGGED)]);
             let raw = start.escape_debug();
@@ -73,9 +73,9 @@ pub(super) async fn receive(
     }
 }
 
-async fn accept(desk: &Desk, opened: Opened, flushes: Option<Flushes>) -> Response {
+async fn accept(desk: &Desk, opened: Decrypted, flushes: Option<Flushes>) -> Response {
     let started = Instant::now();
-    let Opened { push, seal } = opened;
+    let Decrypted { push, reply_cipher: seal } = opened;
     let (to, account) = (push.from.clone(), push.account.clone());
     let kind = kind(&push).to_owned();
     let (bridge, outcomes) = (desk.public.bridge.clone(), desk.public.outcomes.clone());

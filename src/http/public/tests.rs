@@ -18,7 +18,7 @@ use crate::http::written::{channel, tell};
 use crate::media::Media;
 use crate::model::{Answer, AnswerPart, ImUserId, MessageId, Move, OpenId, State};
 use crate::store::{Closing, MessageSummary, Settlement, Store, StoreLocation};
-use crate::wechat::receive::DoorSettings;
+use crate::wechat::receive::VerifierSettings;
 
 const TOKEN: &str = "BridgeToken2024";
 const APP_ID: &str = "wx1234567890abcdef";
@@ -65,7 +65,7 @@ impl World {
         let (outcomes, waiting) = channel();
         let told = tokio::spawn(tell(waiting, bridge.clone()));
         let public = Public {
-            door: Door::new(DoorSettings {
+            door: Verifier::new(VerifierSettings {
                 token: TOKEN.into(),
                 previous_token: None,
                 app_id: Some(APP_ID.to_owned()),

@@ -212,11 +212,11 @@ pub struct Subject {
 
 /// Reads the event of a push whose `Event` is `name`.
 pub fn read(root: &Element, name: &str) -> WechatEvent {
-    let word = |name: &str| root.word(name).map(str::to_owned);
+    let word = |name: &str| root.trimmed_text(name).map(str::to_owned);
     let id = |name: &str| word(name).unwrap_or_default();
     let key = || id("EventKey");
     let scan = || scan_code(root.child("ScanCodeInfo"));
-    let kf = || id("KfAccount");
+    let agent_account = || id("KfAccount");
     match name.to_ascii_lowercase().as_str() {
         // WeChat Pay puts `last_trade_no_` in the key; only this prefix means a QR code.
         "subscribe" => WechatEvent::Subscribe {
@@ -246,8 +246,10 @@ pub fn read(root: &Element, name: &str) -> WechatEvent {
         }
         "masssendjobfinish" => mass_send(root),
         "publishjobfinish" => publish(root.child("PublishEventInfo")),
-        "kf_create_session" => WechatEvent::KfCreateSession { account: kf() },
-        "kf_close_session" => WechatEvent::KfCloseSession { account: kf(), close_type: word("CloseType") },
+        "kf_create_session" => WechatEvent::KfCreateSession { account: agent_account() },
+        "kf_close_session" => {
+            WechatEvent::KfCloseSession { account: agent_account(), close_type: word("CloseType") }
+        }
         "kf_switch_session" => {
             WechatEvent::KfSwitchSession { from: id("FromKfAccount"), to: id("ToKfAccount") }
         }
@@ -261,21 +263,21 @@ pub fn read(root: &Element, name: &str) -> WechatEvent {
     }
 }
 
-fn word_of(element: Option<&Element>, name: &str) -> String {
-    element.and_then(|element| element.word(name)).unwrap_or_default().to_owned()
+fn text_or_empty(element: Option<&Element>, name: &str) -> String {
+    element.and_then(|element| element.trimmed_text(name)).unwrap_or_default().to_owned()
 }
 
 fn scan_code(info: Option<&Element>) -> ScanCode {
-    ScanCode { kind: word_of(info, "ScanType"), result: word_of(info, "ScanResult") }
+    ScanCode { kind: text_or_empty(info, "ScanType"), result: text_or_empty(info, "ScanResult") }
 }
 
 fn place(info: Option<&Element>) -> Place {
     Place {
-        latitude: word_of(info, "Location_X"),
-        longitude: word_of(info, "Location_Y"),
-        scale: word_of(info, "Scale"),
-        label: word_of(info, "Label"),
-        poi_name: word_of(info, "Poiname"),
+        latitude: text_or_empty(info, "Location_X"),
+        longitude: text_or_empty(info, "Location_Y"),
+        scale: text_or_empty(info, "Scale"),
+        label: text_or_empty(info, "Label"),
+        poi_name: text_or_empty(info, "Poiname"),
     }
 }
 
@@ -284,17 +286,17 @@ fn pictures(root: &Element, source: PictureSource) -> WechatEvent {
     let items = info.and_then(|info| info.child("PicList")).map_or(&[][..], Element::children);
     WechatEvent::Pictures {
         source,
-        key: word_of(Some(root), "EventKey"),
+        key: text_or_empty(Some(root), "EventKey"),
         count: info.and_then(|info| info.number("Count")).unwrap_or_default(),
-        md5_sums: items.iter().filter_map(|item| item.word("PicMd5Sum")).map(str::to_owned).collect(),
+        md5_sums: items.iter().filter_map(|item| item.trimmed_text("PicMd5Sum")).map(str::to_owned).collect(),
     }
 }
 
 fn mass_send(root: &Element) -> WechatEvent {
     let count = |name: &str| root.number(name).unwrap_or_default();
     WechatEvent::MassSendJobFinish {
-        msg_id: word_of(Some(root), "MsgID"),
-        status: word_of(Some(root), "Status"),
+        msg_id: text_or_empty(Some(root), "MsgID"),
+        status: text_or_empty(Some(root), "Status"),
         total: count("TotalCount"),
         filtered: count("FilterCount"),
         sent: count("SentCount"),
@@ -306,19 +308,23 @@ fn publish(info: Option<&Element>) -> WechatEvent {
     let detail = info.and_then(|info| info.child("article_detail")).map_or(&[][..], Element::children);
     let failed = info.map_or(&[][..], Element::children).iter().filter(|child| child.name() == "fail_idx");
     WechatEvent::PublishJobFinish {
-        publish_id: word_of(info, "publish_id"),
+        publish_id: text_or_empty(info, "publish_id"),
         status: info.and_then(|info| info.number("publish_status")),
-        article_id: info.and_then(|info| info.word("article_id")).map(str::to_owned),
-        article_urls: detail.iter().filter_map(|item| item.word("article_url")).map(str::to_owned).collect(),
+        article_id: info.and_then(|info| info.trimmed_text("article_id")).map(str::to_owned),
+        article_urls: detail
+            .iter()
+            .filter_map(|item| item.trimmed_text("article_url"))
+            .map(str::to_owned)
+            .collect(),
         failed: failed.filter_map(|index| index.content().trim().parse().ok()).collect(),
     }
 }
 
 fn subject(root: &Element) -> Subject {
     Subject {
-        open_id: word_of(Some(root), "OpenID"),
-        app_id: word_of(Some(root), "AppID"),
-        union_id: root.word("UnionID").map(str::to_owned),
+        open_id: text_or_empty(Some(root), "OpenID"),
+        app_id: text_or_empty(Some(root), "AppID"),
+        union_id: root.trimmed_text("UnionID").map(str::to_owned),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::model::Content;
 /// Reads the message of a push whose `MsgType` is `kind`.
 pub(super) fn read(root: &Element, kind: &str) -> Content {
     let text = |name: &str| root.text(name).unwrap_or_default().to_owned();
-    let word = |name: &str| root.word(name).map(str::to_owned);
+    let word = |name: &str| root.trimmed_text(name).map(str::to_owned);
     let id = |name: &str| word(name).unwrap_or_default();
     match kind.to_ascii_lowercase().as_str() {
         "text" => Content::Text { content: text("Content"), menu_id: word("bizmsgmenuid") },
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_nowhere_is_another_kind() {
+    fn a_location_without_coordinates_is_another_kind() {
         for elements in [
             "",
             "<Location_X>31.2</Location_X>",

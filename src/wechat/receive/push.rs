@@ -11,10 +11,10 @@ use crate::model::{DedupKey, Event, InvalidId, OpenId, Push, PushBody};
 /// Why the bridge cannot use a push. It is logged and answered with `success`, because a repeat
 /// would fail the same way.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unusable {
+pub enum PushError {
     /// The body is not an XML document of the expected form.
     #[error(transparent)]
-    Xml(#[from] xml::NoXml),
+    Xml(#[from] xml::XmlError),
     /// A required element is missing.
     #[error("it has no {0}")]
     Missing(&'static str),
@@ -24,33 +24,33 @@ pub enum Unusable {
 }
 
 /// In a dedup key, parts longer than this many bytes are replaced by their SHA-1.
-const LONGEST_IN_KEY: usize = 64;
+const MAX_KEY_PART_BYTES: usize = 64;
 /// Names of kinds and events are cut to this many characters, because they go to logs and to the
 /// agent.
-const LONGEST_NAME: usize = 64;
+const MAX_NAME_CHARS: usize = 64;
 
 /// Parses one push that is plain text, either as received or after decryption.
-pub fn parse(document: &[u8]) -> Result<Push, Unusable> {
-    of(&xml::read(document)?)
+pub fn parse(document: &[u8]) -> Result<Push, PushError> {
+    from_xml(&xml::read(document)?)
 }
 
 /// Reads the push from a parsed document.
-pub(super) fn of(root: &Element) -> Result<Push, Unusable> {
-    let word = |name: &'static str| root.word(name).ok_or(Unusable::Missing(name));
+pub(super) fn from_xml(root: &Element) -> Result<Push, PushError> {
+    let word = |name: &'static str| root.trimmed_text(name).ok_or(PushError::Missing(name));
     let account = word("ToUserName")?;
     let from = OpenId::new(word("FromUserName")?)?;
     let create_time = root.number("CreateTime");
-    let to = short(account);
-    let kind = name(word("MsgType")?);
-    let (what, key) = if kind.eq_ignore_ascii_case("event") {
-        let typed = event::read(root, &name(word("Event")?));
-        let time = create_time.ok_or(Unusable::Missing("CreateTime"))?;
-        (PushBody::Event(Event::from(&typed)), key_of_event(root, time, &from, typed.name(), &to))
+    let to = shorten(account);
+    let kind = truncate_name(word("MsgType")?);
+    let (body, key) = if kind.eq_ignore_ascii_case("event") {
+        let typed = event::read(root, &truncate_name(word("Event")?));
+        let time = create_time.ok_or(PushError::Missing("CreateTime"))?;
+        (PushBody::Event(Event::from(&typed)), event_dedup_key(root, time, &from, typed.name(), &to))
     } else {
-        let key = match (root.word("MsgId"), create_time) {
-            (Some(id), _) => format!("m:{}:{from}:{to}", short(id)),
+        let key = match (root.trimmed_text("MsgId"), create_time) {
+            (Some(id), _) => format!("m:{}:{from}:{to}", shorten(id)),
             (None, Some(time)) => format!("n:{time}:{from}:{}:{to}", fingerprint(root)),
-            (None, None) => return Err(Unusable::Missing("MsgId")),
+            (None, None) => return Err(PushError::Missing("MsgId")),
         };
         (PushBody::Message(message::read(root, &kind)), key)
     };
@@ -59,20 +59,20 @@ pub(super) fn of(root: &Element) -> Result<Push, Unusable> {
         from,
         create_time: create_time.unwrap_or_default(),
         dedup_key: DedupKey(key),
-        body: what,
+        body,
     })
 }
 
 /// The dedup key of an event. Sender and second alone would merge two different events of one
 /// second (reference: "Dedup rule"). Job events have no `EventKey`; their `MsgID` identifies the
 /// job.
-fn key_of_event(root: &Element, time: i64, from: &OpenId, name: &str, to: &str) -> String {
-    let key = root.word("EventKey").or_else(|| root.word("MsgID")).unwrap_or_default();
-    format!("e:{time}:{from}:{}:{}:{to}", name.to_ascii_lowercase(), short(key))
+fn event_dedup_key(root: &Element, time: i64, from: &OpenId, name: &str, to: &str) -> String {
+    let key = root.trimmed_text("EventKey").or_else(|| root.trimmed_text("MsgID")).unwrap_or_default();
+    format!("e:{time}:{from}:{}:{}:{to}", name.to_ascii_lowercase(), shorten(key))
 }
 
-fn short(text: &str) -> String {
-    if text.len() <= LONGEST_IN_KEY { text.to_owned() } else { hex::encode(Sha1::digest(text)) }
+fn shorten(text: &str) -> String {
+    if text.len() <= MAX_KEY_PART_BYTES { text.to_owned() } else { hex::encode(Sha1::digest(text)) }
 }
 
 /// A digest of all fields, independent of their order.
@@ -89,8 +89,8 @@ fn fingerprint(root: &Element) -> String {
     hex::encode(sha.finalize())
 }
 
-fn name(text: &str) -> String {
-    text.chars().take(LONGEST_NAME).collect()
+fn truncate_name(text: &str) -> String {
+    text.chars().take(MAX_NAME_CHARS).collect()
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ impl<'a> Query<'a> {
     pub(super) fn read(raw: &'a str) -> Result<Self, Refusal> {
         let mut query = Self { raw, ..Self::default() };
         for (name, value) in form_urlencoded::parse(raw.as_bytes()) {
-            let (name, place) = match &*name {
+            let (name, slot) = match &*name {
                 "signature" => ("signature", &mut query.signature),
                 "timestamp" => ("timestamp", &mut query.timestamp),
                 "nonce" => ("nonce", &mut query.nonce),
@@ -35,7 +35,7 @@ impl<'a> Query<'a> {
                 "msg_signature" => ("msg_signature", &mut query.msg_signature),
                 _ => continue,
             };
-            if place.replace(value).is_some() {
+            if slot.replace(value).is_some() {
                 return Err(Refusal::Repeated(name));
             }
         }
@@ -43,35 +43,35 @@ impl<'a> Query<'a> {
     }
 
     pub(super) fn signature(&self) -> Result<&str, Refusal> {
-        present("signature", self.signature.as_deref())
+        non_empty("signature", self.signature.as_deref())
     }
 
     pub(super) fn timestamp(&self) -> Result<&str, Refusal> {
-        present("timestamp", self.timestamp.as_deref())
+        non_empty("timestamp", self.timestamp.as_deref())
     }
 
     pub(super) fn nonce(&self) -> Result<&str, Refusal> {
-        present("nonce", self.nonce.as_deref())
+        non_empty("nonce", self.nonce.as_deref())
     }
 
     pub(super) fn msg_signature(&self) -> Result<&str, Refusal> {
-        present("msg_signature", self.msg_signature.as_deref())
+        non_empty("msg_signature", self.msg_signature.as_deref())
     }
 
     pub(super) fn encrypt_type(&self) -> Result<&str, Refusal> {
-        present("encrypt_type", self.encrypt_type.as_deref())
+        non_empty("encrypt_type", self.encrypt_type.as_deref())
     }
 
     /// `echostr` as bytes: even an `echostr` that is not UTF-8 must be echoed unchanged.
     pub(super) fn echostr(&self) -> Option<Vec<u8>> {
         self.echostr.as_ref()?;
         let mut pairs = self.raw.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        pairs.find(|(name, _)| *name == "echostr").map(|(_, value)| bytes_of(value))
+        pairs.find(|(name, _)| *name == "echostr").map(|(_, value)| decode_form_value(value))
     }
 }
 
 /// Decodes a form value; an invalid escape stays as it is.
-fn bytes_of(value: &str) -> Vec<u8> {
+fn decode_form_value(value: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -87,6 +87,6 @@ fn bytes_of(value: &str) -> Vec<u8> {
     bytes
 }
 
-fn present<'a>(name: &'static str, value: Option<&'a str>) -> Result<&'a str, Refusal> {
+fn non_empty<'a>(name: &'static str, value: Option<&'a str>) -> Result<&'a str, Refusal> {
     value.filter(|value| !value.is_empty()).ok_or(Refusal::Missing(name))
 }

@@ -17,7 +17,7 @@ impl NonEmptyText {
     /// Removes the characters that XML excludes from `text` and turns every line break into `\n`.
     /// `None` when nothing remains. The caller must keep to the limit of 2,000 bytes.
     pub fn new(text: &str) -> Option<Self> {
-        let text = carried(text);
+        let text = xml_safe(text);
         (!text.is_empty()).then_some(Self(text))
     }
 
@@ -40,12 +40,12 @@ pub fn text_xml(to: &OpenId, from: &str, content: &NonEmptyText, create_time_s: 
 /// Writes `text` as CDATA that its own content cannot end early.
 pub(super) fn cdata(text: &str) -> String {
     // Split last: removing a character may create a `]]>`.
-    format!("<![CDATA[{}]]>", carried(text).replace("]]>", "]]]]><![CDATA[>"))
+    format!("<![CDATA[{}]]>", xml_safe(text).replace("]]>", "]]]]><![CDATA[>"))
 }
 
 /// Makes `text` safe for XML 1.0: a reader refuses the whole reply for an excluded character, and
 /// it turns every line break into `\n`.
-fn carried(text: &str) -> String {
+fn xml_safe(text: &str) -> String {
     let mut text = text.replace("\r\n", "\n").replace('\r', "\n");
     text.retain(|c| matches!(c, '\t' | '\n' | ' '..='\u{fffd}' | '\u{10000}'..));
     text
@@ -60,8 +60,8 @@ mod tests {
     fn read_back(text: &str) -> Option<String> {
         let to = OpenId::new("oBridgeUser0000000000000001x").unwrap();
         let content = NonEmptyText::new(text)?;
-        let written = text_xml(&to, "gh_bridge000001", &content, 1_700_000_002);
-        let root = xml::read(written.as_bytes()).unwrap();
+        let xml_text = text_xml(&to, "gh_bridge000001", &content, 1_700_000_002);
+        let root = xml::read(xml_text.as_bytes()).unwrap();
         assert_eq!(root.text("ToUserName"), Some(to.as_str()));
         assert_eq!(root.text("FromUserName"), Some("gh_bridge000001"));
         assert_eq!(root.number("CreateTime"), Some(1_700_000_002_i64));
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn the_example_of_the_reference_comes_out() {
+    fn the_example_of_the_reference_is_written() {
         let to = OpenId::new("oBridgeUser0000000000000001x").unwrap();
         let text = NonEmptyText::new("收到").unwrap();
         assert_eq!(
@@ -107,20 +107,20 @@ mod tests {
     fn an_account_name_cannot_break_out() {
         let to = OpenId::new("o").unwrap();
         let text = NonEmptyText::new("x").unwrap();
-        let written = text_xml(&to, "]]></FromUserName><Content>y", &text, 0);
-        assert_eq!(xml::read(written.as_bytes()).unwrap().text("Content"), Some("x"));
+        let xml_text = text_xml(&to, "]]></FromUserName><Content>y", &text, 0);
+        assert_eq!(xml::read(xml_text.as_bytes()).unwrap().text("Content"), Some("x"));
     }
 
     proptest! {
         #[test]
-        fn every_text_is_read_back_as_it_was_promised(
+        fn every_text_round_trips(
             text in prop_oneof![
                 any::<String>(),
                 "[\\]>\u{0}-\u{20}\u{fffd}-\u{ffff}\u{1f600}]{0,40}",
             ]
         ) {
-            let promised = NonEmptyText::new(&text).map(|text| text.as_str().to_owned());
-            prop_assert_eq!(read_back(&text), promised);
+            let expected = NonEmptyText::new(&text).map(|text| text.as_str().to_owned());
+            prop_assert_eq!(read_back(&text), expected);
         }
     }
 }

@@ -7,21 +7,21 @@ use sha1::{Digest, Sha1};
 use subtle::ConstantTimeEq;
 
 /// The SHA-1, in lower-case hex, of all strings sorted bytewise and concatenated.
-pub(super) fn sign(token: &SecretString, others: &[&str]) -> String {
-    let mut parts: Vec<&str> = others.to_vec();
+pub(super) fn sign(token: &SecretString, fields: &[&str]) -> String {
+    let mut parts: Vec<&str> = fields.to_vec();
     parts.push(token.expose_secret());
     parts.sort_unstable();
     hex::encode(Sha1::digest(parts.concat()))
 }
 
 /// The first of `tokens` whose signature equals `given`; compares in constant time.
-pub(super) fn judge<'a>(
+pub(super) fn matching_token<'a>(
     tokens: impl Iterator<Item = &'a SecretString>,
-    others: &[&str],
-    given: &str,
+    fields: &[&str],
+    signature: &str,
 ) -> Option<&'a SecretString> {
-    let given = given.to_ascii_lowercase();
-    tokens.into_iter().find(|token| bool::from(sign(token, others).as_bytes().ct_eq(given.as_bytes())))
+    let signature = signature.to_ascii_lowercase();
+    tokens.into_iter().find(|token| bool::from(sign(token, fields).as_bytes().ct_eq(signature.as_bytes())))
 }
 
 #[cfg(test)]
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_signatures_of_the_documentation_come_out() {
+    fn the_documented_signatures_are_reproduced() {
         for (token, others, signature) in [
             ("BridgeToken2024", &["1700000001", "987654321"][..], "fceb4a53d136f480622a04924881a40304cbba72"),
             ("AAAAA", &["1714036504", "1514711492"], "f464b24fc39322e44b38aa78f5edd27bd1441696"),
@@ -51,19 +51,19 @@ mod tests {
     #[test]
     fn either_token_and_either_case_is_accepted_and_nothing_else() {
         let (current, previous) = (SecretString::from("BridgeToken2024"), SecretString::from("AAAAA"));
-        let judge = |given: &str| {
-            judge([&previous, &current].into_iter(), &["1700000001", "987654321"], given)
+        let matching = |given: &str| {
+            matching_token([&previous, &current].into_iter(), &["1700000001", "987654321"], given)
                 .map(ExposeSecret::expose_secret)
         };
-        assert_eq!(judge("fceb4a53d136f480622a04924881a40304cbba72"), Some("BridgeToken2024"));
-        assert_eq!(judge("FCEB4A53D136F480622A04924881A40304CBBA72"), Some("BridgeToken2024"));
+        assert_eq!(matching("fceb4a53d136f480622a04924881a40304cbba72"), Some("BridgeToken2024"));
+        assert_eq!(matching("FCEB4A53D136F480622A04924881A40304CBBA72"), Some("BridgeToken2024"));
         for wrong in [
             "",
             "fceb",
             "fceb4a53d136f480622a04924881a40304cbba73",
             "fceb4a53d136f480622a04924881a40304cbba72 ",
         ] {
-            assert_eq!(judge(wrong), None, "{wrong}");
+            assert_eq!(matching(wrong), None, "{wrong}");
         }
     }
 }

@@ -13,7 +13,7 @@ pub struct Account {
 }
 
 /// One encrypted message with everything that went into it.
-pub struct Sealed {
+pub struct EncryptedSample {
     /// The query's `timestamp`.
     pub timestamp: &'static str,
     /// The query's `nonce`.
@@ -35,7 +35,7 @@ impl Account {
     }
 }
 
-impl Sealed {
+impl EncryptedSample {
     /// The random bytes.
     pub fn random(&self) -> [u8; 16] {
         self.random.as_bytes().try_into().unwrap()
@@ -50,7 +50,7 @@ pub const A: Account = Account {
 };
 
 /// A push to it.
-pub const A_PUSH: Sealed = Sealed {
+pub const A_PUSH: EncryptedSample = EncryptedSample {
     timestamp: "1714112445",
     nonce: "415670741",
     random: "a8eedb185eb2fecf",
@@ -65,7 +65,7 @@ pub const A_PUSH: Sealed = Sealed {
 };
 
 /// A reply of it.
-pub const A_REPLY: Sealed = Sealed {
+pub const A_REPLY: EncryptedSample = EncryptedSample {
     timestamp: "1713424427",
     nonce: "415670741",
     random: "707722b803182950",
@@ -82,7 +82,7 @@ pub const B: Account = Account {
 };
 
 /// A push to it.
-pub const B_PUSH: Sealed = Sealed {
+pub const B_PUSH: EncryptedSample = EncryptedSample {
     timestamp: "1409735669",
     nonce: "1320562132",
     random: "89465c840c5f116f",
@@ -109,7 +109,7 @@ pub const C: Account = Account {
 };
 
 /// A push to it.
-pub const C_PUSH: Sealed = Sealed {
+pub const C_PUSH: EncryptedSample = EncryptedSample {
     timestamp: "1700000001",
     nonce: "987654321",
     random: "0123456789abcdef",
@@ -126,7 +126,7 @@ pub const C_PUSH: Sealed = Sealed {
 };
 
 /// A reply of it.
-pub const C_REPLY: Sealed = Sealed {
+pub const C_REPLY: EncryptedSample = EncryptedSample {
     timestamp: "1700000002",
     nonce: "987654321",
     random: "fedcba9876543210",

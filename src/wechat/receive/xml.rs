@@ -9,9 +9,9 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesRef, Event};
 
 /// The number of levels that are kept, the root included; the deepest known push has five.
-const DEPTH: usize = 8;
+const MAX_DEPTH: usize = 8;
 /// The number of elements that are kept; the largest known push has about a hundred.
-const ELEMENTS: usize = 1000;
+const MAX_ELEMENTS: usize = 1000;
 
 /// One element with its own character data and its children.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct Element {
 
 /// Why the input is not an `<xml>` document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoXml {
+pub enum XmlError {
     /// Not UTF-8.
     #[error("it is not UTF-8")]
     Encoding,
@@ -35,13 +35,13 @@ pub enum NoXml {
     DocType,
     /// The root is another element, or there is no root.
     #[error("its root is not <xml>")]
-    Root,
+    WrongRoot,
     /// There is content before or after the root.
     #[error("there is text or a second element outside the root")]
-    Outside,
+    OutsideRoot,
     /// It ends inside an element.
     #[error("it ends inside an element")]
-    Cut,
+    Truncated,
 }
 
 impl Element {
@@ -71,35 +71,35 @@ impl Element {
     }
 
     /// Like [`Element::text`], without surrounding whitespace; `None` when nothing remains.
-    pub fn word(&self, name: &str) -> Option<&str> {
+    pub fn trimmed_text(&self, name: &str) -> Option<&str> {
         self.text(name).map(str::trim).filter(|text| !text.is_empty())
     }
 
     /// Like [`Element::text`], parsed as a number.
     pub fn number<T: FromStr>(&self, name: &str) -> Option<T> {
-        self.word(name)?.parse().ok()
+        self.trimmed_text(name)?.parse().ok()
     }
 }
 
 /// Reads a document whose root is `<xml>`. Every line break becomes `\n` (XML 1.0, "End-of-Line
 /// Handling").
-pub fn read(document: &[u8]) -> Result<Element, NoXml> {
-    let document = std::str::from_utf8(document).map_err(|_| NoXml::Encoding)?;
+pub fn read(document: &[u8]) -> Result<Element, XmlError> {
+    let document = std::str::from_utf8(document).map_err(|_| XmlError::Encoding)?;
     let mut reader = Reader::from_str(document.trim_start_matches('\u{feff}').trim_start_matches(SPACE));
     reader.config_mut().expand_empty_elements = true;
     reader.config_mut().allow_dangling_amp = true;
     let mut tree = Tree::default();
     loop {
-        match reader.read_event().map_err(|_| NoXml::Malformed(reader.error_position()))? {
+        match reader.read_event().map_err(|_| XmlError::Malformed(reader.error_position()))? {
             Event::Start(tag) if !is_name(tag.name().as_ref()) => {
-                return Err(NoXml::Malformed(reader.buffer_position()));
+                return Err(XmlError::Malformed(reader.buffer_position()));
             }
-            Event::Start(tag) => tree.enter(tag.name().as_ref())?,
-            Event::End(_) => tree.leave(),
-            Event::Text(text) => tree.write(&text.xml10_content())?,
-            Event::CData(text) => tree.write_within(&text.xml10_content())?,
-            Event::GeneralRef(reference) => tree.write_within(&resolved(&reference))?,
-            Event::DocType(_) => return Err(NoXml::DocType),
+            Event::Start(tag) => tree.start_element(tag.name().as_ref())?,
+            Event::End(_) => tree.end_element(),
+            Event::Text(text) => tree.add_text(&text.xml10_content())?,
+            Event::CData(text) => tree.add_inner_text(&text.xml10_content())?,
+            Event::GeneralRef(reference) => tree.add_inner_text(&resolve_reference(&reference))?,
+            Event::DocType(_) => return Err(XmlError::DocType),
             Event::Eof => return tree.finish(),
             Event::Empty(_) | Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
         }
@@ -110,15 +110,15 @@ pub fn read(document: &[u8]) -> Result<Element, NoXml> {
 /// Every non-ASCII character is allowed here.
 fn is_name(name: &str) -> bool {
     let starts = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | ':') || !c.is_ascii();
-    let goes_on = |c: char| starts(c) || c.is_ascii_digit() || matches!(c, '-' | '.');
-    name.starts_with(starts) && name.chars().all(goes_on)
+    let continues = |c: char| starts(c) || c.is_ascii_digit() || matches!(c, '-' | '.');
+    name.starts_with(starts) && name.chars().all(continues)
 }
 
 const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 
 /// The text for an entity reference; an unknown reference stays as it was written.
-fn resolved(reference: &BytesRef<'_>) -> String {
-    let known = match &**reference {
+fn resolve_reference(reference: &BytesRef<'_>) -> String {
+    let character = match &**reference {
         "lt" => Some('<'),
         "gt" => Some('>'),
         "amp" => Some('&'),
@@ -126,7 +126,7 @@ fn resolved(reference: &BytesRef<'_>) -> String {
         "quot" => Some('"'),
         _ => reference.resolve_char_ref().ok().flatten(),
     };
-    known.map_or_else(|| format!("&{};", &**reference), String::from)
+    character.map_or_else(|| format!("&{};", &**reference), String::from)
 }
 
 /// The document as read so far. `open` holds the open elements, outermost first.
@@ -140,15 +140,15 @@ struct Tree {
 }
 
 impl Tree {
-    fn enter(&mut self, name: &str) -> Result<(), NoXml> {
+    fn start_element(&mut self, name: &str) -> Result<(), XmlError> {
         if self.open.is_empty() {
             match (&self.root, name) {
                 (None, "xml") => {}
-                (None, _) => return Err(NoXml::Root),
-                (Some(_), _) => return Err(NoXml::Outside),
+                (None, _) => return Err(XmlError::WrongRoot),
+                (Some(_), _) => return Err(XmlError::OutsideRoot),
             }
         }
-        if self.skipped > 0 || self.open.len() >= DEPTH || self.kept >= ELEMENTS {
+        if self.skipped > 0 || self.open.len() >= MAX_DEPTH || self.kept >= MAX_ELEMENTS {
             self.skipped += 1;
             return Ok(());
         }
@@ -157,7 +157,7 @@ impl Tree {
         Ok(())
     }
 
-    fn leave(&mut self) {
+    fn end_element(&mut self) {
         if self.skipped > 0 {
             self.skipped -= 1;
         } else if let Some(done) = self.open.pop() {
@@ -169,24 +169,26 @@ impl Tree {
     }
 
     /// Adds character data. Whitespace may stand outside the root.
-    fn write(&mut self, text: &str) -> Result<(), NoXml> {
+    fn add_text(&mut self, text: &str) -> Result<(), XmlError> {
         if self.open.is_empty() && text.trim_matches(SPACE).is_empty() {
             return Ok(());
         }
-        self.write_within(text)
+        self.add_inner_text(text)
     }
 
-    fn write_within(&mut self, text: &str) -> Result<(), NoXml> {
+    fn add_inner_text(&mut self, text: &str) -> Result<(), XmlError> {
         match self.open.last_mut() {
-            None => return Err(if self.root.is_some() { NoXml::Outside } else { NoXml::Root }),
+            None => {
+                return Err(if self.root.is_some() { XmlError::OutsideRoot } else { XmlError::WrongRoot });
+            }
             Some(element) if self.skipped == 0 => element.text.push_str(text),
             Some(_) => {}
         }
         Ok(())
     }
 
-    fn finish(self) -> Result<Element, NoXml> {
-        if self.open.is_empty() { self.root.ok_or(NoXml::Root) } else { Err(NoXml::Cut) }
+    fn finish(self) -> Result<Element, XmlError> {
+        if self.open.is_empty() { self.root.ok_or(XmlError::WrongRoot) } else { Err(XmlError::Truncated) }
     }
 }
 
@@ -195,12 +197,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn a(document: &str) -> Option<String> {
+    fn text_of_a(document: &str) -> Option<String> {
         read(document.as_bytes()).unwrap().text("a").map(str::to_owned)
     }
 
     #[test]
-    fn character_data_is_read_however_it_is_written() {
+    fn character_data_is_read_in_every_notation() {
         for (document, text) in [
             ("<xml><a>x</a></xml>", "x"),
             ("<xml><a><![CDATA[x]]></a></xml>", "x"),
@@ -219,7 +221,7 @@ mod tests {
             ("\u{feff}<?xml version=\"1.0\" encoding=\"GBK\"?>\n<!-- c -->\n<xml><a>x</a></xml>\n", "x"),
             (" \r\n\t<?xml version=\"1.0\"?><xml><a>x</a></xml> \r\n\t", "x"),
         ] {
-            assert_eq!(a(document).as_deref(), Some(text), "{document:?}");
+            assert_eq!(text_of_a(document).as_deref(), Some(text), "{document:?}");
         }
     }
 
@@ -227,29 +229,29 @@ mod tests {
     fn words_and_numbers_are_trimmed_and_texts_are_not() {
         let root = read(b"<xml><a>\n 7 </a><b> </b></xml>").unwrap();
         assert_eq!(root.text("a"), Some("\n 7 "));
-        assert_eq!(root.word("a"), Some("7"));
+        assert_eq!(root.trimmed_text("a"), Some("7"));
         assert_eq!(root.number("a"), Some(7_u64));
-        assert_eq!((root.word("b"), root.number::<i64>("b")), (None, None));
+        assert_eq!((root.trimmed_text("b"), root.number::<i64>("b")), (None, None));
     }
 
     #[test]
-    fn what_is_no_document_says_why() {
+    fn an_invalid_document_gives_its_error() {
         for (document, why) in [
-            (&b""[..], NoXml::Root),
-            (b"success", NoXml::Root),
-            (b"{\"ToUserName\":\"gh\"}", NoXml::Root),
-            (b"<html></html>", NoXml::Root),
-            (b"<XML></XML>", NoXml::Root),
-            (b"x<xml></xml>", NoXml::Root),
-            (b"<![CDATA[x]]><xml></xml>", NoXml::Root),
-            (b"<xml></xml>x", NoXml::Outside),
-            (b"<xml></xml>\0", NoXml::Outside),
-            (b"<xml></xml>&amp;", NoXml::Outside),
-            (b"<xml></xml><xml></xml>", NoXml::Outside),
-            (b"<xml><a>", NoXml::Cut),
-            (b"<xml><a></a>", NoXml::Cut),
-            (b"<!DOCTYPE xml [<!ENTITY e \"x\">]><xml>&e;</xml>", NoXml::DocType),
-            (b"<xml><a>\xff</a></xml>", NoXml::Encoding),
+            (&b""[..], XmlError::WrongRoot),
+            (b"success", XmlError::WrongRoot),
+            (b"{\"ToUserName\":\"gh\"}", XmlError::WrongRoot),
+            (b"<html></html>", XmlError::WrongRoot),
+            (b"<XML></XML>", XmlError::WrongRoot),
+            (b"x<xml></xml>", XmlError::WrongRoot),
+            (b"<![CDATA[x]]><xml></xml>", XmlError::WrongRoot),
+            (b"<xml></xml>x", XmlError::OutsideRoot),
+            (b"<xml></xml>\0", XmlError::OutsideRoot),
+            (b"<xml></xml>&amp;", XmlError::OutsideRoot),
+            (b"<xml></xml><xml></xml>", XmlError::OutsideRoot),
+            (b"<xml><a>", XmlError::Truncated),
+            (b"<xml><a></a>", XmlError::Truncated),
+            (b"<!DOCTYPE xml [<!ENTITY e \"x\">]><xml>&e;</xml>", XmlError::DocType),
+            (b"<xml><a>\xff</a></xml>", XmlError::Encoding),
         ] {
             assert_eq!(read(document), Err(why), "{}", String::from_utf8_lossy(document));
         }
@@ -264,21 +266,21 @@ mod tests {
             "<xml><1/></xml>",
             "<xml><\"a\"/></xml>",
         ] {
-            assert!(matches!(read(malformed.as_bytes()), Err(NoXml::Malformed(_))), "{malformed}");
+            assert!(matches!(read(malformed.as_bytes()), Err(XmlError::Malformed(_))), "{malformed}");
         }
     }
 
     #[test]
     fn depth_and_number_of_elements_are_bounded() {
         let deep = format!("<xml>{}{}<a>x</a></xml>", "<d>".repeat(50_000), "</d>".repeat(50_000));
-        assert_eq!(a(&deep).as_deref(), Some("x"));
-        let text = format!("<xml><a>1{}lost{}2</a></xml>", "<d>".repeat(DEPTH), "</d>".repeat(DEPTH));
-        assert_eq!(a(&text).as_deref(), Some("12"), "nothing of a skipped element is kept");
+        assert_eq!(text_of_a(&deep).as_deref(), Some("x"));
+        let text = format!("<xml><a>1{}lost{}2</a></xml>", "<d>".repeat(MAX_DEPTH), "</d>".repeat(MAX_DEPTH));
+        assert_eq!(text_of_a(&text).as_deref(), Some("12"), "nothing of a skipped element is kept");
         let deepest = read(text.as_bytes()).unwrap().child("a").cloned();
         assert!(!format!("{deepest:?}").contains("lost"));
         let wide = format!("<xml><a>x</a>{}</xml>", "<d/>".repeat(50_000));
-        assert_eq!(a(&wide).as_deref(), Some("x"));
-        assert_eq!(read(wide.as_bytes()).unwrap().children().len(), ELEMENTS - 1);
+        assert_eq!(text_of_a(&wide).as_deref(), Some("x"));
+        assert_eq!(read(wide.as_bytes()).unwrap().children().len(), MAX_ELEMENTS - 1);
     }
 
     proptest! {

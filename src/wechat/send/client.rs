@@ -15,9 +15,9 @@ use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 
 use super::code::{self, Class};
+use super::media_type::MediaType;
 use super::token::{Token, TokenError, TokenHolder};
-use super::upload::MediaType;
-use super::wire::{self, FilePart, Lost, TIMEOUT};
+use super::transport::{self, FilePart, TIMEOUT, TransportError};
 use crate::clock::Clock;
 use crate::model::{self, HoldReason, NoAnswer, OpenId, Verdict};
 use crate::outbox::health::{Degraded, Health};
@@ -79,7 +79,7 @@ pub enum Failure {
     #[error("WeChat gave no readable answer: {1}")]
     NoAnswer(NoAnswer, String),
     /// WeChat answered with a return code.
-    #[error("{code} {}", words(*code, msg))]
+    #[error("{code} {}", message_or_meaning(*code, msg))]
     Code {
         /// WeChat's `errcode`.
         code: i64,
@@ -100,7 +100,7 @@ impl Failure {
 }
 
 /// The outcome of a call as a metric label.
-pub(super) fn said<T>(outcome: &Result<T, Failure>) -> &'static str {
+pub(super) fn outcome_label<T>(outcome: &Result<T, Failure>) -> &'static str {
     match outcome {
         Ok(_) => "ok",
         Err(Failure::NotSent(_)) => "not_sent",
@@ -111,8 +111,8 @@ pub(super) fn said<T>(outcome: &Result<T, Failure>) -> &'static str {
 }
 
 /// WeChat's error text, or the table's meaning if WeChat sent none.
-fn words(code: i64, msg: &str) -> &str {
-    if msg.is_empty() { code::listed(code).map_or("", |listed| listed.meaning) } else { msg }
+fn message_or_meaning(code: i64, msg: &str) -> &str {
+    if msg.is_empty() { code::lookup(code).map_or("", |listed| listed.meaning) } else { msg }
 }
 
 /// What to do with a message that the account may not push (48001).
@@ -148,7 +148,7 @@ pub fn verdict(failure: &Failure, not_allowed: NotAllowed) -> Verdict {
             (Class::Quota, _) => model::FailureClass::Quota,
             (Class::Token, _) => model::FailureClass::Credential,
             (Class::Configuration, _) => model::FailureClass::Configuration,
-            (Class::Hold, _) => return Verdict::Hold { hold_reason: code::held_because(*code), why },
+            (Class::Hold, _) => return Verdict::Hold { hold_reason: code::hold_reason(*code), why },
             (Class::NotAllowed, NotAllowed::Hold) => {
                 return Verdict::Hold { hold_reason: HoldReason::NotAllowed, why };
             }
@@ -175,12 +175,12 @@ struct Request<'a> {
     touser: &'a OpenId,
     msgtype: &'static str,
     #[serde(flatten)]
-    what: &'a Outgoing<'a>,
+    message: &'a Outgoing<'a>,
 }
 
 /// WeChat's response. Most calls return only a code; a successful upload returns no code.
 #[derive(Deserialize)]
-struct Answer {
+struct ApiResponse {
     errcode: Option<i64>,
     errmsg: Option<String>,
     media_id: Option<String>,
@@ -225,10 +225,10 @@ impl Client {
 
     /// Sends a message to a customer (reference: "Customer-service messages"). WeChat has no
     /// idempotency key: after [`Failure::NoAnswer`] a repeat may deliver the message twice.
-    pub async fn send(&self, to: &OpenId, what: &Outgoing<'_>) -> Result<(), Failure> {
+    pub async fn send(&self, to: &OpenId, message: &Outgoing<'_>) -> Result<(), Failure> {
         // WeChat needs raw UTF-8. serde_json escapes only quotes, backslashes and control
         // characters.
-        let body = serde_json::to_vec(&Request { touser: to, msgtype: what.kind(), what })
+        let body = serde_json::to_vec(&Request { touser: to, msgtype: message.kind(), message })
             .map_err(|error| Failure::NotSent(error.to_string()))?;
         self.call("cgi-bin/message/custom/send", Payload::Json(body.into())).await.map(drop)
     }
@@ -236,9 +236,9 @@ impl Client {
     /// Uploads a file as temporary material, which lives three days, and returns its media_id
     /// (reference: "Upload"). The upload sends nothing to a customer, so it may be repeated freely.
     pub(super) async fn upload(&self, kind: MediaType, file: FilePart<'_>) -> Result<String, Failure> {
-        let answer = self.call("cgi-bin/media/upload", Payload::File(kind, file)).await?;
-        let given = answer.media_id.or(answer.thumb_media_id).filter(|id| !id.is_empty());
-        given.ok_or_else(|| unreadable("the response names no media_id"))
+        let response = self.call("cgi-bin/media/upload", Payload::File(kind, file)).await?;
+        let media_id = response.media_id.or(response.thumb_media_id).filter(|id| !id.is_empty());
+        media_id.ok_or_else(|| unreadable("the response names no media_id"))
     }
 
     /// Whether WeChat accepts our calls, judged by the last ones. The token comes first, because
@@ -248,41 +248,41 @@ impl Client {
         self.health.status()
     }
 
-    async fn call(&self, path: &str, payload: Payload<'_>) -> Result<Answer, Failure> {
+    async fn call(&self, path: &str, payload: Payload<'_>) -> Result<ApiResponse, Failure> {
         let token = self.tokens.current().await?;
         let mut outcome = self.attempt(path, payload.clone(), &token).await;
         if matches!(&outcome, Err(Failure::Code { code, .. }) if code::class(*code) == Class::Token) {
-            let token = self.tokens.rejected(token.generation).await?;
+            let token = self.tokens.replace_rejected(token.generation).await?;
             outcome = self.attempt(path, payload, &token).await;
         }
-        self.note(&outcome);
+        self.update_health(&outcome);
         outcome
     }
 
-    async fn attempt(&self, path: &str, payload: Payload<'_>, token: &Token) -> Result<Answer, Failure> {
+    async fn attempt(&self, path: &str, payload: Payload<'_>, token: &Token) -> Result<ApiResponse, Failure> {
         let token = token.value.expose_secret();
-        let mut url = wire::endpoint(&self.base, path);
+        let mut url = transport::endpoint(&self.base, path);
         url.query_pairs_mut().append_pair("access_token", token);
         let is_upload = matches!(payload, Payload::File(..));
-        let answered = match payload {
-            Payload::Json(body) => wire::post(&self.http, url, body, self.timeout).await,
+        let response = match payload {
+            Payload::Json(body) => transport::post(&self.http, url, body, self.timeout).await,
             Payload::File(kind, file) => {
                 url.query_pairs_mut().append_pair("type", kind.name());
-                wire::upload(&self.http, url, file, self.timeout.max(UPLOAD_TIMEOUT)).await
+                transport::upload(&self.http, url, file, self.timeout.max(UPLOAD_TIMEOUT)).await
             }
         };
-        let answer = answered.map_err(|lost| match lost {
-            Lost::NotSent(why) => Failure::NotSent(why),
-            Lost::NoAnswer(silence, why) => Failure::NoAnswer(silence, why),
+        let response = response.map_err(|lost| match lost {
+            TransportError::NotSent(why) => Failure::NotSent(why),
+            TransportError::NoAnswer(silence, why) => Failure::NoAnswer(silence, why),
         })?;
-        let answer: Answer = serde_json::from_slice(&answer)
+        let response: ApiResponse = serde_json::from_slice(&response)
             .map_err(|_| unreadable("the response is not the expected JSON"))?;
-        match answer.errcode {
-            Some(0) => Ok(answer),
-            None if is_upload => Ok(answer),
+        match response.errcode {
+            Some(0) => Ok(response),
+            None if is_upload => Ok(response),
             None => Err(unreadable("the response has no return code")),
             Some(code) => {
-                let msg = wire::errmsg(answer.errmsg.as_deref().unwrap_or_default(), token);
+                let msg = transport::sanitize_errmsg(response.errmsg.as_deref().unwrap_or_default(), token);
                 Err(Failure::Code { code, msg })
             }
         }
@@ -290,10 +290,10 @@ impl Client {
 
     /// Updates the health. A code that concerns only the message proves that the account itself is
     /// healthy.
-    pub(super) fn note<T>(&self, outcome: &Result<T, Failure>) {
+    pub(super) fn update_health<T>(&self, outcome: &Result<T, Failure>) {
         let Err(Failure::Code { code, msg }) = outcome else {
             if outcome.is_ok() {
-                self.tokens.accepted();
+                self.tokens.mark_accepted();
                 self.health.mark_healthy();
             }
             return;
@@ -302,11 +302,11 @@ impl Client {
             // An account without the API uses passive replies, unless the configuration forbids
             // that.
             (Class::Refuse, _) | (Class::Hold, None) => {
-                self.tokens.accepted();
+                self.tokens.mark_accepted();
                 self.health.mark_healthy();
             }
             (Class::NotAllowed, _) if !self.must_push => {
-                self.tokens.accepted();
+                self.tokens.mark_accepted();
                 self.health.mark_healthy();
             }
             (_, Some(advice)) => {

@@ -71,7 +71,7 @@ const fn code(number: i64, class: Class, meaning: &'static str) -> Code {
     Code { number, class, meaning, advice: None }
 }
 
-const fn fault(number: i64, class: Class, meaning: &'static str, advice: &'static str) -> Code {
+const fn code_with_advice(number: i64, class: Class, meaning: &'static str, advice: &'static str) -> Code {
     Code { number, class, meaning, advice: Some(advice) }
 }
 
@@ -90,7 +90,7 @@ use Class::{Busy, Configuration, Hold, NotAllowed, Ok, Quota, Refuse, Token};
 pub const CODES: &[Code] = &[
     code(-1, Busy, "WeChat is busy"),
     code(0, Ok, "success"),
-    fault(40001, Token, "the access token is invalid or not the latest", REFUSED_TOKEN),
+    code_with_advice(40001, Token, "the access token is invalid or not the latest", REFUSED_TOKEN),
     code(40002, Refuse, "invalid grant_type"),
     code(40003, Refuse, "the openid is malformed or belongs to another account"),
     code(40004, Refuse, "invalid media type"),
@@ -102,29 +102,29 @@ pub const CODES: &[Code] = &[
     code(40010, Refuse, "invalid voice size"),
     code(40011, Refuse, "invalid video size"),
     code(40012, Refuse, "invalid thumbnail size"),
-    fault(40013, Configuration, "invalid AppID", "check wechat.app_id against WeChat's console"),
-    fault(40014, Token, "the access token is invalid", REFUSED_TOKEN),
+    code_with_advice(40013, Configuration, "invalid AppID", "check wechat.app_id against WeChat's console"),
+    code_with_advice(40014, Token, "the access token is invalid", REFUSED_TOKEN),
     code(40033, Refuse, "escaped characters are not allowed"),
     code(40035, Refuse, "invalid parameter"),
     code(40037, Refuse, "invalid template_id"),
     code(40038, Refuse, "invalid request format"),
     code(40066, Refuse, "wrong API path"),
     code(40121, Refuse, "the media_id is of another type"),
-    fault(40125, Configuration, "invalid AppSecret", WRONG_SECRET),
+    code_with_advice(40125, Configuration, "invalid AppSecret", WRONG_SECRET),
     code(40132, Refuse, "invalid WeChat id"),
     code(40137, Refuse, "the image format is not supported"),
     code(40163, Refuse, "the OAuth code has been used"),
-    fault(40164, Configuration, "the bridge's address is not in the IP whitelist",
+    code_with_advice(40164, Configuration, "the bridge's address is not in the IP whitelist",
         "add the address the bridge calls from to the IP whitelist in WeChat's console; it takes effect within about 10 minutes"),
     code(40200, Refuse, "the account's type does not allow this"),
-    fault(40243, Configuration, "the AppSecret is frozen", "unfreeze the AppSecret in WeChat's console"),
-    fault(41001, Token, "the access token is missing", REFUSED_TOKEN),
-    fault(41002, Configuration, "the AppID is missing", "set wechat.app_id"),
-    fault(41004, Configuration, "the AppSecret is missing", "set wechat.app_secret"),
+    code_with_advice(40243, Configuration, "the AppSecret is frozen", "unfreeze the AppSecret in WeChat's console"),
+    code_with_advice(41001, Token, "the access token is missing", REFUSED_TOKEN),
+    code_with_advice(41002, Configuration, "the AppID is missing", "set wechat.app_id"),
+    code_with_advice(41004, Configuration, "the AppSecret is missing", "set wechat.app_secret"),
     code(41005, Refuse, "the media data is missing"),
     code(41006, Refuse, "the media_id is missing"),
     code(41009, Refuse, "the openid is missing"),
-    fault(42001, Token, "the access token is expired", REFUSED_TOKEN),
+    code_with_advice(42001, Token, "the access token is expired", REFUSED_TOKEN),
     code(42007, Refuse, "the user changed the password"),
     code(43001, Refuse, "GET is required"),
     code(43002, Refuse, "POST is required"),
@@ -145,7 +145,7 @@ pub const CODES: &[Code] = &[
     code(45006, Refuse, "the picture's link is too long"),
     code(45007, Refuse, "the recording is too long"),
     code(45008, Refuse, "too many articles"),
-    fault(45009, Quota, "the account's calls for today are used up",
+    code_with_advice(45009, Quota, "the account's calls for today are used up",
         "reset the quota in WeChat's console, or wait for midnight, Beijing time"),
     code(45011, Quota, "the account's calls for this minute are used up"),
     code(45015, Hold, "the customer has not written within 48 hours, or has left"),
@@ -162,23 +162,23 @@ pub const CODES: &[Code] = &[
     code(46004, Refuse, "the customer does not exist"),
     code(47001, Refuse, "the request is malformed"),
     code(47003, Refuse, "invalid template parameter"),
-    fault(48001, NotAllowed, "the account may not call this API",
+    code_with_advice(48001, NotAllowed, "the account may not call this API",
         "only a verified account can push; have it verified, or set wechat.reply to \"auto\" or \"passive\""),
     code(48002, Refuse, "the customer switched off messages"),
-    fault(48004, Hold, "the account is banned from this API", "read the notice at mp.weixin.qq.com and appeal"),
+    code_with_advice(48004, Hold, "the account is banned from this API", "read the notice at mp.weixin.qq.com and appeal"),
     code(48005, Refuse, "the material is in use"),
     code(48006, Refuse, "the month's quota resets are used up"),
     code(48008, Refuse, "the account may not send this type of message"),
     code(50001, Refuse, "the user did not authorise this"),
-    fault(50002, Hold, "the account is restricted", "read the notice at mp.weixin.qq.com and have the restriction lifted"),
-    fault(50004, Configuration, "the account may not fetch access tokens", "read the notice at mp.weixin.qq.com"),
+    code_with_advice(50002, Hold, "the account is restricted", "read the notice at mp.weixin.qq.com and have the restriction lifted"),
+    code_with_advice(50004, Configuration, "the account may not fetch access tokens", "read the notice at mp.weixin.qq.com"),
     code(50005, Refuse, "the customer does not follow the account"),
-    fault(50007, Configuration, "the account is frozen", "read the notice at mp.weixin.qq.com and have the account unfrozen"),
-    fault(61003, Configuration, "the third-party platform is not authorised", COMPONENT),
-    fault(61004, Configuration, "the third-party platform does not know this address", COMPONENT),
-    fault(61007, Configuration, "the third-party platform may not call this API", COMPONENT),
-    fault(61023, Configuration, "the third-party platform's refresh token is invalid", COMPONENT),
-    fault(61024, Configuration, "the third-party platform has to fetch the token", COMPONENT),
+    code_with_advice(50007, Configuration, "the account is frozen", "read the notice at mp.weixin.qq.com and have the account unfrozen"),
+    code_with_advice(61003, Configuration, "the third-party platform is not authorised", COMPONENT),
+    code_with_advice(61004, Configuration, "the third-party platform does not know this address", COMPONENT),
+    code_with_advice(61007, Configuration, "the third-party platform may not call this API", COMPONENT),
+    code_with_advice(61023, Configuration, "the third-party platform's refresh token is invalid", COMPONENT),
+    code_with_advice(61024, Configuration, "the third-party platform has to fetch the token", COMPONENT),
     code(61450, Refuse, "WeChat's customer service failed inside"),
     code(61451, Refuse, "invalid parameter"),
     code(61452, Refuse, "no such kf_account"),
@@ -211,22 +211,22 @@ pub const CODES: &[Code] = &[
     code(76004, Refuse, "the rid is too old"),
     code(76021, Refuse, "no such API path"),
     code(76022, Refuse, "no permission for this API path"),
-    fault(89501, Configuration, "the call awaits an administrator's confirmation", CONFIRM),
-    fault(89503, Configuration, "the call awaits an administrator's confirmation", CONFIRM),
-    fault(89506, Configuration, "an administrator rejected this address for 24 hours", CONFIRM),
-    fault(89507, Configuration, "an administrator rejected this address for an hour", CONFIRM),
+    code_with_advice(89501, Configuration, "the call awaits an administrator's confirmation", CONFIRM),
+    code_with_advice(89503, Configuration, "the call awaits an administrator's confirmation", CONFIRM),
+    code_with_advice(89506, Configuration, "an administrator rejected this address for 24 hours", CONFIRM),
+    code_with_advice(89507, Configuration, "an administrator rejected this address for an hour", CONFIRM),
     code(9_001_001, Refuse, "invalid POST parameter"),
 ];
 
 /// The table's entry for `number`.
-pub fn listed(number: i64) -> Option<&'static Code> {
+pub fn lookup(number: i64) -> Option<&'static Code> {
     CODES.binary_search_by_key(&number, |code| code.number).ok().map(|at| &CODES[at])
 }
 
 /// The class of `number` when an API returns it. An unknown code refuses the message: blind retries
 /// would use up the quota forever.
 pub fn class(number: i64) -> Class {
-    listed(number).map_or(Refuse, |code| code.class)
+    lookup(number).map_or(Refuse, |code| code.class)
 }
 
 /// The class of `number` when the token endpoint returns it. Every code is retried; the operator is
@@ -240,7 +240,7 @@ pub fn token_class(number: i64) -> Class {
 
 /// What the operator should do when an API returns `number`; `None` if the operator need not act.
 pub fn advice(number: i64) -> Option<&'static str> {
-    listed(number).and_then(|code| code.advice)
+    lookup(number).and_then(|code| code.advice)
 }
 
 /// What the operator should do when the token endpoint returns `number`.
@@ -256,20 +256,20 @@ pub fn token_advice(number: i64) -> &'static str {
 
 /// Returns `advice`; for code 40164, with the IP address that WeChat saw.
 pub fn with_address(advice: &str, number: i64, errmsg: &str) -> String {
-    match seen_address(errmsg).filter(|_| number == 40164) {
+    match reported_address(errmsg).filter(|_| number == 40164) {
         Some(address) => format!("{advice} (WeChat saw {address})"),
         None => advice.to_owned(),
     }
 }
 
 /// The IP address in `invalid ip 1.2.3.4 ipv6 ::ffff:1.2.3.4, not in whitelist`.
-pub fn seen_address(errmsg: &str) -> Option<IpAddr> {
+pub fn reported_address(errmsg: &str) -> Option<IpAddr> {
     let (_, after) = errmsg.split_once("invalid ip ")?;
     after.split([' ', ',']).next()?.parse().ok()
 }
 
 /// The reason for holding a message, for a code of [`Class::Hold`].
-pub fn held_because(code: i64) -> HoldReason {
+pub fn hold_reason(code: i64) -> HoldReason {
     match code {
         45015 => HoldReason::WindowClosed,
         45047 => HoldReason::QuotaUsedUp,
@@ -329,13 +329,13 @@ mod tests {
     fn the_address_that_wechat_saw_is_in_the_advice() {
         let errmsg =
             "invalid ip 1.2.3.4 ipv6 ::ffff:1.2.3.4, not in whitelist rid: 65a0b1c2-0a1b2c3d-4e5f6071";
-        assert_eq!(seen_address(errmsg), Some("1.2.3.4".parse().unwrap()));
+        assert_eq!(reported_address(errmsg), Some("1.2.3.4".parse().unwrap()));
         assert_eq!(
-            seen_address("invalid ip 2408:1::2, not in whitelist"),
+            reported_address("invalid ip 2408:1::2, not in whitelist"),
             Some("2408:1::2".parse().unwrap())
         );
         for other in ["", "invalid ip", "invalid ip somewhere", "invalid credential"] {
-            assert_eq!(seen_address(other), None, "{other}");
+            assert_eq!(reported_address(other), None, "{other}");
         }
         assert!(with_address(advice(40164).unwrap(), 40164, errmsg).ends_with("(WeChat saw 1.2.3.4)"));
     }

@@ -4,9 +4,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::attach::Attachments;
-use super::client::{Client, Failure, NotAllowed, Outgoing, said, verdict};
+use super::client::{Client, Failure, NotAllowed, Outgoing, outcome_label, verdict};
 use super::code;
+use super::media_upload::MediaUploader;
 use crate::metrics::Metrics;
 use crate::model::{Attachment, FailureClass, OutboundCall, Resolution, Verdict};
 use crate::outbox::rate_limit::RateLimiter;
@@ -24,9 +24,9 @@ pub struct WechatCourier {
     /// The API; `None` without AppID and AppSecret, so that nothing can be pushed.
     pub client: Option<Arc<Client>>,
     /// Uploads agents' files.
-    pub attachments: Attachments,
+    pub media_uploader: MediaUploader,
     /// The rate limit of `custom/send`.
-    pub pace: Arc<RateLimiter>,
+    pub rate_limiter: Arc<RateLimiter>,
     /// The metrics.
     pub metrics: Metrics,
     /// What to do with a message that the account may not push.
@@ -36,12 +36,12 @@ pub struct WechatCourier {
 impl Courier for WechatCourier {
     fn prepare<'a>(
         &'a self,
-        owed: &'a PendingCall,
+        pending: &'a PendingCall,
     ) -> Pin<Box<dyn Future<Output = Result<Payload, PrepareError>> + Send + 'a>> {
         Box::pin(async move {
-            match (&owed.call, &self.client) {
+            match (&pending.call, &self.client) {
                 (OutboundCall::MediaToCustomer(attachment), Some(client)) => {
-                    self.attachments.prepare(client, owed, attachment).await
+                    self.media_uploader.prepare(client, pending, attachment).await
                 }
                 _ => Ok(Payload::AsAccepted),
             }
@@ -50,28 +50,30 @@ impl Courier for WechatCourier {
 
     fn send<'a>(
         &'a self,
-        owed: &'a PendingCall,
+        pending: &'a PendingCall,
         form: &'a Payload,
     ) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'a>> {
         Box::pin(async move {
-            let Some(outgoing) = outgoing(&owed.call, form) else {
+            let Some(outgoing) = to_outgoing(&pending.call, form) else {
                 return Verdict::Refuse { why: "it is not a message for WeChat".to_owned() };
             };
             let Some(client) = &self.client else {
                 return Verdict::Refuse { why: "wechat.app_id and wechat.app_secret are not set".to_owned() };
             };
-            self.pace.until_ready(CUSTOM_SEND).await;
+            self.rate_limiter.until_ready(CUSTOM_SEND).await;
             let started = Instant::now();
-            let outcome = client.send(&owed.lane.customer, &outgoing).await;
-            self.metrics.record_call(PLATFORM, CUSTOM_SEND, said(&outcome), started.elapsed());
+            let outcome = client.send(&pending.lane.customer, &outgoing).await;
+            self.metrics.record_call(PLATFORM, CUSTOM_SEND, outcome_label(&outcome), started.elapsed());
             let Err(failure) = outcome else { return Verdict::Delivered };
             match (&failure, form) {
-                (Failure::Code { code: code::MINUTE_QUOTA, .. }, _) => self.pace.slow_down(CUSTOM_SEND),
+                (Failure::Code { code: code::MINUTE_QUOTA, .. }, _) => {
+                    self.rate_limiter.slow_down(CUSTOM_SEND)
+                }
                 (
                     Failure::Code { code: code::NO_MEDIA_ID | code::NO_MEDIA, .. },
                     Payload::Uploaded { maybe_expired: remembered, .. },
                 ) if !remembered.is_empty() => {
-                    return self.attachments.forget(remembered, failure.to_string()).await;
+                    return self.media_uploader.forget_uploads(remembered, failure.to_string()).await;
                 }
                 _ => {}
             }
@@ -85,14 +87,14 @@ impl Courier for WechatCourier {
     }
 }
 
-impl Attachments {
+impl MediaUploader {
     /// Forgets uploads that WeChat has dropped. WeChat has not sent the message, so it may be
     /// retried at once with fresh uploads.
-    async fn forget(&self, remembered: &[String], why: String) -> Verdict {
-        let remembered = remembered.to_vec();
-        let forgotten =
-            self.store.write(move |tx| remembered.iter().try_for_each(|id| tx.forget_upload(id))).await;
-        match forgotten {
+    async fn forget_uploads(&self, media_ids: &[String], why: String) -> Verdict {
+        let media_ids = media_ids.to_vec();
+        let result =
+            self.store.write(move |tx| media_ids.iter().try_for_each(|id| tx.forget_upload(id))).await;
+        match result {
             Ok(()) => Verdict::Retry { class: FailureClass::LostUpload, pause: None, why },
             Err(error) => Verdict::Retry { class: FailureClass::Busy, pause: None, why: error.to_string() },
         }
@@ -100,8 +102,8 @@ impl Attachments {
 }
 
 /// Converts the call into WeChat's form.
-fn outgoing<'a>(order: &'a OutboundCall, form: &'a Payload) -> Option<Outgoing<'a>> {
-    match (order, form) {
+fn to_outgoing<'a>(call: &'a OutboundCall, form: &'a Payload) -> Option<Outgoing<'a>> {
+    match (call, form) {
         (OutboundCall::TextToCustomer(content), _)
         | (OutboundCall::MediaToCustomer(_), Payload::Text { text: content, .. }) => {
             Some(Outgoing::Text { content })

@@ -51,14 +51,14 @@ pub struct Account {
 #[derive(Clone, Debug)]
 pub enum Scripted {
     /// An HTTP status and a body.
-    Answer(u16, String),
+    Response(u16, String),
     /// No response at all.
     Never,
 }
 
 /// A response with a return code.
 pub fn code(code: i64, errmsg: &str) -> Scripted {
-    Scripted::Answer(200, json!({ "errcode": code, "errmsg": errmsg }).to_string())
+    Scripted::Response(200, json!({ "errcode": code, "errmsg": errmsg }).to_string())
 }
 
 /// A running fake.
@@ -165,27 +165,27 @@ impl TokenStore for MemoryStore {
     }
 
     fn save(&self, token: StoredToken) -> BoxFuture<'_, Result<StoredToken, StoreError>> {
-        let mut kept = self.0.lock().unwrap();
-        let winner = match kept.take() {
+        let mut stored = self.0.lock().unwrap();
+        let winner = match stored.take() {
             Some(newer) if newer.generation >= token.generation => newer,
             _ => token,
         };
-        *kept = Some(winner.clone());
+        *stored = Some(winner.clone());
         ready(Ok(winner)).boxed()
     }
 }
 
 type Shared = State<Arc<watch::Sender<Account>>>;
-type Reply = (StatusCode, String);
+type Response = (StatusCode, String);
 
-async fn play(script: Scripted) -> Reply {
+async fn respond(script: Scripted) -> Response {
     match script {
-        Scripted::Answer(status, body) => (StatusCode::from_u16(status).unwrap(), body),
+        Scripted::Response(status, body) => (StatusCode::from_u16(status).unwrap(), body),
         Scripted::Never => std::future::pending().await,
     }
 }
 
-async fn stable_token(State(account): Shared, body: String) -> Reply {
+async fn stable_token(State(account): Shared, body: String) -> Response {
     let request: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(request["grant_type"], "client_credential");
     let force = request["force_refresh"].as_bool().unwrap();
@@ -204,7 +204,7 @@ async fn stable_token(State(account): Shared, body: String) -> Reply {
         }
     });
     match script {
-        Some(script) => play(script).await,
+        Some(script) => respond(script).await,
         None => (StatusCode::OK, answer.to_string()),
     }
 }
@@ -213,15 +213,15 @@ async fn custom_send(
     State(account): Shared,
     Query(query): Query<Vec<(String, String)>>,
     body: Bytes,
-) -> Reply {
+) -> Response {
     let mut script = None;
     account.send_modify(|account| {
         account.sent.push(body);
-        let good = query == [("access_token".to_owned(), format!("77_token_{}", account.token))];
+        let is_valid = query == [("access_token".to_owned(), format!("77_token_{}", account.token))];
         script = account.send_script.pop_front().or_else(|| {
-            let refused = !good || account.refuses_all;
+            let refused = !is_valid || account.refuses_all;
             Some(if refused { code(40001, "invalid credential rid: 1-2-3") } else { code(0, "ok") })
         });
     });
-    play(script.unwrap()).await
+    respond(script.unwrap()).await
 }

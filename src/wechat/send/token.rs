@@ -5,7 +5,7 @@
 //! invalidates the token that other instances use. Backs off while fetching fails.
 
 mod fetch;
-mod kept;
+mod database;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -21,12 +21,12 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::code;
-use super::wire::TIMEOUT;
+use super::transport::TIMEOUT;
 use crate::clock::Clock;
 use crate::model::Millis;
 use crate::outbox::health::{Degraded, Health};
 
-pub use kept::KeptToken;
+pub use database::DatabaseTokenStore;
 pub use store::{NoTokenStore, StoreError, StoredToken, TokenStore};
 
 /// The credentials of the Official Account.
@@ -121,15 +121,15 @@ pub struct TokenHolder {
     clock: Clock,
     settings: Settings,
     health: Health,
-    kept: Mutex<Kept>,
+    state: Mutex<State>,
     /// Held during a fetch: other callers wait for it and then find the fetched token.
-    turn: tokio::sync::Mutex<()>,
+    fetch_lock: tokio::sync::Mutex<()>,
     /// Notified when the token or the time of its renewal may have changed.
-    bell: Notify,
+    renew_signal: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct State {
     token: Option<Token>,
     renew_at: Millis,
     /// The highest generation seen, kept even when its token is gone.
@@ -138,51 +138,51 @@ struct Kept {
     refused: Option<SecretString>,
     /// The times of the forced refreshes of the last 24 hours; at most `forced_per_day`.
     forced: VecDeque<Millis>,
-    failure: Option<Failure>,
+    failure: Option<FetchFailure>,
     /// The last pause after a failure; zero after a successful fetch.
     pause: Duration,
 }
 
 /// A failed fetch; every caller gets its error until the next fetch is allowed.
 #[derive(Clone, Debug)]
-struct Failure {
+struct FetchFailure {
     error: TokenError,
     at: Millis,
     until: Millis,
 }
 
-impl Failure {
+impl FetchFailure {
     /// Whether the pause still lasts. If the clock was set back to before the failure, the pause
     /// ends.
-    fn lasts(&self, now: Millis) -> bool {
+    fn is_active(&self, now: Millis) -> bool {
         (self.at..self.until).contains(&now)
     }
 }
 
-impl Kept {
+impl State {
     fn valid(&self, now: Millis) -> Option<&Token> {
         self.token.as_ref().filter(|token| now < token.expires_at)
     }
 
     fn is_refused(&self, value: &SecretString) -> bool {
-        self.refused.as_ref().is_some_and(|refused| same(refused, value))
+        self.refused.as_ref().is_some_and(|refused| same_secret(refused, value))
     }
 
     /// When the next fetch is due without a caller.
-    fn due(&self, now: Millis) -> Millis {
-        let wanted = if self.valid(now).is_some() { self.renew_at } else { now };
-        let failure = self.failure.as_ref().filter(|failure| failure.lasts(now));
-        failure.map_or(wanted, |failure| wanted.max(failure.until))
+    fn fetch_due_at(&self, now: Millis) -> Millis {
+        let due_at = if self.valid(now).is_some() { self.renew_at } else { now };
+        let failure = self.failure.as_ref().filter(|failure| failure.is_active(now));
+        failure.map_or(due_at, |failure| due_at.max(failure.until))
     }
 }
 
 /// The reason for a fetch.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Want {
+enum FetchReason {
     /// A call needs any valid token.
-    Valid,
+    NoValidToken,
     /// The current token is still valid but due for renewal.
-    Later,
+    Renewal,
 }
 
 impl TokenHolder {
@@ -204,9 +204,9 @@ impl TokenHolder {
             clock,
             settings,
             health: Health::default(),
-            kept: Mutex::default(),
-            turn: tokio::sync::Mutex::default(),
-            bell: Notify::new(),
+            state: Mutex::default(),
+            fetch_lock: tokio::sync::Mutex::default(),
+            renew_signal: Notify::new(),
         }
     }
 
@@ -215,25 +215,25 @@ impl TokenHolder {
     pub async fn current(&self) -> Result<Token, TokenError> {
         {
             let now = self.clock.now();
-            let kept = self.kept();
-            if let Some(token) = kept.valid(now) {
-                if now >= kept.due(now) {
-                    self.bell.notify_one();
+            let state = self.state();
+            if let Some(token) = state.valid(now) {
+                if now >= state.fetch_due_at(now) {
+                    self.renew_signal.notify_one();
                 }
                 return Ok(token.clone());
             }
         }
-        self.refresh(Want::Valid).await
+        self.refresh(FetchReason::NoValidToken).await
     }
 
     /// Returns a token that replaces the one of `generation`, which WeChat has just refused.
     /// Fetches only while that token is still the current one: of many callers that failed with it,
     /// one causes the fetch.
-    pub async fn rejected(&self, generation: u64) -> Result<Token, TokenError> {
+    pub async fn replace_rejected(&self, generation: u64) -> Result<Token, TokenError> {
         {
-            let mut kept = self.kept();
-            if let Some(token) = kept.token.take_if(|token| token.generation == generation) {
-                kept.refused = Some(token.value);
+            let mut state = self.state();
+            if let Some(token) = state.token.take_if(|token| token.generation == generation) {
+                state.refused = Some(token.value);
                 tracing::info!(
                     token.generation = generation,
                     "WeChat refused the access token; fetching another"
@@ -245,12 +245,12 @@ impl TokenHolder {
 
     /// Records that a call succeeded with the current token: if WeChat had refused it before, it is
     /// valid after all.
-    pub fn accepted(&self) {
-        let mut kept = self.kept();
-        if kept.token.as_ref().is_some_and(|token| kept.is_refused(&token.value)) {
-            kept.refused = None;
-            kept.pause = Duration::ZERO;
-            drop(kept);
+    pub fn mark_accepted(&self) {
+        let mut state = self.state();
+        if state.token.as_ref().is_some_and(|token| state.is_refused(&token.value)) {
+            state.refused = None;
+            state.pause = Duration::ZERO;
+            drop(state);
             self.health.mark_healthy();
         }
     }
@@ -266,69 +266,72 @@ impl TokenHolder {
         let work = async {
             loop {
                 let now = self.clock.now();
-                let wait = self.kept().due(now).since(now);
+                let wait = self.state().fetch_due_at(now).since(now);
                 if wait <= 0 {
                     // `record_failure` has logged the error, and the next due time includes its
                     // pause.
-                    let _ = self.refresh(Want::Later).await;
+                    let _ = self.refresh(FetchReason::Renewal).await;
                     continue;
                 }
                 let wait = Duration::from_millis(wait.unsigned_abs());
                 // A timeout and a notification mean the same: check again.
-                let _ = tokio::time::timeout(wait, self.bell.notified()).await;
+                let _ = tokio::time::timeout(wait, self.renew_signal.notified()).await;
             }
         };
         stop.run_until_cancelled(work).await;
     }
 
-    async fn refresh(&self, want: Want) -> Result<Token, TokenError> {
-        let _turn = self.turn.lock().await;
+    async fn refresh(&self, reason: FetchReason) -> Result<Token, TokenError> {
+        let _lock = self.fetch_lock.lock().await;
         {
             let now = self.clock.now();
-            let kept = self.kept();
-            if let Some(token) = kept.valid(now).filter(|_| want == Want::Valid || now < kept.due(now)) {
+            let state = self.state();
+            if let Some(token) = state
+                .valid(now)
+                .filter(|_| reason == FetchReason::NoValidToken || now < state.fetch_due_at(now))
+            {
                 return Ok(token.clone());
             }
-            if let Some(failure) = kept.failure.as_ref().filter(|failure| failure.lasts(now)) {
+            if let Some(failure) = state.failure.as_ref().filter(|failure| failure.is_active(now)) {
                 return Err(failure.error.clone());
             }
         }
         let outcome = self.obtain().await;
         match outcome {
-            Ok(fresh) => Ok(self.keep(fresh)),
-            Err(error) => Err(self.fail(error)),
+            Ok(fresh) => Ok(self.adopt(fresh)),
+            Err(error) => Err(self.record_failure(error)),
         }
     }
 
     /// Makes `fresh` the current token.
-    fn keep(&self, fresh: StoredToken) -> Token {
+    fn adopt(&self, fresh: StoredToken) -> Token {
         let now = self.clock.now();
         let life = fresh.expires_at.since(now).max(0);
         let ahead = millis(self.settings.renew_ahead).min(life / 4);
         // Add jitter, so that instances that fetched together do not renew together.
         let ahead = ahead - rand::random_range(0..=ahead / 4);
         let token = Token { value: fresh.value, generation: fresh.generation, expires_at: fresh.expires_at };
-        let mut kept = self.kept();
+        let mut state = self.state();
         // Wait at least a second, in case WeChat keeps returning a token that is about to expire.
-        kept.renew_at = token.expires_at.plus(-ahead).max(now.plus(1000));
-        kept.generation = kept.generation.max(token.generation);
-        kept.failure = None;
-        let on_trial = kept.is_refused(&token.value);
+        state.renew_at = token.expires_at.plus(-ahead).max(now.plus(1000));
+        state.generation = state.generation.max(token.generation);
+        state.failure = None;
+        let on_trial = state.is_refused(&token.value);
         if !on_trial {
-            kept.pause = Duration::ZERO;
+            state.pause = Duration::ZERO;
         }
-        kept.token = Some(token.clone());
-        drop(kept);
+        state.token = Some(token.clone());
+        drop(state);
         if !on_trial {
             self.health.mark_healthy();
         }
-        self.bell.notify_one();
+        self.renew_signal.notify_one();
         tracing::info!(token.generation, token.life_s = life / 1000, "obtained an access token");
         token
     }
 
     /// Records a failed fetch and starts the pause.
-    fn fail(&self, error: TokenError) -> TokenError {
+    fn record_failure(&self, error: TokenError) -> TokenError {
         let now = self.clock.now();
         let (number, advice, passing) = match &error {
             TokenError::Unreachable(_) => {
@@ -347,20 +350,20 @@ impl TokenHolder {
         };
         let settings = &self.settings;
         let longest = if passing { settings.backoff_max_passing } else { settings.backoff_max };
-        let mut kept = self.kept();
-        kept.pause = (kept.pause * 2).max(settings.backoff_min).min(longest);
-        let until = now.plus(millis(kept.pause));
-        kept.failure = Some(Failure { error: error.clone(), at: now, until });
-        drop(kept);
+        let mut state = self.state();
+        state.pause = (state.pause * 2).max(settings.backoff_min).min(longest);
+        let until = now.plus(millis(state.pause));
+        state.failure = Some(FetchFailure { error: error.clone(), at: now, until });
+        drop(state);
         if self.health.mark_degraded(now, number, advice.clone()) {
             tracing::warn!(%error, advice, "cannot fetch an access token; messages to customers wait");
         }
-        self.bell.notify_one();
+        self.renew_signal.notify_one();
         error
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -374,6 +377,6 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn same(one: &SecretString, other: &SecretString) -> bool {
+fn same_secret(one: &SecretString, other: &SecretString) -> bool {
     one.expose_secret() == other.expose_secret()
 }

@@ -81,7 +81,7 @@ async fn a_signed_body_that_is_no_push_is_acknowledged_and_counted() {
 async fn in_safe_mode_the_answer_is_encrypted_and_plain_pushes_are_refused() {
     let world = World::with(Mode::Safe, &StoreLocation::Memory, Limits::default()).await;
     assert_eq!(parts(&world.push(&message("1", "hi")).await).0, 403);
-    let encrypt = envelope::seal(&key(), APP_ID, message("1", "hi").as_bytes(), [7; 16]);
+    let encrypt = envelope::encrypt(&key(), APP_ID, message("1", "hi").as_bytes(), [7; 16]);
     let signature = sha1_of(vec![TOKEN, "1", "2", &encrypt]);
     let path = format!("/?timestamp=1&nonce=2&encrypt_type=aes&msg_signature={signature}");
     let body = format!("<xml><ToUserName>gh_bridge000001</ToUserName><Encrypt>{encrypt}</Encrypt></xml>");
@@ -93,7 +93,7 @@ async fn in_safe_mode_the_answer_is_encrypted_and_plain_pushes_are_refused() {
         let sealed = element(outer, "Encrypt");
         let covered = vec![TOKEN, element(outer, "TimeStamp"), element(outer, "Nonce"), sealed];
         assert_eq!(element(outer, "MsgSignature"), sha1_of(covered));
-        inner.push(String::from_utf8(envelope::open(&key(), APP_ID, sealed).unwrap()).unwrap());
+        inner.push(String::from_utf8(envelope::decrypt(&key(), APP_ID, sealed).unwrap()).unwrap());
     }
     assert_eq!(element(&inner[0], "Content"), TRANSFERRING);
     assert_eq!(inner[0], inner[1], "the repeat's reply is the first one, encrypted anew");

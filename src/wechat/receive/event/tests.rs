@@ -18,12 +18,12 @@ fn other(name: &str) -> Event {
 }
 
 /// Checks one row: the typed event, its name and its meaning for the bridge.
-fn check(name: &str, elements: &str, typed: &WechatEvent, means: &Event) {
+fn check(name: &str, elements: &str, typed: &WechatEvent, meaning: &Event) {
     let read = event(name, elements);
     assert_eq!(&read, typed, "{name} {elements}");
     assert_eq!(read.name(), name);
-    assert_eq!(&Event::from(&read), means);
-    assert_eq!(means.name(), name);
+    assert_eq!(&Event::from(&read), meaning);
+    assert_eq!(meaning.name(), name);
     assert_eq!(&event(&name.to_ascii_uppercase(), elements), typed, "{name} in capitals");
     assert_eq!(&event(&name.to_ascii_lowercase(), elements), typed, "{name} in small letters");
 }

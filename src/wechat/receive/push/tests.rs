@@ -24,7 +24,7 @@ fn key(elements: &[&str]) -> String {
 }
 
 #[test]
-fn the_first_example_of_the_reference() {
+fn the_first_example_of_the_reference_is_parsed() {
     let parsed = push(&[
         "<MsgType><![CDATA[text]]></MsgType>",
         "<Content><![CDATA[你好, bridge]]></Content>",
@@ -43,7 +43,7 @@ fn the_first_example_of_the_reference() {
 }
 
 #[test]
-fn an_event_is_reduced_to_what_it_means() {
+fn an_event_is_reduced_to_its_meaning() {
     let parsed = push(&[
         "<MsgType><![CDATA[event]]></MsgType>",
         "<Event><![CDATA[subscribe]]></Event>",
@@ -92,14 +92,14 @@ fn different_pushes_have_different_keys() {
 }
 
 #[test]
-fn a_message_without_an_id_is_known_by_its_fields_in_any_order() {
+fn a_message_without_an_id_is_identified_by_its_fields_in_any_order() {
     let (kind, content) = ("<MsgType>text</MsgType>", "<Content>a</Content>");
     assert_eq!(key(&[kind, content]), key(&[content, kind]));
     assert!(key(&[kind, content]).starts_with(&format!("n:1700000000:{FROM}:")));
 }
 
 #[test]
-fn a_push_without_what_it_needs_says_so() {
+fn a_missing_element_is_named() {
     let (to, from, time) = (COMMON[0], COMMON[1], COMMON[2]);
     for (elements, missing) in [
         (vec![from, time, "<MsgType>text</MsgType>"], "ToUserName"),
@@ -111,11 +111,11 @@ fn a_push_without_what_it_needs_says_so() {
         (vec![to, "<FromUserName> </FromUserName>", "<MsgType>text</MsgType>"], "FromUserName"),
     ] {
         let xml = format!("<xml>{}</xml>", elements.concat());
-        assert_eq!(parse(xml.as_bytes()), Err(Unusable::Missing(missing)), "{xml}");
+        assert_eq!(parse(xml.as_bytes()), Err(PushError::Missing(missing)), "{xml}");
     }
     let foreign = "<xml><ToUserName>gh</ToUserName><FromUserName>不是</FromUserName></xml>";
-    assert!(matches!(parse(foreign.as_bytes()), Err(Unusable::Sender(_))));
-    assert_eq!(parse(b"{}"), Err(Unusable::Xml(xml::NoXml::Root)));
+    assert!(matches!(parse(foreign.as_bytes()), Err(PushError::Sender(_))));
+    assert_eq!(parse(b"{}"), Err(PushError::Xml(xml::XmlError::WrongRoot)));
 }
 
 #[test]

@@ -14,11 +14,11 @@ async fn failure_of(answer: Scripted) -> Failure {
     client.send_text(&customer(), "您好").await.unwrap_err()
 }
 
-fn push(failure: &Failure) -> Verdict {
+fn push_verdict(failure: &Failure) -> Verdict {
     verdict(failure, NotAllowed::Refuse)
 }
 
-fn why(verdict: &Verdict) -> Option<Why> {
+fn retry_class(verdict: &Verdict) -> Option<Why> {
     match verdict {
         Verdict::Retry { class, .. } => Some(*class),
         _ => None,
@@ -38,19 +38,19 @@ async fn the_body_is_raw_utf8() {
 #[test]
 fn media_is_spelt_as_wechat_spells_it() {
     let video = Outgoing::Video { media_id: "M3", thumb_media_id: "T1", title: Some("t"), description: None };
-    for (what, expected) in [
+    for (message, expected) in [
         (Outgoing::Image { media_id: "M1" }, r#""msgtype":"image","image":{"media_id":"M1"}}"#),
         (Outgoing::Voice { media_id: "M2" }, r#""msgtype":"voice","voice":{"media_id":"M2"}}"#),
         (video, r#""msgtype":"video","video":{"media_id":"M3","thumb_media_id":"T1","title":"t"}}"#),
     ] {
-        let request = Request { touser: &customer(), msgtype: what.kind(), what: &what };
+        let request = Request { touser: &customer(), msgtype: message.kind(), message: &message };
         let body = serde_json::to_string(&request).unwrap();
         assert_eq!(body, format!(r#"{{"touser":"oBridgeUser0000000000000001x",{expected}"#));
     }
 }
 
 #[tokio::test]
-async fn fifty_sends_with_an_ended_token_cause_one_refresh() {
+async fn fifty_sends_with_an_expired_token_cause_one_refresh() {
     let fake = Fake::start().await;
     let clock = Clock::movable();
     let client = Arc::new(fake.client(&clock));
@@ -86,7 +86,7 @@ async fn fifty_sends_with_an_ended_token_cause_one_refresh() {
 }
 
 #[tokio::test]
-async fn every_stale_token_code_is_healed_once() {
+async fn every_stale_token_code_is_retried_once() {
     for stale in [40001, 40014, 42001, 41001] {
         let fake = Fake::start().await;
         fake.set(|account| account.send_script.push_back(code(stale, "stale")));
@@ -96,7 +96,7 @@ async fn every_stale_token_code_is_healed_once() {
 }
 
 #[tokio::test]
-async fn a_token_that_stays_wrong_waits() {
+async fn a_token_that_stays_invalid_makes_the_message_wait() {
     let fake = Fake::start().await;
     fake.set(|account| account.refuses_all = true);
     let client = fake.client(&Clock::movable());
@@ -105,32 +105,32 @@ async fn a_token_that_stays_wrong_waits() {
         matches!(&failure, Failure::Code { code: 40001, msg } if msg.ends_with("rid: 1-2-3")),
         "{failure}"
     );
-    assert_eq!(why(&push(&failure)), Some(Why::Credential));
+    assert_eq!(retry_class(&push_verdict(&failure)), Some(Why::Credential));
     assert_eq!(fake.get(|account| account.sent.len()), 2);
     assert_eq!(client.health().unwrap_err().code, Some(40001));
     // The next attempts fetch no more tokens than the budget allows.
     for _ in 0..10 {
         let failure = client.send_text(&customer(), "您好").await.unwrap_err();
-        assert_eq!(why(&push(&failure)), Some(Why::Credential), "{failure}");
+        assert_eq!(retry_class(&push_verdict(&failure)), Some(Why::Credential), "{failure}");
     }
     assert_eq!(fake.fetches(), (3, 1));
 }
 
 #[tokio::test]
-async fn a_configuration_fault_waits_and_tells_the_operator_until_it_is_mended() {
+async fn a_configuration_fault_waits_and_degrades_the_health_until_it_is_fixed() {
     let fake = Fake::start().await;
     let clock = Clock::movable();
     let client = fake.client(&clock);
     fake.set(|account| account.token_script.push_back(code(40125, "invalid appsecret")));
     let failure = client.send_text(&customer(), "您好").await.unwrap_err();
-    assert_eq!(why(&push(&failure)), Some(Why::Configuration));
+    assert_eq!(retry_class(&push_verdict(&failure)), Some(Why::Configuration));
     assert!(fake.get(|account| account.sent.is_empty()));
     assert_eq!(client.health().unwrap_err().code, Some(40125));
 
     clock.advance(1_000);
     fake.set(|account| account.send_script.push_back(code(40164, "invalid ip 1.2.3.4, not in whitelist")));
     let failure = client.send_text(&customer(), "您好").await.unwrap_err();
-    assert_eq!(why(&push(&failure)), Some(Why::Configuration));
+    assert_eq!(retry_class(&push_verdict(&failure)), Some(Why::Configuration));
     assert!(client.health().unwrap_err().advice.contains("1.2.3.4"));
 
     client.send_text(&customer(), "您好").await.unwrap();
@@ -142,38 +142,42 @@ async fn codes_become_the_states_of_the_contract() {
     for (number, expected) in
         [(-1, Why::Busy), (45009, Why::Quota), (45011, Why::Quota), (50007, Why::Configuration)]
     {
-        assert_eq!(why(&push(&failure_of(code(number, "x")).await)), Some(expected), "{number}");
+        assert_eq!(
+            retry_class(&push_verdict(&failure_of(code(number, "x")).await)),
+            Some(expected),
+            "{number}"
+        );
     }
     for number in [45015, 45047, 48004, 50002] {
-        let verdict = push(&failure_of(code(number, "x")).await);
+        let verdict = push_verdict(&failure_of(code(number, "x")).await);
         assert!(matches!(verdict, Verdict::Hold { .. }), "{number} {verdict:?}");
     }
     for number in [40003, 43004, 43019, 48002, 70000, 45002, 123_456] {
-        let verdict = push(&failure_of(code(number, "x rid: 1-2-3")).await);
+        let verdict = push_verdict(&failure_of(code(number, "x rid: 1-2-3")).await);
         assert_eq!(verdict, Verdict::Refuse { why: format!("{number} x rid: 1-2-3") });
     }
-    let lacking = failure_of(code(48001, "api unauthorized")).await;
-    assert!(lacking.is_not_allowed());
-    assert!(matches!(verdict(&lacking, NotAllowed::Hold), Verdict::Hold { .. }));
-    assert!(matches!(verdict(&lacking, NotAllowed::Refuse), Verdict::Refuse { .. }));
-    let wordless = failure_of(code(43019, "")).await.to_string();
-    assert_eq!(wordless, "43019 the customer is on the account's blacklist");
+    let failure = failure_of(code(48001, "api unauthorized")).await;
+    assert!(failure.is_not_allowed());
+    assert!(matches!(verdict(&failure, NotAllowed::Hold), Verdict::Hold { .. }));
+    assert!(matches!(verdict(&failure, NotAllowed::Refuse), Verdict::Refuse { .. }));
+    let text = failure_of(code(43019, "")).await.to_string();
+    assert_eq!(text, "43019 the customer is on the account's blacklist");
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_unknown() {
+async fn an_unreadable_response_is_unknown() {
     for answer in [
-        Scripted::Answer(502, "bad gateway".into()),
-        Scripted::Answer(302, String::new()),
-        Scripted::Answer(500, r#"{"errcode":0,"errmsg":"ok"}"#.into()),
-        Scripted::Answer(200, "<html>".into()),
-        Scripted::Answer(200, "{}".into()),
-        Scripted::Answer(200, String::new()),
-        Scripted::Answer(200, format!(r#"{{"errcode":0,"errmsg":"{}"}}"#, "x".repeat(1024 * 1024))),
+        Scripted::Response(502, "bad gateway".into()),
+        Scripted::Response(302, String::new()),
+        Scripted::Response(500, r#"{"errcode":0,"errmsg":"ok"}"#.into()),
+        Scripted::Response(200, "<html>".into()),
+        Scripted::Response(200, "{}".into()),
+        Scripted::Response(200, String::new()),
+        Scripted::Response(200, format!(r#"{{"errcode":0,"errmsg":"{}"}}"#, "x".repeat(1024 * 1024))),
         Scripted::Never,
     ] {
         let failure = failure_of(answer.clone()).await;
-        assert!(matches!(push(&failure), Verdict::Unknown { .. }), "{failure}");
+        assert!(matches!(push_verdict(&failure), Verdict::Unknown { .. }), "{failure}");
         assert!(!format!("{failure} {failure:?}").contains("77_token"), "{failure:?}");
     }
 }
@@ -184,28 +188,28 @@ async fn a_connection_cut_after_the_request_is_unknown_and_not_repeated() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
     let cutting = tokio::spawn(async move {
-        let mut taken = 0;
+        let mut accepted = 0;
         loop {
             let mut stream = listener.accept().await.unwrap().0;
-            taken += 1;
+            accepted += 1;
             let mut seen = Vec::new();
             while !seen.ends_with(b"}}") {
                 stream.read_buf(&mut seen).await.unwrap();
             }
             drop(stream);
-            assert_eq!(taken, 1, "sent again");
+            assert_eq!(accepted, 1, "sent again");
         }
     });
     let client = fake.client_at(base, &Clock::movable());
     let failure = client.send_text(&customer(), "您好").await.unwrap_err();
-    assert!(matches!(push(&failure), Verdict::Unknown { .. }), "{failure}");
+    assert!(matches!(push_verdict(&failure), Verdict::Unknown { .. }), "{failure}");
     assert!(!format!("{failure} {failure:?}").contains("77_token"), "{failure:?}");
     assert!(!cutting.is_finished());
     cutting.abort();
 }
 
 #[tokio::test]
-async fn a_refused_connection_waits() {
+async fn a_refused_connection_makes_the_message_wait() {
     let fake = Fake::start().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
@@ -213,14 +217,14 @@ async fn a_refused_connection_waits() {
     let client = fake.client_at(base, &Clock::movable());
     let failure = client.send_text(&customer(), "您好").await.unwrap_err();
     assert!(matches!(&failure, Failure::NotSent(_)), "{failure}");
-    assert_eq!(why(&push(&failure)), Some(Why::Unreachable));
+    assert_eq!(retry_class(&push_verdict(&failure)), Some(Why::Unreachable));
     assert!(!format!("{failure} {failure:?}").contains("77_token"), "{failure:?}");
 }
 
 #[tokio::test]
 async fn a_lost_token_fetch_never_makes_a_message_unknown() {
     for (answer, expected) in [
-        (Scripted::Answer(502, String::new()), Why::Busy),
+        (Scripted::Response(502, String::new()), Why::Busy),
         (code(-1, "system error"), Why::Busy),
         (code(45011, "slower"), Why::Quota),
         (code(40003, "odd"), Why::Configuration),
@@ -228,7 +232,7 @@ async fn a_lost_token_fetch_never_makes_a_message_unknown() {
         let fake = Fake::start().await;
         fake.set(|account| account.token_script.push_back(answer));
         let failure = fake.client(&Clock::movable()).send_text(&customer(), "您好").await.unwrap_err();
-        assert_eq!(why(&push(&failure)), Some(expected), "{failure}");
+        assert_eq!(retry_class(&push_verdict(&failure)), Some(expected), "{failure}");
         assert!(fake.get(|account| account.sent.is_empty()));
     }
 }

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use bytes::Bytes;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{StoredToken, TokenError, TokenHolder, millis, same};
+use super::{StoredToken, TokenError, TokenHolder, millis, same_secret};
 use crate::model::Millis;
-use crate::wechat::send::wire::{self, Lost};
+use crate::wechat::send::transport::{self, TransportError};
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
@@ -21,14 +21,14 @@ struct Request<'a> {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct TokenResponse {
     access_token: Option<SecretString>,
     expires_in: Option<i64>,
     errcode: Option<i64>,
     errmsg: Option<String>,
 }
 
-struct Fetched {
+struct FetchedToken {
     value: SecretString,
     expires_at: Millis,
 }
@@ -41,7 +41,7 @@ impl TokenHolder {
     /// sometimes refuses valid tokens for a while, and a refused call does no harm.
     pub(super) async fn obtain(&self) -> Result<StoredToken, TokenError> {
         let stored = self.load().await;
-        if let Some(stored) = stored.clone().filter(|stored| self.is_news(stored)) {
+        if let Some(stored) = stored.clone().filter(|stored| self.is_better(stored)) {
             return Ok(stored);
         }
         let mut fetched = self.fetch(false).await?;
@@ -63,35 +63,39 @@ impl TokenHolder {
     }
 
     /// Whether another instance has stored a better token than ours.
-    fn is_news(&self, stored: &StoredToken) -> bool {
+    fn is_better(&self, stored: &StoredToken) -> bool {
         let now = self.clock.now();
         let ahead = millis(self.settings.renew_ahead);
-        let kept = self.kept();
-        let enough = kept.valid(now).map_or(now, |ours| ours.expires_at.plus(ahead));
-        stored.generation > kept.generation && stored.expires_at > enough && !kept.is_refused(&stored.value)
+        let state = self.state();
+        let min_expiry = state.valid(now).map_or(now, |ours| ours.expires_at.plus(ahead));
+        stored.generation > state.generation
+            && stored.expires_at > min_expiry
+            && !state.is_refused(&stored.value)
     }
 
     fn is_refused(&self, value: &SecretString) -> bool {
-        self.kept().is_refused(value)
+        self.state().is_refused(value)
     }
 
     /// Whether the last failure was a used-up budget or a forced refresh without effect. Its pause
     /// is over by now.
     fn may_try_refused(&self) -> bool {
-        let kept = self.kept();
-        let last = kept.failure.as_ref().map(|failure| &failure.error);
+        let state = self.state();
+        let last = state.failure.as_ref().map(|failure| &failure.error);
         matches!(last, Some(TokenError::Budget { .. } | TokenError::Stale))
     }
 
     /// The generation of a fetched value: that of a known token with the same value, or else the
     /// next one.
     fn generation_of(&self, value: &SecretString, stored: Option<&StoredToken>) -> u64 {
-        let kept = self.kept();
-        if let Some(ours) = kept.token.as_ref().filter(|ours| same(&ours.value, value)) {
-            return ours.generation;
+        let state = self.state();
+        if let Some(current) = state.token.as_ref().filter(|ours| same_secret(&ours.value, value)) {
+            return current.generation;
         }
-        let greatest = stored.map_or(0, |stored| stored.generation).max(kept.generation);
-        match stored.filter(|stored| stored.generation > kept.generation && same(&stored.value, value)) {
+        let greatest = stored.map_or(0, |stored| stored.generation).max(state.generation);
+        match stored
+            .filter(|stored| stored.generation > state.generation && same_secret(&stored.value, value))
+        {
             Some(stored) => stored.generation,
             None => greatest + 1,
         }
@@ -100,26 +104,26 @@ impl TokenHolder {
     /// Takes one forced refresh from the budget. It counts even if it fails.
     fn spend_forced(&self) -> Result<(), TokenError> {
         let now = self.clock.now();
-        let mut kept = self.kept();
-        while kept.forced.front().is_some_and(|oldest| now.since(*oldest) >= DAY) {
-            kept.forced.pop_front();
+        let mut state = self.state();
+        while state.forced.front().is_some_and(|oldest| now.since(*oldest) >= DAY) {
+            state.forced.pop_front();
         }
-        let apart = kept.forced.back().map(|last| last.plus(millis(self.settings.forced_apart)));
-        let daily = match kept.forced.front() {
-            _ if kept.forced.len() < self.settings.forced_per_day => None,
+        let spacing_ends_at = state.forced.back().map(|last| last.plus(millis(self.settings.forced_apart)));
+        let daily = match state.forced.front() {
+            _ if state.forced.len() < self.settings.forced_per_day => None,
             Some(oldest) => Some(oldest.plus(DAY)),
             None => Some(now.plus(DAY)),
         };
-        if let Some(retry_at) = apart.max(daily).filter(|retry_at| *retry_at > now) {
+        if let Some(retry_at) = spacing_ends_at.max(daily).filter(|retry_at| *retry_at > now) {
             return Err(TokenError::Budget { retry_at });
         }
-        kept.forced.push_back(now);
+        state.forced.push_back(now);
         Ok(())
     }
 
-    async fn fetch(&self, force_refresh: bool) -> Result<Fetched, TokenError> {
+    async fn fetch(&self, force_refresh: bool) -> Result<FetchedToken, TokenError> {
         // Count the life from here, so that a slow response does not lengthen it.
-        let asked_at = self.clock.now();
+        let requested_at = self.clock.now();
         let secret = self.credentials.secret.expose_secret();
         let request = Request {
             grant_type: "client_credential",
@@ -128,28 +132,28 @@ impl TokenHolder {
             force_refresh,
         };
         let body = serde_json::to_vec(&request).map_err(|_| unreadable("the request is not JSON"))?;
-        let url = wire::endpoint(&self.base, "cgi-bin/stable_token");
-        let answer = wire::post(&self.http, url, Bytes::from(body), self.settings.timeout).await;
-        let answer = answer.map_err(|lost| match lost {
-            Lost::NotSent(why) => TokenError::Unreachable(why),
-            Lost::NoAnswer(_, why) => TokenError::NoAnswer(why),
+        let url = transport::endpoint(&self.base, "cgi-bin/stable_token");
+        let response = transport::post(&self.http, url, Bytes::from(body), self.settings.timeout).await;
+        let response = response.map_err(|lost| match lost {
+            TransportError::NotSent(why) => TokenError::Unreachable(why),
+            TransportError::NoAnswer(_, why) => TokenError::NoAnswer(why),
         })?;
-        let answer: Answer = serde_json::from_slice(&answer)
+        let response: TokenResponse = serde_json::from_slice(&response)
             .map_err(|_| unreadable("the response is not the expected JSON"))?;
-        if let Some(code) = answer.errcode.filter(|code| *code != 0) {
-            let msg = wire::errmsg(answer.errmsg.as_deref().unwrap_or_default(), secret);
+        if let Some(code) = response.errcode.filter(|code| *code != 0) {
+            let msg = transport::sanitize_errmsg(response.errmsg.as_deref().unwrap_or_default(), secret);
             return Err(TokenError::Code { code, msg });
         }
-        let value = answer.access_token.filter(|value| !value.expose_secret().is_empty());
-        let life = answer.expires_in.filter(|life| *life > 0);
+        let value = response.access_token.filter(|value| !value.expose_secret().is_empty());
+        let life = response.expires_in.filter(|life| *life > 0);
         let (Some(value), Some(life)) = (value, life) else {
             return Err(unreadable("the response has no token"));
         };
-        let expires_at = asked_at.plus(life.saturating_mul(1000));
+        let expires_at = requested_at.plus(life.saturating_mul(1000));
         if expires_at <= self.clock.now() {
             return Err(unreadable("the token had already expired when it arrived"));
         }
-        Ok(Fetched { value, expires_at })
+        Ok(FetchedToken { value, expires_at })
     }
 
     async fn load(&self) -> Option<StoredToken> {
@@ -169,10 +173,10 @@ impl TokenHolder {
             }
         };
         let now = self.clock.now();
-        let kept = self.kept();
-        let usable = winner.expires_at > now && !kept.is_refused(&winner.value);
+        let state = self.state();
+        let usable = winner.expires_at > now && !state.is_refused(&winner.value);
         // A generation that callers already know must not change its token.
-        if usable && winner.generation > kept.generation { winner } else { fresh }
+        if usable && winner.generation > state.generation { winner } else { fresh }
     }
 }
 

@@ -38,37 +38,37 @@ async fn many_callers_share_one_fetch() {
 }
 
 #[tokio::test]
-async fn a_rejected_token_is_forced_only_where_wechat_repeats_it() {
+async fn a_refresh_is_forced_only_if_wechat_repeats_a_rejected_token() {
     let fake = Fake::start().await;
     let holder = fake.holder(&Clock::movable(), none());
     let first = holder.current().await.unwrap();
     // Another instance has forced a refresh: a normal request already returns the new token.
     fake.set(|account| account.token = 2);
-    let second = holder.rejected(first.generation).await.unwrap();
+    let second = holder.replace_rejected(first.generation).await.unwrap();
     assert_eq!(second.value.expose_secret(), "77_token_2");
     assert_eq!(fake.fetches(), (2, 0));
     // WeChat returns the refused token again.
-    let third = holder.rejected(second.generation).await.unwrap();
+    let third = holder.replace_rejected(second.generation).await.unwrap();
     assert_eq!(third.value.expose_secret(), "77_token_3");
     assert_eq!(fake.fetches(), (3, 1));
     // A late caller whose token has already been replaced causes no fetch.
-    assert_eq!(holder.rejected(first.generation).await.unwrap().generation, third.generation);
+    assert_eq!(holder.replace_rejected(first.generation).await.unwrap().generation, third.generation);
     assert_eq!(fake.fetches(), (3, 1));
 }
 
 #[tokio::test]
-async fn forced_refreshes_are_apart_and_budgeted() {
+async fn forced_refreshes_are_spaced_and_budgeted() {
     let fake = Fake::start().await;
     let clock = Clock::movable();
     let holder = fake.holder(&clock, none());
     let mut generation = holder.current().await.unwrap().generation;
     for _ in 0..20 {
         clock.advance(30_000);
-        generation = holder.rejected(generation).await.unwrap().generation;
+        generation = holder.replace_rejected(generation).await.unwrap().generation;
     }
     assert_eq!(fake.get(|account| account.forced), 20);
     clock.advance(30_000);
-    let Err(TokenError::Budget { retry_at }) = holder.rejected(generation).await else {
+    let Err(TokenError::Budget { retry_at }) = holder.replace_rejected(generation).await else {
         panic!("forced again")
     };
     let wait = retry_at.since(clock.now());
@@ -84,8 +84,8 @@ async fn two_forced_refreshes_within_30_s_are_not_made() {
     let clock = Clock::movable();
     let holder = fake.holder(&clock, none());
     let first = holder.current().await.unwrap();
-    let second = holder.rejected(first.generation).await.unwrap();
-    let error = holder.rejected(second.generation).await.unwrap_err();
+    let second = holder.replace_rejected(first.generation).await.unwrap();
+    let error = holder.replace_rejected(second.generation).await.unwrap_err();
     assert!(matches!(error, TokenError::Budget { .. }), "{error}");
     assert!(holder.health().is_err());
     // Until the pause is over, no request is sent.
@@ -100,8 +100,8 @@ async fn a_refused_token_is_tried_again_while_none_may_be_forced() {
     let clock = Clock::movable();
     let holder = fake.holder(&clock, none());
     let first = holder.current().await.unwrap();
-    let second = holder.rejected(first.generation).await.unwrap();
-    holder.rejected(second.generation).await.unwrap_err();
+    let second = holder.replace_rejected(first.generation).await.unwrap();
+    holder.replace_rejected(second.generation).await.unwrap_err();
 
     clock.advance(1_000);
     let trial = holder.current().await.unwrap();
@@ -109,18 +109,18 @@ async fn a_refused_token_is_tried_again_while_none_may_be_forced() {
     assert!(trial.generation > second.generation);
     assert!(holder.health().is_err(), "a trial does not restore the health");
     // The trial fails, and the pause doubles.
-    holder.rejected(trial.generation).await.unwrap_err();
+    holder.replace_rejected(trial.generation).await.unwrap_err();
     clock.advance(1_500);
     holder.current().await.unwrap_err();
     clock.advance(1_000);
     holder.current().await.unwrap();
-    holder.accepted();
+    holder.mark_accepted();
     assert_eq!(holder.health(), Ok(()));
     assert_eq!(fake.get(|account| account.forced), 1);
 }
 
 #[tokio::test]
-async fn a_configuration_fault_does_not_storm() {
+async fn a_configuration_fault_backs_off() {
     let fake = Fake::start().await;
     let clock = Clock::movable();
     let holder = fake.holder(&clock, none());
@@ -139,10 +139,10 @@ async fn a_configuration_fault_does_not_storm() {
     }
     let (fetches, _) = fake.fetches();
     assert!((14..=17).contains(&fetches), "{fetches}");
-    let unwell = holder.health().unwrap_err();
-    assert_eq!(unwell.code, Some(40164));
-    assert!(unwell.advice.contains("1.2.3.4"), "{}", unwell.advice);
-    assert!(unwell.since.since(began) < MINUTE);
+    let degraded = holder.health().unwrap_err();
+    assert_eq!(degraded.code, Some(40164));
+    assert!(degraded.advice.contains("1.2.3.4"), "{}", degraded.advice);
+    assert!(degraded.since.since(began) < MINUTE);
 
     fake.set(|account| account.token_script.clear());
     clock.advance(MINUTE);
@@ -151,7 +151,7 @@ async fn a_configuration_fault_does_not_storm() {
 }
 
 #[tokio::test]
-async fn a_wrong_secret_is_the_operators_and_stays_secret() {
+async fn a_wrong_secret_advises_the_operator_and_stays_secret() {
     let fake = Fake::start().await;
     let holder = fake.holder(&Clock::movable(), none());
     fake.set(|account| account.token_script.push_back(code(40001, &format!("invalid credential {SECRET}"))));
@@ -162,7 +162,7 @@ async fn a_wrong_secret_is_the_operators_and_stays_secret() {
 }
 
 #[tokio::test]
-async fn answers_without_a_token_are_errors_and_leak_nothing() {
+async fn responses_without_a_token_are_errors_and_leak_nothing() {
     for answer in [
         "<html>",
         "{}",
@@ -172,7 +172,7 @@ async fn answers_without_a_token_are_errors_and_leak_nothing() {
         r#"{"access_token":["77_leak"],"expires_in":7200}"#,
     ] {
         let fake = Fake::start().await;
-        fake.set(|account| account.token_script.push_back(Scripted::Answer(200, answer.into())));
+        fake.set(|account| account.token_script.push_back(Scripted::Response(200, answer.into())));
         let error = fake.holder(&Clock::movable(), none()).current().await.unwrap_err();
         assert!(matches!(error, TokenError::NoAnswer(_)), "{answer} {error}");
         assert!(!format!("{error:?}").contains("leak"), "{error:?}");
@@ -180,12 +180,14 @@ async fn answers_without_a_token_are_errors_and_leak_nothing() {
 }
 
 #[tokio::test]
-async fn a_passing_failure_is_soon_over() {
+async fn a_temporary_failure_is_soon_over() {
     let fake = Fake::start().await;
     let clock = Clock::movable();
     let holder = fake.holder(&clock, none());
     fake.set(|account| {
-        account.token_script.extend([code(-1, "system error"), Scripted::Answer(502, "bad gateway".into())]);
+        account
+            .token_script
+            .extend([code(-1, "system error"), Scripted::Response(502, "bad gateway".into())]);
     });
     assert!(matches!(holder.current().await, Err(TokenError::Code { code: -1, .. })));
     clock.advance(1_000);
@@ -195,7 +197,7 @@ async fn a_passing_failure_is_soon_over() {
 }
 
 #[tokio::test]
-async fn the_token_is_renewed_ahead_while_readers_go_on() {
+async fn the_token_is_renewed_ahead_without_blocking_readers() {
     let fake = Fake::start().await;
     let clock = Clock::movable();
     let holder = fake.holder(&clock, none());
@@ -234,7 +236,7 @@ async fn a_short_life_is_renewed_within_its_last_quarter() {
     let clock = Clock::movable();
     let holder = fake.holder(&clock, none());
     let token = holder.current().await.unwrap();
-    let ahead = token.expires_at.since(holder.kept().renew_at);
+    let ahead = token.expires_at.since(holder.state().renew_at);
     assert!((3_700..=5_000).contains(&ahead), "{ahead}");
     clock.advance(20_000);
     fake.set(|account| account.token = 2);
@@ -252,13 +254,13 @@ async fn a_token_outlives_the_process_and_reaches_other_instances() {
     assert_eq!(two.current().await.unwrap().generation, first.generation);
     assert_eq!(fake.fetches(), (1, 0));
     // One of them has to force a refresh; the other finds the new token in the store.
-    let second = one.rejected(first.generation).await.unwrap();
-    assert_eq!(two.rejected(first.generation).await.unwrap().generation, second.generation);
+    let second = one.replace_rejected(first.generation).await.unwrap();
+    assert_eq!(two.replace_rejected(first.generation).await.unwrap().generation, second.generation);
     assert_eq!(fake.fetches(), (2, 1));
 }
 
 #[tokio::test]
-async fn the_store_has_the_last_word_on_who_was_first() {
+async fn a_newer_stored_token_wins() {
     let fake = Fake::start().await;
     let clock = Clock::movable();
     let store = Arc::new(MemoryStore::default());
@@ -280,7 +282,7 @@ async fn a_token_does_not_show_in_debug() {
 }
 
 #[tokio::test]
-async fn the_renewing_task_does_not_storm_and_stops() {
+async fn the_renewing_task_backs_off_and_stops() {
     let fake = Fake::start().await;
     let holder = fake.holder(&Clock::movable(), none());
     fake.set(|account| account.token_script.extend(std::iter::repeat_n(code(40013, "invalid appid"), 100)));

@@ -9,47 +9,47 @@ use crate::model::Millis;
 use crate::store::{self, Store, Tx};
 
 /// The token's key in the store's `kv` table.
-const FACT: &str = "access_token";
+const KEY: &str = "access_token";
 
 /// Keeps the token in the bridge's store, so that it survives a restart.
 #[derive(Clone, Debug)]
-pub struct KeptToken(Store);
+pub struct DatabaseTokenStore(Store);
 
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct TokenRecord {
     value: String,
     generation: u64,
     expires_at: Millis,
 }
 
-impl KeptToken {
+impl DatabaseTokenStore {
     /// Keeps the token in `store`.
     pub fn new(store: Store) -> Self {
         Self(store)
     }
 }
 
-fn kept(tx: &Tx<'_>) -> Result<Option<Kept>, store::StoreError> {
-    let text = tx.kv(FACT)?;
+fn load_record(tx: &Tx<'_>) -> Result<Option<TokenRecord>, store::StoreError> {
+    let text = tx.kv(KEY)?;
     Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
 }
 
-fn stored(kept: Kept) -> StoredToken {
+fn to_stored_token(record: TokenRecord) -> StoredToken {
     StoredToken {
-        value: SecretString::from(kept.value),
-        generation: kept.generation,
-        expires_at: kept.expires_at,
+        value: SecretString::from(record.value),
+        generation: record.generation,
+        expires_at: record.expires_at,
     }
 }
 
-impl TokenStore for KeptToken {
+impl TokenStore for DatabaseTokenStore {
     fn load(&self) -> BoxFuture<'_, Result<Option<StoredToken>, StoreError>> {
-        Box::pin(async move { Ok(self.0.read(kept).await?.map(stored)) })
+        Box::pin(async move { Ok(self.0.read(load_record).await?.map(to_stored_token)) })
     }
 
     fn save(&self, token: StoredToken) -> BoxFuture<'_, Result<StoredToken, StoreError>> {
         let save = move |tx: &Tx<'_>| {
-            let present = kept(tx)?;
+            let present = load_record(tx)?;
             let value = token.value.expose_secret();
             let is_newer = present.as_ref().is_none_or(|present| {
                 let same = present.value == value && present.expires_at < token.expires_at;
@@ -58,12 +58,15 @@ impl TokenStore for KeptToken {
             if let Some(present) = present.filter(|_| !is_newer) {
                 return Ok(present);
             }
-            let winner =
-                Kept { value: value.to_owned(), generation: token.generation, expires_at: token.expires_at };
-            tx.put_kv(FACT, &serde_json::to_string(&winner)?)?;
+            let winner = TokenRecord {
+                value: value.to_owned(),
+                generation: token.generation,
+                expires_at: token.expires_at,
+            };
+            tx.put_kv(KEY, &serde_json::to_string(&winner)?)?;
             Ok(winner)
         };
-        Box::pin(async move { Ok(stored(self.0.write(save).await?)) })
+        Box::pin(async move { Ok(to_stored_token(self.0.write(save).await?)) })
     }
 }
 
@@ -81,15 +84,15 @@ mod tests {
     async fn an_older_token_never_overwrites_a_newer() {
         let (store, closing) =
             Store::open(&StoreLocation::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
-        let tokens = KeptToken::new(store);
+        let tokens = DatabaseTokenStore::new(store);
         assert!(tokens.load().await.unwrap().is_none());
-        for (given, wins) in [
+        for (saved, wins) in [
             (token("first", 1, 10), "first"),
             (token("third", 3, 10), "third"),
             (token("second", 2, 99), "third"),
             (token("rival", 3, 99), "third"),
         ] {
-            assert_eq!(tokens.save(given).await.unwrap().value.expose_secret(), wins);
+            assert_eq!(tokens.save(saved).await.unwrap().value.expose_secret(), wins);
         }
         assert_eq!(tokens.save(token("third", 3, 50)).await.unwrap().expires_at, Millis(50));
         assert_eq!(tokens.load().await.unwrap().unwrap().generation, 3);

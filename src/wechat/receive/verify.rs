@@ -9,9 +9,9 @@ use std::fmt;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::envelope;
-use super::push::{self, Unusable};
+use super::push::{self, PushError};
 use super::query::Query;
-use super::seal::{Seal, Secrets};
+use super::reply_cipher::{ReplyCipher, Secrets};
 use super::xml::{self, Element};
 use super::{Refusal, signature};
 use crate::config::{AesKey, Mode};
@@ -19,7 +19,7 @@ use crate::model::{Millis, Push};
 
 /// Settings from WeChat's console and from the configuration. Empty strings count as not set.
 #[derive(Clone, Debug)]
-pub struct DoorSettings {
+pub struct VerifierSettings {
     /// The token of the server configuration, with which WeChat signs.
     pub token: SecretString,
     /// The previous token, still accepted during a rotation.
@@ -42,42 +42,42 @@ pub struct DoorSettings {
 
 /// Authenticates and decrypts requests from WeChat.
 #[derive(Clone, Debug)]
-pub struct Door(DoorSettings);
+pub struct Verifier(VerifierSettings);
 
 /// The query of a push, verified; its body has not been read yet.
 #[derive(Clone)]
-pub struct Knock {
+pub struct VerifiedQuery {
     timestamp: String,
     nonce: String,
     msg_signature: Option<String>,
     /// The result of checking `signature`. It decides about a body that is not encrypted.
-    plain: Result<(), Refusal>,
+    plain_signature: Result<(), Refusal>,
 }
 
 /// A push that comes from WeChat and is for this account, decrypted and parsed.
 #[derive(Debug)]
-pub struct Opened {
+pub struct Decrypted {
     /// The push.
     pub push: Push,
     /// Encrypts the reply the way the push was encrypted.
-    pub seal: Seal,
+    pub reply_cipher: ReplyCipher,
 }
 
 /// Why a body yields no push.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unopened {
+pub enum DecryptError {
     /// The request is not from WeChat, or not for this account: answer 403 and store nothing.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The push is from WeChat, but the bridge cannot use it: log it and answer `success`.
     #[error(transparent)]
-    Unusable(#[from] Unusable),
+    Unusable(#[from] PushError),
 }
 
-impl Door {
+impl Verifier {
     /// Creates a verifier. In a mode with encryption, it refuses encrypted pushes while key or
     /// AppID is missing.
-    pub fn new(mut settings: DoorSettings) -> Self {
+    pub fn new(mut settings: VerifierSettings) -> Self {
         // Anyone can make the signatures of an empty token.
         settings.previous_token = settings.previous_token.filter(|token| !token.expose_secret().is_empty());
         settings.app_id = settings.app_id.filter(|id| !id.is_empty());
@@ -90,19 +90,19 @@ impl Door {
     /// missing or repeated.
     pub fn echo(&self, query: &str) -> Option<Vec<u8>> {
         let query = Query::read(query).ok()?;
-        self.judge_signature(&query).ok()?;
+        self.check_signature(&query).ok()?;
         query.echostr()
     }
 
     /// Verifies the raw query string of a push. `now` is compared with its `timestamp`.
-    pub fn knock(&self, query: &str, now: Millis) -> Result<Knock, Refusal> {
+    pub fn verify_query(&self, query: &str, now: Millis) -> Result<VerifiedQuery, Refusal> {
         let query = Query::read(query)?;
         let (timestamp, nonce) = (query.timestamp()?, query.nonce()?);
-        let plain = self.judge_signature(&query);
+        let plain_signature = self.check_signature(&query);
         let msg_signature = query.msg_signature();
         match self.0.mode {
-            Mode::Plain => plain?,
-            Mode::Compatible if msg_signature.is_err() => plain?,
+            Mode::Plain => plain_signature?,
+            Mode::Compatible if msg_signature.is_err() => plain_signature?,
             Mode::Compatible => {}
             // While the console is set to plain mode, WeChat sends no `encrypt_type` at all.
             Mode::Safe if query.encrypt_type() != Ok("aes") => return Err(Refusal::Plaintext),
@@ -110,40 +110,40 @@ impl Door {
                 msg_signature?;
             }
         }
-        self.judge_time(timestamp, now)?;
-        Ok(Knock {
+        self.check_time(timestamp, now)?;
+        Ok(VerifiedQuery {
             timestamp: timestamp.to_owned(),
             nonce: nonce.to_owned(),
             msg_signature: msg_signature.ok().map(str::to_owned),
-            plain,
+            plain_signature,
         })
     }
 
     /// Decrypts and parses the body of a push whose query is verified.
-    pub fn open(&self, knock: &Knock, body: &[u8]) -> Result<Opened, Unopened> {
-        let read = xml::read(body);
-        let encrypted = read.as_ref().ok().and_then(|root| Some((root, root.text("Encrypt")?.trim())));
+    pub fn decrypt(&self, query: &VerifiedQuery, body: &[u8]) -> Result<Decrypted, DecryptError> {
+        let document = xml::read(body);
+        let encrypted = document.as_ref().ok().and_then(|root| Some((root, root.text("Encrypt")?.trim())));
         match (self.0.mode, encrypted) {
             (Mode::Safe, None) => Err(Refusal::Plaintext.into()),
             (Mode::Safe | Mode::Compatible, Some((outer, encrypt))) => {
-                let (secrets, message) = self.decrypt(knock, encrypt)?;
-                self.judge_account(outer)?;
-                let inner = xml::read(&message).map_err(Unusable::from)?;
-                self.enter(&inner, Seal::encrypted(secrets))
+                let (secrets, message) = self.decrypt_envelope(query, encrypt)?;
+                self.check_account(outer)?;
+                let inner = xml::read(&message).map_err(PushError::from)?;
+                self.verify(&inner, ReplyCipher::encrypted(secrets))
             }
             (Mode::Plain, Some((outer, _))) if outer.child("MsgType").is_none() => {
                 Err(Refusal::Encrypted.into())
             }
             (Mode::Plain | Mode::Compatible, _) => {
-                knock.plain?;
-                self.enter(&read.map_err(Unusable::from)?, Seal::plain())
+                query.plain_signature?;
+                self.verify(&document.map_err(PushError::from)?, ReplyCipher::plain())
             }
         }
     }
 
-    fn enter(&self, root: &Element, seal: Seal) -> Result<Opened, Unopened> {
-        self.judge_account(root)?;
-        Ok(Opened { push: push::of(root)?, seal })
+    fn verify(&self, root: &Element, reply_cipher: ReplyCipher) -> Result<Decrypted, DecryptError> {
+        self.check_account(root)?;
+        Ok(Decrypted { push: push::from_xml(root)?, reply_cipher })
     }
 
     fn tokens(&self) -> impl Iterator<Item = &SecretString> {
@@ -153,12 +153,14 @@ impl Door {
             .filter(|token| !token.expose_secret().is_empty())
     }
 
-    fn judge_signature(&self, query: &Query<'_>) -> Result<(), Refusal> {
+    fn check_signature(&self, query: &Query<'_>) -> Result<(), Refusal> {
         let covered = [query.timestamp()?, query.nonce()?];
-        signature::judge(self.tokens(), &covered, query.signature()?).map(|_| ()).ok_or(Refusal::Token)
+        signature::matching_token(self.tokens(), &covered, query.signature()?)
+            .map(|_| ())
+            .ok_or(Refusal::Token)
     }
 
-    fn judge_time(&self, timestamp: &str, now: Millis) -> Result<(), Refusal> {
+    fn check_time(&self, timestamp: &str, now: Millis) -> Result<(), Refusal> {
         if self.0.max_skew_s == 0 {
             return Ok(());
         }
@@ -166,22 +168,22 @@ impl Door {
         if now.seconds().abs_diff(sent) <= self.0.max_skew_s { Ok(()) } else { Err(Refusal::Stale) }
     }
 
-    fn judge_account(&self, root: &Element) -> Result<(), Refusal> {
-        match (&self.0.account_id, root.word("ToUserName")) {
+    fn check_account(&self, root: &Element) -> Result<(), Refusal> {
+        match (&self.0.account_id, root.trimmed_text("ToUserName")) {
             (Some(ours), Some(to)) if ours != to => Err(Refusal::Account),
             _ => Ok(()),
         }
     }
 
     /// Verifies `msg_signature`, then decrypts with the current key or the previous one.
-    fn decrypt(&self, knock: &Knock, encrypt: &str) -> Result<(Secrets, Vec<u8>), Refusal> {
-        let given = knock.msg_signature.as_deref().ok_or(Refusal::Missing("msg_signature"))?;
-        let covered = [knock.timestamp.as_str(), knock.nonce.as_str(), encrypt];
-        let token = signature::judge(self.tokens(), &covered, given).ok_or(Refusal::Token)?;
+    fn decrypt_envelope(&self, query: &VerifiedQuery, encrypt: &str) -> Result<(Secrets, Vec<u8>), Refusal> {
+        let given = query.msg_signature.as_deref().ok_or(Refusal::Missing("msg_signature"))?;
+        let covered = [query.timestamp.as_str(), query.nonce.as_str(), encrypt];
+        let token = signature::matching_token(self.tokens(), &covered, given).ok_or(Refusal::Token)?;
         let app_id = self.0.app_id.as_deref().ok_or(Refusal::AppId)?;
         let mut refusal = Refusal::Key;
         for key in [&self.0.key, &self.0.previous_key].into_iter().flatten() {
-            match envelope::open(key, app_id, encrypt) {
+            match envelope::decrypt(key, app_id, encrypt) {
                 Ok(message) => {
                     let secrets =
                         Secrets { key: key.clone(), token: token.clone(), app_id: app_id.to_owned() };
@@ -196,7 +198,7 @@ impl Door {
 }
 
 /// Leaves the signature out.
-impl fmt::Debug for Knock {
+impl fmt::Debug for VerifiedQuery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerifiedQuery").field("timestamp", &self.timestamp).finish_non_exhaustive()
     }

@@ -13,7 +13,7 @@ use crate::model::Millis;
 /// Encrypts the passive reply to one push, if that push was encrypted. `success` is never
 /// encrypted.
 #[derive(Clone)]
-pub struct Seal(Option<Secrets>);
+pub struct ReplyCipher(Option<Secrets>);
 
 /// The secrets that decrypted the push. During a rotation WeChat may know only the old key or
 /// token, so the reply must use the same ones.
@@ -27,7 +27,7 @@ pub(super) struct Secrets {
     pub app_id: String,
 }
 
-impl Seal {
+impl ReplyCipher {
     /// For a push that was not encrypted.
     pub(super) fn plain() -> Self {
         Self(None)
@@ -50,7 +50,7 @@ impl Seal {
     }
 }
 
-impl fmt::Debug for Seal {
+impl fmt::Debug for ReplyCipher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_some() { "ReplyCipher(encrypted)" } else { "ReplyCipher(plain)" })
     }
@@ -58,7 +58,7 @@ impl fmt::Debug for Seal {
 
 impl Secrets {
     fn wrap(&self, xml: &str, random: [u8; 16], timestamp: i64, nonce: &str) -> String {
-        let encrypt = envelope::seal(&self.key, &self.app_id, xml.as_bytes(), random);
+        let encrypt = envelope::encrypt(&self.key, &self.app_id, xml.as_bytes(), random);
         let signature = signature::sign(&self.token, &[&timestamp.to_string(), nonce, &encrypt]);
         let (encrypt, signature, nonce) = (cdata(&encrypt), cdata(&signature), cdata(nonce));
         format!(
@@ -70,7 +70,7 @@ impl Secrets {
 
 #[cfg(test)]
 mod tests {
-    use super::super::vectors::{self, Account, Sealed};
+    use super::super::vectors::{self, Account, EncryptedSample};
     use super::super::xml;
     use super::*;
 
@@ -79,9 +79,9 @@ mod tests {
     }
 
     #[test]
-    fn the_replies_of_the_documentation_come_out() {
+    fn the_documented_replies_are_reproduced() {
         for (account, reply) in [(vectors::A, vectors::A_REPLY), (vectors::C, vectors::C_REPLY)] {
-            let Sealed { timestamp, nonce, message, encrypt, msg_signature, .. } = reply;
+            let EncryptedSample { timestamp, nonce, message, encrypt, msg_signature, .. } = reply;
             assert_eq!(
                 secrets(&account).wrap(message, reply.random(), timestamp.parse().unwrap(), nonce),
                 format!(
@@ -93,10 +93,10 @@ mod tests {
     }
 
     #[test]
-    fn a_wrapped_reply_is_opened_with_what_it_says() {
+    fn an_encrypted_reply_round_trips() {
         let secrets = secrets(&vectors::C);
-        let seal = Seal::encrypted(secrets.clone());
-        let (first, second) = (wrapped(&seal), wrapped(&seal));
+        let reply_cipher = ReplyCipher::encrypted(secrets.clone());
+        let (first, second) = (encrypt_sample(&reply_cipher), encrypt_sample(&reply_cipher));
         let encrypt = |xml: &str| xml::read(xml.as_bytes()).unwrap().text("Encrypt").map(str::to_owned);
         assert_ne!(encrypt(&first), encrypt(&second), "each call encrypts with fresh random bytes");
         let root = xml::read(first.as_bytes()).unwrap();
@@ -104,22 +104,22 @@ mod tests {
         let signed = signature::sign(&secrets.token, &[text("TimeStamp"), text("Nonce"), text("Encrypt")]);
         assert_eq!(text("MsgSignature"), signed);
         assert_eq!(text("TimeStamp"), "1700000002");
-        let opened = envelope::open(&secrets.key, &secrets.app_id, text("Encrypt")).unwrap();
-        assert_eq!(opened, b"<xml>\xe4\xbd\xa0</xml>");
+        let decrypted = envelope::decrypt(&secrets.key, &secrets.app_id, text("Encrypt")).unwrap();
+        assert_eq!(decrypted, b"<xml>\xe4\xbd\xa0</xml>");
     }
 
     #[test]
     fn a_plain_push_gets_a_plain_reply() {
-        assert_eq!(wrapped(&Seal::plain()), "<xml>你</xml>");
+        assert_eq!(encrypt_sample(&ReplyCipher::plain()), "<xml>你</xml>");
     }
 
-    fn wrapped(seal: &Seal) -> String {
-        seal.wrap("<xml>你</xml>".to_owned(), Millis(1_700_000_002_999))
+    fn encrypt_sample(reply_cipher: &ReplyCipher) -> String {
+        reply_cipher.wrap("<xml>你</xml>".to_owned(), Millis(1_700_000_002_999))
     }
 
     #[test]
     fn debug_shows_no_secret() {
-        let seal = Seal::encrypted(secrets(&vectors::C));
-        assert_eq!(format!("{seal:?}"), "ReplyCipher(encrypted)");
+        let reply_cipher = ReplyCipher::encrypted(secrets(&vectors::C));
+        assert_eq!(format!("{reply_cipher:?}"), "ReplyCipher(encrypted)");
     }
 }

@@ -13,11 +13,11 @@ use reqwest::{Response, StatusCode, Url};
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 
-use super::client::{Client, Failure, said};
+use super::client::{Client, Failure, outcome_label};
 use super::code::{self, Class};
 use super::courier::PLATFORM;
 use super::token::Token;
-use super::wire::{self, Lost};
+use super::transport::{self, TransportError};
 use crate::bridge::MediaUnavailable;
 use crate::media::download::{DownloadError, Downloader};
 use crate::media::{Files, FilesError, StoredFile};
@@ -33,106 +33,106 @@ const MAX_JSON: usize = 64 * 1024;
 
 /// The time limits of a download.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct Timeouts {
     /// From connecting to the last byte.
-    pub whole: Duration,
+    pub total: Duration,
     /// Between two pieces of the body.
-    pub stall: Duration,
+    pub idle: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
-        Self { whole: Duration::from_mins(2), stall: Duration::from_secs(10) }
+        Self { total: Duration::from_mins(2), idle: Duration::from_secs(10) }
     }
 }
 
 /// Downloads customers' media.
 #[derive(Debug)]
-pub struct CustomerMedia {
+pub struct MediaDownloader {
     /// The API; `None` without AppID and AppSecret.
     pub client: Option<Arc<Client>>,
     /// Downloads from URLs that came in pushes or responses.
     pub downloader: Downloader,
     /// The rate limit of `media/get`.
-    pub pace: Arc<RateLimiter>,
+    pub rate_limiter: Arc<RateLimiter>,
     /// The metrics.
     pub metrics: Metrics,
     /// The time limits of a download.
-    pub patience: Patience,
+    pub timeouts: Timeouts,
 }
 
 /// WeChat's response for a media_id: the file, or a URL of it.
 #[derive(Debug)]
-enum Given {
+enum MediaResponse {
     File(StoredFile),
-    At(String),
+    Url(String),
 }
 
 /// Why a download from WeChat failed.
 #[derive(Debug)]
-enum Refused {
+enum MediaFailure {
     Call(Failure),
     Files(FilesError),
 }
 
-impl From<Failure> for Refused {
+impl From<Failure> for MediaFailure {
     fn from(failure: Failure) -> Self {
         Self::Call(failure)
     }
 }
 
-impl From<FilesError> for Refused {
+impl From<FilesError> for MediaFailure {
     fn from(error: FilesError) -> Self {
         Self::Files(error)
     }
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct ApiResponse {
     errcode: Option<i64>,
     #[serde(default)]
     errmsg: String,
     video_url: Option<String>,
 }
 
-impl Provider for CustomerMedia {
+impl Provider for MediaDownloader {
     fn fetch<'a>(
         &'a self,
-        wanted: &'a MediaRequest,
+        request: &'a MediaRequest,
         files: &'a Files,
         max_bytes: u64,
     ) -> Pin<Box<dyn Future<Output = Result<StoredFile, FetchError>> + Send + 'a>> {
         Box::pin(async move {
-            let mut missed = None;
-            for id in &wanted.ids {
+            let mut last_error = None;
+            for id in &request.ids {
                 match self.get(id, files, max_bytes).await {
                     Ok(stored) => return Ok(stored),
                     Err(again @ FetchError::Retry { .. }) => {
                         // The next media_id is a worse version of the same file. It does not help
                         // against a temporary fault.
-                        missed = Some(again);
+                        last_error = Some(again);
                         break;
                     }
-                    Err(never) => missed = Some(never),
+                    Err(never) => last_error = Some(never),
                 }
             }
-            let Some(url) = &wanted.url else { return Err(missed.unwrap_or_else(nowhere)) };
+            let Some(url) = &request.url else { return Err(last_error.unwrap_or_else(no_source)) };
             match self.downloader.download(url, files, max_bytes).await {
                 Ok(stored) => Ok(stored),
-                Err(error) => Err(missed.unwrap_or_else(|| not_downloaded(&error))),
+                Err(error) => Err(last_error.unwrap_or_else(|| from_download_error(&error))),
             }
         })
     }
 }
 
-fn nowhere() -> FetchError {
+fn no_source() -> FetchError {
     FetchError::Permanent {
         reason: MediaUnavailable::NoCredentials,
         why: "there is no source to fetch it from".to_owned(),
     }
 }
 
-fn not_downloaded(error: &DownloadError) -> FetchError {
+fn from_download_error(error: &DownloadError) -> FetchError {
     let why = error.to_string();
     match error {
         DownloadError::TooLarge(_) => FetchError::Permanent { reason: MediaUnavailable::TooLarge, why },
@@ -141,13 +141,13 @@ fn not_downloaded(error: &DownloadError) -> FetchError {
     }
 }
 
-fn missed(refused: Refused) -> FetchError {
-    match refused {
-        Refused::Files(error @ FilesError::TooLarge(_)) => {
+fn from_media_failure(failure: MediaFailure) -> FetchError {
+    match failure {
+        MediaFailure::Files(error @ FilesError::TooLarge(_)) => {
             FetchError::Permanent { reason: MediaUnavailable::TooLarge, why: error.to_string() }
         }
-        Refused::Files(error) => FetchError::Retry { why: error.to_string() },
-        Refused::Call(failure) => {
+        MediaFailure::Files(error) => FetchError::Retry { why: error.to_string() },
+        MediaFailure::Call(failure) => {
             let why = failure.to_string();
             let Failure::Code { code, .. } = failure else { return FetchError::Retry { why } };
             match code::class(code) {
@@ -159,24 +159,24 @@ fn missed(refused: Refused) -> FetchError {
     }
 }
 
-impl CustomerMedia {
+impl MediaDownloader {
     async fn get(&self, id: &str, files: &Files, max_bytes: u64) -> Result<StoredFile, FetchError> {
-        let Some(client) = &self.client else { return Err(nowhere()) };
-        self.pace.until_ready(MEDIA_GET).await;
+        let Some(client) = &self.client else { return Err(no_source()) };
+        self.rate_limiter.until_ready(MEDIA_GET).await;
         let started = Instant::now();
-        let given = self.ask(client, id, files, max_bytes).await;
-        let outcome = match &given {
-            Err(Refused::Call(failure)) => said::<()>(&Err(failure.clone())),
-            Err(Refused::Files(FilesError::TooLarge(_))) => "too_large",
-            Ok(_) | Err(Refused::Files(_)) => "ok",
+        let response = self.call_media_get(client, id, files, max_bytes).await;
+        let label = match &response {
+            Err(MediaFailure::Call(failure)) => outcome_label::<()>(&Err(failure.clone())),
+            Err(MediaFailure::Files(FilesError::TooLarge(_))) => "too_large",
+            Ok(_) | Err(MediaFailure::Files(_)) => "ok",
         };
-        self.metrics.record_call(PLATFORM, MEDIA_GET, outcome, started.elapsed());
-        if let Err(Refused::Call(Failure::Code { code: code::MINUTE_QUOTA, .. })) = &given {
-            self.pace.slow_down(MEDIA_GET);
+        self.metrics.record_call(PLATFORM, MEDIA_GET, label, started.elapsed());
+        if let Err(MediaFailure::Call(Failure::Code { code: code::MINUTE_QUOTA, .. })) = &response {
+            self.rate_limiter.slow_down(MEDIA_GET);
         }
-        match given.map_err(missed)? {
-            Given::File(stored) => Ok(stored),
-            Given::At(url) => self.video(client, &url, files, max_bytes).await,
+        match response.map_err(from_media_failure)? {
+            MediaResponse::File(stored) => Ok(stored),
+            MediaResponse::Url(url) => self.video(client, &url, files, max_bytes).await,
         }
     }
 
@@ -188,35 +188,50 @@ impl CustomerMedia {
         files: &Files,
         max: u64,
     ) -> Result<StoredFile, FetchError> {
-        let own = Url::parse(url).ok().filter(|url| url.origin() == client.base.origin());
-        let Some(own) = own else {
-            return self.downloader.download(url, files, max).await.map_err(|error| not_downloaded(&error));
+        let same_origin = Url::parse(url).ok().filter(|url| url.origin() == client.base.origin());
+        let Some(same_origin) = same_origin else {
+            return self
+                .downloader
+                .download(url, files, max)
+                .await
+                .map_err(|error| from_download_error(&error));
         };
         // A URL on the API's own origin is as trusted as the response itself, so it bypasses the
         // guard.
-        let given =
-            self.in_time(async { self.pour(self.open(client, own).await?, "", files, max).await }).await;
-        match given.map_err(missed)? {
-            Given::File(stored) => Ok(stored),
-            Given::At(_) => Err(FetchError::Retry { why: "the video's URL leads to another URL".to_owned() }),
+        let response = self
+            .with_timeout(async {
+                self.save_body(self.open(client, same_origin).await?, "", files, max).await
+            })
+            .await;
+        match response.map_err(from_media_failure)? {
+            MediaResponse::File(stored) => Ok(stored),
+            MediaResponse::Url(_) => {
+                Err(FetchError::Retry { why: "the video's URL leads to another URL".to_owned() })
+            }
         }
     }
 
     /// Calls `media/get` once, and a second time if the access token was stale.
-    async fn ask(&self, client: &Client, id: &str, files: &Files, max: u64) -> Result<Given, Refused> {
+    async fn call_media_get(
+        &self,
+        client: &Client,
+        id: &str,
+        files: &Files,
+        max: u64,
+    ) -> Result<MediaResponse, MediaFailure> {
         let mut token = client.tokens.current().await.map_err(Failure::from)?;
-        let mut given = self.in_time(self.attempt(client, &token, id, files, max)).await;
-        let stale = |code: i64| code::class(code) == Class::Token;
-        if matches!(&given, Err(Refused::Call(Failure::Code { code, .. })) if stale(*code)) {
-            token = client.tokens.rejected(token.generation).await.map_err(Failure::from)?;
-            given = self.in_time(self.attempt(client, &token, id, files, max)).await;
+        let mut response = self.with_timeout(self.attempt(client, &token, id, files, max)).await;
+        let is_stale = |code: i64| code::class(code) == Class::Token;
+        if matches!(&response, Err(MediaFailure::Call(Failure::Code { code, .. })) if is_stale(*code)) {
+            token = client.tokens.replace_rejected(token.generation).await.map_err(Failure::from)?;
+            response = self.with_timeout(self.attempt(client, &token, id, files, max)).await;
         }
-        match &given {
-            Ok(_) => client.note(&Ok(())),
-            Err(Refused::Call(failure)) => client.note::<()>(&Err(failure.clone())),
-            Err(Refused::Files(_)) => {}
+        match &response {
+            Ok(_) => client.update_health(&Ok(())),
+            Err(MediaFailure::Call(failure)) => client.update_health::<()>(&Err(failure.clone())),
+            Err(MediaFailure::Files(_)) => {}
         }
-        given
+        response
     }
 
     async fn attempt(
@@ -226,18 +241,18 @@ impl CustomerMedia {
         id: &str,
         files: &Files,
         max: u64,
-    ) -> Result<Given, Refused> {
+    ) -> Result<MediaResponse, MediaFailure> {
         let secret = token.value.expose_secret();
-        let mut url = wire::endpoint(&client.base, "cgi-bin/media/get");
+        let mut url = transport::endpoint(&client.base, "cgi-bin/media/get");
         url.query_pairs_mut().append_pair("access_token", secret).append_pair("media_id", id);
-        self.pour(self.open(client, url).await?, secret, files, max).await
+        self.save_body(self.open(client, url).await?, secret, files, max).await
     }
 
-    async fn open(&self, client: &Client, url: Url) -> Result<Response, Refused> {
-        let request = client.http.get(url).timeout(self.patience.whole);
-        let response = request.send().await.map_err(|error| match wire::lost(error) {
-            Lost::NotSent(why) => Failure::NotSent(why),
-            Lost::NoAnswer(silence, why) => Failure::NoAnswer(silence, why),
+    async fn open(&self, client: &Client, url: Url) -> Result<Response, MediaFailure> {
+        let request = client.http.get(url).timeout(self.timeouts.total);
+        let response = request.send().await.map_err(|error| match transport::to_transport_error(error) {
+            TransportError::NotSent(why) => Failure::NotSent(why),
+            TransportError::NoAnswer(silence, why) => Failure::NoAnswer(silence, why),
         })?;
         match response.status() {
             StatusCode::OK => Ok(response),
@@ -249,19 +264,19 @@ impl CustomerMedia {
     }
 
     /// Writes a response body into `files`, unless it is JSON with a return code or a URL.
-    async fn pour(
+    async fn save_body(
         &self,
         mut response: Response,
         secret: &str,
         files: &Files,
         max: u64,
-    ) -> Result<Given, Refused> {
+    ) -> Result<MediaResponse, MediaFailure> {
         if response.content_length().is_some_and(|length| length > max) {
             return Err(FilesError::TooLarge(max).into());
         }
         let mut incoming = files.create(max).await?;
         let mut json = Some(Vec::new());
-        while let Some(chunk) = self.chunk(&mut response).await? {
+        while let Some(chunk) = self.next_chunk(&mut response).await? {
             let Some(start) = &mut json else {
                 incoming.write(&chunk).await?;
                 continue;
@@ -273,8 +288,8 @@ impl CustomerMedia {
             }
         }
         if let Some(start) = json {
-            if let Some(given) = said_in_json(&start, secret)? {
-                return Ok(given);
+            if let Some(response) = parse_json_response(&start, secret)? {
+                return Ok(response);
             }
             if start.is_empty() {
                 return Err(
@@ -283,31 +298,34 @@ impl CustomerMedia {
             }
             incoming.write(&start).await?;
         }
-        Ok(Given::File(incoming.finish().await?))
+        Ok(MediaResponse::File(incoming.finish().await?))
     }
 
-    async fn chunk(&self, response: &mut Response) -> Result<Option<bytes::Bytes>, Failure> {
-        match tokio::time::timeout(self.patience.stall, response.chunk()).await {
+    async fn next_chunk(&self, response: &mut Response) -> Result<Option<bytes::Bytes>, Failure> {
+        match tokio::time::timeout(self.timeouts.idle, response.chunk()).await {
             Ok(Ok(chunk)) => Ok(chunk),
-            Ok(Err(error)) => Err(Failure::NoAnswer(NoAnswer::ConnectionLost, wire::reason(error))),
+            Ok(Err(error)) => Err(Failure::NoAnswer(NoAnswer::ConnectionLost, transport::error_chain(error))),
             Err(_) => Err(Failure::NoAnswer(NoAnswer::Timeout, "the download stalled".to_owned())),
         }
     }
 
-    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Refused>>) -> Result<T, Refused> {
-        let late = || Failure::NoAnswer(NoAnswer::Timeout, "the download timed out".to_owned());
-        tokio::time::timeout(self.patience.whole, work).await.unwrap_or_else(|_| Err(late().into()))
+    async fn with_timeout<T>(
+        &self,
+        work: impl Future<Output = Result<T, MediaFailure>>,
+    ) -> Result<T, MediaFailure> {
+        let timed_out = || Failure::NoAnswer(NoAnswer::Timeout, "the download timed out".to_owned());
+        tokio::time::timeout(self.timeouts.total, work).await.unwrap_or_else(|_| Err(timed_out().into()))
     }
 }
 
 /// Reads a response that is WeChat's own JSON; `None` for any other body, which is a file.
-fn said_in_json(body: &[u8], secret: &str) -> Result<Option<Given>, Failure> {
-    let Ok(answer) = serde_json::from_slice::<Answer>(body) else { return Ok(None) };
-    match (answer.errcode, answer.video_url) {
+fn parse_json_response(body: &[u8], secret: &str) -> Result<Option<MediaResponse>, Failure> {
+    let Ok(response) = serde_json::from_slice::<ApiResponse>(body) else { return Ok(None) };
+    match (response.errcode, response.video_url) {
         (Some(code), _) if code != 0 => {
-            Err(Failure::Code { code, msg: wire::errmsg(&answer.errmsg, secret) })
+            Err(Failure::Code { code, msg: transport::sanitize_errmsg(&response.errmsg, secret) })
         }
-        (_, Some(url)) => Ok(Some(Given::At(url))),
+        (_, Some(url)) => Ok(Some(MediaResponse::Url(url))),
         _ => Ok(None),
     }
 }

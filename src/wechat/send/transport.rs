@@ -26,11 +26,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The largest response that is read, in bytes.
-const MAX_ANSWER: usize = 1024 * 1024;
+const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
 /// The longest error text taken from WeChat, in bytes: long enough for the `rid` at the end of the
 /// usual ones.
-const MAX_REASON: usize = 1000;
+const MAX_ERRMSG_BYTES: usize = 1000;
 
 /// Creates the HTTP client for calls to WeChat: 3 s to connect, and no redirects, which would send
 /// the access token to another host. Create it once and share it.
@@ -44,7 +44,7 @@ pub fn http_client() -> reqwest::Result<reqwest::Client> {
 
 /// Why a request got no readable response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Lost {
+pub(super) enum TransportError {
     /// It was certainly not sent.
     NotSent(String),
     /// It was sent, at least in part, and WeChat may have executed it.
@@ -57,8 +57,8 @@ pub(super) async fn post(
     url: Url,
     body: Bytes,
     timeout: Duration,
-) -> Result<Vec<u8>, Lost> {
-    answer(http.post(url).header(CONTENT_TYPE, "application/json").timeout(timeout).body(body)).await
+) -> Result<Vec<u8>, TransportError> {
+    read_response(http.post(url).header(CONTENT_TYPE, "application/json").timeout(timeout).body(body)).await
 }
 
 /// The source of a file's bytes.
@@ -89,53 +89,54 @@ pub(super) async fn upload(
     url: Url,
     file: FilePart<'_>,
     timeout: Duration,
-) -> Result<Vec<u8>, Lost> {
-    let unread = |error: &dyn std::fmt::Display| Lost::NotSent(format!("the file cannot be read: {error}"));
+) -> Result<Vec<u8>, TransportError> {
+    let unreadable =
+        |error: &dyn std::fmt::Display| TransportError::NotSent(format!("the file cannot be read: {error}"));
     let body = match file.source {
-        Source::Disk(path) => tokio::fs::File::open(path).await.map_err(|error| unread(&error))?.into(),
+        Source::Disk(path) => tokio::fs::File::open(path).await.map_err(|error| unreadable(&error))?.into(),
         Source::Memory(bytes) => Body::from(bytes),
     };
     // Send the length: WeChat has refused chunked bodies from some clients.
     let part = Part::stream_with_length(body, file.size)
         .file_name(file.filename.to_owned())
         .mime_str(file.content_type)
-        .map_err(|error| unread(&error))?;
-    answer(http.post(url).timeout(timeout).multipart(Form::new().part("media", part))).await
+        .map_err(|error| unreadable(&error))?;
+    read_response(http.post(url).timeout(timeout).multipart(Form::new().part("media", part))).await
 }
 
-async fn answer(request: reqwest::RequestBuilder) -> Result<Vec<u8>, Lost> {
-    let mut response = request.send().await.map_err(lost)?;
+async fn read_response(request: reqwest::RequestBuilder) -> Result<Vec<u8>, TransportError> {
+    let mut response = request.send().await.map_err(to_transport_error)?;
     if response.status() != StatusCode::OK {
         let status = response.status().as_u16();
-        return Err(Lost::NoAnswer(NoAnswer::Status(status), format!("HTTP {status}")));
+        return Err(TransportError::NoAnswer(NoAnswer::Status(status), format!("HTTP {status}")));
     }
-    let mut answer = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(unanswered)? {
-        if answer.len() + chunk.len() > MAX_ANSWER {
-            let why = format!("the response is longer than {MAX_ANSWER} bytes");
-            return Err(Lost::NoAnswer(NoAnswer::Unreadable, why));
+    let mut response_body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(to_no_answer)? {
+        if response_body.len() + chunk.len() > MAX_RESPONSE_BYTES {
+            let why = format!("the response is longer than {MAX_RESPONSE_BYTES} bytes");
+            return Err(TransportError::NoAnswer(NoAnswer::Unreadable, why));
         }
-        answer.extend_from_slice(&chunk);
+        response_body.extend_from_slice(&chunk);
     }
-    Ok(answer)
+    Ok(response_body)
 }
 
-pub(super) fn lost(error: reqwest::Error) -> Lost {
+pub(super) fn to_transport_error(error: reqwest::Error) -> TransportError {
     if error.is_connect() || error.is_builder() {
-        return Lost::NotSent(reason(error));
+        return TransportError::NotSent(error_chain(error));
     }
-    unanswered(error)
+    to_no_answer(error)
 }
 
-fn unanswered(error: reqwest::Error) -> Lost {
+fn to_no_answer(error: reqwest::Error) -> TransportError {
     if error.is_timeout() {
-        return Lost::NoAnswer(NoAnswer::Timeout, "the request timed out".to_owned());
+        return TransportError::NoAnswer(NoAnswer::Timeout, "the request timed out".to_owned());
     }
-    Lost::NoAnswer(NoAnswer::ConnectionLost, reason(error))
+    TransportError::NoAnswer(NoAnswer::ConnectionLost, error_chain(error))
 }
 
 /// The error with all its causes, without the URL.
-pub(super) fn reason(error: reqwest::Error) -> String {
+pub(super) fn error_chain(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -155,9 +156,9 @@ pub(super) fn endpoint(base: &Url, path: &str) -> Url {
 }
 
 /// WeChat's error text, shortened. If WeChat repeats the secret of the request, it is redacted.
-pub(super) fn errmsg(text: &str, secret: &str) -> String {
+pub(super) fn sanitize_errmsg(text: &str, secret: &str) -> String {
     let text = if secret.is_empty() { text.to_owned() } else { text.replace(secret, "[REDACTED]") };
-    text[..text.floor_char_boundary(MAX_REASON)].to_owned()
+    text[..text.floor_char_boundary(MAX_ERRMSG_BYTES)].to_owned()
 }
 
 #[cfg(test)]
@@ -176,7 +177,10 @@ mod tests {
 
     #[test]
     fn a_reason_is_bounded_and_does_not_repeat_the_secret() {
-        assert_eq!(errmsg("bad token 77_abc rid: 1-2-3", "77_abc"), "bad token [REDACTED] rid: 1-2-3");
-        assert_eq!(errmsg(&"客".repeat(400), "").len(), 999);
+        assert_eq!(
+            sanitize_errmsg("bad token 77_abc rid: 1-2-3", "77_abc"),
+            "bad token [REDACTED] rid: 1-2-3"
+        );
+        assert_eq!(sanitize_errmsg(&"客".repeat(400), "").len(), 999);
     }
 }

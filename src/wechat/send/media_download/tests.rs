@@ -18,14 +18,14 @@ use crate::model::MediaKind;
 use crate::wechat::send::{Credentials, NoTokenStore, TokenHolder, http_client, token};
 
 const MAX: u64 = 64 * 1024;
-const SHORT: Patience = Patience { whole: Duration::from_millis(900), stall: Duration::from_millis(300) };
+const SHORT: Timeouts = Timeouts { total: Duration::from_millis(900), idle: Duration::from_millis(300) };
 
 #[derive(serde::Deserialize)]
-struct Asked {
+struct MediaQuery {
     media_id: String,
 }
 
-async fn media(State(base): State<String>, Query(asked): Query<Asked>) -> Response {
+async fn media(State(base): State<String>, Query(query): Query<MediaQuery>) -> Response {
     let pause = |millis| tokio::time::sleep(Duration::from_millis(millis));
     let drip = |millis| {
         Body::from_stream(stream::repeat(()).then(move |()| async move {
@@ -33,7 +33,7 @@ async fn media(State(base): State<String>, Query(asked): Query<Asked>) -> Respon
             Ok::<_, std::io::Error>("#!AMR\n")
         }))
     };
-    match asked.media_id.as_str() {
+    match query.media_id.as_str() {
         "file" => "#!AMR\nwords".into_response(),
         "braces" => "{this is no JSON".into_response(),
         "json" => r#"{"a":"document of the customer's"}"#.into_response(),
@@ -50,7 +50,7 @@ async fn media(State(base): State<String>, Query(asked): Query<Asked>) -> Respon
     }
 }
 
-async fn world() -> (CustomerMedia, Files, TempDir) {
+async fn world() -> (MediaDownloader, Files, TempDir) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let issued = json!({"access_token": "a-token-for-tests", "expires_in": 7200}).to_string();
@@ -71,26 +71,26 @@ async fn world() -> (CustomerMedia, Files, TempDir) {
         token::Settings::default(),
     ));
     let rules = Rules { allow_hosts: vec!["qq.com".into()], allow_http: true, allow_private: false };
-    let provider = CustomerMedia {
+    let provider = MediaDownloader {
         client: Some(Arc::new(Client::new(http, base, tokens, Clock::system()))),
         downloader: Downloader::new(rules, DownloadPatience::default()).unwrap(),
-        pace: Arc::new(RateLimiter::new(std::num::NonZeroU32::new(1_000).unwrap())),
+        rate_limiter: Arc::new(RateLimiter::new(std::num::NonZeroU32::new(1_000).unwrap())),
         metrics: Metrics::default(),
-        patience: SHORT,
+        timeouts: SHORT,
     };
     let folder = tempfile::tempdir().unwrap();
     let files = Files::open(folder.path(), Clock::system()).unwrap();
     (provider, files, folder)
 }
 
-async fn fetch(world: &(CustomerMedia, Files, TempDir), ids: &[&str]) -> Result<StoredFile, FetchError> {
+async fn fetch(world: &(MediaDownloader, Files, TempDir), ids: &[&str]) -> Result<StoredFile, FetchError> {
     let ids = ids.iter().map(|id| (*id).to_owned()).collect();
-    let wanted = MediaRequest { kind: MediaKind::Voice, ids, url: None, mp3: None };
-    world.0.fetch(&wanted, &world.1, MAX).await
+    let request = MediaRequest { kind: MediaKind::Voice, ids, url: None, mp3: None };
+    world.0.fetch(&request, &world.1, MAX).await
 }
 
 #[tokio::test]
-async fn a_file_is_a_file_also_where_it_looks_like_json() {
+async fn a_file_that_looks_like_json_is_still_a_file() {
     let world = world().await;
     for (id, size) in [("file", 11), ("braces", 16), ("json", 34), ("video", 12)] {
         assert_eq!(fetch(&world, &[id]).await.unwrap().size, size, "{id}");
@@ -99,12 +99,12 @@ async fn a_file_is_a_file_also_where_it_looks_like_json() {
 }
 
 #[tokio::test]
-async fn what_never_ends_is_given_up_within_its_limits_and_leaves_nothing() {
+async fn endless_downloads_end_within_their_limits_and_leave_no_file() {
     let world = world().await;
     for id in ["drip", "silence", "never", "empty"] {
         let started = Instant::now();
-        let missed = fetch(&world, &[id]).await.unwrap_err();
-        assert!(matches!(missed, FetchError::Retry { .. }), "{id}: {missed:?}");
+        let error = fetch(&world, &[id]).await.unwrap_err();
+        assert!(matches!(error, FetchError::Retry { .. }), "{id}: {error:?}");
         assert!(started.elapsed() < Duration::from_secs(10), "{id}: {:?}", started.elapsed());
     }
     for (ids, expected) in [

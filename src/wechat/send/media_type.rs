@@ -4,11 +4,11 @@ use crate::media::FileType;
 
 const MEGABYTE: u64 = 1024 * 1024;
 /// The longest recording that WeChat accepts, seconds.
-const VOICE_SECONDS: u64 = 60;
+const MAX_VOICE_S: u64 = 60;
 
 /// How long an upload is used, milliseconds: WeChat keeps it three days; the last hour is left for
 /// messages that still wait to be sent.
-pub(super) const LIFE_MS: i64 = (3 * 24 - 1) * 3600 * 1000;
+pub(super) const UPLOAD_LIFE_MS: i64 = (3 * 24 - 1) * 3600 * 1000;
 
 /// WeChat's types of temporary material.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,8 +60,8 @@ impl MediaType {
 }
 
 /// Whether WeChat accepts a recording of this length; 0 means that the length is unknown.
-pub fn takes_voice_of(second: u64) -> bool {
-    second <= VOICE_SECONDS
+pub fn accepts_voice_length(second: u64) -> bool {
+    second <= MAX_VOICE_S
 }
 
 #[cfg(test)]
@@ -69,9 +69,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wechat_takes_what_its_page_lists_and_nothing_else() {
+    fn accepted_formats_are_those_of_wechats_page() {
         use MediaType::{Image, Thumb, Video, Voice};
-        let taken: Vec<(MediaType, FileType)> = [Image, Voice, Video, Thumb]
+        let accepted: Vec<(MediaType, FileType)> = [Image, Voice, Video, Thumb]
             .into_iter()
             .flat_map(|media| FileType::ALL.map(|kind| (media, kind)))
             .filter(|(media, kind)| media.format(*kind).is_some())
@@ -85,7 +85,7 @@ mod tests {
             (Video, FileType::Mp4),
             (Thumb, FileType::Jpeg),
         ];
-        assert_eq!(taken, listed);
-        assert!(takes_voice_of(60) && !takes_voice_of(61));
+        assert_eq!(accepted, listed);
+        assert!(accepts_voice_length(60) && !accepts_voice_length(61));
     }
 }
