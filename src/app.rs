@@ -17,7 +17,7 @@ use crate::bridge::{self, Bridge, WorkSignal, quota};
 use crate::clock::Clock;
 use crate::config::{self, Config, Reply, Secret};
 use crate::http::{Limits, ops, public, serve, tls, written};
-use crate::im::receive::CallbackDoor;
+use crate::im::receive::CallbackVerifier;
 use crate::im::send as im;
 use crate::lifecycle::{Lifecycle, Outcome, Signals};
 use crate::media::download::{Downloader, Rules, Timeouts};
@@ -126,7 +126,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     let retention =
         retention::run(store.clone(), bridge.clone(), bell, metrics.clone(), lifecycle.soft().clone());
     lifecycle.spawn("retention", retention);
-    let recovery = im::Recovery::new(to_im.clone(), store.clone(), bridge.clone(), clock.clone());
+    let recovery = im::BackfillWorker::new(to_im.clone(), store.clone(), bridge.clone(), clock.clone());
     lifecycle.spawn("recovery", recovery.run(lifecycle.soft().clone()));
     let (outcomes, told) = written::channel();
     lifecycle.spawn("receipts", written::tell(told, bridge.clone()));
@@ -270,8 +270,8 @@ fn door(config: &Config) -> Verifier {
     })
 }
 
-fn callback_door(config: &Config, clock: &Clock) -> CallbackDoor {
-    CallbackDoor::new(
+fn callback_door(config: &Config, clock: &Clock) -> CallbackVerifier {
+    CallbackVerifier::new(
         config.im.sdk_app_id.get(),
         config.im.callback_token.as_ref().map(secret),
         config.im.callback_max_skew.as_secs(),
@@ -302,8 +302,8 @@ fn im_courier(
     Ok(im::ImCourier {
         client: Arc::new(client),
         accounts: bridge.accounts().clone(),
-        showing: im::Showing::new(bridge.media().clone(), bridge.store().clone()),
-        pace: Arc::new(RateLimiter::new(config.im.rate_per_second)),
+        media_inspector: im::MediaInspector::new(bridge.media().clone(), bridge.store().clone()),
+        rate_limiter: Arc::new(RateLimiter::new(config.im.rate_per_second)),
         clock: clock.clone(),
         metrics: metrics.clone(),
         health: crate::outbox::health::Health::default(),

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 /// Reads an integer, which IM may write as an integer, a float or a numeric string; fractions are
 /// cut off.
-fn whole(value: &Value) -> Option<i64> {
+fn integer(value: &Value) -> Option<i64> {
     /// Up to this magnitude every whole `f64` is exact.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     match value {
@@ -28,7 +28,7 @@ fn whole(value: &Value) -> Option<i64> {
         }),
         Value::String(text) => {
             let text = text.trim();
-            text.parse().ok().or_else(|| whole(&Value::from(text.parse::<f64>().ok()?)))
+            text.parse().ok().or_else(|| integer(&Value::from(text.parse::<f64>().ok()?)))
         }
         _ => None,
     }
@@ -36,7 +36,7 @@ fn whole(value: &Value) -> Option<i64> {
 
 /// Reads the member `name` as an integer; `None` if it is missing or out of range.
 fn number<T: TryFrom<i64>>(object: &Value, name: &str) -> Option<T> {
-    T::try_from(whole(object.get(name)?)?).ok()
+    T::try_from(integer(object.get(name)?)?).ok()
 }
 
 /// Reads the member `name` as text; `None` if it is missing or empty.
@@ -58,12 +58,12 @@ mod tests {
     #[test]
     fn a_number_is_read_in_every_spelling() {
         for spelling in [json!(609), json!(609.0), json!(609.9), json!("609"), json!(" 609.0 ")] {
-            assert_eq!(whole(&spelling), Some(609), "{spelling}");
+            assert_eq!(integer(&spelling), Some(609), "{spelling}");
         }
         for none in
             [json!(null), json!("six"), json!(""), json!([609]), json!(1e300), json!("NaN"), json!(true)]
         {
-            assert_eq!(whole(&none), None, "{none}");
+            assert_eq!(integer(&none), None, "{none}");
         }
         assert_eq!(number::<u32>(&json!({"a": 4_294_967_295_u32}), "a"), Some(u32::MAX));
         assert_eq!(number::<u32>(&json!({"a": -1}), "a"), None);

@@ -8,7 +8,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use url::form_urlencoded;
 use wechat_im_bridge::clock::Clock;
-use wechat_im_bridge::im::receive::{Callback, CallbackDoor, Knock};
+use wechat_im_bridge::im::receive::{Callback, CallbackVerifier, VerifiedQuery};
 use wechat_im_bridge::model::{Answer, AnswerPart, ImUserId};
 
 const SDK_APP_ID: u32 = 1_400_000_000;
@@ -24,18 +24,18 @@ pub fn check(input: &[u8]) {
     let body = body.strip_prefix(b"\n").unwrap_or(body);
     let door = door();
     let query = String::from_utf8_lossy(query);
-    if let Ok(knock) = door.knock(&query) {
+    if let Ok(knock) = door.verify_query(&query) {
         check_query(&query);
         check_body(&door, &knock, body);
     }
-    check_body(&door, &Knock { command: None, opt_platform: None }, body);
+    check_body(&door, &VerifiedQuery { command: None, opt_platform: None }, body);
 }
 
-fn door() -> CallbackDoor {
+fn door() -> CallbackVerifier {
     let clock = Clock::movable();
     clock.advance(NOW_S * 1000 + 100 - clock.now().0);
     let agents = vec![ImUserId::new("kf_wu").unwrap(), ImUserId::new(AGENT).unwrap()];
-    CallbackDoor::new(SDK_APP_ID, Some(SecretString::from(TOKEN)), MAX_SKEW_S, agents, clock)
+    CallbackVerifier::new(SDK_APP_ID, Some(SecretString::from(TOKEN)), MAX_SKEW_S, agents, clock)
 }
 
 /// Checks an accepted query: it has the app's id and the time exactly once, and is signed.
@@ -53,11 +53,11 @@ fn check_query(query: &str) {
     assert_eq!(only("Sign").to_ascii_lowercase(), expected);
 }
 
-fn check_body(door: &CallbackDoor, knock: &Knock, body: &[u8]) {
+fn check_body(door: &CallbackVerifier, knock: &VerifiedQuery, body: &[u8]) {
     let json = serde_json::from_slice::<Value>(body).ok().filter(Value::is_object);
     match (door.parse(knock, body), json) {
         (Err(_), None) | (Ok(Callback::Ignored(_)), Some(_)) => {}
-        (Ok(Callback::PassedOver(_, answer)), Some(json)) => {
+        (Ok(Callback::Skipped(_, answer)), Some(json)) => {
             assert!(is_servers(knock) || json["SendMsgResult"] != 0);
             check_answer(&answer, &json);
         }
@@ -69,7 +69,7 @@ fn check_body(door: &CallbackDoor, knock: &Knock, body: &[u8]) {
     }
 }
 
-fn is_servers(knock: &Knock) -> bool {
+fn is_servers(knock: &VerifiedQuery) -> bool {
     knock.opt_platform.as_deref().is_some_and(|platform| platform.to_lowercase() == "restapi")
 }
 

@@ -8,7 +8,7 @@ use super::output::print;
 use super::{Advised, Error};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::im::send::usersig::{self, Invalid};
+use crate::im::send::usersig::{self, UserSigError};
 use crate::model::ImUserId;
 
 /// The same limit as `im.usersig_expire_s`.
@@ -52,13 +52,15 @@ pub(super) fn run(action: &Action, config: &Config, clock: &Clock) -> Result<(),
     print(&format!("{text}\n"))
 }
 
-fn refused(invalid: Invalid) -> Error {
+fn refused(invalid: UserSigError) -> Error {
     let problem = format!("the UserSig is not valid: {invalid}");
     let hint = match invalid {
-        Invalid::Malformed(_) => "copy all of it, without quotes or line breaks",
-        Invalid::OtherApp { .. } => "compare im.sdk_app_id with the application that the UserSig is for",
-        Invalid::WrongSignature => "compare im.secret_key with the console's",
-        Invalid::Expired { .. } => "make a new one with `usersig create`, and check this machine's clock",
+        UserSigError::Malformed(_) => "copy all of it, without quotes or line breaks",
+        UserSigError::OtherApp { .. } => "compare im.sdk_app_id with the application that the UserSig is for",
+        UserSigError::WrongSignature => "compare im.secret_key with the console's",
+        UserSigError::Expired { .. } => {
+            "make a new one with `usersig create`, and check this machine's clock"
+        }
     };
     Advised { problem, hint: hint.to_owned() }.into()
 }

@@ -25,7 +25,7 @@ use super::quiet::Quiet;
 use super::written::Outcome;
 use crate::bridge::Bridge;
 use crate::clock::Clock;
-use crate::im::receive::CallbackDoor;
+use crate::im::receive::CallbackVerifier;
 use crate::metrics::Metrics;
 use crate::wechat::receive::Verifier;
 
@@ -39,7 +39,7 @@ pub struct Public {
     /// Authenticates and decrypts pushes.
     pub door: Verifier,
     /// Authenticates and parses callbacks.
-    pub callbacks: CallbackDoor,
+    pub callbacks: CallbackVerifier,
     /// Decides and commits.
     pub bridge: Bridge,
     /// The clock.

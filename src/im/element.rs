@@ -6,12 +6,12 @@
 //! becomes `AnswerPart::Other`.
 
 mod read;
-mod shown;
+mod media;
 
+pub use media::MediaDetails;
 pub use read::parts;
-pub use shown::Known;
 
-use shown::shown_as;
+use media::media_element;
 
 use serde::{Serialize, Serializer};
 
@@ -193,8 +193,8 @@ impl Element {
 
 /// Builds the elements for an outbound call; `None` if the call does not send a message to an
 /// agent.
-pub fn of_order(order: &OutboundCall, known: &Known) -> Option<Vec<Element>> {
-    match order {
+pub fn elements_for(call: &OutboundCall, details: &MediaDetails) -> Option<Vec<Element>> {
+    match call {
         OutboundCall::TextToAgent(text) => Some(vec![Element::text(text.as_str())]),
         OutboundCall::LocationToAgent { latitude, longitude, description } => {
             Some(vec![Element::Location(Location {
@@ -203,7 +203,7 @@ pub fn of_order(order: &OutboundCall, known: &Known) -> Option<Vec<Element>> {
                 longitude: *longitude,
             })])
         }
-        OutboundCall::MediaToAgent(shown) => Some(vec![shown_as(shown, known)]),
+        OutboundCall::MediaToAgent(info) => Some(vec![media_element(info, details)]),
         // Not every client renders custom payloads, so the text follows as an element of its own.
         OutboundCall::CardToAgent { data, text } => Some(vec![
             Element::Custom(Custom { data: data.clone(), desc: text.clone() }),

@@ -6,18 +6,18 @@
 //! 269/1522.
 
 mod callback;
-mod door;
+mod verify;
 
-pub use callback::{BadBody, Callback, Reason};
-pub use door::{CallbackDoor, Knock, Refusal};
+pub use callback::{BadBody, Callback, SkipReason};
+pub use verify::{CallbackVerifier, Refusal, VerifiedQuery};
 
 /// The response to every authenticated callback, whatever its content.
-pub fn ok() -> &'static str {
+pub fn ok_response() -> &'static str {
     r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}"#
 }
 
 /// The response to a callback that is refused or unreadable; `info` must not contain a secret.
-pub fn fail(info: &str) -> String {
+pub fn error_response(info: &str) -> String {
     serde_json::json!({"ActionStatus": "FAIL", "ErrorCode": 1, "ErrorInfo": info}).to_string()
 }
 
@@ -26,8 +26,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_the_contracts() {
-        assert_eq!(ok(), r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}"#);
-        assert_eq!(fail("no \"JSON\""), r#"{"ActionStatus":"FAIL","ErrorCode":1,"ErrorInfo":"no \"JSON\""}"#);
+    fn responses_match_the_contract() {
+        assert_eq!(ok_response(), r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}"#);
+        assert_eq!(
+            error_response("no \"JSON\""),
+            r#"{"ActionStatus":"FAIL","ErrorCode":1,"ErrorInfo":"no \"JSON\""}"#
+        );
     }
 }

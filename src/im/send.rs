@@ -13,16 +13,16 @@ mod courier;
 mod history;
 mod message;
 mod outcome;
-mod recovery;
-mod showing;
+mod backfill;
+mod media_info;
 /// The credential of every call.
 pub mod usersig;
 
 pub use api::Api;
+pub use backfill::BackfillWorker;
 pub use client::{CALL_TIMEOUT, Client, Failure, InvalidBase, http_client};
 pub use courier::ImCourier;
-pub use history::{History, Page, PastMessage};
-pub use message::{Import, ImportMsg, SendMsg, Sent};
-pub use outcome::{Outcome, of_account, of_import, of_send};
-pub use recovery::Recovery;
-pub use showing::Showing;
+pub use history::{History, HistoryPage, PastMessage};
+pub use media_info::MediaInspector;
+pub use message::{ImportMode, ImportMsg, SendMsg, SendResult};
+pub use outcome::{Outcome, import_outcome, repeatable_verdict, send_outcome};

@@ -75,7 +75,7 @@ impl World {
                 previous_key: None,
                 max_skew_s: 0,
             }),
-            callbacks: CallbackDoor::new(
+            callbacks: CallbackVerifier::new(
                 1_400_000_000,
                 Some(CALLBACK_TOKEN.into()),
                 300,

@@ -6,11 +6,11 @@
 
 use serde_json::Value;
 
-use crate::im::{number, text, whole};
+use crate::im::{integer, number, text};
 use crate::model::AnswerPart;
 
 /// The name of an unknown kind is shown to people and logged, so it is cut to this many characters.
-const KIND_MAX: usize = 64;
+const MAX_KIND_CHARS: usize = 64;
 
 /// Reads the parts of a `MsgBody`, in order; none if it is not an array.
 pub fn parts(body: &Value) -> Vec<AnswerPart> {
@@ -22,12 +22,12 @@ fn part(element: &Value) -> AnswerPart {
     element
         .get("MsgContent")
         .filter(|content| content.is_object())
-        .and_then(|content| known(kind, content))
-        .unwrap_or_else(|| AnswerPart::Other { kind: kind.chars().take(KIND_MAX).collect() })
+        .and_then(|content| read_known(kind, content))
+        .unwrap_or_else(|| AnswerPart::Other { kind: kind.chars().take(MAX_KIND_CHARS).collect() })
 }
 
-fn known(kind: &str, content: &Value) -> Option<AnswerPart> {
-    let string = |name| optional(content, name);
+fn read_known(kind: &str, content: &Value) -> Option<AnswerPart> {
+    let string = |name| optional_text(content, name);
     let count = |name| number::<u64>(content, name).unwrap_or_default();
     Some(match kind {
         "TIMTextElem" => AnswerPart::Text(string("Text")?),
@@ -37,7 +37,7 @@ fn known(kind: &str, content: &Value) -> Option<AnswerPart> {
             description: string("Desc")?,
         },
         "TIMFaceElem" => AnswerPart::Face {
-            index: content.get("Index").and_then(whole).unwrap_or_default(),
+            index: content.get("Index").and_then(integer).unwrap_or_default(),
             data: string("Data")?,
         },
         "TIMCustomElem" => AnswerPart::Custom { data: string("Data")?, description: string("Desc")? },
@@ -88,7 +88,7 @@ fn image(content: &Value) -> Option<AnswerPart> {
 }
 
 /// Reads an optional text: empty if it is missing, `None` if it has another type.
-fn optional(object: &Value, name: &str) -> Option<String> {
+fn optional_text(object: &Value, name: &str) -> Option<String> {
     match object.get(name) {
         None | Some(Value::Null) => Some(String::new()),
         Some(Value::String(text)) => Some(text.clone()),
@@ -101,12 +101,12 @@ fn array<'a>(object: &'a Value, name: &str) -> &'a [Value] {
 }
 
 fn degrees(object: &Value, name: &str) -> f64 {
-    let found = match object.get(name) {
+    let degrees = match object.get(name) {
         Some(Value::Number(number)) => number.as_f64(),
         Some(Value::String(text)) => text.trim().parse().ok(),
         _ => None,
     };
-    found.filter(|degrees| degrees.is_finite()).unwrap_or_default()
+    degrees.filter(|degrees| degrees.is_finite()).unwrap_or_default()
 }
 
 /// The file's name without its path. Clients send full paths (Unix and Windows) and `file:///`

@@ -107,7 +107,7 @@ fn an_unreadable_element_keeps_its_place() {
 }
 
 #[test]
-fn a_file_goes_by_its_base_name() {
+fn a_file_is_named_by_its_base_name() {
     for (name, expected) in [
         ("a.pdf", "a.pdf"),
         ("/data/user/0/a.pdf", "a.pdf"),
@@ -123,9 +123,10 @@ fn a_file_goes_by_its_base_name() {
 }
 
 #[test]
-fn orders_become_elements() {
+fn calls_become_elements() {
     let built =
-        of_order(&OutboundCall::TextToAgent("Is this in stock?".to_owned()), &Known::default()).unwrap();
+        elements_for(&OutboundCall::TextToAgent("Is this in stock?".to_owned()), &MediaDetails::default())
+            .unwrap();
     assert_eq!(
         serde_json::to_string(&built).unwrap(),
         r#"[{"MsgType":"TIMTextElem","MsgContent":{"Text":"Is this in stock?"}}]"#
@@ -136,7 +137,7 @@ fn orders_become_elements() {
         description: "Station Rd 5".to_owned(),
     };
     assert_eq!(
-        serde_json::to_string(&of_order(&place, &Known::default()).unwrap()).unwrap(),
+        serde_json::to_string(&elements_for(&place, &MediaDetails::default()).unwrap()).unwrap(),
         r#"[{"MsgType":"TIMLocationElem","MsgContent":{"Desc":"Station Rd 5","Latitude":22.5,"Longitude":114.0}}]"#
     );
     for other in [
@@ -144,7 +145,7 @@ fn orders_become_elements() {
         OutboundCall::DeleteAccount,
         OutboundCall::TextToCustomer("x".to_owned()),
     ] {
-        assert_eq!(of_order(&other, &Known::default()), None);
+        assert_eq!(elements_for(&other, &MediaDetails::default()), None);
     }
 }
 
@@ -237,7 +238,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn whatever_a_client_sends_each_element_is_one_part(
+    fn any_element_of_a_client_is_one_part(
         elements in prop::collection::vec(
             (prop::sample::select(vec!["TIMTextElem", "TIMImageElem", "TIMFileElem", "TIMSoundElem", "TIMLocationElem", "?"]), any_json()),
             0..6,
@@ -253,7 +254,7 @@ proptest! {
 
     #[test]
     fn text_reaches_the_agent_as_it_is(text in ".{0,200}") {
-        let sent = serde_json::to_value(of_order(&OutboundCall::TextToAgent(text.clone()), &Known::default()).unwrap()).unwrap();
+        let sent = serde_json::to_value(elements_for(&OutboundCall::TextToAgent(text.clone()), &MediaDetails::default()).unwrap()).unwrap();
         prop_assert_eq!(parts(&sent), vec![AnswerPart::Text(text)]);
     }
 }

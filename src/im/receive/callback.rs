@@ -6,8 +6,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{CallbackDoor, Knock};
-use crate::im::{element, msg_key, number, text, whole};
+use super::{CallbackVerifier, VerifiedQuery};
+use crate::im::{element, integer, msg_key, number, text};
 use crate::model::{Answer, ImUserId};
 
 /// The one event that moves a message.
@@ -19,14 +19,14 @@ pub enum Callback {
     /// An agent's message to an account that may be a customer's.
     Answer(Answer),
     /// An agent's message that must not be moved, even if a backfill finds it later.
-    PassedOver(Reason, Answer),
+    Skipped(SkipReason, Answer),
     /// There is no message to move.
-    Ignored(Reason),
+    Ignored(SkipReason),
 }
 
 /// Why there is no message to move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reason {
+pub enum SkipReason {
     /// It is an event other than a sent message.
     OtherCommand,
     /// Query and body name different events.
@@ -48,7 +48,7 @@ pub enum Reason {
 #[error("the body is not a JSON object")]
 pub struct BadBody;
 
-impl Reason {
+impl SkipReason {
     /// Every reason, for metrics.
     pub const ALL: [Self; 7] = [
         Self::OtherCommand,
@@ -74,49 +74,49 @@ impl Reason {
     }
 }
 
-impl CallbackDoor {
+impl CallbackVerifier {
     /// Reads the body of an authenticated callback. The bridge decides later whether the receiver
     /// is a known customer and whether the message is a repeat.
-    pub fn parse(&self, knock: &Knock, body: &[u8]) -> Result<Callback, BadBody> {
+    pub fn parse(&self, query: &VerifiedQuery, body: &[u8]) -> Result<Callback, BadBody> {
         let object: Map<String, Value> = serde_json::from_slice(body).map_err(|_| BadBody)?;
-        Ok(self.read(knock, &Value::Object(object)))
+        Ok(self.read(query, &Value::Object(object)))
     }
 
-    fn read(&self, knock: &Knock, body: &Value) -> Callback {
-        match (text(body, "CallbackCommand"), knock.command.as_deref()) {
+    fn read(&self, query: &VerifiedQuery, body: &Value) -> Callback {
+        match (text(body, "CallbackCommand"), query.command.as_deref()) {
             (Some(body), Some(query)) if body != query => {
-                return Callback::Ignored(Reason::CommandMismatch);
+                return Callback::Ignored(SkipReason::CommandMismatch);
             }
             (Some(AFTER_SEND), _) | (None, Some(AFTER_SEND)) => {}
-            _ => return Callback::Ignored(Reason::OtherCommand),
+            _ => return Callback::Ignored(SkipReason::OtherCommand),
         }
-        let is_servers =
-            knock.opt_platform.as_deref().is_some_and(|platform| platform.eq_ignore_ascii_case("RESTAPI"));
+        let is_from_server =
+            query.opt_platform.as_deref().is_some_and(|platform| platform.eq_ignore_ascii_case("RESTAPI"));
         // The event fires for failed deliveries too. An unreadable result does not count as
         // success.
         let has_failed =
-            body.get("SendMsgResult").is_some_and(|result| !result.is_null() && whole(result) != Some(0));
-        let not_moved = match (is_servers, has_failed) {
-            (true, _) => Some(Reason::RestApi),
-            (false, true) => Some(Reason::NotDelivered),
+            body.get("SendMsgResult").is_some_and(|result| !result.is_null() && integer(result) != Some(0));
+        let skip_reason = match (is_from_server, has_failed) {
+            (true, _) => Some(SkipReason::RestApi),
+            (false, true) => Some(SkipReason::NotDelivered),
             (false, false) => None,
         };
-        match (self.answer(body), not_moved) {
+        match (self.answer(body), skip_reason) {
             (Ok(answer), None) => Callback::Answer(answer),
-            (Ok(answer), Some(reason)) => Callback::PassedOver(reason, answer),
+            (Ok(answer), Some(reason)) => Callback::Skipped(reason, answer),
             (Err(_), Some(reason)) | (Err(reason), None) => Callback::Ignored(reason),
         }
     }
 
-    fn answer(&self, body: &Value) -> Result<Answer, Reason> {
+    fn answer(&self, body: &Value) -> Result<Answer, SkipReason> {
         let from = account(body, "From_Account")?;
         let to = account(body, "To_Account")?;
         if !self.agents.contains(&from) {
-            return Err(Reason::NotAnAgent);
+            return Err(SkipReason::NotAnAgent);
         }
         let parts = body.get("MsgBody").map(element::parts).unwrap_or_default();
         if parts.is_empty() {
-            return Err(Reason::Empty);
+            return Err(SkipReason::Empty);
         }
         let msg_time = self.time_of(body);
         let msg_seq = number(body, "MsgSeq").unwrap_or_default();
@@ -135,8 +135,8 @@ impl CallbackDoor {
     }
 }
 
-fn account(body: &Value, name: &str) -> Result<ImUserId, Reason> {
-    text(body, name).and_then(|id| ImUserId::new(id).ok()).ok_or(Reason::BadAccount)
+fn account(body: &Value, name: &str) -> Result<ImUserId, SkipReason> {
+    text(body, name).and_then(|id| ImUserId::new(id).ok()).ok_or(SkipReason::BadAccount)
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ impl Client {
     pub async fn account_delete(&self, user: &ImUserId) -> Result<(), Failure> {
         let body = json!({"DeleteItem": [{"UserID": user}]});
         match self.call(Api::AccountDelete, &body).await {
-            Ok(answer) => items(&answer).find_map(failed).map_or(Ok(()), Err),
+            Ok(answer) => items(&answer).find_map(item_failure).map_or(Ok(()), Err),
             Err(Failure::Code { code: NO_SUCH_ACCOUNT, .. }) => Ok(()),
             Err(failure) => Err(failure),
         }
@@ -47,9 +47,9 @@ impl Client {
 
     /// Returns those of `users` (at most 100) that have an account. Docs 269/38417.
     pub async fn account_check(&self, users: &[ImUserId]) -> Result<Vec<ImUserId>, Failure> {
-        let asked: Vec<_> = users.iter().map(|user| json!({"UserID": user})).collect();
-        let answer = self.call(Api::AccountCheck, &json!({"CheckItem": asked})).await?;
-        if let Some(failure) = items(&answer).find_map(failed) {
+        let check_items: Vec<_> = users.iter().map(|user| json!({"UserID": user})).collect();
+        let answer = self.call(Api::AccountCheck, &json!({"CheckItem": check_items})).await?;
+        if let Some(failure) = items(&answer).find_map(item_failure) {
             return Err(failure);
         }
         let imported = |user: &ImUserId| {
@@ -66,7 +66,7 @@ fn items(answer: &Value) -> impl Iterator<Item = &Value> {
 }
 
 /// The failure that an item reports; the response's own code is 0 even then.
-fn failed(item: &Value) -> Option<Failure> {
+fn item_failure(item: &Value) -> Option<Failure> {
     let code = number(item, "ResultCode").unwrap_or_default();
     let done = code::class(code) == Class::Success || code == NO_SUCH_ACCOUNT;
     (!done).then(|| Failure::of_item(code, item))
@@ -78,7 +78,7 @@ mod tests {
     use crate::im::send::client::tests::{Fake, user};
 
     #[tokio::test]
-    async fn import_names_the_account_in_both_generations_words() {
+    async fn import_names_the_account_for_both_server_generations() {
         let fake = Fake::answering([r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}"#]).await;
         fake.client().account_import(&user("oABCD1234efgh5678IJKL90_-mno"), "WeChat 8821").await.unwrap();
         let call = fake.only_call();
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_check_says_who_is_imported() {
+    async fn a_check_returns_the_imported_accounts() {
         let fake = Fake::answering([
             r#"{"ActionStatus":"OK","ErrorCode":0,"ErrorInfo":"","ResultItem":[
                 {"UserID":"nobody","ResultCode":0,"ResultInfo":"","AccountStatus":"NotImported"},
@@ -129,10 +129,10 @@ mod tests {
         ])
         .await;
         let client = fake.client();
-        let asked = [user("kf_lin"), user("nobody")];
-        assert_eq!(client.account_check(&asked).await, Ok(vec![user("kf_lin")]));
+        let users = [user("kf_lin"), user("nobody")];
+        assert_eq!(client.account_check(&users).await, Ok(vec![user("kf_lin")]));
         assert_eq!(
-            client.account_check(&asked).await,
+            client.account_check(&users).await,
             Err(Failure::Code { code: 70169, info: "timeout".to_owned() })
         );
         assert_eq!(fake.calls()[0].body, r#"{"CheckItem":[{"UserID":"kf_lin"},{"UserID":"nobody"}]}"#);

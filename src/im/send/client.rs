@@ -28,10 +28,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The largest response that is read, in bytes; the server cuts a page of history at about 13 KB.
-const ANSWER_MAX: usize = 1024 * 1024;
+const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
 /// The longest foreign text in an error, in characters.
-const WORDS_MAX: usize = 200;
+const MAX_TEXT_CHARS: usize = 200;
 
 /// A client of the REST API that calls as the app's admin.
 #[derive(Debug)]
@@ -76,10 +76,10 @@ pub struct InvalidBase;
 /// Creates the HTTP client that [`Client`] needs: no redirects, 3 s to connect. It takes proxies
 /// from the environment.
 pub fn http_client() -> reqwest::Result<reqwest::Client> {
-    http_within(CONNECT_TIMEOUT)
+    http_client_with(CONNECT_TIMEOUT)
 }
 
-fn http_within(connect_timeout: Duration) -> reqwest::Result<reqwest::Client> {
+fn http_client_with(connect_timeout: Duration) -> reqwest::Result<reqwest::Client> {
     reqwest::Client::builder()
         .redirect(Policy::none())
         .connect_timeout(connect_timeout)
@@ -117,30 +117,30 @@ impl Client {
     }
 
     async fn attempt(&self, api: Api, body: &impl Serialize, sig: &str) -> Result<Value, Failure> {
-        let clean = |words: &str| words_of(words, sig);
-        let not_answered = |error: reqwest::Error| {
-            let certainly = error.is_connect() || error.is_builder();
-            let why = clean(&chain(&error.without_url()));
-            if certainly { Failure::NotSent { why } } else { Failure::NoAnswer { why } }
+        let clean = |text: &str| sanitize(text, sig);
+        let to_failure = |error: reqwest::Error| {
+            let not_sent = error.is_connect() || error.is_builder();
+            let why = clean(&error_chain(&error.without_url()));
+            if not_sent { Failure::NotSent { why } } else { Failure::NoAnswer { why } }
         };
         let request = self.http.post(self.url(api, sig)).timeout(self.timeout).json(body);
-        let mut response = request.send().await.map_err(not_answered)?;
+        let mut response = request.send().await.map_err(to_failure)?;
         if response.status() != reqwest::StatusCode::OK {
             return Err(Failure::NoAnswer { why: format!("HTTP {}", response.status().as_u16()) });
         }
-        let mut answer = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(not_answered)? {
-            if answer.len() + chunk.len() > ANSWER_MAX {
+        let mut response_body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(to_failure)? {
+            if response_body.len() + chunk.len() > MAX_RESPONSE_BYTES {
                 return Err(Failure::no_answer("the response is longer than 1 MB"));
             }
-            answer.extend_from_slice(&chunk);
+            response_body.extend_from_slice(&chunk);
         }
-        let answer: Value =
-            serde_json::from_slice(&answer).map_err(|_| Failure::no_answer("the response is not JSON"))?;
-        match number(&answer, "ErrorCode") {
-            Some(0) => Ok(answer),
+        let response: Value = serde_json::from_slice(&response_body)
+            .map_err(|_| Failure::no_answer("the response is not JSON"))?;
+        match number(&response, "ErrorCode") {
+            Some(0) => Ok(response),
             Some(code) => {
-                Err(Failure::Code { code, info: clean(text(&answer, "ErrorInfo").unwrap_or_default()) })
+                Err(Failure::Code { code, info: clean(text(&response, "ErrorInfo").unwrap_or_default()) })
             }
             None => Err(Failure::no_answer("the response has no ErrorCode")),
         }
@@ -169,18 +169,18 @@ impl Failure {
 
     /// A failure that a response reports for one of its items.
     pub(super) fn of_item(code: i64, item: &Value) -> Self {
-        Self::Code { code, info: words_of(text(item, "ResultInfo").unwrap_or_default(), "") }
+        Self::Code { code, info: sanitize(text(item, "ResultInfo").unwrap_or_default(), "") }
     }
 }
 
 /// Makes foreign text safe for a log line: without the UserSig, on one line, short.
-fn words_of(words: &str, sig: &str) -> String {
-    let words = if sig.is_empty() { words.to_owned() } else { words.replace(sig, "[UserSig]") };
-    words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WORDS_MAX).collect()
+fn sanitize(text: &str, sig: &str) -> String {
+    let text = if sig.is_empty() { text.to_owned() } else { text.replace(sig, "[UserSig]") };
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_TEXT_CHARS).collect()
 }
 
 /// The error with all its causes; reqwest's own text leaves them out.
-fn chain(error: &dyn std::error::Error) -> String {
+fn error_chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

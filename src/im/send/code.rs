@@ -192,13 +192,13 @@ mod tests {
     }
 
     #[test]
-    fn whoever_must_repair_something_is_told_what() {
+    fn every_operator_fault_has_advice() {
         for &(code, class) in TABLE {
-            let operators = matches!(
+            let needs_operator = matches!(
                 class,
                 Class::Configuration | Class::Allowance | Class::LockedOut | Class::RefreshSig
             );
-            assert!(!operators || advice(code).is_some(), "{code}");
+            assert!(!needs_operator || advice(code).is_some(), "{code}");
         }
     }
 }

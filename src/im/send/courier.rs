@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use fail::fail_point;
 
-use super::history::{PAGE, Pages};
+use super::history::{HistoryPages, PAGE_MESSAGES};
 use super::{
-    Api, Client, Failure, History, Import, ImportMsg, Outcome, PastMessage, SendMsg, Showing, code,
-    of_account, of_import, of_send,
+    Api, Client, Failure, History, ImportMode, ImportMsg, MediaInspector, Outcome, PastMessage, SendMsg,
+    code, import_outcome, repeatable_verdict, send_outcome,
 };
 use crate::bridge::{Account, Accounts};
 use crate::clock::Clock;
-use crate::im::element::{self, Element, Known};
+use crate::im::element::{self, Element, MediaDetails};
 use crate::metrics::Metrics;
 use crate::model::{
     FailureClass, ImUserId, MediaInfo, MediaInfoKind, OpenId, OutboundCall, Resolution, Verdict,
@@ -41,9 +41,9 @@ pub struct ImCourier {
     /// The imported accounts and their UserIDs.
     pub accounts: Accounts,
     /// The details of customers' media.
-    pub showing: Showing,
+    pub media_inspector: MediaInspector,
     /// The rate limits.
-    pub pace: Arc<RateLimiter>,
+    pub rate_limiter: Arc<RateLimiter>,
     /// The clock.
     pub clock: Clock,
     /// The metrics.
@@ -55,16 +55,16 @@ pub struct ImCourier {
 }
 
 /// The result of a step; the error is the final verdict.
-type Done<T> = Result<T, Verdict>;
+type StepResult<T> = Result<T, Verdict>;
 
 impl Courier for ImCourier {
     fn prepare<'a>(
         &'a self,
-        owed: &'a PendingCall,
+        pending: &'a PendingCall,
     ) -> Pin<Box<dyn Future<Output = Result<Payload, PrepareError>> + Send + 'a>> {
         Box::pin(async move {
-            if let OutboundCall::MediaToAgent(shown) = &owed.call {
-                self.showing.wait(shown, owed.created_at, self.clock.now()).await;
+            if let OutboundCall::MediaToAgent(info) = &pending.call {
+                self.media_inspector.wait_for_file(info, pending.created_at, self.clock.now()).await;
             }
             Ok(Payload::AsAccepted)
         })
@@ -72,28 +72,31 @@ impl Courier for ImCourier {
 
     fn send<'a>(
         &'a self,
-        owed: &'a PendingCall,
+        pending: &'a PendingCall,
         _: &'a Payload,
     ) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'a>> {
         Box::pin(async move {
-            let carried = match &owed.call {
-                OutboundCall::ImportAccount => self.import(&owed.lane.customer).await.map(drop),
-                OutboundCall::DeleteAccount => self.delete(&owed.lane.customer).await,
-                order => self.message(owed, order).await,
+            let result = match &pending.call {
+                OutboundCall::ImportAccount => self.import(&pending.lane.customer).await.map(drop),
+                OutboundCall::DeleteAccount => self.delete(&pending.lane.customer).await,
+                call => self.send_message(pending, call).await,
             };
-            carried.err().unwrap_or(Verdict::Delivered)
+            result.err().unwrap_or(Verdict::Delivered)
         })
     }
 
-    fn resolve<'a>(&'a self, owed: &'a PendingCall) -> Pin<Box<dyn Future<Output = Resolution> + Send + 'a>> {
+    fn resolve<'a>(
+        &'a self,
+        pending: &'a PendingCall,
+    ) -> Pin<Box<dyn Future<Output = Resolution> + Send + 'a>> {
         Box::pin(async move {
             // Importing and deleting accounts may be repeated, so there is nothing to find.
             let (Some(agent), true) =
-                (&owed.agent, element::of_order(&owed.call, &Known::default()).is_some())
+                (&pending.agent, element::elements_for(&pending.call, &MediaDetails::default()).is_some())
             else {
                 return Resolution::NotDelivered;
             };
-            let user = match self.account(&owed.lane.customer).await {
+            let user = match self.account(&pending.lane.customer).await {
                 Ok((user, _)) => user,
                 Err(Verdict::Retry { class, pause, why }) => {
                     return Resolution::AskLater { class, pause, why };
@@ -104,30 +107,30 @@ impl Courier for ImCourier {
             // The attempt was made between the acceptance and now. Allow for a clock that was set
             // in between.
             let now = self.clock.now();
-            let from = owed.created_at.min(now).seconds() - HISTORY_SKEW_S;
-            let until = owed.attempt_at.max(now).seconds() + HISTORY_SKEW_S;
+            let from = pending.created_at.min(now).seconds() - HISTORY_SKEW_S;
+            let until = pending.attempt_at.max(now).seconds() + HISTORY_SKEW_S;
             let history = History {
                 operator: agent,
                 peer: &user,
                 min_s: from,
                 max_s: until,
-                max_count: PAGE,
+                max_count: PAGE_MESSAGES,
                 last_key: None,
             };
-            match self.was_sent(history, owed.msg_seq, owed.msg_random).await {
-                Ok(found) => found,
+            match self.find_in_history(history, pending.msg_seq, pending.msg_random).await {
+                Ok(resolution) => resolution,
                 // A conversation whose accounts do not exist has no messages.
                 Err(Failure::Code { code, .. }) if code::class(code) == code::Class::CreateAccount => {
                     Resolution::NotDelivered
                 }
-                Err(failure) => not_now(&failure),
+                Err(failure) => unresolved(&failure),
             }
         })
     }
 }
 
-fn not_now(failure: &Failure) -> Resolution {
-    let (class, why) = match of_account(failure) {
+fn unresolved(failure: &Failure) -> Resolution {
+    let (class, why) = match repeatable_verdict(failure) {
         // As for a send: no response may mean that IM is unreachable.
         Verdict::Retry { why, .. } if matches!(failure, Failure::NoAnswer { .. }) => {
             (FailureClass::Unreachable, why)
@@ -140,17 +143,17 @@ fn not_now(failure: &Failure) -> Resolution {
 
 impl ImCourier {
     /// Searches the history for a message with these numbers.
-    async fn was_sent(
+    async fn find_in_history(
         &self,
         history: History<'_>,
         msg_seq: u32,
         msg_random: u32,
     ) -> Result<Resolution, Failure> {
-        let mut pages = Pages::of(history);
-        let is_it =
+        let mut pages = HistoryPages::new(history);
+        let matches =
             |past: &PastMessage| (past.message.msg_seq, past.message.msg_random) == (msg_seq, msg_random);
         while let Some(messages) = self.next_page(&mut pages).await? {
-            if messages.iter().any(is_it) {
+            if messages.iter().any(matches) {
                 return Ok(Resolution::Delivered);
             }
         }
@@ -163,26 +166,29 @@ impl ImCourier {
     }
 
     /// Reads the messages of a history's next page; `None` if there is none.
-    pub(super) async fn next_page(&self, pages: &mut Pages<'_>) -> Result<Option<Vec<PastMessage>>, Failure> {
+    pub(super) async fn next_page(
+        &self,
+        pages: &mut HistoryPages<'_>,
+    ) -> Result<Option<Vec<PastMessage>>, Failure> {
         let Some(history) = pages.next() else { return Ok(None) };
-        let page = self.paced(Api::GetRoamMsg, self.client.admin_getroammsg(history)).await?;
-        pages.take(page).map(Some)
+        let page = self.rate_limited(Api::GetRoamMsg, self.client.admin_getroammsg(history)).await?;
+        pages.accept_page(page).map(Some)
     }
 
-    async fn message(&self, owed: &PendingCall, order: &OutboundCall) -> Done<()> {
+    async fn send_message(&self, pending: &PendingCall, call: &OutboundCall) -> StepResult<()> {
         let refuse = |why: &str| Verdict::Refuse { why: why.to_owned() };
-        let agent = owed.agent.as_ref().ok_or_else(|| refuse("the message has no agent"))?;
-        let (mut user, account) = self.account(&owed.lane.customer).await?;
+        let agent = pending.agent.as_ref().ok_or_else(|| refuse("the message has no agent"))?;
+        let (mut user, account) = self.account(&pending.lane.customer).await?;
         if !account.imported {
-            user = self.import(&owed.lane.customer).await?;
+            user = self.import(&pending.lane.customer).await?;
         }
-        match self.once(owed, order, &user, agent).await? {
+        match self.call_once(pending, call, &user, agent).await? {
             Ok(()) => Ok(()),
             Err(Outcome::Verdict(verdict)) => Err(verdict),
             Err(Outcome::MissingAccount { .. }) => {
-                let user = self.import(&owed.lane.customer).await?;
+                let user = self.import(&pending.lane.customer).await?;
                 self.import_agent(agent).await?;
-                self.once(owed, order, &user, agent).await?.map_err(|outcome| match outcome {
+                self.call_once(pending, call, &user, agent).await?.map_err(|outcome| match outcome {
                     Outcome::Verdict(verdict) => verdict,
                     Outcome::MissingAccount { why } => Verdict::Refuse { why },
                 })
@@ -191,28 +197,29 @@ impl ImCourier {
     }
 
     /// Makes one call for a message: a new message is sent, an earlier one is imported.
-    async fn once(
+    async fn call_once(
         &self,
-        owed: &PendingCall,
-        order: &OutboundCall,
+        pending: &PendingCall,
+        call: &OutboundCall,
         from: &ImUserId,
         to: &ImUserId,
-    ) -> Done<Result<(), Outcome>> {
-        let (msg_seq, msg_random) = (owed.msg_seq, owed.msg_random);
-        if let OutboundCall::EarlierMessageToAgent { text, at_s } = order {
+    ) -> StepResult<Result<(), Outcome>> {
+        let (msg_seq, msg_random) = (pending.msg_seq, pending.msg_random);
+        if let OutboundCall::EarlierMessageToAgent { text, at_s } = call {
             let elements = [Element::text(text.as_str())];
-            let (import, timestamp_s) = (Import::History, *at_s);
-            let past = ImportMsg { import, from, to, msg_seq, msg_random, timestamp_s, elements: &elements };
-            let imported = self.paced(Api::ImportMsg, self.client.importmsg(&past)).await;
-            return Ok(imported.map_err(|failure| of_import(&failure)));
+            let (import, timestamp_s) = (ImportMode::History, *at_s);
+            let past =
+                ImportMsg { mode: import, from, to, msg_seq, msg_random, timestamp_s, elements: &elements };
+            let result = self.rate_limited(Api::ImportMsg, self.client.importmsg(&past)).await;
+            return Ok(result.map_err(|failure| import_outcome(&failure)));
         }
-        let known = match order {
-            OutboundCall::MediaToAgent(shown) => self.showing.known(shown, owed.created_at).await,
-            _ => Known::default(),
+        let details = match call {
+            OutboundCall::MediaToAgent(info) => self.media_inspector.details(info, pending.created_at).await,
+            _ => MediaDetails::default(),
         };
-        let elements = element::of_order(order, &known)
+        let elements = element::elements_for(call, &details)
             .ok_or_else(|| Verdict::Refuse { why: "it is not a message for IM".to_owned() })?;
-        let source = source(owed);
+        let custom_data = custom_data(pending);
         let message = SendMsg {
             from,
             to,
@@ -221,16 +228,19 @@ impl ImCourier {
             timestamp_s: self.clock.now().seconds(),
             life_time_s: self.message_lifetime_s,
             elements: &elements,
-            cloud_custom_data: &source,
+            cloud_custom_data: &custom_data,
         };
-        let sent = self.paced(Api::SendMsg, self.client.sendmsg(&message)).await;
-        Ok(sent.map(drop).map_err(|failure| of_send(&failure)))
+        let sent = self.rate_limited(Api::SendMsg, self.client.sendmsg(&message)).await;
+        Ok(sent.map(drop).map_err(|failure| send_outcome(&failure)))
     }
 
     /// Imports the customer's account. If IM refuses a deleted UserID, records the next one.
-    async fn import(&self, customer: &OpenId) -> Done<ImUserId> {
+    async fn import(&self, customer: &OpenId) -> StepResult<ImUserId> {
         let (user, account) = self.account(customer).await?;
-        match self.paced(Api::AccountImport, self.client.account_import(&user, &nick(customer))).await {
+        match self
+            .rate_limited(Api::AccountImport, self.client.account_import(&user, &nickname(customer)))
+            .await
+        {
             Ok(()) => {
                 fail_point!("import.called");
                 self.record(customer, account.number, true).await?;
@@ -238,7 +248,7 @@ impl ImCourier {
                 Ok(user)
             }
             Err(failure) => {
-                let verdict = of_account(&failure);
+                let verdict = repeatable_verdict(&failure);
                 if let Verdict::Retry { class: FailureClass::NextUserId, .. } = verdict {
                     let next = account.number + 1;
                     if ImUserId::of_customer(customer, next).is_err() {
@@ -252,54 +262,54 @@ impl ImCourier {
         }
     }
 
-    async fn import_agent(&self, agent: &ImUserId) -> Done<()> {
-        let imported =
-            self.paced(Api::AccountImport, self.client.account_import(agent, agent.as_str())).await;
-        imported.map_err(|failure| of_account(&failure))
+    async fn import_agent(&self, agent: &ImUserId) -> StepResult<()> {
+        let result =
+            self.rate_limited(Api::AccountImport, self.client.account_import(agent, agent.as_str())).await;
+        result.map_err(|failure| repeatable_verdict(&failure))
     }
 
-    async fn delete(&self, customer: &OpenId) -> Done<()> {
+    async fn delete(&self, customer: &OpenId) -> StepResult<()> {
         let (user, account) = self.account(customer).await?;
-        match self.paced(Api::AccountDelete, self.client.account_delete(&user)).await {
+        match self.rate_limited(Api::AccountDelete, self.client.account_delete(&user)).await {
             Ok(()) => self.record(customer, account.number, false).await,
-            Err(failure) => Err(of_account(&failure)),
+            Err(failure) => Err(repeatable_verdict(&failure)),
         }
     }
 
-    async fn account(&self, customer: &OpenId) -> Done<(ImUserId, Account)> {
-        let account = self.accounts.get(customer).await.map_err(|error| store_fails(&error))?;
+    async fn account(&self, customer: &OpenId) -> StepResult<(ImUserId, Account)> {
+        let account = self.accounts.get(customer).await.map_err(|error| store_error_verdict(&error))?;
         let account = account.unwrap_or(Account { known: false, number: 0, imported: false });
         let user = ImUserId::of_customer(customer, account.number)
             .map_err(|error| Verdict::Refuse { why: error.to_string() })?;
         Ok((user, account))
     }
 
-    async fn record(&self, customer: &OpenId, number: u32, imported: bool) -> Done<()> {
-        self.accounts.record(customer, number, imported).await.map_err(|error| store_fails(&error))
+    async fn record(&self, customer: &OpenId, number: u32, imported: bool) -> StepResult<()> {
+        self.accounts.record(customer, number, imported).await.map_err(|error| store_error_verdict(&error))
     }
 
     /// Makes one call within its API's rate limit, and records its duration and outcome.
-    pub(super) async fn paced<T>(
+    pub(super) async fn rate_limited<T>(
         &self,
         api: Api,
         call: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        self.pace.until_ready(api.name()).await;
+        self.rate_limiter.until_ready(api.name()).await;
         let started = Instant::now();
         let outcome = call.await;
-        self.judge(&outcome);
-        let said = match &outcome {
+        self.update_health(&outcome);
+        let label = match &outcome {
             Ok(_) => "ok",
             Err(Failure::NotSent { .. }) => "not_sent",
             Err(Failure::NoAnswer { .. }) => "no_answer",
             Err(Failure::Code { code, .. }) => {
                 if code::class(*code) == code::Class::Quota {
-                    self.pace.slow_down(api.name());
+                    self.rate_limiter.slow_down(api.name());
                 }
                 code::class(*code).name()
             }
         };
-        self.metrics.record_call(PLATFORM, api.name(), said, started.elapsed());
+        self.metrics.record_call(PLATFORM, api.name(), label, started.elapsed());
         outcome
     }
 
@@ -308,7 +318,7 @@ impl ImCourier {
         self.health.status()
     }
 
-    fn judge<T>(&self, outcome: &Result<T, Failure>) {
+    fn update_health<T>(&self, outcome: &Result<T, Failure>) {
         let (code, advice) = match outcome {
             Err(Failure::Code { code, .. }) => match (code::class(*code), code::advice(*code)) {
                 (code::Class::Permanent | code::Class::CreateAccount, _) | (_, None) => {
@@ -330,12 +340,12 @@ impl ImCourier {
 
 /// The message's `CloudCustomData`, for programs: the bridge's id of the message, and the link to
 /// the original of a converted recording.
-fn source(owed: &PendingCall) -> String {
-    let mut bridge = serde_json::json!({"message": owed.id});
+fn custom_data(pending: &PendingCall) -> String {
+    let mut bridge = serde_json::json!({"message": pending.id});
     if let OutboundCall::MediaToAgent(MediaInfo {
         kind: MediaInfoKind::Sound { original: Some(original) },
         ..
-    }) = &owed.call
+    }) = &pending.call
     {
         bridge["original"] = original.as_str().into();
     }
@@ -344,12 +354,12 @@ fn source(owed: &PendingCall) -> String {
 
 /// The customer's nickname. WeChat no longer reveals customers' names, so the end of the openid
 /// tells them apart.
-fn nick(customer: &OpenId) -> String {
+fn nickname(customer: &OpenId) -> String {
     let openid = customer.as_str();
     let end = openid.len().saturating_sub(6);
     format!("WeChat {}", openid.get(end..).unwrap_or(openid))
 }
 
-fn store_fails(error: &StoreError) -> Verdict {
+fn store_error_verdict(error: &StoreError) -> Verdict {
     Verdict::Retry { class: FailureClass::Busy, pause: None, why: error.to_string() }
 }

@@ -12,10 +12,10 @@ use crate::im::{element, msg_key, number, text};
 use crate::model::{Answer, ImUserId};
 
 /// The number of messages requested per page; the server also cuts a page at about 13 KB.
-pub(super) const PAGE: u32 = 100;
+pub(super) const PAGE_MESSAGES: u32 = 100;
 
 /// The largest number of pages read from one history: at 13 KB a page, more than two megabytes.
-const PAGES_MAX: usize = 200;
+const MAX_PAGES: usize = 200;
 
 /// The server's flag for a recalled message.
 const RECALLED: i64 = 8;
@@ -41,7 +41,7 @@ pub struct History<'a> {
 
 /// A page of history.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Page {
+pub struct HistoryPage {
     /// The messages in ascending order, without those whose sender or receiver is not a valid
     /// UserID.
     pub messages: Vec<PastMessage>,
@@ -80,7 +80,7 @@ struct Body<'a> {
 
 impl Client {
     /// Reads one page of a conversation's history.
-    pub async fn admin_getroammsg(&self, history: &History<'_>) -> Result<Page, Failure> {
+    pub async fn admin_getroammsg(&self, history: &History<'_>) -> Result<HistoryPage, Failure> {
         let body = Body {
             operator: history.operator,
             peer: history.peer,
@@ -95,7 +95,7 @@ impl Client {
         let complete: i64 =
             number(&answer, "Complete").ok_or(Failure::no_answer("the page has no Complete"))?;
         let messages = answer.get("MsgList").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        Ok(Page {
+        Ok(HistoryPage {
             messages: messages.iter().filter_map(past_message).collect(),
             next: if complete == 1 { None } else { Some(cursor(&answer)?) },
         })
@@ -104,20 +104,20 @@ impl Client {
 
 /// The state of reading a history page by page, the newest first. The caller makes the calls.
 #[derive(Debug)]
-pub(super) struct Pages<'a> {
+pub(super) struct HistoryPages<'a> {
     next: Option<History<'a>>,
-    read: usize,
+    pages_read: usize,
 }
 
-impl<'a> Pages<'a> {
+impl<'a> HistoryPages<'a> {
     /// Starts to read `history`.
-    pub fn of(history: History<'a>) -> Self {
-        Self { next: Some(history), read: 0 }
+    pub fn new(history: History<'a>) -> Self {
+        Self { next: Some(history), pages_read: 0 }
     }
 
     /// The next request; `None` when the range is exhausted or the page limit is reached.
     pub fn next(&self) -> Option<&History<'a>> {
-        self.next.as_ref().filter(|_| self.read < PAGES_MAX)
+        self.next.as_ref().filter(|_| self.pages_read < MAX_PAGES)
     }
 
     /// Whether the whole range has been read.
@@ -126,8 +126,8 @@ impl<'a> Pages<'a> {
     }
 
     /// Takes the requested page and returns its messages.
-    pub fn take(&mut self, page: Page) -> Result<Vec<PastMessage>, Failure> {
-        self.read += 1;
+    pub fn accept_page(&mut self, page: HistoryPage) -> Result<Vec<PastMessage>, Failure> {
+        self.pages_read += 1;
         if let (Some(history), Some((max_s, last_key))) = (&mut self.next, page.next) {
             if history.last_key.as_ref() == Some(&last_key) {
                 return Err(Failure::no_answer("the history returned the same page again"));

@@ -32,7 +32,7 @@ pub struct SendMsg<'a> {
 
 /// IM's response for a sent message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sent {
+pub struct SendResult {
     /// The message's id.
     pub msg_key: String,
     /// IM's time of the message, Unix seconds.
@@ -41,7 +41,7 @@ pub struct Sent {
 
 /// How IM treats an imported message (`SyncFromOldSystem`, as numbered since 2022). Docs 269/2568.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Import {
+pub enum ImportMode {
     /// History: not counted as unread, not pushed to devices (2).
     History,
     /// As if it had just been sent (5).
@@ -53,7 +53,7 @@ pub enum Import {
 #[derive(Clone, Copy, Debug)]
 pub struct ImportMsg<'a> {
     /// How IM treats it.
-    pub import: Import,
+    pub mode: ImportMode,
     /// The sender.
     pub from: &'a ImUserId,
     /// The receiver.
@@ -91,7 +91,7 @@ struct SendBody<'a> {
 impl Client {
     /// Sends a message. It is not idempotent beyond one second: after [`Failure::NoAnswer`], search
     /// the history ([`Client::admin_getroammsg`]) before a repeat.
-    pub async fn sendmsg(&self, message: &SendMsg<'_>) -> Result<Sent, Failure> {
+    pub async fn sendmsg(&self, message: &SendMsg<'_>) -> Result<SendResult, Failure> {
         let body = SendBody {
             sync_other_machine: 2,
             from_account: message.from,
@@ -108,15 +108,15 @@ impl Client {
         let msg_time = number(&answer, "MsgTime").unwrap_or(message.timestamp_s);
         let msg_key = text(&answer, "MsgKey")
             .map_or_else(|| msg_key(message.msg_seq, message.msg_random, msg_time), str::to_owned);
-        Ok(Sent { msg_key, msg_time })
+        Ok(SendResult { msg_key, msg_time })
     }
 
     /// Imports a message. It is idempotent without a time limit, and causes no callback.
     pub async fn importmsg(&self, message: &ImportMsg<'_>) -> Result<(), Failure> {
         let body = json!({
-            "SyncFromOldSystem": match message.import {
-                Import::History => 2,
-                Import::Live => 5,
+            "SyncFromOldSystem": match message.mode {
+                ImportMode::History => 2,
+                ImportMode::Live => 5,
             },
             "From_Account": message.from,
             "To_Account": message.to,
@@ -136,7 +136,7 @@ mod tests {
     use serde_json::Value;
 
     #[tokio::test]
-    async fn a_message_is_sent_to_the_letter() {
+    async fn a_message_is_sent_exactly() {
         let fake = Fake::answering([
             r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0,"MsgTime":1700000001,"MsgKey":"key","MsgId":"x"}"#,
             r#"{"ErrorCode":0,"MsgTime":1700000001}"#,
@@ -155,10 +155,10 @@ mod tests {
             cloud_custom_data: "{\"src\":\"wx\"}",
         };
         let client = fake.client();
-        let sent = Sent { msg_key: "key".to_owned(), msg_time: 1_700_000_001 };
+        let sent = SendResult { msg_key: "key".to_owned(), msg_time: 1_700_000_001 };
         assert_eq!(client.sendmsg(&message).await, Ok(sent));
-        let built = client.sendmsg(&message).await.unwrap();
-        assert_eq!(built.msg_key, "218340021_3187465520_1700000001", "IM named none");
+        let result = client.sendmsg(&message).await.unwrap();
+        assert_eq!(result.msg_key, "218340021_3187465520_1700000001", "IM named none");
         let calls = fake.calls();
         assert_eq!(calls[0].path, "/v4/openim/sendmsg");
         assert_eq!(
@@ -174,13 +174,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_import_says_how_it_counts() {
+    async fn an_import_carries_its_mode() {
         let fake = Fake::answering([r#"{"ErrorCode":0}"#, r#"{"ErrorCode":0}"#]).await;
         let (from, to) = (user("o1"), user("kf_lin"));
         let client = fake.client();
-        for import in [Import::History, Import::Live] {
+        for mode in [ImportMode::History, ImportMode::Live] {
             let message = ImportMsg {
-                import,
+                mode,
                 from: &from,
                 to: &to,
                 msg_seq: 1,

@@ -21,30 +21,30 @@ pub enum Outcome {
 }
 
 /// The outcome of a failed `sendmsg`, which must not be repeated while its outcome is unknown.
-pub fn of_send(failure: &Failure) -> Outcome {
-    let why = why(failure);
+pub fn send_outcome(failure: &Failure) -> Outcome {
+    let why = reason_with_advice(failure);
     match failure {
         Failure::NoAnswer { .. } => Outcome::Verdict(Verdict::Unsettled { why }),
         Failure::Code { code, .. } if code::class(*code) == CodeClass::CreateAccount => {
             Outcome::MissingAccount { why }
         }
-        _ => Outcome::Verdict(certain(failure, why)),
+        _ => Outcome::Verdict(failure_verdict(failure, why)),
     }
 }
 
 /// The outcome of a failed `importmsg`, which may always be repeated. Like a send, it fails if an
 /// account is missing.
-pub fn of_import(failure: &Failure) -> Outcome {
-    match of_send(failure) {
-        Outcome::Verdict(_) => Outcome::Verdict(of_account(failure)),
+pub fn import_outcome(failure: &Failure) -> Outcome {
+    match send_outcome(failure) {
+        Outcome::Verdict(_) => Outcome::Verdict(repeatable_verdict(failure)),
         missing @ Outcome::MissingAccount { .. } => missing,
     }
 }
 
 /// The verdict on a failed call that may always be repeated: accounts, imports of messages,
 /// history.
-pub fn of_account(failure: &Failure) -> Verdict {
-    certain(failure, why(failure))
+pub fn repeatable_verdict(failure: &Failure) -> Verdict {
+    failure_verdict(failure, reason_with_advice(failure))
 }
 
 impl Failure {
@@ -57,7 +57,7 @@ impl Failure {
     }
 }
 
-fn certain(failure: &Failure, why: String) -> Verdict {
+fn failure_verdict(failure: &Failure, why: String) -> Verdict {
     let class = match failure {
         Failure::NotSent { .. } => FailureClass::Unreachable,
         Failure::NoAnswer { .. } => FailureClass::Busy,
@@ -75,7 +75,7 @@ fn certain(failure: &Failure, why: String) -> Verdict {
 }
 
 /// The failure's text with the advice for the operator.
-fn why(failure: &Failure) -> String {
+fn reason_with_advice(failure: &Failure) -> String {
     let mut why = failure.to_string();
     if let Failure::Code { code, .. } = failure
         && let Some(advice) = code::advice(*code)
@@ -89,11 +89,11 @@ fn why(failure: &Failure) -> String {
 mod tests {
     use super::*;
 
-    fn coded(code: i64) -> Failure {
+    fn code_failure(code: i64) -> Failure {
         Failure::Code { code, info: "words".to_owned() }
     }
 
-    fn retry(verdict: &Verdict) -> Option<FailureClass> {
+    fn retry_class(verdict: &Verdict) -> Option<FailureClass> {
         match verdict {
             Verdict::Retry { class, .. } => Some(*class),
             _ => None,
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_send_is_repeated_only_where_it_certainly_did_not_happen() {
+    fn a_send_is_repeated_only_if_it_certainly_did_not_happen() {
         for (code, class) in [
             (60008, FailureClass::Busy),
             (60007, FailureClass::Quota),
@@ -110,38 +110,47 @@ mod tests {
             (70050, FailureClass::Credential),
             (70009, FailureClass::Configuration),
         ] {
-            let Outcome::Verdict(verdict) = of_send(&coded(code)) else { panic!("{code}") };
-            assert_eq!(retry(&verdict), Some(class), "{code}");
+            let Outcome::Verdict(verdict) = send_outcome(&code_failure(code)) else { panic!("{code}") };
+            assert_eq!(retry_class(&verdict), Some(class), "{code}");
         }
-        let Outcome::Verdict(verdict) = of_send(&Failure::NotSent { why: String::new() }) else { panic!() };
-        assert_eq!(retry(&verdict), Some(FailureClass::Unreachable));
-        let lost = of_send(&Failure::NoAnswer { why: "HTTP 502".to_owned() });
-        assert!(matches!(lost, Outcome::Verdict(Verdict::Unsettled { .. })));
-        assert!(matches!(of_send(&coded(90012)), Outcome::MissingAccount { .. }));
+        let Outcome::Verdict(verdict) = send_outcome(&Failure::NotSent { why: String::new() }) else {
+            panic!()
+        };
+        assert_eq!(retry_class(&verdict), Some(FailureClass::Unreachable));
+        let outcome = send_outcome(&Failure::NoAnswer { why: "HTTP 502".to_owned() });
+        assert!(matches!(outcome, Outcome::Verdict(Verdict::Unsettled { .. })));
+        assert!(matches!(send_outcome(&code_failure(90012)), Outcome::MissingAccount { .. }));
     }
 
     #[test]
-    fn what_cannot_succeed_is_refused_with_the_reason() {
-        let Outcome::Verdict(Verdict::Refuse { why }) = of_send(&coded(80001)) else { panic!() };
+    fn a_permanent_failure_is_refused_with_its_reason() {
+        let Outcome::Verdict(Verdict::Refuse { why }) = send_outcome(&code_failure(80001)) else { panic!() };
         assert!(why.starts_with("IM error 80001: words ("), "{why}");
-        let Outcome::Verdict(Verdict::Refuse { why }) = of_send(&coded(123_456)) else { panic!() };
+        let Outcome::Verdict(Verdict::Refuse { why }) = send_outcome(&code_failure(123_456)) else {
+            panic!()
+        };
         assert_eq!(why, "IM error 123456: words");
     }
 
     #[test]
-    fn account_calls_may_be_repeated_whatever_happened() {
-        assert_eq!(retry(&of_account(&Failure::NoAnswer { why: String::new() })), Some(FailureClass::Busy));
-        assert_eq!(retry(&of_account(&coded(70399))), Some(FailureClass::NextUserId));
-        assert!(matches!(of_account(&coded(70402)), Verdict::Refuse { .. }));
-        let Outcome::Verdict(lost) = of_import(&Failure::NoAnswer { why: String::new() }) else { panic!() };
-        assert_eq!(retry(&lost), Some(FailureClass::Busy));
-        assert!(matches!(of_import(&coded(90012)), Outcome::MissingAccount { .. }));
+    fn account_calls_may_always_be_repeated() {
+        assert_eq!(
+            retry_class(&repeatable_verdict(&Failure::NoAnswer { why: String::new() })),
+            Some(FailureClass::Busy)
+        );
+        assert_eq!(retry_class(&repeatable_verdict(&code_failure(70399))), Some(FailureClass::NextUserId));
+        assert!(matches!(repeatable_verdict(&code_failure(70402)), Verdict::Refuse { .. }));
+        let Outcome::Verdict(outcome) = import_outcome(&Failure::NoAnswer { why: String::new() }) else {
+            panic!()
+        };
+        assert_eq!(retry_class(&outcome), Some(FailureClass::Busy));
+        assert!(matches!(import_outcome(&code_failure(90012)), Outcome::MissingAccount { .. }));
     }
 
     #[test]
-    fn long_waits_are_named() {
-        assert_eq!(coded(70050).pause(), Some(Duration::from_mins(1)));
-        assert!(coded(60028).pause().is_some_and(|pause| pause >= Duration::from_mins(10)));
-        assert_eq!(coded(60007).pause(), None);
+    fn long_pauses_are_returned() {
+        assert_eq!(code_failure(70050).pause(), Some(Duration::from_mins(1)));
+        assert!(code_failure(60028).pause().is_some_and(|pause| pause >= Duration::from_mins(10)));
+        assert_eq!(code_failure(60007).pause(), None);
     }
 }

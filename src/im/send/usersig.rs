@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 /// The largest inflated size of a UserSig, in bytes; genuine ones stay below one kilobyte.
-const INFLATED_MAX: usize = 64 * 1024;
+const MAX_INFLATED_BYTES: usize = 64 * 1024;
 
 /// The content of a UserSig, as its JSON.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ pub struct Content {
 
 /// Why a text is not a valid UserSig.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Invalid {
+pub enum UserSigError {
     /// It cannot be decoded.
     #[error("it is not a UserSig: {0}")]
     Malformed(&'static str),
@@ -91,50 +91,52 @@ pub fn create(
         userbuf: userbuf.map(|bytes| STANDARD.encode(bytes)),
         sig: String::new(),
     };
-    content.sig =
-        keyed(key, &content).map(|mac| STANDARD.encode(mac.finalize().into_bytes())).unwrap_or_default();
+    content.sig = signature_mac(key, &content)
+        .map(|mac| STANDARD.encode(mac.finalize().into_bytes()))
+        .unwrap_or_default();
     // Compressing into memory and writing a struct of strings and numbers as JSON cannot fail.
     let json = serde_json::to_vec(&content).unwrap_or_default();
-    let packed = deflated(&json).unwrap_or_default();
+    let packed = deflate(&json).unwrap_or_default();
     STANDARD.encode(packed).replace('+', "*").replace('/', "-").replace('=', "_")
 }
 
 /// Decodes `sig` without verifying it.
-pub fn decode(sig: &str) -> Result<Content, Invalid> {
+pub fn decode(sig: &str) -> Result<Content, UserSigError> {
     let base64 = sig.replace('*', "+").replace('-', "/").replace('_', "=");
     let packed =
-        STANDARD.decode(base64).map_err(|_| Invalid::Malformed("its alphabet or length is wrong"))?;
+        STANDARD.decode(base64).map_err(|_| UserSigError::Malformed("its alphabet or length is wrong"))?;
     let mut json = Vec::new();
     ZlibDecoder::new(packed.as_slice())
-        .take(INFLATED_MAX as u64 + 1)
+        .take(MAX_INFLATED_BYTES as u64 + 1)
         .read_to_end(&mut json)
-        .map_err(|_| Invalid::Malformed("it holds no zlib stream"))?;
-    if json.len() > INFLATED_MAX {
-        return Err(Invalid::Malformed("it inflates beyond 64 KB"));
+        .map_err(|_| UserSigError::Malformed("it holds no zlib stream"))?;
+    if json.len() > MAX_INFLATED_BYTES {
+        return Err(UserSigError::Malformed("it inflates beyond 64 KB"));
     }
-    serde_json::from_slice(&json).map_err(|_| Invalid::Malformed("it holds no JSON with the TLS members"))
+    serde_json::from_slice(&json)
+        .map_err(|_| UserSigError::Malformed("it holds no JSON with the TLS members"))
 }
 
 /// Decodes `sig` and verifies that the holder of `key` created it for this app and that it has not
 /// expired.
-pub fn verify(sig: &str, sdk_app_id: u32, key: &str, now_s: i64) -> Result<Content, Invalid> {
+pub fn verify(sig: &str, sdk_app_id: u32, key: &str, now_s: i64) -> Result<Content, UserSigError> {
     let content = decode(sig)?;
     if content.sdk_app_id != sdk_app_id {
-        return Err(Invalid::OtherApp { found: content.sdk_app_id });
+        return Err(UserSigError::OtherApp { found: content.sdk_app_id });
     }
-    let claimed = STANDARD.decode(&content.sig).map_err(|_| Invalid::WrongSignature)?;
-    let mac = keyed(key, &content).ok_or(Invalid::WrongSignature)?;
-    mac.verify_slice(&claimed).map_err(|_| Invalid::WrongSignature)?;
+    let claimed = STANDARD.decode(&content.sig).map_err(|_| UserSigError::WrongSignature)?;
+    let mac = signature_mac(key, &content).ok_or(UserSigError::WrongSignature)?;
+    mac.verify_slice(&claimed).map_err(|_| UserSigError::WrongSignature)?;
     let at_s = content.time_s.saturating_add_unsigned(content.expire_s);
     if now_s > at_s {
-        return Err(Invalid::Expired { at_s });
+        return Err(UserSigError::Expired { at_s });
     }
     Ok(content)
 }
 
 /// The HMAC over the signed lines. HMAC accepts keys of any length, so the result is always `Some`.
 /// With `None`, no signature would be created and none accepted.
-fn keyed(key: &str, content: &Content) -> Option<Hmac<Sha256>> {
+fn signature_mac(key: &str, content: &Content) -> Option<Hmac<Sha256>> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).ok()?;
     let Content { identifier, sdk_app_id, expire_s, time_s, userbuf, .. } = content;
     mac.update(format!("TLS.identifier:{identifier}\nTLS.sdkappid:{sdk_app_id}\n").as_bytes());
@@ -145,7 +147,7 @@ fn keyed(key: &str, content: &Content) -> Option<Hmac<Sha256>> {
     Some(mac)
 }
 
-fn deflated(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+fn deflate(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(bytes)?;
     encoder.finish()

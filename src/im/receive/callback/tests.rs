@@ -4,13 +4,13 @@ use crate::model::AnswerPart;
 use proptest::prelude::*;
 use serde_json::json;
 
-fn door() -> CallbackDoor {
+fn verifier() -> CallbackVerifier {
     let agents = vec![ImUserId::new("kf_lin").unwrap(), ImUserId::new("kf_wu").unwrap()];
-    CallbackDoor::new(1_400_000_000, None, 300, agents, Clock::movable())
+    CallbackVerifier::new(1_400_000_000, None, 300, agents, Clock::movable())
 }
 
-fn knock(command: Option<&str>, opt_platform: Option<&str>) -> Knock {
-    Knock { command: command.map(str::to_owned), opt_platform: opt_platform.map(str::to_owned) }
+fn verified_query(command: Option<&str>, opt_platform: Option<&str>) -> VerifiedQuery {
+    VerifiedQuery { command: command.map(str::to_owned), opt_platform: opt_platform.map(str::to_owned) }
 }
 
 fn sample() -> Value {
@@ -45,7 +45,9 @@ fn read(changes: &Value) -> Callback {
             body[name] = value.clone();
         }
     }
-    door().parse(&knock(Some("C2C.CallbackAfterSendMsg"), Some("Web")), body.to_string().as_bytes()).unwrap()
+    verifier()
+        .parse(&verified_query(Some("C2C.CallbackAfterSendMsg"), Some("Web")), body.to_string().as_bytes())
+        .unwrap()
 }
 
 #[test]
@@ -65,7 +67,7 @@ fn members_may_be_missing_and_numbers_come_in_every_spelling() {
 }
 
 #[test]
-fn without_a_message_time_the_events_own_counts() {
+fn without_a_message_time_the_event_time_is_used() {
     for event_time in [json!("1700000100345"), json!(1_700_000_100_345_i64)] {
         let read = read(&json!({"MsgTime": null, "EventTime": event_time}));
         assert_eq!(read, Callback::Answer(expected()));
@@ -75,94 +77,94 @@ fn without_a_message_time_the_events_own_counts() {
 }
 
 #[test]
-fn what_moves_no_message_is_told_by_its_reason() {
+fn an_ignored_callback_has_its_reason() {
     for (changes, reason) in [
-        (json!({"CallbackCommand": "C2C.CallbackBeforeSendMsg"}), Reason::CommandMismatch),
-        (json!({"SendMsgResult": 80001, "From_Account": "somebody"}), Reason::NotDelivered),
-        (json!({"From_Account": null}), Reason::BadAccount),
-        (json!({"From_Account": 7}), Reason::BadAccount),
-        (json!({"To_Account": "with space"}), Reason::BadAccount),
-        (json!({"From_Account": "somebody"}), Reason::NotAnAgent),
-        (json!({"From_Account": "KF_LIN"}), Reason::NotAnAgent),
-        (json!({"MsgBody": null}), Reason::Empty),
-        (json!({"MsgBody": []}), Reason::Empty),
-        (json!({"MsgBody": "text"}), Reason::Empty),
+        (json!({"CallbackCommand": "C2C.CallbackBeforeSendMsg"}), SkipReason::CommandMismatch),
+        (json!({"SendMsgResult": 80001, "From_Account": "somebody"}), SkipReason::NotDelivered),
+        (json!({"From_Account": null}), SkipReason::BadAccount),
+        (json!({"From_Account": 7}), SkipReason::BadAccount),
+        (json!({"To_Account": "with space"}), SkipReason::BadAccount),
+        (json!({"From_Account": "somebody"}), SkipReason::NotAnAgent),
+        (json!({"From_Account": "KF_LIN"}), SkipReason::NotAnAgent),
+        (json!({"MsgBody": null}), SkipReason::Empty),
+        (json!({"MsgBody": []}), SkipReason::Empty),
+        (json!({"MsgBody": "text"}), SkipReason::Empty),
     ] {
         assert_eq!(read(&changes), Callback::Ignored(reason), "{changes}");
     }
 }
 
 #[test]
-fn what_im_did_not_deliver_is_passed_over() {
+fn an_undelivered_message_is_skipped() {
     for changes in [
         json!({"SendMsgResult": 80001, "UnreadMsgNum": -1}),
         json!({"SendMsgResult": "80001"}),
         json!({"SendMsgResult": {}}),
     ] {
-        assert_eq!(read(&changes), Callback::PassedOver(Reason::NotDelivered, expected()), "{changes}");
+        assert_eq!(read(&changes), Callback::Skipped(SkipReason::NotDelivered, expected()), "{changes}");
     }
 }
 
 #[test]
-fn the_command_is_the_bodys_and_the_query_may_not_contradict() {
+fn the_query_must_not_contradict_the_command_in_the_body() {
     let parse = |query: Option<&str>, body: Option<&str>| {
         let mut sample = sample();
         sample["CallbackCommand"] = body.map(Value::from).unwrap_or_default();
-        door().parse(&knock(query, None), sample.to_string().as_bytes()).unwrap()
+        verifier().parse(&verified_query(query, None), sample.to_string().as_bytes()).unwrap()
     };
     let after = Some("C2C.CallbackAfterSendMsg");
     let other = Some("State.StateChange");
     assert_eq!(parse(None, after), Callback::Answer(expected()));
     assert_eq!(parse(after, None), Callback::Answer(expected()));
-    assert_eq!(parse(after, other), Callback::Ignored(Reason::CommandMismatch));
-    assert_eq!(parse(other, after), Callback::Ignored(Reason::CommandMismatch));
-    assert_eq!(parse(other, other), Callback::Ignored(Reason::OtherCommand));
-    assert_eq!(parse(None, None), Callback::Ignored(Reason::OtherCommand));
+    assert_eq!(parse(after, other), Callback::Ignored(SkipReason::CommandMismatch));
+    assert_eq!(parse(other, after), Callback::Ignored(SkipReason::CommandMismatch));
+    assert_eq!(parse(other, other), Callback::Ignored(SkipReason::OtherCommand));
+    assert_eq!(parse(None, None), Callback::Ignored(SkipReason::OtherCommand));
 }
 
 #[test]
 fn a_servers_message_does_not_loop() {
     let body = sample().to_string();
     for platform in ["RESTAPI", "RestApi", "restapi"] {
-        let read = door().parse(&knock(None, Some(platform)), body.as_bytes()).unwrap();
-        assert_eq!(read, Callback::PassedOver(Reason::RestApi, expected()), "{platform}");
+        let read = verifier().parse(&verified_query(None, Some(platform)), body.as_bytes()).unwrap();
+        assert_eq!(read, Callback::Skipped(SkipReason::RestApi, expected()), "{platform}");
     }
     for platform in ["Web", "Windows", "Unknown", ""] {
-        let read = door().parse(&knock(None, Some(platform)), body.as_bytes()).unwrap();
+        let read = verifier().parse(&verified_query(None, Some(platform)), body.as_bytes()).unwrap();
         assert_eq!(read, Callback::Answer(expected()), "{platform}");
     }
 }
 
 #[test]
-fn a_body_that_is_no_json_object_is_bad() {
+fn a_body_that_is_not_a_json_object_is_bad() {
     for body in ["", "{", "[]", "null", "7", "\"text\"", "{} {}", "<xml/>", "{\"a\":}"] {
-        assert_eq!(door().parse(&knock(None, None), body.as_bytes()), Err(BadBody), "{body}");
+        assert_eq!(verifier().parse(&verified_query(None, None), body.as_bytes()), Err(BadBody), "{body}");
     }
-    assert_eq!(door().parse(&knock(None, None), b"{\"a\":\"\xff\"}"), Err(BadBody));
+    assert_eq!(verifier().parse(&verified_query(None, None), b"{\"a\":\"\xff\"}"), Err(BadBody));
     assert_eq!(
-        door().parse(&knock(None, None), b"{}"),
-        Ok(Callback::Ignored(Reason::OtherCommand)),
+        verifier().parse(&verified_query(None, None), b"{}"),
+        Ok(Callback::Ignored(SkipReason::OtherCommand)),
         "an object is enough"
     );
     let deep = "[".repeat(100_000);
-    assert_eq!(door().parse(&knock(None, None), deep.as_bytes()), Err(BadBody));
+    assert_eq!(verifier().parse(&verified_query(None, None), deep.as_bytes()), Err(BadBody));
 }
 
 #[test]
 fn reasons_have_names_of_their_own() {
-    let names: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.name()).collect();
-    assert_eq!(names.len(), Reason::ALL.len());
+    let names: std::collections::BTreeSet<_> = SkipReason::ALL.iter().map(|reason| reason.name()).collect();
+    assert_eq!(names.len(), SkipReason::ALL.len());
 }
 
 proptest! {
     #[test]
-    fn only_an_object_is_read_and_nothing_makes_it_stumble(body in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn only_an_object_is_read_and_no_input_panics(body in prop::collection::vec(any::<u8>(), 0..200)) {
         let object = serde_json::from_slice::<Value>(&body).is_ok_and(|value| value.is_object());
-        prop_assert_eq!(door().parse(&knock(None, None), &body).is_ok(), object);
+        prop_assert_eq!(verifier().parse(&verified_query(None, None), &body).is_ok(), object);
     }
 
     #[test]
-    fn every_member_of_any_type_is_survived(
+    fn a_member_of_any_type_is_tolerated(
         name in prop::sample::select(vec!["CallbackCommand", "From_Account", "To_Account", "MsgSeq", "MsgRandom",
             "MsgTime", "MsgKey", "SendMsgResult", "MsgBody", "EventTime"]),
         value in prop::sample::select(vec![json!(-1), json!(1e308), json!("x"), json!([[]]), json!({"a": 1}),
@@ -170,6 +172,6 @@ proptest! {
     ) {
         let mut body = sample();
         body[name] = value;
-        prop_assert!(door().parse(&knock(None, None), body.to_string().as_bytes()).is_ok());
+        prop_assert!(verifier().parse(&verified_query(None, None), body.to_string().as_bytes()).is_ok());
     }
 }

@@ -189,8 +189,8 @@ async fn an_error_is_handed_over_and_never_repeated() {
 }
 
 #[tokio::test]
-async fn without_a_readable_answer_nobody_knows() {
-    let long = format!(r#"{{"ErrorCode":0,"x":"{}"}}"#, "x".repeat(ANSWER_MAX));
+async fn an_unreadable_response_is_no_answer() {
+    let long = format!(r#"{{"ErrorCode":0,"x":"{}"}}"#, "x".repeat(MAX_RESPONSE_BYTES));
     let answers = [
         (StatusCode::BAD_GATEWAY, "<html>"),
         (StatusCode::FORBIDDEN, DONE),
@@ -248,7 +248,7 @@ async fn a_timeout_is_no_answer() {
 }
 
 #[tokio::test]
-async fn what_was_never_written_says_so() {
+async fn a_request_that_was_never_sent_is_not_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let closed = base_of(&listener);
     drop(listener);
@@ -258,7 +258,7 @@ async fn what_was_never_written_says_so() {
     silent.set_scheme("https").unwrap();
     for base in [closed, no_tls, silent] {
         let mut client = client(base.clone(), &Clock::system());
-        client.http = http_within(Duration::from_millis(200)).unwrap();
+        client.http = http_client_with(Duration::from_millis(200)).unwrap();
         let failure = call(&client).await.unwrap_err();
         assert!(matches!(failure, Failure::NotSent { .. }), "{base}: {failure}");
         assert_no_secret(&failure, &client);
@@ -266,24 +266,24 @@ async fn what_was_never_written_says_so() {
 }
 
 #[tokio::test]
-async fn no_words_of_the_server_give_the_user_sig_away() {
+async fn server_text_never_reveals_the_user_sig() {
     let fake = Fake::answering([DONE]).await;
     let client = fake.client();
     call(&client).await.unwrap();
     let sig = sig_of(&fake.only_call());
-    let parrot =
+    let echo =
         Fake::answering([format!(r#"{{"ErrorCode":60002,"ErrorInfo":"bad {sig} {}"}}"#, "x".repeat(999))]);
-    let parrot = Client { base: parrot.await.base, ..client };
-    let failure = call(&parrot).await.unwrap_err();
-    assert_no_secret(&failure, &parrot);
+    let echo = Client { base: echo.await.base, ..client };
+    let failure = call(&echo).await.unwrap_err();
+    assert_no_secret(&failure, &echo);
     let Failure::Code { info, .. } = failure else { panic!() };
-    assert!(info.starts_with("bad [UserSig] xxx") && info.chars().count() == WORDS_MAX, "{info}");
+    assert!(info.starts_with("bad [UserSig] xxx") && info.chars().count() == MAX_TEXT_CHARS, "{info}");
 }
 
 fn assert_no_secret(failure: &Failure, client: &Client) {
     let sig = client.signer.current();
-    for shown in [failure.to_string(), format!("{failure:?}"), format!("{client:?}")] {
-        assert!(!shown.contains(sig.expose_secret()) && !shown.contains("usersig"), "{shown}");
-        assert!(!shown.contains(KEY), "{shown}");
+    for text in [failure.to_string(), format!("{failure:?}"), format!("{client:?}")] {
+        assert!(!text.contains(sig.expose_secret()) && !text.contains("usersig"), "{text}");
+        assert!(!text.contains(KEY), "{text}");
     }
 }

@@ -18,18 +18,18 @@ fn page(complete: u32, messages: &[Value]) -> String {
 
 async fn find(fake: &Fake, seq: u32, random: u32) -> Result<Option<String>, Failure> {
     let (operator, peer, client) = (user("kf_lin"), user("o1"), fake.client());
-    let mut pages = Pages::of(History {
+    let mut pages = HistoryPages::new(History {
         operator: &operator,
         peer: &peer,
         min_s: 1_700_000_000,
         max_s: 1_700_000_600,
-        max_count: PAGE,
+        max_count: PAGE_MESSAGES,
         last_key: None,
     });
     while let Some(history) = pages.next() {
         let page = client.admin_getroammsg(history).await?;
         let is_it = |past: &PastMessage| (past.message.msg_seq, past.message.msg_random) == (seq, random);
-        if let Some(past) = pages.take(page)?.into_iter().find(is_it) {
+        if let Some(past) = pages.accept_page(page)?.into_iter().find(is_it) {
             return Ok(Some(past.message.msg_key));
         }
     }
@@ -37,7 +37,7 @@ async fn find(fake: &Fake, seq: u32, random: u32) -> Result<Option<String>, Fail
 }
 
 #[tokio::test]
-async fn a_page_is_asked_for_in_both_generations_words_and_read() {
+async fn a_page_is_requested_for_both_server_generations_and_read() {
     let mut recalled = message(610, 691, 1_700_000_101);
     recalled["MsgFlagBits"] = json!(8);
     recalled["MsgKey"] = json!(null);
@@ -97,22 +97,22 @@ async fn a_message_is_found_pages_back() {
 }
 
 #[tokio::test]
-async fn both_numbers_must_fit_and_an_end_is_an_answer() {
+async fn both_numbers_must_match_and_the_end_proves_absence() {
     let fake = Fake::answering([page(1, &[message(1, 10, 1_700_000_100)]), page(1, &[])]).await;
     assert_eq!(find(&fake, 1, 11).await, Ok(None));
     assert_eq!(find(&fake, 1, 10).await, Ok(None));
 }
 
 #[tokio::test]
-async fn a_history_that_never_ends_says_nothing_about_the_message() {
+async fn an_endless_history_proves_nothing() {
     let stuck = page(0, &[message(1, 10, 1_700_000_100)]);
     let fake = Fake::answering([stuck.clone(), stuck]).await;
     assert!(matches!(find(&fake, 2, 20).await, Err(Failure::NoAnswer { .. })));
 
-    let endless = (1..).take(PAGES_MAX + 9).map(|n| page(0, &[message(n, n, 1_700_000_100)]));
+    let endless = (1..).take(MAX_PAGES + 9).map(|n| page(0, &[message(n, n, 1_700_000_100)]));
     let fake = Fake::answering(endless).await;
     assert!(matches!(find(&fake, 100, 20).await, Err(Failure::NoAnswer { .. })));
-    assert_eq!(fake.calls().len(), PAGES_MAX);
+    assert_eq!(fake.calls().len(), MAX_PAGES);
 
     let fake = Fake::answering([page(0, &[])]).await;
     assert!(matches!(find(&fake, 2, 20).await, Err(Failure::NoAnswer { .. })));

@@ -57,7 +57,7 @@ impl Signer {
             return cached.sig.clone();
         }
         let forced_at = cached.as_ref().and_then(|cached| cached.forced_at);
-        cached.insert(self.made(forced_at)).sig.clone()
+        cached.insert(self.create_cached(forced_at)).sig.clone()
     }
 
     /// Creates a new UserSig because IM refused `used`, unless another caller already has, or a
@@ -70,11 +70,11 @@ impl Signer {
         // the clock has caught up.
         let just_forced = old.forced_at.is_some_and(|at| (0..FORCED_APART_MS).contains(&now.since(at)));
         if !just_forced {
-            *cached = Some(self.made(Some(now)));
+            *cached = Some(self.create_cached(Some(now)));
         }
     }
 
-    fn made(&self, forced_at: Option<Millis>) -> Cached {
+    fn create_cached(&self, forced_at: Option<Millis>) -> Cached {
         let now_s = self.clock.now().seconds();
         let key = self.key.expose_secret();
         let sig = super::create(self.sdk_app_id, key, self.admin.as_str(), self.expire_s, now_s, None);
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_sig_is_renewed_once_whoever_asks() {
+    fn a_refused_sig_is_renewed_once_for_all_callers() {
         let (signer, clock) = signer(86_400);
         let first = current(&signer);
         clock.advance(5_000);
@@ -164,7 +164,7 @@ mod tests {
     fn debug_shows_no_secret() {
         let (signer, _) = signer(86_400);
         let sig = current(&signer);
-        let shown = format!("{signer:?}");
-        assert!(!shown.contains(KEY) && !shown.contains(&sig), "{shown}");
+        let debug_text = format!("{signer:?}");
+        assert!(!debug_text.contains(KEY) && !debug_text.contains(&sig), "{debug_text}");
     }
 }

@@ -13,7 +13,7 @@ const V2_NODE: &str = "eJyrVgrxCdYrSy1SslIy0jNQ0gHzM1NS80oy0zLBwokpuZl5mcUlRYkl*
 const V2_GO: &str = "eAEArwBQ-3siVExTLnZlciI6IjIuMCIsIlRMUy5pZGVudGlmaWVyIjoiYWRtaW5pc3RyYXRvciIsIlRMUy5zZGthcHBpZCI6MTQwMDAwMDAwMCwiVExTLmV4cGlyZSI6ODY0MDAsIlRMUy50aW1lIjoxNzAwMDAwMDAwLCJUTFMuc2lnIjoieUxBZSt3N1dVZVV1cWJWOWgvVFg3OHUyMW9UR2kraTlacDF1M1Bwblk2MD0ifQoBAAD---AkM5w_";
 
 #[test]
-fn signatures_are_those_of_the_vendors_libraries() {
+fn signatures_equal_those_of_the_vendors_libraries() {
     let room: &[u8] = &hex::decode("0000077869616f6a756e53724e000000271066413f00000000ff00000000").unwrap();
     let named_room: &[u8] =
         &hex::decode("0100077869616f6a756e53724e000000000066413f00000000ff00000000000a31303030303030303430")
@@ -62,14 +62,14 @@ fn the_content_reads_as_the_tls_members() {
 fn it_is_valid_to_its_last_second() {
     let sig = create(APP, KEY, "kf_lin", 60, NOW, None);
     assert!(verify(&sig, APP, KEY, NOW + 60).is_ok());
-    assert_eq!(verify(&sig, APP, KEY, NOW + 61), Err(Invalid::Expired { at_s: NOW + 60 }));
+    assert_eq!(verify(&sig, APP, KEY, NOW + 61), Err(UserSigError::Expired { at_s: NOW + 60 }));
 }
 
 #[test]
-fn what_was_not_made_with_the_key_for_the_app_is_refused() {
+fn a_user_sig_of_another_key_or_app_is_refused() {
     let sig = create(APP, KEY, "kf_lin", 60, NOW, None);
-    assert_eq!(verify(&sig, APP + 1, KEY, NOW), Err(Invalid::OtherApp { found: APP }));
-    assert_eq!(verify(&sig, APP, "another key", NOW), Err(Invalid::WrongSignature));
+    assert_eq!(verify(&sig, APP + 1, KEY, NOW), Err(UserSigError::OtherApp { found: APP }));
+    assert_eq!(verify(&sig, APP, "another key", NOW), Err(UserSigError::WrongSignature));
     for changed in [
         Content { identifier: "kf_wu".to_owned(), ..decode(&sig).unwrap() },
         Content { expire_s: 61, ..decode(&sig).unwrap() },
@@ -77,8 +77,8 @@ fn what_was_not_made_with_the_key_for_the_app_is_refused() {
         Content { userbuf: Some(String::new()), ..decode(&sig).unwrap() },
         Content { sig: String::new(), ..decode(&sig).unwrap() },
     ] {
-        let forged = packed(&serde_json::to_vec(&changed).unwrap());
-        assert_eq!(verify(&forged, APP, KEY, NOW), Err(Invalid::WrongSignature), "{changed:?}");
+        let forged = pack(&serde_json::to_vec(&changed).unwrap());
+        assert_eq!(verify(&forged, APP, KEY, NOW), Err(UserSigError::WrongSignature), "{changed:?}");
     }
 }
 
@@ -86,18 +86,18 @@ fn what_was_not_made_with_the_key_for_the_app_is_refused() {
 fn a_bomb_is_not_inflated_beyond_the_bound() {
     let mut bomb = br#"{"TLS.identifier":"a","TLS.sdkappid":1,"TLS.sig":""}"#.to_vec();
     bomb.resize(64 * 1024, b' ');
-    assert!(decode(&packed(&bomb)).is_ok());
+    assert!(decode(&pack(&bomb)).is_ok());
     bomb.push(b' ');
-    assert_eq!(decode(&packed(&bomb)), Err(Invalid::Malformed("it inflates beyond 64 KB")));
+    assert_eq!(decode(&pack(&bomb)), Err(UserSigError::Malformed("it inflates beyond 64 KB")));
 }
 
-fn packed(json: &[u8]) -> String {
-    STANDARD.encode(deflated(json).unwrap()).replace('+', "*").replace('/', "-").replace('=', "_")
+fn pack(json: &[u8]) -> String {
+    STANDARD.encode(deflate(json).unwrap()).replace('+', "*").replace('/', "-").replace('=', "_")
 }
 
 proptest! {
     #[test]
-    fn any_user_and_validity_come_back(
+    fn any_user_and_validity_round_trip(
         user in ".{0,40}", expire_s: u64, app: u32, userbuf: Option<Vec<u8>>, now in 0..=i64::MAX,
     ) {
         let sig = create(app, KEY, &user, expire_s, now, userbuf.as_deref());
@@ -109,8 +109,8 @@ proptest! {
     }
 
     #[test]
-    fn nothing_makes_the_decoder_stumble(sig in ".{0,200}", json in ".{0,200}") {
+    fn no_input_makes_the_decoder_panic(sig in ".{0,200}", json in ".{0,200}") {
         let _ = decode(&sig);
-        prop_assert!(decode(&packed(json.as_bytes())).is_err());
+        prop_assert!(decode(&pack(json.as_bytes())).is_err());
     }
 }

@@ -15,7 +15,7 @@ use crate::model::ImUserId;
 
 /// Authenticates callbacks.
 #[derive(Debug)]
-pub struct CallbackDoor {
+pub struct CallbackVerifier {
     sdk_app_id: u32,
     token: Option<SecretString>,
     max_skew_s: u64,
@@ -25,7 +25,7 @@ pub struct CallbackDoor {
 
 /// The query of an authenticated callback.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Knock {
+pub struct VerifiedQuery {
     /// The event's name; the body has it too.
     pub command: Option<String>,
     /// The platform of the client that caused the event; `RESTAPI` for a call by a server.
@@ -65,7 +65,7 @@ impl Refusal {
     }
 }
 
-impl CallbackDoor {
+impl CallbackVerifier {
     /// Creates a verifier for one app. Without a `token` (the console's authentication token) only
     /// the app's id is checked. `max_skew_s` is the largest distance between a signed callback's
     /// time and `clock`, in seconds either way.
@@ -82,7 +82,7 @@ impl CallbackDoor {
     }
 
     /// Verifies the query string of a callback's URL.
-    pub fn knock(&self, query: &str) -> Result<Knock, Refusal> {
+    pub fn verify_query(&self, query: &str) -> Result<VerifiedQuery, Refusal> {
         let query = Query::read(query)?;
         if query.sdk_app_id.as_deref() != Some(self.sdk_app_id.to_string().as_str()) {
             return Err(Refusal::OtherApp);
@@ -93,7 +93,7 @@ impl CallbackDoor {
             };
             self.check_sign(token, sign, time)?;
         }
-        Ok(Knock {
+        Ok(VerifiedQuery {
             command: query.command.map(Cow::into_owned),
             opt_platform: query.opt_platform.map(Cow::into_owned),
         })
@@ -127,21 +127,21 @@ struct Query<'a> {
 
 impl<'a> Query<'a> {
     fn read(query: &'a str) -> Result<Self, Refusal> {
-        let mut read = Self::default();
+        let mut parsed = Self::default();
         for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-            let (name, place) = match name.as_ref() {
-                "SdkAppid" => ("SdkAppid", &mut read.sdk_app_id),
-                "CallbackCommand" => ("CallbackCommand", &mut read.command),
-                "OptPlatform" => ("OptPlatform", &mut read.opt_platform),
-                "Sign" => ("Sign", &mut read.sign),
-                "RequestTime" => ("RequestTime", &mut read.request_time),
+            let (name, slot) = match name.as_ref() {
+                "SdkAppid" => ("SdkAppid", &mut parsed.sdk_app_id),
+                "CallbackCommand" => ("CallbackCommand", &mut parsed.command),
+                "OptPlatform" => ("OptPlatform", &mut parsed.opt_platform),
+                "Sign" => ("Sign", &mut parsed.sign),
+                "RequestTime" => ("RequestTime", &mut parsed.request_time),
                 _ => continue,
             };
-            if place.replace(value).is_some() {
+            if slot.replace(value).is_some() {
                 return Err(Refusal::Repeated(name));
             }
         }
-        Ok(read)
+        Ok(parsed)
     }
 }
 
@@ -151,10 +151,10 @@ mod tests {
     use proptest::prelude::*;
 
     /// A verifier whose clock stands at `now_s`.
-    fn door(token: Option<&str>, max_skew_s: u64, now_s: i64) -> CallbackDoor {
+    fn verifier(token: Option<&str>, max_skew_s: u64, now_s: i64) -> CallbackVerifier {
         let clock = Clock::movable();
         clock.advance(now_s * 1000 + 100 - clock.now().0);
-        CallbackDoor::new(1_400_000_000, token.map(SecretString::from), max_skew_s, Vec::new(), clock)
+        CallbackVerifier::new(1_400_000_000, token.map(SecretString::from), max_skew_s, Vec::new(), clock)
     }
 
     const OWN: &str = "SdkAppid=1400000000&CallbackCommand=C2C.CallbackAfterSendMsg&contenttype=json\
@@ -164,25 +164,29 @@ mod tests {
     #[test]
     fn the_vendors_signature_is_right_in_either_case() {
         let sign = "17773bc39a671d7b9aa835458704d2a6db81360a5940292b587d6d760d484061";
-        let door = door(Some("xxxxyyyy"), 300, 1_669_872_112);
+        let verifier = verifier(Some("xxxxyyyy"), 300, 1_669_872_112);
         for sign in [sign.to_owned(), sign.to_uppercase()] {
-            let knock = door.knock(&format!("SdkAppid=1400000000&Sign={sign}&RequestTime=1669872112"));
-            assert_eq!(knock, Ok(Knock { command: None, opt_platform: None }));
+            let verified =
+                verifier.verify_query(&format!("SdkAppid=1400000000&Sign={sign}&RequestTime=1669872112"));
+            assert_eq!(verified, Ok(VerifiedQuery { command: None, opt_platform: None }));
         }
     }
 
     #[test]
-    fn a_signed_callback_is_let_in_and_says_what_it_is() {
-        let knock = door(Some("kf-bridge-token"), 300, 1_700_000_123).knock(OWN).unwrap();
-        assert_eq!(knock.command.as_deref(), Some("C2C.CallbackAfterSendMsg"));
-        assert_eq!(knock.opt_platform.as_deref(), Some("Web"));
+    fn a_signed_callback_is_accepted_with_its_command() {
+        let verified = verifier(Some("kf-bridge-token"), 300, 1_700_000_123).verify_query(OWN).unwrap();
+        assert_eq!(verified.command.as_deref(), Some("C2C.CallbackAfterSendMsg"));
+        assert_eq!(verified.opt_platform.as_deref(), Some("Web"));
     }
 
     #[test]
-    fn the_app_must_be_ours_to_the_letter() {
-        let open = door(None, 300, 0);
-        assert!(open.knock("SdkAppid=1400000000").is_ok());
-        assert!(open.knock("SdkAppid=%31400000000").is_ok(), "the value is compared after URL decoding");
+    fn the_app_id_must_match_exactly() {
+        let unsigned = verifier(None, 300, 0);
+        assert!(unsigned.verify_query("SdkAppid=1400000000").is_ok());
+        assert!(
+            unsigned.verify_query("SdkAppid=%31400000000").is_ok(),
+            "the value is compared after URL decoding"
+        );
         for wrong in [
             "",
             "SdkAppid",
@@ -193,14 +197,14 @@ mod tests {
             "sdkappid=1400000000",
             "SdkAppid=1.4e9",
         ] {
-            assert_eq!(open.knock(wrong), Err(Refusal::OtherApp), "{wrong}");
+            assert_eq!(unsigned.verify_query(wrong), Err(Refusal::OtherApp), "{wrong}");
         }
     }
 
     #[test]
-    fn what_is_not_signed_right_is_refused() {
-        let door = door(Some("kf-bridge-token"), 300, 1_700_000_123);
-        let with = |from: &str, to: &str| door.knock(&OWN.replace(from, to)).unwrap_err();
+    fn a_wrong_signature_is_refused() {
+        let verifier = verifier(Some("kf-bridge-token"), 300, 1_700_000_123);
+        let with = |from: &str, to: &str| verifier.verify_query(&OWN.replace(from, to)).unwrap_err();
         assert_eq!(with("Sign=f1", "Sign=f2"), Refusal::WrongSign);
         assert_eq!(with("Sign=f1", "Sign="), Refusal::WrongSign);
         assert_eq!(with("Sign=f1", "Sign=zz"), Refusal::WrongSign);
@@ -211,58 +215,63 @@ mod tests {
     }
 
     #[test]
-    fn the_time_may_be_off_by_the_skew_either_way_and_no_further() {
+    fn the_time_may_differ_by_max_skew_and_no_more() {
         for (now_s, expected) in [
             (1_700_000_123 - 301, Some(Refusal::Stale)),
             (1_700_000_123 - 299, None),
             (1_700_000_123 + 299, None),
             (1_700_000_123 + 302, Some(Refusal::Stale)),
         ] {
-            assert_eq!(door(Some("kf-bridge-token"), 300, now_s).knock(OWN).err(), expected, "{now_s}");
+            assert_eq!(
+                verifier(Some("kf-bridge-token"), 300, now_s).verify_query(OWN).err(),
+                expected,
+                "{now_s}"
+            );
         }
     }
 
     #[test]
-    fn a_signed_time_that_is_no_decimal_is_refused() {
-        let door = door(Some("t"), u64::MAX, 0);
+    fn a_signed_time_that_is_not_decimal_is_refused() {
+        let verifier = verifier(Some("t"), u64::MAX, 0);
         for time in ["", "-1", "%2B1", "1e3", "99999999999999999999"] {
             let decoded = time.replace("%2B", "+");
             let sign = hex::encode(Sha256::digest(format!("t{decoded}")));
-            let refusal = door.knock(&format!("SdkAppid=1400000000&Sign={sign}&RequestTime={time}"));
+            let refusal =
+                verifier.verify_query(&format!("SdkAppid=1400000000&Sign={sign}&RequestTime={time}"));
             assert_eq!(refusal, Err(Refusal::Stale), "{time}");
         }
     }
 
     #[test]
     fn a_repeated_parameter_is_refused_even_with_the_same_value() {
-        let door = door(Some("kf-bridge-token"), 300, 1_700_000_123);
+        let verifier = verifier(Some("kf-bridge-token"), 300, 1_700_000_123);
         for name in ["SdkAppid", "CallbackCommand", "OptPlatform", "Sign", "RequestTime"] {
             let again = OWN.split('&').find(|pair| pair.starts_with(name)).unwrap();
-            assert_eq!(door.knock(&format!("{OWN}&{again}")), Err(Refusal::Repeated(name)));
+            assert_eq!(verifier.verify_query(&format!("{OWN}&{again}")), Err(Refusal::Repeated(name)));
         }
     }
 
     #[test]
-    fn an_empty_token_is_none() {
-        assert!(door(Some(""), 300, 0).knock("SdkAppid=1400000000").is_ok());
+    fn an_empty_token_counts_as_no_token() {
+        assert!(verifier(Some(""), 300, 0).verify_query("SdkAppid=1400000000").is_ok());
     }
 
     #[test]
     fn no_refusal_and_no_debug_shows_the_token() {
-        let door = door(Some("kf-bridge-token"), 300, 1_700_000_123);
-        let refusal = door.knock(&OWN.replace("Sign=f1", "Sign=f2")).unwrap_err();
-        for shown in [format!("{door:?}"), format!("{refusal:?}"), refusal.to_string()] {
+        let verifier = verifier(Some("kf-bridge-token"), 300, 1_700_000_123);
+        let refusal = verifier.verify_query(&OWN.replace("Sign=f1", "Sign=f2")).unwrap_err();
+        for shown in [format!("{verifier:?}"), format!("{refusal:?}"), refusal.to_string()] {
             assert!(!shown.contains("kf-bridge-token") && !shown.contains("f15c65"), "{shown}");
         }
     }
 
     proptest! {
         #[test]
-        fn no_query_without_the_right_signature_is_let_in(query in ".{0,80}") {
-            let signed = door(Some("kf-bridge-token"), u64::MAX, 0);
-            prop_assert!(signed.knock(&query).is_err());
+        fn no_query_without_a_valid_signature_is_accepted(query in ".{0,80}") {
+            let signed = verifier(Some("kf-bridge-token"), u64::MAX, 0);
+            prop_assert!(signed.verify_query(&query).is_err());
             let query = format!("SdkAppid=1400000000&{query}");
-            prop_assert!(signed.knock(&query).is_err());
+            prop_assert!(signed.verify_query(&query).is_err());
         }
     }
 }

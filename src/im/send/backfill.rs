@@ -18,7 +18,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
 use super::code::{self, Class};
-use super::history::{PAGE, Pages};
+use super::history::{HistoryPages, PAGE_MESSAGES};
 use super::{Failure, History, ImCourier, PastMessage};
 use crate::bridge::{AnswerOutcome, BACKFILL_WAIT, Bridge};
 use crate::clock::Clock;
@@ -34,14 +34,14 @@ const TICK: Duration = Duration::from_secs(1);
 /// shorter than dedup keys are kept.
 const ACTIVE_MS: i64 = 48 * 3600 * 1000;
 /// The number of calls in one round; a view that has been started is read to its end.
-const CALLS: u32 = 1_200;
+const CALLS_PER_ROUND: u32 = 1_200;
 /// The number of views read concurrently in a round, or of one conversation.
-const AT_ONCE: usize = 8;
+const CONCURRENT_VIEWS: usize = 8;
 /// The number of conversations read concurrently because an answer waits. Requests beyond it are
 /// dropped, and those answers wait until their time limit.
-const WANTED_AT_ONCE: usize = 256;
+const CONCURRENT_REQUESTS: usize = 256;
 /// The pause after a failure before a conversation for which an answer waits is read again.
-const RETRY: Duration = Duration::from_millis(100);
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// How much later than a younger message an older one may become visible, seconds.
 const OVERLAP_S: i64 = 60;
 /// How far IM's clock may be ahead of ours, seconds.
@@ -49,7 +49,7 @@ const SKEW_S: i64 = 600;
 
 /// Finds agents' messages whose callback never came.
 #[derive(Debug)]
-pub struct Recovery {
+pub struct BackfillWorker {
     courier: Arc<ImCourier>,
     store: Store,
     bridge: Bridge,
@@ -58,14 +58,14 @@ pub struct Recovery {
 
 /// Why a backfill ended early; a later one continues.
 #[derive(Debug, thiserror::Error)]
-enum Postponed {
+enum BackfillError {
     #[error(transparent)]
     Im(#[from] Failure),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-impl Recovery {
+impl BackfillWorker {
     /// Creates the worker. It shares the rate limits of `courier`, reads from `store` how far each
     /// view has been read, and passes the messages it finds to `bridge`.
     pub fn new(courier: Arc<ImCourier>, store: Store, bridge: Bridge, clock: Clock) -> Self {
@@ -74,21 +74,21 @@ impl Recovery {
 
     /// Runs until stopped.
     pub async fn run(self, stop: CancellationToken) {
-        tokio::join!(self.rounds(&stop), self.wanted(&stop));
+        tokio::join!(self.run_rounds(&stop), self.serve_requests(&stop));
     }
 
     /// Serves requested backfills until stopped.
-    async fn wanted(&self, stop: &CancellationToken) {
-        let mut looking = FuturesUnordered::new();
+    async fn serve_requests(&self, stop: &CancellationToken) {
+        let mut running = FuturesUnordered::new();
         let mut customers = HashSet::new();
         loop {
             tokio::select! {
-                wanted = self.bridge.next_backfill_requests() => for customer in wanted {
-                    if customers.len() < WANTED_AT_ONCE && customers.insert(customer.clone()) {
-                        looking.push(self.look_at(customer));
+                requested = self.bridge.next_backfill_requests() => for customer in requested {
+                    if customers.len() < CONCURRENT_REQUESTS && customers.insert(customer.clone()) {
+                        running.push(self.backfill_customer(customer));
                     }
                 },
-                Some(customer) = looking.next() => {
+                Some(customer) = running.next() => {
                     customers.remove(&customer);
                 }
                 () = stop.cancelled() => return,
@@ -97,14 +97,14 @@ impl Recovery {
     }
 
     /// Backfills one conversation; retries until it succeeds or its time limit passes.
-    async fn look_at(&self, customer: OpenId) -> OpenId {
-        let looked = async {
-            while let Err(error) = self.views(&customer).await {
+    async fn backfill_customer(&self, customer: OpenId) -> OpenId {
+        let work = async {
+            while let Err(error) = self.backfill_views(&customer).await {
                 tracing::debug!(%error, "a backfill that an answer waits for failed; retrying");
-                tokio::time::sleep(RETRY).await;
+                tokio::time::sleep(RETRY_PAUSE).await;
             }
         };
-        if tokio::time::timeout(BACKFILL_WAIT, looked).await.is_err() {
+        if tokio::time::timeout(BACKFILL_WAIT, work).await.is_err() {
             tracing::warn!("giving up on the backfill; releasing the answer that waited for it");
             if let Err(error) = self.bridge.abandon_backfill(customer.clone()).await {
                 tracing::warn!(%error, "could not persist the abandoned backfill");
@@ -114,16 +114,16 @@ impl Recovery {
     }
 
     /// Reads every agent's view of a conversation.
-    async fn views(&self, customer: &OpenId) -> Result<(), Postponed> {
+    async fn backfill_views(&self, customer: &OpenId) -> Result<(), BackfillError> {
         let (openid, agents, start) =
             (customer.clone(), self.bridge.agents().to_vec(), self.bridge.start_number());
-        let looks = self.store.read(move |tx| tx.missing_backfills(&openid, &agents, start)).await?;
-        self.all(looks).await
+        let backfills = self.store.read(move |tx| tx.missing_backfills(&openid, &agents, start)).await?;
+        self.backfill_all(backfills).await
     }
 
     /// Runs rounds until stopped.
-    async fn rounds(&self, stop: &CancellationToken) {
-        let mut began: Option<Millis> = None;
+    async fn run_rounds(&self, stop: &CancellationToken) {
+        let mut round_started: Option<Millis> = None;
         let mut tick = tokio::time::interval(TICK);
         loop {
             tokio::select! {
@@ -131,12 +131,12 @@ impl Recovery {
                 () = stop.cancelled() => return,
             }
             let now = self.clock.now();
-            if began.is_some_and(|began| (0..ROUND_MS).contains(&now.since(began))) {
+            if round_started.is_some_and(|began| (0..ROUND_MS).contains(&now.since(began))) {
                 continue;
             }
-            began = Some(now);
+            round_started = Some(now);
             tokio::select! {
-                done = self.round() => if let Err(error) = done {
+                result = self.run_round() => if let Err(error) = result {
                     tracing::warn!(%error, "the backfill round failed; the next round continues it");
                 },
                 () = stop.cancelled() => return,
@@ -144,29 +144,30 @@ impl Recovery {
         }
     }
 
-    async fn round(&self) -> Result<(), Postponed> {
+    async fn run_round(&self) -> Result<(), BackfillError> {
         let (agents, since) = (self.bridge.agents().to_vec(), self.clock.now().plus(-ACTIVE_MS));
         let start = self.bridge.start_number();
-        let looks = self.store.read(move |tx| tx.due_backfills(&agents, start, since, CALLS)).await?;
-        self.all(looks).await
+        let backfills =
+            self.store.read(move |tx| tx.due_backfills(&agents, start, since, CALLS_PER_ROUND)).await?;
+        self.backfill_all(backfills).await
     }
 
-    async fn all(&self, looks: Vec<Backfill>) -> Result<(), Postponed> {
+    async fn backfill_all(&self, backfills: Vec<Backfill>) -> Result<(), BackfillError> {
         let calls = AtomicU32::new(0);
-        stream::iter(looks.into_iter().map(Ok))
-            .try_for_each_concurrent(AT_ONCE, |look| self.look(look, &calls))
+        stream::iter(backfills.into_iter().map(Ok))
+            .try_for_each_concurrent(CONCURRENT_VIEWS, |backfill| self.backfill_view(backfill, &calls))
             .await
     }
 
     /// Reads one view and moves its new messages, the oldest first.
-    async fn look(&self, look: Backfill, calls: &AtomicU32) -> Result<(), Postponed> {
-        if calls.load(Ordering::Relaxed) >= CALLS {
+    async fn backfill_view(&self, look: Backfill, calls: &AtomicU32) -> Result<(), BackfillError> {
+        if calls.load(Ordering::Relaxed) >= CALLS_PER_ROUND {
             return Ok(());
         }
         // An invalid UserID has no history.
         let Ok(user) = ImUserId::of_customer(&look.customer, look.number) else { return Ok(()) };
-        let mut found = match self.read(&look, &user, calls).await {
-            Ok(found) => found,
+        let mut messages = match self.read_history(&look, &user, calls).await {
+            Ok(messages) => messages,
             // IM refuses to return this history; others are not affected.
             Err(Failure::Code { code, .. })
                 if matches!(code::class(code), Class::CreateAccount | Class::Permanent) =>
@@ -176,9 +177,9 @@ impl Recovery {
             Err(failure) => return Err(failure.into()),
         };
         fail_point!("recovery.read");
-        found.sort_by_key(|past| (past.message.msg_time, past.message.msg_seq));
-        let newest_s = found.last().map_or(0, |past| past.message.msg_time);
-        for answer in found.into_iter().filter_map(|past| answer_of(past, &look.agent, &user)) {
+        messages.sort_by_key(|past| (past.message.msg_time, past.message.msg_seq));
+        let newest_s = messages.last().map_or(0, |past| past.message.msg_time);
+        for answer in messages.into_iter().filter_map(|past| answer_of(past, &look.agent, &user)) {
             if self.bridge.accept_backfilled(answer).await? == AnswerOutcome::Accepted {
                 tracing::warn!(im.agent = %look.agent, "recovered an agent's message whose callback never came");
             }
@@ -189,32 +190,32 @@ impl Recovery {
         Ok(())
     }
 
-    async fn read(
+    async fn read_history(
         &self,
-        look: &Backfill,
+        backfill: &Backfill,
         user: &ImUserId,
         calls: &AtomicU32,
     ) -> Result<Vec<PastMessage>, Failure> {
         let now_s = self.clock.now().seconds();
-        let oldest_s = look.known_since.max(self.clock.now().plus(-ACTIVE_MS)).seconds();
-        let min_s = oldest_s.max(look.backfilled_until_s - OVERLAP_S);
-        let mut pages = Pages::of(History {
-            operator: &look.agent,
+        let oldest_s = backfill.known_since.max(self.clock.now().plus(-ACTIVE_MS)).seconds();
+        let min_s = oldest_s.max(backfill.backfilled_until_s - OVERLAP_S);
+        let mut pages = HistoryPages::new(History {
+            operator: &backfill.agent,
             peer: user,
             min_s,
             max_s: now_s.max(min_s) + SKEW_S,
-            max_count: PAGE,
+            max_count: PAGE_MESSAGES,
             last_key: None,
         });
-        let mut found = Vec::new();
+        let mut messages = Vec::new();
         while pages.next().is_some() {
             calls.fetch_add(1, Ordering::Relaxed);
-            found.extend(self.courier.next_page(&mut pages).await?.unwrap_or_default());
+            messages.extend(self.courier.next_page(&mut pages).await?.unwrap_or_default());
         }
         if !pages.is_exhausted() {
-            tracing::warn!(im.agent = %look.agent, "a conversation is too long; only its newest part is backfilled");
+            tracing::warn!(im.agent = %backfill.agent, "a conversation is too long; only its newest part is backfilled");
         }
-        Ok(found)
+        Ok(messages)
     }
 }
 

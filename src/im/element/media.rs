@@ -7,7 +7,7 @@ use crate::model::{MediaInfo, MediaInfoKind};
 
 /// Details of a medium that are known when its message is sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Known {
+pub struct MediaDetails {
     /// The measures of its file.
     pub file: Option<FileInfo>,
     /// The measures of a video's thumbnail.
@@ -18,18 +18,18 @@ pub struct Known {
     pub thumb_link: Option<String>,
 }
 
-pub(super) fn shown_as(shown: &MediaInfo, known: &Known) -> Element {
-    let uuid = shown.name.as_str().to_owned();
-    let url = shown.link.clone();
-    let size = known.file.map_or(0, |file| file.size);
-    match &shown.kind {
-        MediaInfoKind::Image => image(uuid, &url, known),
+pub(super) fn media_element(info: &MediaInfo, details: &MediaDetails) -> Element {
+    let uuid = info.name.as_str().to_owned();
+    let url = info.link.clone();
+    let size = details.file.map_or(0, |file| file.size);
+    match &info.kind {
+        MediaInfoKind::Image => image(uuid, &url, details),
         MediaInfoKind::Sound { .. } => {
-            let second = known.file.and_then(|file| file.seconds).unwrap_or(0);
+            let second = details.file.and_then(|file| file.seconds).unwrap_or(0);
             Element::Sound(Sound { url, uuid, size, second, download_flag: ByUrl })
         }
         MediaInfoKind::Video { thumb, thumb_link } => {
-            let (thumb_width, thumb_height) = known.thumb.and_then(|file| file.pixels).unwrap_or((0, 0));
+            let (thumb_width, thumb_height) = details.thumb.and_then(|file| file.pixels).unwrap_or((0, 0));
             Element::Video(Video {
                 video_url: url,
                 video_uuid: uuid,
@@ -39,7 +39,7 @@ pub(super) fn shown_as(shown: &MediaInfo, known: &Known) -> Element {
                 video_download_flag: ByUrl,
                 thumb_url: thumb_link.clone(),
                 thumb_uuid: thumb.as_str().to_owned(),
-                thumb_size: known.thumb.map_or(0, |file| file.size),
+                thumb_size: details.thumb.map_or(0, |file| file.size),
                 thumb_width,
                 thumb_height,
                 thumb_format: "JPG".to_owned(),
@@ -49,9 +49,9 @@ pub(super) fn shown_as(shown: &MediaInfo, known: &Known) -> Element {
     }
 }
 
-fn image(uuid: String, url: &str, known: &Known) -> Element {
-    let pixels = known.file.and_then(|file| file.pixels);
-    let size = known.file.map_or(0, |file| file.size);
+fn image(uuid: String, url: &str, details: &MediaDetails) -> Element {
+    let pixels = details.file.and_then(|file| file.pixels);
+    let size = details.file.map_or(0, |file| file.size);
     let (width, height) = pixels.unwrap_or((0, 0));
     let original = ImageInfo { r#type: 1, size, width, height, url: url.to_owned() };
     let copy = |r#type, scale: Scale, link: &Option<String>| {
@@ -63,7 +63,7 @@ fn image(uuid: String, url: &str, known: &Known) -> Element {
     };
     Element::Image(Image {
         uuid,
-        image_format: match known.file.map(|file| file.kind) {
+        image_format: match details.file.map(|file| file.kind) {
             // WeChat converts customers' pictures to JPEG.
             Some(FileType::Jpeg) | None => 1,
             Some(FileType::Gif) => 2,
@@ -73,8 +73,8 @@ fn image(uuid: String, url: &str, known: &Known) -> Element {
         },
         image_info_array: [
             original,
-            copy(2, Scale::Large, &known.large_link),
-            copy(3, Scale::Thumb, &known.thumb_link),
+            copy(2, Scale::Large, &details.large_link),
+            copy(3, Scale::Thumb, &details.thumb_link),
         ],
     })
 }
