@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use crate::bridge::{self, Bridge, WorkSignal, quota};
 use crate::clock::Clock;
 use crate::config::{self, Config, Reply, Secret};
-use crate::http::{Limits, ops, public, serve, tls, written};
+use crate::http::{Limits, ops, public, receipt, serve, tls};
 use crate::im::receive::CallbackVerifier;
 use crate::im::send as im;
 use crate::lifecycle::{Lifecycle, Outcome, Signals};
@@ -128,8 +128,8 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     lifecycle.spawn("retention", retention);
     let recovery = im::BackfillWorker::new(to_im.clone(), store.clone(), bridge.clone(), clock.clone());
     lifecycle.spawn("recovery", recovery.run(lifecycle.soft().clone()));
-    let (outcomes, told) = written::channel();
-    lifecycle.spawn("receipts", written::tell(told, bridge.clone()));
+    let (outcomes, told) = receipt::channel();
+    lifecycle.spawn("receipts", receipt::report_outcomes(told, bridge.clone()));
 
     let stop = serve::Stop { soft: lifecycle.soft().clone(), hard: lifecycle.hard().clone() };
     let operations = ops_listener.map(|ops_listener| {
@@ -153,8 +153,8 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
         ..Limits::default()
     };
     let router = public::router(public::Public {
-        door: door(&config),
-        callbacks: callback_door(&config, &clock),
+        verifier: door(&config),
+        callback_verifier: callback_door(&config, &clock),
         bridge,
         clock,
         metrics,
@@ -386,25 +386,25 @@ fn attachments(
     })
 }
 
-fn part(health: Result<(), Degraded>) -> ops::Part {
+fn part(health: Result<(), Degraded>) -> ops::ComponentStatus {
     match health {
-        Ok(()) => ops::Part::well(),
-        Err(unwell) => ops::Part {
+        Ok(()) => ops::ComponentStatus::healthy(),
+        Err(unwell) => ops::ComponentStatus {
             ok: false,
             since: Some(unwell.since.seconds()),
             why: unwell.code.map(|code| format!("return code {code}")),
             advice: Some(unwell.advice),
-            ..ops::Part::well()
+            ..ops::ComponentStatus::healthy()
         },
     }
 }
 
-fn im_health(courier: &Arc<im::ImCourier>) -> ops::Health {
+fn im_health(courier: &Arc<im::ImCourier>) -> ops::StatusFn {
     let courier = Arc::clone(courier);
     Arc::new(move || part(courier.health()))
 }
 
-fn wechat_health(client: Wechat, bridge: Bridge) -> ops::Health {
+fn wechat_health(client: Wechat, bridge: Bridge) -> ops::StatusFn {
     Arc::new(move || {
         let mut part = part(client.as_ref().map_or(Ok(()), |client| client.health()));
         part.extra.insert("reply".to_owned(), bridge.reply_mode().word().into());
@@ -412,15 +412,15 @@ fn wechat_health(client: Wechat, bridge: Bridge) -> ops::Health {
     })
 }
 
-fn media_health(files: Files) -> ops::Health {
+fn media_health(files: Files) -> ops::StatusFn {
     Arc::new(move || match files.failing() {
-        None => ops::Part::well(),
-        Some(failing) => ops::Part {
+        None => ops::ComponentStatus::healthy(),
+        Some(failing) => ops::ComponentStatus {
             ok: false,
             since: Some(failing.since.seconds()),
             why: Some(failing.why),
             advice: Some("let this user write to media.dir, and free some disk space".to_owned()),
-            ..ops::Part::well()
+            ..ops::ComponentStatus::healthy()
         },
     })
 }

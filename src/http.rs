@@ -9,16 +9,16 @@ mod connection;
 pub mod ops;
 /// The public endpoints.
 pub mod public;
-mod quiet;
+mod log_limit;
 /// Listening and stopping.
 pub mod serve;
 #[cfg(test)]
 mod testing;
 /// HTTPS.
 pub mod tls;
-mod wire;
+mod stream;
 /// The receipts of passive replies.
-pub mod written;
+pub mod receipt;
 
 use std::time::Duration;
 

@@ -11,7 +11,7 @@ use super::Limits;
 
 /// Why the body could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unread {
+pub(super) enum BodyError {
     /// It is larger than the limit: 413.
     #[error("the body is too large")]
     TooLarge,
@@ -23,7 +23,7 @@ pub(super) enum Unread {
     Broken,
 }
 
-impl Unread {
+impl BodyError {
     /// The metric label and log value.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -34,7 +34,7 @@ impl Unread {
     }
 }
 
-impl IntoResponse for Unread {
+impl IntoResponse for BodyError {
     fn into_response(self) -> Response {
         let status = match self {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -48,16 +48,16 @@ impl IntoResponse for Unread {
 
 /// Reads `body` to its end. A body whose announced length exceeds the limit is refused before any
 /// byte is read.
-pub(super) async fn read(body: Body, limits: &Limits) -> Result<Bytes, Unread> {
+pub(super) async fn read(body: Body, limits: &Limits) -> Result<Bytes, BodyError> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > limits.body_bytes {
-        return Err(Unread::TooLarge);
+        return Err(BodyError::TooLarge);
     }
-    let whole = Limited::new(body, limits.body_bytes).collect();
-    match tokio::time::timeout(limits.body, whole).await {
+    let collected = Limited::new(body, limits.body_bytes).collect();
+    match tokio::time::timeout(limits.body, collected).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Unread::TooLarge),
-        Ok(Err(_)) => Err(Unread::Broken),
-        Err(_) => Err(Unread::Late),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
+        Ok(Err(_)) => Err(BodyError::Broken),
+        Err(_) => Err(BodyError::Late),
     }
 }

@@ -19,16 +19,17 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::Limits;
-use super::wire::{Flushes, Wire};
+use super::stream::{ConnectionStream, PendingReceipts};
 
 /// How long a refused caller that is still sending may take to read the response.
 const LINGER: Duration = Duration::from_secs(1);
 /// The response when a head does not arrive in time.
-const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+const HEAD_TIMEOUT_RESPONSE: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// The settings that all connections of a listener share.
 #[derive(Clone)]
-pub(super) struct Terms {
+pub(super) struct ConnectionContext {
     /// The routes.
     pub router: Router,
     /// The TLS acceptor; `None` for plain HTTP.
@@ -42,33 +43,36 @@ pub(super) struct Terms {
 }
 
 /// Serves `stream` until either side closes it.
-pub(super) async fn run(stream: TcpStream, terms: Terms) {
+pub(super) async fn run(stream: TcpStream, context: ConnectionContext) {
     // Responses are small and callers wait for them, so collecting bytes gains nothing.
     let _ = stream.set_nodelay(true);
-    let hard = terms.hard.clone();
-    let served = async {
-        let Some(tls) = terms.tls.clone() else { return http(stream, terms).await };
-        match timeout(terms.limits.handshake, tls.accept(stream)).await {
-            Ok(Ok(stream)) => http(stream, terms).await,
+    let hard = context.hard.clone();
+    let serving = async {
+        let Some(tls) = context.tls.clone() else { return http(stream, context).await };
+        match timeout(context.limits.handshake, tls.accept(stream)).await {
+            Ok(Ok(stream)) => http(stream, context).await,
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake timed out"),
         }
     };
     tokio::select! {
-        () = served => {}
+        () = serving => {}
         () = hard.cancelled() => {}
     }
 }
 
 /// Speaks HTTP/1.1 on `stream` until either side closes it.
-pub(super) async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, terms: Terms) {
-    let Terms { router, limits, soft, .. } = terms;
-    let flushes = Flushes::default();
-    let wire = Wire::new(stream, flushes.clone(), limits.stalled);
+pub(super) async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    context: ConnectionContext,
+) {
+    let ConnectionContext { router, limits, soft, .. } = context;
+    let pending_receipts = PendingReceipts::default();
+    let stream = ConnectionStream::new(stream, pending_receipts.clone(), limits.stalled);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(flushes.clone());
-        let answer = router.clone().oneshot(request.map(Body::new));
-        Box::pin(async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) })
+        request.extensions_mut().insert(pending_receipts.clone());
+        let response = router.clone().oneshot(request.map(Body::new));
+        Box::pin(async move { Ok::<_, Infallible>(response.await.unwrap_or_else(|never| match never {})) })
     });
     let mut connection = Builder::new()
         .timer(TokioTimer::new())
@@ -76,7 +80,7 @@ pub(super) async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(str
         .max_header_size(limits.head_bytes)
         // The smallest buffer that holds a head; bodies are read through it piece by piece.
         .max_buf_size(limits.head_bytes.saturating_mul(2).max(16_384))
-        .serve_connection(TokioIo::new(wire), service);
+        .serve_connection(TokioIo::new(stream), service);
     let mut closing = false;
     let ended = loop {
         tokio::select! {
@@ -90,15 +94,18 @@ pub(super) async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(str
     let parts = connection.into_parts();
     let mut stream = parts.io.into_inner();
     // An idle connection is closed silently; a caller that has started a head gets a 408.
-    let late = ended.is_err_and(|error| error.is_timeout()) && !parts.read_buf.is_empty();
-    let _ = timeout(LINGER, part(&mut stream, late)).await;
+    let head_timed_out = ended.is_err_and(|error| error.is_timeout()) && !parts.read_buf.is_empty();
+    let _ = timeout(LINGER, close_gracefully(&mut stream, head_timed_out)).await;
 }
 
 /// Ends a connection so that the last response arrives: closing while the caller still sends would
 /// reset it.
-async fn part<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, late: bool) -> std::io::Result<()> {
-    if late {
-        stream.write_all(LATE).await?;
+async fn close_gracefully<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    head_timed_out: bool,
+) -> std::io::Result<()> {
+    if head_timed_out {
+        stream.write_all(HEAD_TIMEOUT_RESPONSE).await?;
     }
     stream.shutdown().await?;
     let mut rest = [0; 4096];

@@ -21,15 +21,15 @@ use crate::metrics::Metrics;
 use crate::store::{Counts, Store};
 
 /// The greatest age of the counts read from the store, and the longest wait for reading them.
-const LOOK: Duration = Duration::from_secs(1);
+const READ_TIMEOUT: Duration = Duration::from_secs(1);
 /// The key in the store's `kv` table that each check writes.
-const LOOKED_AT: &str = "looked_at";
+const CHECKED_AT: &str = "looked_at";
 /// The content type of the metrics.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The status of one component.
 #[derive(Clone, Debug, Serialize)]
-pub struct Part {
+pub struct ComponentStatus {
     /// Whether it is healthy.
     pub ok: bool,
     /// Since when it is not, Unix seconds.
@@ -46,15 +46,15 @@ pub struct Part {
     pub extra: Map<String, Value>,
 }
 
-impl Part {
+impl ComponentStatus {
     /// The status of a healthy component.
-    pub fn well() -> Self {
+    pub fn healthy() -> Self {
         Self { ok: true, since: None, why: None, advice: None, extra: Map::new() }
     }
 }
 
 /// Returns the status of a component; must not block.
-pub type Health = Arc<dyn Fn() -> Part + Send + Sync>;
+pub type StatusFn = Arc<dyn Fn() -> ComponentStatus + Send + Sync>;
 
 /// The dependencies of the operators' endpoints.
 pub struct Ops {
@@ -67,11 +67,11 @@ pub struct Ops {
     /// Whether the process is starting, ready or stopping.
     pub readiness: Readiness,
     /// The status of Tencent IM.
-    pub im: Health,
+    pub im: StatusFn,
     /// The status of WeChat.
-    pub wechat: Health,
+    pub wechat: StatusFn,
     /// The status of the media directory.
-    pub media: Health,
+    pub media: StatusFn,
 }
 
 impl std::fmt::Debug for Ops {
@@ -82,29 +82,29 @@ impl std::fmt::Debug for Ops {
 
 /// The routes of the operators' listener.
 pub fn router(ops: Ops) -> Router {
-    let desk = Desk { ops, looking: Arc::new(Semaphore::new(1)), seen: Arc::default() };
+    let state = OpsState { ops, read_permit: Arc::new(Semaphore::new(1)), cached_counts: Arc::default() };
     Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(Arc::new(desk))
+        .with_state(Arc::new(state))
 }
 
-struct Desk {
+struct OpsState {
     ops: Ops,
-    looking: Arc<Semaphore>,
-    seen: Arc<Mutex<Option<(Instant, Counts)>>>,
+    read_permit: Arc<Semaphore>,
+    cached_counts: Arc<Mutex<Option<(Instant, Counts)>>>,
 }
 
 #[derive(Serialize)]
-struct Ready {
+struct ReadyzResponse {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<&'static str>,
-    store: Part,
-    im: Part,
-    wechat: Part,
-    media: Part,
+    store: ComponentStatus,
+    im: ComponentStatus,
+    wechat: ComponentStatus,
+    media: ComponentStatus,
     backlog: Backlog,
 }
 
@@ -116,11 +116,11 @@ struct Backlog {
     held: Option<i64>,
 }
 
-async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
-    let backlog = desk.backlog().await;
-    let store = desk.store();
-    let (im, wechat, media) = ((desk.ops.im)(), (desk.ops.wechat)(), (desk.ops.media)());
-    let why = match desk.ops.readiness.phase() {
+async fn readyz(State(state): State<Arc<OpsState>>) -> Response {
+    let backlog = state.backlog().await;
+    let store = state.store_status();
+    let (im, wechat, media) = ((state.ops.im)(), (state.ops.wechat)(), (state.ops.media)());
+    let why = match state.ops.readiness.phase() {
         lifecycle::Phase::Starting => Some("starting"),
         lifecycle::Phase::Ready => None,
         lifecycle::Phase::Stopping => Some("shutting down"),
@@ -132,7 +132,7 @@ async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
     } else {
         (StatusCode::OK, "degraded")
     };
-    match serde_json::to_string(&Ready { status, why, store, im, wechat, media, backlog }) {
+    match serde_json::to_string(&ReadyzResponse { status, why, store, im, wechat, media, backlog }) {
         Ok(ready) => {
             let json = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             (code, [json], ready).into_response()
@@ -141,10 +141,10 @@ async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
     }
 }
 
-async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
-    let Backlog { waiting, oldest_s, held } = desk.backlog().await;
+async fn metrics(State(state): State<Arc<OpsState>>) -> Response {
+    let Backlog { waiting, oldest_s, held } = state.backlog().await;
     let [waiting, oldest_s, held] = [waiting, oldest_s, held].map(Option::unwrap_or_default);
-    match desk.ops.metrics.render(waiting, oldest_s, held) {
+    match state.ops.metrics.render(waiting, oldest_s, held) {
         Ok(text) => ([(header::CONTENT_TYPE, HeaderValue::from_static(OPEN_METRICS))], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "cannot encode the metrics");
@@ -153,13 +153,13 @@ async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
     }
 }
 
-impl Desk {
-    fn store(&self) -> Part {
-        let Some(failing) = self.ops.store.outage() else { return Part::well() };
-        Part {
+impl OpsState {
+    fn store_status(&self) -> ComponentStatus {
+        let Some(failure) = self.ops.store.outage() else { return ComponentStatus::healthy() };
+        ComponentStatus {
             ok: false,
-            since: Some(failing.since.seconds()),
-            why: Some(failing.why),
+            since: Some(failure.since.seconds()),
+            why: Some(failure.why),
             advice: Some(
                 "pushes and callbacks are refused until the store commits again, and the platforms repeat them \
                  only for seconds: free disk space, make the database and its folder writable, or repair the disk"
@@ -171,10 +171,10 @@ impl Desk {
 
     /// The backlog, at most about a second old unless the store is slower than that.
     async fn backlog(&self) -> Backlog {
-        let _ = tokio::time::timeout(LOOK, self.look()).await;
+        let _ = tokio::time::timeout(READ_TIMEOUT, self.refresh_counts()).await;
         let now = self.ops.clock.now();
-        let seen = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let counts = seen.map(|(_, counts)| counts);
+        let cached = *self.cached_counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = cached.map(|(_, counts)| counts);
         let age_s = |counts: Counts| counts.oldest.map_or(0, |oldest| now.since(oldest).max(0) / 1000);
         Backlog {
             waiting: counts.map(|counts| counts.waiting),
@@ -186,18 +186,18 @@ impl Desk {
     /// Refreshes the counts if they are too old. Also commits a write, because a store that can
     /// still be read may no longer be able to commit, and without traffic no other write would
     /// notice that.
-    async fn look(&self) {
-        let Ok(turn) = Arc::clone(&self.looking).acquire_owned().await else { return };
-        let is_fresh = |seen: &(Instant, Counts)| seen.0.elapsed() < LOOK;
-        if self.seen.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(is_fresh) {
+    async fn refresh_counts(&self) {
+        let Ok(permit) = Arc::clone(&self.read_permit).acquire_owned().await else { return };
+        let is_fresh = |cached: &(Instant, Counts)| cached.0.elapsed() < READ_TIMEOUT;
+        if self.cached_counts.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(is_fresh) {
             return;
         }
-        let (store, seen) = (self.ops.store.clone(), Arc::clone(&self.seen));
+        let (store, cached) = (self.ops.store.clone(), Arc::clone(&self.cached_counts));
         // Use a separate task, so that callers that time out do not start further reads.
-        let look = tokio::spawn(async move {
-            let _turn = turn;
+        let task = tokio::spawn(async move {
+            let _permit = permit;
             // The writer only commits; counting a long backlog is left to the reader.
-            let committed = store.write(|tx| tx.put_kv(LOOKED_AT, &tx.now().0.to_string())).await;
+            let committed = store.write(|tx| tx.put_kv(CHECKED_AT, &tx.now().0.to_string())).await;
             if committed.is_err() {
                 return;
             }
@@ -207,10 +207,10 @@ impl Desk {
             )]
             let counts = store.read(|tx| tx.counts()).await;
             if let Ok(counts) = counts {
-                *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), counts));
+                *cached.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), counts));
             }
         });
-        let _ = look.await;
+        let _ = task.await;
     }
 }
 

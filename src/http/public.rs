@@ -21,8 +21,8 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
 use super::Limits;
-use super::quiet::Quiet;
-use super::written::Outcome;
+use super::log_limit::LogLimiter;
+use super::receipt::ReplyOutcome;
 use crate::bridge::Bridge;
 use crate::clock::Clock;
 use crate::im::receive::CallbackVerifier;
@@ -37,9 +37,9 @@ const IN_FLIGHT: usize = 4096;
 #[derive(Debug)]
 pub struct Public {
     /// Authenticates and decrypts pushes.
-    pub door: Verifier,
+    pub verifier: Verifier,
     /// Authenticates and parses callbacks.
-    pub callbacks: CallbackVerifier,
+    pub callback_verifier: CallbackVerifier,
     /// Decides and commits.
     pub bridge: Bridge,
     /// The clock.
@@ -50,46 +50,46 @@ pub struct Public {
     pub limits: Limits,
     /// Takes the outcomes of replies with held answers: the sending end of
     /// [`super::receipt::channel`].
-    pub outcomes: mpsc::Sender<Outcome>,
+    pub outcomes: mpsc::Sender<ReplyOutcome>,
     /// Tracks every commit that outlives its caller; wait for it before closing the store.
     pub tasks: TaskTracker,
 }
 
 /// The routes. Unknown paths get 404, other methods 405.
 pub fn router(public: Public) -> Router {
-    let desk = Desk {
+    let state = PublicState {
         public,
         in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
         files: Arc::new(Semaphore::new(media::FILES_AT_ONCE)),
-        quiet: Quiet::default(),
+        log_limiter: LogLimiter::default(),
     };
     Router::new()
         .route("/", get(push::echo).post(push::receive))
         .route("/imcallback", post(callback::receive))
         .route("/media/{file}", get(media::serve))
-        .with_state(Arc::new(desk))
+        .with_state(Arc::new(state))
 }
 
 #[derive(Debug)]
-struct Desk {
+struct PublicState {
     public: Public,
     in_flight: Arc<Semaphore>,
     files: Arc<Semaphore>,
-    quiet: Quiet,
+    log_limiter: LogLimiter,
 }
 
-impl Desk {
+impl PublicState {
     /// Runs `work` to its end, even if the caller disconnects: the commit and the state in memory
     /// must stay consistent. `None` when it takes longer than `within`, or panics.
-    async fn finish<T: Send + 'static>(
+    async fn run_to_end<T: Send + 'static>(
         &self,
         within: Duration,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
         let finished = async {
-            let place = Arc::clone(&self.in_flight).acquire_owned().await.ok()?;
+            let permit = Arc::clone(&self.in_flight).acquire_owned().await.ok()?;
             let task = self.public.tasks.spawn(async move {
-                let _place = place;
+                let _permit = permit;
                 work.await
             });
             match task.await {
@@ -107,9 +107,9 @@ impl Desk {
     }
 
     /// Counts and logs a refused request: not from the platform, or for another account.
-    fn refused(&self, source: &'static str, name: &'static str, why: &dyn std::fmt::Display) {
+    fn log_refusal(&self, source: &'static str, name: &'static str, why: &dyn std::fmt::Display) {
         self.public.metrics.record_refused_request(source, name);
-        if self.quiet.allows() {
+        if self.log_limiter.allow() {
             tracing::warn!(source, reason = name, "refused a {source}: {why}");
         } else {
             tracing::debug!(source, reason = name, "refused a {source}");

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::Limits;
-use super::connection::{self, Terms};
+use super::connection::{self, ConnectionContext};
 
 /// The pause after a connection could not be accepted (usually because no file descriptors are
 /// left).
@@ -71,11 +71,11 @@ pub async fn serve(
     limits: Limits,
     stop: Stop,
 ) {
-    let router = router.layer(CatchPanicLayer::custom(panicked));
-    let terms = Terms { router, tls, limits, soft: stop.soft.clone(), hard: stop.hard.clone() };
+    let router = router.layer(CatchPanicLayer::custom(panic_response));
+    let context = ConnectionContext { router, tls, limits, soft: stop.soft.clone(), hard: stop.hard.clone() };
     let open = TaskTracker::new();
     tokio::select! {
-        () = accept_all(&listener, &terms, &open) => {}
+        () = accept_all(&listener, &context, &open) => {}
         () = stop.soft.cancelled() => {}
         () = stop.hard.cancelled() => {}
     }
@@ -84,45 +84,45 @@ pub async fn serve(
     open.wait().await;
 }
 
-async fn accept_all(listener: &TcpListener, terms: &Terms, open: &TaskTracker) {
-    let places = Arc::new(Semaphore::new(terms.limits.connections));
+async fn accept_all(listener: &TcpListener, context: &ConnectionContext, open: &TaskTracker) {
+    let permits = Arc::new(Semaphore::new(context.limits.connections));
     // The semaphore is never closed, so this always gets a permit.
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+    while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
         let stream = accept(listener).await;
-        let terms = terms.clone();
+        let context = context.clone();
         open.spawn(async move {
-            connection::run(stream, terms).await;
-            drop(place);
+            connection::run(stream, context).await;
+            drop(permit);
         });
     }
 }
 
 async fn accept(listener: &TcpListener) -> TcpStream {
-    let mut told = false;
+    let mut logged = false;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return stream,
             // The caller has already disconnected; accept the next one.
-            Err(error) if is_callers(&error) => {}
+            Err(error) if is_caller_error(&error) => {}
             Err(error) => {
-                if !told {
+                if !logged {
                     tracing::error!(%error, "cannot accept connections, retrying: raise the limit of open files");
                 }
-                told = true;
+                logged = true;
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
 }
 
-fn is_callers(error: &io::Error) -> bool {
+fn is_caller_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
 /// Leaves the panic's text out, because it may quote a message. The panic hook has already written
 /// it to stderr.
-fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
+fn panic_response(_: Box<dyn Any + Send + 'static>) -> Response {
     tracing::error!("a request ended in a panic: this is a bug; the service goes on");
     (StatusCode::INTERNAL_SERVER_ERROR, "internal error").into_response()
 }

@@ -57,7 +57,7 @@ impl Host {
     }
 
     /// Sends `request` and reads until the server closes.
-    pub async fn ask(&self, request: &str) -> String {
+    pub async fn request(&self, request: &str) -> String {
         let mut stream = self.connect().await;
         stream.write_all(request.as_bytes()).await.unwrap();
         rest(&mut stream).await
@@ -65,13 +65,13 @@ impl Host {
 
     /// Makes a GET request and returns the whole response.
     pub async fn get(&self, path: &str) -> String {
-        self.ask(&format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")).await
+        self.request(&format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")).await
     }
 
     /// Makes a POST request and returns the whole response.
     pub async fn post(&self, path: &str, body: &str) -> String {
         let length = body.len();
-        self.ask(&format!(
+        self.request(&format!(
             "POST {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
         ))
         .await

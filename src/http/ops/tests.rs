@@ -15,20 +15,20 @@ struct World {
     store: Store,
     clock: Clock,
     metrics: Metrics,
-    im_is_well: Arc<AtomicBool>,
+    im_is_healthy: Arc<AtomicBool>,
     closing: Closing,
 }
 
 async fn world(place: &StoreLocation) -> World {
     let (clock, metrics, life) = (Clock::movable(), Metrics::default(), Lifecycle::default());
     let (store, closing) = Store::open(place, clock.clone(), metrics.clone()).unwrap();
-    let im_is_well = Arc::new(AtomicBool::new(true));
-    let well = Arc::clone(&im_is_well);
+    let im_is_healthy = Arc::new(AtomicBool::new(true));
+    let healthy = Arc::clone(&im_is_healthy);
     let im = move || {
-        if well.load(Ordering::Relaxed) {
-            return Part::well();
+        if healthy.load(Ordering::Relaxed) {
+            return ComponentStatus::healthy();
         }
-        Part {
+        ComponentStatus {
             ok: false,
             since: Some(1_700_000_000),
             why: Some("60020".to_owned()),
@@ -37,7 +37,7 @@ async fn world(place: &StoreLocation) -> World {
         }
     };
     let wechat = || {
-        let mut part = Part::well();
+        let mut part = ComponentStatus::healthy();
         part.extra.insert("reply".to_owned(), "passive".into());
         part
     };
@@ -48,10 +48,10 @@ async fn world(place: &StoreLocation) -> World {
         readiness: life.readiness().clone(),
         im: Arc::new(im),
         wechat: Arc::new(wechat),
-        media: Arc::new(Part::well),
+        media: Arc::new(ComponentStatus::healthy),
     };
     let host = host(router(ops), Limits::default()).await;
-    World { host, life, store, clock, metrics, im_is_well, closing }
+    World { host, life, store, clock, metrics, im_is_healthy, closing }
 }
 
 impl World {
@@ -77,7 +77,7 @@ fn waiting() -> NewMessage {
 }
 
 #[tokio::test]
-async fn ready_only_between_start_and_stop_and_alive_throughout() {
+async fn ready_only_between_start_and_stop_and_always_alive() {
     let world = world(&StoreLocation::Memory).await;
     let (status, body) = world.readyz().await;
     assert_eq!((status, &body["status"], &body["why"]), (503, &json!("unavailable"), &json!("starting")));
@@ -99,17 +99,17 @@ async fn ready_only_between_start_and_stop_and_alive_throughout() {
 }
 
 #[tokio::test]
-async fn a_platform_that_is_unwell_degrades_and_says_what_to_do() {
+async fn a_degraded_platform_degrades_readyz_with_advice() {
     let world = world(&StoreLocation::Memory).await;
     world.life.readiness().set_ready();
-    world.im_is_well.store(false, Ordering::Relaxed);
+    world.im_is_healthy.store(false, Ordering::Relaxed);
     let (status, body) = world.readyz().await;
     assert_eq!((status, &body["status"]), (200, &json!("degraded")));
     assert_eq!(body["im"], json!({"ok": false, "since": 1_700_000_000, "why": "60020", "do": "buy it"}));
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_commit_is_noticed_though_nobody_writes() {
+async fn a_store_that_cannot_commit_is_noticed_without_traffic() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bridge.db");
     let world = world(&StoreLocation::File(path.clone())).await;
@@ -136,7 +136,7 @@ async fn a_store_that_cannot_commit_is_noticed_though_nobody_writes() {
 }
 
 #[tokio::test]
-async fn the_backlog_is_the_stores_and_a_closed_store_does_not_hang_the_probe() {
+async fn the_backlog_comes_from_the_store_and_a_closed_store_does_not_hang_the_probe() {
     let world = world(&StoreLocation::Memory).await;
     world.life.readiness().set_ready();
     world.store.write(|tx| tx.add(&waiting())).await.unwrap();

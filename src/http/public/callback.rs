@@ -8,7 +8,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 
-use super::{Desk, typed};
+use super::{PublicState, typed};
 use crate::bridge::AnswerOutcome;
 use crate::http::body;
 use crate::im::receive::{Callback, SkipReason, error_response, ok_response};
@@ -17,69 +17,72 @@ use crate::model::Answer;
 const JSON: &str = "application/json";
 
 pub(super) async fn receive(
-    State(desk): State<Arc<Desk>>,
+    State(state): State<Arc<PublicState>>,
     RawQuery(query): RawQuery,
     body: Body,
 ) -> Response {
-    let public = &desk.public;
-    let knock = match public.callbacks.verify_query(&query.unwrap_or_default()) {
-        Ok(knock) => knock,
+    let public = &state.public;
+    let query = match public.callback_verifier.verify_query(&query.unwrap_or_default()) {
+        Ok(verified) => verified,
         Err(refusal) => {
-            desk.refused("callback", refusal.name(), &refusal);
+            state.log_refusal("callback", refusal.name(), &refusal);
             return typed(StatusCode::FORBIDDEN, JSON, error_response(&refusal.to_string()));
         }
     };
     let bytes = match body::read(body, &public.limits).await {
         Ok(bytes) => bytes,
-        Err(unread) => {
-            desk.refused("callback", unread.name(), &unread);
-            return unread.into_response();
+        Err(error) => {
+            state.log_refusal("callback", error.name(), &error);
+            return error.into_response();
         }
     };
-    match public.callbacks.parse(&knock, &bytes) {
-        Ok(Callback::Answer(answer)) => accept(&desk, answer).await,
-        Ok(Callback::Skipped(reason, answer)) => pass_over(&desk, reason, answer).await,
-        Ok(Callback::Ignored(reason)) => ignored(&desk, reason.name()),
+    match public.callback_verifier.parse(&query, &bytes) {
+        Ok(Callback::Answer(answer)) => accept(&state, answer).await,
+        Ok(Callback::Skipped(reason, answer)) => skip(&state, reason, answer).await,
+        Ok(Callback::Ignored(reason)) => ignore(&state, reason.name()),
         Err(bad) => {
-            desk.refused("callback", "body_no_json", &bad);
+            state.log_refusal("callback", "body_no_json", &bad);
             typed(StatusCode::BAD_REQUEST, JSON, error_response(&bad.to_string()))
         }
     }
 }
 
-async fn accept(desk: &Desk, answer: Answer) -> Response {
+async fn accept(state: &PublicState, answer: Answer) -> Response {
     let started = Instant::now();
     let agent = answer.from.clone();
-    let bridge = desk.public.bridge.clone();
-    let within = desk.public.limits.callback;
-    match desk.finish(within, async move { bridge.accept_answer(answer).await }).await {
+    let bridge = state.public.bridge.clone();
+    let within = state.public.limits.callback;
+    match state.run_to_end(within, async move { bridge.accept_answer(answer).await }).await {
         Some(Ok(AnswerOutcome::Accepted)) => {
             let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
             tracing::info!(im.agent = %agent, took_ms, "accepted an agent's message");
             typed(StatusCode::OK, JSON, ok_response())
         }
-        Some(Ok(AnswerOutcome::Ignored(reason))) => ignored(desk, reason.name()),
-        Some(Err(error)) => unavailable(desk, &error),
-        None => unavailable(desk, &"the commit took too long"),
+        Some(Ok(AnswerOutcome::Ignored(reason))) => ignore(state, reason.name()),
+        Some(Err(error)) => unavailable(state, &error),
+        None => unavailable(state, &"the commit took too long"),
     }
 }
 
-async fn pass_over(desk: &Desk, reason: SkipReason, answer: Answer) -> Response {
-    let bridge = desk.public.bridge.clone();
-    match desk.finish(desk.public.limits.callback, async move { bridge.mark_ignored(answer).await }).await {
-        Some(Ok(())) => ignored(desk, reason.name()),
-        Some(Err(error)) => unavailable(desk, &error),
-        None => unavailable(desk, &"the commit took too long"),
+async fn skip(state: &PublicState, reason: SkipReason, answer: Answer) -> Response {
+    let bridge = state.public.bridge.clone();
+    match state
+        .run_to_end(state.public.limits.callback, async move { bridge.mark_ignored(answer).await })
+        .await
+    {
+        Some(Ok(())) => ignore(state, reason.name()),
+        Some(Err(error)) => unavailable(state, &error),
+        None => unavailable(state, &"the commit took too long"),
     }
 }
 
-fn ignored(desk: &Desk, reason: &'static str) -> Response {
-    desk.public.metrics.record_ignored_callback(reason);
+fn ignore(state: &PublicState, reason: &'static str) -> Response {
+    state.public.metrics.record_ignored_callback(reason);
     tracing::debug!(reason, "ignored a callback");
     typed(StatusCode::OK, JSON, ok_response())
 }
 
-fn unavailable(desk: &Desk, why: &dyn std::fmt::Display) -> Response {
-    desk.refused("callback", "unavailable", why);
+fn unavailable(state: &PublicState, why: &dyn std::fmt::Display) -> Response {
+    state.log_refusal("callback", "unavailable", why);
     typed(StatusCode::SERVICE_UNAVAILABLE, JSON, error_response("not committed; try again"))
 }

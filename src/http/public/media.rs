@@ -22,7 +22,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tower_http::services::ServeFile;
 
-use super::{Desk, text};
+use super::{PublicState, text};
 use crate::media::file_type::HEAD_BYTES;
 use crate::media::{FileType, Scale, WaitOutcome};
 use crate::model::MediaHash;
@@ -31,46 +31,46 @@ use crate::model::MediaHash;
 /// open file.
 pub(super) const FILES_AT_ONCE: usize = 256;
 /// The slowest accepted average download rate, in bytes per second, after [`GRACE`].
-const SLOWEST: u64 = 16 * 1024;
+const MIN_BYTES_PER_S: u64 = 16 * 1024;
 /// The time that every download may take, whatever its rate.
-const START: Duration = Duration::from_mins(1);
+const GRACE: Duration = Duration::from_mins(1);
 /// How long a request waits for a medium that is still being fetched.
 const WAIT: Duration = Duration::from_secs(10);
 
 /// Serves a file, if the link is valid and the file arrives in time.
 pub(super) async fn serve(
-    State(desk): State<Arc<Desk>>,
+    State(state): State<Arc<PublicState>>,
     file: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     mut request: Request,
 ) -> Response {
-    let public = &desk.public;
+    let public = &state.public;
     let media = public.bridge.media();
     // A path that does not decode to UTF-8 is not a link of ours.
     let file = file.map_or_else(|_| String::new(), |Path(file)| file);
-    let Some(asked) = media.links.verify(&file, &query.unwrap_or_default(), public.clock.now()) else {
+    let Some(link) = media.links.verify(&file, &query.unwrap_or_default(), public.clock.now()) else {
         return not_found();
     };
     if !asks_for_one_range(request.headers()) {
         request.headers_mut().remove(header::RANGE);
     }
-    let hash = match media.fetch_events.wait_urgent(public.bridge.store(), &asked.name, WAIT).await {
+    let hash = match media.fetch_events.wait_urgent(public.bridge.store(), &link.name, WAIT).await {
         Ok(WaitOutcome::Ready(hash)) => hash,
         Ok(WaitOutcome::Unavailable) => return not_found(),
         Ok(WaitOutcome::Pending) => return not_yet(),
         Err(error) => return unavailable(&error),
     };
-    let kind = match kind_of(&desk, &hash).await {
+    let kind = match kind_of(&state, &hash).await {
         Ok(Some(kind)) => kind,
         Ok(None) => return not_found(),
         Err(error) => return unavailable(&error),
     };
-    let copy = match Scale::from_extension(&asked.extension) {
+    let copy = match Scale::from_extension(&link.extension) {
         Some(scale) if kind.is_image() => media.scaler.copy(&hash, scale).await,
         _ => None,
     };
     let (path, kind) = copy.map_or_else(|| (media.files.path(&hash), kind), |copy| (copy, FileType::Jpeg));
-    send(&desk, &path, kind, asked.name.as_str(), request).await
+    send(&state, &path, kind, link.name.as_str(), request).await
 }
 
 /// Whether `Range` is one range of bytes. Any other `Range` is ignored and the whole file served
@@ -107,35 +107,45 @@ fn unavailable(error: &dyn std::fmt::Display) -> Response {
     text(StatusCode::SERVICE_UNAVAILABLE, "")
 }
 
-async fn kind_of(desk: &Desk, hash: &MediaHash) -> Result<Option<FileType>, crate::media::FilesError> {
-    let Some(file) = desk.public.bridge.media().files.read(hash).await? else { return Ok(None) };
+async fn kind_of(
+    state: &PublicState,
+    hash: &MediaHash,
+) -> Result<Option<FileType>, crate::media::FilesError> {
+    let Some(file) = state.public.bridge.media().files.read(hash).await? else { return Ok(None) };
     let mut head = Vec::with_capacity(HEAD_BYTES);
     // If reading fails here, it fails again below, where the error reaches the client.
     let _ = file.take(HEAD_BYTES as u64).read_to_end(&mut head).await;
     Ok(Some(FileType::detect(&head)))
 }
 
-async fn send(desk: &Desk, path: &std::path::Path, kind: FileType, name: &str, request: Request) -> Response {
-    let Ok(lent) = Arc::clone(&desk.files).try_acquire_owned() else {
+async fn send(
+    state: &PublicState,
+    path: &std::path::Path,
+    kind: FileType,
+    name: &str,
+    request: Request,
+) -> Response {
+    let Ok(permit) = Arc::clone(&state.files).try_acquire_owned() else {
         return unavailable(&"too many downloads are running");
     };
     let Ok(mime) = kind.mime().parse() else { return not_found() };
     let is_get = request.method() == Method::GET;
-    let sent = match ServeFile::new_with_mime(path, &mime).try_call(request).await {
+    let response = match ServeFile::new_with_mime(path, &mime).try_call(request).await {
         Ok(sent) => sent,
         Err(error) => return unavailable(&error),
     };
-    let mut response = sent.map(Body::new).into_response();
+    let mut response = response.map(Body::new).into_response();
     if !(response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED) {
         return response;
     }
     // Only pictures, recordings and videos are shown inline. The policy below forbids scripts.
-    let place =
+    let disposition_type =
         if kind.is_image() || kind.is_audio() || kind == FileType::Mp4 { "inline" } else { "attachment" };
-    let called = format!("{place}; filename=\"{}.{}\"", name.get(..8).unwrap_or(name), kind.extension());
+    let disposition =
+        format!("{disposition_type}; filename=\"{}.{}\"", name.get(..8).unwrap_or(name), kind.extension());
     let fixed: [(HeaderName, &str); 4] = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::CONTENT_DISPOSITION, &called),
+        (header::CONTENT_DISPOSITION, &disposition),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
         (header::CACHE_CONTROL, "private, max-age=3600"),
     ];
@@ -146,19 +156,19 @@ async fn send(desk: &Desk, path: &std::path::Path, kind: FileType, name: &str, r
     }
     let length =
         response.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    desk.public.metrics.media_bytes("served", length.filter(|_| is_get).unwrap_or(0));
-    let patience = START.saturating_add(Duration::from_secs(length.unwrap_or(0) / SLOWEST));
-    response.map(|body| Body::new(Lent { body, until: Instant::now() + patience, _place: lent }))
+    state.public.metrics.media_bytes("served", length.filter(|_| is_get).unwrap_or(0));
+    let allowed = GRACE.saturating_add(Duration::from_secs(length.unwrap_or(0) / MIN_BYTES_PER_S));
+    response.map(|body| Body::new(DownloadBody { body, deadline: Instant::now() + allowed, _permit: permit }))
 }
 
 /// The body of a download with its permit; it fails when the download is too slow.
-struct Lent {
+struct DownloadBody {
     body: Body,
-    until: Instant,
-    _place: OwnedSemaphorePermit,
+    deadline: Instant,
+    _permit: OwnedSemaphorePermit,
 }
 
-impl http_body::Body for Lent {
+impl http_body::Body for DownloadBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -168,7 +178,7 @@ impl http_body::Body for Lent {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         // Hyper polls after the client has read some bytes. A client that reads none is cut off by
         // the connection.
-        if Instant::now() > self.until {
+        if Instant::now() > self.deadline {
             return Poll::Ready(Some(Err(axum::Error::new(io::Error::from(io::ErrorKind::TimedOut)))));
         }
         Pin::new(&mut self.body).poll_frame(cx)
@@ -190,16 +200,16 @@ mod tests {
 
     use super::*;
 
-    async fn taken(until: Instant) -> Option<Bytes> {
-        let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-        let lent = Lent { body: Body::from("file"), until, _place: place };
-        Some(lent.collect().await.ok()?.to_bytes())
+    async fn read_download(until: Instant) -> Option<Bytes> {
+        let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        let body = DownloadBody { body: Body::from("file"), deadline: until, _permit: permit };
+        Some(body.collect().await.ok()?.to_bytes())
     }
 
     #[tokio::test]
-    async fn a_file_that_takes_too_long_is_broken_off() {
+    async fn a_download_that_takes_too_long_fails() {
         let now = Instant::now();
-        assert_eq!(taken(now + START).await, Some(Bytes::from_static(b"file")));
-        assert_eq!(taken(now.checked_sub(START).unwrap()).await, None);
+        assert_eq!(read_download(now + GRACE).await, Some(Bytes::from_static(b"file")));
+        assert_eq!(read_download(now.checked_sub(GRACE).unwrap()).await, None);
     }
 }

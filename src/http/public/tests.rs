@@ -2,7 +2,7 @@
 
 mod callback;
 mod push;
-mod written;
+mod receipt;
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::bridge::{Parts, Settings, WorkSignal, quota};
 use crate::config::{Acknowledge, AesKey, Locale, Mode, OnUnsubscribe, Reply as ReplyMode, Texts};
+use crate::http::receipt::{channel, report_outcomes};
 use crate::http::testing::{Host, host, parts};
-use crate::http::written::{channel, tell};
 use crate::media::Media;
 use crate::model::{Answer, AnswerPart, ImUserId, MessageId, Move, OpenId, State};
 use crate::store::{Closing, MessageSummary, Settlement, Store, StoreLocation};
@@ -36,7 +36,7 @@ struct World {
     clock: Clock,
     metrics: Metrics,
     tasks: TaskTracker,
-    told: JoinHandle<()>,
+    reporting: JoinHandle<()>,
     _folder: tempfile::TempDir,
     _closing: Closing,
 }
@@ -46,9 +46,9 @@ impl World {
         Self::with(Mode::Plain, &StoreLocation::Memory, Limits::default()).await
     }
 
-    async fn with(mode: Mode, place: &StoreLocation, limits: Limits) -> Self {
+    async fn with(mode: Mode, location: &StoreLocation, limits: Limits) -> Self {
         let (clock, metrics, tasks) = (Clock::movable(), Metrics::default(), TaskTracker::new());
-        let (store, closing) = Store::open(place, clock.clone(), metrics.clone()).unwrap();
+        let (store, closing) = Store::open(location, clock.clone(), metrics.clone()).unwrap();
         let agents = vec![ImUserId::new("user1").unwrap()];
         let folder = tempfile::tempdir().unwrap();
         let keep = Duration::from_hours(720);
@@ -63,9 +63,9 @@ impl World {
         });
         let bridge = bridge.await.unwrap();
         let (outcomes, waiting) = channel();
-        let told = tokio::spawn(tell(waiting, bridge.clone()));
+        let reporting = tokio::spawn(report_outcomes(waiting, bridge.clone()));
         let public = Public {
-            door: Verifier::new(VerifierSettings {
+            verifier: Verifier::new(VerifierSettings {
                 token: TOKEN.into(),
                 previous_token: None,
                 app_id: Some(APP_ID.to_owned()),
@@ -75,7 +75,7 @@ impl World {
                 previous_key: None,
                 max_skew_s: 0,
             }),
-            callbacks: CallbackVerifier::new(
+            callback_verifier: CallbackVerifier::new(
                 1_400_000_000,
                 Some(CALLBACK_TOKEN.into()),
                 300,
@@ -91,7 +91,18 @@ impl World {
         };
         let router = router(public);
         let host = host(router.clone(), limits).await;
-        Self { host, router, bridge, store, clock, metrics, tasks, told, _folder: folder, _closing: closing }
+        Self {
+            host,
+            router,
+            bridge,
+            store,
+            clock,
+            metrics,
+            tasks,
+            reporting,
+            _folder: folder,
+            _closing: closing,
+        }
     }
 
     /// Sends a push with a valid signature for plain mode.
@@ -114,7 +125,7 @@ impl World {
         self.store.read(|tx| tx.list(MessageId(0), &State::ALL, 100)).await.unwrap()
     }
 
-    fn counted(&self, line: &str) -> bool {
+    fn has_metric(&self, line: &str) -> bool {
         self.metrics.render(0, 0, 0).unwrap().contains(line)
     }
 
@@ -139,13 +150,13 @@ impl World {
     }
 
     /// Stops the listener and waits until every outcome has been reported.
-    async fn end(self) -> Vec<MessageSummary> {
+    async fn stop_and_list(self) -> Vec<MessageSummary> {
         self.host.stop.hard.cancel();
         self.host.served.await.unwrap();
         drop(self.router);
         self.tasks.close();
         self.tasks.wait().await;
-        tokio::time::timeout(LONG, self.told).await.unwrap().unwrap();
+        tokio::time::timeout(LONG, self.reporting).await.unwrap().unwrap();
         self.store.read(|tx| tx.list(MessageId(0), &State::ALL, 100)).await.unwrap()
     }
 }
@@ -207,21 +218,21 @@ fn element<'a>(xml: &'a str, name: &str) -> &'a str {
 }
 
 /// A store in a file whose writer can be blocked by another connection.
-struct Jammed {
+struct BlockableStore {
     folder: tempfile::TempDir,
 }
 
-impl Jammed {
+impl BlockableStore {
     fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    fn place(&self) -> StoreLocation {
+    fn location(&self) -> StoreLocation {
         StoreLocation::File(self.folder.path().join("bridge.db"))
     }
 
     /// Blocks all commits until the returned connection is dropped.
-    fn jam(&self) -> rusqlite::Connection {
+    fn block(&self) -> rusqlite::Connection {
         let other = rusqlite::Connection::open(self.folder.path().join("bridge.db")).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
         other

@@ -19,17 +19,17 @@ fn router() -> Router {
         post(move |body: Body| async move {
             match body::read(body, &limits).await {
                 Ok(bytes) => bytes.into_response(),
-                Err(unread) => unread.into_response(),
+                Err(error) => error.into_response(),
             }
         })
     };
     Router::new()
         .route("/", get(|| async { "here" }))
         .route("/body", read(impatient()))
-        .route("/panic", get(fall))
+        .route("/panic", get(panic_on_purpose))
 }
 
-async fn fall() -> StatusCode {
+async fn panic_on_purpose() -> StatusCode {
     panic!("on purpose")
 }
 
@@ -38,11 +38,11 @@ async fn impatient_host() -> Host {
 }
 
 #[tokio::test]
-async fn a_head_that_does_not_come_is_answered_where_it_was_begun() {
+async fn a_head_that_was_started_but_not_finished_gets_a_408() {
     let host = impatient_host().await;
-    let begun = host.ask("GET / HTTP/1.1\r\nhost: a").await;
+    let begun = host.request("GET / HTTP/1.1\r\nhost: a").await;
     assert!(begun.starts_with("HTTP/1.1 408 "), "{begun}");
-    assert_eq!(host.ask("").await, "", "an idle connection just ends");
+    assert_eq!(host.request("").await, "", "an idle connection just ends");
     let mut stream = host.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     let one = rest(&mut stream).await;
@@ -50,7 +50,7 @@ async fn a_head_that_does_not_come_is_answered_where_it_was_begun() {
 }
 
 #[tokio::test]
-async fn a_head_that_comes_in_drops_is_late_all_the_same() {
+async fn a_head_sent_byte_by_byte_times_out_too() {
     let host = impatient_host().await;
     let mut stream = host.connect().await;
     let started = std::time::Instant::now();
@@ -68,20 +68,20 @@ async fn a_head_that_comes_in_drops_is_late_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_is_told_so_and_the_connection_closed() {
+async fn a_body_that_does_not_arrive_gets_a_408_and_the_connection_is_closed() {
     let host = impatient_host().await;
     for request in [
         "POST /body HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n12345",
         "POST /body HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n",
     ] {
-        let answer = host.ask(request).await;
+        let answer = host.request(request).await;
         assert_eq!(parts(&answer).0, 408, "{answer}");
         assert!(answer.contains("connection: close"), "{answer}");
     }
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_told_so_even_while_it_is_still_being_sent() {
+async fn a_body_over_the_limit_gets_a_413_even_while_it_is_still_being_sent() {
     let host = impatient_host().await;
     for length in [1001, 200_000] {
         let body = "x".repeat(length);
@@ -89,17 +89,17 @@ async fn a_body_over_the_limit_is_told_so_even_while_it_is_still_being_sent() {
         let chunked = format!(
             "POST /body HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{length:x}\r\n{body}\r\n0\r\n\r\n"
         );
-        assert_eq!(parts(&host.ask(&chunked).await).0, 413, "{length} chunked");
+        assert_eq!(parts(&host.request(&chunked).await).0, 413, "{length} chunked");
     }
     let whole = "x".repeat(1000);
     assert_eq!(parts(&host.post("/body", &whole).await), (200, whole.as_str()));
 }
 
 #[tokio::test]
-async fn an_announced_body_over_the_limit_is_not_waited_for() {
+async fn an_announced_body_over_the_limit_is_refused_at_once() {
     let limits = Limits { body: LONG, head: LONG, ..impatient() };
     let host = host(router(), limits).await;
-    let answer = host.ask("POST /body HTTP/1.1\r\nhost: a\r\ncontent-length: 1001\r\n\r\n").await;
+    let answer = host.request("POST /body HTTP/1.1\r\nhost: a\r\ncontent-length: 1001\r\n\r\n").await;
     assert_eq!(parts(&answer).0, 413);
 }
 
@@ -107,16 +107,16 @@ async fn an_announced_body_over_the_limit_is_not_waited_for() {
 async fn a_head_over_the_limit_is_refused() {
     let host = impatient_host().await;
     let long = "x".repeat(impatient().head_bytes);
-    let answer = host.ask(&format!("GET / HTTP/1.1\r\nhost: a\r\nx: {long}\r\n\r\n")).await;
+    let answer = host.request(&format!("GET / HTTP/1.1\r\nhost: a\r\nx: {long}\r\n\r\n")).await;
     assert_eq!(parts(&answer).0, 431);
     let many = "x: y\r\n".repeat(200);
-    let answer = host.ask(&format!("GET / HTTP/1.1\r\nhost: a\r\n{many}\r\n")).await;
+    let answer = host.request(&format!("GET / HTTP/1.1\r\nhost: a\r\n{many}\r\n")).await;
     assert_eq!(parts(&answer).0, 431);
-    assert_eq!(parts(&host.ask("no http\r\n\r\n").await).0, 400);
+    assert_eq!(parts(&host.request("no http\r\n\r\n").await).0, 400);
 }
 
 #[tokio::test]
-async fn many_half_open_connections_stop_nobody() {
+async fn many_half_open_connections_do_not_block_others() {
     let host = host(router(), Limits { head: LONG, ..Limits::default() }).await;
     let mut open = Vec::new();
     for _ in 0..200 {
@@ -128,7 +128,7 @@ async fn many_half_open_connections_stop_nobody() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_wait_for_a_place() {
+async fn connections_beyond_the_limit_wait_for_a_permit() {
     let host = host(router(), Limits { connections: 2, ..impatient() }).await;
     let _held = [host.connect().await, host.connect().await];
     assert_eq!(parts(&host.get("/").await).0, 200, "once the idle ones have been closed");
@@ -146,7 +146,7 @@ async fn a_panic_is_answered_and_the_next_request_served() {
 }
 
 #[tokio::test]
-async fn a_caller_who_does_not_take_the_answer_is_cut_off() {
+async fn a_caller_that_does_not_read_the_response_is_cut_off() {
     struct Gone(Arc<Notify>);
     impl Drop for Gone {
         fn drop(&mut self) {
@@ -154,9 +154,9 @@ async fn a_caller_who_does_not_take_the_answer_is_cut_off() {
         }
     }
     let gone = Arc::new(Notify::new());
-    let tell = Arc::clone(&gone);
+    let notify = Arc::clone(&gone);
     let endless = move || {
-        let gone = Gone(Arc::clone(&tell));
+        let gone = Gone(Arc::clone(&notify));
         let pieces = futures_util::stream::repeat_with(move || {
             let _ = &gone;
             Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; 65_536]))
@@ -170,13 +170,13 @@ async fn a_caller_who_does_not_take_the_answer_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_soft_stop_finishes_what_runs_and_refuses_what_is_new() {
+async fn a_soft_stop_finishes_running_requests_and_refuses_new_ones() {
     let (begun, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (tell, wait) = (Arc::clone(&begun), Arc::clone(&release));
+    let (notify, wait) = (Arc::clone(&begun), Arc::clone(&release));
     let slow = move || {
-        let (tell, wait) = (Arc::clone(&tell), Arc::clone(&wait));
+        let (notify, wait) = (Arc::clone(&notify), Arc::clone(&wait));
         async move {
-            tell.notify_one();
+            notify.notify_one();
             wait.notified().await;
             "finished"
         }
@@ -200,11 +200,11 @@ async fn a_soft_stop_finishes_what_runs_and_refuses_what_is_new() {
 }
 
 #[tokio::test]
-async fn a_hard_stop_cuts_what_runs() {
+async fn a_hard_stop_cuts_running_requests() {
     let begun = Arc::new(Notify::new());
-    let tell = Arc::clone(&begun);
+    let notify = Arc::clone(&begun);
     let stuck = move || {
-        tell.notify_one();
+        notify.notify_one();
         std::future::pending::<&str>()
     };
     let host = host(Router::new().route("/", get(stuck)), Limits::default()).await;
@@ -217,7 +217,7 @@ async fn a_hard_stop_cuts_what_runs() {
 }
 
 #[tokio::test]
-async fn tls_is_spoken_where_it_is_set_and_a_silent_caller_is_let_go() {
+async fn tls_is_used_when_configured_and_a_silent_caller_is_disconnected() {
     let host = host_with(router(), impatient(), Some(testing::acceptor())).await;
     let certificate = std::fs::read(testing::authority()).unwrap();
     let client = reqwest::Client::builder()
@@ -226,12 +226,12 @@ async fn tls_is_spoken_where_it_is_set_and_a_silent_caller_is_let_go() {
         .unwrap();
     let url = format!("https://localhost:{}/", host.address.port());
     assert_eq!(client.get(&url).send().await.unwrap().text().await.unwrap(), "here");
-    assert_eq!(host.ask("").await, "");
+    assert_eq!(host.request("").await, "");
     assert!(reqwest::get(url.replace("https", "http")).await.is_err());
 }
 
 #[tokio::test]
-async fn a_taken_port_is_told_with_its_key_and_a_fix() {
+async fn a_taken_port_is_reported_with_its_key_and_a_fix() {
     let first = bind("server.listen", "127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = first.local_addr().unwrap();
     let error = bind("server.ops_listen", address).await.unwrap_err().to_string();
@@ -247,7 +247,7 @@ async fn pipelined_requests_are_answered_in_order() {
         async move { format!("<{number}>") }
     };
     let host = host(Router::new().route("/", get(next)), impatient()).await;
-    let answers = host.ask(&"GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(5)).await;
-    let places: Vec<_> = (0..5).map(|number| answers.find(&format!("<{number}>")).unwrap()).collect();
-    assert!(places.is_sorted());
+    let answers = host.request(&"GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(5)).await;
+    let positions: Vec<_> = (0..5).map(|number| answers.find(&format!("<{number}>")).unwrap()).collect();
+    assert!(positions.is_sorted());
 }

@@ -31,20 +31,20 @@ async fn an_agents_message_is_stored_once() {
     }
     let stored = world.messages().await;
     assert_eq!(stored.iter().filter(|message| message.direction == "to_wechat").count(), 1);
-    assert!(world.counted("ignored_callbacks_total{reason=\"repeat\"} 1"));
+    assert!(world.has_metric("ignored_callbacks_total{reason=\"repeat\"} 1"));
 }
 
 #[tokio::test]
-async fn what_moves_nothing_is_acknowledged_and_counted() {
+async fn an_ignored_callback_is_acknowledged_and_counted() {
     let world = World::new().await;
     assert_eq!(parts(&world.call_back(&sample("k1", "to a stranger")).await), (200, OK));
     assert_eq!(parts(&world.call_back("{}").await), (200, OK));
-    assert!(world.counted("ignored_callbacks_total{reason=\"not_a_customer\"} 1"));
+    assert!(world.has_metric("ignored_callbacks_total{reason=\"not_a_customer\"} 1"));
     assert!(world.messages().await.is_empty());
 }
 
 #[tokio::test]
-async fn who_is_not_im_is_refused_before_the_body_is_read() {
+async fn a_stranger_is_refused_before_the_body_is_read() {
     let world = World::new().await;
     let stale = hex::encode(Sha256::digest(format!("{CALLBACK_TOKEN}1")));
     for query in [
@@ -54,13 +54,13 @@ async fn who_is_not_im_is_refused_before_the_body_is_read() {
         &format!("SdkAppid=1400000000&Sign={stale}&RequestTime=1"),
     ] {
         let head = format!("POST /imcallback?{query} HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n");
-        assert_eq!(failure(&world.host.ask(&head).await), 403, "{query}");
+        assert_eq!(failure(&world.host.request(&head).await), 403, "{query}");
     }
-    assert!(world.counted("refused_requests_total{source=\"callback\",reason=\"stale\"} 1"));
+    assert!(world.has_metric("refused_requests_total{source=\"callback\",reason=\"stale\"} 1"));
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_json_object_is_refused_and_the_next_one_served() {
+async fn a_body_that_is_not_a_json_object_is_refused_and_the_next_one_is_served() {
     let world = World::new().await;
     for body in ["", "[]", "null", "{", "\"x\"", "<xml/>"] {
         assert_eq!(failure(&world.call_back(body).await), 400, "{body}");
@@ -69,11 +69,11 @@ async fn a_body_that_is_no_json_object_is_refused_and_the_next_one_served() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_committed_is_not_acknowledged() {
-    let jammed = Jammed::new();
+async fn an_uncommitted_callback_is_not_acknowledged() {
+    let blockable = BlockableStore::new();
     let limits = Limits { callback: Duration::from_millis(100), ..Limits::default() };
-    let world = World::with(Mode::Plain, &jammed.place(), limits).await;
+    let world = World::with(Mode::Plain, &blockable.location(), limits).await;
     world.push(&event("subscribe", 1)).await;
-    let _jam = jammed.jam();
+    let _blocker = blockable.block();
     assert_eq!(failure(&world.call_back(&sample("k1", "yes")).await), 503);
 }

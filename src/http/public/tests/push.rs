@@ -3,7 +3,7 @@ use crate::http::testing::impatient;
 use crate::wechat::receive::envelope;
 
 #[tokio::test]
-async fn the_address_check_gets_its_echostr_byte_for_byte_and_strangers_the_demos_answer() {
+async fn the_url_check_gets_its_echostr_byte_for_byte_and_strangers_get_404_not_found() {
     let world = World::new().await;
     let good = format!("{}&echostr=a%20b%2B%E4%BD%A0%3Cx%3E", signed("1714036504", "1514711492"));
     let answer = world.host.get(&format!("/?{good}")).await;
@@ -17,7 +17,7 @@ async fn the_address_check_gets_its_echostr_byte_for_byte_and_strangers_the_demo
 }
 
 #[tokio::test]
-async fn a_message_is_answered_and_owed() {
+async fn a_message_is_answered_and_enqueued() {
     let world = World::new().await;
     let answer = world.push(&message("1", "你好")).await;
     let (status, xml) = parts(&answer);
@@ -40,7 +40,7 @@ async fn a_repeat_gets_the_first_answer_again_with_its_time() {
     let second = world.push(&message("1", "hi")).await;
     assert_eq!(parts(&first).1, parts(&second).1);
     assert_eq!(world.messages().await.len(), 1);
-    assert!(world.counted("repeated_total{source=\"push\"} 1"));
+    assert!(world.has_metric("repeated_total{source=\"push\"} 1"));
 }
 
 #[tokio::test]
@@ -62,19 +62,19 @@ async fn a_wrong_signature_is_refused_before_the_body_is_read() {
     let good = signed("1", "2");
     for query in ["", &good.replace("nonce=2", "nonce=3"), &format!("{good}&nonce=2")] {
         // The announced body never arrives, and the server does not wait for it.
-        assert_eq!(parts(&world.host.ask(&head(query)).await), (403, ""), "{query}");
+        assert_eq!(parts(&world.host.request(&head(query)).await), (403, ""), "{query}");
     }
     assert!(world.messages().await.is_empty());
-    assert!(world.counted("refused_requests_total{source=\"push\",reason=\"token\"} 1"));
+    assert!(world.has_metric("refused_requests_total{source=\"push\",reason=\"token\"} 1"));
 }
 
 #[tokio::test]
-async fn a_signed_body_that_is_no_push_is_acknowledged_and_counted() {
+async fn a_signed_body_that_is_not_a_push_is_acknowledged_and_counted() {
     let world = World::new().await;
     for body in ["", "{}", "<xml>", "<xml><a/></xml>", "\u{0}\u{1}"] {
         assert_eq!(parts(&world.push(body).await), (200, "success"), "{body:?}");
     }
-    assert!(world.counted("refused_requests_total{source=\"push\",reason=\"unusable\"} 5"));
+    assert!(world.has_metric("refused_requests_total{source=\"push\",reason=\"unusable\"} 5"));
 }
 
 #[tokio::test]
@@ -90,10 +90,10 @@ async fn in_safe_mode_the_answer_is_encrypted_and_plain_pushes_are_refused() {
         let answer = world.host.post(&path, &body).await;
         let (status, outer) = parts(&answer);
         assert_eq!(status, 200);
-        let sealed = element(outer, "Encrypt");
-        let covered = vec![TOKEN, element(outer, "TimeStamp"), element(outer, "Nonce"), sealed];
+        let ciphertext = element(outer, "Encrypt");
+        let covered = vec![TOKEN, element(outer, "TimeStamp"), element(outer, "Nonce"), ciphertext];
         assert_eq!(element(outer, "MsgSignature"), sha1_of(covered));
-        inner.push(String::from_utf8(envelope::decrypt(&key(), APP_ID, sealed).unwrap()).unwrap());
+        inner.push(String::from_utf8(envelope::decrypt(&key(), APP_ID, ciphertext).unwrap()).unwrap());
     }
     assert_eq!(element(&inner[0], "Content"), TRANSFERRING);
     assert_eq!(inner[0], inner[1], "the repeat's reply is the first one, encrypted anew");
@@ -106,32 +106,32 @@ async fn bodies_paths_and_methods_have_their_limits() {
     let world = World::with(Mode::Plain, &StoreLocation::Memory, impatient()).await;
     assert_eq!(parts(&world.push(&"x".repeat(1001)).await).0, 413);
     let late = format!("POST /?{} HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n<", signed("1", "2"));
-    assert_eq!(parts(&world.host.ask(&late).await).0, 408);
+    assert_eq!(parts(&world.host.request(&late).await).0, 408);
     for path in ["/nothing", "/media/x", "/media/a/b", "/imcallback/", "/healthz"] {
         assert_eq!(parts(&world.host.get(path).await).0, 404, "{path}");
     }
     for (method, path, allowed) in [("PUT", "/", "GET,HEAD,POST"), ("GET", "/imcallback", "POST")] {
         let request = format!("{method} {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
-        let answer = world.host.ask(&request).await;
+        let answer = world.host.request(&request).await;
         assert_eq!(parts(&answer).0, 405);
         assert!(
             answer.to_ascii_lowercase().contains(&format!("allow: {}", allowed.to_lowercase())),
             "{answer}"
         );
     }
-    assert!(world.counted("refused_requests_total{source=\"push\",reason=\"body_late\"} 1"));
+    assert!(world.has_metric("refused_requests_total{source=\"push\",reason=\"body_late\"} 1"));
 }
 
 #[tokio::test]
-async fn what_cannot_be_committed_is_not_acknowledged() {
-    let jammed = Jammed::new();
+async fn an_uncommitted_push_is_not_acknowledged() {
+    let blockable = BlockableStore::new();
     let limits = Limits { push: Duration::from_millis(100), ..Limits::default() };
-    let world = World::with(Mode::Plain, &jammed.place(), limits).await;
-    let jam = jammed.jam();
+    let world = World::with(Mode::Plain, &blockable.location(), limits).await;
+    let blocker = blockable.block();
     let refused = world.push(&message("1", "hi")).await;
     assert_eq!(parts(&refused).0, 503);
     assert!(!refused.contains("success"));
-    drop(jam);
+    drop(blocker);
     world.tasks.close();
     world.tasks.wait().await;
     let repeat = world.push(&message("1", "hi")).await;
@@ -149,14 +149,14 @@ async fn a_closed_store_acknowledges_nothing() {
 }
 
 #[tokio::test]
-async fn a_caller_who_hangs_up_halfway_leaves_memory_and_store_of_one_mind() {
-    let jammed = Jammed::new();
-    let world = World::with(Mode::Plain, &jammed.place(), Limits::default()).await;
+async fn a_caller_that_disconnects_leaves_memory_and_store_consistent() {
+    let blockable = BlockableStore::new();
+    let world = World::with(Mode::Plain, &blockable.location(), Limits::default()).await;
     let customer = OpenId::new(CUSTOMER).unwrap();
     world.push(&event("subscribe", 1)).await;
     world.push(&event("unsubscribe", 2)).await;
     assert!(!world.bridge.accounts().get(&customer).await.unwrap().unwrap().known);
-    let jam = jammed.jam();
+    let blocker = blockable.block();
     let path = format!("/?{}", signed("1", "2"));
     let hung_up = tokio::time::timeout(LONG, async {
         let xml = event("subscribe", 3);
@@ -166,7 +166,7 @@ async fn a_caller_who_hangs_up_halfway_leaves_memory_and_store_of_one_mind() {
         }
     });
     hung_up.await.unwrap();
-    drop(jam);
+    drop(blocker);
     world.tasks.close();
     world.tasks.wait().await;
     assert!(world.bridge.accounts().get(&customer).await.unwrap().unwrap().known);

@@ -2,7 +2,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::http::connection::{self, Terms};
+use crate::http::connection::{self, ConnectionContext};
 use crate::http::testing::impatient;
 
 fn states(messages: &[MessageSummary]) -> Vec<&str> {
@@ -10,7 +10,7 @@ fn states(messages: &[MessageSummary]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_held_answer_that_rides_on_a_written_reply_is_delivered() {
+async fn a_held_answer_attached_to_a_written_reply_is_delivered() {
     let world = World::new().await;
     world.push(&message("1", "anyone?")).await;
     world.hold("yes, here").await;
@@ -18,11 +18,11 @@ async fn a_held_answer_that_rides_on_a_written_reply_is_delivered() {
     let reply = world.push(&message("2", "hello?")).await;
     assert_eq!(element(parts(&reply).1, "Content"), "yes, here");
     assert!(reply.contains("content-length: "), "{reply}");
-    assert_eq!(states(&world.end().await), ["delivered"]);
+    assert_eq!(states(&world.stop_and_list().await), ["delivered"]);
 }
 
 #[tokio::test]
-async fn an_answer_that_rode_once_does_not_ride_again() {
+async fn an_attached_answer_is_not_attached_again() {
     let world = World::new().await;
     world.push(&message("1", "anyone?")).await;
     world.hold("yes, here").await;
@@ -40,12 +40,12 @@ async fn an_answer_that_rode_once_does_not_ride_again() {
 }
 
 #[tokio::test]
-async fn a_reply_that_could_not_be_written_delivers_nothing() {
-    let jammed = Jammed::new();
-    let world = World::with(Mode::Plain, &jammed.place(), Limits::default()).await;
+async fn an_unwritten_reply_delivers_nothing() {
+    let blockable = BlockableStore::new();
+    let world = World::with(Mode::Plain, &blockable.location(), Limits::default()).await;
     world.push(&message("1", "anyone?")).await;
     world.hold("yes, here").await;
-    let jam = jammed.jam();
+    let blocker = blockable.block();
     let mut stream: TcpStream = world.host.connect().await;
     let (query, xml) = (signed("1", "2"), message("2", "hello?"));
     let length = xml.len();
@@ -64,16 +64,16 @@ async fn a_reply_that_could_not_be_written_delivers_nothing() {
     while !host.served.is_finished() {
         tokio::task::yield_now().await;
     }
-    drop(jam);
-    assert_eq!(states(&world.end().await), ["waiting"], "WeChat may still repeat the push");
+    drop(blocker);
+    assert_eq!(states(&world.stop_and_list().await), ["waiting"], "WeChat may still repeat the push");
 }
 
 #[tokio::test]
-async fn a_reply_that_the_caller_does_not_take_delivers_nothing() {
+async fn a_reply_that_the_caller_does_not_read_delivers_nothing() {
     let world = World::new().await;
     world.push(&message("1", "anyone?")).await;
     world.hold("yes, here").await;
-    let terms = Terms {
+    let context = ConnectionContext {
         router: world.router.clone(),
         tls: None,
         limits: impatient(),
@@ -82,12 +82,12 @@ async fn a_reply_that_the_caller_does_not_take_delivers_nothing() {
     };
     // The pipe is far smaller than the reply.
     let (mut caller, far_end) = tokio::io::duplex(16);
-    let served = tokio::spawn(connection::http(far_end, terms));
+    let served = tokio::spawn(connection::http(far_end, context));
     let xml = message("2", "hello?");
     let length = xml.len();
     let path = format!("/?{}", signed("1", "2"));
     let request = format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n{xml}");
     caller.write_all(request.as_bytes()).await.unwrap();
     tokio::time::timeout(LONG, served).await.unwrap().unwrap();
-    assert_eq!(states(&world.end().await), ["waiting"]);
+    assert_eq!(states(&world.stop_and_list().await), ["waiting"]);
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 /// The number of log lines per second that strangers may cause, after a burst of as many.
-const LINES: NonZeroU32 = match NonZeroU32::new(5) {
+const LINES_PER_S: NonZeroU32 = match NonZeroU32::new(5) {
     Some(lines) => lines,
     None => NonZeroU32::MIN,
 };
@@ -13,16 +13,16 @@ const LINES: NonZeroU32 = match NonZeroU32::new(5) {
 /// Decides whether one more line may be logged. Requests that are not logged still count in the
 /// metrics.
 #[derive(Debug)]
-pub(super) struct Quiet(DefaultDirectRateLimiter);
+pub(super) struct LogLimiter(DefaultDirectRateLimiter);
 
-impl Default for Quiet {
+impl Default for LogLimiter {
     fn default() -> Self {
-        Self(RateLimiter::direct(Quota::per_second(LINES)))
+        Self(RateLimiter::direct(Quota::per_second(LINES_PER_S)))
     }
 }
 
-impl Quiet {
-    pub(super) fn allows(&self) -> bool {
+impl LogLimiter {
+    pub(super) fn allow(&self) -> bool {
         self.0.check().is_ok()
     }
 }
@@ -33,8 +33,8 @@ mod tests {
 
     #[test]
     fn a_flood_gets_only_the_first_lines() {
-        let quiet = Quiet::default();
-        let lines = (0..1000).filter(|_| quiet.allows()).count();
+        let log_limiter = LogLimiter::default();
+        let lines = (0..1000).filter(|_| log_limiter.allow()).count();
         assert!((5..100).contains(&lines), "{lines}");
     }
 }

@@ -16,46 +16,46 @@ use futures_util::future::join_all;
 use http_body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
-use super::wire::Flushes;
+use super::stream::PendingReceipts;
 use crate::bridge::{AttachedAnswers, Bridge};
 
 /// The number of outcomes that may wait to be reported; while the queue is full, pushes wait.
-const WAITING: usize = 4096;
+const QUEUE_CAPACITY: usize = 4096;
 /// The number of outcomes reported at once, so that the store commits them together.
-const TOGETHER: usize = 256;
+const BATCH: usize = 256;
 /// The number of attempts to report an outcome before the reply counts as "perhaps written".
-const TRIES: u32 = 6;
+const MAX_ATTEMPTS: u32 = 6;
 /// The pause after the first failure; it doubles. All pauses together are shorter than an attached
 /// answer waits for its receipt.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A reply's receipt, and whether the reply was written.
-pub type Outcome = (AttachedAnswers, bool);
+pub type ReplyOutcome = (AttachedAnswers, bool);
 
 /// Creates the queue of outcomes; [`report_outcomes`] takes the receiving end.
-pub fn channel() -> (mpsc::Sender<Outcome>, mpsc::Receiver<Outcome>) {
-    mpsc::channel(WAITING)
+pub fn channel() -> (mpsc::Sender<ReplyOutcome>, mpsc::Receiver<ReplyOutcome>) {
+    mpsc::channel(QUEUE_CAPACITY)
 }
 
 /// Reports every outcome to the bridge. Ends when all senders are gone and every outcome is
 /// reported.
-pub async fn tell(mut outcomes: mpsc::Receiver<Outcome>, bridge: Bridge) {
-    let mut taken = Vec::with_capacity(TOGETHER);
-    while outcomes.recv_many(&mut taken, TOGETHER).await > 0 {
-        join_all(taken.drain(..).map(|outcome| tell_one(&bridge, outcome))).await;
+pub async fn report_outcomes(mut outcomes: mpsc::Receiver<ReplyOutcome>, bridge: Bridge) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while outcomes.recv_many(&mut batch, BATCH).await > 0 {
+        join_all(batch.drain(..).map(|outcome| report_outcome(&bridge, outcome))).await;
     }
 }
 
-async fn tell_one(bridge: &Bridge, (receipt, written): Outcome) {
+async fn report_outcome(bridge: &Bridge, (attached, written): ReplyOutcome) {
     let mut pause = PAUSE;
     fail_point!("reply.written");
-    for left in (0..TRIES).rev() {
-        match bridge.settle_attached(receipt.clone(), written).await {
+    for attempts_left in (0..MAX_ATTEMPTS).rev() {
+        match bridge.settle_attached(attached.clone(), written).await {
             Ok(()) => {
                 fail_point!("reply.settled");
                 return;
             }
-            Err(error) if left == 0 => {
+            Err(error) if attempts_left == 0 => {
                 tracing::error!(%error, written, "cannot store a passive reply's outcome; its answers are settled by timeout");
             }
             Err(_) => {
@@ -69,25 +69,25 @@ async fn tell_one(bridge: &Bridge, (receipt, written): Outcome) {
 /// The receipt of one reply that is being sent. If it is dropped before the reply is written, it
 /// reports "unwritten".
 #[derive(Debug)]
-pub struct Handover(Option<(mpsc::OwnedPermit<Outcome>, AttachedAnswers)>);
+pub struct ReplyReceipt(Option<(mpsc::OwnedPermit<ReplyOutcome>, AttachedAnswers)>);
 
-impl Handover {
-    pub(super) fn new(place: mpsc::OwnedPermit<Outcome>, receipt: AttachedAnswers) -> Self {
-        Self(Some((place, receipt)))
+impl ReplyReceipt {
+    pub(super) fn new(permit: mpsc::OwnedPermit<ReplyOutcome>, attached: AttachedAnswers) -> Self {
+        Self(Some((permit, attached)))
     }
 
-    pub(super) fn written(mut self) {
+    pub(super) fn mark_written(mut self) {
         self.settle(true);
     }
 
     fn settle(&mut self, written: bool) {
-        if let Some((place, receipt)) = self.0.take() {
-            place.send((receipt, written));
+        if let Some((permit, attached)) = self.0.take() {
+            permit.send((attached, written));
         }
     }
 }
 
-impl Drop for Handover {
+impl Drop for ReplyReceipt {
     fn drop(&mut self) {
         self.settle(false);
     }
@@ -95,20 +95,24 @@ impl Drop for Handover {
 
 /// The body of such a reply: one frame, with the receipt that tracks it.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(super) struct TrackedBody {
     text: Option<Bytes>,
-    handover: Option<Handover>,
-    flushes: Option<Flushes>,
+    receipt: Option<ReplyReceipt>,
+    pending_receipts: Option<PendingReceipts>,
 }
 
-impl Watched {
+impl TrackedBody {
     /// Without a connection (`None`) a body counts as written once it has been polled.
-    pub(super) fn new(text: String, handover: Handover, flushes: Option<Flushes>) -> Self {
-        Self { text: Some(text.into()), handover: Some(handover), flushes }
+    pub(super) fn new(
+        text: String,
+        receipt: ReplyReceipt,
+        pending_receipts: Option<PendingReceipts>,
+    ) -> Self {
+        Self { text: Some(text.into()), receipt: Some(receipt), pending_receipts }
     }
 }
 
-impl http_body::Body for Watched {
+impl http_body::Body for TrackedBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -116,10 +120,10 @@ impl http_body::Body for Watched {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if let Some(handover) = self.handover.take() {
-            match &self.flushes {
-                Some(flushes) => flushes.after(handover),
-                None => handover.written(),
+        if let Some(receipt) = self.receipt.take() {
+            match &self.pending_receipts {
+                Some(pending_receipts) => pending_receipts.settle_after_flush(receipt),
+                None => receipt.mark_written(),
             }
         }
         Poll::Ready(self.text.take().map(|text| Ok(Frame::data(text))))

@@ -11,59 +11,59 @@ use fail::fail_point;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::written::Handover;
+use super::receipt::ReplyReceipt;
 
 /// The receipts of replies that are written to one connection but not yet flushed. Clones share
 /// them.
 #[derive(Clone, Debug, Default)]
-pub struct Flushes(Arc<Mutex<Vec<Handover>>>);
+pub struct PendingReceipts(Arc<Mutex<Vec<ReplyReceipt>>>);
 
-impl Flushes {
+impl PendingReceipts {
     /// Settles the receipt as written at the next complete flush, or as unwritten if the connection
     /// ends before it.
-    pub(super) fn after(&self, handover: Handover) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(handover);
+    pub(super) fn settle_after_flush(&self, receipt: ReplyReceipt) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(receipt);
     }
 
-    fn done(&self) {
-        let left = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        left.into_iter().for_each(Handover::written);
+    fn settle_written(&self) {
+        let receipts = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        receipts.into_iter().for_each(ReplyReceipt::mark_written);
     }
 }
 
 /// A stream with a limit on how long a write may stall.
 #[derive(Debug)]
-pub(super) struct Wire<S> {
+pub(super) struct ConnectionStream<S> {
     stream: S,
-    flushes: Flushes,
-    patience: Duration,
-    stalled: Option<Pin<Box<Sleep>>>,
+    pending_receipts: PendingReceipts,
+    stall_timeout: Duration,
+    stall_timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Wire<S> {
-    pub(super) fn new(stream: S, flushes: Flushes, patience: Duration) -> Self {
-        Self { stream, flushes, patience, stalled: None }
+impl<S> ConnectionStream<S> {
+    pub(super) fn new(stream: S, pending_receipts: PendingReceipts, stall_timeout: Duration) -> Self {
+        Self { stream, pending_receipts, stall_timeout, stall_timer: None }
     }
 
-    fn watched<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn limit_stall<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
-            self.stalled = None;
+            self.stall_timer = None;
             return outcome;
         }
-        let patience = self.patience;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        ready!(stalled.as_mut().poll(cx));
+        let stall_timeout = self.stall_timeout;
+        let stall_timer = self.stall_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall_timeout)));
+        ready!(stall_timer.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-fn written(outcome: &Poll<io::Result<usize>>) {
+fn hit_written_fail_point(outcome: &Poll<io::Result<usize>>) {
     if matches!(outcome, Poll::Ready(Ok(_))) {
         fail_point!("answer.written");
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for ConnectionStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -73,11 +73,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ConnectionStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        written(&outcome);
-        self.watched(cx, outcome)
+        hit_written_fail_point(&outcome);
+        self.limit_stall(cx, outcome)
     }
 
     fn poll_write_vectored(
@@ -86,8 +86,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
-        written(&outcome);
-        self.watched(cx, outcome)
+        hit_written_fail_point(&outcome);
+        self.limit_stall(cx, outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -98,15 +98,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     /// that hyper took.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.stream).poll_flush(cx);
-        let outcome = self.watched(cx, outcome);
+        let outcome = self.limit_stall(cx, outcome);
         if matches!(outcome, Poll::Ready(Ok(()))) {
-            self.flushes.done();
+            self.pending_receipts.settle_written();
         }
         outcome
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.watched(cx, outcome)
+        self.limit_stall(cx, outcome)
     }
 }
