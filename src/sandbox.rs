@@ -12,6 +12,6 @@ pub mod stage;
 pub mod script;
 pub mod child;
 pub mod wire;
-pub mod live;
+pub mod session;
 pub mod drill;
 pub mod page_server;

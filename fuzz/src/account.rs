@@ -49,7 +49,7 @@ pub fn knock(door: &Verifier, encrypt: &str) -> VerifiedQuery {
 
 /// The `Encrypt` of a push whose plaintext is `message`.
 pub fn sealed(message: &[u8]) -> String {
-    crypt().seal(message, *b"0123456789abcdef").unwrap()
+    crypt().encrypt(message, *b"0123456789abcdef").unwrap()
 }
 
 /// The body of an encrypted push.

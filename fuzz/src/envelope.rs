@@ -29,7 +29,7 @@ pub fn check(input: &[u8]) {
 /// Both implementations decrypt the same. The bridge may be more lenient, but only about padding.
 fn opens_as_the_other_side_does(encrypt: &str) {
     use wechat_im_bridge::sandbox::wechat::crypto::CryptoError::{Length, Padding};
-    match (envelope::decrypt(&account::key(), APP_ID, encrypt), account::crypt().open(encrypt)) {
+    match (envelope::decrypt(&account::key(), APP_ID, encrypt), account::crypt().decrypt(encrypt)) {
         (Ok(ours), Ok(theirs)) => assert_eq!(ours, theirs),
         (Ok(_), Err(why)) => assert!(matches!(why, Length | Padding), "{why}"),
         (Err(why), Ok(_)) => panic!("{why}"),
@@ -65,8 +65,8 @@ fn round_trip(message: &[u8], app_id: &str) {
     assert_eq!(envelope::decrypt(&account::key(), &format!("{app_id}x"), &encrypt), Err(Refusal::AppId));
     if app_id == APP_ID {
         let crypt: Crypt = account::crypt();
-        assert_eq!(crypt.seal(message, random).as_ref(), Ok(&encrypt));
-        assert_eq!(crypt.open(&encrypt).as_deref(), Ok(message));
+        assert_eq!(crypt.encrypt(message, random).as_ref(), Ok(&encrypt));
+        assert_eq!(crypt.decrypt(&encrypt).as_deref(), Ok(message));
     }
 }
 

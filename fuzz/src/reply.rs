@@ -76,7 +76,7 @@ fn sealed(written: &str) {
     let wrapped = opened.reply_cipher.wrap(written.to_owned(), NOW);
     let root = xml::read(wrapped.as_bytes()).unwrap();
     let field = |name| root.text(name).unwrap();
-    assert_eq!(account::crypt().open(field("Encrypt")).as_deref(), Ok(written.as_bytes()));
+    assert_eq!(account::crypt().decrypt(field("Encrypt")).as_deref(), Ok(written.as_bytes()));
     let signature = sign(&[TOKEN, field("TimeStamp"), field("Nonce"), field("Encrypt")]);
     assert_eq!(field("MsgSignature"), signature);
 }

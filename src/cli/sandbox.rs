@@ -14,8 +14,8 @@ use crate::app;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::lifecycle::Signals;
-use crate::sandbox::live::{self, Sandbox};
 use crate::sandbox::script;
+use crate::sandbox::session::{self, Sandbox};
 use crate::sandbox::stage::{Settings, Stage, how_to};
 use crate::sandbox::wechat::Mode;
 use crate::telemetry;
@@ -82,7 +82,7 @@ async fn act(listen: SocketAddr, mode: Mode) -> Result<(), Error> {
     let running = app::start(config, warnings, clock).await?;
     stage.connect(&format!("http://{}", running.public));
     let played = match mode {
-        Mode::Safe => script::play_sealed(&stage, &texts, &mut io::stdout()).await,
+        Mode::Safe => script::play_in_safe_mode(&stage, &texts, &mut io::stdout()).await,
         Mode::Plain | Mode::Compatible => script::play(&stage, &texts, &mut io::stdout()).await,
     };
     running.stop().await?;
@@ -115,7 +115,7 @@ async fn start(listen: SocketAddr) -> Result<Sandbox, Error> {
     telemetry::init(config.log.format, &config.log.level).context("cannot set up the log")?;
     trial.stop().await;
     let program = std::env::current_exe().context("cannot find the path of this program")?;
-    let settings = live::Settings { program, environment: environment(), listen, texts: config.texts };
+    let settings = session::Settings { program, environment: environment(), listen, texts: config.texts };
     Ok(Sandbox::start(settings).await.with_context(|| format!("cannot start the sandbox on {listen}"))?)
 }
 
@@ -124,15 +124,15 @@ async fn present(sandbox: &Sandbox) -> Result<(), Error> {
     let page = format!("http://{}/", sandbox.address());
     writeln!(io::stdout(), "Play both sides in a browser: {page}\n").context("cannot write to stdout")?;
     outcome(sandbox.play(&mut io::stdout()).await)?;
-    let how_to = how_to(&sandbox.live().stage, &sandbox.bridge_url());
+    let how_to = how_to(&sandbox.session().stage, &sandbox.bridge_url());
     writeln!(io::stdout(), "\n{how_to}\nOr play both sides in a browser: {page}")
         .context("cannot write to stdout")?;
     Ok(())
 }
 
-fn outcome(played: Result<(), script::Failed>) -> Result<(), Error> {
+fn outcome(played: Result<(), script::ScriptError>) -> Result<(), Error> {
     match played {
-        Err(script::Failed::Transcript(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+        Err(script::ScriptError::Transcript(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             Err(Error::NobodyReads)
         }
         played => played.map_err(|failed| anyhow::Error::new(failed).into()),

@@ -20,18 +20,18 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 /// How long the bridge may take to become ready, with room for a loaded machine.
-const START: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the bridge may take to shut down before it is killed.
-const GRACE: Duration = Duration::from_secs(8);
+const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 /// The interval at which a starting bridge is asked whether it is ready.
-const ASK: Duration = Duration::from_millis(20);
+const READY_POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// The delay before the bridge is restarted after it died by itself or could not be started.
-const PAUSE: Duration = Duration::from_millis(500);
+const RESTART_DELAY: Duration = Duration::from_millis(500);
 /// The ports for the bridge. They lie below the system's ephemeral ports, so that no client socket
 /// takes the port of a dead bridge.
-const PORTS: std::ops::Range<u16> = 10_000..30_000;
+const PORT_RANGE: std::ops::Range<u16> = 10_000..30_000;
 /// The prefix of environment variables that change the bridge's settings.
-const SETTING: &str = "BRIDGE_";
+const SETTING_PREFIX: &str = "BRIDGE_";
 
 /// Writes the configuration of a bridge with these addresses and this store URL.
 pub type Configure = Box<dyn Fn(Addresses, &str) -> String + Send + Sync>;
@@ -46,7 +46,7 @@ pub struct Settings {
     /// Writes the configuration file.
     pub config: Configure,
     /// Called with the addresses before the first start and before each start at other addresses.
-    pub moved: Box<dyn Fn(Addresses) + Send + Sync>,
+    pub on_move: Box<dyn Fn(Addresses) + Send + Sync>,
 }
 
 /// The bridge's listeners.
@@ -68,7 +68,7 @@ pub enum State {
         /// The process id.
         pid: u32,
         /// The time from its start until it was ready.
-        after: Duration,
+        startup_time: Duration,
     },
     /// No process is running.
     Dead,
@@ -89,12 +89,12 @@ pub struct Status {
 
 /// A command to the child process failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Failed {
+pub enum ChildError {
     /// The folder or the process could not be created.
     #[error("cannot create the bridge's folder or process")]
     Io(#[from] io::Error),
     /// The bridge did not become ready in time, or it died before.
-    #[error("the bridge did not become ready within {START:?}; its log is on stderr")]
+    #[error("the bridge did not become ready within {START_TIMEOUT:?}; its log is on stderr")]
     NotReady,
     /// The supervisor has ended.
     #[error("the bridge has been stopped")]
@@ -102,19 +102,19 @@ pub enum Failed {
 }
 
 /// A command to the supervisor. Each holds the channel for the result.
-enum Order {
+enum SupervisorCommand {
     /// Send SIGKILL and restart on the same store.
-    Kill(oneshot::Sender<Result<Duration, Failed>>),
+    Kill(oneshot::Sender<Result<Duration, ChildError>>),
     /// Shut down and start on the store of this name.
-    Store(&'static str, oneshot::Sender<Result<Duration, Failed>>),
+    ChangeStore(&'static str, oneshot::Sender<Result<Duration, ChildError>>),
     /// Shut down and remove the folder.
-    End(oneshot::Sender<()>),
+    Stop(oneshot::Sender<()>),
 }
 
 /// The handle of the supervised bridge. The process ends when the handle is dropped.
 pub struct Child {
     status: watch::Receiver<Status>,
-    orders: mpsc::Sender<Order>,
+    commands: mpsc::Sender<SupervisorCommand>,
     folder: PathBuf,
 }
 
@@ -124,27 +124,27 @@ pub const MAIN_STORE: &str = "bridge";
 impl Child {
     /// Creates a folder that only this user can read, starts the bridge on a store in it, and waits
     /// until the bridge is ready.
-    pub async fn start(settings: Settings) -> Result<Self, Failed> {
+    pub async fn start(settings: Settings) -> Result<Self, ChildError> {
         let private = std::fs::Permissions::from_mode(0o700);
         let folder =
             tempfile::Builder::new().prefix("wechat-im-bridge-sandbox-").permissions(private).tempdir()?;
         let addresses = Addresses::free()?;
         let status = Status { state: State::Starting, addresses, restarts: 0, store: MAIN_STORE };
-        let (told, watched) = watch::channel(status);
-        let (orders, ordered) = mpsc::channel(1);
+        let (status_tx, status_rx) = watch::channel(status);
+        let (commands, command_rx) = mpsc::channel(1);
         let path = folder.path().to_owned();
         let mut supervisor = Supervisor {
             http: reqwest::Client::builder().no_proxy().build().map_err(io::Error::other)?,
             settings,
             folder,
-            told,
+            status_tx,
             process: None,
             stdin: None,
         };
-        (supervisor.settings.moved)(addresses);
-        supervisor.bring_up().await?;
-        tokio::spawn(supervisor.run(ordered));
-        Ok(Self { status: watched, orders, folder: path })
+        (supervisor.settings.on_move)(addresses);
+        supervisor.start_with_retries().await?;
+        tokio::spawn(supervisor.run(command_rx));
+        Ok(Self { status: status_rx, commands, folder: path })
     }
 
     /// Subscribes to the status of the process.
@@ -164,31 +164,31 @@ impl Child {
 
     /// Kills the bridge with SIGKILL and restarts it on the same store. Returns how long the new
     /// process took to become ready.
-    pub async fn kill(&self) -> Result<Duration, Failed> {
-        self.order(Order::Kill).await
+    pub async fn kill(&self) -> Result<Duration, ChildError> {
+        self.send_command(SupervisorCommand::Kill).await
     }
 
     /// Shuts the bridge down and starts it on another store of the same folder. Returns how long
     /// the new process took to become ready.
-    pub async fn change_store(&self, name: &'static str) -> Result<Duration, Failed> {
-        self.order(|answer| Order::Store(name, answer)).await
+    pub async fn change_store(&self, name: &'static str) -> Result<Duration, ChildError> {
+        self.send_command(|reply_tx| SupervisorCommand::ChangeStore(name, reply_tx)).await
     }
 
-    async fn order(
+    async fn send_command(
         &self,
-        order: impl FnOnce(oneshot::Sender<Result<Duration, Failed>>) -> Order,
-    ) -> Result<Duration, Failed> {
-        let (answer, answered) = oneshot::channel();
-        self.orders.send(order(answer)).await.map_err(|_| Failed::Stopped)?;
-        answered.await.map_err(|_| Failed::Stopped)?
+        make_command: impl FnOnce(oneshot::Sender<Result<Duration, ChildError>>) -> SupervisorCommand,
+    ) -> Result<Duration, ChildError> {
+        let (reply_tx, reply_rx) = oneshot::channel();
+        self.commands.send(make_command(reply_tx)).await.map_err(|_| ChildError::Stopped)?;
+        reply_rx.await.map_err(|_| ChildError::Stopped)?
     }
 
     /// Shuts the bridge down, kills it if that takes too long, and removes its folder.
     pub async fn stop(&self) {
-        let (answer, answered) = oneshot::channel();
+        let (reply_tx, reply_rx) = oneshot::channel();
         // Sending fails only if the supervisor has already ended.
-        if self.orders.send(Order::End(answer)).await.is_ok() {
-            let _ = answered.await;
+        if self.commands.send(SupervisorCommand::Stop(reply_tx)).await.is_ok() {
+            let _ = reply_rx.await;
         }
     }
 }
@@ -203,7 +203,7 @@ impl Addresses {
     fn listener() -> io::Result<TcpListener> {
         let mut tries = 0;
         loop {
-            let port = rand::rng().random_range(PORTS);
+            let port = rand::rng().random_range(PORT_RANGE);
             match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
                 Err(error) if tries == 100 => return Err(error),
                 Err(_) => tries += 1,
@@ -216,7 +216,7 @@ impl Addresses {
 struct Supervisor {
     settings: Settings,
     folder: TempDir,
-    told: watch::Sender<Status>,
+    status_tx: watch::Sender<Status>,
     process: Option<Process>,
     /// The bridge runs as long as this is open. It is kept apart from `process`, because waiting
     /// for a process closes the process's own stdin.
@@ -225,17 +225,17 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+    async fn run(mut self, mut command_rx: mpsc::Receiver<SupervisorCommand>) {
         loop {
             let Some(process) = &mut self.process else {
                 // No process is running. Wait before the restart, but accept commands meanwhile.
-                let order = tokio::time::timeout(PAUSE, orders.recv()).await;
-                match order {
+                let command = tokio::time::timeout(RESTART_DELAY, command_rx.recv()).await;
+                match command {
                     Ok(None) => return,
-                    Ok(Some(Order::End(answer))) => return self.close(answer),
-                    Ok(Some(order)) => self.obey(order).await,
+                    Ok(Some(SupervisorCommand::Stop(answer))) => return self.finish(answer),
+                    Ok(Some(command)) => self.execute(command).await,
                     Err(_) => {
-                        let _ = self.start_again().await;
+                        let _ = self.restart().await;
                     }
                 }
                 continue;
@@ -243,105 +243,105 @@ impl Supervisor {
             tokio::select! {
                 _ = process.wait() => {
                     self.process = None;
-                    self.tell(State::Dead);
+                    self.set_state(State::Dead);
                 }
-                order = orders.recv() => match order {
-                    Some(Order::End(answer)) => {
-                        self.end().await;
-                        return self.close(answer);
+                command = command_rx.recv() => match command {
+                    Some(SupervisorCommand::Stop(answer)) => {
+                        self.shut_down().await;
+                        return self.finish(answer);
                     }
-                    Some(order) => self.obey(order).await,
-                    None => return self.end().await,
+                    Some(command) => self.execute(command).await,
+                    None => return self.shut_down().await,
                 },
             }
         }
     }
 
     /// Removes the folder before it confirms the stop.
-    fn close(self, answer: oneshot::Sender<()>) {
-        self.tell(State::Dead);
+    fn finish(self, reply_tx: oneshot::Sender<()>) {
+        self.set_state(State::Dead);
         drop(self.folder);
         // Sending fails only if the caller no longer waits.
-        let _ = answer.send(());
+        let _ = reply_tx.send(());
     }
 
-    async fn obey(&mut self, order: Order) {
-        let (answer, started) = match order {
-            Order::End(_) => return,
-            Order::Kill(answer) => {
+    async fn execute(&mut self, command: SupervisorCommand) {
+        let (reply_tx, result) = match command {
+            SupervisorCommand::Stop(_) => return,
+            SupervisorCommand::Kill(answer) => {
                 if let Some(mut process) = self.process.take() {
                     // Killing fails only if the process has died meanwhile.
                     let _ = process.kill().await;
                 }
-                self.tell(State::Dead);
-                (answer, self.start_again().await)
+                self.set_state(State::Dead);
+                (answer, self.restart().await)
             }
-            Order::Store(name, answer) => {
-                self.end().await;
-                self.told.send_modify(|status| status.store = name);
-                (answer, self.start_again().await)
+            SupervisorCommand::ChangeStore(name, answer) => {
+                self.shut_down().await;
+                self.status_tx.send_modify(|status| status.store = name);
+                (answer, self.restart().await)
             }
         };
         // Sending fails only if the caller no longer waits.
-        let _ = answer.send(started);
+        let _ = reply_tx.send(result);
     }
 
-    async fn start_again(&mut self) -> Result<Duration, Failed> {
-        self.told.send_modify(|status| status.restarts += 1);
-        self.bring_up().await
+    async fn restart(&mut self) -> Result<Duration, ChildError> {
+        self.status_tx.send_modify(|status| status.restarts += 1);
+        self.start_with_retries().await
     }
 
     /// Starts the bridge, in up to three attempts. After a failure it picks other addresses,
     /// because the old ones may be taken.
-    async fn bring_up(&mut self) -> Result<Duration, Failed> {
+    async fn start_with_retries(&mut self) -> Result<Duration, ChildError> {
         for tries_left in (0..3).rev() {
             let began = Instant::now();
-            self.tell(State::Starting);
+            self.set_state(State::Starting);
             match self.start_once(began).await {
-                Ok(after) => return Ok(after),
+                Ok(startup_time) => return Ok(startup_time),
                 Err(error) if tries_left == 0 => {
-                    self.tell(State::Dead);
+                    self.set_state(State::Dead);
                     return Err(error);
                 }
                 Err(_) => {
                     let addresses = Addresses::free()?;
-                    self.told.send_modify(|status| status.addresses = addresses);
-                    (self.settings.moved)(addresses);
+                    self.status_tx.send_modify(|status| status.addresses = addresses);
+                    (self.settings.on_move)(addresses);
                 }
             }
         }
-        Err(Failed::NotReady)
+        Err(ChildError::NotReady)
     }
 
-    async fn start_once(&mut self, began: Instant) -> Result<Duration, Failed> {
+    async fn start_once(&mut self, began: Instant) -> Result<Duration, ChildError> {
         let mut process = self.spawn().await?;
         self.stdin = process.stdin.take();
-        let url = format!("http://{}/readyz", self.told.borrow().addresses.ops);
+        let url = format!("http://{}/readyz", self.status_tx.borrow().addresses.ops);
         let ready = async {
             while !self.http.get(&url).send().await.is_ok_and(|answer| answer.status() == 200) {
-                tokio::time::sleep(ASK).await;
+                tokio::time::sleep(READY_POLL_INTERVAL).await;
             }
         };
         tokio::select! {
-            ready = tokio::time::timeout(START, ready) => ready.map_err(|_| Failed::NotReady)?,
-            _ = process.wait() => return Err(Failed::NotReady),
+            ready = tokio::time::timeout(START_TIMEOUT, ready) => ready.map_err(|_| ChildError::NotReady)?,
+            _ = process.wait() => return Err(ChildError::NotReady),
         }
-        let after = began.elapsed();
-        let pid = process.id().ok_or(Failed::NotReady)?;
+        let startup_time = began.elapsed();
+        let pid = process.id().ok_or(ChildError::NotReady)?;
         self.process = Some(process);
-        self.tell(State::Running { pid, after });
-        Ok(after)
+        self.set_state(State::Running { pid, startup_time });
+        Ok(startup_time)
     }
 
     async fn spawn(&self) -> io::Result<Process> {
-        let Status { addresses, store, .. } = *self.told.borrow();
+        let Status { addresses, store, .. } = *self.status_tx.borrow();
         let file = self.folder.path().join("config.toml");
         let store = format!("sqlite://{}", self.folder.path().join(store).with_extension("db").display());
         tokio::fs::write(&file, (self.settings.config)(addresses, &store)).await?;
         let mut command = Command::new(&self.settings.program);
         command.args(["serve", "--while-stdin", "--config"]).arg(&file).current_dir(self.folder.path());
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with(SETTING) {
+            if name.to_string_lossy().starts_with(SETTING_PREFIX) {
                 command.env_remove(name);
             }
         }
@@ -350,37 +350,37 @@ impl Supervisor {
     }
 
     /// Shuts the process down. Kills it if that takes too long.
-    async fn end(&mut self) {
+    async fn shut_down(&mut self) {
         let Some(mut process) = self.process.take() else { return };
         self.stdin = None;
-        if tokio::time::timeout(GRACE, process.wait()).await.is_err() {
+        if tokio::time::timeout(STOP_TIMEOUT, process.wait()).await.is_err() {
             let _ = process.kill().await;
         }
     }
 
-    fn tell(&self, state: State) {
-        self.told.send_modify(|status| status.state = state);
+    fn set_state(&self, state: State) {
+        self.status_tx.send_modify(|status| status.state = state);
     }
 }
 
 /// The answers of the bridge's operations listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Said {
+pub struct OpsSnapshot {
     /// The status from `/readyz`: `ok`, `degraded` or `unavailable`. `None` if it does not answer.
-    pub ready: Option<String>,
+    pub readiness: Option<String>,
     /// The text of `/metrics`. `None` if it does not answer.
     pub metrics: Option<String>,
 }
 
 /// Queries the bridge's operations listener. Waits at most one second for each answer.
-pub async fn ask(http: &reqwest::Client, ops: SocketAddr) -> Said {
+pub async fn fetch_ops_snapshot(http: &reqwest::Client, ops: SocketAddr) -> OpsSnapshot {
     let get = async |path: &str| {
         let request = http.get(format!("http://{ops}/{path}")).timeout(Duration::from_secs(1));
         request.send().await.ok()?.text().await.ok()
     };
     let ready = get("readyz").await.and_then(|text| serde_json::from_str::<Value>(&text).ok());
-    Said {
-        ready: ready.and_then(|ready| ready["status"].as_str().map(str::to_owned)),
+    OpsSnapshot {
+        readiness: ready.and_then(|ready| ready["status"].as_str().map(str::to_owned)),
         metrics: get("metrics").await,
     }
 }

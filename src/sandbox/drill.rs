@@ -6,8 +6,8 @@
 
 mod killed;
 mod scene;
-mod strangers;
-mod trouble;
+mod bad_pushes;
+mod outages;
 mod windows;
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::live::Live;
+use super::session::Session;
 use scene::Scene;
 
 /// One drill.
@@ -26,29 +26,29 @@ pub struct Drill {
     pub name: &'static str,
     /// The drill fails if it takes longer.
     limit: Duration,
-    play: for<'a> fn(&'a Scene) -> BoxFuture<'a, Played>,
+    play: for<'a> fn(&'a Scene) -> BoxFuture<'a, DrillResult>,
 }
 
 /// The measured values of a drill that passed, by name.
-pub type Values = Map<String, Value>;
+pub type Measurements = Map<String, Value>;
 
 /// A condition that a drill waited for and that was not met.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Missed {
+pub struct Mismatch {
     /// The condition, in words.
     pub expected: String,
     /// What happened instead, in words.
     pub seen: String,
 }
 
-impl Missed {
+impl Mismatch {
     fn new(expected: impl Into<String>, seen: impl Into<String>) -> Self {
         Self { expected: expected.into(), seen: seen.into() }
     }
 }
 
 /// The result of a drill: its values, or the first condition that was not met.
-pub type Played = Result<Values, Missed>;
+pub type DrillResult = Result<Measurements, Mismatch>;
 
 const fn seconds(limit: u64) -> Duration {
     Duration::from_secs(limit)
@@ -56,13 +56,13 @@ const fn seconds(limit: u64) -> Duration {
 
 /// Every drill, in the order in which the page offers them.
 pub static DRILLS: [Drill; 11] = [
-    Drill { name: "im_down", limit: seconds(60), play: |scene| Box::pin(trouble::im_down(scene)) },
-    Drill { name: "im_slow", limit: seconds(60), play: |scene| Box::pin(trouble::im_slow(scene)) },
-    Drill { name: "wechat_busy", limit: seconds(60), play: |scene| Box::pin(trouble::wechat_busy(scene)) },
+    Drill { name: "im_down", limit: seconds(60), play: |scene| Box::pin(outages::im_down(scene)) },
+    Drill { name: "im_slow", limit: seconds(60), play: |scene| Box::pin(outages::im_slow(scene)) },
+    Drill { name: "wechat_busy", limit: seconds(60), play: |scene| Box::pin(outages::wechat_busy(scene)) },
     Drill {
         name: "token_revoked",
         limit: seconds(60),
-        play: |scene| Box::pin(trouble::token_revoked(scene)),
+        play: |scene| Box::pin(outages::token_revoked(scene)),
     },
     Drill {
         name: "window_closed",
@@ -82,26 +82,26 @@ pub static DRILLS: [Drill; 11] = [
     Drill {
         name: "callback_lost",
         limit: seconds(120),
-        play: |scene| Box::pin(trouble::callback_lost(scene)),
+        play: |scene| Box::pin(outages::callback_lost(scene)),
     },
     Drill {
         name: "duplicate_push",
         limit: seconds(60),
-        play: |scene| Box::pin(strangers::duplicate_push(scene)),
+        play: |scene| Box::pin(bad_pushes::duplicate_push(scene)),
     },
-    Drill { name: "forged_push", limit: seconds(60), play: |scene| Box::pin(strangers::forged_push(scene)) },
+    Drill { name: "forged_push", limit: seconds(60), play: |scene| Box::pin(bad_pushes::forged_push(scene)) },
     Drill { name: "bridge_killed", limit: seconds(90), play: |scene| Box::pin(killed::bridge_killed(scene)) },
 ];
 
 /// Runs a drill to its end, then removes every fault that it left.
 ///
 /// Fails if a condition is not met, if the drill exceeds its limit, or if the repair fails.
-pub async fn run(live: &Arc<Live>, drill: &Drill) -> Played {
-    let scene = Scene::new(Arc::clone(live));
-    let played = tokio::time::timeout(drill.limit, (drill.play)(&scene)).await;
-    let repaired = scene.repair().await;
-    let played = played.unwrap_or_else(|_| {
-        Err(Missed::new(format!("the drill to end within {} s", drill.limit.as_secs()), "it did not"))
+pub async fn run(session: &Arc<Session>, drill: &Drill) -> DrillResult {
+    let scene = Scene::new(Arc::clone(session));
+    let result = tokio::time::timeout(drill.limit, (drill.play)(&scene)).await;
+    let repair = scene.repair().await;
+    let result = result.unwrap_or_else(|_| {
+        Err(Mismatch::new(format!("the drill to end within {} s", drill.limit.as_secs()), "it did not"))
     });
-    played.and_then(|values| repaired.map(|()| values))
+    result.and_then(|values| repair.map(|()| values))
 }

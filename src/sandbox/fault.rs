@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 
-use super::serve::Answer;
+use super::serve::SimulatedResponse;
 
 const GATEWAY_PAGE: &str = "<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>";
 const BUSY_PAGE: &str = "<html>busy</html>";
@@ -31,16 +31,16 @@ pub enum Fault {
 
 /// Applies `fault`, if any, to a call. `refuse` turns a return code into the platform's error
 /// answer. `work` carries the call out. It is not started if the fault occurs before the call.
-pub async fn suffer(
+pub async fn apply(
     fault: Option<Fault>,
-    refuse: impl FnOnce(i64) -> Answer,
-    work: impl Future<Output = Answer>,
-) -> Answer {
+    refuse: impl FnOnce(i64) -> SimulatedResponse,
+    work: impl Future<Output = SimulatedResponse>,
+) -> SimulatedResponse {
     match fault {
         None => work.await,
         Some(Fault::Code(code)) => refuse(code),
-        Some(Fault::DropBefore) => Answer::cut(),
-        Some(Fault::BadGateway) => Answer::new(StatusCode::BAD_GATEWAY, "text/html", GATEWAY_PAGE),
+        Some(Fault::DropBefore) => SimulatedResponse::cut_connection(),
+        Some(Fault::BadGateway) => SimulatedResponse::new(StatusCode::BAD_GATEWAY, "text/html", GATEWAY_PAGE),
         Some(Fault::Delay(time)) => {
             let answer = work.await;
             tokio::time::sleep(time).await;
@@ -48,24 +48,24 @@ pub async fn suffer(
         }
         Some(Fault::DropAfter) => {
             work.await;
-            Answer::cut()
+            SimulatedResponse::cut_connection()
         }
         Some(Fault::NotJson) => {
             work.await;
-            Answer::new(StatusCode::OK, "text/html", BUSY_PAGE)
+            SimulatedResponse::new(StatusCode::OK, "text/html", BUSY_PAGE)
         }
-        Some(Fault::HalfBody) => work.await.halved(),
+        Some(Fault::HalfBody) => work.await.with_half_body(),
     }
 }
 
 /// The faults that have not occurred yet. Clones share one list.
 #[derive(Clone, Debug, Default)]
-pub struct Faults(Arc<Mutex<Vec<Scripted>>>);
+pub struct Faults(Arc<Mutex<Vec<ScriptedFault>>>);
 
 #[derive(Debug)]
-struct Scripted {
+struct ScriptedFault {
     api: String,
-    left: u32,
+    remaining: u32,
     fault: Fault,
 }
 
@@ -73,7 +73,7 @@ impl Faults {
     /// Makes the next `calls` calls of `api` suffer `fault`. `api` is the end of the path
     /// (`openim/sendmsg`, `message/custom/send`), or empty for every API.
     pub fn script(&self, api: &str, calls: u32, fault: Fault) {
-        self.list().push(Scripted { api: api.to_owned(), left: calls, fault });
+        self.list().push(ScriptedFault { api: api.to_owned(), remaining: calls, fault });
     }
 
     /// Removes every fault that has not occurred yet.
@@ -86,14 +86,14 @@ impl Faults {
         let mut list = self.list();
         let at = list.iter().position(|scripted| path.ends_with(&scripted.api))?;
         let fault = list[at].fault.clone();
-        list[at].left -= 1;
-        if list[at].left == 0 {
+        list[at].remaining -= 1;
+        if list[at].remaining == 0 {
             list.remove(at);
         }
         Some(fault)
     }
 
-    fn list(&self) -> std::sync::MutexGuard<'_, Vec<Scripted>> {
+    fn list(&self) -> std::sync::MutexGuard<'_, Vec<ScriptedFault>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_is_suffered_as_often_as_scripted_and_only_by_its_api() {
+    fn a_fault_applies_to_its_api_and_as_often_as_scripted() {
         let faults = Faults::default();
         faults.script("openim/sendmsg", 2, Fault::Code(60007));
         assert_eq!(faults.take("/v4/im_open_login_svc/account_import"), None);

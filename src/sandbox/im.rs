@@ -9,7 +9,7 @@ mod callback;
 mod checks;
 mod control;
 mod deliver;
-mod desk;
+mod agent_client;
 mod elements;
 mod files;
 mod history;
@@ -32,30 +32,30 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, broadcast, watch};
 
 pub use accounts::Account;
+pub use agent_client::{AgentClient, MessageView, SentMessage, TimedOut};
 pub use callback::{CallbackError, CallbackResult, Query, sign};
-pub use checks::Refused;
-pub use desk::{Desk, Seen, Sent, TimedOut};
+pub use checks::ApiError;
 pub use history::Message;
-pub use ledger::{AccountChange, AccountChangeKind, Ledger, Outcome, RefusedCall, Send};
+pub use ledger::{AccountChange, AccountChangeKind, Ledger, Outcome, RefusedCall, SendRecord};
 pub use settings::{BeforeSend, Edition, Generation, Settings, Webhooks};
-pub use upload::Uploaded;
+pub use upload::UploadedFile;
 #[cfg(test)]
 pub(in crate::sandbox) use usersig::issue as issue_usersig;
 pub use wire::{Direction, Exchange};
 
 use crate::clock::Clock;
 use crate::sandbox::fault::Faults;
-use crate::sandbox::serve::Served;
+use crate::sandbox::serve::Server;
 
 /// The number of exchanges that a watcher may lag behind before it misses some.
 const WIRE_BUFFER: usize = 1024;
 /// The most concurrent webhooks that REST calls cause.
-const MAX_EMISSIONS: usize = 1024;
+const MAX_WEBHOOKS: usize = 1024;
 
 /// The simulated platform. It stops when dropped.
 pub struct ImSim {
     shared: Arc<Shared>,
-    served: Served,
+    server: Server,
 }
 
 /// The state that the HTTP side, the agent clients and the handle share.
@@ -67,13 +67,13 @@ struct Shared {
     world: Mutex<World>,
     changed: watch::Sender<()>,
     wire: broadcast::Sender<Arc<Exchange>>,
-    begun: broadcast::Sender<Arc<Exchange>>,
+    started_calls: broadcast::Sender<Arc<Exchange>>,
     http: reqwest::Client,
-    emissions: Arc<Semaphore>,
+    webhook_permits: Arc<Semaphore>,
     client_seq: AtomicU32,
     files: Mutex<files::Files>,
     /// The number of webhooks of agents' messages still to be lost on purpose.
-    to_lose: AtomicU32,
+    webhooks_to_lose: AtomicU32,
 }
 
 /// The data that commands read and change under one lock.
@@ -81,7 +81,7 @@ struct Shared {
 struct World {
     accounts: accounts::Accounts,
     messages: history::Messages,
-    book: ledger::Book,
+    recorder: ledger::Recorder,
     buckets: checks::Buckets,
 }
 
@@ -98,12 +98,12 @@ impl ImSim {
             world: Mutex::default(),
             changed: watch::Sender::default(),
             wire: broadcast::Sender::new(WIRE_BUFFER),
-            begun: broadcast::Sender::new(WIRE_BUFFER),
+            started_calls: broadcast::Sender::new(WIRE_BUFFER),
             http: http.build().map_err(std::io::Error::other)?,
-            emissions: Arc::new(Semaphore::new(MAX_EMISSIONS)),
+            webhook_permits: Arc::new(Semaphore::new(MAX_WEBHOOKS)),
             client_seq: AtomicU32::new(1),
             files: Mutex::default(),
-            to_lose: AtomicU32::new(0),
+            webhooks_to_lose: AtomicU32::new(0),
         });
         let admins = shared.settings().admins.clone();
         for admin in &admins {
@@ -111,13 +111,13 @@ impl ImSim {
         }
         let router =
             control::routes().merge(files::routes()).fallback(wire::serve).with_state(Arc::clone(&shared));
-        let served = Served::start(listener, router)?;
-        Ok(Self { shared, served })
+        let server = Server::start(listener, router)?;
+        Ok(Self { shared, server })
     }
 
     /// The base URL of the REST API: `http://127.0.0.1:PORT`.
     pub fn base_url(&self) -> String {
-        format!("http://{}", self.served.address())
+        format!("http://{}", self.server.address())
     }
 
     /// Sets the URL that receives webhooks.
@@ -144,7 +144,7 @@ impl ImSim {
 
     /// Imports an account as the console does. Of the REST API's limits, only those on accounts
     /// apply.
-    pub fn import(&self, user_id: &str) -> Result<(), Refused> {
+    pub fn import(&self, user_id: &str) -> Result<(), ApiError> {
         self.shared.import(user_id)
     }
 
@@ -155,35 +155,35 @@ impl ImSim {
 
     /// Logs an agent in at a web client. Imports the account if it is not imported yet, as a login
     /// does.
-    pub fn agent(&self, user_id: &str) -> Result<Desk, Refused> {
+    pub fn agent(&self, user_id: &str) -> Result<AgentClient, ApiError> {
         self.shared.import(user_id)?;
         let mut world = self.shared.world();
         world.accounts.set_connected(user_id, true);
         world.messages.connect(user_id, self.shared.clock.now());
         drop(world);
-        Ok(Desk { shared: Arc::clone(&self.shared), user: user_id.to_owned() })
+        Ok(AgentClient { shared: Arc::clone(&self.shared), user: user_id.to_owned() })
     }
 
     /// Sends a webhook with any body after `tweak` has changed its valid query. Tests use it for
     /// forged, late or contradictory webhooks.
-    pub async fn emit_callback(&self, body: &str, tweak: impl Fn(&mut Query)) -> CallbackResult {
-        callback::emit(&self.shared, &callback::Emission::raw(body), tweak).await
+    pub async fn send_raw_callback(&self, body: &str, tweak: impl Fn(&mut Query)) -> CallbackResult {
+        callback::send(&self.shared, &callback::Webhook::raw(body), tweak).await
     }
 
     /// Sends the webhook of an agent's message again, or for the first time if it was lost. The
     /// body is the same; the signature is new. `None` if the message caused no webhook.
-    pub async fn repeat(&self, sent: &Sent) -> Option<CallbackResult> {
-        Some(callback::emit(&self.shared, sent.emission.as_ref()?, |_| {}).await)
+    pub async fn repeat(&self, sent: &SentMessage) -> Option<CallbackResult> {
+        Some(callback::send(&self.shared, sent.webhook.as_ref()?, |_| {}).await)
     }
 
     /// Loses the webhooks of the next `count` messages of agents. The messages stay in history.
     pub fn lose_next_callbacks(&self, count: u32) {
-        self.shared.to_lose.store(count, Ordering::Relaxed);
+        self.shared.webhooks_to_lose.store(count, Ordering::Relaxed);
     }
 
     /// A copy of the ledger so far.
     pub fn ledger(&self) -> Ledger {
-        self.shared.world().book.ledger().clone()
+        self.shared.world().recorder.ledger().clone()
     }
 
     /// Waits until `condition` holds for the ledger. The platform's data is locked while the
@@ -195,7 +195,7 @@ impl ImSim {
     ) -> Result<(), TimedOut> {
         let mut changes = self.shared.changes();
         let wait = async {
-            while !condition(self.shared.world().book.ledger()) {
+            while !condition(self.shared.world().recorder.ledger()) {
                 if changes.changed().await.is_err() {
                     break;
                 }
@@ -212,14 +212,14 @@ impl ImSim {
 
     /// Subscribes to every webhook from now on. Each event is sent before its request is, and so
     /// has no answer yet and precedes every effect of the webhook.
-    pub fn begun(&self) -> broadcast::Receiver<Arc<Exchange>> {
-        self.shared.begun.subscribe()
+    pub fn started_calls(&self) -> broadcast::Receiver<Arc<Exchange>> {
+        self.shared.started_calls.subscribe()
     }
 
     /// Stores a file as the platform stores the files of agents. Returns its URL.
-    pub fn keep_file(&self, name: &str, bytes: impl Into<bytes::Bytes>) -> String {
+    pub fn store_file(&self, name: &str, bytes: impl Into<bytes::Bytes>) -> String {
         let mut files = self.shared.files.lock().unwrap_or_else(PoisonError::into_inner);
-        format!("{}{}", self.base_url(), files.keep(name, bytes.into()))
+        format!("{}{}", self.base_url(), files.add(name, bytes.into()))
     }
 
     /// Subscribes to changes of messages, accounts and read marks.
@@ -229,7 +229,7 @@ impl ImSim {
 
     /// Stops listening and cuts every connection.
     pub async fn stop(self) {
-        self.served.stop().await;
+        self.server.stop().await;
     }
 }
 
@@ -242,15 +242,15 @@ impl Shared {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn import(&self, user: &str) -> Result<(), Refused> {
+    fn import(&self, user: &str) -> Result<(), ApiError> {
         let settings = self.settings();
         self.world().import(&settings, self.clock.now(), user, accounts::Profile::default())?;
-        self.ring();
+        self.notify();
         Ok(())
     }
 
     /// Wakes all tasks that wait for a change.
-    fn ring(&self) {
+    fn notify(&self) {
         self.changed.send_replace(());
     }
 
@@ -259,18 +259,19 @@ impl Shared {
     }
 
     /// Whether to send the webhook of an agent's message. Counts down the webhooks to be lost.
-    fn may_emit(&self) -> bool {
-        let lost =
-            self.to_lose.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        lost.is_err() && self.settings().callback_url.is_some()
+    fn should_send_webhook(&self) -> bool {
+        let counted_down = self
+            .webhooks_to_lose
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        counted_down.is_err() && self.settings().callback_url.is_some()
     }
 
-    fn watched(&self) -> bool {
+    fn has_watchers(&self) -> bool {
         self.wire.receiver_count() > 0
     }
 
-    fn tell(&self, exchange: impl FnOnce() -> Exchange) {
-        if self.watched() {
+    fn publish(&self, exchange: impl FnOnce() -> Exchange) {
+        if self.has_watchers() {
             // Sending fails only if the last watcher has left since the check.
             let _ = self.wire.send(Arc::new(exchange()));
         }

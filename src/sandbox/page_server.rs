@@ -23,13 +23,13 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::live::{self, AgentDoes, CustomerDoes, Live, Refused};
+use super::session::{self, ActionError, AgentAction, CustomerAction, Session};
 
 /// The largest body in bytes: a file of 2 MB in base64 with its JSON.
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
 
 /// The routes.
-pub(super) fn router(live: Arc<Live>) -> Router {
+pub(super) fn router(session: Arc<Session>) -> Router {
     Router::new()
         .route("/", get(|| async { files::page() }))
         .route("/page/{name}", get(|Path(name): Path<String>| async move { files::file(&name) }))
@@ -37,20 +37,20 @@ pub(super) fn router(live: Arc<Live>) -> Router {
         .route("/api/events", get(events::events))
         .route("/api/media/{key}", get(media::media))
         .route("/api/customers", post(new_customer))
-        .route("/api/customers/{openid}", post(customer_does))
-        .route("/api/agents/{agent}/{customer}", post(agent_does))
+        .route("/api/customers/{openid}", post(customer_action))
+        .route("/api/agents/{agent}/{customer}", post(agent_action))
         .route("/api/drills/{name}", post(drill))
         .route("/api/reset", post(reset))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn(guard::guard))
-        .with_state(live)
+        .with_state(session)
 }
 
 /// The body of a request, or why it could not be read.
-type Body = Result<Bytes, BytesRejection>;
+type BodyResult = Result<Bytes, BytesRejection>;
 
 /// The answer of a handler: a status and JSON, or an error.
-type Done = Result<(StatusCode, Json), Problem>;
+type ApiResult = Result<(StatusCode, Json), ApiError>;
 
 /// JSON that must not be cached.
 struct Json(Value);
@@ -66,37 +66,41 @@ impl IntoResponse for Json {
 }
 
 /// An error answer: its status and the reason.
-struct Problem {
+struct ApiError {
     status: StatusCode,
-    why: String,
+    reason: String,
 }
 
-impl Problem {
-    fn new(status: StatusCode, why: impl Into<String>) -> Self {
-        Self { status, why: why.into() }
+impl ApiError {
+    fn new(status: StatusCode, reason: impl Into<String>) -> Self {
+        Self { status, reason: reason.into() }
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.status, Json(json!({"error": self.why}))).into_response()
+        (self.status, Json(json!({"error": self.reason}))).into_response()
     }
 }
 
-impl From<Refused> for Problem {
-    fn from(refused: Refused) -> Self {
+impl From<ActionError> for ApiError {
+    fn from(refused: ActionError) -> Self {
         let status = match refused {
-            Refused::NoCustomer | Refused::NoAgent | Refused::NoConversation => StatusCode::NOT_FOUND,
-            Refused::NotFollowing | Refused::TooManyCustomers => StatusCode::CONFLICT,
-            Refused::Text | Refused::Word | Refused::File => StatusCode::BAD_REQUEST,
-            Refused::TooMuch | Refused::Ending => StatusCode::SERVICE_UNAVAILABLE,
+            ActionError::NoCustomer | ActionError::NoAgent | ActionError::NoConversation => {
+                StatusCode::NOT_FOUND
+            }
+            ActionError::NotFollowing | ActionError::TooManyCustomers => StatusCode::CONFLICT,
+            ActionError::InvalidText | ActionError::InvalidWord | ActionError::InvalidFile => {
+                StatusCode::BAD_REQUEST
+            }
+            ActionError::TooManyActions | ActionError::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, refused.to_string())
     }
 }
 
-async fn state(State(live): State<Arc<Live>>) -> Json {
-    Json(live::state(&live))
+async fn state(State(session): State<Arc<Session>>) -> Json {
+    Json(session::state(&session))
 }
 
 #[derive(Deserialize)]
@@ -105,55 +109,59 @@ struct NewCustomer {
     name: Option<String>,
 }
 
-async fn new_customer(State(live): State<Arc<Live>>, body: Body) -> Done {
-    let NewCustomer { name } = read(body)?;
-    Ok((StatusCode::CREATED, Json(live.new_customer(name).await?)))
+async fn new_customer(State(session): State<Arc<Session>>, body: BodyResult) -> ApiResult {
+    let NewCustomer { name } = parse_body(body)?;
+    Ok((StatusCode::CREATED, Json(session.new_customer(name).await?)))
 }
 
-async fn customer_does(State(live): State<Arc<Live>>, Path(openid): Path<String>, body: Body) -> Done {
-    live.customer_does(&openid, read::<CustomerDoes>(body)?).await?;
-    Ok(begun())
+async fn customer_action(
+    State(session): State<Arc<Session>>,
+    Path(openid): Path<String>,
+    body: BodyResult,
+) -> ApiResult {
+    session.act_as_customer(&openid, parse_body::<CustomerAction>(body)?).await?;
+    Ok(accepted())
 }
 
-async fn agent_does(
-    State(live): State<Arc<Live>>,
+async fn agent_action(
+    State(session): State<Arc<Session>>,
     Path((agent, customer)): Path<(String, String)>,
-    body: Body,
-) -> Done {
-    live.agent_does(&agent, &customer, read::<AgentDoes>(body)?).await?;
-    Ok(begun())
+    body: BodyResult,
+) -> ApiResult {
+    session.act_as_agent(&agent, &customer, parse_body::<AgentAction>(body)?).await?;
+    Ok(accepted())
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Nothing {}
+struct EmptyBody {}
 
-async fn drill(State(live): State<Arc<Live>>, Path(name): Path<String>, body: Body) -> Done {
-    read::<Nothing>(body)?;
-    live.open().await?;
-    match live.begin_drill(&name) {
-        Some(Ok(())) => Ok(begun()),
-        Some(Err(busy)) => Err(Problem::new(StatusCode::CONFLICT, busy.to_string())),
-        None => Err(Problem::new(StatusCode::NOT_FOUND, "there is no such drill")),
+async fn drill(State(session): State<Arc<Session>>, Path(name): Path<String>, body: BodyResult) -> ApiResult {
+    parse_body::<EmptyBody>(body)?;
+    session.wait_until_open().await?;
+    match session.begin_drill(&name) {
+        Some(Ok(())) => Ok(accepted()),
+        Some(Err(busy)) => Err(ApiError::new(StatusCode::CONFLICT, busy.to_string())),
+        None => Err(ApiError::new(StatusCode::NOT_FOUND, "there is no such drill")),
     }
 }
 
-async fn reset(State(live): State<Arc<Live>>, body: Body) -> Done {
-    read::<Nothing>(body)?;
-    live.book.reset();
-    Ok(begun())
+async fn reset(State(session): State<Arc<Session>>, body: BodyResult) -> ApiResult {
+    parse_body::<EmptyBody>(body)?;
+    session.event_log.reset();
+    Ok(accepted())
 }
 
 /// Parses a JSON body.
-fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
+fn parse_body<T: DeserializeOwned>(body: BodyResult) -> Result<T, ApiError> {
     let body = body.map_err(|rejection| {
-        Problem::new(rejection.status(), "the body is larger than 3 MB or incomplete")
+        ApiError::new(rejection.status(), "the body is larger than 3 MB or incomplete")
     })?;
-    let unusable = |problem| Problem::new(StatusCode::BAD_REQUEST, format!("the body is invalid: {problem}"));
-    serde_json::from_slice(&body).map_err(|problem: serde_json::Error| unusable(problem))
+    let invalid = |problem| ApiError::new(StatusCode::BAD_REQUEST, format!("the body is invalid: {problem}"));
+    serde_json::from_slice(&body).map_err(|problem: serde_json::Error| invalid(problem))
 }
 
 /// The answer to an action that was started.
-fn begun() -> (StatusCode, Json) {
+fn accepted() -> (StatusCode, Json) {
     (StatusCode::ACCEPTED, Json(json!({})))
 }

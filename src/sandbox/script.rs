@@ -5,13 +5,13 @@
 //! bridge's own code.
 
 mod agents;
-mod answers;
+mod agent_media;
 mod cast;
 mod kinds;
 mod lines;
-mod talk;
+mod scenario;
 mod transcript;
-mod wrong;
+mod bad_pushes;
 
 use std::io::Write;
 
@@ -21,11 +21,11 @@ use tokio::time::Instant;
 use super::stage::Stage;
 use crate::config::Texts;
 pub(super) use cast::CUSTOMER;
-use cast::{Cast, Missed, Played};
+use cast::{Cast, Mismatch, StepResult};
 
 /// The reasons why the script did not reach its end.
 #[derive(Debug, thiserror::Error)]
-pub enum Failed {
+pub enum ScriptError {
     /// A step failed; the later steps were not played.
     #[error("step {number} of the script, \"{title}\", expected {expected}; seen: {seen}")]
     Step {
@@ -44,70 +44,78 @@ pub enum Failed {
 }
 
 /// One step of the script.
-struct Scene {
+struct Step {
     title: &'static str,
-    play: for<'a> fn(&'a mut Cast<'_>) -> BoxFuture<'a, Played>,
+    play: for<'a> fn(&'a mut Cast<'_>) -> BoxFuture<'a, StepResult>,
 }
 
 /// The documents' scenario. A step may depend on the state that earlier steps left.
-const SCENES: &[Scene] = &[
-    Scene { title: "WeChat checks the URL", play: |cast| Box::pin(talk::check(cast)) },
-    Scene { title: "A customer follows", play: |cast| Box::pin(talk::follow(cast)) },
-    Scene { title: "The customer asks", play: |cast| Box::pin(talk::question(cast)) },
-    Scene { title: "The agent answers", play: |cast| Box::pin(talk::answer(cast)) },
-    Scene { title: "The agent sends a picture", play: |cast| Box::pin(answers::image(cast)) },
-    Scene { title: "The agent sends a voice message", play: |cast| Box::pin(answers::voice(cast)) },
-    Scene { title: "An image", play: |cast| Box::pin(kinds::image(cast)) },
-    Scene { title: "A voice message", play: |cast| Box::pin(kinds::voice(cast)) },
-    Scene { title: "A video", play: |cast| Box::pin(kinds::video(cast)) },
-    Scene { title: "A short video", play: |cast| Box::pin(kinds::short_video(cast)) },
-    Scene { title: "A location", play: |cast| Box::pin(kinds::location(cast)) },
-    Scene { title: "A link", play: |cast| Box::pin(kinds::link(cast)) },
-    Scene { title: "A mini program", play: |cast| Box::pin(kinds::mini_program(cast)) },
-    Scene { title: "A message of an unknown kind", play: |cast| Box::pin(kinds::unknown(cast)) },
-    Scene { title: "A repeated push delivers one message", play: |cast| Box::pin(wrong::repeat(cast)) },
-    Scene { title: "A forged push has no effect", play: |cast| Box::pin(wrong::forgery(cast)) },
-    Scene { title: "The customer unfollows", play: |cast| Box::pin(talk::unfollow(cast)) },
+const SCENARIO_STEPS: &[Step] = &[
+    Step { title: "WeChat checks the URL", play: |cast| Box::pin(scenario::verify_url(cast)) },
+    Step { title: "A customer follows", play: |cast| Box::pin(scenario::follow(cast)) },
+    Step { title: "The customer asks", play: |cast| Box::pin(scenario::question(cast)) },
+    Step { title: "The agent answers", play: |cast| Box::pin(scenario::answer(cast)) },
+    Step { title: "The agent sends a picture", play: |cast| Box::pin(agent_media::image(cast)) },
+    Step { title: "The agent sends a voice message", play: |cast| Box::pin(agent_media::voice(cast)) },
+    Step { title: "An image", play: |cast| Box::pin(kinds::image(cast)) },
+    Step { title: "A voice message", play: |cast| Box::pin(kinds::voice(cast)) },
+    Step { title: "A video", play: |cast| Box::pin(kinds::video(cast)) },
+    Step { title: "A short video", play: |cast| Box::pin(kinds::short_video(cast)) },
+    Step { title: "A location", play: |cast| Box::pin(kinds::location(cast)) },
+    Step { title: "A link", play: |cast| Box::pin(kinds::link(cast)) },
+    Step { title: "A mini program", play: |cast| Box::pin(kinds::mini_program(cast)) },
+    Step { title: "A message of an unknown kind", play: |cast| Box::pin(kinds::unknown(cast)) },
+    Step { title: "A repeated push delivers one message", play: |cast| Box::pin(bad_pushes::repeat(cast)) },
+    Step { title: "A forged push has no effect", play: |cast| Box::pin(bad_pushes::forgery(cast)) },
+    Step { title: "The customer unfollows", play: |cast| Box::pin(scenario::unfollow(cast)) },
 ];
 
 /// Further steps, for a bridge that holds answers, runs backfills and has several agents.
-const AGENTS_SCENES: &[Scene] = &[
-    Scene { title: "Five answers arrive; the sixth is held", play: |cast| Box::pin(agents::held(cast)) },
-    Scene { title: "The held answer goes out first", play: |cast| Box::pin(agents::released(cast)) },
-    Scene { title: "The agent asks /who", play: |cast| Box::pin(agents::who(cast)) },
-    Scene { title: "A backfill recovers a lost callback", play: |cast| Box::pin(agents::lost(cast)) },
-    Scene {
+const AGENT_STEPS: &[Step] = &[
+    Step { title: "Five answers arrive; the sixth is held", play: |cast| Box::pin(agents::held(cast)) },
+    Step { title: "The held answer goes out first", play: |cast| Box::pin(agents::released(cast)) },
+    Step { title: "The agent asks /who", play: |cast| Box::pin(agents::who(cast)) },
+    Step { title: "A backfill recovers a lost callback", play: |cast| Box::pin(agents::lost_callback(cast)) },
+    Step {
         title: "An answer with unknown outcome is reported, not repeated",
-        play: |cast| Box::pin(agents::unsure(cast)),
+        play: |cast| Box::pin(agents::unknown_outcome(cast)),
     },
-    Scene { title: "The conversation is transferred", play: |cast| Box::pin(agents::transfer(cast)) },
-    Scene {
+    Step { title: "The conversation is transferred", play: |cast| Box::pin(agents::transfer(cast)) },
+    Step {
         title: "An account without customer-service messages",
         play: |cast| Box::pin(agents::personal(cast)),
     },
 ];
 
 /// Plays only the documents' scenario, for a bridge with its own clock. Otherwise like [`play`].
-pub async fn introduce(stage: &Stage, texts: &Texts, transcript: &mut impl Write) -> Result<(), Failed> {
-    let scenes: Vec<&Scene> = SCENES.iter().collect();
-    perform(&scenes, stage, texts, transcript).await
+pub async fn play_scenario(
+    stage: &Stage,
+    texts: &Texts,
+    transcript: &mut impl Write,
+) -> Result<(), ScriptError> {
+    let steps: Vec<&Step> = SCENARIO_STEPS.iter().collect();
+    play_steps(&steps, stage, texts, transcript).await
 }
 
 /// The steps that are played again with encrypted pushes.
-const SEALED_SCENES: &[Scene] = &[
-    Scene { title: "WeChat checks the URL", play: |cast| Box::pin(talk::check(cast)) },
-    Scene { title: "A customer follows", play: |cast| Box::pin(talk::follow(cast)) },
-    Scene { title: "The customer asks", play: |cast| Box::pin(talk::question(cast)) },
-    Scene { title: "The agent answers", play: |cast| Box::pin(talk::answer(cast)) },
-    Scene { title: "An image", play: |cast| Box::pin(kinds::image(cast)) },
-    Scene { title: "A forged push has no effect", play: |cast| Box::pin(wrong::forgery(cast)) },
+const SAFE_MODE_STEPS: &[Step] = &[
+    Step { title: "WeChat checks the URL", play: |cast| Box::pin(scenario::verify_url(cast)) },
+    Step { title: "A customer follows", play: |cast| Box::pin(scenario::follow(cast)) },
+    Step { title: "The customer asks", play: |cast| Box::pin(scenario::question(cast)) },
+    Step { title: "The agent answers", play: |cast| Box::pin(scenario::answer(cast)) },
+    Step { title: "An image", play: |cast| Box::pin(kinds::image(cast)) },
+    Step { title: "A forged push has no effect", play: |cast| Box::pin(bad_pushes::forgery(cast)) },
 ];
 
 /// Plays a few steps against a bridge in safe mode. Otherwise like [`play`].
-pub async fn play_sealed(stage: &Stage, texts: &Texts, transcript: &mut impl Write) -> Result<(), Failed> {
+pub async fn play_in_safe_mode(
+    stage: &Stage,
+    texts: &Texts,
+    transcript: &mut impl Write,
+) -> Result<(), ScriptError> {
     writeln!(transcript, "Again in safe mode: pushes and their answers are encrypted.\n")?;
-    let scenes: Vec<&Scene> = SEALED_SCENES.iter().collect();
-    perform(&scenes, stage, texts, transcript).await
+    let steps: Vec<&Step> = SAFE_MODE_STEPS.iter().collect();
+    play_steps(&steps, stage, texts, transcript).await
 }
 
 /// Plays the script against the bridge that `stage` is connected to. The bridge must use the
@@ -115,39 +123,39 @@ pub async fn play_sealed(stage: &Stage, texts: &Texts, transcript: &mut impl Wri
 /// columns, without secrets.
 ///
 /// Fails at the first step that does not meet its conditions in time: 5 s, or 30 s for a file.
-pub async fn play(stage: &Stage, texts: &Texts, transcript: &mut impl Write) -> Result<(), Failed> {
-    let scenes: Vec<&Scene> = SCENES.iter().chain(AGENTS_SCENES).collect();
-    perform(&scenes, stage, texts, transcript).await
+pub async fn play(stage: &Stage, texts: &Texts, transcript: &mut impl Write) -> Result<(), ScriptError> {
+    let steps: Vec<&Step> = SCENARIO_STEPS.iter().chain(AGENT_STEPS).collect();
+    play_steps(&steps, stage, texts, transcript).await
 }
 
-async fn perform(
-    scenes: &[&Scene],
+async fn play_steps(
+    steps: &[&Step],
     stage: &Stage,
     texts: &Texts,
     transcript: &mut impl Write,
-) -> Result<(), Failed> {
+) -> Result<(), ScriptError> {
     let Some(mut cast) = Cast::new(stage, texts) else {
         return Err(std::io::Error::other("a stage needs an agent").into());
     };
     let began = Instant::now();
-    for (number, scene) in (1..).zip(scenes) {
-        let step = Instant::now();
-        let played = (scene.play)(&mut cast).await;
+    for (number, step) in (1..).zip(steps) {
+        let step_began = Instant::now();
+        let result = (step.play)(&mut cast).await;
         let mut block = std::mem::take(&mut cast.block);
-        if let Err(missed) = &played {
-            block.did("FAILED: expected", &missed.expected);
-            block.did("seen", &missed.seen);
+        if let Err(missed) = &result {
+            block.event("FAILED: expected", &missed.expected);
+            block.event("seen", &missed.seen);
         }
-        writeln!(transcript, "{}", block.render(number, scene.title, step.elapsed().as_millis()))?;
-        if let Err(Missed { expected, seen }) = played {
-            let left = scenes.len() - number;
-            writeln!(transcript, "step {number} of {} failed; {left} not played", scenes.len())?;
+        writeln!(transcript, "{}", block.render(number, step.title, step_began.elapsed().as_millis()))?;
+        if let Err(Mismatch { expected, seen }) = result {
+            let remaining = steps.len() - number;
+            writeln!(transcript, "step {number} of {} failed; {remaining} not played", steps.len())?;
             transcript.flush()?;
-            return Err(Failed::Step { number, title: scene.title, expected, seen });
+            return Err(ScriptError::Step { number, title: step.title, expected, seen });
         }
         transcript.flush()?;
     }
-    writeln!(transcript, "{} steps passed in {} ms", scenes.len(), began.elapsed().as_millis())?;
+    writeln!(transcript, "{} steps passed in {} ms", steps.len(), began.elapsed().as_millis())?;
     transcript.flush()?;
     Ok(())
 }

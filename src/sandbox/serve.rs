@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 /// The most concurrent connections. Further ones are closed.
-const CONNECTIONS: usize = 4_096;
+const MAX_CONNECTIONS: usize = 4_096;
 
 /// Marks a response that must not be sent. The server closes the connection instead.
 #[derive(Clone, Copy, Debug)]
@@ -26,14 +26,14 @@ struct CutConnection;
 
 /// A response, with its body in one piece so that watchers can show it.
 #[derive(Debug)]
-pub struct Answer {
+pub struct SimulatedResponse {
     /// The response to send.
     pub response: Response,
     /// The part of the body that is sent, in one piece.
     pub body: Bytes,
 }
 
-impl Answer {
+impl SimulatedResponse {
     /// Creates a response with a complete body.
     pub fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
         let body = body.into();
@@ -44,12 +44,12 @@ impl Answer {
     }
 
     /// Creates a response with JSON for people at a terminal: indented, with a final line break.
-    pub fn readable(status: StatusCode, value: &Value) -> Self {
+    pub fn pretty_json(status: StatusCode, value: &Value) -> Self {
         Self::new(status, "application/json", format!("{value:#}\n"))
     }
 
     /// Creates a response that closes the connection instead of sending anything.
-    pub fn cut() -> Self {
+    pub fn cut_connection() -> Self {
         let mut response = Response::new(Body::empty());
         response.extensions_mut().insert(CutConnection);
         Self { response, body: Bytes::new() }
@@ -62,7 +62,7 @@ impl Answer {
     }
 
     /// Announces the whole body, sends half of it, and breaks the connection.
-    pub fn halved(mut self) -> Self {
+    pub fn with_half_body(mut self) -> Self {
         let first = self.body.slice(..self.body.len() / 2);
         let half = first.clone();
         let broken = async {
@@ -79,7 +79,7 @@ impl Answer {
 
 /// A running server. It stops when dropped.
 #[derive(Debug)]
-pub struct Served {
+pub struct Server {
     address: SocketAddr,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -88,9 +88,9 @@ pub struct Served {
 /// The error that makes the server close a connection.
 #[derive(Debug, thiserror::Error)]
 #[error("connection cut on purpose")]
-struct Cut;
+struct ConnectionCut;
 
-impl Served {
+impl Server {
     /// Serves `router` on `listener` until it is stopped or dropped.
     pub fn start(listener: TcpListener, router: Router) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
@@ -113,7 +113,7 @@ impl Served {
     }
 }
 
-impl Drop for Served {
+impl Drop for Server {
     fn drop(&mut self) {
         self.stop.cancel();
     }
@@ -135,7 +135,7 @@ async fn accept(listener: TcpListener, router: Router, stop: CancellationToken, 
             },
             () = stop.cancelled() => return,
         };
-        if tasks.len() > CONNECTIONS {
+        if tasks.len() > MAX_CONNECTIONS {
             continue;
         }
         let _ = stream.set_nodelay(true);
@@ -148,7 +148,7 @@ async fn accept(listener: TcpListener, router: Router, stop: CancellationToken, 
                         let response =
                             router.oneshot(request).await.unwrap_or_else(|never: Infallible| match never {});
                         if response.extensions().get::<CutConnection>().is_some() {
-                            Err(Cut)
+                            Err(ConnectionCut)
                         } else {
                             Ok(response)
                         }
@@ -173,12 +173,12 @@ mod tests {
     async fn a_cut_connection_sends_nothing() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let router = Router::new()
-            .route("/cut", get(|| async { Answer::cut().response }))
+            .route("/cut", get(|| async { SimulatedResponse::cut_connection().response }))
             .route("/ok", get(|| async { "ok" }));
-        let served = Served::start(listener, router).unwrap();
-        let base = format!("http://{}", served.address());
+        let server = Server::start(listener, router).unwrap();
+        let base = format!("http://{}", server.address());
         assert!(reqwest::get(format!("{base}/cut")).await.unwrap_err().is_request());
         assert_eq!(reqwest::get(format!("{base}/ok")).await.unwrap().text().await.unwrap(), "ok");
-        served.stop().await;
+        server.stop().await;
     }
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 
 pub use how_to::how_to;
 
-use super::im::{self, Desk, ImSim};
+use super::im::{self, AgentClient, ImSim};
 use super::wechat::{self, Mode, WechatSim};
 use crate::clock::Clock;
 
@@ -63,7 +63,7 @@ pub struct Stage {
     pub wechat: WechatSim,
     /// The simulated IM.
     pub im: ImSim,
-    agents: Vec<Desk>,
+    agents: Vec<AgentClient>,
     clock: Clock,
 }
 
@@ -71,14 +71,15 @@ impl Stage {
     /// Starts both platforms, and imports the accounts of the administrator and of the agents.
     /// Fails if an address is in use, a setting is invalid, or there is no agent.
     pub async fn start(clock: Clock, settings: Settings) -> io::Result<Self> {
-        Self::start_apart(clock.clone(), clock, settings).await
+        Self::start_with_clocks(clock.clone(), clock, settings).await
     }
 
     /// Like [`Self::start`], but `clock` is WeChat's clock and `im` is IM's.
-    pub async fn start_apart(clock: Clock, im: Clock, settings: Settings) -> io::Result<Self> {
+    pub async fn start_with_clocks(clock: Clock, im_clock: Clock, settings: Settings) -> io::Result<Self> {
         let wechat = WechatSim::start(settings.wechat, clock.clone()).await?;
-        let im = ImSim::start(settings.im, im).await?;
-        let agents: Result<Vec<Desk>, _> = settings.agents.iter().map(|agent| im.agent(agent)).collect();
+        let im = ImSim::start(settings.im, im_clock).await?;
+        let agents: Result<Vec<AgentClient>, _> =
+            settings.agents.iter().map(|agent| im.agent(agent)).collect();
         let agents = agents.map_err(io::Error::other)?;
         if agents.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a stage needs an agent"));
@@ -92,7 +93,7 @@ impl Stage {
     }
 
     /// The agents, in the order of the settings; at least one.
-    pub fn agents(&self) -> &[Desk] {
+    pub fn agents(&self) -> &[AgentClient] {
         &self.agents
     }
 
@@ -100,7 +101,7 @@ impl Stage {
     /// operators on `ops`. Credentials, addresses and mode are the platforms' current ones.
     pub fn config_toml(&self, listen: SocketAddr, ops: SocketAddr, store_url: &str) -> String {
         let (wechat, im) = (self.wechat.settings(), self.im.settings());
-        let agents: Vec<&str> = self.agents.iter().map(Desk::user_id).collect();
+        let agents: Vec<&str> = self.agents.iter().map(AgentClient::user_id).collect();
         let encryption = match wechat.mode {
             Mode::Plain => String::new(),
             mode => {
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_environment_wins_and_the_encryption_is_that_of_the_platform() {
+    async fn the_environment_overrides_and_the_mode_is_the_platforms() {
         let stage = stage(|settings| settings.wechat.mode = Mode::Safe).await;
         let text = stage.config_toml(
             ANYWHERE.parse().unwrap(),
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stage_without_an_agent_is_none() {
+    async fn a_stage_without_an_agent_is_refused() {
         let settings = Settings { agents: Vec::new(), ..Settings::default() };
         assert!(Stage::start(Clock::system(), settings).await.is_err());
     }

@@ -40,17 +40,17 @@ use tokio::sync::{broadcast, watch};
 
 use crate::clock::Clock;
 use crate::sandbox::fault::Faults;
-use crate::sandbox::serve::Served;
+use crate::sandbox::serve::Server;
 
 pub use ledger::{Ledger, Outcome, PushEntry, Refusal, SendEntry, TokenCounts};
 pub use media::{Media, tiny_png};
-pub use phone::{NotShown, Phone, Shown, Via};
-pub use push::{Draft, Pushed};
+pub use phone::{Phone, ScreenEntry, ScreenTimeout, Via};
+pub use push::{Draft, PushResult};
 pub use reply::Reply;
-pub use request::{Query, Try};
+pub use request::{Attempt, Query};
 pub use settings::{Mode, Settings};
-pub use timeline::{Deed, Moment, What};
-pub use window::{Opens, WindowRule};
+pub use timeline::{CustomerAction, TimelineEntry, TimelineEvent};
+pub use window::{WindowOpener, WindowRule};
 pub use wire::{Direction, WireEvent};
 pub use xml::Field;
 
@@ -64,7 +64,7 @@ const FIRST_MSG_ID: u64 = 24_300_000_000_000_000;
 #[derive(Debug)]
 pub struct WechatSim {
     platform: Arc<Platform>,
-    served: Served,
+    server: Server,
 }
 
 /// The state that the APIs, the phones and the handle share.
@@ -80,9 +80,9 @@ struct Platform {
     ledger: Mutex<Ledger>,
     ledger_changed: watch::Sender<()>,
     wire: broadcast::Sender<Arc<WireEvent>>,
-    begun: broadcast::Sender<Arc<WireEvent>>,
+    started_calls: broadcast::Sender<Arc<WireEvent>>,
     /// Sends the openid of each customer whose timeline or state changed.
-    told: broadcast::Sender<Arc<str>>,
+    customer_changes: broadcast::Sender<Arc<str>>,
     http: reqwest::Client,
     next_msg_id: AtomicU64,
     mark_fail: Mutex<push::MarkFail>,
@@ -100,7 +100,7 @@ impl WechatSim {
             .pool_max_idle_per_host(256)
             .build()
             .map_err(io::Error::other)?;
-        let first = u64::try_from(clock.now().0).unwrap_or_default() * 1000;
+        let start_micros = u64::try_from(clock.now().0).unwrap_or_default() * 1000;
         let platform = Arc::new(Platform {
             base_url: format!("http://{}", listener.local_addr()?),
             settings: Mutex::new(Arc::new(settings)),
@@ -111,15 +111,15 @@ impl WechatSim {
             ledger: Mutex::default(),
             ledger_changed: watch::Sender::new(()),
             wire: broadcast::Sender::new(WIRE_BACKLOG),
-            begun: broadcast::Sender::new(WIRE_BACKLOG),
-            told: broadcast::Sender::new(WIRE_BACKLOG),
+            started_calls: broadcast::Sender::new(WIRE_BACKLOG),
+            customer_changes: broadcast::Sender::new(WIRE_BACKLOG),
             http,
-            next_msg_id: AtomicU64::new(FIRST_MSG_ID + first),
+            next_msg_id: AtomicU64::new(FIRST_MSG_ID + start_micros),
             mark_fail: Mutex::default(),
             clock,
         });
-        let served = Served::start(listener, api::router(platform.clone()))?;
-        Ok(Self { platform, served })
+        let server = Server::start(listener, api::router(platform.clone()))?;
+        Ok(Self { platform, server })
     }
 
     /// The base URL of the APIs, for the bridge's `wechat.api_base`.
@@ -199,14 +199,14 @@ impl WechatSim {
 
     /// Subscribes to every push from now on. Each event is sent before its request is, and so has
     /// no answer yet and precedes every effect of the push.
-    pub fn begun(&self) -> broadcast::Receiver<Arc<WireEvent>> {
-        self.platform.begun.subscribe()
+    pub fn started_calls(&self) -> broadcast::Receiver<Arc<WireEvent>> {
+        self.platform.started_calls.subscribe()
     }
 
     /// Subscribes to the openid of each customer who acts or is shown something from now on. A slow
     /// reader misses some.
     pub fn changes(&self) -> broadcast::Receiver<Arc<str>> {
-        self.platform.told.subscribe()
+        self.platform.customer_changes.subscribe()
     }
 
     /// Whether there is a customer with this openid.
@@ -233,23 +233,23 @@ impl WechatSim {
     }
 
     /// Sends one GET as the console does, after `tweak` has changed its query.
-    pub async fn verify_raw(&self, tweak: impl FnOnce(&mut Query)) -> Try {
+    pub async fn verify_raw(&self, tweak: impl FnOnce(&mut Query)) -> Attempt {
         self.platform.verify_raw(tweak).await
     }
 
     /// Pushes a draft with the same body in up to `settings.attempts` requests. A draft may be
     /// pushed several times, also concurrently.
-    pub async fn deliver(&self, draft: &Draft) -> Pushed {
+    pub async fn deliver(&self, draft: &Draft) -> PushResult {
         self.platform.deliver(draft).await
     }
 
     /// Pushes the identical body again, as WeChat does after it lost the answer.
-    pub async fn repeat(&self, pushed: &Pushed) -> Pushed {
-        self.platform.deliver(&pushed.draft).await
+    pub async fn repeat(&self, result: &PushResult) -> PushResult {
+        self.platform.deliver(&result.draft).await
     }
 
     /// Pushes one draft `copies` times concurrently.
-    pub async fn deliver_copies(&self, draft: &Draft, copies: usize) -> Vec<Pushed> {
+    pub async fn deliver_copies(&self, draft: &Draft, copies: usize) -> Vec<PushResult> {
         futures_util::future::join_all((0..copies).map(|_| self.platform.deliver(draft))).await
     }
 
@@ -260,13 +260,13 @@ impl WechatSim {
         openid: &str,
         body: impl Into<bytes::Bytes>,
         tweak: impl FnOnce(&mut Query),
-    ) -> Try {
+    ) -> Attempt {
         self.platform.push_raw(openid, body.into(), tweak).await
     }
 
     /// Stops listening and waits until every connection is closed.
     pub async fn stop(self) {
-        self.served.stop().await;
+        self.server.stop().await;
     }
 }
 
@@ -286,7 +286,7 @@ impl Platform {
         let number = customers.len();
         let customer = customers
             .entry(openid.to_owned())
-            .or_insert_with(|| Arc::new(phone::Customer::new(openid, number, self.told.clone())))
+            .or_insert_with(|| Arc::new(phone::Customer::new(openid, number, self.customer_changes.clone())))
             .clone();
         Phone::new(self.clone(), customer)
     }
@@ -301,13 +301,13 @@ impl Platform {
         self.ledger_changed.send_replace(());
     }
 
-    fn watched(&self) -> bool {
+    fn has_watchers(&self) -> bool {
         self.wire.receiver_count() > 0
     }
 
     /// Publishes an event to the watchers. Does not build `event` if there are none.
-    fn tell(&self, event: impl FnOnce() -> WireEvent) {
-        if self.watched() {
+    fn publish(&self, event: impl FnOnce() -> WireEvent) {
+        if self.has_watchers() {
             // Sending fails only if the last watcher has left since the check.
             let _ = self.wire.send(Arc::new(event()));
         }

@@ -5,7 +5,7 @@
 //! No secret may leave this module. The platforms mask secrets already; this module masks them
 //! again, by name and by value.
 
-mod follow;
+mod tracker;
 mod pretty;
 
 use std::fmt::Write as _;
@@ -17,21 +17,21 @@ use serde_json::Value;
 use super::im::{self, Exchange};
 use super::wechat::{self, WireEvent};
 
-pub use follow::{Followed, Trail};
+pub use tracker::{CallInfo, CallTracker};
 
 /// The replacement for a secret.
 const MASK: &str = "•••";
 /// The platforms' replacement for a secret.
-const THEIR_MASK: &str = "***";
+const PLATFORM_MASK: &str = "***";
 /// The shortest run of hexadecimal digits that is masked as a signature. Fewer digits reveal
 /// nothing of one.
-const SHORTEST_SIGNATURE: usize = 16;
+const MIN_SIGNATURE_LEN: usize = 16;
 /// Bytes of a body that are shown.
 const BODY_LIMIT: usize = 8 * 1024;
 
 /// The request or the response of a call.
 #[derive(Debug, Serialize)]
-pub struct Side {
+pub struct HttpMessage {
     /// Names and values, in order.
     pub headers: Vec<(String, String)>,
     /// The body as it was sent, formatted.
@@ -42,7 +42,7 @@ pub struct Side {
 
 /// One call that has ended.
 #[derive(Debug, Serialize)]
-pub struct Entry {
+pub struct WireCall {
     /// Counts from 1 in each sandbox.
     pub id: u64,
     /// The start, in Unix milliseconds of real time.
@@ -70,9 +70,9 @@ pub struct Entry {
     /// The openid of the customer.
     pub customer: Option<String>,
     /// The request.
-    pub request: Side,
+    pub request: HttpMessage,
     /// The response.
-    pub response: Side,
+    pub response: HttpMessage,
 }
 
 /// The secrets that must not appear anywhere in a call.
@@ -86,37 +86,42 @@ impl Secrets {
     }
 
     /// `text` with every secret masked.
-    fn hide(&self, text: &str) -> String {
-        let mut text = text.replace(THEIR_MASK, MASK);
+    fn mask(&self, text: &str) -> String {
+        let mut text = text.replace(PLATFORM_MASK, MASK);
         for secret in &self.0 {
             text = text.replace(secret.as_str(), MASK);
         }
-        unsigned(&text)
+        mask_signatures(&text)
     }
 
-    fn side(&self, headers: &[(String, String)], travelled: &str, opened: Option<&str>) -> Side {
-        let headers = headers.iter().map(|(name, value)| (name.clone(), self.hide(value))).collect();
-        let body = |text: &str| self.hide(&cut(pretty::pretty(text)));
-        Side { headers, body: body(travelled), decrypted: opened.map(body) }
+    fn http_message(
+        &self,
+        headers: &[(String, String)],
+        as_sent: &str,
+        decrypted: Option<&str>,
+    ) -> HttpMessage {
+        let headers = headers.iter().map(|(name, value)| (name.clone(), self.mask(value))).collect();
+        let body = |text: &str| self.mask(&truncate(pretty::pretty(text)));
+        HttpMessage { headers, body: body(as_sent), decrypted: decrypted.map(body) }
     }
 }
 
 /// `text` with the signatures of media links masked: a signed link gives access to the file.
-fn unsigned(text: &str) -> String {
+fn mask_signatures(text: &str) -> String {
     const NAME: &str = "sign=";
     let mut pieces = text.split(NAME);
     let mut out = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {
         let rest = piece.trim_start_matches(|c: char| c.is_ascii_hexdigit());
         let value = piece.strip_suffix(rest).unwrap_or_default();
-        let shown = if value.len() < SHORTEST_SIGNATURE { value } else { MASK };
+        let shown = if value.len() < MIN_SIGNATURE_LEN { value } else { MASK };
         out.extend([NAME, shown, rest]);
     }
     out
 }
 
 /// Shortens a long body and says how many bytes are missing.
-fn cut(mut body: String) -> String {
+fn truncate(mut body: String) -> String {
     let length = body.len();
     if length > BODY_LIMIT {
         let at = (0..=BODY_LIMIT).rev().find(|at| body.is_char_boundary(*at)).unwrap_or_default();
@@ -126,21 +131,21 @@ fn cut(mut body: String) -> String {
     body
 }
 
-impl Entry {
+impl WireCall {
     /// A call that WeChat made or received.
-    pub fn of_wechat(id: u64, at: i64, event: &WireEvent, followed: Followed, secrets: &Secrets) -> Self {
+    pub fn of_wechat(id: u64, at: i64, event: &WireEvent, info: CallInfo, secrets: &Secrets) -> Self {
         let (from, to) = match event.direction {
             wechat::Direction::Push => ("wechat", "bridge"),
             wechat::Direction::Api => ("bridge", "wechat"),
         };
         let code = (from == "bridge").then(|| return_code(&event.response, "errcode", "errmsg")).flatten();
-        let opened = |sealed: &Option<String>, opened: &str| match sealed {
+        let sent_and_decrypted = |sealed: &Option<String>, opened: &str| match sealed {
             Some(sealed) => (sealed.clone(), Some(opened.to_owned())),
             None => (opened.to_owned(), None),
         };
-        let request = opened(&event.sealed_request, &event.request);
+        let request = sent_and_decrypted(&event.encrypted_request, &event.request);
         let answer = if event.status.is_some() { event.response.as_str() } else { "" };
-        let response = opened(&event.sealed_response, answer);
+        let response = sent_and_decrypted(&event.encrypted_response, answer);
         Self {
             id,
             at,
@@ -149,21 +154,21 @@ impl Entry {
             to,
             method: event.method.clone(),
             path: event.path.clone(),
-            query: secrets.hide(&event.query),
+            query: secrets.mask(&event.query),
             status: event.status,
-            note: event.error.as_deref().map(|error| secrets.hide(error)).or(code),
-            message: followed.message,
-            also: followed.also,
-            customer: followed.customer,
-            request: secrets.side(&event.request_headers, &request.0, request.1.as_deref()),
-            response: secrets.side(&event.response_headers, &response.0, response.1.as_deref()),
+            note: event.error.as_deref().map(|error| secrets.mask(error)).or(code),
+            message: info.message,
+            also: info.also,
+            customer: info.customer,
+            request: secrets.http_message(&event.request_headers, &request.0, request.1.as_deref()),
+            response: secrets.http_message(&event.response_headers, &response.0, response.1.as_deref()),
         }
     }
 
     /// A call that IM made or received.
-    pub fn of_im(id: u64, at: i64, exchange: &Exchange, followed: Followed, secrets: &Secrets) -> Self {
+    pub fn of_im(id: u64, at: i64, exchange: &Exchange, info: CallInfo, secrets: &Secrets) -> Self {
         let (from, to) = match exchange.direction {
-            im::Direction::Made => ("im", "bridge"),
+            im::Direction::Sent => ("im", "bridge"),
             im::Direction::Received => ("bridge", "im"),
         };
         let code = return_code(&exchange.response, "ErrorCode", "ErrorInfo");
@@ -175,23 +180,23 @@ impl Entry {
             to,
             method: exchange.method.clone(),
             path: exchange.path.clone(),
-            query: secrets.hide(&exchange.query),
+            query: secrets.mask(&exchange.query),
             status: exchange.status,
-            note: exchange.error.as_deref().map(|error| secrets.hide(error)).or(code),
-            message: followed.message,
-            also: followed.also,
-            customer: followed.customer,
-            request: secrets.side(&exchange.request_headers, &exchange.request, None),
-            response: secrets.side(&exchange.response_headers, &exchange.response, None),
+            note: exchange.error.as_deref().map(|error| secrets.mask(error)).or(code),
+            message: info.message,
+            also: info.also,
+            customer: info.customer,
+            request: secrets.http_message(&exchange.request_headers, &exchange.request, None),
+            response: secrets.http_message(&exchange.response_headers, &exchange.response, None),
         }
     }
 }
 
 /// The return code and message of a platform's error, or `None` on success.
-fn return_code(body: &str, code: &str, words: &str) -> Option<String> {
+fn return_code(body: &str, code_key: &str, message_key: &str) -> Option<String> {
     let body: Value = serde_json::from_str(body).ok()?;
-    let number = body[code].as_i64().filter(|number| *number != 0)?;
-    Some(format!("{number} {}", body[words].as_str().unwrap_or_default()))
+    let number = body[code_key].as_i64().filter(|number| *number != 0)?;
+    Some(format!("{number} {}", body[message_key].as_str().unwrap_or_default()))
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -203,12 +208,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_signature_of_a_link_is_not_shown_and_its_text_stays() {
+    fn signatures_in_links_are_masked_and_other_text_stays() {
         let sign = "ce82b38b75e912785b6439ef1823d099a837c500dcf7f6b8f79f9ebb82ab322f";
         let body = format!(
             r#"{{"URL":"http://a/media/1.jpg?until=1&sign={sign}","Text":"sign=cafe; assign=é sign="}}"#
         );
-        let shown = Secrets::default().hide(&format!("{body}{body}"));
+        let shown = Secrets::default().mask(&format!("{body}{body}"));
         assert!(!shown.contains("ce82b38b"), "{shown}");
         assert_eq!(shown.replace(MASK, sign), format!("{body}{body}"));
     }

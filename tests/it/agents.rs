@@ -1,7 +1,7 @@
 //! Several agents: assignment of new customers, commands, and transfer of conversations.
 
 use wechat_im_bridge::sandbox::fault::Fault;
-use wechat_im_bridge::sandbox::im::Desk;
+use wechat_im_bridge::sandbox::im::AgentClient;
 
 use crate::observe::{CUSTOM_SEND, SENDMSG, await_note, await_states, calls, notes};
 use crate::world::{
@@ -14,7 +14,7 @@ async fn world(agents: &str) -> World {
     Setup::default().set("BRIDGE_IM__AGENTS", agents).start().await
 }
 
-fn desks<const N: usize>(world: &World, agents: [&str; N]) -> [Desk; N] {
+fn desks<const N: usize>(world: &World, agents: [&str; N]) -> [AgentClient; N] {
     agents.map(|agent| world.im.agent(agent).unwrap())
 }
 
@@ -23,7 +23,7 @@ fn asked(words: &[&str]) -> Vec<String> {
 }
 
 /// Lets a new customer write and returns the agent who receives the message.
-async fn given_to(world: &World, desks: &[Desk], name: &str) -> String {
+async fn given_to(world: &World, desks: &[AgentClient], name: &str) -> String {
     world.follower(name).say("hello").await;
     let mut given = None;
     eventually(SOON, async || {
@@ -163,7 +163,7 @@ async fn a_transfer_keeps_the_order_and_loses_nothing() {
     assert_eq!(await_texts(&second, &customer, expected.len()).await, expected);
     let ledger = world.im.ledger();
     let arrived: Vec<(&str, String)> =
-        ledger.delivered().filter(|send| send.to == "user2").map(|send| (send.api, send.text())).collect();
+        ledger.deliveries().filter(|send| send.to == "user2").map(|send| (send.api, send.text())).collect();
     assert_eq!(
         arrived.iter().map(|(_, text)| text.clone()).collect::<Vec<_>>(),
         expected,

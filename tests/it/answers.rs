@@ -44,14 +44,14 @@ async fn only_an_agents_delivered_message_to_a_known_customer_moves_anything() {
         let sample = format!("wechat_im_bridge_ignored_callbacks_total{{reason=\"{reason}\"}}");
         let before = counted(&world, &sample).await;
         let answer =
-            world.im.emit_callback(&body.to_string(), |query| query.set("OptPlatform", platform)).await;
+            world.im.send_raw_callback(&body.to_string(), |query| query.set("OptPlatform", platform)).await;
         assert_eq!((answer.status, answer.body.as_str()), (Some(200), OK), "{reason}");
         assert_eq!(counted(&world, &sample).await, before + 1, "{reason}");
     }
     let mut without_result = genuine("without a result");
     without_result.as_object_mut().unwrap().remove("SendMsgResult");
     without_result["MsgBody"][0]["MsgContent"]["Text"] = json!("moved");
-    assert_eq!(world.im.emit_callback(&without_result.to_string(), |_| {}).await.body, OK);
+    assert_eq!(world.im.send_raw_callback(&without_result.to_string(), |_| {}).await.body, OK);
     await_shown(&phone, "moved").await;
     await_states(&world, &openid("a"), &["delivered"]).await;
     world.finish().await;
@@ -148,7 +148,7 @@ async fn what_may_succeed_later_waits_and_is_delivered_once() {
         let said = format!("after {code}");
         agent.say(&customer, &said).await.unwrap();
         await_shown(&phone, &said).await;
-        assert_eq!(world.wechat.ledger().refused(code), 2);
+        assert_eq!(world.wechat.ledger().refusal_count(code), 2);
         await_states(&world, &customer, &vec!["delivered"; n + 1]).await;
     }
     assert!(notes(&agent, &customer).is_empty());
@@ -194,7 +194,7 @@ async fn notes_speak_the_configured_locale_come_from_the_customer_and_cause_no_c
         let told = await_note(&agent, &customer, held).await;
         assert!(told.iter().all(|note| note.starts_with("[bridge] ")), "{told:?}");
         let made = std::iter::from_fn(|| events.try_recv().ok())
-            .filter(|exchange| exchange.direction == Direction::Made)
+            .filter(|exchange| exchange.direction == Direction::Sent)
             .count();
         assert_eq!(made, 2, "the two answers, and no notice");
         let ledger = world.im.ledger();

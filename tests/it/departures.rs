@@ -34,11 +34,11 @@ async fn a_callback_of_another_app_or_without_a_right_sign_is_refused() {
     })
     .to_string();
     for (parameter, value) in [("SdkAppid", "1400000001"), ("Sign", "00"), ("RequestTime", "1700000000")] {
-        let answer = world.im.emit_callback(&body, |query| query.set(parameter, value)).await;
+        let answer = world.im.send_raw_callback(&body, |query| query.set(parameter, value)).await;
         assert_eq!(answer.status, Some(403), "{parameter}: {answer:?}");
     }
-    assert_eq!(world.im.emit_callback("no JSON", |_| {}).await.status, Some(400));
-    assert_eq!(world.im.emit_callback(&body, |_| {}).await.status, Some(200), "the bridge lives");
+    assert_eq!(world.im.send_raw_callback("no JSON", |_| {}).await.status, Some(400));
+    assert_eq!(world.im.send_raw_callback(&body, |_| {}).await.status, Some(200), "the bridge lives");
     world.finish().await;
 }
 
@@ -74,7 +74,7 @@ async fn unknown_events_are_answered_and_the_usersig_is_renewed() {
     let world = Setup::default().set("BRIDGE_IM__USERSIG_EXPIRE_S", "3600").start().await;
     let (phone, agent) = (world.follower("e"), world.agent());
     let event = phone.tap_menu("some_event_of_2031", "key").await;
-    assert_eq!(&event.tries[0].body[..], b"success");
+    assert_eq!(&event.attempts[0].body[..], b"success");
     world.clock.advance(2 * 3600 * 1000);
     phone.say("two hours later").await;
     await_texts(&agent, &openid("e"), 1).await;

@@ -94,7 +94,7 @@ async fn a_budget_that_wechat_counts_otherwise_holds_when_it_says_so() {
     let mut events = world.wechat.events();
     agent.say(&customer, "behind").await.unwrap();
     await_note(&agent, &customer, "behind").await;
-    assert_eq!(world.wechat.ledger().refused(45047), 1);
+    assert_eq!(world.wechat.ledger().refusal_count(45047), 1);
     assert_eq!(calls(&mut events, CUSTOM_SEND), 0, "held without a call");
     assert_eq!(phone.say("and?").await.text(), Some("unannounced\nbehind"));
     await_states(&world, &customer, &["delivered"; 7]).await;
@@ -157,7 +157,7 @@ async fn an_account_that_may_not_push_answers_passively_remembers_it_and_tries_a
     agent.say(&customer, "first").await.unwrap();
     await_note(&agent, &customer, "first").await;
     assert_eq!(states(&world, &customer).await, ["held"]);
-    assert_eq!(world.wechat.ledger().refused(48001), 1);
+    assert_eq!(world.wechat.ledger().refusal_count(48001), 1);
     assert_eq!(world.ready().await["wechat"]["reply"], "passive");
     assert_eq!(phone.say("?").await.text(), Some("first"));
 
@@ -165,14 +165,14 @@ async fn an_account_that_may_not_push_answers_passively_remembers_it_and_tries_a
     assert_eq!(world.ready().await["wechat"]["reply"], "passive");
     agent.say(&customer, "second").await.unwrap();
     await_note(&agent, &customer, "second").await;
-    assert_eq!(world.wechat.ledger().refused(48001), 1, "it is remembered");
+    assert_eq!(world.wechat.ledger().refusal_count(48001), 1, "it is remembered");
     assert_eq!(phone.say("?").await.text(), Some("second"));
     await_states(&world, &customer, &["delivered"; 2]).await;
 
     world.clock.advance(25 * HOUR);
     agent.say(&customer, "third").await.unwrap();
     await_note(&agent, &customer, "third").await;
-    assert_eq!(world.wechat.ledger().refused(48001), 2, "tried once after a day");
+    assert_eq!(world.wechat.ledger().refusal_count(48001), 2, "tried once after a day");
     assert_eq!(world.ready().await["wechat"]["reply"], "passive");
     assert_eq!(phone.say("?").await.text(), Some("third"));
     await_states(&world, &customer, &["delivered"; 3]).await;
@@ -223,7 +223,7 @@ async fn passive_never_pushes_and_a_repeat_gets_the_same_bytes() {
     await_note(&agent, &customer, "three").await;
     for _ in 0..3 {
         let again = world.wechat.repeat(&pushed).await;
-        assert_eq!(again.tries[0].body, pushed.tries[0].body);
+        assert_eq!(again.attempts[0].body, pushed.attempts[0].body);
     }
     await_states(&world, &customer, &["delivered", "delivered", "held"]).await;
     assert_eq!(phone.say("?").await.text(), Some("three"));
@@ -266,7 +266,7 @@ async fn a_reply_whose_connection_died_is_given_again_and_delivered_once() {
     await_states(&world, &customer, &["delivered"]).await;
     for _ in 0..2 {
         let again = world.wechat.deliver(&draft).await;
-        assert_eq!(again.tries[0].body, first.tries[0].body, "identical bytes");
+        assert_eq!(again.attempts[0].body, first.attempts[0].body, "identical bytes");
     }
     assert_eq!(phone.say("?").await.text(), Some(TRANSFERRING));
     assert_eq!(phone.texts().iter().filter(|text| *text == "item").count(), 1);

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::Receiver;
 use wechat_im_bridge::sandbox::fault::Fault;
-use wechat_im_bridge::sandbox::im::{AccountChangeKind, Direction, Edition, Exchange, Send};
+use wechat_im_bridge::sandbox::im::{AccountChangeKind, Direction, Edition, Exchange, SendRecord};
 
 use crate::observe::{SENDMSG, counted, greeted};
 use crate::world::{
@@ -43,7 +43,8 @@ async fn every_call_is_made_to_the_letter() {
     await_texts(&agent, &customer, 2).await;
     phone.unfollow().await;
     assert!(eventually(SOON, async || world.im.account(&customer).is_none()).await);
-    let history = eventually(SOON, async || world.im.ledger().calls("openim/admin_getroammsg") > 0).await;
+    let history =
+        eventually(SOON, async || world.im.ledger().call_count("openim/admin_getroammsg") > 0).await;
     assert!(history);
 
     let exchanges = received(&mut events);
@@ -104,7 +105,7 @@ async fn an_account_is_imported_on_subscribe_and_for_an_old_follower_once_before
         old.say(said).await;
     }
     await_texts(&world.agent(), &openid("old"), 2).await;
-    assert_eq!(world.im.ledger().calls(IMPORT), 2, "one import each");
+    assert_eq!(world.im.ledger().call_count(IMPORT), 2, "one import each");
     world.finish().await;
 }
 
@@ -120,8 +121,8 @@ async fn a_missing_account_is_imported_and_the_message_sent_once_more() {
         phone.say("again").await;
         await_texts(&agent, &openid(&name), 2).await;
         let after = world.im.ledger();
-        assert_eq!(after.calls(SENDMSG) - before.calls(SENDMSG), 2, "{code}");
-        let imported = after.accounts().skip(before.accounts().len());
+        assert_eq!(after.call_count(SENDMSG) - before.call_count(SENDMSG), 2, "{code}");
+        let imported = after.account_changes().skip(before.account_changes().len());
         let again = imported.filter(|change| change.kind == AccountChangeKind::ImportedAgain);
         assert!(again.map(|change| change.user_id.as_str()).any(|id| id == openid(&name)), "{code}");
     }
@@ -132,7 +133,8 @@ async fn a_missing_account_is_imported_and_the_message_sent_once_more() {
 async fn an_agent_without_an_account_gets_one() {
     let world = Setup::default().set("BRIDGE_IM__AGENTS", "user9").start().await;
     world.follower("x").say("hello").await;
-    let delivered = world.im.wait_for(|ledger| ledger.delivered().any(|send| send.to == "user9"), SOON).await;
+    let delivered =
+        world.im.wait_for(|ledger| ledger.deliveries().any(|send| send.to == "user9"), SOON).await;
     assert!(delivered.is_ok(), "{:?}", world.im.ledger());
     world.finish().await;
 }
@@ -146,7 +148,7 @@ async fn a_customer_whose_deleted_account_may_not_come_back_gets_the_next_userid
         phone.say("hello").await;
         let from = user.clone();
         let arrived =
-            world.im.wait_for(|ledger| ledger.delivered().any(|send| send.from == from), SOON).await;
+            world.im.wait_for(|ledger| ledger.deliveries().any(|send| send.from == from), SOON).await;
         assert!(arrived.is_ok(), "{user}");
         agent.say(&user, &format!("to {user}")).await.unwrap();
         await_shown(&phone, &format!("to {user}")).await;
@@ -164,11 +166,11 @@ async fn a_refused_usersig_is_renewed_and_the_message_sent_once_more() {
     let (phone, agent) = (greeted(&world, "u").await, world.agent());
     let codes = [70001, 70003, 70005, 70052, 60004, 60005, 60025, 20002];
     for (n, code) in codes.into_iter().enumerate() {
-        let before = world.im.ledger().calls(SENDMSG);
+        let before = world.im.ledger().call_count(SENDMSG);
         world.im.faults().script(SENDMSG, 1, Fault::Code(code));
         phone.say(&format!("after {code}")).await;
         await_texts(&agent, &openid("u"), n + 2).await;
-        assert_eq!(world.im.ledger().calls(SENDMSG) - before, 2, "{code}");
+        assert_eq!(world.im.ledger().call_count(SENDMSG) - before, 2, "{code}");
     }
     world.im.faults().script(SENDMSG, 10_000, Fault::Code(70009));
     phone.say("with another key").await;
@@ -205,7 +207,7 @@ async fn every_customers_messages_keep_their_order_under_load_and_faults() {
         assert_eq!(await_texts(&agent, &customer, 10).await, expected);
         let ledger = world.im.ledger();
         let arrived: Vec<String> =
-            ledger.delivered().filter(|send| send.from == customer).map(Send::text).collect();
+            ledger.deliveries().filter(|send| send.from == customer).map(SendRecord::text).collect();
         assert_eq!(arrived, expected, "in the order of arrival too");
     }
     world.finish().await;
@@ -293,7 +295,7 @@ async fn a_platform_that_wants_it_slower_gets_it_slower_and_everything_arrives_o
         assert_eq!(texts(&agent, &openid(name)), expected);
     }
     let ledger = world.im.ledger();
-    let refused = ledger.refused().filter(|call| call.code == 60007).count();
+    let refused = ledger.refused_calls().filter(|call| call.code == 60007).count();
     assert!((1..=60).contains(&refused), "{refused} calls were over the rate");
     world.finish().await;
 }

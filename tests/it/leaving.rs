@@ -49,7 +49,7 @@ async fn who_leaves_keeps_the_account_where_that_is_set_and_is_forgotten_all_the
     let settled = eventually(SOON, async || world.ready().await["backlog"]["waiting"] == 0).await;
     assert!(settled, "{}", world.ready().await);
     let changes = world.im.ledger();
-    assert!(changes.accounts().all(|change| change.kind != AccountChangeKind::Deleted));
+    assert!(changes.account_changes().all(|change| change.kind != AccountChangeKind::Deleted));
     let rows = world.database();
     let nobody = "SELECT count(*) FROM customer WHERE openid = ?1";
     let left: i64 = rows.query_row(nobody, [openid("nobody")], |row| row.get(0)).unwrap();

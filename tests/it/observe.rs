@@ -7,7 +7,7 @@ use tokio::sync::broadcast::Receiver;
 use wechat_im_bridge::clock::Clock;
 use wechat_im_bridge::model::{MessageId, State};
 use wechat_im_bridge::sandbox::fault::Fault;
-use wechat_im_bridge::sandbox::im::Desk;
+use wechat_im_bridge::sandbox::im::AgentClient;
 use wechat_im_bridge::sandbox::wechat::{Phone, Via, WireEvent};
 use wechat_im_bridge::store::{MessageSummary, Store, StoreLocation};
 
@@ -19,12 +19,12 @@ pub const CUSTOM_SEND: &str = "message/custom/send";
 pub const SENDMSG: &str = "openim/sendmsg";
 
 /// The notes that the agent has in this customer's conversation, from the customer's account.
-pub fn notes(desk: &Desk, customer: &str) -> Vec<String> {
+pub fn notes(desk: &AgentClient, customer: &str) -> Vec<String> {
     texts(desk, customer).into_iter().filter(|text| text.starts_with("[bridge] ")).collect()
 }
 
 /// Waits as long as a note may take until the notes say `word`.
-pub async fn await_note(desk: &Desk, customer: &str, word: &str) -> Vec<String> {
+pub async fn await_note(desk: &AgentClient, customer: &str, word: &str) -> Vec<String> {
     let said =
         desk.wait_for(|_| notes(desk, customer).iter().any(|note| note.contains(word)), NOTED).await.is_ok();
     assert!(said, "no note says {word:?} within {NOTED:?}: {:?}", notes(desk, customer));

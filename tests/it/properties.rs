@@ -143,7 +143,7 @@ fn anything_that_is_sealed_and_signed_is_answered() {
     Bench::new(("safe", Mode::Safe)).holds(&pushes(), &async |world, inner| {
         let wechat = world.wechat.settings();
         let encrypt =
-            crypto::Crypt::new(AES_KEY, &wechat.app_id).unwrap().seal(&inner, rand::random()).unwrap();
+            crypto::Crypt::new(AES_KEY, &wechat.app_id).unwrap().encrypt(&inner, rand::random()).unwrap();
         let now = world.clock.now().seconds().to_string();
         let signature = crypto::sign(&[&wechat.token, &now, "1", &encrypt]);
         let path = format!("/?timestamp={now}&nonce=1&encrypt_type=aes&msg_signature={signature}");

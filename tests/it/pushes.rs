@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wechat_im_bridge::sandbox::wechat::{Field, Mode, Phone, Pushed, tiny_png};
+use wechat_im_bridge::sandbox::wechat::{Field, Mode, Phone, PushResult, tiny_png};
 
 use crate::surface::in_mode;
 use crate::wire::{self, text_message};
@@ -11,10 +11,10 @@ use crate::world::{
     texts,
 };
 
-pub fn body(pushed: &Pushed) -> &[u8] {
-    assert_eq!(pushed.tries.len(), 1, "{pushed:?}");
-    assert_eq!(pushed.tries[0].status, Some(200), "{pushed:?}");
-    &pushed.tries[0].body
+pub fn body(pushed: &PushResult) -> &[u8] {
+    assert_eq!(pushed.attempts.len(), 1, "{pushed:?}");
+    assert_eq!(pushed.attempts[0].status, Some(200), "{pushed:?}");
+    &pushed.attempts[0].body
 }
 
 pub fn event(name: &str, fields: Vec<Field>) -> Vec<Field> {
@@ -50,7 +50,7 @@ async fn in_safe_mode_nothing_but_what_is_sealed_for_us_gets_in() {
     assert_eq!(phone.say("first").await.text(), Some(TRANSFERRING));
     let original = world.wechat.settings();
     let refused = async |reason: &str| {
-        let status = phone.say("refused").await.tries[0].status;
+        let status = phone.say("refused").await.attempts[0].status;
         assert_eq!(status, Some(403), "{reason}");
         let line = format!("refused_requests_total{{source=\"push\",reason=\"{reason}\"}} 1");
         assert!(world.metrics().await.contains(&line), "{line}: {}", world.metrics().await);
@@ -124,13 +124,13 @@ async fn while_token_and_key_are_changed_the_previous_ones_are_accepted_too() {
         }
         world.wechat.change(|wechat| wechat.token = "thirdtoken".into()).unwrap();
         assert!(!world.wechat.verify_url().await);
-        assert_eq!(phone.say("third").await.tries[0].status, Some(403));
+        assert_eq!(phone.say("third").await.attempts[0].status, Some(403));
         await_texts(&world.agent(), &openid("rotate"), 3).await;
         world.finish().await;
     }
 }
 
-async fn every_message(phone: &Phone) -> Vec<Pushed> {
+async fn every_message(phone: &Phone) -> Vec<PushResult> {
     let picture = tiny_png();
     vec![
         phone.say("text").await,
@@ -155,7 +155,7 @@ async fn a_message_of_any_kind_is_answered_at_once_and_reaches_the_agent() {
     for pushed in &pushed {
         assert_eq!(pushed.text(), Some(TRANSFERRING));
         assert!(body(pushed).starts_with(b"<xml>"));
-        took.push(pushed.tries[0].took);
+        took.push(pushed.attempts[0].took);
     }
     took.sort_unstable();
     assert!(took[took.len() / 2] < Duration::from_secs(1), "{took:?}");

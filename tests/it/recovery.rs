@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use wechat_im_bridge::sandbox::fault::Fault;
-use wechat_im_bridge::sandbox::im::Sent;
+use wechat_im_bridge::sandbox::im::SentMessage;
 
 use crate::observe::{await_sends, await_states, counted, greeted};
 use crate::world::{SOON, Setup, World, await_shown, await_texts, eventually, openid};
@@ -17,14 +17,14 @@ const RECOVERED: &str = "wechat_im_bridge_recovered_total";
 
 /// Starts the next backfill round and waits until it has read `views` pages of the history.
 async fn next_round(world: &World, views: u64) {
-    let before = world.im.ledger().calls(HISTORY);
+    let before = world.im.ledger().call_count(HISTORY);
     world.clock.advance(ROUND_MS);
-    let read = eventually(SOON, async || world.im.ledger().calls(HISTORY) >= before + views).await;
-    assert!(read, "{} of {views} pages were read", world.im.ledger().calls(HISTORY) - before);
+    let read = eventually(SOON, async || world.im.ledger().call_count(HISTORY) >= before + views).await;
+    assert!(read, "{} of {views} pages were read", world.im.ledger().call_count(HISTORY) - before);
 }
 
 /// A callback for the message `sent`, with the key `told_key` instead of the one in IM's history.
-fn webhook(sent: &Sent, customer: &str, text: &str, told_key: &str) -> String {
+fn webhook(sent: &SentMessage, customer: &str, text: &str, told_key: &str) -> String {
     let numbers: Vec<i64> = sent.msg_key.split('_').map(|number| number.parse().unwrap()).collect();
     json!({
         "CallbackCommand": "C2C.CallbackAfterSendMsg", "From_Account": "user1", "To_Account": customer,
@@ -106,10 +106,10 @@ async fn what_was_written_while_the_bridge_was_down_goes_before_what_came_right_
     assert_eq!(await_sends(&world, &customer, 4).await, ["first", "second", "third", "fourth"]);
     assert_eq!(counted(&world, RECOVERED).await, 2);
     // From now on no answer waits for a backfill.
-    let looks = world.im.ledger().calls(HISTORY);
+    let looks = world.im.ledger().call_count(HISTORY);
     agent.say(&customer, "fifth").await.unwrap();
     assert_eq!(await_sends(&world, &customer, 5).await[4], "fifth");
-    assert_eq!(world.im.ledger().calls(HISTORY), looks);
+    assert_eq!(world.im.ledger().call_count(HISTORY), looks);
     world.finish().await;
 }
 
@@ -226,7 +226,7 @@ async fn nothing_else_in_the_history_is_moved() {
     assert!(agent.recall(&customer, &taken_back.msg_key));
     let servers = agent.say(&customer, "by a server").await.unwrap();
     let told = webhook(&servers, &customer, "by a server", &servers.msg_key);
-    let answer = world.im.emit_callback(&told, |query| query.set("OptPlatform", "RESTAPI")).await;
+    let answer = world.im.send_raw_callback(&told, |query| query.set("OptPlatform", "RESTAPI")).await;
     assert_eq!(answer.error, None);
     // WeChat says that the budget is used up, so that there is a notice in the history too. The
     // last lost message proves that the round took place.
@@ -248,12 +248,18 @@ async fn a_key_in_another_form_is_the_same_message() {
     let (phone, agent, customer) = (greeted(&world, "a").await, world.agent(), openid("a"));
     world.im.lose_next_callbacks(2);
     let told = agent.say(&customer, "told").await.unwrap();
-    assert_eq!(world.im.emit_callback(&webhook(&told, &customer, "told", "k-1"), |_| {}).await.error, None);
+    assert_eq!(
+        world.im.send_raw_callback(&webhook(&told, &customer, "told", "k-1"), |_| {}).await.error,
+        None
+    );
     await_shown(&phone, "told").await;
     let found = agent.say(&customer, "found").await.unwrap();
     next_round(&world, 1).await;
     await_shown(&phone, "found").await;
-    assert_eq!(world.im.emit_callback(&webhook(&found, &customer, "found", "k-2"), |_| {}).await.error, None);
+    assert_eq!(
+        world.im.send_raw_callback(&webhook(&found, &customer, "found", "k-2"), |_| {}).await.error,
+        None
+    );
     next_round(&world, 1).await;
     await_states(&world, &customer, &["delivered", "delivered"]).await;
     assert_eq!(counted(&world, RECOVERED).await, 1);

@@ -34,7 +34,7 @@ async fn a_repeat_gets_the_first_answer_again_at_once_later_and_after_a_restart(
         assert_eq!(await_texts(&world.agent(), &openid("twice"), 1).await.len(), 1);
         assert!(world.metrics().await.contains("repeated_total{source=\"push\"} 3"));
         assert!(is_imported(&world, &openid("twice")).await);
-        assert_eq!(world.im.ledger().calls("im_open_login_svc/account_import"), 1);
+        assert_eq!(world.im.ledger().call_count("im_open_login_svc/account_import"), 1);
         world.finish().await;
     }
 }

@@ -143,7 +143,7 @@ pub fn opened(answer: &Answer, token: &str, key: &str, app_id: &str) -> String {
     };
     let (encrypt, timestamp, nonce) = (element("Encrypt"), element("TimeStamp"), element("Nonce"));
     assert_eq!(element("MsgSignature"), crypto::sign(&[token, &timestamp, &nonce, &encrypt]));
-    let opened = crypto::Crypt::new(key, app_id).unwrap().open(&encrypt).unwrap();
+    let opened = crypto::Crypt::new(key, app_id).unwrap().decrypt(&encrypt).unwrap();
     String::from_utf8(opened).unwrap()
 }
 

@@ -72,7 +72,7 @@ async fn an_address_that_is_not_allowed_is_shown_and_causes_no_storm() {
         world.ready().await["wechat"]["do"].as_str().is_some_and(|advice| advice.contains("127.0.0.1"))
     };
     assert!(eventually(SOON, shows_address).await, "{}", world.ready().await);
-    let refused = |code| world.wechat.ledger().refused(code);
+    let refused = |code| world.wechat.ledger().refusal_count(code);
     assert!(eventually(SOON, async || refused(40164) >= 3).await);
     assert!(began.elapsed().as_millis() >= 2_500, "three fetches took {:?}", began.elapsed());
     assert!(refused(42001) <= 20, "nothing is sent without a token");

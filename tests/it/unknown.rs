@@ -74,7 +74,7 @@ async fn a_send_to_im_whose_answer_was_lost_is_looked_up_and_arrives_once() {
         let expected = ["hello", "perhaps", "surely"].map(|said| format!("{INQUIRY}{said}"));
         assert_eq!(await_texts(&agent, &customer, 3).await, expected, "{what}");
         let after = world.im.ledger();
-        let calls = |api| after.calls(api) - before.calls(api);
+        let calls = |api| after.call_count(api) - before.call_count(api);
         assert_eq!(calls(SENDMSG), if carried_out { 2 } else { 3 }, "{what}");
         assert_eq!(calls(HISTORY), 1, "{what}");
         let once =
@@ -93,7 +93,7 @@ async fn while_the_history_cannot_be_read_a_send_is_not_repeated() {
     phone.say("once").await;
     phone.say("then").await;
     await_texts(&agent, &customer, 3).await;
-    assert_eq!(world.im.ledger().calls(HISTORY), 4);
+    assert_eq!(world.im.ledger().call_count(HISTORY), 4);
     assert_eq!(texts(&agent, &customer).iter().filter(|text| text.ends_with("once")).count(), 1);
     world.finish().await;
 }
@@ -111,7 +111,7 @@ async fn a_long_history_is_read_to_its_end_each_page_a_call_of_its_own() {
     phone.say("once").await;
     await_texts(&agent, &customer, 32).await;
     assert_eq!(texts(&agent, &customer).last().unwrap(), &format!("{INQUIRY}once"));
-    let pages = world.im.ledger().calls(HISTORY) as u64;
+    let pages = world.im.ledger().call_count(HISTORY) as u64;
     assert!(pages >= 5, "{pages}");
     let read = "wechat_im_bridge_calls_total{platform=\"im\",api=\"admin_getroammsg\",outcome=\"ok\"}";
     assert_eq!(counted(&world, read).await, pages);

@@ -42,7 +42,7 @@ use wechat_im_bridge::im::element::Element;
 use wechat_im_bridge::im::send::usersig::Signer;
 use wechat_im_bridge::im::send::{CALL_TIMEOUT, Client, SendMsg, http_client};
 use wechat_im_bridge::model::{ImUserId, Millis, OpenId};
-use wechat_im_bridge::sandbox::im::Send;
+use wechat_im_bridge::sandbox::im::SendRecord;
 use wechat_im_bridge::sandbox::wechat::{Field, Refusal};
 use wechat_im_bridge::store::{Store, StoreLocation};
 
@@ -138,7 +138,7 @@ impl Before {
 
     /// The files that are still to be fetched, or to be sent, are where these platforms have them.
     fn readdress(&self, world: &World) {
-        let kept = |name: &str| world.im.keep_file(name, file(name));
+        let kept = |name: &str| world.im.store_file(name, file(name));
         let attachment = "UPDATE message SET orders = json_set(orders, '$[0].MediaToCustomer.url', ?1)
                           WHERE openid = ?2 AND state = 0 AND orders LIKE '%MediaToCustomer%'";
         let changed = self.0.execute(attachment, (kept("photo.png"), openid("answered"))).unwrap();
@@ -208,7 +208,7 @@ async fn taken_over() -> World {
 }
 
 /// What a delivered message shows, without what every customer's text begins with.
-fn line(send: &Send) -> String {
+fn line(send: &SendRecord) -> String {
     match send.text() {
         text if text.is_empty() => send.elements[0]["MsgType"].as_str().unwrap().to_owned(),
         text => text.strip_prefix(INQUIRY).unwrap_or(&text).to_owned(),
@@ -218,7 +218,7 @@ fn line(send: &Send) -> String {
 /// Everything that reached the agent from the customer's account, in order.
 fn delivered(world: &World, name: &str, agent: &str) -> Vec<String> {
     let (ledger, account) = (world.im.ledger(), account(name));
-    ledger.delivered().filter(|send| send.from == account && send.to == agent).map(line).collect()
+    ledger.deliveries().filter(|send| send.from == account && send.to == agent).map(line).collect()
 }
 
 async fn await_delivered(world: &World, name: &str, agent: &str, expected: &[impl AsRef<str>]) {
@@ -376,7 +376,7 @@ async fn media_are_served_by_the_links_that_agents_have_and_what_was_owed_is_fet
     await_delivered(&world, "waits", "user1", QUESTIONS[2].2).await;
     let (ledger, account) = (world.im.ledger(), account("waits"));
     let content = |kind: &str| -> Value {
-        let mut sends = ledger.delivered().filter(|send| send.from == account);
+        let mut sends = ledger.deliveries().filter(|send| send.from == account);
         sends.find(|send| line(send) == kind).unwrap().elements[0]["MsgContent"].clone()
     };
     let (picture, recording) = (content("TIMImageElem"), content("TIMSoundElem"));
@@ -430,7 +430,7 @@ async fn what_was_accepted_before_is_not_accepted_again_and_what_ended_stays_as_
         "MsgSeq": numbers[0], "MsgRandom": numbers[1], "MsgTime": numbers[2], "MsgKey": key,
         "SendMsgResult": 0, "MsgBody": [{"MsgType": "TIMTextElem", "MsgContent": {"Text": "carried"}}],
     });
-    assert_eq!(world.im.emit_callback(&body.to_string(), |_| {}).await.error, None);
+    assert_eq!(world.im.send_raw_callback(&body.to_string(), |_| {}).await.error, None);
     let repeats = "wechat_im_bridge_ignored_callbacks_total{reason=\"repeat\"}";
     assert_eq!(counted(&world, repeats).await, 1);
     await_delivered(&world, "waits", "user1", QUESTIONS[2].2).await;

@@ -7,8 +7,8 @@ use wechat_im_bridge::app::{self, Running};
 use wechat_im_bridge::clock::Clock;
 use wechat_im_bridge::config::Config;
 use wechat_im_bridge::model::Millis;
-use wechat_im_bridge::sandbox::im::{Desk, ImSim, Send, Settings as ImSettings};
-use wechat_im_bridge::sandbox::wechat::{Phone, Pushed, Settings as WechatSettings, WechatSim};
+use wechat_im_bridge::sandbox::im::{AgentClient, ImSim, SendRecord, Settings as ImSettings};
+use wechat_im_bridge::sandbox::wechat::{Phone, PushResult, Settings as WechatSettings, WechatSim};
 
 pub const SDK_APP_ID: u32 = 1_400_000_000;
 pub const SECRET_KEY: &str = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e";
@@ -196,7 +196,7 @@ impl World {
         phone
     }
 
-    pub fn agent(&self) -> Desk {
+    pub fn agent(&self) -> AgentClient {
         self.im.agent("user1").unwrap()
     }
 
@@ -213,7 +213,7 @@ impl World {
         let settled = eventually(SOON, async || self.ready().await["backlog"]["waiting"] == 0).await;
         assert!(settled, "something is still waiting: {}", self.ready().await);
         self.stop_bridge().await;
-        let again: Vec<String> = self.im.ledger().delivered_again().map(Send::text).collect();
+        let again: Vec<String> = self.im.ledger().repeated_deliveries().map(SendRecord::text).collect();
         assert!(again.is_empty(), "delivered twice: {again:?}");
     }
 }
@@ -244,7 +244,7 @@ pub async fn eventually(timeout: Duration, mut condition: impl AsyncFnMut() -> b
 }
 
 /// What the agent has been sent by this customer, as text.
-pub fn texts(desk: &Desk, customer: &str) -> Vec<String> {
+pub fn texts(desk: &AgentClient, customer: &str) -> Vec<String> {
     desk.conversation(customer)
         .iter()
         .filter(|seen| seen.from.starts_with(customer))
@@ -253,7 +253,7 @@ pub fn texts(desk: &Desk, customer: &str) -> Vec<String> {
 }
 
 /// Waits until the agent has been sent `count` messages by this customer.
-pub async fn await_texts(desk: &Desk, customer: &str, count: usize) -> Vec<String> {
+pub async fn await_texts(desk: &AgentClient, customer: &str, count: usize) -> Vec<String> {
     let arrived = eventually(SOON, async || texts(desk, customer).len() >= count).await;
     let texts = texts(desk, customer);
     assert!(arrived, "the agent has {} of {count} messages: {texts:?}", texts.len());
@@ -267,7 +267,7 @@ pub async fn await_shown(phone: &Phone, text: &str) {
 }
 
 /// The push was answered at the first try, without a reply.
-pub fn assert_success(pushed: &Pushed) {
-    assert_eq!(pushed.tries.len(), 1, "{pushed:?}");
-    assert_eq!(&pushed.tries[0].body[..], b"success", "{pushed:?}");
+pub fn assert_success(pushed: &PushResult) {
+    assert_eq!(pushed.attempts.len(), 1, "{pushed:?}");
+    assert_eq!(&pushed.attempts[0].body[..], b"success", "{pushed:?}");
 }

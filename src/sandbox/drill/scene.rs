@@ -6,26 +6,26 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Missed, Values};
+use super::{Measurements, Mismatch};
 use crate::clock::Clock;
 use crate::sandbox::child::{self, MAIN_STORE};
-use crate::sandbox::im::{Desk, Sent};
-use crate::sandbox::live::{Change, Live};
-use crate::sandbox::wechat::{Phone, Pushed, Shown};
+use crate::sandbox::im::{AgentClient, SentMessage};
+use crate::sandbox::session::{Change, Session};
+use crate::sandbox::wechat::{Phone, PushResult, ScreenEntry};
 
 const CUSTOMER: &str = "oSandboxDrillCustomer0000001";
 const NEIGHBOUR: &str = "oSandboxDrillNeighbour000001";
 /// The prefix of the bridge's notices to agents.
-const NOTE: &str = "[bridge] ";
+const NOTICE_PREFIX: &str = "[bridge] ";
 /// The deadline for everything that happens without delay, even on a loaded machine.
-pub(super) const SOON: Duration = Duration::from_secs(15);
+pub(super) const DEADLINE: Duration = Duration::from_secs(15);
 /// The contract: the bridge answers a push within this time.
-const ANSWER: Duration = Duration::from_secs(1);
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
 /// The surroundings of one drill.
 pub(super) struct Scene {
     /// The sandbox session that the drill runs in.
-    pub live: Arc<Live>,
+    pub session: Arc<Session>,
     /// The customer, who already follows the account.
     pub customer: Phone,
     /// Marks this drill's texts, to distinguish them from those of an earlier drill.
@@ -34,50 +34,50 @@ pub(super) struct Scene {
 
 impl Scene {
     /// A scene with a customer who follows the account.
-    pub fn new(live: Arc<Live>) -> Self {
-        let customer = live.stage.wechat.customer(CUSTOMER);
-        live.call(CUSTOMER, "Drills".to_owned());
+    pub fn new(session: Arc<Session>) -> Self {
+        let customer = session.stage.wechat.customer(CUSTOMER);
+        session.set_name(CUSTOMER, "Drills".to_owned());
         customer.set_following(true);
         let mark = Clock::system().now().0 / 100 % 1_000_000;
-        Self { live, customer, mark }
+        Self { session, customer, mark }
     }
 
     /// A second customer, who follows the account too.
     pub fn neighbour(&self) -> Phone {
-        let neighbour = self.live.stage.wechat.customer(NEIGHBOUR);
-        self.live.call(NEIGHBOUR, "Drills, another".to_owned());
+        let neighbour = self.session.stage.wechat.customer(NEIGHBOUR);
+        self.session.set_name(NEIGHBOUR, "Drills, another".to_owned());
         neighbour.set_following(true);
         neighbour
     }
 
     /// `words` with the mark of this drill, so that the text is unique.
-    pub fn words(&self, words: &str) -> String {
+    pub fn marked_text(&self, words: &str) -> String {
         format!("{words} (drill {})", self.mark)
     }
 
     /// The customer sends `words`. Fails if the bridge does not answer the push in time.
-    pub async fn say(&self, phone: &Phone, words: &str) -> Result<Pushed, Missed> {
+    pub async fn say(&self, phone: &Phone, words: &str) -> Result<PushResult, Mismatch> {
         let pushed = phone.say(words).await;
-        accepted(&pushed)?;
+        expect_accepted(&pushed)?;
         Ok(pushed)
     }
 
     /// The customer opens a conversation. Returns the agent who receives the message and has the
     /// conversation from then on.
-    pub async fn open(&self) -> Result<Desk, Missed> {
-        let words = self.words("Hello, is anyone there?");
+    pub async fn open_conversation(&self) -> Result<AgentClient, Mismatch> {
+        let words = self.marked_text("Hello, is anyone there?");
         self.say(&self.customer, &words).await?;
-        self.arrives(&words, SOON).await
+        self.await_arrival(&words, DEADLINE).await
     }
 
     /// Waits until `words` reach an agent, and returns that agent.
-    pub async fn arrives(&self, words: &str, within: Duration) -> Result<Desk, Missed> {
-        let desks = self.live.stage.agents();
-        let mut changes = self.live.stage.im.changes();
-        let found = async {
+    pub async fn await_arrival(&self, words: &str, within: Duration) -> Result<AgentClient, Mismatch> {
+        let desks = self.session.stage.agents();
+        let mut changes = self.session.stage.im.changes();
+        let arrival = async {
             loop {
                 changes.mark_unchanged();
-                let has = |desk: &&Desk| desk.inbox().iter().any(|seen| seen.text().contains(words));
+                let has = |desk: &&AgentClient| desk.inbox().iter().any(|seen| seen.text().contains(words));
                 if let Some(desk) = desks.iter().find(has) {
                     return desk.clone();
                 }
@@ -85,77 +85,79 @@ impl Scene {
                 let _ = changes.changed().await;
             }
         };
-        let missed = |_| Missed::new(format!("{words:?} at an agent"), format!("nothing within {within:?}"));
-        tokio::time::timeout(within, found).await.map_err(missed)
+        let missed =
+            |_| Mismatch::new(format!("{words:?} at an agent"), format!("nothing within {within:?}"));
+        tokio::time::timeout(within, arrival).await.map_err(missed)
     }
 
     /// How often `words` reached an agent.
-    pub fn arrivals(&self, words: &str) -> usize {
-        self.live.stage.im.ledger().delivered().filter(|send| send.text().contains(words)).count()
+    pub fn count_arrivals(&self, words: &str) -> usize {
+        self.session.stage.im.ledger().deliveries().filter(|send| send.text().contains(words)).count()
     }
 
     /// Fails unless `words` reached an agent exactly once.
-    pub fn once_at_agent(&self, words: &str) -> Result<(), Missed> {
-        exactly_once(&format!("{words:?} at the agent"), self.arrivals(words))
+    pub fn expect_once_at_agent(&self, words: &str) -> Result<(), Mismatch> {
+        expect_once(&format!("{words:?} at the agent"), self.count_arrivals(words))
     }
 
     /// The agent answers. Fails if the bridge does not accept the webhook.
-    pub async fn answer(&self, desk: &Desk, words: &str) -> Result<Sent, Missed> {
+    pub async fn answer(&self, desk: &AgentClient, words: &str) -> Result<SentMessage, Mismatch> {
         let expected = "the bridge to take the agent's message";
         let sent = desk.say(self.customer.openid(), words).await;
-        let sent = sent.map_err(|refused| Missed::new(expected, refused.to_string()))?;
+        let sent = sent.map_err(|refused| Mismatch::new(expected, refused.to_string()))?;
         match sent.callback.as_ref().map(|answer| &answer.error) {
             Some(None) => Ok(sent),
-            Some(Some(error)) => Err(Missed::new(expected, error.to_string())),
-            None => Err(Missed::new(expected, "IM sent no webhook")),
+            Some(Some(error)) => Err(Mismatch::new(expected, error.to_string())),
+            None => Err(Mismatch::new(expected, "IM sent no webhook")),
         }
     }
 
     /// Waits until the customer's phone shows `words`.
-    pub async fn shown(&self, words: &str, within: Duration) -> Result<(), Missed> {
-        let has = |screen: &[Shown]| screen.iter().any(|shown| shown.text.contains(words));
+    pub async fn await_on_screen(&self, words: &str, within: Duration) -> Result<(), Mismatch> {
+        let has = |screen: &[ScreenEntry]| screen.iter().any(|shown| shown.text.contains(words));
         let shown = self.customer.wait_for(within, has).await;
-        let missed = |_| Missed::new(format!("{words:?} on the phone"), format!("nothing within {within:?}"));
+        let missed =
+            |_| Mismatch::new(format!("{words:?} on the phone"), format!("nothing within {within:?}"));
         shown.map(drop).map_err(missed)
     }
 
     /// Fails unless the customer's phone shows `words` exactly once.
-    pub fn once_at_customer(&self, words: &str) -> Result<(), Missed> {
+    pub fn expect_once_on_screen(&self, words: &str) -> Result<(), Mismatch> {
         let screen = self.customer.screen();
         let times = screen.iter().map(|shown| shown.text.matches(words).count()).sum();
-        exactly_once(&format!("{words:?} on the phone"), times)
+        expect_once(&format!("{words:?} on the phone"), times)
     }
 
     /// The number of notices from the bridge that the agent has in this conversation.
-    pub fn notes(&self, desk: &Desk) -> usize {
-        self.noted(desk).len()
+    pub fn count_notices(&self, desk: &AgentClient) -> usize {
+        self.notice_texts(desk).len()
     }
 
-    fn noted(&self, desk: &Desk) -> Vec<String> {
+    fn notice_texts(&self, desk: &AgentClient) -> Vec<String> {
         let inbox = desk.inbox();
         let mine = inbox.iter().filter(|seen| seen.from.starts_with(self.customer.openid()));
-        mine.map(|seen| seen.text()).filter(|text| text.starts_with(NOTE)).collect()
+        mine.map(|seen| seen.text()).filter(|text| text.starts_with(NOTICE_PREFIX)).collect()
     }
 
     /// Waits for a notice to the agent after the first `before` notices, and returns its text.
-    pub async fn note(&self, desk: &Desk, before: usize) -> Result<String, Missed> {
-        let noted = desk.wait_for(|_| self.notes(desk) > before, SOON).await;
-        let missed = Missed::new("a notice to the agent", format!("none within {SOON:?}"));
-        noted.map_err(|_| missed.clone())?;
-        self.noted(desk).into_iter().next_back().ok_or(missed)
+    pub async fn await_notice(&self, desk: &AgentClient, before: usize) -> Result<String, Mismatch> {
+        let awaited = desk.wait_for(|_| self.count_notices(desk) > before, DEADLINE).await;
+        let missed = Mismatch::new("a notice to the agent", format!("none within {DEADLINE:?}"));
+        awaited.map_err(|_| missed.clone())?;
+        self.notice_texts(desk).into_iter().next_back().ok_or(missed)
     }
 
     /// The number of calls about this customer that WeChat refused with `code`.
-    pub fn refusals(&self, code: i64) -> usize {
-        let ledger = self.live.stage.wechat.ledger();
+    pub fn count_refusals(&self, code: i64) -> usize {
+        let ledger = self.session.stage.wechat.ledger();
         let about_me = |openid: &Option<String>| openid.as_deref() == Some(self.customer.openid());
         ledger.refusals.iter().filter(|one| one.code == code && about_me(&one.openid)).count()
     }
 
     /// Waits until WeChat has refused more than `more_than` calls about this customer with `code`.
-    pub async fn refused(&self, code: i64, more_than: usize) -> Result<(), Missed> {
+    pub async fn await_refusal(&self, code: i64, more_than: usize) -> Result<(), Mismatch> {
         let openid = self.customer.openid().to_owned();
-        let refused = self.live.stage.wechat.wait_until(SOON, |ledger| {
+        let refused = self.session.stage.wechat.wait_until(DEADLINE, |ledger| {
             let about_me = |one: &&Arc<crate::sandbox::wechat::Refusal>| {
                 one.code == code && one.openid.as_deref() == Some(openid.as_str())
             };
@@ -164,45 +166,48 @@ impl Scene {
         if refused.await {
             return Ok(());
         }
-        Err(Missed::new(format!("WeChat to refuse a send with {code}"), format!("nothing within {SOON:?}")))
+        Err(Mismatch::new(
+            format!("WeChat to refuse a send with {code}"),
+            format!("nothing within {DEADLINE:?}"),
+        ))
     }
 
     /// Moves WeChat's clock and no other. `millis` may be negative.
     pub fn move_clock(&self, millis: i64) {
-        self.live.clock.advance(millis);
-        self.live.book.change(Change::Clock);
+        self.session.clock.advance(millis);
+        self.session.event_log.add_change(Change::Clock);
         // Every customer's window has changed.
-        for phone in self.live.stage.wechat.phones() {
-            self.live.book.change(Change::Customer(phone.openid().into()));
+        for phone in self.session.stage.wechat.phones() {
+            self.session.event_log.add_change(Change::Customer(phone.openid().into()));
         }
     }
 
     /// Sets whether the account is a personal one, which has no customer-service messages.
     pub fn set_personal(&self, personal: bool) {
-        self.live.stage.wechat.set_personal(personal);
-        self.live.book.change(Change::Account);
+        self.session.stage.wechat.set_personal(personal);
+        self.session.event_log.add_change(Change::Account);
     }
 
     /// Restarts the bridge with another store.
-    pub async fn change_store(&self, name: &'static str) -> Result<(), Missed> {
-        let changed = self.live.child.change_store(name).await;
-        changed.map(drop).map_err(|failed| lost(&failed))
+    pub async fn change_store(&self, name: &'static str) -> Result<(), Mismatch> {
+        let changed = self.session.child.change_store(name).await;
+        changed.map(drop).map_err(|failed| restart_failed(&failed))
     }
 
     /// Removes every fault and restores clock, account type and store.
-    pub async fn repair(&self) -> Result<(), Missed> {
-        let (wechat, im) = (&self.live.stage.wechat, &self.live.stage.im);
+    pub async fn repair(&self) -> Result<(), Mismatch> {
+        let (wechat, im) = (&self.session.stage.wechat, &self.session.stage.im);
         wechat.faults().clear();
         im.faults().clear();
         im.lose_next_callbacks(0);
         if wechat.settings().personal {
             self.set_personal(false);
         }
-        let ahead = self.live.clock.now().since(Clock::system().now());
+        let ahead = self.session.clock.now().since(Clock::system().now());
         if ahead.abs() > 1_000 {
             self.move_clock(-ahead);
         }
-        if self.live.child.store() != MAIN_STORE {
+        if self.session.child.store() != MAIN_STORE {
             self.change_store(MAIN_STORE).await?;
         }
         Ok(())
@@ -210,34 +215,34 @@ impl Scene {
 }
 
 /// Fails unless the bridge answered the push in time with an answer that WeChat accepts.
-pub(super) fn accepted(pushed: &Pushed) -> Result<(), Missed> {
+pub(super) fn expect_accepted(pushed: &PushResult) -> Result<(), Mismatch> {
     let expected = "the push to be answered within a second";
-    match pushed.tries.last() {
-        Some(made) if made.error.is_none() && made.took <= ANSWER => Ok(()),
+    match pushed.attempts.last() {
+        Some(made) if made.error.is_none() && made.took <= ANSWER_LIMIT => Ok(()),
         Some(made) => {
             let error = made.error.clone().unwrap_or_else(|| format!("an answer after {:?}", made.took));
-            Err(Missed::new(expected, error))
+            Err(Mismatch::new(expected, error))
         }
-        None => Err(Missed::new(expected, "WeChat made no push")),
+        None => Err(Mismatch::new(expected, "WeChat made no push")),
     }
 }
 
 /// Fails with `expected` and `seen` unless the condition is fulfilled.
-pub(super) fn expect(fulfilled: bool, expected: &str, seen: impl FnOnce() -> String) -> Result<(), Missed> {
-    if fulfilled { Ok(()) } else { Err(Missed::new(expected, seen())) }
+pub(super) fn expect(condition: bool, expected: &str, seen: impl FnOnce() -> String) -> Result<(), Mismatch> {
+    if condition { Ok(()) } else { Err(Mismatch::new(expected, seen())) }
 }
 
-fn exactly_once(what: &str, times: usize) -> Result<(), Missed> {
-    expect(times == 1, &format!("{what}, exactly once"), || format!("{times} times"))
+fn expect_once(subject: &str, times: usize) -> Result<(), Mismatch> {
+    expect(times == 1, &format!("{subject}, exactly once"), || format!("{times} times"))
 }
 
 /// The bridge did not start again.
-pub(super) fn lost(failed: &child::Failed) -> Missed {
-    Missed::new("the bridge to come back", failed.to_string())
+pub(super) fn restart_failed(failed: &child::ChildError) -> Mismatch {
+    Mismatch::new("the bridge to come back", failed.to_string())
 }
 
 /// The named values of a drill that passed.
-pub(super) fn values<const N: usize>(values: [(&str, Value); N]) -> Values {
+pub(super) fn values<const N: usize>(values: [(&str, Value); N]) -> Measurements {
     values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 

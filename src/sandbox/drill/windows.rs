@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use super::scene::{SOON, Scene, expect, values};
-use super::{Missed, Played};
-use crate::sandbox::im::Desk;
+use super::scene::{DEADLINE, Scene, expect, values};
+use super::{DrillResult, Mismatch};
+use crate::sandbox::im::AgentClient;
 
 /// One minute longer than the window that a customer's message opens.
 const TWO_DAYS_MS: i64 = (48 * 3_600 + 60) * 1_000;
@@ -17,76 +17,78 @@ const PERSONAL_STORE: &str = "personal";
 
 /// The customer wrote 48 hours ago: WeChat refuses the answer. The bridge holds it and attaches it
 /// to the reply to the next message.
-pub(super) async fn window_closed(scene: &Scene) -> Played {
-    let desk = scene.open().await?;
-    let words = scene.words("Sorry, we were away.");
-    let (notes, refused) = (scene.notes(&desk), scene.refusals(45015));
+pub(super) async fn window_closed(scene: &Scene) -> DrillResult {
+    let desk = scene.open_conversation().await?;
+    let words = scene.marked_text("Sorry, we were away.");
+    let (notes, refused) = (scene.count_notices(&desk), scene.count_refusals(45015));
     scene.move_clock(TWO_DAYS_MS);
     scene.answer(&desk, &words).await?;
-    scene.refused(45015, refused).await?;
-    let note = scene.note(&desk, notes).await?;
+    scene.await_refusal(45015, refused).await?;
+    let note = scene.await_notice(&desk, notes).await?;
     scene.move_clock(-TWO_DAYS_MS);
-    rides(scene, &words).await?;
+    expect_attached(scene, &words).await?;
     Ok(values([("code", 45015.into()), ("note", note.into())]))
 }
 
 /// The agent writes more answers than the customer's message allows: the last answer is held until
 /// the customer's next message.
-pub(super) async fn budget_used_up(scene: &Scene) -> Played {
-    let desk = scene.open().await?;
-    let notes = scene.notes(&desk);
+pub(super) async fn budget_used_up(scene: &Scene) -> DrillResult {
+    let desk = scene.open_conversation().await?;
+    let notes = scene.count_notices(&desk);
     let left = usize::try_from(scene.customer.sends_left()).unwrap_or_default();
     expect(left == BUDGET, "five sends left", || left.to_string())?;
     let words: Vec<String> =
-        (1..=BUDGET + 1).map(|n| scene.words(&format!("Part {n} of the answer"))).collect();
+        (1..=BUDGET + 1).map(|n| scene.marked_text(&format!("Part {n} of the answer"))).collect();
     for part in &words {
         scene.answer(&desk, part).await?;
     }
     let (last, sent) = (&words[BUDGET], &words[..BUDGET]);
     for part in sent {
-        scene.shown(part, SOON).await?;
+        scene.await_on_screen(part, DEADLINE).await?;
     }
-    let note = scene.note(&desk, notes).await?;
-    rides(scene, last).await?;
+    let note = scene.await_notice(&desk, notes).await?;
+    expect_attached(scene, last).await?;
     let texts = scene.customer.texts().join("\n");
-    let places: Vec<_> = words.iter().map(|part| texts.find(part.as_str())).collect();
-    expect(places.is_sorted(), "the answers in their order", || format!("{places:?}"))?;
+    let positions: Vec<_> = words.iter().map(|part| texts.find(part.as_str())).collect();
+    expect(positions.is_sorted(), "the answers in their order", || format!("{positions:?}"))?;
     for part in sent {
-        scene.once_at_customer(part)?;
+        scene.expect_once_on_screen(part)?;
     }
     Ok(values([("sent", BUDGET.into()), ("held", 1.into()), ("note", note.into())]))
 }
 
 /// The account may not send customer-service messages (48001): the bridge attaches answers to the
 /// replies to the customer's messages.
-pub(super) async fn personal_account(scene: &Scene) -> Played {
+pub(super) async fn personal_account(scene: &Scene) -> DrillResult {
     scene.set_personal(true);
     scene.change_store(PERSONAL_STORE).await?;
-    let desk = scene.open().await?;
-    let words = scene.words("We deliver on Fridays.");
-    let (notes, refused) = (scene.notes(&desk), scene.refusals(48001));
+    let desk = scene.open_conversation().await?;
+    let words = scene.marked_text("We deliver on Fridays.");
+    let (notes, refused) = (scene.count_notices(&desk), scene.count_refusals(48001));
     scene.answer(&desk, &words).await?;
     // A bridge that got 48001 within the last day does not try again.
-    let told = scene.refused(48001, refused);
-    let told_agent = scene.note(&desk, notes);
+    let refused_now = scene.await_refusal(48001, refused);
+    let notice = scene.await_notice(&desk, notes);
     let note = tokio::select! {
-        note = told_agent => note?,
-        told = told => { told?; scene.note(&desk, notes).await? }
+        note = notice => note?,
+        refused = refused_now => { refused?; scene.await_notice(&desk, notes).await? }
     };
-    rides(scene, &words).await?;
+    expect_attached(scene, &words).await?;
     Ok(values([("code", 48001.into()), ("note", note.into())]))
 }
 
 /// Checks that `words` are held: the phone does not show them until the customer writes. Then the
 /// passive reply to that message contains them, once.
-async fn rides(scene: &Scene, words: &str) -> Result<Desk, Missed> {
+async fn expect_attached(scene: &Scene, words: &str) -> Result<AgentClient, Mismatch> {
     let early = scene.customer.texts().iter().any(|text| text.contains(words));
     expect(!early, "the answer to be held", || "it was sent".to_owned())?;
-    let question = scene.words("Are you still there?");
+    let question = scene.marked_text("Are you still there?");
     let pushed = scene.say(&scene.customer, &question).await?;
-    let said = pushed.text().unwrap_or_default();
-    expect(said.contains(words), "the held answer in the reply to the next message", || format!("{said:?}"))?;
-    let desk = scene.arrives(&question, Duration::from_secs(20)).await?;
-    scene.once_at_customer(words)?;
+    let reply = pushed.text().unwrap_or_default();
+    expect(reply.contains(words), "the held answer in the reply to the next message", || {
+        format!("{reply:?}")
+    })?;
+    let desk = scene.await_arrival(&question, Duration::from_secs(20)).await?;
+    scene.expect_once_on_screen(words)?;
     Ok(desk)
 }

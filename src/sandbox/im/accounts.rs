@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use super::checks::{self, Object, Refused};
+use super::checks::{self, ApiError, Object};
 use super::ledger::{AccountChange, AccountChangeKind};
 use super::settings::Settings;
 use super::{Shared, World};
@@ -12,14 +12,14 @@ use crate::model::Millis;
 
 /// How long a deleted UserID cannot be imported again, in milliseconds. The reference says "3
 /// months"; we take 90 days.
-const REIMPORT_AFTER_MS: i64 = 90 * 86_400 * 1000;
+const REIMPORT_BLOCKED_MS: i64 = 90 * 86_400 * 1000;
 /// The most live and deleted accounts that one simulation remembers.
 const MAX_ACCOUNTS: usize = 1_000_000;
 const MAX_BATCH: usize = 100;
 const MAX_STATUS_BATCH: usize = 500;
 /// The longest nickname, avatar URL or signature, in bytes.
 const MAX_PROFILE: usize = 500;
-const NOT_EXIST: &str = "Err_TLS_PT_Open_Login_Account_Not_Exist";
+const ACCOUNT_NOT_EXIST: &str = "Err_TLS_PT_Open_Login_Account_Not_Exist";
 
 /// An imported account.
 #[derive(Clone, Debug)]
@@ -34,14 +34,14 @@ pub struct Account {
     pub(super) tiny_id: u64,
     /// The serial of the first message that this account can see. Earlier ones belong to a deleted
     /// account of the same UserID.
-    pub(super) since: u64,
+    pub(super) first_serial: u64,
     /// Whether a client of the account is connected.
     pub(super) connected: bool,
 }
 
 /// The state of a UserID in the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum AccountState {
     /// An imported account has this UserID.
     Imported,
     /// The last account with this UserID was deleted.
@@ -65,18 +65,18 @@ impl Accounts {
     }
 
     /// The state of the UserID `user`.
-    pub fn standing(&self, user: &str) -> Standing {
+    pub fn state(&self, user: &str) -> AccountState {
         if self.live.contains_key(user) {
-            Standing::Imported
+            AccountState::Imported
         } else if self.deleted.contains_key(user) {
-            Standing::Deleted
+            AccountState::Deleted
         } else {
-            Standing::Unknown
+            AccountState::Unknown
         }
     }
 
     /// Whether a client of `user` is connected.
-    pub fn connected(&self, user: &str) -> bool {
+    pub fn is_connected(&self, user: &str) -> bool {
         self.live.get(user).is_some_and(|account| account.connected)
     }
 
@@ -103,7 +103,7 @@ impl World {
         now: Millis,
         user: &str,
         profile: Profile<'_>,
-    ) -> Result<bool, Refused> {
+    ) -> Result<bool, ApiError> {
         check_user_id(user)?;
         let kind = if self.accounts.live.contains_key(user) {
             AccountChangeKind::ImportedAgain
@@ -112,7 +112,7 @@ impl World {
             AccountChangeKind::Imported
         };
         let change = AccountChange { user_id: user.to_owned(), kind, at: now };
-        self.book.account(change, settings.ledger_limit);
+        self.recorder.record_account_change(change, settings.ledger_limit);
         Ok(kind == AccountChangeKind::Imported)
     }
 
@@ -122,17 +122,17 @@ impl World {
         now: Millis,
         user: &str,
         profile: Profile<'_>,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), ApiError> {
         let accounts = &mut self.accounts;
         if let Some(deleted) = accounts.deleted.get(user)
             && !settings.edition.reimport_after_delete
-            && now.since(*deleted) < REIMPORT_AFTER_MS
+            && now.since(*deleted) < REIMPORT_BLOCKED_MS
         {
-            return Err(Refused::new(70399, "a deleted UserID cannot be imported again for 3 months"));
+            return Err(ApiError::new(70399, "a deleted UserID cannot be imported again for 3 months"));
         }
         let over_cap = settings.edition.account_cap.is_some_and(|cap| accounts.live.len() >= cap);
         if over_cap || accounts.live.len() + accounts.deleted.len() >= MAX_ACCOUNTS {
-            return Err(Refused::new(70398, "the number of accounts exceeds the package's"));
+            return Err(ApiError::new(70398, "the number of accounts exceeds the package's"));
         }
         accounts.deleted.remove(user);
         accounts.imports += 1;
@@ -141,7 +141,7 @@ impl World {
             face_url: profile.face_url.unwrap_or_default().to_owned(),
             imported: now,
             tiny_id: 144_115_200_000_000_000 + accounts.imports,
-            since: self.messages.next_serial(),
+            first_serial: self.messages.next_serial(),
             connected: false,
         };
         accounts.live.insert(user.to_owned(), account);
@@ -153,38 +153,38 @@ impl World {
             return false;
         }
         self.accounts.deleted.insert(user.to_owned(), now);
-        self.messages.close(user);
+        self.messages.remove_inbox(user);
         let change = AccountChange { user_id: user.to_owned(), kind: AccountChangeKind::Deleted, at: now };
-        self.book.account(change, settings.ledger_limit);
+        self.recorder.record_account_change(change, settings.ledger_limit);
         true
     }
 }
 
 /// Checks the form of a UserID. The documentation gives no code for an illegal one; the reference
 /// assumes 70402.
-fn check_user_id(user: &str) -> Result<(), Refused> {
+fn check_user_id(user: &str) -> Result<(), ApiError> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     if (1..=32).contains(&user.len()) && user.bytes().all(legal) {
         Ok(())
     } else {
-        Err(Refused::new(70402, "the UserID must be 1 to 32 of A-Z a-z 0-9 _ -"))
+        Err(ApiError::new(70402, "the UserID must be 1 to 32 of A-Z a-z 0-9 _ -"))
     }
 }
 
 /// Reads the UserID field of an account call. A missing field is refused with 70402, another type
 /// with 60015.
-fn user_id<'a>(body: &'a Object, names: [&str; 2]) -> Result<&'a str, Refused> {
+fn user_id<'a>(body: &'a Object, names: [&str; 2]) -> Result<&'a str, ApiError> {
     let name = if body.contains_key(names[0]) { names[0] } else { names[1] };
     checks::text(body, name)
         .optional(60015, "the account must be a JSON String")?
-        .ok_or_else(|| Refused::new(70402, format!("{name} is missing")))
+        .ok_or_else(|| ApiError::new(70402, format!("{name} is missing")))
 }
 
-fn profile(body: &Object) -> Result<Profile<'_>, Refused> {
+fn profile(body: &Object) -> Result<Profile<'_>, ApiError> {
     let read = |name| {
         let value = checks::text(body, name).optional(70402, "Nick and FaceUrl must be Strings")?;
         match value {
-            Some(text) if text.len() > MAX_PROFILE => Err(Refused::new(40601, "a value is over 500 bytes")),
+            Some(text) if text.len() > MAX_PROFILE => Err(ApiError::new(40601, "a value is over 500 bytes")),
             value => Ok(value),
         }
     };
@@ -192,29 +192,29 @@ fn profile(body: &Object) -> Result<Profile<'_>, Refused> {
 }
 
 /// `account_import`.
-pub(super) fn import(shared: &Shared, settings: &Settings, body: &Object) -> Result<Value, Refused> {
+pub(super) fn import(shared: &Shared, settings: &Settings, body: &Object) -> Result<Value, ApiError> {
     let user = user_id(body, settings.account_fields.names("UserID", "Identifier"))?;
     let profile = profile(body)?;
     shared.world().import(settings, shared.clock.now(), user, profile)?;
-    shared.ring();
+    shared.notify();
     Ok(json!({}))
 }
 
 /// `multiaccount_import`.
-pub(super) fn import_many(shared: &Shared, settings: &Settings, body: &Object) -> Result<Value, Refused> {
+pub(super) fn import_many(shared: &Shared, settings: &Settings, body: &Object) -> Result<Value, ApiError> {
     let list = checks::array(body, "AccountList").optional(70402, "AccountList must be an Array")?;
     let updates = list.is_some();
-    let wanted: Vec<(&str, Profile<'_>)> = if let Some(list) = list {
-        list.iter().map(listed).collect::<Result<_, _>>()?
+    let requested: Vec<(&str, Profile<'_>)> = if let Some(list) = list {
+        list.iter().map(parse_list_item).collect::<Result<_, _>>()?
     } else {
         let names = checks::texts(body, "Accounts").required(70402, "Accounts must be an Array of String")?;
         names.into_iter().map(|user| (user, Profile::default())).collect()
     };
-    batch_size(wanted.len())?;
+    check_batch_size(requested.len())?;
     let now = shared.clock.now();
     let mut world = shared.world();
     let mut failed = Vec::new();
-    for (user, profile) in wanted {
+    for (user, profile) in requested {
         match world.import(settings, now, user, profile) {
             Ok(new) if updates && !new => world.accounts.update(user, profile),
             Ok(_) => {}
@@ -222,12 +222,12 @@ pub(super) fn import_many(shared: &Shared, settings: &Settings, body: &Object) -
         }
     }
     drop(world);
-    shared.ring();
+    shared.notify();
     Ok(json!({ "FailAccounts": failed }))
 }
 
-fn listed(item: &Value) -> Result<(&str, Profile<'_>), Refused> {
-    let item = item.as_object().ok_or_else(|| Refused::new(70402, "AccountList must hold Objects"))?;
+fn parse_list_item(item: &Value) -> Result<(&str, Profile<'_>), ApiError> {
+    let item = item.as_object().ok_or_else(|| ApiError::new(70402, "AccountList must hold Objects"))?;
     Ok((user_id(item, ["UserID", "UserID"])?, profile(item)?))
 }
 
@@ -244,49 +244,50 @@ impl Accounts {
     }
 }
 
-fn batch_size(found: usize) -> Result<(), Refused> {
-    if (1..=MAX_BATCH).contains(&found) {
+fn check_batch_size(count: usize) -> Result<(), ApiError> {
+    if (1..=MAX_BATCH).contains(&count) {
         Ok(())
     } else {
-        Err(Refused::new(70402, "a call takes 1 to 100 accounts"))
+        Err(ApiError::new(70402, "a call takes 1 to 100 accounts"))
     }
 }
 
 /// Reads the UserIDs of `DeleteItem` or `CheckItem`.
-fn items<'a>(body: &'a Object, name: &str) -> Result<Vec<&'a str>, Refused> {
+fn user_ids<'a>(body: &'a Object, name: &str) -> Result<Vec<&'a str>, ApiError> {
     let items =
         checks::array(body, name).required(70402, "the list of accounts is missing or not an Array")?;
-    batch_size(items.len())?;
+    check_batch_size(items.len())?;
     let user = |item: &'a Value| {
-        let item = item.as_object().ok_or_else(|| Refused::new(70402, "the list must hold Objects"))?;
+        let item = item.as_object().ok_or_else(|| ApiError::new(70402, "the list must hold Objects"))?;
         user_id(item, ["UserID", "UserID"])
     };
     items.iter().map(user).collect()
 }
 
 /// `account_delete`.
-pub(super) fn delete(shared: &Shared, settings: &Settings, body: &Object) -> Result<Value, Refused> {
-    let users = items(body, "DeleteItem")?;
+pub(super) fn delete(shared: &Shared, settings: &Settings, body: &Object) -> Result<Value, ApiError> {
+    let users = user_ids(body, "DeleteItem")?;
     if !settings.edition.deletion {
-        return Err(Refused::new(71000, "this app does not allow account deletion"));
+        return Err(ApiError::new(71000, "this app does not allow account deletion"));
     }
     let now = shared.clock.now();
     let mut world = shared.world();
     let results: Vec<Value> = users
         .into_iter()
         .map(|user| {
-            let (code, info) = if world.delete(settings, now, user) { (0, "") } else { (70107, NOT_EXIST) };
+            let (code, info) =
+                if world.delete(settings, now, user) { (0, "") } else { (70107, ACCOUNT_NOT_EXIST) };
             json!({"ResultCode": code, "ResultInfo": info, "UserID": user})
         })
         .collect();
     drop(world);
-    shared.ring();
+    shared.notify();
     Ok(json!({ "ResultItem": results }))
 }
 
 /// `account_check`.
-pub(super) fn check(shared: &Shared, body: &Object) -> Result<Value, Refused> {
-    let users = items(body, "CheckItem")?;
+pub(super) fn check(shared: &Shared, body: &Object) -> Result<Value, ApiError> {
+    let users = user_ids(body, "CheckItem")?;
     let world = shared.world();
     let results: Vec<Value> = users
         .into_iter()
@@ -300,23 +301,23 @@ pub(super) fn check(shared: &Shared, body: &Object) -> Result<Value, Refused> {
 
 /// `kick`: ends the user's login. UserSigs that were issued before keep working for REST. The
 /// effect of `kick` on an admin's UserSig is not documented.
-pub(super) fn kick(shared: &Shared, settings: &Settings, body: &Object) -> Result<Value, Refused> {
+pub(super) fn kick(shared: &Shared, settings: &Settings, body: &Object) -> Result<Value, ApiError> {
     let user = user_id(body, settings.account_fields.names("UserID", "Identifier"))?;
     let mut world = shared.world();
     if world.accounts.get(user).is_none() {
-        return Err(Refused::new(70107, NOT_EXIST));
+        return Err(ApiError::new(70107, ACCOUNT_NOT_EXIST));
     }
     world.accounts.set_connected(user, false);
     Ok(json!({}))
 }
 
 /// `portrait_set`.
-pub(super) fn portrait_set(shared: &Shared, body: &Object) -> Result<Value, Refused> {
+pub(super) fn portrait_set(shared: &Shared, body: &Object) -> Result<Value, ApiError> {
     let user = checks::text(body, "From_Account").required(40001, "From_Account must be a String")?;
     let items = checks::array(body, "ProfileItem").required(40001, "ProfileItem must be an Array")?;
     let mut profile = Profile::default();
     for item in items {
-        let tag = item["Tag"].as_str().ok_or_else(|| Refused::new(40001, "Tag must be a String"))?;
+        let tag = item["Tag"].as_str().ok_or_else(|| ApiError::new(40001, "Tag must be a String"))?;
         let value = &item["Value"];
         match tag.strip_prefix("Tag_Profile_IM_") {
             Some("Nick") => profile.nick = Some(profile_text(value, MAX_PROFILE)?),
@@ -325,39 +326,40 @@ pub(super) fn portrait_set(shared: &Shared, body: &Object) -> Result<Value, Refu
             Some("Location") => _ = profile_text(value, 16)?,
             Some("Gender" | "AllowType" | "AdminForbidType") => _ = profile_text(value, 64)?,
             Some("BirthDay" | "Language" | "Level" | "Role") => {
-                value.as_u64().ok_or_else(|| Refused::new(40610, "the value must be an Integer"))?;
+                value.as_u64().ok_or_else(|| ApiError::new(40610, "the value must be an Integer"))?;
             }
-            _ => return Err(Refused::new(40009, "unknown Tag")),
+            _ => return Err(ApiError::new(40009, "unknown Tag")),
         }
     }
     let mut world = shared.world();
     if world.accounts.get(user).is_none() {
-        return Err(Refused::new(40003, "From_Account is not imported"));
+        return Err(ApiError::new(40003, "From_Account is not imported"));
     }
     world.accounts.update(user, profile);
     Ok(json!({"ErrorDisplay": ""}))
 }
 
-fn profile_text(value: &Value, longest: usize) -> Result<&str, Refused> {
-    let text = value.as_str().ok_or_else(|| Refused::new(40610, "the value must be a String"))?;
-    if text.len() > longest {
-        return Err(Refused::new(40601, "the value is too long"));
+fn profile_text(value: &Value, max_bytes: usize) -> Result<&str, ApiError> {
+    let text = value.as_str().ok_or_else(|| ApiError::new(40610, "the value must be a String"))?;
+    if text.len() > max_bytes {
+        return Err(ApiError::new(40601, "the value is too long"));
     }
     Ok(text)
 }
 
 /// `query_online_status`, and `querystate`.
-pub(super) fn online_status(shared: &Shared, body: &Object) -> Result<Value, Refused> {
+pub(super) fn online_status(shared: &Shared, body: &Object) -> Result<Value, ApiError> {
     let users = checks::texts(body, "To_Account").required(90001, "To_Account must be an Array of String")?;
     if users.is_empty() {
-        return Err(Refused::new(90001, "To_Account is empty"));
+        return Err(ApiError::new(90001, "To_Account is empty"));
     }
     if users.len() > MAX_STATUS_BATCH {
-        return Err(Refused::new(90011, "more than 500 accounts"));
+        return Err(ApiError::new(90011, "more than 500 accounts"));
     }
-    let detail = checks::integer(body, "IsNeedDetail").optional(90001, "IsNeedDetail must be an Integer")?;
+    let needs_detail =
+        checks::integer(body, "IsNeedDetail").optional(90001, "IsNeedDetail must be an Integer")?;
     let world = shared.world();
-    let (mut found, mut errors) = (Vec::new(), Vec::new());
+    let (mut results, mut errors) = (Vec::new(), Vec::new());
     for user in users {
         let Some(account) = world.accounts.get(user) else {
             errors.push(json!({"To_Account": user, "ErrorCode": 70107}));
@@ -365,13 +367,13 @@ pub(super) fn online_status(shared: &Shared, body: &Object) -> Result<Value, Ref
         };
         let status = if account.connected { "Online" } else { "Offline" };
         let mut result = json!({"To_Account": user, "Status": status});
-        if detail == Some(1) && account.connected {
+        if needs_detail == Some(1) && account.connected {
             result["Detail"] = json!([{"Platform": "Web", "Status": "Online"}]);
         }
-        found.push(result);
+        results.push(result);
     }
-    if found.is_empty() {
-        return Err(Refused::new(70107, NOT_EXIST));
+    if results.is_empty() {
+        return Err(ApiError::new(70107, ACCOUNT_NOT_EXIST));
     }
-    Ok(json!({"QueryResult": found, "ErrorList": errors}))
+    Ok(json!({"QueryResult": results, "ErrorList": errors}))
 }

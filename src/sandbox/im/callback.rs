@@ -14,13 +14,13 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::Shared;
-use super::checks::Refused;
+use super::checks::ApiError;
 use super::history::Message;
 use super::settings::{BeforeSend, Settings};
 use super::wire::{self, Direction, Exchange};
 
 /// The longest answer to a webhook, in bytes. A longer one counts as a failure.
-const MAX_ANSWER: usize = 64 * 1024;
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// The client's address in webhooks, from the range for documentation.
 const CLIENT_IP: &str = "203.0.113.9";
 
@@ -90,14 +90,14 @@ pub fn sign(token: &str, request_time: &str) -> String {
 
 /// A webhook that can be sent any number of times with the same body.
 #[derive(Clone, Debug)]
-pub(super) struct Emission {
+pub(super) struct Webhook {
     command: String,
     platform: String,
     body: Arc<str>,
 }
 
 /// The data of the webhooks before and after a send.
-pub(super) struct Event<'a> {
+pub(super) struct SendEvent<'a> {
     /// The sender.
     pub from: &'a str,
     /// The receiver.
@@ -120,7 +120,7 @@ pub(super) struct Event<'a> {
     pub cloud_custom_data: &'a str,
 }
 
-impl Event<'_> {
+impl SendEvent<'_> {
     fn body(&self, command: &str, now_ms: i64) -> Value {
         json!({
             "CallbackCommand": command, "From_Account": self.from, "To_Account": self.to,
@@ -131,13 +131,13 @@ impl Event<'_> {
     }
 }
 
-impl Emission {
+impl Webhook {
     fn new(command: &str, platform: &str, body: &Value) -> Self {
         Self { command: command.to_owned(), platform: platform.to_owned(), body: body.to_string().into() }
     }
 
     /// The webhook `C2C.CallbackAfterSendMsg`.
-    pub fn after_send(event: &Event<'_>, unread: i64, now_ms: i64, platform: &str) -> Self {
+    pub fn after_send(event: &SendEvent<'_>, unread: i64, now_ms: i64, platform: &str) -> Self {
         let command = "C2C.CallbackAfterSendMsg";
         let mut body = event.body(command, now_ms);
         body["SendMsgResult"] = json!(0);
@@ -179,7 +179,7 @@ impl Emission {
 }
 
 /// The decision of the webhook before sending.
-pub(super) enum Before {
+pub(super) enum BeforeSendDecision {
     /// Deliver the message, with the parts that the webhook replaced.
     Deliver {
         /// A new `MsgBody`.
@@ -195,31 +195,31 @@ pub(super) enum Before {
 pub(super) async fn before_send(
     shared: &Shared,
     settings: &Settings,
-    event: &Event<'_>,
+    event: &SendEvent<'_>,
     platform: &str,
-) -> Result<Before, Refused> {
-    let deliver = Before::Deliver { elements: None, cloud_custom_data: None };
+) -> Result<BeforeSendDecision, ApiError> {
+    let deliver = BeforeSendDecision::Deliver { elements: None, cloud_custom_data: None };
     if settings.webhooks.before_send == BeforeSend::Off || settings.callback_url.is_none() {
         return Ok(deliver);
     }
     let command = "C2C.CallbackBeforeSendMsg";
     let body = event.body(command, shared.clock.now().0);
-    let result = post(shared, settings, &Emission::new(command, platform, &body), |_| {}).await;
+    let result = post(shared, settings, &Webhook::new(command, platform, &body), |_| {}).await;
     let answer: Value = serde_json::from_str(&result.body).unwrap_or_default();
     match answer["ErrorCode"].as_i64() {
-        Some(0) if result.error.is_none() => Ok(Before::Deliver {
+        Some(0) if result.error.is_none() => Ok(BeforeSendDecision::Deliver {
             elements: answer.get("MsgBody").filter(|body| body.is_array()).cloned(),
             cloud_custom_data: answer["CloudCustomData"].as_str().map(str::to_owned),
         }),
         Some(1) if result.error.is_none() => {
-            Err(Refused::new(20006, "refused by the webhook before sending"))
+            Err(ApiError::new(20006, "refused by the webhook before sending"))
         }
-        Some(2) if result.error.is_none() => Ok(Before::Drop),
+        Some(2) if result.error.is_none() => Ok(BeforeSendDecision::Drop),
         Some(code @ 120_001..=130_000) if result.error.is_none() => {
-            Err(Refused::new(code, answer["ErrorInfo"].as_str().unwrap_or_default()))
+            Err(ApiError::new(code, answer["ErrorInfo"].as_str().unwrap_or_default()))
         }
         _ if settings.webhooks.before_send == BeforeSend::RefuseOnFailure => {
-            Err(Refused::new(80003, "the webhook before sending failed"))
+            Err(ApiError::new(80003, "the webhook before sending failed"))
         }
         _ => Ok(deliver),
     }
@@ -227,29 +227,29 @@ pub(super) async fn before_send(
 
 /// Sends a webhook in the background. Drops it if too many are in progress, as IM may lose a
 /// webhook.
-pub(super) fn emit_later(shared: &Arc<Shared>, emission: Emission) {
+pub(super) fn send_in_background(shared: &Arc<Shared>, webhook: Webhook) {
     if shared.settings().callback_url.is_none() {
         return;
     }
-    let Ok(permit) = Arc::clone(&shared.emissions).try_acquire_owned() else {
+    let Ok(permit) = Arc::clone(&shared.webhook_permits).try_acquire_owned() else {
         tracing::warn!("the simulated IM drops a webhook because too many are in progress");
         return;
     };
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
-        emit(&shared, &emission, |_| {}).await;
+        send(&shared, &webhook, |_| {}).await;
         drop(permit);
     });
 }
 
 /// Sends a webhook, and once more after a timeout if `retry_on_timeout` is set.
-pub(super) async fn emit(shared: &Shared, emission: &Emission, tweak: impl Fn(&mut Query)) -> CallbackResult {
+pub(super) async fn send(shared: &Shared, webhook: &Webhook, tweak: impl Fn(&mut Query)) -> CallbackResult {
     let settings = shared.settings();
-    let first = post(shared, &settings, emission, &tweak).await;
+    let first = post(shared, &settings, webhook, &tweak).await;
     if !settings.retry_on_timeout || first.error != Some(CallbackError::TimedOut) {
         return first;
     }
-    let mut second = post(shared, &settings, emission, &tweak).await;
+    let mut second = post(shared, &settings, webhook, &tweak).await;
     second.took += first.took;
     second
 }
@@ -257,17 +257,17 @@ pub(super) async fn emit(shared: &Shared, emission: &Emission, tweak: impl Fn(&m
 async fn post(
     shared: &Shared,
     settings: &Settings,
-    emission: &Emission,
+    webhook: &Webhook,
     tweak: impl Fn(&mut Query),
 ) -> CallbackResult {
     let began = Instant::now();
     let at = shared.clock.now();
     let mut query = Query::default();
     query.add("SdkAppid", settings.sdk_app_id.to_string());
-    query.add("CallbackCommand", emission.command.as_str());
+    query.add("CallbackCommand", webhook.command.as_str());
     query.add("contenttype", "json");
     query.add("ClientIP", CLIENT_IP);
-    query.add("OptPlatform", emission.platform.as_str());
+    query.add("OptPlatform", webhook.platform.as_str());
     if let Some(token) = &settings.callback_token {
         let time = at.seconds().to_string();
         query.add("Sign", sign(token.expose_secret(), &time));
@@ -276,38 +276,38 @@ async fn post(
     tweak(&mut query);
     let base = settings.callback_url.as_deref();
     let url = base.and_then(|base| url::Url::parse_with_params(base, &query.0).ok());
-    let announced = shared.watched().then(|| Exchange {
+    let event = shared.has_watchers().then(|| Exchange {
         at,
         began,
         took: Duration::ZERO,
-        direction: Direction::Made,
+        direction: Direction::Sent,
         method: "POST".to_owned(),
         path: url.as_ref().map(|url| url.path().to_owned()).unwrap_or_default(),
-        query: masked(&query.0),
+        query: masked_query(&query.0),
         status: None,
-        request: emission.body.to_string(),
+        request: webhook.body.to_string(),
         response: String::new(),
         request_headers: Vec::new(),
         response_headers: Vec::new(),
         error: None,
     });
-    if let Some(announced) = &announced {
+    if let Some(event) = &event {
         // Sending fails only if there is no subscriber.
-        let _ = shared.begun.send(Arc::new(announced.clone()));
+        let _ = shared.started_calls.send(Arc::new(event.clone()));
     }
     let (status, headers, body, error) = match url {
-        Some(url) => exchange(shared, settings, url, Arc::clone(&emission.body)).await,
+        Some(url) => exchange(shared, settings, url, Arc::clone(&webhook.body)).await,
         None => (None, HeaderMap::new(), String::new(), Some(CallbackError::NoUrl)),
     };
     let took = began.elapsed();
-    if let Some(announced) = announced {
-        shared.tell(|| Exchange {
+    if let Some(event) = event {
+        shared.publish(|| Exchange {
             took,
             status,
             response: body.clone(),
             response_headers: wire::headers(&headers),
             error: error.as_ref().map(CallbackError::to_string),
-            ..announced
+            ..event
         });
     }
     CallbackResult { status, body, error, took }
@@ -339,7 +339,9 @@ async fn exchange(
     let mut answer = Vec::new();
     loop {
         match response.chunk().await {
-            Ok(Some(chunk)) if answer.len() + chunk.len() <= MAX_ANSWER => answer.extend_from_slice(&chunk),
+            Ok(Some(chunk)) if answer.len() + chunk.len() <= MAX_ANSWER_BYTES => {
+                answer.extend_from_slice(&chunk)
+            }
             Ok(Some(_)) => return (Some(status), headers, String::new(), Some(CallbackError::NotJson)),
             Ok(None) => break,
             Err(error) => return (Some(status), headers, String::new(), Some(failed(&error))),
@@ -357,7 +359,7 @@ async fn exchange(
 }
 
 /// The query as text, with UserSig and Sign masked.
-pub(super) fn masked(query: &[(String, String)]) -> String {
+pub(super) fn masked_query(query: &[(String, String)]) -> String {
     let mut text = String::new();
     for (name, value) in query {
         let value = if matches!(name.as_str(), "usersig" | "Sign") { "***" } else { value.as_str() };
@@ -386,9 +388,9 @@ mod tests {
     }
 
     #[test]
-    fn what_proves_identity_is_masked() {
+    fn usersig_and_sign_are_masked() {
         let query = [("sdkappid", "1"), ("usersig", "eJsecret"), ("Sign", "abcdef")];
         let query = query.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        assert_eq!(masked(&query), "sdkappid=1&usersig=***&Sign=***");
+        assert_eq!(masked_query(&query), "sdkappid=1&usersig=***&Sign=***");
     }
 }

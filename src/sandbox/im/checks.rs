@@ -14,14 +14,14 @@ use crate::model::Millis;
 /// An error of the REST API (`ActionStatus` FAIL) or of an agent's client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {info}")]
-pub struct Refused {
+pub struct ApiError {
     /// The `ErrorCode` (reference, section 1.6).
     pub code: i64,
     /// The `ErrorInfo`.
     pub info: String,
 }
 
-impl Refused {
+impl ApiError {
     pub(super) fn new(code: i64, info: impl Into<String>) -> Self {
         Self { code, info: info.into() }
     }
@@ -97,7 +97,7 @@ pub(super) struct Call {
     /// The API at the path, if there is one.
     pub api: Option<Api>,
     /// Whether the method is POST.
-    pub post: bool,
+    pub is_post: bool,
     /// The decoded query.
     pub query: Vec<(String, String)>,
     /// The raw body.
@@ -112,7 +112,7 @@ impl Call {
 
 /// A call that passed the checks.
 #[derive(Debug)]
-pub(super) struct Admitted {
+pub(super) struct AdmittedCall {
     /// The called API.
     pub api: Api,
     /// The UserID of the calling admin.
@@ -122,53 +122,53 @@ pub(super) struct Admitted {
 }
 
 /// Makes checks 1 to 10 of section 1.7.
-pub(super) fn admit(shared: &Shared, settings: &Settings, call: &Call) -> Result<Admitted, Refused> {
-    let api = call.api.ok_or_else(|| Refused::new(60009, "the requested resource does not exist"))?;
-    if !call.post {
-        return Err(Refused::new(60002, "HTTP parse error: only POST is served"));
+pub(super) fn admit(shared: &Shared, settings: &Settings, call: &Call) -> Result<AdmittedCall, ApiError> {
+    let api = call.api.ok_or_else(|| ApiError::new(60009, "the requested resource does not exist"))?;
+    if !call.is_post {
+        return Err(ApiError::new(60002, "HTTP parse error: only POST is served"));
     }
     let admin = authenticate(settings, call, api, shared.clock.now().seconds())?;
-    let random = call.parameter("random").is_some_and(is_u32);
-    if call.parameter("contenttype") != Some("json") || !random {
-        return Err(Refused::new(60025, "contenttype must be json and random an unsigned 32-bit integer"));
+    let has_random = call.parameter("random").is_some_and(is_u32);
+    if call.parameter("contenttype") != Some("json") || !has_random {
+        return Err(ApiError::new(60025, "contenttype must be json and random an unsigned 32-bit integer"));
     }
     let rate = if api.half_rate { settings.rate_per_second.div_ceil(2) } else { settings.rate_per_second };
     if !shared.world().buckets.take(api.path, rate, shared.clock.now()) {
-        return Err(Refused::new(60007, "the calls of this API exceed its rate"));
+        return Err(ApiError::new(60007, "the calls of this API exceed its rate"));
     }
     match serde_json::from_slice(&call.body) {
-        Ok(Value::Object(body)) => Ok(Admitted { api, admin, body }),
-        _ => Err(unreadable(api)),
+        Ok(Value::Object(body)) => Ok(AdmittedCall { api, admin, body }),
+        _ => Err(parse_error(api)),
     }
 }
 
 /// Makes checks 2 to 7 (application, UserSig, admin) and returns the admin's UserID.
-fn authenticate(settings: &Settings, call: &Call, api: Api, now: i64) -> Result<String, Refused> {
-    let app = call.parameter("sdkappid").ok_or_else(|| Refused::new(60012, "sdkappid is missing"))?;
+fn authenticate(settings: &Settings, call: &Call, api: Api, now: i64) -> Result<String, ApiError> {
+    let app = call.parameter("sdkappid").ok_or_else(|| ApiError::new(60012, "sdkappid is missing"))?;
     if app != settings.sdk_app_id.to_string() {
-        return Err(Refused::new(70020, "sdkappid not found"));
+        return Err(ApiError::new(70020, "sdkappid not found"));
     }
     let sig = call
         .parameter("usersig")
-        .and_then(usersig::open)
-        .ok_or_else(|| Refused::new(70003, "usersig is malformed"))?;
+        .and_then(usersig::decode)
+        .ok_or_else(|| ApiError::new(70003, "usersig is malformed"))?;
     if sig.sdk_app_id != settings.sdk_app_id {
-        return Err(Refused::new(70014, "the sdkappid of the request is not that of the usersig"));
+        return Err(ApiError::new(70014, "the sdkappid of the request is not that of the usersig"));
     }
     if call.parameter("identifier") != Some(sig.identifier.as_str()) {
-        return Err(Refused::new(70013, "the identifier of the request is not that of the usersig"));
+        return Err(ApiError::new(70013, "the identifier of the request is not that of the usersig"));
     }
-    if sig.expired(now) {
-        return Err(Refused::new(70001, "usersig expired"));
+    if sig.is_expired(now) {
+        return Err(ApiError::new(70001, "usersig expired"));
     }
     // Tencent's Go verifier refuses a userbuf that was not requested, and this server requests
     // none.
-    if !sig.genuine(settings.secret_key.expose_secret()) || sig.userbuf.is_some() {
-        return Err(Refused::new(70009, "usersig was made with another key"));
+    if !sig.has_valid_signature(settings.secret_key.expose_secret()) || sig.userbuf.is_some() {
+        return Err(ApiError::new(70009, "usersig was made with another key"));
     }
     if !settings.admins.contains(&sig.identifier) {
         let code = if api.path.starts_with("openim/") { 90009 } else { 60010 };
-        return Err(Refused::new(code, "the identifier is not an app admin"));
+        return Err(ApiError::new(code, "the identifier is not an app admin"));
     }
     Ok(sig.identifier)
 }
@@ -177,12 +177,12 @@ fn is_u32(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u32>().is_ok()
 }
 
-fn unreadable(api: Api) -> Refused {
+fn parse_error(api: Api) -> ApiError {
     match api.path.split('/').next() {
-        Some("openim") => Refused::new(90001, "Fail to Parse json data of body, Please check it"),
-        Some("profile") => Refused::new(40001, "Err_Profile_Comm_Decode_Fail"),
-        Some("im_open_login_svc") => Refused::new(70402, "the body is not a JSON object"),
-        _ => Refused::new(60003, "the body is not a JSON object"),
+        Some("openim") => ApiError::new(90001, "Fail to Parse json data of body, Please check it"),
+        Some("profile") => ApiError::new(40001, "Err_Profile_Comm_Decode_Fail"),
+        Some("im_open_login_svc") => ApiError::new(70402, "the body is not a JSON object"),
+        _ => ApiError::new(60003, "the body is not a JSON object"),
     }
 }
 
@@ -194,16 +194,16 @@ pub(super) struct Buckets(HashMap<&'static str, Bucket>);
 struct Bucket {
     /// The remaining tokens, in thousandths of a call.
     tokens: i64,
-    filled: Millis,
+    refilled_at: Millis,
 }
 
 impl Buckets {
     fn take(&mut self, api: &'static str, rate: u32, now: Millis) -> bool {
         let full = i64::from(rate) * 1000;
-        let bucket = self.0.entry(api).or_insert(Bucket { tokens: full, filled: now });
-        let refill = now.since(bucket.filled).max(0).saturating_mul(i64::from(rate));
+        let bucket = self.0.entry(api).or_insert(Bucket { tokens: full, refilled_at: now });
+        let refill = now.since(bucket.refilled_at).max(0).saturating_mul(i64::from(rate));
         bucket.tokens = bucket.tokens.saturating_add(refill).min(full);
-        bucket.filled = now;
+        bucket.refilled_at = now;
         let granted = bucket.tokens >= 1000;
         if granted {
             bucket.tokens -= 1000;
@@ -217,30 +217,30 @@ pub(super) enum Field<T> {
     /// The field is missing.
     Absent,
     /// The field has another type, or is `null`.
-    Wrong,
+    WrongType,
     /// The field has this value.
-    Is(T),
+    Present(T),
 }
 
 impl<T> Field<T> {
     fn of<'a>(body: &'a Object, name: &str, read: impl FnOnce(&'a Value) -> Option<T>) -> Self {
-        body.get(name).map_or(Self::Absent, |value| read(value).map_or(Self::Wrong, Self::Is))
+        body.get(name).map_or(Self::Absent, |value| read(value).map_or(Self::WrongType, Self::Present))
     }
 
     /// Returns the value. Fails with `code` if the field is missing or of another type.
-    pub fn required(self, code: i64, info: &str) -> Result<T, Refused> {
+    pub fn required(self, code: i64, info: &str) -> Result<T, ApiError> {
         match self {
-            Self::Is(value) => Ok(value),
-            Self::Absent | Self::Wrong => Err(Refused::new(code, info)),
+            Self::Present(value) => Ok(value),
+            Self::Absent | Self::WrongType => Err(ApiError::new(code, info)),
         }
     }
 
     /// Returns the value, if there is one. Fails with `code` if the field is of another type.
-    pub fn optional(self, code: i64, info: &str) -> Result<Option<T>, Refused> {
+    pub fn optional(self, code: i64, info: &str) -> Result<Option<T>, ApiError> {
         match self {
-            Self::Is(value) => Ok(Some(value)),
+            Self::Present(value) => Ok(Some(value)),
             Self::Absent => Ok(None),
-            Self::Wrong => Err(Refused::new(code, info)),
+            Self::WrongType => Err(ApiError::new(code, info)),
         }
     }
 }

@@ -14,8 +14,8 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Desk, Shared};
-use crate::sandbox::serve::Answer;
+use super::{AgentClient, Shared};
+use crate::sandbox::serve::SimulatedResponse;
 
 /// `POST /sandbox/say` and `GET /sandbox/inbox`.
 pub(super) fn routes() -> Router<Arc<Shared>> {
@@ -23,14 +23,14 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
 }
 
 #[derive(Deserialize)]
-struct Say {
+struct SayRequest {
     agent: String,
     customer: String,
     text: String,
 }
 
 #[derive(Deserialize)]
-struct Whose {
+struct InboxQuery {
     agent: String,
 }
 
@@ -38,40 +38,43 @@ struct Whose {
 /// webhook.
 async fn say(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     // The content type is ignored, because a pasted curl command sends that of a form.
-    let Say { agent, customer, text } = match serde_json::from_slice(&body) {
+    let SayRequest { agent, customer, text } = match serde_json::from_slice(&body) {
         Ok(say) => say,
         Err(error) => {
             return refuse(&format!("the body is not {{\"agent\", \"customer\", \"text\"}}: {error}"));
         }
     };
-    let sent = match (Desk { shared, user: agent.clone() }).say(&customer, &text).await {
+    let sent = match (AgentClient { shared, user: agent.clone() }).say(&customer, &text).await {
         Ok(sent) => sent,
         Err(refused) => return refuse(&format!("Tencent IM refused the message: {refused}")),
     };
     let webhook = sent.callback.map(|result| {
         json!({"status": result.status, "answer": result.body, "error": result.error.map(|e| e.to_string())})
     });
-    let told = json!({
+    let summary = json!({
         "agent": agent, "customer": customer, "text": text, "msg_key": sent.msg_key, "webhook": webhook,
     });
-    Answer::readable(StatusCode::OK, &told).response
+    SimulatedResponse::pretty_json(StatusCode::OK, &summary).response
 }
 
 /// Returns the agent's inbox, in order of arrival.
-async fn inbox(State(shared): State<Arc<Shared>>, Query(Whose { agent }): Query<Whose>) -> Response {
+async fn inbox(
+    State(shared): State<Arc<Shared>>,
+    Query(InboxQuery { agent }): Query<InboxQuery>,
+) -> Response {
     if shared.world().accounts.get(&agent).is_none() {
         return refuse("this agent's account is not imported");
     }
-    let inbox = Desk { shared, user: agent }.inbox();
+    let inbox = AgentClient { shared, user: agent }.inbox();
     let messages: Vec<Value> = inbox
         .iter()
-        .map(|seen| {
-            json!({"from": seen.from, "time_s": seen.time, "msg_key": seen.key, "elements": *seen.elements})
+        .map(|message| {
+            json!({"from": message.from, "time_s": message.time, "msg_key": message.key, "elements": *message.elements})
         })
         .collect();
-    Answer::readable(StatusCode::OK, &json!(messages)).response
+    SimulatedResponse::pretty_json(StatusCode::OK, &json!(messages)).response
 }
 
-fn refuse(why: &str) -> Response {
-    Answer::readable(StatusCode::BAD_REQUEST, &json!({"error": why})).response
+fn refuse(reason: &str) -> Response {
+    SimulatedResponse::pretty_json(StatusCode::BAD_REQUEST, &json!({"error": reason})).response
 }

@@ -3,11 +3,11 @@
 
 use serde_json::Value;
 
-use super::accounts::Standing;
-use super::callback::{self, Before, Emission, Event};
-use super::checks::Refused;
-use super::history::{Arrival, Flags, Message, NewMessage, key};
-use super::ledger::{Outcome, Send};
+use super::accounts::AccountState;
+use super::callback::{self, BeforeSendDecision, SendEvent, Webhook};
+use super::checks::ApiError;
+use super::history::{ArrivalKind, Flags, Message, NewMessage, key};
+use super::ledger::{Outcome, SendRecord};
 use super::{Shared, World};
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub(super) const MAX_LIFETIME_S: i64 = 604_800;
 
 /// A message whose fields were checked.
-pub(super) struct Draft {
+pub(super) struct MessageDraft {
     /// The sender.
     pub from: String,
     /// The receiver.
@@ -33,7 +33,7 @@ pub(super) struct Draft {
     /// The `MsgLifeTime` in seconds.
     pub lifetime: i64,
     /// The webhooks that the caller forbids.
-    pub webhooks: Forbid,
+    pub webhooks: ForbiddenWebhooks,
     /// The source of the message.
     pub origin: Origin,
 }
@@ -66,7 +66,7 @@ impl Origin {
 
 /// The webhooks that `ForbidCallbackControl` switches off for one message.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Forbid {
+pub(super) struct ForbiddenWebhooks {
     /// Whether the webhook before sending is forbidden.
     pub before: bool,
     /// Whether the webhook after sending is forbidden.
@@ -74,7 +74,7 @@ pub(super) struct Forbid {
 }
 
 /// An accepted message.
-pub(super) struct Accepted {
+pub(super) struct AcceptedMessage {
     /// The `MsgKey`.
     pub key: String,
     /// The `MsgId`.
@@ -83,18 +83,18 @@ pub(super) struct Accepted {
     pub time: i64,
     /// The webhook that the caller must send now. `None` if it is switched off or forbidden, or if
     /// the message was not stored.
-    pub after: Option<Emission>,
+    pub after_webhook: Option<Webhook>,
 }
 
 /// Delivers a draft: stores the message unless it is a repeat or the webhook before sending drops
 /// it.
-pub(super) async fn deliver(shared: &Shared, mut draft: Draft) -> Result<Accepted, Refused> {
+pub(super) async fn deliver(shared: &Shared, mut draft: MessageDraft) -> Result<AcceptedMessage, ApiError> {
     let settings = shared.settings();
     let arrived = shared.clock.now();
     let time = arrived.seconds();
     let tiny_id = shared.world().check_pair(&draft.from, &draft.to)?;
     let seq = draft.seq.unwrap_or_else(rand::random);
-    let mut event = Event {
+    let mut event = SendEvent {
         from: &draft.from,
         to: &draft.to,
         seq,
@@ -102,42 +102,53 @@ pub(super) async fn deliver(shared: &Shared, mut draft: Draft) -> Result<Accepte
         time,
         key: key(seq, draft.random, time),
         id: format!("{tiny_id}-{time}-{}", draft.random),
-        online_only: !draft.flags.kept,
+        online_only: !draft.flags.stored,
         elements: &draft.elements,
         cloud_custom_data: &draft.cloud_custom_data,
     };
-    let verdict = if draft.webhooks.before {
-        Before::Deliver { elements: None, cloud_custom_data: None }
+    let decision = if draft.webhooks.before {
+        BeforeSendDecision::Deliver { elements: None, cloud_custom_data: None }
     } else {
         callback::before_send(shared, &settings, &event, draft.origin.platform()).await?
     };
     let (key, id) = (std::mem::take(&mut event.key), std::mem::take(&mut event.id));
     let mut outcome = Outcome::Delivered;
-    match verdict {
-        Before::Deliver { elements, cloud_custom_data } => {
+    match decision {
+        BeforeSendDecision::Deliver { elements, cloud_custom_data } => {
             draft.elements = elements.map_or(draft.elements, Arc::new);
             draft.cloud_custom_data = cloud_custom_data.unwrap_or(draft.cloud_custom_data);
         }
-        Before::Drop => outcome = Outcome::DroppedByWebhook,
+        BeforeSendDecision::Drop => outcome = Outcome::DroppedByWebhook,
     }
 
-    let repeat = (draft.from.clone(), draft.to.clone(), draft.seq, draft.random);
-    let rest = matches!(draft.origin, Origin::Rest { .. });
+    let send_key = (draft.from.clone(), draft.to.clone(), draft.seq, draft.random);
+    let is_rest = matches!(draft.origin, Origin::Rest { .. });
     let mut world = shared.world();
-    if rest
+    if is_rest
         && settings.dedup
-        && let Some(first) = world.messages.repeated(&repeat, time)
+        && let Some(first) = world.messages.find_repeat(&send_key, time)
     {
-        let accepted =
-            Accepted { key: first.key.clone(), id: first.id.clone(), time: first.time, after: None };
-        world.note(&draft, (first.seq, time), &first.key, Outcome::Suppressed, shared, settings.ledger_limit);
+        let accepted = AcceptedMessage {
+            key: first.key.clone(),
+            id: first.id.clone(),
+            time: first.time,
+            after_webhook: None,
+        };
+        world.record_rest_send(
+            &draft,
+            (first.seq, time),
+            &first.key,
+            Outcome::Suppressed,
+            shared,
+            settings.ledger_limit,
+        );
         return Ok(accepted);
     }
-    world.note(&draft, (seq, time), &key, outcome, shared, settings.ledger_limit);
+    world.record_rest_send(&draft, (seq, time), &key, outcome, shared, settings.ledger_limit);
     if outcome == Outcome::DroppedByWebhook {
-        return Ok(Accepted { key, id, time, after: None });
+        return Ok(AcceptedMessage { key, id, time, after_webhook: None });
     }
-    let connected = world.accounts.connected(&draft.to);
+    let connected = world.accounts.is_connected(&draft.to);
     let new = NewMessage {
         from: draft.from,
         to: draft.to,
@@ -152,19 +163,20 @@ pub(super) async fn deliver(shared: &Shared, mut draft: Draft) -> Result<Accepte
         expires: time + draft.lifetime,
     };
     let message = world.messages.store(new, connected, settings.history_limit);
-    if rest {
-        world.messages.remember(repeat, &message);
+    if is_rest {
+        world.messages.remember_send(send_key, &message);
     }
-    let unread = world.messages.unread(&message.to);
+    let unread = world.messages.unread_count(&message.to);
     drop(world);
-    shared.ring();
-    let wanted = settings.webhooks.after_send && !draft.webhooks.after;
-    let after = wanted.then(|| after_send(&message, unread, arrived.0, draft.origin.platform()));
-    Ok(Accepted { key, id: message.id.clone(), time, after })
+    shared.notify();
+    let sends_after_webhook = settings.webhooks.after_send && !draft.webhooks.after;
+    let after_webhook =
+        sends_after_webhook.then(|| after_send(&message, unread, arrived.0, draft.origin.platform()));
+    Ok(AcceptedMessage { key, id: message.id.clone(), time, after_webhook })
 }
 
-fn after_send(message: &Arc<Message>, unread: i64, now_ms: i64, platform: &'static str) -> Emission {
-    let event = Event {
+fn after_send(message: &Arc<Message>, unread: i64, now_ms: i64, platform: &'static str) -> Webhook {
+    let event = SendEvent {
         from: &message.from,
         to: &message.to,
         seq: message.seq,
@@ -172,33 +184,33 @@ fn after_send(message: &Arc<Message>, unread: i64, now_ms: i64, platform: &'stat
         time: message.time,
         key: message.key.clone(),
         id: message.id.clone(),
-        online_only: !message.flags.kept,
+        online_only: !message.flags.stored,
         elements: &message.elements,
         cloud_custom_data: &message.cloud_custom_data,
     };
-    Emission::after_send(&event, unread, now_ms, platform)
+    Webhook::after_send(&event, unread, now_ms, platform)
 }
 
 impl World {
     /// Checks that both accounts exist. Returns the sender's number for `MsgId`.
-    pub fn check_pair(&self, from: &str, to: &str) -> Result<u64, Refused> {
-        match self.accounts.standing(from) {
-            Standing::Imported => {}
-            Standing::Deleted => return Err(Refused::new(90048, "From_Account does not exist")),
-            Standing::Unknown => return Err(Refused::new(20003, "From_Account is not imported")),
+    pub fn check_pair(&self, from: &str, to: &str) -> Result<u64, ApiError> {
+        match self.accounts.state(from) {
+            AccountState::Imported => {}
+            AccountState::Deleted => return Err(ApiError::new(90048, "From_Account does not exist")),
+            AccountState::Unknown => return Err(ApiError::new(20003, "From_Account is not imported")),
         }
-        match self.accounts.standing(to) {
-            Standing::Imported => {}
-            Standing::Deleted => return Err(Refused::new(90048, "To_Account does not exist")),
-            Standing::Unknown => return Err(Refused::new(90012, "invalid To_Account")),
+        match self.accounts.state(to) {
+            AccountState::Imported => {}
+            AccountState::Deleted => return Err(ApiError::new(90048, "To_Account does not exist")),
+            AccountState::Unknown => return Err(ApiError::new(90012, "invalid To_Account")),
         }
         Ok(self.accounts.get(from).map_or(0, |account| account.tiny_id))
     }
 
     /// Records a REST send in the ledger. Ignores a client's message.
-    pub fn note(
+    pub fn record_rest_send(
         &mut self,
-        draft: &Draft,
+        draft: &MessageDraft,
         (seq, time): (u32, i64),
         key: &str,
         outcome: Outcome,
@@ -206,7 +218,7 @@ impl World {
         limit: usize,
     ) {
         let Origin::Rest { api, fields } = &draft.origin else { return };
-        let send = Send {
+        let send = SendRecord {
             api,
             from: draft.from.clone(),
             to: draft.to.clone(),
@@ -219,9 +231,10 @@ impl World {
             fields: fields.clone(),
             elements: Arc::clone(&draft.elements),
         };
-        self.book.sent(send, limit);
+        self.recorder.record_send(send, limit);
     }
 }
 
 /// The flags of an ordinary message.
-pub(super) const ORDINARY: Flags = Flags { kept: true, sender_sees: true, arrival: Arrival::Counted };
+pub(super) const DEFAULT_FLAGS: Flags =
+    Flags { stored: true, visible_to_sender: true, arrival: ArrivalKind::Counted };

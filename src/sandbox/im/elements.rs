@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::checks::{Object, Refused};
+use super::checks::{ApiError, Object};
 
 /// The kind of sender. REST may send fewer element types than a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,94 +16,97 @@ pub(super) enum Sender {
 
 /// The type of a field.
 #[derive(Clone, Copy)]
-enum Kind {
+enum FieldKind {
     Text,
     /// A text that is not empty.
-    Name,
+    NonEmptyText,
     /// An absolute `http` or `https` URL.
     Url,
     Number,
     /// A download flag, which must be the number 2.
-    Two,
+    DownloadFlag,
     Images,
 }
 
-use Kind::{Images, Name, Number, Text, Two, Url};
+use FieldKind::{DownloadFlag, Images, NonEmptyText, Number, Text, Url};
 
 /// The name of a field, its type, and whether it is required.
-type FieldRule = (&'static str, Kind, bool);
-const NEEDED: bool = true;
+type FieldRule = (&'static str, FieldKind, bool);
+const REQUIRED: bool = true;
 const OPTIONAL: bool = false;
 
-const TEXT: &[FieldRule] = &[("Text", Text, NEEDED)];
+const TEXT: &[FieldRule] = &[("Text", Text, REQUIRED)];
 const LOCATION: &[FieldRule] =
-    &[("Desc", Text, OPTIONAL), ("Latitude", Number, NEEDED), ("Longitude", Number, NEEDED)];
+    &[("Desc", Text, OPTIONAL), ("Latitude", Number, REQUIRED), ("Longitude", Number, REQUIRED)];
 const FACE: &[FieldRule] = &[("Index", Number, OPTIONAL), ("Data", Text, OPTIONAL)];
 const CUSTOM: &[FieldRule] =
     &[("Data", Text, OPTIONAL), ("Desc", Text, OPTIONAL), ("Ext", Text, OPTIONAL), ("Sound", Text, OPTIONAL)];
-const IMAGE: &[FieldRule] =
-    &[("UUID", Name, NEEDED), ("ImageFormat", Number, OPTIONAL), ("ImageInfoArray", Images, NEEDED)];
+const IMAGE: &[FieldRule] = &[
+    ("UUID", NonEmptyText, REQUIRED),
+    ("ImageFormat", Number, OPTIONAL),
+    ("ImageInfoArray", Images, REQUIRED),
+];
 const IMAGE_INFO: &[FieldRule] = &[
     ("Type", Number, OPTIONAL),
     ("Size", Number, OPTIONAL),
-    ("Width", Number, NEEDED),
-    ("Height", Number, NEEDED),
-    ("URL", Url, NEEDED),
+    ("Width", Number, REQUIRED),
+    ("Height", Number, REQUIRED),
+    ("URL", Url, REQUIRED),
 ];
 const SOUND: &[FieldRule] = &[
-    ("Url", Url, NEEDED),
-    ("UUID", Name, NEEDED),
+    ("Url", Url, REQUIRED),
+    ("UUID", NonEmptyText, REQUIRED),
     ("Size", Number, OPTIONAL),
     ("Second", Number, OPTIONAL),
-    ("Download_Flag", Two, NEEDED),
+    ("Download_Flag", DownloadFlag, REQUIRED),
 ];
 const FILE: &[FieldRule] = &[
-    ("Url", Url, NEEDED),
-    ("UUID", Name, NEEDED),
+    ("Url", Url, REQUIRED),
+    ("UUID", NonEmptyText, REQUIRED),
     ("FileSize", Number, OPTIONAL),
     ("FileName", Text, OPTIONAL),
-    ("Download_Flag", Two, NEEDED),
+    ("Download_Flag", DownloadFlag, REQUIRED),
 ];
 const VIDEO: &[FieldRule] = &[
-    ("VideoUrl", Url, NEEDED),
-    ("VideoUUID", Name, NEEDED),
+    ("VideoUrl", Url, REQUIRED),
+    ("VideoUUID", NonEmptyText, REQUIRED),
     ("VideoSize", Number, OPTIONAL),
     ("VideoSecond", Number, OPTIONAL),
     ("VideoFormat", Text, OPTIONAL),
-    ("VideoDownloadFlag", Two, NEEDED),
-    ("ThumbUrl", Url, NEEDED),
-    ("ThumbUUID", Name, NEEDED),
+    ("VideoDownloadFlag", DownloadFlag, REQUIRED),
+    ("ThumbUrl", Url, REQUIRED),
+    ("ThumbUUID", NonEmptyText, REQUIRED),
     ("ThumbSize", Number, OPTIONAL),
-    ("ThumbWidth", Number, NEEDED),
-    ("ThumbHeight", Number, NEEDED),
+    ("ThumbWidth", Number, REQUIRED),
+    ("ThumbHeight", Number, REQUIRED),
     ("ThumbFormat", Text, OPTIONAL),
-    ("ThumbDownloadFlag", Two, NEEDED),
+    ("ThumbDownloadFlag", DownloadFlag, REQUIRED),
 ];
 
 /// Checks a whole `MsgBody`. For a client's elements only `MsgType` and `MsgContent` are checked,
 /// because old clients leave fields out and the bridge must accept that.
-pub(super) fn check(body: Option<&Value>, sender: Sender) -> Result<(), Refused> {
-    let body = body.ok_or_else(|| Refused::new(90002, "MsgBody is missing"))?;
-    let elements = body.as_array().ok_or_else(|| Refused::new(90007, "MsgBody must be an Array"))?;
+pub(super) fn check(body: Option<&Value>, sender: Sender) -> Result<(), ApiError> {
+    let body = body.ok_or_else(|| ApiError::new(90002, "MsgBody is missing"))?;
+    let elements = body.as_array().ok_or_else(|| ApiError::new(90007, "MsgBody must be an Array"))?;
     if elements.is_empty() {
-        return Err(Refused::new(90002, "MsgBody has no element"));
+        return Err(ApiError::new(90002, "MsgBody has no element"));
     }
-    let mut customs = 0;
+    let mut custom_count = 0;
     for element in elements {
         let kind = check_one(element, sender)?;
-        customs += usize::from(kind == "TIMCustomElem");
+        custom_count += usize::from(kind == "TIMCustomElem");
     }
-    if customs > 1 {
+    if custom_count > 1 {
         return Err(malformed("a message may hold one TIMCustomElem only"));
     }
     Ok(())
 }
 
-fn malformed(info: impl Into<String>) -> Refused {
-    Refused::new(90010, info)
+fn malformed(info: impl Into<String>) -> ApiError {
+    ApiError::new(90010, info)
 }
 
-fn check_one(element: &Value, sender: Sender) -> Result<&str, Refused> {
+fn check_one(element: &Value, sender: Sender) -> Result<&str, ApiError> {
     let kind = element
         .get("MsgType")
         .and_then(Value::as_str)
@@ -129,27 +132,27 @@ fn check_one(element: &Value, sender: Sender) -> Result<&str, Refused> {
     check_fields(kind, content, rules).map(|()| kind)
 }
 
-fn check_fields(kind: &str, content: &Object, rules: &[FieldRule]) -> Result<(), Refused> {
-    for &(name, wanted, needed) in rules {
+fn check_fields(kind: &str, content: &Object, rules: &[FieldRule]) -> Result<(), ApiError> {
+    for &(name, field_kind, required) in rules {
         match content.get(name) {
-            Some(value) if is(value, wanted) => {}
-            None if !needed => {}
+            Some(value) if has_kind(value, field_kind) => {}
+            None if !required => {}
             _ => return Err(malformed(format!("{kind} has no usable {name}"))),
         }
     }
     Ok(())
 }
 
-fn is(value: &Value, wanted: Kind) -> bool {
-    match wanted {
+fn has_kind(value: &Value, kind: FieldKind) -> bool {
+    match kind {
         Text => value.is_string(),
-        Name => value.as_str().is_some_and(|text| !text.is_empty()),
+        NonEmptyText => value.as_str().is_some_and(|text| !text.is_empty()),
         Url => value
             .as_str()
             .and_then(|text| url::Url::parse(text).ok())
             .is_some_and(|url| matches!(url.scheme(), "http" | "https")),
         Number => value.is_number(),
-        Two => value.as_u64() == Some(2),
+        DownloadFlag => value.as_u64() == Some(2),
         Images => value.as_array().is_some_and(|images| {
             !images.is_empty()
                 && images.iter().all(|image| {
@@ -192,19 +195,23 @@ mod tests {
     }
 
     #[test]
-    fn every_needed_field_is_missed_and_every_field_has_its_type() {
+    fn required_fields_and_field_types_are_enforced() {
         for sample in samples() {
             let kind = sample["MsgType"].as_str().unwrap().to_owned();
             for name in sample["MsgContent"].as_object().unwrap().keys() {
-                let mut odd = sample.clone();
-                odd["MsgContent"][name] = json!({"of": "another type"});
-                assert_eq!(rest(&json!([odd])), Err(90010), "{kind} {name}");
+                let mut wrong_type = sample.clone();
+                wrong_type["MsgContent"][name] = json!({"of": "another type"});
+                assert_eq!(rest(&json!([wrong_type])), Err(90010), "{kind} {name}");
                 let optional = ["Desc", "Data", "Ext", "Sound", "Index", "ImageFormat", "Size", "Second"];
                 let optional =
                     optional.contains(&name.as_str()) || name.starts_with("FileS") || name == "FileName";
-                let mut less = sample.clone();
-                less["MsgContent"].as_object_mut().unwrap().remove(name);
-                assert_eq!(rest(&json!([less])), if optional { Ok(()) } else { Err(90010) }, "{kind} {name}");
+                let mut without_field = sample.clone();
+                without_field["MsgContent"].as_object_mut().unwrap().remove(name);
+                assert_eq!(
+                    rest(&json!([without_field])),
+                    if optional { Ok(()) } else { Err(90010) },
+                    "{kind} {name}"
+                );
             }
         }
     }

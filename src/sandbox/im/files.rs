@@ -15,7 +15,7 @@ use rand::RngExt as _;
 use super::Shared;
 
 /// The most files that are stored. The oldest are dropped first.
-const KEPT: usize = 64;
+const MAX_FILES: usize = 64;
 
 /// The stored files, oldest first, each with the path of its URL.
 #[derive(Debug, Default)]
@@ -24,12 +24,12 @@ pub(super) struct Files(VecDeque<(String, Bytes)>);
 impl Files {
     /// Stores a file and returns the path of its URL. The path ends with the file's name, reduced
     /// to plain characters.
-    pub fn keep(&mut self, name: &str, bytes: Bytes) -> String {
-        let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        let name: String = name.chars().filter(plain).take(64).collect();
+    pub fn add(&mut self, name: &str, bytes: Bytes) -> String {
+        let is_plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        let name: String = name.chars().filter(is_plain).take(64).collect();
         let random: [u8; 16] = rand::rng().random();
         let path = format!("/files/{}/{name}", hex::encode(random));
-        if self.0.len() == KEPT {
+        if self.0.len() == MAX_FILES {
             self.0.pop_front();
         }
         self.0.push_back((path.clone(), bytes));

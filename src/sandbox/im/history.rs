@@ -50,16 +50,16 @@ pub struct Message {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Flags {
     /// Whether the message is in history and reaches a receiver who connects later.
-    pub kept: bool,
+    pub stored: bool,
     /// Whether the message is in the sender's view too (`SyncOtherMachine` is not 2).
-    pub sender_sees: bool,
+    pub visible_to_sender: bool,
     /// How the message arrives at the receiver's client.
-    pub arrival: Arrival,
+    pub arrival: ArrivalKind,
 }
 
 /// How a message arrives at the receiver's client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Arrival {
+pub(super) enum ArrivalKind {
     /// Not pushed. It was imported as history.
     Silent,
     /// Pushed but not counted as unread (`NoUnread`).
@@ -101,12 +101,12 @@ impl Message {
     }
 
     /// Whether the message counts as unread for the receiver.
-    pub fn unread(&self) -> bool {
-        self.flags.arrival == Arrival::Counted && !self.read.load(Ordering::Relaxed)
+    pub fn is_unread(&self) -> bool {
+        self.flags.arrival == ArrivalKind::Counted && !self.read.load(Ordering::Relaxed)
     }
 
     /// Whether the receiver has read the message (`IsPeerRead`).
-    pub(super) fn was_read(&self) -> bool {
+    pub(super) fn is_read(&self) -> bool {
         self.read.load(Ordering::Relaxed)
     }
 
@@ -121,7 +121,7 @@ impl Message {
     }
 
     /// Whether the message was recalled.
-    pub fn recalled(&self) -> bool {
+    pub fn is_recalled(&self) -> bool {
         self.recalled.load(Ordering::Relaxed)
     }
 }
@@ -145,27 +145,27 @@ pub(super) fn parse_key(key: &str) -> Option<(u32, u32, i64)> {
 }
 
 /// The position of a message in its conversation: time, MsgSeq and serial.
-type Place = (i64, u32, u64);
+type Position = (i64, u32, u64);
 type Pair = (String, String);
 /// The key that a send shares with its repeats: sender, receiver, MsgSeq if the caller gave one,
 /// and MsgRandom.
-pub(super) type Repeat = (String, String, Option<u32>, u32);
+pub(super) type SendKey = (String, String, Option<u32>, u32);
 
 /// All stored messages.
 #[derive(Debug, Default)]
 pub(super) struct Messages {
-    conversations: HashMap<Pair, BTreeMap<Place, Arc<Message>>>,
-    inboxes: HashMap<String, VecDeque<Incoming>>,
+    conversations: HashMap<Pair, BTreeMap<Position, Arc<Message>>>,
+    inboxes: HashMap<String, VecDeque<InboxEntry>>,
     /// Every stored message in order of arrival, to enforce the limit.
     order: VecDeque<Arc<Message>>,
     /// The accepted sends of the last seconds, by second.
-    repeats: BTreeMap<i64, HashMap<Repeat, Arc<Message>>>,
+    recent_sends: BTreeMap<i64, HashMap<SendKey, Arc<Message>>>,
     unread: HashMap<String, i64>,
     next_serial: u64,
 }
 
 #[derive(Debug)]
-struct Incoming {
+struct InboxEntry {
     message: Arc<Message>,
     /// Whether the message arrived while the receiver was not connected, and still waits for a
     /// login.
@@ -178,24 +178,24 @@ fn pair(one: &str, other: &str) -> Pair {
 
 /// One side's view of a conversation at one moment.
 #[derive(Clone, Copy)]
-pub(super) struct View<'a> {
+pub(super) struct ConversationView<'a> {
     /// The user whose view it is.
     pub operator: &'a str,
     /// The other side.
     pub peer: &'a str,
     /// The serial of the first visible message. Earlier ones belong to a deleted account of the
     /// same UserID.
-    pub since: u64,
+    pub first_serial: u64,
     /// The current time.
     pub now: Millis,
     /// How long a new message stays invisible, in milliseconds.
     pub delay: i64,
 }
 
-impl View<'_> {
+impl ConversationView<'_> {
     fn shows(&self, message: &Message) -> bool {
-        message.serial >= self.since
-            && (message.from != self.operator || message.flags.sender_sees)
+        message.serial >= self.first_serial
+            && (message.from != self.operator || message.flags.visible_to_sender)
             && self.now.since(message.arrived) >= self.delay
             && self.now.seconds() - message.time <= RETENTION_S
     }
@@ -221,14 +221,14 @@ impl Messages {
 
     /// The message with the same key that was accepted within `second` (Unix time), if there is
     /// one.
-    pub fn repeated(&self, repeat: &Repeat, second: i64) -> Option<Arc<Message>> {
-        self.repeats.get(&second)?.get(repeat).cloned()
+    pub fn find_repeat(&self, key: &SendKey, second: i64) -> Option<Arc<Message>> {
+        self.recent_sends.get(&second)?.get(key).cloned()
     }
 
     /// Remembers a send for [`Messages::find_repeat`].
-    pub fn remember(&mut self, repeat: Repeat, message: &Arc<Message>) {
-        self.repeats.entry(message.time).or_default().insert(repeat, Arc::clone(message));
-        while let Some(oldest) = self.repeats.first_entry()
+    pub fn remember_send(&mut self, key: SendKey, message: &Arc<Message>) {
+        self.recent_sends.entry(message.time).or_default().insert(key, Arc::clone(message));
+        while let Some(oldest) = self.recent_sends.first_entry()
             && *oldest.key() < message.time - REPEAT_SECONDS
         {
             oldest.remove();
@@ -256,25 +256,25 @@ impl Messages {
             serial: self.next_serial,
         });
         self.next_serial += 1;
-        if message.flags.arrival != Arrival::Silent && (connected || message.flags.kept) {
-            if message.unread() {
+        if message.flags.arrival != ArrivalKind::Silent && (connected || message.flags.stored) {
+            if message.is_unread() {
                 *self.unread.entry(message.to.clone()).or_default() += 1;
             }
-            let incoming = Incoming { message: Arc::clone(&message), waiting: !connected };
+            let incoming = InboxEntry { message: Arc::clone(&message), waiting: !connected };
             self.inboxes.entry(message.to.clone()).or_default().push_back(incoming);
         }
-        if message.flags.kept {
+        if message.flags.stored {
             let log = self.conversations.entry(pair(&message.from, &message.to)).or_default();
             log.insert((message.time, message.seq, message.serial), Arc::clone(&message));
         }
         self.order.push_back(Arc::clone(&message));
         if self.order.len() > limit {
-            self.forget_oldest();
+            self.drop_oldest();
         }
         message
     }
 
-    fn forget_oldest(&mut self) {
+    fn drop_oldest(&mut self) {
         let Some(old) = self.order.pop_front() else { return };
         if let Some(log) = self.conversations.get_mut(&pair(&old.from, &old.to)) {
             log.remove(&(old.time, old.seq, old.serial));
@@ -289,8 +289,8 @@ impl Messages {
     /// The messages that reached `user`'s clients, in order of arrival, without recalled ones.
     pub fn inbox(&self, user: &str) -> Vec<Arc<Message>> {
         let inbox = self.inboxes.get(user).into_iter().flatten();
-        let here = inbox.filter(|incoming| !incoming.waiting && !incoming.message.recalled());
-        here.map(|incoming| Arc::clone(&incoming.message)).collect()
+        let delivered = inbox.filter(|incoming| !incoming.waiting && !incoming.message.is_recalled());
+        delivered.map(|incoming| Arc::clone(&incoming.message)).collect()
     }
 
     /// Delivers the waiting messages to `user`, who connects. Drops those whose `MsgLifeTime` has
@@ -305,21 +305,21 @@ impl Messages {
     }
 
     /// Removes the inbox of a deleted account.
-    pub fn close(&mut self, user: &str) {
+    pub fn remove_inbox(&mut self, user: &str) {
         self.inboxes.remove(user);
         self.unread.remove(user);
     }
 
     /// The messages of a conversation that `view` shows, newest first, from `position` back to
     /// `min_time` (Unix seconds).
-    pub fn backwards<'a>(
+    pub fn newest_first<'a>(
         &'a self,
-        view: View<'a>,
+        view: ConversationView<'a>,
         min_time: i64,
-        place: Place,
+        position: Position,
     ) -> impl Iterator<Item = &'a Arc<Message>> {
         let log = self.conversations.get(&pair(view.operator, view.peer));
-        let range = (min_time, 0, 0)..=place;
+        let range = (min_time, 0, 0)..=position;
         let log = log.filter(|_| range.start() <= range.end());
         log.into_iter()
             .flat_map(move |log| log.range(range.clone()).rev())
@@ -329,7 +329,7 @@ impl Messages {
 
     /// The position just before the message with this MsgKey. If there is no such message, the
     /// position just before its second and MsgSeq.
-    pub fn before(&self, one: &str, other: &str, (seq, random, time): (u32, u32, i64)) -> Place {
+    pub fn position_before(&self, one: &str, other: &str, (seq, random, time): (u32, u32, i64)) -> Position {
         let found = self.find(one, other, seq, random, time);
         let (time, seq, serial) = found.map_or((time, seq, 0), |message| (time, seq, message.serial));
         match (serial, seq) {
@@ -348,21 +348,21 @@ impl Messages {
 
     /// Recalls a message. Returns false if it was recalled before.
     pub fn recall(&mut self, message: &Message) -> bool {
-        let first = !message.recalled.swap(true, Ordering::Relaxed);
-        if first {
+        let is_first = !message.recalled.swap(true, Ordering::Relaxed);
+        if is_first {
             self.mark_read(message);
         }
-        first
+        is_first
     }
 
     /// Marks `peer`'s messages to `reader` up to `time` (Unix seconds) as read. Works backwards and
     /// stops at the first message that is already read.
     pub fn read_until(&mut self, reader: &str, peer: &str, time: i64) {
         let Some(log) = self.conversations.get(&pair(reader, peer)) else { return };
-        let mine = log.range(..=(time, u32::MAX, u64::MAX)).rev().map(|(_, message)| message);
-        let unread: Vec<_> = mine
-            .filter(|message| message.to == reader && message.flags.arrival == Arrival::Counted)
-            .take_while(|message| message.unread())
+        let messages = log.range(..=(time, u32::MAX, u64::MAX)).rev().map(|(_, message)| message);
+        let unread: Vec<_> = messages
+            .filter(|message| message.to == reader && message.flags.arrival == ArrivalKind::Counted)
+            .take_while(|message| message.is_unread())
             .cloned()
             .collect();
         for message in unread {
@@ -372,7 +372,7 @@ impl Messages {
 
     fn mark_read(&mut self, message: &Message) {
         if !message.read.swap(true, Ordering::Relaxed)
-            && message.flags.arrival == Arrival::Counted
+            && message.flags.arrival == ArrivalKind::Counted
             && let Some(unread) = self.unread.get_mut(&message.to)
         {
             *unread = (*unread - 1).max(0);
@@ -380,7 +380,7 @@ impl Messages {
     }
 
     /// The number of unread messages of `user`.
-    pub fn unread(&self, user: &str) -> i64 {
+    pub fn unread_count(&self, user: &str) -> i64 {
         self.unread.get(user).copied().unwrap_or(0)
     }
 }
@@ -390,7 +390,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn put(messages: &mut Messages, from: &str, to: &str, seq: u32, time: i64) -> Arc<Message> {
+    fn store_message(messages: &mut Messages, from: &str, to: &str, seq: u32, time: i64) -> Arc<Message> {
         let new = NewMessage {
             from: from.into(),
             to: to.into(),
@@ -401,7 +401,7 @@ mod tests {
             elements: Arc::new(json!([{"MsgType":"TIMTextElem","MsgContent":{"Text":format!("{seq}")}}])),
             cloud_custom_data: String::new(),
             arrived: Millis(time * 1000),
-            flags: Flags { kept: true, sender_sees: true, arrival: Arrival::Counted },
+            flags: Flags { stored: true, visible_to_sender: true, arrival: ArrivalKind::Counted },
             expires: time + 60,
         };
         messages.store(new, false, 4)
@@ -419,10 +419,11 @@ mod tests {
     fn a_conversation_is_ordered_by_time_and_seq_and_bounded() {
         let mut messages = Messages::default();
         for (seq, time) in [(1, 10), (9, 20), (3, 20), (2, 15), (5, 30)] {
-            put(&mut messages, "c", "a", seq, time);
+            store_message(&mut messages, "c", "a", seq, time);
         }
-        let view = View { operator: "a", peer: "c", since: 0, now: Millis(31_000), delay: 0 };
-        let order: Vec<u32> = messages.backwards(view, 0, (99, 0, 0)).map(|message| message.seq).collect();
+        let view =
+            ConversationView { operator: "a", peer: "c", first_serial: 0, now: Millis(31_000), delay: 0 };
+        let order: Vec<u32> = messages.newest_first(view, 0, (99, 0, 0)).map(|message| message.seq).collect();
         assert_eq!(order, [5, 9, 3, 2], "the limit of 4 drops the first to arrive");
         assert!(messages.inbox("a").is_empty(), "the receiver is not connected");
         messages.connect("a", Millis(31_000));
@@ -430,14 +431,14 @@ mod tests {
     }
 
     #[test]
-    fn reading_and_expiry_empty_the_right_messages() {
+    fn reading_and_expiry_affect_the_right_messages() {
         let mut messages = Messages::default();
-        put(&mut messages, "c", "a", 1, 10);
-        put(&mut messages, "c", "a", 2, 40);
+        store_message(&mut messages, "c", "a", 1, 10);
+        store_message(&mut messages, "c", "a", 2, 40);
         messages.read_until("a", "c", 10);
-        assert_eq!(messages.unread("a"), 1);
+        assert_eq!(messages.unread_count("a"), 1);
         messages.read_until("a", "c", 99);
-        assert_eq!(messages.unread("a"), 0);
+        assert_eq!(messages.unread_count("a"), 0);
         messages.connect("a", Millis(80_000));
         let seqs: Vec<u32> = messages.inbox("a").iter().map(|message| message.seq).collect();
         assert_eq!(seqs, [2], "the message that expired at 70 is not delivered");

@@ -24,7 +24,7 @@ pub enum Outcome {
 
 /// An accepted `sendmsg`, `batchsendmsg` (one entry for each receiver) or `importmsg`.
 #[derive(Clone, Debug)]
-pub struct Send {
+pub struct SendRecord {
     /// The API: `openim/sendmsg` and so on.
     pub api: &'static str,
     /// The sender.
@@ -49,7 +49,7 @@ pub struct Send {
     pub elements: Arc<Value>,
 }
 
-impl Send {
+impl SendRecord {
     /// A field of the request other than `MsgBody`. Null if it is absent.
     pub fn field(&self, name: &str) -> Value {
         let mut fields: Value = serde_json::from_str(&self.fields).unwrap_or_default();
@@ -99,56 +99,56 @@ pub enum AccountChangeKind {
 /// bounded; the oldest entries are dropped first.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
-    sends: VecDeque<Arc<Send>>,
-    refused: VecDeque<RefusedCall>,
-    accounts: VecDeque<AccountChange>,
+    sends: VecDeque<Arc<SendRecord>>,
+    refused_calls: VecDeque<RefusedCall>,
+    account_changes: VecDeque<AccountChange>,
     calls: BTreeMap<&'static str, u64>,
     /// The number of entries that were dropped to keep the bound.
-    forgotten: u64,
+    dropped_entries: u64,
 }
 
 impl Ledger {
     /// Every accepted send, oldest first.
-    pub fn sends(&self) -> impl DoubleEndedIterator<Item = &Send> + ExactSizeIterator {
+    pub fn sends(&self) -> impl DoubleEndedIterator<Item = &SendRecord> + ExactSizeIterator {
         self.sends.iter().map(AsRef::as_ref)
     }
 
     /// The sends that reached the receiver, for the first time or again.
-    pub fn delivered(&self) -> impl DoubleEndedIterator<Item = &Send> {
+    pub fn deliveries(&self) -> impl DoubleEndedIterator<Item = &SendRecord> {
         self.sends().filter(|send| matches!(send.outcome, Outcome::Delivered | Outcome::DeliveredAgain))
     }
 
     /// The sends that reached a receiver who already had the message.
-    pub fn delivered_again(&self) -> impl DoubleEndedIterator<Item = &Send> {
+    pub fn repeated_deliveries(&self) -> impl DoubleEndedIterator<Item = &SendRecord> {
         self.sends().filter(|send| send.outcome == Outcome::DeliveredAgain)
     }
 
     /// Every call that was answered with an error code, oldest first.
-    pub fn refused(&self) -> impl DoubleEndedIterator<Item = &RefusedCall> + ExactSizeIterator {
-        self.refused.iter()
+    pub fn refused_calls(&self) -> impl DoubleEndedIterator<Item = &RefusedCall> + ExactSizeIterator {
+        self.refused_calls.iter()
     }
 
     /// Every import and deletion, oldest first.
-    pub fn accounts(&self) -> impl DoubleEndedIterator<Item = &AccountChange> + ExactSizeIterator {
-        self.accounts.iter()
+    pub fn account_changes(&self) -> impl DoubleEndedIterator<Item = &AccountChange> + ExactSizeIterator {
+        self.account_changes.iter()
     }
 
     /// The number of calls of an API (`openim/sendmsg`), including refused calls and scripted
     /// faults.
-    pub fn calls(&self, api: &str) -> u64 {
+    pub fn call_count(&self, api: &str) -> u64 {
         self.calls.get(api).copied().unwrap_or(0)
     }
 
     /// The number of entries that were dropped to keep the bound. A test that counts entries should
     /// see 0.
-    pub fn forgotten(&self) -> u64 {
-        self.forgotten
+    pub fn dropped_entries(&self) -> u64 {
+        self.dropped_entries
     }
 }
 
 /// Writes the ledger. Its index of deliveries recognises a second delivery.
 #[derive(Debug, Default)]
-pub(super) struct Book {
+pub(super) struct Recorder {
     ledger: Ledger,
     deliveries: HashMap<DeliveryId, u32>,
 }
@@ -156,32 +156,33 @@ pub(super) struct Book {
 /// Sender, receiver, MsgSeq, MsgRandom.
 type DeliveryId = (String, String, u32, u32);
 
-impl Book {
+impl Recorder {
     /// The ledger so far.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
     }
 
     /// Counts a call of an API.
-    pub fn count(&mut self, api: &'static str) {
+    pub fn count_call(&mut self, api: &'static str) {
         *self.ledger.calls.entry(api).or_default() += 1;
     }
 
     /// Records a send. A second delivery gets [`Outcome::DeliveredAgain`].
-    pub fn sent(&mut self, mut send: Send, limit: usize) {
+    pub fn record_send(&mut self, mut send: SendRecord, limit: usize) {
         if send.outcome == Outcome::Delivered {
-            let times = self.deliveries.entry(id(&send)).or_default();
-            *times += 1;
-            if *times > 1 {
+            let count = self.deliveries.entry(delivery_id(&send)).or_default();
+            *count += 1;
+            if *count > 1 {
                 send.outcome = Outcome::DeliveredAgain;
             }
         }
-        let Some(old) = push(&mut self.ledger.sends, Arc::new(send), limit, &mut self.ledger.forgotten)
+        let Some(old) =
+            push_bounded(&mut self.ledger.sends, Arc::new(send), limit, &mut self.ledger.dropped_entries)
         else {
             return;
         };
         if matches!(old.outcome, Outcome::Delivered | Outcome::DeliveredAgain)
-            && let Entry::Occupied(mut times) = self.deliveries.entry(id(&old))
+            && let Entry::Occupied(mut times) = self.deliveries.entry(delivery_id(&old))
         {
             *times.get_mut() -= 1;
             if *times.get() == 0 {
@@ -191,26 +192,26 @@ impl Book {
     }
 
     /// Records a refused call.
-    pub fn refuse(&mut self, call: RefusedCall, limit: usize) {
-        push(&mut self.ledger.refused, call, limit, &mut self.ledger.forgotten);
+    pub fn record_refusal(&mut self, call: RefusedCall, limit: usize) {
+        push_bounded(&mut self.ledger.refused_calls, call, limit, &mut self.ledger.dropped_entries);
     }
 
     /// Records an account change.
-    pub fn account(&mut self, change: AccountChange, limit: usize) {
-        push(&mut self.ledger.accounts, change, limit, &mut self.ledger.forgotten);
+    pub fn record_account_change(&mut self, change: AccountChange, limit: usize) {
+        push_bounded(&mut self.ledger.account_changes, change, limit, &mut self.ledger.dropped_entries);
     }
 }
 
-fn id(send: &Send) -> DeliveryId {
+fn delivery_id(send: &SendRecord) -> DeliveryId {
     (send.from.clone(), send.to.clone(), send.seq, send.random)
 }
 
 /// Appends an entry. Removes and returns the oldest one if the list exceeds `limit`.
-fn push<T>(list: &mut VecDeque<T>, entry: T, limit: usize, forgotten: &mut u64) -> Option<T> {
+fn push_bounded<T>(list: &mut VecDeque<T>, entry: T, limit: usize, dropped_entries: &mut u64) -> Option<T> {
     list.push_back(entry);
     if list.len() <= limit {
         return None;
     }
-    *forgotten += 1;
+    *dropped_entries += 1;
     list.pop_front()
 }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::callback::{self, Emission};
-use super::checks::{self, Object, Refused};
-use super::deliver::{Accepted, Draft, Forbid, MAX_LIFETIME_S, ORDINARY, Origin, deliver};
+use super::callback::{self, Webhook};
+use super::checks::{self, ApiError, Object};
+use super::deliver::{
+    AcceptedMessage, DEFAULT_FLAGS, ForbiddenWebhooks, MAX_LIFETIME_S, MessageDraft, Origin, deliver,
+};
 use super::elements::{self, Sender};
-use super::history::{Arrival, Flags, NewMessage, key, parse_key};
+use super::history::{ArrivalKind, Flags, NewMessage, key, parse_key};
 use super::ledger::Outcome;
 use super::settings::Settings;
 use super::{Shared, World};
@@ -23,13 +25,13 @@ pub(super) async fn sendmsg(
     settings: &Settings,
     admin: String,
     mut body: Object,
-) -> Result<Value, Refused> {
+) -> Result<Value, ApiError> {
     let to = checks::text(&body, "To_Account").required(90003, "To_Account must be a String")?.to_owned();
-    let webhooks = forbidden(&body)?;
+    let webhooks = forbidden_webhooks(&body)?;
     let draft = draft(settings, admin, to, webhooks, "openim/sendmsg", &mut body)?;
-    let Accepted { key, id, time, after } = deliver(shared, draft).await?;
-    if let Some(after) = after {
-        callback::emit_later(shared, after);
+    let AcceptedMessage { key, id, time, after_webhook } = deliver(shared, draft).await?;
+    if let Some(after) = after_webhook {
+        callback::send_in_background(shared, after);
     }
     Ok(json!({"MsgTime": time, "MsgKey": key, "MsgId": id}))
 }
@@ -40,24 +42,24 @@ pub(super) async fn batchsendmsg(
     settings: &Settings,
     admin: String,
     mut body: Object,
-) -> Result<Value, Refused> {
+) -> Result<Value, ApiError> {
     let targets: Vec<String> = checks::texts(&body, "To_Account")
         .required(90028, "To_Account must be an Array of String")?
         .into_iter()
         .map(str::to_owned)
         .collect();
     if targets.is_empty() {
-        return Err(Refused::new(90029, "To_Account is empty"));
+        return Err(ApiError::new(90029, "To_Account is empty"));
     }
     if targets.len() > MAX_TARGETS {
-        return Err(Refused::new(90011, "more than 500 targets"));
+        return Err(ApiError::new(90011, "more than 500 targets"));
     }
-    let no_webhook = Forbid { before: true, after: true };
+    let no_webhook = ForbiddenWebhooks { before: true, after: true };
     let template = draft(settings, admin, String::new(), no_webhook, "openim/batchsendmsg", &mut body)?;
     let seq = template.seq.unwrap_or_else(rand::random);
     let (mut errors, mut first) = (Vec::new(), None);
     for to in targets {
-        let draft = Draft {
+        let draft = MessageDraft {
             from: template.from.clone(),
             to: to.clone(),
             seq: Some(seq),
@@ -75,7 +77,7 @@ pub(super) async fn batchsendmsg(
             Err(_) => errors.push(json!({"To_Account": to, "ErrorCode": 70107})),
         }
     }
-    let accepted = first.ok_or_else(|| Refused::new(90012, "invalid To_Account"))?;
+    let accepted = first.ok_or_else(|| ApiError::new(90012, "invalid To_Account"))?;
     let mut answer = json!({"MsgKey": accepted.key, "MsgId": accepted.id});
     if !errors.is_empty() {
         answer["ActionStatus"] = json!("SomeError");
@@ -89,10 +91,10 @@ fn draft(
     settings: &Settings,
     admin: String,
     to: String,
-    webhooks: Forbid,
+    webhooks: ForbiddenWebhooks,
     api: &'static str,
     body: &mut Object,
-) -> Result<Draft, Refused> {
+) -> Result<MessageDraft, ApiError> {
     let from = checks::text(body, "From_Account").optional(60015, "From_Account must be a JSON String")?;
     let from = from.map_or(admin, str::to_owned);
     let random = checks::unsigned(body, "MsgRandom").required(90005, "MsgRandom must be a u32")?;
@@ -102,83 +104,83 @@ fn draft(
     let lifetime = checks::integer(body, "MsgLifeTime").optional(90044, "MsgLifeTime must be an Integer")?;
     let lifetime = lifetime.unwrap_or(MAX_LIFETIME_S);
     if !(0..=MAX_LIFETIME_S).contains(&lifetime) {
-        return Err(Refused::new(90026, "MsgLifeTime is over 7 days"));
+        return Err(ApiError::new(90026, "MsgLifeTime is over 7 days"));
     }
     let sync =
         checks::integer(body, "SyncOtherMachine").optional(90031, "SyncOtherMachine must be 1 or 2")?;
     if !matches!(sync, None | Some(1 | 2)) {
-        return Err(Refused::new(90031, "SyncOtherMachine must be 1 or 2"));
+        return Err(ApiError::new(90031, "SyncOtherMachine must be 1 or 2"));
     }
-    let online_only = switch(body, "OnlineOnlyFlag")?;
-    switch(body, "IsNeedReadReceipt")?;
-    switch(body, "SupportMessageExtension")?;
+    let online_only = zero_or_one(body, "OnlineOnlyFlag")?;
+    zero_or_one(body, "IsNeedReadReceipt")?;
+    zero_or_one(body, "SupportMessageExtension")?;
     let control =
         checks::texts(body, "SendMsgControl").optional(90001, "SendMsgControl must be an Array of String")?;
     let control = control.unwrap_or_default();
     let known = ["NoUnread", "NoLastMsg", "WithMuteNotifications", "NoMsgCheck"];
     if control.iter().any(|word| !known.contains(word)) {
-        return Err(Refused::new(90001, "SendMsgControl holds an unknown value"));
+        return Err(ApiError::new(90001, "SendMsgControl holds an unknown value"));
     }
-    let arrival = if control.contains(&"NoUnread") { Arrival::Uncounted } else { Arrival::Counted };
+    let arrival = if control.contains(&"NoUnread") { ArrivalKind::Uncounted } else { ArrivalKind::Counted };
     checks::object(body, "OfflinePushInfo").optional(90043, "OfflinePushInfo must be an Object")?;
     let (elements, cloud_custom_data) = content(settings, body)?;
     let kept = !online_only && lifetime > 0;
-    Ok(Draft {
+    Ok(MessageDraft {
         from,
         to,
         seq,
         random,
         elements,
         cloud_custom_data,
-        flags: Flags { kept, sender_sees: sync != Some(2), arrival },
+        flags: Flags { stored: kept, visible_to_sender: sync != Some(2), arrival },
         lifetime,
         webhooks,
-        origin: Origin::Rest { api, fields: text_of(body) },
+        origin: Origin::Rest { api, fields: fields_json(body) },
     })
 }
 
 /// The remaining fields as JSON text, for the ledger.
-fn text_of(body: &Object) -> String {
+fn fields_json(body: &Object) -> String {
     serde_json::to_string(body).unwrap_or_default()
 }
 
 /// Reads a field that must be 0 or 1. A missing field counts as 0.
-fn switch(body: &Object, name: &str) -> Result<bool, Refused> {
+fn zero_or_one(body: &Object, name: &str) -> Result<bool, ApiError> {
     match checks::integer(body, name).optional(90001, name)? {
         None | Some(0) => Ok(false),
         Some(1) => Ok(true),
-        Some(_) => Err(Refused::new(90001, format!("{name} must be 0 or 1"))),
+        Some(_) => Err(ApiError::new(90001, format!("{name} must be 0 or 1"))),
     }
 }
 
-fn forbidden(body: &Object) -> Result<Forbid, Refused> {
+fn forbidden_webhooks(body: &Object) -> Result<ForbiddenWebhooks, ApiError> {
     let words = checks::texts(body, "ForbidCallbackControl")
         .optional(90001, "ForbidCallbackControl must be an Array of String")?;
-    let mut forbid = Forbid::default();
+    let mut forbid = ForbiddenWebhooks::default();
     for word in words.unwrap_or_default() {
         match word {
             "ForbidBeforeSendMsgCallback" => forbid.before = true,
             "ForbidAfterSendMsgCallback" => forbid.after = true,
-            _ => return Err(Refused::new(90001, "ForbidCallbackControl holds an unknown value")),
+            _ => return Err(ApiError::new(90001, "ForbidCallbackControl holds an unknown value")),
         }
     }
     Ok(forbid)
 }
 
 /// Removes `MsgBody` from the body and reads `CloudCustomData`. Both count towards the size limit.
-fn content(settings: &Settings, body: &mut Object) -> Result<(Arc<Value>, String), Refused> {
+fn content(settings: &Settings, body: &mut Object) -> Result<(Arc<Value>, String), ApiError> {
     elements::check(body.get("MsgBody"), Sender::Rest)?;
     let custom = checks::text(body, "CloudCustomData").optional(90001, "CloudCustomData must be a String")?;
     let custom = custom.unwrap_or_default().to_owned();
     let elements = body.remove("MsgBody").unwrap_or_default();
     if elements.to_string().len() + custom.len() > settings.body_limit {
-        return Err(Refused::new(93000, "the message is too long"));
+        return Err(ApiError::new(93000, "the message is too long"));
     }
     Ok((Arc::new(elements), custom))
 }
 
 /// `importmsg`.
-pub(super) fn importmsg(shared: &Shared, settings: &Settings, mut body: Object) -> Result<Value, Refused> {
+pub(super) fn importmsg(shared: &Shared, settings: &Settings, mut body: Object) -> Result<Value, ApiError> {
     let from =
         checks::text(&body, "From_Account").required(90008, "From_Account must be a String")?.to_owned();
     let to = checks::text(&body, "To_Account").required(90003, "To_Account must be a String")?.to_owned();
@@ -188,34 +190,35 @@ pub(super) fn importmsg(shared: &Shared, settings: &Settings, mut body: Object) 
     let arrival = match checks::integer(&body, "SyncFromOldSystem")
         .required(90030, "SyncFromOldSystem must be 2 or 5")?
     {
-        2 => Arrival::Silent,
-        5 => Arrival::Counted,
-        _ => return Err(Refused::new(90030, "SyncFromOldSystem must be 2 or 5")),
+        2 => ArrivalKind::Silent,
+        5 => ArrivalKind::Counted,
+        _ => return Err(ApiError::new(90030, "SyncFromOldSystem must be 2 or 5")),
     };
     let (elements, cloud_custom_data) = content(settings, &mut body)?;
     let mut world = shared.world();
     let tiny_id = world.check_pair(&from, &to)?;
-    let draft = Draft {
+    let draft = MessageDraft {
         from,
         to,
         seq,
         random,
         elements,
         cloud_custom_data,
-        flags: Flags { arrival, ..ORDINARY },
+        flags: Flags { arrival, ..DEFAULT_FLAGS },
         lifetime: MAX_LIFETIME_S,
-        webhooks: Forbid { before: true, after: true },
-        origin: Origin::Rest { api: "openim/importmsg", fields: text_of(&body) },
+        webhooks: ForbiddenWebhooks { before: true, after: true },
+        origin: Origin::Rest { api: "openim/importmsg", fields: fields_json(&body) },
     };
     let seq = seq.unwrap_or_else(rand::random);
     let limit = settings.ledger_limit;
-    let known = world.messages.find(&draft.from, &draft.to, seq, random, time).map(|first| first.key.clone());
-    if let Some(known) = known {
-        world.note(&draft, (seq, time), &known, Outcome::Suppressed, shared, limit);
+    let existing_key =
+        world.messages.find(&draft.from, &draft.to, seq, random, time).map(|first| first.key.clone());
+    if let Some(known) = existing_key {
+        world.record_rest_send(&draft, (seq, time), &known, Outcome::Suppressed, shared, limit);
         return Ok(json!({}));
     }
-    world.note(&draft, (seq, time), &key(seq, random, time), Outcome::Delivered, shared, limit);
-    let connected = world.accounts.connected(&draft.to);
+    world.record_rest_send(&draft, (seq, time), &key(seq, random, time), Outcome::Delivered, shared, limit);
+    let connected = world.accounts.is_connected(&draft.to);
     let new = NewMessage {
         from: draft.from,
         to: draft.to,
@@ -231,27 +234,27 @@ pub(super) fn importmsg(shared: &Shared, settings: &Settings, mut body: Object) 
     };
     world.messages.store(new, connected, settings.history_limit);
     drop(world);
-    shared.ring();
+    shared.notify();
     Ok(json!({}))
 }
 
 /// `admin_msgwithdraw`.
-pub(super) fn withdraw(shared: &Arc<Shared>, settings: &Settings, body: &Object) -> Result<Value, Refused> {
+pub(super) fn withdraw(shared: &Arc<Shared>, settings: &Settings, body: &Object) -> Result<Value, ApiError> {
     let from = checks::text(body, "From_Account").required(90008, "From_Account must be a String")?;
     let to = checks::text(body, "To_Account").required(90003, "To_Account must be a String")?;
     let key = checks::text(body, "MsgKey").required(90054, "MsgKey must be a String")?;
-    let (seq, random, time) = parse_key(key).ok_or_else(|| Refused::new(90054, "MsgKey is illegal"))?;
+    let (seq, random, time) = parse_key(key).ok_or_else(|| ApiError::new(90054, "MsgKey is illegal"))?;
     let mut world = shared.world();
     let found = world.messages.find(from, to, seq, random, time).filter(|message| message.from == from);
-    let message = Arc::clone(found.ok_or_else(|| Refused::new(20022, "no such message"))?);
+    let message = Arc::clone(found.ok_or_else(|| ApiError::new(20022, "no such message"))?);
     if !world.messages.recall(&message) {
-        return Err(Refused::new(20023, "the message was recalled before"));
+        return Err(ApiError::new(20023, "the message was recalled before"));
     }
-    let unread = world.messages.unread(to);
+    let unread = world.messages.unread_count(to);
     drop(world);
-    shared.ring();
+    shared.notify();
     if settings.webhooks.after_withdraw {
-        callback::emit_later(shared, Emission::after_withdraw(&message, unread, "RESTAPI"));
+        callback::send_in_background(shared, Webhook::after_withdraw(&message, unread, "RESTAPI"));
     }
     Ok(json!({}))
 }
@@ -261,7 +264,7 @@ pub(super) fn set_msg_read(
     shared: &Arc<Shared>,
     settings: &Settings,
     body: &Object,
-) -> Result<Value, Refused> {
+) -> Result<Value, ApiError> {
     let reader = checks::text(body, "Report_Account").required(90008, "Report_Account must be a String")?;
     let peer = checks::text(body, "Peer_Account").required(90003, "Peer_Account must be a String")?;
     let now = shared.clock.now().seconds();
@@ -271,20 +274,20 @@ pub(super) fn set_msg_read(
         Some(value) => value
             .as_i64()
             .or_else(|| value.as_str()?.parse().ok())
-            .ok_or_else(|| Refused::new(90001, "MsgReadTime must be Unix seconds"))?,
+            .ok_or_else(|| ApiError::new(90001, "MsgReadTime must be Unix seconds"))?,
     };
     let mut world = shared.world();
     if world.accounts.get(reader).is_none() {
-        return Err(Refused::new(90008, "Report_Account does not exist"));
+        return Err(ApiError::new(90008, "Report_Account does not exist"));
     }
     if world.accounts.get(peer).is_none() {
-        return Err(Refused::new(90003, "Peer_Account does not exist"));
+        return Err(ApiError::new(90003, "Peer_Account does not exist"));
     }
-    let after = world.read(reader, peer, time, "RESTAPI");
+    let webhook = world.mark_read(reader, peer, time, "RESTAPI");
     drop(world);
-    shared.ring();
+    shared.notify();
     if settings.webhooks.after_read {
-        callback::emit_later(shared, after);
+        callback::send_in_background(shared, webhook);
     }
     Ok(json!({}))
 }
@@ -292,8 +295,8 @@ pub(super) fn set_msg_read(
 impl World {
     /// Marks `peer`'s messages to `reader` up to `time` (Unix seconds) as read. Returns the webhook
     /// about it.
-    pub fn read(&mut self, reader: &str, peer: &str, time: i64, platform: &'static str) -> Emission {
+    pub fn mark_read(&mut self, reader: &str, peer: &str, time: i64, platform: &'static str) -> Webhook {
         self.messages.read_until(reader, peer, time);
-        Emission::after_read(reader, peer, time, self.messages.unread(reader), platform)
+        Webhook::after_read(reader, peer, time, self.messages.unread_count(reader), platform)
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Desk, ImSim, Settings, usersig};
+use super::{AgentClient, ImSim, Settings, usersig};
 use crate::clock::Clock;
 
 const APP: u32 = 1_400_000_000;
@@ -20,7 +20,7 @@ const KEY: &str = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93
 const ADMIN: &str = "administrator";
 const AGENT: &str = "kf_lin";
 const CUSTOMER: &str = "oABCD1234efgh5678IJKL90_-mno";
-const SOON: Duration = Duration::from_secs(5);
+const WAIT_LIMIT: Duration = Duration::from_secs(5);
 
 /// A running platform with one agent and one customer. Its clock stands at the beginning of a
 /// second.
@@ -28,7 +28,7 @@ struct Bench {
     sim: ImSim,
     clock: Clock,
     http: reqwest::Client,
-    agent: Desk,
+    agent: AgentClient,
     randoms: AtomicU32,
 }
 
@@ -99,7 +99,7 @@ impl Bench {
 }
 
 /// Sets one field of `body`. `null` removes the field.
-fn with(mut body: Value, name: &str, value: Value) -> Value {
+fn with_field(mut body: Value, name: &str, value: Value) -> Value {
     if value.is_null() {
         body.as_object_mut().unwrap().remove(name);
     } else {
@@ -108,6 +108,6 @@ fn with(mut body: Value, name: &str, value: Value) -> Value {
     body
 }
 
-fn texts(seen: &[super::Seen]) -> Vec<String> {
-    seen.iter().map(|message| message.text()).collect()
+fn texts(messages: &[super::MessageView]) -> Vec<String> {
+    messages.iter().map(|message| message.text()).collect()
 }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::ImSim;
-use super::checks::Refused;
-use super::desk::{Desk, Sent};
+use super::agent_client::{AgentClient, SentMessage};
+use super::checks::ApiError;
 
 impl ImSim {
     /// Removes an uploaded file, as the platform does when it expires.
@@ -20,7 +20,7 @@ impl ImSim {
 
 /// A file that an agent's client has uploaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Uploaded {
+pub struct UploadedFile {
     /// The URL of the file.
     pub url: String,
     /// The size in bytes.
@@ -29,17 +29,22 @@ pub struct Uploaded {
     pub name: String,
 }
 
-impl Desk {
+impl AgentClient {
     /// Uploads a file, as a client does before it sends the message with its URL.
-    pub fn upload(&self, name: &str, bytes: impl Into<Bytes>) -> Uploaded {
+    pub fn upload(&self, name: &str, bytes: impl Into<Bytes>) -> UploadedFile {
         let bytes = bytes.into();
         let size = bytes.len();
-        let path = self.shared.files.lock().unwrap_or_else(PoisonError::into_inner).keep(name, bytes);
-        Uploaded { url: format!("{}{path}", self.shared.base_url), size, name: name.to_owned() }
+        let path = self.shared.files.lock().unwrap_or_else(PoisonError::into_inner).add(name, bytes);
+        UploadedFile { url: format!("{}{path}", self.shared.base_url), size, name: name.to_owned() }
     }
 
     /// Sends an image.
-    pub async fn send_image(&self, to: &str, name: &str, picture: impl Into<Bytes>) -> Result<Sent, Refused> {
+    pub async fn send_image(
+        &self,
+        to: &str,
+        name: &str,
+        picture: impl Into<Bytes>,
+    ) -> Result<SentMessage, ApiError> {
         self.send(to, json!([self.upload(name, picture).image()])).await
     }
 
@@ -50,7 +55,7 @@ impl Desk {
         name: &str,
         sound: impl Into<Bytes>,
         seconds: u64,
-    ) -> Result<Sent, Refused> {
+    ) -> Result<SentMessage, ApiError> {
         self.send(to, json!([self.upload(name, sound).sound(seconds)])).await
     }
 
@@ -60,18 +65,23 @@ impl Desk {
         to: &str,
         video: impl Into<Bytes>,
         thumb: impl Into<Bytes>,
-    ) -> Result<Sent, Refused> {
+    ) -> Result<SentMessage, ApiError> {
         let (video, thumb) = (self.upload("video.mp4", video), self.upload("video.jpg", thumb));
         self.send(to, json!([video.video(&thumb)])).await
     }
 
     /// Sends a file.
-    pub async fn send_file(&self, to: &str, name: &str, file: impl Into<Bytes>) -> Result<Sent, Refused> {
+    pub async fn send_file(
+        &self,
+        to: &str,
+        name: &str,
+        file: impl Into<Bytes>,
+    ) -> Result<SentMessage, ApiError> {
         self.send(to, json!([self.upload(name, file).file()])).await
     }
 }
 
-impl Uploaded {
+impl UploadedFile {
     /// The element of an image. Its three sizes all refer to the same file.
     pub fn image(&self) -> Value {
         let sizes: Vec<Value> = (1..=3)

@@ -19,7 +19,7 @@ const MAX_JSON: u64 = 16 * 1024;
 /// true.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
-pub(super) struct Opened {
+pub(super) struct DecodedUserSig {
     #[serde(rename = "TLS.ver")]
     version: String,
     /// The UserID.
@@ -42,7 +42,7 @@ pub(super) struct Opened {
 }
 
 /// Decodes a UserSig. Returns `None` if any layer is malformed.
-pub(super) fn open(text: &str) -> Option<Opened> {
+pub(super) fn decode(text: &str) -> Option<DecodedUserSig> {
     let standard: Option<String> = text
         .chars()
         .map(|c| match c {
@@ -56,19 +56,19 @@ pub(super) fn open(text: &str) -> Option<Opened> {
     let packed = STANDARD.decode(standard?).ok()?;
     let mut json = Vec::new();
     ZlibDecoder::new(packed.as_slice()).take(MAX_JSON).read_to_end(&mut json).ok()?;
-    let opened: Opened = serde_json::from_slice(&json).ok()?;
-    (opened.version == "2.0").then_some(opened)
+    let decoded: DecodedUserSig = serde_json::from_slice(&json).ok()?;
+    (decoded.version == "2.0").then_some(decoded)
 }
 
-impl Opened {
+impl DecodedUserSig {
     /// Whether the UserSig has expired at `now` (Unix seconds).
-    pub fn expired(&self, now: i64) -> bool {
+    pub fn is_expired(&self, now: i64) -> bool {
         now > self.time.saturating_add(self.expire)
     }
 
     /// Whether the signature was made with `key` (the console's text, not decoded from hex).
     /// Compares in constant time.
-    pub fn genuine(&self, key: &str) -> bool {
+    pub fn has_valid_signature(&self, key: &str) -> bool {
         let (Some(mac), Ok(claimed)) = (self.mac(key), STANDARD.decode(&self.sig)) else { return false };
         mac.verify_slice(&claimed).is_ok()
     }
@@ -96,7 +96,7 @@ pub(in crate::sandbox) fn issue(
     time: i64,
     expire: i64,
 ) -> String {
-    let mut sig = Opened {
+    let mut sig = DecodedUserSig {
         version: "2.0".into(),
         identifier: identifier.into(),
         sdk_app_id,
@@ -110,7 +110,7 @@ pub(in crate::sandbox) fn issue(
 }
 
 #[cfg(test)]
-fn pack(sig: &Opened) -> String {
+fn pack(sig: &DecodedUserSig) -> String {
     use std::io::Write as _;
     let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
     zlib.write_all(&serde_json::to_vec(sig).unwrap()).unwrap();
@@ -135,12 +135,12 @@ mod tests {
             (V2_NODE, "administrator", 86_400),
             (V2_GO, "administrator", 86_400),
         ] {
-            let opened = open(text).unwrap();
-            assert_eq!((opened.identifier.as_str(), opened.sdk_app_id), (user, 1_400_000_000));
-            assert!(opened.genuine(KEY), "{user}");
-            assert!(!opened.genuine(&KEY.replace('5', "6")));
-            assert!(!opened.expired(1_700_000_000 + expire));
-            assert!(opened.expired(1_700_000_000 + expire + 1));
+            let decoded = decode(text).unwrap();
+            assert_eq!((decoded.identifier.as_str(), decoded.sdk_app_id), (user, 1_400_000_000));
+            assert!(decoded.has_valid_signature(KEY), "{user}");
+            assert!(!decoded.has_valid_signature(&KEY.replace('5', "6")));
+            assert!(!decoded.is_expired(1_700_000_000 + expire));
+            assert!(decoded.is_expired(1_700_000_000 + expire + 1));
         }
     }
 
@@ -162,7 +162,7 @@ mod tests {
                 "uupaOmIqiVUsVoCDvmakmGU86GEQBV0Ie6Q+9GFbowM=",
             ),
         ] {
-            let made = Opened {
+            let made = DecodedUserSig {
                 version: "2.0".into(),
                 identifier: user.into(),
                 sdk_app_id: 1_400_000_000,
@@ -171,27 +171,27 @@ mod tests {
                 userbuf: userbuf.map(Into::into),
                 sig: sig.into(),
             };
-            assert!(open(&pack(&made)).unwrap().genuine(KEY), "{user} {userbuf:?}");
+            assert!(decode(&pack(&made)).unwrap().has_valid_signature(KEY), "{user} {userbuf:?}");
         }
     }
 
     proptest::proptest! {
         #[test]
-        fn any_text_is_opened_or_refused(text in ".{0,200}") {
-            assert!(open(&text).is_none());
+        fn arbitrary_text_is_refused(text in ".{0,200}") {
+            assert!(decode(&text).is_none());
         }
 
         #[test]
-        fn what_was_issued_opens_and_a_changed_identifier_does_not_verify(user in "[A-Za-z0-9_-]{1,32}") {
-            let mut opened = open(&issue(&user, 7, KEY, 1_700_000_000, 60)).unwrap();
-            assert!(opened.identifier == user && opened.genuine(KEY));
-            opened.identifier.push('x');
-            assert!(!opened.genuine(KEY));
+        fn an_issued_usersig_decodes_and_a_changed_identifier_does_not_verify(user in "[A-Za-z0-9_-]{1,32}") {
+            let mut decoded = decode(&issue(&user, 7, KEY, 1_700_000_000, 60)).unwrap();
+            assert!(decoded.identifier == user && decoded.has_valid_signature(KEY));
+            decoded.identifier.push('x');
+            assert!(!decoded.has_valid_signature(KEY));
         }
     }
 
     #[test]
-    fn every_layer_may_be_malformed() {
+    fn a_malformed_layer_is_refused() {
         let inner = |json: &str| {
             use std::io::Write as _;
             let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
@@ -199,7 +199,7 @@ mod tests {
             STANDARD.encode(zlib.finish().unwrap()).replace('+', "*").replace('/', "-").replace('=', "_")
         };
         for bad in ["", "eJ", "not+base64", &V1_NODE[..100], &inner("[]"), &inner("{\"TLS.ver\":\"2.0\"}")] {
-            assert!(open(bad).is_none(), "{bad}");
+            assert!(decode(bad).is_none(), "{bad}");
         }
     }
 }

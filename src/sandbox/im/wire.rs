@@ -10,17 +10,17 @@ use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::checks::{self, Admitted, Call, Command, Refused};
+use super::checks::{self, AdmittedCall, ApiError, Call, Command};
 use super::ledger::RefusedCall;
 use super::{Shared, accounts, callback, messages, roam};
 use crate::model::Millis;
 use crate::sandbox::fault::{self, Fault};
-use crate::sandbox::serve::Answer;
+use crate::sandbox::serve::SimulatedResponse;
 
 /// The largest request body in bytes. A larger one gets HTTP 413.
 const MAX_BODY: usize = 1024 * 1024;
 /// The most bytes of a body that an [`Exchange`] contains.
-const MAX_SHOWN: usize = 16 * 1024;
+const MAX_PUBLISHED_BODY: usize = 16 * 1024;
 
 /// The direction of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub enum Direction {
     /// A REST call that IM received.
     Received,
     /// A webhook that IM made.
-    Made,
+    Sent,
 }
 
 /// One HTTP exchange of the simulated IM in either direction.
@@ -79,11 +79,12 @@ pub(super) async fn serve(State(shared): State<Arc<Shared>>, request: Request) -
     let path = head.uri.path();
     let query = query(&head.uri);
     let fault = shared.faults.take(path);
-    let seen = shared.watched().then(|| (callback::masked(&query), shown(&body)));
-    let call = Call { api: checks::api(path), post: head.method == Method::POST, query, body: body.to_vec() };
-    let answer = answer(&shared, call, fault).await;
-    if let Some((query, request)) = seen {
-        shared.tell(|| Exchange {
+    let published = shared.has_watchers().then(|| (callback::masked_query(&query), body_text(&body)));
+    let call =
+        Call { api: checks::api(path), is_post: head.method == Method::POST, query, body: body.to_vec() };
+    let answer = handle(&shared, call, fault).await;
+    if let Some((query, request)) = published {
+        shared.publish(|| Exchange {
             at,
             began,
             took: began.elapsed(),
@@ -93,7 +94,7 @@ pub(super) async fn serve(State(shared): State<Arc<Shared>>, request: Request) -
             query,
             status: answer.status(),
             request,
-            response: shown(&answer.body),
+            response: body_text(&answer.body),
             request_headers: headers(&head.headers),
             response_headers: headers(answer.response.headers()),
             error: answer.status().is_none().then(|| "the connection was cut".to_owned()),
@@ -106,29 +107,29 @@ fn query(uri: &Uri) -> Vec<(String, String)> {
     url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect()
 }
 
-fn shown(body: &[u8]) -> String {
-    String::from_utf8_lossy(&body[..body.len().min(MAX_SHOWN)]).into_owned()
+fn body_text(body: &[u8]) -> String {
+    String::from_utf8_lossy(&body[..body.len().min(MAX_PUBLISHED_BODY)]).into_owned()
 }
 
-async fn answer(shared: &Arc<Shared>, call: Call, fault: Option<Fault>) -> Answer {
+async fn handle(shared: &Arc<Shared>, call: Call, fault: Option<Fault>) -> SimulatedResponse {
     let api = call.api.map_or("unknown", |api| api.path);
-    shared.world().book.count(api);
-    shared.ring();
-    let json = |text: String| Answer::new(StatusCode::OK, "application/json", text);
-    let refuse = |code| json(report(shared, api, Err(Refused::new(code, "a scripted fault"))));
+    shared.world().recorder.count_call(api);
+    shared.notify();
+    let json = |text: String| SimulatedResponse::new(StatusCode::OK, "application/json", text);
+    let refuse = |code| json(render(shared, api, Err(ApiError::new(code, "a scripted fault"))));
     let work = async {
         // A separate task completes the call even if the caller hangs up.
-        match tokio::spawn(carry_out(Arc::clone(shared), call)).await {
-            Ok(result) => json(report(shared, api, result)),
-            Err(_) => Answer::new(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", ""),
+        match tokio::spawn(execute(Arc::clone(shared), call)).await {
+            Ok(result) => json(render(shared, api, result)),
+            Err(_) => SimulatedResponse::new(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", ""),
         }
     };
-    fault::suffer(fault, refuse, work).await
+    fault::apply(fault, refuse, work).await
 }
 
-async fn carry_out(shared: Arc<Shared>, call: Call) -> Result<Value, Refused> {
+async fn execute(shared: Arc<Shared>, call: Call) -> Result<Value, ApiError> {
     let settings = shared.settings();
-    let Admitted { api, admin, body } = checks::admit(&shared, &settings, &call)?;
+    let AdmittedCall { api, admin, body } = checks::admit(&shared, &settings, &call)?;
     match api.command {
         Command::AccountImport => accounts::import(&shared, &settings, &body),
         Command::MultiAccountImport => accounts::import_many(&shared, &settings, &body),
@@ -148,7 +149,7 @@ async fn carry_out(shared: Arc<Shared>, call: Call) -> Result<Value, Refused> {
 }
 
 /// Renders a result as the response body (reference, 1.2). Records a refusal in the ledger.
-fn report(shared: &Shared, api: &'static str, result: Result<Value, Refused>) -> String {
+fn render(shared: &Shared, api: &'static str, result: Result<Value, ApiError>) -> String {
     match result {
         Ok(mut answer) => {
             if answer.get("ActionStatus").is_none() {
@@ -158,10 +159,10 @@ fn report(shared: &Shared, api: &'static str, result: Result<Value, Refused>) ->
             answer["ErrorCode"] = json!(0);
             answer.to_string()
         }
-        Err(Refused { code, info }) => {
+        Err(ApiError { code, info }) => {
             let limit = shared.settings().ledger_limit;
-            shared.world().book.refuse(RefusedCall { api, code, at: shared.clock.now() }, limit);
-            shared.ring();
+            shared.world().recorder.record_refusal(RefusedCall { api, code, at: shared.clock.now() }, limit);
+            shared.notify();
             json!({"ActionStatus": "FAIL", "ErrorCode": code, "ErrorInfo": info}).to_string()
         }
     }

@@ -12,33 +12,33 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::stream;
 use serde::Deserialize;
 
-use crate::sandbox::live::{Change, Live, Reader, Since, event};
+use crate::sandbox::session::{Change, ChangeBatch, Reader, Session, event};
 
 /// Changes that are rendered in one batch.
-const AT_ONCE: usize = 64;
+const BATCH: usize = 64;
 /// The interval of comment lines without data, which reveal a broken connection.
-const BEAT: Duration = Duration::from_secs(15);
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// The query of the event stream.
 #[derive(Deserialize)]
-pub(super) struct After {
+pub(super) struct EventsQuery {
     after: Option<u64>,
 }
 
 /// `GET /api/events?after=SEQ`. A browser that reconnects by itself sends its position in the
 /// header `last-event-id`.
 pub(super) async fn events(
-    State(live): State<Arc<Live>>,
-    Query(After { after }): Query<After>,
+    State(session): State<Arc<Session>>,
+    Query(EventsQuery { after }): Query<EventsQuery>,
     headers: HeaderMap,
 ) -> Response {
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     // Without a position, start with the next change.
-    let from = last.or(after).unwrap_or_else(|| live.book.newest());
-    let Some(reader) = live.reader() else {
+    let from = last.or(after).unwrap_or_else(|| session.event_log.newest());
+    let Some(reader) = session.reader() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many pages are open\n").into_response();
     };
-    let body = Body::from_stream(stream::unfold(Some(Reading { reader, from }), next));
+    let body = Body::from_stream(stream::unfold(Some(EventStream { reader, from }), next_events));
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
@@ -46,34 +46,36 @@ pub(super) async fn events(
     (headers, body).into_response()
 }
 
-struct Reading {
+struct EventStream {
     reader: Reader,
     from: u64,
 }
 
-type Piece = Result<String, std::convert::Infallible>;
+type Chunk = Result<String, std::convert::Infallible>;
 
 /// Waits for the next events. The stream ends after `reload`.
-async fn next(reading: Option<Reading>) -> Option<(Piece, Option<Reading>)> {
-    let mut reading = reading?;
-    let live = Arc::clone(&reading.reader.live);
-    let mut bell = live.book.bell();
+async fn next_events(stream: Option<EventStream>) -> Option<(Chunk, Option<EventStream>)> {
+    let mut stream = stream?;
+    let session = Arc::clone(&stream.reader.session);
+    let mut signal = session.event_log.subscribe();
     loop {
-        bell.mark_unchanged();
-        match live.book.since(reading.from, AT_ONCE) {
-            Since::Lost => return Some((Ok(told(live.book.newest(), "reload", "{}")), None)),
-            Since::These(_, changes) if changes.is_empty() => {
+        signal.mark_unchanged();
+        match session.event_log.since(stream.from, BATCH) {
+            ChangeBatch::Unavailable => {
+                return Some((Ok(format_event(session.event_log.newest(), "reload", "{}")), None));
+            }
+            ChangeBatch::Changes(_, changes) if changes.is_empty() => {
                 tokio::select! {
-                    rung = bell.changed() => rung.ok()?,
-                    () = tokio::time::sleep(BEAT) => return Some((Ok(": still here\n\n".to_owned()), Some(reading))),
-                    () = live.stop.cancelled() => return None,
+                    result = signal.changed() => result.ok()?,
+                    () = tokio::time::sleep(KEEP_ALIVE) => return Some((Ok(": still here\n\n".to_owned()), Some(stream))),
+                    () = session.stop.cancelled() => return None,
                 }
             }
-            Since::These(last, changes) => {
+            ChangeBatch::Changes(last, changes) => {
                 let is_end = changes.iter().any(|change| matches!(change, Change::Everything));
-                let text = draw(&live, reading.from, &changes);
-                reading.from = last;
-                return Some((Ok(text), (!is_end).then_some(reading)));
+                let text = render(&session, stream.from, &changes);
+                stream.from = last;
+                return Some((Ok(text), (!is_end).then_some(stream)));
             }
         }
     }
@@ -81,8 +83,8 @@ async fn next(reading: Option<Reading>) -> Option<(Piece, Option<Reading>)> {
 
 /// The changes as events. A part that changes several times is rendered only at its last change,
 /// because the rendered version is the newest anyway.
-fn draw(live: &Live, from: u64, changes: &[Change]) -> String {
-    let mut drawn = HashSet::new();
+fn render(session: &Session, from: u64, changes: &[Change]) -> String {
+    let mut rendered = HashSet::new();
     let mut events: Vec<String> = Vec::new();
     let numbered: Vec<_> = (from + 1..).zip(changes).collect();
     for (number, change) in numbered.into_iter().rev() {
@@ -90,15 +92,15 @@ fn draw(live: &Live, from: u64, changes: &[Change]) -> String {
             Change::Wire(_) | Change::Latency(_) => None,
             change => Some(format!("{change:?}")),
         };
-        if part.is_none_or(|part| drawn.insert(part)) {
-            let (name, data) = event(live, change);
-            events.push(told(number, name, &data.to_string()));
+        if part.is_none_or(|part| rendered.insert(part)) {
+            let (name, data) = event(session, change);
+            events.push(format_event(number, name, &data.to_string()));
         }
     }
     events.reverse();
     events.concat()
 }
 
-fn told(number: u64, name: &str, data: &str) -> String {
+fn format_event(number: u64, name: &str, data: &str) -> String {
     format!("id: {number}\nevent: {name}\ndata: {data}\n\n")
 }

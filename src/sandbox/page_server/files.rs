@@ -43,19 +43,19 @@ const FILES: &[File] = &[
 
 /// `GET /`.
 pub(super) fn page() -> Response {
-    answer(&PAGE)
+    response(&PAGE)
 }
 
 /// `GET /page/NAME`.
 pub(super) fn file(name: &str) -> Response {
     match FILES.iter().find(|(known, _, _)| *known == name) {
-        Some(file) => answer(file),
+        Some(file) => response(file),
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }
 
 /// Browsers must revalidate: a newer binary has other files under the same names.
-fn answer(&(_, content_type, content): &File) -> Response {
+fn response(&(_, content_type, content): &File) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
@@ -70,14 +70,14 @@ mod tests {
     #[test]
     fn every_file_of_the_folder_is_served_and_together_they_stay_under_100_kilobytes() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/sandbox/page");
-        let mut there: Vec<String> = std::fs::read_dir(folder)
+        let mut in_folder: Vec<String> = std::fs::read_dir(folder)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
-        there.sort_unstable();
+        in_folder.sort_unstable();
         let mut served: Vec<&str> = FILES.iter().chain([&PAGE]).map(|(name, _, _)| *name).collect();
         served.sort_unstable();
-        assert_eq!(served, there);
+        assert_eq!(served, in_folder);
         let bytes: usize = FILES.iter().chain([&PAGE]).map(|(_, _, content)| content.len()).sum();
         assert!(bytes < 100_000, "{bytes}");
     }

@@ -13,12 +13,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 /// The page may load and call only its own server, and no other page may embed it.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; \
+const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The headers of every answer.
-const SAID: [(HeaderName, &str); 4] = [
-    (header::CONTENT_SECURITY_POLICY, POLICY),
+const RESPONSE_HEADERS: [(HeaderName, &str); 4] = [
+    (header::CONTENT_SECURITY_POLICY, CONTENT_POLICY),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
@@ -26,11 +26,11 @@ const SAID: [(HeaderName, &str); 4] = [
 
 /// Refuses requests from other sites, and adds the headers to every answer.
 pub(super) async fn guard(request: Request, next: Next) -> Response {
-    let mut response = match refusal(request.method(), request.headers()) {
-        Some(why) => (StatusCode::FORBIDDEN, why).into_response(),
+    let mut response = match refusal_reason(request.method(), request.headers()) {
+        Some(reason) => (StatusCode::FORBIDDEN, reason).into_response(),
         None => next.run(request).await,
     };
-    for (name, value) in SAID {
+    for (name, value) in RESPONSE_HEADERS {
         // A handler may have set a stricter policy.
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
@@ -38,7 +38,7 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
 }
 
 /// The reason to refuse a request, or `None`.
-fn refusal(method: &Method, headers: &HeaderMap) -> Option<&'static str> {
+fn refusal_reason(method: &Method, headers: &HeaderMap) -> Option<&'static str> {
     let text = |name: HeaderName| {
         let mut values = headers.get_all(name).iter();
         let value = values.next().map(|value| value.to_str().unwrap_or("\0"));
@@ -46,7 +46,7 @@ fn refusal(method: &Method, headers: &HeaderMap) -> Option<&'static str> {
         if values.next().is_some() { Some("\0") } else { value }
     };
     let host = text(header::HOST).unwrap_or_default();
-    if !is_address(host) {
+    if !is_ip_or_localhost(host) {
         return Some("the host must be an IP address or localhost\n");
     }
     if text(header::ORIGIN).is_some_and(|origin| origin.strip_prefix("http://") != Some(host)) {
@@ -62,7 +62,7 @@ fn refusal(method: &Method, headers: &HeaderMap) -> Option<&'static str> {
 
 /// Whether a `Host` header is an IP address or `localhost`: any other name could be made to resolve
 /// to this address.
-fn is_address(host: &str) -> bool {
+fn is_ip_or_localhost(host: &str) -> bool {
     let is_port = |port: &str| port.parse::<u16>().is_ok();
     let name = match host.rsplit_once(':') {
         Some((name, port)) if is_port(port) => name,
@@ -79,12 +79,12 @@ fn is_address(host: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn refused(method: &Method, given: &[(HeaderName, &'static str)]) -> bool {
+    fn is_refused(method: &Method, pairs: &[(HeaderName, &'static str)]) -> bool {
         let mut headers = HeaderMap::new();
-        for (name, value) in given {
+        for (name, value) in pairs {
             headers.append(name, HeaderValue::from_static(value));
         }
-        refusal(method, &headers).is_some()
+        refusal_reason(method, &headers).is_some()
     }
 
     #[test]
@@ -92,7 +92,7 @@ mod tests {
         for host in
             ["127.0.0.1:8080", "localhost:1", "localhost", "[::1]:80", "[::1]", "10.0.0.7:1", "127.0.0.1"]
         {
-            assert!(is_address(host), "{host}");
+            assert!(is_ip_or_localhost(host), "{host}");
         }
         for host in [
             "",
@@ -103,25 +103,25 @@ mod tests {
             "127.0.0.1:x",
             "[x]:1",
         ] {
-            assert!(!is_address(host), "{host}");
+            assert!(!is_ip_or_localhost(host), "{host}");
         }
     }
 
     #[test]
-    fn other_sites_are_refused_and_so_is_what_a_form_could_send() {
+    fn other_sites_and_html_forms_are_refused() {
         use header::{CONTENT_TYPE, HOST, ORIGIN};
         let (host, json) = ((HOST, "127.0.0.1:80"), (CONTENT_TYPE, "application/json; charset=utf-8"));
         let own = (ORIGIN, "http://127.0.0.1:80");
-        assert!(!refused(&Method::GET, std::slice::from_ref(&host)));
-        assert!(!refused(&Method::POST, &[host.clone(), json.clone()]));
-        assert!(!refused(&Method::POST, &[host.clone(), json.clone(), own.clone()]));
-        assert!(refused(&Method::GET, &[]));
+        assert!(!is_refused(&Method::GET, std::slice::from_ref(&host)));
+        assert!(!is_refused(&Method::POST, &[host.clone(), json.clone()]));
+        assert!(!is_refused(&Method::POST, &[host.clone(), json.clone(), own.clone()]));
+        assert!(is_refused(&Method::GET, &[]));
         for origin in ["http://evil.example", "null", "https://127.0.0.1:80", "http://127.0.0.1:81", ""] {
-            assert!(refused(&Method::POST, &[host.clone(), json.clone(), (ORIGIN, origin)]), "{origin}");
-            assert!(refused(&Method::GET, &[host.clone(), (ORIGIN, origin)]), "{origin}");
+            assert!(is_refused(&Method::POST, &[host.clone(), json.clone(), (ORIGIN, origin)]), "{origin}");
+            assert!(is_refused(&Method::GET, &[host.clone(), (ORIGIN, origin)]), "{origin}");
         }
-        assert!(refused(&Method::POST, &[host.clone(), json.clone(), own.clone(), own.clone()]));
-        assert!(refused(&Method::POST, &[host.clone(), own.clone()]));
-        assert!(refused(&Method::POST, &[host, (CONTENT_TYPE, "text/plain")]));
+        assert!(is_refused(&Method::POST, &[host.clone(), json.clone(), own.clone(), own.clone()]));
+        assert!(is_refused(&Method::POST, &[host.clone(), own.clone()]));
+        assert!(is_refused(&Method::POST, &[host, (CONTENT_TYPE, "text/plain")]));
     }
 }

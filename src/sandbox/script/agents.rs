@@ -2,9 +2,9 @@
 //! released answers, a lost callback, an answer with unknown outcome, a transfer, and an account
 //! without customer-service messages.
 
-use super::cast::{AGENT_TO_CUSTOMER, CUSTOMER_TO_SHOP, Cast, Missed, Played, expect, in_time};
+use super::cast::{AGENT_TO_CUSTOMER, CUSTOMER_TO_SHOP, Cast, Mismatch, StepResult, expect, within_deadline};
 use crate::sandbox::fault::Fault;
-use crate::sandbox::im::Send;
+use crate::sandbox::im::SendRecord;
 
 /// The customer of these steps, who followed the account before the bridge was started.
 const CUSTOMER: &str = "oSandboxCustomer000000000002";
@@ -17,129 +17,133 @@ const DAY_MS: i64 = 25 * 3600 * 1000;
 
 /// The customer's message allows some answers. The next answer is held, and the agent gets a
 /// notice.
-pub(super) async fn held(cast: &mut Cast<'_>) -> Played {
+pub(super) async fn held(cast: &mut Cast<'_>) -> StepResult {
     cast.customer = cast.stage.wechat.customer(CUSTOMER);
     cast.customer.set_following(true);
     let question = cast.lines.question;
     cast.say(question).await?;
-    cast.agent_reads(question).await?;
+    cast.expect_inquiry(question).await?;
     let allowed = cast.customer.sends_left();
     for number in 1..=allowed {
         let before = cast.customer.screen().len();
-        let words = detail(cast, number);
-        cast.agent_says(&words).await?;
-        cast.customer_reads(&words, before).await?;
+        let words = detail_text(cast, number);
+        cast.agent_sends_text(&words).await?;
+        cast.expect_on_screen(&words, before).await?;
     }
-    let words = detail(cast, allowed + 1);
-    cast.agent_says(&words).await?;
-    cast.agent_is_told(&format!("{}. ", allowed + 1)).await
+    let words = detail_text(cast, allowed + 1);
+    cast.agent_sends_text(&words).await?;
+    cast.expect_notice(&format!("{}. ", allowed + 1)).await
 }
 
 /// The customer writes again, and the passive reply is the held answer.
-pub(super) async fn released(cast: &mut Cast<'_>) -> Played {
-    let held = detail(cast, cast.stage.wechat.settings().quota_messages + 1);
-    cast.rides(cast.lines.still_there, &held).await
+pub(super) async fn released(cast: &mut Cast<'_>) -> StepResult {
+    let held = detail_text(cast, cast.stage.wechat.settings().quota_messages + 1);
+    cast.expect_attached(cast.lines.still_there, &held).await
 }
 
 /// The agent sends `/who` and gets a notice; the customer sees nothing.
-pub(super) async fn who(cast: &mut Cast<'_>) -> Played {
+pub(super) async fn who(cast: &mut Cast<'_>) -> StepResult {
     let before = cast.customer.screen().len();
     let agent = cast.agent.user_id().to_owned();
-    cast.agent_says("/who").await?;
-    cast.agent_is_told(&agent).await?;
+    cast.agent_sends_text("/who").await?;
+    cast.expect_notice(&agent).await?;
     expect(cast.customer.screen().len() == before, || {
-        Missed::new("nothing on the customer's screen", format!("{:?}", cast.customer.texts().last()))
+        Mismatch::new("nothing on the customer's screen", format!("{:?}", cast.customer.texts().last()))
     })
 }
 
 /// IM's webhook about an answer is lost, and a backfill delivers the answer.
-pub(super) async fn lost(cast: &mut Cast<'_>) -> Played {
-    let (stage, words, before) = (cast.stage, cast.lines.lost, cast.customer.screen().len());
+pub(super) async fn lost_callback(cast: &mut Cast<'_>) -> StepResult {
+    let (stage, words, before) = (cast.stage, cast.lines.lost_callback, cast.customer.screen().len());
     let expected = "a message without a webhook";
     stage.im.lose_next_callbacks(1);
-    cast.block.said(AGENT_TO_CUSTOMER, words);
-    let sent = in_time(expected, cast.agent.say(cast.customer.openid(), words)).await?;
-    let sent = sent.map_err(|refused| Missed::new(expected, refused.to_string()))?;
-    expect(sent.callback.is_none(), || Missed::new(expected, "one with a webhook"))?;
-    cast.block.by(&format!("MsgKey {}; its webhook is lost; a minute passes", sent.msg_key));
+    cast.block.quote(AGENT_TO_CUSTOMER, words);
+    let sent = within_deadline(expected, cast.agent.say(cast.customer.openid(), words)).await?;
+    let sent = sent.map_err(|refused| Mismatch::new(expected, refused.to_string()))?;
+    expect(sent.callback.is_none(), || Mismatch::new(expected, "one with a webhook"))?;
+    cast.block.detail(&format!("MsgKey {}; its webhook is lost; a minute passes", sent.msg_key));
     stage.clock().advance(MINUTE_MS);
-    cast.customer_reads(words, before).await
+    cast.expect_on_screen(words, before).await
 }
 
 /// The connection breaks before WeChat's answer: the agent gets a notice, and the customer sees the
 /// answer once.
-pub(super) async fn unsure(cast: &mut Cast<'_>) -> Played {
-    let (words, before) = (cast.lines.unsure, cast.customer.screen().len());
+pub(super) async fn unknown_outcome(cast: &mut Cast<'_>) -> StepResult {
+    let (words, before) = (cast.lines.unknown_outcome, cast.customer.screen().len());
     cast.stage.wechat.faults().script(CUSTOM_SEND, 1, Fault::DropAfter);
-    cast.agent_says(words).await?;
-    cast.block.by("WeChat accepts it, and the connection breaks before its answer");
-    cast.agent_is_told(words).await?;
-    cast.customer_reads(words, before).await?;
+    cast.agent_sends_text(words).await?;
+    cast.block.detail("WeChat accepts it, and the connection breaks before its answer");
+    cast.expect_notice(words).await?;
+    cast.expect_on_screen(words, before).await?;
     let times = cast.customer.texts().iter().filter(|text| *text == words).count();
-    expect(times == 1, || Missed::new("the answer once", format!("it is there {times} times")))
+    expect(times == 1, || Mismatch::new("the answer once", format!("it is there {times} times")))
 }
 
 /// The agent hands the customer to another agent, who gets the conversation so far.
-pub(super) async fn transfer(cast: &mut Cast<'_>) -> Played {
+pub(super) async fn transfer(cast: &mut Cast<'_>) -> StepResult {
     let from = cast.agent.user_id().to_owned();
     let Some(other) = cast.stage.agents().iter().find(|desk| desk.user_id() != from) else {
-        return Err(Missed::new("a second agent", "there is none"));
+        return Err(Mismatch::new("a second agent", "there is none"));
     };
     let to = other.user_id();
-    cast.agent_says(&format!("/to {to}")).await?;
+    cast.agent_sends_text(&format!("/to {to}")).await?;
     let expected = format!("the conversation so far at {to}, and a notice to both agents");
-    let told = |agent: &str, sends: &[&Send]| {
+    let is_at = |agent: &str, sends: &[&SendRecord]| {
         sends.iter().any(|send| send.to == agent && send.api == "openim/sendmsg")
     };
-    let sends = cast.new_sends(&expected, |sends| told(to, sends) && told(&from, sends)).await?;
-    let past: Vec<String> =
-        sends.iter().filter(|send| send.api == "openim/importmsg").map(Send::text).collect();
+    let sends = cast.expect_sends(&expected, |sends| is_at(to, sends) && is_at(&from, sends)).await?;
+    let history: Vec<String> =
+        sends.iter().filter(|send| send.api == "openim/importmsg").map(SendRecord::text).collect();
     let first = format!("{}{}", cast.texts.inquiry_prefix, cast.lines.question);
-    expect(past.first() == Some(&first), || Missed::new(format!("{first:?} first"), format!("{past:?}")))?;
-    for text in &past {
-        cast.block.said(&format!("bridge → {to}"), text);
+    expect(history.first() == Some(&first), || {
+        Mismatch::new(format!("{first:?} first"), format!("{history:?}"))
+    })?;
+    for text in &history {
+        cast.block.quote(&format!("bridge → {to}"), text);
     }
-    cast.block.by("openim/importmsg for each: shown without a webhook");
+    cast.block.detail("openim/importmsg for each: shown without a webhook");
     for send in sends.iter().filter(|send| send.api == "openim/sendmsg") {
-        cast.block.said(&format!("bridge → {}", send.to), &send.text());
+        cast.block.quote(&format!("bridge → {}", send.to), &send.text());
     }
-    let asked = cast.lines.colleague;
-    cast.say(asked).await?;
-    cast.agent_reads(asked).await?;
-    expect(cast.agent.user_id() == to, || Missed::new(format!("the question at {to}"), cast.agent.user_id()))
+    let question = cast.lines.after_transfer;
+    cast.say(question).await?;
+    cast.expect_inquiry(question).await?;
+    expect(cast.agent.user_id() == to, || {
+        Mismatch::new(format!("the question at {to}"), cast.agent.user_id())
+    })
 }
 
 /// An account without customer-service messages attaches its answers to passive replies, and sends
 /// again a day later, once it may.
-pub(super) async fn personal(cast: &mut Cast<'_>) -> Played {
-    let (stage, words) = (cast.stage, cast.lines.personal);
+pub(super) async fn personal(cast: &mut Cast<'_>) -> StepResult {
+    let (stage, words) = (cast.stage, cast.lines.personal_answer);
     stage.wechat.set_personal(true);
-    cast.agent_says(words).await?;
-    cast.block.by("WeChat: 48001, this account has no customer-service messages");
-    cast.agent_is_told(words).await?;
-    cast.rides(cast.lines.still_there, words).await?;
+    cast.agent_sends_text(words).await?;
+    cast.block.detail("WeChat: 48001, this account has no customer-service messages");
+    cast.expect_notice(words).await?;
+    cast.expect_attached(cast.lines.still_there, words).await?;
     stage.wechat.set_personal(false);
     stage.clock().advance(DAY_MS);
-    cast.block.did("", "a day passes; the account has them now, and the bridge tries again");
-    let (asked, answer) = (cast.lines.next_day, cast.lines.answer);
-    cast.say(asked).await?;
-    cast.agent_reads(asked).await?;
+    cast.block.event("", "a day passes; the account has them now, and the bridge tries again");
+    let (question, answer) = (cast.lines.next_day, cast.lines.answer);
+    cast.say(question).await?;
+    cast.expect_inquiry(question).await?;
     let before = cast.customer.screen().len();
-    cast.agent_says(answer).await?;
-    cast.customer_reads(answer, before).await
+    cast.agent_sends_text(answer).await?;
+    cast.expect_on_screen(answer, before).await
 }
 
-fn detail(cast: &Cast<'_>, number: u32) -> String {
+fn detail_text(cast: &Cast<'_>, number: u32) -> String {
     format!("{number}. {}", cast.lines.detail)
 }
 
 impl Cast<'_> {
     /// The customer writes `words`, and the passive reply must be the held answer.
-    async fn rides(&mut self, words: &str, held: &str) -> Played {
-        self.block.said(CUSTOMER_TO_SHOP, words);
+    async fn expect_attached(&mut self, words: &str, held: &str) -> StepResult {
+        self.block.quote(CUSTOMER_TO_SHOP, words);
         let phone = self.customer.clone();
-        let pushed = self.push("text", phone.say(words)).await?;
-        self.replied(&pushed, held)?;
-        self.agent_reads(words).await
+        let pushed = self.expect_push_answer("text", phone.say(words)).await?;
+        self.expect_reply(&pushed, held)?;
+        self.expect_inquiry(words).await
     }
 }

@@ -8,36 +8,36 @@ use super::*;
 use crate::clock::Clock;
 use crate::config::Locale;
 use crate::sandbox::stage::Settings;
-use stub::{Stub, Wrong};
+use stub::{Defect, Stub};
 
-async fn played(locale: Locale, wrong: Wrong) -> (Result<(), Failed>, String) {
+async fn run_script(locale: Locale, defect: Defect) -> (Result<(), ScriptError>, String) {
     let settings = Settings { agents: vec!["user1".into(), "user2".into()], ..Settings::default() };
     let stage = Stage::start(Clock::system(), settings).await.unwrap();
     let texts = Texts::defaults(locale, "XX");
-    let bridge = Stub::start(&stage, texts.clone(), wrong).await;
+    let bridge = Stub::start(&stage, texts.clone(), defect).await;
     stage.connect(&format!("http://{}", bridge.address()));
     let mut transcript = Vec::new();
-    let result = introduce(&stage, &texts, &mut transcript).await;
+    let result = play_scenario(&stage, &texts, &mut transcript).await;
     bridge.stop().await;
     stage.stop().await;
     (result, String::from_utf8(transcript).unwrap())
 }
 
 #[tokio::test]
-async fn a_right_bridge_comes_to_the_end_in_every_language() {
+async fn the_script_passes_with_a_correct_bridge_in_every_language() {
     for (locale, question) in [
         (Locale::En, "when are you getting new children clothing?"),
         (Locale::Ko, "아동복 신상품은 언제쯤 나오나요?"),
         (Locale::Zh, "童装新品什么时候上架？"),
     ] {
-        let (result, transcript) = played(locale, Wrong::Nothing).await;
+        let (result, transcript) = run_script(locale, Defect::None).await;
         result.unwrap_or_else(|failed| panic!("{failed}\n{transcript}"));
         assert!(transcript.lines().all(|line| columns(line) <= WIDTH), "{transcript}");
         let texts = Texts::defaults(locale, "XX");
-        for told in
+        for expected_text in
             [question, texts.welcome.as_str(), "openim/sendmsg", "message/custom/send", "17 steps passed in "]
         {
-            assert!(transcript.contains(told), "{told} in {transcript}");
+            assert!(transcript.contains(expected_text), "{expected_text} in {transcript}");
         }
         let settings = Settings::default().wechat;
         assert!(!transcript.contains(&settings.token) && !transcript.contains("usersig"), "{transcript}");
@@ -45,24 +45,24 @@ async fn a_right_bridge_comes_to_the_end_in_every_language() {
 }
 
 #[tokio::test]
-async fn each_thing_that_is_wrong_fails_its_own_step() {
-    for (wrong, step, told) in [
-        (Wrong::Echo, 1, "echostr"),
-        (Wrong::Welcome, 2, "Thanks for following XX."),
-        (Wrong::Sender, 3, "the customer's own account"),
-        (Wrong::Answer, 4, "in May"),
-        (Wrong::Picture, 5, "kind image"),
-        (Wrong::Location, 11, "TIMLocationElem"),
-        (Wrong::Repeats, 15, "Thank you!"),
-        (Wrong::Signature, 16, "403"),
-        (Wrong::Unfollow, 17, "success"),
+async fn each_defect_fails_its_own_step() {
+    for (defect, step, expected_text) in [
+        (Defect::Echo, 1, "echostr"),
+        (Defect::Welcome, 2, "Thanks for following XX."),
+        (Defect::Sender, 3, "the customer's own account"),
+        (Defect::Answer, 4, "in May"),
+        (Defect::Picture, 5, "kind image"),
+        (Defect::Location, 11, "TIMLocationElem"),
+        (Defect::Repeats, 15, "Thank you!"),
+        (Defect::Signature, 16, "403"),
+        (Defect::Unfollow, 17, "success"),
     ] {
-        let (result, transcript) = played(Locale::En, wrong).await;
-        let Err(Failed::Step { number, expected, seen, .. }) = result else {
-            panic!("{wrong:?} was not detected: {transcript}");
+        let (result, transcript) = run_script(Locale::En, defect).await;
+        let Err(ScriptError::Step { number, expected, seen, .. }) = result else {
+            panic!("{defect:?} was not detected: {transcript}");
         };
-        assert_eq!(number, step, "{wrong:?}: {transcript}");
-        assert!(expected.contains(told), "{wrong:?} expected {expected}, seen: {seen}");
+        assert_eq!(number, step, "{defect:?}: {transcript}");
+        assert!(expected.contains(expected_text), "{defect:?} expected {expected}, seen: {seen}");
         assert!(
             transcript.contains("FAILED: expected") && !transcript.contains("steps passed"),
             "{transcript}"
@@ -72,7 +72,7 @@ async fn each_thing_that_is_wrong_fails_its_own_step() {
 }
 
 #[tokio::test]
-async fn a_closed_port_is_told_at_the_first_step() {
+async fn a_closed_port_fails_the_first_step() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);

@@ -8,11 +8,11 @@ pub(super) const WIDTH: usize = 110;
 /// Columns before the heading of an entry.
 const INDENT: usize = 4;
 /// Columns of a heading such as `customer → agent`, with the space after it.
-const WHO: usize = 18;
+const HEADING_WIDTH: usize = 18;
 /// Columns of an entry's text.
-const TEXT: usize = WIDTH - INDENT - WHO;
+const TEXT_WIDTH: usize = WIDTH - INDENT - HEADING_WIDTH;
 /// Characters of a quoted text; a longer one is cut.
-const TOLD: usize = 300;
+const QUOTE_LIMIT: usize = 300;
 
 /// The transcript of one step.
 #[derive(Clone, Debug, Default)]
@@ -20,29 +20,29 @@ pub(super) struct Block(Vec<Line>);
 
 #[derive(Clone, Debug)]
 struct Line {
-    who: String,
-    what: String,
+    heading: String,
+    text: String,
 }
 
 impl Block {
     /// Adds a message: `who` is the heading, and `words` are quoted.
-    pub fn said(&mut self, who: &str, words: &str) {
-        let mut told: String = words.chars().take(TOLD).collect();
-        if told.len() < words.len() {
-            told.push('…');
+    pub fn quote(&mut self, heading: &str, words: &str) {
+        let mut quoted: String = words.chars().take(QUOTE_LIMIT).collect();
+        if quoted.len() < words.len() {
+            quoted.push('…');
         }
         // The debug format escapes line breaks and other invisible characters.
-        self.did(who, &format!("{told:?}"));
+        self.event(heading, &format!("{quoted:?}"));
     }
 
     /// Adds an event in the script's own words.
-    pub fn did(&mut self, who: &str, what: &str) {
-        self.0.push(Line { who: who.to_owned(), what: what.to_owned() });
+    pub fn event(&mut self, heading: &str, text: &str) {
+        self.0.push(Line { heading: heading.to_owned(), text: text.to_owned() });
     }
 
     /// Adds a detail to the previous entry, such as the API call that carried it.
-    pub fn by(&mut self, call: &str) {
-        self.did("", call);
+    pub fn detail(&mut self, call: &str) {
+        self.event("", call);
     }
 
     /// The step as text: a line with number, title and time, then one or more lines for each entry.
@@ -60,11 +60,11 @@ impl Block {
 
 impl Line {
     fn render(&self, text: &mut String) {
-        let mut who = self.who.as_str();
-        for part in wrapped(&self.what, TEXT) {
-            let gap = WHO.saturating_sub(columns(who));
-            let _ = writeln!(text, "{:INDENT$}{who}{:gap$}{part}", "", "");
-            who = "";
+        let mut heading = self.heading.as_str();
+        for part in wrap(&self.text, TEXT_WIDTH) {
+            let gap = HEADING_WIDTH.saturating_sub(columns(heading));
+            let _ = writeln!(text, "{:INDENT$}{heading}{:gap$}{part}", "", "");
+            heading = "";
         }
     }
 }
@@ -84,7 +84,7 @@ pub(super) fn columns(text: &str) -> usize {
 }
 
 /// `text` in pieces of at most `limit` columns, cut at spaces if possible.
-fn wrapped(text: &str, limit: usize) -> Vec<&str> {
+fn wrap(text: &str, limit: usize) -> Vec<&str> {
     let mut lines = Vec::new();
     let mut rest = text;
     while columns(rest) > limit {
@@ -112,8 +112,8 @@ mod tests {
     #[test]
     fn a_block_is_aligned() {
         let mut block = Block::default();
-        block.said("customer → shop", "신상품은 언제쯤\n나오나요?");
-        block.by("POST / text MsgId 1");
+        block.quote("customer → shop", "신상품은 언제쯤\n나오나요?");
+        block.detail("POST / text MsgId 1");
         let text = block.render(3, "A question", 12);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(columns(lines[0]), WIDTH);
@@ -126,11 +126,11 @@ mod tests {
         #[test]
         fn nothing_is_too_wide_and_no_word_is_lost(words in prop::collection::vec("[a-z나来😀]{1,150}", 0..12)) {
             let mut block = Block::default();
-            block.by(&words.join(" "));
+            block.detail(&words.join(" "));
             let text = block.render(1, "t", 1);
             prop_assert!(text.lines().all(|line| columns(line) <= WIDTH), "{}", text);
-            let kept: String = text.lines().skip(1).collect::<String>().replace(' ', "");
-            prop_assert_eq!(kept, words.concat());
+            let text_without_spaces: String = text.lines().skip(1).collect::<String>().replace(' ', "");
+            prop_assert_eq!(text_without_spaces, words.concat());
         }
     }
 }

@@ -64,10 +64,10 @@ mod tests {
     async fn the_commands_name_everyone_and_no_credential() {
         let stage = Stage::start(Clock::system(), Settings::default()).await.unwrap();
         let text = how_to(&stage, "http://127.0.0.1:8080/");
-        for named in
+        for part in
             [stage.wechat.base_url(), &stage.im.base_url(), "http://127.0.0.1:8080/imcallback", "user1"]
         {
-            assert!(text.contains(named), "{named} in {text}");
+            assert!(text.contains(part), "{part} in {text}");
         }
         let settings = stage.wechat.settings();
         assert!(!text.contains(&settings.token) && !text.contains(&settings.app_secret), "{text}");

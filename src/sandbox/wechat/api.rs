@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::sandbox::fault;
-use crate::sandbox::serve::Answer;
+use crate::sandbox::serve::SimulatedResponse;
 
-use super::ledger::{Refusal, keep};
+use super::ledger::{Refusal, push_bounded};
 use super::media::{Media, check_upload, media_part};
 use super::wire::{self, Direction, WireEvent, masked_body, masked_query};
 use super::{Platform, codes, control, lock};
@@ -67,7 +67,7 @@ impl Call {
 }
 
 /// The result of an API call.
-enum Given {
+enum Payload {
     Json(Value),
     File(Arc<Media>, String),
 }
@@ -76,18 +76,19 @@ async fn serve(State(platform): State<Arc<Platform>>, request: Request) -> Respo
     let (at, started) = (platform.clock.now(), Instant::now());
     let (parts, body) = request.into_parts();
     let Ok(body) = to_bytes(body, BODY_LIMIT).await else {
-        return Answer::new(StatusCode::PAYLOAD_TOO_LARGE, "text/html", "<html>413</html>").response;
+        return SimulatedResponse::new(StatusCode::PAYLOAD_TOO_LARGE, "text/html", "<html>413</html>")
+            .response;
     };
     let call = Call::new(&parts, body);
-    let refuse = |code| render(platform.settle(&call, Err(code)), JSON);
+    let refuse = |code| render(platform.to_payload(&call, Err(code)), JSON);
     let work = async {
         // The error of a download has a text content type, as is frequent on the real platform.
         let json = if call.path.ends_with("/media/get") { "text/plain" } else { JSON };
-        let given = platform.answer(&call);
-        render(platform.settle(&call, given), json)
+        let result = platform.dispatch(&call);
+        render(platform.to_payload(&call, result), json)
     };
-    let answer = fault::suffer(platform.faults.take(&call.path), refuse, work).await;
-    platform.tell(|| WireEvent {
+    let answer = fault::apply(platform.faults.take(&call.path), refuse, work).await;
+    platform.publish(|| WireEvent {
         at,
         began: started,
         took: started.elapsed(),
@@ -98,19 +99,19 @@ async fn serve(State(platform): State<Arc<Platform>>, request: Request) -> Respo
         status: answer.status(),
         request: masked_body(&call.body),
         response: masked_body(&answer.body),
-        sealed_request: None,
-        sealed_response: None,
+        encrypted_request: None,
+        encrypted_response: None,
         request_headers: wire::headers(&parts.headers),
         response_headers: wire::headers(answer.response.headers()),
         error: answer.status().is_none().then(|| "the connection was cut".to_owned()),
-        openid: serde_json::from_slice::<Addressed>(&call.body).ok().map(|body| body.touser),
+        openid: serde_json::from_slice::<Recipient>(&call.body).ok().map(|body| body.touser),
         msg_id: None,
     });
     answer.response
 }
 
 impl Platform {
-    fn answer(&self, call: &Call) -> Result<Given, i64> {
+    fn dispatch(&self, call: &Call) -> Result<Payload, i64> {
         match call.path.as_str() {
             "/cgi-bin/stable_token" => self.stable_token(call),
             "/cgi-bin/token" => self.plain_token(call),
@@ -126,25 +127,25 @@ impl Platform {
             "/cgi-bin/media/get" => self.download(call),
             "/cgi-bin/getcallbackip" | "/cgi-bin/get_api_domain_ip" => {
                 self.check_token(call, &Method::GET)?;
-                Ok(Given::Json(json!({"ip_list": ["127.0.0.1"]})))
+                Ok(Payload::Json(json!({"ip_list": ["127.0.0.1"]})))
             }
             path => self.public_file(path).ok_or(codes::PATH),
         }
     }
 
     /// Records a refusal in the ledger and turns it into the platform's error body.
-    fn settle(&self, call: &Call, answer: Result<Given, i64>) -> Given {
-        let code = match answer {
-            Ok(answer) => return answer,
+    fn to_payload(&self, call: &Call, result: Result<Payload, i64>) -> Payload {
+        let code = match result {
+            Ok(payload) => return payload,
             Err(code) => code,
         };
         let at = self.clock.now();
-        let openid = serde_json::from_slice::<Addressed>(&call.body).ok().map(|body| body.touser);
+        let openid = serde_json::from_slice::<Recipient>(&call.body).ok().map(|body| body.touser);
         let refusal = Refusal { at, path: call.path.clone(), openid, code };
-        self.record(|ledger, limit| keep(&mut ledger.refusals, Arc::new(refusal), limit));
+        self.record(|ledger, limit| push_bounded(&mut ledger.refusals, Arc::new(refusal), limit));
         let (seconds, a, b) = (at.seconds(), rand::random::<u32>(), rand::random::<u32>());
         let message = format!("{} rid: {seconds:08x}-{a:08x}-{b:08x}", codes::message(code));
-        Given::Json(json!({"errcode": code, "errmsg": message}))
+        Payload::Json(json!({"errcode": code, "errmsg": message}))
     }
 
     fn check_token(&self, call: &Call, method: &Method) -> Result<(), i64> {
@@ -152,28 +153,33 @@ impl Platform {
         lock(&self.tokens).check(self.clock.now(), call.parameter("access_token"))
     }
 
-    fn stable_token(&self, call: &Call) -> Result<Given, i64> {
+    fn stable_token(&self, call: &Call) -> Result<Payload, i64> {
         call.expect(&Method::POST)?;
-        let wanted: StableToken = serde_json::from_slice(&call.body).map_err(|_| codes::DATA_FORMAT)?;
-        self.check_account(Some(&wanted.grant_type), Some(&wanted.appid), Some(&wanted.secret))?;
-        let life_s = self.settings().token_life_s;
-        let ((token, expires_in), fresh) =
-            lock(&self.tokens).stable(self.clock.now(), life_s, wanted.force_refresh)?;
+        let token_request: StableToken =
+            serde_json::from_slice(&call.body).map_err(|_| codes::DATA_FORMAT)?;
+        self.check_account(
+            Some(&token_request.grant_type),
+            Some(&token_request.appid),
+            Some(&token_request.secret),
+        )?;
+        let lifetime_s = self.settings().token_lifetime_s;
+        let ((token, expires_in), is_new) =
+            lock(&self.tokens).stable(self.clock.now(), lifetime_s, token_request.force_refresh)?;
         self.record(|ledger, _| {
             ledger.tokens.stable += 1;
-            ledger.tokens.forced += u64::from(wanted.force_refresh);
-            ledger.tokens.fresh += u64::from(fresh);
+            ledger.tokens.forced += u64::from(token_request.force_refresh);
+            ledger.tokens.fresh += u64::from(is_new);
         });
-        Ok(Given::Json(json!({"access_token": token, "expires_in": expires_in})))
+        Ok(Payload::Json(json!({"access_token": token, "expires_in": expires_in})))
     }
 
-    fn plain_token(&self, call: &Call) -> Result<Given, i64> {
+    fn plain_token(&self, call: &Call) -> Result<Payload, i64> {
         call.expect(&Method::GET)?;
         self.check_account(call.parameter("grant_type"), call.parameter("appid"), call.parameter("secret"))?;
-        let life_s = self.settings().token_life_s;
-        let (token, expires_in) = lock(&self.tokens).plain(self.clock.now(), life_s);
+        let lifetime_s = self.settings().token_lifetime_s;
+        let (token, expires_in) = lock(&self.tokens).plain(self.clock.now(), lifetime_s);
         self.record(|ledger, _| ledger.tokens.plain += 1);
-        Ok(Given::Json(json!({"access_token": token, "expires_in": expires_in})))
+        Ok(Payload::Json(json!({"access_token": token, "expires_in": expires_in})))
     }
 
     fn check_account(
@@ -198,32 +204,32 @@ impl Platform {
         }
     }
 
-    fn upload(&self, call: &Call) -> Result<Given, i64> {
+    fn upload(&self, call: &Call) -> Result<Payload, i64> {
         self.check_token(call, &Method::POST)?;
         let file = media_part(&call.content_type, &call.body).ok_or(codes::MEDIA_MISSING)?;
         let kind = check_upload(call.parameter("type").unwrap_or_default(), &file)?;
         let now = self.clock.now();
         let id = lock(&self.media).put(kind, file.bytes, now);
         self.record(|ledger, _| ledger.uploads += 1);
-        Ok(Given::Json(json!({"type": kind, "media_id": id, "created_at": now.seconds()})))
+        Ok(Payload::Json(json!({"type": kind, "media_id": id, "created_at": now.seconds()})))
     }
 
-    fn download(&self, call: &Call) -> Result<Given, i64> {
+    fn download(&self, call: &Call) -> Result<Payload, i64> {
         self.check_token(call, &Method::GET)?;
         let id = call.parameter("media_id").filter(|id| !id.is_empty()).ok_or(codes::MEDIA_ID_MISSING)?;
         let media = lock(&self.media).get(id, self.clock.now()).ok_or(codes::MEDIA_ID)?;
         self.record(|ledger, _| ledger.downloads += 1);
         if media.kind == "video" && self.settings().video_as_url {
-            return Ok(Given::Json(json!({"video_url": format!("{}/mmbiz_video/{id}/0", self.base_url)})));
+            return Ok(Payload::Json(json!({"video_url": format!("{}/mmbiz_video/{id}/0", self.base_url)})));
         }
-        Ok(Given::File(media, id.to_owned()))
+        Ok(Payload::File(media, id.to_owned()))
     }
 
     /// The file behind a `PicUrl` or a `video_url`. These URLs need no authentication.
-    fn public_file(&self, path: &str) -> Option<Given> {
+    fn public_file(&self, path: &str) -> Option<Payload> {
         let rest = path.strip_prefix("/mmbiz_jpg/").or_else(|| path.strip_prefix("/mmbiz_video/"))?;
         let id = rest.strip_suffix("/0")?;
-        lock(&self.media).get(id, self.clock.now()).map(|media| Given::File(media, id.to_owned()))
+        lock(&self.media).get(id, self.clock.now()).map(|media| Payload::File(media, id.to_owned()))
     }
 }
 
@@ -238,19 +244,19 @@ struct StableToken {
 }
 
 #[derive(Deserialize)]
-struct Addressed {
+struct Recipient {
     touser: String,
 }
 
-fn ok() -> Given {
-    Given::Json(json!({"errcode": 0, "errmsg": "ok"}))
+fn ok() -> Payload {
+    Payload::Json(json!({"errcode": 0, "errmsg": "ok"}))
 }
 
-fn render(given: Given, json: &'static str) -> Answer {
-    match given {
-        Given::Json(value) => Answer::new(StatusCode::OK, json, value.to_string()),
-        Given::File(media, id) => {
-            let mut answer = Answer::new(StatusCode::OK, media.content_type, media.bytes.clone());
+fn render(payload: Payload, json: &'static str) -> SimulatedResponse {
+    match payload {
+        Payload::Json(value) => SimulatedResponse::new(StatusCode::OK, json, value.to_string()),
+        Payload::File(media, id) => {
+            let mut answer = SimulatedResponse::new(StatusCode::OK, media.content_type, media.bytes.clone());
             let disposition = format!("attachment; filename=\"{id}.{}\"", media.extension);
             if let Ok(disposition) = HeaderValue::from_str(&disposition) {
                 answer.response.headers_mut().insert(header::CONTENT_DISPOSITION, disposition);

@@ -16,10 +16,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::model::OpenId;
-use crate::sandbox::serve::Answer;
+use crate::sandbox::serve::SimulatedResponse;
 
-use super::phone::{Phone, Shown, Via};
-use super::push::Pushed;
+use super::phone::{Phone, ScreenEntry, Via};
+use super::push::PushResult;
 use super::{Platform, lock};
 
 /// The number of customers at which these routes stop creating more.
@@ -31,13 +31,13 @@ pub(super) fn routes() -> Router<Arc<Platform>> {
 }
 
 #[derive(Deserialize)]
-struct Say {
+struct SayRequest {
     openid: String,
     text: String,
 }
 
 #[derive(Deserialize)]
-struct Whose {
+struct ScreenQuery {
     openid: String,
 }
 
@@ -45,7 +45,7 @@ struct Whose {
 /// shows how the bridge answered.
 async fn say(State(platform): State<Arc<Platform>>, body: Bytes) -> Response {
     // The content type is ignored, because a pasted curl command sends that of a form.
-    let Say { openid, text } = match serde_json::from_slice(&body) {
+    let SayRequest { openid, text } = match serde_json::from_slice(&body) {
         Ok(say) => say,
         Err(error) => return refuse(&format!("the body is not {{\"openid\", \"text\"}}: {error}")),
     };
@@ -56,20 +56,20 @@ async fn say(State(platform): State<Arc<Platform>>, body: Bytes) -> Response {
         return refuse("there are too many customers");
     }
     let phone = platform.phone(&openid);
-    let followed = if phone.is_following() { None } else { Some(answer(&phone.follow().await)) };
-    let said = phone.say(&text).await;
-    let told = json!({
-        "openid": openid, "text": text, "msg_id": said.msg_id, "followed": followed, "answer": answer(&said),
+    let followed = if phone.is_following() { None } else { Some(answer_json(&phone.follow().await)) };
+    let result = phone.say(&text).await;
+    let summary = json!({
+        "openid": openid, "text": text, "msg_id": result.msg_id, "followed": followed, "answer": answer_json(&result),
     });
-    Answer::readable(StatusCode::OK, &told).response
+    SimulatedResponse::pretty_json(StatusCode::OK, &summary).response
 }
 
 /// Returns the customer's screen, oldest entry first.
-async fn screen(State(platform): State<Arc<Platform>>, Query(whose): Query<Whose>) -> Response {
-    let known = lock(&platform.customers).get(&whose.openid).cloned();
+async fn screen(State(platform): State<Arc<Platform>>, Query(query): Query<ScreenQuery>) -> Response {
+    let known = lock(&platform.customers).get(&query.openid).cloned();
     let Some(customer) = known else { return refuse("no customer with this openid exists yet") };
-    let shown: Vec<Value> = Phone::new(platform, customer).screen().iter().map(entry).collect();
-    Answer::readable(StatusCode::OK, &json!(shown)).response
+    let entries: Vec<Value> = Phone::new(platform, customer).screen().iter().map(entry_json).collect();
+    SimulatedResponse::pretty_json(StatusCode::OK, &json!(entries)).response
 }
 
 fn has_room_for(platform: &Platform, openid: &str) -> bool {
@@ -77,25 +77,25 @@ fn has_room_for(platform: &Platform, openid: &str) -> bool {
     known.len() < MAX_CUSTOMERS || known.contains_key(openid)
 }
 
-fn answer(pushed: &Pushed) -> Value {
-    let last = pushed.tries.last();
+fn answer_json(result: &PushResult) -> Value {
+    let last_attempt = result.attempts.last();
     json!({
-        "requests": pushed.tries.len(),
-        "status": last.and_then(|made| made.status),
-        "reply": pushed.text(),
-        "error": last.and_then(|made| made.error.as_deref()),
+        "requests": result.attempts.len(),
+        "status": last_attempt.and_then(|made| made.status),
+        "reply": result.text(),
+        "error": last_attempt.and_then(|made| made.error.as_deref()),
     })
 }
 
-fn entry(shown: &Shown) -> Value {
-    let via = match shown.via {
+fn entry_json(entry: &ScreenEntry) -> Value {
+    let via = match entry.via {
         Via::Passive => "passive reply",
         Via::CustomSend => "message/custom/send",
         Via::Fault => "fault line",
     };
-    json!({"at_ms": shown.at.0, "via": via, "kind": shown.kind, "text": shown.text})
+    json!({"at_ms": entry.at.0, "via": via, "kind": entry.kind, "text": entry.text})
 }
 
-fn refuse(why: &str) -> Response {
-    Answer::readable(StatusCode::BAD_REQUEST, &json!({"error": why})).response
+fn refuse(reason: &str) -> Response {
+    SimulatedResponse::pretty_json(StatusCode::BAD_REQUEST, &json!({"error": reason})).response
 }

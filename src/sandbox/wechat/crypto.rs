@@ -76,7 +76,7 @@ impl Crypt {
 
     /// Encrypts `message` into an `Encrypt` value. `random` must differ from call to call outside
     /// tests.
-    pub fn seal(&self, message: &[u8], random: [u8; 16]) -> Result<String, CryptoError> {
+    pub fn encrypt(&self, message: &[u8], random: [u8; 16]) -> Result<String, CryptoError> {
         let length = u32::try_from(message.len()).map_err(|_| CryptoError::Layout)?;
         let mut plain = Vec::with_capacity(message.len() + self.app_id.len() + 20 + PAD_BLOCK);
         plain.extend_from_slice(&random);
@@ -93,7 +93,7 @@ impl Crypt {
     }
 
     /// Decrypts an `Encrypt` value. The caller has verified its signature.
-    pub fn open(&self, encrypt: &str) -> Result<Vec<u8>, CryptoError> {
+    pub fn decrypt(&self, encrypt: &str) -> Result<Vec<u8>, CryptoError> {
         let mut bytes = STANDARD.decode(encrypt).map_err(|_| CryptoError::Base64)?;
         if bytes.is_empty() || bytes.len() % PAD_BLOCK != 0 {
             return Err(CryptoError::Length);
@@ -140,7 +140,7 @@ mod tests {
     const C_REPLY_TEXT: &str = "<xml><ToUserName><![CDATA[oBridgeUser0000000000000001x]]></ToUserName><FromUserName><![CDATA[gh_bridge000001]]></FromUserName><CreateTime>1700000002</CreateTime><MsgType><![CDATA[text]]></MsgType><Content><![CDATA[收到]]></Content></xml>";
 
     #[test]
-    fn plain_signatures_are_the_vendors() {
+    fn plain_signatures_match_the_vendor_vectors() {
         for (parts, expected) in [
             (["AAAAA", "1714036504", "1514711492"], "f464b24fc39322e44b38aa78f5edd27bd1441696"),
             (["AAAAA", "1714037059", "486452656"], "899cf89e464efb63f54ddac96b0a0a235f53aa78"),
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn message_signatures_are_the_vendors() {
+    fn message_signatures_match_the_vendor_vectors() {
         for (parts, expected) in [
             (["AAAAA", "1714112445", "415670741", A_PUSH], "046e02f8204d34f8ba5fa3b1db94908f3df2e9b3"),
             (["AAAAA", "1713424427", "415670741", A_REPLY], "1b9339964ed2e271e7c7b6ff2b0ef902fc94dea1"),
@@ -172,41 +172,41 @@ mod tests {
     }
 
     #[test]
-    fn sealing_gives_the_vectors_and_opening_undoes_it() {
-        for ((key, app_id), random, text, sealed) in [
+    fn encryption_matches_the_vectors_and_decryption_reverses_it() {
+        for ((key, app_id), random, text, encrypted) in [
             (A, b"a8eedb185eb2fecf", A_TEXT, A_PUSH),
             (A, b"707722b803182950", r#"{"demo_resp":"good luck"}"#, A_REPLY),
             (C, b"0123456789abcdef", C_TEXT, C_PUSH),
             (C, b"fedcba9876543210", C_REPLY_TEXT, C_REPLY),
         ] {
             let crypt = Crypt::new(key, app_id).unwrap();
-            assert_eq!(crypt.seal(text.as_bytes(), *random).unwrap(), sealed);
-            assert_eq!(crypt.open(sealed).unwrap(), text.as_bytes());
+            assert_eq!(crypt.encrypt(text.as_bytes(), *random).unwrap(), encrypted);
+            assert_eq!(crypt.decrypt(encrypted).unwrap(), text.as_bytes());
         }
     }
 
     #[test]
-    fn the_demo_key_with_trailing_bits_opens_its_message() {
+    fn the_demo_key_with_trailing_bits_decrypts_its_message() {
         let crypt = Crypt::new(B.0, B.1).unwrap();
         assert_eq!(
             hex::encode(crypt.key),
             "69b71d79f8218a39259a7a29aabb2dbafc31cb3d35db7e39ebbf3d0010831051"
         );
-        let opened = crypt.open(B_PUSH).unwrap();
-        assert_eq!(opened.len(), 280);
-        assert!(String::from_utf8(opened.clone()).unwrap().contains("<![CDATA[abcdteT]]>"));
-        assert_eq!(crypt.seal(&opened, *b"89465c840c5f116f").unwrap(), B_PUSH);
+        let decrypted = crypt.decrypt(B_PUSH).unwrap();
+        assert_eq!(decrypted.len(), 280);
+        assert!(String::from_utf8(decrypted.clone()).unwrap().contains("<![CDATA[abcdteT]]>"));
+        assert_eq!(crypt.encrypt(&decrypted, *b"89465c840c5f116f").unwrap(), B_PUSH);
     }
 
     #[test]
-    fn what_is_sealed_for_others_or_damaged_stays_closed() {
+    fn foreign_or_damaged_messages_are_refused() {
         let ours = Crypt::new(C.0, C.1).unwrap();
         let foreign = Crypt::new(C.0, "wxffffffffffffffff").unwrap();
-        assert_eq!(foreign.open(C_PUSH), Err(CryptoError::AppId));
-        assert_eq!(Crypt::new(A.0, C.1).unwrap().open(C_PUSH), Err(CryptoError::Padding));
-        assert_eq!(ours.open("%%%"), Err(CryptoError::Base64));
-        assert_eq!(ours.open(""), Err(CryptoError::Length));
-        assert_eq!(ours.open(&STANDARD.encode([7; 48])), Err(CryptoError::Length));
+        assert_eq!(foreign.decrypt(C_PUSH), Err(CryptoError::AppId));
+        assert_eq!(Crypt::new(A.0, C.1).unwrap().decrypt(C_PUSH), Err(CryptoError::Padding));
+        assert_eq!(ours.decrypt("%%%"), Err(CryptoError::Base64));
+        assert_eq!(ours.decrypt(""), Err(CryptoError::Length));
+        assert_eq!(ours.decrypt(&STANDARD.encode([7; 48])), Err(CryptoError::Length));
         assert_eq!(Crypt::new("short", C.1).err(), Some(CryptoError::Key));
         assert_eq!(Crypt::new(&"*".repeat(43), C.1).err(), Some(CryptoError::Key));
     }

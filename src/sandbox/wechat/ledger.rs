@@ -35,7 +35,7 @@ pub struct PushEntry {
     /// The `Content` of a text. Empty for other kinds.
     pub text: String,
     /// The number of requests made.
-    pub tries: usize,
+    pub attempts: usize,
     /// How the push ended.
     pub outcome: Outcome,
 }
@@ -51,7 +51,7 @@ impl PushEntry {
 #[derive(Clone, Debug)]
 pub struct SendEntry {
     /// The number of the call among all accepted ones, from 0.
-    pub order: u64,
+    pub index: u64,
     /// When the platform accepted the call.
     pub at: Millis,
     /// The `touser`.
@@ -108,7 +108,7 @@ pub struct Ledger {
     pub downloads: u64,
     /// Accepted `custom/send` calls since the start, including those that were dropped from
     /// `sends`.
-    pub(super) sends_made: u64,
+    pub(super) sends_total: u64,
 }
 
 impl Ledger {
@@ -119,13 +119,13 @@ impl Ledger {
     }
 
     /// The number of calls refused with this code.
-    pub fn refused(&self, code: i64) -> usize {
+    pub fn refusal_count(&self, code: i64) -> usize {
         self.refusals.iter().filter(|refusal| refusal.code == code).count()
     }
 }
 
 /// Appends an entry and drops the oldest ones beyond `limit`.
-pub(super) fn keep<T>(list: &mut VecDeque<T>, entry: T, limit: usize) {
+pub(super) fn push_bounded<T>(list: &mut VecDeque<T>, entry: T, limit: usize) {
     while list.len() >= limit.max(1) {
         list.pop_front();
     }

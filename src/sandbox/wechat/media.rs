@@ -13,9 +13,9 @@ use crate::model::Millis;
 use super::codes;
 
 /// A media id expires after three days.
-const LIFE_MS: i64 = 3 * 86_400_000;
+const LIFETIME_MS: i64 = 3 * 86_400_000;
 /// The most files that are stored. The oldest are dropped first.
-const KEPT: usize = 4096;
+const MAX_FILES: usize = 4096;
 const MEGABYTE: usize = 1024 * 1024;
 
 /// One stored file.
@@ -47,7 +47,7 @@ impl MediaStore {
         let (content_type, extension) = format_of(&bytes).unwrap_or(("application/octet-stream", "bin"));
         let random: [u8; 24] = rand::rng().random();
         let id = format!("m{}", hex::encode(random));
-        if self.oldest_first.len() == KEPT
+        if self.oldest_first.len() == MAX_FILES
             && let Some(oldest) = self.oldest_first.pop_front()
         {
             self.files.remove(&oldest);
@@ -60,7 +60,7 @@ impl MediaStore {
 
     /// The file with this id. `None` if it is unknown or has expired.
     pub fn get(&self, id: &str, now: Millis) -> Option<Arc<Media>> {
-        self.files.get(id).filter(|media| now.since(media.created) < LIFE_MS).cloned()
+        self.files.get(id).filter(|media| now.since(media.created) < LIFETIME_MS).cloned()
     }
 }
 
@@ -86,7 +86,7 @@ fn format_of(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
 
 /// Checks an upload against the rules of its type and returns that type. The error is a return
 /// code.
-pub(super) fn check_upload(kind: &str, file: &Part) -> Result<&'static str, i64> {
+pub(super) fn check_upload(kind: &str, file: &FilePart) -> Result<&'static str, i64> {
     let (kind, limit, too_big, extensions): (_, _, _, &[&str]) = match kind {
         "image" => ("image", 10 * MEGABYTE, codes::IMAGE_SIZE, &["png", "jpeg", "jpg", "gif"]),
         "voice" => ("voice", 2 * MEGABYTE, codes::VOICE_SIZE, &["amr", "mp3"]),
@@ -100,8 +100,8 @@ pub(super) fn check_upload(kind: &str, file: &Part) -> Result<&'static str, i64>
     if file.bytes.len() > limit {
         return Err(too_big);
     }
-    let named = file.filename.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
-    if !named.is_some_and(|extension| extensions.contains(&extension.as_str())) {
+    let extension = file.filename.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
+    if !extension.is_some_and(|extension| extensions.contains(&extension.as_str())) {
         return Err(codes::FILE_TYPE);
     }
     match format_of(&file.bytes) {
@@ -113,7 +113,7 @@ pub(super) fn check_upload(kind: &str, file: &Part) -> Result<&'static str, i64>
 
 /// The file part of an upload.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct FilePart {
     /// The file name from `Content-Disposition`.
     pub filename: String,
     /// The content of the file.
@@ -122,7 +122,7 @@ pub(super) struct Part {
 
 /// The part called `media` of a multipart body. `None` if it is missing or has no file name, which
 /// the platform demands.
-pub(super) fn media_part(content_type: &str, body: &Bytes) -> Option<Part> {
+pub(super) fn media_part(content_type: &str, body: &Bytes) -> Option<FilePart> {
     let parameters = content_type.strip_prefix("multipart/form-data")?;
     let boundary = parameter(parameters, "boundary").filter(|boundary| !boundary.is_empty())?;
     let delimiter = format!("--{boundary}");
@@ -140,7 +140,7 @@ pub(super) fn media_part(content_type: &str, body: &Bytes) -> Option<Part> {
             && parameter(disposition, "name").as_deref() == Some("media")
         {
             let filename = parameter(disposition, "filename").filter(|name| !name.is_empty())?;
-            return Some(Part { filename, bytes: body.slice((head_end + 4).min(end)..end) });
+            return Some(FilePart { filename, bytes: body.slice((head_end + 4).min(end)..end) });
         }
         at = end + between.len();
     }
@@ -154,14 +154,14 @@ fn parameter(header: &str, name: &str) -> Option<String> {
     })
 }
 
-fn find(body: &[u8], wanted: &[u8], from: usize) -> Option<usize> {
+fn find(body: &[u8], needle: &[u8], from: usize) -> Option<usize> {
     // A boundary begins with a byte that is rare in files, so the search skips to that byte. This
     // keeps 10 MB uploads fast.
-    let first = *wanted.first()?;
+    let first = *needle.first()?;
     let mut at = from;
     while let Some(step) = body.get(at..)?.iter().position(|byte| *byte == first) {
         at += step;
-        if body[at..].starts_with(wanted) {
+        if body[at..].starts_with(needle) {
             return Some(at);
         }
         at += 1;
@@ -174,8 +174,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn part(filename: &str, bytes: &[u8]) -> Part {
-        Part { filename: filename.to_owned(), bytes: Bytes::copy_from_slice(bytes) }
+    fn part(filename: &str, bytes: &[u8]) -> FilePart {
+        FilePart { filename: filename.to_owned(), bytes: Bytes::copy_from_slice(bytes) }
     }
 
     fn form(disposition: &str, file: &[u8]) -> Bytes {
@@ -199,7 +199,7 @@ mod tests {
         }
 
         #[test]
-        fn no_body_makes_it_panic(body in "(--XX|\r\n|:|;|name=\"media\"|filename=a|content-disposition)*") {
+        fn parsing_never_panics(body in "(--XX|\r\n|:|;|name=\"media\"|filename=a|content-disposition)*") {
             let _ = media_part("multipart/form-data; boundary=XX", &Bytes::from(body));
         }
     }
@@ -247,8 +247,11 @@ mod tests {
     fn a_file_lives_three_days() {
         let mut store = MediaStore::default();
         let id = store.put("image", Bytes::from_static(&[0xff, 0xd8, 0xff]), Millis(0));
-        assert_eq!(store.get(&id, Millis(LIFE_MS - 1)).map(|media| media.content_type), Some("image/jpeg"));
-        assert!(store.get(&id, Millis(LIFE_MS)).is_none());
+        assert_eq!(
+            store.get(&id, Millis(LIFETIME_MS - 1)).map(|media| media.content_type),
+            Some("image/jpeg")
+        );
+        assert!(store.get(&id, Millis(LIFETIME_MS)).is_none());
         assert!(store.get("other", Millis(0)).is_none());
     }
 }

@@ -12,8 +12,8 @@ use tokio::sync::{broadcast, watch};
 use crate::model::Millis;
 
 use super::media::Media;
-use super::push::{Draft, Pushed};
-use super::timeline::{Deed, Moment, Timeline};
+use super::push::{Draft, PushResult};
+use super::timeline::{CustomerAction, Timeline, TimelineEntry};
 use super::window::Window;
 use super::xml::Field;
 use super::{Platform, ledger, lock};
@@ -33,7 +33,7 @@ pub(super) struct Customer {
     /// Signals every change of `state` to waiters on this customer.
     pub changed: watch::Sender<()>,
     /// Sends the openid after every change, to watchers of the whole platform.
-    told: broadcast::Sender<Arc<str>>,
+    customer_changes: broadcast::Sender<Arc<str>>,
 }
 
 #[derive(Debug, Default)]
@@ -47,55 +47,55 @@ pub(super) struct State {
     /// When the typing indicator was switched on, if it is on.
     pub typing_since: Option<Millis>,
     /// The latest entries of the screen, oldest first.
-    pub screen: VecDeque<Shown>,
+    pub screen: VecDeque<ScreenEntry>,
     /// The customer's actions and screen entries in one order.
     pub timeline: Timeline,
 }
 
 impl Customer {
     /// Creates a customer who does not follow.
-    pub fn new(openid: &str, number: usize, told: broadcast::Sender<Arc<str>>) -> Self {
+    pub fn new(openid: &str, number: usize, customer_changes: broadcast::Sender<Arc<str>>) -> Self {
         let changed = watch::Sender::new(());
-        Self { openid: openid.to_owned(), number, state: Mutex::default(), changed, told }
+        Self { openid: openid.to_owned(), number, state: Mutex::default(), changed, customer_changes }
     }
 
     /// Applies `act` to the state and records the action that it returns. Returns the id of the
     /// timeline entry.
-    pub fn act(&self, act: impl FnOnce(&mut State) -> (Millis, Deed)) -> u64 {
+    pub fn record_action(&self, act: impl FnOnce(&mut State) -> (Millis, CustomerAction)) -> u64 {
         let mut state = lock(&self.state);
-        let (at, did) = act(&mut state);
-        let moment = state.timeline.did(at, did);
+        let (at, action) = act(&mut state);
+        let id = state.timeline.add_action(at, action);
         drop(state);
-        self.tell();
-        moment
+        self.notify();
+        id
     }
 
     /// Marks an action as no longer pending. Its push was answered or given up.
-    pub fn is_answered(&self, moment: u64) {
-        lock(&self.state).timeline.answered(moment);
-        self.tell();
+    pub fn mark_answered(&self, id: u64) {
+        lock(&self.state).timeline.mark_answered(id);
+        self.notify();
     }
 
-    fn tell(&self) {
+    fn notify(&self) {
         self.changed.send_replace(());
         // Sending fails only if there is no watcher.
-        let _ = self.told.send(self.openid.as_str().into());
+        let _ = self.customer_changes.send(self.openid.as_str().into());
     }
 
     /// Shows an entry on the screen.
-    pub fn show(&self, shown: Shown) {
-        let Ok(()) = self.show_if(|_| Ok::<_, Infallible>(shown));
+    pub fn show(&self, entry: ScreenEntry) {
+        let Ok(()) = self.show_if(|_| Ok::<_, Infallible>(entry));
     }
 
     /// Shows the entry that `decide` returns. The state stays locked from the decision until the
     /// entry is shown.
-    pub fn show_if<E>(&self, decide: impl FnOnce(&mut State) -> Result<Shown, E>) -> Result<(), E> {
+    pub fn show_if<E>(&self, decide: impl FnOnce(&mut State) -> Result<ScreenEntry, E>) -> Result<(), E> {
         let mut state = lock(&self.state);
-        let shown = decide(&mut state)?;
-        state.timeline.shown(shown.clone());
-        ledger::keep(&mut state.screen, shown, SCREEN_LIMIT);
+        let entry = decide(&mut state)?;
+        state.timeline.add_screen_entry(entry.clone());
+        ledger::push_bounded(&mut state.screen, entry, SCREEN_LIMIT);
         drop(state);
-        self.tell();
+        self.notify();
         Ok(())
     }
 }
@@ -113,7 +113,7 @@ pub enum Via {
 
 /// One entry of a screen.
 #[derive(Clone, Debug)]
-pub struct Shown {
+pub struct ScreenEntry {
     /// When the entry appeared.
     pub at: Millis,
     /// How the entry came onto the screen.
@@ -131,7 +131,7 @@ pub struct Shown {
 /// The screen did not fulfil the condition in time. Holds the screen at the end.
 #[derive(Debug, thiserror::Error)]
 #[error("the screen did not fulfil the condition in time; it shows {0:#?}")]
-pub struct NotShown(pub Vec<Shown>);
+pub struct ScreenTimeout(pub Vec<ScreenEntry>);
 
 /// A customer's phone. Clones share one phone.
 #[derive(Clone)]
@@ -157,18 +157,18 @@ impl Phone {
     }
 
     /// Follows the account and pushes the event.
-    pub async fn follow(&self) -> Pushed {
+    pub async fn follow(&self) -> PushResult {
         self.event("subscribe", [Field::text("EventKey", "")]).await
     }
 
     /// Follows the account by a QR code with a scene and pushes the event.
-    pub async fn follow_by_scene(&self, scene: &str) -> Pushed {
+    pub async fn follow_by_scene(&self, scene: &str) -> PushResult {
         let key = Field::text("EventKey", format!("qrscene_{scene}"));
         self.event("subscribe", [key, Field::text("Ticket", "TICKET")]).await
     }
 
     /// Unfollows the account and pushes the event.
-    pub async fn unfollow(&self) -> Pushed {
+    pub async fn unfollow(&self) -> PushResult {
         self.event("unsubscribe", [Field::text("EventKey", "")]).await
     }
 
@@ -180,11 +180,11 @@ impl Phone {
     /// Sets whether the customer follows, without an event.
     pub fn set_following(&self, following: bool) {
         lock(&self.customer.state).following = following;
-        self.customer.tell();
+        self.customer.notify();
     }
 
     /// Sends a text.
-    pub async fn say(&self, text: &str) -> Pushed {
+    pub async fn say(&self, text: &str) -> PushResult {
         self.deliver(&self.draft_text(text)).await
     }
 
@@ -194,21 +194,21 @@ impl Phone {
     }
 
     /// Taps an item of a menu message.
-    pub async fn tap_msgmenu(&self, id: &str, content: &str) -> Pushed {
+    pub async fn tap_msgmenu(&self, id: &str, content: &str) -> PushResult {
         self.message("text", [Field::text("Content", content), Field::number("bizmsgmenuid", id)]).await
     }
 
     /// Sends an image. The bridge can download it by `MediaId` and by `PicUrl`.
-    pub async fn send_image(&self, picture: impl Into<Bytes>) -> Pushed {
-        let id = self.keep("image", picture.into());
+    pub async fn send_image(&self, picture: impl Into<Bytes>) -> PushResult {
+        let id = self.store_media("image", picture.into());
         let url = format!("{}/mmbiz_jpg/{id}/0", self.platform.base_url);
         self.message("image", [Field::text("PicUrl", url), Field::text("MediaId", id)]).await
     }
 
     /// Sends a voice message. `format` is WeChat's name of it (`amr`, `speex`).
-    pub async fn send_voice(&self, voice: impl Into<Bytes>, format: &str) -> Pushed {
+    pub async fn send_voice(&self, voice: impl Into<Bytes>, format: &str) -> PushResult {
         let voice = voice.into();
-        let (id, id_16k) = (self.keep("voice", voice.clone()), self.keep("voice", voice));
+        let (id, id_16k) = (self.store_media("voice", voice.clone()), self.store_media("voice", voice));
         let fields = [
             Field::text("MediaId", id),
             Field::text("Format", format),
@@ -219,17 +219,17 @@ impl Phone {
     }
 
     /// Sends a video from the album.
-    pub async fn send_video(&self, video: impl Into<Bytes>, thumb: impl Into<Bytes>) -> Pushed {
+    pub async fn send_video(&self, video: impl Into<Bytes>, thumb: impl Into<Bytes>) -> PushResult {
         self.video("video", video.into(), thumb.into()).await
     }
 
     /// Sends a video recorded inside the chat.
-    pub async fn send_shortvideo(&self, video: impl Into<Bytes>, thumb: impl Into<Bytes>) -> Pushed {
+    pub async fn send_shortvideo(&self, video: impl Into<Bytes>, thumb: impl Into<Bytes>) -> PushResult {
         self.video("shortvideo", video.into(), thumb.into()).await
     }
 
     /// Sends a location. The coordinates are in degrees; `scale` is the map zoom.
-    pub async fn send_location(&self, latitude: f64, longitude: f64, scale: i64, label: &str) -> Pushed {
+    pub async fn send_location(&self, latitude: f64, longitude: f64, scale: i64, label: &str) -> PushResult {
         let fields = [
             Field::number("Location_X", format!("{latitude:.6}")),
             Field::number("Location_Y", format!("{longitude:.6}")),
@@ -240,15 +240,15 @@ impl Phone {
     }
 
     /// Shares a link to a web page.
-    pub async fn send_link(&self, title: &str, description: &str, url: &str) -> Pushed {
+    pub async fn send_link(&self, title: &str, description: &str, url: &str) -> PushResult {
         let fields =
             [Field::text("Title", title), Field::text("Description", description), Field::text("Url", url)];
         self.message("link", fields).await
     }
 
     /// Shares a mini-program page.
-    pub async fn send_mini_program(&self, title: &str, app_id: &str, page_path: &str) -> Pushed {
-        let thumb = self.keep("thumb", super::media::tiny_png());
+    pub async fn send_mini_program(&self, title: &str, app_id: &str, page_path: &str) -> PushResult {
+        let thumb = self.store_media("thumb", super::media::tiny_png());
         let fields = [
             Field::text("Title", title),
             Field::text("AppId", app_id),
@@ -260,13 +260,13 @@ impl Phone {
     }
 
     /// Sends a message of a kind that the reference does not list.
-    pub async fn send_unknown(&self, kind: &str) -> Pushed {
+    pub async fn send_unknown(&self, kind: &str) -> PushResult {
         self.message(kind, [Field::group("Novelty", vec![Field::text("Item", "1")])]).await
     }
 
     /// Taps an item of the account's menu. `event` is WeChat's name of the event (`CLICK`, `VIEW`,
     /// `scancode_push` ...).
-    pub async fn tap_menu(&self, event: &str, key: &str) -> Pushed {
+    pub async fn tap_menu(&self, event: &str, key: &str) -> PushResult {
         let mut fields = vec![Field::text("EventKey", key)];
         match event {
             "scancode_push" | "scancode_waitmsg" => fields.push(Field::group(
@@ -280,13 +280,13 @@ impl Phone {
     }
 
     /// Scans the account's QR code as a follower.
-    pub async fn scan(&self, scene: &str) -> Pushed {
+    pub async fn scan(&self, scene: &str) -> PushResult {
         self.event("SCAN", [Field::text("EventKey", scene), Field::text("Ticket", "TICKET")]).await
     }
 
     /// Pushes any fields. `MsgType` is required. The other fields that every push has are added
     /// unless they are given.
-    pub async fn push_xml(&self, fields: Vec<Field>) -> Pushed {
+    pub async fn push_xml(&self, fields: Vec<Field>) -> PushResult {
         self.deliver(&self.draft(fields)).await
     }
 
@@ -296,7 +296,7 @@ impl Phone {
     }
 
     /// The customer's screen, oldest entry first.
-    pub fn screen(&self) -> Vec<Shown> {
+    pub fn screen(&self) -> Vec<ScreenEntry> {
         lock(&self.customer.state).screen.iter().cloned().collect()
     }
 
@@ -315,8 +315,8 @@ impl Phone {
     pub async fn wait_for(
         &self,
         timeout: Duration,
-        mut condition: impl FnMut(&[Shown]) -> bool,
-    ) -> Result<Vec<Shown>, NotShown> {
+        mut condition: impl FnMut(&[ScreenEntry]) -> bool,
+    ) -> Result<Vec<ScreenEntry>, ScreenTimeout> {
         let mut changed = self.customer.changed.subscribe();
         let fulfilled = async {
             while !condition(lock(&self.customer.state).screen.make_contiguous()) {
@@ -324,45 +324,45 @@ impl Phone {
             }
         };
         let in_time = tokio::time::timeout(timeout, fulfilled).await;
-        if in_time.is_ok() { Ok(self.screen()) } else { Err(NotShown(self.screen())) }
+        if in_time.is_ok() { Ok(self.screen()) } else { Err(ScreenTimeout(self.screen())) }
     }
 
     /// The number of `custom/send` calls that the platform would accept for the customer now.
     pub fn sends_left(&self) -> u32 {
         let state = lock(&self.customer.state);
-        if state.following { state.window.left(self.platform.clock.now()) } else { 0 }
+        if state.following { state.window.remaining(self.platform.clock.now()) } else { 0 }
     }
 
     /// When the account's right to send ends. `None` if it may not send now.
     pub fn window_closes(&self) -> Option<Millis> {
         let state = lock(&self.customer.state);
-        state.window.closes(self.platform.clock.now()).filter(|_| state.following)
+        state.window.closes_at(self.platform.clock.now()).filter(|_| state.following)
     }
 
     /// The latest actions and screen entries of the customer, oldest first.
-    pub fn timeline(&self) -> Vec<Moment> {
-        lock(&self.customer.state).timeline.moments().cloned().collect()
+    pub fn timeline(&self) -> Vec<TimelineEntry> {
+        lock(&self.customer.state).timeline.entries().cloned().collect()
     }
 
-    fn keep(&self, kind: &'static str, bytes: Bytes) -> String {
+    fn store_media(&self, kind: &'static str, bytes: Bytes) -> String {
         lock(&self.platform.media).put(kind, bytes, self.platform.clock.now())
     }
 
-    async fn video(&self, kind: &str, video: Bytes, thumb: Bytes) -> Pushed {
-        let (id, thumb) = (self.keep("video", video), self.keep("thumb", thumb));
+    async fn video(&self, kind: &str, video: Bytes, thumb: Bytes) -> PushResult {
+        let (id, thumb) = (self.store_media("video", video), self.store_media("thumb", thumb));
         self.message(kind, [Field::text("MediaId", id), Field::text("ThumbMediaId", thumb)]).await
     }
 
-    async fn message(&self, kind: &str, fields: impl IntoIterator<Item = Field>) -> Pushed {
+    async fn message(&self, kind: &str, fields: impl IntoIterator<Item = Field>) -> PushResult {
         self.push_xml(std::iter::once(Field::text("MsgType", kind)).chain(fields).collect()).await
     }
 
-    async fn event(&self, name: &str, fields: impl IntoIterator<Item = Field>) -> Pushed {
+    async fn event(&self, name: &str, fields: impl IntoIterator<Item = Field>) -> PushResult {
         let head = [Field::text("MsgType", "event"), Field::text("Event", name)];
         self.push_xml(head.into_iter().chain(fields).collect()).await
     }
 
-    async fn deliver(&self, draft: &Draft) -> Pushed {
+    async fn deliver(&self, draft: &Draft) -> PushResult {
         self.platform.deliver(draft).await
     }
 }

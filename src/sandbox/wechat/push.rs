@@ -9,12 +9,12 @@ use reqwest::Method;
 
 use crate::model::Millis;
 
-use super::ledger::{Outcome, PushEntry, keep};
-use super::phone::{Customer, Shown, Via};
-use super::reply::{Asked, Judged, Reply, judge};
-use super::request::{Try, signed, stamp};
+use super::ledger::{Outcome, PushEntry, push_bounded};
+use super::phone::{Customer, ScreenEntry, Via};
+use super::reply::{CheckedAnswer, PushContext, Reply, check_answer};
+use super::request::{Attempt, signed_query, timestamp_and_nonce};
 use super::settings::{Mode, Settings};
-use super::window::{Opens, Window};
+use super::window::{Window, WindowOpener};
 use super::xml::{self, Field, value_of};
 use super::{Platform, lock};
 
@@ -24,10 +24,10 @@ const FAULT_LINE: &str = "该公众号提供的服务出现故障，请稍后再
 
 /// A customer's action, ready to be pushed any number of times. Clones share one push.
 #[derive(Clone, Debug)]
-pub struct Draft(Arc<Sealed>);
+pub struct Draft(Arc<PreparedPush>);
 
 #[derive(Debug)]
-struct Sealed {
+struct PreparedPush {
     customer: Arc<Customer>,
     kind: String,
     is_event: bool,
@@ -36,12 +36,12 @@ struct Sealed {
     document: String,
     body: Bytes,
     encrypt: Option<String>,
-    stamp: (String, String),
+    timestamp_and_nonce: (String, String),
     /// The id of the customer's action in their timeline.
-    moment: u64,
+    action_id: u64,
     /// Whether a reply was shown. WeChat shows one reply for each push, even if a repeat gets
     /// another answer.
-    shown: AtomicBool,
+    reply_shown: AtomicBool,
 }
 
 impl Draft {
@@ -68,9 +68,9 @@ impl Draft {
 
 /// A push that has ended.
 #[derive(Clone, Debug)]
-pub struct Pushed {
+pub struct PushResult {
     /// The requests, in order. Empty if the platform had stopped pushing (MarkFail).
-    pub tries: Vec<Try>,
+    pub attempts: Vec<Attempt>,
     /// The valid reply, if the bridge sent one.
     pub reply: Option<Reply>,
     /// Whether the push failed, so that the fault line is due.
@@ -80,7 +80,7 @@ pub struct Pushed {
     pub(super) draft: Draft,
 }
 
-impl Pushed {
+impl PushResult {
     /// The text of the reply. `None` if there is no reply or it is not a text.
     pub fn text(&self) -> Option<&str> {
         self.reply.as_ref().filter(|reply| reply.kind == "text").map(|reply| reply.content.as_str())
@@ -100,15 +100,15 @@ pub(super) struct MarkFail {
 }
 
 /// The kind of window that a push of these fields opens, if any.
-fn opens(fields: &[Field]) -> Option<Opens> {
+fn window_opener(fields: &[Field]) -> Option<WindowOpener> {
     let is_menu_tap = fields.iter().any(|field| field.name() == "bizmsgmenuid");
     match (value_of(fields, "MsgType"), value_of(fields, "Event")) {
         ("event", "subscribe" | "SCAN" | "CLICK" | "scancode_push" | "scancode_waitmsg") => {
-            Some(Opens::Event)
+            Some(WindowOpener::Event)
         }
         ("event", _) => None,
-        ("text", _) if is_menu_tap => Some(Opens::Event),
-        _ => Some(Opens::Message),
+        ("text", _) if is_menu_tap => Some(WindowOpener::Event),
+        _ => Some(WindowOpener::Message),
     }
 }
 
@@ -118,8 +118,8 @@ impl Platform {
         let (settings, now) = (self.settings(), self.clock.now());
         let event = value_of(&fields, "Event");
         let is_event = value_of(&fields, "MsgType") == "event";
-        let did = self.did(&fields, now);
-        let moment = customer.act(|state| {
+        let action = self.customer_action(&fields, now);
+        let action_id = customer.record_action(|state| {
             match event {
                 "subscribe" if is_event => state.following = true,
                 "unsubscribe" if is_event => {
@@ -129,10 +129,10 @@ impl Platform {
                 _ => {}
             }
             state.last_traffic = Some(now);
-            if let Some(by) = opens(&fields) {
-                state.window.open(by, &settings, now);
+            if let Some(opener) = window_opener(&fields) {
+                state.window.open(opener, &settings, now);
             }
-            (now, did)
+            (now, action)
         });
         let kind = if is_event { event } else { value_of(&fields, "MsgType") }.to_owned();
         let text = value_of(&fields, "Content").to_owned();
@@ -143,10 +143,11 @@ impl Platform {
         };
         let document = xml::write(&with_common(fields, customer, &settings, now, msg_id));
         let encrypt = (settings.mode != Mode::Plain).then(|| {
-            let sealed = settings.crypt().and_then(|crypt| crypt.seal(document.as_bytes(), rand::random()));
+            let encrypted =
+                settings.crypt().and_then(|crypt| crypt.encrypt(document.as_bytes(), rand::random()));
             // The key was checked with the settings. If it is unusable all the same, the push is
             // empty and the bridge must refuse it.
-            sealed.unwrap_or_default()
+            encrypted.unwrap_or_default()
         });
         let body = match (&encrypt, settings.mode) {
             (Some(encrypt), Mode::Safe) => xml::write(&[
@@ -159,7 +160,7 @@ impl Platform {
             }
             (None, _) => document.clone(),
         };
-        Draft(Arc::new(Sealed {
+        Draft(Arc::new(PreparedPush {
             customer: customer.clone(),
             kind,
             is_event,
@@ -168,126 +169,135 @@ impl Platform {
             document,
             body: body.into(),
             encrypt,
-            stamp: stamp(now),
-            moment,
-            shown: AtomicBool::new(false),
+            timestamp_and_nonce: timestamp_and_nonce(now),
+            action_id,
+            reply_shown: AtomicBool::new(false),
         }))
     }
 
     /// Sends requests until one gets a valid answer or no attempt is left.
-    pub(super) async fn deliver(&self, draft: &Draft) -> Pushed {
+    pub(super) async fn deliver(&self, draft: &Draft) -> PushResult {
         let settings = self.settings();
-        let sealed = &draft.0;
-        let mut pushed = Pushed {
-            tries: Vec::new(),
+        let prepared = &draft.0;
+        let mut result = PushResult {
+            attempts: Vec::new(),
             reply: None,
             fault_line: false,
-            msg_id: sealed.msg_id,
+            msg_id: prepared.msg_id,
             draft: draft.clone(),
         };
         let mut outcome = Outcome::Withheld;
-        let mut attempts = if self.is_withheld() { 0 } else { settings.attempts };
-        while attempts > 0 {
-            attempts -= 1;
-            let mut made = self.attempt(&settings, draft).await;
-            let judged = match (made.status, &made.error) {
-                (Some(200), None) => self.judge(&settings, draft, &made.body),
+        let mut attempts_left = if self.is_withheld() { 0 } else { settings.attempts };
+        while attempts_left > 0 {
+            attempts_left -= 1;
+            let mut attempt = self.attempt(&settings, draft).await;
+            let answer = match (attempt.status, &attempt.error) {
+                (Some(200), None) => self.check_answer(&settings, draft, &attempt.body),
                 (Some(status), None) => {
                     if !settings.retry_on_status {
-                        attempts = 0;
+                        attempts_left = 0;
                     }
-                    Judged::Wrong(format!("HTTP {status}"))
+                    CheckedAnswer::Invalid(format!("HTTP {status}"))
                 }
-                (_, error) => Judged::Wrong(error.clone().unwrap_or_default()),
+                (_, error) => CheckedAnswer::Invalid(error.clone().unwrap_or_default()),
             };
-            outcome = match judged {
-                Judged::Acknowledged => Outcome::Acknowledged,
-                Judged::Reply(reply) => {
+            outcome = match answer {
+                CheckedAnswer::Acknowledged => Outcome::Acknowledged,
+                CheckedAnswer::Reply(reply) => {
                     let kind = reply.kind.clone();
-                    pushed.reply = Some(reply);
+                    result.reply = Some(reply);
                     Outcome::Replied(kind)
                 }
-                Judged::Wrong(why) => {
-                    if made.status == Some(200) {
+                CheckedAnswer::Invalid(reason) => {
+                    if attempt.status == Some(200) {
                         // The platform does not retry after an abnormal answer with status 200.
-                        attempts = 0;
+                        attempts_left = 0;
                     }
-                    made.error = Some(why.clone());
-                    Outcome::Failed(why)
+                    attempt.error = Some(reason.clone());
+                    Outcome::Failed(reason)
                 }
             };
-            let failed = made.error.is_some();
-            pushed.tries.push(made);
+            let failed = attempt.error.is_some();
+            result.attempts.push(attempt);
             self.count_failure(&settings, failed);
             if !failed {
                 break;
             }
-            if attempts > 0 && !settings.retry_pause.is_zero() {
+            if attempts_left > 0 && !settings.retry_pause.is_zero() {
                 tokio::time::sleep(settings.retry_pause).await;
             }
         }
-        pushed.fault_line = matches!(outcome, Outcome::Failed(_) | Outcome::Withheld);
-        self.finish(&pushed, outcome);
-        pushed
+        result.fault_line = matches!(outcome, Outcome::Failed(_) | Outcome::Withheld);
+        self.finish(&result, outcome);
+        result
     }
 
     /// Shows the reply or the fault line to the customer, and records the push in the ledger.
-    fn finish(&self, pushed: &Pushed, outcome: Outcome) {
-        let sealed = &pushed.draft.0;
+    fn finish(&self, result: &PushResult, outcome: Outcome) {
+        let prepared = &result.draft.0;
         let at = self.clock.now();
         // A customer who unfollowed sees nothing, and neither does one who opened a page from the
         // menu.
-        let is_silent = sealed.is_event && matches!(sealed.kind.as_str(), "unsubscribe" | "VIEW");
-        let shown = pushed.reply.as_ref().map(|reply| Shown {
+        let is_silent = prepared.is_event && matches!(prepared.kind.as_str(), "unsubscribe" | "VIEW");
+        let reply_entry = result.reply.as_ref().map(|reply| ScreenEntry {
             at,
             via: Via::Passive,
             kind: reply.kind.clone(),
             text: reply.content.clone(),
             media: reply.media_id.as_ref().and_then(|id| lock(&self.media).get(id, at)),
-            answers: sealed.msg_id,
+            answers: prepared.msg_id,
         });
-        let fault = pushed.fault_line.then(|| Shown {
+        let fault_entry = result.fault_line.then(|| ScreenEntry {
             at,
             via: Via::Fault,
             kind: "fault".to_owned(),
             text: FAULT_LINE.to_owned(),
             media: None,
-            answers: sealed.msg_id,
+            answers: prepared.msg_id,
         });
-        if let Some(shown) = shown.or(fault)
+        if let Some(entry) = reply_entry.or(fault_entry)
             && !is_silent
-            && !sealed.shown.swap(true, Ordering::Relaxed)
+            && !prepared.reply_shown.swap(true, Ordering::Relaxed)
         {
-            lock(&sealed.customer.state).last_traffic = Some(at);
-            sealed.customer.show(shown);
+            lock(&prepared.customer.state).last_traffic = Some(at);
+            prepared.customer.show(entry);
         }
-        sealed.customer.is_answered(sealed.moment);
+        prepared.customer.mark_answered(prepared.action_id);
         let entry = PushEntry {
             at,
-            openid: sealed.customer.openid.clone(),
-            kind: sealed.kind.clone(),
-            msg_id: sealed.msg_id,
-            text: sealed.text.clone(),
-            tries: pushed.tries.len(),
+            openid: prepared.customer.openid.clone(),
+            kind: prepared.kind.clone(),
+            msg_id: prepared.msg_id,
+            text: prepared.text.clone(),
+            attempts: result.attempts.len(),
             outcome,
         };
-        self.record(|ledger, limit| keep(&mut ledger.pushes, Arc::new(entry), limit));
+        self.record(|ledger, limit| push_bounded(&mut ledger.pushes, Arc::new(entry), limit));
     }
 
     /// Checks the body of an answer with HTTP status 200.
-    pub(super) fn judge(&self, settings: &Settings, draft: &Draft, body: &[u8]) -> Judged {
+    pub(super) fn check_answer(&self, settings: &Settings, draft: &Draft, body: &[u8]) -> CheckedAnswer {
         let now = self.clock.now();
-        let asked = Asked { openid: &draft.0.customer.openid, is_event: draft.0.is_event };
-        judge(body, asked, settings, now, |kind, id| {
+        let push = PushContext { openid: &draft.0.customer.openid, is_event: draft.0.is_event };
+        check_answer(body, push, settings, now, |kind, id| {
             lock(&self.media).get(id, now).is_some_and(|media| media.kind == kind)
         })
     }
 
-    async fn attempt(&self, settings: &Settings, draft: &Draft) -> Try {
-        let sealed = &draft.0;
-        let stamp = if settings.fresh_signature { stamp(self.clock.now()) } else { sealed.stamp.clone() };
-        let query = signed(settings, stamp, &sealed.customer.openid, sealed.encrypt.as_deref());
-        self.request(settings, Method::POST, &query, sealed.body.clone(), Some(draft)).await
+    async fn attempt(&self, settings: &Settings, draft: &Draft) -> Attempt {
+        let prepared = &draft.0;
+        let timestamp_and_nonce = if settings.fresh_signature {
+            timestamp_and_nonce(self.clock.now())
+        } else {
+            prepared.timestamp_and_nonce.clone()
+        };
+        let query = signed_query(
+            settings,
+            timestamp_and_nonce,
+            &prepared.customer.openid,
+            prepared.encrypt.as_deref(),
+        );
+        self.request(settings, Method::POST, &query, prepared.body.clone(), Some(draft)).await
     }
 
     fn is_withheld(&self) -> bool {

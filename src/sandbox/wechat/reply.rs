@@ -10,7 +10,7 @@ use crate::model::Millis;
 
 /// The largest accepted difference of `CreateTime` from now, in seconds. A larger one means that
 /// the unit is not seconds.
-const DAY_S: i64 = 86_400;
+const MAX_CLOCK_DIFFERENCE_S: i64 = 86_400;
 
 /// A valid reply, which the customer sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,18 +29,18 @@ pub struct Reply {
 
 /// An answer after the check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Judged {
+pub(super) enum CheckedAnswer {
     /// `success` or an empty body.
     Acknowledged,
     /// A valid reply.
     Reply(Reply),
     /// Neither of the two. Holds the reason.
-    Wrong(String),
+    Invalid(String),
 }
 
 /// The facts about a push that its answer is checked against.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked<'a> {
+pub(super) struct PushContext<'a> {
     /// The customer's openid.
     pub openid: &'a str,
     /// Whether the push is an event.
@@ -49,20 +49,20 @@ pub(super) struct Asked<'a> {
 
 /// Checks the body of an answer with HTTP status 200. `has_media` takes a media type and an id, and
 /// returns whether the platform has such a file.
-pub(super) fn judge(
+pub(super) fn check_answer(
     body: &[u8],
-    asked: Asked<'_>,
+    push: PushContext<'_>,
     settings: &Settings,
     now: Millis,
     has_media: impl Fn(&str, &str) -> bool,
-) -> Judged {
+) -> CheckedAnswer {
     if body.is_empty() || body == b"success" {
-        return Judged::Acknowledged;
+        return CheckedAnswer::Acknowledged;
     }
-    let opened = std::str::from_utf8(body).map_err(|_| "not UTF-8".to_owned()).and_then(|text| {
+    let decrypted = std::str::from_utf8(body).map_err(|_| "not UTF-8".to_owned()).and_then(|text| {
         let document = xml::read(text)?;
         if document.child("Encrypt")?.is_some() {
-            let text = open(&document, settings)?;
+            let text = decrypt_reply(&document, settings)?;
             return xml::read(&text).map(|document| (text, document));
         }
         if settings.mode == Mode::Safe {
@@ -70,18 +70,18 @@ pub(super) fn judge(
         }
         Ok((text.to_owned(), document))
     });
-    let judged = opened.and_then(|(raw_xml, document)| {
-        let (kind, create_time) = envelope(&document, asked, settings, now)?;
-        let (content, media_id) = content(&document, kind, asked, settings, &has_media)?;
+    let checked = decrypted.and_then(|(raw_xml, document)| {
+        let (kind, create_time) = envelope(&document, push, settings, now)?;
+        let (content, media_id) = content(&document, kind, push, settings, &has_media)?;
         Ok(Reply { kind: kind.to_owned(), content, media_id, create_time, raw_xml })
     });
-    match judged {
-        Ok(reply) => Judged::Reply(reply),
-        Err(why) => Judged::Wrong(why),
+    match checked {
+        Ok(reply) => CheckedAnswer::Reply(reply),
+        Err(why) => CheckedAnswer::Invalid(why),
     }
 }
 
-fn open(document: &Element, settings: &Settings) -> Result<String, String> {
+fn decrypt_reply(document: &Element, settings: &Settings) -> Result<String, String> {
     if settings.mode == Mode::Plain {
         return Err("encrypted in plain mode".to_owned());
     }
@@ -93,17 +93,18 @@ fn open(document: &Element, settings: &Settings) -> Result<String, String> {
     if document.text_of("MsgSignature")? != sign(&[&settings.token, timestamp, nonce, encrypt]) {
         return Err("MsgSignature is wrong".to_owned());
     }
-    let opened = settings.crypt().and_then(|crypt| crypt.open(encrypt)).map_err(|error| error.to_string())?;
-    String::from_utf8(opened).map_err(|_| "the decrypted text is not UTF-8".to_owned())
+    let decrypted =
+        settings.crypt().and_then(|crypt| crypt.decrypt(encrypt)).map_err(|error| error.to_string())?;
+    String::from_utf8(decrypted).map_err(|_| "the decrypted text is not UTF-8".to_owned())
 }
 
 fn envelope<'a>(
     document: &'a Element,
-    asked: Asked<'_>,
+    push: PushContext<'_>,
     settings: &Settings,
     now: Millis,
 ) -> Result<(&'a str, i64), String> {
-    if document.text_of("ToUserName")? != asked.openid {
+    if document.text_of("ToUserName")? != push.openid {
         return Err("ToUserName is not the customer".to_owned());
     }
     if document.text_of("FromUserName")? != settings.account_id {
@@ -112,7 +113,7 @@ fn envelope<'a>(
     let create_time = document.text_of("CreateTime")?;
     let create_time: i64 =
         create_time.parse().map_err(|_| format!("CreateTime {create_time:?} is not a number"))?;
-    if (create_time - now.seconds()).abs() > DAY_S {
+    if (create_time - now.seconds()).abs() > MAX_CLOCK_DIFFERENCE_S {
         return Err(format!("CreateTime {create_time} is not the current time in seconds"));
     }
     Ok((document.text_of("MsgType")?, create_time))
@@ -121,7 +122,7 @@ fn envelope<'a>(
 fn content(
     document: &Element,
     kind: &str,
-    asked: Asked<'_>,
+    push: PushContext<'_>,
     settings: &Settings,
     has_media: &impl Fn(&str, &str) -> bool,
 ) -> Result<(String, Option<String>), String> {
@@ -158,8 +159,8 @@ fn content(
             let (group, id) = media("Music", "ThumbMediaId", "thumb")?;
             Ok((optional(group, "Title")?, Some(id)))
         }
-        "news" => news(document, if asked.is_event { 8 } else { 1 }).map(|titles| (titles, None)),
-        "transfer_customer_service" | "transfer_biz_ai_ivr" if asked.is_event => {
+        "news" => news(document, if push.is_event { 8 } else { 1 }).map(|titles| (titles, None)),
+        "transfer_customer_service" | "transfer_biz_ai_ivr" if push.is_event => {
             Err(format!("{kind} may not answer an event"))
         }
         "transfer_customer_service" | "transfer_biz_ai_ivr" => Ok((String::new(), None)),
@@ -169,7 +170,7 @@ fn content(
 
 /// The titles of the articles that the customer sees, at most `shown`. WeChat drops the others
 /// silently.
-fn news(document: &Element, shown: usize) -> Result<String, String> {
+fn news(document: &Element, limit: usize) -> Result<String, String> {
     let count = document.text_of("ArticleCount")?;
     let articles = document.child("Articles")?.ok_or_else(|| "Articles is missing".to_owned())?;
     let items: Vec<&Element> = articles.children.iter().filter(|child| child.name == "item").collect();
@@ -183,7 +184,7 @@ fn news(document: &Element, shown: usize) -> Result<String, String> {
         }
         titles.push(item.text_of("Title")?);
     }
-    titles.truncate(shown);
+    titles.truncate(limit);
     Ok(titles.join("\n"))
 }
 
@@ -195,34 +196,34 @@ mod tests {
     const HEAD: &str = "<ToUserName>o1</ToUserName><FromUserName><![CDATA[gh_bridge000001]]></FromUserName>\
                         <CreateTime>1700000002</CreateTime>";
 
-    fn judged_in(mode: Mode, is_event: bool, body: &str) -> Judged {
+    fn check_in(mode: Mode, is_event: bool, body: &str) -> CheckedAnswer {
         let settings = Settings { mode, ..Settings::default() };
-        let asked = Asked { openid: "o1", is_event };
-        judge(body.as_bytes(), asked, &settings, NOW, |kind, id| id == format!("M_{kind}"))
+        let push = PushContext { openid: "o1", is_event };
+        check_answer(body.as_bytes(), push, &settings, NOW, |kind, id| id == format!("M_{kind}"))
     }
 
-    fn judged(body: &str) -> Judged {
-        judged_in(Mode::Plain, false, body)
+    fn check(body: &str) -> CheckedAnswer {
+        check_in(Mode::Plain, false, body)
     }
 
     fn document(kind: &str, rest: &str) -> String {
         format!("<xml>{HEAD}<MsgType><![CDATA[{kind}]]></MsgType>{rest}</xml>")
     }
 
-    fn content_of(judged: &Judged) -> Option<&str> {
-        match judged {
-            Judged::Reply(reply) => Some(&reply.content),
+    fn content_of(answer: &CheckedAnswer) -> Option<&str> {
+        match answer {
+            CheckedAnswer::Reply(reply) => Some(&reply.content),
             _ => None,
         }
     }
 
     #[test]
-    fn success_and_nothing_acknowledge_in_every_mode() {
+    fn success_and_an_empty_body_acknowledge_in_every_mode() {
         for mode in [Mode::Plain, Mode::Compatible, Mode::Safe] {
-            assert_eq!(judged_in(mode, false, ""), Judged::Acknowledged);
-            assert_eq!(judged_in(mode, false, "success"), Judged::Acknowledged);
-            assert!(matches!(judged_in(mode, false, "SUCCESS"), Judged::Wrong(_)));
-            assert!(matches!(judged_in(mode, false, "{\"errcode\":0}"), Judged::Wrong(_)));
+            assert_eq!(check_in(mode, false, ""), CheckedAnswer::Acknowledged);
+            assert_eq!(check_in(mode, false, "success"), CheckedAnswer::Acknowledged);
+            assert!(matches!(check_in(mode, false, "SUCCESS"), CheckedAnswer::Invalid(_)));
+            assert!(matches!(check_in(mode, false, "{\"errcode\":0}"), CheckedAnswer::Invalid(_)));
         }
     }
 
@@ -238,14 +239,14 @@ mod tests {
             ("news", format!("<ArticleCount>2</ArticleCount><Articles>{item}{item}</Articles>"), "t"),
             ("transfer_customer_service", String::new(), ""),
         ] {
-            assert_eq!(content_of(&judged(&document(kind, &rest))), Some(expected), "{kind}");
+            assert_eq!(content_of(&check(&document(kind, &rest))), Some(expected), "{kind}");
         }
     }
 
     #[test]
     fn a_reply_that_is_wrong_in_one_place_is_refused_for_it() {
         let right = document("text", "<Content>hi</Content>");
-        assert_eq!(content_of(&judged(&right)), Some("hi"));
+        assert_eq!(content_of(&check(&right)), Some("hi"));
         for (from, to, reason) in [
             ("<ToUserName>o1<", "<ToUserName>o2<", "the customer"),
             ("gh_bridge000001", "gh_other", "the account"),
@@ -260,30 +261,30 @@ mod tests {
             ("<Content>hi", "<Content>hi</Content><Content>ho", "more than once"),
         ] {
             let broken = right.replacen(from, to, 1);
-            let Judged::Wrong(why) = judged(&broken) else { panic!("accepted: {broken}") };
+            let CheckedAnswer::Invalid(why) = check(&broken) else { panic!("accepted: {broken}") };
             assert!(why.contains(reason), "{why} / {reason}");
         }
         assert!(matches!(
-            judged(&document("image", "<Image><MediaId>x</MediaId></Image>")),
-            Judged::Wrong(_)
+            check(&document("image", "<Image><MediaId>x</MediaId></Image>")),
+            CheckedAnswer::Invalid(_)
         ));
-        let event = judged_in(Mode::Plain, true, &document("transfer_customer_service", ""));
-        assert!(matches!(event, Judged::Wrong(_)));
+        let event = check_in(Mode::Plain, true, &document("transfer_customer_service", ""));
+        assert!(matches!(event, CheckedAnswer::Invalid(_)));
     }
 
     #[test]
     fn a_text_may_have_2047_bytes() {
         let text = |bytes: usize| document("text", &format!("<Content>{}</Content>", "x".repeat(bytes)));
-        assert!(content_of(&judged(&text(2047))).is_some());
-        assert!(matches!(judged(&text(2048)), Judged::Wrong(_)));
+        assert!(content_of(&check(&text(2047))).is_some());
+        assert!(matches!(check(&text(2048)), CheckedAnswer::Invalid(_)));
     }
 
     #[test]
     fn an_envelope_needs_its_signature_its_key_and_its_mode() {
         let settings = Settings::default();
-        let seal = |app_id: &str| {
+        let encrypt_for = |app_id: &str| {
             let crypt = super::super::crypto::Crypt::new(&settings.encoding_aes_key, app_id).unwrap();
-            crypt.seal(document("text", "<Content>hi</Content>").as_bytes(), [1; 16]).unwrap()
+            crypt.encrypt(document("text", "<Content>hi</Content>").as_bytes(), [1; 16]).unwrap()
         };
         let envelope = |encrypt: &str| {
             let signature = sign(&[&settings.token, "1700000002", "77", encrypt]);
@@ -292,18 +293,18 @@ mod tests {
                  <TimeStamp>1700000002</TimeStamp><Nonce>77</Nonce></xml>"
             )
         };
-        let right = envelope(&seal(&settings.app_id));
-        assert_eq!(content_of(&judged_in(Mode::Safe, false, &right)), Some("hi"));
-        assert_eq!(content_of(&judged_in(Mode::Compatible, false, &right)), Some("hi"));
+        let right = envelope(&encrypt_for(&settings.app_id));
+        assert_eq!(content_of(&check_in(Mode::Safe, false, &right)), Some("hi"));
+        assert_eq!(content_of(&check_in(Mode::Compatible, false, &right)), Some("hi"));
         let plain = document("text", "<Content>hi</Content>");
-        assert_eq!(content_of(&judged_in(Mode::Compatible, false, &plain)), Some("hi"));
+        assert_eq!(content_of(&check_in(Mode::Compatible, false, &plain)), Some("hi"));
         for (mode, body) in [
             (Mode::Plain, right.clone()),
             (Mode::Safe, plain),
             (Mode::Safe, right.replace("<Nonce>77", "<Nonce>78")),
-            (Mode::Safe, envelope(&seal("wxffffffffffffffff"))),
+            (Mode::Safe, envelope(&encrypt_for("wxffffffffffffffff"))),
         ] {
-            assert!(matches!(judged_in(mode, false, &body), Judged::Wrong(_)), "{mode:?} {body}");
+            assert!(matches!(check_in(mode, false, &body), CheckedAnswer::Invalid(_)), "{mode:?} {body}");
         }
     }
 }

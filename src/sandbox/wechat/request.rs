@@ -17,7 +17,7 @@ use crate::model::Millis;
 use super::Platform;
 use super::crypto::sign;
 use super::push::Draft;
-use super::reply::Judged;
+use super::reply::CheckedAnswer;
 use super::settings::Settings;
 use super::wire::{self, Direction, WireEvent, masked_body, masked_query};
 use super::xml;
@@ -63,7 +63,7 @@ impl fmt::Debug for Query {
 
 /// One request and its answer.
 #[derive(Clone, Debug)]
-pub struct Try {
+pub struct Attempt {
     /// The HTTP status. `None` if no answer came in time.
     pub status: Option<u16>,
     /// The body of the answer.
@@ -76,19 +76,24 @@ pub struct Try {
 
 impl Platform {
     /// Implements [`super::WechatSim::push_raw`].
-    pub(super) async fn push_raw(&self, openid: &str, body: Bytes, tweak: impl FnOnce(&mut Query)) -> Try {
+    pub(super) async fn push_raw(
+        &self,
+        openid: &str,
+        body: Bytes,
+        tweak: impl FnOnce(&mut Query),
+    ) -> Attempt {
         let settings = self.settings();
         let document = std::str::from_utf8(&body).ok().and_then(|text| xml::read(text).ok());
         let encrypt = document.as_ref().and_then(|document| document.text_of("Encrypt").ok());
-        let mut query = signed(&settings, stamp(self.clock.now()), openid, encrypt);
+        let mut query = signed_query(&settings, timestamp_and_nonce(self.clock.now()), openid, encrypt);
         tweak(&mut query);
         self.request(&settings, Method::POST, &query, body, None).await
     }
 
     /// Implements [`super::WechatSim::verify_raw`].
-    pub(super) async fn verify_raw(&self, tweak: impl FnOnce(&mut Query)) -> Try {
+    pub(super) async fn verify_raw(&self, tweak: impl FnOnce(&mut Query)) -> Attempt {
         let settings = self.settings();
-        let mut query = signed(&settings, stamp(self.clock.now()), "", None);
+        let mut query = signed_query(&settings, timestamp_and_nonce(self.clock.now()), "", None);
         query.remove("openid");
         query.set("echostr", rand::rng().random_range(10_u64.pow(18)..10_u64.pow(19)).to_string());
         tweak(&mut query);
@@ -98,9 +103,9 @@ impl Platform {
     /// Implements [`super::WechatSim::verify_url`].
     pub(super) async fn verify_url(&self) -> bool {
         let mut echo = String::new();
-        let answered =
+        let attempt =
             self.verify_raw(|query| query.get("echostr").unwrap_or_default().clone_into(&mut echo)).await;
-        answered.status == Some(200) && answered.body == echo.as_bytes()
+        attempt.status == Some(200) && attempt.body == echo.as_bytes()
     }
 
     /// Makes one request of any kind. Watchers see the document of `draft` before encryption.
@@ -111,7 +116,7 @@ impl Platform {
         query: &Query,
         body: Bytes,
         draft: Option<&Draft>,
-    ) -> Try {
+    ) -> Attempt {
         let (at, started) = (self.clock.now(), Instant::now());
         let url = match settings.bridge_url.as_deref().map(Url::parse) {
             Some(Ok(mut url)) => {
@@ -121,7 +126,7 @@ impl Platform {
             Some(Err(error)) => Err(format!("the URL is malformed: {error}")),
             None => Err("no URL is set".to_owned()),
         };
-        let begun = self.watched().then(|| WireEvent {
+        let event = self.has_watchers().then(|| WireEvent {
             at,
             began: started,
             took: Duration::ZERO,
@@ -132,8 +137,8 @@ impl Platform {
             status: None,
             request: draft.map_or_else(|| masked_body(&body), |draft| draft.document().to_owned()),
             response: String::new(),
-            sealed_request: draft.filter(|draft| draft.is_encrypted()).map(|_| masked_body(&body)),
-            sealed_response: None,
+            encrypted_request: draft.filter(|draft| draft.is_encrypted()).map(|_| masked_body(&body)),
+            encrypted_response: None,
             request_headers: vec![
                 (header::USER_AGENT.to_string(), USER_AGENT.to_owned()),
                 (header::CONTENT_TYPE.to_string(), CONTENT_TYPE.to_owned()),
@@ -143,46 +148,48 @@ impl Platform {
             openid: query.get("openid").filter(|openid| !openid.is_empty()).map(str::to_owned),
             msg_id: draft.and_then(Draft::msg_id),
         });
-        if let Some(begun) = &begun {
+        if let Some(event) = &event {
             // Sending fails only if there is no subscriber.
-            let _ = self.begun.send(Arc::new(begun.clone()));
+            let _ = self.started_calls.send(Arc::new(event.clone()));
         }
         let result = match url {
             Ok(url) => self.exchange(settings, method, url, body).await,
             Err(error) => Err(error),
         };
         let took = started.elapsed();
-        let (made, answered) = match result {
-            Ok((status, headers, body)) => (Try { status: Some(status), body, took, error: None }, headers),
+        let (attempt, response_headers) = match result {
+            Ok((status, headers, body)) => {
+                (Attempt { status: Some(status), body, took, error: None }, headers)
+            }
             Err(error) => {
-                (Try { status: None, body: Bytes::new(), took, error: Some(error) }, HeaderMap::new())
+                (Attempt { status: None, body: Bytes::new(), took, error: Some(error) }, HeaderMap::new())
             }
         };
-        if let Some(begun) = begun {
-            let judged = draft.filter(|_| made.status == Some(200));
-            let judged = judged.map(|draft| self.judge(settings, draft, &made.body));
-            let error = match &judged {
-                Some(Judged::Wrong(why)) => Some(why.clone()),
-                _ => made.error.clone(),
+        if let Some(event) = event {
+            let answered_draft = draft.filter(|_| attempt.status == Some(200));
+            let answer = answered_draft.map(|draft| self.check_answer(settings, draft, &attempt.body));
+            let error = match &answer {
+                Some(CheckedAnswer::Invalid(reason)) => Some(reason.clone()),
+                _ => attempt.error.clone(),
             };
-            let travelled = masked_body(&made.body);
-            let (response, sealed_response) = match judged {
-                Some(Judged::Reply(reply)) if reply.raw_xml.as_bytes() != made.body => {
-                    (reply.raw_xml, Some(travelled))
+            let raw_response = masked_body(&attempt.body);
+            let (response, sealed_response) = match answer {
+                Some(CheckedAnswer::Reply(reply)) if reply.raw_xml.as_bytes() != attempt.body => {
+                    (reply.raw_xml, Some(raw_response))
                 }
-                _ => (travelled, None),
+                _ => (raw_response, None),
             };
-            self.tell(|| WireEvent {
+            self.publish(|| WireEvent {
                 took,
-                status: made.status,
-                response: made.error.clone().unwrap_or(response),
-                sealed_response,
-                response_headers: wire::headers(&answered),
+                status: attempt.status,
+                response: attempt.error.clone().unwrap_or(response),
+                encrypted_response: sealed_response,
+                response_headers: wire::headers(&response_headers),
                 error,
-                ..begun
+                ..event
             });
         }
-        made
+        attempt
     }
 
     async fn exchange(
@@ -222,13 +229,13 @@ impl Platform {
 }
 
 /// A new timestamp and nonce for a request.
-pub(super) fn stamp(now: Millis) -> (String, String) {
+pub(super) fn timestamp_and_nonce(now: Millis) -> (String, String) {
     let nonce = rand::rng().random_range(1_u32..=2_147_483_647);
     (now.seconds().to_string(), nonce.to_string())
 }
 
 /// The signed query of a request. Contains `msg_signature` if `encrypt` is given.
-pub(super) fn signed(
+pub(super) fn signed_query(
     settings: &Settings,
     (timestamp, nonce): (String, String),
     openid: &str,

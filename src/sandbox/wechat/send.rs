@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::ledger::{SendEntry, keep};
+use super::ledger::{SendEntry, push_bounded};
 use super::media::Media;
-use super::phone::{Customer, Shown, Via};
+use super::phone::{Customer, ScreenEntry, Via};
 use super::{Platform, codes, lock};
 
 /// The longest text in bytes.
 const TEXT_LIMIT: usize = 2048;
 /// The typing indicator needs a message of either side within this long, in milliseconds.
-const TYPING_AFTER_MS: i64 = 30_000;
+const TYPING_NEEDS_TRAFFIC_MS: i64 = 30_000;
 /// How long the typing indicator stays, in milliseconds. A second call within this time is a
 /// repeat. The reference gives no value.
-const TYPING_STAYS_MS: i64 = 15_000;
+const TYPING_DURATION_MS: i64 = 15_000;
 
 /// The visible content of a message.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ impl Platform {
     /// Sends a customer-service message. A failure uses no quota.
     pub(super) fn custom_send(&self, body: &[u8]) -> Result<(), i64> {
         let payload = self.custom_body(body)?;
-        let customer = self.addressee(&payload)?;
+        let customer = self.recipient(&payload)?;
         let settings = self.settings();
         let kind = payload.get("msgtype").and_then(Value::as_str).unwrap_or_default().to_owned();
         let content = self.content(&payload, &kind)?;
@@ -50,13 +50,13 @@ impl Platform {
             state.typing_since = None;
             // Record while the customer is locked, so that the ledger has the order of the screen.
             self.record(|ledger, limit| {
-                let order = ledger.sends_made;
-                ledger.sends_made += 1;
+                let index = ledger.sends_total;
+                ledger.sends_total += 1;
                 let openid = customer.openid.clone();
-                let entry = SendEntry { order, at, openid, kind: kind.clone(), text, payload };
-                keep(&mut ledger.sends, Arc::new(entry), limit);
+                let entry = SendEntry { index, at, openid, kind: kind.clone(), text, payload };
+                push_bounded(&mut ledger.sends, Arc::new(entry), limit);
             });
-            Ok(Shown {
+            Ok(ScreenEntry {
                 at,
                 via: Via::CustomSend,
                 kind,
@@ -70,21 +70,21 @@ impl Platform {
     /// Shows or hides the typing indicator.
     pub(super) fn typing(&self, body: &[u8]) -> Result<(), i64> {
         let payload = self.custom_body(body)?;
-        let customer = self.addressee(&payload)?;
-        let begins = match payload.get("command").and_then(Value::as_str) {
+        let customer = self.recipient(&payload)?;
+        let is_typing = match payload.get("command").and_then(Value::as_str) {
             Some("Typing") => true,
             Some("CancelTyping") => false,
             _ => return Err(codes::TYPING_COMMAND),
         };
         let now = self.clock.now();
         let mut state = lock(&customer.state);
-        if state.last_traffic.is_none_or(|at| now.since(at) > TYPING_AFTER_MS) {
+        if state.last_traffic.is_none_or(|at| now.since(at) > TYPING_NEEDS_TRAFFIC_MS) {
             return Err(codes::NO_TRAFFIC);
         }
-        if begins && state.typing_since.is_some_and(|at| now.since(at) < TYPING_STAYS_MS) {
+        if is_typing && state.typing_since.is_some_and(|at| now.since(at) < TYPING_DURATION_MS) {
             return Err(codes::ALREADY_TYPING);
         }
-        state.typing_since = begins.then_some(now);
+        state.typing_since = is_typing.then_some(now);
         Ok(())
     }
 
@@ -106,7 +106,7 @@ impl Platform {
         Ok(payload)
     }
 
-    fn addressee(&self, payload: &Value) -> Result<Arc<Customer>, i64> {
+    fn recipient(&self, payload: &Value) -> Result<Arc<Customer>, i64> {
         let openid = match payload.get("touser") {
             None | Some(Value::Null) => return Err(codes::OPENID_MISSING),
             Some(openid) => openid.as_str().ok_or(codes::OPENID)?,
@@ -127,30 +127,30 @@ impl Platform {
                 }
                 Ok(Content { text: text.to_owned(), media: None })
             }
-            "image" | "voice" => titled(Some(self.media_named(member("media_id"), kind)?)),
+            "image" | "voice" => titled(Some(self.media_of_kind(member("media_id"), kind)?)),
             "video" => {
-                let media = self.media_named(member("media_id"), "video")?;
-                self.media_named(member("thumb_media_id"), "thumb")?;
+                let media = self.media_of_kind(member("media_id"), "video")?;
+                self.media_of_kind(member("thumb_media_id"), "thumb")?;
                 titled(Some(media))
             }
             "music" => {
                 for name in ["title", "description", "musicurl"] {
                     required(name)?;
                 }
-                titled(Some(self.media_named(member("thumb_media_id"), "thumb")?))
+                titled(Some(self.media_of_kind(member("thumb_media_id"), "thumb")?))
             }
             "miniprogrampage" => {
                 for name in ["title", "appid", "pagepath"] {
                     required(name)?;
                 }
-                titled(Some(self.media_named(member("thumb_media_id"), "thumb")?))
+                titled(Some(self.media_of_kind(member("thumb_media_id"), "thumb")?))
             }
             "news" => {
                 let articles = object.and_then(|object| object.get("articles")).and_then(Value::as_array);
                 match articles.map_or(&[][..], Vec::as_slice) {
                     [] => Err(codes::EMPTY_NEWS),
                     [article] => {
-                        let title = named_strings(article, ["title", "description", "url", "picurl"])?;
+                        let title = required_strings(article, ["title", "description", "url", "picurl"])?;
                         Ok(Content { text: title.to_owned(), media: None })
                     }
                     _ => Err(codes::ARTICLES),
@@ -160,7 +160,7 @@ impl Platform {
                 let list = object.and_then(|object| object.get("list")).and_then(Value::as_array);
                 let mut lines = vec![member("head_content").unwrap_or_default().to_owned()];
                 for item in list.filter(|list| !list.is_empty()).ok_or(codes::PARAMETER)? {
-                    lines.push(named_strings(item, ["content", "id"])?.to_owned());
+                    lines.push(required_strings(item, ["content", "id"])?.to_owned());
                 }
                 lines.push(member("tail_content").unwrap_or_default().to_owned());
                 lines.retain(|line| !line.is_empty());
@@ -176,7 +176,7 @@ impl Platform {
         }
     }
 
-    fn media_named(&self, id: Option<&str>, kind: &str) -> Result<Arc<Media>, i64> {
+    fn media_of_kind(&self, id: Option<&str>, kind: &str) -> Result<Arc<Media>, i64> {
         let id = id.filter(|id| !id.is_empty()).ok_or(codes::MEDIA_ID_MISSING)?;
         let media = lock(&self.media).get(id, self.clock.now()).ok_or(codes::MEDIA_ID)?;
         if media.kind == kind { Ok(media) } else { Err(codes::WRONG_MEDIA) }
@@ -184,7 +184,7 @@ impl Platform {
 }
 
 /// Checks that every named member is a non-empty string, and returns the first one.
-fn named_strings<'a, const N: usize>(object: &'a Value, names: [&str; N]) -> Result<&'a str, i64> {
+fn required_strings<'a, const N: usize>(object: &'a Value, names: [&str; N]) -> Result<&'a str, i64> {
     let mut first = "";
     for (at, name) in names.into_iter().enumerate() {
         let value = object.get(name).and_then(Value::as_str).filter(|value| !value.is_empty());

@@ -71,7 +71,7 @@ pub struct Settings {
     /// How long an event allows them, in seconds.
     pub quota_event_window_s: i64,
     /// The lifetime of an access token in seconds.
-    pub token_life_s: i64,
+    pub token_lifetime_s: i64,
     /// Whether a `\uXXXX` escape in a body is refused with 40033.
     pub strict_escapes: bool,
     /// Whether `media/get` of a video answers `{"video_url"}` instead of the bytes.
@@ -107,7 +107,7 @@ impl Default for Settings {
             quota_window_s: 48 * 3600,
             quota_event_messages: 3,
             quota_event_window_s: 60,
-            token_life_s: 7200,
+            token_lifetime_s: 7200,
             strict_escapes: true,
             video_as_url: false,
             passive_limit: 2047,

@@ -44,8 +44,8 @@ async fn fetch(sim: &WechatSim, path: &str, body: Option<&str>) -> Value {
 }
 
 async fn token(sim: &WechatSim) -> String {
-    let granted = stable_token(sim, json!({})).await;
-    granted["access_token"].as_str().unwrap().to_owned()
+    let response = stable_token(sim, json!({})).await;
+    response["access_token"].as_str().unwrap().to_owned()
 }
 
 async fn stable_token(sim: &WechatSim, change: Value) -> Value {
@@ -70,33 +70,33 @@ fn text(content: &str) -> Value {
 }
 
 /// One scripted answer of the bridge.
-struct Answer {
-    after: Duration,
+struct ScriptedAnswer {
+    delay: Duration,
     status: u16,
     body: String,
 }
 
-fn answer(body: impl Into<String>) -> Answer {
-    Answer { after: Duration::ZERO, status: 200, body: body.into() }
+fn answer(body: impl Into<String>) -> ScriptedAnswer {
+    ScriptedAnswer { delay: Duration::ZERO, status: 200, body: body.into() }
 }
 
 /// A bridge that gives its scripted answers in order, then `success`.
 #[derive(Clone, Default)]
 struct Bridge {
-    answers: Arc<Mutex<VecDeque<Answer>>>,
+    answers: Arc<Mutex<VecDeque<ScriptedAnswer>>>,
     requests: Arc<Mutex<Vec<(String, String)>>>,
 }
 
 impl Bridge {
-    async fn start(&self, sim: &WechatSim) -> Served {
+    async fn start(&self, sim: &WechatSim) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let served =
-            Served::start(listener, Router::new().fallback(scripted).with_state(self.clone())).unwrap();
-        sim.connect(&format!("http://{}/?own=1", served.address()));
-        served
+        let server =
+            Server::start(listener, Router::new().fallback(scripted).with_state(self.clone())).unwrap();
+        sim.connect(&format!("http://{}/?own=1", server.address()));
+        server
     }
 
-    fn script(&self, answers: impl IntoIterator<Item = Answer>) {
+    fn script(&self, answers: impl IntoIterator<Item = ScriptedAnswer>) {
         self.answers.lock().unwrap().extend(answers);
     }
 
@@ -113,7 +113,7 @@ async fn scripted(State(bridge): State<Bridge>, request: Request) -> (StatusCode
     let query = parts.uri.query().unwrap_or_default().to_owned();
     bridge.requests.lock().unwrap().push((query, String::from_utf8_lossy(&body).into_owned()));
     let next = bridge.answers.lock().unwrap().pop_front();
-    let Answer { after, status, body } = next.unwrap_or_else(|| answer("success"));
+    let ScriptedAnswer { delay: after, status, body } = next.unwrap_or_else(|| answer("success"));
     // A slow bridge is part of the tests: the platform must stop waiting for it.
     tokio::time::sleep(after).await;
     (StatusCode::from_u16(status).unwrap(), body)

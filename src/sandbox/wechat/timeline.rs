@@ -6,41 +6,41 @@ use std::sync::Arc;
 use crate::model::Millis;
 
 use super::media::Media;
-use super::phone::Shown;
+use super::phone::ScreenEntry;
 use super::xml::{Field, value_of};
 use super::{Platform, ledger, lock};
 
 /// The most entries that a timeline keeps. The oldest are dropped first.
-const LIMIT: usize = 500;
+const MAX_ENTRIES: usize = 500;
 
 /// One entry of a customer's timeline.
 #[derive(Clone, Debug)]
-pub struct Moment {
+pub struct TimelineEntry {
     /// The number of the entry in the customer's timeline, from 0.
     pub id: u64,
     /// When it happened, by the platform's clock.
     pub at: Millis,
     /// The action or the screen entry.
-    pub what: What,
+    pub event: TimelineEvent,
 }
 
 /// An action or a screen entry.
 #[derive(Clone, Debug)]
-pub enum What {
+pub enum TimelineEvent {
     /// The customer did something.
-    Did {
+    Action {
         /// The action.
-        deed: Deed,
+        action: CustomerAction,
         /// Whether its push has not ended yet.
         pending: bool,
     },
     /// The screen showed an entry.
-    Shown(Shown),
+    Shown(ScreenEntry),
 }
 
 /// A customer's action.
 #[derive(Clone, Debug)]
-pub struct Deed {
+pub struct CustomerAction {
     /// The `MsgType`.
     pub kind: String,
     /// The text of a text message, the name and key of an event, or a short description of another
@@ -53,59 +53,59 @@ pub struct Deed {
 /// The latest actions and screen entries of one customer.
 #[derive(Debug, Default)]
 pub(super) struct Timeline {
-    moments: VecDeque<Moment>,
-    next: u64,
+    entries: VecDeque<TimelineEntry>,
+    next_id: u64,
 }
 
 impl Timeline {
     /// Adds a pending action and returns the id of its entry.
-    pub fn did(&mut self, at: Millis, deed: Deed) -> u64 {
-        self.add(at, What::Did { deed, pending: true })
+    pub fn add_action(&mut self, at: Millis, action: CustomerAction) -> u64 {
+        self.add(at, TimelineEvent::Action { action, pending: true })
     }
 
     /// Adds a screen entry.
-    pub fn shown(&mut self, shown: Shown) {
-        self.add(shown.at, What::Shown(shown));
+    pub fn add_screen_entry(&mut self, shown: ScreenEntry) {
+        self.add(shown.at, TimelineEvent::Shown(shown));
     }
 
     /// Marks the action with this id as no longer pending. Ignores an id that is no longer kept.
-    pub fn answered(&mut self, id: u64) {
-        let moment = self.moments.iter_mut().rev().find(|moment| moment.id == id);
-        if let Some(Moment { what: What::Did { pending, .. }, .. }) = moment {
+    pub fn mark_answered(&mut self, id: u64) {
+        let entry = self.entries.iter_mut().rev().find(|moment| moment.id == id);
+        if let Some(TimelineEntry { event: TimelineEvent::Action { pending, .. }, .. }) = entry {
             *pending = false;
         }
     }
 
     /// The entries, oldest first.
-    pub fn moments(&self) -> impl Iterator<Item = &Moment> {
-        self.moments.iter()
+    pub fn entries(&self) -> impl Iterator<Item = &TimelineEntry> {
+        self.entries.iter()
     }
 
-    fn add(&mut self, at: Millis, what: What) -> u64 {
-        let id = self.next;
-        self.next += 1;
-        ledger::keep(&mut self.moments, Moment { id, at, what }, LIMIT);
+    fn add(&mut self, at: Millis, event: TimelineEvent) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        ledger::push_bounded(&mut self.entries, TimelineEntry { id, at, event }, MAX_ENTRIES);
         id
     }
 }
 
 impl Platform {
     /// The action that a push of these fields reports.
-    pub(super) fn did(&self, fields: &[Field], now: Millis) -> Deed {
+    pub(super) fn customer_action(&self, fields: &[Field], now: Millis) -> CustomerAction {
         let value = |name| value_of(fields, name);
-        let said = |names: &[&str]| {
+        let joined = |names: &[&str]| {
             let words: Vec<&str> =
                 names.iter().map(|name| value_of(fields, name)).filter(|word| !word.is_empty()).collect();
             words.join(" ")
         };
         let kind = value("MsgType");
         let text = match kind {
-            "event" => said(&["Event", "EventKey"]),
+            "event" => joined(&["Event", "EventKey"]),
             "text" => value("Content").to_owned(),
-            "location" => said(&["Label", "Location_X", "Location_Y"]),
-            _ => said(&["Title", "Url", "Recognition"]),
+            "location" => joined(&["Label", "Location_X", "Location_Y"]),
+            _ => joined(&["Title", "Url", "Recognition"]),
         };
-        Deed { kind: kind.to_owned(), text, media: lock(&self.media).get(value("MediaId"), now) }
+        CustomerAction { kind: kind.to_owned(), text, media: lock(&self.media).get(value("MediaId"), now) }
     }
 }
 
@@ -114,19 +114,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_latest_moments_are_kept_and_what_is_answered_is_no_longer_pending() {
-        let deed = |text: &str| Deed { kind: "text".into(), text: text.into(), media: None };
+    fn the_latest_entries_are_kept_and_answered_actions_are_not_pending() {
+        let action = |text: &str| CustomerAction { kind: "text".into(), text: text.into(), media: None };
         let mut timeline = Timeline::default();
-        let first = timeline.did(Millis(1), deed("a"));
-        timeline.answered(first);
-        for n in 0..LIMIT as u64 - 1 {
-            assert_eq!(timeline.did(Millis(2), deed("b")), n + 1);
+        let first = timeline.add_action(Millis(1), action("a"));
+        timeline.mark_answered(first);
+        for n in 0..MAX_ENTRIES as u64 - 1 {
+            assert_eq!(timeline.add_action(Millis(2), action("b")), n + 1);
         }
-        assert!(matches!(timeline.moments().next().unwrap().what, What::Did { pending: false, .. }));
-        let last = timeline.did(Millis(3), deed("c"));
-        timeline.answered(first);
-        let kept: Vec<_> = timeline.moments().collect();
-        assert_eq!((kept.len(), kept[0].id, kept[LIMIT - 1].id), (LIMIT, 1, last));
-        assert!(matches!(kept[LIMIT - 1].what, What::Did { pending: true, .. }));
+        assert!(matches!(
+            timeline.entries().next().unwrap().event,
+            TimelineEvent::Action { pending: false, .. }
+        ));
+        let last = timeline.add_action(Millis(3), action("c"));
+        timeline.mark_answered(first);
+        let entries: Vec<_> = timeline.entries().collect();
+        assert_eq!((entries.len(), entries[0].id, entries[MAX_ENTRIES - 1].id), (MAX_ENTRIES, 1, last));
+        assert!(matches!(entries[MAX_ENTRIES - 1].event, TimelineEvent::Action { pending: true, .. }));
     }
 }

@@ -19,10 +19,10 @@ const FORCED_PER_DAY: u32 = 20;
 const BEIJING_MS: i64 = 8 * 3_600_000;
 const DAY_MS: i64 = 86_400_000;
 /// The most tokens that are remembered. An older token counts as unknown.
-const REMEMBERED: usize = 64;
+const MAX_REMEMBERED: usize = 64;
 
 /// A token and its remaining lifetime in seconds.
-pub(super) type Granted = (String, i64);
+pub(super) type TokenGrant = (String, i64);
 
 #[derive(Debug)]
 struct Token {
@@ -34,7 +34,7 @@ struct Token {
 /// The tokens that were issued lately.
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
-    given: VecDeque<Token>,
+    issued: VecDeque<Token>,
     stable: Option<String>,
     plain: Option<String>,
     forced_at: Option<Millis>,
@@ -44,7 +44,7 @@ pub(super) struct Tokens {
 
 impl Tokens {
     /// Serves `stable_token`. Returns the token and whether it is new. The error is a return code.
-    pub fn stable(&mut self, now: Millis, life_s: i64, force: bool) -> Result<(Granted, bool), i64> {
+    pub fn stable(&mut self, now: Millis, lifetime_s: i64, force: bool) -> Result<(TokenGrant, bool), i64> {
         if force && self.forced_at.is_none_or(|at| now.since(at) >= FORCED_SPACING_MS) {
             let day = now.plus(BEIJING_MS).0.div_euclid(DAY_MS);
             if self.forced.0 != day {
@@ -56,38 +56,38 @@ impl Tokens {
             self.forced.1 += 1;
             self.forced_at = Some(now);
             let old = self.stable.take();
-            for token in self.given.iter_mut().filter(|token| Some(&token.value) == old.as_ref()) {
+            for token in self.issued.iter_mut().filter(|token| Some(&token.value) == old.as_ref()) {
                 token.revoked = true;
             }
         }
-        let overlap = OVERLAP_MS.min(life_s * 500);
-        if let Some(token) = self.given.iter().find(|token| Some(&token.value) == self.stable.as_ref())
+        let overlap = OVERLAP_MS.min(lifetime_s * 500);
+        if let Some(token) = self.issued.iter().find(|token| Some(&token.value) == self.stable.as_ref())
             && !token.revoked
             && token.expires.since(now) > overlap
         {
             return Ok(((token.value.clone(), token.expires.since(now) / 1000), false));
         }
-        let value = self.give(now, life_s);
+        let value = self.issue(now, lifetime_s);
         self.stable = Some(value.clone());
-        Ok(((value, life_s), true))
+        Ok(((value, lifetime_s), true))
     }
 
     /// Serves `token`. Issues a new token each time. The previous one lives at most five more
     /// minutes.
-    pub fn plain(&mut self, now: Millis, life_s: i64) -> Granted {
+    pub fn plain(&mut self, now: Millis, lifetime_s: i64) -> TokenGrant {
         let old = self.plain.take();
-        for token in self.given.iter_mut().filter(|token| Some(&token.value) == old.as_ref()) {
+        for token in self.issued.iter_mut().filter(|token| Some(&token.value) == old.as_ref()) {
             token.expires = token.expires.min(now.plus(OVERLAP_MS));
         }
-        let value = self.give(now, life_s);
+        let value = self.issue(now, lifetime_s);
         self.plain = Some(value.clone());
-        (value, life_s)
+        (value, lifetime_s)
     }
 
     /// Checks the token of a call. The error is a return code.
     pub fn check(&self, now: Millis, value: Option<&str>) -> Result<(), i64> {
         let Some(value) = value.filter(|value| !value.is_empty()) else { return Err(codes::TOKEN_MISSING) };
-        match self.given.iter().find(|token| token.value == value) {
+        match self.issued.iter().find(|token| token.value == value) {
             Some(token) if token.revoked => Err(codes::TOKEN_INVALID),
             Some(token) if token.expires <= now => Err(codes::TOKEN_EXPIRED),
             Some(_) => Ok(()),
@@ -97,26 +97,26 @@ impl Tokens {
 
     /// Makes every token invalid, as a forced refresh by another program does.
     pub fn revoke_all(&mut self) {
-        for token in &mut self.given {
+        for token in &mut self.issued {
             token.revoked = true;
         }
     }
 
     /// Makes every token expire now.
     pub fn expire_all(&mut self, now: Millis) {
-        for token in &mut self.given {
+        for token in &mut self.issued {
             token.expires = token.expires.min(now);
         }
     }
 
-    fn give(&mut self, now: Millis, life_s: i64) -> String {
+    fn issue(&mut self, now: Millis, lifetime_s: i64) -> String {
         let random: [u8; 48] = rand::rng().random();
         let value = format!("77_{}", hex::encode(random));
-        if self.given.len() == REMEMBERED {
-            self.given.pop_front();
+        if self.issued.len() == MAX_REMEMBERED {
+            self.issued.pop_front();
         }
-        let expires = now.plus(life_s * 1000);
-        self.given.push_back(Token { value: value.clone(), expires, revoked: false });
+        let expires = now.plus(lifetime_s * 1000);
+        self.issued.push_back(Token { value: value.clone(), expires, revoked: false });
         value
     }
 }
@@ -130,13 +130,13 @@ mod tests {
     #[test]
     fn a_stable_token_stays_until_its_last_five_minutes() {
         let mut tokens = Tokens::default();
-        let ((first, life), fresh) = tokens.stable(NOW, 7200, false).unwrap();
-        assert_eq!((life, fresh), (7200, true));
+        let ((first, lifetime), is_new) = tokens.stable(NOW, 7200, false).unwrap();
+        assert_eq!((lifetime, is_new), (7200, true));
         let later = NOW.plus(6_899_000);
         assert_eq!(tokens.stable(later, 7200, false), Ok(((first.clone(), 301), false)));
         let renewal = NOW.plus(6_900_000);
-        let ((second, _), fresh) = tokens.stable(renewal, 7200, false).unwrap();
-        assert!(fresh && first != second);
+        let ((second, _), is_new) = tokens.stable(renewal, 7200, false).unwrap();
+        assert!(is_new && first != second);
         assert_eq!(tokens.check(renewal, Some(&first)), Ok(()));
         assert_eq!(tokens.check(renewal, Some(&second)), Ok(()));
         assert_eq!(tokens.check(NOW.plus(7_200_000), Some(&first)), Err(42001));
@@ -145,15 +145,15 @@ mod tests {
     }
 
     #[test]
-    fn forcing_revokes_and_is_rationed() {
+    fn a_forced_refresh_revokes_the_token_and_is_limited() {
         let mut tokens = Tokens::default();
         let ((first, _), _) = tokens.stable(NOW, 7200, false).unwrap();
         let ((second, _), _) = tokens.stable(NOW, 7200, true).unwrap();
         assert_eq!(tokens.check(NOW, Some(&first)), Err(40001));
         let soon = NOW.plus(29_999);
         assert_eq!(tokens.stable(soon, 7200, true).unwrap().0.0, second);
-        for turn in 1..20 {
-            assert!(tokens.stable(NOW.plus(turn * 30_000), 7200, true).unwrap().1);
+        for n in 1..20 {
+            assert!(tokens.stable(NOW.plus(n * 30_000), 7200, true).unwrap().1);
         }
         assert_eq!(tokens.stable(NOW.plus(20 * 30_000), 7200, true), Err(45009));
         assert!(tokens.stable(NOW.plus(20 * 30_000), 7200, false).is_ok());

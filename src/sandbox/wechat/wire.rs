@@ -48,9 +48,9 @@ pub struct WireEvent {
     /// The response body, decrypted if it was encrypted. The error if no answer came.
     pub response: String,
     /// The encrypted request body, if it was encrypted.
-    pub sealed_request: Option<String>,
+    pub encrypted_request: Option<String>,
     /// The encrypted response body, if it was encrypted.
-    pub sealed_response: Option<String>,
+    pub encrypted_response: Option<String>,
     /// The request's headers that the platform sets or receives.
     pub request_headers: Vec<(String, String)>,
     /// The response's headers.
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_masked_wherever_they_stand() {
+    fn secrets_are_masked_in_queries_and_bodies() {
         let query =
             masked_query([("access_token", "77_x"), ("type", "image"), ("signature", "ab")].into_iter());
         assert_eq!(query, "access_token=***&type=image&signature=***");

@@ -126,7 +126,7 @@ pub(super) fn read(document: &str) -> Result<Element, String> {
     }
     let mut reader = Reader::from_str(document);
     reader.config_mut().expand_empty_elements = true;
-    let mut open: Vec<Element> = Vec::new();
+    let mut open_elements: Vec<Element> = Vec::new();
     let mut root: Option<Element> = None;
     loop {
         let event = reader.read_event().map_err(|error| format!("malformed XML: {error}"))?;
@@ -136,20 +136,20 @@ pub(super) fn read(document: &str) -> Result<Element, String> {
                 if root.is_some() {
                     return Err("a second root element".to_owned());
                 }
-                if open.len() == DEPTH_LIMIT {
+                if open_elements.len() == DEPTH_LIMIT {
                     return Err("nested too deeply".to_owned());
                 }
                 let name: &str = start.name().into_inner();
-                open.push(Element { name: name.to_owned(), ..Element::default() });
+                open_elements.push(Element { name: name.to_owned(), ..Element::default() });
                 continue;
             }
             Event::End(_) => {
-                let Some(done) = open.pop() else {
+                let Some(finished) = open_elements.pop() else {
                     return Err("an end tag without a start tag".to_owned());
                 };
-                match open.last_mut() {
-                    Some(parent) => parent.children.push(done),
-                    None => root = Some(done),
+                match open_elements.last_mut() {
+                    Some(parent) => parent.children.push(finished),
+                    None => root = Some(finished),
                 }
                 continue;
             }
@@ -166,13 +166,13 @@ pub(super) fn read(document: &str) -> Result<Element, String> {
             Event::PI(_) | Event::DocType(_) => return Err("a document type or instruction".to_owned()),
             Event::Eof => break,
         };
-        match open.last_mut() {
+        match open_elements.last_mut() {
             Some(element) => element.text.push_str(&text),
             None if text.trim().is_empty() => {}
             None => return Err("text outside the root element".to_owned()),
         }
     }
-    if !open.is_empty() {
+    if !open_elements.is_empty() {
         return Err("an element without an end tag".to_owned());
     }
     let root = root.ok_or_else(|| "no XML element".to_owned())?;
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_one_document_is_refused() {
+    fn invalid_documents_are_refused() {
         for bad in [
             "",
             "success",
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_and_repeats_are_seen() {
+    fn escapes_are_resolved_and_repeats_are_refused() {
         let element = read("<?xml version=\"1.0\"?> <xml><a>1 &lt; &#50;</a><b/><b/></xml> ").unwrap();
         assert_eq!(element.text_of("a").unwrap(), "1 < 2");
         assert!(element.text_of("b").unwrap_err().contains("more than once"));

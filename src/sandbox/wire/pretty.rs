@@ -28,19 +28,19 @@ const SECRETS: [&str; 14] = [
 
 /// The body, formatted if it is JSON or XML.
 pub(super) fn pretty(body: &str) -> String {
-    let laid_out = match body.trim_start().as_bytes().first() {
+    let formatted = match body.trim_start().as_bytes().first() {
         Some(b'{' | b'[') => json(body),
         Some(b'<') => xml(body),
         _ => None,
     };
-    match laid_out {
-        Some(text) => text.lines().map(masked).collect::<Vec<_>>().join("\n"),
+    match formatted {
+        Some(text) => text.lines().map(mask_line).collect::<Vec<_>>().join("\n"),
         None => body.to_owned(),
     }
 }
 
 /// A line with one member or element, with the value masked if it is a secret.
-fn masked(line: &str) -> String {
+fn mask_line(line: &str) -> String {
     let content = line.trim_start();
     let indent = &line[..line.len() - content.len()];
     for name in SECRETS {
@@ -59,16 +59,16 @@ fn masked(line: &str) -> String {
 fn json(body: &str) -> Option<String> {
     serde_json::from_str::<serde::de::IgnoredAny>(body).ok()?;
     let mut out = String::with_capacity(body.len() * 2);
-    let (mut depth, mut is_text, mut is_escaped) = (0_usize, false, false);
+    let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);
     let mut last = ' ';
-    let line = |out: &mut String, depth: usize| {
+    let new_line = |out: &mut String, depth: usize| {
         out.push('\n');
         let _ = write!(out, "{:1$}", "", depth * 2);
     };
     for c in body.chars() {
-        if is_text {
+        if in_string {
             out.push(c);
-            (is_text, is_escaped) = (is_escaped || c != '"', !is_escaped && c == '\\');
+            (in_string, is_escaped) = (is_escaped || c != '"', !is_escaped && c == '\\');
             last = c;
             continue;
         }
@@ -77,20 +77,20 @@ fn json(body: &str) -> Option<String> {
             '}' | ']' => {
                 depth = depth.saturating_sub(1);
                 if !matches!(last, '{' | '[') {
-                    line(&mut out, depth);
+                    new_line(&mut out, depth);
                 }
                 out.push(c);
             }
             c => {
                 if matches!(last, '{' | '[') {
-                    line(&mut out, depth);
+                    new_line(&mut out, depth);
                 }
                 out.push(c);
                 match c {
                     '{' | '[' => depth += 1,
-                    ',' => line(&mut out, depth),
+                    ',' => new_line(&mut out, depth),
                     ':' => out.push(' '),
-                    '"' => is_text = true,
+                    '"' => in_string = true,
                     _ => {}
                 }
             }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_masked_by_name_and_what_is_neither_stays() {
+    fn secrets_are_masked_by_name_and_other_bodies_stay() {
         let text =
             pretty(r#"{"access_token":"77_abc","expires_in":7200,"x":{"usersig":"e,J\"x"},"Sign":"1"}"#);
         for secret in ["77_abc", "eJx", "e,J", "\"1\""] {

@@ -14,7 +14,7 @@ use axum::routing::get;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
-use wechat_im_bridge::sandbox::wechat::{Phone, Shown};
+use wechat_im_bridge::sandbox::wechat::{Phone, ScreenEntry};
 
 use crate::world::{SOON, Setup, eventually};
 
@@ -33,11 +33,11 @@ pub fn local() -> Setup {
 
 /// What is on the screen, apart from replies to what the customer wrote: kind, then text or bytes.
 pub fn pushed(phone: &Phone) -> Vec<(String, String, Bytes)> {
-    let line = |shown: Shown| {
+    let line = |shown: ScreenEntry| {
         let bytes = shown.media.map(|media| media.bytes.clone()).unwrap_or_default();
         (shown.kind, shown.text, bytes)
     };
-    let sent = |shown: &Shown| shown.via == wechat_im_bridge::sandbox::wechat::Via::CustomSend;
+    let sent = |shown: &ScreenEntry| shown.via == wechat_im_bridge::sandbox::wechat::Via::CustomSend;
     phone.screen().into_iter().filter(sent).map(line).collect()
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde_json::json;
-use wechat_im_bridge::sandbox::im::Uploaded;
+use wechat_im_bridge::sandbox::im::UploadedFile;
 
 use super::files::{await_pushed, file, local};
 use crate::observe::{await_note, await_states, greeted, notes};
@@ -82,9 +82,9 @@ async fn what_wechat_does_not_take_goes_as_a_text_with_a_link_and_no_note() {
     let up = |name: &str| agent.upload(name, file(name));
     let (pdf, webp, text) = (up("price-list.pdf"), up("photo.webp"), agent.upload("a.jpg", "no picture"));
     let (long, gif) = (up("voice.amr"), up("moving.gif"));
-    let large = Uploaded { size: 10 * 1024 * 1024 + 1, ..up("photo.jpg") };
+    let large = UploadedFile { size: 10 * 1024 * 1024 + 1, ..up("photo.jpg") };
     let clip = up("voice.mp3");
-    let link = |label: &str, uploaded: &Uploaded| format!("{label}\n{}", uploaded.url);
+    let link = |label: &str, uploaded: &UploadedFile| format!("{label}\n{}", uploaded.url);
     let seen = one_by_one(
         "b",
         vec![
@@ -235,7 +235,7 @@ async fn an_account_that_may_not_push_answers_with_links() {
     assert_eq!(pushed.text(), Some(expected.as_str()));
     await_states(&world, &customer, &["delivered", "delivered"]).await;
     let again = world.wechat.repeat(&pushed).await;
-    assert_eq!(again.tries[0].body, pushed.tries[0].body, "a repeat gets the same reply");
+    assert_eq!(again.attempts[0].body, pushed.attempts[0].body, "a repeat gets the same reply");
     assert_eq!(world.wechat.ledger().uploads, 0);
     world.finish().await;
 }

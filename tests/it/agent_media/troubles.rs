@@ -1,7 +1,7 @@
 //! Addresses that lead to trouble: none of them harms anybody but the message that names it.
 
 use bytes::Bytes;
-use wechat_im_bridge::sandbox::im::Desk;
+use wechat_im_bridge::sandbox::im::AgentClient;
 use wechat_im_bridge::sandbox::wechat::Phone;
 
 use super::files::{await_pushed, file, image_at, local, trouble};
@@ -9,7 +9,7 @@ use crate::observe::{await_note, await_states, counted, greeted, notes};
 use crate::world::{Setup, World, openid};
 
 /// The customer gets the address itself, and the agent is told why.
-async fn linked(world: &World, phone: &Phone, agent: &Desk, url: &str, why: &str) {
+async fn linked(world: &World, phone: &Phone, agent: &AgentClient, url: &str, why: &str) {
     let before = super::files::pushed(phone).len();
     phone.say("go on").await;
     agent.send(phone.openid(), image_at(url)).await.unwrap();

@@ -2,15 +2,15 @@
 
 use wechat_im_bridge::clock::Clock;
 use wechat_im_bridge::sandbox::fault::Fault;
-use wechat_im_bridge::sandbox::im::Send;
+use wechat_im_bridge::sandbox::im::SendRecord;
 
 use crate::world::{INQUIRY, SOON, Setup, World, await_shown, await_texts, eventually, openid};
 
 const HOURS: i64 = 5 * 3600 * 1000;
 
 async fn called(world: &World, api: &str, times: u64) {
-    let called = eventually(SOON, async || world.im.ledger().calls(api) >= times).await;
-    assert!(called, "{api} was called {} of {times} times", world.im.ledger().calls(api));
+    let called = eventually(SOON, async || world.im.ledger().call_count(api) >= times).await;
+    assert!(called, "{api} was called {} of {times} times", world.im.ledger().call_count(api));
 }
 
 /// One message that IM was too busy for, one whose answer was lost, and one behind a breaker that is open.
@@ -30,7 +30,7 @@ async fn jump(by: i64) {
     called(&world, "openim/sendmsg", 4).await;
     world.im.faults().script("openim/sendmsg", 1, Fault::DropAfter);
     ben.say("lost").await;
-    let asked = world.im.ledger().calls("openim/admin_getroammsg");
+    let asked = world.im.ledger().call_count("openim/admin_getroammsg");
     world.im.faults().script("admin_getroammsg", 6, Fault::BadGateway);
     cai.say("broken").await;
     called(&world, "openim/admin_getroammsg", asked + 3).await;
@@ -44,9 +44,9 @@ async fn jump(by: i64) {
         let texts = await_texts(&agent, &openid(name), 3).await;
         let expected = ["before", second, "after"].map(|text| format!("{INQUIRY}{text}"));
         assert_eq!(texts, expected, "{name}");
-        let calls: Vec<String> = (world.im.ledger().delivered())
+        let calls: Vec<String> = (world.im.ledger().deliveries())
             .filter(|send| send.from == openid(name))
-            .map(Send::text)
+            .map(SendRecord::text)
             .collect();
         assert_eq!(calls, expected, "{name}");
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wechat_im_bridge::sandbox::im::Send;
+use wechat_im_bridge::sandbox::im::SendRecord;
 
 use super::points::{CUSTOMER, answering, each};
 use super::rig::{Rig, SETTLED};
@@ -48,7 +48,7 @@ async fn in_a_transfer(point: &str) {
         format!("{INQUIRY}three"),
     ];
     assert_eq!(seen(&rig), expected, "{point}\n{}", rig.log());
-    let again: Vec<String> = rig.im.ledger().delivered_again().map(Send::text).collect();
+    let again: Vec<String> = rig.im.ledger().repeated_deliveries().map(SendRecord::text).collect();
     assert!(again.is_empty(), "{point}: {again:?}");
     let notes = texts(&agent, &openid(CUSTOMER)).into_iter().filter(|text| text.starts_with("[bridge] "));
     assert_eq!(notes.count(), 1, "{point}: the old agent is told once");

@@ -75,7 +75,7 @@ async fn im_that_was_away_gets_everything_in_order_within_seconds() {
         for (customer, promised) in customers.iter().zip(&mut promised) {
             let text = format!("{customer} {n}");
             let pushed = rig.follower(customer).say(&text).await;
-            assert_eq!(pushed.tries.len(), 1, "a push is accepted at once: {pushed:?}");
+            assert_eq!(pushed.attempts.len(), 1, "a push is accepted at once: {pushed:?}");
             promised.asked.push((text, true));
         }
         if n == 2 {
@@ -88,7 +88,7 @@ async fn im_that_was_away_gets_everything_in_order_within_seconds() {
     assert!(before <= 3 * 3, "IM was away: {before}");
     im.open().await;
     let back = Instant::now();
-    let all = rig.im.wait_for(|ledger| ledger.delivered().count() >= 3 * n, SETTLED).await;
+    let all = rig.im.wait_for(|ledger| ledger.deliveries().count() >= 3 * n, SETTLED).await;
     assert!(all.is_ok(), "{} of {} arrived\n{}", rig.im.ledger().sends().len(), 3 * n, rig.log());
     println!("{} messages of an outage arrived within {:?}", 3 * n, back.elapsed());
     assert!(back.elapsed() < Duration::from_secs(15), "only after {:?}", back.elapsed());

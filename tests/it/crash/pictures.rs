@@ -25,11 +25,11 @@ const AT_ONCE: usize = 16;
 
 fn pictures(rig: &Rig) -> Vec<String> {
     let ledger = rig.im.ledger();
-    let link = |send: &wechat_im_bridge::sandbox::im::Send| {
+    let link = |send: &wechat_im_bridge::sandbox::im::SendRecord| {
         let link = &send.elements[0]["MsgContent"]["ImageInfoArray"][0]["URL"];
         link.as_str().map(str::to_owned)
     };
-    ledger.delivered().filter_map(link).collect()
+    ledger.deliveries().filter_map(link).collect()
 }
 
 /// Invariants 1, 2, 4, 5, 7: the message went out once, and the file comes in the end.
@@ -142,11 +142,11 @@ async fn copies_of_the_largest_pictures_at_once_take_the_memory_of_one() {
     assert!(eventually(SETTLED, async || fetched(&rig) == 3).await, "{}", rig.log());
     rig.quiet().await;
     let before = status_kb(&rig, "VmHWM");
-    let thumb = |send: &wechat_im_bridge::sandbox::im::Send| {
+    let thumb = |send: &wechat_im_bridge::sandbox::im::SendRecord| {
         let link = send.elements[0]["MsgContent"]["ImageInfoArray"][2]["URL"].as_str().map(str::to_owned);
         link.map(|link| link.replace(PUBLIC_URL, &format!("http://127.0.0.1:{}", rig.public)))
     };
-    let links: Vec<String> = rig.im.ledger().delivered().filter_map(thumb).collect();
+    let links: Vec<String> = rig.im.ledger().deliveries().filter_map(thumb).collect();
     assert_eq!(links.len(), 3);
     let asked = stream::iter(links[..2].iter().cycle().take(6)).map(async |link| {
         let scaled = eventually(4 * SETTLED, async || get(link).await.mime == "image/jpeg").await;

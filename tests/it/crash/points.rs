@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
 use wechat_im_bridge::sandbox::fault::Fault;
-use wechat_im_bridge::sandbox::im::{Desk, Direction, ImSim};
+use wechat_im_bridge::sandbox::im::{AgentClient, Direction, ImSim};
 use wechat_im_bridge::sandbox::wechat::Phone;
 
 use super::rig::{BACK, Rig, SETTLED};
@@ -54,7 +54,7 @@ fn asking(phone: Phone) -> impl FnMut(String) -> std::pin::Pin<Box<dyn Future<Ou
 
 /// A callback that is not answered comes again, as IM's console can be set to.
 pub(super) fn answering(
-    agent: Desk,
+    agent: AgentClient,
     im: Arc<ImSim>,
 ) -> impl FnMut(String) -> std::pin::Pin<Box<dyn Future<Output = bool> + Send>> {
     move |text| {

@@ -11,7 +11,7 @@ use rusqlite::OpenFlags;
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wechat_im_bridge::clock::Clock;
-use wechat_im_bridge::sandbox::im::{Desk, ImSim, Settings as ImSettings};
+use wechat_im_bridge::sandbox::im::{AgentClient, ImSim, Settings as ImSettings};
 use wechat_im_bridge::sandbox::wechat::{Phone, Settings as WechatSettings, WechatSim};
 
 use super::verdict::Stored;
@@ -292,7 +292,7 @@ impl Rig {
         phone
     }
 
-    pub fn agent(&self) -> Desk {
+    pub fn agent(&self) -> AgentClient {
         self.im.agent("user1").unwrap()
     }
 }

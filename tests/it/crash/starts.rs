@@ -119,7 +119,7 @@ async fn a_full_disk_refuses_and_recovers() {
         refused += 1;
         let pushed = phone.say(&text).await;
         promised.asked.push((text, !pushed.fault_line));
-        pushed.tries.len() == 3 && pushed.tries.iter().all(|made| made.status == Some(503))
+        pushed.attempts.len() == 3 && pushed.attempts.iter().all(|made| made.status == Some(503))
     });
     assert!(full.await, "{}", rig.log());
     let (status, ready) = get_json(&rig.readyz()).await;
@@ -129,10 +129,10 @@ async fn a_full_disk_refuses_and_recovers() {
     disk.free();
     rig.ready().await;
     let pushed = phone.say("after").await;
-    assert_eq!(pushed.tries.len(), 1, "{pushed:?}");
+    assert_eq!(pushed.attempts.len(), 1, "{pushed:?}");
     promised.asked.push(("after".to_owned(), true));
     let all = promised.asked.iter().filter(|(_, accepted)| *accepted).count();
-    let arrived = rig.im.wait_for(|ledger| ledger.delivered().count() >= all, SETTLED).await;
+    let arrived = rig.im.wait_for(|ledger| ledger.deliveries().count() >= all, SETTLED).await;
     assert!(arrived.is_ok(), "{}", rig.log());
     assert!(rig.terminate().await.success());
     judge(&rig, "ann", &promised, &super::verdict::Stored::default());

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::task::JoinHandle;
 use wechat_im_bridge::sandbox::fault::{Fault, Faults};
-use wechat_im_bridge::sandbox::im::{Desk, Direction};
+use wechat_im_bridge::sandbox::im::{AgentClient, Direction};
 use wechat_im_bridge::sandbox::wechat::Phone;
 
 use super::rig::{BACK, Rig};
@@ -71,7 +71,7 @@ fn asks(phone: Phone) -> impl FnMut(String) -> std::pin::Pin<Box<dyn Future<Outp
 }
 
 fn answers(
-    agent: Desk,
+    agent: AgentClient,
     customer: String,
 ) -> impl FnMut(String) -> std::pin::Pin<Box<dyn Future<Output = Option<bool>> + Send>> {
     move |text| {

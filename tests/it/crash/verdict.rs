@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use rusqlite::Connection;
-use wechat_im_bridge::sandbox::im::Send;
+use wechat_im_bridge::sandbox::im::SendRecord;
 use wechat_im_bridge::sandbox::wechat::Via;
 
 use super::rig::Rig;
@@ -142,8 +142,8 @@ pub fn judge(rig: &Rig, customer: &str, promised: &Promised, stored: &Stored) ->
 /// Invariants 1, 2, 3 and 4 towards IM: every promised text once, by its identity and by its words, in order.
 fn judge_to_im(rig: &Rig, customer: &str, promised: &Promised) {
     let ledger = rig.im.ledger();
-    assert_eq!(ledger.forgotten(), 0);
-    let delivered = ledger.delivered().filter(|send| send.from == openid(customer));
+    assert_eq!(ledger.dropped_entries(), 0);
+    let delivered = ledger.deliveries().filter(|send| send.from == openid(customer));
     let arrived: Vec<_> = delivered
         .map(|send| ((send.seq, send.random), send.text()))
         .filter(|(_, text)| !text.starts_with("[bridge] "))
@@ -205,9 +205,9 @@ fn judge_to_wechat(rig: &Rig, customer: &str, promised: &Promised, stored: &Stor
         }
     }
 
-    let notes: Vec<String> = (rig.im.ledger().delivered())
+    let notes: Vec<String> = (rig.im.ledger().deliveries())
         .filter(|send| send.from == openid(customer))
-        .map(Send::text)
+        .map(SendRecord::text)
         .filter(|text| text.starts_with("[bridge] "))
         .collect();
     for (text, accepted) in &promised.answered {

@@ -99,7 +99,7 @@ async fn a_message_is_pending_until_the_push_has_ended_and_then_the_fault_line_i
     let openid = lab.follower().await;
     // Takes connections, and answers nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let wechat = &lab.sandbox.live().stage.wechat;
+    let wechat = &lab.sandbox.session().stage.wechat;
     wechat.change(|settings| settings.attempt_timeout = std::time::Duration::from_millis(700)).unwrap();
     wechat.connect(&format!("http://{}/", silent.local_addr().unwrap()));
     lab.customer(openid, json!({"do": "text", "text": "Hello?"})).await;

@@ -127,7 +127,7 @@ async fn a_callback_that_got_lost_is_made_up_for() {
 async fn a_drill_that_does_not_come_true_says_what_was_seen_and_is_repaired() {
     let lab = Lab::start().await;
     // A bridge that nobody can reach passes no drill.
-    let platforms = &lab.sandbox.live().stage;
+    let platforms = &lab.sandbox.session().stage;
     let bridge = lab.sandbox.bridge_url();
     platforms.connect("http://127.0.0.1:9");
     lab.begin("/api/drills/wechat_busy", json!({})).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use wechat_im_bridge::sandbox::live::Change;
+use wechat_im_bridge::sandbox::session::Change;
 
 use super::{FIRST, Lab, SOON};
 
@@ -97,9 +97,9 @@ async fn every_reader_is_told_in_order_and_may_go_on_where_it_was() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_cannot_follow_is_told_to_begin_anew() {
     let lab = Lab::start().await;
-    let book = &lab.sandbox.live().book;
+    let book = &lab.sandbox.session().event_log;
     for _ in 0..1_100 {
-        book.change(Change::Clock);
+        book.add_change(Change::Clock);
     }
     for lost in ["?after=0", "?after=99999999"] {
         let mut reader = Reader::open(&lab, lost).await;
@@ -121,7 +121,7 @@ async fn who_cannot_follow_is_told_to_begin_anew() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_lags_delays_nobody_and_is_told_to_begin_anew() {
     let lab = Lab::start().await;
-    let live = lab.sandbox.live();
+    let live = lab.sandbox.session();
     // A screen that is long to draw fills whatever lies between a reader and us.
     let phone = live.stage.wechat.customer(FIRST);
     phone.set_following(true);
@@ -131,12 +131,12 @@ async fn a_reader_that_lags_delays_nobody_and_is_told_to_begin_anew() {
     let mut slow = Reader::open(&lab, "").await;
     let mut quick = Reader::open(&lab, "").await;
     for _ in 0..12 {
-        live.book.change(Change::Customer(FIRST.into()));
+        live.event_log.add_change(Change::Customer(FIRST.into()));
         quick.until(|event| event.name == "customer").await;
     }
     for _ in 0..1_100 {
-        live.book.change(Change::Clock);
-        if live.book.newest() % 100 == 0 {
+        live.event_log.add_change(Change::Clock);
+        if live.event_log.newest() % 100 == 0 {
             quick.until(|event| event.name == "clock").await;
         }
     }

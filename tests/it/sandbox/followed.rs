@@ -31,7 +31,7 @@ fn ways(calls: &[&Value]) -> Vec<String> {
 async fn one_message_can_be_followed_through_every_call() {
     let lab = Lab::start().await;
     // The first attempts to reach IM fail, so that there are two: the second import is later than the first question.
-    let im = &lab.sandbox.live().stage.im;
+    let im = &lab.sandbox.session().stage.im;
     im.faults().script("account_import", 1, wechat_im_bridge::sandbox::fault::Fault::Code(60007));
     let openid = lab.follower().await;
     im.faults().script("openim/sendmsg", 1, wechat_im_bridge::sandbox::fault::Fault::Code(60007));
@@ -135,7 +135,7 @@ async fn late<T: Send + Sync + 'static>(
 async fn a_call_is_followed_though_what_it_comes_of_is_over_later() {
     let lab = Lab::start().await;
     let openid = lab.follower().await;
-    let twins = &lab.sandbox.live().stage;
+    let twins = &lab.sandbox.session().stage;
     let sends = twins.im.events();
     let bridge = late(lab.sandbox.bridge_url(), sends, |call| call.path.ends_with("/openim/sendmsg")).await;
     twins.wechat.connect(&bridge);
@@ -188,7 +188,7 @@ async fn an_answer_that_rides_on_a_reply_is_named_there() {
     let state = lab.until("an agent", |state| !messages(state, openid).is_empty()).await;
     let (agent, talk) = conversation(&state, openid).unwrap();
     let path = format!("/api/agents/{agent}/{}", talk["customer"].as_str().unwrap());
-    let wechat = &lab.sandbox.live().stage.wechat;
+    let wechat = &lab.sandbox.session().stage.wechat;
     wechat.faults().script("message/custom/send", 1, wechat_im_bridge::sandbox::fault::Fault::Code(45015));
     lab.begin(&path, json!({"do": "text", "text": "Held for you."})).await;
     let state = lab
@@ -210,7 +210,7 @@ async fn an_answer_that_rides_on_a_reply_is_named_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_on_the_page() {
     let lab = Lab::start().await;
-    let (wechat, im) = (&lab.sandbox.live().stage.wechat, &lab.sandbox.live().stage.im);
+    let (wechat, im) = (&lab.sandbox.session().stage.wechat, &lab.sandbox.session().stage.im);
     let (mut pushes, mut calls) = (wechat.events(), im.events());
     let openid = lab.follower().await;
     lab.customer(openid, json!({"do": "text", "text": "Hello"})).await;

@@ -14,7 +14,8 @@ async fn importing_twice_succeeds_and_creates_nothing_new() {
     assert_eq!(bench.code(IMPORT, &json!({"UserID": "oNEW", "Nick": "other"})).await, 0);
     assert_eq!(bench.sim.account("oNEW").unwrap().nick, "WeChat 8821");
     let ledger = bench.sim.ledger();
-    let kinds: Vec<_> = ledger.accounts().filter(|change| change.user_id == "oNEW").map(|c| c.kind).collect();
+    let kinds: Vec<_> =
+        ledger.account_changes().filter(|change| change.user_id == "oNEW").map(|c| c.kind).collect();
     assert_eq!(kinds, [AccountChangeKind::Imported, AccountChangeKind::ImportedAgain]);
 }
 
@@ -119,7 +120,7 @@ async fn profiles_and_status() {
     ] {
         assert_eq!(bench.code(path, &set(items)).await, code);
     }
-    assert_eq!(bench.code(path, &with(nick, "From_Account", json!("nobody"))).await, 40003);
+    assert_eq!(bench.code(path, &with_field(nick, "From_Account", json!("nobody"))).await, 40003);
 
     let query = json!({"IsNeedDetail": 1, "To_Account": [AGENT, CUSTOMER, "nobody"]});
     let answer = bench.call("openim/query_online_status", &query).await;

@@ -10,14 +10,15 @@ async fn say(bench: &Bench, body: &Value) -> (u16, Value) {
 #[tokio::test]
 async fn an_agent_answers_over_http() {
     let bench = Bench::start().await;
-    let (status, told) = say(&bench, &json!({"agent": AGENT, "customer": CUSTOMER, "text": "in May"})).await;
-    assert!(status == 200 && told["webhook"].is_null(), "no webhook URL is set: {told}");
+    let (status, summary) =
+        say(&bench, &json!({"agent": AGENT, "customer": CUSTOMER, "text": "in May"})).await;
+    assert!(status == 200 && summary["webhook"].is_null(), "no webhook URL is set: {summary}");
     let conversation = bench.agent.conversation(CUSTOMER);
     assert_eq!(texts(&conversation), ["in May"]);
-    assert_eq!(told["msg_key"], conversation[0].key.as_str());
+    assert_eq!(summary["msg_key"], conversation[0].key.as_str());
     bench.sim.connect("http://127.0.0.1:1/imcallback");
-    let (_, told) = say(&bench, &json!({"agent": AGENT, "customer": CUSTOMER, "text": "in June"})).await;
-    assert!(told["webhook"]["status"].is_null() && told["webhook"]["error"].is_string(), "{told}");
+    let (_, summary) = say(&bench, &json!({"agent": AGENT, "customer": CUSTOMER, "text": "in June"})).await;
+    assert!(summary["webhook"]["status"].is_null() && summary["webhook"]["error"].is_string(), "{summary}");
 }
 
 #[tokio::test]
@@ -33,15 +34,15 @@ async fn an_inbox_is_shown_over_http() {
 }
 
 #[tokio::test]
-async fn whoever_does_not_exist_says_nothing() {
+async fn unknown_accounts_are_refused() {
     let bench = Bench::start().await;
     for body in [
         json!({}),
         json!({"agent": "nobody", "customer": CUSTOMER, "text": "x"}),
         json!({"agent": AGENT, "customer": "nobody", "text": "x"}),
     ] {
-        let (status, told) = say(&bench, &body).await;
-        assert!(status == 400 && told["error"].is_string(), "{told}");
+        let (status, summary) = say(&bench, &body).await;
+        assert!(status == 400 && summary["error"].is_string(), "{summary}");
     }
     assert!(bench.agent.conversation(CUSTOMER).is_empty());
 }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 const CHECK: &str = "im_open_login_svc/account_check";
 
 impl Bench {
-    async fn refused(&self, path: &str, query: &[(&str, String)], body: &str) -> i64 {
+    async fn error_code(&self, path: &str, query: &[(&str, String)], body: &str) -> i64 {
         let text = self.raw(path, query, body).await.unwrap();
         serde_json::from_str::<Value>(&text).unwrap()["ErrorCode"].as_i64().unwrap()
     }
@@ -25,15 +25,15 @@ async fn the_checks_come_in_the_order_of_the_reference() {
     let other_key = KEY.replace('5', "6");
     let mut query: Vec<(&str, String)> = Vec::new();
     let body = "not json";
-    assert_eq!(bench.refused("openim/nothing", &query, body).await, 60009);
-    assert_eq!(bench.refused(CHECK, &query, body).await, 60012);
+    assert_eq!(bench.error_code("openim/nothing", &query, body).await, 60009);
+    assert_eq!(bench.error_code(CHECK, &query, body).await, 60012);
     query.push(("sdkappid", "1400000001".into()));
-    assert_eq!(bench.refused(CHECK, &query, body).await, 70020);
+    assert_eq!(bench.error_code(CHECK, &query, body).await, 70020);
     query[0].1 = APP.to_string();
-    assert_eq!(bench.refused(CHECK, &query, body).await, 70003);
+    assert_eq!(bench.error_code(CHECK, &query, body).await, 70003);
     query.push(("usersig", "eJnonsense".into()));
     query.push(("identifier", "somebody".into()));
-    assert_eq!(bench.refused(CHECK, &query, body).await, 70003);
+    assert_eq!(bench.error_code(CHECK, &query, body).await, 70003);
     for (made, code) in [
         (sig("nobody", 1, &other_key, stale), 70014),
         (sig("nobody", APP, &other_key, stale), 70013),
@@ -42,30 +42,30 @@ async fn the_checks_come_in_the_order_of_the_reference() {
         (sig("somebody", APP, KEY, now), 60010),
     ] {
         query[1].1 = made;
-        assert_eq!(bench.refused(CHECK, &query, body).await, code);
+        assert_eq!(bench.error_code(CHECK, &query, body).await, code);
     }
-    assert_eq!(bench.refused("openim/sendmsg", &query, body).await, 90009);
+    assert_eq!(bench.error_code("openim/sendmsg", &query, body).await, 90009);
     query[1].1 = sig(ADMIN, APP, KEY, now);
     query[2].1 = ADMIN.into();
-    assert_eq!(bench.refused(CHECK, &query, body).await, 60025);
+    assert_eq!(bench.error_code(CHECK, &query, body).await, 60025);
     query.push(("contenttype", "json".into()));
     query.push(("random", "4294967296".into()));
-    assert_eq!(bench.refused(CHECK, &query, body).await, 60025);
+    assert_eq!(bench.error_code(CHECK, &query, body).await, 60025);
     query[4].1 = "0".into();
-    assert_eq!(bench.refused(CHECK, &query, body).await, 70402, "the only token of this second");
-    assert_eq!(bench.refused(CHECK, &query, body).await, 60007);
+    assert_eq!(bench.error_code(CHECK, &query, body).await, 70402, "the only token of this second");
+    assert_eq!(bench.error_code(CHECK, &query, body).await, 60007);
     bench.clock.advance(1_000);
     let right = r#"{"CheckItem":[{"UserID":"kf_lin"}]}"#;
-    assert_eq!(bench.refused(CHECK, &query, right).await, 0);
+    assert_eq!(bench.error_code(CHECK, &query, right).await, 0);
 
-    let codes: Vec<i64> = bench.sim.ledger().refused().map(|call| call.code).collect();
+    let codes: Vec<i64> = bench.sim.ledger().refused_calls().map(|call| call.code).collect();
     let expected = [
         60009, 60012, 70020, 70003, 70003, 70014, 70013, 70001, 70009, 60010, 90009, 60025, 60025, 70402,
         60007,
     ];
     assert_eq!(codes, expected);
-    assert_eq!(bench.sim.ledger().calls(CHECK), 14);
-    assert_eq!(bench.sim.ledger().calls("unknown"), 1);
+    assert_eq!(bench.sim.ledger().call_count(CHECK), 14);
+    assert_eq!(bench.sim.ledger().call_count("unknown"), 1);
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn an_unreadable_body_has_the_code_of_its_family() {
         ("ConfigSvc/GetIPList", 60003),
     ] {
         for body in ["", "[]", "{"] {
-            assert_eq!(bench.refused(path, &bench.query(), body).await, code, "{path} {body}");
+            assert_eq!(bench.error_code(path, &bench.query(), body).await, code, "{path} {body}");
         }
     }
     assert_eq!(bench.code("ConfigSvc/GetIPList", &json!({})).await, 0);
@@ -87,7 +87,7 @@ async fn an_unreadable_body_has_the_code_of_its_family() {
 }
 
 #[tokio::test]
-async fn faults_are_suffered_as_scripted() {
+async fn faults_apply_as_scripted() {
     let bench = Bench::start().await;
     let faults = bench.sim.faults();
     let api = "openim/sendmsg";
@@ -109,13 +109,14 @@ async fn faults_are_suffered_as_scripted() {
     assert!(send("half").await.is_err());
     faults.script(api, 1, Fault::Delay(Duration::from_millis(30)));
     assert!(send("late").await.unwrap().contains("\"ErrorCode\":0"));
-    let delivered: Vec<String> = bench.sim.ledger().delivered().map(super::super::Send::text).collect();
+    let delivered: Vec<String> =
+        bench.sim.ledger().deliveries().map(super::super::SendRecord::text).collect();
     assert_eq!(delivered, ["after", "not json", "half", "late"]);
     assert_eq!(texts(&bench.agent.inbox()), delivered);
 }
 
 #[tokio::test]
-async fn half_a_body_is_really_half() {
+async fn the_half_body_fault_sends_half_of_the_body() {
     let bench = Bench::start().await;
     bench.sim.faults().script("", 1, Fault::HalfBody);
     let mut stream =
@@ -137,17 +138,17 @@ async fn half_a_body_is_really_half() {
 }
 
 #[tokio::test]
-async fn the_wire_shows_calls_without_the_usersig() {
+async fn published_exchanges_mask_the_usersig() {
     let bench = Bench::start().await;
     let mut events = bench.sim.events();
     bench.send(&bench.message("hello")).await;
-    let seen = events.recv().await.unwrap();
+    let exchange = events.recv().await.unwrap();
     assert_eq!(
-        (seen.method.as_str(), seen.path.as_str(), seen.status),
+        (exchange.method.as_str(), exchange.path.as_str(), exchange.status),
         ("POST", "/v4/openim/sendmsg", Some(200))
     );
-    assert!(seen.query.contains("usersig=***&random="), "{}", seen.query);
-    assert!(seen.request.contains("hello") && seen.response.contains("MsgKey"));
+    assert!(exchange.query.contains("usersig=***&random="), "{}", exchange.query);
+    assert!(exchange.request.contains("hello") && exchange.response.contains("MsgKey"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -165,6 +166,6 @@ async fn many_calls_at_once_all_arrive() {
     for call in calls.collect::<Vec<_>>() {
         call.await.unwrap();
     }
-    assert_eq!(bench.sim.ledger().delivered().count(), 800);
+    assert_eq!(bench.sim.ledger().deliveries().count(), 800);
     assert_eq!(bench.agent.inbox().len(), 800);
 }

@@ -45,9 +45,9 @@ async fn pages_run_backwards_and_are_ascending_inside() {
         if at % 3 == 0 {
             bench.next_second();
         }
-        bench.send(&with(bench.message(&at.to_string()), "MsgSeq", json!(at / 2))).await;
+        bench.send(&with_field(bench.message(&at.to_string()), "MsgSeq", json!(at / 2))).await;
     }
-    let pages = bench.pages(with(bench.range(), "MaxCnt", json!(2))).await;
+    let pages = bench.pages(with_field(bench.range(), "MaxCnt", json!(2))).await;
     assert_eq!(pages, [vec!["5", "6"], vec!["3", "4"], vec!["1", "2"], vec!["0"]]);
     let whole = bench.pages(bench.range()).await;
     assert_eq!(whole, [["0", "1", "2", "3", "4", "5", "6"]]);
@@ -64,16 +64,19 @@ async fn a_page_is_cut_by_size() {
 }
 
 #[tokio::test]
-async fn a_message_kept_from_its_sender_is_in_the_receivers_view_only() {
+async fn a_message_hidden_from_its_sender_is_in_the_receivers_view_only() {
     let bench = Bench::start().await;
     bench.send(&bench.message("hidden")).await;
-    bench.send(&with(bench.message("both"), "SyncOtherMachine", json!(1))).await;
-    bench.send(&with(bench.message("history"), "SyncOtherMachine", json!(null))).await;
+    bench.send(&with_field(bench.message("both"), "SyncOtherMachine", json!(1))).await;
+    bench.send(&with_field(bench.message("history"), "SyncOtherMachine", json!(null))).await;
     bench.next_second();
     bench.agent.say(CUSTOMER, "answer").await.unwrap();
     assert_eq!(bench.pages(bench.range()).await.concat().len(), 4);
-    let customers =
-        with(with(bench.range(), "Operator_Account", json!(CUSTOMER)), "Peer_Account", json!(AGENT));
+    let customers = with_field(
+        with_field(bench.range(), "Operator_Account", json!(CUSTOMER)),
+        "Peer_Account",
+        json!(AGENT),
+    );
     assert_eq!(bench.pages(customers).await.concat(), ["both", "history", "answer"]);
 }
 
@@ -98,7 +101,11 @@ async fn messages_become_visible_after_the_delay_and_keep_their_flags() {
     let answer = bench.call(ROAM, &bench.range()).await;
     assert_eq!(answer["MsgList"][0]["MsgFlagBits"], 8);
     bench.clock.advance(8 * 86_400_000);
-    assert_eq!(bench.call(ROAM, &with(bench.range(), "MinTime", json!(0))).await["MsgCnt"], 0, "kept 7 days");
+    assert_eq!(
+        bench.call(ROAM, &with_field(bench.range(), "MinTime", json!(0))).await["MsgCnt"],
+        0,
+        "kept 7 days"
+    );
 }
 
 #[tokio::test]
@@ -114,12 +121,12 @@ async fn fields_and_generations_are_checked() {
         ("MinTime", json!("0"), 90001),
         ("LastMsgKey", json!("x"), 90054),
     ] {
-        assert_eq!(bench.code(ROAM, &with(bench.range(), name, value)).await, code, "{name}");
+        assert_eq!(bench.code(ROAM, &with_field(bench.range(), name, value)).await, code, "{name}");
     }
     let mut old = bench.range();
     for (new, before) in [("Operator_Account", "From_Account"), ("Peer_Account", "To_Account")] {
         old[before] = old[new].take();
-        old = with(old, new, json!(null));
+        old = with_field(old, new, json!(null));
     }
     for (generation, codes) in
         [(Generation::New, [0, 90008]), (Generation::Old, [90008, 0]), (Generation::Both, [0, 0])]
@@ -130,13 +137,16 @@ async fn fields_and_generations_are_checked() {
 }
 
 #[tokio::test]
-async fn a_new_life_of_an_account_does_not_see_the_old_ones_messages() {
+async fn a_reimported_account_does_not_see_its_old_messages() {
     let bench = Bench::start().await;
     bench.agent.say(CUSTOMER, "before").await.unwrap();
     bench.call("im_open_login_svc/account_delete", &json!({"DeleteItem": [{"UserID": CUSTOMER}]})).await;
     assert_eq!(bench.pages(bench.range()).await.concat(), ["before"], "the agent keeps the conversation");
     bench.sim.import(CUSTOMER).unwrap();
-    let customers =
-        with(with(bench.range(), "Operator_Account", json!(CUSTOMER)), "Peer_Account", json!(AGENT));
+    let customers = with_field(
+        with_field(bench.range(), "Operator_Account", json!(CUSTOMER)),
+        "Peer_Account",
+        json!(AGENT),
+    );
     assert!(bench.pages(customers).await.concat().is_empty());
 }

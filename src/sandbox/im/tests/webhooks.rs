@@ -2,7 +2,7 @@
 
 use super::super::{BeforeSend, CallbackError, Direction, sign};
 use super::*;
-use crate::sandbox::serve::{self, Served};
+use crate::sandbox::serve::{self, Server};
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
@@ -12,20 +12,20 @@ use std::sync::{Arc, Mutex};
 /// Stands in for the bridge. It records webhooks and gives its scripted answers, then OK.
 struct Receiver {
     url: String,
-    seen: Arc<Mutex<Vec<Webhook>>>,
-    answers: Arc<Mutex<VecDeque<Answer>>>,
-    arrived: tokio::sync::watch::Receiver<usize>,
-    _served: Served,
+    received: Arc<Mutex<Vec<ReceivedWebhook>>>,
+    answers: Arc<Mutex<VecDeque<ScriptedAnswer>>>,
+    arrivals: tokio::sync::watch::Receiver<usize>,
+    _served: Server,
 }
 
 #[derive(Clone, Debug)]
-struct Webhook {
+struct ReceivedWebhook {
     query: BTreeMap<String, String>,
     body: Value,
-    typed: bool,
+    has_content_type: bool,
 }
 
-enum Answer {
+enum ScriptedAnswer {
     Json(Value),
     Status(u16),
     Never,
@@ -34,48 +34,52 @@ enum Answer {
 
 impl Receiver {
     async fn start() -> Self {
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let answers = Arc::new(Mutex::new(VecDeque::<Answer>::new()));
-        let (bell, arrived) = tokio::sync::watch::channel(0);
-        let (list, script) = (Arc::clone(&seen), Arc::clone(&answers));
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let answers = Arc::new(Mutex::new(VecDeque::<ScriptedAnswer>::new()));
+        let (arrivals_tx, arrivals) = tokio::sync::watch::channel(0);
+        let (list, script) = (Arc::clone(&received), Arc::clone(&answers));
         let router = Router::new().fallback(async move |request: Request| -> Response {
             let (head, body) = request.into_parts();
             let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
             let query =
                 url::form_urlencoded::parse(head.uri.query().unwrap().as_bytes()).into_owned().collect();
-            let typed = head.headers.contains_key("content-type");
-            list.lock().unwrap().push(Webhook { query, body: serde_json::from_slice(&body).unwrap(), typed });
-            bell.send_modify(|count| *count += 1);
+            let has_content_type = head.headers.contains_key("content-type");
+            list.lock().unwrap().push(ReceivedWebhook {
+                query,
+                body: serde_json::from_slice(&body).unwrap(),
+                has_content_type,
+            });
+            arrivals_tx.send_modify(|count| *count += 1);
             let answer = script.lock().unwrap().pop_front();
             match answer {
                 None => {
                     json!({"ActionStatus": "OK", "ErrorInfo": "", "ErrorCode": 0}).to_string().into_response()
                 }
-                Some(Answer::Json(answer)) => answer.to_string().into_response(),
-                Some(Answer::Status(status)) => {
+                Some(ScriptedAnswer::Json(answer)) => answer.to_string().into_response(),
+                Some(ScriptedAnswer::Status(status)) => {
                     axum::http::StatusCode::from_u16(status).unwrap().into_response()
                 }
-                Some(Answer::Never) => std::future::pending().await,
-                Some(Answer::Cut) => serve::Answer::cut().response,
+                Some(ScriptedAnswer::Never) => std::future::pending().await,
+                Some(ScriptedAnswer::Cut) => serve::SimulatedResponse::cut_connection().response,
             }
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let served = Served::start(listener, router).unwrap();
+        let served = Server::start(listener, router).unwrap();
         let url = format!("http://{}/imcallback", served.address());
-        Self { url, seen, answers, arrived, _served: served }
+        Self { url, received, answers, arrivals, _served: served }
     }
 
-    async fn wait(&self, count: usize) -> Vec<Webhook> {
-        let mut arrived = self.arrived.clone();
-        tokio::time::timeout(SOON, arrived.wait_for(|seen| *seen >= count)).await.unwrap().unwrap();
-        self.seen.lock().unwrap().clone()
+    async fn wait(&self, count: usize) -> Vec<ReceivedWebhook> {
+        let mut arrivals = self.arrivals.clone();
+        tokio::time::timeout(WAIT_LIMIT, arrivals.wait_for(|seen| *seen >= count)).await.unwrap().unwrap();
+        self.received.lock().unwrap().clone()
     }
 
     fn count(&self) -> usize {
-        self.seen.lock().unwrap().len()
+        self.received.lock().unwrap().len()
     }
 
-    fn answer(&self, answer: Answer) {
+    fn answer(&self, answer: ScriptedAnswer) {
         self.answers.lock().unwrap().push_back(answer);
     }
 }
@@ -87,7 +91,7 @@ async fn connected() -> (Bench, Receiver) {
 }
 
 #[tokio::test]
-async fn an_agents_message_is_stored_and_told() {
+async fn an_agents_message_is_stored_and_sent_as_a_webhook() {
     let (bench, receiver) = connected().await;
     let mut wire = bench.sim.events();
     let sent = bench.agent.say(CUSTOMER, "Yes, size M is in stock.").await.unwrap();
@@ -102,13 +106,13 @@ async fn an_agents_message_is_stored_and_told() {
         ("OptPlatform", "Web"),
     ];
     assert_eq!(webhook.query, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
-    assert!(!webhook.typed, "no Content-Type is documented");
+    assert!(!webhook.has_content_type, "no Content-Type is documented");
     let body = &webhook.body;
     assert_eq!(body["MsgKey"], sent.msg_key);
-    let told = (&body["From_Account"], &body["To_Account"], &body["SendMsgResult"], &body["UnreadMsgNum"]);
-    assert_eq!(told, (&json!(AGENT), &json!(CUSTOMER), &json!(0), &json!(1)));
+    let fields = (&body["From_Account"], &body["To_Account"], &body["SendMsgResult"], &body["UnreadMsgNum"]);
+    assert_eq!(fields, (&json!(AGENT), &json!(CUSTOMER), &json!(0), &json!(1)));
     assert_eq!(texts(&bench.agent.conversation(CUSTOMER)), ["Yes, size M is in stock."]);
-    assert_eq!(wire.recv().await.unwrap().direction, Direction::Made);
+    assert_eq!(wire.recv().await.unwrap().direction, Direction::Sent);
 }
 
 #[tokio::test]
@@ -139,10 +143,10 @@ async fn a_lost_webhook_leaves_the_message_in_history() {
 }
 
 #[tokio::test]
-async fn a_rest_send_comes_back_unless_it_forbids_it() {
+async fn a_rest_send_causes_a_webhook_unless_it_forbids_it() {
     let (bench, receiver) = connected().await;
     bench.send(&bench.message("quiet")).await;
-    bench.send(&with(bench.message("loud"), "ForbidCallbackControl", json!(null))).await;
+    bench.send(&with_field(bench.message("loud"), "ForbidCallbackControl", json!(null))).await;
     let webhooks = receiver.wait(1).await;
     assert_eq!(webhooks[0].query["OptPlatform"], "RESTAPI");
     assert_eq!(webhooks[0].body["MsgBody"][0]["MsgContent"]["Text"], "loud");
@@ -151,20 +155,20 @@ async fn a_rest_send_comes_back_unless_it_forbids_it() {
 #[tokio::test]
 async fn failures_are_named_and_a_timeout_is_retried_if_set() {
     let (bench, receiver) = connected().await;
-    receiver.answer(Answer::Status(403));
-    receiver.answer(Answer::Json(json!("no object")));
-    receiver.answer(Answer::Cut);
+    receiver.answer(ScriptedAnswer::Status(403));
+    receiver.answer(ScriptedAnswer::Json(json!("no object")));
+    receiver.answer(ScriptedAnswer::Cut);
     let error = async || bench.agent.say(CUSTOMER, "x").await.unwrap().callback.unwrap().error;
     assert_eq!(error().await, Some(CallbackError::Status(403)));
     assert_eq!(error().await, Some(CallbackError::NotJson));
     assert!(matches!(error().await, Some(CallbackError::Unreachable(_))));
 
     bench.sim.change(|settings| settings.callback_timeout = Duration::from_millis(100));
-    receiver.answer(Answer::Never);
+    receiver.answer(ScriptedAnswer::Never);
     assert_eq!(error().await, Some(CallbackError::TimedOut));
     assert_eq!(receiver.count(), 4, "no retry by default");
     bench.sim.change(|settings| settings.retry_on_timeout = true);
-    receiver.answer(Answer::Never);
+    receiver.answer(ScriptedAnswer::Never);
     assert_eq!(error().await, None);
     let webhooks = receiver.wait(6).await;
     assert_eq!(webhooks[4].body, webhooks[5].body);
@@ -176,10 +180,10 @@ async fn webhooks_can_be_forged() {
     bench.sim.change(|settings| settings.callback_token = Some("kf-bridge-token".into()));
     let body =
         json!({"CallbackCommand": "C2C.CallbackAfterMsgReport", "EventTime": "1700000000000"}).to_string();
-    bench.sim.emit_callback(&body, |_| {}).await;
+    bench.sim.send_raw_callback(&body, |_| {}).await;
     bench
         .sim
-        .emit_callback(&body, |query| {
+        .send_raw_callback(&body, |query| {
             query.set("SdkAppid", "1");
             query.set("CallbackCommand", "C2C.CallbackAfterSendMsg");
             query.set("Sign", "00");
@@ -204,12 +208,13 @@ async fn the_webhook_before_sending_decides() {
     });
     let changed = json!([{"MsgType": "TIMTextElem", "MsgContent": {"Text": "changed"}}]);
     let decide =
-        |code: i64| Answer::Json(json!({"ActionStatus": "OK", "ErrorInfo": "no", "ErrorCode": code}));
-    receiver.answer(Answer::Json(json!({"ErrorCode": 0, "MsgBody": changed, "CloudCustomData": "c"})));
+        |code: i64| ScriptedAnswer::Json(json!({"ActionStatus": "OK", "ErrorInfo": "no", "ErrorCode": code}));
+    receiver
+        .answer(ScriptedAnswer::Json(json!({"ErrorCode": 0, "MsgBody": changed, "CloudCustomData": "c"})));
     receiver.answer(decide(1));
     receiver.answer(decide(2));
     receiver.answer(decide(120_010));
-    receiver.answer(Answer::Status(500));
+    receiver.answer(ScriptedAnswer::Status(500));
     let say =
         async |text: &str| bench.agent.say(CUSTOMER, text).await.map(drop).map_err(|refused| refused.code);
     assert_eq!(say("original").await, Ok(()));
@@ -221,14 +226,14 @@ async fn the_webhook_before_sending_decides() {
     assert_eq!(receiver.wait(5).await[0].query["CallbackCommand"], "C2C.CallbackBeforeSendMsg");
 
     bench.sim.change(|settings| settings.webhooks.before_send = BeforeSend::RefuseOnFailure);
-    receiver.answer(Answer::Status(500));
-    let rest = with(bench.message("x"), "ForbidCallbackControl", json!(null));
+    receiver.answer(ScriptedAnswer::Status(500));
+    let rest = with_field(bench.message("x"), "ForbidCallbackControl", json!(null));
     assert_eq!(bench.code("openim/sendmsg", &rest).await, 80003);
     assert_eq!(bench.code("openim/sendmsg", &bench.message("forbidden, so not asked")).await, 0);
 }
 
 #[tokio::test]
-async fn reading_and_recalling_are_told_where_switched_on() {
+async fn reading_and_recalling_send_webhooks_if_switched_on() {
     let (bench, receiver) = connected().await;
     bench.sim.change(|settings| {
         settings.webhooks.after_read = true;
@@ -246,7 +251,7 @@ async fn reading_and_recalling_are_told_where_switched_on() {
 }
 
 #[tokio::test]
-async fn an_agent_learns_like_a_client_that_nobody_is_there() {
+async fn an_agents_client_gets_the_error_codes_of_a_client() {
     let bench = Bench::start().await;
     assert_eq!(bench.agent.say("nobody", "hello").await.unwrap_err().code, 20003);
     assert_eq!(bench.agent.send(CUSTOMER, json!([])).await.unwrap_err().code, 90002);

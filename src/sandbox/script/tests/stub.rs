@@ -15,15 +15,15 @@ use tokio::net::TcpListener;
 
 use crate::config::Texts;
 use crate::sandbox::im::{self, issue_usersig};
-use crate::sandbox::serve::Served;
+use crate::sandbox::serve::Server;
 use crate::sandbox::stage::Stage;
 use crate::sandbox::wechat::{self, crypto};
 
 /// The one defect of a stub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wrong {
+pub enum Defect {
     /// No defect.
-    Nothing,
+    None,
     /// The echo ends with a line break.
     Echo,
     /// The welcome has another text.
@@ -46,14 +46,14 @@ pub enum Wrong {
 
 /// The bridge.
 pub struct Stub {
-    wrong: Wrong,
+    defect: Defect,
     texts: Texts,
     wechat: Arc<wechat::Settings>,
     im: Arc<im::Settings>,
     wechat_base: String,
     im_base: String,
     http: reqwest::Client,
-    answered: Mutex<HashMap<String, String>>,
+    replies: Mutex<HashMap<String, String>>,
     random: AtomicU32,
     now: i64,
 }
@@ -62,25 +62,25 @@ type Parameters = Query<HashMap<String, String>>;
 
 impl Stub {
     /// Serves a bridge with this defect on a free port.
-    pub async fn start(stage: &Stage, texts: Texts, wrong: Wrong) -> Served {
+    pub async fn start(stage: &Stage, texts: Texts, defect: Defect) -> Server {
         let stub = Arc::new(Self {
-            wrong,
+            defect,
             texts,
             wechat: stage.wechat.settings(),
             im: stage.im.settings(),
             wechat_base: stage.wechat.base_url().to_owned(),
             im_base: stage.im.base_url(),
             http: reqwest::Client::new(),
-            answered: Mutex::default(),
+            replies: Mutex::default(),
             random: AtomicU32::new(1),
             now: crate::clock::Clock::system().now().seconds(),
         });
         let routes = Router::new().route("/", get(verify).post(push)).route("/imcallback", post(callback));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Served::start(listener, routes.with_state(stub)).unwrap()
+        Server::start(listener, routes.with_state(stub)).unwrap()
     }
 
-    async fn im(&self, command: &str, body: Value) {
+    async fn call_im(&self, command: &str, body: Value) {
         let (admin, key) = (&self.im.admins[0], self.im.secret_key.expose_secret());
         let sig = issue_usersig(admin, self.im.sdk_app_id, key, self.now, 86_400);
         let url = format!(
@@ -91,24 +91,24 @@ impl Stub {
     }
 
     async fn to_agent(&self, openid: &str, element: Value) {
-        let from = if self.wrong == Wrong::Sender { &self.im.admins[0] } else { openid };
+        let from = if self.defect == Defect::Sender { &self.im.admins[0] } else { openid };
         let random = self.random.fetch_add(1, Ordering::Relaxed);
         let body = json!({
             "SyncOtherMachine": 2, "From_Account": from, "To_Account": "user1", "MsgSeq": random,
             "MsgRandom": random, "MsgTimeStamp": self.now, "MsgLifeTime": 604_800, "MsgBody": [element],
             "ForbidCallbackControl": ["ForbidBeforeSendMsgCallback", "ForbidAfterSendMsgCallback"],
         });
-        self.im("openim/sendmsg", body).await;
+        self.call_im("openim/sendmsg", body).await;
     }
 
-    async fn uploaded(&self, token: &str, kind: &str, name: &str, url: &str) -> String {
+    async fn upload(&self, token: &str, kind: &str, name: &str, url: &str) -> String {
         let file = self.http.get(url).send().await.unwrap().bytes().await.unwrap();
         let part = reqwest::multipart::Part::bytes(file.to_vec()).file_name(name.to_owned());
         let url = format!("{}/cgi-bin/media/upload?access_token={token}&type={kind}", self.wechat_base);
         let form = reqwest::multipart::Form::new().part("media", part);
-        let given = self.http.post(url).multipart(form).send().await.unwrap().text().await.unwrap();
-        let given: Value = serde_json::from_str(&given).unwrap();
-        given["media_id"].as_str().unwrap().to_owned()
+        let response = self.http.post(url).multipart(form).send().await.unwrap().text().await.unwrap();
+        let response: Value = serde_json::from_str(&response).unwrap();
+        response["media_id"].as_str().unwrap().to_owned()
     }
 
     fn reply(&self, openid: &str, content: &str) -> String {
@@ -121,42 +121,42 @@ impl Stub {
 }
 
 async fn verify(State(stub): State<Arc<Stub>>, Query(query): Parameters) -> String {
-    let end = if stub.wrong == Wrong::Echo { "\n" } else { "" };
+    let end = if stub.defect == Defect::Echo { "\n" } else { "" };
     format!("{}{end}", query["echostr"])
 }
 
 async fn push(State(stub): State<Arc<Stub>>, Query(query): Parameters, body: String) -> (StatusCode, String) {
-    let right = crypto::sign(&[&stub.wechat.token, &query["timestamp"], &query["nonce"]]);
-    if query["signature"] != right && stub.wrong != Wrong::Signature {
+    let expected = crypto::sign(&[&stub.wechat.token, &query["timestamp"], &query["nonce"]]);
+    if query["signature"] != expected && stub.defect != Defect::Signature {
         return (StatusCode::FORBIDDEN, String::new());
     }
     let openid = element(&body, "FromUserName");
     let (kind, event) = (element(&body, "MsgType"), element(&body, "Event"));
     let answer = match event {
         "subscribe" => {
-            stub.im("im_open_login_svc/account_import", json!({"UserID": openid})).await;
-            stub.reply(openid, if stub.wrong == Wrong::Welcome { "Hi" } else { &stub.texts.welcome })
+            stub.call_im("im_open_login_svc/account_import", json!({"UserID": openid})).await;
+            stub.reply(openid, if stub.defect == Defect::Welcome { "Hi" } else { &stub.texts.welcome })
         }
         "unsubscribe" => {
             let gone = json!({"DeleteItem": [{"UserID": openid}]});
-            stub.im("im_open_login_svc/account_delete", gone).await;
-            if stub.wrong == Wrong::Unfollow { stub.reply(openid, "Bye") } else { "success".to_owned() }
+            stub.call_im("im_open_login_svc/account_delete", gone).await;
+            if stub.defect == Defect::Unfollow { stub.reply(openid, "Bye") } else { "success".to_owned() }
         }
         _ => {
             let id = element(&body, "MsgId").to_owned();
-            let first = stub.answered.lock().unwrap().get(&id).cloned();
+            let first = stub.replies.lock().unwrap().get(&id).cloned();
             if let Some(first) = first
-                && stub.wrong != Wrong::Repeats
+                && stub.defect != Defect::Repeats
             {
                 return (StatusCode::OK, first);
             }
-            let told = match kind {
+            let description = match kind {
                 "text" => element(&body, "Content").to_owned(),
                 _ => format!("[{kind}] {} {}", element(&body, "Title"), element(&body, "Url")),
             };
-            let text = format!("{}{told}", stub.texts.inquiry_prefix);
+            let text = format!("{}{description}", stub.texts.inquiry_prefix);
             let mut content = json!({"MsgType": "TIMTextElem", "MsgContent": {"Text": text}});
-            if kind == "location" && stub.wrong != Wrong::Location {
+            if kind == "location" && stub.defect != Defect::Location {
                 let degrees = |name| element(&body, name).parse::<f64>().unwrap();
                 content = json!({"MsgType": "TIMLocationElem", "MsgContent": {
                     "Desc": element(&body, "Label"),
@@ -165,7 +165,7 @@ async fn push(State(stub): State<Arc<Stub>>, Query(query): Parameters, body: Str
             }
             stub.to_agent(openid, content).await;
             let answer = stub.reply(openid, &stub.texts.transferring);
-            stub.answered.lock().unwrap().insert(id, answer.clone());
+            stub.replies.lock().unwrap().insert(id, answer.clone());
             answer
         }
     };
@@ -174,34 +174,35 @@ async fn push(State(stub): State<Arc<Stub>>, Query(query): Parameters, body: Str
 
 async fn callback(State(stub): State<Arc<Stub>>, body: String) -> String {
     let message: Value = serde_json::from_str(&body).unwrap();
-    let wanted = json!({
+    let token_request = json!({
         "grant_type": "client_credential", "appid": stub.wechat.app_id, "secret": stub.wechat.app_secret,
     });
     let url = format!("{}/cgi-bin/stable_token", stub.wechat_base);
-    let granted = stub.http.post(url).body(wanted.to_string()).send().await.unwrap().text().await.unwrap();
+    let granted =
+        stub.http.post(url).body(token_request.to_string()).send().await.unwrap().text().await.unwrap();
     let granted: Value = serde_json::from_str(&granted).unwrap();
     let token = granted["access_token"].as_str().unwrap();
     let content = &message["MsgBody"][0]["MsgContent"];
-    let (kind, shown) = match message["MsgBody"][0]["MsgType"].as_str().unwrap() {
+    let (kind, content_json) = match message["MsgBody"][0]["MsgType"].as_str().unwrap() {
         "TIMImageElem" => {
             let url = content["ImageInfoArray"][0]["URL"].as_str().unwrap();
-            ("image", json!({"media_id": stub.uploaded(token, "image", "a.png", url).await}))
+            ("image", json!({"media_id": stub.upload(token, "image", "a.png", url).await}))
         }
         "TIMSoundElem" => {
             let url = content["Url"].as_str().unwrap();
-            ("voice", json!({"media_id": stub.uploaded(token, "voice", "a.amr", url).await}))
+            ("voice", json!({"media_id": stub.upload(token, "voice", "a.amr", url).await}))
         }
         _ => {
-            let end = if stub.wrong == Wrong::Answer { "!" } else { "" };
+            let end = if stub.defect == Defect::Answer { "!" } else { "" };
             ("text", json!({"content": format!("{}{end}", content["Text"].as_str().unwrap())}))
         }
     };
     let url = format!("{}/cgi-bin/message/custom/send?access_token={token}", stub.wechat_base);
-    let send = match stub.wrong {
-        Wrong::Picture if kind == "image" => json!({
+    let send = match stub.defect {
+        Defect::Picture if kind == "image" => json!({
             "touser": message["To_Account"], "msgtype": "text", "text": {"content": "[image]"}
         }),
-        _ => json!({"touser": message["To_Account"], "msgtype": kind, kind: shown}),
+        _ => json!({"touser": message["To_Account"], "msgtype": kind, kind: content_json}),
     };
     stub.http.post(url).body(send.to_string()).send().await.unwrap();
     json!({"ActionStatus": "OK", "ErrorInfo": "", "ErrorCode": 0}).to_string()

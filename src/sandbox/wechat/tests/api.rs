@@ -83,7 +83,7 @@ async fn custom_send_refuses_what_the_reference_refuses() {
     assert_eq!(send(&sim, text("x")).await, 48001);
     assert!(phone.screen().is_empty() && sim.ledger().sends.is_empty());
     assert_eq!(phone.sends_left(), 5, "a refusal uses no quota");
-    assert_eq!(sim.ledger().refused(48001), 1);
+    assert_eq!(sim.ledger().refusal_count(48001), 1);
     sim.change(|settings| (settings.personal, settings.strict_escapes) = (false, false)).unwrap();
     assert_eq!(send_raw(&sim, &escaped).await, 0);
     assert_eq!(phone.texts(), ["你"]);
@@ -127,7 +127,7 @@ async fn every_kind_that_may_be_sent_is_shown() {
 }
 
 #[tokio::test]
-async fn the_window_is_kept_and_reopened_as_the_rule_says() {
+async fn the_window_reopens_by_the_configured_rule() {
     for (rule, after_another_message) in [(WindowRule::Reset, 5), (WindowRule::Cumulative, 7)] {
         let (sim, clock) = sim(|settings| settings.window_rule = rule).await;
         let phone = sim.customer(OPENID);
@@ -151,7 +151,7 @@ async fn the_window_is_kept_and_reopened_as_the_rule_says() {
 }
 
 #[tokio::test]
-async fn what_opens_which_window() {
+async fn each_action_opens_its_window() {
     let (sim, _) = sim(|_| ()).await;
     let event = |name: &str| vec![Field::text("MsgType", "event"), Field::text("Event", name)];
     let menu_tap = vec![Field::text("MsgType", "text"), Field::number("bizmsgmenuid", "101")];
@@ -226,7 +226,7 @@ async fn the_token_endpoints_check_the_account() {
 }
 
 #[tokio::test]
-async fn media_go_up_come_down_and_die_after_three_days() {
+async fn media_upload_download_and_expire_after_three_days() {
     let (sim, clock) = sim(|_| ()).await;
     let uploaded = upload(&sim, "image", "a.jpg", JPEG).await;
     assert_eq!(uploaded["type"], "image");

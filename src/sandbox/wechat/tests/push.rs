@@ -1,8 +1,8 @@
 use super::super::crypto::{Crypt, sign};
 use super::*;
 
-const CUT: Duration = Duration::from_millis(400);
-const LATE: Duration = Duration::from_secs(30);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(400);
+const LONG_DELAY: Duration = Duration::from_secs(30);
 
 fn reply(sim: &WechatSim, clock: &Clock, content: &str) -> String {
     format!(
@@ -13,21 +13,24 @@ fn reply(sim: &WechatSim, clock: &Clock, content: &str) -> String {
     )
 }
 
-fn late(body: impl Into<String>) -> Answer {
-    Answer { after: LATE, ..answer(body) }
+fn late(body: impl Into<String>) -> ScriptedAnswer {
+    ScriptedAnswer { delay: LONG_DELAY, ..answer(body) }
 }
 
 #[tokio::test]
 async fn a_slow_bridge_gets_the_same_body_three_times_and_may_still_answer() {
-    let (sim, clock) = sim(|settings| settings.attempt_timeout = CUT).await;
+    let (sim, clock) = sim(|settings| settings.attempt_timeout = ATTEMPT_TIMEOUT).await;
     let bridge = Bridge::default();
     let _served = bridge.start(&sim).await;
     bridge.script([late(reply(&sim, &clock, "too late")), late(""), answer(reply(&sim, &clock, "in time"))]);
     let phone = sim.customer(OPENID);
-    let pushed = phone.say("hello").await;
-    assert_eq!((pushed.tries.len(), pushed.text(), pushed.fault_line), (3, Some("in time"), false));
+    let result = phone.say("hello").await;
+    assert_eq!((result.attempts.len(), result.text(), result.fault_line), (3, Some("in time"), false));
     assert_eq!(phone.texts(), ["in time"], "an answer after the timeout is not shown");
-    assert!(pushed.tries[0].took >= CUT && pushed.tries[0].error.as_ref().unwrap().contains("no answer"));
+    assert!(
+        result.attempts[0].took >= ATTEMPT_TIMEOUT
+            && result.attempts[0].error.as_ref().unwrap().contains("no answer")
+    );
     let requests = bridge.requests();
     assert!(requests.iter().all(|(_, body)| *body == requests[0].1));
     let settings = sim.settings();
@@ -43,7 +46,7 @@ async fn a_slow_bridge_gets_the_same_body_three_times_and_may_still_answer() {
 #[tokio::test]
 async fn three_failures_end_in_the_fault_line() {
     let (sim, _) = sim(|settings| {
-        settings.attempt_timeout = CUT;
+        settings.attempt_timeout = ATTEMPT_TIMEOUT;
         settings.fresh_signature = false;
     })
     .await;
@@ -51,18 +54,18 @@ async fn three_failures_end_in_the_fault_line() {
     let bridge = Bridge::default();
     let served = bridge.start(&sim).await;
     bridge.script([late(""), late(""), late("")]);
-    let pushed = phone.say("hello").await;
-    assert!(pushed.fault_line && pushed.tries.len() == 3);
+    let result = phone.say("hello").await;
+    assert!(result.fault_line && result.attempts.len() == 3);
     assert_eq!(phone.screen()[0].via, Via::Fault);
     assert!(phone.texts().is_empty());
     let requests = bridge.requests();
     assert_eq!(requests[0], requests[2], "the first signature is repeated where the settings say so");
-    bridge.script([Answer { status: 503, ..answer("no store") }]);
-    let pushed = phone.say("again").await;
-    assert_eq!((pushed.tries.len(), pushed.fault_line), (2, false));
+    bridge.script([ScriptedAnswer { status: 503, ..answer("no store") }]);
+    let result = phone.say("again").await;
+    assert_eq!((result.attempts.len(), result.fault_line), (2, false));
     served.stop().await;
-    let pushed = phone.say("anyone?").await;
-    assert!(pushed.fault_line && pushed.tries.len() == 3);
+    let result = phone.say("anyone?").await;
+    assert!(result.fault_line && result.attempts.len() == 3);
     let ledger = sim.ledger();
     let answered: Vec<_> =
         ledger.pushes.iter().map(|push| (push.text.as_str(), push.is_answered())).collect();
@@ -83,22 +86,22 @@ async fn an_abnormal_answer_is_a_fault_at_once() {
         (reply(&sim, &clock, &"x".repeat(2048)), "2048 bytes"),
     ] {
         bridge.script([answer(body)]);
-        let pushed = phone.say("hello").await;
-        assert!(pushed.fault_line && pushed.tries.len() == 1 && pushed.reply.is_none());
+        let result = phone.say("hello").await;
+        assert!(result.fault_line && result.attempts.len() == 1 && result.reply.is_none());
         let Outcome::Failed(why) = sim.ledger().pushes.back().unwrap().outcome.clone() else { panic!() };
         assert!(why.contains(reason), "{why}");
     }
 }
 
 #[tokio::test]
-async fn encrypted_modes_seal_pushes_and_open_replies() {
+async fn encrypted_modes_encrypt_pushes_and_decrypt_replies() {
     for mode in [Mode::Compatible, Mode::Safe] {
         let (sim, clock) = sim(|settings| settings.mode = mode).await;
         let bridge = Bridge::default();
         let _served = bridge.start(&sim).await;
         let settings = sim.settings();
         let crypt = Crypt::new(&settings.encoding_aes_key, &settings.app_id).unwrap();
-        let encrypt = crypt.seal(reply(&sim, &clock, "sealed").as_bytes(), [7; 16]).unwrap();
+        let encrypt = crypt.encrypt(reply(&sim, &clock, "sealed").as_bytes(), [7; 16]).unwrap();
         let envelope = |signature: &str| {
             format!(
                 "<xml><Encrypt><![CDATA[{encrypt}]]></Encrypt><MsgSignature>{signature}</MsgSignature>\
@@ -117,7 +120,7 @@ async fn encrypted_modes_seal_pushes_and_open_replies() {
         assert_eq!(query["encrypt_type"], "aes");
         let expected = sign(&[&settings.token, &query["timestamp"], &query["nonce"], encrypt]);
         assert_eq!(query["msg_signature"], expected);
-        let inner = String::from_utf8(crypt.open(encrypt).unwrap()).unwrap();
+        let inner = String::from_utf8(crypt.decrypt(encrypt).unwrap()).unwrap();
         assert_eq!(xml::read(&inner).unwrap().text_of("Content"), Ok("你好"));
         assert_eq!(document.text_of("Content").is_ok(), mode == Mode::Compatible);
         assert_eq!(document.children.len() == 2, mode == Mode::Safe);
@@ -131,15 +134,15 @@ async fn a_repeat_has_the_identical_body_and_is_shown_once() {
     let _served = bridge.start(&sim).await;
     bridge.script((0..8).map(|_| answer(reply(&sim, &clock, "once"))));
     let phone = sim.customer(OPENID);
-    let pushed = phone.say("hello").await;
-    assert_eq!(sim.repeat(&pushed).await.text(), Some("once"));
-    assert_eq!(sim.deliver_copies(pushed.draft(), 3).await.len(), 3);
+    let result = phone.say("hello").await;
+    assert_eq!(sim.repeat(&result).await.text(), Some("once"));
+    assert_eq!(sim.deliver_copies(result.draft(), 3).await.len(), 3);
     assert_eq!(bridge.requests().len(), 5);
-    assert!(bridge.requests().iter().all(|(_, body)| body.as_bytes() == pushed.draft().body()));
+    assert!(bridge.requests().iter().all(|(_, body)| body.as_bytes() == result.draft().body()));
     assert_eq!(phone.texts(), ["once"]);
     let other = phone.say("more").await;
-    assert!(other.msg_id > pushed.msg_id);
-    assert_eq!(pushed.msg_id.unwrap().to_string().len(), 17);
+    assert!(other.msg_id > result.msg_id);
+    assert_eq!(result.msg_id.unwrap().to_string().len(), 17);
     assert_eq!(phone.texts(), ["once", "once"]);
 }
 
@@ -148,12 +151,12 @@ async fn after_failures_in_a_row_nothing_is_pushed_for_a_minute() {
     let (sim, clock) = sim(|settings| settings.mark_fail_after = Some(6)).await;
     let bridge = Bridge::default();
     let _served = bridge.start(&sim).await;
-    bridge.script((0..6).map(|_| Answer { status: 500, ..answer("") }));
+    bridge.script((0..6).map(|_| ScriptedAnswer { status: 500, ..answer("") }));
     let phone = sim.customer(OPENID);
     phone.say("1").await;
     phone.say("2").await;
-    let pushed = phone.say("3").await;
-    assert!(pushed.tries.is_empty() && pushed.fault_line);
+    let result = phone.say("3").await;
+    assert!(result.attempts.is_empty() && result.fault_line);
     assert_eq!(sim.ledger().pushes[2].outcome, Outcome::Withheld);
     clock.advance(60_000);
     assert!(!phone.say("4").await.fault_line);
@@ -161,7 +164,7 @@ async fn after_failures_in_a_row_nothing_is_pushed_for_a_minute() {
 }
 
 #[tokio::test]
-async fn the_url_is_verified_byte_for_byte_and_raw_requests_are_bent_at_will() {
+async fn the_url_check_compares_bytes_and_raw_requests_can_be_changed() {
     let (sim, _) = sim(|_| ()).await;
     let bridge = Bridge::default();
     let _served = bridge.start(&sim).await;
@@ -171,7 +174,7 @@ async fn the_url_is_verified_byte_for_byte_and_raw_requests_are_bent_at_will() {
         let found = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "echostr");
         found.map(|(_, value)| value.into_owned()).unwrap_or_default()
     });
-    let echo = Served::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), echo).unwrap();
+    let echo = Server::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), echo).unwrap();
     sim.connect(&format!("http://{}/", echo.address()));
     assert!(sim.verify_url().await);
 
@@ -188,7 +191,7 @@ async fn the_url_is_verified_byte_for_byte_and_raw_requests_are_bent_at_will() {
 }
 
 #[tokio::test]
-async fn each_thing_a_customer_does_is_pushed_as_the_reference_writes_it() {
+async fn each_customer_action_is_pushed_as_in_the_reference() {
     let (sim, _) = sim(|_| ()).await;
     let bridge = Bridge::default();
     let _served = bridge.start(&sim).await;
@@ -209,8 +212,8 @@ async fn each_thing_a_customer_does_is_pushed_as_the_reference_writes_it() {
     phone.scan("shop42").await;
     phone.tap_msgmenu("101", "满意").await;
     assert_eq!(phone.sends_left(), 8);
-    let left = phone.unfollow().await;
-    assert_eq!((left.msg_id, phone.sends_left()), (None, 0));
+    let unfollowed = phone.unfollow().await;
+    assert_eq!((unfollowed.msg_id, phone.sends_left()), (None, 0));
     let bodies: Vec<String> = bridge.requests().into_iter().map(|(_, body)| body).collect();
     for (at, parts) in [
         (0, &["<Event><![CDATA[subscribe]]></Event><EventKey><![CDATA[]]></EventKey>"][..]),
@@ -233,12 +236,12 @@ async fn each_thing_a_customer_does_is_pushed_as_the_reference_writes_it() {
             assert!(bodies[at].contains(part), "{}", bodies[at]);
         }
     }
-    let seen = events.recv().await.unwrap();
+    let event = events.recv().await.unwrap();
     assert_eq!(
-        (seen.direction, seen.response.as_str(), seen.status),
+        (event.direction, event.response.as_str(), event.status),
         (Direction::Push, "success", Some(200))
     );
-    assert!(seen.query.contains("signature=***") && seen.request == bodies[0]);
+    assert!(event.query.contains("signature=***") && event.request == bodies[0]);
 }
 
 #[tokio::test]
@@ -247,10 +250,10 @@ async fn waiting_ends_when_the_condition_comes_true_or_the_time_is_up() {
     let bridge = Bridge::default();
     let _served = bridge.start(&sim).await;
     let phone = sim.customer(OPENID);
-    bridge.script([Answer { after: Duration::from_millis(50), ..answer(reply(&sim, &clock, "hi")) }]);
+    bridge.script([ScriptedAnswer { delay: Duration::from_millis(50), ..answer(reply(&sim, &clock, "hi")) }]);
     let (shown, recorded, _) = tokio::join!(
-        phone.wait_for(LATE, |screen| screen.iter().any(|shown| shown.text == "hi")),
-        sim.wait_until(LATE, |ledger| ledger.pushes.len() == 1),
+        phone.wait_for(LONG_DELAY, |screen| screen.iter().any(|shown| shown.text == "hi")),
+        sim.wait_until(LONG_DELAY, |ledger| ledger.pushes.len() == 1),
         phone.say("hello"),
     );
     assert!(recorded && shown.unwrap().len() == 1);
@@ -260,7 +263,7 @@ async fn waiting_ends_when_the_condition_comes_true_or_the_time_is_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_customers_at_once_each_get_their_push_through() {
+async fn pushes_of_many_concurrent_customers_succeed() {
     let (sim, _) = sim(|settings| settings.ledger_limit = 300).await;
     let bridge = Bridge::default();
     let _served = bridge.start(&sim).await;

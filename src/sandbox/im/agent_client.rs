@@ -8,15 +8,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Shared;
-use super::callback::{self, CallbackResult, Emission};
-use super::checks::Refused;
-use super::deliver::{Draft, Forbid, MAX_LIFETIME_S, ORDINARY, Origin, deliver};
+use super::callback::{self, CallbackResult, Webhook};
+use super::checks::ApiError;
+use super::deliver::{DEFAULT_FLAGS, ForbiddenWebhooks, MAX_LIFETIME_S, MessageDraft, Origin, deliver};
 use super::elements::{self, Sender};
-use super::history::{Message, View};
+use super::history::{ConversationView, Message};
 
 /// An agent's web client. `ImSim::agent` creates it.
 #[derive(Clone)]
-pub struct Desk {
+pub struct AgentClient {
     pub(super) shared: Arc<Shared>,
     /// The agent's UserID.
     pub(super) user: String,
@@ -24,14 +24,14 @@ pub struct Desk {
 
 /// A message as the agent sees it.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct MessageView {
     /// The message.
     pub message: Arc<Message>,
     /// Whether the message is addressed to this agent and not read yet.
     pub unread: bool,
 }
 
-impl Deref for Seen {
+impl Deref for MessageView {
     type Target = Message;
     fn deref(&self) -> &Message {
         &self.message
@@ -40,14 +40,14 @@ impl Deref for Seen {
 
 /// A message that the agent has sent.
 #[derive(Clone, Debug)]
-pub struct Sent {
+pub struct SentMessage {
     /// The `MsgKey`.
     pub msg_key: String,
     /// The bridge's answer to the webhook. `None` if no webhook was sent, because it is switched
     /// off, has no URL, or was lost on purpose.
     pub callback: Option<CallbackResult>,
     /// The webhook of the message, if it caused one.
-    pub(super) emission: Option<Emission>,
+    pub(super) webhook: Option<Webhook>,
 }
 
 /// The awaited condition did not hold within this time.
@@ -55,7 +55,7 @@ pub struct Sent {
 #[error("the condition did not hold within {0:?}")]
 pub struct TimedOut(pub Duration);
 
-impl Desk {
+impl AgentClient {
     /// The agent's UserID.
     pub fn user_id(&self) -> &str {
         &self.user
@@ -63,28 +63,28 @@ impl Desk {
 
     /// The messages that reached the agent while connected or at the next login, in order of
     /// arrival.
-    pub fn inbox(&self) -> Vec<Seen> {
+    pub fn inbox(&self) -> Vec<MessageView> {
         let messages = self.shared.world().messages.inbox(&self.user);
-        messages.into_iter().map(|message| self.seen(message)).collect()
+        messages.into_iter().map(|message| self.view(message)).collect()
     }
 
     /// The conversation with a customer in both directions, oldest first, without recalled
     /// messages.
-    pub fn conversation(&self, customer: &str) -> Vec<Seen> {
+    pub fn conversation(&self, customer: &str) -> Vec<MessageView> {
         let world = self.shared.world();
-        let view = View {
+        let view = ConversationView {
             operator: &self.user,
             peer: customer,
-            since: world.accounts.get(&self.user).map_or(0, |account| account.since),
+            first_serial: world.accounts.get(&self.user).map_or(0, |account| account.first_serial),
             now: self.shared.clock.now(),
             delay: 0,
         };
         let newest = (i64::MAX, u32::MAX, u64::MAX);
         let mut messages: Vec<_> = world
             .messages
-            .backwards(view, 0, newest)
-            .filter(|message| !message.recalled())
-            .map(|message| self.seen(Arc::clone(message)))
+            .newest_first(view, 0, newest)
+            .filter(|message| !message.is_recalled())
+            .map(|message| self.view(Arc::clone(message)))
             .collect();
         messages.reverse();
         messages
@@ -95,16 +95,16 @@ impl Desk {
         self.shared.world().messages.peers(&self.user)
     }
 
-    fn seen(&self, message: Arc<Message>) -> Seen {
-        Seen { unread: message.to == self.user && message.unread(), message }
+    fn view(&self, message: Arc<Message>) -> MessageView {
+        MessageView { unread: message.to == self.user && message.is_unread(), message }
     }
 
     /// Waits until `condition` holds for the inbox. Returns that inbox.
     pub async fn wait_for(
         &self,
-        mut condition: impl FnMut(&[Seen]) -> bool,
+        mut condition: impl FnMut(&[MessageView]) -> bool,
         timeout: Duration,
-    ) -> Result<Vec<Seen>, TimedOut> {
+    ) -> Result<Vec<MessageView>, TimedOut> {
         let mut changes = self.shared.changes();
         let wait = async {
             loop {
@@ -119,57 +119,57 @@ impl Desk {
     }
 
     /// Sends a text.
-    pub async fn say(&self, to: &str, text: &str) -> Result<Sent, Refused> {
+    pub async fn say(&self, to: &str, text: &str) -> Result<SentMessage, ApiError> {
         self.send(to, json!([{"MsgType": "TIMTextElem", "MsgContent": {"Text": text}}])).await
     }
 
     /// Sends a `MsgBody`, an array of elements of any type that a client may send. When this
     /// returns, the message is in history and its webhook was answered or given up.
-    pub async fn send(&self, to: &str, elements: Value) -> Result<Sent, Refused> {
+    pub async fn send(&self, to: &str, elements: Value) -> Result<SentMessage, ApiError> {
         self.send_with(to, elements, "").await
     }
 
     /// Sends a `MsgBody` with `CloudCustomData`.
-    pub async fn send_with(&self, to: &str, elements: Value, custom: &str) -> Result<Sent, Refused> {
+    pub async fn send_with(&self, to: &str, elements: Value, custom: &str) -> Result<SentMessage, ApiError> {
         elements::check(Some(&elements), Sender::Client)?;
         if elements.to_string().len() + custom.len() > self.shared.settings().body_limit {
-            return Err(Refused::new(80002, "the message is too long"));
+            return Err(ApiError::new(80002, "the message is too long"));
         }
-        let draft = Draft {
+        let draft = MessageDraft {
             from: self.user.clone(),
             to: to.to_owned(),
             seq: Some(self.shared.client_seq.fetch_add(1, Ordering::Relaxed)),
             random: rand::random(),
             elements: Arc::new(elements),
             cloud_custom_data: custom.to_owned(),
-            flags: ORDINARY,
+            flags: DEFAULT_FLAGS,
             lifetime: MAX_LIFETIME_S,
-            webhooks: Forbid::default(),
+            webhooks: ForbiddenWebhooks::default(),
             origin: Origin::Client { platform: "Web" },
         };
         // A client gets 20003 for any fault of either account.
         let accepted = deliver(&self.shared, draft).await.map_err(|refused| match refused.code {
-            90012 | 90048 => Refused::new(20003, refused.info),
+            90012 | 90048 => ApiError::new(20003, refused.info),
             _ => refused,
         })?;
-        let emission = accepted.after;
-        let callback = match &emission {
-            Some(emission) if self.shared.may_emit() => {
-                Some(callback::emit(&self.shared, emission, |_| {}).await)
+        let webhook = accepted.after_webhook;
+        let callback = match &webhook {
+            Some(webhook) if self.shared.should_send_webhook() => {
+                Some(callback::send(&self.shared, webhook, |_| {}).await)
             }
             _ => None,
         };
-        Ok(Sent { msg_key: accepted.key, callback, emission })
+        Ok(SentMessage { msg_key: accepted.key, callback, webhook })
     }
 
     /// Marks the conversation with `peer` as read, and sends the webhook if it is switched on.
     pub async fn read(&self, peer: &str) {
         let now = self.shared.clock.now().seconds();
-        let emission = self.shared.world().read(&self.user, peer, now, "Web");
-        self.shared.ring();
+        let webhook = self.shared.world().mark_read(&self.user, peer, now, "Web");
+        self.shared.notify();
         let settings = self.shared.settings();
         if settings.webhooks.after_read && settings.callback_url.is_some() {
-            callback::emit(&self.shared, &emission, |_| {}).await;
+            callback::send(&self.shared, &webhook, |_| {}).await;
         }
     }
 
@@ -178,11 +178,11 @@ impl Desk {
     pub fn recall(&self, peer: &str, msg_key: &str) -> bool {
         let Some((seq, random, time)) = super::history::parse_key(msg_key) else { return false };
         let mut world = self.shared.world();
-        let found = world.messages.find(&self.user, peer, seq, random, time).cloned();
+        let message = world.messages.find(&self.user, peer, seq, random, time).cloned();
         let recalled =
-            found.is_some_and(|message| message.from == self.user && world.messages.recall(&message));
+            message.is_some_and(|message| message.from == self.user && world.messages.recall(&message));
         drop(world);
-        self.shared.ring();
+        self.shared.notify();
         recalled
     }
 

@@ -22,38 +22,38 @@ pub struct Counters {
 
 impl Counters {
     /// Parses the text of `/metrics`.
-    pub fn read(metrics: &str) -> Self {
-        let mut read = Self::default();
+    pub fn parse(metrics: &str) -> Self {
+        let mut counters = Self::default();
         let samples = metrics.lines().filter_map(|line| line.strip_prefix("wechat_im_bridge_"));
         for (series, value) in samples.filter_map(|line| line.rsplit_once(' ')) {
             let (name, labels) = series.split_once('{').unwrap_or((series, ""));
             let value = value.parse().unwrap_or(0);
             match name {
-                "accepted_total" => read.accepted += value,
-                "waiting" => read.waiting = value,
-                "held" => read.held = value,
-                "ended_total" if labels.contains("state=\"delivered\"") => read.delivered += value,
-                "ended_total" if labels.contains("state=\"refused\"") => read.refused += value,
-                "ended_total" if labels.contains("state=\"unknown\"") => read.unknown += value,
+                "accepted_total" => counters.accepted += value,
+                "waiting" => counters.waiting = value,
+                "held" => counters.held = value,
+                "ended_total" if labels.contains("state=\"delivered\"") => counters.delivered += value,
+                "ended_total" if labels.contains("state=\"refused\"") => counters.refused += value,
+                "ended_total" if labels.contains("state=\"unknown\"") => counters.unknown += value,
                 _ => {}
             }
         }
-        read
+        counters
     }
 }
 
 /// The counters over several processes of the bridge, each of which counts from 0.
 #[derive(Debug, Default)]
-pub struct Sum {
+pub struct CounterTotals {
     /// The totals of the earlier processes.
     before: Counters,
     now: Counters,
     pid: u32,
 }
 
-impl Sum {
+impl CounterTotals {
     /// Takes the counters of the process `pid`, and returns the new totals.
-    pub fn read(&mut self, pid: u32, now: Counters) -> Counters {
+    pub fn update(&mut self, pid: u32, now: Counters) -> Counters {
         if pid != self.pid {
             self.before = self.total();
             self.pid = pid;
@@ -81,21 +81,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_figures_are_read_and_added_up_over_several_lives() {
+    fn counters_are_parsed_and_summed_over_several_processes() {
         let text = "# HELP x\nwechat_im_bridge_accepted_total{source=\"push\"} 3\n\
                     wechat_im_bridge_accepted_total{source=\"callback\"} 2\n\
                     wechat_im_bridge_ended_total{direction=\"to_im\",state=\"delivered\"} 3\n\
                     wechat_im_bridge_ended_total{direction=\"to_wechat\",state=\"held\"} 9\n\
                     wechat_im_bridge_ended_total{direction=\"to_wechat\",state=\"unknown\"} 1\n\
                     wechat_im_bridge_waiting 1\nwechat_im_bridge_held 1\nother_total 7\n# EOF\n";
-        let read = Counters::read(text);
+        let counters = Counters::parse(text);
         let expected = Counters { accepted: 5, delivered: 3, held: 1, refused: 0, unknown: 1, waiting: 1 };
-        assert_eq!(read, expected);
-        let mut sum = Sum::default();
-        assert_eq!(sum.read(1, read), expected);
+        assert_eq!(counters, expected);
+        let mut totals = CounterTotals::default();
+        assert_eq!(totals.update(1, counters), expected);
         let second = Counters { accepted: 1, ..Counters::default() };
-        let total = sum.read(2, second);
+        let total = totals.update(2, second);
         assert_eq!((total.accepted, total.delivered, total.held), (6, 3, 0));
-        assert_eq!(sum.read(2, second), total);
+        assert_eq!(totals.update(2, second), total);
     }
 }

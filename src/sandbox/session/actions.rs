@@ -9,10 +9,10 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::book::Change;
-use super::{Live, MAX_CUSTOMERS};
-use crate::sandbox::im::Desk;
-use crate::sandbox::wechat::{Phone, Pushed};
+use super::event_log::Change;
+use super::{MAX_CUSTOMERS, Session};
+use crate::sandbox::im::AgentClient;
+use crate::sandbox::wechat::{Phone, PushResult};
 
 /// The longest text, in bytes: more than either platform accepts.
 const TEXT_LIMIT: usize = 20_000;
@@ -30,7 +30,7 @@ const SAMPLE_VIDEO: &[u8] = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom";
 
 /// The reasons why an action is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum ActionError {
     /// The openid is unknown.
     #[error("there is no such customer")]
     NoCustomer,
@@ -45,29 +45,29 @@ pub enum Refused {
     NotFollowing,
     /// The text is empty, too long, or has characters that XML forbids.
     #[error("the text is missing, longer than 20,000 bytes, or has control characters")]
-    Text,
+    InvalidText,
     /// A name, label, key or position is invalid.
     #[error("the name, label, key or position is missing, out of range, or longer than 200 bytes")]
-    Word,
+    InvalidWord,
     /// The file is invalid.
     #[error("the file is empty, not base64, or larger than 2 MB")]
-    File,
+    InvalidFile,
     /// The limit of customers is reached.
     #[error("there are too many customers")]
     TooManyCustomers,
     /// The limit of running actions is reached.
     #[error("too many actions are running")]
-    TooMuch,
+    TooManyActions,
     /// The sandbox is shutting down.
     #[error("the sandbox is shutting down")]
-    Ending,
+    ShuttingDown,
 }
 
 /// An action of a customer, as the page requests it. Files are base64; a missing file or value is
 /// replaced by a sample.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
-pub enum CustomerDoes {
+pub enum CustomerAction {
     /// Follows the account.
     Follow {},
     /// Unfollows the account.
@@ -130,7 +130,7 @@ pub enum CustomerDoes {
 /// file is replaced by a sample.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
-pub enum AgentDoes {
+pub enum AgentAction {
     /// Sends a text.
     Text {
         /// The text.
@@ -161,54 +161,58 @@ pub enum AgentDoes {
     Read {},
 }
 
-impl Live {
+impl Session {
     /// Adds a customer who does not follow yet, and returns the JSON that the page draws.
-    pub async fn new_customer(&self, name: Option<String>) -> Result<Value, Refused> {
-        self.open().await?;
+    pub async fn new_customer(&self, name: Option<String>) -> Result<Value, ActionError> {
+        self.wait_until_open().await?;
         if self.stage.wechat.phones().len() >= MAX_CUSTOMERS {
-            return Err(Refused::TooManyCustomers);
+            return Err(ActionError::TooManyCustomers);
         }
-        let name = name.map(|name| word(Some(name))).transpose()?;
+        let name = name.map(|name| checked_word(Some(name))).transpose()?;
         let phone = self.add_customer(name);
-        self.book.change(Change::Customer(phone.openid().into()));
+        self.event_log.add_change(Change::Customer(phone.openid().into()));
         Ok(super::view::customer(self, &phone))
     }
 
     /// Performs a customer's action in the background; WeChat then pushes it to the bridge.
-    pub async fn customer_does(self: &Arc<Self>, openid: &str, does: CustomerDoes) -> Result<(), Refused> {
-        self.open().await?;
+    pub async fn act_as_customer(
+        self: &Arc<Self>,
+        openid: &str,
+        action: CustomerAction,
+    ) -> Result<(), ActionError> {
+        self.wait_until_open().await?;
         if !self.stage.wechat.has_customer(openid) {
-            return Err(Refused::NoCustomer);
+            return Err(ActionError::NoCustomer);
         }
         let phone = self.stage.wechat.customer(openid);
-        if !phone.is_following() && !matches!(does, CustomerDoes::Follow {}) {
-            return Err(Refused::NotFollowing);
+        if !phone.is_following() && !matches!(action, CustomerAction::Follow {}) {
+            return Err(ActionError::NotFollowing);
         }
-        let deed = Deed::check(does)?;
-        self.go(async move {
-            deed.carry_out(&phone).await;
+        let action = CheckedAction::check(action)?;
+        self.spawn_action(async move {
+            action.carry_out(&phone).await;
         })
     }
 
     /// Performs an agent's action in the background; IM then calls the bridge's webhook.
-    pub async fn agent_does(
+    pub async fn act_as_agent(
         self: &Arc<Self>,
         agent: &str,
         customer: &str,
-        does: AgentDoes,
-    ) -> Result<(), Refused> {
-        self.open().await?;
+        action: AgentAction,
+    ) -> Result<(), ActionError> {
+        self.wait_until_open().await?;
         let desk = self.stage.agents().iter().find(|desk| desk.user_id() == agent);
-        let desk = desk.ok_or(Refused::NoAgent)?.clone();
+        let desk = desk.ok_or(ActionError::NoAgent)?.clone();
         if !desk.peers().iter().any(|peer| peer == customer) {
-            return Err(Refused::NoConversation);
+            return Err(ActionError::NoConversation);
         }
-        let elements = match does {
-            AgentDoes::Read {} => None,
-            does => Some(self.elements(does)?),
+        let elements = match action {
+            AgentAction::Read {} => None,
+            action => Some(self.message_elements(action)?),
         };
         let customer = customer.to_owned();
-        self.go(async move {
+        self.spawn_action(async move {
             match elements {
                 Some(elements) => send(&desk, &customer, elements).await,
                 None => desk.read(&customer).await,
@@ -217,34 +221,35 @@ impl Live {
     }
 
     /// The `MsgBody` of an agent's message; its file is stored on the simulated IM.
-    fn elements(&self, does: AgentDoes) -> Result<Value, Refused> {
-        let keep = |file: Option<String>, name: Option<String>, sample: &'static [u8], sample_name: &str| {
-            let bytes = file_or(file, sample)?;
-            let name = word(name.or_else(|| Some(sample_name.to_owned())))?;
-            let url = self.stage.im.keep_file(&name, bytes.clone());
-            Ok((url, name, bytes.len()))
-        };
-        let element = match does {
-            AgentDoes::Read {} => return Ok(json!([])),
-            AgentDoes::Text { text } => {
-                json!({"MsgType": "TIMTextElem", "MsgContent": {"Text": said(text)?}})
+    fn message_elements(&self, action: AgentAction) -> Result<Value, ActionError> {
+        let store_file =
+            |file: Option<String>, name: Option<String>, sample: &'static [u8], sample_name: &str| {
+                let bytes = file_or_sample(file, sample)?;
+                let name = checked_word(name.or_else(|| Some(sample_name.to_owned())))?;
+                let url = self.stage.im.store_file(&name, bytes.clone());
+                Ok((url, name, bytes.len()))
+            };
+        let element = match action {
+            AgentAction::Read {} => return Ok(json!([])),
+            AgentAction::Text { text } => {
+                json!({"MsgType": "TIMTextElem", "MsgContent": {"Text": checked_text(text)?}})
             }
-            AgentDoes::Image { file, file_name } => {
-                let (url, name, size) = keep(file, file_name, SAMPLE_PICTURE, "picture.png")?;
+            AgentAction::Image { file, file_name } => {
+                let (url, name, size) = store_file(file, file_name, SAMPLE_PICTURE, "picture.png")?;
                 let size =
                     |kind: u8| json!({"Type": kind, "Size": size, "Width": 96, "Height": 96, "URL": url});
                 json!({"MsgType": "TIMImageElem", "MsgContent": {
                     "UUID": name, "ImageFormat": 255, "ImageInfoArray": [size(1), size(2), size(3)],
                 }})
             }
-            AgentDoes::File { file, file_name } => {
-                let (url, name, size) = keep(file, file_name, SAMPLE_PICTURE, "price-list.png")?;
+            AgentAction::File { file, file_name } => {
+                let (url, name, size) = store_file(file, file_name, SAMPLE_PICTURE, "price-list.png")?;
                 json!({"MsgType": "TIMFileElem", "MsgContent": {
                     "Url": url, "UUID": name, "FileSize": size, "FileName": name, "Download_Flag": 2,
                 }})
             }
-            AgentDoes::Sound { file, file_name } => {
-                let (url, name, size) = keep(file, file_name, SAMPLE_VOICE, "voice.amr")?;
+            AgentAction::Sound { file, file_name } => {
+                let (url, name, size) = store_file(file, file_name, SAMPLE_VOICE, "voice.amr")?;
                 json!({"MsgType": "TIMSoundElem", "MsgContent": {
                     "Url": url, "UUID": name, "Size": size, "Second": 1, "Download_Flag": 2,
                 }})
@@ -254,37 +259,41 @@ impl Live {
     }
 
     /// Waits until customers and agents may act: the script has ended.
-    pub async fn open(&self) -> Result<(), Refused> {
-        let mut gate = self.gate.subscribe();
+    pub async fn wait_until_open(&self) -> Result<(), ActionError> {
+        let mut may_act = self.may_act.subscribe();
         tokio::select! {
-            open = gate.wait_for(|open| *open) => open.map(drop).map_err(|_| Refused::Ending),
-            () = self.stop.cancelled() => Err(Refused::Ending),
+            open = may_act.wait_for(|open| *open) => open.map(drop).map_err(|_| ActionError::ShuttingDown),
+            () = self.stop.cancelled() => Err(ActionError::ShuttingDown),
         }
     }
 
     /// Runs an action in the background until it ends or the sandbox stops.
-    fn go(self: &Arc<Self>, doing: impl Future<Output = ()> + Send + 'static) -> Result<(), Refused> {
-        let place = Arc::clone(&self.doings).try_acquire_owned().map_err(|_| Refused::TooMuch)?;
+    fn spawn_action(
+        self: &Arc<Self>,
+        action: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), ActionError> {
+        let permit =
+            Arc::clone(&self.action_permits).try_acquire_owned().map_err(|_| ActionError::TooManyActions)?;
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
             tokio::select! {
-                () = doing => {}
+                () = action => {}
                 () = stop.cancelled() => {}
             }
-            drop(place);
+            drop(permit);
         });
         Ok(())
     }
 }
 
-async fn send(desk: &Desk, customer: &str, elements: Value) {
+async fn send(desk: &AgentClient, customer: &str, elements: Value) {
     if let Err(refused) = desk.send(customer, elements).await {
         tracing::warn!(%refused, "the simulated IM refused an agent's message; the message is dropped");
     }
 }
 
 /// A checked action of a customer.
-enum Deed {
+enum CheckedAction {
     Follow,
     Unfollow,
     Text(String),
@@ -297,32 +306,36 @@ enum Deed {
     Scan(String),
 }
 
-impl Deed {
-    fn check(does: CustomerDoes) -> Result<Self, Refused> {
-        Ok(match does {
-            CustomerDoes::Follow {} => Self::Follow,
-            CustomerDoes::Unfollow {} => Self::Unfollow,
-            CustomerDoes::Text { text } => Self::Text(said(text)?),
-            CustomerDoes::Image { file, .. } => Self::Image(file_or(file, SAMPLE_PICTURE)?),
-            CustomerDoes::Voice { file, .. } => Self::Voice(file_or(file, SAMPLE_VOICE)?),
-            CustomerDoes::Video { file, .. } => Self::Video(file_or(file, SAMPLE_VIDEO)?),
-            CustomerDoes::Location { latitude, longitude, label } => {
+impl CheckedAction {
+    fn check(action: CustomerAction) -> Result<Self, ActionError> {
+        Ok(match action {
+            CustomerAction::Follow {} => Self::Follow,
+            CustomerAction::Unfollow {} => Self::Unfollow,
+            CustomerAction::Text { text } => Self::Text(checked_text(text)?),
+            CustomerAction::Image { file, .. } => Self::Image(file_or_sample(file, SAMPLE_PICTURE)?),
+            CustomerAction::Voice { file, .. } => Self::Voice(file_or_sample(file, SAMPLE_VOICE)?),
+            CustomerAction::Video { file, .. } => Self::Video(file_or_sample(file, SAMPLE_VIDEO)?),
+            CustomerAction::Location { latitude, longitude, label } => {
                 let (latitude, longitude) = (latitude.unwrap_or(37.5665), longitude.unwrap_or(126.978));
                 if !(-90.0..=90.0).contains(&latitude) || !(-180.0..=180.0).contains(&longitude) {
-                    return Err(Refused::Word);
+                    return Err(ActionError::InvalidWord);
                 }
-                Self::Location(latitude, longitude, word(label.or_else(|| Some("Seoul City Hall".into())))?)
+                Self::Location(
+                    latitude,
+                    longitude,
+                    checked_word(label.or_else(|| Some("Seoul City Hall".into())))?,
+                )
             }
-            CustomerDoes::Link { text, label } => Self::Link(
-                word(label.or_else(|| Some("Spring jackets".into())))?,
-                said(text.unwrap_or_else(|| "https://shop.example.com/jackets".into()))?,
+            CustomerAction::Link { text, label } => Self::Link(
+                checked_word(label.or_else(|| Some("Spring jackets".into())))?,
+                checked_text(text.unwrap_or_else(|| "https://shop.example.com/jackets".into()))?,
             ),
-            CustomerDoes::Menu { key } => Self::Menu(word(Some(key))?),
-            CustomerDoes::Scan { key } => Self::Scan(word(key.or_else(|| Some("door".into())))?),
+            CustomerAction::Menu { key } => Self::Menu(checked_word(Some(key))?),
+            CustomerAction::Scan { key } => Self::Scan(checked_word(key.or_else(|| Some("door".into())))?),
         })
     }
 
-    async fn carry_out(self, phone: &Phone) -> Pushed {
+    async fn carry_out(self, phone: &Phone) -> PushResult {
         match self {
             Self::Follow => phone.follow().await,
             Self::Unfollow => phone.unfollow().await,
@@ -341,26 +354,30 @@ impl Deed {
 }
 
 /// Checks a text: XML allows only these control characters.
-fn said(text: String) -> Result<String, Refused> {
-    let is_odd = |c: char| {
+fn checked_text(text: String) -> Result<String, ActionError> {
+    let is_forbidden = |c: char| {
         (c.is_control() && !matches!(c, '\n' | '\r' | '\t')) || matches!(c, '\u{FFFE}' | '\u{FFFF}')
     };
-    if text.is_empty() || text.len() > TEXT_LIMIT || text.contains(is_odd) {
-        Err(Refused::Text)
+    if text.is_empty() || text.len() > TEXT_LIMIT || text.contains(is_forbidden) {
+        Err(ActionError::InvalidText)
     } else {
         Ok(text)
     }
 }
 
 /// Checks a name, label or key.
-fn word(word: Option<String>) -> Result<String, Refused> {
+fn checked_word(word: Option<String>) -> Result<String, ActionError> {
     word.filter(|word| !word.is_empty() && word.len() <= WORD_LIMIT && !word.contains(char::is_control))
-        .ok_or(Refused::Word)
+        .ok_or(ActionError::InvalidWord)
 }
 
 /// Decodes an uploaded file, or returns the sample.
-fn file_or(file: Option<String>, sample: &'static [u8]) -> Result<Bytes, Refused> {
+fn file_or_sample(file: Option<String>, sample: &'static [u8]) -> Result<Bytes, ActionError> {
     let Some(file) = file else { return Ok(Bytes::from_static(sample)) };
-    let bytes = STANDARD.decode(file).map_err(|_| Refused::File)?;
-    if bytes.is_empty() || bytes.len() > FILE_LIMIT { Err(Refused::File) } else { Ok(bytes.into()) }
+    let bytes = STANDARD.decode(file).map_err(|_| ActionError::InvalidFile)?;
+    if bytes.is_empty() || bytes.len() > FILE_LIMIT {
+        Err(ActionError::InvalidFile)
+    } else {
+        Ok(bytes.into())
+    }
 }

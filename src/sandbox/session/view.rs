@@ -5,68 +5,68 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::book::{Change, Drill};
-use super::{Live, WIRE_SHOWN};
+use super::event_log::{Change, DrillState};
+use super::{SNAPSHOT_CALLS, Session};
 use crate::config::Locale;
 use crate::sandbox::child::State;
 use crate::sandbox::drill::DRILLS;
-use crate::sandbox::im::{Desk, Seen};
-use crate::sandbox::wechat::{Deed, Mode, Moment, Phone, Shown, Via, What};
+use crate::sandbox::im::{AgentClient, MessageView};
+use crate::sandbox::wechat::{CustomerAction, Mode, Phone, ScreenEntry, TimelineEntry, TimelineEvent, Via};
 
 /// Messages of a screen or of a conversation that the page gets.
-const SHOWN: usize = 200;
+const MESSAGES_LIMIT: usize = 200;
 /// Customers, and conversations of an agent, that the page gets.
-const PEOPLE: usize = 60;
+const PEOPLE_LIMIT: usize = 60;
 /// The prefix of the bridge's notices to agents.
-const NOTE: &str = "[bridge]";
+const NOTICE_PREFIX: &str = "[bridge]";
 /// The prefix of a media key that encodes a URL of a platform or of the bridge.
-const LINK: &str = "link-";
+const LINK_PREFIX: &str = "link-";
 
 /// The whole state, for `GET /api/state`.
-pub fn state(live: &Live) -> Value {
+pub fn state(session: &Session) -> Value {
     // Take the snapshot first: every later change then arrives as an event too.
-    let book = live.book.snapshot(WIRE_SHOWN);
-    let phones = live.stage.wechat.phones();
-    let agents: Vec<Value> = (0..live.stage.agents().len()).map(|at| agent(live, at)).collect();
-    let drills: Vec<Value> = book.drills.iter().enumerate().map(|(at, state)| drill(at, state)).collect();
+    let snapshot = session.event_log.snapshot(SNAPSHOT_CALLS);
+    let phones = session.stage.wechat.phones();
+    let agents: Vec<Value> = (0..session.stage.agents().len()).map(|at| agent(session, at)).collect();
+    let drills: Vec<Value> = snapshot.drills.iter().enumerate().map(|(at, state)| drill(at, state)).collect();
     json!({
-        "sequence": book.sequence,
-        "locale": match live.texts.locale {
+        "sequence": snapshot.sequence,
+        "locale": match session.texts.locale {
             Locale::En => "en",
             Locale::Ko => "ko",
             Locale::Zh => "zh",
         },
-        "now": live.clock.now().0,
-        "account": account(live),
-        "bridge": bridge(live),
-        "customers": phones.iter().take(PEOPLE).map(|phone| customer(live, phone)).collect::<Vec<_>>(),
+        "now": session.clock.now().0,
+        "account": account(session),
+        "bridge": bridge(session),
+        "customers": phones.iter().take(PEOPLE_LIMIT).map(|phone| customer(session, phone)).collect::<Vec<_>>(),
         "agents": agents,
         "menu": [{"key": "HOURS", "title": "Opening hours"}, {"key": "RETURNS", "title": "Returns"}],
-        "counters": live.figures().total(),
-        "latency": book.latency,
-        "wire": book.wire.iter().map(|entry| json!(**entry)).collect::<Vec<_>>(),
+        "counters": session.totals().total(),
+        "latency": snapshot.latency,
+        "wire": snapshot.wire.iter().map(|entry| json!(**entry)).collect::<Vec<_>>(),
         "drills": drills,
     })
 }
 
 /// The name and the data of the event for a change.
-pub fn event(live: &Live, change: &Change) -> (&'static str, Value) {
+pub fn event(session: &Session, change: &Change) -> (&'static str, Value) {
     match change {
         Change::Wire(entry) => ("wire", json!(**entry)),
-        Change::Customer(openid) => ("customer", customer(live, &live.stage.wechat.customer(openid))),
-        Change::Agent(at) => ("agent", agent(live, *at)),
-        Change::Bridge => ("bridge", bridge(live)),
-        Change::Counters => ("counters", json!(live.figures().total())),
+        Change::Customer(openid) => ("customer", customer(session, &session.stage.wechat.customer(openid))),
+        Change::Agent(at) => ("agent", agent(session, *at)),
+        Change::Bridge => ("bridge", bridge(session)),
+        Change::Counters => ("counters", json!(session.totals().total())),
         Change::Latency(points) => ("latency", json!(points)),
-        Change::Drill(at) => ("drill", drill(*at, &live.book.drill(*at))),
-        Change::Clock => ("clock", json!({"now": live.clock.now().0})),
-        Change::Account => ("account", account(live)),
+        Change::Drill(at) => ("drill", drill(*at, &session.event_log.drill(*at))),
+        Change::Clock => ("clock", json!({"now": session.clock.now().0})),
+        Change::Account => ("account", account(session)),
         Change::Everything => ("reload", json!({})),
     }
 }
 
-fn account(live: &Live) -> Value {
-    let settings = live.stage.wechat.settings();
+fn account(session: &Session) -> Value {
+    let settings = session.stage.wechat.settings();
     let mode = match settings.mode {
         Mode::Plain => "plain",
         Mode::Compatible => "compatible",
@@ -75,14 +75,14 @@ fn account(live: &Live) -> Value {
     json!({"personal": settings.personal, "mode": mode})
 }
 
-fn bridge(live: &Live) -> Value {
-    let status = *live.child.status().borrow();
+fn bridge(session: &Session) -> Value {
+    let status = *session.child.status().borrow();
     let (state, pid) = match status.state {
         State::Starting => ("starting", None),
         State::Running { pid, .. } => ("running", Some(pid)),
         State::Dead => ("dead", None),
     };
-    let ready = if pid.is_some() { live.ready() } else { "unavailable".to_owned() };
+    let ready = if pid.is_some() { session.readiness() } else { "unavailable".to_owned() };
     json!({
         "state": state, "address": format!("http://{}", status.addresses.public), "pid": pid,
         "restarts": status.restarts, "ready": ready,
@@ -90,7 +90,7 @@ fn bridge(live: &Live) -> Value {
 }
 
 /// A drill as JSON.
-pub(super) fn drill(at: usize, state: &Drill) -> Value {
+pub(super) fn drill(at: usize, state: &DrillState) -> Value {
     let name = DRILLS[at].name;
     json!({
         "name": name, "state": state.state, "expect": format!("drill.{name}.expect"),
@@ -99,25 +99,27 @@ pub(super) fn drill(at: usize, state: &Drill) -> Value {
 }
 
 /// A customer's phone as JSON.
-pub fn customer(live: &Live, phone: &Phone) -> Value {
+pub fn customer(session: &Session, phone: &Phone) -> Value {
     let moments = phone.timeline();
-    let shown = moments.iter().skip(moments.len().saturating_sub(SHOWN));
+    let visible = moments.iter().skip(moments.len().saturating_sub(MESSAGES_LIMIT));
     json!({
         "openid": phone.openid(),
-        "name": live.name(phone.openid()),
+        "name": session.name_of(phone.openid()),
         "following": phone.is_following(),
         "window": {
             "sends_left": phone.sends_left(),
             "closes_at": phone.window_closes().map(|at| at.0),
         },
-        "screen": shown.map(moment).collect::<Vec<_>>(),
+        "screen": visible.map(moment).collect::<Vec<_>>(),
     })
 }
 
-fn moment(moment: &Moment) -> Value {
-    let (from, via, kind, text, media, pending) = match &moment.what {
-        What::Did { deed: Deed { kind, text, media }, pending } => ("me", None, kind, text, media, *pending),
-        What::Shown(Shown { via, kind, text, media, .. }) => {
+fn moment(moment: &TimelineEntry) -> Value {
+    let (from, via, kind, text, media, pending) = match &moment.event {
+        TimelineEvent::Action { action: CustomerAction { kind, text, media }, pending } => {
+            ("me", None, kind, text, media, *pending)
+        }
+        TimelineEvent::Shown(ScreenEntry { via, kind, text, media, .. }) => {
             let (from, via) = match via {
                 Via::Passive => ("account", "passive"),
                 Via::CustomSend => ("account", "custom_send"),
@@ -133,62 +135,65 @@ fn moment(moment: &Moment) -> Value {
 }
 
 /// An agent's desk as JSON.
-pub(super) fn agent(live: &Live, at: usize) -> Value {
-    let desk = &live.stage.agents()[at];
+pub(super) fn agent(session: &Session, at: usize) -> Value {
+    let desk = &session.stage.agents()[at];
     let peers = desk.peers();
     let conversations: Vec<Value> =
-        peers.iter().take(PEOPLE).filter_map(|peer| conversation(live, desk, peer)).collect();
+        peers.iter().take(PEOPLE_LIMIT).filter_map(|peer| conversation(session, desk, peer)).collect();
     json!({"user_id": desk.user_id(), "conversations": conversations})
 }
 
-fn conversation(live: &Live, desk: &Desk, peer: &str) -> Option<Value> {
-    let openid = live.openid_of(peer)?;
+fn conversation(session: &Session, desk: &AgentClient, peer: &str) -> Option<Value> {
+    let openid = session.openid_of(peer)?;
     let mut messages = desk.conversation(peer);
     // In order of arrival: within a second IM orders messages by numbers that each sender chooses.
     messages.sort_by_key(|seen| seen.serial());
     let unread = messages.iter().filter(|seen| seen.unread).count();
-    let skipped = messages.len().saturating_sub(SHOWN);
-    let shown: Vec<Value> =
-        messages.iter().skip(skipped).flat_map(|seen| entries(live, desk.user_id(), seen)).collect();
-    Some(json!({"customer": peer, "openid": openid, "unread": unread, "messages": shown}))
+    let skipped = messages.len().saturating_sub(MESSAGES_LIMIT);
+    let visible: Vec<Value> = messages
+        .iter()
+        .skip(skipped)
+        .flat_map(|seen| message_entries(session, desk.user_id(), seen))
+        .collect();
+    Some(json!({"customer": peer, "openid": openid, "unread": unread, "messages": visible}))
 }
 
 /// One JSON entry for each element of a message.
-fn entries(live: &Live, agent: &str, seen: &Seen) -> Vec<Value> {
+fn message_entries(session: &Session, agent: &str, seen: &MessageView) -> Vec<Value> {
     let elements = seen.elements.as_array().into_iter().flatten().take(16);
     let entry = |(part, element): (u64, &Value)| {
         let content = &element["MsgContent"];
-        let said = |name: &str| content[name].as_str().map(str::to_owned);
+        let text_of = |name: &str| content[name].as_str().map(str::to_owned);
         let (kind, text, url, name) = match element["MsgType"].as_str().unwrap_or_default() {
-            "TIMTextElem" => ("text", said("Text"), None, None),
+            "TIMTextElem" => ("text", text_of("Text"), None, None),
             "TIMImageElem" => {
                 let url = content["ImageInfoArray"][0]["URL"].as_str().map(str::to_owned);
                 ("image", None, url, None)
             }
-            "TIMSoundElem" => ("sound", None, said("Url"), None),
-            "TIMFileElem" => ("file", None, said("Url"), said("FileName")),
-            "TIMVideoFileElem" => ("video", None, said("VideoUrl"), None),
+            "TIMSoundElem" => ("sound", None, text_of("Url"), None),
+            "TIMFileElem" => ("file", None, text_of("Url"), text_of("FileName")),
+            "TIMVideoFileElem" => ("video", None, text_of("VideoUrl"), None),
             "TIMLocationElem" => {
-                let place = [&content["Latitude"], &content["Longitude"]].map(ToString::to_string);
+                let coordinates = [&content["Latitude"], &content["Longitude"]].map(ToString::to_string);
                 (
                     "location",
-                    Some(format!("{} {}", text_or_empty(said("Desc")), place.join(", "))),
+                    Some(format!("{} {}", text_or_empty(text_of("Desc")), coordinates.join(", "))),
                     None,
                     None,
                 )
             }
-            "TIMFaceElem" => ("face", said("Data"), None, None),
-            "TIMCustomElem" => ("custom", said("Data").or(said("Desc")), None, None),
+            "TIMFaceElem" => ("face", text_of("Data"), None, None),
+            "TIMCustomElem" => ("custom", text_of("Data").or(text_of("Desc")), None, None),
             _ => ("other", Some(element["MsgType"].as_str().unwrap_or_default().to_owned()), None, None),
         };
         let from = match &text {
             _ if seen.from == agent => "agent",
-            Some(text) if text.starts_with(NOTE) => "note",
+            Some(text) if text.starts_with(NOTICE_PREFIX) => "note",
             _ => "customer",
         };
         json!({
             "id": seen.serial() * 16 + part, "at": seen.arrived().0, "from": from, "kind": kind,
-            "text": text_or_empty(text), "url": url.and_then(|url| live.local_link(&url)), "name": name,
+            "text": text_or_empty(text), "url": url.and_then(|url| session.local_link(&url)), "name": name,
         })
     };
     (0..).zip(elements).map(entry).collect()
@@ -198,7 +203,7 @@ fn text_or_empty(text: Option<String>) -> String {
     text.unwrap_or_default()
 }
 
-impl Live {
+impl Session {
     /// The openid of a customer's IM account. An account that was imported again after a deletion
     /// has a number after the openid. `None` if the account is not a customer's.
     fn openid_of(&self, user: &str) -> Option<String> {
@@ -209,17 +214,17 @@ impl Live {
     /// A URL of a platform or of the bridge as a URL of the page's own server: the page may load
     /// nothing else. `None` for any other URL.
     fn local_link(&self, url: &str) -> Option<String> {
-        self.is_ours(url).then(|| format!("/api/media/{LINK}{}", URL_SAFE_NO_PAD.encode(url)))
+        self.is_sandbox_url(url).then(|| format!("/api/media/{LINK_PREFIX}{}", URL_SAFE_NO_PAD.encode(url)))
     }
 
     /// The URL behind a media key of [`Self::local_link`]. `None` if it is not one of the sandbox's
     /// URLs.
-    pub fn linked(&self, key: &str) -> Option<String> {
-        let url = String::from_utf8(URL_SAFE_NO_PAD.decode(key.strip_prefix(LINK)?).ok()?).ok()?;
-        self.is_ours(&url).then_some(url)
+    pub fn url_of_link(&self, key: &str) -> Option<String> {
+        let url = String::from_utf8(URL_SAFE_NO_PAD.decode(key.strip_prefix(LINK_PREFIX)?).ok()?).ok()?;
+        self.is_sandbox_url(&url).then_some(url)
     }
 
-    fn is_ours(&self, url: &str) -> bool {
+    fn is_sandbox_url(&self, url: &str) -> bool {
         let bridge = format!("http://{}", self.child.status().borrow().addresses.public);
         let bases = [bridge, self.stage.wechat.base_url().to_owned(), self.stage.im.base_url()];
         bases.iter().any(|base| url.strip_prefix(base.as_str()).is_some_and(|rest| rest.starts_with('/')))

@@ -2,59 +2,60 @@
 
 use serde_json::json;
 
-use super::Played;
-use super::scene::{SOON, Scene, accepted, expect, values};
+use super::DrillResult;
+use super::scene::{DEADLINE, Scene, expect, expect_accepted, values};
 
 /// A signature of the right form that signs nothing.
-const NO_SIGNATURE: &str = "0123456789abcdef0123456789abcdef01234567";
+const WRONG_SIGNATURE: &str = "0123456789abcdef0123456789abcdef01234567";
 /// Copies of one push that WeChat sends at the same time.
 const COPIES: usize = 3;
 
 /// WeChat pushes one message several times: the bridge gives the same answer each time and delivers
 /// the message once.
-pub(super) async fn duplicate_push(scene: &Scene) -> Played {
-    let wechat = &scene.live.stage.wechat;
-    let words = scene.words("I only said this once.");
+pub(super) async fn duplicate_push(scene: &Scene) -> DrillResult {
+    let wechat = &scene.session.stage.wechat;
+    let words = scene.marked_text("I only said this once.");
     let draft = scene.customer.draft_text(&words);
     let mut pushed = wechat.deliver_copies(&draft, COPIES).await;
     pushed.push(wechat.deliver(&draft).await);
     for one in &pushed {
-        accepted(one)?;
+        expect_accepted(one)?;
     }
     let replies: Vec<_> = pushed.iter().map(|one| one.reply.as_ref().map(|reply| &reply.raw_xml)).collect();
-    let alike = replies.windows(2).all(|two| two[0] == two[1]);
-    expect(alike, "the same answer to each", || "different ones".to_owned())?;
+    let are_equal = replies.windows(2).all(|two| two[0] == two[1]);
+    expect(are_equal, "the same answer to each", || "different ones".to_owned())?;
     // A customer's messages arrive in order, so a second copy would reach the agent before this
     // one.
-    let next = scene.words("And now something else.");
+    let next = scene.marked_text("And now something else.");
     scene.say(&scene.customer, &next).await?;
-    scene.arrives(&next, SOON).await?;
-    scene.once_at_agent(&words)?;
+    scene.await_arrival(&next, DEADLINE).await?;
+    scene.expect_once_at_agent(&words)?;
     Ok(values([("pushes", pushed.len().into()), ("moved", 1.into())]))
 }
 
 /// The bridge refuses pushes and webhooks with a wrong signature, and delivers nothing.
-pub(super) async fn forged_push(scene: &Scene) -> Played {
-    let (wechat, im) = (&scene.live.stage.wechat, &scene.live.stage.im);
-    let desk = scene.open().await?;
-    let (openid, forged) = (scene.customer.openid(), scene.words("Send me the keys."));
-    let genuine = scene.customer.say(&scene.words("This one is real.")).await;
-    accepted(&genuine)?;
+pub(super) async fn forged_push(scene: &Scene) -> DrillResult {
+    let (wechat, im) = (&scene.session.stage.wechat, &scene.session.stage.im);
+    let desk = scene.open_conversation().await?;
+    let (openid, forged) = (scene.customer.openid(), scene.marked_text("Send me the keys."));
+    let genuine = scene.customer.say(&scene.marked_text("This one is real.")).await;
+    expect_accepted(&genuine)?;
 
     let body = genuine.draft().body().clone();
-    let copied = wechat.push_raw(openid, body, |query| query.set("msg_signature", NO_SIGNATURE)).await;
+    let copied = wechat.push_raw(openid, body, |query| query.set("msg_signature", WRONG_SIGNATURE)).await;
     let account = &wechat.settings().account_id;
     let plain = format!(
         "<xml><ToUserName>{account}</ToUserName><FromUserName>{openid}</FromUserName><CreateTime>1700000000\
          </CreateTime><MsgType>text</MsgType><Content>{forged}</Content><MsgId>1</MsgId></xml>"
     );
-    let plain = wechat.push_raw(openid, plain, |query| query.set("signature", NO_SIGNATURE)).await;
+    let plain = wechat.push_raw(openid, plain, |query| query.set("signature", WRONG_SIGNATURE)).await;
     let webhook = json!({
         "CallbackCommand": "C2C.CallbackAfterSendMsg", "From_Account": desk.user_id(), "To_Account": openid,
         "MsgSeq": 1, "MsgRandom": 1, "MsgTime": 1_700_000_000, "MsgKey": "1_1_1700000000", "SendMsgResult": 0,
         "MsgBody": [{"MsgType": "TIMTextElem", "MsgContent": {"Text": forged}}],
     });
-    let webhook = im.emit_callback(&webhook.to_string(), |query| query.set("Sign", NO_SIGNATURE)).await;
+    let webhook =
+        im.send_raw_callback(&webhook.to_string(), |query| query.set("Sign", WRONG_SIGNATURE)).await;
     for (what, status) in
         [("a copied push", copied.status), ("a plain push", plain.status), ("a webhook", webhook.status)]
     {
@@ -65,12 +66,14 @@ pub(super) async fn forged_push(scene: &Scene) -> Played {
         )?;
     }
 
-    let (next, answer) = (scene.words("Are you there?"), scene.words("Here I am."));
+    let (next, answer) = (scene.marked_text("Are you there?"), scene.marked_text("Here I am."));
     scene.say(&scene.customer, &next).await?;
-    scene.arrives(&next, SOON).await?;
+    scene.await_arrival(&next, DEADLINE).await?;
     scene.answer(&desk, &answer).await?;
-    scene.shown(&answer, SOON).await?;
-    expect(scene.arrivals(&forged) == 0, "the forged push to have no effect", || "it arrived".to_owned())?;
+    scene.await_on_screen(&answer, DEADLINE).await?;
+    expect(scene.count_arrivals(&forged) == 0, "the forged push to have no effect", || {
+        "it arrived".to_owned()
+    })?;
     let shown = scene.customer.texts().iter().any(|text| text.contains(&forged));
     expect(!shown, "the forged webhook to have no effect", || "it was shown".to_owned())?;
     Ok(values([("refused", 3.into())]))

@@ -4,8 +4,8 @@
 //! The page acts only on the platforms, as a customer or an agent would. Only the platforms call
 //! the bridge.
 
-mod act;
-mod book;
+mod actions;
+mod event_log;
 mod figures;
 mod view;
 mod watch;
@@ -23,16 +23,16 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use act::{AgentDoes, CustomerDoes, Refused};
-pub use book::{Book, Busy, Change, Drill, Since, Stage as DrillStage};
-pub use figures::{Counters, Sum};
+pub use actions::{ActionError, AgentAction, CustomerAction};
+pub use event_log::{Busy, Change, ChangeBatch, DrillPhase as DrillStage, DrillState, EventLog};
+pub use figures::{CounterTotals, Counters};
 pub use view::{event, state};
 
 use super::child::{self, Child};
 use super::drill::DRILLS;
 use super::page_server;
 use super::script;
-use super::serve::Served;
+use super::serve::Server;
 use super::stage::{self, Stage};
 use super::wechat::{Mode, Phone};
 use super::wire::Secrets;
@@ -42,13 +42,13 @@ use crate::config::Texts;
 /// Customers that may exist; beyond this the page adds no more.
 const MAX_CUSTOMERS: usize = 50;
 /// Customers that exist from the start.
-const FIRST_CUSTOMERS: usize = 3;
+const INITIAL_CUSTOMERS: usize = 3;
 /// Calls that the state contains.
-const WIRE_SHOWN: usize = 200;
+const SNAPSHOT_CALLS: usize = 200;
 /// Readers of events at the same time.
 const MAX_READERS: usize = 32;
 /// Actions of customers and agents that may run at the same time.
-const MAX_DOINGS: usize = 64;
+const MAX_ACTIONS: usize = 64;
 
 /// The settings of a sandbox.
 pub struct Settings {
@@ -64,17 +64,17 @@ pub struct Settings {
 
 /// The reasons why the sandbox cannot start.
 #[derive(Debug, thiserror::Error)]
-pub enum Failed {
+pub enum StartError {
     /// An address cannot be bound, or a setting of a platform is invalid.
     #[error("cannot serve the simulated platforms or the page")]
     Io(#[from] io::Error),
     /// The bridge did not become ready.
     #[error("cannot start the bridge")]
-    Bridge(#[from] child::Failed),
+    Bridge(#[from] child::ChildError),
 }
 
 /// The state that the page, the drills and the watchers share.
-pub struct Live {
+pub struct Session {
     /// Both simulated platforms.
     pub stage: Arc<Stage>,
     /// WeChat's clock, which drills move. IM and the bridge use the system's clock.
@@ -82,7 +82,7 @@ pub struct Live {
     /// The bridge's process.
     pub child: Child,
     /// Calls, drills, latencies and the numbered changes that the page reads.
-    pub book: Book,
+    pub event_log: EventLog,
     /// The texts that the bridge uses.
     pub texts: Texts,
     /// Every background task of the sandbox.
@@ -92,27 +92,27 @@ pub struct Live {
     /// The client for the bridge's operations listener and for media. It follows no redirect and
     /// uses no proxy.
     pub http: reqwest::Client,
-    names: Mutex<HashMap<String, String>>,
+    customer_names: Mutex<HashMap<String, String>>,
     next_customer: AtomicUsize,
-    figures: Mutex<Sum>,
-    ready: Mutex<String>,
+    totals: Mutex<CounterTotals>,
+    readiness: Mutex<String>,
     /// Whether customers and agents may act. It is `false` while the script runs, so that nothing
     /// disturbs it.
-    gate: tokio::sync::watch::Sender<bool>,
-    readers: Arc<tokio::sync::Semaphore>,
-    watched: tokio::sync::watch::Sender<usize>,
-    doings: Arc<tokio::sync::Semaphore>,
+    may_act: tokio::sync::watch::Sender<bool>,
+    reader_permits: Arc<tokio::sync::Semaphore>,
+    reader_count: tokio::sync::watch::Sender<usize>,
+    action_permits: Arc<tokio::sync::Semaphore>,
 }
 
 /// The running sandbox.
 pub struct Sandbox {
-    live: Arc<Live>,
-    served: Served,
+    session: Arc<Session>,
+    served: Server,
 }
 
 impl Sandbox {
     /// Starts both platforms, the bridge and the page, and waits until the bridge is ready.
-    pub async fn start(settings: Settings) -> Result<Self, Failed> {
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let listener = TcpListener::bind(settings.listen).await?;
         let clock = Clock::movable();
         let mut platforms = stage::Settings::default();
@@ -120,7 +120,7 @@ impl Sandbox {
         platforms.wechat.mode = Mode::Safe;
         // WeChat's three requests then outlast a restart of the bridge.
         platforms.wechat.retry_pause = std::time::Duration::from_millis(1_500);
-        let stage = Arc::new(Stage::start_apart(clock.clone(), Clock::system(), platforms).await?);
+        let stage = Arc::new(Stage::start_with_clocks(clock.clone(), Clock::system(), platforms).await?);
         let (configured, moved) = (Arc::clone(&stage), Arc::clone(&stage));
         let child = Child::start(child::Settings {
             program: settings.program,
@@ -128,33 +128,33 @@ impl Sandbox {
             config: Box::new(move |addresses, store| {
                 configured.config_toml(addresses.public, addresses.ops, store)
             }),
-            moved: Box::new(move |addresses| moved.connect(&format!("http://{}", addresses.public))),
+            on_move: Box::new(move |addresses| moved.connect(&format!("http://{}", addresses.public))),
         })
         .await?;
-        let live = Arc::new(Live {
+        let session = Arc::new(Session {
             clock,
             child,
-            book: Book::new(DRILLS.len()),
+            event_log: EventLog::new(DRILLS.len()),
             texts: settings.texts,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
-            http: client().map_err(io::Error::other)?,
-            names: Mutex::default(),
+            http: http_client().map_err(io::Error::other)?,
+            customer_names: Mutex::default(),
             next_customer: AtomicUsize::new(1),
-            figures: Mutex::default(),
-            ready: Mutex::new("ok".to_owned()),
-            gate: tokio::sync::watch::Sender::new(true),
-            readers: Arc::new(tokio::sync::Semaphore::new(MAX_READERS)),
-            watched: tokio::sync::watch::Sender::new(0),
-            doings: Arc::new(tokio::sync::Semaphore::new(MAX_DOINGS)),
+            totals: Mutex::default(),
+            readiness: Mutex::new("ok".to_owned()),
+            may_act: tokio::sync::watch::Sender::new(true),
+            reader_permits: Arc::new(tokio::sync::Semaphore::new(MAX_READERS)),
+            reader_count: tokio::sync::watch::Sender::new(0),
+            action_permits: Arc::new(tokio::sync::Semaphore::new(MAX_ACTIONS)),
             stage,
         });
-        for _ in 0..FIRST_CUSTOMERS {
-            live.add_customer(None);
+        for _ in 0..INITIAL_CUSTOMERS {
+            session.add_customer(None);
         }
-        watch::start(&live);
-        let served = Served::start(listener, page_server::router(Arc::clone(&live)))?;
-        Ok(Self { live, served })
+        watch::start(&session);
+        let served = Server::start(listener, page_server::router(Arc::clone(&session)))?;
+        Ok(Self { session, served })
     }
 
     /// The address of the page.
@@ -163,40 +163,40 @@ impl Sandbox {
     }
 
     /// The shared state of this sandbox.
-    pub fn live(&self) -> &Arc<Live> {
-        &self.live
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
     }
 
     /// The base URL of the bridge's public listener.
     pub fn bridge_url(&self) -> String {
-        format!("http://{}", self.live.child.status().borrow().addresses.public)
+        format!("http://{}", self.session.child.status().borrow().addresses.public)
     }
 
     /// Runs the documented scenario of the script on this stage, visible on the page. Until it
     /// ends, customers and agents cannot act.
-    pub async fn play(&self, transcript: &mut impl io::Write) -> Result<(), script::Failed> {
-        self.live.gate.send_replace(false);
-        self.live.call(script::CUSTOMER, "Script".to_owned());
-        let played = script::introduce(&self.live.stage, &self.live.texts, transcript).await;
-        self.live.gate.send_replace(true);
-        played
+    pub async fn play(&self, transcript: &mut impl io::Write) -> Result<(), script::ScriptError> {
+        self.session.may_act.send_replace(false);
+        self.session.set_name(script::CUSTOMER, "Script".to_owned());
+        let result = script::play_scenario(&self.session.stage, &self.session.texts, transcript).await;
+        self.session.may_act.send_replace(true);
+        result
     }
 
     /// Stops the page, the bridge and the platforms, and waits until all of them have ended.
     pub async fn stop(self) {
-        self.live.stop.cancel();
+        self.session.stop.cancel();
         self.served.stop().await;
-        self.live.tasks.close();
-        self.live.tasks.wait().await;
-        self.live.child.stop().await;
+        self.session.tasks.close();
+        self.session.tasks.wait().await;
+        self.session.child.stop().await;
         // If another owner is left, the platforms stop when that owner drops the stage.
-        if let Some(stage) = Arc::into_inner(self.live).and_then(|live| Arc::into_inner(live.stage)) {
+        if let Some(stage) = Arc::into_inner(self.session).and_then(|live| Arc::into_inner(live.stage)) {
             stage.stop().await;
         }
     }
 }
 
-impl Live {
+impl Session {
     /// The secrets of both platforms, which the page must not show.
     fn secrets(&self) -> Secrets {
         let (wechat, im) = (self.stage.wechat.settings(), self.stage.im.settings());
@@ -211,43 +211,43 @@ impl Live {
     }
 
     /// The name of a customer on the page, or the openid if none is set.
-    fn name(&self, openid: &str) -> String {
-        lock(&self.names).get(openid).cloned().unwrap_or_else(|| openid.to_owned())
+    fn name_of(&self, openid: &str) -> String {
+        lock(&self.customer_names).get(openid).cloned().unwrap_or_else(|| openid.to_owned())
     }
 
     /// Adds a customer who does not follow yet.
     fn add_customer(&self, name: Option<String>) -> Phone {
         let number = self.next_customer.fetch_add(1, Ordering::Relaxed);
         let openid = format!("oSandboxPageCustomer{number:08}");
-        self.call(&openid, name.unwrap_or_else(|| format!("Customer {number}")));
+        self.set_name(&openid, name.unwrap_or_else(|| format!("Customer {number}")));
         self.stage.wechat.customer(&openid)
     }
 
     /// Sets the name of a customer on the page.
-    pub fn call(&self, openid: &str, name: String) {
-        lock(&self.names).insert(openid.to_owned(), name);
+    pub fn set_name(&self, openid: &str, name: String) {
+        lock(&self.customer_names).insert(openid.to_owned(), name);
     }
 
-    fn figures(&self) -> MutexGuard<'_, Sum> {
-        lock(&self.figures)
+    fn totals(&self) -> MutexGuard<'_, CounterTotals> {
+        lock(&self.totals)
     }
 
     /// The bridge's last status from `/readyz`.
-    fn ready(&self) -> String {
-        lock(&self.ready).clone()
+    fn readiness(&self) -> String {
+        lock(&self.readiness).clone()
     }
 
     /// Begins a drill, unless one is running. `None` if no drill has this name.
     pub fn begin_drill(self: &Arc<Self>, name: &str) -> Option<Result<(), Busy>> {
         let at = DRILLS.iter().position(|drill| drill.name == name)?;
-        let busy = self.book.begin_drill(at);
+        let busy = self.event_log.begin_drill(at);
         if busy.is_ok() {
-            let live = Arc::clone(self);
+            let session = Arc::clone(self);
             self.tasks.spawn(async move {
                 let began = tokio::time::Instant::now();
                 let outcome = tokio::select! {
-                    outcome = super::drill::run(&live, &DRILLS[at]) => outcome,
-                    () = live.stop.cancelled() => return,
+                    outcome = super::drill::run(&session, &DRILLS[at]) => outcome,
+                    () = session.stop.cancelled() => return,
                 };
                 let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
                 let name = DRILLS[at].name;
@@ -259,7 +259,9 @@ impl Live {
                         (DrillStage::Failed, json!({"key": format!("drill.{name}.failed"), "values": missed}))
                     }
                 };
-                live.book.end_drill(at, Drill { state, outcome: Some(outcome), took_ms: Some(took_ms) });
+                session
+                    .event_log
+                    .end_drill(at, DrillState { state, outcome: Some(outcome), took_ms: Some(took_ms) });
             });
         }
         Some(busy)
@@ -267,27 +269,27 @@ impl Live {
 
     /// Registers a reader of events. `None` if there are too many.
     pub fn reader(self: &Arc<Self>) -> Option<Reader> {
-        let place = Arc::clone(&self.readers).try_acquire_owned().ok()?;
-        self.watched.send_modify(|readers| *readers += 1);
-        Some(Reader { live: Arc::clone(self), _place: place })
+        let permit = Arc::clone(&self.reader_permits).try_acquire_owned().ok()?;
+        self.reader_count.send_modify(|readers| *readers += 1);
+        Some(Reader { session: Arc::clone(self), _permit: permit })
     }
 }
 
 /// A registered reader of events, until it is dropped.
 pub struct Reader {
     /// The state that it reads.
-    pub live: Arc<Live>,
-    _place: tokio::sync::OwnedSemaphorePermit,
+    pub session: Arc<Session>,
+    _permit: tokio::sync::OwnedSemaphorePermit,
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.live.watched.send_modify(|readers| *readers -= 1);
+        self.session.reader_count.send_modify(|readers| *readers -= 1);
     }
 }
 
 /// Connects only to the given URL: it follows no redirect and uses no proxy.
-fn client() -> reqwest::Result<reqwest::Client> {
+fn http_client() -> reqwest::Result<reqwest::Client> {
     reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()
 }
 

@@ -3,46 +3,46 @@
 
 use bytes::Bytes;
 
-use super::cast::{AGENT_TO_CUSTOMER, Cast, Missed, Played, SHOP_TO_CUSTOMER, expect};
+use super::cast::{AGENT_TO_CUSTOMER, Cast, Mismatch, SHOP_TO_CUSTOMER, StepResult, expect};
 use super::kinds::VOICE;
-use crate::sandbox::im::{Refused, Sent};
+use crate::sandbox::im::{ApiError, SentMessage};
 use crate::sandbox::wechat::tiny_png;
 
 /// The agent sends a picture.
-pub(super) async fn image(cast: &mut Cast<'_>) -> Played {
+pub(super) async fn image(cast: &mut Cast<'_>) -> StepResult {
     let picture = tiny_png();
     let (agent, customer) = (cast.agent.clone(), cast.customer.openid().to_owned());
     let send = agent.send_image(&customer, "spring.png", picture.clone());
-    arrives(cast, "image", "TIMImageElem, a picture that the agent's client has uploaded", picture, send)
+    expect_media(cast, "image", "TIMImageElem, a picture that the agent's client has uploaded", picture, send)
         .await
 }
 
 /// The agent sends a voice message.
-pub(super) async fn voice(cast: &mut Cast<'_>) -> Played {
+pub(super) async fn voice(cast: &mut Cast<'_>) -> StepResult {
     let voice = Bytes::from_static(VOICE);
     let (agent, customer) = (cast.agent.clone(), cast.customer.openid().to_owned());
     let send = agent.send_sound(&customer, "answer.amr", voice.clone(), 1);
-    arrives(cast, "voice", "TIMSoundElem, a recording of one second", voice, send).await
+    expect_media(cast, "voice", "TIMSoundElem, a recording of one second", voice, send).await
 }
 
 /// The customer's phone must show the file itself, byte for byte, as a message of this kind.
-async fn arrives(
+async fn expect_media(
     cast: &mut Cast<'_>,
     kind: &str,
-    what: &str,
+    description: &str,
     file: Bytes,
-    message: impl Future<Output = Result<Sent, Refused>>,
-) -> Played {
+    message: impl Future<Output = Result<SentMessage, ApiError>>,
+) -> StepResult {
     let before = cast.customer.screen().len();
-    cast.block.did(AGENT_TO_CUSTOMER, what);
+    cast.block.event(AGENT_TO_CUSTOMER, description);
     cast.agent_sends(message).await?;
     let expected = format!("the file itself, as a message of kind {kind}, on the customer's screen");
-    let shown = cast.customer_is_shown(&expected, before).await?;
+    let shown = cast.await_on_screen(&expected, before).await?;
     let media = shown.media.as_ref();
     let size = media.map_or(0, |media| media.bytes.len());
-    cast.block.did(SHOP_TO_CUSTOMER, &format!("a message of kind {}, {size} bytes", shown.kind));
-    cast.block.by("media/upload, message/custom/send");
+    cast.block.event(SHOP_TO_CUSTOMER, &format!("a message of kind {}, {size} bytes", shown.kind));
+    cast.block.detail("media/upload, message/custom/send");
     expect(shown.kind == kind && media.is_some_and(|media| media.bytes == file), || {
-        Missed::new(expected, format!("a message of kind {} {:?}", shown.kind, shown.text))
+        Mismatch::new(expected, format!("a message of kind {} {:?}", shown.kind, shown.text))
     })
 }

@@ -12,14 +12,14 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::sandbox::wire::Entry;
+use crate::sandbox::wire::WireCall;
 
 /// Calls that the log keeps.
 pub(super) const WIRE_LIMIT: usize = 1_000;
 /// Changes that the log keeps for slow readers.
 const CHANGES_LIMIT: usize = 1_000;
 /// Points of each latency that the log keeps.
-const POINTS: usize = 120;
+const POINTS_LIMIT: usize = 120;
 
 /// A time, Unix milliseconds, and a latency in milliseconds.
 pub type Point = (i64, u64);
@@ -37,7 +37,7 @@ pub struct Latency {
 #[derive(Clone, Debug)]
 pub enum Change {
     /// A call has ended.
-    Wire(Arc<Entry>),
+    Wire(Arc<WireCall>),
     /// The customer with this openid.
     Customer(Arc<str>),
     /// The agent at this index.
@@ -60,9 +60,9 @@ pub enum Change {
 
 /// The state of a drill.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Drill {
+pub struct DrillState {
     /// The phase.
-    pub state: Stage,
+    pub state: DrillPhase,
     /// The text key and values of the outcome, once the drill has ended.
     pub outcome: Option<Value>,
     /// The duration in milliseconds, once the drill has ended.
@@ -72,7 +72,7 @@ pub struct Drill {
 /// The phase of a drill.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Stage {
+pub enum DrillPhase {
     /// Never run, or reset.
     #[default]
     Idle,
@@ -89,17 +89,17 @@ struct Inner {
     /// The number of the newest change.
     newest: u64,
     changes: VecDeque<Change>,
-    wire: VecDeque<Arc<Entry>>,
+    wire: VecDeque<Arc<WireCall>>,
     next_entry: u64,
     latency: Latency,
-    drills: Vec<Drill>,
+    drills: Vec<DrillState>,
 }
 
 /// The log. Readers can wait for the next change.
 #[derive(Debug)]
-pub struct Book {
+pub struct EventLog {
     inner: Mutex<Inner>,
-    bell: watch::Sender<u64>,
+    changed: watch::Sender<u64>,
 }
 
 /// The error that another drill is running.
@@ -109,11 +109,11 @@ pub struct Busy;
 
 /// The changes after a number.
 #[derive(Debug)]
-pub enum Since {
+pub enum ChangeBatch {
     /// The number of the last change in this batch, and the changes.
-    These(u64, Vec<Change>),
+    Changes(u64, Vec<Change>),
     /// The log no longer keeps these changes, or the number is not from this log.
-    Lost,
+    Unavailable,
 }
 
 /// A consistent copy of the log's parts of the state.
@@ -122,14 +122,14 @@ pub struct Snapshot {
     /// The number of the newest change in this copy.
     pub sequence: u64,
     /// The newest calls, oldest first.
-    pub wire: Vec<Arc<Entry>>,
+    pub wire: Vec<Arc<WireCall>>,
     /// The latencies.
     pub latency: Latency,
     /// The state of each drill, in the order of the drills.
-    pub drills: Vec<Drill>,
+    pub drills: Vec<DrillState>,
 }
 
-impl Book {
+impl EventLog {
     /// An empty log with `drills` idle drills.
     pub fn new(drills: usize) -> Self {
         let inner = Inner {
@@ -138,28 +138,28 @@ impl Book {
             wire: VecDeque::new(),
             next_entry: 1,
             latency: Latency::default(),
-            drills: vec![Drill::default(); drills],
+            drills: vec![DrillState::default(); drills],
         };
-        Self { inner: Mutex::new(inner), bell: watch::Sender::new(0) }
+        Self { inner: Mutex::new(inner), changed: watch::Sender::new(0) }
     }
 
     /// Adds a change.
-    pub fn change(&self, change: Change) {
-        self.with(|inner| inner.note(change));
+    pub fn add_change(&self, change: Change) {
+        self.update(|inner| inner.push_change(change));
     }
 
     /// Adds a call that has ended; `make` builds it with the given id.
-    pub fn called(&self, make: impl FnOnce(u64) -> Entry) {
-        self.with(|inner| {
+    pub fn add_call(&self, make: impl FnOnce(u64) -> WireCall) {
+        self.update(|inner| {
             let entry = Arc::new(make(inner.next_entry));
             inner.next_entry += 1;
-            keep(&mut inner.wire, Arc::clone(&entry), WIRE_LIMIT);
-            inner.note(Change::Wire(entry));
+            push_bounded(&mut inner.wire, Arc::clone(&entry), WIRE_LIMIT);
+            inner.push_change(Change::Wire(entry));
         });
     }
 
     /// Adds measured latencies.
-    pub fn measured(&self, accept: Option<Point>, end_to_end: impl IntoIterator<Item = Point>) {
+    pub fn add_latencies(&self, accept: Option<Point>, end_to_end: impl IntoIterator<Item = Point>) {
         let new = Latency {
             accept_ms: accept.into_iter().collect(),
             end_to_end_ms: end_to_end.into_iter().collect(),
@@ -167,51 +167,51 @@ impl Book {
         if new.accept_ms.is_empty() && new.end_to_end_ms.is_empty() {
             return;
         }
-        self.with(|inner| {
+        self.update(|inner| {
             for point in &new.accept_ms {
-                keep(&mut inner.latency.accept_ms, *point, POINTS);
+                push_bounded(&mut inner.latency.accept_ms, *point, POINTS_LIMIT);
             }
             for point in &new.end_to_end_ms {
-                keep(&mut inner.latency.end_to_end_ms, *point, POINTS);
+                push_bounded(&mut inner.latency.end_to_end_ms, *point, POINTS_LIMIT);
             }
-            inner.note(Change::Latency(new));
+            inner.push_change(Change::Latency(new));
         });
     }
 
     /// Marks the drill at index `at` as running. Fails if one is running already.
-    pub fn begin_drill(&self, at: usize) -> Result<(), Busy> {
-        self.with(|inner| {
-            if inner.drills.iter().any(|drill| drill.state == Stage::Running) {
+    pub fn begin_drill(&self, index: usize) -> Result<(), Busy> {
+        self.update(|inner| {
+            if inner.drills.iter().any(|drill| drill.state == DrillPhase::Running) {
                 return Err(Busy);
             }
-            inner.drills[at] = Drill { state: Stage::Running, ..Drill::default() };
-            inner.note(Change::Drill(at));
+            inner.drills[index] = DrillState { state: DrillPhase::Running, ..DrillState::default() };
+            inner.push_change(Change::Drill(index));
             Ok(())
         })
     }
 
     /// Stores the final state of the drill at index `at`.
-    pub fn end_drill(&self, at: usize, drill: Drill) {
-        self.with(|inner| {
-            inner.drills[at] = drill;
-            inner.note(Change::Drill(at));
+    pub fn end_drill(&self, index: usize, drill: DrillState) {
+        self.update(|inner| {
+            inner.drills[index] = drill;
+            inner.push_change(Change::Drill(index));
         });
     }
 
     /// The state of the drill at index `at`.
-    pub fn drill(&self, at: usize) -> Drill {
-        self.lock().drills[at].clone()
+    pub fn drill(&self, index: usize) -> DrillState {
+        self.lock().drills[index].clone()
     }
 
     /// Clears the calls, the latencies and the outcomes of drills. A running drill stays running.
     pub fn reset(&self) {
-        self.with(|inner| {
+        self.update(|inner| {
             inner.wire.clear();
             inner.latency = Latency::default();
-            for drill in inner.drills.iter_mut().filter(|drill| drill.state != Stage::Running) {
-                *drill = Drill::default();
+            for drill in inner.drills.iter_mut().filter(|drill| drill.state != DrillPhase::Running) {
+                *drill = DrillState::default();
             }
-            inner.note(Change::Everything);
+            inner.push_change(Change::Everything);
         });
     }
 
@@ -228,16 +228,16 @@ impl Book {
     }
 
     /// The changes after `number`, at most `at_once` of them.
-    pub fn since(&self, number: u64, at_once: usize) -> Since {
+    pub fn since(&self, number: u64, limit: usize) -> ChangeBatch {
         let inner = self.lock();
-        let kept = u64::try_from(inner.changes.len()).unwrap_or(u64::MAX);
+        let log_len = u64::try_from(inner.changes.len()).unwrap_or(u64::MAX);
         match inner.newest.checked_sub(number) {
-            Some(behind) if behind <= kept => {
-                let skipped = usize::try_from(kept - behind).unwrap_or(usize::MAX);
-                let changes: Vec<_> = inner.changes.iter().skip(skipped).take(at_once).cloned().collect();
-                Since::These(number + u64::try_from(changes.len()).unwrap_or_default(), changes)
+            Some(behind) if behind <= log_len => {
+                let skipped = usize::try_from(log_len - behind).unwrap_or(usize::MAX);
+                let changes: Vec<_> = inner.changes.iter().skip(skipped).take(limit).cloned().collect();
+                ChangeBatch::Changes(number + u64::try_from(changes.len()).unwrap_or_default(), changes)
             }
-            _ => Since::Lost,
+            _ => ChangeBatch::Unavailable,
         }
     }
 
@@ -247,14 +247,14 @@ impl Book {
     }
 
     /// A receiver that wakes at every change.
-    pub fn bell(&self) -> watch::Receiver<u64> {
-        self.bell.subscribe()
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
     }
 
-    fn with<T>(&self, write: impl FnOnce(&mut Inner) -> T) -> T {
+    fn update<T>(&self, write: impl FnOnce(&mut Inner) -> T) -> T {
         let mut inner = self.lock();
         let result = write(&mut inner);
-        self.bell.send_replace(inner.newest);
+        self.changed.send_replace(inner.newest);
         result
     }
 
@@ -265,69 +265,69 @@ impl Book {
 }
 
 impl Inner {
-    fn note(&mut self, change: Change) {
+    fn push_change(&mut self, change: Change) {
         self.newest += 1;
-        keep(&mut self.changes, change, CHANGES_LIMIT);
+        push_bounded(&mut self.changes, change, CHANGES_LIMIT);
     }
 }
 
-fn keep<T>(list: &mut VecDeque<T>, one: T, limit: usize) {
+fn push_bounded<T>(list: &mut VecDeque<T>, item: T, limit: usize) {
     while list.len() >= limit {
         list.pop_front();
     }
-    list.push_back(one);
+    list.push_back(item);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn numbers(book: &Book, after: u64) -> Option<(u64, usize)> {
-        match book.since(after, 10) {
-            Since::These(last, changes) => Some((last, changes.len())),
-            Since::Lost => None,
+    fn batch_after(log: &EventLog, after: u64) -> Option<(u64, usize)> {
+        match log.since(after, 10) {
+            ChangeBatch::Changes(last, changes) => Some((last, changes.len())),
+            ChangeBatch::Unavailable => None,
         }
     }
 
     #[test]
-    fn a_reader_goes_on_from_a_number_and_one_that_is_too_far_behind_or_ahead_is_lost() {
-        let book = Book::new(1);
-        assert_eq!(numbers(&book, 0), Some((0, 0)));
-        assert_eq!(numbers(&book, 1), None);
+    fn a_reader_continues_from_its_number_unless_it_is_too_far_behind_or_ahead() {
+        let log = EventLog::new(1);
+        assert_eq!(batch_after(&log, 0), Some((0, 0)));
+        assert_eq!(batch_after(&log, 1), None);
         for _ in 0..CHANGES_LIMIT + 5 {
-            book.change(Change::Clock);
+            log.add_change(Change::Clock);
         }
         let newest = CHANGES_LIMIT as u64 + 5;
-        assert_eq!(numbers(&book, newest), Some((newest, 0)));
-        assert_eq!(numbers(&book, newest - 3), Some((newest, 3)));
-        assert_eq!(numbers(&book, 5), Some((15, 10)), "ten at once");
-        assert_eq!(numbers(&book, 4), None);
-        assert_eq!(numbers(&book, newest + 1), None);
+        assert_eq!(batch_after(&log, newest), Some((newest, 0)));
+        assert_eq!(batch_after(&log, newest - 3), Some((newest, 3)));
+        assert_eq!(batch_after(&log, 5), Some((15, 10)), "ten at once");
+        assert_eq!(batch_after(&log, 4), None);
+        assert_eq!(batch_after(&log, newest + 1), None);
     }
 
     #[test]
     fn one_drill_runs_at_a_time_and_a_reset_leaves_it_running() {
-        let book = Book::new(2);
-        assert_eq!(book.begin_drill(0), Ok(()));
-        assert_eq!(book.begin_drill(1), Err(Busy));
-        book.reset();
-        assert_eq!(book.drill(0).state, Stage::Running);
-        book.end_drill(0, Drill { state: Stage::Passed, ..Drill::default() });
-        assert_eq!(book.begin_drill(1), Ok(()));
-        book.reset();
-        assert_eq!((book.drill(0).state, book.drill(1).state), (Stage::Idle, Stage::Running));
+        let log = EventLog::new(2);
+        assert_eq!(log.begin_drill(0), Ok(()));
+        assert_eq!(log.begin_drill(1), Err(Busy));
+        log.reset();
+        assert_eq!(log.drill(0).state, DrillPhase::Running);
+        log.end_drill(0, DrillState { state: DrillPhase::Passed, ..DrillState::default() });
+        assert_eq!(log.begin_drill(1), Ok(()));
+        log.reset();
+        assert_eq!((log.drill(0).state, log.drill(1).state), (DrillPhase::Idle, DrillPhase::Running));
     }
 
     #[test]
-    fn the_latest_points_are_kept_and_nothing_measured_is_no_change() {
-        let book = Book::new(0);
-        book.measured(None, []);
-        assert_eq!(book.snapshot(0).sequence, 0);
+    fn the_log_keeps_the_latest_points_and_ignores_empty_measurements() {
+        let log = EventLog::new(0);
+        log.add_latencies(None, []);
+        assert_eq!(log.snapshot(0).sequence, 0);
         for at in 0..200 {
-            book.measured(Some((at, 1)), [(at, 2), (at, 3)]);
+            log.add_latencies(Some((at, 1)), [(at, 2), (at, 3)]);
         }
-        let latency = book.snapshot(0).latency;
-        assert_eq!((latency.accept_ms.len(), latency.end_to_end_ms.len()), (POINTS, POINTS));
+        let latency = log.snapshot(0).latency;
+        assert_eq!((latency.accept_ms.len(), latency.end_to_end_ms.len()), (POINTS_LIMIT, POINTS_LIMIT));
         assert_eq!(latency.accept_ms[0], (80, 1));
     }
 }
