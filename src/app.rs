@@ -2,7 +2,7 @@
 //! configuration, starts them, and stops them in order. It is the only module that knows every
 //! part, and it makes no decisions of its own.
 
-mod fetching;
+mod media_fetching;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -40,10 +40,10 @@ const CUSTOM_SEND_PER_SECOND: NonZeroU32 = NonZeroU32::new(1_000).expect("1,000 
 const UPLOADS_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).expect("50 is not zero");
 
 /// How long the store may take to open before a warning is logged. Repeated after the same time.
-const OPENING: Duration = Duration::from_secs(5);
+const OPEN_WARNING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long an operator's request may still run after all other work has ended.
-const LAST_LOOK: Duration = Duration::from_secs(1);
+const OPS_STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A running bridge.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ pub struct Running {
 #[derive(Debug)]
 struct Operations {
     stop: serve::Stop,
-    served: JoinHandle<()>,
+    server: JoinHandle<()>,
 }
 
 /// Starts a bridge. Logs that it listens only after all files are valid, the ports are bound and
@@ -83,16 +83,22 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     let ops = ops_listener.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
 
     let metrics = Metrics::default();
-    let (store, closing) = open(&config.store, clock.clone(), metrics.clone()).await?;
-    let kept = &config.media;
-    let media =
-        Media::open(&store, &kept.dir, config.server.public_url.clone(), kept.keep, clock.clone()).await?;
-    let bell = WorkSignal::default();
+    let (store, closing) = open_store(&config.store, clock.clone(), metrics.clone()).await?;
+    let media_config = &config.media;
+    let media = Media::open(
+        &store,
+        &media_config.dir,
+        config.server.public_url.clone(),
+        media_config.keep,
+        clock.clone(),
+    )
+    .await?;
+    let work_signal = WorkSignal::default();
     let bridge = Bridge::new(bridge::Parts {
         settings: bridge_settings(&config),
         store: store.clone(),
         media: media.clone(),
-        work_signal: bell.clone(),
+        work_signal: work_signal.clone(),
         clock: clock.clone(),
         metrics: metrics.clone(),
     });
@@ -114,7 +120,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
             bridge: bridge.clone(),
             to_im: Arc::clone(&to_im) as Arc<_>,
             to_wechat: Arc::new(to_wechat),
-            work_signal: bell.clone(),
+            work_signal: work_signal.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
             in_flight: IN_FLIGHT,
@@ -122,14 +128,14 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
         lifecycle.soft().clone(),
     );
     lifecycle.spawn("outbox", outbox.run());
-    fetching::begin(&config, &bridge, client.clone(), &bell, &clock, &metrics, &lifecycle)?;
+    media_fetching::start(&config, &bridge, client.clone(), &work_signal, &clock, &metrics, &lifecycle)?;
     let retention =
-        retention::run(store.clone(), bridge.clone(), bell, metrics.clone(), lifecycle.soft().clone());
+        retention::run(store.clone(), bridge.clone(), work_signal, metrics.clone(), lifecycle.soft().clone());
     lifecycle.spawn("retention", retention);
-    let recovery = im::BackfillWorker::new(to_im.clone(), store.clone(), bridge.clone(), clock.clone());
-    lifecycle.spawn("recovery", recovery.run(lifecycle.soft().clone()));
-    let (outcomes, told) = receipt::channel();
-    lifecycle.spawn("receipts", receipt::report_outcomes(told, bridge.clone()));
+    let backfill = im::BackfillWorker::new(to_im.clone(), store.clone(), bridge.clone(), clock.clone());
+    lifecycle.spawn("recovery", backfill.run(lifecycle.soft().clone()));
+    let (receipt_sender, receipts) = receipt::channel();
+    lifecycle.spawn("receipts", receipt::report_outcomes(receipts, bridge.clone()));
 
     let stop = serve::Stop { soft: lifecycle.soft().clone(), hard: lifecycle.hard().clone() };
     let operations = ops_listener.map(|ops_listener| {
@@ -149,17 +155,17 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     });
     let limits = Limits {
         body_bytes: config.server.body_limit,
-        connections: connections(Limits::default().connections),
+        connections: connection_limit(Limits::default().connections),
         ..Limits::default()
     };
     let router = public::router(public::Public {
-        verifier: door(&config),
-        callback_verifier: callback_door(&config, &clock),
+        verifier: verifier(&config),
+        callback_verifier: callback_verifier(&config, &clock),
         bridge,
         clock,
         metrics,
         limits,
-        outcomes,
+        outcomes: receipt_sender,
         tasks: lifecycle.tasks().clone(),
     });
     lifecycle.spawn("public", serve::serve(listener, tls, router, limits, stop));
@@ -196,28 +202,32 @@ impl Running {
 impl Operations {
     fn begin(listener: tokio::net::TcpListener, ops: ops::Ops, lifecycle: &Lifecycle) -> Self {
         let stop = serve::Stop { hard: lifecycle.hard().child_token(), ..serve::Stop::default() };
-        let served = serve::serve(listener, None, ops::router(ops), Limits::default(), stop.clone());
-        Self { stop, served: tokio::spawn(served) }
+        let server = serve::serve(listener, None, ops::router(ops), Limits::default(), stop.clone());
+        Self { stop, server: tokio::spawn(server) }
     }
 
     async fn end(mut self) {
         self.stop.soft.cancel();
-        if tokio::time::timeout(LAST_LOOK, &mut self.served).await.is_err() {
+        if tokio::time::timeout(OPS_STOP_TIMEOUT, &mut self.server).await.is_err() {
             self.stop.hard.cancel();
-            let _ = self.served.await;
+            let _ = self.server.await;
         }
     }
 }
 
-async fn open(at: &config::StoreUrl, clock: Clock, metrics: Metrics) -> anyhow::Result<(Store, Closing)> {
-    let place = match at {
+async fn open_store(
+    url: &config::StoreUrl,
+    clock: Clock,
+    metrics: Metrics,
+) -> anyhow::Result<(Store, Closing)> {
+    let location = match url {
         config::StoreUrl::SqliteFile(path) => StoreLocation::File(path.clone()),
         config::StoreUrl::SqliteMemory => StoreLocation::Memory,
         config::StoreUrl::Postgres(_) => bail!("store.url: this version does not support PostgreSQL"),
     };
-    let mut opening = tokio::task::spawn_blocking(move || Store::open(&place, clock, metrics));
+    let mut opening = tokio::task::spawn_blocking(move || Store::open(&location, clock, metrics));
     loop {
-        if let Ok(opened) = tokio::time::timeout(OPENING, &mut opening).await {
+        if let Ok(opened) = tokio::time::timeout(OPEN_WARNING_INTERVAL, &mut opening).await {
             return Ok(opened??);
         }
         tracing::warn!("still opening the store: its disk is slow, or a migration is running");
@@ -226,11 +236,11 @@ async fn open(at: &config::StoreUrl, clock: Clock, metrics: Metrics) -> anyhow::
 
 /// The requested number of connections, or fewer if the process may not open enough files for them,
 /// its own calls and the store.
-fn connections(wanted: usize) -> usize {
+fn connection_limit(requested: usize) -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let open_files = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
     let allowed = open_files.and_then(|limits| limits.split_whitespace().next()?.parse::<usize>().ok());
-    allowed.map_or(wanted, |allowed| wanted.min((allowed / 2).max(64)))
+    allowed.map_or(requested, |allowed| requested.min((allowed / 2).max(64)))
 }
 
 fn bridge_settings(config: &Config) -> bridge::Settings {
@@ -256,7 +266,7 @@ fn secret(secret: &Secret) -> SecretString {
     SecretString::from(secret.expose().to_owned())
 }
 
-fn door(config: &Config) -> Verifier {
+fn verifier(config: &Config) -> Verifier {
     let wechat = &config.wechat;
     Verifier::new(VerifierSettings {
         token: secret(&wechat.token),
@@ -270,7 +280,7 @@ fn door(config: &Config) -> Verifier {
     })
 }
 
-fn callback_door(config: &Config, clock: &Clock) -> CallbackVerifier {
+fn callback_verifier(config: &Config, clock: &Clock) -> CallbackVerifier {
     CallbackVerifier::new(
         config.im.sdk_app_id.get(),
         config.im.callback_token.as_ref().map(secret),
@@ -311,7 +321,7 @@ fn im_courier(
     })
 }
 
-type Wechat = Option<Arc<wechat::Client>>;
+type WechatClient = Option<Arc<wechat::Client>>;
 
 fn wechat_courier(
     config: &Config,
@@ -320,7 +330,7 @@ fn wechat_courier(
     clock: &Clock,
     metrics: &Metrics,
     lifecycle: &Lifecycle,
-) -> anyhow::Result<(wechat::WechatCourier, Wechat)> {
+) -> anyhow::Result<(wechat::WechatCourier, WechatClient)> {
     let client = match (&config.wechat.app_id, &config.wechat.app_secret) {
         (Some(app_id), Some(app_secret)) => {
             let base = config.wechat.api_base.url().clone();
@@ -386,14 +396,14 @@ fn attachments(
     })
 }
 
-fn part(health: Result<(), Degraded>) -> ops::ComponentStatus {
+fn health_part(health: Result<(), Degraded>) -> ops::ComponentStatus {
     match health {
         Ok(()) => ops::ComponentStatus::healthy(),
-        Err(unwell) => ops::ComponentStatus {
+        Err(degraded) => ops::ComponentStatus {
             ok: false,
-            since: Some(unwell.since.seconds()),
-            why: unwell.code.map(|code| format!("return code {code}")),
-            advice: Some(unwell.advice),
+            since: Some(degraded.since.seconds()),
+            why: degraded.code.map(|code| format!("return code {code}")),
+            advice: Some(degraded.advice),
             ..ops::ComponentStatus::healthy()
         },
     }
@@ -401,12 +411,12 @@ fn part(health: Result<(), Degraded>) -> ops::ComponentStatus {
 
 fn im_health(courier: &Arc<im::ImCourier>) -> ops::StatusFn {
     let courier = Arc::clone(courier);
-    Arc::new(move || part(courier.health()))
+    Arc::new(move || health_part(courier.health()))
 }
 
-fn wechat_health(client: Wechat, bridge: Bridge) -> ops::StatusFn {
+fn wechat_health(client: WechatClient, bridge: Bridge) -> ops::StatusFn {
     Arc::new(move || {
-        let mut part = part(client.as_ref().map_or(Ok(()), |client| client.health()));
+        let mut part = health_part(client.as_ref().map_or(Ok(()), |client| client.health()));
         part.extra.insert("reply".to_owned(), bridge.reply_mode().word().into());
         part
     })

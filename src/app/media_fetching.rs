@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::{Wechat, media_rules};
+use super::{WechatClient, media_rules};
 use crate::bridge::{Bridge, WorkSignal};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -23,11 +23,11 @@ const MEDIA_GET_PER_SECOND: NonZeroU32 = NonZeroU32::new(200).expect("200 is not
 const VIDEO_HOST: &str = "qq.com";
 
 /// Starts the fetcher, and the sweeper that deletes old files.
-pub(super) fn begin(
+pub(super) fn start(
     config: &Config,
     bridge: &Bridge,
-    client: Wechat,
-    bell: &WorkSignal,
+    client: WechatClient,
+    work_signal: &WorkSignal,
     clock: &Clock,
     metrics: &Metrics,
     lifecycle: &Lifecycle,
@@ -46,7 +46,7 @@ pub(super) fn begin(
         bridge: bridge.clone(),
         media: bridge.media().clone(),
         provider: Arc::new(provider),
-        work_signal: bell.clone(),
+        work_signal: work_signal.clone(),
         clock: clock.clone(),
         metrics: metrics.clone(),
         max_bytes: config.media.max_bytes,
