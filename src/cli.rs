@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, Fault, Faults, Place as Origin};
 use crate::store::{self, Closing, Store};
 
-pub use error::{Advised, Error};
+pub use error::{Error, ErrorWithHint};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -101,7 +101,7 @@ enum Command {
     Trace {
         /// The customer's openid, or the id of a message
         #[arg(value_name = "OPENID_OR_ID")]
-        whose: String,
+        openid_or_id: String,
     },
 }
 
@@ -120,14 +120,14 @@ impl Cli {
             }
             Command::Usersig(action) => usersig::run(action, &self.load()?.0, &clock),
             Command::Sandbox { script, listen } => {
-                self.takes_no_config()?;
+                self.reject_config()?;
                 runtime()?.block_on(sandbox::run(*script, *listen))
             }
             Command::Messages(action) => messages::run(action, &self.load()?.0, &clock),
-            Command::Trace { whose } => trace::run(whose, &self.load()?.0, &clock),
+            Command::Trace { openid_or_id: whose } => trace::run(whose, &self.load()?.0, &clock),
         };
         match outcome {
-            Err(Error::NobodyReads) => Ok(()),
+            Err(Error::ClosedPipe) => Ok(()),
             outcome => outcome,
         }
     }
@@ -137,7 +137,7 @@ impl Cli {
         Config::load(path, self.config.is_some(), config::environment())
     }
 
-    fn takes_no_config(&self) -> Result<(), Faults> {
+    fn reject_config(&self) -> Result<(), Faults> {
         if self.config.is_none() {
             return Ok(());
         }
@@ -156,31 +156,31 @@ fn runtime() -> Result<tokio::runtime::Runtime, Error> {
 }
 
 /// Runs `work` on the configured store, which a running bridge may have open too.
-fn beside<T>(
+fn with_store<T>(
     config: &Config,
     clock: &Clock,
     work: impl AsyncFnOnce(Store) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let elsewhere = |problem: &str, hint: &str| {
-        Error::from(Advised { problem: problem.to_owned(), hint: hint.to_owned() })
+    let unreadable = |problem: &str, hint: &str| {
+        Error::from(ErrorWithHint { problem: problem.to_owned(), hint: hint.to_owned() })
     };
-    let place = match &config.store {
+    let location = match &config.store {
         config::StoreUrl::SqliteFile(path) => store::StoreLocation::File(path.clone()),
         config::StoreUrl::SqliteMemory => {
-            return Err(elsewhere(
+            return Err(unreadable(
                 "store.url is sqlite::memory:, which only the running bridge itself can read",
                 "set store.url to sqlite://FILE to use this command",
             ));
         }
         config::StoreUrl::Postgres(_) => {
-            return Err(elsewhere(
+            return Err(unreadable(
                 "store.url names PostgreSQL, which this command cannot read",
                 "read the database with psql, or set store.url to sqlite://FILE",
             ));
         }
     };
     let (store, closing): (Store, Closing) =
-        Store::open_for_operator(&place, clock.clone()).map_err(anyhow::Error::from)?;
+        Store::open_for_operator(&location, clock.clone()).map_err(anyhow::Error::from)?;
     let outcome = runtime()?.block_on(work(store));
     closing.close();
     outcome

@@ -12,7 +12,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // If stderr is closed too, only the exit status can report the failure.
-            let _ = error.tell(&mut io::stderr().lock());
+            let _ = error.write_to(&mut io::stderr().lock());
             ExitCode::from(error.status())
         }
     }

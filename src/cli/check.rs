@@ -19,7 +19,7 @@ use crate::config::Config;
 
 /// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Weight {
+enum Severity {
     /// Nothing is wrong.
     Ok,
     /// The bridge works, but perhaps not as intended.
@@ -31,9 +31,9 @@ enum Weight {
 /// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Finding {
-    weight: Weight,
+    severity: Severity,
     /// The key or other subject that was checked.
-    what: String,
+    subject: String,
     /// The evidence; contains no secrets.
     evidence: String,
     /// What to do; empty if there is nothing to do.
@@ -42,27 +42,42 @@ struct Finding {
 
 impl Finding {
     fn ok(what: &str, evidence: impl Into<String>) -> Self {
-        Self { weight: Weight::Ok, what: what.to_owned(), evidence: evidence.into(), fix: String::new() }
+        Self {
+            severity: Severity::Ok,
+            subject: what.to_owned(),
+            evidence: evidence.into(),
+            fix: String::new(),
+        }
     }
 
     fn warn(what: &str, evidence: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { weight: Weight::Warn, what: what.to_owned(), evidence: evidence.into(), fix: fix.into() }
+        Self {
+            severity: Severity::Warn,
+            subject: what.to_owned(),
+            evidence: evidence.into(),
+            fix: fix.into(),
+        }
     }
 
     fn fail(what: &str, evidence: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { weight: Weight::Fail, what: what.to_owned(), evidence: evidence.into(), fix: fix.into() }
+        Self {
+            severity: Severity::Fail,
+            subject: what.to_owned(),
+            evidence: evidence.into(),
+            fix: fix.into(),
+        }
     }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let weight = match self.weight {
-            Weight::Ok => "ok  ",
-            Weight::Warn => "warn",
-            Weight::Fail => "fail",
+        let weight = match self.severity {
+            Severity::Ok => "ok  ",
+            Severity::Warn => "warn",
+            Severity::Fail => "fail",
         };
         let separator = if self.fix.is_empty() { "" } else { "; " };
-        let text = format!("{weight}  {}  {}{separator}{}", self.what, self.evidence, self.fix);
+        let text = format!("{weight}  {}  {}{separator}{}", self.subject, self.evidence, self.fix);
         f.write_str(&one_line(&text))
     }
 }
@@ -72,19 +87,19 @@ fn lines(findings: &[Finding]) -> String {
 }
 
 pub(super) fn run(config: &Config, warnings: &[String], clock: &Clock, offline: bool) -> Result<(), Error> {
-    let mut fails = 0;
-    let mut tell = |findings: Vec<Finding>| {
-        fails += findings.iter().filter(|finding| finding.weight == Weight::Fail).count();
+    let mut failures = 0;
+    let mut report = |findings: Vec<Finding>| {
+        failures += findings.iter().filter(|finding| finding.severity == Severity::Fail).count();
         print(&lines(&findings))
     };
-    tell(offline::findings(config, warnings))?;
+    report(offline::findings(config, warnings))?;
     if !offline {
         let runtime = runtime()?;
-        tell(runtime.block_on(online::wechat(config, clock)))?;
-        tell(runtime.block_on(online::im(config, clock)))?;
+        report(runtime.block_on(online::wechat(config, clock)))?;
+        report(runtime.block_on(online::im(config, clock)))?;
     }
     print(&format!("\n{}", consoles::settings(config)))?;
-    match fails {
+    match failures {
         0 => Ok(()),
         1 => Err(anyhow!("1 finding stops the bridge from working").into()),
         many => Err(anyhow!("{many} findings stop the bridge from working").into()),
@@ -96,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_finding_is_one_line_whatever_a_platform_says() {
+    fn a_finding_is_one_line_even_with_line_breaks_from_a_platform() {
         let finding = Finding::fail("im.api_base", "two\nlines", "mend it");
         assert_eq!(finding.to_string(), "fail  im.api_base  two lines; mend it");
         assert_eq!(Finding::ok("a", "b").to_string(), "ok    a  b");

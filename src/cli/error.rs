@@ -12,13 +12,13 @@ pub enum Error {
     /// It failed at run time: exit status 1.
     Failed(anyhow::Error),
     /// The reader of the result closed the pipe: exit status 0, because that is no failure.
-    NobodyReads,
+    ClosedPipe,
 }
 
 /// A failure with advice for the operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}")]
-pub struct Advised {
+pub struct ErrorWithHint {
     /// The problem.
     pub problem: String,
     /// What to do about it.
@@ -37,8 +37,8 @@ impl From<anyhow::Error> for Error {
     }
 }
 
-impl From<Advised> for Error {
-    fn from(error: Advised) -> Self {
+impl From<ErrorWithHint> for Error {
+    fn from(error: ErrorWithHint) -> Self {
         Self::Failed(error.into())
     }
 }
@@ -49,12 +49,12 @@ impl Error {
         match self {
             Self::Configuration(_) => 2,
             Self::Failed(_) => 1,
-            Self::NobodyReads => 0,
+            Self::ClosedPipe => 0,
         }
     }
 
     /// Writes the error, its causes and the advice to `to`. Fails if `to` cannot be written.
-    pub fn tell(&self, to: &mut impl io::Write) -> io::Result<()> {
+    pub fn write_to(&self, to: &mut impl io::Write) -> io::Result<()> {
         match self {
             Self::Configuration(faults) => {
                 for fault in &faults.0 {
@@ -64,22 +64,22 @@ impl Error {
                 Ok(())
             }
             Self::Failed(error) => {
-                let mut said = error.to_string();
-                writeln!(to, "error: {said}")?;
+                let mut text = error.to_string();
+                writeln!(to, "error: {text}")?;
                 for cause in error.chain().skip(1) {
                     let cause = cause.to_string();
                     // Many errors already contain the text of their cause.
-                    if !said.contains(&cause) {
+                    if !text.contains(&cause) {
                         writeln!(to, "caused by: {cause}")?;
-                        said = cause;
+                        text = cause;
                     }
                 }
-                match error.downcast_ref::<Advised>() {
+                match error.downcast_ref::<ErrorWithHint>() {
                     Some(advised) => writeln!(to, "hint: {}", advised.hint),
                     None => Ok(()),
                 }
             }
-            Self::NobodyReads => Ok(()),
+            Self::ClosedPipe => Ok(()),
         }
     }
 }
@@ -89,32 +89,32 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    fn told(error: &Error) -> String {
+    fn written(error: &Error) -> String {
         let mut text = Vec::new();
-        error.tell(&mut text).unwrap();
+        error.write_to(&mut text).unwrap();
         String::from_utf8(text).unwrap()
     }
 
     #[test]
-    fn every_fault_of_a_configuration_is_told_with_its_fix() {
+    fn every_fault_of_a_configuration_is_written_with_its_fix() {
         let faults = Config::from_toml_str("[im]\nsdk_app_id = 1\n", []).unwrap_err();
         let number = faults.0.len();
         let error = Error::from(faults);
-        let text = told(&error);
+        let text = written(&error);
         assert_eq!(error.status(), 2);
         assert!(number >= 2 && text.lines().count() == 2 * number, "{text}");
         assert!(text.contains("error: im.secret_key: is missing\nhint: set the secret key"), "{text}");
     }
 
     #[test]
-    fn causes_are_told_once_and_the_hint_last() {
+    fn causes_are_written_once_and_the_hint_last() {
         let inner = io::Error::other("the disk is full");
         let error = anyhow::Error::new(inner).context("writing failed: the disk is full").context("no luck");
         let error = Error::from(error);
         assert_eq!(error.status(), 1);
-        assert_eq!(told(&error), "error: no luck\ncaused by: writing failed: the disk is full\n");
-        let advised = Advised { problem: "it is stuck".to_owned(), hint: "push it".to_owned() };
+        assert_eq!(written(&error), "error: no luck\ncaused by: writing failed: the disk is full\n");
+        let advised = ErrorWithHint { problem: "it is stuck".to_owned(), hint: "push it".to_owned() };
         let error = Error::from(anyhow::Error::new(advised).context("no luck"));
-        assert_eq!(told(&error), "error: no luck\ncaused by: it is stuck\nhint: push it\n");
+        assert_eq!(written(&error), "error: no luck\ncaused by: it is stuck\nhint: push it\n");
     }
 }

@@ -7,7 +7,7 @@ use clap::{Subcommand, ValueEnum};
 
 use super::output::{Columns, print};
 use super::time::utc;
-use super::{Advised, Error, beside};
+use super::{Error, ErrorWithHint, with_store};
 use crate::bridge::notify_discarded;
 use crate::clock::Clock;
 use crate::config::{Config, Locale};
@@ -26,7 +26,7 @@ pub(super) enum Action {
     List {
         /// Only messages in this state
         #[arg(long, value_name = "STATE")]
-        state: Option<Wanted>,
+        state: Option<StateFilter>,
         /// Print one JSON object a line
         #[arg(long)]
         json: bool,
@@ -50,7 +50,7 @@ pub(super) enum Action {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum Wanted {
+pub(super) enum StateFilter {
     /// The bridge still has to act on it
     Waiting,
     /// It waits until the customer acts
@@ -63,7 +63,7 @@ pub(super) enum Wanted {
     Unknown,
 }
 
-impl Wanted {
+impl StateFilter {
     fn states(self) -> Vec<State> {
         match self {
             Self::Waiting => vec![State::Accepted, State::Sending],
@@ -77,14 +77,16 @@ impl Wanted {
 
 pub(super) fn run(action: &Action, config: &Config, clock: &Clock) -> Result<(), Error> {
     match *action {
-        Action::List { state, json } => beside(config, clock, async |store| list(&store, state, json).await),
+        Action::List { state, json } => {
+            with_store(config, clock, async |store| list(&store, state, json).await)
+        }
         Action::Retry { id } => {
-            beside(config, clock, async |store| changed(&store, MessageId(id), retry).await)
+            with_store(config, clock, async |store| apply(&store, MessageId(id), retry).await)
         }
         Action::Discard { id } => {
             let (locale, random) = (config.texts.locale, rand::random());
             let discard = move |tx: &Tx<'_>, id| discard(tx, id, locale, random);
-            beside(config, clock, async |store| changed(&store, MessageId(id), discard).await)
+            with_store(config, clock, async |store| apply(&store, MessageId(id), discard).await)
         }
     }
 }
@@ -106,8 +108,8 @@ pub(super) fn row(message: &MessageSummary) -> [String; 8] {
     ]
 }
 
-async fn list(store: &Store, state: Option<Wanted>, json: bool) -> Result<(), Error> {
-    let states = state.map_or_else(|| State::ALL.to_vec(), Wanted::states);
+async fn list(store: &Store, state: Option<StateFilter>, json: bool) -> Result<(), Error> {
+    let states = state.map_or_else(|| State::ALL.to_vec(), StateFilter::states);
     let mut after = MessageId(0);
     let mut columns: Option<Columns> = None;
     loop {
@@ -137,33 +139,33 @@ async fn list(store: &Store, state: Option<Wanted>, json: bool) -> Result<(), Er
 }
 
 /// The reply to an operator's command: a confirmation, or why the command is refused.
-type Answer = Result<String, Advised>;
+type OperatorReply = Result<String, ErrorWithHint>;
 
-async fn changed(
+async fn apply(
     store: &Store,
     id: MessageId,
-    change: impl Fn(&Tx<'_>, MessageId) -> Result<Answer, StoreError> + Send + 'static,
+    change: impl Fn(&Tx<'_>, MessageId) -> Result<OperatorReply, StoreError> + Send + 'static,
 ) -> Result<(), Error> {
-    let changed = store.write(move |tx| change(tx, id)).await;
-    match changed {
-        Ok(answer) => print(&format!("{}\n", answer?)),
+    let result = store.write(move |tx| change(tx, id)).await;
+    match result {
+        Ok(reply) => print(&format!("{}\n", reply?)),
         Err(error @ StoreError::NoMessage(_)) => {
             let hint =
                 "`messages list` shows the stored messages; settled ones are kept for 30 days".to_owned();
-            Err(Advised { problem: error.to_string(), hint }.into())
+            Err(ErrorWithHint { problem: error.to_string(), hint }.into())
         }
         Err(error) => Err(anyhow::Error::from(error).into()),
     }
 }
 
-fn retry(tx: &Tx<'_>, id: MessageId) -> Result<Answer, StoreError> {
+fn retry(tx: &Tx<'_>, id: MessageId) -> Result<OperatorReply, StoreError> {
     let state = tx.state(id)?;
-    let told = match state {
+    let confirmation = match state {
         State::Accepted | State::Sending => {
             if !tx.make_due(id)? {
                 let problem = format!("message {id} is attached to an unconfirmed passive reply");
                 let hint = "try again in a minute".to_owned();
-                return Ok(Err(Advised { problem, hint }));
+                return Ok(Err(ErrorWithHint { problem, hint }));
             }
             "its next attempt is due now".to_owned()
         }
@@ -177,14 +179,14 @@ fn retry(tx: &Tx<'_>, id: MessageId) -> Result<Answer, StoreError> {
         }
         State::Delivered => {
             let hint = "a delivered message is not sent again".to_owned();
-            return Ok(Err(Advised { problem: format!("message {id} has been delivered"), hint }));
+            return Ok(Err(ErrorWithHint { problem: format!("message {id} has been delivered"), hint }));
         }
     };
-    note(tx, id, "retry")?;
-    Ok(Ok(format!("message {id} is waiting: {told}")))
+    record_change(tx, id, "retry")?;
+    Ok(Ok(format!("message {id} is waiting: {confirmation}")))
 }
 
-fn discard(tx: &Tx<'_>, id: MessageId, locale: Locale, random: u32) -> Result<Answer, StoreError> {
+fn discard(tx: &Tx<'_>, id: MessageId, locale: Locale, random: u32) -> Result<OperatorReply, StoreError> {
     let refusal = match tx.state(id)? {
         State::Accepted | State::Held | State::Unknown => None,
         State::Sending => Some((
@@ -195,20 +197,20 @@ fn discard(tx: &Tx<'_>, id: MessageId, locale: Locale, random: u32) -> Result<An
         State::Refused => Some(("is already refused", "it is never sent, so there is nothing to discard")),
     };
     if let Some((why, hint)) = refusal {
-        return Ok(Err(Advised { problem: format!("message {id} {why}"), hint: hint.to_owned() }));
+        return Ok(Err(ErrorWithHint { problem: format!("message {id} {why}"), hint: hint.to_owned() }));
     }
     // Record the step first: if the customer has unsubscribed, the move deletes the row.
-    note(tx, id, "discard")?;
-    let told = notify_discarded(tx, locale, &tx.pending_call(id)?, random)?;
+    record_change(tx, id, "discard")?;
+    let is_agent_notified = notify_discarded(tx, locale, &tx.pending_call(id)?, random)?;
     let why = Some("discarded by the operator".to_owned());
     tx.settle(id, Move::Refuse, &Settlement { why, ..Settlement::default() })?;
-    let note = if told { ", and its agent gets a notice" } else { "" };
-    Ok(Ok(format!("message {id} is refused: it is never sent{note}")))
+    let suffix = if is_agent_notified { ", and its agent gets a notice" } else { "" };
+    Ok(Ok(format!("message {id} is refused: it is never sent{suffix}")))
 }
 
 /// Records the change as a step, and notifies the running bridge.
-fn note(tx: &Tx<'_>, id: MessageId, what: &str) -> Result<(), StoreError> {
-    tx.record_step(&tx.lane_of(id)?.customer, Some(id), what, "by the operator", None)?;
+fn record_change(tx: &Tx<'_>, id: MessageId, event: &str) -> Result<(), StoreError> {
+    tx.record_step(&tx.lane_of(id)?.customer, Some(id), event, "by the operator", None)?;
     tx.put_kv(OPERATOR_SIGNAL, &tx.now().0.to_string())
 }
 
@@ -238,10 +240,10 @@ mod tests {
             source: "a".to_owned(),
             erase: false,
         })?;
-        for what in moves {
-            match what {
+        for transition in moves {
+            match transition {
                 Move::Attempt => tx.record_attempt(id)?,
-                what => drop(tx.settle(id, *what, &Settlement::default())?),
+                transition => drop(tx.settle(id, *transition, &Settlement::default())?),
             }
         }
         Ok(id)
@@ -254,7 +256,7 @@ mod tests {
     const SENDING: &[Move] = &[Move::Attempt];
 
     #[tokio::test]
-    async fn what_is_stuck_can_be_sent_again_and_what_arrived_cannot() {
+    async fn stuck_messages_can_be_retried_and_delivered_ones_cannot() {
         let (store, closing) = store();
         store
             .write(|tx| {
@@ -297,7 +299,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_being_sent_or_has_ended_is_not_discarded_and_nobody_is_woken() {
+    async fn sending_and_ended_messages_are_not_discarded_and_send_no_signal() {
         let (store, closing) = store();
         store
             .write(|tx| {
@@ -319,14 +321,14 @@ mod tests {
     }
 
     #[test]
-    fn each_state_can_be_asked_for_by_the_name_it_is_listed_under() {
-        for wanted in Wanted::value_variants() {
-            let name = wanted.to_possible_value().unwrap().get_name().to_owned();
-            for state in wanted.states() {
+    fn each_state_filter_has_the_name_under_which_its_states_are_listed() {
+        for filter in StateFilter::value_variants() {
+            let name = filter.to_possible_value().unwrap().get_name().to_owned();
+            for state in filter.states() {
                 assert_eq!(state.name(), name);
             }
         }
-        let all: usize = Wanted::value_variants().iter().map(|wanted| wanted.states().len()).sum();
+        let all: usize = StateFilter::value_variants().iter().map(|wanted| wanted.states().len()).sum();
         assert_eq!(all, State::ALL.len());
     }
 }

@@ -23,7 +23,7 @@ use crate::telemetry;
 /// The variables that may change the texts and the behaviour of the sandbox's bridge. All others
 /// are ignored: the environment may contain addresses and credentials of a real bridge, which the
 /// sandbox must not call, and quotas that differ from those of the simulated WeChat.
-const PASSED_ON: [&str; 5] = [
+const PASSED_THROUGH: [&str; 5] = [
     "BRIDGE_TEXTS__",
     "BRIDGE_LOG__",
     "BRIDGE_WECHAT__ACKNOWLEDGE",
@@ -39,10 +39,10 @@ pub(super) async fn run(is_script: bool, listen: Option<SocketAddr>) -> Result<(
 
 /// The bridge's environment. It logs only warnings, unless a variable sets another level.
 fn environment() -> Vec<(String, String)> {
-    let passed_on = config::environment()
+    let passed_through = config::environment()
         .into_iter()
-        .filter(|(name, _)| PASSED_ON.iter().any(|passed| name.starts_with(passed)));
-    std::iter::once(("BRIDGE_LOG__LEVEL".to_owned(), "warn".to_owned())).chain(passed_on).collect()
+        .filter(|(name, _)| PASSED_THROUGH.iter().any(|passed| name.starts_with(passed)));
+    std::iter::once(("BRIDGE_LOG__LEVEL".to_owned(), "warn".to_owned())).chain(passed_through).collect()
 }
 
 /// The configuration of a bridge in this process on `stage`, with its warnings.
@@ -59,13 +59,13 @@ fn with_port(listen: SocketAddr) -> io::Result<SocketAddr> {
 
 async fn run_script(listen: SocketAddr) -> Result<(), Error> {
     for mode in [Mode::Plain, Mode::Safe] {
-        act(listen, mode).await?;
+        play_script_in_mode(listen, mode).await?;
     }
     Ok(())
 }
 
 /// Plays the script once, on its own stage and with its own bridge.
-async fn act(listen: SocketAddr, mode: Mode) -> Result<(), Error> {
+async fn play_script_in_mode(listen: SocketAddr, mode: Mode) -> Result<(), Error> {
     let clock = Clock::movable();
     let mut settings = Settings::default();
     settings.wechat.mode = mode;
@@ -109,8 +109,8 @@ async fn run_page(listen: SocketAddr) -> Result<(), Error> {
 
 async fn start(listen: SocketAddr) -> Result<Sandbox, Error> {
     // Report faults of the environment before anything else starts.
-    let trial = Stage::start(Clock::system(), Settings::default()).await;
-    let trial = trial.context("cannot start the simulated platforms on loopback")?;
+    let trial_stage = Stage::start(Clock::system(), Settings::default()).await;
+    let trial = trial_stage.context("cannot start the simulated platforms on loopback")?;
     let (config, _) = configure(&trial, LOOPBACK, Path::new("media"))?;
     telemetry::init(config.log.format, &config.log.level).context("cannot set up the log")?;
     trial.stop().await;
@@ -133,7 +133,7 @@ async fn present(sandbox: &Sandbox) -> Result<(), Error> {
 fn outcome(played: Result<(), script::ScriptError>) -> Result<(), Error> {
     match played {
         Err(script::ScriptError::Transcript(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            Err(Error::NobodyReads)
+            Err(Error::ClosedPipe)
         }
         played => played.map_err(|failed| anyhow::Error::new(failed).into()),
     }

@@ -32,7 +32,7 @@ pub(super) async fn run(config: Config, warnings: Vec<String>, while_stdin: bool
     if fail::has_failpoints()
         && let Some(at) = std::env::var_os(KILL_AT)
     {
-        die_at(&at.to_string_lossy())?;
+        abort_at(&at.to_string_lossy())?;
     }
     let signals = Signals::catch().context("cannot listen for signals")?;
     telemetry::init(config.log.format, &config.log.level).context("cannot set up the log")?;
@@ -58,25 +58,25 @@ pub(super) async fn run(config: Config, warnings: Vec<String>, while_stdin: bool
 fn stdin_closed() -> io::Result<impl Future<Output = ()>> {
     let mut pipe = Receiver::from_owned_fd(io::stdin().as_fd().try_clone_to_owned()?)?;
     Ok(async move {
-        let mut scrap = [0; 64];
-        while pipe.read(&mut scrap).await.is_ok_and(|read| read > 0) {}
+        let mut buffer = [0; 64];
+        while pipe.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
     })
 }
 
 /// Arranges that the process aborts exactly at a fail point. A `kill -9` from outside would come a
 /// little later.
-fn die_at(at: &str) -> anyhow::Result<()> {
-    let mut words = at.split(':');
+fn abort_at(spec: &str) -> anyhow::Result<()> {
+    let mut words = spec.split(':');
     let point = words.next().unwrap_or_default().to_owned();
     let nth: u32 = words.next().unwrap_or_default().parse().context("BRIDGE_KILL_AT must be POINT:NTH")?;
-    let still =
+    let pause_ms =
         words.next().map_or(Ok(0), str::parse).context("BRIDGE_KILL_AT: the time must be in milliseconds")?;
     let passed = AtomicU32::new(0);
-    let die = move || {
+    let abort = move || {
         if passed.fetch_add(1, Ordering::Relaxed) + 1 == nth {
-            std::thread::sleep(Duration::from_millis(still));
+            std::thread::sleep(Duration::from_millis(pause_ms));
             std::process::abort();
         }
     };
-    fail::cfg_callback(point, die).map_err(anyhow::Error::msg)
+    fail::cfg_callback(point, abort).map_err(anyhow::Error::msg)
 }

@@ -6,7 +6,7 @@ use crate::model::Millis;
 pub(super) fn utc(at: Millis) -> String {
     let (seconds, millis) = (at.0.div_euclid(1000), at.0.rem_euclid(1000));
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let (year, month, day) = civil(days);
+    let (year, month, day) = date_of_day(days);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{millis:03}Z")
 }
@@ -15,7 +15,7 @@ pub(super) fn utc(at: Millis) -> String {
 ///
 /// Counts years from March, so that the leap day is the last day of its year, and eras of 400
 /// years, which all have the same number of days.
-fn civil(days: i64) -> (i64, i64, i64) {
+fn date_of_day(days: i64) -> (i64, i64, i64) {
     let since_era_0 = days + 719_468;
     let (era, day_of_era) = (since_era_0.div_euclid(146_097), since_era_0.rem_euclid(146_097));
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_moments() {
+    fn known_times_are_formatted() {
         for (millis, text) in [
             (0, "1970-01-01 00:00:00.000Z"),
             (-1, "1969-12-31 23:59:59.999Z"),
@@ -49,7 +49,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_day_after_a_day_is_the_next_of_the_calendar(days in -1_000_000_i64..1_000_000) {
-            let (year, month, day) = civil(days);
+            let (year, month, day) = date_of_day(days);
             let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
             let length = match month { 2 => 28 + i64::from(leap), 4 | 6 | 9 | 11 => 30, _ => 31 };
             let next = match (month, day) {
@@ -57,7 +57,7 @@ mod tests {
                 (_, day) if day == length => (year, month + 1, 1),
                 _ => (year, month, day + 1),
             };
-            prop_assert_eq!(civil(days + 1), next);
+            prop_assert_eq!(date_of_day(days + 1), next);
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::messages;
 use super::output::{Columns, print};
 use super::time::utc;
-use super::{Advised, Error, beside};
+use super::{Error, ErrorWithHint, with_store};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{MessageId, Millis, OpenId};
@@ -12,47 +12,47 @@ use crate::store::{MessageSummary, StoreError, TraceStep, Tx};
 
 /// The stored records of a customer or a message.
 #[derive(Debug)]
-struct Found {
+struct TraceRecords {
     steps: Vec<TraceStep>,
     messages: Vec<MessageSummary>,
 }
 
-pub(super) fn run(whose: &str, config: &Config, clock: &Clock) -> Result<(), Error> {
-    let asked = whose.to_owned();
-    let found = beside(config, clock, async |store| {
-        Ok(store.read(move |tx| find(tx, &asked)).await.map_err(anyhow::Error::from)?)
+pub(super) fn run(openid_or_id: &str, config: &Config, clock: &Clock) -> Result<(), Error> {
+    let query = openid_or_id.to_owned();
+    let found = with_store(config, clock, async |store| {
+        Ok(store.read(move |tx| find(tx, &query)).await.map_err(anyhow::Error::from)?)
     })?;
     if let Some(found) = found {
-        return print(&told(&found));
+        return print(&render(&found));
     }
-    let problem = format!("nothing is stored about {}", whose.escape_default());
+    let problem = format!("nothing is stored about {}", openid_or_id.escape_default());
     let hint = "give an openid, or an id that `messages list` shows".to_owned();
-    Err(Advised { problem, hint }.into())
+    Err(ErrorWithHint { problem, hint }.into())
 }
 
 /// Takes a number for a message's id. If there is no such message, takes it for an openid.
-fn find(tx: &Tx<'_>, whose: &str) -> Result<Option<Found>, StoreError> {
-    if let Ok(id) = whose.parse() {
-        match of_message(tx, MessageId(id)) {
+fn find(tx: &Tx<'_>, openid_or_id: &str) -> Result<Option<TraceRecords>, StoreError> {
+    if let Ok(id) = openid_or_id.parse() {
+        match find_message(tx, MessageId(id)) {
             Err(StoreError::NoMessage(_)) => {}
             found => return found,
         }
     }
-    let Ok(openid) = OpenId::new(whose) else { return Ok(None) };
+    let Ok(openid) = OpenId::new(openid_or_id) else { return Ok(None) };
     let (steps, messages) = (tx.steps(&openid)?, tx.messages_of(&openid)?);
     let known = tx.customer(&openid)?.is_some_and(|customer| customer.known);
-    let anything = known || !steps.is_empty() || !messages.is_empty();
-    Ok(anything.then_some(Found { steps, messages }))
+    let is_known = known || !steps.is_empty() || !messages.is_empty();
+    Ok(is_known.then_some(TraceRecords { steps, messages }))
 }
 
-fn of_message(tx: &Tx<'_>, id: MessageId) -> Result<Option<Found>, StoreError> {
+fn find_message(tx: &Tx<'_>, id: MessageId) -> Result<Option<TraceRecords>, StoreError> {
     let listed = tx.message_summary(id)?;
     let mut steps = tx.steps(&tx.lane_of(id)?.customer)?;
     steps.retain(|step| step.message == Some(id));
-    Ok(Some(Found { steps, messages: vec![listed] }))
+    Ok(Some(TraceRecords { steps, messages: vec![listed] }))
 }
 
-fn told(found: &Found) -> String {
+fn render(found: &TraceRecords) -> String {
     const HEADER: [&str; 5] = ["TIME", "MESSAGE", "STEP", "TOOK", "OUTCOME"];
     let accepted = found.messages.iter().map(|message| TraceStep {
         message: Some(MessageId(message.id)),
@@ -96,7 +96,7 @@ mod tests {
     use crate::store::{Customer, NewMessage, Settlement, Store, StoreLocation};
 
     #[tokio::test]
-    async fn a_trace_tells_each_step_and_where_each_message_stands() {
+    async fn a_trace_shows_each_step_and_the_state_of_each_message() {
         let clock = Clock::movable();
         let (store, closing) =
             Store::open(&StoreLocation::Memory, clock.clone(), Metrics::default()).unwrap();
@@ -123,12 +123,12 @@ mod tests {
                 tx.record_step(&openid, Some(ids[0]), "sendmsg", "delivered", Some(35))?;
                 tx.settle(ids[0], Move::Deliver, &Settlement::default())?;
 
-                let all = told(&find(tx, "oAnna")?.unwrap());
+                let all = render(&find(tx, "oAnna")?.unwrap());
                 assert_eq!(all.lines().count(), 1 + 4 + 1 + 3, "{all}");
                 for part in ["subscribe", "accepted", "sendmsg", "35 ms", "waiting"] {
                     assert!(all.contains(part), "{part} is not in\n{all}");
                 }
-                let one = told(&find(tx, &ids[0].to_string())?.unwrap());
+                let one = render(&find(tx, &ids[0].to_string())?.unwrap());
                 assert_eq!(one.lines().count(), 1 + 2 + 1 + 2, "{one}");
                 assert!(one.contains("sendmsg") && !one.contains("subscribe"), "{one}");
                 assert!(!all.contains("private") && !one.contains("private"));
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_found_about_strangers_and_those_who_left() {
+    async fn nothing_is_found_about_unknown_and_erased_customers() {
         let (store, closing) =
             Store::open(&StoreLocation::Memory, Clock::system(), Metrics::default()).unwrap();
         let openid = OpenId::new("oAnna").unwrap();
@@ -149,8 +149,8 @@ mod tests {
                 tx.put_customer(&Customer::new(openid.clone()))?;
                 assert!(find(tx, "oAnna")?.is_some());
                 tx.forget_customer(&openid)?;
-                for nobody in ["oAnna", "oBen", "17", "not an openid", ""] {
-                    assert!(find(tx, nobody)?.is_none(), "{nobody}");
+                for unknown in ["oAnna", "oBen", "17", "not an openid", ""] {
+                    assert!(find(tx, unknown)?.is_none(), "{unknown}");
                 }
                 Ok(())
             })

@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 
 use super::output::print;
-use super::{Advised, Error};
+use super::{Error, ErrorWithHint};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::im::send::usersig::{self, UserSigError};
@@ -45,14 +45,14 @@ pub(super) fn run(action: &Action, config: &Config, clock: &Clock) -> Result<(),
             usersig::create(app, key, identifier.as_str(), expire_s, now_s, None)
         }
         Action::Verify { sig } => {
-            let content = usersig::verify(sig.trim(), app, key, now_s).map_err(refused)?;
+            let content = usersig::verify(sig.trim(), app, key, now_s).map_err(invalid_error)?;
             serde_json::to_string_pretty(&content).context("cannot write the content as JSON")?
         }
     };
     print(&format!("{text}\n"))
 }
 
-fn refused(invalid: UserSigError) -> Error {
+fn invalid_error(invalid: UserSigError) -> Error {
     let problem = format!("the UserSig is not valid: {invalid}");
     let hint = match invalid {
         UserSigError::Malformed(_) => "copy all of it, without quotes or line breaks",
@@ -62,5 +62,5 @@ fn refused(invalid: UserSigError) -> Error {
             "make a new one with `usersig create`, and check this machine's clock"
         }
     };
-    Advised { problem, hint: hint.to_owned() }.into()
+    ErrorWithHint { problem, hint: hint.to_owned() }.into()
 }

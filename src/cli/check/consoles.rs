@@ -65,7 +65,7 @@ fn im(config: &Config, base: &str) -> Vec<(&'static str, String)> {
 mod tests {
     use super::*;
 
-    fn told(more: &[(&str, &str)]) -> String {
+    fn settings_text(more: &[(&str, &str)]) -> String {
         let example = include_str!("../../../config.example.toml");
         let env = more.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
         settings(&Config::from_toml_str(example, env).unwrap().0)
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn urls_and_switches_are_told_and_secrets_only_by_name() {
         let secret = "S3cretS3cretS3cret";
-        let text = told(&[
+        let text = settings_text(&[
             ("BRIDGE_WECHAT__TOKEN", secret),
             ("BRIDGE_WECHAT__MODE", "safe"),
             ("BRIDGE_WECHAT__ENCODING_AES_KEY", &"K".repeat(43)),
@@ -100,8 +100,8 @@ mod tests {
 
     #[test]
     fn without_a_public_url_the_host_is_left_to_the_reader() {
-        assert!(told(&[]).contains(" http://YOUR-HOST/imcallback\n"));
-        let tls = told(&[("BRIDGE_SERVER__TLS_CERT", "a.pem"), ("BRIDGE_SERVER__TLS_KEY", "b.pem")]);
+        assert!(settings_text(&[]).contains(" http://YOUR-HOST/imcallback\n"));
+        let tls = settings_text(&[("BRIDGE_SERVER__TLS_CERT", "a.pem"), ("BRIDGE_SERVER__TLS_KEY", "b.pem")]);
         assert!(tls.contains(" https://YOUR-HOST/\n"), "{tls}");
     }
 }

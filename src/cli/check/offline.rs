@@ -60,12 +60,12 @@ fn public_url(config: &Config) -> Option<Finding> {
 fn tls(files: &Tls) -> Finding {
     match tls::acceptor(files) {
         Ok(_) => Finding::ok("server.tls_cert", format!("{} and its key match", files.cert.display())),
-        Err(error) => refused(&error),
+        Err(error) => error_finding(&error),
     }
 }
 
 /// Turns an error with the text `KEY: problem; fix` into a finding.
-fn refused(error: &dyn Error) -> Finding {
+fn error_finding(error: &dyn Error) -> Finding {
     let text = error.to_string();
     let (key, rest) = text.split_once(": ").unwrap_or(("configuration", &text));
     let (evidence, fix) = rest.rsplit_once("; ").unwrap_or((rest, ""));
@@ -86,7 +86,7 @@ fn database(store: &StoreUrl) -> Finding {
         }
     };
     let folder = folder_of(path);
-    if let Err(error) = writable(folder) {
+    if let Err(error) = check_writable(folder) {
         let evidence = format!("the folder {} is not writable: {error}", folder.display());
         return Finding::fail(KEY, evidence, "create it, and let this user write to it");
     }
@@ -102,19 +102,19 @@ fn database(store: &StoreUrl) -> Finding {
             Finding::ok(KEY, format!("{name} is writable, and will be migrated at the next start"))
         }
         Ok(_) => Finding::ok(KEY, format!("{name} can be opened and written")),
-        Err(error) => refused(&error),
+        Err(error) => error_finding(&error),
     }
 }
 
 fn media(folder: &Path) -> Finding {
     const KEY: &str = "media.dir";
-    let made = folder.exists();
-    let looked_at = if made { folder } else { folder_of(folder) };
-    match (writable(looked_at), made) {
+    let exists = folder.exists();
+    let checked_folder = if exists { folder } else { folder_of(folder) };
+    match (check_writable(checked_folder), exists) {
         (Ok(()), true) => Finding::ok(KEY, format!("{} is writable", folder.display())),
         (Ok(()), false) => Finding::ok(KEY, format!("{} will be created", folder.display())),
         (Err(error), _) => {
-            let evidence = format!("{} is not writable: {error}", looked_at.display());
+            let evidence = format!("{} is not writable: {error}", checked_folder.display());
             Finding::warn(KEY, evidence, "create it, and let this user write to it")
         }
     }
@@ -126,7 +126,7 @@ fn folder_of(path: &Path) -> &Path {
 
 /// Creates a file and removes it, because permissions alone do not show whether a folder is
 /// writable.
-fn writable(folder: &Path) -> io::Result<()> {
+fn check_writable(folder: &Path) -> io::Result<()> {
     let probe = folder.join(format!(".wechat-im-bridge-check-{}", std::process::id()));
     OpenOptions::new().write(true).create_new(true).open(&probe)?;
     fs::remove_file(&probe)

@@ -17,20 +17,20 @@ use crate::wechat::send::token::Settings;
 use crate::wechat::send::{Credentials, Failure, NoTokenStore, TokenError, TokenHolder};
 
 /// An openid that cannot exist, because real ones have 28 characters.
-const NOBODY: &str = "wechat-im-bridge-check";
+const UNKNOWN_OPENID: &str = "wechat-im-bridge-check";
 /// The codes that a permitted call gets for [`UNKNOWN_OPENID`]: unknown openid, not a follower, not a
 /// customer.
 const NO_SUCH_CUSTOMER: [i64; 4] = [40003, 43004, 46004, 50005];
 /// The maximum number of accounts in one `account_check` call.
-const ASKED_AT_ONCE: usize = 100;
+const MAX_ACCOUNTS_PER_CALL: usize = 100;
 
-const PASSING: &str = "try again in a minute";
+const TRY_LATER: &str = "try again in a minute";
 
 fn host(base: &BaseUrl) -> &str {
     base.url().host_str().unwrap_or_default()
 }
 
-fn network(key: &str, base: &BaseUrl, error: &str) -> Finding {
+fn network_finding(key: &str, base: &BaseUrl, error: &str) -> Finding {
     let fix = format!("check the network, DNS, the proxy settings and {key}");
     Finding::fail(key, format!("{}: {error}", host(base)), fix)
 }
@@ -48,7 +48,7 @@ pub(super) async fn wechat(config: &Config, clock: &Clock) -> Vec<Finding> {
     }
     let http = match wechat_send::http_client() {
         Ok(http) => http,
-        Err(error) => return vec![network(BASE, &wechat.api_base, &error.to_string())],
+        Err(error) => return vec![network_finding(BASE, &wechat.api_base, &error.to_string())],
     };
     let credentials = Credentials { app_id: app_id.clone(), secret: secret.expose().into() };
     let base = wechat.api_base.url().clone();
@@ -56,20 +56,20 @@ pub(super) async fn wechat(config: &Config, clock: &Clock) -> Vec<Finding> {
     let tokens =
         Arc::new(TokenHolder::new(http.clone(), base.clone(), credentials, store, clock.clone(), settings));
     if let Err(error) = tokens.current().await {
-        return vec![no_token(&wechat.api_base, &error)];
+        return vec![token_error_finding(&wechat.api_base, &error)];
     }
     let mut findings = vec![Finding::ok("wechat.app_secret", "WeChat gave an access token")];
-    let Ok(nobody) = OpenId::new(NOBODY) else { return findings };
+    let Ok(unknown_openid) = OpenId::new(UNKNOWN_OPENID) else { return findings };
     let client = wechat_send::Client::new(http, base, tokens, clock.clone());
-    let outcome = client.send_text(&nobody, "check").await;
-    findings.push(may_push(&wechat.api_base, wechat.reply, outcome));
+    let outcome = client.send_text(&unknown_openid, "check").await;
+    findings.push(push_permission_finding(&wechat.api_base, wechat.reply, outcome));
     findings
 }
 
-fn no_token(base: &BaseUrl, error: &TokenError) -> Finding {
+fn token_error_finding(base: &BaseUrl, error: &TokenError) -> Finding {
     match error {
         TokenError::Unreachable(_) | TokenError::NoAnswer(_) => {
-            network("wechat.api_base", base, &error.to_string())
+            network_finding("wechat.api_base", base, &error.to_string())
         }
         TokenError::Code { code: number, msg } => {
             let advice = code::with_address(code::token_advice(*number), *number, msg);
@@ -90,7 +90,7 @@ fn no_token(base: &BaseUrl, error: &TokenError) -> Finding {
 }
 
 /// Derives the account's permission from the response to a message for [`UNKNOWN_OPENID`].
-fn may_push(base: &BaseUrl, reply: Reply, outcome: Result<(), Failure>) -> Finding {
+fn push_permission_finding(base: &BaseUrl, reply: Reply, outcome: Result<(), Failure>) -> Finding {
     const WHAT: &str = "custom/send";
     let failure = match outcome {
         Ok(()) => return Finding::ok(WHAT, "WeChat accepts messages to customers"),
@@ -98,9 +98,9 @@ fn may_push(base: &BaseUrl, reply: Reply, outcome: Result<(), Failure>) -> Findi
     };
     let (number, msg) = match &failure {
         Failure::NotSent(_) | Failure::NoAnswer(..) => {
-            return network("wechat.api_base", base, &failure.to_string());
+            return network_finding("wechat.api_base", base, &failure.to_string());
         }
-        Failure::Token(error) => return no_token(base, error),
+        Failure::Token(error) => return token_error_finding(base, error),
         Failure::Code { code, msg } => (*code, msg),
     };
     let advice = || code::with_address(code::advice(number).unwrap_or_default(), number, msg);
@@ -113,7 +113,7 @@ fn may_push(base: &BaseUrl, reply: Reply, outcome: Result<(), Failure>) -> Findi
             Finding::warn(WHAT, evidence, "have the account verified if answers should be pushed at once")
         }
         (Class::Busy | Class::Quota, _) => {
-            let advice = code::advice(number).unwrap_or(PASSING);
+            let advice = code::advice(number).unwrap_or(TRY_LATER);
             Finding::warn(WHAT, failure.to_string(), advice)
         }
         // A code with advice is a ban. The others mean that a customer cannot be reached.
@@ -135,15 +135,15 @@ pub(super) async fn im(config: &Config, clock: &Clock) -> Vec<Finding> {
     let im = &config.im;
     let client = match client(im, clock) {
         Ok(client) => client,
-        Err(error) => return vec![network(BASE, &im.api_base, &error)],
+        Err(error) => return vec![network_finding(BASE, &im.api_base, &error)],
     };
     let mut users = vec![im.admin.clone()];
     users.extend(im.agents.iter().filter(|agent| **agent != im.admin).cloned());
     let mut imported = Vec::new();
-    for some in users.chunks(ASKED_AT_ONCE) {
+    for some in users.chunks(MAX_ACCOUNTS_PER_CALL) {
         match client.account_check(some).await {
             Ok(found) => imported.extend(found),
-            Err(failure) => return vec![refused(&im.api_base, &failure)],
+            Err(failure) => return vec![im_failure_finding(&im.api_base, &failure)],
         }
     }
     let mut findings = vec![Finding::ok("im.secret_key", format!("IM accepts our UserSig for {}", im.admin))];
@@ -175,10 +175,10 @@ fn agent_finding(agent: &ImUserId, imported: bool) -> Finding {
     Finding::warn("im.agents", evidence, fix)
 }
 
-fn refused(base: &BaseUrl, failure: &im_send::Failure) -> Finding {
+fn im_failure_finding(base: &BaseUrl, failure: &im_send::Failure) -> Finding {
     use im_send::code::{Class, advice, class};
     let im_send::Failure::Code { code, .. } = failure else {
-        return network("im.api_base", base, &failure.to_string());
+        return network_finding("im.api_base", base, &failure.to_string());
     };
     let key = match *code {
         60006 | 60012 | 70014 | 70016 | 70020 => "im.sdk_app_id",
@@ -191,7 +191,7 @@ fn refused(base: &BaseUrl, failure: &im_send::Failure) -> Finding {
     };
     let evidence = failure.to_string();
     match class(*code) {
-        Class::Backoff | Class::Quota => Finding::warn(key, evidence, advice(*code).unwrap_or(PASSING)),
+        Class::Backoff | Class::Quota => Finding::warn(key, evidence, advice(*code).unwrap_or(TRY_LATER)),
         _ => {
             let advice = advice(*code).unwrap_or("look up the code in Tencent IM's documentation");
             Finding::fail(key, evidence, advice)

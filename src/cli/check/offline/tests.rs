@@ -1,7 +1,7 @@
 //! Tests with real files and ports.
 
 use super::*;
-use crate::cli::check::Weight;
+use crate::cli::check::Severity;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::store::{Store as Opened, StoreLocation};
@@ -11,11 +11,11 @@ fn a_certificate_is_tried_with_its_key() {
     let data = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
     let good = Tls { cert: data("tls.cert.pem"), key: data("tls.key.pem") };
     let fits = tls(&good);
-    assert_eq!(fits.weight, Weight::Ok, "{fits}");
+    assert_eq!(fits.severity, Severity::Ok, "{fits}");
     let other = tls(&Tls { key: data("other.key.pem"), ..good.clone() });
-    assert_eq!((other.weight, other.what.as_str()), (Weight::Fail, "server.tls_cert, server.tls_key"));
+    assert_eq!((other.severity, other.subject.as_str()), (Severity::Fail, "server.tls_cert, server.tls_key"));
     let missing = tls(&Tls { key: "missing.pem".into(), ..good });
-    assert_eq!((missing.weight, missing.what.as_str()), (Weight::Fail, "server.tls_key"));
+    assert_eq!((missing.severity, missing.subject.as_str()), (Severity::Fail, "server.tls_key"));
     assert!(missing.fix.contains("PEM file"), "{missing}");
 }
 
@@ -24,7 +24,7 @@ fn url(path: &Path) -> StoreUrl {
 }
 
 #[test]
-fn a_database_is_looked_at_and_not_made() {
+fn a_database_is_inspected_and_not_created() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bridge.db");
     assert!(database(&url(&path)).to_string().ends_with("bridge.db will be created"));
@@ -33,36 +33,36 @@ fn a_database_is_looked_at_and_not_made() {
     let (_store, closing) =
         Opened::open(&StoreLocation::File(path.clone()), Clock::system(), Metrics::default()).unwrap();
     let used = database(&url(&path));
-    assert_eq!(used.weight, Weight::Warn, "{used}");
+    assert_eq!(used.severity, Severity::Warn, "{used}");
     assert!(used.evidence.contains(&format!("process {}", std::process::id())), "{used}");
     closing.close();
     assert!(database(&url(&path)).to_string().ends_with("can be opened and written"));
 
     fs::write(&path, vec![7; 8192]).unwrap();
     let damaged = database(&url(&path));
-    assert_eq!(damaged.weight, Weight::Fail);
+    assert_eq!(damaged.severity, Severity::Fail);
     assert!(damaged.evidence.starts_with("cannot open") && damaged.fix.contains("backup"), "{damaged}");
 
     let nowhere = database(&url(&folder.path().join("none/bridge.db")));
-    assert_eq!(nowhere.weight, Weight::Fail);
+    assert_eq!(nowhere.severity, Severity::Fail);
     assert!(nowhere.evidence.contains("none is not writable"), "{nowhere}");
 }
 
 #[test]
 fn stores_without_a_file() {
-    assert_eq!(database(&StoreUrl::new("sqlite::memory:").unwrap()).weight, Weight::Warn);
-    assert_eq!(database(&StoreUrl::new("postgres://a:hidden@b/c").unwrap()).weight, Weight::Fail);
+    assert_eq!(database(&StoreUrl::new("sqlite::memory:").unwrap()).severity, Severity::Warn);
+    assert_eq!(database(&StoreUrl::new("postgres://a:hidden@b/c").unwrap()).severity, Severity::Fail);
 }
 
 #[test]
 fn a_taken_port_is_no_failure_and_a_foreign_address_is() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    assert_eq!(port("server.listen", address).weight, Weight::Warn);
+    assert_eq!(port("server.listen", address).severity, Severity::Warn);
     drop(taken);
-    assert_eq!(port("server.listen", address).weight, Weight::Ok);
+    assert_eq!(port("server.listen", address).severity, Severity::Ok);
     // 192.0.2.0/24 is reserved for documentation, so no machine has it.
-    assert_eq!(port("server.listen", "192.0.2.1:8080".parse().unwrap()).weight, Weight::Fail);
+    assert_eq!(port("server.listen", "192.0.2.1:8080".parse().unwrap()).severity, Severity::Fail);
 }
 
 fn with(pairs: &[(&str, &str)]) -> Vec<Finding> {
@@ -78,14 +78,17 @@ fn with(pairs: &[(&str, &str)]) -> Vec<Finding> {
 #[test]
 fn the_example_fails_nowhere_and_warns_of_its_own_secrets() {
     let found = with(&[]);
-    assert!(found.iter().all(|finding| finding.weight != Weight::Fail), "{found:#?}");
+    assert!(found.iter().all(|finding| finding.severity != Severity::Fail), "{found:#?}");
     for key in ["wechat.token", "im.secret_key", "im.callback_token", "server.public_url"] {
-        assert!(found.iter().any(|finding| finding.weight == Weight::Warn && finding.what == key), "{key}");
+        assert!(
+            found.iter().any(|finding| finding.severity == Severity::Warn && finding.subject == key),
+            "{key}"
+        );
     }
 }
 
 #[test]
-fn what_is_open_to_the_world_or_cannot_be_reached_is_warned_of() {
+fn exposed_and_unreachable_listeners_are_warnings() {
     let found = with(&[
         ("BRIDGE_SERVER__OPS_LISTEN", "0.0.0.0:0"),
         ("BRIDGE_SERVER__PUBLIC_URL", "https://a.example:8443"),
@@ -93,10 +96,12 @@ fn what_is_open_to_the_world_or_cannot_be_reached_is_warned_of() {
         ("BRIDGE_IM__CALLBACK_TOKEN", "abc"),
     ]);
     let warned = |key: &str, part: &str| {
-        found.iter().any(|one| one.weight == Weight::Warn && one.what == key && one.evidence.contains(part))
+        found
+            .iter()
+            .any(|one| one.severity == Severity::Warn && one.subject == key && one.evidence.contains(part))
     };
     assert!(warned("server.ops_listen", "not a loopback"), "{found:#?}");
     assert!(warned("server.public_url", "names port 8443"), "{found:#?}");
     assert!(warned("BRIDGE_WECHAT__TOKN", "not a known variable"), "{found:#?}");
-    assert!(!found.iter().any(|one| one.what == "im.callback_token"), "{found:#?}");
+    assert!(!found.iter().any(|one| one.subject == "im.callback_token"), "{found:#?}");
 }

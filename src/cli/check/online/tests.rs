@@ -6,7 +6,7 @@ use axum::http::Uri;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::cli::check::{Weight, lines as told};
+use crate::cli::check::{Severity, lines as told};
 
 const TOKEN: &str = r#"{"access_token":"77_the_token","expires_in":7200}"#;
 
@@ -31,44 +31,44 @@ fn config(base: &str, more: &[(&str, &str)]) -> Config {
     Config::from_toml_str(include_str!("../../../../config.example.toml"), env).unwrap().0
 }
 
-async fn of_wechat(answers: Answers, more: &[(&str, &str)]) -> Vec<Finding> {
+async fn wechat_findings(answers: Answers, more: &[(&str, &str)]) -> Vec<Finding> {
     wechat(&config(&serving(answers).await, more), &Clock::system()).await
 }
 
-async fn of_im(answers: Answers) -> Vec<Finding> {
+async fn im_findings(answers: Answers) -> Vec<Finding> {
     im(&config(&serving(answers).await, &[]), &Clock::system()).await
 }
 
-fn worst(findings: &[Finding]) -> Weight {
-    let has = |weight| findings.iter().any(|finding| finding.weight == weight);
+fn worst(findings: &[Finding]) -> Severity {
+    let has = |weight| findings.iter().any(|finding| finding.severity == weight);
     match () {
-        () if has(Weight::Fail) => Weight::Fail,
-        () if has(Weight::Warn) => Weight::Warn,
-        () => Weight::Ok,
+        () if has(Severity::Fail) => Severity::Fail,
+        () if has(Severity::Warn) => Severity::Warn,
+        () => Severity::Ok,
     }
 }
 
 #[tokio::test]
-async fn an_account_that_may_push_is_well() {
+async fn an_account_that_may_push_passes() {
     let answers: Answers =
         &[("stable_token", TOKEN), ("custom/send", r#"{"errcode":40003,"errmsg":"invalid openid"}"#)];
-    let findings = of_wechat(answers, &[]).await;
-    assert_eq!((findings.len(), worst(&findings)), (2, Weight::Ok), "{}", told(&findings));
+    let findings = wechat_findings(answers, &[]).await;
+    assert_eq!((findings.len(), worst(&findings)), (2, Severity::Ok), "{}", told(&findings));
 }
 
 #[tokio::test]
 async fn an_account_that_may_not_push_answers_passively_or_not_at_all() {
     let answers: Answers =
         &[("stable_token", TOKEN), ("custom/send", r#"{"errcode":48001,"errmsg":"api unauthorized"}"#)];
-    let auto = of_wechat(answers, &[]).await;
-    assert_eq!(worst(&auto), Weight::Warn);
+    let auto = wechat_findings(answers, &[]).await;
+    assert_eq!(worst(&auto), Severity::Warn);
     assert!(told(&auto).contains("answers will be passive"), "{}", told(&auto));
-    let push = of_wechat(answers, &[("BRIDGE_WECHAT__REPLY", "push")]).await;
-    assert_eq!(worst(&push), Weight::Fail, "{}", told(&push));
+    let push = wechat_findings(answers, &[("BRIDGE_WECHAT__REPLY", "push")]).await;
+    assert_eq!(worst(&push), Severity::Fail, "{}", told(&push));
 }
 
 #[tokio::test]
-async fn a_refused_credential_is_told_with_what_to_mend() {
+async fn a_refused_credential_is_reported_with_its_fix() {
     for (answers, parts) in [
         (
             &[("stable_token", r#"{"errcode":40125,"errmsg":"invalid appsecret"}"#)] as Answers,
@@ -87,8 +87,8 @@ async fn a_refused_credential_is_told_with_what_to_mend() {
             &["custom/send", "appeal"],
         ),
     ] {
-        let findings = of_wechat(answers, &[]).await;
-        assert_eq!(worst(&findings), Weight::Fail, "{}", told(&findings));
+        let findings = wechat_findings(answers, &[]).await;
+        assert_eq!(worst(&findings), Severity::Fail, "{}", told(&findings));
         for part in parts {
             assert!(told(&findings).contains(part), "{part} is not in {}", told(&findings));
         }
@@ -97,26 +97,26 @@ async fn a_refused_credential_is_told_with_what_to_mend() {
 }
 
 #[tokio::test]
-async fn trouble_that_passes_by_itself_is_no_failure() {
+async fn temporary_errors_are_warnings() {
     let answers: Answers = &[("stable_token", r#"{"errcode":-1,"errmsg":"system error"}"#)];
-    assert_eq!(worst(&of_wechat(answers, &[]).await), Weight::Warn);
+    assert_eq!(worst(&wechat_findings(answers, &[]).await), Severity::Warn);
     let answers: Answers = &[("account_check", r#"{"ErrorCode":60008,"ErrorInfo":"timeout"}"#)];
-    assert_eq!(worst(&of_im(answers).await), Weight::Warn);
+    assert_eq!(worst(&im_findings(answers).await), Severity::Warn);
 }
 
 #[tokio::test]
 async fn an_answer_that_says_nothing_about_the_permission_is_shown() {
     let answers: Answers =
         &[("stable_token", TOKEN), ("custom/send", r#"{"errcode":76021,"errmsg":"no such path"}"#)];
-    let findings = of_wechat(answers, &[]).await;
-    assert_eq!(worst(&findings), Weight::Warn, "{}", told(&findings));
+    let findings = wechat_findings(answers, &[]).await;
+    assert_eq!(worst(&findings), Severity::Warn, "{}", told(&findings));
     assert!(told(&findings).contains("76021 no such path"), "{}", told(&findings));
 }
 
 #[tokio::test]
-async fn a_passive_account_is_not_asked_for() {
-    let findings = of_wechat(&[], &[("BRIDGE_WECHAT__REPLY", "passive")]).await;
-    assert_eq!(worst(&findings), Weight::Ok, "{}", told(&findings));
+async fn wechat_is_not_called_for_a_passive_account() {
+    let findings = wechat_findings(&[], &[("BRIDGE_WECHAT__REPLY", "passive")]).await;
+    assert_eq!(worst(&findings), Severity::Ok, "{}", told(&findings));
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn hosts_that_cannot_be_reached_are_named() {
         (im(&config, &Clock::system()).await, "im.api_base"),
     ] {
         let text = told(&findings);
-        assert_eq!((findings.len(), worst(&findings)), (1, Weight::Fail), "{text}");
+        assert_eq!((findings.len(), worst(&findings)), (1, Severity::Fail), "{text}");
         assert!(text.starts_with(&format!("fail  {key}  127.0.0.1: ")), "{text}");
     }
 }
@@ -143,13 +143,13 @@ async fn accounts_that_im_does_not_know_are_named() {
             {"UserID":"user0","ResultCode":0,"ResultInfo":"","AccountStatus":"NotImported"},
             {"UserID":"user1","ResultCode":0,"ResultInfo":"","AccountStatus":"Imported"}]}"#,
     )];
-    let findings = of_im(answers).await;
-    assert_eq!(worst(&findings), Weight::Warn, "{}", told(&findings));
+    let findings = im_findings(answers).await;
+    assert_eq!(worst(&findings), Severity::Warn, "{}", told(&findings));
     assert!(told(&findings).contains("warn  im.admin  IM has no account user0"), "{}", told(&findings));
     assert!(told(&findings).contains("ok    im.agents  user1 exists"), "{}", told(&findings));
 
     let none: Answers = &[("account_check", r#"{"ErrorCode":0,"ResultItem":[]}"#)];
-    let findings = of_im(none).await;
+    let findings = im_findings(none).await;
     assert!(told(&findings).contains("warn  im.agents  IM has no account user1"), "{}", told(&findings));
 }
 
@@ -161,7 +161,7 @@ async fn a_refused_usersig_names_the_key_and_says_what_to_do() {
         (&[("account_check", r#"{"ErrorCode":60010,"ErrorInfo":"admin"}"#)], "im.admin"),
         (&[("account_check", r#"{"ErrorCode":60006,"ErrorInfo":"app"}"#)], "im.sdk_app_id"),
     ] {
-        let findings = of_im(answers).await;
+        let findings = im_findings(answers).await;
         let text = told(&findings);
         assert!(text.starts_with(&format!("fail  {key}  IM error ")) && text.contains("; "), "{text}");
     }
