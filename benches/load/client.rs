@@ -17,11 +17,11 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 /// A load to send.
 pub struct Load {
     connections: usize,
-    kind: Kind,
+    kind: LoadKind,
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+enum LoadKind {
     Closed(Duration),
     Get(Duration),
     Open { per_second: f64, time: Duration },
@@ -38,7 +38,7 @@ pub struct Measured {
 }
 
 impl Measured {
-    pub fn of(mut latencies: Vec<f32>) -> Self {
+    pub fn from_latencies(mut latencies: Vec<f32>) -> Self {
         latencies.sort_by(f32::total_cmp);
         Self { latencies, failed: 0, time: Duration::from_secs(1) }
     }
@@ -64,32 +64,32 @@ impl Measured {
 
 impl Load {
     pub fn closed(connections: usize, time: Duration) -> Self {
-        Self { connections, kind: Kind::Closed(time) }
+        Self { connections, kind: LoadKind::Closed(time) }
     }
 
     pub fn get(connections: usize, time: Duration) -> Self {
-        Self { connections, kind: Kind::Get(time) }
+        Self { connections, kind: LoadKind::Get(time) }
     }
 
     pub fn open(connections: usize, per_second: f64, time: Duration) -> Self {
-        Self { connections, kind: Kind::Open { per_second, time } }
+        Self { connections, kind: LoadKind::Open { per_second, time } }
     }
 
     pub fn burst(connections: usize, messages: u64) -> Self {
-        Self { connections, kind: Kind::Burst(messages) }
+        Self { connections, kind: LoadKind::Burst(messages) }
     }
 
     pub async fn run(&self, target: &Target) -> Measured {
         let started = Instant::now();
-        let left = Arc::new(AtomicU64::new(0));
+        let sent = Arc::new(AtomicU64::new(0));
         let tasks: Vec<_> = (0..self.connections)
             .map(|nth| {
-                tokio::spawn(connection(
+                tokio::spawn(run_connection(
                     target.address(),
                     self.kind,
                     nth,
                     self.connections,
-                    Arc::clone(&left),
+                    Arc::clone(&sent),
                 ))
             })
             .collect();
@@ -105,29 +105,29 @@ impl Load {
     }
 }
 
-async fn connection(
+async fn run_connection(
     address: std::net::SocketAddr,
-    kind: Kind,
+    kind: LoadKind,
     nth: usize,
-    of: usize,
+    connections: usize,
     sent: Arc<AtomicU64>,
 ) -> (Vec<f32>, u64) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let started = Instant::now();
-    let (mut latencies, mut failed, mut turn) = (Vec::new(), 0, 0_u32);
+    let (mut latencies, mut failed, mut round) = (Vec::new(), 0, 0_u32);
     let mut buffer = vec![0; 4096];
     loop {
         let due = match kind {
-            Kind::Closed(time) | Kind::Get(time) if started.elapsed() >= time => break,
-            Kind::Burst(messages) if sent.fetch_add(1, Ordering::Relaxed) >= messages => break,
-            Kind::Open { per_second, time } => {
-                let gap = of as f64 / per_second;
-                let at = gap * (f64::from(turn) + nth as f64 / of as f64);
+            LoadKind::Closed(time) | LoadKind::Get(time) if started.elapsed() >= time => break,
+            LoadKind::Burst(messages) if sent.fetch_add(1, Ordering::Relaxed) >= messages => break,
+            LoadKind::Open { per_second, time } => {
+                let gap = connections as f64 / per_second;
+                let at = gap * (f64::from(round) + nth as f64 / connections as f64);
                 if at >= time.as_secs_f64() {
                     break;
                 }
-                turn += 1;
+                round += 1;
                 let due = started + Duration::from_secs_f64(at);
                 tokio::time::sleep_until(due.into()).await;
                 // Measure from the scheduled time, or a server that stalls would hide its delay.
@@ -135,7 +135,7 @@ async fn connection(
             }
             _ => Instant::now(),
         };
-        let request = if matches!(kind, Kind::Get(_)) { Target::get() } else { push() };
+        let request = if matches!(kind, LoadKind::Get(_)) { Target::get_request() } else { push() };
         stream.write_all(request.as_bytes()).await.unwrap();
         if read_answer(&mut stream, &mut buffer).await {
             latencies.push(due.elapsed().as_secs_f32() * 1000.0);
@@ -148,7 +148,7 @@ async fn connection(
 
 fn push() -> String {
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
-    let sent_at = super::sink::micros();
+    let sent_at = super::sink::unix_micros();
     let customer = id.wrapping_mul(2_654_435_761) % CUSTOMERS;
     let body = format!(
         "<xml><ToUserName><![CDATA[gh_bridge000001]]></ToUserName><FromUserName><![CDATA[oBench{customer:022}]]>\

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use client::{Load, Measured};
 use sink::Sink;
-use target::{Target, million};
+use target::{Target, folder_with_messages};
 
 const LOAD: Duration = Duration::from_secs(5);
 
@@ -28,25 +28,25 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         if runs("accept") {
-            accept().await;
+            measure_accept().await;
         }
         if runs("open-loop") {
-            open_loop().await;
+            measure_open_loop().await;
         }
         if runs("drain") {
-            drain().await;
+            measure_drain().await;
         }
         if runs("memory") {
-            memory().await;
+            measure_memory().await;
         }
         if runs("million") {
-            of_a_million().await;
+            with_a_million_stored().await;
         }
     });
 }
 
 /// Requests per second and latency of a durable accept and of the bare server, in alternating runs.
-async fn accept() {
+async fn measure_accept() {
     println!(
         "\n| connections | server | requests/s | p50 ms | p99 ms | p99.9 ms | of bare |\n|---|---|---|---|---|---|---|"
     );
@@ -62,16 +62,16 @@ async fn accept() {
             ratios.push(of_bridge.per_second() / of_bare.per_second());
         }
         ratios.sort_by(f64::total_cmp);
-        row(connections, "bare axum", &of_bare, None);
-        row(connections, "bridge", &of_bridge, Some(ratios[1]));
+        print_row(connections, "bare axum", &of_bare, None);
+        print_row(connections, "bridge", &of_bridge, Some(ratios[1]));
     }
     let sink = Sink::start().await;
     let bridge = Target::bridge(&sink, &[]).await;
     let verified = Load::get(64, LOAD).run(&bridge).await;
-    row(64, "bridge, GET /", &verified, None);
+    print_row(64, "bridge, GET /", &verified, None);
 }
 
-fn row(connections: usize, server: &str, measured: &Measured, ratio: Option<f64>) {
+fn print_row(connections: usize, server: &str, measured: &Measured, ratio: Option<f64>) {
     let ratio = ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
     println!(
         "| {connections} | {server} | {:.0} | {:.2} | {:.2} | {:.2} | {ratio} |",
@@ -85,11 +85,11 @@ fn row(connections: usize, server: &str, measured: &Measured, ratio: Option<f64>
 
 /// Sends 1,000 messages per second on schedule, without waiting for answers. Measures the time to
 /// the answer and the time to the call of IM.
-async fn open_loop() {
+async fn measure_open_loop() {
     let sink = Sink::start().await;
     let bridge = Target::bridge(&sink, &[("BRIDGE_IM__RATE_PER_SECOND", "1000000")]).await;
     Load::open(200, 1_000.0, Duration::from_secs(2)).run(&bridge).await;
-    sink.forget();
+    sink.clear();
     let measured = Load::open(200, 1_000.0, Duration::from_secs(15)).run(&bridge).await;
     let delays = sink.delays(measured.count(), Duration::from_secs(10)).await;
     println!(
@@ -114,7 +114,7 @@ async fn open_loop() {
 }
 
 /// Sends 20,000 messages at once, with no limit on the rate of calls to IM.
-async fn drain() {
+async fn measure_drain() {
     let sink = Sink::start().await;
     let bridge = Target::bridge(&sink, &[("BRIDGE_IM__RATE_PER_SECOND", "1000000")]).await;
     let started = Instant::now();
@@ -131,7 +131,7 @@ async fn drain() {
     );
 }
 
-async fn memory() {
+async fn measure_memory() {
     let sink = Sink::start().await;
     let started = Instant::now();
     let bridge = Target::bridge(&sink, &[]).await;
@@ -144,12 +144,12 @@ async fn memory() {
 }
 
 /// Compares an empty store with one that already holds a million messages.
-async fn of_a_million() {
+async fn with_a_million_stored() {
     println!("\n| stored | start ms | requests/s at 256 |\n|---|---|---|");
     let mut per_second = Vec::new();
     for stored in [0, 1_000_000] {
         let sink = Sink::start().await;
-        let folder = million(stored).await;
+        let folder = folder_with_messages(stored).await;
         let started = Instant::now();
         let bridge = Target::bridge_in(folder, &sink, &[]).await;
         let start = started.elapsed();

@@ -22,7 +22,7 @@ pub struct Sink {
 
 /// Unix time in microseconds.
 #[expect(clippy::disallowed_methods, reason = "both processes need one clock")]
-pub fn micros() -> u128 {
+pub fn unix_micros() -> u128 {
     std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()
 }
 
@@ -32,34 +32,34 @@ impl Sink {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let sink = Self { base, delays: Arc::default() };
         let router = Router::new()
-            .route("/v4/openim/sendmsg", post(sent))
+            .route("/v4/openim/sendmsg", post(on_sendmsg))
             .fallback(|| async { OK })
             .with_state(sink.clone());
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         sink
     }
 
-    pub fn forget(&self) {
+    pub fn clear(&self) {
         self.delays.lock().unwrap().clear();
     }
 
     /// The times from the sending of a push to the call of IM for it. Waits until `count` calls
     /// have come, for at most `timeout`.
-    pub async fn delays(&self, count: usize, patience: Duration) -> Measured {
+    pub async fn delays(&self, count: usize, timeout: Duration) -> Measured {
         let started = Instant::now();
-        while self.delays.lock().unwrap().len() < count && started.elapsed() < patience {
+        while self.delays.lock().unwrap().len() < count && started.elapsed() < timeout {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        Measured::of(self.delays.lock().unwrap().clone())
+        Measured::from_latencies(self.delays.lock().unwrap().clone())
     }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "milliseconds for display")]
-async fn sent(State(sink): State<Sink>, body: Bytes) -> &'static str {
+async fn on_sendmsg(State(sink): State<Sink>, body: Bytes) -> &'static str {
     let text = String::from_utf8_lossy(&body);
     let sent_at = text.split("sent at ").nth(1).and_then(|rest| rest.split('"').next());
     if let Some(sent_at) = sent_at.and_then(|sent_at| sent_at.parse::<u128>().ok()) {
-        let delay = micros().saturating_sub(sent_at) as f64 / 1000.0;
+        let delay = unix_micros().saturating_sub(sent_at) as f64 / 1000.0;
         sink.delays.lock().unwrap().push(delay as f32);
     }
     OK

@@ -16,7 +16,7 @@ use wechat_im_bridge::store::{NewMessage, Settlement, Store, StoreLocation};
 use super::sink::Sink;
 
 /// The reference's own example of a signed query.
-const SIGNED: &str =
+const SIGNED_PATH: &str =
     "/?signature=fceb4a53d136f480622a04924881a40304cbba72&timestamp=1700000001&nonce=987654321";
 const TOKEN: &str = "BridgeToken2024";
 
@@ -35,7 +35,7 @@ impl Drop for Target {
 
 impl Target {
     pub async fn bridge(sink: &Sink, settings: &[(&str, &str)]) -> Self {
-        Self::bridge_in(tempfile::tempdir_in(folder()).unwrap(), sink, settings).await
+        Self::bridge_in(tempfile::tempdir_in(base_folder()).unwrap(), sink, settings).await
     }
 
     pub async fn bridge_in(folder: tempfile::TempDir, sink: &Sink, settings: &[(&str, &str)]) -> Self {
@@ -51,7 +51,7 @@ impl Target {
         std::fs::write(&config, text).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_wechat-im-bridge"));
         command.arg("serve").arg("--config").arg(&config).envs(settings.iter().copied());
-        let target = Self::listening(command, Some(folder)).await;
+        let target = Self::spawn(command, Some(folder)).await;
         let answer = reqwest::get(format!("http://{}{}", target.address, Self::get_path())).await.unwrap();
         assert_eq!(answer.text().await.unwrap(), "5577006791947779410");
         target
@@ -60,10 +60,10 @@ impl Target {
     pub async fn bare() -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.arg("bare-server");
-        Self::listening(command, None).await
+        Self::spawn(command, None).await
     }
 
-    async fn listening(mut command: Command, folder: Option<tempfile::TempDir>) -> Self {
+    async fn spawn(mut command: Command, folder: Option<tempfile::TempDir>) -> Self {
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (address, lines) = tokio::task::spawn_blocking(move || {
@@ -87,14 +87,14 @@ impl Target {
     }
 
     pub fn signed_path() -> &'static str {
-        SIGNED
+        SIGNED_PATH
     }
 
     fn get_path() -> String {
-        format!("{SIGNED}&echostr=5577006791947779410")
+        format!("{SIGNED_PATH}&echostr=5577006791947779410")
     }
 
-    pub fn get() -> String {
+    pub fn get_request() -> String {
         format!("GET {} HTTP/1.1\r\nhost: bench\r\n\r\n", Self::get_path())
     }
 
@@ -121,15 +121,15 @@ pub fn bare_server() {
 }
 
 /// A folder on a real disk: the system's temporary folder is often in memory.
-fn folder() -> PathBuf {
+fn base_folder() -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }
 
 /// A folder with a store of `stored` delivered messages of 100,000 customers.
-pub async fn million(stored: u64) -> tempfile::TempDir {
-    let folder = tempfile::tempdir_in(folder()).unwrap();
+pub async fn folder_with_messages(stored: u64) -> tempfile::TempDir {
+    let folder = tempfile::tempdir_in(base_folder()).unwrap();
     let place = StoreLocation::File(folder.path().join("bridge.db"));
     let (store, closing) = Store::open(&place, Clock::system(), Metrics::default()).unwrap();
     for chunk in 0..stored / 1_000 {

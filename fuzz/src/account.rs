@@ -26,7 +26,7 @@ pub fn crypt() -> Crypt {
 }
 
 /// The bridge's verifier.
-pub fn door() -> Verifier {
+pub fn verifier() -> Verifier {
     Verifier::new(VerifierSettings {
         token: SecretString::from(TOKEN),
         previous_token: None,
@@ -40,15 +40,15 @@ pub fn door() -> Verifier {
 }
 
 /// Signs a query for a push with this `Encrypt`, and verifies it.
-pub fn knock(door: &Verifier, encrypt: &str) -> VerifiedQuery {
+pub fn verified_query(verifier: &Verifier, encrypt: &str) -> VerifiedQuery {
     let signature = sign(&[TOKEN, TIMESTAMP, NONCE, encrypt]);
     let query =
         format!("timestamp={TIMESTAMP}&nonce={NONCE}&encrypt_type=aes&msg_signature={signature}&openid=o");
-    door.verify_query(&query, NOW).unwrap()
+    verifier.verify_query(&query, NOW).unwrap()
 }
 
 /// The `Encrypt` of a push whose plaintext is `message`.
-pub fn sealed(message: &[u8]) -> String {
+pub fn encrypted(message: &[u8]) -> String {
     crypt().encrypt(message, *b"0123456789abcdef").unwrap()
 }
 

@@ -22,16 +22,16 @@ pub fn check(input: &[u8]) {
     let end = input.iter().position(|byte| *byte == b'\n').unwrap_or(0);
     let (query, body) = input.split_at(end);
     let body = body.strip_prefix(b"\n").unwrap_or(body);
-    let door = door();
+    let verifier = verifier();
     let query = String::from_utf8_lossy(query);
-    if let Ok(knock) = door.verify_query(&query) {
+    if let Ok(verified) = verifier.verify_query(&query) {
         check_query(&query);
-        check_body(&door, &knock, body);
+        check_body(&verifier, &verified, body);
     }
-    check_body(&door, &VerifiedQuery { command: None, opt_platform: None }, body);
+    check_body(&verifier, &VerifiedQuery { command: None, opt_platform: None }, body);
 }
 
-fn door() -> CallbackVerifier {
+fn verifier() -> CallbackVerifier {
     let clock = Clock::movable();
     clock.advance(NOW_S * 1000 + 100 - clock.now().0);
     let agents = vec![ImUserId::new("kf_wu").unwrap(), ImUserId::new(AGENT).unwrap()];
@@ -40,10 +40,10 @@ fn door() -> CallbackVerifier {
 
 /// Checks an accepted query: it has the app's id and the time exactly once, and is signed.
 fn check_query(query: &str) {
-    let only = |wanted: &str| -> Cow<'_, str> {
-        let mut found = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == wanted);
+    let only = |parameter: &str| -> Cow<'_, str> {
+        let mut found = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == parameter);
         let (_, value) = found.next().unwrap();
-        assert!(found.next().is_none(), "{wanted} is repeated");
+        assert!(found.next().is_none(), "{parameter} is repeated");
         value
     };
     assert_eq!(only("SdkAppid"), SDK_APP_ID.to_string());
@@ -53,24 +53,24 @@ fn check_query(query: &str) {
     assert_eq!(only("Sign").to_ascii_lowercase(), expected);
 }
 
-fn check_body(door: &CallbackVerifier, knock: &VerifiedQuery, body: &[u8]) {
+fn check_body(verifier: &CallbackVerifier, verified: &VerifiedQuery, body: &[u8]) {
     let json = serde_json::from_slice::<Value>(body).ok().filter(Value::is_object);
-    match (door.parse(knock, body), json) {
+    match (verifier.parse(verified, body), json) {
         (Err(_), None) | (Ok(Callback::Ignored(_)), Some(_)) => {}
         (Ok(Callback::Skipped(_, answer)), Some(json)) => {
-            assert!(is_servers(knock) || json["SendMsgResult"] != 0);
+            assert!(is_from_server(verified) || json["SendMsgResult"] != 0);
             check_answer(&answer, &json);
         }
         (Ok(Callback::Answer(answer)), Some(json)) => {
-            assert!(!is_servers(knock));
+            assert!(!is_from_server(verified));
             check_answer(&answer, &json);
         }
-        (read, json) => panic!("{read:?} of {json:?}"),
+        (parsed, json) => panic!("{parsed:?} of {json:?}"),
     }
 }
 
-fn is_servers(knock: &VerifiedQuery) -> bool {
-    knock.opt_platform.as_deref().is_some_and(|platform| platform.to_lowercase() == "restapi")
+fn is_from_server(verified: &VerifiedQuery) -> bool {
+    verified.opt_platform.as_deref().is_some_and(|platform| platform.to_lowercase() == "restapi")
 }
 
 fn check_answer(answer: &Answer, json: &Value) {
@@ -82,7 +82,7 @@ fn check_answer(answer: &Answer, json: &Value) {
     for (element, part) in elements.iter().zip(&answer.parts) {
         let text = element["MsgContent"]["Text"].as_str();
         match part {
-            AnswerPart::Text(read) => assert_eq!(read, text.unwrap_or_default()),
+            AnswerPart::Text(parsed) => assert_eq!(parsed, text.unwrap_or_default()),
             _ => assert!(element["MsgType"] != "TIMTextElem" || text.is_none(), "{element}"),
         }
         match part {

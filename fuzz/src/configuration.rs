@@ -18,17 +18,20 @@ pub fn check(input: &[u8]) {
     let variables = variables.map(|(name, value)| (name.to_owned(), value.replace(MARK, SECRET)));
     match Config::from_toml_str(&lines.join("\n").replace(MARK, SECRET), variables) {
         Ok((config, warnings)) => {
-            assert_silent(&warnings.join("\n"));
-            assert_silent(&secrets(&config));
+            assert_no_secret(&warnings.join("\n"));
+            assert_no_secret(&secrets(&config));
         }
         Err(faults) => {
             assert!(!faults.0.is_empty());
             for fault in &faults.0 {
-                let said = fault.to_string();
-                assert!(!said.contains('\n') && !fault.key.is_empty() && !fault.fix.is_empty(), "{said:?}");
+                let message = fault.to_string();
+                assert!(
+                    !message.contains('\n') && !fault.key.is_empty() && !fault.fix.is_empty(),
+                    "{message:?}"
+                );
                 // The path of a secret's file is not secret.
                 if !fault.problem.starts_with("the file /") && !fault.problem.starts_with("the file .") {
-                    assert_silent(&format!("{said}\n{fault:?}"));
+                    assert_no_secret(&format!("{message}\n{fault:?}"));
                 }
             }
         }
@@ -55,6 +58,6 @@ fn secrets(config: &Config) -> String {
     )
 }
 
-fn assert_silent(said: &str) {
-    assert!(!said.to_lowercase().contains(&SECRET.to_lowercase()), "{said}");
+fn assert_no_secret(text: &str) {
+    assert!(!text.to_lowercase().contains(&SECRET.to_lowercase()), "{text}");
 }

@@ -15,19 +15,19 @@ use super::account::{self, APP_ID};
 /// message, the AppID and a body.
 pub fn check(input: &[u8]) {
     if let Ok(text) = std::str::from_utf8(input) {
-        opens_as_the_other_side_does(text);
+        decrypts_as_the_simulated_platform_does(text);
         round_trip(b"", text);
         round_trip(input, text);
     }
-    opens_as_the_other_side_does(&STANDARD.encode(input));
-    opens_what_is_laid_out(input);
+    decrypts_as_the_simulated_platform_does(&STANDARD.encode(input));
+    decrypts_a_well_formed_plaintext(input);
     round_trip(input, APP_ID);
-    only_the_signed_enters(input);
-    says_the_same_sealed(input);
+    no_body_with_another_signature_is_accepted(input);
+    parses_the_same_encrypted_or_not(input);
 }
 
 /// Both implementations decrypt the same. The bridge may be more lenient, but only about padding.
-fn opens_as_the_other_side_does(encrypt: &str) {
+fn decrypts_as_the_simulated_platform_does(encrypt: &str) {
     use wechat_im_bridge::sandbox::wechat::crypto::CryptoError::{Length, Padding};
     match (envelope::decrypt(&account::key(), APP_ID, encrypt), account::crypt().decrypt(encrypt)) {
         (Ok(ours), Ok(theirs)) => assert_eq!(ours, theirs),
@@ -37,20 +37,20 @@ fn opens_as_the_other_side_does(encrypt: &str) {
     }
 }
 
-fn opens_what_is_laid_out(input: &[u8]) {
+fn decrypts_a_well_formed_plaintext(input: &[u8]) {
     let mut plain = input.to_vec();
     plain.truncate(input.len() / 16 * 16);
     let key = *account::key().expose();
     let iv: [u8; 16] = std::array::from_fn(|at| key[at]);
     let cipher = cbc::Encryptor::<Aes256>::new(&key.into(), &iv.into());
     let encrypt = STANDARD.encode(cipher.encrypt_padded_vec::<NoPadding>(&plain));
-    let opened = envelope::decrypt(&account::key(), APP_ID, &encrypt);
-    assert_eq!(opened.ok().as_deref(), laid_out(&plain));
+    let decrypted = envelope::decrypt(&account::key(), APP_ID, &encrypt);
+    assert_eq!(decrypted.ok().as_deref(), expected_message(&plain));
 }
 
 /// The message in a plaintext, found from the end: the AppID precedes the padding, and the length
 /// field gives the length of the rest.
-fn laid_out(plain: &[u8]) -> Option<&[u8]> {
+fn expected_message(plain: &[u8]) -> Option<&[u8]> {
     let padding = usize::from(*plain.last()?);
     let unpadded = plain.get(..plain.len().checked_sub(padding)?)?;
     let head = unpadded.strip_suffix(APP_ID.as_bytes())?;
@@ -71,10 +71,10 @@ fn round_trip(message: &[u8], app_id: &str) {
 }
 
 /// No body is decrypted with a signature that was made for another `Encrypt`.
-fn only_the_signed_enters(body: &[u8]) {
-    let door = account::door();
-    let knock = account::knock(&door, &account::sealed(account::message().as_bytes()));
-    let outcome = door.decrypt(&knock, body);
+fn no_body_with_another_signature_is_accepted(body: &[u8]) {
+    let verifier = account::verifier();
+    let verified = account::verified_query(&verifier, &account::encrypted(account::message().as_bytes()));
+    let outcome = verifier.decrypt(&verified, body);
     assert!(
         matches!(outcome, Err(DecryptError::Refused(Refusal::Token | Refusal::Plaintext))),
         "{outcome:?}"
@@ -82,13 +82,16 @@ fn only_the_signed_enters(body: &[u8]) {
 }
 
 /// A message gives the same push or the same error, whether it comes in the clear or encrypted.
-fn says_the_same_sealed(message: &[u8]) {
-    let door = account::door();
-    let encrypt = account::sealed(message);
-    let opened = door.decrypt(&account::knock(&door, &encrypt), account::envelope(&encrypt).as_bytes());
-    match (opened, parse(message)) {
-        (Ok(opened), Ok(push)) => assert_eq!(opened.push, push),
-        (Err(DecryptError::Unusable(sealed)), Err(plain)) => assert_eq!(sealed, plain),
-        (opened, parsed) => panic!("{opened:?} {parsed:?}"),
+fn parses_the_same_encrypted_or_not(message: &[u8]) {
+    let verifier = account::verifier();
+    let encrypt = account::encrypted(message);
+    let decrypted = verifier
+        .decrypt(&account::verified_query(&verifier, &encrypt), account::envelope(&encrypt).as_bytes());
+    match (decrypted, parse(message)) {
+        (Ok(decrypted), Ok(push)) => assert_eq!(decrypted.push, push),
+        (Err(DecryptError::Unusable(encrypted_error)), Err(plain_error)) => {
+            assert_eq!(encrypted_error, plain_error)
+        }
+        (decrypted, parsed) => panic!("{decrypted:?} {parsed:?}"),
     }
 }

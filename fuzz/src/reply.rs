@@ -18,13 +18,13 @@ pub fn check(input: &[u8]) {
         assert!(!text.chars().any(|c| c == '\r' || is_xml(c)), "{text:?}");
         return;
     };
-    let kept = |text: &str| text.chars().filter(|c| is_xml(*c) && *c != '\n').collect::<String>();
-    assert_eq!(kept(promised.as_str()), kept(text));
+    let xml_chars = |text: &str| text.chars().filter(|c| is_xml(*c) && *c != '\n').collect::<String>();
+    assert_eq!(xml_chars(promised.as_str()), xml_chars(text));
     assert_eq!(NonEmptyText::new(promised.as_str()).as_ref(), Some(&promised));
     let written = text_xml(&OpenId::new(CUSTOMER).unwrap(), from, &promised, TIME_S);
-    read_plainly(&written, promised.as_str());
-    read_by_the_bridge(&written, promised.as_str());
-    sealed(&written);
+    check_with_own_parser(&written, promised.as_str());
+    check_with_the_bridges_parser(&written, promised.as_str());
+    check_encrypted(&written);
 }
 
 /// XML 1.0's `Char` without the carriage return, which an XML reader turns into a line feed.
@@ -33,7 +33,7 @@ fn is_xml(c: char) -> bool {
 }
 
 /// Parses with the XML rules alone: a tag ends at `>`, a CDATA section at the first `]]>`.
-fn read_plainly(written: &str, text: &str) {
+fn check_with_own_parser(written: &str, text: &str) {
     assert!(written.chars().all(is_xml), "{written:?}");
     let mut rest = written;
     let (mut tags, mut content) = (Vec::new(), String::new());
@@ -57,7 +57,7 @@ fn read_plainly(written: &str, text: &str) {
     assert_eq!(content, text);
 }
 
-fn read_by_the_bridge(written: &str, text: &str) {
+fn check_with_the_bridges_parser(written: &str, text: &str) {
     let root = xml::read(written.as_bytes()).unwrap();
     let names: Vec<&str> = root.children().iter().map(xml::Element::name).collect();
     assert_eq!(names, FIELDS);
@@ -68,13 +68,14 @@ fn read_by_the_bridge(written: &str, text: &str) {
 }
 
 /// WeChat can decrypt the answer to an encrypted push.
-fn sealed(written: &str) {
-    let door = account::door();
-    let encrypt = account::sealed(account::message().as_bytes());
-    let opened =
-        door.decrypt(&account::knock(&door, &encrypt), account::envelope(&encrypt).as_bytes()).unwrap();
-    let wrapped = opened.reply_cipher.wrap(written.to_owned(), NOW);
-    let root = xml::read(wrapped.as_bytes()).unwrap();
+fn check_encrypted(written: &str) {
+    let verifier = account::verifier();
+    let encrypt = account::encrypted(account::message().as_bytes());
+    let decrypted = verifier
+        .decrypt(&account::verified_query(&verifier, &encrypt), account::envelope(&encrypt).as_bytes())
+        .unwrap();
+    let encrypted = decrypted.reply_cipher.wrap(written.to_owned(), NOW);
+    let root = xml::read(encrypted.as_bytes()).unwrap();
     let field = |name| root.text(name).unwrap();
     assert_eq!(account::crypt().decrypt(field("Encrypt")).as_deref(), Ok(written.as_bytes()));
     let signature = sign(&[TOKEN, field("TimeStamp"), field("Nonce"), field("Encrypt")]);

@@ -20,7 +20,7 @@ pub fn check(input: &[u8]) {
     };
     let Size { depth, elements, bytes } = size(&root);
     assert!(depth <= DEPTH && elements <= ELEMENTS && bytes <= input.len(), "{depth} {elements} {bytes}");
-    let again = written(&root);
+    let again = to_xml(&root);
     assert_eq!(xml::read(again.as_bytes()).as_ref(), Ok(&root), "{again}");
     if let Ok(push) = push {
         check_push(&push, &root);
@@ -65,12 +65,12 @@ fn size(element: &Element) -> Size {
 }
 
 /// Writes an element as another XML writer might.
-fn written(element: &Element) -> String {
+fn to_xml(element: &Element) -> String {
     let name = element.name();
     if element.content().is_empty() && element.children().is_empty() {
         return format!("<{name}/>");
     }
     let escaped = element.content().replace('&', "&amp;").replace('<', "&lt;").replace('\r', "&#13;");
-    let children: String = element.children().iter().map(written).collect();
+    let children: String = element.children().iter().map(to_xml).collect();
     format!("<{name}>{escaped}{children}</{name}>")
 }

@@ -14,54 +14,54 @@ async fn world(agents: &str) -> World {
     Setup::default().set("BRIDGE_IM__AGENTS", agents).start().await
 }
 
-fn desks<const N: usize>(world: &World, agents: [&str; N]) -> [AgentClient; N] {
+fn agent_clients<const N: usize>(world: &World, agents: [&str; N]) -> [AgentClient; N] {
     agents.map(|agent| world.im.agent(agent).unwrap())
 }
 
-fn asked(words: &[&str]) -> Vec<String> {
-    words.iter().map(|words| format!("{INQUIRY}{words}")).collect()
+fn inquiries(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|words| format!("{INQUIRY}{words}")).collect()
 }
 
 /// Lets a new customer write and returns the agent who receives the message.
-async fn given_to(world: &World, desks: &[AgentClient], name: &str) -> String {
+async fn assigned_agent(world: &World, clients: &[AgentClient], name: &str) -> String {
     world.follower(name).say("hello").await;
-    let mut given = None;
+    let mut assigned = None;
     eventually(SOON, async || {
-        given = desks.iter().find(|desk| !texts(desk, &openid(name)).is_empty());
-        given.is_some()
+        assigned = clients.iter().find(|client| !texts(client, &openid(name)).is_empty());
+        assigned.is_some()
     })
     .await;
-    given.unwrap().user_id().to_owned()
+    assigned.unwrap().user_id().to_owned()
 }
 
 #[tokio::test]
-async fn a_new_customer_goes_to_whoever_has_the_fewest_and_in_turn_among_equals() {
+async fn a_new_customer_goes_to_the_agent_with_the_fewest_and_in_rotation_among_equals() {
     let mut world = world("user1,user2,user3").await;
-    let desks = desks(&world, ["user1", "user2", "user3"]);
+    let clients = agent_clients(&world, ["user1", "user2", "user3"]);
     let close = async |name: &str, at: usize| {
-        desks[at].say(&openid(name), "/close").await.unwrap();
-        await_note(&desks[at], &openid(name), "Closed").await;
+        clients[at].say(&openid(name), "/close").await.unwrap();
+        await_note(&clients[at], &openid(name), "Closed").await;
     };
     for (at, name) in ["a", "b"].into_iter().enumerate() {
-        assert_eq!(given_to(&world, &desks, name).await, desks[at].user_id(), "all are equal");
+        assert_eq!(assigned_agent(&world, &clients, name).await, clients[at].user_id(), "all are equal");
         close(name, at).await;
     }
     world.restart().await;
     for (name, agent) in [("c", "user3"), ("d", "user1"), ("e", "user2")] {
-        assert_eq!(given_to(&world, &desks, name).await, agent, "in rotation, also after a restart");
+        assert_eq!(assigned_agent(&world, &clients, name).await, agent, "in rotation, also after a restart");
     }
     close("d", 0).await;
-    assert_eq!(given_to(&world, &desks, "f").await, "user1", "user1 has the fewest");
+    assert_eq!(assigned_agent(&world, &clients, "f").await, "user1", "user1 has the fewest");
     close("c", 2).await;
     close("e", 1).await;
-    assert_eq!(given_to(&world, &desks, "g").await, "user2", "the next in rotation");
+    assert_eq!(assigned_agent(&world, &clients, "g").await, "user2", "the next in rotation");
     world.finish().await;
 }
 
 #[tokio::test]
-async fn commands_are_answered_where_they_are_given_and_never_reach_the_customer() {
+async fn commands_are_answered_in_the_conversation_and_never_reach_the_customer() {
     let world = world("user1,user2").await;
-    let [agent, other] = desks(&world, ["user1", "user2"]);
+    let [agent, other] = agent_clients(&world, ["user1", "user2"]);
     let (phone, customer) = (world.follower("a"), openid("a"));
     phone.say("hello").await;
     await_texts(&agent, &customer, 1).await;
@@ -72,8 +72,9 @@ async fn commands_are_answered_where_they_are_given_and_never_reach_the_customer
     agent.say(&customer, "one more thing").await.unwrap();
     await_note(&agent, &customer, "“one more thing” is held").await;
     other.say(&customer, "/WHO").await.unwrap();
-    let left = "Messages left: 0, WeChat allows no more messages until the customer writes again. Held: 1.";
-    await_note(&other, &customer, left).await;
+    let expected =
+        "Messages left: 0, WeChat allows no more messages until the customer writes again. Held: 1.";
+    await_note(&other, &customer, expected).await;
     agent.say(&customer, "/help").await.unwrap();
     await_note(&agent, &customer, "including other text that begins with /").await;
     agent.say(&customer, "/to").await.unwrap();
@@ -94,7 +95,7 @@ async fn commands_are_answered_where_they_are_given_and_never_reach_the_customer
 }
 
 #[tokio::test]
-async fn a_command_that_comes_twice_is_carried_out_once_and_speaks_the_configured_language() {
+async fn a_repeated_command_is_applied_once_and_answered_in_the_configured_language() {
     for (locale, words) in [("ko", "담당: user1"), ("zh", "由user1负责")] {
         let world = Setup::default().set("BRIDGE_TEXTS__LOCALE", locale).start().await;
         let (agent, customer) = (world.agent(), openid("a"));
@@ -112,13 +113,13 @@ async fn a_command_that_comes_twice_is_carried_out_once_and_speaks_the_configure
 }
 
 #[tokio::test]
-async fn a_closed_conversation_begins_anew_with_the_next_message() {
+async fn after_a_close_the_next_message_begins_a_new_conversation() {
     let world = Setup::default()
         .set("BRIDGE_IM__AGENTS", "user1,user2")
         .set("BRIDGE_WECHAT__ACKNOWLEDGE", "session")
         .start()
         .await;
-    let [first, second] = desks(&world, ["user1", "user2"]);
+    let [first, second] = agent_clients(&world, ["user1", "user2"]);
     let (phone, customer) = (world.follower("a"), openid("a"));
     assert_eq!(phone.say("hello").await.text(), Some(TRANSFERRING));
     assert_eq!(phone.say("anyone?").await.text(), None, "the session goes on");
@@ -128,7 +129,7 @@ async fn a_closed_conversation_begins_anew_with_the_next_message() {
     first.say(&customer, "/who").await.unwrap();
     await_note(&first, &customer, "No agent has this conversation").await;
     assert_eq!(phone.say("another thing").await.text(), Some(TRANSFERRING), "a new session");
-    assert_eq!(await_texts(&second, &customer, 1).await, asked(&["another thing"]), "assigned anew");
+    assert_eq!(await_texts(&second, &customer, 1).await, inquiries(&["another thing"]), "assigned anew");
     first.say(&customer, "from the first all the same").await.unwrap();
     await_shown(&phone, "from the first all the same").await;
     world.finish().await;
@@ -137,7 +138,7 @@ async fn a_closed_conversation_begins_anew_with_the_next_message() {
 #[tokio::test]
 async fn a_transfer_keeps_the_order_and_loses_nothing() {
     let world = world("user1,user2").await;
-    let [first, second] = desks(&world, ["user1", "user2"]);
+    let [first, second] = agent_clients(&world, ["user1", "user2"]);
     let (phone, customer) = (world.follower("a"), openid("a"));
     phone.say("hello").await;
     await_texts(&first, &customer, 1).await;
@@ -150,16 +151,16 @@ async fn a_transfer_keeps_the_order_and_loses_nothing() {
     world.im.faults().script(SENDMSG, 100, Fault::Code(60008));
     phone.say("waits 1").await;
     phone.say("waits 2").await;
-    let mut webhooks = world.im.events();
+    let mut exchanges = world.im.events();
     first.say(&customer, "/to user2").await.unwrap();
     phone.say("waits 3").await;
     world.im.faults().clear();
     phone.say("after").await;
 
-    let told = "[bridge] This conversation is now yours (assigned by user1).";
-    let mut expected = asked(&["hello"]);
-    expected.extend(["[bridge] user1: good day", "Station Rd 5\n22.5,114", told].map(str::to_owned));
-    expected.extend(asked(&["waits 1", "waits 2", "waits 3", "after"]));
+    let notice = "[bridge] This conversation is now yours (assigned by user1).";
+    let mut expected = inquiries(&["hello"]);
+    expected.extend(["[bridge] user1: good day", "Station Rd 5\n22.5,114", notice].map(str::to_owned));
+    expected.extend(inquiries(&["waits 1", "waits 2", "waits 3", "after"]));
     assert_eq!(await_texts(&second, &customer, expected.len()).await, expected);
     let ledger = world.im.ledger();
     let arrived: Vec<(&str, String)> =
@@ -172,11 +173,11 @@ async fn a_transfer_keeps_the_order_and_loses_nothing() {
     assert_eq!(arrived.iter().filter(|(api, _)| *api == IMPORTMSG).count(), 3);
     await_note(&first, &customer, "This is user2's conversation from now on.").await;
     assert_eq!(texts(&first, &customer).iter().filter(|text| text.contains("waits")).count(), 0);
-    let mut came_back = 0;
-    while let Ok(exchange) = webhooks.try_recv() {
-        came_back += usize::from(exchange.path == "/imcallback");
+    let mut callbacks = 0;
+    while let Ok(exchange) = exchanges.try_recv() {
+        callbacks += usize::from(exchange.path == "/imcallback");
     }
-    assert_eq!(came_back, 1, "only the command itself caused a callback");
+    assert_eq!(callbacks, 1, "only the command itself caused a callback");
 
     // The customer gets the answers of both agents, and the transfer back shows no message twice.
     first.say(&customer, "by the way").await.unwrap();
@@ -185,7 +186,9 @@ async fn a_transfer_keeps_the_order_and_loses_nothing() {
     second.say(&customer, "/to user1").await.unwrap();
     await_note(&first, &customer, "now yours (assigned by user2)").await;
     phone.say("back?").await;
-    assert!(eventually(SOON, async || texts(&first, &customer).last() == asked(&["back?"]).first()).await);
+    assert!(
+        eventually(SOON, async || texts(&first, &customer).last() == inquiries(&["back?"]).first()).await
+    );
     let seen = texts(&first, &customer);
     for words in ["waits 1", "waits 2", "waits 3", "after", "[bridge] user2: my turn", "back?"] {
         let times = seen.iter().filter(|text| text.ends_with(words)).count();
@@ -196,9 +199,9 @@ async fn a_transfer_keeps_the_order_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn what_im_does_not_answer_is_imported_again_and_shown_once() {
+async fn a_failed_import_is_repeated_and_shown_once() {
     let world = world("user1,user2").await;
-    let [first, second] = desks(&world, ["user1", "user2"]);
+    let [first, second] = agent_clients(&world, ["user1", "user2"]);
     let (phone, customer) = (world.follower("a"), openid("a"));
     for words in ["one", "two", "three"] {
         phone.say(words).await;
@@ -209,16 +212,16 @@ async fn what_im_does_not_answer_is_imported_again_and_shown_once() {
     world.im.faults().script(IMPORTMSG, 1, Fault::NotJson);
     second.say(&customer, "/to user2").await.unwrap();
     let seen = await_texts(&second, &customer, 4).await;
-    assert_eq!(seen[..3], asked(&["one", "two", "three"]));
+    assert_eq!(seen[..3], inquiries(&["one", "two", "three"]));
     assert!(seen[3].contains("now yours (assigned by user2)") && seen.len() == 4, "{seen:?}");
     await_note(&first, &customer, "user2's conversation from now on").await;
     world.finish().await;
 }
 
 #[tokio::test]
-async fn a_lost_callback_of_an_agent_who_does_not_have_the_conversation_is_found_too() {
+async fn a_lost_callback_of_an_unassigned_agent_is_backfilled_too() {
     let world = world("user1,user2").await;
-    let [first, second] = desks(&world, ["user1", "user2"]);
+    let [first, second] = agent_clients(&world, ["user1", "user2"]);
     let (phone, customer) = (world.follower("a"), openid("a"));
     let mut events = world.wechat.events();
     phone.say("hello").await;

@@ -17,7 +17,7 @@ use crate::world::{SOON, Setup, World, await_shown, eventually, openid};
 const OK: &str = r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}"#;
 
 #[tokio::test]
-async fn only_an_agents_delivered_message_to_a_known_customer_moves_anything() {
+async fn only_an_agents_delivered_message_to_a_known_customer_is_accepted() {
     let world = World::start().await;
     let phone = greeted(&world, "a").await;
     let genuine = |key: &str| {
@@ -58,7 +58,7 @@ async fn only_an_agents_delivered_message_to_a_known_customer_moves_anything() {
 }
 
 #[tokio::test]
-async fn a_callback_that_comes_twice_moves_one_message() {
+async fn a_repeated_callback_causes_one_message() {
     let world = World::start().await;
     let (phone, agent) = (greeted(&world, "b").await, world.agent());
     let sent = agent.say(&openid("b"), "once").await.unwrap();
@@ -73,7 +73,7 @@ async fn a_callback_that_comes_twice_moves_one_message() {
 }
 
 #[tokio::test]
-async fn a_long_answer_goes_in_parts_of_2000_bytes_cut_between_graphemes() {
+async fn a_long_answer_is_split_into_parts_of_2000_bytes_between_graphemes() {
     let world = World::start().await;
     let (phone, agent) = (greeted(&world, "c").await, world.agent());
     let long: String = "👩‍👩‍👧‍👦好e\u{301}".repeat(200);
@@ -84,15 +84,15 @@ async fn a_long_answer_goes_in_parts_of_2000_bytes_cut_between_graphemes() {
     assert_eq!(parts.pop().as_deref(), Some("behind"));
     assert_eq!(parts.concat(), long);
     assert!(parts.len() == long.len().div_ceil(2_000) && parts.iter().all(|part| part.len() <= 2_000));
-    let cut: Vec<&str> = parts.iter().flat_map(|part| part.graphemes(true)).collect();
-    assert_eq!(cut, long.graphemes(true).collect::<Vec<_>>());
+    let parts_graphemes: Vec<&str> = parts.iter().flat_map(|part| part.graphemes(true)).collect();
+    assert_eq!(parts_graphemes, long.graphemes(true).collect::<Vec<_>>());
     let sent = u32::try_from(parts.len()).unwrap() + 1;
     assert_eq!(phone.sends_left(), 5 - sent, "each part is counted");
     world.finish().await;
 }
 
 #[tokio::test]
-async fn the_parts_that_a_budget_does_not_cover_are_held_and_go_on_where_they_stopped() {
+async fn parts_over_the_budget_are_held_and_continue_where_they_stopped() {
     let world = World::start().await;
     let (phone, agent, customer) = (greeted(&world, "d").await, world.agent(), openid("d"));
     for n in 1..=3 {
@@ -116,7 +116,7 @@ async fn the_parts_that_a_budget_does_not_cover_are_held_and_go_on_where_they_st
 }
 
 #[tokio::test]
-async fn what_wechat_refuses_is_refused_once_and_told_and_costs_nothing() {
+async fn a_refused_answer_is_sent_once_causes_a_notice_and_costs_no_budget() {
     let world = World::start().await;
     let (phone, agent, customer) = (greeted(&world, "e").await, world.agent(), openid("e"));
     let codes = [40003, 43004, 43019, 48002, 70000, 45162, 45002];
@@ -124,8 +124,8 @@ async fn what_wechat_refuses_is_refused_once_and_told_and_costs_nothing() {
         let mut events = world.wechat.events();
         world.wechat.faults().script(CUSTOM_SEND, 1, Fault::Code(code));
         agent.say(&customer, &format!("refused with {code}")).await.unwrap();
-        let told = await_note(&agent, &customer, &format!("refused with {code}")).await;
-        assert!(told.last().unwrap().contains(&format!("{code} ")), "the reason: {told:?}");
+        let notice_texts = await_note(&agent, &customer, &format!("refused with {code}")).await;
+        assert!(notice_texts.last().unwrap().contains(&format!("{code} ")), "the reason: {notice_texts:?}");
         assert_eq!(calls(&mut events, CUSTOM_SEND), 1, "{code}");
     }
     for n in 0..5 {
@@ -140,14 +140,14 @@ async fn what_wechat_refuses_is_refused_once_and_told_and_costs_nothing() {
 }
 
 #[tokio::test]
-async fn what_may_succeed_later_waits_and_is_delivered_once() {
+async fn an_answer_that_may_succeed_later_waits_and_is_delivered_once() {
     let world = World::start().await;
     let (phone, agent, customer) = (greeted(&world, "f").await, world.agent(), openid("f"));
     for (n, code) in [-1, 45009, 45011].into_iter().enumerate() {
         world.wechat.faults().script(CUSTOM_SEND, 2, Fault::Code(code));
-        let said = format!("after {code}");
-        agent.say(&customer, &said).await.unwrap();
-        await_shown(&phone, &said).await;
+        let text = format!("after {code}");
+        agent.say(&customer, &text).await.unwrap();
+        await_shown(&phone, &text).await;
         assert_eq!(world.wechat.ledger().refusal_count(code), 2);
         await_states(&world, &customer, &vec!["delivered"; n + 1]).await;
     }
@@ -160,7 +160,7 @@ async fn what_may_succeed_later_waits_and_is_delivered_once() {
 }
 
 #[tokio::test]
-async fn a_restricted_account_holds_and_the_reply_carries() {
+async fn a_restricted_account_holds_answers_and_the_reply_delivers_them() {
     for code in [48004, 50002] {
         let world = World::start().await;
         let (phone, agent, customer) = (greeted(&world, "g").await, world.agent(), openid("g"));
@@ -176,7 +176,7 @@ async fn a_restricted_account_holds_and_the_reply_carries() {
 }
 
 #[tokio::test]
-async fn notes_speak_the_configured_locale_come_from_the_customer_and_cause_no_callbacks() {
+async fn notices_are_in_the_configured_locale_come_from_the_customer_and_cause_no_callbacks() {
     let held = [("ko", "보류되었습니다", "보내지 못했으며"), ("zh", "暂未发送", "未能发送")];
     for (locale, held, refused) in held {
         let world = Setup::default().set("BRIDGE_TEXTS__LOCALE", locale).start().await;
@@ -191,12 +191,12 @@ async fn notes_speak_the_configured_locale_come_from_the_customer_and_cause_no_c
         agent.say(&customer, "one").await.unwrap();
         await_note(&agent, &customer, refused).await;
         agent.say(&customer, "two").await.unwrap();
-        let told = await_note(&agent, &customer, held).await;
-        assert!(told.iter().all(|note| note.starts_with("[bridge] ")), "{told:?}");
-        let made = std::iter::from_fn(|| events.try_recv().ok())
+        let notice_texts = await_note(&agent, &customer, held).await;
+        assert!(notice_texts.iter().all(|note| note.starts_with("[bridge] ")), "{notice_texts:?}");
+        let callbacks = std::iter::from_fn(|| events.try_recv().ok())
             .filter(|exchange| exchange.direction == Direction::Sent)
             .count();
-        assert_eq!(made, 2, "the two answers, and no notice");
+        assert_eq!(callbacks, 2, "the two answers, and no notice");
         let ledger = world.im.ledger();
         assert!(ledger.sends().all(|send| send.from == customer && send.to == "user1"));
         world.finish().await;
@@ -204,7 +204,7 @@ async fn notes_speak_the_configured_locale_come_from_the_customer_and_cause_no_c
 }
 
 #[tokio::test]
-async fn an_operator_who_discards_an_answer_tells_the_agent() {
+async fn the_agent_is_notified_when_the_operator_discards_an_answer() {
     let world = World::start().await;
     let (phone, agent, customer) = (greeted(&world, "i").await, world.agent(), openid("i"));
     world.wechat.faults().script(CUSTOM_SEND, 1, Fault::Code(45015));
@@ -220,8 +220,8 @@ async fn an_operator_who_discards_an_answer_tells_the_agent() {
         .await
         .unwrap();
     assert!(discarded.status.success(), "{discarded:?}");
-    let told = await_note(&agent, &customer, "discarded by the operator").await;
-    assert!(told.last().unwrap().contains("never mind"), "{told:?}");
+    let notice_texts = await_note(&agent, &customer, "discarded by the operator").await;
+    assert!(notice_texts.last().unwrap().contains("never mind"), "{notice_texts:?}");
     assert_eq!(states(&world, &customer).await, ["refused"]);
     assert_ne!(phone.say("and?").await.text(), Some("never mind"));
     world.finish().await;

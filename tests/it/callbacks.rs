@@ -20,7 +20,7 @@ fn assert_failed(answer: &Answer, status: u16) {
 }
 
 #[tokio::test]
-async fn a_callback_that_is_not_ims_is_told_403_before_its_body() {
+async fn a_callback_that_is_not_from_im_gets_403_before_its_body_is_sent() {
     let world = World::start().await;
     let sign = |time: &str| wechat_im_bridge::sandbox::im::sign(CALLBACK_TOKEN, time);
     let (old, new) = (world.clock.now().seconds() - 310, world.clock.now().seconds() + 310);
@@ -36,9 +36,9 @@ async fn a_callback_that_is_not_ims_is_told_403_before_its_body() {
         vec![("Sign", sign(&new).as_str()), ("RequestTime", new.as_str())],
         vec![("Sign", ""), ("RequestTime", "")],
     ] {
-        let begun = head(&callback_path(&world, &changes), 5000);
-        let begun = begun.replace("\r\n\r\n", "\r\nexpect: 100-continue\r\n\r\n");
-        assert_failed(&ask(&world.public(), begun).await, 403);
+        let request = head(&callback_path(&world, &changes), 5000);
+        let request = request.replace("\r\n\r\n", "\r\nexpect: 100-continue\r\n\r\n");
+        assert_failed(&ask(&world.public(), request).await, 403);
     }
     let twice = format!("{}&SdkAppid={SDK_APP_ID}", callback_path(&world, &[]));
     assert_failed(&wire::post(&world.public(), &twice, "{}").await, 403);
@@ -53,7 +53,7 @@ async fn a_callback_that_is_not_ims_is_told_403_before_its_body() {
 }
 
 #[tokio::test]
-async fn a_callback_is_answered_ok_within_200_ms_and_one_without_an_object_400() {
+async fn a_callback_gets_ok_within_200_ms_and_one_that_is_not_an_object_gets_400() {
     let world = World::start().await;
     let path = callback_path(&world, &[]);
     for body in ["", " ", "[]", "null", "1", "\"{}\"", "{", "{}x", "<xml/>", "\u{0}", "{'a':1}"] {
@@ -69,9 +69,9 @@ async fn a_callback_is_answered_ok_within_200_ms_and_one_without_an_object_400()
             "MsgSeq": n, "MsgRandom": n, "MsgTime": world.clock.now().seconds(), "MsgKey": format!("{n}_1_2"),
             "SendMsgResult": 0, "MsgBody": [{"MsgType": "TIMTextElem", "MsgContent": {"Text": "hi"}}],
         });
-        let begun = Instant::now();
+        let started = Instant::now();
         let answer = wire::post(&world.public(), &path, body.to_string()).await;
-        fastest = fastest.min(begun.elapsed());
+        fastest = fastest.min(started.elapsed());
         assert_eq!((answer.status, answer.text()), (200, OK));
         assert_eq!(answer.header("content-type"), Some("application/json"));
     }

@@ -19,16 +19,16 @@ const SECRET: &str = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1b
 const OPENID: &str = "oABCD1234efgh5678IJKL90_-mno";
 
 /// A working folder with a configuration.
-struct Desk(TempDir);
+struct Folder(TempDir);
 
 #[derive(Debug)]
-struct Said {
+struct Output {
     status: Option<i32>,
     stdout: String,
     stderr: String,
 }
 
-impl Desk {
+impl Folder {
     fn new(im: &str, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let text = format!(
@@ -38,7 +38,7 @@ impl Desk {
         Self(folder)
     }
 
-    fn usual() -> Self {
+    fn valid() -> Self {
         Self::new(&format!("sdk_app_id = 1400000000\nsecret_key = \"{SECRET}\""), "")
     }
 
@@ -46,14 +46,14 @@ impl Desk {
         self.0.path().join(name)
     }
 
-    fn run(&self, line: &str) -> Said {
+    fn run(&self, line: &str) -> Output {
         self.run_words(&line.split(' ').collect::<Vec<_>>())
     }
 
-    fn run_words(&self, words: &[&str]) -> Said {
+    fn run_words(&self, words: &[&str]) -> Output {
         let output = command(self.0.path()).args(words).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        Said { status: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        Output { status: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 }
 
@@ -64,7 +64,7 @@ fn command(folder: &Path) -> Command {
 }
 
 #[test]
-fn a_wrong_configuration_is_told_by_key_and_fix_and_never_by_value() {
+fn a_wrong_configuration_is_reported_by_key_and_fix_and_never_by_value() {
     let secret_file = "secret_key_file = \"/run/secrets/im\"";
     let both = format!("sdk_app_id = 1\nsecret_key = \"{SECRET}\"\n{secret_file}");
     for (im, key, problem, fix) in [
@@ -85,24 +85,24 @@ fn a_wrong_configuration_is_told_by_key_and_fix_and_never_by_value() {
     ] {
         for line in ["serve", "check --offline", "messages list", "trace 1", "usersig create --identifier a"]
         {
-            let said = Desk::new(&im, "").run(line);
-            assert_eq!(said.status, Some(2), "{line}: {said:?}");
-            assert_eq!(said.stdout, "", "{line}");
-            let lines: Vec<_> = said.stderr.lines().collect();
-            assert_eq!(lines.len(), 2, "one error and its hint: {said:?}");
+            let output = Folder::new(&im, "").run(line);
+            assert_eq!(output.status, Some(2), "{line}: {output:?}");
+            assert_eq!(output.stdout, "", "{line}");
+            let lines: Vec<_> = output.stderr.lines().collect();
+            assert_eq!(lines.len(), 2, "one error and its hint: {output:?}");
             assert!(
                 lines[0].starts_with(&format!("error: {key}: ")) && lines[0].contains(problem),
-                "{said:?}"
+                "{output:?}"
             );
-            assert!(lines[1].starts_with("hint: ") && lines[1].contains(fix), "{said:?}");
-            assert!(!said.stderr.contains(SECRET), "{said:?}");
+            assert!(lines[1].starts_with("hint: ") && lines[1].contains(fix), "{output:?}");
+            assert!(!output.stderr.contains(SECRET), "{output:?}");
         }
     }
 }
 
 #[test]
 fn a_missing_file_and_a_wrong_command_line_exit_with_2() {
-    let folder = Desk::usual();
+    let folder = Folder::valid();
     for line in [
         "check --offline --config none.toml",
         "frobnicate",
@@ -110,22 +110,22 @@ fn a_missing_file_and_a_wrong_command_line_exit_with_2() {
         "usersig create",
         "sandbox --config a.toml",
     ] {
-        let said = folder.run(line);
-        assert_eq!((said.status, said.stdout.as_str()), (Some(2), ""), "{line}: {said:?}");
-        assert!(said.stderr.contains("error: "), "{line}: {said:?}");
+        let output = folder.run(line);
+        assert_eq!((output.status, output.stdout.as_str()), (Some(2), ""), "{line}: {output:?}");
+        assert!(output.stderr.contains("error: "), "{line}: {output:?}");
     }
     let empty = tempfile::tempdir().unwrap();
-    let said = command(empty.path()).args(["check", "--offline"]).output().unwrap();
-    assert_eq!(said.status.code(), Some(2));
-    assert!(String::from_utf8(said.stderr).unwrap().contains("config.toml"));
+    let output = command(empty.path()).args(["check", "--offline"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("config.toml"));
 }
 
 #[test]
 fn the_version_and_the_help_go_to_stdout() {
-    let desk = Desk::usual();
-    let version = desk.run("--version");
+    let folder = Folder::valid();
+    let version = folder.run("--version");
     assert_eq!((version.status, version.stdout.as_str()), (Some(0), "wechat-im-bridge 0.1.0\n"));
-    let help = desk.run("--help");
+    let help = folder.run("--help");
     for name in ["serve", "check", "usersig", "sandbox", "messages", "trace", "--config"] {
         assert!(help.stdout.contains(name), "{name}");
     }
@@ -134,25 +134,25 @@ fn the_version_and_the_help_go_to_stdout() {
 #[test]
 fn the_configuration_may_come_from_the_environment_alone() {
     let empty = tempfile::tempdir().unwrap();
-    let made = command(empty.path())
+    let output = command(empty.path())
         .args(["usersig", "create", "--identifier", "user1"])
         .env("BRIDGE_IM__SDK_APP_ID", "1400000000")
         .env("BRIDGE_IM__SECRET_KEY", SECRET)
         .env("BRIDGE_WECHAT__TOKEN", "BridgeToken2024")
         .output()
         .unwrap();
-    assert!(made.status.success(), "{made:?}");
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]
-fn a_usersig_that_was_made_is_verified_and_a_changed_or_foreign_one_is_not() {
-    let desk = Desk::usual();
-    let made = desk.run("usersig create --identifier user1 --expire 60");
-    assert_eq!((made.status, made.stderr.as_str()), (Some(0), ""));
-    assert_eq!(made.stdout.lines().count(), 1);
-    let sig = made.stdout.trim();
+fn a_created_usersig_is_valid_and_a_changed_or_foreign_one_is_not() {
+    let folder = Folder::valid();
+    let created = folder.run("usersig create --identifier user1 --expire 60");
+    assert_eq!((created.status, created.stderr.as_str()), (Some(0), ""));
+    assert_eq!(created.stdout.lines().count(), 1);
+    let sig = created.stdout.trim();
 
-    let verified = desk.run(&format!("usersig verify {sig}"));
+    let verified = folder.run(&format!("usersig verify {sig}"));
     assert_eq!(verified.status, Some(0), "{verified:?}");
     let content: Value = serde_json::from_str(&verified.stdout).unwrap();
     assert_eq!(content["TLS.identifier"], "user1");
@@ -161,9 +161,9 @@ fn a_usersig_that_was_made_is_verified_and_a_changed_or_foreign_one_is_not() {
     assert!(content["TLS.ver"].is_string() && content["TLS.time"].is_i64() && content["TLS.sig"].is_string());
 
     let other =
-        Desk::new(&format!("sdk_app_id = 1400000000\nsecret_key = \"{}\"", SECRET.replace('5', "6")), "");
-    for (desk, sig) in [(&other, sig), (&desk, "eJx"), (&desk, "-")] {
-        let refused = desk.run_words(&["usersig", "verify", sig]);
+        Folder::new(&format!("sdk_app_id = 1400000000\nsecret_key = \"{}\"", SECRET.replace('5', "6")), "");
+    for (folder, sig) in [(&other, sig), (&folder, "eJx"), (&folder, "-")] {
+        let refused = folder.run_words(&["usersig", "verify", sig]);
         assert_eq!((refused.status, refused.stdout.as_str()), (Some(1), ""), "{refused:?}");
         assert!(refused.stderr.starts_with("error: the UserSig is not valid: "), "{refused:?}");
     }
@@ -173,18 +173,19 @@ fn a_usersig_that_was_made_is_verified_and_a_changed_or_foreign_one_is_not() {
 fn an_expired_usersig_is_refused_with_the_reason() {
     let made_long_ago =
         wechat_im_bridge::im::send::usersig::create(1_400_000_000, SECRET, "user1", 60, 1_600_000_000, None);
-    let refused = Desk::usual().run(&format!("usersig verify {made_long_ago}"));
+    let refused = Folder::valid().run(&format!("usersig verify {made_long_ago}"));
     assert_eq!((refused.status, refused.stdout.as_str()), (Some(1), ""), "{refused:?}");
     assert!(refused.stderr.contains("expired") && refused.stderr.contains("hint: "), "{refused:?}");
 }
 
 #[test]
-fn the_example_configuration_passes_the_check_that_calls_nobody() {
+fn the_example_configuration_passes_the_offline_check() {
     let folder = tempfile::tempdir().unwrap();
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml");
-    let said = command(folder.path()).args(["check", "--offline", "--config"]).arg(example).output().unwrap();
-    let text = String::from_utf8(said.stdout).unwrap();
-    assert_eq!(said.status.code(), Some(0), "{text}");
+    let output =
+        command(folder.path()).args(["check", "--offline", "--config"]).arg(example).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.starts_with("ok    configuration  "), "{text}");
     for part in [
         "warn  im.callback_token  ",
@@ -202,30 +203,30 @@ fn the_example_configuration_passes_the_check_that_calls_nobody() {
 
 #[test]
 fn a_finding_that_stops_the_bridge_exits_with_1() {
-    let said = Desk::new(
+    let output = Folder::new(
         &format!("sdk_app_id = 1\nsecret_key = \"{SECRET}\""),
         "[store]\nurl = \"sqlite://none/bridge.db\"",
     )
     .run("check --offline");
-    assert_eq!(said.status, Some(1), "{said:?}");
-    assert!(said.stdout.contains("fail  store.url  "), "{said:?}");
-    assert!(said.stderr.starts_with("error: 1 finding stops the bridge from working"), "{said:?}");
+    assert_eq!(output.status, Some(1), "{output:?}");
+    assert!(output.stdout.contains("fail  store.url  "), "{output:?}");
+    assert!(output.stderr.starts_with("error: 1 finding stops the bridge from working"), "{output:?}");
 }
 
 #[test]
 fn both_platforms_out_of_reach_are_named_by_host() {
     let base = "api_base = \"http://127.0.0.1:9\"";
-    let said = Desk::new(&format!("sdk_app_id = 1\nsecret_key = \"{SECRET}\"\n{base}"), "").run("check");
-    assert_eq!(said.status, Some(1), "{said:?}");
-    assert!(said.stdout.contains("fail  im.api_base  127.0.0.1: "), "{said:?}");
-    assert!(!said.stdout.contains(SECRET) && !said.stdout.contains("usersig="), "{said:?}");
+    let output = Folder::new(&format!("sdk_app_id = 1\nsecret_key = \"{SECRET}\"\n{base}"), "").run("check");
+    assert_eq!(output.status, Some(1), "{output:?}");
+    assert!(output.stdout.contains("fail  im.api_base  127.0.0.1: "), "{output:?}");
+    assert!(!output.stdout.contains(SECRET) && !output.stdout.contains("usersig="), "{output:?}");
 }
 
 /// The folder's store, open as in a running bridge, with three messages: held, unknown and
 /// delivered, in this order.
-fn stored(desk: &Desk) -> (Store, Closing) {
+fn store_with_messages(folder: &Folder) -> (Store, Closing) {
     let (store, closing) =
-        Store::open(&StoreLocation::File(desk.path("bridge.db")), Clock::system(), Metrics::default())
+        Store::open(&StoreLocation::File(folder.path("bridge.db")), Clock::system(), Metrics::default())
             .unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime
@@ -236,12 +237,12 @@ fn stored(desk: &Desk) -> (Store, Closing) {
                 [&[Move::Hold][..], &[Move::Attempt, Move::MarkUnknown], &[Move::Attempt, Move::Deliver]]
             {
                 let id = message(tx, &openid)?;
-                for what in moves {
-                    match what {
+                for transition in moves {
+                    match transition {
                         Move::Attempt => tx.record_attempt(id)?,
-                        what => {
-                            let why = Some(format!("{what:?}\nof a test"));
-                            tx.settle(id, *what, &Settlement { why, ..Settlement::default() })?;
+                        transition => {
+                            let why = Some(format!("{transition:?}\nof a test"));
+                            tx.settle(id, *transition, &Settlement { why, ..Settlement::default() })?;
                         }
                     }
                 }
@@ -269,9 +270,9 @@ fn message(tx: &Tx<'_>, openid: &OpenId) -> Result<MessageId, StoreError> {
 
 #[test]
 fn messages_are_listed_for_scripts_and_for_people() {
-    let desk = Desk::usual();
-    let (_store, _closing) = stored(&desk);
-    let json = desk.run("messages list --json");
+    let folder = Folder::valid();
+    let (_store, _closing) = store_with_messages(&folder);
+    let json = folder.run("messages list --json");
     assert_eq!((json.status, json.stderr.as_str()), (Some(0), ""));
     let rows: Vec<Value> = json.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let states: Vec<_> = rows.iter().map(|row| row["state"].as_str().unwrap()).collect();
@@ -286,18 +287,18 @@ fn messages_are_listed_for_scripts_and_for_people() {
         (&"user1".into(), &1.into(), &2.into())
     );
 
-    let held = desk.run("messages list --state held");
+    let held = folder.run("messages list --state held");
     assert_eq!(held.stdout.lines().count(), 2, "a header and one line: {held:?}");
     assert!(held.stdout.starts_with("ID  STATE") && held.stdout.contains("Hold of a test"), "{held:?}");
-    assert_eq!(desk.run("messages list --state waiting").stdout, "no messages\n");
-    assert_eq!(desk.run("messages list --state waiting --json").stdout, "");
+    assert_eq!(folder.run("messages list --state waiting").stdout, "no messages\n");
+    assert_eq!(folder.run("messages list --state waiting --json").stdout, "");
     assert!(!json.stdout.contains("private") && !held.stdout.contains("private"));
 }
 
 #[test]
-fn stuck_messages_are_sent_again_or_given_up_beside_the_process_that_serves_the_store() {
-    let desk = Desk::usual();
-    let (store, closing) = stored(&desk);
+fn stuck_messages_are_retried_or_discarded_while_the_server_runs() {
+    let folder = Folder::valid();
+    let (store, closing) = store_with_messages(&folder);
     for (line, status, part) in [
         ("messages retry 2", 0, "message 2 is waiting"),
         ("messages discard 1", 0, "message 1 is refused"),
@@ -307,60 +308,60 @@ fn stuck_messages_are_sent_again_or_given_up_beside_the_process_that_serves_the_
         ("messages retry 99", 1, "there is no message 99"),
         ("messages discard 99", 1, "there is no message 99"),
     ] {
-        let said = desk.run(line);
-        assert_eq!(said.status, Some(status), "{line}: {said:?}");
-        let text = if status == 0 { &said.stdout } else { &said.stderr };
-        assert!(text.contains(part), "{line}: {said:?}");
-        assert!(status == 0 || said.stderr.contains("hint: "), "{line}: {said:?}");
+        let output = folder.run(line);
+        assert_eq!(output.status, Some(status), "{line}: {output:?}");
+        let text = if status == 0 { &output.stdout } else { &output.stderr };
+        assert!(text.contains(part), "{line}: {output:?}");
+        assert!(status == 0 || output.stderr.contains("hint: "), "{line}: {output:?}");
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let bell = runtime.block_on(store.read(|tx| tx.kv("operator_bell"))).unwrap();
-    assert!(bell.is_some_and(|at| at.parse::<i64>().is_ok_and(|at| at > 0)));
+    let signal = runtime.block_on(store.read(|tx| tx.kv("operator_bell"))).unwrap();
+    assert!(signal.is_some_and(|at| at.parse::<i64>().is_ok_and(|at| at > 0)));
     closing.close();
-    let json = desk.run("messages list --state refused --json").stdout;
+    let json = folder.run("messages list --state refused --json").stdout;
     let row: Value = serde_json::from_str(json.trim()).unwrap();
     assert_eq!((&row["id"], &row["last_error"]), (&1.into(), &"discarded by the operator".into()));
 }
 
 #[test]
 fn a_trace_shows_a_customers_steps_or_one_messages() {
-    let desk = Desk::usual();
-    let (_store, _closing) = stored(&desk);
-    let all = desk.run(&format!("trace {OPENID}"));
+    let folder = Folder::valid();
+    let (_store, _closing) = store_with_messages(&folder);
+    let all = folder.run(&format!("trace {OPENID}"));
     assert_eq!((all.status, all.stderr.as_str()), (Some(0), ""));
     assert_eq!(all.stdout.matches("custom/send").count(), 3, "{all:?}");
     assert_eq!(all.stdout.matches("accepted").count(), 3, "{all:?}");
-    let one = desk.run("trace 2");
+    let one = folder.run("trace 2");
     assert_eq!(one.stdout.matches("custom/send").count(), 1, "{one:?}");
     assert!(one.stdout.contains("7 ms") && one.stdout.contains("unknown"), "{one:?}");
     assert!(!all.stdout.contains("private") && !one.stdout.contains("private"));
     for stranger in ["99", "oNobody", "not,an openid"] {
-        let said = desk.run_words(&["trace", stranger]);
+        let said = folder.run_words(&["trace", stranger]);
         assert_eq!((said.status, said.stdout.as_str()), (Some(1), ""), "{said:?}");
         assert!(said.stderr.contains(&format!("nothing is stored about {stranger}")), "{said:?}");
     }
 }
 
 #[test]
-fn a_store_that_cannot_be_looked_into_is_told() {
+fn a_store_that_cannot_be_read_is_reported() {
     let im = format!("sdk_app_id = 1\nsecret_key = \"{SECRET}\"");
     for (url, part) in [
         ("sqlite::memory:", "only the running bridge"),
         ("postgres://a:hidden@127.0.0.1/b", "PostgreSQL"),
         ("sqlite://none.db", "there is no database at none.db"),
     ] {
-        let said = Desk::new(&im, &format!("[store]\nurl = \"{url}\"")).run("messages list");
+        let said = Folder::new(&im, &format!("[store]\nurl = \"{url}\"")).run("messages list");
         assert_eq!((said.status, said.stdout.as_str()), (Some(1), ""), "{said:?}");
         assert!(said.stderr.contains(part) && !said.stderr.contains("hidden"), "{said:?}");
     }
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_failure() {
-    let desk = Desk::usual();
-    let (_store, _closing) = stored(&desk);
+fn a_closed_pipe_on_stdout_is_not_a_failure() {
+    let folder = Folder::valid();
+    let (_store, _closing) = store_with_messages(&folder);
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let said = command(desk.0.path()).args(["messages", "list"]).stdout(writer).output().unwrap();
+    let said = command(folder.0.path()).args(["messages", "list"]).stdout(writer).output().unwrap();
     assert_eq!((said.status.code(), said.stderr.as_slice()), (Some(0), &b""[..]));
 }

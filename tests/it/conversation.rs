@@ -9,8 +9,8 @@ async fn a_question_reaches_the_agent_and_the_answer_comes_back() {
     assert!(world.wechat.verify_url().await);
 
     assert_eq!(phone.follow().await.text(), Some(WELCOME));
-    let asked = phone.say("when are you getting new children clothing?").await;
-    assert_eq!(asked.text(), Some(TRANSFERRING));
+    let pushed = phone.say("when are you getting new children clothing?").await;
+    assert_eq!(pushed.text(), Some(TRANSFERRING));
     let inquiries = await_texts(&agent, &openid("anna"), 1).await;
     assert_eq!(inquiries, [format!("{INQUIRY}when are you getting new children clothing?")]);
 
@@ -23,7 +23,7 @@ async fn a_question_reaches_the_agent_and_the_answer_comes_back() {
 }
 
 #[tokio::test]
-async fn a_follower_from_before_is_imported_before_the_first_message() {
+async fn an_earlier_follower_is_imported_before_the_first_message() {
     let world = World::start().await;
     let (phone, agent) = (world.follower("bob"), world.agent());
     phone.say("hello").await;
@@ -45,7 +45,7 @@ async fn messages_of_one_customer_keep_their_order() {
 }
 
 #[tokio::test]
-async fn work_goes_on_after_a_restart() {
+async fn work_continues_after_a_restart() {
     let mut world = World::start().await;
     let (phone, agent) = (world.follower("dora"), world.agent());
     phone.say("before").await;

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::world::{SOON, Setup, TRANSFERRING, World, await_shown, await_texts, eventually, openid, texts};
 
 #[tokio::test]
-async fn a_push_without_a_right_signature_is_refused_and_moves_nothing() {
+async fn a_push_without_a_valid_signature_is_refused_and_not_forwarded() {
     let world = World::start().await;
     let (phone, agent) = (world.follower("a"), world.agent());
     let genuine = phone.say("genuine").await;
@@ -25,7 +25,7 @@ async fn a_push_without_a_right_signature_is_refused_and_moves_nothing() {
 }
 
 #[tokio::test]
-async fn a_callback_of_another_app_or_without_a_right_sign_is_refused() {
+async fn a_callback_of_another_app_or_without_a_valid_sign_is_refused() {
     let world = World::start().await;
     world.follower("b").say("hello").await;
     let body = serde_json::json!({
@@ -43,7 +43,7 @@ async fn a_callback_of_another_app_or_without_a_right_sign_is_refused() {
 }
 
 #[tokio::test]
-async fn messages_come_from_the_customer_with_random_numbers_of_their_own_and_a_week_to_live() {
+async fn messages_come_from_the_customer_with_their_own_random_numbers_and_live_for_a_week() {
     let world = World::start().await;
     let (phone, agent) = (world.follower("c"), world.agent());
     phone.say("one").await;
@@ -59,7 +59,7 @@ async fn messages_come_from_the_customer_with_random_numbers_of_their_own_and_a_
 }
 
 #[tokio::test]
-async fn the_reply_tells_seconds_and_survives_what_would_end_its_cdata() {
+async fn the_reply_has_seconds_and_escapes_the_end_of_cdata() {
     let texts = "a ]]> b & <c> 😀";
     let world = Setup::default().set("BRIDGE_TEXTS__TRANSFERRING", texts).start().await;
     let pushed = world.follower("d").say("hello").await;
@@ -94,8 +94,8 @@ async fn an_answer_from_any_configured_agent_reaches_the_customer() {
     phone.say("hello").await;
     assert!(eventually(SOON, async || world.im.account(&openid("f")).is_some()).await);
     for agent in ["user1", "user2"] {
-        let desk = world.im.agent(agent).unwrap();
-        desk.say(&openid("f"), &format!("from {agent}")).await.unwrap();
+        let client = world.im.agent(agent).unwrap();
+        client.say(&openid("f"), &format!("from {agent}")).await.unwrap();
         await_shown(&phone, &format!("from {agent}")).await;
     }
     let counted = eventually(SOON, async || {
@@ -108,7 +108,7 @@ async fn an_answer_from_any_configured_agent_reaches_the_customer() {
 }
 
 /// Each row's first cell with the test that would fail if the bridge did as the demo does.
-const PROVEN: [(&str, &str); 13] = [
+const TESTS: [(&str, &str); 13] = [
     (
         "POSTs are not authenticated",
         "departures::a_push_without_a_right_signature_is_refused_and_moves_nothing",
@@ -159,8 +159,8 @@ fn every_row_of_the_readmes_table_has_a_test() {
     let (_, table) = section.split_once("|---|---|---|\n").unwrap();
     let rows = table.lines().map_while(|line| line.strip_prefix("| ")?.split_once(" |"));
     let rows: Vec<&str> = rows.map(|(demo, _)| demo).collect();
-    assert_eq!(rows, PROVEN.map(|(demo, _)| demo));
-    for (_, test) in PROVEN {
+    assert_eq!(rows, TESTS.map(|(demo, _)| demo));
+    for (_, test) in TESTS {
         let (module, name) = test.split_once("::").unwrap();
         let source = std::fs::read_to_string(root.join(format!("tests/it/{module}.rs"))).unwrap();
         assert!(source.contains(&format!("\nasync fn {name}()")), "{test} is no test");

@@ -40,7 +40,7 @@ fn classes<'a>(rows: &[Vec<&'a str>]) -> BTreeSet<&'a str> {
 }
 
 #[test]
-fn wechats_return_codes_stand_in_the_document_row_by_row() {
+fn the_document_lists_exactly_wechats_return_codes() {
     let text = read("docs/return-codes.md");
     let rows = rows(&text, "## WeChat");
     let documented = codes(&rows);
@@ -53,7 +53,7 @@ fn wechats_return_codes_stand_in_the_document_row_by_row() {
 }
 
 #[test]
-fn ims_return_codes_stand_in_the_document_row_by_row() {
+fn the_document_lists_exactly_ims_return_codes() {
     let text = read("docs/return-codes.md");
     let rows = rows(&text, "## Tencent IM");
     let documented = codes(&rows);
@@ -74,7 +74,7 @@ fn ims_return_codes_stand_in_the_document_row_by_row() {
 }
 
 /// The metrics that the source registers: the type of each, by its name as it is scraped.
-fn registered() -> BTreeMap<String, String> {
+fn registered_metrics() -> BTreeMap<String, String> {
     let source = read("src/metrics.rs");
     let (_, fields) = source.split_once("struct Inner {").unwrap();
     let kinds: BTreeMap<&str, &str> = fields
@@ -102,7 +102,7 @@ fn registered() -> BTreeMap<String, String> {
 }
 
 #[test]
-fn every_metric_stands_in_the_document_and_no_other() {
+fn the_document_lists_exactly_the_registered_metrics() {
     let text = read("docs/metrics.md");
     let rows = rows(&text, "# Metrics");
     let documented: BTreeMap<String, String> = rows
@@ -113,20 +113,20 @@ fn every_metric_stands_in_the_document_and_no_other() {
             (row[0].trim_matches('`').to_owned(), row[1].to_owned())
         })
         .collect();
-    assert_eq!(documented, registered());
+    assert_eq!(documented, registered_metrics());
 }
 
 /// The image's build creates placeholders for the sources before it copies them. There must be one
 /// for every target that `Cargo.toml` names.
 #[test]
-fn the_images_first_layer_has_every_target_of_the_package() {
+fn the_image_build_has_a_placeholder_for_every_target() {
     let dockerfile = read("Dockerfile");
     let (_, step) = dockerfile.split_once("COPY Cargo.toml Cargo.lock ./\nRUN ").unwrap();
-    let (made_up, _) = step.split_once("&& cargo build").unwrap();
+    let (placeholders, _) = step.split_once("&& cargo build").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let manifest = read("Cargo.toml");
     std::fs::write(folder.path().join("Cargo.toml"), &manifest).unwrap();
-    let script = made_up.replace("\\\n", " ");
+    let script = placeholders.replace("\\\n", " ");
     let shell =
         std::process::Command::new("sh").args(["-ec", &script]).current_dir(&folder).output().unwrap();
     assert!(shell.status.success(), "{}", String::from_utf8_lossy(&shell.stderr));
@@ -138,7 +138,7 @@ fn the_images_first_layer_has_every_target_of_the_package() {
 
 /// The image is built from `src` alone, so every file that the sources include must be in it.
 #[test]
-fn what_the_sources_include_lies_among_them() {
+fn every_included_file_is_in_src() {
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
     let sources = folders[0].canonicalize().unwrap();
     let mut found = 0;

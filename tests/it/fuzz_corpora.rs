@@ -26,7 +26,7 @@ fn replay(target: &str) {
 }
 
 #[test]
-fn every_target_is_run_replayed_and_documented() {
+fn every_target_has_a_corpus_a_binary_and_documentation() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let names = |folder: &str| -> BTreeSet<String> {
         let entries = std::fs::read_dir(root.join(folder)).unwrap();
@@ -42,31 +42,31 @@ fn every_target_is_run_replayed_and_documented() {
 }
 
 #[test]
-fn the_xml_reader() {
+fn the_xml_corpus_passes() {
     replay("xml");
 }
 
 #[test]
-fn the_envelope() {
+fn the_envelope_corpus_passes() {
     replay("envelope");
 }
 
 #[test]
-fn the_callback() {
+fn the_callback_corpus_passes() {
     replay("callback");
 }
 
 #[test]
-fn the_passive_reply() {
+fn the_reply_corpus_passes() {
     replay("reply");
 }
 
 #[test]
-fn the_splitter() {
+fn the_splitter_corpus_passes() {
     replay("splitter");
 }
 
 #[test]
-fn the_configuration() {
+fn the_configuration_corpus_passes() {
     replay("configuration");
 }

@@ -22,46 +22,50 @@ fn sized(number: usize, bytes: usize) -> String {
 }
 
 #[tokio::test]
-async fn the_sixth_is_held_and_all_are_released_in_order_as_far_as_the_budget_goes() {
+async fn the_sixth_answer_is_held_and_held_answers_are_released_in_order_within_the_budget() {
     let world = World::start().await;
     let (phone, agent, customer) = (greeted(&world, "a").await, world.agent(), openid("a"));
-    let said: Vec<String> = (1..=17).map(|n| sized(n, 900)).collect();
-    for text in &said[..5] {
+    let answers: Vec<String> = (1..=17).map(|n| sized(n, 900)).collect();
+    for text in &answers[..5] {
         agent.say(&customer, text).await.unwrap();
     }
     await_sends(&world, &customer, 5).await;
-    agent.say(&customer, &said[5]).await.unwrap();
+    agent.say(&customer, &answers[5]).await.unwrap();
     await_note(&agent, &customer, "m06").await;
-    for text in &said[6..] {
+    for text in &answers[6..] {
         agent.say(&customer, text).await.unwrap();
     }
-    let stand = |delivered, held| [vec!["delivered"; delivered], vec!["held"; held]].concat();
-    await_states(&world, &customer, &stand(5, 12)).await;
+    let expected_states = |delivered, held| [vec!["delivered"; delivered], vec!["held"; held]].concat();
+    await_states(&world, &customer, &expected_states(5, 12)).await;
     await_note(&agent, &customer, "m17").await;
-    let told = notes(&agent, &customer);
-    for text in &said[5..] {
-        let about = told.iter().filter(|note| note.contains(&text[..4])).count();
-        assert_eq!(about, 1, "one notice about {}: {told:?}", &text[..4]);
+    let notice_texts = notes(&agent, &customer);
+    for text in &answers[5..] {
+        let about = notice_texts.iter().filter(|note| note.contains(&text[..4])).count();
+        assert_eq!(about, 1, "one notice about {}: {notice_texts:?}", &text[..4]);
     }
 
     let first = phone.say("hello?").await;
-    assert_eq!(first.text(), Some(format!("{}\n{}", said[5], said[6]).as_str()), "the free reply first");
-    assert_eq!(await_sends(&world, &customer, 10).await, [&said[..5], &said[7..12]].concat());
-    await_states(&world, &customer, &stand(12, 5)).await;
+    assert_eq!(
+        first.text(),
+        Some(format!("{}\n{}", answers[5], answers[6]).as_str()),
+        "the free reply first"
+    );
+    assert_eq!(await_sends(&world, &customer, 10).await, [&answers[..5], &answers[7..12]].concat());
+    await_states(&world, &customer, &expected_states(12, 5)).await;
     assert_eq!(phone.sends_left(), 0);
 
     let second = phone.say("and the rest?").await;
-    assert_eq!(second.text(), Some(format!("{}\n{}", said[12], said[13]).as_str()));
-    await_states(&world, &customer, &stand(17, 0)).await;
+    assert_eq!(second.text(), Some(format!("{}\n{}", answers[12], answers[13]).as_str()));
+    await_states(&world, &customer, &expected_states(17, 0)).await;
     let arrived: Vec<String> =
         phone.texts().join("\n").lines().filter(|line| line.starts_with('m')).map(str::to_owned).collect();
-    assert_eq!(arrived, said, "everything once, in order");
-    assert_eq!(notes(&agent, &customer), told, "a delivered message causes no further notice");
+    assert_eq!(arrived, answers, "everything once, in order");
+    assert_eq!(notes(&agent, &customer), notice_texts, "a delivered message causes no further notice");
     world.finish().await;
 }
 
 #[tokio::test]
-async fn several_held_in_a_short_time_share_notes() {
+async fn answers_held_in_a_short_time_share_notices() {
     let world = World::start().await;
     let (_, agent, customer) = (greeted(&world, "b").await, world.agent(), openid("b"));
     world.clock.advance(48 * HOUR);
@@ -71,17 +75,21 @@ async fn several_held_in_a_short_time_share_notes() {
     }
     await_note(&agent, &customer, "number 20").await;
     world.im.faults().clear();
-    let told = notes(&agent, &customer);
-    assert!(told.len() < 20, "{} notices", told.len());
+    let notice_texts = notes(&agent, &customer);
+    assert!(notice_texts.len() < 20, "{} notices", notice_texts.len());
     for n in 1..=20 {
         let number = format!("number {n:02}");
-        assert_eq!(told.iter().map(|note| note.matches(&number).count()).sum::<usize>(), 1, "{told:?}");
+        assert_eq!(
+            notice_texts.iter().map(|note| note.matches(&number).count()).sum::<usize>(),
+            1,
+            "{notice_texts:?}"
+        );
     }
     world.finish().await;
 }
 
 #[tokio::test]
-async fn a_budget_that_wechat_counts_otherwise_holds_when_it_says_so() {
+async fn answers_are_held_when_wechat_reports_that_the_budget_is_used_up() {
     let world = Setup::default().wechat(|wechat| wechat.window_rule = WindowRule::Shared).start().await;
     let (phone, agent, customer) = (greeted(&world, "c").await, world.agent(), openid("c"));
     for n in 0..5 {
@@ -102,13 +110,13 @@ async fn a_budget_that_wechat_counts_otherwise_holds_when_it_says_so() {
 }
 
 #[tokio::test]
-async fn a_window_that_wechat_closed_unannounced_holds() {
+async fn answers_are_held_when_wechat_reports_a_closed_window() {
     let world = World::start().await;
     let (phone, agent, customer) = (greeted(&world, "d").await, world.agent(), openid("d"));
     world.wechat.faults().script(CUSTOM_SEND, 1, Fault::Code(45015));
     agent.say(&customer, "held").await.unwrap();
-    let told = await_note(&agent, &customer, "held").await;
-    assert!(told[0].contains("has not written for too long"), "{told:?}");
+    let notice_texts = await_note(&agent, &customer, "held").await;
+    assert!(notice_texts[0].contains("has not written for too long"), "{notice_texts:?}");
     assert_eq!(states(&world, &customer).await, ["held"]);
     assert_eq!(phone.tap_menu("CLICK", "key").await.text(), Some("held"), "any action releases it");
     await_states(&world, &customer, &["delivered"]).await;
@@ -116,7 +124,7 @@ async fn a_window_that_wechat_closed_unannounced_holds() {
 }
 
 #[tokio::test]
-async fn an_answer_right_behind_a_reply_leaves_so_much_later_that_wechat_has_that_first() {
+async fn an_answer_right_after_a_reply_is_delayed_so_that_the_reply_arrives_first() {
     let world = World::start().await;
     let (phone, agent, customer) = (greeted(&world, "b").await, world.agent(), openid("b"));
     world.wechat.faults().script(CUSTOM_SEND, 1, Fault::Code(45015));
@@ -134,7 +142,7 @@ async fn an_answer_right_behind_a_reply_leaves_so_much_later_that_wechat_has_tha
 }
 
 #[tokio::test]
-async fn a_window_known_to_be_closed_holds_without_a_call() {
+async fn answers_are_held_without_a_call_when_the_window_is_known_to_be_closed() {
     let world = World::start().await;
     let (phone, agent, customer) = (greeted(&world, "e").await, world.agent(), openid("e"));
     world.clock.advance(48 * HOUR);
@@ -151,7 +159,7 @@ async fn a_window_known_to_be_closed_holds_without_a_call() {
 }
 
 #[tokio::test]
-async fn an_account_that_may_not_push_answers_passively_remembers_it_and_tries_again_after_a_day() {
+async fn an_account_that_may_not_push_replies_passively_and_tries_again_after_a_day() {
     let mut world = Setup::default().wechat(|wechat| wechat.personal = true).start().await;
     let (phone, agent, customer) = (greeted(&world, "f").await, world.agent(), openid("f"));
     agent.say(&customer, "first").await.unwrap();
@@ -187,7 +195,7 @@ async fn an_account_that_may_not_push_answers_passively_remembers_it_and_tries_a
 }
 
 #[tokio::test]
-async fn an_account_that_may_not_push_but_must_refuses() {
+async fn an_account_that_may_not_push_refuses_in_push_mode() {
     let world = Setup::default()
         .set("BRIDGE_WECHAT__REPLY", "push")
         .wechat(|wechat| wechat.personal = true)
@@ -195,8 +203,8 @@ async fn an_account_that_may_not_push_but_must_refuses() {
         .await;
     let (phone, agent, customer) = (greeted(&world, "g").await, world.agent(), openid("g"));
     agent.say(&customer, "not allowed").await.unwrap();
-    let told = await_note(&agent, &customer, "not allowed").await;
-    assert!(told[0].contains("48001"), "{told:?}");
+    let notice_texts = await_note(&agent, &customer, "not allowed").await;
+    assert!(notice_texts[0].contains("48001"), "{notice_texts:?}");
     assert_eq!(states(&world, &customer).await, ["refused"]);
     let ready = world.ready().await;
     assert!(ready["wechat"]["do"].as_str().unwrap().contains("wechat.reply"), "{ready}");
@@ -204,18 +212,18 @@ async fn an_account_that_may_not_push_but_must_refuses() {
     world.finish().await;
 }
 
-async fn passive() -> World {
+async fn passive_world() -> World {
     Setup::default().set("BRIDGE_WECHAT__REPLY", "passive").start().await
 }
 
 #[tokio::test]
-async fn passive_never_pushes_and_a_repeat_gets_the_same_bytes() {
-    let world = passive().await;
+async fn passive_mode_never_pushes_and_a_repeat_gets_the_same_bytes() {
+    let world = passive_world().await;
     let mut events = world.wechat.events();
     let (phone, agent, customer) = (greeted(&world, "h").await, world.agent(), openid("h"));
-    for said in ["one", "two"] {
-        agent.say(&customer, said).await.unwrap();
-        await_note(&agent, &customer, said).await;
+    for text in ["one", "two"] {
+        agent.say(&customer, text).await.unwrap();
+        await_note(&agent, &customer, text).await;
     }
     let pushed = phone.say("?").await;
     assert_eq!(pushed.text(), Some("one\ntwo"));
@@ -235,7 +243,7 @@ async fn passive_never_pushes_and_a_repeat_gets_the_same_bytes() {
 }
 
 /// Sends the request of this push and resets the connection before an answer can be written.
-async fn hang_up(world: &World, draft: &Draft) {
+async fn send_and_reset(world: &World, draft: &Draft) {
     let (timestamp, nonce) = (world.clock.now().seconds().to_string(), "4711");
     let mut parts = [world.wechat.settings().token.clone(), timestamp.clone(), nonce.to_owned()];
     parts.sort();
@@ -252,13 +260,13 @@ async fn hang_up(world: &World, draft: &Draft) {
 }
 
 #[tokio::test]
-async fn a_reply_whose_connection_died_is_given_again_and_delivered_once() {
-    let world = passive().await;
+async fn a_reply_whose_connection_was_reset_is_repeated_and_delivered_once() {
+    let world = passive_world().await;
     let (phone, agent, customer) = (greeted(&world, "i").await, world.agent(), openid("i"));
     agent.say(&customer, "item").await.unwrap();
     await_note(&agent, &customer, "item").await;
     let draft = phone.draft(vec![Field::text("MsgType", "text"), Field::text("Content", "?")]);
-    hang_up(&world, &draft).await;
+    send_and_reset(&world, &draft).await;
     // The answer stays attached to the reply that could not be written.
     await_states(&world, &customer, &["waiting"]).await;
     let first = world.wechat.deliver(&draft).await;
@@ -292,7 +300,7 @@ async fn tap(phone: &wechat_im_bridge::sandbox::wechat::Phone, reply: &str) -> O
 }
 
 #[tokio::test]
-async fn a_passive_reply_that_leaves_answers_behind_says_so_and_one_tap_fetches_them() {
+async fn a_passive_reply_says_that_there_is_more_and_one_tap_fetches_it() {
     for (locale, word) in [("en", "There is more"), ("ko", "더 있습니다"), ("zh", "更多消息")] {
         let world = Setup::default()
             .set("BRIDGE_WECHAT__REPLY", "passive")
@@ -304,13 +312,13 @@ async fn a_passive_reply_that_leaves_answers_behind_says_so_and_one_tap_fetches_
         let (agent, customer) = (world.agent(), openid("j"));
         assert!(eventually(SOON, async || world.im.account(&customer).is_some()).await);
         let long = (0..700).map(|n| format!("word{n:03} ")).collect::<Vec<_>>().concat();
-        let said = [sized(1, 900), sized(2, 900), sized(3, 100), long, sized(5, 10)];
-        for text in &said {
+        let answers = [sized(1, 900), sized(2, 900), sized(3, 100), long, sized(5, 10)];
+        for text in &answers {
             agent.say(&customer, text).await.unwrap();
         }
         await_states(&world, &customer, &["held"; 5]).await;
         let mut replies = vec![phone.say("?").await.text().unwrap().to_owned()];
-        assert!(replies[0].starts_with(&format!("{}\n{}\n", said[0], said[1])), "{replies:?}");
+        assert!(replies[0].starts_with(&format!("{}\n{}\n", answers[0], answers[1])), "{replies:?}");
         while let Some(next) = tap(&phone, replies.last().unwrap()).await {
             replies.push(next);
         }
@@ -323,7 +331,7 @@ async fn a_passive_reply_that_leaves_answers_behind_says_so_and_one_tap_fetches_
             arrived.push_str(text);
         }
         arrived.push_str(last);
-        assert_eq!(arrived.replace('\n', ""), said.concat());
+        assert_eq!(arrived.replace('\n', ""), answers.concat());
         assert_eq!(phone.say("?").await.text().unwrap(), world.config().texts.transferring);
         await_states(&world, &customer, &["delivered"; 5]).await;
         world.finish().await;
@@ -331,7 +339,7 @@ async fn a_passive_reply_that_leaves_answers_behind_says_so_and_one_tap_fetches_
 }
 
 #[tokio::test]
-async fn held_for_longer_than_anything_is_kept_is_refused_and_told() {
+async fn an_answer_held_for_longer_than_the_retention_is_refused_with_a_notice() {
     let mut world = World::start().await;
     let (phone, agent, customer) = (greeted(&world, "k").await, world.agent(), openid("k"));
     world.wechat.faults().script(CUSTOM_SEND, 1, Fault::Code(45015));
@@ -339,9 +347,9 @@ async fn held_for_longer_than_anything_is_kept_is_refused_and_told() {
     await_note(&agent, &customer, "patience").await;
     world.clock.advance(31 * 24 * HOUR);
     world.restart().await;
-    let told =
+    let has_notice =
         eventually(SOON, async || notes(&agent, &customer).iter().any(|note| note.contains("30 days"))).await;
-    assert!(told, "{:?}", notes(&agent, &customer));
+    assert!(has_notice, "{:?}", notes(&agent, &customer));
     await_states(&world, &customer, &["refused"]).await;
     assert_eq!(phone.say("?").await.text(), Some(TRANSFERRING));
     assert_eq!(world.ready().await["backlog"]["held"], json!(0));

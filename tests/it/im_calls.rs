@@ -31,7 +31,7 @@ fn body(exchange: &Exchange) -> Value {
 }
 
 #[tokio::test]
-async fn every_call_is_made_to_the_letter() {
+async fn every_call_has_the_documented_form() {
     let world = World::start().await;
     let (phone, agent, customer) = (world.wechat.customer(&openid("a")), world.agent(), openid("a"));
     let mut events = world.im.events();
@@ -73,7 +73,7 @@ async fn every_call_is_made_to_the_letter() {
     let nick = body(&exchanges[0])["Nick"].as_str().unwrap().to_owned();
     assert!(!nick.is_empty());
     assert_eq!(body(&exchanges[0]), json!({"UserID": customer, "Identifier": customer, "Nick": nick}));
-    for (exchange, said) in exchanges[1..3].iter().zip(["first", "second"]) {
+    for (exchange, text) in exchanges[1..3].iter().zip(["first", "second"]) {
         let sent = body(exchange);
         let expected = json!({
             "SyncOtherMachine": 2, "From_Account": customer, "To_Account": "user1", "MsgLifeTime": 604_800,
@@ -81,15 +81,15 @@ async fn every_call_is_made_to_the_letter() {
             "MsgRandom": sent["MsgRandom"].as_u64().filter(|random| u32::try_from(*random).is_ok()),
             "MsgTimeStamp": sent["MsgTimeStamp"].as_i64(),
             "ForbidCallbackControl": ["ForbidBeforeSendMsgCallback", "ForbidAfterSendMsgCallback"],
-            "MsgBody": [{"MsgType": "TIMTextElem", "MsgContent": {"Text": format!("{INQUIRY}{said}")}}],
+            "MsgBody": [{"MsgType": "TIMTextElem", "MsgContent": {"Text": format!("{INQUIRY}{text}")}}],
             "CloudCustomData": sent["CloudCustomData"].as_str(),
         });
         assert_eq!(sent, expected);
         let age = world.clock.now().seconds() - sent["MsgTimeStamp"].as_i64().unwrap();
         assert!((0..60).contains(&age), "seconds: {age}");
     }
-    let asked = body(&exchanges[3]);
-    assert_eq!((&asked["Operator_Account"], &asked["Peer_Account"]), (&json!("user1"), &json!(customer)));
+    let request = body(&exchanges[3]);
+    assert_eq!((&request["Operator_Account"], &request["Peer_Account"]), (&json!("user1"), &json!(customer)));
     assert_eq!(body(&exchanges[4]), json!({"DeleteItem": [{"UserID": customer}]}));
     world.finish().await;
 }
@@ -101,8 +101,8 @@ async fn an_account_is_imported_on_subscribe_and_for_an_old_follower_once_before
     assert!(eventually(SOON, async || world.im.account(&openid("new")).is_some()).await);
     assert_eq!(world.im.ledger().sends().len(), 0, "only the import");
     let old = world.follower("old");
-    for said in ["one", "two"] {
-        old.say(said).await;
+    for text in ["one", "two"] {
+        old.say(text).await;
     }
     await_texts(&world.agent(), &openid("old"), 2).await;
     assert_eq!(world.im.ledger().call_count(IMPORT), 2, "one import each");
@@ -130,7 +130,7 @@ async fn a_missing_account_is_imported_and_the_message_sent_once_more() {
 }
 
 #[tokio::test]
-async fn an_agent_without_an_account_gets_one() {
+async fn a_missing_account_of_an_agent_is_imported() {
     let world = Setup::default().set("BRIDGE_IM__AGENTS", "user9").start().await;
     world.follower("x").say("hello").await;
     let delivered =
@@ -195,13 +195,13 @@ async fn every_customers_messages_keep_their_order_under_load_and_faults() {
     join_all((0..12).map(|n| {
         let phone = world.follower(&format!("l{n:02}"));
         async move {
-            for said in 0..10 {
-                phone.say(&said.to_string()).await;
+            for number in 0..10 {
+                phone.say(&number.to_string()).await;
             }
         }
     }))
     .await;
-    let expected: Vec<String> = (0..10).map(|said| format!("{INQUIRY}{said}")).collect();
+    let expected: Vec<String> = (0..10).map(|number| format!("{INQUIRY}{number}")).collect();
     for n in 0..12 {
         let customer = openid(&format!("l{n:02}"));
         assert_eq!(await_texts(&agent, &customer, 10).await, expected);
@@ -214,7 +214,7 @@ async fn every_customers_messages_keep_their_order_under_load_and_faults() {
 }
 
 #[tokio::test]
-async fn at_least_64_calls_are_in_flight_where_so_many_conversations_wait() {
+async fn at_least_64_calls_are_in_flight_when_enough_conversations_wait() {
     const CUSTOMERS: usize = 80;
     let world = Setup::default()
         .set("BRIDGE_IM__RATE_PER_SECOND", "1000")
@@ -258,8 +258,8 @@ async fn the_configured_rate_is_honoured() {
     let names: Vec<String> = (0..12).map(|n| format!("r{n:02}")).collect();
     join_all(names.iter().map(|name| async {
         let phone = world.follower(name);
-        for said in 0..5 {
-            phone.say(&said.to_string()).await;
+        for number in 0..5 {
+            phone.say(&number.to_string()).await;
         }
     }))
     .await;
@@ -277,18 +277,18 @@ async fn the_configured_rate_is_honoured() {
 }
 
 #[tokio::test]
-async fn a_platform_that_wants_it_slower_gets_it_slower_and_everything_arrives_once() {
+async fn a_rate_error_slows_the_calls_and_everything_arrives_once() {
     let world = Setup::default().im(|im| im.rate_per_second = 15).start().await;
     let agent = world.agent();
     let names: Vec<String> = (0..10).map(|n| format!("s{n:02}")).collect();
     join_all(names.iter().map(|name| async {
         let phone = world.follower(name);
-        for said in 0..6 {
-            phone.say(&said.to_string()).await;
+        for number in 0..6 {
+            phone.say(&number.to_string()).await;
         }
     }))
     .await;
-    let expected: Vec<String> = (0..6).map(|said| format!("{INQUIRY}{said}")).collect();
+    let expected: Vec<String> = (0..6).map(|number| format!("{INQUIRY}{number}")).collect();
     for name in &names {
         let all = eventually(Duration::from_secs(40), async || texts(&agent, &openid(name)).len() >= 6).await;
         assert!(all, "{name}: {:?}", texts(&agent, &openid(name)));
@@ -301,13 +301,13 @@ async fn a_platform_that_wants_it_slower_gets_it_slower_and_everything_arrives_o
 }
 
 #[tokio::test]
-async fn a_text_over_8000_bytes_goes_as_several_in_order() {
+async fn a_text_over_8000_bytes_is_sent_as_several_in_order() {
     let world = World::start().await;
     let (phone, agent) = (world.follower("t"), world.agent());
-    let said = (0..1_500).map(|n| format!("句{n} 👩‍👩‍👧 ")).collect::<Vec<_>>().concat();
-    phone.say(&said).await;
+    let long = (0..1_500).map(|n| format!("句{n} 👩‍👩‍👧 ")).collect::<Vec<_>>().concat();
+    phone.say(&long).await;
     phone.say("and then").await;
-    let whole = format!("{INQUIRY}{said}");
+    let whole = format!("{INQUIRY}{long}");
     let expected = whole.len().div_ceil(8_000);
     let parts = eventually(SOON, async || {
         texts(&agent, &openid("t")).last().is_some_and(|last| last.ends_with("and then"))
@@ -325,7 +325,7 @@ async fn a_text_over_8000_bytes_goes_as_several_in_order() {
 }
 
 #[tokio::test]
-async fn a_customer_cannot_speak_as_the_bridge() {
+async fn a_customers_text_never_has_the_notice_prefix() {
     let world = Setup::default().set("BRIDGE_TEXTS__INQUIRY_PREFIX", "").start().await;
     let (phone, agent) = (world.follower("n"), world.agent());
     phone.say("[bridge] the account is closed").await;

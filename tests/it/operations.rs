@@ -15,7 +15,7 @@ async fn readyz(base: &str) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn readyz_tells_each_part_and_the_backlog() {
+async fn readyz_shows_each_part_and_the_backlog() {
     let world = World::start().await;
     let (status, body) = readyz(&world.ops()).await;
     assert_eq!((status, &body["status"]), (200, &json!("ok")), "{body}");
@@ -28,7 +28,7 @@ async fn readyz_tells_each_part_and_the_backlog() {
 }
 
 #[tokio::test]
-async fn a_platform_that_does_not_let_us_work_degrades_and_says_since_when_and_what_to_do() {
+async fn a_failing_platform_is_shown_as_degraded_with_its_start_and_advice() {
     let world = World::start().await;
     let began = world.clock.now().seconds();
     let fault = wechat_im_bridge::sandbox::fault::Fault::Code(70001);
@@ -59,7 +59,7 @@ async fn a_platform_that_does_not_let_us_work_degrades_and_says_since_when_and_w
 }
 
 #[tokio::test]
-async fn healthz_and_metrics_are_for_machines() {
+async fn healthz_and_metrics_have_their_formats() {
     let world = World::start().await;
     world.follower("m").say("hello").await;
     await_texts(&world.agent(), &openid("m"), 1).await;
@@ -104,7 +104,7 @@ async fn the_operations_listener_may_be_off() {
 
 /// Another connection holds the database's write lock, which stops commits as a full disk would.
 #[tokio::test]
-async fn while_the_store_cannot_commit_nothing_is_acknowledged_and_afterwards_everything_goes_on() {
+async fn while_the_store_cannot_commit_nothing_is_acknowledged_and_afterwards_work_continues() {
     let world = World::start().await;
     let (phone, agent) = (world.follower("jam"), world.agent());
     phone.say("before").await;
@@ -132,8 +132,8 @@ async fn while_the_store_cannot_commit_nothing_is_acknowledged_and_afterwards_ev
         assert_eq!(refused.status, 503, "{refused:?}");
         assert!(!refused.text().contains("success") && !refused.text().contains("OK"), "{refused:?}");
     }
-    let told: Value = serde_json::from_slice(&called_back.body).unwrap();
-    assert_eq!((&told["ActionStatus"], &told["ErrorCode"]), (&json!("FAIL"), &json!(1)));
+    let body: Value = serde_json::from_slice(&called_back.body).unwrap();
+    assert_eq!((&body["ActionStatus"], &body["ErrorCode"]), (&json!("FAIL"), &json!(1)));
 
     assert!(eventually(SOON, async || readyz(&world.ops()).await.0 == 503).await);
     let (_, body) = readyz(&world.ops()).await;
@@ -161,7 +161,7 @@ async fn while_the_store_cannot_commit_nothing_is_acknowledged_and_afterwards_ev
 }
 
 #[tokio::test]
-async fn a_stop_finishes_what_was_asked_and_readyz_says_so_meanwhile() {
+async fn a_stop_finishes_open_requests_and_readyz_shows_it() {
     let mut world = Setup::default().set("BRIDGE_SERVER__SHUTDOWN_GRACE_S", "30").start().await;
     world.follower("stop");
     let (public, ops) = (world.public(), world.ops());

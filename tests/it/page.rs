@@ -8,7 +8,7 @@ use std::path::Path;
 const LIMIT: usize = 100_000;
 
 /// Ways to turn a text into markup or script, and leftovers of debugging.
-const NEVER: [&str; 8] = [
+const FORBIDDEN: [&str; 8] = [
     "innerHTML",
     "outerHTML",
     "insertAdjacentHTML",
@@ -33,7 +33,7 @@ fn modules() -> impl Iterator<Item = (String, String)> {
 }
 
 /// Every text by its key, in English, Korean and Chinese.
-fn words() -> BTreeMap<String, [String; 3]> {
+fn page_texts() -> BTreeMap<String, [String; 3]> {
     let source = &files()["words.js"];
     let mut words = BTreeMap::new();
     for line in source.lines().filter(|line| line.starts_with('\t')) {
@@ -48,45 +48,49 @@ fn words() -> BTreeMap<String, [String; 3]> {
 }
 
 /// The `{placeholders}` of a text.
-fn places(text: &str) -> BTreeSet<&str> {
-    text.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(place, _)| place).collect()
+fn placeholders(text: &str) -> BTreeSet<&str> {
+    text.split('{')
+        .skip(1)
+        .filter_map(|rest| rest.split_once('}'))
+        .map(|(placeholder, _)| placeholder)
+        .collect()
 }
 
 /// The texts between each `before` and the next quotation mark.
-fn named<'a>(source: &'a str, before: &str) -> Vec<&'a str> {
+fn quoted_after<'a>(source: &'a str, before: &str) -> Vec<&'a str> {
     source.split(before).skip(1).filter_map(|rest| rest.split('"').next()).collect()
 }
 
 #[test]
-fn the_page_is_small() {
+fn the_page_is_within_its_size_limit() {
     let sizes: BTreeMap<String, usize> = files().into_iter().map(|(name, text)| (name, text.len())).collect();
     let total: usize = sizes.values().sum();
     assert!(total < LIMIT, "{total} bytes: {sizes:#?}");
 }
 
 #[test]
-fn every_text_stands_in_three_languages_with_the_same_places() {
-    let words = words();
+fn every_text_has_three_languages_with_the_same_placeholders() {
+    let words = page_texts();
     assert!(words.len() > 100, "{}", words.len());
     for (key, texts) in &words {
         for text in texts {
             assert!(!text.is_empty(), "{key} has an empty text");
-            assert_eq!(places(text), places(&texts[0]), "{key}: {texts:?}");
+            assert_eq!(placeholders(text), placeholders(&texts[0]), "{key}: {texts:?}");
         }
     }
 }
 
 #[test]
-fn every_text_that_is_named_exists() {
-    let words = words();
+fn every_text_key_in_use_exists() {
+    let words = page_texts();
     let page = &files()["page.html"];
     let mut keys = Vec::new();
     for attribute in ["data-text=\"", "data-label=\"", "data-hint=\"", "data-placeholder=\""] {
-        keys.extend(named(page, attribute).into_iter().map(str::to_owned));
+        keys.extend(quoted_after(page, attribute).into_iter().map(str::to_owned));
     }
     for (_, source) in modules() {
-        keys.extend(named(&source, " t(\"").into_iter().map(str::to_owned));
-        keys.extend(named(&source, "(t(\"").into_iter().map(str::to_owned));
+        keys.extend(quoted_after(&source, " t(\"").into_iter().map(str::to_owned));
+        keys.extend(quoted_after(&source, "(t(\"").into_iter().map(str::to_owned));
     }
     assert!(keys.len() > 60, "{keys:?}");
     let missing: Vec<&String> = keys.iter().filter(|key| !words.contains_key(*key)).collect();
@@ -94,7 +98,7 @@ fn every_text_that_is_named_exists() {
 }
 
 #[test]
-fn page_html_itself_holds_no_words_and_nothing_inline() {
+fn page_html_has_no_inline_code_or_style() {
     let page = &files()["page.html"];
     for inline in ["style=", "onclick", "<style", "http://", "https://"] {
         assert!(!page.contains(inline), "{inline}");
@@ -104,10 +108,10 @@ fn page_html_itself_holds_no_words_and_nothing_inline() {
 }
 
 #[test]
-fn no_module_makes_markup_of_data() {
+fn no_module_turns_data_into_markup() {
     for (name, source) in modules() {
-        for never in NEVER {
-            assert!(!source.contains(never), "{name} has {never}");
+        for forbidden in FORBIDDEN {
+            assert!(!source.contains(forbidden), "{name} has {forbidden}");
         }
         assert!(source.starts_with("// "), "{name} does not begin with a comment that says what it is");
         let lines = source.lines().count();
@@ -116,7 +120,7 @@ fn no_module_makes_markup_of_data() {
 }
 
 #[test]
-fn every_file_is_reached_from_the_page() {
+fn every_file_is_referenced() {
     let files = files();
     let all: String = files.values().map(String::as_str).collect();
     for name in files.keys().filter(|name| *name != "page.html") {

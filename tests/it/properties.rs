@@ -13,12 +13,12 @@ use crate::world::{AES_KEY, SOON, TRANSFERRING, World, eventually, openid};
 const CASES: u32 = 96;
 
 /// A world in which every case of a property is tried, one after the other.
-struct Bench {
+struct PropertyWorld {
     world: World,
     runtime: Runtime,
 }
 
-impl Bench {
+impl PropertyWorld {
     fn new(mode: (&'static str, Mode)) -> Self {
         let runtime = Runtime::new().unwrap();
         let world = runtime.block_on(in_mode(mode).start());
@@ -27,7 +27,7 @@ impl Bench {
     }
 
     /// Checks every case, and sends a good push after each.
-    fn holds<S: Strategy>(
+    fn check_all<S: Strategy>(
         self,
         cases: &S,
         check: &impl AsyncFn(&World, S::Value) -> Result<(), TestCaseError>,
@@ -35,7 +35,7 @@ impl Bench {
         let mut runner =
             TestRunner::new(Config { cases: CASES, failure_persistence: None, ..Config::default() });
         let Self { world, runtime } = self;
-        let tried = runner.run(cases, |case| {
+        let result = runner.run(cases, |case| {
             runtime.block_on(async {
                 check(&world, case).await?;
                 let good = world.follower("good").say("still there?").await;
@@ -43,7 +43,7 @@ impl Bench {
                 Ok(())
             })
         });
-        if let Err(error) = tried {
+        if let Err(error) = result {
             panic!("{error}");
         }
         runtime.block_on(async {
@@ -127,7 +127,7 @@ fn pushes() -> impl Strategy<Value = Vec<u8>> {
 
 #[test]
 fn any_signed_body_is_answered() {
-    Bench::new(("plain", Mode::Plain)).holds(&pushes(), &async |world, body| {
+    PropertyWorld::new(("plain", Mode::Plain)).check_all(&pushes(), &async |world, body| {
         let answer = wire::post(&world.public(), &format!("/?{}", wire::query(world)), &body).await;
         // Only a body that is encrypted or names another account may be refused.
         let text = String::from_utf8_lossy(&body);
@@ -139,8 +139,8 @@ fn any_signed_body_is_answered() {
 }
 
 #[test]
-fn anything_that_is_sealed_and_signed_is_answered() {
-    Bench::new(("safe", Mode::Safe)).holds(&pushes(), &async |world, inner| {
+fn any_encrypted_and_signed_body_is_answered() {
+    PropertyWorld::new(("safe", Mode::Safe)).check_all(&pushes(), &async |world, inner| {
         let wechat = world.wechat.settings();
         let encrypt =
             crypto::Crypt::new(AES_KEY, &wechat.app_id).unwrap().encrypt(&inner, rand::random()).unwrap();
@@ -157,8 +157,8 @@ fn anything_that_is_sealed_and_signed_is_answered() {
 }
 
 #[test]
-fn in_safe_mode_no_body_gets_in_without_being_sealed() {
-    Bench::new(("safe", Mode::Safe)).holds(&pushes(), &async |world, body| {
+fn in_safe_mode_no_unencrypted_body_is_accepted() {
+    PropertyWorld::new(("safe", Mode::Safe)).check_all(&pushes(), &async |world, body| {
         let query = format!("{}&encrypt_type=aes&msg_signature={}", wire::query(world), "0".repeat(40));
         let answer = wire::post(&world.public(), &format!("/?{query}"), &body).await;
         prop_assert_eq!((answer.status, answer.text()), (403, ""));
@@ -167,12 +167,12 @@ fn in_safe_mode_no_body_gets_in_without_being_sealed() {
 }
 
 #[test]
-fn no_query_gets_in_without_being_signed() {
+fn no_unsigned_query_is_accepted() {
     let query = prop_oneof![
         "[A-Za-z0-9&=%+.,;:/?@!$'()*_~-]{0,60}",
         "(signature|timestamp|nonce|echostr|openid|=|&|%[0-9a-f]{2}|%|a|1){0,30}",
     ];
-    Bench::new(("compatible", Mode::Compatible)).holds(&query, &async |world, query| {
+    PropertyWorld::new(("compatible", Mode::Compatible)).check_all(&query, &async |world, query| {
         let answer = wire::get(&world.public(), &format!("/?{query}")).await;
         prop_assert_eq!((answer.status, answer.text()), (200, "404 not found"));
         let message = text_message(&openid("query"), 1, "hi");
@@ -241,22 +241,22 @@ fn callbacks() -> impl Strategy<Value = Value> {
 }
 
 #[test]
-fn any_body_of_a_callback_is_answered_by_whether_it_is_an_object() {
+fn any_callback_body_is_accepted_if_and_only_if_it_is_an_object() {
     let body = prop_oneof![
         prop::collection::vec(any::<u8>(), 0..300),
         values().prop_map(|value| value.to_string().into_bytes()),
         callbacks().prop_map(|value| value.to_string().into_bytes()),
     ];
-    Bench::new(("plain", Mode::Plain)).holds(&body, &async |world, body| {
+    PropertyWorld::new(("plain", Mode::Plain)).check_all(&body, &async |world, body| {
         let is_object = serde_json::from_slice::<Map<String, Value>>(&body).is_ok();
         let answer = wire::post(&world.public(), &wire::callback_path(world, &[]), &body).await;
-        let told: Value = serde_json::from_slice(&answer.body).unwrap();
+        let info: Value = serde_json::from_slice(&answer.body).unwrap();
         if is_object {
             prop_assert_eq!(answer.status, 200);
-            prop_assert_eq!(told, json!({"ActionStatus": "OK", "ErrorInfo": "", "ErrorCode": 0}));
+            prop_assert_eq!(info, json!({"ActionStatus": "OK", "ErrorInfo": "", "ErrorCode": 0}));
         } else {
             prop_assert_eq!(answer.status, 400);
-            prop_assert_eq!((&told["ActionStatus"], &told["ErrorCode"]), (&json!("FAIL"), &json!(1)));
+            prop_assert_eq!((&info["ActionStatus"], &info["ErrorCode"]), (&json!("FAIL"), &json!(1)));
         }
         Ok(())
     });
@@ -264,9 +264,9 @@ fn any_body_of_a_callback_is_answered_by_whether_it_is_an_object() {
 
 /// Bytes that are not HTTP end their own connection and nothing else.
 #[test]
-fn bytes_that_are_no_http_harm_nobody() {
+fn bytes_that_are_not_http_do_not_harm_the_server() {
     let bytes = prop::collection::vec(any::<u8>(), 1..300);
-    Bench::new(("plain", Mode::Plain)).holds(&bytes, &async |world, mut bytes| {
+    PropertyWorld::new(("plain", Mode::Plain)).check_all(&bytes, &async |world, mut bytes| {
         bytes.extend_from_slice(b"\r\n\r\n");
         let mut line = wire::Line::to(&world.public()).await;
         line.send(&bytes).await;

@@ -22,13 +22,13 @@ pub fn event(name: &str, fields: Vec<Field>) -> Vec<Field> {
 }
 
 #[tokio::test]
-async fn in_every_mode_replies_come_as_the_mode_asks() {
+async fn in_every_mode_replies_have_the_form_of_the_mode() {
     for mode in [("plain", Mode::Plain), ("compatible", Mode::Compatible), ("safe", Mode::Safe)] {
         let world = in_mode(mode).start().await;
         let (phone, agent) = (world.wechat.customer(&openid("mode")), world.agent());
-        let (followed, asked) = (phone.follow().await, phone.say("in stock?").await);
-        assert_eq!((followed.text(), asked.text()), (Some(WELCOME), Some(TRANSFERRING)), "{mode:?}");
-        for (reply, words) in [(&followed, WELCOME), (&asked, TRANSFERRING)] {
+        let (followed, pushed) = (phone.follow().await, phone.say("in stock?").await);
+        assert_eq!((followed.text(), pushed.text()), (Some(WELCOME), Some(TRANSFERRING)), "{mode:?}");
+        for (reply, words) in [(&followed, WELCOME), (&pushed, TRANSFERRING)] {
             let text = std::str::from_utf8(body(reply)).unwrap();
             let is_encrypted = text.contains("<Encrypt>");
             assert_eq!(is_encrypted, mode.1 != Mode::Plain, "{text}");
@@ -43,7 +43,7 @@ async fn in_every_mode_replies_come_as_the_mode_asks() {
 }
 
 #[tokio::test]
-async fn in_safe_mode_nothing_but_what_is_sealed_for_us_gets_in() {
+async fn in_safe_mode_only_pushes_encrypted_for_this_account_are_accepted() {
     let world = in_mode(("safe", Mode::Safe)).start().await;
     world.wechat.change(|wechat| wechat.attempts = 1).unwrap();
     let phone = world.follower("safe");
@@ -82,7 +82,7 @@ async fn in_safe_mode_nothing_but_what_is_sealed_for_us_gets_in() {
 }
 
 #[tokio::test]
-async fn in_compatible_mode_a_body_with_encrypt_is_judged_by_it_and_one_without_by_its_signature() {
+async fn in_compatible_mode_msg_signature_decides_with_encrypt_and_signature_without() {
     let world = in_mode(("compatible", Mode::Compatible)).start().await;
     let phone = world.follower("comp");
     let draft = phone.draft_text("whole");
@@ -130,7 +130,7 @@ async fn while_token_and_key_are_changed_the_previous_ones_are_accepted_too() {
     }
 }
 
-async fn every_message(phone: &Phone) -> Vec<PushResult> {
+async fn send_every_kind(phone: &Phone) -> Vec<PushResult> {
     let picture = tiny_png();
     vec![
         phone.say("text").await,
@@ -151,7 +151,7 @@ async fn a_message_of_any_kind_is_answered_at_once_and_reaches_the_agent() {
     let world = World::start().await;
     let (phone, agent) = (world.follower("kinds"), world.agent());
     let mut took = Vec::new();
-    let pushed = every_message(&phone).await;
+    let pushed = send_every_kind(&phone).await;
     for pushed in &pushed {
         assert_eq!(pushed.text(), Some(TRANSFERRING));
         assert!(body(pushed).starts_with(b"<xml>"));
@@ -181,7 +181,7 @@ async fn a_message_of_any_kind_is_answered_at_once_and_reaches_the_agent() {
 
 /// Source: the reference, "Events a customer-service bridge meets" and "Others".
 #[tokio::test]
-async fn any_other_event_is_answered_success_and_leaves_a_step_and_nothing_else() {
+async fn any_other_event_is_answered_success_and_only_records_a_step() {
     let world = World::start().await;
     let (phone, agent) = (world.wechat.customer(&openid("events")), world.agent());
     phone.follow().await;
@@ -231,7 +231,7 @@ async fn any_other_event_is_answered_success_and_leaves_a_step_and_nothing_else(
 }
 
 #[tokio::test]
-async fn the_transferring_text_comes_always_once_a_session_or_never() {
+async fn the_transferring_text_is_sent_always_once_per_session_or_never() {
     let success = None;
     for (acknowledge, expected) in [
         ("always", [Some(TRANSFERRING), Some(TRANSFERRING), Some(TRANSFERRING), Some(TRANSFERRING)]),
@@ -269,13 +269,13 @@ async fn the_texts_are_those_of_the_locale_unless_one_is_set() {
     let welcome = "팔로우해주셔서 감사합니다. 상점는 언제나 최선을 다해 최고의 서비스를 제공합니다!";
     assert_eq!(phone.follow().await.text(), Some(welcome));
     assert_eq!(phone.say("재고?").await.text(), Some("one moment"));
-    let asked = await_texts(&world.agent(), &openid("ko"), 1).await;
-    assert_eq!(asked, ["WeChat 구독 계정에서 온 문의:재고?"]);
+    let inquiries = await_texts(&world.agent(), &openid("ko"), 1).await;
+    assert_eq!(inquiries, ["WeChat 구독 계정에서 온 문의:재고?"]);
     world.finish().await;
 }
 
 #[tokio::test]
-async fn a_long_text_goes_as_several_and_no_text_passes_for_the_bridges_own() {
+async fn a_long_text_is_split_and_no_text_passes_for_a_notice() {
     let world = Setup::default().set("BRIDGE_TEXTS__INQUIRY_PREFIX", "").start().await;
     let (phone, agent) = (world.follower("long"), world.agent());
     let long = "尺寸 and size 😀 ".repeat(1_200);
@@ -290,7 +290,7 @@ async fn a_long_text_goes_as_several_and_no_text_passes_for_the_bridges_own() {
 }
 
 #[tokio::test]
-async fn a_signed_body_that_is_no_usable_xml_is_acknowledged_counted_and_harms_nobody() {
+async fn a_signed_body_without_usable_xml_is_acknowledged_and_counted() {
     let world = World::start().await;
     let good = text_message(&openid("x"), 1, "good");
     let bad = [

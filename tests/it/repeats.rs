@@ -3,9 +3,9 @@
 
 use wechat_im_bridge::sandbox::wechat::{Field, Mode};
 
-use crate::leaving::is_imported;
 use crate::pushes::{body, event};
 use crate::surface::in_mode;
+use crate::unfollow::is_imported;
 use crate::wire::{self, text_message};
 use crate::world::{INQUIRY, TRANSFERRING, World, await_texts, openid};
 
@@ -22,8 +22,12 @@ async fn a_repeat_gets_the_first_answer_again_at_once_later_and_after_a_restart(
                     (Some(first), Some(again)) => assert_eq!(first.raw_xml, again.raw_xml, "{when}"),
                     (first, again) => assert_eq!(first, again, "{when}"),
                 }
-                let sealed = mode.1 == Mode::Safe && first.reply.is_some();
-                assert_eq!(body(first) != body(&again), sealed, "only what is encrypted differs: {when}");
+                let is_encrypted = mode.1 == Mode::Safe && first.reply.is_some();
+                assert_eq!(
+                    body(first) != body(&again),
+                    is_encrypted,
+                    "only what is encrypted differs: {when}"
+                );
             }
         };
         same_again(&world, "at once").await;
@@ -40,7 +44,7 @@ async fn a_repeat_gets_the_first_answer_again_at_once_later_and_after_a_restart(
 }
 
 #[tokio::test]
-async fn repeats_at_the_same_moment_get_one_answer_and_move_one_message() {
+async fn simultaneous_repeats_get_one_answer_and_cause_one_message() {
     let world = World::start().await;
     let phone = world.follower("same");
     for n in 0..5 {
@@ -58,7 +62,7 @@ async fn repeats_at_the_same_moment_get_one_answer_and_move_one_message() {
 }
 
 #[tokio::test]
-async fn events_are_told_apart_by_sender_time_event_and_key() {
+async fn events_are_distinguished_by_sender_time_event_and_key() {
     let world = World::start().await;
     let tap = async |name: &str, event_name: &str, time: &str, key: &str| {
         let fields = vec![Field::number("CreateTime", time), Field::text("EventKey", key)];
@@ -81,7 +85,7 @@ async fn events_are_told_apart_by_sender_time_event_and_key() {
 }
 
 #[tokio::test]
-async fn messages_are_told_apart_by_sender_and_msgid() {
+async fn messages_are_distinguished_by_sender_and_msgid() {
     let world = World::start().await;
     for (name, id, content) in [("p", 1, "a"), ("q", 1, "b"), ("p", 2, "a"), ("p", 1, "changed")] {
         let path = format!("/?{}", wire::query(&world));

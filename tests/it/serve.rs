@@ -16,13 +16,13 @@ use crate::world::{
 };
 
 /// A running `serve`; killed when dropped.
-struct Serving {
+struct ServeProcess {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
     reader: Option<std::thread::JoinHandle<()>>,
 }
 
-impl Serving {
+impl ServeProcess {
     fn start(folder: &Path, config: &str) -> Self {
         std::fs::write(folder.join("config.toml"), config).unwrap();
         let mut child = child::bridge()
@@ -34,10 +34,10 @@ impl Serving {
             .spawn()
             .unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
-        let (written, stderr) = (Arc::clone(&log), child.stderr.take().unwrap());
+        let (sink, stderr) = (Arc::clone(&log), child.stderr.take().unwrap());
         let reader = std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines() {
-                written.lock().unwrap().push(line.unwrap());
+                sink.lock().unwrap().push(line.unwrap());
             }
         });
         Self { child, log, reader: Some(reader) }
@@ -48,9 +48,10 @@ impl Serving {
     }
 
     /// Waits for the line that says it listens, and returns the public and the operations address.
-    async fn listening(&self) -> (String, String) {
-        let said = eventually(SOON, async || self.log().iter().any(|line| line.contains("listening"))).await;
-        assert!(said, "{:?}", self.log());
+    async fn await_listening(&self) -> (String, String) {
+        let is_listening =
+            eventually(SOON, async || self.log().iter().any(|line| line.contains("listening"))).await;
+        assert!(is_listening, "{:?}", self.log());
         let log = self.log();
         let line = log.iter().find(|line| line.contains("listening")).unwrap();
         let after = |words: &str| {
@@ -68,7 +69,7 @@ impl Serving {
     }
 
     /// Waits for the process to end, and returns its status and the whole log.
-    async fn end(mut self) -> (ExitStatus, Vec<String>) {
+    async fn wait_end(mut self) -> (ExitStatus, Vec<String>) {
         let ended = eventually(SOON * 3, async || self.child.try_wait().unwrap().is_some()).await;
         assert!(ended, "the process does not end: {:?}", self.log());
         self.reader.take().unwrap().join().unwrap();
@@ -76,7 +77,7 @@ impl Serving {
     }
 }
 
-impl Drop for Serving {
+impl Drop for ServeProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -84,7 +85,7 @@ impl Drop for Serving {
 }
 
 /// A world whose bridge the test runs as a process.
-async fn world() -> World {
+async fn world_without_bridge() -> World {
     let mut world = World::start().await;
     world.stop_bridge().await;
     world
@@ -101,20 +102,22 @@ fn data(name: &str) -> PathBuf {
 
 #[tokio::test]
 async fn the_first_line_says_where_it_listens_and_then_it_is_ready() {
-    let world = world().await;
-    let text = Serving::start(world.folder.path(), &world.config_toml());
-    let (public, ops) = text.listening().await;
+    let world = world_without_bridge().await;
+    let text = ServeProcess::start(world.folder.path(), &world.config_toml());
+    let (public, ops) = text.await_listening().await;
     assert!(text.log()[0].contains("listening"), "{:?}", text.log());
     let ready = async || crate::world::get_json(&format!("{ops}/readyz")).await;
     assert!(eventually(SOON, async || ready().await.0 == 200).await, "{:?}", ready().await);
     connect(&world, &public);
     assert!(world.wechat.verify_url().await);
     text.signal("INT");
-    assert_eq!(text.end().await.0.code(), Some(0), "SIGINT is a clean stop too");
+    assert_eq!(text.wait_end().await.0.code(), Some(0), "SIGINT is a clean stop too");
 
-    let json =
-        Serving::start(world.folder.path(), &format!("{}\n[log]\nformat = \"json\"\n", world.config_toml()));
-    json.listening().await;
+    let json = ServeProcess::start(
+        world.folder.path(),
+        &format!("{}\n[log]\nformat = \"json\"\n", world.config_toml()),
+    );
+    json.await_listening().await;
     let first: Value = serde_json::from_str(&json.log()[0]).unwrap();
     assert!(first["message"].as_str().unwrap().starts_with("listening on "), "{first}");
     assert!(first["public"].is_string() && first["ops"].is_string(), "{first}");
@@ -122,10 +125,10 @@ async fn the_first_line_says_where_it_listens_and_then_it_is_ready() {
 
 #[tokio::test]
 async fn sigterm_finishes_a_running_request_and_exits_0() {
-    let world = world().await;
+    let world = world_without_bridge().await;
     let config = world.config_toml().replace("[server]", "[server]\nshutdown_grace_s = 30");
-    let serving = Serving::start(world.folder.path(), &config);
-    let (public, ops) = serving.listening().await;
+    let serving = ServeProcess::start(world.folder.path(), &config);
+    let (public, ops) = serving.await_listening().await;
     let message = text_message(&openid("term"), 1, "hello");
     let (first, second) = message.split_at(50);
     let mut line = Line::to(&public).await;
@@ -139,18 +142,18 @@ async fn sigterm_finishes_a_running_request_and_exits_0() {
     line.send(second).await;
     let answer = line.answer().await.unwrap();
     assert!(answer.status == 200 && answer.text().contains(TRANSFERRING), "{answer:?}");
-    let (status, log) = serving.end().await;
+    let (status, log) = serving.wait_end().await;
     assert_eq!(status.code(), Some(0), "{log:#?}");
 }
 
 #[tokio::test]
-async fn what_does_not_end_is_cut_after_the_grace_or_at_once_by_a_second_signal() {
+async fn open_requests_are_cut_after_the_grace_or_at_once_by_a_second_signal() {
     for (grace, signals) in [(1, 1), (600, 2)] {
-        let world = world().await;
+        let world = world_without_bridge().await;
         let config =
             world.config_toml().replace("[server]", &format!("[server]\nshutdown_grace_s = {grace}"));
-        let serving = Serving::start(world.folder.path(), &config);
-        let (public, _) = serving.listening().await;
+        let serving = ServeProcess::start(world.folder.path(), &config);
+        let (public, _) = serving.await_listening().await;
         let mut line = Line::to(&public).await;
         line.send(wire::head(&format!("/?{}", wire::query(&world)), 100)).await;
         assert_eq!(wire::get(&public, "/nothing").await.status, 404);
@@ -162,7 +165,7 @@ async fn what_does_not_end_is_cut_after_the_grace_or_at_once_by_a_second_signal(
         if signals == 2 {
             serving.signal("TERM");
         }
-        let (status, log) = serving.end().await;
+        let (status, log) = serving.wait_end().await;
         assert_eq!(status.code(), Some(0), "{log:#?}");
         // Otherwise the server would wait ten seconds for the body, and ten minutes for the second
         // grace.
@@ -171,14 +174,14 @@ async fn what_does_not_end_is_cut_after_the_grace_or_at_once_by_a_second_signal(
 }
 
 #[tokio::test]
-async fn a_port_or_a_store_that_is_taken_is_told_in_one_message_with_its_key_and_fix() {
-    let world = world().await;
+async fn a_port_or_store_in_use_is_reported_in_one_message_with_its_key_and_fix() {
+    let world = world_without_bridge().await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     for key in ["listen", "ops_listen"] {
         let line = format!("{key} = \"127.0.0.1:0\"");
         let config = world.config_toml().replacen(&format!(" {line}"), &format!(" {key} = \"{address}\""), 1);
-        let (status, log) = Serving::start(world.folder.path(), &config).end().await;
+        let (status, log) = ServeProcess::start(world.folder.path(), &config).wait_end().await;
         assert_eq!(status.code(), Some(1), "{log:?}");
         assert_eq!(log.len(), 1, "{log:#?}");
         assert!(log[0].starts_with(&format!("error: server.{key}: ")), "{log:?}");
@@ -187,21 +190,21 @@ async fn a_port_or_a_store_that_is_taken_is_told_in_one_message_with_its_key_and
             "{log:?}"
         );
     }
-    let first = Serving::start(world.folder.path(), &world.config_toml());
-    first.listening().await;
-    let (status, log) = Serving::start(world.folder.path(), &world.config_toml()).end().await;
+    let first = ServeProcess::start(world.folder.path(), &world.config_toml());
+    first.await_listening().await;
+    let (status, log) = ServeProcess::start(world.folder.path(), &world.config_toml()).wait_end().await;
     assert_eq!((status.code(), log.len()), (Some(1), 1), "{log:#?}");
     let holder = format!("process {}", first.child.id());
     assert!(log[0].starts_with("error: store.url: ") && log[0].contains(&holder), "{log:?}");
 }
 
 #[tokio::test]
-async fn with_a_certificate_the_public_listener_speaks_https_and_nothing_else() {
-    let world = world().await;
+async fn with_a_certificate_the_public_listener_speaks_only_https() {
+    let world = world_without_bridge().await;
     let tls =
         format!("[server]\ntls_cert = {:?}\ntls_key = {:?}\n", data("tls.cert.pem"), data("tls.key.pem"));
-    let serving = Serving::start(world.folder.path(), &world.config_toml().replace("[server]", &tls));
-    let (public, ops) = serving.listening().await;
+    let serving = ServeProcess::start(world.folder.path(), &world.config_toml().replace("[server]", &tls));
+    let (public, ops) = serving.await_listening().await;
     let port = public.rsplit_once(':').unwrap().1;
     let authority = std::fs::read(data("ca.cert.pem")).unwrap();
     let client = reqwest::Client::builder()
@@ -227,16 +230,16 @@ async fn with_a_certificate_the_public_listener_speaks_https_and_nothing_else() 
 /// Contract, sections 2 and 3: no secret is ever printed; at `info` there is one line per message,
 /// without its body.
 #[tokio::test]
-async fn the_log_never_shows_a_secret_and_at_info_no_words() {
+async fn the_log_never_shows_a_secret_and_at_info_no_message_text() {
     for level in ["info", "trace"] {
-        let world = world().await;
+        let world = world_without_bridge().await;
         let (phone, agent) = (world.wechat.customer(&openid("log")), world.agent());
         let config = format!("{}\n[log]\nlevel = \"{level}\"\n", world.config_toml()).replace(
             "[wechat]",
             &format!("[wechat]\nmode = \"compatible\"\nencoding_aes_key = \"{AES_KEY}\""),
         );
-        let serving = Serving::start(world.folder.path(), &config);
-        let (public, _) = serving.listening().await;
+        let serving = ServeProcess::start(world.folder.path(), &config);
+        let (public, _) = serving.await_listening().await;
         connect(&world, &public);
         phone.follow().await;
         await_imported(&world).await;
@@ -253,7 +256,7 @@ async fn the_log_never_shows_a_secret_and_at_info_no_words() {
         let forged = world.wechat.push_raw(&who, "<xml/>", |query| query.set("signature", "f00"));
         assert_eq!(forged.await.status, Some(403));
         serving.signal("TERM");
-        let (_, log) = serving.end().await;
+        let (_, log) = serving.wait_end().await;
         let text = log.join("\n");
         let wechat = world.wechat.settings();
         for secret in [
@@ -270,8 +273,11 @@ async fn the_log_never_shows_a_secret_and_at_info_no_words() {
             let line = log.iter().find(|line| line.contains(secret));
             assert!(line.is_none(), "{secret} at {level}: {line:?}");
         }
-        let kept = log.iter().find(|line| line.contains("<xml>no push")).unwrap();
-        assert!(kept.contains(" WARN ") && !kept.contains("the end"), "logged at warn, truncated: {kept}");
+        let warning = log.iter().find(|line| line.contains("<xml>no push")).unwrap();
+        assert!(
+            warning.contains(" WARN ") && !warning.contains("the end"),
+            "logged at warn, truncated: {warning}"
+        );
         assert_eq!(text.contains("TRACE hyper"), level == "trace", "the lines of libraries are checked too");
         if level == "info" {
             assert!(!text.contains("words-of-the") && !text.contains(TRANSFERRING), "{text}");

@@ -19,7 +19,7 @@ pub fn in_mode((name, mode): (&'static str, Mode)) -> Setup {
         .wechat(move |wechat| wechat.mode = mode)
 }
 
-async fn counted(world: &World, line: &str) -> bool {
+async fn has_metric(world: &World, line: &str) -> bool {
     let metrics = world.metrics().await;
     metrics.lines().any(|found| found == format!("wechat_im_bridge_{line}"))
 }
@@ -79,7 +79,7 @@ async fn any_other_get_is_answered_404_not_found_with_status_200() {
 
 /// Source: the reference, "GET verification", official vectors.
 #[tokio::test]
-async fn the_vendors_signatures_are_let_in() {
+async fn the_vendors_signatures_are_accepted() {
     let world = Setup::default().wechat(|wechat| wechat.token = "AAAAA".into()).start().await;
     let check = "signature=f464b24fc39322e44b38aa78f5edd27bd1441696&timestamp=1714036504&nonce=1514711492";
     let answer = wire::get(&world.public(), &format!("/?{check}&echostr=4375120948345356249")).await;
@@ -99,7 +99,7 @@ async fn the_vendors_signatures_are_let_in() {
 /// Source: the reference, "Test vectors", B and C (XML) and A (JSON, which Official Accounts never
 /// push).
 #[tokio::test]
-async fn the_vendors_encrypted_pushes_are_opened_and_answered_in_kind() {
+async fn the_vendors_encrypted_pushes_are_decrypted_and_get_encrypted_replies() {
     for vector in VECTORS {
         let world = Setup::default()
             .set("BRIDGE_WECHAT__MODE", "safe")
@@ -123,7 +123,7 @@ async fn the_vendors_encrypted_pushes_are_opened_and_answered_in_kind() {
         assert_eq!(answer.status, 200, "{}", vector.token);
         if vector.is_xml {
             assert!(!answer.text().contains(TRANSFERRING), "{answer:?}");
-            let inner = opened(&answer, vector.token, vector.key, vector.app_id);
+            let inner = decrypt_reply(&answer, vector.token, vector.key, vector.app_id);
             assert!(inner.contains(TRANSFERRING), "{inner}");
         } else {
             assert_eq!(answer.text(), "success");
@@ -135,7 +135,7 @@ async fn the_vendors_encrypted_pushes_are_opened_and_answered_in_kind() {
 }
 
 /// Checks the signature of an encrypted answer and returns the reply inside.
-pub fn opened(answer: &Answer, token: &str, key: &str, app_id: &str) -> String {
+pub fn decrypt_reply(answer: &Answer, token: &str, key: &str, app_id: &str) -> String {
     let element = |name: &str| {
         let (_, rest) = answer.text().split_once(&format!("<{name}>")).unwrap();
         let (inner, _) = rest.split_once(&format!("</{name}>")).unwrap();
@@ -143,12 +143,12 @@ pub fn opened(answer: &Answer, token: &str, key: &str, app_id: &str) -> String {
     };
     let (encrypt, timestamp, nonce) = (element("Encrypt"), element("TimeStamp"), element("Nonce"));
     assert_eq!(element("MsgSignature"), crypto::sign(&[token, &timestamp, &nonce, &encrypt]));
-    let opened = crypto::Crypt::new(key, app_id).unwrap().decrypt(&encrypt).unwrap();
-    String::from_utf8(opened).unwrap()
+    let reply = crypto::Crypt::new(key, app_id).unwrap().decrypt(&encrypt).unwrap();
+    String::from_utf8(reply).unwrap()
 }
 
 #[tokio::test]
-async fn whoever_is_not_wechat_is_told_403_before_a_byte_of_the_body_is_sent() {
+async fn an_invalid_query_gets_403_before_a_byte_of_the_body_is_sent() {
     for (mode, wrong) in [
         (MODES[0], vec!["nonce=98765432", "signature=f", "timestamp=1"]),
         (MODES[1], vec!["nonce=98765432", "signature=f", "timestamp=1"]),
@@ -169,14 +169,14 @@ async fn whoever_is_not_wechat_is_told_403_before_a_byte_of_the_body_is_sent() {
         }
         for query in queries {
             // The body is never sent: a client that expects `100 Continue` does not get it.
-            let begun =
+            let request =
                 head(&format!("/?{query}"), 5000).replace("\r\n\r\n", "\r\nexpect: 100-continue\r\n\r\n");
-            let answer = ask(&world.public(), begun).await;
+            let answer = ask(&world.public(), request).await;
             assert_eq!((answer.status, answer.text()), (403, ""), "{mode:?} {query}");
         }
-        let begun = head(&format!("/?{good}"), 5).replace("\r\n\r\n", "\r\nexpect: 100-continue\r\n\r\n");
+        let request = head(&format!("/?{good}"), 5).replace("\r\n\r\n", "\r\nexpect: 100-continue\r\n\r\n");
         let mut line = Line::to(&world.public()).await;
-        line.send(begun).await;
+        line.send(request).await;
         assert_eq!(line.answer().await.unwrap().status, 100, "a valid query gets 100 Continue");
         line.send("<xml>").await;
         let expected = if mode.1 == Mode::Safe { 403 } else { 200 };
@@ -187,7 +187,7 @@ async fn whoever_is_not_wechat_is_told_403_before_a_byte_of_the_body_is_sent() {
 }
 
 #[tokio::test]
-async fn a_push_whose_time_is_too_far_off_is_refused_where_that_is_set() {
+async fn a_push_over_the_configured_clock_skew_is_refused() {
     let world = Setup::default().set("BRIDGE_WECHAT__MAX_SKEW_S", "300").start().await;
     let (token, now) = (world.wechat.settings().token.clone(), world.clock.now().seconds());
     for (off, status) in [(-310, 403), (-290, 200), (290, 200), (310, 403), (-2_000_000_000, 403)] {
@@ -205,21 +205,21 @@ async fn a_push_whose_time_is_too_far_off_is_refused_where_that_is_set() {
 }
 
 #[tokio::test]
-async fn a_push_for_another_account_is_refused_and_stored_nowhere() {
+async fn a_push_for_another_account_is_refused_and_not_stored() {
     let world = World::start().await;
     let body = text_message(&openid("w"), 1, "hi").replace("gh_bridge000001", "gh_another0001");
     let path = format!("/?{}", wire::query(&world));
     assert_eq!(wire::post(&world.public(), &path, &body).await.status, 403);
-    assert!(counted(&world, "refused_requests_total{source=\"push\",reason=\"account\"} 1").await);
+    assert!(has_metric(&world, "refused_requests_total{source=\"push\",reason=\"account\"} 1").await);
     assert!(!world.metrics().await.contains("wechat_im_bridge_accepted_total{"));
     world.finish().await;
 
     let any = Setup::default().set("BRIDGE_WECHAT__ACCOUNT_ID", "").start().await;
-    assert_eq!(wire::post(&any.public(), &path_now(&any), &body).await.status, 200, "no account is set");
+    assert_eq!(wire::post(&any.public(), &signed_path(&any), &body).await.status, 200, "no account is set");
     any.finish().await;
 }
 
-fn path_now(world: &World) -> String {
+fn signed_path(world: &World) -> String {
     format!("/?{}", wire::query(world))
 }
 
@@ -231,8 +231,8 @@ async fn a_body_may_be_as_long_as_the_limit_and_no_longer() {
     let long = text_message(&openid("l"), 2, &"x".repeat(2001 - frame));
     let callback = wire::callback_path(&world, &[]);
     for (path, body, status) in [
-        (path_now(&world), &whole, 200),
-        (path_now(&world), &long, 413),
+        (signed_path(&world), &whole, 200),
+        (signed_path(&world), &long, 413),
         (callback.clone(), &whole, 400),
         (callback, &long, 413),
     ] {
@@ -245,33 +245,33 @@ async fn a_body_may_be_as_long_as_the_limit_and_no_longer() {
         );
         assert_eq!(ask(&world.public(), chunked).await.status, status, "chunked, {}", body.len());
     }
-    let announced = ask(&world.public(), head(&path_now(&world), 1 << 40)).await;
+    let announced = ask(&world.public(), head(&signed_path(&world), 1 << 40)).await;
     assert_eq!(announced.status, 413, "refused by its Content-Length");
-    assert!(counted(&world, "refused_requests_total{source=\"push\",reason=\"body_too_large\"} 3").await);
+    assert!(has_metric(&world, "refused_requests_total{source=\"push\",reason=\"body_too_large\"} 3").await);
     world.finish().await;
 }
 
 /// Waits the contract's ten seconds once in real time, with every kind of slow client at once.
 #[tokio::test]
-async fn a_head_or_a_body_that_is_not_there_within_ten_seconds_is_told_408() {
+async fn a_head_or_body_that_takes_over_ten_seconds_gets_408() {
     let world = World::start().await;
-    let (push, callback) = (path_now(&world), wire::callback_path(&world, &[]));
+    let (push, callback) = (signed_path(&world), wire::callback_path(&world, &[]));
     let slow = async |begin: String, every: Option<Duration>| {
         let mut line = Line::to(&world.public()).await;
         line.send(begin).await;
-        let begun = Instant::now();
+        let started = Instant::now();
         let answer = match every {
             None => line.answer().await,
             Some(pause) => loop {
                 tokio::select! {
                     answer = line.answer() => break answer,
-                    () = tokio::time::sleep(pause), if begun.elapsed() < Duration::from_secs(9) => {
+                    () = tokio::time::sleep(pause), if started.elapsed() < Duration::from_secs(9) => {
                         line.send(" ").await;
                     }
                 }
             },
         };
-        (answer.map(|answer| answer.status), begun.elapsed())
+        (answer.map(|answer| answer.status), started.elapsed())
     };
     let trickle = Some(Duration::from_secs(1));
     let answers = tokio::join!(
@@ -313,7 +313,7 @@ async fn unknown_paths_are_404_and_wrong_methods_405() {
     }
     for (method, path) in [
         ("PUT", "/".to_owned()),
-        ("DELETE", path_now(&world)),
+        ("DELETE", signed_path(&world)),
         ("PATCH", "/".to_owned()),
         ("GET", wire::callback_path(&world, &[])),
         ("PUT", "/imcallback".to_owned()),

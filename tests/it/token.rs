@@ -12,7 +12,7 @@ use crate::world::{SOON, World, await_shown, eventually, openid};
 const TOKEN: &str = "cgi-bin/stable_token";
 
 #[tokio::test]
-async fn an_expired_token_is_replaced_once_however_many_sends_it_fails() {
+async fn an_expired_token_is_replaced_once_for_any_number_of_failed_sends() {
     const CUSTOMERS: usize = 50;
     let world = World::start().await;
     let agent = world.agent();
@@ -38,7 +38,7 @@ async fn an_expired_token_is_replaced_once_however_many_sends_it_fails() {
 }
 
 #[tokio::test]
-async fn a_token_that_stays_wrong_waits_and_says_what_to_fix() {
+async fn with_a_token_that_stays_invalid_messages_wait_and_readyz_says_what_to_fix() {
     let world = World::start().await;
     let (phone, agent) = (greeted(&world, "w").await, world.agent());
     world.wechat.faults().script(CUSTOM_SEND, 100_000, Fault::Code(40001));
@@ -58,7 +58,7 @@ async fn a_token_that_stays_wrong_waits_and_says_what_to_fix() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_not_allowed_is_shown_and_causes_no_storm() {
+async fn an_ip_address_that_is_not_allowed_is_shown_and_causes_no_storm_of_calls() {
     let world = World::start().await;
     let agent = world.agent();
     let names: Vec<String> = (0..20).map(|n| format!("i{n:02}")).collect();
@@ -85,7 +85,7 @@ async fn an_address_that_is_not_allowed_is_shown_and_causes_no_storm() {
 }
 
 #[tokio::test]
-async fn the_api_too_may_refuse_the_address() {
+async fn an_ip_address_that_the_api_refuses_is_shown_too() {
     let world = World::start().await;
     let (phone, agent) = (greeted(&world, "j").await, world.agent());
     world.wechat.faults().script(CUSTOM_SEND, 3, Fault::Code(40164));

@@ -15,32 +15,32 @@ use crate::world::{INQUIRY, SOON, Setup, World, await_shown, await_texts, eventu
 const HISTORY: &str = "openim/admin_getroammsg";
 
 #[tokio::test]
-async fn a_send_to_wechat_whose_answer_was_lost_is_unknown_told_and_never_repeated() {
+async fn a_send_to_wechat_whose_answer_was_lost_becomes_unknown_with_a_notice_and_is_never_repeated() {
     let world = World::start().await;
     let agent = world.agent();
-    for (n, (what, fault)) in losses().into_iter().enumerate() {
+    for (n, (case, fault)) in losses().into_iter().enumerate() {
         let name = format!("u{n}");
         let (phone, customer) = (greeted(&world, &name).await, openid(&name));
-        let carried_out = !matches!(fault, Fault::DropBefore | Fault::BadGateway);
+        let was_processed = !matches!(fault, Fault::DropBefore | Fault::BadGateway);
         let mut events = world.wechat.events();
         world.wechat.faults().script(CUSTOM_SEND, 1, fault);
         agent.say(&customer, "perhaps").await.unwrap();
         await_note(&agent, &customer, "“perhaps” may or may not have arrived").await;
-        assert_eq!(states(&world, &customer).await, ["unknown"], "{what}");
+        assert_eq!(states(&world, &customer).await, ["unknown"], "{case}");
         agent.say(&customer, "surely").await.unwrap();
         await_shown(&phone, "surely").await;
         phone.say("and?").await;
         await_states(&world, &customer, &["unknown", "delivered"]).await;
-        assert_eq!(calls(&mut events, CUSTOM_SEND), 2, "{what}: once each");
+        assert_eq!(calls(&mut events, CUSTOM_SEND), 2, "{case}: once each");
         let arrived = phone.texts().iter().filter(|text| *text == "perhaps").count();
-        assert_eq!(arrived, usize::from(carried_out), "{what}");
-        assert_eq!(notes(&agent, &customer).len(), 1, "{what}");
+        assert_eq!(arrived, usize::from(was_processed), "{case}");
+        assert_eq!(notes(&agent, &customer).len(), 1, "{case}");
     }
     world.finish().await;
 }
 
 #[tokio::test]
-async fn what_was_lost_is_told_in_the_agents_language_and_the_error_is_kept_for_the_operator() {
+async fn the_notice_is_in_the_configured_locale_and_the_error_is_stored_for_the_operator() {
     for (locale, own_words) in [("ko", "WeChat과의 연결이 끊어졌습니다"), ("zh", "与微信的连接中断")]
     {
         let world = Setup::default().set("BRIDGE_TEXTS__LOCALE", locale).start().await;
@@ -48,13 +48,13 @@ async fn what_was_lost_is_told_in_the_agents_language_and_the_error_is_kept_for_
         world.wechat.faults().script(CUSTOM_SEND, 1, Fault::DropAfter);
         agent.say(&customer, "perhaps").await.unwrap();
         await_note(&agent, &customer, own_words).await;
-        let told = notes(&agent, &customer).concat();
-        let foreign = told.replace("[bridge]", "").replace("perhaps", "").replace("WeChat", "");
-        assert!(!foreign.contains(|letter: char| letter.is_ascii_alphabetic()), "{told}");
-        let kept: String = (world.database())
+        let notice_texts = notes(&agent, &customer).concat();
+        let foreign = notice_texts.replace("[bridge]", "").replace("perhaps", "").replace("WeChat", "");
+        assert!(!foreign.contains(|letter: char| letter.is_ascii_alphabetic()), "{notice_texts}");
+        let last_error: String = (world.database())
             .query_row("SELECT last_error FROM message WHERE direction = 1", [], |row| row.get(0))
             .unwrap();
-        assert!(kept.starts_with("WeChat gave no readable answer: "), "{kept}");
+        assert!(last_error.starts_with("WeChat gave no readable answer: "), "{last_error}");
         world.finish().await;
     }
 }
@@ -63,23 +63,23 @@ async fn what_was_lost_is_told_in_the_agents_language_and_the_error_is_kept_for_
 async fn a_send_to_im_whose_answer_was_lost_is_looked_up_and_arrives_once() {
     let world = World::start().await;
     let agent = world.agent();
-    for (n, (what, fault)) in losses().into_iter().enumerate() {
+    for (n, (case, fault)) in losses().into_iter().enumerate() {
         let name = format!("v{n}");
         let (phone, customer) = (greeted(&world, &name).await, openid(&name));
-        let carried_out = !matches!(fault, Fault::DropBefore | Fault::BadGateway);
+        let was_processed = !matches!(fault, Fault::DropBefore | Fault::BadGateway);
         let before = world.im.ledger();
         world.im.faults().script(SENDMSG, 1, fault);
         phone.say("perhaps").await;
         phone.say("surely").await;
-        let expected = ["hello", "perhaps", "surely"].map(|said| format!("{INQUIRY}{said}"));
-        assert_eq!(await_texts(&agent, &customer, 3).await, expected, "{what}");
+        let expected = ["hello", "perhaps", "surely"].map(|text| format!("{INQUIRY}{text}"));
+        assert_eq!(await_texts(&agent, &customer, 3).await, expected, "{case}");
         let after = world.im.ledger();
         let calls = |api| after.call_count(api) - before.call_count(api);
-        assert_eq!(calls(SENDMSG), if carried_out { 2 } else { 3 }, "{what}");
-        assert_eq!(calls(HISTORY), 1, "{what}");
+        assert_eq!(calls(SENDMSG), if was_processed { 2 } else { 3 }, "{case}");
+        assert_eq!(calls(HISTORY), 1, "{case}");
         let once =
             after.sends().filter(|send| send.from == customer).all(|send| send.outcome == Outcome::Delivered);
-        assert!(once, "{what}");
+        assert!(once, "{case}");
     }
     world.finish().await;
 }
@@ -119,7 +119,7 @@ async fn a_long_history_is_read_to_its_end_each_page_a_call_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_history_that_is_busy_is_no_platform_that_is_down() {
+async fn a_rate_limited_history_does_not_mark_the_platform_as_down() {
     let world = World::start().await;
     let (phone, customer) = (greeted(&world, "w").await, openid("w"));
     world.im.faults().script(SENDMSG, 1, Fault::DropAfter);
@@ -138,7 +138,7 @@ async fn a_history_that_is_busy_is_no_platform_that_is_down() {
 }
 
 #[tokio::test]
-async fn a_send_that_can_never_be_looked_up_says_why_and_is_given_up_after_thirty_days() {
+async fn a_send_that_cannot_be_looked_up_shows_the_reason_and_is_given_up_after_thirty_days() {
     let world = World::start().await;
     let (phone, agent, customer) = (greeted(&world, "x").await, world.agent(), openid("x"));
     world.im.faults().script(SENDMSG, 1, Fault::DropAfter);
@@ -161,7 +161,7 @@ async fn a_send_that_can_never_be_looked_up_says_why_and_is_given_up_after_thirt
 }
 
 #[tokio::test]
-async fn an_answer_that_does_not_come_in_ten_seconds_is_lost_too() {
+async fn an_answer_that_takes_over_ten_seconds_counts_as_lost() {
     let world = World::start().await;
     let (phone, agent, customer) = (greeted(&world, "x").await, world.agent(), openid("x"));
     let late = Fault::Delay(Duration::from_secs(12));
@@ -172,15 +172,15 @@ async fn an_answer_that_does_not_come_in_ten_seconds_is_lost_too() {
     let wait = Duration::from_secs(20);
     assert!(eventually(wait, async || states(&world, &customer).await == ["unknown"]).await);
     // By then the call to IM, which began earlier, is settled too.
-    let told = agent.wait_for(|_| notes(&agent, &customer).len() == 1, Duration::from_secs(4)).await;
-    assert!(told.is_ok(), "{:?}", texts(&agent, &customer));
+    let notified = agent.wait_for(|_| notes(&agent, &customer).len() == 1, Duration::from_secs(4)).await;
+    assert!(notified.is_ok(), "{:?}", texts(&agent, &customer));
     assert_eq!(texts(&agent, &customer).iter().filter(|text| text.ends_with("to the agent")).count(), 1);
     assert_eq!(world.wechat.ledger().sent_texts(&customer), ["to the customer"]);
     world.finish().await;
 }
 
 #[tokio::test]
-async fn what_was_never_written_waits_and_is_delivered_when_wechat_is_there() {
+async fn a_message_that_was_never_sent_waits_and_is_delivered_when_wechat_is_back() {
     // A port on which no server listens yet.
     let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = reserved.local_addr().unwrap();

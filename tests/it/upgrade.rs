@@ -47,8 +47,8 @@ use wechat_im_bridge::sandbox::wechat::{Field, Refusal};
 use wechat_im_bridge::store::{Store, StoreLocation};
 
 use crate::agent_media::{await_pushed, file, pushed};
+use crate::customer_media::{PUBLIC_URL, get, local_url};
 use crate::observe::{CUSTOM_SEND, await_note, await_states, counted, states, stored};
-use crate::showing::{PUBLIC_URL, get, here};
 use crate::world::{INQUIRY, SDK_APP_ID, SECRET_KEY, SOON, Setup, World, await_shown, eventually, openid};
 
 const SCHEMA: i64 = 7;
@@ -370,7 +370,7 @@ async fn media_are_served_by_the_links_that_agents_have_and_what_was_owed_is_fet
     assert!(media.join(&orphan).exists());
     world.start_bridge().await;
     for (link, bytes) in kept {
-        let got = get(&here(&world, &json!(link))).await;
+        let got = get(&local_url(&world, &json!(link))).await;
         assert!(got.status == 200 && got.bytes == bytes, "{link}: {}", got.status);
     }
     await_delivered(&world, "waits", "user1", QUESTIONS[2].2).await;
@@ -383,7 +383,7 @@ async fn media_are_served_by_the_links_that_agents_have_and_what_was_owed_is_fet
     for (link, bytes) in
         [(&picture["ImageInfoArray"][0]["URL"], file("moving.gif")), (&recording["Url"], file("voice.mp3"))]
     {
-        let got = get(&here(&world, link)).await;
+        let got = get(&local_url(&world, link)).await;
         assert!(got.status == 200 && got.bytes == bytes, "{link}: {}", got.status);
     }
     assert!(eventually(SOON, async || !media.join(&orphan).exists()).await, "nobody needs it");

@@ -3,19 +3,19 @@
 
 use wechat_im_bridge::sandbox::wechat::Phone;
 
-use crate::leaving::is_imported;
 use crate::observe::{await_states, greeted};
+use crate::unfollow::is_imported;
 use crate::world::{World, openid};
 
 /// A customer whose last message is too old for any answer to be sent.
-async fn silent(world: &World, name: &str) -> Phone {
+async fn greeted_long_ago(world: &World, name: &str) -> Phone {
     let phone = greeted(world, name).await;
     world.clock.advance(48 * 3_600_000);
     phone
 }
 
 /// Answers seven times and checks that the first `sends` are delivered and the others held.
-async fn assert_sends(world: &World, name: &str, sends: usize) {
+async fn assert_budget(world: &World, name: &str, sends: usize) {
     let (agent, customer) = (world.agent(), openid(name));
     for number in 0..7 {
         agent.say(&customer, &format!("answer {number}")).await.unwrap();
@@ -24,35 +24,35 @@ async fn assert_sends(world: &World, name: &str, sends: usize) {
 }
 
 #[tokio::test]
-async fn a_message_opens_the_message_window_and_a_tap_in_a_menu_message_the_events() {
+async fn a_message_opens_the_message_window_and_a_tap_in_a_menu_message_the_event_window() {
     let world = World::start().await;
-    let phone = silent(&world, "typed").await;
+    let phone = greeted_long_ago(&world, "typed").await;
     phone.say("still there?").await;
     world.clock.advance(47 * 3_600_000);
-    assert_sends(&world, "typed", 5).await;
-    let phone = silent(&world, "tapped").await;
+    assert_budget(&world, "typed", 5).await;
+    let phone = greeted_long_ago(&world, "tapped").await;
     phone.tap_msgmenu("101", "satisfied").await;
-    assert_sends(&world, "tapped", 3).await;
+    assert_budget(&world, "tapped", 3).await;
     world.finish().await;
 }
 
 #[tokio::test]
-async fn a_follow_a_scan_and_a_menu_click_open_the_events_window_for_a_minute() {
+async fn a_follow_a_scan_and_a_menu_click_open_the_event_window_for_a_minute() {
     let world = World::start().await;
     let phone = world.wechat.customer(&openid("followed"));
     phone.follow().await;
     assert!(is_imported(&world, &openid("followed")).await);
-    assert_sends(&world, "followed", 3).await;
-    let phone = silent(&world, "scanned").await;
+    assert_budget(&world, "followed", 3).await;
+    let phone = greeted_long_ago(&world, "scanned").await;
     phone.scan("shop42").await;
-    assert_sends(&world, "scanned", 3).await;
+    assert_budget(&world, "scanned", 3).await;
     for event in ["CLICK", "scancode_push", "scancode_waitmsg"] {
-        silent(&world, event).await.tap_menu(event, "key").await;
-        assert_sends(&world, event, 3).await;
+        greeted_long_ago(&world, event).await.tap_menu(event, "key").await;
+        assert_budget(&world, event, 3).await;
     }
-    silent(&world, "late").await.tap_menu("CLICK", "key").await;
+    greeted_long_ago(&world, "late").await.tap_menu("CLICK", "key").await;
     world.clock.advance(60_000);
-    assert_sends(&world, "late", 0).await;
+    assert_budget(&world, "late", 0).await;
     world.finish().await;
 }
 
@@ -60,8 +60,8 @@ async fn a_follow_a_scan_and_a_menu_click_open_the_events_window_for_a_minute() 
 async fn no_other_event_opens_a_window() {
     let world = World::start().await;
     for event in ["VIEW", "location_select", "pic_weixin", "an_event_of_2031"] {
-        silent(&world, event).await.tap_menu(event, "key").await;
-        assert_sends(&world, event, 0).await;
+        greeted_long_ago(&world, event).await.tap_menu(event, "key").await;
+        assert_budget(&world, event, 0).await;
     }
     world.finish().await;
 }

@@ -7,8 +7,8 @@ use rusqlite::OpenFlags;
 
 use super::downloads::status_kb;
 use super::rig::{Rig, SETTLED};
-use crate::showing::sizes::{bomb, picture};
-use crate::showing::{JPEG, PUBLIC_URL, get};
+use crate::customer_media::sizes::{oversized_png, picture};
+use crate::customer_media::{JPEG, PUBLIC_URL, get};
 use crate::world::{eventually, openid};
 
 const CUSTOMER: &str = "anna";
@@ -138,7 +138,7 @@ async fn copies_of_the_largest_pictures_at_once_take_the_memory_of_one() {
     for n in 0..2_u8 {
         assert!(!phone.send_image([&largest[..], &[n]].concat()).await.fault_line);
     }
-    assert!(!phone.send_image(bomb()).await.fault_line);
+    assert!(!phone.send_image(oversized_png()).await.fault_line);
     assert!(eventually(SETTLED, async || fetched(&rig) == 3).await, "{}", rig.log());
     rig.quiet().await;
     let before = status_kb(&rig, "VmHWM");
@@ -155,6 +155,6 @@ async fn copies_of_the_largest_pictures_at_once_take_the_memory_of_one() {
     let ((), bomb_served) = tokio::join!(asked.buffer_unordered(6).collect::<()>(), get(&links[2]));
     let peak = status_kb(&rig, "VmHWM");
     println!("copies of two pictures of 4096 x 3072 pixels: {before} kB before, {peak} kB at most");
-    assert_eq!(bomb_served.bytes, bomb());
+    assert_eq!(bomb_served.bytes, oversized_png());
     assert!(peak - before <= SCALING_KB, "{before} kB, then {peak} kB");
 }

@@ -16,7 +16,7 @@ pub async fn is_deleted(world: &World, user: &str) -> bool {
 }
 
 #[tokio::test]
-async fn who_follows_is_welcomed_and_imported_and_who_leaves_is_deleted() {
+async fn a_follower_is_welcomed_and_imported_and_deleted_after_unfollowing() {
     let world = World::start().await;
     let phone = world.wechat.customer(&openid("come"));
     assert_eq!(phone.follow_by_scene("shop42").await.text(), Some(WELCOME));
@@ -32,7 +32,7 @@ async fn who_follows_is_welcomed_and_imported_and_who_leaves_is_deleted() {
 }
 
 #[tokio::test]
-async fn who_leaves_keeps_the_account_where_that_is_set_and_is_forgotten_all_the_same() {
+async fn with_keep_an_unfollow_keeps_the_account_and_still_erases_the_customer() {
     let world = Setup::default().set("BRIDGE_IM__ON_UNSUBSCRIBE", "keep").start().await;
     let (phone, agent) = (world.wechat.customer(&openid("keep")), world.agent());
     phone.follow().await;
@@ -50,15 +50,15 @@ async fn who_leaves_keeps_the_account_where_that_is_set_and_is_forgotten_all_the
     assert!(settled, "{}", world.ready().await);
     let changes = world.im.ledger();
     assert!(changes.account_changes().all(|change| change.kind != AccountChangeKind::Deleted));
-    let rows = world.database();
-    let nobody = "SELECT count(*) FROM customer WHERE openid = ?1";
-    let left: i64 = rows.query_row(nobody, [openid("nobody")], |row| row.get(0)).unwrap();
+    let database = world.database();
+    let count = "SELECT count(*) FROM customer WHERE openid = ?1";
+    let left: i64 = database.query_row(count, [openid("nobody")], |row| row.get(0)).unwrap();
     assert_eq!(left, 0, "nothing is kept about a person without an account");
     world.finish().await;
 }
 
 #[tokio::test]
-async fn a_userid_that_im_does_not_take_back_gets_a_number() {
+async fn a_userid_that_im_does_not_accept_again_gets_a_number() {
     let world = Setup::default().im(|im| im.edition = Edition::PAID).start().await;
     let (phone, agent) = (world.wechat.customer(&openid("again")), world.agent());
     for user in [openid("again"), format!("{}_1", openid("again")), format!("{}_2", openid("again"))] {
@@ -82,21 +82,21 @@ async fn a_userid_that_im_does_not_take_back_gets_a_number() {
 
 /// Those of `words` that are still in any file of the store after the write-ahead log has been
 /// written into the database.
-fn lingering<'a>(world: &World, words: &[&'a str]) -> Vec<&'a str> {
+fn words_left_in_store<'a>(world: &World, words: &[&'a str]) -> Vec<&'a str> {
     let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
     let busy: i64 = world.database().query_row(checkpoint, [], |row| row.get(0)).unwrap();
     assert_eq!(busy, 0, "no reader holds the log");
     let files = std::fs::read_dir(world.folder.path()).unwrap().map(|entry| entry.unwrap().path());
     let bytes: Vec<Vec<u8>> =
         files.filter(|path| path.is_file()).map(|path| std::fs::read(path).unwrap()).collect();
-    let stands = |word: &str| {
+    let is_stored = |word: &str| {
         bytes.iter().any(|file| file.windows(word.len()).any(|window| window == word.as_bytes()))
     };
-    words.iter().copied().filter(|word| stands(word)).collect()
+    words.iter().copied().filter(|word| is_stored(word)).collect()
 }
 
 #[tokio::test]
-async fn nothing_that_was_said_outlives_the_customer() {
+async fn no_message_text_outlives_the_customer() {
     for reply in ["auto", "passive"] {
         let world = Setup::default()
             .set("BRIDGE_WECHAT__REPLY", reply)
@@ -128,20 +128,20 @@ async fn nothing_that_was_said_outlives_the_customer() {
         world.clock.advance(49 * 3600 * 1000);
         agent.say(&openid("gone"), words[3]).await.unwrap();
         await_texts(&agent, &openid("gone"), 4).await;
-        assert_eq!(lingering(&world, &words[..3]).len(), 3, "the words are stored before");
+        assert_eq!(words_left_in_store(&world, &words[..3]).len(), 3, "the words are stored before");
 
         assert_success(&phone.unfollow().await);
         assert!(is_deleted(&world, &openid("gone")).await);
         let settled = eventually(SOON, async || world.ready().await["backlog"]["waiting"] == 0).await;
         assert!(settled, "{}", world.ready().await);
-        assert_eq!(lingering(&world, &words), [""; 0], "reply = {reply}");
-        let rows = world.database();
+        assert_eq!(words_left_in_store(&world, &words), [""; 0], "reply = {reply}");
+        let database = world.database();
         for table in ["message", "step", "customer"] {
             let sql = format!("SELECT count(*) FROM {table}");
-            let count: i64 = rows.query_row(&sql, [], |row| row.get(0)).unwrap();
+            let count: i64 = database.query_row(&sql, [], |row| row.get(0)).unwrap();
             assert_eq!(count, 0, "{table}");
         }
-        drop(rows);
+        drop(database);
         world.clock.advance(1_000);
         phone.follow().await;
         let second = format!("{}_1", openid("gone"));
@@ -153,11 +153,11 @@ async fn nothing_that_was_said_outlives_the_customer() {
             world.database().query_row(imported, [], |row| row.get(0)).is_ok_and(|imported: bool| !imported)
         });
         assert!(recorded.await, "the deletion is recorded");
-        let kept =
+        let columns =
             "SELECT known, number, imported, agent, active_at, message_until, event_until FROM customer";
-        let kept: Vec<Value> = world
+        let values: Vec<Value> = world
             .database()
-            .query_row(kept, [], |row| {
+            .query_row(columns, [], |row| {
                 (0..7)
                     .map(|at| {
                         Ok(match row.get_ref(at)? {
@@ -169,8 +169,8 @@ async fn nothing_that_was_said_outlives_the_customer() {
             })
             .unwrap();
         let only_the_number: Vec<Value> = [0, 1, 0].into_iter().map(Value::from).collect();
-        assert_eq!(kept[..3], only_the_number);
-        assert_eq!(kept[3..], [Value::Null, 0.into(), 0.into(), 0.into()]);
+        assert_eq!(values[..3], only_the_number);
+        assert_eq!(values[3..], [Value::Null, 0.into(), 0.into(), 0.into()]);
         world.finish().await;
     }
 }

@@ -13,29 +13,29 @@ use crate::world::{SOON, Setup, World, await_shown, await_texts, eventually, ope
 const HISTORY: &str = "openim/admin_getroammsg";
 /// A little more than the minute between two backfills, in milliseconds.
 const ROUND_MS: i64 = 61_000;
-const RECOVERED: &str = "wechat_im_bridge_recovered_total";
+const BACKFILLED: &str = "wechat_im_bridge_recovered_total";
 
 /// Starts the next backfill round and waits until it has read `views` pages of the history.
-async fn next_round(world: &World, views: u64) {
+async fn next_round(world: &World, pages: u64) {
     let before = world.im.ledger().call_count(HISTORY);
     world.clock.advance(ROUND_MS);
-    let read = eventually(SOON, async || world.im.ledger().call_count(HISTORY) >= before + views).await;
-    assert!(read, "{} of {views} pages were read", world.im.ledger().call_count(HISTORY) - before);
+    let read = eventually(SOON, async || world.im.ledger().call_count(HISTORY) >= before + pages).await;
+    assert!(read, "{} of {pages} pages were read", world.im.ledger().call_count(HISTORY) - before);
 }
 
 /// A callback for the message `sent`, with the key `told_key` instead of the one in IM's history.
-fn webhook(sent: &SentMessage, customer: &str, text: &str, told_key: &str) -> String {
+fn callback_for(sent: &SentMessage, customer: &str, text: &str, key: &str) -> String {
     let numbers: Vec<i64> = sent.msg_key.split('_').map(|number| number.parse().unwrap()).collect();
     json!({
         "CallbackCommand": "C2C.CallbackAfterSendMsg", "From_Account": "user1", "To_Account": customer,
-        "MsgSeq": numbers[0], "MsgRandom": numbers[1], "MsgTime": numbers[2], "MsgKey": told_key,
+        "MsgSeq": numbers[0], "MsgRandom": numbers[1], "MsgTime": numbers[2], "MsgKey": key,
         "SendMsgResult": 0, "MsgBody": [{"MsgType": "TIMTextElem", "MsgContent": {"Text": text}}],
     })
     .to_string()
 }
 
 #[tokio::test]
-async fn a_lost_callback_is_made_up_for_within_70_s_once_and_in_order() {
+async fn messages_with_lost_callbacks_are_backfilled_within_70_s_once_and_in_order() {
     let world = World::start().await;
     let (phone, agent, customer) = (greeted(&world, "a").await, world.agent(), openid("a"));
     world.im.lose_next_callbacks(2);
@@ -44,7 +44,7 @@ async fn a_lost_callback_is_made_up_for_within_70_s_once_and_in_order() {
     assert!(first.callback.is_none());
     world.clock.advance(ROUND_MS);
     assert_eq!(await_sends(&world, &customer, 2).await, ["first", "second"]);
-    assert_eq!(counted(&world, RECOVERED).await, 2);
+    assert_eq!(counted(&world, BACKFILLED).await, 2);
     // A callback that comes late causes no second message, and neither does another round.
     let late = world.im.repeat(&first).await.unwrap();
     assert_eq!(late.error, None);
@@ -54,7 +54,7 @@ async fn a_lost_callback_is_made_up_for_within_70_s_once_and_in_order() {
     next_round(&world, 1).await;
     await_states(&world, &customer, &["delivered"; 3]).await;
     assert_eq!(await_sends(&world, &customer, 3).await, ["first", "second", "third"]);
-    assert_eq!(counted(&world, RECOVERED).await, 2, "a message that came by callback is not counted");
+    assert_eq!(counted(&world, BACKFILLED).await, 2, "a message that came by callback is not counted");
     let steps: Vec<String> =
         (world.database().prepare("SELECT detail FROM step WHERE what = 'recovered'").unwrap())
             .query_map([], |row| row.get(0))
@@ -66,7 +66,7 @@ async fn a_lost_callback_is_made_up_for_within_70_s_once_and_in_order() {
 }
 
 #[tokio::test]
-async fn what_an_agent_wrote_while_the_bridge_was_down_is_moved_at_the_next_start() {
+async fn messages_sent_while_the_bridge_was_down_are_backfilled_at_the_next_start() {
     let mut world = World::start().await;
     let (phone, agent, customer) = (greeted(&world, "a").await, world.agent(), openid("a"));
     world.stop_bridge().await;
@@ -85,7 +85,7 @@ async fn what_an_agent_wrote_while_the_bridge_was_down_is_moved_at_the_next_star
 /// Only IM's time in seconds and its number decide the order, not the moment at which a message is
 /// found.
 #[tokio::test]
-async fn what_was_written_while_the_bridge_was_down_goes_before_what_came_right_after() {
+async fn messages_sent_while_the_bridge_was_down_are_sent_before_those_right_after_the_start() {
     let mut world = World::start().await;
     let (agent, customer) = (world.agent(), openid("a"));
     greeted(&world, "a").await;
@@ -104,17 +104,17 @@ async fn what_was_written_while_the_bridge_was_down_goes_before_what_came_right_
         assert_eq!(sent.callback.unwrap().error, None);
     }
     assert_eq!(await_sends(&world, &customer, 4).await, ["first", "second", "third", "fourth"]);
-    assert_eq!(counted(&world, RECOVERED).await, 2);
+    assert_eq!(counted(&world, BACKFILLED).await, 2);
     // From now on no answer waits for a backfill.
-    let looks = world.im.ledger().call_count(HISTORY);
+    let reads = world.im.ledger().call_count(HISTORY);
     agent.say(&customer, "fifth").await.unwrap();
     assert_eq!(await_sends(&world, &customer, 5).await[4], "fifth");
-    assert_eq!(world.im.ledger().call_count(HISTORY), looks);
+    assert_eq!(world.im.ledger().call_count(HISTORY), reads);
     world.finish().await;
 }
 
 #[tokio::test]
-async fn an_answer_waits_for_a_look_only_so_long() {
+async fn an_answer_waits_for_the_backfill_only_for_a_limited_time() {
     let mut world = World::start().await;
     let (agent, customer) = (world.agent(), openid("a"));
     greeted(&world, "a").await;
@@ -132,7 +132,7 @@ async fn an_answer_waits_for_a_look_only_so_long() {
 }
 
 #[tokio::test]
-async fn what_is_found_goes_before_the_younger_that_are_held() {
+async fn a_backfilled_answer_goes_before_younger_held_answers() {
     let mut world = World::start().await;
     let (phone, agent, customer) = (greeted(&world, "a").await, world.agent(), openid("a"));
     world.wechat.faults().script("message/custom/send", 1, Fault::Code(45047));
@@ -150,7 +150,7 @@ async fn what_is_found_goes_before_the_younger_that_are_held() {
 
 /// IM does not promise to send callbacks in order.
 #[tokio::test]
-async fn a_callback_that_comes_late_goes_before_the_younger_that_are_held() {
+async fn an_answer_with_a_late_callback_goes_before_younger_held_answers() {
     let world = World::start().await;
     let (phone, agent, customer) = (greeted(&world, "a").await, world.agent(), openid("a"));
     world.wechat.faults().script("message/custom/send", 1, Fault::Code(45047));
@@ -164,13 +164,13 @@ async fn a_callback_that_comes_late_goes_before_the_younger_that_are_held() {
     await_states(&world, &customer, &["held"; 2]).await;
     assert_eq!(world.im.repeat(&overtaken).await.unwrap().error, None);
     await_states(&world, &customer, &["held"; 3]).await;
-    assert_eq!(counted(&world, RECOVERED).await, 0);
+    assert_eq!(counted(&world, BACKFILLED).await, 0);
     assert_eq!(phone.say("and?").await.text(), Some("zeroth\nfirst\nsecond"));
     world.finish().await;
 }
 
 #[tokio::test]
-async fn a_reply_does_not_carry_what_is_behind_an_answer_that_waits() {
+async fn no_answer_behind_a_waiting_one_is_attached_to_a_reply() {
     let world = Setup::default()
         .set("BRIDGE_WECHAT__QUOTA_EVENT_MESSAGES", "1")
         .wechat(|settings| settings.quota_event_messages = 1)
@@ -193,7 +193,7 @@ async fn a_reply_does_not_carry_what_is_behind_an_answer_that_waits() {
 }
 
 #[tokio::test]
-async fn a_reply_does_not_carry_what_waits_for_a_look() {
+async fn no_answer_that_waits_for_the_backfill_is_attached_to_a_reply() {
     let mut world = World::start().await;
     let (phone, agent, customer) = (greeted(&world, "a").await, world.agent(), openid("a"));
     world.wechat.faults().script("message/custom/send", 1, Fault::Code(45047));
@@ -213,7 +213,7 @@ async fn a_reply_does_not_carry_what_waits_for_a_look() {
 }
 
 #[tokio::test]
-async fn nothing_else_in_the_history_is_moved() {
+async fn nothing_else_in_the_history_is_backfilled() {
     let world = World::start().await;
     let (agent, customer) = (world.agent(), openid("a"));
     // A message from before the bridge knew the customer.
@@ -225,8 +225,8 @@ async fn nothing_else_in_the_history_is_moved() {
     let taken_back = agent.say(&customer, "taken back").await.unwrap();
     assert!(agent.recall(&customer, &taken_back.msg_key));
     let servers = agent.say(&customer, "by a server").await.unwrap();
-    let told = webhook(&servers, &customer, "by a server", &servers.msg_key);
-    let answer = world.im.send_raw_callback(&told, |query| query.set("OptPlatform", "RESTAPI")).await;
+    let callback = callback_for(&servers, &customer, "by a server", &servers.msg_key);
+    let answer = world.im.send_raw_callback(&callback, |query| query.set("OptPlatform", "RESTAPI")).await;
     assert_eq!(answer.error, None);
     // WeChat says that the budget is used up, so that there is a notice in the history too. The
     // last lost message proves that the round took place.
@@ -238,7 +238,7 @@ async fn nothing_else_in_the_history_is_moved() {
     assert_eq!(phone.say("and?").await.text(), Some("lost"));
     next_round(&world, 1).await;
     await_states(&world, &customer, &["delivered"]).await;
-    assert_eq!(counted(&world, RECOVERED).await, 1);
+    assert_eq!(counted(&world, BACKFILLED).await, 1);
     world.finish().await;
 }
 
@@ -247,27 +247,27 @@ async fn a_key_in_another_form_is_the_same_message() {
     let world = World::start().await;
     let (phone, agent, customer) = (greeted(&world, "a").await, world.agent(), openid("a"));
     world.im.lose_next_callbacks(2);
-    let told = agent.say(&customer, "told").await.unwrap();
+    let first = agent.say(&customer, "told").await.unwrap();
     assert_eq!(
-        world.im.send_raw_callback(&webhook(&told, &customer, "told", "k-1"), |_| {}).await.error,
+        world.im.send_raw_callback(&callback_for(&first, &customer, "told", "k-1"), |_| {}).await.error,
         None
     );
     await_shown(&phone, "told").await;
-    let found = agent.say(&customer, "found").await.unwrap();
+    let second = agent.say(&customer, "found").await.unwrap();
     next_round(&world, 1).await;
     await_shown(&phone, "found").await;
     assert_eq!(
-        world.im.send_raw_callback(&webhook(&found, &customer, "found", "k-2"), |_| {}).await.error,
+        world.im.send_raw_callback(&callback_for(&second, &customer, "found", "k-2"), |_| {}).await.error,
         None
     );
     next_round(&world, 1).await;
     await_states(&world, &customer, &["delivered", "delivered"]).await;
-    assert_eq!(counted(&world, RECOVERED).await, 1);
+    assert_eq!(counted(&world, BACKFILLED).await, 1);
     world.finish().await;
 }
 
 #[tokio::test]
-async fn a_failure_of_im_postpones_and_each_round_asks_for_what_is_new() {
+async fn a_failed_round_is_repeated_and_each_round_reads_only_what_is_new() {
     let world = World::start().await;
     let (phone, agent, customer) = (greeted(&world, "a").await, world.agent(), openid("a"));
     world.im.lose_next_callbacks(1);
@@ -284,7 +284,7 @@ async fn a_failure_of_im_postpones_and_each_round_asks_for_what_is_new() {
     next_round(&world, 1).await;
     let mut calls = world.im.events();
     next_round(&world, 1).await;
-    let asked = async {
+    let request = async {
         loop {
             let exchange = calls.recv().await.unwrap();
             if exchange.path.ends_with(HISTORY) {
@@ -292,15 +292,15 @@ async fn a_failure_of_im_postpones_and_each_round_asks_for_what_is_new() {
             }
         }
     };
-    let asked = tokio::time::timeout(Duration::from_secs(5), asked).await.unwrap();
+    let request = tokio::time::timeout(Duration::from_secs(5), request).await.unwrap();
     let last = agent.conversation(&customer).last().unwrap().time;
-    assert_eq!(asked["MinTime"], last - 60, "{asked}");
-    assert_eq!((&asked["Operator_Account"], &asked["Peer_Account"]), (&json!("user1"), &json!(customer)));
+    assert_eq!(request["MinTime"], last - 60, "{request}");
+    assert_eq!((&request["Operator_Account"], &request["Peer_Account"]), (&json!("user1"), &json!(customer)));
     world.finish().await;
 }
 
 #[tokio::test]
-async fn a_history_of_many_pages_is_moved_from_its_beginning() {
+async fn a_history_of_many_pages_is_backfilled_from_its_beginning() {
     let world = Setup::default()
         .set("BRIDGE_WECHAT__QUOTA_MESSAGES", "100")
         .wechat(|settings| settings.quota_messages = 100)
@@ -308,13 +308,13 @@ async fn a_history_of_many_pages_is_moved_from_its_beginning() {
         .await;
     let (agent, customer) = (world.agent(), openid("a"));
     greeted(&world, "a").await;
-    let said: Vec<String> = (0..16).map(|n| format!("{n:02} {}", "x".repeat(1_900))).collect();
+    let texts: Vec<String> = (0..16).map(|n| format!("{n:02} {}", "x".repeat(1_900))).collect();
     world.im.lose_next_callbacks(16);
-    for text in &said {
+    for text in &texts {
         agent.say(&customer, text).await.unwrap();
     }
     next_round(&world, 3).await;
-    assert_eq!(await_sends(&world, &customer, 16).await, said);
-    assert_eq!(counted(&world, RECOVERED).await, 16);
+    assert_eq!(await_sends(&world, &customer, 16).await, texts);
+    assert_eq!(counted(&world, BACKFILLED).await, 16);
     world.finish().await;
 }

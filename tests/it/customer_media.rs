@@ -20,7 +20,7 @@ pub const MP3: &[u8] = include_bytes!("files/voice.mp3");
 pub const MP4: &[u8] = include_bytes!("files/clip.mp4");
 pub const PDF: &[u8] = include_bytes!("files/price-list.pdf");
 
-pub fn reachable() -> Setup {
+pub fn with_public_url() -> Setup {
     Setup::default().set("BRIDGE_SERVER__PUBLIC_URL", PUBLIC_URL)
 }
 
@@ -33,7 +33,7 @@ pub fn sent(world: &World, customer: &str) -> Vec<Vec<Value>> {
 
 /// Waits until the agent has `count` messages from this customer, and returns the elements of the
 /// last one.
-pub async fn last_of(world: &World, customer: &str, count: usize) -> Vec<Value> {
+pub async fn await_elements(world: &World, customer: &str, count: usize) -> Vec<Value> {
     let arrived = eventually(SOON, async || sent(world, customer).len() >= count).await;
     let sent = sent(world, customer);
     assert!(arrived && sent.len() == count, "{} of {count} messages: {sent:?}", sent.len());
@@ -41,27 +41,27 @@ pub async fn last_of(world: &World, customer: &str, count: usize) -> Vec<Value> 
 }
 
 /// Replaces the public address in a link by the address at which the bridge really listens.
-pub fn here(world: &World, link: &Value) -> String {
+pub fn local_url(world: &World, link: &Value) -> String {
     let path = link.as_str().unwrap().strip_prefix(PUBLIC_URL).unwrap_or_else(|| panic!("{link}"));
     assert!(path.starts_with("/media/"), "{link}");
     format!("{}{path}", world.public())
 }
 
-pub struct Got {
+pub struct Response {
     pub status: u16,
     pub mime: String,
     pub bytes: Vec<u8>,
 }
 
-pub async fn get(url: &str) -> Got {
+pub async fn get(url: &str) -> Response {
     let response = reqwest::get(url).await.unwrap();
     let mime = response.headers().get("content-type").map(|mime| mime.to_str().unwrap().to_owned());
     let (status, mime) = (response.status().as_u16(), mime.unwrap_or_default());
-    Got { status, mime, bytes: response.bytes().await.unwrap().to_vec() }
+    Response { status, mime, bytes: response.bytes().await.unwrap().to_vec() }
 }
 
-async fn shows(world: &World, link: &Value, mime: &str, bytes: &[u8]) {
-    let got = get(&here(world, link)).await;
+async fn assert_served(world: &World, link: &Value, mime: &str, bytes: &[u8]) {
+    let got = get(&local_url(world, link)).await;
     assert_eq!((got.status, got.mime.as_str()), (200, mime), "{link}");
     assert!(got.bytes == bytes, "{link}: {} bytes instead of {}", got.bytes.len(), bytes.len());
 }
@@ -71,62 +71,62 @@ fn is_hex(value: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn a_small_picture_is_an_image_whose_three_sizes_lead_to_the_original() {
-    let world = reachable().start().await;
+async fn a_small_picture_is_an_image_whose_three_links_serve_the_original() {
+    let world = with_public_url().start().await;
     let phone = world.follower("snap");
     for (count, (file, mime)) in
         [(JPEG, "image/jpeg"), (PNG, "image/png"), (GIF, "image/gif")].into_iter().enumerate()
     {
         assert!(phone.send_image(file).await.text().is_some());
-        let elements = last_of(&world, &openid("snap"), count + 1).await;
+        let elements = await_elements(&world, &openid("snap"), count + 1).await;
         assert_eq!((elements.len(), &elements[0]["MsgType"]), (1, &"TIMImageElem".into()));
         let content = &elements[0]["MsgContent"];
         assert!(is_hex(&content["UUID"]), "{content}");
         let sizes = content["ImageInfoArray"].as_array().unwrap();
         assert_eq!(sizes.iter().map(|size| size["Type"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 3]);
         for size in sizes {
-            shows(&world, &size["URL"], mime, file).await;
+            assert_served(&world, &size["URL"], mime, file).await;
         }
     }
     world.finish().await;
 }
 
 #[tokio::test]
-async fn a_recording_is_a_sound_and_comes_as_mp3_too_where_that_can_be_made() {
-    let world = reachable().start().await;
+async fn a_recording_is_a_sound_and_is_served_as_mp3_if_ffmpeg_is_installed() {
+    let world = with_public_url().start().await;
     let phone = world.follower("talk");
     phone.send_voice(AMR, "amr").await;
-    let elements = last_of(&world, &openid("talk"), 1).await;
+    let elements = await_elements(&world, &openid("talk"), 1).await;
     assert_eq!((elements.len(), &elements[0]["MsgType"]), (1, &"TIMSoundElem".into()));
     let content = &elements[0]["MsgContent"];
     assert!(is_hex(&content["UUID"]) && content["Download_Flag"] == 2, "{content}");
     if child::find(&["ffmpeg"]).is_none() {
         child::skipped("a recording's copy as MP3", "ffmpeg", "ffmpeg");
-        shows(&world, &content["Url"], "audio/amr", AMR).await;
+        assert_served(&world, &content["Url"], "audio/amr", AMR).await;
         return world.finish().await;
     }
-    let copy = get(&here(&world, &content["Url"])).await;
+    let copy = get(&local_url(&world, &content["Url"])).await;
     assert_eq!((copy.status, copy.mime.as_str()), (200, "audio/mpeg"));
     assert!(copy.bytes.len() > 500 && copy.bytes != AMR);
     let ledger = world.im.ledger();
-    let beside: Value =
+    let custom_data: Value =
         serde_json::from_str(ledger.sends().next_back().unwrap().field("CloudCustomData").as_str().unwrap())
             .unwrap();
-    shows(&world, &beside["bridge"]["original"], "audio/amr", AMR).await;
+    assert_served(&world, &custom_data["bridge"]["original"], "audio/amr", AMR).await;
     world.finish().await;
 }
 
 #[tokio::test]
-async fn without_the_means_of_a_copy_the_original_is_what_the_link_leads_to() {
-    let world = reachable().start().await;
+async fn a_recording_that_is_not_converted_is_served_unchanged() {
+    let world = with_public_url().start().await;
     let phone = world.follower("talk");
     // A recording that cannot be converted, and one that needs no conversion.
     for (count, (file, mime)) in
         [(&b"#!AMR\n\xff\xff"[..], "audio/amr"), (MP3, "audio/mpeg")].into_iter().enumerate()
     {
         phone.send_voice(file, "amr").await;
-        let elements = last_of(&world, &openid("talk"), count + 1).await;
-        let got = get(&here(&world, &elements[0]["MsgContent"]["Url"])).await;
+        let elements = await_elements(&world, &openid("talk"), count + 1).await;
+        let got = get(&local_url(&world, &elements[0]["MsgContent"]["Url"])).await;
         assert_eq!(got.status, 200);
         assert!(got.mime == mime && got.bytes == file || got.mime == "audio/mpeg", "{}", got.mime);
     }
@@ -134,13 +134,13 @@ async fn without_the_means_of_a_copy_the_original_is_what_the_link_leads_to() {
 }
 
 #[tokio::test]
-async fn a_video_comes_with_its_first_picture_whichever_way_wechat_hands_it_out() {
+async fn a_video_has_its_first_picture_for_either_form_of_wechats_answer() {
     for as_url in [false, true] {
-        let world = reachable().wechat(move |wechat| wechat.video_as_url = as_url).start().await;
+        let world = with_public_url().wechat(move |wechat| wechat.video_as_url = as_url).start().await;
         let phone = world.follower("film");
         phone.send_video(MP4, JPEG).await;
         phone.send_shortvideo(MP4, JPEG).await;
-        last_of(&world, &openid("film"), 2).await;
+        await_elements(&world, &openid("film"), 2).await;
         for elements in sent(&world, &openid("film")) {
             assert_eq!((elements.len(), &elements[0]["MsgType"]), (1, &"TIMVideoFileElem".into()));
             let content = &elements[0]["MsgContent"];
@@ -149,24 +149,24 @@ async fn a_video_comes_with_its_first_picture_whichever_way_wechat_hands_it_out(
                 (&content["VideoDownloadFlag"], &content["ThumbDownloadFlag"]),
                 (&2.into(), &2.into())
             );
-            shows(&world, &content["VideoUrl"], "video/mp4", MP4).await;
-            shows(&world, &content["ThumbUrl"], "image/jpeg", JPEG).await;
+            assert_served(&world, &content["VideoUrl"], "video/mp4", MP4).await;
+            assert_served(&world, &content["ThumbUrl"], "image/jpeg", JPEG).await;
         }
         world.finish().await;
     }
 }
 
 #[tokio::test]
-async fn places_pages_cards_and_what_is_unknown_say_what_they_are() {
-    let world = reachable().start().await;
+async fn locations_links_cards_and_unknown_kinds_name_themselves() {
+    let world = with_public_url().start().await;
     let phone = world.follower("card");
     phone.send_location(31.230_416, 121.473_701, 16, "People's Square").await;
-    let place = last_of(&world, &openid("card"), 1).await;
+    let place = await_elements(&world, &openid("card"), 1).await;
     assert_eq!((&place[0]["MsgType"], place.len()), (&"TIMLocationElem".into(), 1));
     assert_eq!(place[0]["MsgContent"]["Desc"], "People's Square");
 
     phone.send_link("Spring", "New in May", "https://example.com/spring").await;
-    let page = last_of(&world, &openid("card"), 2).await;
+    let page = await_elements(&world, &openid("card"), 2).await;
     assert_eq!((&page[0]["MsgType"], &page[1]["MsgType"]), (&"TIMCustomElem".into(), &"TIMTextElem".into()));
     let data: Value = serde_json::from_str(page[0]["MsgContent"]["Data"].as_str().unwrap()).unwrap();
     assert_eq!((&data["wx"], &data["url"]), (&"link".into(), &"https://example.com/spring".into()));
@@ -174,27 +174,27 @@ async fn places_pages_cards_and_what_is_unknown_say_what_they_are() {
     assert_eq!(page[1]["MsgContent"]["Text"], words.as_str());
 
     phone.send_mini_program("Shop", "wx5a4db0c0a99a99a9", "pages/spring").await;
-    let card = last_of(&world, &openid("card"), 3).await;
+    let card = await_elements(&world, &openid("card"), 3).await;
     let data: Value = serde_json::from_str(card[0]["MsgContent"]["Data"].as_str().unwrap()).unwrap();
     assert_eq!((&data["wx"], &data["pagepath"]), (&"miniprogrampage".into(), &"pages/spring".into()));
     assert!(card[1]["MsgContent"]["Text"].as_str().unwrap().contains("[mini program]\nShop"));
 
     phone.send_unknown("hologram").await;
-    let unknown = last_of(&world, &openid("card"), 4).await;
+    let unknown = await_elements(&world, &openid("card"), 4).await;
     assert_eq!(unknown[0]["MsgContent"]["Text"], format!("{INQUIRY}[hologram]").as_str());
     world.finish().await;
 }
 
 #[tokio::test]
 async fn text_and_media_keep_their_order() {
-    let world = reachable().start().await;
+    let world = with_public_url().start().await;
     let phone = world.follower("turn");
     say(&phone, "before").await;
     phone.send_image(JPEG).await;
     say(&phone, "between").await;
     phone.send_voice(AMR, "amr").await;
     say(&phone, "after").await;
-    last_of(&world, &openid("turn"), 5).await;
+    await_elements(&world, &openid("turn"), 5).await;
     let kinds: Vec<String> = sent(&world, &openid("turn"))
         .iter()
         .map(|elements| elements[0]["MsgType"].as_str().unwrap().to_owned())

@@ -4,33 +4,33 @@ use reqwest::{Client, Method, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::{JPEG, MP4, PDF, get, here, last_of, reachable};
+use super::{JPEG, MP4, PDF, await_elements, get, local_url, with_public_url};
 use crate::world::{SOON, World, eventually, openid};
 
-async fn link_to(world: &World, name: &str, file: &'static [u8]) -> String {
+async fn link_to_picture(world: &World, name: &str, file: &'static [u8]) -> String {
     let phone = world.follower(name);
     let count = super::sent(world, &openid(name)).len();
     phone.send_image(file).await;
-    let elements = last_of(world, &openid(name), count + 1).await;
-    here(world, &elements[0]["MsgContent"]["ImageInfoArray"][0]["URL"])
+    let elements = await_elements(world, &openid(name), count + 1).await;
+    local_url(world, &elements[0]["MsgContent"]["ImageInfoArray"][0]["URL"])
 }
 
 #[tokio::test]
-async fn a_file_is_served_whole_or_one_range_of_it_as_what_its_bytes_are() {
-    let world = reachable().start().await;
-    let link = link_to(&world, "span", MP4).await;
+async fn a_file_or_one_range_is_served_with_the_type_of_its_bytes() {
+    let world = with_public_url().start().await;
+    let link = link_to_picture(&world, "span", MP4).await;
     let http = Client::new();
     let whole = http.get(&link).send().await.unwrap();
     let head = |name: &str| whole.headers().get(name).unwrap().to_str().unwrap().to_owned();
     assert_eq!((head("content-type"), head("content-length")), ("video/mp4".into(), MP4.len().to_string()));
     assert_eq!((head("x-content-type-options"), head("accept-ranges")), ("nosniff".into(), "bytes".into()));
     assert!(head("content-disposition").starts_with("inline; filename=\""), "{:?}", whole.headers());
-    let asked = http.head(&link).send().await.unwrap();
+    let head_response = http.head(&link).send().await.unwrap();
     assert_eq!(
-        (asked.status(), asked.headers()["content-length"].to_str().unwrap()),
+        (head_response.status(), head_response.headers()["content-length"].to_str().unwrap()),
         (StatusCode::OK, head("content-length").as_str())
     );
-    assert!(asked.bytes().await.unwrap().is_empty());
+    assert!(head_response.bytes().await.unwrap().is_empty());
 
     let size = MP4.len();
     for (range, status, part) in [
@@ -41,8 +41,8 @@ async fn a_file_is_served_whole_or_one_range_of_it_as_what_its_bytes_are() {
     ] {
         let got = http.get(&link).header("Range", &range).send().await.unwrap();
         assert_eq!(got.status().as_u16(), status, "{range}");
-        let told = got.headers()["content-range"].to_str().unwrap().to_owned();
-        assert!(told.ends_with(&format!("/{size}")), "{range}: {told}");
+        let content_range = got.headers()["content-range"].to_str().unwrap().to_owned();
+        assert!(content_range.ends_with(&format!("/{size}")), "{range}: {content_range}");
         if status == 206 {
             assert_eq!(got.bytes().await.unwrap(), part, "{range}");
         }
@@ -53,18 +53,18 @@ async fn a_file_is_served_whole_or_one_range_of_it_as_what_its_bytes_are() {
         assert_eq!(got.status(), StatusCode::OK, "{ranges}");
         assert_eq!(got.bytes().await.unwrap(), MP4, "{ranges}");
     }
-    let document = http.get(link_to(&world, "span", PDF).await).send().await.unwrap();
+    let document = http.get(link_to_picture(&world, "span", PDF).await).send().await.unwrap();
     assert_eq!(document.headers()["content-type"], "application/pdf");
     assert!(document.headers()["content-disposition"].to_str().unwrap().starts_with("attachment"));
-    let page = http.get(link_to(&world, "span", b"<html><script>").await).send().await.unwrap();
+    let page = http.get(link_to_picture(&world, "span", b"<html><script>").await).send().await.unwrap();
     assert_eq!(page.headers()["content-type"], "application/octet-stream");
     world.finish().await;
 }
 
 #[tokio::test]
-async fn nobody_gets_anything_without_a_link_that_is_whole_and_still_valid() {
-    let world = reachable().start().await;
-    let link = link_to(&world, "lock", JPEG).await;
+async fn only_an_unchanged_and_unexpired_link_gets_a_file() {
+    let world = with_public_url().start().await;
+    let link = link_to_picture(&world, "lock", JPEG).await;
     let (path, query) = link.split_once('?').unwrap();
     let base = format!("{}/media", world.public());
     let unsigned = query.split_once("&sign=").unwrap().0;
@@ -101,10 +101,10 @@ async fn nobody_gets_anything_without_a_link_that_is_whole_and_still_valid() {
 /// Clients that read nothing of their file can occupy some of the connections, but not all.
 #[tokio::test]
 async fn slow_readers_of_files_leave_room_for_pushes() {
-    let world = reachable().start().await;
+    let world = with_public_url().start().await;
     // More than the sockets' buffers hold.
     let large: &'static [u8] = [JPEG, &vec![0; 12 << 20]].concat().leak();
-    let link = link_to(&world, "snail", large).await;
+    let link = link_to_picture(&world, "snail", large).await;
     let (host, path) = link.strip_prefix("http://").unwrap().split_once('/').unwrap();
     let ask = format!("GET /{path} HTTP/1.1\r\nhost: a\r\n\r\n");
     let mut slow = Vec::new();
@@ -124,26 +124,31 @@ async fn slow_readers_of_files_leave_room_for_pushes() {
     world.finish().await;
 }
 
-fn stored(world: &World) -> usize {
+fn count_files(world: &World) -> usize {
     let folder = std::fs::read_dir(world.folder.path().join("media")).unwrap();
     folder.filter(|entry| entry.as_ref().unwrap().path().is_file()).count()
 }
 
 #[tokio::test]
-async fn links_outlive_the_process_and_files_go_with_their_customer() {
-    let mut world = reachable().start().await;
-    let (own, shared) = (link_to(&world, "away", JPEG).await, link_to(&world, "away", PDF).await);
-    let others = link_to(&world, "stay", PDF).await;
+async fn links_survive_a_restart_and_files_are_deleted_with_their_customer() {
+    let mut world = with_public_url().start().await;
+    let (own, shared) =
+        (link_to_picture(&world, "away", JPEG).await, link_to_picture(&world, "away", PDF).await);
+    let others = link_to_picture(&world, "stay", PDF).await;
     for link in [&own, &shared, &others] {
         assert_eq!(get(link).await.status, 200);
     }
-    assert_eq!(stored(&world), 2, "two equal files are stored once");
+    assert_eq!(count_files(&world), 2, "two equal files are stored once");
     let before = world.public();
     world.restart().await;
     let moved = |link: &str| link.replace(&before, &world.public());
     assert_eq!(get(&moved(&own)).await.bytes, JPEG);
     world.follower("away").unfollow().await;
-    assert!(eventually(SOON, async || stored(&world) == 1).await, "{} files are left", stored(&world));
+    assert!(
+        eventually(SOON, async || count_files(&world) == 1).await,
+        "{} files are left",
+        count_files(&world)
+    );
     assert_eq!((get(&moved(&own)).await.status, get(&moved(&shared)).await.status), (404, 404));
     assert_eq!(get(&moved(&others)).await.bytes, PDF);
     world.finish().await;
