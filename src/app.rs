@@ -84,15 +84,8 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
 
     let metrics = Metrics::default();
     let (store, closing) = open_store(&config.store, clock.clone(), metrics.clone()).await?;
-    let media_config = &config.media;
-    let media = Media::open(
-        &store,
-        &media_config.dir,
-        config.server.public_url.clone(),
-        media_config.keep,
-        clock.clone(),
-    )
-    .await?;
+    let (dir, keep) = (&config.media.dir, config.media.keep);
+    let media = Media::open(&store, dir, config.server.public_url.clone(), keep, clock.clone()).await?;
     let work_signal = WorkSignal::default();
     let bridge = Bridge::new(bridge::Parts {
         settings: bridge_settings(&config),

@@ -53,16 +53,16 @@ fn check_query(query: &str) {
     assert_eq!(only("Sign").to_ascii_lowercase(), expected);
 }
 
-fn check_body(verifier: &CallbackVerifier, verified: &VerifiedQuery, body: &[u8]) {
+fn check_body(verifier: &CallbackVerifier, query: &VerifiedQuery, body: &[u8]) {
     let json = serde_json::from_slice::<Value>(body).ok().filter(Value::is_object);
-    match (verifier.parse(verified, body), json) {
+    match (verifier.parse(query, body), json) {
         (Err(_), None) | (Ok(Callback::Ignored(_)), Some(_)) => {}
         (Ok(Callback::Skipped(_, answer)), Some(json)) => {
-            assert!(is_from_server(verified) || json["SendMsgResult"] != 0);
+            assert!(is_from_server(query) || json["SendMsgResult"] != 0);
             check_answer(&answer, &json);
         }
         (Ok(Callback::Answer(answer)), Some(json)) => {
-            assert!(!is_from_server(verified));
+            assert!(!is_from_server(query));
             check_answer(&answer, &json);
         }
         (parsed, json) => panic!("{parsed:?} of {json:?}"),

@@ -73,8 +73,8 @@ fn round_trip(message: &[u8], app_id: &str) {
 /// No body is decrypted with a signature that was made for another `Encrypt`.
 fn no_body_with_another_signature_is_accepted(body: &[u8]) {
     let verifier = account::verifier();
-    let verified = account::verified_query(&verifier, &account::encrypted(account::message().as_bytes()));
-    let outcome = verifier.decrypt(&verified, body);
+    let query = account::verified_query(&verifier, &account::encrypted(account::message().as_bytes()));
+    let outcome = verifier.decrypt(&query, body);
     assert!(
         matches!(outcome, Err(DecryptError::Refused(Refusal::Token | Refusal::Plaintext))),
         "{outcome:?}"
@@ -90,7 +90,7 @@ fn parses_the_same_encrypted_or_not(message: &[u8]) {
     match (decrypted, parse(message)) {
         (Ok(decrypted), Ok(push)) => assert_eq!(decrypted.push, push),
         (Err(DecryptError::Unusable(encrypted_error)), Err(plain_error)) => {
-            assert_eq!(encrypted_error, plain_error)
+            assert_eq!(encrypted_error, plain_error);
         }
         (decrypted, parsed) => panic!("{decrypted:?} {parsed:?}"),
     }

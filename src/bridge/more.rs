@@ -29,8 +29,8 @@ mod tests {
     fn the_link_sends_a_word_of_the_customers_language() {
         for (locale, word) in [(Locale::En, "More"), (Locale::Ko, "더보기"), (Locale::Zh, "更多")] {
             let line = more_line(locale);
-            let (_, link) = line.split_once("href=\"weixin://bizmsgmenu?").unwrap();
-            let (query, _) = link.split_once('"').unwrap();
+            let (_, rest) = line.split_once("href=\"weixin://bizmsgmenu?").unwrap();
+            let (query, _) = rest.split_once('"').unwrap();
             let sent: Vec<(String, String)> =
                 url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
             let expected = [("msgmenucontent", word), ("msgmenuid", "1")];

@@ -137,7 +137,7 @@ fn unknown_key(section: &Section, name: &str, place: Place, settings: &mut Setti
     let fix = format!("the nearest known key is {near}");
     match name_if_safe(name) {
         Some(name) => {
-            settings.add_fault(&format!("{}.{name}", section.name), place, "is not a known key", &fix)
+            settings.add_fault(&format!("{}.{name}", section.name), place, "is not a known key", &fix);
         }
         None => settings.add_fault(
             section.name,

@@ -185,7 +185,7 @@ mod tests {
                     tx.insert_by_time(&openid, id, sent_at)?;
                     Ok::<_, StoreError>(id)
                 };
-                let head = || match tx.head(&lane)? {
+                let next_pending = || match tx.head(&lane)? {
                     Head::Ready(pending) => Ok::<_, StoreError>(pending.id),
                     other => panic!("{other:?}"),
                 };
@@ -196,10 +196,10 @@ mod tests {
                 let older = add_late((9, 1))?;
                 let youngest = add_late((9, 8))?;
                 tx.settle(being_sent, Move::Deliver, &Settlement::default())?;
-                assert_eq!(head()?, older);
+                assert_eq!(next_pending()?, older);
                 assert!(!tx.has_held_before(&openid, older)? && tx.has_held_before(&openid, between)?);
                 for next in [older, between, waiting, youngest] {
-                    assert_eq!(head()?, next);
+                    assert_eq!(next_pending()?, next);
                     tx.settle(next, Move::Hold, &Settlement::default())?;
                 }
                 let all: Vec<MessageId> = tx.held(&openid, 10)?.iter().map(|held| held.id).collect();

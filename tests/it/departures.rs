@@ -111,40 +111,37 @@ async fn an_answer_from_any_configured_agent_reaches_the_customer() {
 const TESTS: [(&str, &str); 13] = [
     (
         "POSTs are not authenticated",
-        "departures::a_push_without_a_right_signature_is_refused_and_moves_nothing",
+        "departures::a_push_without_a_valid_signature_is_refused_and_not_forwarded",
     ),
     (
         "callbacks are not authenticated",
-        "departures::a_callback_of_another_app_or_without_a_right_sign_is_refused",
+        "departures::a_callback_of_another_app_or_without_a_valid_sign_is_refused",
     ),
     (
         "`sendmsg` from the admin account",
-        "departures::messages_come_from_the_customer_with_random_numbers_of_their_own_and_a_week_to_live",
+        "departures::messages_come_from_the_customer_with_their_own_random_numbers_and_live_for_a_week",
     ),
     (
         "constant `MsgRandom`",
-        "departures::messages_come_from_the_customer_with_random_numbers_of_their_own_and_a_week_to_live",
+        "departures::messages_come_from_the_customer_with_their_own_random_numbers_and_live_for_a_week",
     ),
     (
         "`MsgLifeTime` 60 s",
-        "departures::messages_come_from_the_customer_with_random_numbers_of_their_own_and_a_week_to_live",
+        "departures::messages_come_from_the_customer_with_their_own_random_numbers_and_live_for_a_week",
     ),
     (
         "only text reaches the agent",
         "pushes::a_message_of_any_kind_is_answered_at_once_and_reaches_the_agent",
     ),
-    (
-        "`CreateTime` in milliseconds",
-        "departures::the_reply_tells_seconds_and_survives_what_would_end_its_cdata",
-    ),
-    ("text pasted into CDATA", "departures::the_reply_tells_seconds_and_survives_what_would_end_its_cdata"),
+    ("`CreateTime` in milliseconds", "departures::the_reply_has_seconds_and_escapes_the_end_of_cdata"),
+    ("text pasted into CDATA", "departures::the_reply_has_seconds_and_escapes_the_end_of_cdata"),
     ("unknown events never answered", "departures::unknown_events_are_answered_and_the_usersig_is_renewed"),
     (
         "one bad JSON body ends the process",
-        "departures::a_callback_of_another_app_or_without_a_right_sign_is_refused",
+        "departures::a_callback_of_another_app_or_without_a_valid_sign_is_refused",
     ),
     ("UserSig made once for 180 days", "departures::unknown_events_are_answered_and_the_usersig_is_renewed"),
-    ("UserSig printed, bodies printed", "serve::the_log_never_shows_a_secret_and_at_info_no_words"),
+    ("UserSig printed, bodies printed", "serve::the_log_never_shows_a_secret_and_at_info_no_message_text"),
     (
         "the answer to the customer is a comment",
         "departures::an_answer_from_any_configured_agent_reaches_the_customer",

@@ -166,9 +166,11 @@ mod tests {
         let sign = "17773bc39a671d7b9aa835458704d2a6db81360a5940292b587d6d760d484061";
         let verifier = verifier(Some("xxxxyyyy"), 300, 1_669_872_112);
         for sign in [sign.to_owned(), sign.to_uppercase()] {
-            let verified =
-                verifier.verify_query(&format!("SdkAppid=1400000000&Sign={sign}&RequestTime=1669872112"));
-            assert_eq!(verified, Ok(VerifiedQuery { command: None, opt_platform: None }));
+            let query = format!("SdkAppid=1400000000&Sign={sign}&RequestTime=1669872112");
+            assert_eq!(
+                verifier.verify_query(&query),
+                Ok(VerifiedQuery { command: None, opt_platform: None })
+            );
         }
     }
 

@@ -57,7 +57,7 @@ impl MediaInspector {
                 (details.large_link, details.thumb_link) = (link(Scale::Large), link(Scale::Thumb));
             }
             MediaInfoKind::Video { thumb, .. } => {
-                details.thumb = self.media.measure(&self.store, thumb).await
+                details.thumb = self.media.measure(&self.store, thumb).await;
             }
             MediaInfoKind::Sound { .. } => {}
         }

@@ -340,7 +340,7 @@ async fn exchange(
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) if answer.len() + chunk.len() <= MAX_ANSWER_BYTES => {
-                answer.extend_from_slice(&chunk)
+                answer.extend_from_slice(&chunk);
             }
             Ok(Some(_)) => return (Some(status), headers, String::new(), Some(CallbackError::NotJson)),
             Ok(None) => break,

@@ -33,7 +33,7 @@ pub(super) struct Customer {
     /// Signals every change of `state` to waiters on this customer.
     pub changed: watch::Sender<()>,
     /// Sends the openid after every change, to watchers of the whole platform.
-    customer_changes: broadcast::Sender<Arc<str>>,
+    platform_changes: broadcast::Sender<Arc<str>>,
 }
 
 #[derive(Debug, Default)]
@@ -54,9 +54,9 @@ pub(super) struct State {
 
 impl Customer {
     /// Creates a customer who does not follow.
-    pub fn new(openid: &str, number: usize, customer_changes: broadcast::Sender<Arc<str>>) -> Self {
+    pub fn new(openid: &str, number: usize, platform_changes: broadcast::Sender<Arc<str>>) -> Self {
         let changed = watch::Sender::new(());
-        Self { openid: openid.to_owned(), number, state: Mutex::default(), changed, customer_changes }
+        Self { openid: openid.to_owned(), number, state: Mutex::default(), changed, platform_changes }
     }
 
     /// Applies `act` to the state and records the action that it returns. Returns the id of the
@@ -79,7 +79,7 @@ impl Customer {
     fn notify(&self) {
         self.changed.send_replace(());
         // Sending fails only if there is no watcher.
-        let _ = self.customer_changes.send(self.openid.as_str().into());
+        let _ = self.platform_changes.send(self.openid.as_str().into());
     }
 
     /// Shows an entry on the screen.

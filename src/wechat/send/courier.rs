@@ -67,7 +67,7 @@ impl Courier for WechatCourier {
             let Err(failure) = outcome else { return Verdict::Delivered };
             match (&failure, form) {
                 (Failure::Code { code: code::MINUTE_QUOTA, .. }, _) => {
-                    self.rate_limiter.slow_down(CUSTOM_SEND)
+                    self.rate_limiter.slow_down(CUSTOM_SEND);
                 }
                 (
                     Failure::Code { code: code::NO_MEDIA_ID | code::NO_MEDIA, .. },
