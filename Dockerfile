@@ -7,6 +7,7 @@ COPY Cargo.toml Cargo.lock ./
 RUN for target in src/main.rs src/lib.rs $(sed -n 's/^path = "\(.*\.rs\)"/\1/p' Cargo.toml); do \
         mkdir -p "$(dirname "$target")" && echo 'fn main() {}' > "$target"; done \
     && cargo build --release --locked && rm -rf src target/release/deps/*wechat_im_bridge*
+COPY migrations migrations
 COPY src src
 RUN touch src/main.rs src/lib.rs && cargo build --release --locked
 

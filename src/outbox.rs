@@ -48,7 +48,7 @@ const CLOCK_STEP_MS: i64 = 1_000;
 
 /// The key whose value an operator's command, in another process, changes after it made messages
 /// due.
-pub const OPERATOR_SIGNAL: &str = "operator_bell";
+pub const OPERATOR_SIGNAL: &str = "operator_signal";
 
 /// What the platform is asked to send for a call.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 //! module contains SQL. It makes no decisions about messages; the model defines the moves that a
 //! message may make.
 
+mod backlog;
 mod column;
 mod conversation;
 mod checkpoint;
@@ -20,6 +21,7 @@ mod operator;
 mod prune;
 mod dedup;
 mod position;
+mod trace;
 mod upload;
 mod writer;
 
@@ -33,17 +35,20 @@ use crate::metrics::Metrics;
 use crate::model::{IllegalMove, Millis};
 
 pub use backfill::Backfill;
+pub use backlog::Counts;
 use checkpoint::Checkpointer;
 pub use conversation::PastMessage;
 pub use customer::Customer;
 pub use dedup::FirstReply;
 pub use fetch::MediaFetch;
-pub use held::{AttachState, AttachedAnswer, HeldAnswer};
+pub use held::{AttachedAnswer, HeldAnswer};
 pub use inspect::{Inspection, inspect};
 pub use media::{Medium, MediumFile};
-pub use message::{Counts, Head, MessageSummary, NewMessage, PendingCall, Settlement, TraceStep};
+pub use message::{AttachState, Head, NewMessage, PendingCall, Settlement};
 pub use open::OpenError;
+pub use operator::MessageSummary;
 pub use prune::HeldCursor;
+pub use trace::TraceStep;
 
 /// Where the database is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,10 +64,10 @@ pub enum StoreLocation {
 pub enum StoreError {
     /// SQLite returned an error: the disk is full, or the file is read-only, locked or damaged.
     #[error("the store failed: {0}")]
-    Database(String),
+    Database(#[source] Arc<rusqlite::Error>),
     /// This version cannot read the stored data.
     #[error("this version cannot read the stored data: {0}")]
-    Unreadable(String),
+    Unreadable(#[source] Arc<dyn std::error::Error + Send + Sync>),
     /// The message may not make this move from its state.
     #[error(transparent)]
     Move(#[from] IllegalMove),
@@ -77,15 +82,22 @@ pub enum StoreError {
     Closed,
 }
 
+impl StoreError {
+    /// Stored data that cannot be read, with the reason.
+    fn unreadable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Unreadable(source.into().into())
+    }
+}
+
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Database(error.to_string())
+        Self::Database(Arc::new(error))
     }
 }
 
 impl From<serde_json::Error> for StoreError {
     fn from(error: serde_json::Error) -> Self {
-        Self::Unreadable(error.to_string())
+        Self::unreadable(error)
     }
 }
 
@@ -105,14 +117,14 @@ impl Tx<'_> {
     /// Reads a value from the key-value table; `None` if the key is not set.
     pub fn kv(&self, key: &str) -> Result<Option<String>, StoreError> {
         use rusqlite::OptionalExtension as _;
-        let mut statement = self.connection.prepare_cached("SELECT value FROM fact WHERE name = ?1")?;
+        let mut statement = self.connection.prepare_cached("SELECT value FROM kv WHERE key = ?1")?;
         Ok(statement.query_row([key], |row| row.get(0)).optional()?)
     }
 
     /// Writes a value to the key-value table, replacing the previous one.
     pub fn put_kv(&self, key: &str, value: &str) -> Result<(), StoreError> {
-        let sql = "INSERT INTO fact (name, value) VALUES (?1, ?2)
-                   ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+        let sql = "INSERT INTO kv (key, value) VALUES (?1, ?2)
+                   ON CONFLICT (key) DO UPDATE SET value = excluded.value";
         self.connection.prepare_cached(sql)?.execute([key, value])?;
         Ok(())
     }

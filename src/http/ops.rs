@@ -23,7 +23,7 @@ use crate::store::{Counts, Store};
 /// The greatest age of the counts read from the store, and the longest wait for reading them.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
 /// The key in the store's `kv` table that each check writes.
-const CHECKED_AT: &str = "looked_at";
+const CHECKED_AT: &str = "checked_at";
 /// The content type of the metrics.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 

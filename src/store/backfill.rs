@@ -1,6 +1,7 @@
 //! Backfills: which agents' views of conversations must be read from IM's history, and how far each
 //! has been read.
 
+use const_format::formatcp;
 use rusqlite::Row;
 
 use super::{StoreError, Tx};
@@ -29,7 +30,7 @@ const MAX_CUSTOMERS: u32 = 5_000;
 /// milliseconds, when there is no time for all views.
 const OTHER_VIEWS_DELAY_MS: i64 = 600_000;
 
-const BACKFILL_COLUMNS: &str = "c.openid, c.number, c.known_since, a.value, ifnull(l.newest_s, 0)";
+const BACKFILL_COLUMNS: &str = "c.openid, c.number, c.known_since, a.value, ifnull(l.backfilled_until_s, 0)";
 
 impl Tx<'_> {
     /// Up to `limit` views by `agents` of the conversations active since `since`, those read
@@ -41,16 +42,16 @@ impl Tx<'_> {
         since: Millis,
         limit: u32,
     ) -> Result<Vec<Backfill>, StoreError> {
-        let sql = format!(
-            "SELECT {BACKFILL_COLUMNS}, ifnull(l.start, 0) != ?6
+        let sql = formatcp!(
+            "SELECT {BACKFILL_COLUMNS}, ifnull(l.run_id, 0) != ?6
              FROM (SELECT openid, number, agent, known_since FROM customer
                    WHERE (active_at >= ?1 OR known_since >= ?1) AND known = 1 AND imported = 1
                    ORDER BY active_at DESC LIMIT ?2) AS c
              JOIN json_each(?3) AS a
-             LEFT JOIN looked AS l ON l.openid = c.openid AND l.agent = a.value
-             ORDER BY ifnull(l.at, 0) + CASE WHEN a.value = c.agent THEN 0 ELSE ?4 END LIMIT ?5"
+             LEFT JOIN backfill AS l ON l.openid = c.openid AND l.agent = a.value
+             ORDER BY ifnull(l.read_at, 0) + CASE WHEN a.value = c.agent THEN 0 ELSE ?4 END LIMIT ?5"
         );
-        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut statement = self.connection.prepare_cached(sql)?;
         let agents = serde_json::to_string(agents)?;
         let mut rows =
             statement.query((since.0, MAX_CUSTOMERS, agents, OTHER_VIEWS_DELAY_MS, limit, run_id))?;
@@ -69,12 +70,12 @@ impl Tx<'_> {
         agents: &[ImUserId],
         run_id: i64,
     ) -> Result<Vec<Backfill>, StoreError> {
-        let sql = format!(
+        let sql = formatcp!(
             "SELECT {BACKFILL_COLUMNS}, 1 FROM customer AS c JOIN json_each(?2) AS a
-             LEFT JOIN looked AS l ON l.openid = c.openid AND l.agent = a.value
-             WHERE c.openid = ?1 AND c.known = 1 AND ifnull(l.start, 0) != ?3"
+             LEFT JOIN backfill AS l ON l.openid = c.openid AND l.agent = a.value
+             WHERE c.openid = ?1 AND c.known = 1 AND ifnull(l.run_id, 0) != ?3"
         );
-        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query((openid.as_str(), serde_json::to_string(agents)?, run_id))?;
         let mut backfills = Vec::new();
         while let Some(row) = rows.next()? {
@@ -91,10 +92,10 @@ impl Tx<'_> {
         until_s: i64,
         run_id: i64,
     ) -> Result<(), StoreError> {
-        let sql = "INSERT INTO looked (openid, agent, newest_s, at, start)
+        let sql = "INSERT INTO backfill (openid, agent, backfilled_until_s, read_at, run_id)
                    SELECT ?1, ?2, ?3, ?4, ?5 FROM customer WHERE openid = ?1 AND known = 1
                    ON CONFLICT (openid, agent) DO UPDATE
-                   SET newest_s = max(newest_s, excluded.newest_s), at = excluded.at, start = excluded.start";
+                   SET backfilled_until_s = max(backfilled_until_s, excluded.backfilled_until_s), read_at = excluded.read_at, run_id = excluded.run_id";
         let (openid, agent) = (backfill.customer.as_str(), backfill.agent.as_str());
         self.connection.prepare_cached(sql)?.execute((openid, agent, until_s, self.now.0, run_id))?;
         Ok(())
@@ -102,9 +103,9 @@ impl Tx<'_> {
 
     /// The run `run_id` gives up waiting for this view; a later round reads it like any other.
     pub fn abandon_backfill(&self, backfill: &Backfill, run_id: i64) -> Result<(), StoreError> {
-        let sql = "INSERT INTO looked (openid, agent, newest_s, at, start)
+        let sql = "INSERT INTO backfill (openid, agent, backfilled_until_s, read_at, run_id)
                    SELECT ?1, ?2, 0, 0, ?3 FROM customer WHERE openid = ?1 AND known = 1
-                   ON CONFLICT (openid, agent) DO UPDATE SET start = excluded.start";
+                   ON CONFLICT (openid, agent) DO UPDATE SET run_id = excluded.run_id";
         let (openid, agent) = (backfill.customer.as_str(), backfill.agent.as_str());
         self.connection.prepare_cached(sql)?.execute((openid, agent, run_id))?;
         Ok(())
@@ -113,10 +114,10 @@ impl Tx<'_> {
 
 fn read_backfill(row: &Row<'_>) -> Result<Backfill, StoreError> {
     Ok(Backfill {
-        customer: super::message::parse_openid(row.get(0)?)?,
+        customer: super::column::parse_openid(row.get(0)?)?,
         number: row.get(1)?,
         known_since: Millis(row.get(2)?),
-        agent: super::message::parse_agent(row.get(3)?)?,
+        agent: super::column::parse_agent(row.get(3)?)?,
         backfilled_until_s: row.get(4)?,
         is_first: row.get(5)?,
     })

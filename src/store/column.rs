@@ -1,9 +1,28 @@
-//! How the model's enums are stored in columns. A number that was ever assigned is never reused for
+//! How the model's enums and ids are stored in columns. A number that was ever assigned is never reused for
 //! another value.
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
-use crate::model::{Direction, MessageKind, State};
+use super::StoreError;
+use crate::model::{Direction, ImUserId, MessageKind, OpenId, State};
+
+/// SQL conditions on `message.state`, for statements that SQLite can then answer from a partial index.
+pub(super) const OPEN: &str = "state IN (0, 1)";
+/// Not sent yet.
+pub(super) const ACCEPTED: &str = "state = 0";
+/// An attempt is recorded and not settled.
+pub(super) const SENDING: &str = "state = 1";
+/// Waits for the customer.
+pub(super) const HELD: &str = "state = 3";
+/// Nothing of it has been sent.
+pub(super) const UNSENT: &str = "state IN (0, 3)";
+/// Will not move by itself any more.
+pub(super) const ENDED: &str = "state IN (2, 4, 5)";
+
+/// SQL conditions on `message.kind`.
+pub(super) const MESSAGE: &str = "kind = 0";
+/// A notice of the bridge.
+pub(super) const NOTICE: &str = "kind = 2";
 
 pub(super) fn state_code(state: State) -> i64 {
     match state {
@@ -72,6 +91,48 @@ impl FromSql for MessageKind {
             2 => Ok(Self::Notice),
             3 => Ok(Self::Transfer),
             other => Err(FromSqlError::OutOfRange(other)),
+        }
+    }
+}
+
+pub(super) fn parse_optional_agent(stored: Option<String>) -> Result<Option<ImUserId>, StoreError> {
+    stored.map(parse_agent).transpose()
+}
+
+pub(super) fn parse_agent(stored: String) -> Result<ImUserId, StoreError> {
+    ImUserId::new(stored).map_err(StoreError::unreadable)
+}
+
+pub(super) fn parse_openid(stored: String) -> Result<OpenId, StoreError> {
+    OpenId::new(stored).map_err(StoreError::unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_name_the_states_and_kinds_that_they_mean() {
+        let database = rusqlite::Connection::open_in_memory().unwrap();
+        let holds = |condition: &str, column: &str, value: &dyn ToSql| -> bool {
+            let sql = format!("SELECT {condition} FROM (SELECT ?1 AS {column})");
+            database.query_row(&sql, [value], |row| row.get(0)).unwrap()
+        };
+        for state in State::ALL {
+            for (condition, expected) in [
+                (OPEN, state.is_open()),
+                (ACCEPTED, state == State::Accepted),
+                (SENDING, state == State::Sending),
+                (HELD, state == State::Held),
+                (UNSENT, matches!(state, State::Accepted | State::Held)),
+                (ENDED, matches!(state, State::Delivered | State::Refused | State::Unknown)),
+            ] {
+                assert_eq!(holds(condition, "state", &state), expected, "{condition} of {state:?}");
+            }
+        }
+        for kind in [MessageKind::Message, MessageKind::Account, MessageKind::Notice, MessageKind::Transfer] {
+            assert_eq!(holds(MESSAGE, "kind", &kind), kind == MessageKind::Message, "{kind:?}");
+            assert_eq!(holds(NOTICE, "kind", &kind), kind == MessageKind::Notice, "{kind:?}");
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Conversations as agents see them: the last messages, and which agent receives the pending ones.
 
+use const_format::formatcp;
+
+use super::column::{HELD, OPEN};
 use super::position::POSITION;
 use super::{StoreError, Tx};
 use crate::model::{Direction, ImUserId, MessageKind, Millis, OpenId, OutboundCall, State};
@@ -27,10 +30,10 @@ impl Tx<'_> {
         agent: &ImUserId,
         limit: u32,
     ) -> Result<Vec<PastMessage>, StoreError> {
-        let sql = "SELECT direction, agent, orders, created_at FROM
-                   (SELECT id, direction, agent, orders, created_at FROM message
+        let sql = "SELECT direction, agent, calls, created_at FROM
+                   (SELECT id, direction, agent, calls, created_at FROM message
                     WHERE openid = ?1 AND kind = ?2 AND agent IS NOT ?3 AND state != ?4
-                    AND NOT (direction = ?5 AND state = ?6 AND part = 0)
+                    AND NOT (direction = ?5 AND state = ?6 AND calls_done = 0)
                     AND id > (SELECT ifnull(max(id), 0) FROM message WHERE openid = ?1 AND kind = ?7 AND agent = ?3)
                     ORDER BY id DESC LIMIT ?8) ORDER BY id";
         let mut statement = self.connection.prepare_cached(sql)?;
@@ -48,7 +51,7 @@ impl Tx<'_> {
         while let Some(row) = rows.next()? {
             messages.push(PastMessage {
                 direction: row.get(0)?,
-                agent: super::message::parse_optional_agent(row.get(1)?)?,
+                agent: super::column::parse_optional_agent(row.get(1)?)?,
                 calls: serde_json::from_str(&row.get::<_, String>(2)?)?,
                 accepted_at: Millis(row.get(3)?),
             });
@@ -65,12 +68,13 @@ impl Tx<'_> {
         agent: &ImUserId,
         next_seq: u32,
     ) -> Result<u32, StoreError> {
-        let sql = format!(
-            "SELECT id, json_array_length(orders) FROM message
-             WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1) AND state = ?3 AND kind = ?4 AND part = 0
+        // OPEN lets SQLite use the partial index message_open.
+        let sql = formatcp!(
+            "SELECT id, json_array_length(calls) FROM message
+             WHERE direction = ?1 AND openid = ?2 AND {OPEN} AND state = ?3 AND kind = ?4 AND calls_done = 0
              ORDER BY {POSITION}"
         );
-        let mut pending = self.connection.prepare_cached(&sql)?;
+        let mut pending = self.connection.prepare_cached(sql)?;
         let pending = pending
             .query_map((Direction::ToIm, openid.as_str(), State::Accepted, MessageKind::Message), |row| {
                 Ok((row.get::<_, i64>(0)?, row.get::<_, u32>(1)?))
@@ -88,7 +92,8 @@ impl Tx<'_> {
 
     /// The number of held answers to the customer.
     pub fn count_held(&self, openid: &OpenId) -> Result<u32, StoreError> {
-        let sql = "SELECT count(*) FROM message INDEXED BY message_held WHERE openid = ?1 AND state = 3";
+        let sql =
+            formatcp!("SELECT count(*) FROM message INDEXED BY message_held WHERE openid = ?1 AND {HELD}");
         Ok(self.connection.prepare_cached(sql)?.query_row([openid.as_str()], |row| row.get(0))?)
     }
 }

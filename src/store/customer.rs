@@ -1,7 +1,9 @@
 //! Customers: their IM account, the agent of their conversation, and their send windows.
 
+use const_format::formatcp;
 use rusqlite::{OptionalExtension as _, Row};
 
+use super::column::UNSENT;
 use super::{StoreError, Tx};
 use crate::model::{ImUserId, Millis, OpenId};
 
@@ -61,7 +63,7 @@ const COLUMNS: &str = "openid, known, number, imported, agent, active_at, next_s
 fn read(row: &Row<'_>) -> rusqlite::Result<Result<Customer, StoreError>> {
     let openid: String = row.get(0)?;
     let agent: Option<String> = row.get(4)?;
-    let unreadable = |error: crate::model::InvalidId| StoreError::Unreadable(error.to_string());
+    let unreadable = |error: crate::model::InvalidId| StoreError::unreadable(error);
     let (openid, agent) = match (OpenId::new(openid), agent.map(ImUserId::new).transpose()) {
         (Ok(openid), Ok(agent)) => (openid, agent),
         (Err(error), _) | (_, Err(error)) => return Ok(Err(unreadable(error))),
@@ -85,19 +87,19 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Result<Customer, StoreError>> {
 impl Tx<'_> {
     /// The stored customer, known or erased; `None` if there is no row.
     pub fn customer(&self, openid: &OpenId) -> Result<Option<Customer>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM customer WHERE openid = ?1");
-        let mut statement = self.connection.prepare_cached(&sql)?;
+        let sql = formatcp!("SELECT {COLUMNS} FROM customer WHERE openid = ?1");
+        let mut statement = self.connection.prepare_cached(sql)?;
         statement.query_row([openid.as_str()], read).optional()?.transpose()
     }
 
     /// Inserts or updates a customer.
     pub fn put_customer(&self, customer: &Customer) -> Result<(), StoreError> {
-        let sql = format!(
+        let sql = formatcp!(
             "INSERT INTO customer ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
              ON CONFLICT (openid) DO UPDATE SET known = ?2, number = ?3, imported = ?4, agent = ?5, active_at = ?6,
              next_seq = ?7, message_until = ?8, message_left = ?9, event_until = ?10, event_left = ?11"
         );
-        self.connection.prepare_cached(&sql)?.execute((
+        self.connection.prepare_cached(sql)?.execute((
             customer.openid.as_str(),
             customer.known,
             customer.number,
@@ -127,15 +129,16 @@ impl Tx<'_> {
         let run = |sql: &str| -> Result<usize, StoreError> {
             Ok(self.connection.prepare_cached(sql)?.execute([openid])?)
         };
-        let undelivered = run("DELETE FROM message WHERE openid = ?1 AND direction = 1 AND state IN (0, 3)")?;
+        let undelivered =
+            run(formatcp!("DELETE FROM message WHERE openid = ?1 AND direction = 1 AND {UNSENT}"))?;
         run("DELETE FROM message WHERE openid = ?1 AND state NOT IN (0, 1)")?;
         run("UPDATE message SET erase = 1 WHERE openid = ?1")?;
         run("DELETE FROM step WHERE openid = ?1")?;
         run("DELETE FROM media WHERE openid = ?1")?;
-        run("UPDATE seen SET reply = NULL, carries = NULL WHERE carries = ?1")?;
-        run("DELETE FROM looked WHERE openid = ?1")?;
+        run("UPDATE dedup SET reply = NULL, reply_customer = NULL WHERE reply_customer = ?1")?;
+        run("DELETE FROM backfill WHERE openid = ?1")?;
         run("UPDATE customer SET known = 0, agent = NULL, known_since = 0, active_at = 0,
-             message_until = 0, message_left = 0, event_until = 0, event_left = 0, behind = 0 WHERE openid = ?1")?;
+             message_until = 0, message_left = 0, event_until = 0, event_left = 0, push_not_before = 0 WHERE openid = ?1")?;
         Ok(undelivered)
     }
 

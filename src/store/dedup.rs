@@ -17,7 +17,7 @@ pub struct FirstReply {
 impl Tx<'_> {
     /// The first reply, if `key` was accepted before.
     pub fn first_reply(&self, key: &str) -> Result<Option<FirstReply>, StoreError> {
-        let mut statement = self.connection.prepare_cached("SELECT reply, at FROM seen WHERE key = ?1")?;
+        let mut statement = self.connection.prepare_cached("SELECT reply, at FROM dedup WHERE key = ?1")?;
         let found = statement
             .query_row([key], |row| Ok(FirstReply { reply: row.get(0)?, accepted_at: Millis(row.get(1)?) }))
             .optional()?;
@@ -26,7 +26,7 @@ impl Tx<'_> {
 
     /// Records that `key` was accepted, with the text of its reply; `None`: `success`.
     pub fn record_dedup(&self, key: &str, reply: Option<&str>) -> Result<(), StoreError> {
-        let sql = "INSERT INTO seen (key, at, reply) VALUES (?1, ?2, ?3)";
+        let sql = "INSERT INTO dedup (key, at, reply) VALUES (?1, ?2, ?3)";
         self.connection.prepare_cached(sql)?.execute((key, self.now.0, reply))?;
         Ok(())
     }
@@ -34,7 +34,7 @@ impl Tx<'_> {
     /// Records that the reply to `key` contains agents' answers to this customer, which must be
     /// deleted with the customer's data.
     pub fn set_reply_customer(&self, key: &str, openid: &OpenId) -> Result<(), StoreError> {
-        let sql = "UPDATE seen SET carries = ?2 WHERE key = ?1";
+        let sql = "UPDATE dedup SET reply_customer = ?2 WHERE key = ?1";
         self.connection.prepare_cached(sql)?.execute((key, openid.as_str()))?;
         Ok(())
     }
@@ -50,12 +50,12 @@ impl Tx<'_> {
         let last: Option<String> = self
             .connection
             .prepare_cached(
-                "SELECT max(key) FROM (SELECT key FROM seen WHERE key > ?1 ORDER BY key LIMIT ?2)",
+                "SELECT max(key) FROM (SELECT key FROM dedup WHERE key > ?1 ORDER BY key LIMIT ?2)",
             )?
             .query_row((cursor, limit), |row| row.get(0))?;
         let Some(last) = last else { return Ok(None) };
         self.connection
-            .prepare_cached("DELETE FROM seen WHERE key > ?1 AND key <= ?2 AND at < ?3")?
+            .prepare_cached("DELETE FROM dedup WHERE key > ?1 AND key <= ?2 AND at < ?3")?
             .execute((cursor, &last, before.0))?;
         Ok(Some(last))
     }

@@ -25,10 +25,9 @@ pub struct MediaFetch {
 }
 
 fn read(row: &Row<'_>) -> Result<MediaFetch, StoreError> {
-    let unreadable = |error: &dyn std::fmt::Display| StoreError::Unreadable(error.to_string());
     Ok(MediaFetch {
-        name: MediaName::new(row.get::<_, String>(0)?).map_err(|error| unreadable(&error))?,
-        openid: OpenId::new(row.get::<_, String>(1)?).map_err(|error| unreadable(&error))?,
+        name: MediaName::new(row.get::<_, String>(0)?).map_err(StoreError::unreadable)?,
+        openid: OpenId::new(row.get::<_, String>(1)?).map_err(StoreError::unreadable)?,
         request: serde_json::from_str(&row.get::<_, String>(2)?)?,
         created_at: Millis(row.get(3)?),
         attempts: row.get(4)?,
@@ -43,7 +42,7 @@ impl Tx<'_> {
         openid: &OpenId,
         request: &MediaRequest,
     ) -> Result<(), StoreError> {
-        let sql = "INSERT INTO fetch (name, mp3, openid, wanted, created_at, due_at, attempts, running)
+        let sql = "INSERT INTO fetch (name, mp3, openid, request, created_at, due_at, attempts, running)
                    VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0)";
         let mp3 = request.mp3.as_ref().map(MediaName::as_str);
         let row = (name.as_str(), mp3, openid.as_str(), serde_json::to_string(request)?, self.now.0);
@@ -56,7 +55,7 @@ impl Tx<'_> {
         let sql = "UPDATE fetch SET running = 1, attempts = attempts + 1 WHERE name IN (
                        SELECT name FROM fetch WHERE running = 0 AND (due_at <= ?1 OR due_at > ?2)
                        ORDER BY due_at LIMIT ?3)
-                   RETURNING name, openid, wanted, created_at, attempts";
+                   RETURNING name, openid, request, created_at, attempts";
         let mut statement = self.connection.prepare_cached(sql)?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut rows = statement.query((self.now.0, self.now.plus(LONGEST_PAUSE_MS).0, limit))?;

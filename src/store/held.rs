@@ -1,22 +1,12 @@
 //! Held answers: they wait for their customer, are attached to passive replies, or are released to
 //! be pushed.
 
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use const_format::formatcp;
 
+use super::column::{ACCEPTED, HELD, NOTICE, OPEN, SENDING, parse_optional_agent};
 use super::position::POSITION;
-use super::{Settlement, StoreError, Tx};
+use super::{AttachState, Settlement, StoreError, Tx};
 use crate::model::{Direction, ImUserId, MessageId, Millis, Move, OpenId, OutboundCall};
-
-/// Whether a message is attached to a passive reply, and what is known of that reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttachState {
-    /// It is not attached to a reply.
-    Detached,
-    /// The reply may have been sent.
-    MaybeSent,
-    /// The reply was certainly not sent.
-    NotSent,
-}
 
 /// A held answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,18 +36,18 @@ pub struct AttachedAnswer {
 impl Tx<'_> {
     /// Up to `limit` of the customer's held answers, in lane order.
     pub fn held(&self, openid: &OpenId, limit: u32) -> Result<Vec<HeldAnswer>, StoreError> {
-        let sql = format!(
-            "SELECT id, agent, orders, part, unlooked FROM message INDEXED BY message_held
-             WHERE openid = ?1 AND state = 3 ORDER BY {POSITION} LIMIT ?2"
+        let sql = formatcp!(
+            "SELECT id, agent, calls, calls_done, before_backfill FROM message INDEXED BY message_held
+             WHERE openid = ?1 AND {HELD} ORDER BY {POSITION} LIMIT ?2"
         );
-        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query((openid.as_str(), limit))?;
         let mut held = Vec::new();
         while let Some(row) = rows.next()? {
             let calls: Vec<OutboundCall> = serde_json::from_str(&row.get::<_, String>(2)?)?;
             held.push(HeldAnswer {
                 id: MessageId(row.get(0)?),
-                agent: super::message::parse_optional_agent(row.get(1)?)?,
+                agent: parse_optional_agent(row.get(1)?)?,
                 calls: calls.into_iter().skip(row.get::<_, u32>(3)? as usize).collect(),
                 before_backfill: row.get(4)?,
             });
@@ -70,7 +60,7 @@ impl Tx<'_> {
     pub fn attach(&self, id: MessageId, count: u32, key: &str, until: Millis) -> Result<(), StoreError> {
         let state = self.state(id)?.after(Move::Attempt)?;
         let sql = "UPDATE message SET state = ?2, attempts = attempts + 1, attempt_at = ?3, due_at = ?4,
-                   riding = ?5, rides_on = ?6, ride_parts = ?7 WHERE id = ?1";
+                   attached = ?5, attached_to = ?6, attached_calls = ?7 WHERE id = ?1";
         self.connection.prepare_cached(sql)?.execute((
             id.0,
             state,
@@ -88,50 +78,55 @@ impl Tx<'_> {
     pub fn resplit(&self, id: MessageId, calls: &[OutboundCall]) -> Result<(), StoreError> {
         let (stored, calls_done): (String, u32) = self
             .connection
-            .prepare_cached("SELECT orders, part FROM message WHERE id = ?1")?
+            .prepare_cached("SELECT calls, calls_done FROM message WHERE id = ?1")?
             .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let mut all: Vec<OutboundCall> = serde_json::from_str(&stored)?;
         all.truncate(calls_done as usize);
         all.extend_from_slice(calls);
         self.connection
-            .prepare_cached("UPDATE message SET orders = ?2 WHERE id = ?1")?
+            .prepare_cached("UPDATE message SET calls = ?2 WHERE id = ?1")?
             .execute((id.0, serde_json::to_string(&all)?))?;
         Ok(())
     }
 
     /// Whether answers are attached to a reply that is not yet confirmed.
     pub fn has_attached(&self, openid: &OpenId) -> Result<bool, StoreError> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM message
-                   WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1) AND riding != 0)";
+        let sql = formatcp!(
+            "SELECT EXISTS (SELECT 1 FROM message
+                   WHERE direction = ?1 AND openid = ?2 AND {OPEN} AND attached != 0)"
+        );
         let mut statement = self.connection.prepare_cached(sql)?;
         Ok(statement.query_row((Direction::ToWechat, openid.as_str()), |row| row.get(0))?)
     }
 
     /// Whether pending answers come before the first held one in the lane.
     pub fn has_pending_before_held(&self, openid: &OpenId) -> Result<bool, StoreError> {
-        let sql = format!(
-            "SELECT EXISTS (SELECT 1 FROM message WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1)
+        let sql = formatcp!(
+            "SELECT EXISTS (SELECT 1 FROM message WHERE direction = ?1 AND openid = ?2 AND {OPEN}
              AND {POSITION} < (SELECT min({POSITION}) FROM message INDEXED BY message_held
-                           WHERE openid = ?2 AND state = 3))"
+                           WHERE openid = ?2 AND {HELD}))"
         );
-        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut statement = self.connection.prepare_cached(sql)?;
         Ok(statement.query_row((Direction::ToWechat, openid.as_str()), |row| row.get(0))?)
     }
 
     /// Whether held answers come before message `id` in the lane.
     pub fn has_held_before(&self, openid: &OpenId, id: MessageId) -> Result<bool, StoreError> {
-        let sql = format!(
-            "SELECT EXISTS (SELECT 1 FROM message INDEXED BY message_held WHERE openid = ?1 AND state = 3
+        let sql = formatcp!(
+            "SELECT EXISTS (SELECT 1 FROM message INDEXED BY message_held WHERE openid = ?1 AND {HELD}
              AND {POSITION} < (SELECT {POSITION} FROM message WHERE id = ?2))"
         );
-        Ok(self.connection.prepare_cached(&sql)?.query_row((openid.as_str(), id.0), |row| row.get(0))?)
+        Ok(self.connection.prepare_cached(sql)?.query_row((openid.as_str(), id.0), |row| row.get(0))?)
     }
 
     /// The reply to the push `key` is about to be sent again, so the answers attached to it wait
     /// until `until`. Returns whether there are any.
     pub fn reattach(&self, openid: &OpenId, key: &str, until: Millis) -> Result<bool, StoreError> {
-        let sql = "UPDATE message SET riding = ?4, due_at = ?5
-                   WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1) AND state = 1 AND rides_on = ?3";
+        // OPEN lets SQLite use the partial index message_open.
+        let sql = formatcp!(
+            "UPDATE message SET attached = ?4, due_at = ?5
+                   WHERE direction = ?1 AND openid = ?2 AND {OPEN} AND {SENDING} AND attached_to = ?3"
+        );
         let changed = self.connection.prepare_cached(sql)?.execute((
             Direction::ToWechat,
             openid.as_str(),
@@ -151,12 +146,13 @@ impl Tx<'_> {
         key: &str,
         rest_move: Move,
     ) -> Result<Vec<AttachedAnswer>, StoreError> {
-        let sql = format!(
-            "SELECT id, created_at, json_array_length(orders) <= part + ride_parts, ride_parts FROM message
-             WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1) AND state = 1 AND rides_on = ?3
+        // OPEN lets SQLite use the partial index message_open.
+        let sql = formatcp!(
+            "SELECT id, created_at, json_array_length(calls) <= calls_done + attached_calls, attached_calls FROM message
+             WHERE direction = ?1 AND openid = ?2 AND {OPEN} AND {SENDING} AND attached_to = ?3
              ORDER BY {POSITION}"
         );
-        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut statement = self.connection.prepare_cached(sql)?;
         let rows = statement.query_map((Direction::ToWechat, openid.as_str(), key), |row| {
             let attached = AttachedAnswer {
                 id: MessageId(row.get(0)?),
@@ -168,7 +164,7 @@ impl Tx<'_> {
         let answers: Vec<(AttachedAnswer, u32)> = rows.collect::<Result<_, _>>()?;
         for (answer, count) in &answers {
             self.connection
-                .prepare_cached("UPDATE message SET part = part + ?2 WHERE id = ?1")?
+                .prepare_cached("UPDATE message SET calls_done = calls_done + ?2 WHERE id = ?1")?
                 .execute((answer.id.0, count))?;
             let transition = if answer.is_complete { Move::Deliver } else { rest_move };
             self.settle(answer.id, transition, &Settlement::default())?;
@@ -178,7 +174,7 @@ impl Tx<'_> {
 
     /// Pushes nothing to the customer before `until`. Stores nothing for a customer who left.
     pub fn set_push_not_before(&self, openid: &OpenId, until: Millis) -> Result<(), StoreError> {
-        let sql = "UPDATE customer SET behind = ?2 WHERE openid = ?1 AND known = 1";
+        let sql = "UPDATE customer SET push_not_before = ?2 WHERE openid = ?1 AND known = 1";
         self.connection.prepare_cached(sql)?.execute((openid.as_str(), until.0))?;
         Ok(())
     }
@@ -186,7 +182,7 @@ impl Tx<'_> {
     /// No message is pushed to the customer before this time; it may be in the past.
     pub fn push_not_before(&self, openid: &OpenId) -> Result<Millis, StoreError> {
         use rusqlite::OptionalExtension as _;
-        let sql = "SELECT behind FROM customer WHERE openid = ?1";
+        let sql = "SELECT push_not_before FROM customer WHERE openid = ?1";
         let not_before =
             self.connection.prepare_cached(sql)?.query_row([openid.as_str()], |row| row.get(0)).optional()?;
         Ok(Millis(not_before.unwrap_or_default()))
@@ -195,8 +191,11 @@ impl Tx<'_> {
     /// The reply to the push `key` was not sent. WeChat may still repeat the push and receive it
     /// then.
     pub fn mark_reply_not_sent(&self, openid: &OpenId, key: &str) -> Result<(), StoreError> {
-        let sql = "UPDATE message SET riding = ?4
-                   WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1) AND state = 1 AND rides_on = ?3";
+        // OPEN lets SQLite use the partial index message_open.
+        let sql = formatcp!(
+            "UPDATE message SET attached = ?4
+                   WHERE direction = ?1 AND openid = ?2 AND {OPEN} AND {SENDING} AND attached_to = ?3"
+        );
         self.connection.prepare_cached(sql)?.execute((
             Direction::ToWechat,
             openid.as_str(),
@@ -209,7 +208,7 @@ impl Tx<'_> {
     /// Records that the agent gets a notice that this message is held. Returns whether it is the
     /// first.
     pub fn mark_held_noticed(&self, id: MessageId) -> Result<bool, StoreError> {
-        let sql = "UPDATE message SET noted = 1 WHERE id = ?1 AND noted = 0";
+        let sql = "UPDATE message SET hold_noticed = 1 WHERE id = ?1 AND hold_noticed = 0";
         Ok(self.connection.prepare_cached(sql)?.execute([id.0])? > 0)
     }
 
@@ -223,13 +222,14 @@ impl Tx<'_> {
         merge: impl Fn(&[OutboundCall]) -> Option<Vec<OutboundCall>>,
     ) -> Result<bool, StoreError> {
         use rusqlite::OptionalExtension as _;
-        let sql = format!(
-            "SELECT id, orders FROM message WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1)
-             AND state = 0 AND kind = 2 AND attempts = 0 AND part = 0 AND agent = ?3 ORDER BY {POSITION} DESC LIMIT 1"
+        // OPEN lets SQLite use the partial index message_open.
+        let sql = formatcp!(
+            "SELECT id, calls FROM message WHERE direction = ?1 AND openid = ?2 AND {OPEN}
+             AND {ACCEPTED} AND {NOTICE} AND attempts = 0 AND calls_done = 0 AND agent = ?3 ORDER BY {POSITION} DESC LIMIT 1"
         );
         let answers: Option<(i64, String)> = self
             .connection
-            .prepare_cached(&sql)?
+            .prepare_cached(sql)?
             .query_row((Direction::ToIm, openid.as_str(), agent.as_str()), |row| {
                 Ok((row.get(0)?, row.get(1)?))
             })
@@ -239,30 +239,8 @@ impl Tx<'_> {
             return Ok(false);
         };
         self.connection
-            .prepare_cached("UPDATE message SET orders = ?2 WHERE id = ?1")?
+            .prepare_cached("UPDATE message SET calls = ?2 WHERE id = ?1")?
             .execute((id, serde_json::to_string(&merged)?))?;
         Ok(true)
-    }
-}
-
-impl ToSql for AttachState {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(match self {
-            Self::Detached => 0_i64,
-            Self::MaybeSent => 1,
-            Self::NotSent => 2,
-        }
-        .into())
-    }
-}
-
-impl FromSql for AttachState {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        match value.as_i64()? {
-            0 => Ok(Self::Detached),
-            1 => Ok(Self::MaybeSent),
-            2 => Ok(Self::NotSent),
-            other => Err(FromSqlError::OutOfRange(other)),
-        }
     }
 }

@@ -41,20 +41,16 @@ fn read(row: &Row<'_>) -> Result<Medium, StoreError> {
         _ => None,
     };
     Ok(Medium {
-        name: MediaName::new(row.get::<_, String>(0)?).map_err(unreadable)?,
-        openid: OpenId::new(row.get::<_, String>(1)?).map_err(unreadable)?,
+        name: MediaName::new(row.get::<_, String>(0)?).map_err(StoreError::unreadable)?,
+        openid: OpenId::new(row.get::<_, String>(1)?).map_err(StoreError::unreadable)?,
         origin: row.get(2)?,
         created_at: Millis(row.get(3)?),
         file,
     })
 }
 
-fn unreadable(error: impl std::fmt::Display) -> StoreError {
-    StoreError::Unreadable(error.to_string())
-}
-
 fn parse_hash(text: String) -> Result<MediaHash, StoreError> {
-    MediaHash::new(text).map_err(unreadable)
+    MediaHash::new(text).map_err(StoreError::unreadable)
 }
 
 impl Tx<'_> {

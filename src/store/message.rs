@@ -1,12 +1,13 @@
 //! Messages: added in the order of acceptance, claimed lane by lane, settled by the moves of the
 //! model.
 
-use rusqlite::types::FromSqlError;
+use const_format::formatcp;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{OptionalExtension as _, Row};
 
-use super::column::state_code;
+use super::column::{OPEN, parse_openid, parse_optional_agent};
 use super::position::POSITION;
-use super::{AttachState, StoreError, Tx};
+use super::{StoreError, Tx};
 use crate::model::{
     Direction, ImUserId, Lane, MessageId, MessageKind, Millis, Move, OpenId, OutboundCall, State,
 };
@@ -32,6 +33,17 @@ pub struct NewMessage {
     pub source: String,
     /// The customer has left: the row is deleted as soon as the message is settled.
     pub erase: bool,
+}
+
+/// Whether a message is attached to a passive reply, and what is known of that reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachState {
+    /// It is not attached to a reply.
+    Detached,
+    /// The reply may have been sent.
+    MaybeSent,
+    /// The reply was certainly not sent.
+    NotSent,
 }
 
 /// A message at the head of its lane, with the call that is next.
@@ -86,6 +98,28 @@ impl PendingCall {
     }
 }
 
+impl ToSql for AttachState {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Self::Detached => 0_i64,
+            Self::MaybeSent => 1,
+            Self::NotSent => 2,
+        }
+        .into())
+    }
+}
+
+impl FromSql for AttachState {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value.as_i64()? {
+            0 => Ok(Self::Detached),
+            1 => Ok(Self::MaybeSent),
+            2 => Ok(Self::NotSent),
+            other => Err(FromSqlError::OutOfRange(other)),
+        }
+    }
+}
+
 /// The head of a lane.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Head {
@@ -102,57 +136,10 @@ pub enum Head {
 pub struct Settlement {
     /// The reason, for operators and notices; no secrets.
     pub why: Option<String>,
-    /// No attempt before this time; only with [`Move::PutBack`] and [`Move::Release`].
+    /// No attempt before this time; only with [`Move::Requeue`] and [`Move::Release`].
     pub due_at: Millis,
-    /// The call is done and the next call of the message follows; only with [`Move::PutBack`].
+    /// The call is done and the next call of the message follows; only with [`Move::Requeue`].
     pub call_done: bool,
-}
-
-/// A message as operators see it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct MessageSummary {
-    /// Its message id.
-    pub id: i64,
-    /// `waiting`, `held`, `delivered`, `refused` or `unknown`.
-    pub state: &'static str,
-    /// `to_im` or `to_wechat`.
-    pub direction: &'static str,
-    /// The customer.
-    pub openid: String,
-    /// The agent who receives it or wrote it.
-    pub agent: Option<String>,
-    /// When it was accepted, Unix milliseconds.
-    pub created_at: i64,
-    /// The number of attempts made.
-    pub attempts: u32,
-    /// The reason for its state.
-    pub last_error: Option<String>,
-}
-
-/// A trace step: one event in the life of a customer's messages.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TraceStep {
-    /// The message; `None` if the step is about no single message.
-    pub message: Option<MessageId>,
-    /// When it happened.
-    pub at: Millis,
-    /// `accepted`, the name of a call, `settled` and so on.
-    pub event: String,
-    /// The outcome: a code or a reason; no message content, no secrets.
-    pub detail: String,
-    /// The duration in milliseconds, if it was measured.
-    pub took_ms: Option<i64>,
-}
-
-/// The size of the backlog.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Messages that the outbox still has to send or settle.
-    pub waiting: i64,
-    /// When the oldest of them was accepted.
-    pub oldest: Option<Millis>,
-    /// Messages that wait for their customer to write.
-    pub held: i64,
 }
 
 /// A clock that steps back by less is being corrected, not set; milliseconds.
@@ -162,18 +149,15 @@ const CLOCK_STEP_MS: i64 = 1_000;
 const LONGEST_WAIT_MS: i64 = 2 * 3_600_000;
 
 const PENDING_COLUMNS: &str =
-    "id, kind, agent, orders, part, seq, random, created_at, attempts, attempt_at, state, due_at,
-                    riding, unlooked";
-
-pub(super) const SUMMARY_COLUMNS: &str =
-    "id, state, direction, openid, agent, created_at, attempts, last_error";
+    "id, kind, agent, calls, calls_done, seq, random, created_at, attempts, attempt_at, state, due_at,
+                    attached, before_backfill";
 
 impl Tx<'_> {
     /// Stores a message. Each message gets a larger id than all before it.
     pub fn add(&self, message: &NewMessage) -> Result<MessageId, StoreError> {
-        let sql = "INSERT INTO message (direction, kind, state, openid, agent, orders, part, seq, random, source,
+        let sql = "INSERT INTO message (direction, kind, state, openid, agent, calls, calls_done, seq, random, source,
                                         created_at, due_at, attempts, attempt_at, settled_at, last_error, erase,
-                                        noted, riding, rides_on, ride_parts)
+                                        hold_noticed, attached, attached_to, attached_calls)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, ?9, ?10, 0, 0, 0, 0, NULL, ?11,
                            0, 0, NULL, 0)";
         self.connection.prepare_cached(sql)?.execute((
@@ -206,7 +190,7 @@ impl Tx<'_> {
     /// The first pending message of `lane` that matches `condition`.
     fn first_pending(&self, lane: &Lane, condition: &str) -> Result<Head, StoreError> {
         let sql = format!(
-            "SELECT {PENDING_COLUMNS} FROM message WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1){condition}
+            "SELECT {PENDING_COLUMNS} FROM message WHERE direction = ?1 AND openid = ?2 AND {OPEN}{condition}
              ORDER BY {POSITION} LIMIT 1"
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
@@ -226,8 +210,8 @@ impl Tx<'_> {
     /// A message with its next call.
     pub fn pending_call(&self, id: MessageId) -> Result<PendingCall, StoreError> {
         let lane = self.lane_of(id)?;
-        let sql = format!("SELECT {PENDING_COLUMNS} FROM message WHERE id = ?1");
-        let mut statement = self.connection.prepare_cached(&sql)?;
+        let sql = formatcp!("SELECT {PENDING_COLUMNS} FROM message WHERE id = ?1");
+        let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query([id.0])?;
         let row = rows.next()?.ok_or(StoreError::NoMessage(id))?;
         read_pending_call(row, lane)
@@ -264,8 +248,8 @@ impl Tx<'_> {
         let ended_at = if state.is_open() { 0 } else { self.now.0 };
         let (calls_done, attempts_factor) = if settlement.call_done { (1, 0) } else { (0, 1) };
         let sql = "UPDATE message SET state = ?2, last_error = ?3, due_at = ?4, settled_at = ?5,
-                   riding = 0, rides_on = NULL, ride_parts = 0,
-                   part = part + ?6, attempts = attempts * ?7 WHERE id = ?1";
+                   attached = 0, attached_to = NULL, attached_calls = 0,
+                   calls_done = calls_done + ?6, attempts = attempts * ?7 WHERE id = ?1";
         self.connection.prepare_cached(sql)?.execute((
             id.0,
             state,
@@ -317,101 +301,15 @@ impl Tx<'_> {
         let (direction, openid) = found.ok_or(StoreError::NoMessage(id))?;
         Ok(Lane { direction, customer: parse_openid(openid)? })
     }
-
-    /// Up to `limit` customers after `cursor` whose lane in `direction` has pending messages, by
-    /// openid.
-    ///
-    /// Steps from lane to lane along the index, so that a lane with a million messages costs no
-    /// more than a lane with one.
-    pub fn open_lanes(
-        &self,
-        direction: Direction,
-        cursor: Option<&OpenId>,
-        limit: usize,
-    ) -> Result<Vec<OpenId>, StoreError> {
-        let sql = "SELECT openid FROM message
-                   WHERE direction = ?1 AND openid > ?2 AND state IN (0, 1) ORDER BY openid LIMIT 1";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let mut found: Vec<OpenId> = Vec::new();
-        while found.len() < limit {
-            let after = found.last().or(cursor).map_or("", OpenId::as_str);
-            let next: Option<String> =
-                statement.query_row((direction, after), |row| row.get(0)).optional()?;
-            match next {
-                Some(openid) => found.push(parse_openid(openid)?),
-                None => break,
-            }
-        }
-        Ok(found)
-    }
-
-    /// Whether the customer has held answers.
-    pub fn has_held(&self, openid: &OpenId) -> Result<bool, StoreError> {
-        let sql =
-            "SELECT EXISTS (SELECT 1 FROM message INDEXED BY message_held WHERE openid = ?1 AND state = 3)";
-        Ok(self.connection.prepare_cached(sql)?.query_row([openid.as_str()], |row| row.get(0))?)
-    }
-
-    /// The numbers of pending and held messages.
-    pub fn counts(&self) -> Result<Counts, StoreError> {
-        let (waiting, oldest): (i64, Option<i64>) = self
-            .connection
-            .prepare_cached("SELECT count(*), min(created_at) FROM message WHERE state IN (0, 1)")?
-            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let held = self
-            .connection
-            .prepare_cached("SELECT count(*) FROM message WHERE state = 3")?
-            .query_row([], |row| row.get(0))?;
-        Ok(Counts { waiting, oldest: oldest.map(Millis), held })
-    }
-
-    /// Up to `limit` of the customers' and agents' messages with ids above `after`, in order of id.
-    pub fn list(
-        &self,
-        after: MessageId,
-        states: &[State],
-        limit: usize,
-    ) -> Result<Vec<MessageSummary>, StoreError> {
-        let states: Vec<String> = states.iter().map(|state| state_code(*state).to_string()).collect();
-        let sql = format!(
-            "SELECT {SUMMARY_COLUMNS} FROM message WHERE id > ?1 AND kind = 0 AND state IN ({}) ORDER BY id LIMIT ?2",
-            states.join(", ")
-        );
-        let mut statement = self.connection.prepare_cached(&sql)?;
-        let rows = statement.query_map((after.0, i64::try_from(limit).unwrap_or(i64::MAX)), read_summary)?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// Records a trace step. Stores nothing for a customer who is not known.
-    pub fn record_step(
-        &self,
-        openid: &OpenId,
-        message: Option<MessageId>,
-        event: &str,
-        detail: &str,
-        took_ms: Option<i64>,
-    ) -> Result<(), StoreError> {
-        let sql = "INSERT INTO step (openid, message, at, what, detail, took_ms)
-                   SELECT ?1, ?2, ?3, ?4, ?5, ?6 FROM customer WHERE openid = ?1 AND known = 1";
-        self.connection.prepare_cached(sql)?.execute((
-            openid.as_str(),
-            message.map(|id| id.0),
-            self.now.0,
-            event,
-            detail,
-            took_ms,
-        ))?;
-        Ok(())
-    }
 }
 
 fn read_pending_call(row: &Row<'_>, lane: Lane) -> Result<PendingCall, StoreError> {
     let id = MessageId(row.get(0)?);
     let calls: Vec<OutboundCall> =
-        serde_json::from_str(row.get_ref(3)?.as_str().map_err(|error| unreadable(&error))?)?;
+        serde_json::from_str(row.get_ref(3)?.as_str().map_err(StoreError::unreadable)?)?;
     let (call_index, call_count) = (row.get::<_, u32>(4)?, calls.len());
     let call = calls.into_iter().nth(call_index as usize).ok_or_else(|| {
-        StoreError::Unreadable(format!(
+        StoreError::unreadable(format!(
             "message {id} has {call_count} calls, but its next call has index {call_index}"
         ))
     })?;
@@ -432,35 +330,6 @@ fn read_pending_call(row: &Row<'_>, lane: Lane) -> Result<PendingCall, StoreErro
         attached: row.get(12)?,
         before_backfill: row.get(13)?,
     })
-}
-
-pub(super) fn read_summary(row: &Row<'_>) -> rusqlite::Result<MessageSummary> {
-    Ok(MessageSummary {
-        id: row.get(0)?,
-        state: row.get::<_, State>(1)?.name(),
-        direction: row.get::<_, Direction>(2)?.name(),
-        openid: row.get(3)?,
-        agent: row.get(4)?,
-        created_at: row.get(5)?,
-        attempts: row.get(6)?,
-        last_error: row.get(7)?,
-    })
-}
-
-pub(super) fn parse_optional_agent(stored: Option<String>) -> Result<Option<ImUserId>, StoreError> {
-    stored.map(parse_agent).transpose()
-}
-
-pub(super) fn parse_agent(stored: String) -> Result<ImUserId, StoreError> {
-    ImUserId::new(stored).map_err(|error| StoreError::Unreadable(error.to_string()))
-}
-
-pub(super) fn parse_openid(stored: String) -> Result<OpenId, StoreError> {
-    OpenId::new(stored).map_err(|error| StoreError::Unreadable(error.to_string()))
-}
-
-fn unreadable(error: &FromSqlError) -> StoreError {
-    StoreError::Unreadable(error.to_string())
 }
 
 #[cfg(test)]

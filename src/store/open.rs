@@ -14,16 +14,17 @@ use super::checkpoint::WRITER_CHECKPOINT_PAGES;
 /// Marks a SQLite file as this program's (`PRAGMA application_id`): "WIMB".
 const APPLICATION_ID: i32 = 0x5749_4D42;
 
-/// The migrations, numbered from 1 by their index. Never change a statement of a released one; add
+/// The migrations, numbered from 1 by their index, as their names say. Never change a statement of a released one; add
 /// the next.
-pub(super) const MIGRATIONS: [&str; 7] = [
-    include_str!("schema/1.sql"),
-    include_str!("schema/2.sql"),
-    include_str!("schema/3.sql"),
-    include_str!("schema/4.sql"),
-    include_str!("schema/5.sql"),
-    include_str!("schema/6.sql"),
-    include_str!("schema/7.sql"),
+pub(super) const MIGRATIONS: [&str; 8] = [
+    include_str!("../../migrations/0001-initial.sql"),
+    include_str!("../../migrations/0002-media.sql"),
+    include_str!("../../migrations/0003-history-backfill.sql"),
+    include_str!("../../migrations/0004-uploads.sql"),
+    include_str!("../../migrations/0005-media-fetches.sql"),
+    include_str!("../../migrations/0006-late-messages.sql"),
+    include_str!("../../migrations/0007-push-after-reply.sql"),
+    include_str!("../../migrations/0008-plain-names.sql"),
 ];
 
 /// More than the number of different statements, so that none is parsed twice.

@@ -1,31 +1,72 @@
 //! Reads for operators, and the one change that operators make besides the moves of the model.
 
-use rusqlite::OptionalExtension as _;
+use const_format::formatcp;
+use rusqlite::{OptionalExtension as _, Row};
 
-use super::message::{SUMMARY_COLUMNS, read_summary};
-use super::{MessageSummary, StoreError, TraceStep, Tx};
-use crate::model::{MessageId, Millis, OpenId};
+use super::column::{MESSAGE, OPEN, state_code};
+use super::{StoreError, TraceStep, Tx};
+use crate::model::{Direction, MessageId, Millis, OpenId, State};
+
+/// A message as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct MessageSummary {
+    /// Its message id.
+    pub id: i64,
+    /// `waiting`, `held`, `delivered`, `refused` or `unknown`.
+    pub state: &'static str,
+    /// `to_im` or `to_wechat`.
+    pub direction: &'static str,
+    /// The customer.
+    pub openid: String,
+    /// The agent who receives it or wrote it.
+    pub agent: Option<String>,
+    /// When it was accepted, Unix milliseconds.
+    pub created_at: i64,
+    /// The number of attempts made.
+    pub attempts: u32,
+    /// The reason for its state.
+    pub last_error: Option<String>,
+}
+
+const SUMMARY_COLUMNS: &str = "id, state, direction, openid, agent, created_at, attempts, last_error";
 
 impl Tx<'_> {
+    /// Up to `limit` of the customers' and agents' messages with ids above `after`, in order of id.
+    pub fn list(
+        &self,
+        after: MessageId,
+        states: &[State],
+        limit: usize,
+    ) -> Result<Vec<MessageSummary>, StoreError> {
+        let states: Vec<String> = states.iter().map(|state| state_code(*state).to_string()).collect();
+        let sql = format!(
+            "SELECT {SUMMARY_COLUMNS} FROM message WHERE id > ?1 AND {MESSAGE} AND state IN ({}) ORDER BY id LIMIT ?2",
+            states.join(", ")
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let rows = statement.query_map((after.0, i64::try_from(limit).unwrap_or(i64::MAX)), read_summary)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     /// One message of any kind.
     pub fn message_summary(&self, id: MessageId) -> Result<MessageSummary, StoreError> {
-        let sql = format!("SELECT {SUMMARY_COLUMNS} FROM message WHERE id = ?1");
-        let mut statement = self.connection.prepare_cached(&sql)?;
+        let sql = formatcp!("SELECT {SUMMARY_COLUMNS} FROM message WHERE id = ?1");
+        let mut statement = self.connection.prepare_cached(sql)?;
         statement.query_row([id.0], read_summary).optional()?.ok_or(StoreError::NoMessage(id))
     }
 
     /// All stored messages of a customer, of any kind, in order of id. Retention bounds their
     /// number.
     pub fn messages_of(&self, openid: &OpenId) -> Result<Vec<MessageSummary>, StoreError> {
-        let sql = format!("SELECT {SUMMARY_COLUMNS} FROM message WHERE openid = ?1 ORDER BY id");
-        let mut statement = self.connection.prepare_cached(&sql)?;
+        let sql = formatcp!("SELECT {SUMMARY_COLUMNS} FROM message WHERE openid = ?1 ORDER BY id");
+        let mut statement = self.connection.prepare_cached(sql)?;
         let rows = statement.query_map([openid.as_str()], read_summary)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// The trace steps of a customer's messages, in order. Retention bounds their number.
     pub fn steps(&self, openid: &OpenId) -> Result<Vec<TraceStep>, StoreError> {
-        let sql = "SELECT message, at, what, detail, took_ms FROM step WHERE openid = ?1 ORDER BY id";
+        let sql = "SELECT message, at, event, detail, took_ms FROM step WHERE openid = ?1 ORDER BY id";
         let mut statement = self.connection.prepare_cached(sql)?;
         let rows = statement.query_map([openid.as_str()], |row| {
             Ok(TraceStep {
@@ -42,9 +83,22 @@ impl Tx<'_> {
     /// Makes a message that waits for its next attempt due now. Returns whether it did: a message
     /// attached to a passive reply has to wait until that reply is confirmed.
     pub fn make_due(&self, id: MessageId) -> Result<bool, StoreError> {
-        let sql = "UPDATE message SET due_at = 0 WHERE id = ?1 AND state IN (0, 1) AND riding = 0";
+        let sql = formatcp!("UPDATE message SET due_at = 0 WHERE id = ?1 AND {OPEN} AND attached = 0");
         Ok(self.connection.prepare_cached(sql)?.execute([id.0])? > 0)
     }
+}
+
+fn read_summary(row: &Row<'_>) -> rusqlite::Result<MessageSummary> {
+    Ok(MessageSummary {
+        id: row.get(0)?,
+        state: row.get::<_, State>(1)?.name(),
+        direction: row.get::<_, Direction>(2)?.name(),
+        openid: row.get(3)?,
+        agent: row.get(4)?,
+        created_at: row.get(5)?,
+        attempts: row.get(6)?,
+        last_error: row.get(7)?,
+    })
 }
 
 #[cfg(test)]

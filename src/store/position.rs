@@ -2,11 +2,14 @@
 //! exception: an agent's message that arrives late, or is found late by a backfill, gets the
 //! position that it would have had, as far as no later message has begun to go out.
 
+use const_format::formatcp;
+
+use super::column::{HELD, OPEN};
 use super::{StoreError, Tx};
 use crate::model::{Direction, MessageId, OpenId, State};
 
 /// The sort key of a lane. The indexes use the same expression.
-pub(super) const POSITION: &str = "ifnull(turn, id)";
+pub(super) const POSITION: &str = "ifnull(position, id)";
 
 /// When IM accepted an agent's message: the second, and the `MsgSeq` within that second.
 pub type SentAt = (i64, u32);
@@ -31,7 +34,7 @@ impl Tx<'_> {
         sent_at_s: i64,
         before_backfill: bool,
     ) -> Result<(), StoreError> {
-        let sql = "UPDATE message SET said_s = ?2, unlooked = ?3 WHERE id = ?1";
+        let sql = "UPDATE message SET sent_at_s = ?2, before_backfill = ?3 WHERE id = ?1";
         self.connection.prepare_cached(sql)?.execute((id.0, sent_at_s, before_backfill))?;
         Ok(())
     }
@@ -51,7 +54,7 @@ impl Tx<'_> {
         }
         let entries = self.lane_entries(openid)?;
         let Some(shifted) = shifted_positions(&entries, newest, sent_at) else { return Ok(()) };
-        let mut update = self.connection.prepare_cached("UPDATE message SET turn = ?2 WHERE id = ?1")?;
+        let mut update = self.connection.prepare_cached("UPDATE message SET position = ?2 WHERE id = ?1")?;
         for (id, position) in shifted {
             update.execute((id.0, position))?;
         }
@@ -61,31 +64,31 @@ impl Tx<'_> {
     /// Whether none of the last pending and held answers was sent later, as is nearly always so.
     /// The cost does not depend on the number of messages.
     fn is_latest(&self, openid: &OpenId, newest: MessageId, sent_at: SentAt) -> Result<bool, StoreError> {
-        let sql = format!(
+        let sql = formatcp!(
             "SELECT NOT EXISTS (SELECT 1 FROM (
-               SELECT * FROM (SELECT said_s, seq FROM message
-                              WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1) AND id != ?3
+               SELECT * FROM (SELECT sent_at_s, seq FROM message
+                              WHERE direction = ?1 AND openid = ?2 AND {OPEN} AND id != ?3
                               ORDER BY {POSITION} DESC LIMIT 1)
                UNION ALL
-               SELECT * FROM (SELECT said_s, seq FROM message INDEXED BY message_held
-                              WHERE openid = ?2 AND state = 3 ORDER BY {POSITION} DESC LIMIT 1))
-             WHERE (said_s, seq) > (?4, ?5))"
+               SELECT * FROM (SELECT sent_at_s, seq FROM message INDEXED BY message_held
+                              WHERE openid = ?2 AND {HELD} ORDER BY {POSITION} DESC LIMIT 1))
+             WHERE (sent_at_s, seq) > (?4, ?5))"
         );
         let row = (Direction::ToWechat, openid.as_str(), newest.0, sent_at.0, sent_at.1);
-        Ok(self.connection.prepare_cached(&sql)?.query_row(row, |row| row.get(0))?)
+        Ok(self.connection.prepare_cached(sql)?.query_row(row, |row| row.get(0))?)
     }
 
     /// The pending and held answers to a customer, in lane order.
     fn lane_entries(&self, openid: &OpenId) -> Result<Vec<LaneEntry>, StoreError> {
-        let sql = format!(
-            "SELECT id, {POSITION} AS at, said_s, seq, state = ?3 OR part > 0 FROM message
-             WHERE direction = ?1 AND openid = ?2 AND state IN (0, 1)
+        let sql = formatcp!(
+            "SELECT id, {POSITION} AS at, sent_at_s, seq, state = ?3 OR calls_done > 0 FROM message
+             WHERE direction = ?1 AND openid = ?2 AND {OPEN}
              UNION ALL
-             SELECT id, {POSITION} AS at, said_s, seq, part > 0 FROM message INDEXED BY message_held
-             WHERE openid = ?2 AND state = 3
+             SELECT id, {POSITION} AS at, sent_at_s, seq, calls_done > 0 FROM message INDEXED BY message_held
+             WHERE openid = ?2 AND {HELD}
              ORDER BY at"
         );
-        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut statement = self.connection.prepare_cached(sql)?;
         let rows = statement.query_map((Direction::ToWechat, openid.as_str(), State::Sending), |row| {
             Ok(LaneEntry {
                 id: MessageId(row.get(0)?),

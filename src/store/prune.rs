@@ -1,5 +1,8 @@
 //! Retention: deletes old rows, a few at a time, so that other writes do not wait for it.
 
+use const_format::formatcp;
+
+use super::column::{ENDED, HELD};
 use super::position::POSITION;
 use super::{StoreError, Tx};
 use crate::model::{MessageId, Millis};
@@ -19,7 +22,7 @@ impl Tx<'_> {
     ) -> Result<Option<MessageId>, StoreError> {
         let page_sql = "SELECT max(id) FROM (SELECT id FROM message WHERE id > ?1 ORDER BY id LIMIT ?2)";
         let Some(last) = self.last_in_page(page_sql, after.0, limit)? else { return Ok(None) };
-        let sql = "DELETE FROM message WHERE id > ?1 AND id <= ?2 AND state IN (2, 4, 5) AND settled_at < ?3";
+        let sql = formatcp!("DELETE FROM message WHERE id > ?1 AND id <= ?2 AND {ENDED} AND settled_at < ?3");
         self.connection.prepare_cached(sql)?.execute((after.0, last, before.0))?;
         Ok(Some(MessageId(last)))
     }
@@ -42,11 +45,11 @@ impl Tx<'_> {
         before: Millis,
     ) -> Result<(Vec<MessageId>, Option<HeldCursor>), StoreError> {
         // Uses its own index, because there may be a million other messages.
-        let sql = format!(
+        let sql = formatcp!(
             "SELECT openid, {POSITION}, id, created_at FROM message INDEXED BY message_held
-             WHERE state = 3 AND (openid, {POSITION}, id) > (?1, ?2, ?3) ORDER BY openid, {POSITION}, id LIMIT ?4"
+             WHERE {HELD} AND (openid, {POSITION}, id) > (?1, ?2, ?3) ORDER BY openid, {POSITION}, id LIMIT ?4"
         );
-        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut statement = self.connection.prepare_cached(sql)?;
         let HeldCursor(openid, position, id) = after;
         let mut rows = statement.query((openid, position, id, limit))?;
         let (mut expired, mut last) = (Vec::new(), None);

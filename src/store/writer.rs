@@ -215,8 +215,8 @@ impl WriterThread {
 
     fn probe(&mut self) {
         let now = self.clock.now().0;
-        let sql = "INSERT INTO fact (name, value) VALUES ('pulse', ?1)
-                   ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+        let sql = "INSERT INTO kv (key, value) VALUES ('probe', ?1)
+                   ON CONFLICT (key) DO UPDATE SET value = excluded.value";
         match self.connection.execute(sql, [now]) {
             Ok(_) => self.mark_healthy_if(true),
             Err(error) => self.mark_failing(&error.into()),
@@ -249,7 +249,7 @@ impl WriterThread {
                 %error,
                 "the store cannot commit: pushes and callbacks are refused until it can; free the disk or repair it"
             );
-            *outage = Some(Outage { since: self.clock.now(), why: why.clone() });
+            *outage = Some(Outage { since: self.clock.now(), why: why.to_string() });
         }
     }
 }
@@ -269,7 +269,7 @@ mod tests {
                 store
                     .write(move |tx| {
                         tx.put_kv(&format!("fact{n}"), "kept")?;
-                        if n % 7 == 0 { Err(StoreError::Unreadable("no".into())) } else { Ok(()) }
+                        if n % 7 == 0 { Err(StoreError::unreadable("no")) } else { Ok(()) }
                     })
                     .await
             })
@@ -290,7 +290,7 @@ mod tests {
             Store::open(&StoreLocation::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
         let run = |sql: &'static str| move |tx: &Tx<'_>| Ok(tx.connection.execute_batch(sql)?);
         let make_inserts_fail =
-            "CREATE TEMP TRIGGER full BEFORE INSERT ON fact BEGIN SELECT RAISE(ABORT, 'full'); END";
+            "CREATE TEMP TRIGGER full BEFORE INSERT ON kv BEGIN SELECT RAISE(ABORT, 'full'); END";
         store.write(run(make_inserts_fail)).await.unwrap();
         store.write(|tx| tx.put_kv("a", "b")).await.unwrap_err();
         assert!(store.outage().is_some());

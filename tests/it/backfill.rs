@@ -56,7 +56,7 @@ async fn messages_with_lost_callbacks_are_backfilled_within_70_s_once_and_in_ord
     assert_eq!(await_sends(&world, &customer, 3).await, ["first", "second", "third"]);
     assert_eq!(counted(&world, BACKFILLED).await, 2, "a message that came by callback is not counted");
     let steps: Vec<String> =
-        (world.database().prepare("SELECT detail FROM step WHERE what = 'recovered'").unwrap())
+        (world.database().prepare("SELECT detail FROM step WHERE event = 'recovered'").unwrap())
             .query_map([], |row| row.get(0))
             .unwrap()
             .collect::<Result<_, _>>()

@@ -315,7 +315,7 @@ fn stuck_messages_are_retried_or_discarded_while_the_server_runs() {
         assert!(status == 0 || output.stderr.contains("hint: "), "{line}: {output:?}");
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let signal = runtime.block_on(store.read(|tx| tx.kv("operator_bell"))).unwrap();
+    let signal = runtime.block_on(store.read(|tx| tx.kv("operator_signal"))).unwrap();
     assert!(signal.is_some_and(|at| at.parse::<i64>().is_ok_and(|at| at > 0)));
     closing.close();
     let json = folder.run("messages list --state refused --json").stdout;

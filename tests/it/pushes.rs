@@ -221,7 +221,7 @@ async fn any_other_event_is_answered_success_and_only_records_a_step() {
         assert_eq!(body(&phone.push_xml(event(name, fields)).await), b"success", "{name}");
         let stranger = world.wechat.customer("oMASSSENDHELPER_nobody").push_xml(event(name, vec![])).await;
         assert_eq!(body(&stranger), b"success", "{name} from a sender who is not a customer");
-        let step = "SELECT count(*) FROM step WHERE openid = ?1 AND what = ?2 COLLATE NOCASE";
+        let step = "SELECT count(*) FROM step WHERE openid = ?1 AND event = ?2 COLLATE NOCASE";
         let steps: i64 =
             world.database().query_row(step, (openid("events"), name), |row| row.get(0)).unwrap();
         assert_eq!(steps, 1, "{name} is in the customer's trace");

@@ -49,7 +49,7 @@ impl Stored {
         let connection = Connection::open(store).unwrap();
         let mut statement = connection
             .prepare(
-                "SELECT direction, state, orders, last_error, id, attempt_at FROM message WHERE kind = 0 ORDER BY id",
+                "SELECT direction, state, calls, last_error, id, attempt_at FROM message WHERE kind = 0 ORDER BY id",
             )
             .unwrap();
         let mut rows = statement.query([]).unwrap();
@@ -122,7 +122,7 @@ pub struct Promised {
 
 /// The steps of this name of a message: from when to when.
 fn steps(connection: &Connection, message: i64, what: &str) -> Vec<(i64, i64)> {
-    let sql = "SELECT at - ifnull(took_ms, 0), at FROM step WHERE message = ?1 AND what = ?2 ORDER BY id";
+    let sql = "SELECT at - ifnull(took_ms, 0), at FROM step WHERE message = ?1 AND event = ?2 ORDER BY id";
     let mut statement = connection.prepare(sql).unwrap();
     let rows = statement.query_map((message, what), |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
     rows.collect::<Result<_, _>>().unwrap()
