@@ -23,10 +23,9 @@ use crate::lifecycle::{Lifecycle, Outcome, Signals};
 use crate::media::download::{Downloader, Rules, Timeouts};
 use crate::media::{Files, Media};
 use crate::metrics::Metrics;
-use crate::outbox::health::Degraded;
-use crate::outbox::rate_limit::RateLimiter;
 use crate::outbox::{Outbox, OutboxParts, retention};
 use crate::store::{Closing, Store, StoreLocation};
+use crate::upstream::{Degraded, Health, RateLimiter};
 use crate::wechat::receive::{Verifier, VerifierSettings};
 use crate::wechat::send as wechat;
 
@@ -309,7 +308,7 @@ fn im_courier(
         rate_limiter: Arc::new(RateLimiter::new(config.im.rate_per_second)),
         clock: clock.clone(),
         metrics: metrics.clone(),
-        health: crate::outbox::health::Health::default(),
+        health: Health::default(),
         message_lifetime_s: config.im.message_lifetime.as_secs(),
     })
 }

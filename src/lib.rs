@@ -29,6 +29,7 @@ pub mod telemetry;
 pub mod metrics;
 pub mod store;
 pub mod media;
+pub mod upstream;
 pub mod bridge;
 pub mod outbox;
 pub mod wechat;

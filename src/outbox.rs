@@ -6,12 +6,8 @@
 //! is recorded before it is made, so that after a crash "was being sent" is a known state with a
 //! rule of its own.
 
-pub mod backoff;
-mod breaker;
 pub mod fetch;
 mod lane;
-pub mod health;
-pub mod rate_limit;
 pub mod retention;
 mod schedule;
 
@@ -28,8 +24,8 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::{Direction, FailureClass, Lane, Millis, Resolution, Verdict};
 use crate::store::{PendingCall, Store};
+use crate::upstream::Breaker;
 
-use breaker::Breaker;
 use lane::{LaneWorker, Permits, Rest};
 use schedule::{Scan, Schedule};
 
@@ -170,7 +166,7 @@ impl Outbox {
                 work_signal: parts.work_signal.clone(),
                 clock: parts.clock.clone(),
                 metrics: parts.metrics.clone(),
-                breaker: Breaker::default(),
+                breaker: Breaker::new(direction.name()),
                 permits: Permits::new(max_preparing),
                 stop: stop.clone(),
             }),

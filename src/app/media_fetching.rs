@@ -13,7 +13,7 @@ use crate::lifecycle::Lifecycle;
 use crate::media::download::{Downloader, Timeouts};
 use crate::metrics::Metrics;
 use crate::outbox::fetch::Fetcher;
-use crate::outbox::rate_limit::RateLimiter;
+use crate::upstream::RateLimiter;
 use crate::wechat::send as wechat;
 
 /// The maximum number of `media/get` calls a second. A burst of pictures is downloaded over some

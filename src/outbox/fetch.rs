@@ -14,13 +14,13 @@ use rand::RngExt as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::backoff;
 use crate::bridge::{Bridge, MediaUnavailable, WorkSignal};
 use crate::clock::Clock;
 use crate::media::{Files, Media, StoredFile};
 use crate::metrics::Metrics;
 use crate::model::{Direction, Lane, MediaName, MediaRequest, Millis};
 use crate::store::{MediaFetch, MediumFile, Store, StoreError};
+use crate::upstream::delay_ms;
 
 /// The most fetches at once.
 const MAX_RUNNING: usize = 16;
@@ -207,7 +207,7 @@ impl Fetcher {
 
     async fn reschedule(&self, fetch: &MediaFetch, why: &str) -> Result<(), StoreError> {
         let factor = if fetch.attempts < SLOW_AFTER_ATTEMPTS { 1 } else { 5 };
-        let pause_ms = backoff::delay_ms(fetch.attempts, rand::rng().random()) * factor;
+        let pause_ms = delay_ms(fetch.attempts, rand::rng().random()) * factor;
         let (name, openid, detail) = (fetch.name.clone(), fetch.openid.clone(), why.to_owned());
         tracing::debug!(
             attempts = fetch.attempts,

@@ -10,8 +10,6 @@ use fail::fail_point;
 use rand::RngExt as _;
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::delay_ms;
-use super::breaker::Breaker;
 use super::retention::MESSAGE_RETENTION_MS;
 use super::{Courier, Payload};
 pub(super) use prepare::Permits;
@@ -26,6 +24,7 @@ use crate::model::{
     State, Verdict,
 };
 use crate::store::{AttachState, Head, PendingCall, Settlement, Store, StoreError, Tx};
+use crate::upstream::{Breaker, delay_ms};
 
 /// The most messages of one lane before it yields to the other lanes.
 const BATCH: usize = 32;

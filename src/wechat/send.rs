@@ -19,7 +19,7 @@ mod transport;
 #[cfg(test)]
 mod testing;
 
-pub use crate::outbox::health::Degraded;
+pub use crate::upstream::Degraded;
 pub use client::{Client, Failure, NotAllowed, Outgoing, verdict};
 pub use courier::WechatCourier;
 pub use media_download::{MediaDownloader, Timeouts};

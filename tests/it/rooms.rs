@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each room with the rooms it may use, besides itself.
-const ROOMS: [(&str, &[&str]); 16] = [
+const ROOMS: [(&str, &[&str]); 17] = [
     ("model", &[]),
     ("clock", &["model"]),
     ("config", &["model"]),
@@ -13,10 +13,11 @@ const ROOMS: [(&str, &[&str]); 16] = [
     ("lifecycle", &[]),
     ("store", &["model", "clock", "metrics"]),
     ("media", &["model", "clock", "config", "metrics", "store"]),
+    ("upstream", &["model", "clock", "metrics"]),
     ("bridge", &["model", "clock", "config", "metrics", "store", "media"]),
-    ("outbox", &["model", "clock", "config", "metrics", "store", "media", "bridge"]),
-    ("wechat", &["model", "clock", "config", "metrics", "store", "media", "bridge", "outbox"]),
-    ("im", &["model", "clock", "config", "metrics", "store", "media", "bridge", "outbox"]),
+    ("outbox", &["model", "clock", "config", "metrics", "store", "media", "upstream", "bridge"]),
+    ("wechat", &["model", "clock", "config", "metrics", "store", "media", "upstream", "bridge", "outbox"]),
+    ("im", &["model", "clock", "config", "metrics", "store", "media", "upstream", "bridge", "outbox"]),
     (
         "http",
         &[
@@ -26,6 +27,7 @@ const ROOMS: [(&str, &[&str]); 16] = [
             "metrics",
             "store",
             "media",
+            "upstream",
             "bridge",
             "outbox",
             "wechat",
@@ -44,6 +46,7 @@ const ROOMS: [(&str, &[&str]); 16] = [
             "metrics",
             "store",
             "media",
+            "upstream",
             "bridge",
             "outbox",
             "wechat",
@@ -62,6 +65,7 @@ const ROOMS: [(&str, &[&str]); 16] = [
             "metrics",
             "store",
             "media",
+            "upstream",
             "bridge",
             "outbox",
             "wechat",

@@ -19,10 +19,10 @@ use crate::metrics::Metrics;
 use crate::model::{
     FailureClass, ImUserId, MediaInfo, MediaInfoKind, OpenId, OutboundCall, Resolution, Verdict,
 };
-use crate::outbox::health::{Degraded, Health};
-use crate::outbox::rate_limit::RateLimiter;
 use crate::outbox::{Courier, Payload, PrepareError};
 use crate::store::{PendingCall, StoreError};
+use crate::upstream::RateLimiter;
+use crate::upstream::{Degraded, Health};
 
 /// The platform's name in metrics.
 const PLATFORM: &str = "im";

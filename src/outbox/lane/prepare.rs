@@ -9,9 +9,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{LaneWorker, Next, Rest};
 use crate::model::{FailureClass, MessageId, Millis};
-use crate::outbox::backoff::delay_ms;
 use crate::outbox::{Payload, PrepareError};
 use crate::store::{PendingCall, StoreError};
+use crate::upstream::delay_ms;
 
 /// The shortest rest of a lane that finds no free permit, milliseconds.
 const PERMIT_RETRY_MS: i64 = 100;

@@ -20,7 +20,7 @@ use super::token::{Token, TokenError, TokenHolder};
 use super::transport::{self, FilePart, TIMEOUT, TransportError};
 use crate::clock::Clock;
 use crate::model::{self, HoldReason, NoAnswer, OpenId, Verdict};
-use crate::outbox::health::{Degraded, Health};
+use crate::upstream::{Degraded, Health};
 
 /// A message for `custom/send`, in WeChat's JSON form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

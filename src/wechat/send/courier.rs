@@ -9,9 +9,9 @@ use super::code;
 use super::media_upload::MediaUploader;
 use crate::metrics::Metrics;
 use crate::model::{Attachment, FailureClass, OutboundCall, Resolution, Verdict};
-use crate::outbox::rate_limit::RateLimiter;
 use crate::outbox::{Courier, Payload, PrepareError};
 use crate::store::PendingCall;
+use crate::upstream::RateLimiter;
 
 /// The platform's name in metrics.
 pub(super) const PLATFORM: &str = "wechat";

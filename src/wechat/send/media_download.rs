@@ -24,7 +24,7 @@ use crate::media::{Files, FilesError, StoredFile};
 use crate::metrics::Metrics;
 use crate::model::{MediaRequest, NoAnswer};
 use crate::outbox::fetch::{FetchError, Provider};
-use crate::outbox::rate_limit::RateLimiter;
+use crate::upstream::RateLimiter;
 
 /// The API's name in metrics.
 const MEDIA_GET: &str = "media_get";

@@ -23,9 +23,9 @@ use crate::metrics::Metrics;
 use crate::model::{
     Attachment, AttachmentKind, FailureClass, MediaHash, MediaName, MediaOrigin, Millis, Verdict,
 };
-use crate::outbox::rate_limit::RateLimiter;
 use crate::outbox::{Payload, PrepareError};
 use crate::store::{MediumFile, PendingCall, Store, StoreError};
+use crate::upstream::RateLimiter;
 
 /// The API's name in metrics.
 const MEDIA_UPLOAD: &str = "media_upload";

@@ -24,7 +24,7 @@ use super::code;
 use super::transport::TIMEOUT;
 use crate::clock::Clock;
 use crate::model::Millis;
-use crate::outbox::health::{Degraded, Health};
+use crate::upstream::{Degraded, Health};
 
 pub use database::DatabaseTokenStore;
 pub use store::{NoTokenStore, StoreError, StoredToken, TokenStore};

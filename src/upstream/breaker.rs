@@ -15,8 +15,12 @@ const LONGEST_PAUSE_MS: i64 = 5_000;
 const PROBE_MS: i64 = 15_000;
 
 /// The breaker of one platform.
-#[derive(Debug, Default)]
-pub(super) struct Breaker(Mutex<BreakerState>);
+#[derive(Debug)]
+pub struct Breaker {
+    /// What the log calls the platform or the lanes that it protects.
+    name: &'static str,
+    state: Mutex<BreakerState>,
+}
 
 #[derive(Debug, Default)]
 struct BreakerState {
@@ -27,8 +31,13 @@ struct BreakerState {
 }
 
 impl Breaker {
+    /// Creates a closed breaker; the log calls it `name`.
+    pub fn new(name: &'static str) -> Self {
+        Self { name, state: Mutex::default() }
+    }
+
     /// Admits an attempt, or returns when to ask again.
-    pub(super) fn admit(&self, now: Millis) -> Result<(), Millis> {
+    pub fn admit(&self, now: Millis) -> Result<(), Millis> {
         let mut state = self.state();
         if state.failures < MAX_FAILURES {
             return Ok(());
@@ -42,7 +51,7 @@ impl Breaker {
     }
 
     /// The admitted attempt made no call, so another may be the probe.
-    pub(super) fn release_probe(&self) {
+    pub fn release_probe(&self) {
         let mut state = self.state();
         if state.failures >= MAX_FAILURES {
             state.retry_at = Millis(0);
@@ -50,10 +59,10 @@ impl Breaker {
     }
 
     /// The platform answered.
-    pub(super) fn record_success(&self) {
+    pub fn record_success(&self) {
         let mut state = self.state();
         if state.failures >= MAX_FAILURES {
-            tracing::info!("the platform answers again; attempts continue");
+            tracing::info!(breaker = self.name, "the platform answers again; attempts continue");
             state.has_just_closed = true;
         }
         state.failures = 0;
@@ -61,7 +70,7 @@ impl Breaker {
     }
 
     /// The platform did not answer, or reported an internal error.
-    pub(super) fn record_failure(&self, now: Millis, why: &str) {
+    pub fn record_failure(&self, now: Millis, why: &str) {
         let mut state = self.state();
         state.failures = state.failures.saturating_add(1);
         if state.failures < MAX_FAILURES {
@@ -69,6 +78,7 @@ impl Breaker {
         }
         if state.failures == MAX_FAILURES {
             tracing::warn!(
+                breaker = self.name,
                 %why,
                 "the platform does not answer; attempts pause, and one probe at a time tests whether it is back"
             );
@@ -78,12 +88,12 @@ impl Breaker {
     }
 
     /// Whether the breaker has closed since the last call of this function.
-    pub(super) fn take_just_closed(&self) -> bool {
+    pub fn take_just_closed(&self) -> bool {
         std::mem::take(&mut self.state().has_just_closed)
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, BreakerState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -93,7 +103,7 @@ mod tests {
 
     #[test]
     fn it_opens_after_failures_in_a_row_probes_one_at_a_time_and_closes_on_success() {
-        let breaker = Breaker::default();
+        let breaker = Breaker::new("test");
         let start = Millis(1_000_000);
         for _ in 0..MAX_FAILURES {
             assert_eq!(breaker.admit(start), Ok(()));
@@ -113,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_success_in_between_starts_the_count_anew() {
-        let breaker = Breaker::default();
+        let breaker = Breaker::new("test");
         for _ in 0..3 * MAX_FAILURES {
             breaker.record_failure(Millis(0), "down");
             breaker.record_success();
