@@ -50,7 +50,7 @@ impl RateLimiter {
     }
 
     /// Waits until `api` may be called.
-    pub async fn until_ready(&self, api: &'static str) {
+    pub(super) async fn until_ready(&self, api: &'static str) {
         while let Err(wait) = self.reserve(api, Instant::now()) {
             tokio::time::sleep(wait).await;
         }
@@ -61,7 +61,7 @@ impl RateLimiter {
 
     /// The platform reported that `api` is called too often (60007): pauses its calls, then halves
     /// its rate.
-    pub fn slow_down(&self, api: &'static str) {
+    pub(super) fn slow_down(&self, api: &'static str) {
         self.slow_down_at(api, Instant::now());
     }
 

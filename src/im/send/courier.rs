@@ -3,7 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fail::fail_point;
 
@@ -21,8 +21,7 @@ use crate::model::{
 };
 use crate::outbox::{Courier, Payload, PrepareError};
 use crate::store::{PendingCall, StoreError};
-use crate::upstream::RateLimiter;
-use crate::upstream::{Degraded, Health};
+use crate::upstream::{ApiLabel, CallReport, Degraded, Health, RateLimiter, paced};
 
 /// The platform's name in metrics.
 const PLATFORM: &str = "im";
@@ -127,6 +126,20 @@ impl Courier for ImCourier {
             }
         })
     }
+}
+
+/// The outcome of a call as the rate limit and the metrics see it.
+fn call_report<T>(outcome: &Result<T, Failure>) -> CallReport {
+    let (label, too_often) = match outcome {
+        Ok(_) => ("ok", false),
+        Err(Failure::NotSent { .. }) => ("not_sent", false),
+        Err(Failure::NoAnswer { .. }) => ("no_answer", false),
+        Err(Failure::Code { code, .. }) => {
+            let class = code::class(*code);
+            (class.name(), class == code::Class::Quota)
+        }
+    };
+    CallReport { label, too_often }
 }
 
 fn unresolved(failure: &Failure) -> Resolution {
@@ -294,22 +307,9 @@ impl ImCourier {
         api: Api,
         call: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        self.rate_limiter.until_ready(api.name()).await;
-        let started = Instant::now();
-        let outcome = call.await;
+        let label = ApiLabel { platform: PLATFORM, api: api.name() };
+        let outcome = paced(&self.rate_limiter, &self.metrics, label, call, call_report).await;
         self.update_health(&outcome);
-        let label = match &outcome {
-            Ok(_) => "ok",
-            Err(Failure::NotSent { .. }) => "not_sent",
-            Err(Failure::NoAnswer { .. }) => "no_answer",
-            Err(Failure::Code { code, .. }) => {
-                if code::class(*code) == code::Class::Quota {
-                    self.rate_limiter.slow_down(api.name());
-                }
-                code::class(*code).name()
-            }
-        };
-        self.metrics.record_call(PLATFORM, api.name(), label, started.elapsed());
         outcome
     }
 

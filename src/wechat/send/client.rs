@@ -20,7 +20,7 @@ use super::token::{Token, TokenError, TokenHolder};
 use super::transport::{self, FilePart, TIMEOUT, TransportError};
 use crate::clock::Clock;
 use crate::model::{self, HoldReason, NoAnswer, OpenId, Verdict};
-use crate::upstream::{Degraded, Health};
+use crate::upstream::{CallReport, Degraded, Health};
 
 /// A message for `custom/send`, in WeChat's JSON form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -97,6 +97,15 @@ impl Failure {
     pub fn is_not_allowed(&self) -> bool {
         matches!(self, Self::Code { code, .. } if code::class(*code) == Class::NotAllowed)
     }
+}
+
+/// The platform's name in metrics.
+pub(super) const PLATFORM: &str = "wechat";
+
+/// The outcome of a call as the rate limit and the metrics see it.
+pub(super) fn call_report<T>(outcome: &Result<T, Failure>) -> CallReport {
+    let too_often = matches!(outcome, Err(Failure::Code { code: code::MINUTE_QUOTA, .. }));
+    CallReport { label: outcome_label(outcome), too_often }
 }
 
 /// The outcome of a call as a metric label.

@@ -2,21 +2,18 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
 
-use super::client::{Client, Failure, NotAllowed, Outgoing, outcome_label, verdict};
+use super::client::{Client, Failure, NotAllowed, Outgoing, PLATFORM, call_report, verdict};
 use super::code;
 use super::media_upload::MediaUploader;
 use crate::metrics::Metrics;
-use crate::model::{Attachment, FailureClass, OutboundCall, Resolution, Verdict};
+use crate::model::{Attachment, OutboundCall, Resolution, Verdict};
 use crate::outbox::{Courier, Payload, PrepareError};
 use crate::store::PendingCall;
-use crate::upstream::RateLimiter;
+use crate::upstream::{ApiLabel, RateLimiter, paced};
 
-/// The platform's name in metrics.
-pub(super) const PLATFORM: &str = "wechat";
-/// The API's name in metrics.
-const CUSTOM_SEND: &str = "custom_send";
+/// The API that sends a message.
+const CUSTOM_SEND: ApiLabel = ApiLabel { platform: PLATFORM, api: "custom_send" };
 
 /// The courier to WeChat.
 #[derive(Debug)]
@@ -60,44 +57,24 @@ impl Courier for WechatCourier {
             let Some(client) = &self.client else {
                 return Verdict::Refuse { why: "wechat.app_id and wechat.app_secret are not set".to_owned() };
             };
-            self.rate_limiter.until_ready(CUSTOM_SEND).await;
-            let started = Instant::now();
-            let outcome = client.send(&pending.lane.customer, &outgoing).await;
-            self.metrics.record_call(PLATFORM, CUSTOM_SEND, outcome_label(&outcome), started.elapsed());
+            let call = client.send(&pending.lane.customer, &outgoing);
+            let outcome = paced(&self.rate_limiter, &self.metrics, CUSTOM_SEND, call, call_report).await;
             let Err(failure) = outcome else { return Verdict::Delivered };
             match (&failure, form) {
-                (Failure::Code { code: code::MINUTE_QUOTA, .. }, _) => {
-                    self.rate_limiter.slow_down(CUSTOM_SEND);
-                }
                 (
                     Failure::Code { code: code::NO_MEDIA_ID | code::NO_MEDIA, .. },
-                    Payload::Uploaded { maybe_expired: remembered, .. },
-                ) if !remembered.is_empty() => {
-                    return self.media_uploader.forget_uploads(remembered, failure.to_string()).await;
+                    Payload::Uploaded { maybe_expired, .. },
+                ) if !maybe_expired.is_empty() => {
+                    self.media_uploader.forget_uploads(maybe_expired, failure.to_string()).await
                 }
-                _ => {}
+                _ => verdict(&failure, self.not_allowed),
             }
-            verdict(&failure, self.not_allowed)
         })
     }
 
     /// WeChat has no API that tells whether a message was delivered.
     fn resolve<'a>(&'a self, _: &'a PendingCall) -> Pin<Box<dyn Future<Output = Resolution> + Send + 'a>> {
         Box::pin(std::future::ready(Resolution::Undecidable))
-    }
-}
-
-impl MediaUploader {
-    /// Forgets uploads that WeChat has dropped. WeChat has not sent the message, so it may be
-    /// retried at once with fresh uploads.
-    async fn forget_uploads(&self, media_ids: &[String], why: String) -> Verdict {
-        let media_ids = media_ids.to_vec();
-        let result =
-            self.store.write(move |tx| media_ids.iter().try_for_each(|id| tx.forget_upload(id))).await;
-        match result {
-            Ok(()) => Verdict::Retry { class: FailureClass::LostUpload, pause: None, why },
-            Err(error) => Verdict::Retry { class: FailureClass::Busy, pause: None, why: error.to_string() },
-        }
     }
 }
 

@@ -7,15 +7,14 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::{Response, StatusCode, Url};
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 
-use super::client::{Client, Failure, outcome_label};
+use super::client::{Client, Failure, PLATFORM, call_report};
 use super::code::{self, Class};
-use super::courier::PLATFORM;
 use super::token::Token;
 use super::transport::{self, TransportError};
 use crate::bridge::MediaUnavailable;
@@ -24,10 +23,10 @@ use crate::media::{Files, FilesError, StoredFile};
 use crate::metrics::Metrics;
 use crate::model::{MediaRequest, NoAnswer};
 use crate::outbox::fetch::{FetchError, Provider};
-use crate::upstream::RateLimiter;
+use crate::upstream::{ApiLabel, CallReport, RateLimiter, paced};
 
-/// The API's name in metrics.
-const MEDIA_GET: &str = "media_get";
+/// The API that returns a customer's file.
+const MEDIA_GET: ApiLabel = ApiLabel { platform: PLATFORM, api: "media_get" };
 /// A response longer than this, in bytes, is a file and is not checked for JSON.
 const MAX_JSON: usize = 64 * 1024;
 
@@ -162,18 +161,15 @@ fn from_media_failure(failure: MediaFailure) -> FetchError {
 impl MediaDownloader {
     async fn get(&self, id: &str, files: &Files, max_bytes: u64) -> Result<StoredFile, FetchError> {
         let Some(client) = &self.client else { return Err(no_source()) };
-        self.rate_limiter.until_ready(MEDIA_GET).await;
-        let started = Instant::now();
-        let response = self.call_media_get(client, id, files, max_bytes).await;
-        let label = match &response {
-            Err(MediaFailure::Call(failure)) => outcome_label::<()>(&Err(failure.clone())),
-            Err(MediaFailure::Files(FilesError::TooLarge(_))) => "too_large",
-            Ok(_) | Err(MediaFailure::Files(_)) => "ok",
+        let call = self.call_media_get(client, id, files, max_bytes);
+        let report = |response: &Result<_, MediaFailure>| match response {
+            Err(MediaFailure::Call(failure)) => call_report::<()>(&Err(failure.clone())),
+            Err(MediaFailure::Files(FilesError::TooLarge(_))) => {
+                CallReport { label: "too_large", too_often: false }
+            }
+            Ok(_) | Err(MediaFailure::Files(_)) => CallReport { label: "ok", too_often: false },
         };
-        self.metrics.record_call(PLATFORM, MEDIA_GET, label, started.elapsed());
-        if let Err(MediaFailure::Call(Failure::Code { code: code::MINUTE_QUOTA, .. })) = &response {
-            self.rate_limiter.slow_down(MEDIA_GET);
-        }
+        let response = paced(&self.rate_limiter, &self.metrics, MEDIA_GET, call, report).await;
         match response.map_err(from_media_failure)? {
             MediaResponse::File(stored) => Ok(stored),
             MediaResponse::Url(url) => self.video(client, &url, files, max_bytes).await,

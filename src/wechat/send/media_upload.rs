@@ -5,15 +5,13 @@
 //! cheap: the downloaded file is in `media.dir`, and the store remembers the upload.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use fail::fail_point;
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncReadExt as _;
 
-use super::client::{Client, Failure, NotAllowed, outcome_label, verdict};
+use super::client::{Client, Failure, NotAllowed, PLATFORM, call_report, verdict};
 use super::code;
-use super::courier::PLATFORM;
 use super::media_type::{MediaType, UPLOAD_LIFE_MS, accepts_voice_length};
 use super::transport::{FilePart, Source};
 use crate::media::download::{DownloadError, Downloader};
@@ -25,10 +23,10 @@ use crate::model::{
 };
 use crate::outbox::{Payload, PrepareError};
 use crate::store::{MediumFile, PendingCall, Store, StoreError};
-use crate::upstream::RateLimiter;
+use crate::upstream::{ApiLabel, RateLimiter, paced};
 
-/// The API's name in metrics.
-const MEDIA_UPLOAD: &str = "media_upload";
+/// The API that uploads a file.
+const MEDIA_UPLOAD: ApiLabel = ApiLabel { platform: PLATFORM, api: "media_upload" };
 /// After this many attempts, a file that cannot be downloaded or uploaded is sent as a link.
 const MAX_ATTEMPTS: u32 = 5;
 /// The thumbnail, plain grey, of a video that comes without a usable one: WeChat requires a
@@ -268,42 +266,16 @@ impl MediaUploader {
         if let Some(id) = self.store.read(move |tx| tx.uploaded_media_id(&lookup, kind)).await? {
             return Ok(UploadedCopy { id, reused: true });
         }
-        self.rate_limiter.until_ready(MEDIA_UPLOAD).await;
-        let started = Instant::now();
-        let outcome = client.upload(media_type, part).await;
-        self.metrics.record_call(PLATFORM, MEDIA_UPLOAD, outcome_label(&outcome), started.elapsed());
+        let call = client.upload(media_type, part);
+        let outcome = paced(&self.rate_limiter, &self.metrics, MEDIA_UPLOAD, call, call_report).await;
         fail_point!("media.uploaded");
-        let id = outcome.map_err(|failure| self.error_for_failure(pending, &failure))?;
+        let id = outcome.map_err(|failure| error_for_failure(pending, &failure))?;
         let (hash, new_id) = (hash.clone(), id.clone());
         self.store
             .write(move |tx| tx.put_upload(&hash, kind, &new_id, tx.now().plus(UPLOAD_LIFE_MS)))
             .await?;
         fail_point!("media.recorded");
         Ok(UploadedCopy { id, reused: false })
-    }
-
-    fn error_for_failure(&self, pending: &PendingCall, failure: &Failure) -> UploadError {
-        let link = |why| UploadError::Link { why: Some(why) };
-        match verdict(failure, NotAllowed::Refuse) {
-            // An upload whose response was lost may be repeated, but not forever.
-            Verdict::Unknown { why, .. } | Verdict::Unsettled { why } if pending.attempts < MAX_ATTEMPTS => {
-                UploadError::NotReady(PrepareError { class: FailureClass::Unreachable, why })
-            }
-            Verdict::Retry { class: FailureClass::Quota, why, .. } => {
-                if matches!(failure, Failure::Code { code: code::MINUTE_QUOTA, .. }) {
-                    self.rate_limiter.slow_down(MEDIA_UPLOAD);
-                    return UploadError::NotReady(PrepareError { class: FailureClass::Quota, why });
-                }
-                // While the day's uploads are used up, texts can still be sent.
-                link(why)
-            }
-            Verdict::Retry { class, why, .. } => UploadError::NotReady(PrepareError { class, why }),
-            Verdict::Hold { why, .. }
-            | Verdict::Refuse { why }
-            | Verdict::Unknown { why, .. }
-            | Verdict::Unsettled { why } => link(why),
-            Verdict::Delivered => link(failure.to_string()),
-        }
     }
 
     /// Returns the copy of a video's thumbnail, or of a plain grey one if the video's own is not
@@ -330,6 +302,42 @@ impl MediaUploader {
         };
         let hash = MediaHash::of_digest(Sha256::digest(PLACEHOLDER_THUMBNAIL).into());
         self.upload_once(client, pending, MediaType::Thumb, &hash, part).await
+    }
+
+    /// Forgets uploads that WeChat has dropped. WeChat has not sent the message, so it may be
+    /// retried at once with fresh uploads.
+    pub(super) async fn forget_uploads(&self, media_ids: &[String], why: String) -> Verdict {
+        let media_ids = media_ids.to_vec();
+        let result =
+            self.store.write(move |tx| media_ids.iter().try_for_each(|id| tx.forget_upload(id))).await;
+        match result {
+            Ok(()) => Verdict::Retry { class: FailureClass::LostUpload, pause: None, why },
+            Err(error) => Verdict::Retry { class: FailureClass::Busy, pause: None, why: error.to_string() },
+        }
+    }
+}
+
+/// What a failed upload means for the message.
+fn error_for_failure(pending: &PendingCall, failure: &Failure) -> UploadError {
+    let link = |why| UploadError::Link { why: Some(why) };
+    match verdict(failure, NotAllowed::Refuse) {
+        // An upload whose response was lost may be repeated, but not forever.
+        Verdict::Unknown { why, .. } | Verdict::Unsettled { why } if pending.attempts < MAX_ATTEMPTS => {
+            UploadError::NotReady(PrepareError { class: FailureClass::Unreachable, why })
+        }
+        Verdict::Retry { class: FailureClass::Quota, why, .. } => {
+            if matches!(failure, Failure::Code { code: code::MINUTE_QUOTA, .. }) {
+                return UploadError::NotReady(PrepareError { class: FailureClass::Quota, why });
+            }
+            // While the day's uploads are used up, texts can still be sent.
+            link(why)
+        }
+        Verdict::Retry { class, why, .. } => UploadError::NotReady(PrepareError { class, why }),
+        Verdict::Hold { why, .. }
+        | Verdict::Refuse { why }
+        | Verdict::Unknown { why, .. }
+        | Verdict::Unsettled { why } => link(why),
+        Verdict::Delivered => link(failure.to_string()),
     }
 }
 

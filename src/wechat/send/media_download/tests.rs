@@ -1,6 +1,7 @@
 //! Downloads from a WeChat that floods, drips, stalls or responds with something else.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
