@@ -42,6 +42,10 @@ const TICK: Duration = Duration::from_secs(1);
 /// A clock that steps back by less is being corrected, not set; milliseconds.
 const CLOCK_STEP_MS: i64 = 1_000;
 
+/// How long a settled message and its trace steps are kept, and how long a message may wait before
+/// it is given up, milliseconds.
+pub const MESSAGE_RETENTION_MS: i64 = 30 * 24 * 3600 * 1000;
+
 /// The key whose value an operator's command, in another process, changes after it made messages
 /// due.
 pub const OPERATOR_SIGNAL: &str = "operator_signal";

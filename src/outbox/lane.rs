@@ -1,7 +1,11 @@
 //! One lane at work: claims its head, attempts it, settles it, then takes the next message, until
 //! the lane is empty or must wait.
+//!
+//! This file has the loop, the claim and the attempt. [`prepare`] makes a call ready before its
+//! attempt; [`settle`] records the outcomes.
 
 mod prepare;
+mod settle;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,20 +14,19 @@ use fail::fail_point;
 use rand::RngExt as _;
 use tokio_util::sync::CancellationToken;
 
-use super::retention::MESSAGE_RETENTION_MS;
-use super::{Courier, Payload};
-pub(super) use prepare::Permits;
+use super::{Courier, MESSAGE_RETENTION_MS, Payload};
 use prepare::Prepared;
+use settle::{in_millis, settle_attached, settle_without_attempt};
 
-use crate::bridge::notice::{EndReason, NoticeKind};
+pub(super) use prepare::Permits;
+pub(super) use settle::refuse_held;
+
+use crate::bridge::notice::EndReason;
 use crate::bridge::{Bridge, WorkSignal};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::model::{
-    Direction, FailureClass, HoldReason, Lane, MessageId, MessageKind, Millis, Move, OpenId, Resolution,
-    State, Verdict,
-};
-use crate::store::{AttachState, Head, PendingCall, Settlement, Store, StoreError, Tx};
+use crate::model::{Direction, Lane, Millis, Move, Resolution, State, Verdict};
+use crate::store::{AttachState, Head, PendingCall, Store, StoreError};
 use crate::upstream::{Breaker, delay_ms};
 
 /// The most messages of one lane before it yields to the other lanes.
@@ -103,24 +106,6 @@ enum Next {
     Prepared(Prepared),
     /// Stop working on the lane.
     Rest(Rest),
-}
-
-/// The outcome of an attempt, to be recorded.
-#[derive(Clone, Debug)]
-struct Outcome {
-    transition: Move,
-    settlement: Settlement,
-    hold_reason: Option<HoldReason>,
-    /// The reason as the agent reads it; `None`: the recorded reason.
-    agent_reason: Option<String>,
-    label: &'static str,
-}
-
-impl Outcome {
-    fn new(transition: Move, label: &'static str, why: Option<String>) -> Self {
-        let settlement = Settlement { why, ..Settlement::default() };
-        Self { transition, settlement, hold_reason: None, agent_reason: None, label }
-    }
 }
 
 impl LaneWorker {
@@ -316,254 +301,9 @@ impl LaneWorker {
         }
     }
 
-    /// Records the outcome of an attempt.
-    async fn settle(
-        &self,
-        pending: PendingCall,
-        payload: Payload,
-        verdict: Verdict,
-        took_ms: i64,
-    ) -> Result<Next, StoreError> {
-        let direction = pending.lane.direction;
-        let wait_ms = delay_ms(pending.attempts + 1, rand::rng().random());
-        let outcome = match verdict {
-            Verdict::Unsettled { why } => {
-                tracing::warn!(
-                    message.id = %pending.id,
-                    %why,
-                    "a send got no answer; the platform will be asked whether it arrived"
-                );
-                let due =
-                    pending.attempt_at.plus(RESOLVE_DELAY_MS).max(self.clock.now().plus(RESOLVE_DELAY_MS));
-                self.store
-                    .write(move |tx| {
-                        // The platform must not be asked too early, even if the lane is woken
-                        // before.
-                        tx.postpone(pending.id, due, &why)?;
-                        tx.record_step(
-                            &pending.lane.customer,
-                            Some(pending.id),
-                            pending.api_name(),
-                            &why,
-                            Some(took_ms),
-                        )
-                    })
-                    .await?;
-                return Ok(Next::Rest(Rest::Until { due, waits_for_platform: false }));
-            }
-            Verdict::Delivered if pending.call_index + 1 < pending.call_count => Outcome {
-                settlement: Settlement { call_done: true, ..Settlement::default() },
-                ..Outcome::new(Move::Requeue, "delivered in part", None)
-            },
-            Verdict::Delivered => Outcome::new(Move::Deliver, "delivered", None),
-            Verdict::Retry { class, pause, why } => {
-                self.metrics.retried(direction, class);
-                tracing::warn!(
-                    message.id = %pending.id,
-                    class = class.name(),
-                    %why,
-                    "an attempt failed; it will be retried"
-                );
-                return self.put_back(pending, class, why, wait_ms.max(in_millis(pause)), took_ms).await;
-            }
-            Verdict::Hold { hold_reason, why } => Outcome {
-                hold_reason: Some(hold_reason),
-                agent_reason: Some(self.bridge.hold_reason_text(hold_reason)),
-                ..Outcome::new(Move::Hold, "held", Some(why))
-            },
-            Verdict::Refuse { why } => Outcome::new(Move::Refuse, "refused", Some(why)),
-            Verdict::Unknown { no_answer: silence, why } => Outcome {
-                agent_reason: silence.map(|silence| self.bridge.no_answer_text(silence)),
-                ..Outcome::new(Move::MarkUnknown, "unknown", Some(why))
-            },
-        };
-        let as_link = match payload {
-            Payload::Text { why, .. } if matches!(outcome.label, "delivered" | "delivered in part") => why,
-            _ => None,
-        };
-        self.record_outcome(pending, outcome, as_link, took_ms).await?;
-        Ok(Next::Head)
-    }
-
-    async fn put_back(
-        &self,
-        pending: PendingCall,
-        class: FailureClass,
-        why: String,
-        wait_ms: i64,
-        took_ms: i64,
-    ) -> Result<Next, StoreError> {
-        let is_platform_wide = class.is_platform_wide();
-        let next = if class.retry_now() { 0 } else { wait_ms };
-        let due = self.clock.now().plus(next);
-        let bridge = self.bridge.clone();
-        self.store
-            .write(move |tx| {
-                bridge.refund_send(tx, &pending)?;
-                let due_at = if is_platform_wide { Millis(0) } else { due };
-                let settlement = Settlement { why: Some(why.clone()), due_at, call_done: false };
-                tx.settle(pending.id, Move::Requeue, &settlement)?;
-                tx.record_step(
-                    &pending.lane.customer,
-                    Some(pending.id),
-                    pending.api_name(),
-                    &why,
-                    Some(took_ms),
-                )
-            })
-            .await?;
-        Ok(if next == 0 {
-            Next::Head
-        } else {
-            Next::Rest(Rest::Until { due, waits_for_platform: is_platform_wide })
-        })
-    }
-
-    /// `as_link`: why the file was sent as a text with a link, if the agent should know.
-    async fn record_outcome(
-        &self,
-        pending: PendingCall,
-        outcome: Outcome,
-        as_link: Option<String>,
-        took_ms: i64,
-    ) -> Result<(), StoreError> {
-        let (bridge, lane, created_at) = (self.bridge.clone(), pending.lane.clone(), pending.created_at);
-        let (transition, kind) = (outcome.transition, pending.kind);
-        let random = rand::rng().random();
-        let (state, has_notice) = self
-            .store
-            .write(move |tx| {
-                if let Some(hold_reason) = outcome.hold_reason {
-                    bridge.record_hold(tx, &pending, hold_reason)?;
-                }
-                match outcome.transition {
-                    Move::Deliver => bridge.record_delivered(tx, &pending)?,
-                    // WeChat does not count a message that it refuses.
-                    Move::Refuse => bridge.refund_send(tx, &pending)?,
-                    _ => {}
-                }
-                let why = outcome.settlement.why.as_deref();
-                let has_notice = match (outcome.agent_reason.as_deref().or(why), &as_link) {
-                    (Some(why), _) => notify_agent(tx, &bridge, &pending, outcome.transition, why, random)?,
-                    (None, Some(why)) => {
-                        bridge.notify_agent(tx, &pending, &NoticeKind::AsLink { why }, random)?
-                    }
-                    (None, None) => false,
-                };
-                let detail =
-                    why.map_or_else(|| outcome.label.to_owned(), |why| format!("{}: {why}", outcome.label));
-                let state = tx.settle(pending.id, outcome.transition, &outcome.settlement)?;
-                tx.record_step(
-                    &pending.lane.customer,
-                    Some(pending.id),
-                    pending.api_name(),
-                    &detail,
-                    Some(took_ms),
-                )?;
-                Ok((state, has_notice))
-            })
-            .await?;
-        match state {
-            State::Delivered if kind == MessageKind::Message => {
-                self.metrics.record_delivered(lane.direction, self.clock.now().since(created_at));
-            }
-            state if state.is_open() || kind != MessageKind::Message => {}
-            state => self.metrics.ended(lane.direction, state),
-        }
-        if transition == Move::Refuse && kind != MessageKind::Message {
-            tracing::error!(
-                lane = lane.direction.name(),
-                "the platform refused an account call, a notice or a transfer; it will not be retried"
-            );
-        }
-        self.signal_notice(&lane, has_notice);
-        Ok(())
-    }
-
     fn signal_notice(&self, lane: &Lane, has_notice: bool) {
         if has_notice {
             self.work_signal.notify(Lane { direction: Direction::ToIm, customer: lane.customer.clone() });
         }
     }
-}
-
-/// Refuses an answer that was held for too long. Returns its customer, and whether the agent gets a
-/// notice.
-pub(super) fn refuse_held(
-    tx: &Tx<'_>,
-    bridge: &Bridge,
-    id: MessageId,
-    random: u32,
-) -> Result<(OpenId, bool), StoreError> {
-    let pending = tx.pending_call(id)?;
-    let has_notice = settle_without_attempt(
-        tx,
-        bridge,
-        &pending,
-        Move::Refuse,
-        bridge.end_reason_text(EndReason::HeldTooLong),
-        random,
-    )?;
-    Ok((pending.lane.customer, has_notice))
-}
-
-/// Settles an answer whose passive reply was not confirmed in time.
-fn settle_attached(
-    tx: &Tx<'_>,
-    bridge: &Bridge,
-    pending: &PendingCall,
-    random: u32,
-) -> Result<Claim, StoreError> {
-    let (transition, state, why) = match pending.attached {
-        // The agent already got the notice that it is held, and it still is.
-        AttachState::NotSent => (Move::Hold, State::Held, "WeChat did not take the reply that contained it"),
-        _ => (Move::MarkUnknown, State::Unknown, bridge.end_reason_text(EndReason::InterruptedReply)),
-    };
-    let has_notice = if transition == Move::Hold {
-        tx.settle(
-            pending.id,
-            transition,
-            &Settlement { why: Some(why.to_owned()), ..Settlement::default() },
-        )?;
-        false
-    } else {
-        settle_without_attempt(tx, bridge, pending, transition, why, random)?
-    };
-    Ok(Claim::Settled { state, has_notice })
-}
-
-/// Settles a message without an attempt. Returns whether the agent gets a notice.
-fn settle_without_attempt(
-    tx: &Tx<'_>,
-    bridge: &Bridge,
-    pending: &PendingCall,
-    transition: Move,
-    why: &str,
-    random: u32,
-) -> Result<bool, StoreError> {
-    let has_notice = notify_agent(tx, bridge, pending, transition, why, random)?;
-    tx.settle(pending.id, transition, &Settlement { why: Some(why.to_owned()), ..Settlement::default() })?;
-    tx.record_step(&pending.lane.customer, Some(pending.id), "settled", why, None)?;
-    Ok(has_notice)
-}
-
-fn in_millis(pause: Option<Duration>) -> i64 {
-    pause.map_or(0, |pause| i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
-}
-
-fn notify_agent(
-    tx: &Tx<'_>,
-    bridge: &Bridge,
-    pending: &PendingCall,
-    transition: Move,
-    why: &str,
-    random: u32,
-) -> Result<bool, StoreError> {
-    let news = match transition {
-        Move::Hold => NoticeKind::Held { why },
-        Move::Refuse => NoticeKind::Refused { why },
-        Move::MarkUnknown => NoticeKind::Unknown { why },
-        _ => return Ok(false),
-    };
-    bridge.notify_agent(tx, pending, &news, random)
 }

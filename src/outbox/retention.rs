@@ -8,15 +8,13 @@ use std::time::Duration;
 use rand::RngExt as _;
 use tokio_util::sync::CancellationToken;
 
+use super::MESSAGE_RETENTION_MS;
 use super::lane::refuse_held;
 use crate::bridge::{Bridge, WorkSignal};
 use crate::metrics::Metrics;
 use crate::model::{Direction, Lane, MessageId, State};
 use crate::store::{HeldCursor, Store, StoreError};
 
-/// How long a settled message and its trace steps are kept, and how long an answer is held,
-/// milliseconds.
-pub const MESSAGE_RETENTION_MS: i64 = 30 * 24 * 3600 * 1000;
 /// How long a repeat is recognised, milliseconds.
 pub const DEDUP_RETENTION_MS: i64 = 3 * 24 * 3600 * 1000;
 /// The pause between two rounds.
