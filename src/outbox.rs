@@ -286,7 +286,12 @@ impl Outbox {
             Ok(ended) => ended,
             Err(error) => {
                 let why = if error.is_panic() { "it panicked" } else { "it was cancelled" };
-                tracing::error!("a lane's task ended early because {why}; the lane runs again in a minute");
+                let lane = self.lanes.get(&error.id());
+                tracing::error!(
+                    lane = lane.map(|lane| lane.direction.name()),
+                    openid.hash = lane.map(|lane| lane.customer.log_hash()),
+                    "a lane's task ended early because {why}; the lane runs again in a minute"
+                );
                 (error.id(), Rest::Until { due: self.clock.now().plus(60_000), waits_for_platform: false })
             }
         };

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// Why a text is not a valid id. Never contains the text itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,6 +88,16 @@ identity! {
     ImUserId, "an IM UserID"
 }
 
+impl OpenId {
+    /// The customer's pseudonym in the log: the first ten hex digits of the openid's SHA-256. To
+    /// find a customer's lines, compute `printf %s OPENID | sha256sum | cut -c1-10`.
+    pub fn log_hash(&self) -> String {
+        let mut digits = hex::encode(Sha256::digest(&self.0));
+        digits.truncate(10);
+        digits
+    }
+}
+
 impl ImUserId {
     /// The UserID of a customer's account: the openid, or `{openid}_{number}` after IM has refused
     /// to import the earlier UserIDs again (error 70399). Fails if the result is longer than 32
@@ -152,6 +163,12 @@ mod tests {
         }
         let error = OpenId::new("someone private").unwrap_err().to_string();
         assert!(!error.contains("private"), "{error}");
+    }
+
+    #[test]
+    fn the_log_hash_is_the_start_of_the_sha_256() {
+        let openid = OpenId::new("oABCD1234efgh5678IJKL90_-mno").unwrap();
+        assert_eq!(openid.log_hash(), "aab2d572b3");
     }
 
     #[test]

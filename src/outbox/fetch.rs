@@ -154,6 +154,7 @@ impl Fetcher {
             // The fetch stays claimed until the store recovers. The health of the store is reported
             // elsewhere, so this is not a warning.
             tracing::debug!(
+                openid.hash = fetch.openid.log_hash(),
                 %error,
                 "cannot record the outcome of a media fetch; it is fetched again when the store recovers"
             );
@@ -171,6 +172,7 @@ impl Fetcher {
                 Ok(copy) => Some(copy),
                 Err(why) => {
                     tracing::info!(
+                        openid.hash = fetch.openid.log_hash(),
                         %why,
                         "could not convert a recording to MP3; the original is served instead"
                     );
@@ -210,7 +212,8 @@ impl Fetcher {
         let pause_ms = delay_ms(fetch.attempts, rand::rng().random()) * factor;
         let (name, openid, detail) = (fetch.name.clone(), fetch.openid.clone(), why.to_owned());
         tracing::debug!(
-            attempts = fetch.attempts,
+            openid.hash = fetch.openid.log_hash(),
+            attempt = fetch.attempts,
             pause_ms,
             why,
             "could not fetch a customer's media file; it will be retried"
@@ -242,7 +245,11 @@ impl Fetcher {
         });
         match given_up.await? {
             Some(has_notice) => {
-                tracing::info!(why, "giving up on a customer's media file; the agent will not see it");
+                tracing::info!(
+                    openid.hash = fetch.openid.log_hash(),
+                    why,
+                    "giving up on a customer's media file; the agent will not see it"
+                );
                 self.metrics.customer_media("failed");
                 if has_notice {
                     self.work_signal

@@ -2,7 +2,8 @@
 //! the lane is empty or must wait.
 //!
 //! This file has the loop, the claim and the attempt. [`prepare`] makes a call ready before its
-//! attempt; [`settle`] records the outcomes.
+//! attempt; [`settle`] records the outcomes. All of them log within the span of the attempt, which
+//! names the message, so their lines need not.
 
 mod prepare;
 mod settle;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use fail::fail_point;
 use rand::RngExt as _;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
 use super::{Courier, MESSAGE_RETENTION_MS, Payload};
 use prepare::Prepared;
@@ -108,6 +110,15 @@ enum Next {
     Rest(Rest),
 }
 
+/// What is known of an unsettled attempt.
+#[derive(Debug)]
+enum Resolved {
+    /// It is settled, or the platform will be asked later.
+    Next(Next),
+    /// The platform does not have the message. A new attempt has been recorded and must be made now.
+    NotDelivered(Box<PendingCall>),
+}
+
 impl LaneWorker {
     /// Works on `lane` until it rests.
     pub(super) async fn work(self: Arc<Self>, lane: Lane) -> Rest {
@@ -121,7 +132,12 @@ impl LaneWorker {
                 Ok(Next::Prepared(ready)) => prepared = Some(ready),
                 Ok(Next::Rest(rest)) => return rest,
                 Err(error) => {
-                    tracing::warn!(%error, "a lane cannot use the store; it tries again in half a second");
+                    tracing::warn!(
+                        lane = lane.direction.name(),
+                        openid.hash = lane.customer.log_hash(),
+                        %error,
+                        "a lane cannot use the store; it tries again in half a second"
+                    );
                     let due = self.clock.now().plus(STORE_REST_MS);
                     return Rest::Until { due, waits_for_platform: false };
                 }
@@ -154,10 +170,17 @@ impl LaneWorker {
             Claim::Prepare(pending) => {
                 // A preparation may take long, so let the call of another lane be the probe.
                 self.breaker.release_probe();
-                self.prepare(*pending).await
+                let span = attempt_span(&pending, pending.attempts + 1);
+                self.prepare(*pending).instrument(span).await
             }
             Claim::Attempt(pending, payload) => self.attempt(*pending, payload).await,
-            Claim::Unsettled(pending) => self.resolve(*pending).await,
+            Claim::Unsettled(pending) => {
+                let span = attempt_span(&pending, pending.attempts);
+                match self.resolve(*pending).instrument(span).await? {
+                    Resolved::Next(next) => Ok(next),
+                    Resolved::NotDelivered(pending) => self.attempt(*pending, Payload::AsAccepted).await,
+                }
+            }
         }
     }
 
@@ -198,10 +221,13 @@ impl LaneWorker {
                 if let Some(due) = bridge.reply_wait_until(tx, &pending)? {
                     return Ok(Claim::Rest(Rest::Until { due, waits_for_platform: false }));
                 }
+                // A payload that was prepared for another head is dropped.
                 let payload = match &prepared {
                     Some(prepared) if prepared.is_of(&pending) => Some(prepared.payload.clone()),
                     _ => (!pending.call.needs_preparation()).then_some(Payload::AsAccepted),
                 };
+                // The send is reserved in the transaction that records the attempt. A preparation
+                // reserves nothing; it only must not begin for a message that is held anyway.
                 let withheld = match payload {
                     Some(_) => bridge.reserve_send(tx, &pending)?,
                     None => bridge.hold_reason(tx, &pending)?,
@@ -218,7 +244,13 @@ impl LaneWorker {
             .await
     }
 
+    /// Makes the recorded attempt and records its outcome.
     async fn attempt(&self, pending: PendingCall, payload: Payload) -> Result<Next, StoreError> {
+        let span = attempt_span(&pending, pending.attempts + 1);
+        self.send(pending, payload).instrument(span).await
+    }
+
+    async fn send(&self, pending: PendingCall, payload: Payload) -> Result<Next, StoreError> {
         if !pending.call.needs_preparation() {
             self.record_pickup(&pending);
         }
@@ -233,8 +265,9 @@ impl LaneWorker {
         next
     }
 
-    /// Finds out the outcome of an unsettled attempt, and continues from there.
-    async fn resolve(&self, pending: PendingCall) -> Result<Next, StoreError> {
+    /// Finds out the outcome of an unsettled attempt, and records it. If the platform does not have
+    /// the message, records a new attempt, which the caller makes.
+    async fn resolve(&self, pending: PendingCall) -> Result<Resolved, StoreError> {
         let ready_at = pending.attempt_at.plus(RESOLVE_DELAY_MS);
         if self.clock.now() < pending.attempt_at {
             // The clock was set back, so `ready_at` may be hours away and the age of the attempt is
@@ -242,7 +275,7 @@ impl LaneWorker {
             tokio::time::sleep(Duration::from_millis(RESOLVE_DELAY_MS.unsigned_abs())).await;
         } else if self.clock.now() < ready_at {
             self.breaker.release_probe();
-            return Ok(Next::Rest(Rest::Until { due: ready_at, waits_for_platform: false }));
+            return Ok(Resolved::Next(Next::Rest(Rest::Until { due: ready_at, waits_for_platform: false })));
         }
         let started = self.clock.now();
         let verdict = match self.courier.resolve(&pending).await {
@@ -251,7 +284,8 @@ impl LaneWorker {
                 self.breaker.record_success();
                 let id = pending.id;
                 self.store.write(move |tx| tx.record_attempt(id)).await?;
-                return self.attempt(pending, Payload::AsAccepted).await;
+                tracing::info!("the platform does not have the message; it is sent again");
+                return Ok(Resolved::NotDelivered(Box::new(pending)));
             }
             Resolution::AskLater { class, pause, why } => {
                 let is_platform_wide = class.is_platform_wide();
@@ -263,9 +297,16 @@ impl LaneWorker {
                 let wait_ms = delay_ms(pending.attempts.max(1), rand::rng().random()).max(in_millis(pause));
                 let due = self.clock.now().plus(wait_ms);
                 let due_at = if is_platform_wide { Millis(0) } else { due };
+                tracing::warn!(
+                    class = class.name(),
+                    %why,
+                    wait_ms,
+                    "could not find out whether the message arrived; the platform will be asked again"
+                );
                 let why = format!("it is not yet known whether it arrived: {why}");
                 self.store.write(move |tx| tx.reschedule_resolve(pending.id, due_at, &why)).await?;
-                return Ok(Next::Rest(Rest::Until { due, waits_for_platform: is_platform_wide }));
+                let rest = Rest::Until { due, waits_for_platform: is_platform_wide };
+                return Ok(Resolved::Next(Next::Rest(rest)));
             }
             Resolution::Undecidable => {
                 self.breaker.release_probe();
@@ -280,7 +321,7 @@ impl LaneWorker {
         if verdict == Verdict::Delivered {
             self.breaker.record_success();
         }
-        self.settle(pending, Payload::AsAccepted, verdict, took_ms).await
+        self.settle(pending, Payload::AsAccepted, verdict, took_ms).await.map(Resolved::Next)
     }
 
     fn record_pickup(&self, pending: &PendingCall) {
@@ -307,3 +348,18 @@ impl LaneWorker {
         }
     }
 }
+
+/// The span of one attempt at a message: each of its log lines names the message, the attempt and
+/// the customer's pseudonym. It has the level `error`, so that `log.level` never removes these
+/// fields from a line that is logged.
+fn attempt_span(pending: &PendingCall, attempt: u32) -> Span {
+    tracing::error_span!(
+        "attempt",
+        message.id = pending.id.0,
+        attempt,
+        openid.hash = pending.lane.customer.log_hash(),
+    )
+}
+
+#[cfg(test)]
+mod tests;

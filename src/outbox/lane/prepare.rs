@@ -92,10 +92,9 @@ impl LaneWorker {
         let PrepareError { class, why } = not_ready;
         self.metrics.retried(pending.lane.direction, class);
         tracing::warn!(
-            message.id = %pending.id,
             class = class.name(),
             %why,
-            "could not prepare a message for sending; it will be retried"
+            "could not prepare the message for sending; the preparation will be retried"
         );
         let is_platform_wide = matches!(class, FailureClass::Unreachable | FailureClass::Configuration);
         if is_platform_wide {

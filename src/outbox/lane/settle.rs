@@ -7,7 +7,9 @@ use rand::RngExt as _;
 use super::{Claim, LaneWorker, Next, RESOLVE_DELAY_MS, Rest};
 use crate::bridge::Bridge;
 use crate::bridge::notice::{EndReason, NoticeKind};
-use crate::model::{FailureClass, HoldReason, MessageId, MessageKind, Millis, Move, OpenId, State, Verdict};
+use crate::model::{
+    FailureClass, HoldReason, Lane, MessageId, MessageKind, Millis, Move, OpenId, State, Verdict,
+};
 use crate::outbox::Payload;
 use crate::store::{AttachState, PendingCall, Settlement, StoreError, Tx};
 use crate::upstream::delay_ms;
@@ -44,9 +46,9 @@ impl LaneWorker {
         let outcome = match verdict {
             Verdict::Unsettled { why } => {
                 tracing::warn!(
-                    message.id = %pending.id,
                     %why,
-                    "a send got no answer; the platform will be asked whether it arrived"
+                    took_ms,
+                    "the platform did not answer the send; it will be asked whether the message arrived"
                 );
                 let due =
                     pending.attempt_at.plus(RESOLVE_DELAY_MS).max(self.clock.now().plus(RESOLVE_DELAY_MS));
@@ -74,10 +76,10 @@ impl LaneWorker {
             Verdict::Retry { class, pause, why } => {
                 self.metrics.retried(direction, class);
                 tracing::warn!(
-                    message.id = %pending.id,
                     class = class.name(),
                     %why,
-                    "an attempt failed; it will be retried"
+                    took_ms,
+                    "the attempt failed; it will be retried"
                 );
                 return self.put_back(pending, class, why, wait_ms.max(in_millis(pause)), took_ms).await;
             }
@@ -185,14 +187,36 @@ impl LaneWorker {
             state if state.is_open() || kind != MessageKind::Message => {}
             state => self.metrics.ended(lane.direction, state),
         }
-        if transition == Move::Refuse && kind != MessageKind::Message {
-            tracing::error!(
-                lane = lane.direction.name(),
-                "the platform refused an account call, a notice or a transfer; it will not be retried"
-            );
-        }
+        log_outcome(&lane, transition, kind, has_notice);
         self.signal_notice(&lane, has_notice);
         Ok(())
+    }
+}
+
+/// Logs the recorded outcome of an attempt. The platform's reason is left out, because it may quote
+/// the message; `trace` shows it.
+fn log_outcome(lane: &Lane, transition: Move, kind: MessageKind, has_notice: bool) {
+    let lane = lane.direction.name();
+    match (transition, kind) {
+        (Move::Deliver, _) => tracing::debug!(lane, "delivered the message"),
+        (Move::Hold, _) => {
+            tracing::info!(lane, has_notice, "the message is held until its customer writes again");
+        }
+        (Move::Refuse, MessageKind::Message) => {
+            tracing::warn!(lane, has_notice, "the platform refused the message; it will not be retried");
+        }
+        (Move::Refuse, _) => tracing::error!(
+            lane,
+            "the platform refused an account call, a notice or a transfer; it will not be retried"
+        ),
+        (Move::MarkUnknown, _) => {
+            tracing::warn!(
+                lane,
+                has_notice,
+                "it is unknown whether the message arrived; it will not be repeated"
+            );
+        }
+        _ => {}
     }
 }
 
