@@ -18,6 +18,6 @@ pub use media::{
     InvalidMedia, MediaHash, MediaInfo, MediaInfoKind, MediaKind, MediaName, MediaOrigin, MediaRequest,
 };
 pub use message::{Direction, IllegalMove, Lane, MessageKind, Move, OutboundCall, State};
-pub use push::{Content, DedupKey, Event, Push, PushBody};
+pub use push::{Content, DedupKey, Event, EventDetails, EventKind, Push, PushBody};
 pub use text::split_text;
 pub use verdict::{FailureClass, HoldReason, NoAnswer, Resolution, Verdict};

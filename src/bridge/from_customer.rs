@@ -14,8 +14,8 @@ use super::passive_reply::{
 use super::{Account, Bridge, Inner, more, quota, to_im};
 use crate::config::{Acknowledge, OnUnsubscribe};
 use crate::model::{
-    Content, Direction, Event, ImUserId, Lane, MediaName, MediaOrigin, MediaRequest, MessageKind, Millis,
-    Move, OutboundCall, Push, PushBody,
+    Content, Direction, Event, EventKind, ImUserId, Lane, MediaName, MediaOrigin, MediaRequest, MessageKind,
+    Millis, Move, OutboundCall, Push, PushBody,
 };
 use crate::store::{Customer, HeldAnswer, NewMessage, Settlement, StoreError, Tx};
 
@@ -47,7 +47,7 @@ impl Bridge {
     pub async fn accept_push(&self, push: Push) -> Result<Reply, StoreError> {
         let inner = &self.0;
         let (openid, key) = (push.from.clone(), push.dedup_key.0.clone());
-        let is_unsubscribe = matches!(push.body, PushBody::Event(Event::Unsubscribe));
+        let is_unsubscribe = push.is_unsubscribe();
         let handler = PushHandler {
             inner: Arc::clone(inner),
             push,
@@ -109,24 +109,8 @@ impl PushHandler {
             has_media_requests: false,
         };
         match &self.push.body {
-            PushBody::Event(Event::Subscribe) => self.on_subscribe(tx, &mut decision)?,
-            PushBody::Event(Event::Unsubscribe) => self.on_unsubscribe(tx, &mut decision)?,
-            PushBody::Event(event @ (Event::Scan | Event::MenuClick { .. })) => {
-                let mut customer = self.customer(tx)?;
-                self.on_action(tx, &mut customer, WindowOpener::Event, &mut decision)?;
-                save_customer(tx, &customer, &mut decision)?;
-                tx.record_step(&self.push.from, None, event.name(), "event", None)?;
-            }
-            PushBody::Event(event @ Event::Other { .. }) => {
-                // Job and authorisation events come from the platform and create no customer.
-                if let Some(mut customer) = tx.customer(&self.push.from)?.filter(|customer| customer.known) {
-                    if is_reply_shown(event.name()) {
-                        self.on_action(tx, &mut customer, WindowOpener::None, &mut decision)?;
-                    }
-                    tx.record_step(&self.push.from, None, event.name(), "event", None)?;
-                }
-            }
             PushBody::Message(content) => self.on_message(tx, content, &mut decision)?,
+            PushBody::Event(event) => self.on_event(tx, event, &mut decision)?,
         }
         tx.record_dedup(key, decision.text.as_deref())?;
         if decision.has_attached {
@@ -141,6 +125,28 @@ impl PushHandler {
             found => {
                 let customer = found.unwrap_or_else(|| Customer::new(self.push.from.clone()));
                 Ok(Customer { known: true, known_since: tx.now(), ..customer })
+            }
+        }
+    }
+
+    fn on_event(&self, tx: &Tx<'_>, event: &Event, decision: &mut PushDecision) -> Result<(), StoreError> {
+        match event.kind {
+            EventKind::Subscribe => self.on_subscribe(tx, decision),
+            EventKind::Unsubscribe => self.on_unsubscribe(tx, decision),
+            EventKind::Scan | EventKind::MenuClick => {
+                let mut customer = self.customer(tx)?;
+                self.on_action(tx, &mut customer, WindowOpener::Event, decision)?;
+                save_customer(tx, &customer, decision)?;
+                tx.record_step(&self.push.from, None, event.name(), "event", None)
+            }
+            EventKind::Other => {
+                // Job and authorisation events come from the platform and create no customer.
+                let customer = tx.customer(&self.push.from)?.filter(|customer| customer.known);
+                let Some(mut customer) = customer else { return Ok(()) };
+                if is_reply_shown(event.name()) {
+                    self.on_action(tx, &mut customer, WindowOpener::None, decision)?;
+                }
+                tx.record_step(&self.push.from, None, event.name(), "event", None)
             }
         }
     }
@@ -321,7 +327,7 @@ impl PushHandler {
             msg_seq: customer.next_seq,
             msg_random: self.random,
             source: self.push.dedup_key.0.clone(),
-            erase: matches!(self.push.body, PushBody::Event(Event::Unsubscribe)),
+            erase: self.push.is_unsubscribe(),
         })?;
         customer.next_seq = customer.next_seq.wrapping_add(count);
         decision.notify.push(Direction::ToIm);

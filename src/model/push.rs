@@ -19,6 +19,13 @@ pub struct Push {
     pub body: PushBody,
 }
 
+impl Push {
+    /// Whether the customer unfollowed the account.
+    pub fn is_unsubscribe(&self) -> bool {
+        matches!(&self.body, PushBody::Event(event) if event.kind == EventKind::Unsubscribe)
+    }
+}
+
 /// The key by which the bridge recognises a repeated push (reference: "Dedup rule").
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DedupKey(pub String);
@@ -131,9 +138,18 @@ impl Content {
     }
 }
 
-/// An event, as far as the bridge needs it. The parser drops all other fields.
+/// An event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub struct Event {
+    /// What the bridge does about it.
+    pub kind: EventKind,
+    /// What agents and traces are shown of it.
+    pub details: EventDetails,
+}
+
+/// The meaning of an event for the bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
     /// The customer followed the account. Opens the short window for sends.
     Subscribe,
     /// The customer unfollowed the account. The bridge must erase the customer's data.
@@ -142,25 +158,29 @@ pub enum Event {
     Scan,
     /// The customer chose a menu item of a type that opens the short window for sends (`CLICK`,
     /// `scancode_push`, `scancode_waitmsg`).
-    MenuClick {
-        /// WeChat's `Event`.
-        name: String,
-    },
-    /// Any other event.
-    Other {
-        /// WeChat's `Event`.
-        name: String,
-    },
+    MenuClick,
+    /// Any other event, also one that this version does not know.
+    Other,
+}
+
+/// The fields of an event that are kept. The parser drops all others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventDetails {
+    /// WeChat's `Event`, in the spelling of its documentation if the event is documented.
+    pub name: String,
+    /// `EventKey` as WeChat sent it: a menu item's key, a URL, a page, or a scene with its prefix.
+    pub key: Option<String>,
+    /// The scene of the QR code through which the customer came, without its prefix.
+    pub scene: Option<String>,
+    /// The ticket of that QR code.
+    pub ticket: Option<String>,
+    /// How a job of the platform ended, in WeChat's words; for a publishing job its number.
+    pub status: Option<String>,
 }
 
 impl Event {
     /// WeChat's `Event`.
     pub fn name(&self) -> &str {
-        match self {
-            Self::Subscribe => "subscribe",
-            Self::Unsubscribe => "unsubscribe",
-            Self::Scan => "SCAN",
-            Self::MenuClick { name } | Self::Other { name } => name,
-        }
+        &self.details.name
     }
 }

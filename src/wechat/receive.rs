@@ -7,8 +7,7 @@
 mod verify;
 /// The AES envelope of compatible and safe mode.
 pub mod envelope;
-/// Typed events.
-pub mod event;
+mod event;
 mod message;
 mod push;
 mod query;

@@ -6,7 +6,7 @@ use sha1::{Digest, Sha1};
 
 use super::xml::{self, Element};
 use super::{event, message};
-use crate::model::{DedupKey, Event, InvalidId, OpenId, Push, PushBody};
+use crate::model::{DedupKey, InvalidId, OpenId, Push, PushBody};
 
 /// Why the bridge cannot use a push. It is logged and answered with `success`, because a repeat
 /// would fail the same way.
@@ -43,9 +43,10 @@ pub(super) fn from_xml(root: &Element) -> Result<Push, PushError> {
     let to = shorten(account);
     let kind = truncate_name(word("MsgType")?);
     let (body, key) = if kind.eq_ignore_ascii_case("event") {
-        let typed = event::read(root, &truncate_name(word("Event")?));
+        let event = event::read(root, &truncate_name(word("Event")?));
         let time = create_time.ok_or(PushError::Missing("CreateTime"))?;
-        (PushBody::Event(Event::from(&typed)), event_dedup_key(root, time, &from, typed.name(), &to))
+        let key = event_dedup_key(root, time, &from, event.name(), &to);
+        (PushBody::Event(event), key)
     } else {
         let key = match (root.trimmed_text("MsgId"), create_time) {
             (Some(id), _) => format!("m:{}:{from}:{to}", shorten(id)),

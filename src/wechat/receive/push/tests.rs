@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::Content;
+use crate::model::{Content, Event, EventDetails, EventKind};
 
 const FROM: &str = "oBridgeUser0000000000000001x";
 
@@ -43,14 +43,21 @@ fn the_first_example_of_the_reference_is_parsed() {
 }
 
 #[test]
-fn an_event_is_reduced_to_its_meaning() {
+fn an_event_is_reduced_to_its_meaning_and_its_details() {
     let parsed = push(&[
         "<MsgType><![CDATA[event]]></MsgType>",
         "<Event><![CDATA[subscribe]]></Event>",
         "<EventKey><![CDATA[qrscene_shop42]]></EventKey>",
         "<Ticket><![CDATA[TICKET_1]]></Ticket>",
     ]);
-    assert_eq!(parsed.body, PushBody::Event(Event::Subscribe));
+    let details = EventDetails {
+        name: "subscribe".to_owned(),
+        key: Some("qrscene_shop42".to_owned()),
+        scene: Some("shop42".to_owned()),
+        ticket: Some("TICKET_1".to_owned()),
+        status: None,
+    };
+    assert_eq!(parsed.body, PushBody::Event(Event { kind: EventKind::Subscribe, details }));
     assert_eq!(parsed.dedup_key.0, format!("e:1700000000:{FROM}:subscribe:qrscene_shop42:gh_bridge000001"));
 }
 
