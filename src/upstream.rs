@@ -3,15 +3,11 @@
 //! Nothing here names a platform or knows a message. [`paced`] joins the rate limit with the
 //! metrics, so that every call waits, is timed and is counted in the same way.
 
-/// The wait before the next attempt.
-pub mod backoff;
-/// The circuit breaker.
-pub mod breaker;
-/// The health that operators see.
-pub mod health;
+mod backoff;
+mod breaker;
+mod health;
 mod pace;
-/// The rate limits.
-pub mod rate_limit;
+mod rate_limit;
 
 pub use backoff::delay_ms;
 pub use breaker::Breaker;

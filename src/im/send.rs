@@ -1,8 +1,8 @@
 //! Where we call Tencent IM: the REST client, its calls, the UserSig and the meaning of each error
 //! code.
 //!
-//! The client never sleeps, and it repeats a call only once, after renewing a refused UserSig. Rate
-//! limits, backoff and order belong to the outbox. Must never import `receive`.
+//! The client never sleeps, and it repeats a call only once, after renewing a refused UserSig. The
+//! courier paces the calls; backoff and order belong to the outbox. Must never import `receive`.
 
 mod account;
 mod api;
