@@ -289,7 +289,7 @@ impl Outbox {
                 let lane = self.lanes.get(&error.id());
                 tracing::error!(
                     lane = lane.map(|lane| lane.direction.name()),
-                    openid.hash = lane.map(|lane| lane.customer.log_hash()),
+                    openid.hash = lane.map(|lane| tracing::field::display(lane.customer.log_hash())),
                     "a lane's task ended early because {why}; the lane runs again in a minute"
                 );
                 (error.id(), Rest::Until { due: self.clock.now().plus(60_000), waits_for_platform: false })

@@ -154,7 +154,7 @@ impl Fetcher {
             // The fetch stays claimed until the store recovers. The health of the store is reported
             // elsewhere, so this is not a warning.
             tracing::debug!(
-                openid.hash = fetch.openid.log_hash(),
+                openid.hash = %fetch.openid.log_hash(),
                 %error,
                 "cannot record the outcome of a media fetch; it is fetched again when the store recovers"
             );
@@ -172,7 +172,7 @@ impl Fetcher {
                 Ok(copy) => Some(copy),
                 Err(why) => {
                     tracing::info!(
-                        openid.hash = fetch.openid.log_hash(),
+                        openid.hash = %fetch.openid.log_hash(),
                         %why,
                         "could not convert a recording to MP3; the original is served instead"
                     );
@@ -212,7 +212,7 @@ impl Fetcher {
         let pause_ms = delay_ms(fetch.attempts, rand::rng().random()) * factor;
         let (name, openid, detail) = (fetch.name.clone(), fetch.openid.clone(), why.to_owned());
         tracing::debug!(
-            openid.hash = fetch.openid.log_hash(),
+            openid.hash = %fetch.openid.log_hash(),
             attempt = fetch.attempts,
             pause_ms,
             why,
@@ -246,7 +246,7 @@ impl Fetcher {
         match given_up.await? {
             Some(has_notice) => {
                 tracing::info!(
-                    openid.hash = fetch.openid.log_hash(),
+                    openid.hash = %fetch.openid.log_hash(),
                     why,
                     "giving up on a customer's media file; the agent will not see it"
                 );

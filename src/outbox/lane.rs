@@ -134,7 +134,7 @@ impl LaneWorker {
                 Err(error) => {
                     tracing::warn!(
                         lane = lane.direction.name(),
-                        openid.hash = lane.customer.log_hash(),
+                        openid.hash = %lane.customer.log_hash(),
                         %error,
                         "a lane cannot use the store; it tries again in half a second"
                     );
@@ -357,7 +357,7 @@ fn attempt_span(pending: &PendingCall, attempt: u32) -> Span {
         "attempt",
         message.id = pending.id.0,
         attempt,
-        openid.hash = pending.lane.customer.log_hash(),
+        openid.hash = %pending.lane.customer.log_hash(),
     )
 }
 

@@ -198,7 +198,8 @@ impl LaneWorker {
 fn log_outcome(lane: &Lane, transition: Move, kind: MessageKind, has_notice: bool) {
     let lane = lane.direction.name();
     match (transition, kind) {
-        (Move::Deliver, _) => tracing::debug!(lane, "delivered the message"),
+        (Move::Deliver, MessageKind::Message) => tracing::debug!(lane, "delivered the message"),
+        (Move::Deliver, _) => tracing::debug!(lane, "made an account call, a notice or a transfer"),
         (Move::Hold, _) => {
             tracing::info!(lane, has_notice, "the message is held until its customer writes again");
         }
