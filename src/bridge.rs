@@ -9,16 +9,15 @@ mod from_agent;
 pub mod work_signal;
 mod command;
 mod backfill;
-mod more;
 pub mod notice;
 mod from_customer;
 pub mod quota;
 mod passive_reply;
 mod send_policy;
 mod media_link;
-mod unfetched;
 pub mod to_im;
 mod to_wechat;
+mod translate;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -11,7 +11,7 @@ use super::media_link::MediaLink;
 use super::passive_reply::{
     AFTER_REPLY_MS, ATTACH_MS, AttachedAnswers, HELD_READ, Reply, ReplyPlan, plan_reply,
 };
-use super::{Account, Bridge, Inner, more, quota, to_im};
+use super::{Account, Bridge, Inner, passive_reply, quota, to_im};
 use crate::config::{Acknowledge, OnUnsubscribe};
 use crate::model::{
     Content, Direction, Event, EventKind, ImUserId, Lane, MediaName, MediaOrigin, MediaRequest, MessageKind,
@@ -279,7 +279,7 @@ impl PushHandler {
         }
         let may_push = self.inner.may_push(tx.now());
         let held = tx.held(&customer.openid, HELD_READ)?;
-        let more_line = (!may_push).then(|| more::more_line(self.inner.settings.texts.locale));
+        let more_line = (!may_push).then(|| passive_reply::more_line(self.inner.settings.texts.locale));
         // An earlier message that is still being sent, or that only a backfill can find, can be in
         // time for a push but not for this reply.
         let is_behind = tx.has_pending_before_held(&customer.openid)?;

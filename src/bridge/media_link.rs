@@ -2,7 +2,7 @@
 //! to a file that is fetched in the meantime. If there can be no link, a text says what the
 //! customer sent and why it cannot be shown. Pure.
 
-use super::to_im::{self, Translation};
+use super::translate::{self, Translation};
 use crate::config::Locale;
 use crate::media::LinkSigner;
 use crate::model::{
@@ -129,8 +129,8 @@ impl MediaLink<'_> {
             let unavailable =
                 if can_fetch { MediaUnavailable::NoPublicUrl } else { MediaUnavailable::NoCredentials };
             let reason = format!("({})", unavailable_reason(self.locale, unavailable));
-            let text = to_im::lines(&[label, detail, &reason]);
-            return Some(Translation::calls_only(to_im::text_calls(&format!("{inquiry_prefix}{text}"))));
+            let text = translate::lines(&[label, detail, &reason]);
+            return Some(Translation::calls_only(translate::text_calls(&format!("{inquiry_prefix}{text}"))));
         };
         let requests = requests
             .into_iter()
@@ -140,7 +140,7 @@ impl MediaLink<'_> {
         // Also send the words that WeChat recognised in a recording.
         let has_recognized_text = matches!(content, Content::Voice { .. }) && !detail.trim().is_empty();
         let recognized_calls = if has_recognized_text {
-            to_im::text_calls(&format!("{inquiry_prefix}{detail}"))
+            translate::text_calls(&format!("{inquiry_prefix}{detail}"))
         } else {
             Vec::new()
         };

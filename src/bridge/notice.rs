@@ -3,7 +3,7 @@
 use crate::config::Locale;
 use crate::model::{HoldReason, MediaKind, NoAnswer, OutboundCall, split_text};
 
-use super::to_im::NOTICE_PREFIX;
+use super::translate::NOTICE_PREFIX;
 
 /// The longest notice, in bytes. A text that would make it longer becomes a notice of its own.
 const MAX_NOTICE_BYTES: usize = 2_000;

@@ -2,12 +2,13 @@
 //! means for the window, and which notice the agent gets.
 
 use super::Bridge;
+use super::media_link::{self, MediaUnavailable};
 use super::notice::{self, EndReason, NoticeKind};
 use super::passive_reply::AFTER_REPLY_MS;
 use super::quota::{self, NoBudget};
 use crate::config::{Locale, Reply as ReplyMode};
 use crate::model::{Direction, HoldReason, ImUserId, MessageKind, Millis, NoAnswer, OpenId, OutboundCall};
-use crate::store::{NewMessage, PendingCall, StoreError, Tx};
+use crate::store::{MediaFetch, NewMessage, PendingCall, StoreError, Tx};
 
 impl Bridge {
     /// Returns why a call would have to be held now, if so. Takes nothing from the customer's
@@ -112,6 +113,26 @@ impl Bridge {
     /// The reason why the bridge ended a message as text, in the configured locale.
     pub fn end_reason_text(&self, ended: EndReason) -> &'static str {
         notice::end_reason(self.texts().locale, ended)
+    }
+
+    /// Enqueues a notice to the agent that `fetch` has failed for good. Returns whether there is a
+    /// notice to send.
+    pub fn notify_media_unavailable(
+        &self,
+        tx: &Tx<'_>,
+        fetch: &MediaFetch,
+        unavailable: MediaUnavailable,
+        random: u32,
+    ) -> Result<bool, StoreError> {
+        let locale = self.texts().locale;
+        let Some(label) = notice::media_label(locale, fetch.request.kind) else { return Ok(false) };
+        // The conversation may have been handed over since, so notify its current agent.
+        let Some(agent) = tx.customer(&fetch.openid)?.and_then(|customer| customer.agent) else {
+            return Ok(false);
+        };
+        let text =
+            notice::media_unavailable(locale, label, media_link::unavailable_reason(locale, unavailable));
+        enqueue_notice(tx, &fetch.openid, &agent, &text, &format!("media:{}", fetch.name.as_str()), random)
     }
 }
 

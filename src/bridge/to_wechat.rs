@@ -1,5 +1,6 @@
 //! Translates an agent's message into calls to WeChat. Pure.
 
+use super::translate::lines;
 use crate::config::Locale;
 use crate::model::{AnswerPart, Attachment, AttachmentKind, MediaName, OutboundCall, split_text};
 
@@ -90,11 +91,6 @@ fn file_calls(attachment: Attachment) -> Vec<OutboundCall> {
         return text_calls(text.trim());
     }
     vec![OutboundCall::MediaToCustomer(attachment)]
-}
-
-fn lines(lines: &[&str]) -> String {
-    let present: Vec<&str> = lines.iter().copied().filter(|line| !line.is_empty()).collect();
-    present.join("\n")
 }
 
 /// Returns no call for an empty text, which WeChat refuses.

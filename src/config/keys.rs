@@ -201,3 +201,8 @@ const LOG: &[Key] = &[
     key("format", ValueKind::Choice(LogFormat::WORDS), "format of the log lines"),
     key("level", ValueKind::Text("info"), "which log lines are written: a tracing filter"),
 ];
+
+/// The environment variable that sets `full_key` (`section.key`).
+pub(super) fn env_variable(full_key: &str) -> String {
+    format!("BRIDGE_{}", full_key.replacen('.', "__", 1).to_uppercase())
+}

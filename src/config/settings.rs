@@ -14,7 +14,6 @@ use super::choice::Choice;
 use super::fault::{Fault, Faults, Place};
 use super::keys::{self, Value, ValueKind};
 use super::secret::Secret;
-use super::source::env_variable;
 
 /// A configured value.
 pub(super) struct ConfiguredValue {
@@ -204,7 +203,7 @@ impl Settings {
                 let path = if is_certainly_a_path(&file) { format!(" {file}") } else { String::new() };
                 let fix = format!(
                     "name a readable file that contains only the secret, or set {}",
-                    env_variable(full_key)
+                    keys::env_variable(full_key)
                 );
                 self.add_value_fault(&file_key, format!("the file{path} {problem}"), &fix);
                 None

@@ -180,13 +180,8 @@ fn typed_value(kind: ValueKind, value: &Spanned<DeValue>) -> Option<Value> {
     }
 }
 
-/// The environment variable that sets `full` (`section.key`).
-pub(super) fn env_variable(full_key: &str) -> String {
-    format!("BRIDGE_{}", full_key.replacen('.', "__", 1).to_uppercase())
-}
-
 fn env_variables() -> impl Iterator<Item = (String, String, ValueKind)> {
-    SECTIONS.iter().flat_map(settable_keys).map(|(full, kind)| (env_variable(&full), full, kind))
+    SECTIONS.iter().flat_map(settable_keys).map(|(full, kind)| (keys::env_variable(&full), full, kind))
 }
 
 /// Whether `name` is a variable for a known section, even if its key is unknown.

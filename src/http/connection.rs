@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::Limits;
-use super::stream::{ConnectionStream, PendingReceipts};
+use super::receipt::PendingReceipts;
+use super::stream::ConnectionStream;
 
 /// How long a refused caller that is still sending may take to read the response.
 const LINGER: Duration = Duration::from_secs(1);

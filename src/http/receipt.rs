@@ -7,6 +7,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,7 +17,6 @@ use futures_util::future::join_all;
 use http_body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
-use super::stream::PendingReceipts;
 use crate::bridge::{AttachedAnswers, Bridge};
 
 /// The number of outcomes that may wait to be reported; while the queue is full, pushes wait.
@@ -90,6 +90,25 @@ impl ReplyReceipt {
 impl Drop for ReplyReceipt {
     fn drop(&mut self) {
         self.settle(false);
+    }
+}
+
+/// The receipts of replies that are written to one connection but not yet flushed. Clones share
+/// them.
+#[derive(Clone, Debug, Default)]
+pub struct PendingReceipts(Arc<Mutex<Vec<ReplyReceipt>>>);
+
+impl PendingReceipts {
+    /// Settles the receipt as written at the next complete flush, or as unwritten if the connection
+    /// ends before it.
+    pub(super) fn settle_after_flush(&self, receipt: ReplyReceipt) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(receipt);
+    }
+
+    /// Settles every receipt as written: all bytes so far have left.
+    pub(super) fn settle_written(&self) {
+        let receipts = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        receipts.into_iter().for_each(ReplyReceipt::mark_written);
     }
 }
 

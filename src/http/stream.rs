@@ -3,7 +3,6 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,25 +10,7 @@ use fail::fail_point;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::receipt::ReplyReceipt;
-
-/// The receipts of replies that are written to one connection but not yet flushed. Clones share
-/// them.
-#[derive(Clone, Debug, Default)]
-pub struct PendingReceipts(Arc<Mutex<Vec<ReplyReceipt>>>);
-
-impl PendingReceipts {
-    /// Settles the receipt as written at the next complete flush, or as unwritten if the connection
-    /// ends before it.
-    pub(super) fn settle_after_flush(&self, receipt: ReplyReceipt) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(receipt);
-    }
-
-    fn settle_written(&self) {
-        let receipts = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        receipts.into_iter().for_each(ReplyReceipt::mark_written);
-    }
-}
+use super::receipt::PendingReceipts;
 
 /// A stream with a limit on how long a write may stall.
 #[derive(Debug)]

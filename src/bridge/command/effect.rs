@@ -3,7 +3,7 @@
 use super::Command;
 use super::words::{self, CommandReply};
 use crate::bridge::send_policy::enqueue_notice;
-use crate::bridge::to_im::NOTICE_PREFIX;
+use crate::bridge::translate::NOTICE_PREFIX;
 use crate::bridge::{Inner, quota};
 use crate::model::{Direction, HoldReason, ImUserId, MessageKind, OutboundCall};
 use crate::store::{Customer, NewMessage, PastMessage, StoreError, Tx};

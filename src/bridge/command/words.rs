@@ -2,7 +2,7 @@
 
 use crate::bridge::notice;
 use crate::bridge::quota::{Budget, NoBudget};
-use crate::bridge::to_im::NOTICE_PREFIX;
+use crate::bridge::translate::NOTICE_PREFIX;
 use crate::config::Locale;
 use crate::model::{HoldReason, ImUserId, Millis};
 

@@ -100,7 +100,7 @@ proptest! {
         for section in SECTIONS {
             for key in section.keys {
                 let full_key = format!("{}.{}", section.name, key.name);
-                for name in [source::env_variable(&full_key), source::env_variable(&full_key) + "_FILE"] {
+                for name in [keys::env_variable(&full_key), keys::env_variable(&full_key) + "_FILE"] {
                     // Some keys accept any text and show it on purpose.
                     let takes_any = matches!(
                         full_key.as_str(),

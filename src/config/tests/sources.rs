@@ -64,12 +64,12 @@ fn visible(config: &Config) -> String {
 #[test]
 fn the_environment_overrides_every_key_and_every_key_has_an_effect() {
     let variables: Vec<_> =
-        OTHERS.iter().map(|(full, value)| (source::env_variable(full), (*value).to_owned())).collect();
+        OTHERS.iter().map(|(full, value)| (keys::env_variable(full), (*value).to_owned())).collect();
     let (whole, warnings) = Config::from_toml_str(REQUIRED, variables.clone()).unwrap();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     for section in SECTIONS {
         for key in section.keys {
-            let name = source::env_variable(&format!("{}.{}", section.name, key.name));
+            let name = keys::env_variable(&format!("{}.{}", section.name, key.name));
             let without: Vec<_> = variables.iter().filter(|(other, _)| *other != name).cloned().collect();
             assert_eq!(without.len() + 1, variables.len(), "{name} is not tested");
             // Some keys have no effect next to others, and some cannot be set alone or left out. A
