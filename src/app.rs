@@ -14,7 +14,7 @@ use secrecy::SecretString;
 use tokio::task::JoinHandle;
 
 use crate::bridge::{self, Bridge, WorkSignal, quota};
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 use crate::config::{self, Config, Reply, Secret};
 use crate::http::{Limits, ops, public, receipt, serve, tls};
 use crate::im::receive::CallbackVerifier;
@@ -125,7 +125,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
         retention::run(store.clone(), bridge.clone(), work_signal, metrics.clone(), lifecycle.soft().clone());
     lifecycle.spawn("retention", retention);
     let backfill = im::BackfillWorker::new(to_im.clone(), store.clone(), bridge.clone(), clock.clone());
-    lifecycle.spawn("recovery", backfill.run(lifecycle.soft().clone()));
+    lifecycle.spawn("backfill", backfill.run(lifecycle.soft().clone()));
     let (receipt_sender, receipts) = receipt::channel();
     lifecycle.spawn("receipts", receipt::report_outcomes(receipts, bridge.clone()));
 
@@ -236,7 +236,6 @@ fn connection_limit(requested: usize) -> usize {
 }
 
 fn bridge_settings(config: &Config) -> bridge::Settings {
-    let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
     bridge::Settings {
         agents: config.im.agents.clone(),
         texts: config.texts.clone(),

@@ -4,8 +4,9 @@
 //! the store makes that safe. A task that ends before a stop is a bug: it stops the process, and
 //! the exit status shows it.
 
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -143,7 +144,7 @@ impl Lifecycle {
             return;
         }
         tracing::error!(task, panicked, "a task ended unexpectedly, which is a bug; the process stops");
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failed = self.failed.lock();
         failed.get_or_insert(Outcome::Failed { task, panicked });
         self.soft().cancel();
     }
@@ -186,7 +187,7 @@ impl Lifecycle {
             self.hard.cancel();
             let _ = tokio::time::timeout(ABORT_TIMEOUT, self.tasks.wait()).await;
         }
-        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let failed = self.failed.lock().clone();
         failed.unwrap_or(if finished { Outcome::Finished } else { Outcome::Aborted })
     }
 }

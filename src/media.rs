@@ -18,7 +18,7 @@ pub mod sweep;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::config::BaseUrl;
 use crate::store::{Store, StoreError};
 
@@ -76,7 +76,7 @@ impl Media {
         };
         let opened = tokio::task::spawn_blocking(open).await;
         let (files, mp3) = opened.map_err(|_| StoreError::Closed)??;
-        let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+        let retention_ms = clock::millis(retention);
         let links = LinkSigner::load(store, public_url, retention_ms).await?;
         let sweeper = Sweeper::new(store.clone(), files.clone(), retention_ms);
         let scaler = Scaler::new(files.clone());

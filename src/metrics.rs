@@ -111,7 +111,7 @@ impl Default for Metrics {
         );
         r.register("ignored_callbacks", "Callbacks that changed nothing, by reason", inner.ignored.clone());
         r.register(
-            "recovered",
+            "backfilled",
             "Agents' messages that the backfill found in IM's history",
             inner.backfilled.clone(),
         );

@@ -25,8 +25,9 @@ mod trace;
 mod upload;
 mod writer;
 
+use parking_lot::Mutex;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rusqlite::Connection;
 
@@ -207,7 +208,7 @@ impl Store {
         let Some(reader) = self.reader.clone() else { return self.writer.submit(work).await };
         let (now, mut work) = (self.clock.now(), work);
         let run = move || {
-            let mut connection = reader.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut connection = reader.lock();
             let snapshot = connection.transaction()?;
             work(&Tx { connection: &snapshot, now })
         };

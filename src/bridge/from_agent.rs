@@ -10,7 +10,7 @@ use super::command::effect::Effect;
 use super::command::{self, Command};
 use super::{Bridge, Inner, to_wechat};
 use crate::model::{
-    Answer, Direction, ImUserId, Lane, MediaName, MediaOrigin, MessageKind, OpenId, OutboundCall,
+    Answer, Direction, ImUserId, Lane, MediaName, MediaOrigin, MessageId, MessageKind, OpenId, OutboundCall,
 };
 use crate::store::{Customer, NewMessage, StoreError, Tx};
 
@@ -112,7 +112,12 @@ impl Bridge {
         };
         // Do not await anything before this write, or a later message could overtake this one.
         Ok(match inner.store.write(move |tx| handler.decide(tx)).await? {
-            Ok(customer) => {
+            Ok((customer, message)) => {
+                let span = tracing::Span::current();
+                span.record("openid.hash", tracing::field::display(customer.log_hash()));
+                if let Some(id) = message {
+                    span.record("message.id", id.0);
+                }
                 inner.work_signal.notify(Lane { direction, customer });
                 AnswerOutcome::Accepted
             }
@@ -152,9 +157,9 @@ struct AnswerHandler {
 }
 
 impl AnswerHandler {
-    /// Stores the message. Returns the customer whose conversation it belongs to, or why it is
-    /// ignored.
-    fn decide(&self, tx: &Tx<'_>) -> Result<Result<OpenId, IgnoreReason>, StoreError> {
+    /// Stores the message. Returns the customer whose conversation it belongs to and the number of
+    /// the message, which a command has not; or why it is ignored.
+    fn decide(&self, tx: &Tx<'_>) -> Result<Result<(OpenId, Option<MessageId>), IgnoreReason>, StoreError> {
         let Some(customer) = customer_with_account(tx, &self.answer.to)? else {
             return Ok(Err(IgnoreReason::NotACustomer));
         };
@@ -205,7 +210,7 @@ impl AnswerHandler {
         if self.arrival == Arrival::History {
             tx.record_step(&openid, message, "recovered", "its callback did not arrive", None)?;
         }
-        Ok(Ok(openid))
+        Ok(Ok((openid, message)))
     }
 }
 

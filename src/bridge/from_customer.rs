@@ -14,8 +14,8 @@ use super::passive_reply::{
 use super::{Account, Bridge, Inner, passive_reply, quota, to_im};
 use crate::config::{Acknowledge, OnUnsubscribe};
 use crate::model::{
-    Content, Direction, Event, EventKind, ImUserId, Lane, MediaName, MediaOrigin, MediaRequest, MessageKind,
-    Millis, Move, OutboundCall, Push, PushBody,
+    Content, Direction, Event, EventKind, ImUserId, Lane, MediaName, MediaOrigin, MediaRequest, MessageId,
+    MessageKind, Millis, Move, OutboundCall, Push, PushBody,
 };
 use crate::store::{Customer, HeldAnswer, NewMessage, Settlement, StoreError, Tx};
 
@@ -32,6 +32,8 @@ struct PushDecision {
     is_repeat: bool,
     account: Option<Account>,
     has_media_requests: bool,
+    /// The message to IM that it became.
+    message: Option<MessageId>,
 }
 
 /// The customer's action, as far as it opens a `custom/send` window.
@@ -59,6 +61,9 @@ impl Bridge {
         let decision = inner.store.write(move |tx| handler.decide(tx)).await?;
         fail_point!("push.committed");
         inner.metrics.record_push(decision.is_repeat, started.elapsed());
+        if let Some(id) = decision.message {
+            tracing::Span::current().record("message.id", id.0);
+        }
         if let Some(account) = decision.account {
             inner.accounts.insert(&openid, account);
         }
@@ -97,6 +102,7 @@ impl PushHandler {
                 is_repeat: true,
                 account: None,
                 has_media_requests: false,
+                message: None,
             });
         }
         let mut decision = PushDecision {
@@ -107,6 +113,7 @@ impl PushHandler {
             is_repeat: false,
             account: None,
             has_media_requests: false,
+            message: None,
         };
         match &self.push.body {
             PushBody::Message(content) => self.on_message(tx, content, &mut decision)?,
@@ -318,7 +325,7 @@ impl PushHandler {
             return Ok(());
         }
         let count = u32::try_from(calls.len()).unwrap_or(u32::MAX);
-        tx.add(&NewMessage {
+        let id = tx.add(&NewMessage {
             direction: Direction::ToIm,
             kind,
             openid: customer.openid.clone(),
@@ -331,6 +338,7 @@ impl PushHandler {
         })?;
         customer.next_seq = customer.next_seq.wrapping_add(count);
         decision.notify.push(Direction::ToIm);
+        decision.message = Some(id);
         Ok(())
     }
 }

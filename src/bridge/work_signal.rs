@@ -3,8 +3,9 @@
 //! A lost signal costs time, never a message: the store is the source of truth, and the outbox also
 //! scans it by itself.
 
+use parking_lot::Mutex;
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::Notify;
 
@@ -49,7 +50,7 @@ impl WorkSignal {
     /// Signals new work in `lane`.
     pub fn notify(&self, lane: Lane) {
         {
-            let mut notified = self.0.notified.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut notified = self.0.notified.lock();
             if notified.lanes.len() < self.0.capacity {
                 notified.lanes.insert(lane);
             } else {
@@ -66,7 +67,7 @@ impl WorkSignal {
 
     /// Takes the notified lanes and resets the signal.
     pub fn take(&self) -> NotifiedLanes {
-        std::mem::take(&mut *self.0.notified.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.0.notified.lock())
     }
 }
 

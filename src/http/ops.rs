@@ -3,7 +3,8 @@
 //! Must stay cheap and must respond while everything else is stuck: reads the store at most once a
 //! second, for one caller at a time, and never waits for it longer than a second.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -39,7 +40,7 @@ pub struct ComponentStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// What the operator should do about it.
-    #[serde(rename = "do", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
     /// Further members of the JSON object.
     #[serde(flatten)]
@@ -173,7 +174,7 @@ impl OpsState {
     async fn backlog(&self) -> Backlog {
         let _ = tokio::time::timeout(READ_TIMEOUT, self.refresh_counts()).await;
         let now = self.ops.clock.now();
-        let cached = *self.cached_counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let cached = *self.cached_counts.lock();
         let counts = cached.map(|(_, counts)| counts);
         let age_s = |counts: Counts| counts.oldest.map_or(0, |oldest| now.since(oldest).max(0) / 1000);
         Backlog {
@@ -189,7 +190,7 @@ impl OpsState {
     async fn refresh_counts(&self) {
         let Ok(permit) = Arc::clone(&self.read_permit).acquire_owned().await else { return };
         let is_fresh = |cached: &(Instant, Counts)| cached.0.elapsed() < READ_TIMEOUT;
-        if self.cached_counts.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(is_fresh) {
+        if self.cached_counts.lock().as_ref().is_some_and(is_fresh) {
             return;
         }
         let (store, cached) = (self.ops.store.clone(), Arc::clone(&self.cached_counts));
@@ -207,7 +208,7 @@ impl OpsState {
             )]
             let counts = store.read(|tx| tx.counts()).await;
             if let Ok(counts) = counts {
-                *cached.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), counts));
+                *cached.lock() = Some((Instant::now(), counts));
             }
         });
         let _ = task.await;

@@ -3,7 +3,7 @@
 //!
 //! Each request is authenticated by its query before its body is read, then parsed by its
 //! platform's `receive`. It gets a success response only after the bridge has committed it. No log
-//! line contains a body (except of an unusable push), a signature or a customer's name.
+//! line contains a body, a signature or a customer's name.
 
 mod callback;
 mod media;
@@ -19,6 +19,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use super::Limits;
 use super::log_limit::LogLimiter;
@@ -88,10 +89,13 @@ impl PublicState {
     ) -> Option<T> {
         let finished = async {
             let permit = Arc::clone(&self.in_flight).acquire_owned().await.ok()?;
-            let task = self.public.tasks.spawn(async move {
-                let _permit = permit;
-                work.await
-            });
+            let task = self.public.tasks.spawn(
+                async move {
+                    let _permit = permit;
+                    work.await
+                }
+                .in_current_span(),
+            );
             match task.await {
                 Ok(outcome) => Some(outcome),
                 Err(error) => {

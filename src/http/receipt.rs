@@ -5,9 +5,10 @@
 //! never lose the receipt of a written reply, or the customer would get the answers twice.
 //! Therefore a place in the queue is reserved before the push is accepted.
 
+use parking_lot::Mutex;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -102,12 +103,12 @@ impl PendingReceipts {
     /// Settles the receipt as written at the next complete flush, or as unwritten if the connection
     /// ends before it.
     pub(super) fn settle_after_flush(&self, receipt: ReplyReceipt) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(receipt);
+        self.0.lock().push(receipt);
     }
 
     /// Settles every receipt as written: all bytes so far have left.
     pub(super) fn settle_written(&self) {
-        let receipts = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let receipts = std::mem::take(&mut *self.0.lock());
         receipts.into_iter().for_each(ReplyReceipt::mark_written);
     }
 }

@@ -6,10 +6,11 @@
 
 mod derived;
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
@@ -207,7 +208,7 @@ impl Files {
     }
 
     fn lock_pins(&self) -> MutexGuard<'_, PinState> {
-        self.0.pins.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.pins.lock()
     }
 
     fn check_write<T>(&self, path: &Path, done: io::Result<T>) -> Result<T, FilesError> {
@@ -232,7 +233,7 @@ impl Files {
     }
 
     fn failures(&self) -> MutexGuard<'_, Failures> {
-        self.0.failing.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.failing.lock()
     }
 }
 

@@ -4,8 +4,9 @@
 //! transaction, syncs it to disk, and only then answers the callers. There is no timer, so grouping
 //! adds no latency to an idle store.
 
+use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fail::fail_point;
@@ -92,7 +93,7 @@ impl Writer {
     }
 
     pub(super) fn outage(&self) -> Option<Outage> {
-        self.outage.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.outage.lock().clone()
     }
 }
 
@@ -224,7 +225,7 @@ impl WriterThread {
     }
 
     fn is_failing(&self) -> bool {
-        self.outage.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.outage.lock().is_some()
     }
 
     /// A transaction that wrote nothing succeeds on a full disk too, so it proves nothing.
@@ -232,7 +233,7 @@ impl WriterThread {
         if !written {
             return;
         }
-        let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outage = self.outage.lock();
         if let Some(ended) = outage.take() {
             tracing::info!(
                 store.failed_for_ms = self.clock.now().since(ended.since),
@@ -243,7 +244,7 @@ impl WriterThread {
 
     fn mark_failing(&self, error: &StoreError) {
         let StoreError::Database(why) = error else { return };
-        let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outage = self.outage.lock();
         if outage.is_none() {
             tracing::error!(
                 %error,

@@ -1,7 +1,7 @@
 //! A circuit breaker for a platform that is down: after several failures in a row no attempt is
 //! made for a while, then one probe at a time, until one succeeds.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::model::Millis;
 
@@ -92,8 +92,8 @@ impl Breaker {
         std::mem::take(&mut self.state().has_just_closed)
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, BreakerState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, BreakerState> {
+        self.state.lock()
     }
 }
 

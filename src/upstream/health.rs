@@ -1,7 +1,7 @@
 //! The health of a platform, for operators: since when it has refused our work, and how to fix
 //! that.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
 use crate::model::Millis;
 
@@ -23,18 +23,18 @@ pub struct Health(Mutex<Option<Degraded>>);
 impl Health {
     /// `Ok` while it works, else why not.
     pub fn status(&self) -> Result<(), Degraded> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
+        self.0.lock().clone().map_or(Ok(()), Err)
     }
 
     /// Records that it works.
     pub fn mark_healthy(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.0.lock() = None;
     }
 
     /// Records that it does not work. Trouble that goes on keeps its start time, even when its
     /// reason changes. Returns whether the code or the advice is new to the operator.
     pub fn mark_degraded(&self, now: Millis, code: Option<i64>, advice: String) -> bool {
-        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.0.lock();
         let is_new = current.as_ref().is_none_or(|known| known.code != code || known.advice != advice);
         let since = current.as_ref().map_or(now, |known| known.since);
         *current = Some(Degraded { since, code, advice });

@@ -1,9 +1,9 @@
 //! Rate limits for calls: a token bucket for each API, and a slower rate after the platform reports
 //! that we call too often.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use governor::clock::{Clock as _, DefaultClock};
@@ -66,7 +66,7 @@ impl RateLimiter {
     }
 
     fn slow_down_at(&self, api: &'static str, now: Instant) {
-        let mut slowed = self.slowed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slowed = self.slowed.lock();
         let interval = match slowed.get(api) {
             // Reports about calls that were in flight together count as one.
             Some(slowed) if now < slowed.paused_until => return,
@@ -89,7 +89,7 @@ impl RateLimiter {
     /// Reserves a call of a slowed API; if it is too early, returns how long to wait before asking
     /// again.
     fn reserve(&self, api: &'static str, now: Instant) -> Result<(), Duration> {
-        let mut slowed = self.slowed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slowed = self.slowed.lock();
         let Some(api_state) = slowed.get_mut(api) else { return Ok(()) };
         if let Some(wait) = api_state.next_at.checked_duration_since(now).filter(|wait| !wait.is_zero()) {
             return Err(wait);

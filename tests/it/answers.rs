@@ -168,7 +168,7 @@ async fn a_restricted_account_holds_answers_and_the_reply_delivers_them() {
         agent.say(&customer, "held").await.unwrap();
         await_note(&agent, &customer, "held").await;
         assert_eq!(states(&world, &customer).await, ["held"], "{code}");
-        assert!(world.ready().await["wechat"]["do"].as_str().unwrap().contains("mp.weixin.qq.com"));
+        assert!(world.ready().await["wechat"]["advice"].as_str().unwrap().contains("mp.weixin.qq.com"));
         assert_eq!(phone.say("and?").await.text(), Some("held"));
         await_states(&world, &customer, &["delivered"]).await;
         world.finish().await;

@@ -13,7 +13,7 @@ use crate::world::{SOON, Setup, World, await_shown, await_texts, eventually, ope
 const HISTORY: &str = "openim/admin_getroammsg";
 /// A little more than the minute between two backfills, in milliseconds.
 const ROUND_MS: i64 = 61_000;
-const BACKFILLED: &str = "wechat_im_bridge_recovered_total";
+const BACKFILLED: &str = "wechat_im_bridge_backfilled_total";
 
 /// Starts the next backfill round and waits until it has read `views` pages of the history.
 async fn next_round(world: &World, pages: u64) {

@@ -207,7 +207,7 @@ async fn an_account_that_may_not_push_refuses_in_push_mode() {
     assert!(notice_texts[0].contains("48001"), "{notice_texts:?}");
     assert_eq!(states(&world, &customer).await, ["refused"]);
     let ready = world.ready().await;
-    assert!(ready["wechat"]["do"].as_str().unwrap().contains("wechat.reply"), "{ready}");
+    assert!(ready["wechat"]["advice"].as_str().unwrap().contains("wechat.reply"), "{ready}");
     assert_eq!(phone.say("?").await.text(), Some(TRANSFERRING));
     world.finish().await;
 }

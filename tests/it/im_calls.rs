@@ -177,7 +177,7 @@ async fn a_refused_usersig_is_renewed_and_the_message_sent_once_more() {
     assert!(eventually(SOON, async || world.ready().await["im"]["ok"] == false).await);
     let ready = world.ready().await;
     assert_eq!((&ready["status"], &ready["backlog"]["waiting"]), (&json!("degraded"), &json!(1)), "{ready}");
-    assert!(ready["im"]["do"].as_str().unwrap().contains("im.secret_key"), "{ready}");
+    assert!(ready["im"]["advice"].as_str().unwrap().contains("im.secret_key"), "{ready}");
     world.im.faults().clear();
     await_texts(&agent, &openid("u"), codes.len() + 2).await;
     world.finish().await;

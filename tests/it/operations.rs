@@ -43,7 +43,7 @@ async fn a_failing_platform_is_shown_as_degraded_with_its_start_and_advice() {
         "{body}"
     );
     assert!(body["im"]["since"].as_i64().unwrap() >= began, "{body}");
-    assert!(!body["im"]["do"].as_str().unwrap().is_empty(), "{body}");
+    assert!(!body["im"]["advice"].as_str().unwrap().is_empty(), "{body}");
     assert!(eventually(SOON, async || readyz(&world.ops()).await.1["backlog"]["waiting"] == 1).await);
     world.clock.advance(30_000);
     let old = eventually(SOON, async || {
@@ -138,7 +138,7 @@ async fn while_the_store_cannot_commit_nothing_is_acknowledged_and_afterwards_wo
     assert!(eventually(SOON, async || readyz(&world.ops()).await.0 == 503).await);
     let (_, body) = readyz(&world.ops()).await;
     assert_eq!((&body["status"], &body["store"]["ok"]), (&json!("unavailable"), &json!(false)), "{body}");
-    assert!(body["store"]["since"].is_i64() && body["store"]["do"].is_string(), "{body}");
+    assert!(body["store"]["since"].is_i64() && body["store"]["advice"].is_string(), "{body}");
     assert_eq!(wire::get(&world.ops(), "/healthz").await.status, 200);
     assert_eq!(wire::get(&world.ops(), "/metrics").await.status, 200);
     assert!(world.wechat.verify_url().await, "the address check needs no store");

@@ -47,7 +47,7 @@ async fn with_a_token_that_stays_invalid_messages_wait_and_readyz_says_what_to_f
     assert!(eventually(SOON, async || world.ready().await["backlog"]["waiting"] == 1).await);
     let ready = world.ready().await;
     assert_eq!(ready["status"], json!("degraded"), "{ready}");
-    assert!(ready["wechat"]["do"].as_str().unwrap().contains("AppID"), "{ready}");
+    assert!(ready["wechat"]["advice"].as_str().unwrap().contains("AppID"), "{ready}");
     assert!(ready["wechat"]["since"].is_i64(), "{ready}");
     assert_eq!(world.wechat.ledger().tokens.forced, 1, "one forced refresh, and no more");
     assert!(notes(&agent, &openid("w")).is_empty(), "a waiting message causes no notice");
@@ -69,7 +69,7 @@ async fn an_ip_address_that_is_not_allowed_is_shown_and_causes_no_storm_of_calls
     join_all(names.iter().map(|name| async { agent.say(&openid(name), "when allowed").await.unwrap() }))
         .await;
     let shows_address = async || {
-        world.ready().await["wechat"]["do"].as_str().is_some_and(|advice| advice.contains("127.0.0.1"))
+        world.ready().await["wechat"]["advice"].as_str().is_some_and(|advice| advice.contains("127.0.0.1"))
     };
     assert!(eventually(SOON, shows_address).await, "{}", world.ready().await);
     let refused = |code| world.wechat.ledger().refusal_count(code);
@@ -91,7 +91,7 @@ async fn an_ip_address_that_the_api_refuses_is_shown_too() {
     world.wechat.faults().script(CUSTOM_SEND, 3, Fault::Code(40164));
     agent.say(&openid("j"), "when allowed").await.unwrap();
     let advised = eventually(SOON, async || {
-        world.ready().await["wechat"]["do"]
+        world.ready().await["wechat"]["advice"]
             .as_str()
             .is_some_and(|advice| advice.contains("WeChat saw 127.0.0.1"))
     });

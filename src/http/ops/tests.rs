@@ -105,7 +105,7 @@ async fn a_degraded_platform_degrades_readyz_with_advice() {
     world.im_is_healthy.store(false, Ordering::Relaxed);
     let (status, body) = world.readyz().await;
     assert_eq!((status, &body["status"]), (200, &json!("degraded")));
-    assert_eq!(body["im"], json!({"ok": false, "since": 1_700_000_000, "why": "60020", "do": "buy it"}));
+    assert_eq!(body["im"], json!({"ok": false, "since": 1_700_000_000, "why": "60020", "advice": "buy it"}));
 }
 
 #[tokio::test]
@@ -127,7 +127,7 @@ async fn a_store_that_cannot_commit_is_noticed_without_traffic() {
     };
     let body = tokio::time::timeout(Duration::from_secs(30), unavailable).await.unwrap();
     assert_eq!((&body["status"], &body["store"]["ok"]), (&json!("unavailable"), &json!(false)));
-    for key in ["since", "why", "do"] {
+    for key in ["since", "why", "advice"] {
         assert!(!body["store"][key].is_null(), "{body}");
     }
     drop(other);
@@ -159,7 +159,7 @@ async fn the_metrics_are_open_metrics() {
         answer.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"),
         "{answer}"
     );
-    assert!(answer.contains("\nwechat_im_bridge_recovered_total 1\n"), "{answer}");
+    assert!(answer.contains("\nwechat_im_bridge_backfilled_total 1\n"), "{answer}");
     assert!(answer.contains("\nwechat_im_bridge_waiting 1\n"), "{answer}");
     assert!(answer.ends_with("# EOF\n"));
     let samples = parts(&answer).1.lines().filter(|line| !line.starts_with('#'));

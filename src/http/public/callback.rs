@@ -7,9 +7,12 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
+use tracing::field::{Empty, display};
+use tracing::{Instrument as _, Span};
 
 use super::{PublicState, typed};
 use crate::bridge::AnswerOutcome;
+use crate::clock;
 use crate::http::body;
 use crate::im::receive::{Callback, SkipReason, error_response, ok_response};
 use crate::model::Answer;
@@ -21,8 +24,14 @@ pub(super) async fn receive(
     RawQuery(query): RawQuery,
     body: Body,
 ) -> Response {
+    // The level `error` keeps these fields on every line that is logged, whatever `log.level` is.
+    let span = tracing::error_span!("callback", im.agent = Empty, openid.hash = Empty, message.id = Empty);
+    handle(&state, &query.unwrap_or_default(), body).instrument(span).await
+}
+
+async fn handle(state: &PublicState, query: &str, body: Body) -> Response {
     let public = &state.public;
-    let query = match public.callback_verifier.verify_query(&query.unwrap_or_default()) {
+    let query = match public.callback_verifier.verify_query(query) {
         Ok(verified) => verified,
         Err(refusal) => {
             state.log_refusal("callback", refusal.name(), &refusal);
@@ -37,9 +46,9 @@ pub(super) async fn receive(
         }
     };
     match public.callback_verifier.parse(&query, &bytes) {
-        Ok(Callback::Answer(answer)) => accept(&state, answer).await,
-        Ok(Callback::Skipped(reason, answer)) => skip(&state, reason, answer).await,
-        Ok(Callback::Ignored(reason)) => ignore(&state, reason.name()),
+        Ok(Callback::Answer(answer)) => accept(state, answer).await,
+        Ok(Callback::Skipped(reason, answer)) => skip(state, reason, answer).await,
+        Ok(Callback::Ignored(reason)) => ignore(state, reason.name()),
         Err(bad) => {
             state.log_refusal("callback", "body_no_json", &bad);
             typed(StatusCode::BAD_REQUEST, JSON, error_response(&bad.to_string()))
@@ -49,13 +58,13 @@ pub(super) async fn receive(
 
 async fn accept(state: &PublicState, answer: Answer) -> Response {
     let started = Instant::now();
-    let agent = answer.from.clone();
+    Span::current().record("im.agent", display(&answer.from));
     let bridge = state.public.bridge.clone();
     let within = state.public.limits.callback;
     match state.run_to_end(within, async move { bridge.accept_answer(answer).await }).await {
         Some(Ok(AnswerOutcome::Accepted)) => {
-            let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-            tracing::info!(im.agent = %agent, took_ms, "accepted an agent's message");
+            let took_ms = clock::millis(started.elapsed());
+            tracing::info!(took_ms, "accepted an agent's message");
             typed(StatusCode::OK, JSON, ok_response())
         }
         Some(Ok(AnswerOutcome::Ignored(reason))) => ignore(state, reason.name()),

@@ -8,19 +8,18 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use sha2::{Digest as _, Sha256};
+use tracing::field::{Empty, display};
+use tracing::{Instrument as _, Span};
 
 use super::{PublicState, text, typed};
 use crate::bridge::Reply;
+use crate::clock;
 use crate::http::body;
-use crate::http::receipt::PendingReceipts;
-use crate::http::receipt::{ReplyReceipt, TrackedBody};
-use crate::model::{OpenId, Push, PushBody};
+use crate::http::receipt::{PendingReceipts, ReplyReceipt, TrackedBody};
+use crate::model::{Push, PushBody};
 use crate::store::StoreError;
 use crate::wechat::receive::{DecryptError, Decrypted, NonEmptyText, SUCCESS, reply};
 
-/// How much of an unusable push is logged, in bytes.
-const MAX_LOGGED_BYTES: usize = 1024;
 /// The content type of an XML reply.
 const XML: &str = "text/xml; charset=utf-8";
 
@@ -37,37 +36,50 @@ pub(super) async fn echo(State(state): State<Arc<PublicState>>, RawQuery(query):
 
 /// Receives a push: an event or a message.
 pub(super) async fn receive(
-    State(desk): State<Arc<PublicState>>,
+    State(state): State<Arc<PublicState>>,
     pending_receipts: Option<Extension<PendingReceipts>>,
     RawQuery(query): RawQuery,
     body: Body,
 ) -> Response {
-    let public = &desk.public;
-    let query = match public.verifier.verify_query(&query.unwrap_or_default(), public.clock.now()) {
+    let receipts = pending_receipts.map(|Extension(receipts)| receipts);
+    // The level `error` keeps these fields on every line that is logged, whatever `log.level` is.
+    let span = tracing::error_span!("push", openid.hash = Empty, message.id = Empty);
+    handle(&state, receipts, &query.unwrap_or_default(), body).instrument(span).await
+}
+
+async fn handle(
+    state: &PublicState,
+    pending_receipts: Option<PendingReceipts>,
+    query: &str,
+    body: Body,
+) -> Response {
+    let public = &state.public;
+    let query = match public.verifier.verify_query(query, public.clock.now()) {
         Ok(verified) => verified,
         Err(refusal) => {
-            desk.log_refusal("push", refusal.name(), &refusal);
+            state.log_refusal("push", refusal.name(), &refusal);
             return text(StatusCode::FORBIDDEN, "");
         }
     };
     let bytes = match body::read(body, &public.limits).await {
         Ok(bytes) => bytes,
         Err(error) => {
-            desk.log_refusal("push", error.name(), &error);
+            state.log_refusal("push", error.name(), &error);
             return error.into_response();
         }
     };
     match public.verifier.decrypt(&query, &bytes) {
-        Ok(decrypted) => accept(&desk, decrypted, pending_receipts.map(|Extension(flushes)| flushes)).await,
+        Ok(decrypted) => accept(state, decrypted, pending_receipts).await,
         Err(DecryptError::Refused(refusal)) => {
-            desk.log_refusal("push", refusal.name(), &refusal);
+            state.log_refusal("push", refusal.name(), &refusal);
             text(StatusCode::FORBIDDEN, "")
         }
         Err(DecryptError::Unusable(why)) => {
             public.metrics.record_refused_request("push", "unusable");
-            let start = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_LOGGED_BYTES)]);
-            let raw = start.escape_debug();
-            tracing::warn!(bytes = bytes.len(), %raw, "WeChat sent an unusable push; it is acknowledged and dropped: {why}");
+            tracing::warn!(
+                bytes = bytes.len(),
+                "WeChat sent an unusable push; it is acknowledged and dropped: {why}"
+            );
             text(StatusCode::OK, SUCCESS)
         }
     }
@@ -79,7 +91,8 @@ async fn accept(
     pending_receipts: Option<PendingReceipts>,
 ) -> Response {
     let started = Instant::now();
-    let Decrypted { push, reply_cipher: seal } = decrypted;
+    let Decrypted { push, reply_cipher } = decrypted;
+    Span::current().record("openid.hash", display(push.from.log_hash()));
     let (to, account) = (push.from.clone(), push.account.clone());
     let kind = kind(&push).to_owned();
     let (bridge, outcomes) = (state.public.bridge.clone(), state.public.outcomes.clone());
@@ -97,12 +110,12 @@ async fn accept(
         Some(Err(error)) => return unavailable(state, &error),
         None => return unavailable(state, &"the commit took too long"),
     };
-    let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    tracing::info!(push.kind = kind, wechat.openid = hashed_openid(&to), took_ms, "accepted a push");
+    let took_ms = clock::millis(started.elapsed());
+    tracing::info!(push.kind = kind, took_ms, "accepted a push");
     let (content_type, body) = match content.as_deref().and_then(NonEmptyText::new) {
         Some(content) => {
             let xml = reply::text_xml(&to, &account, &content, at.seconds());
-            (XML, seal.wrap(xml, state.public.clock.now()))
+            (XML, reply_cipher.wrap(xml, state.public.clock.now()))
         }
         None => ("text/plain; charset=utf-8", SUCCESS.to_owned()),
     };
@@ -122,10 +135,4 @@ fn kind(push: &Push) -> &str {
         PushBody::Message(content) => content.msg_type(),
         PushBody::Event(event) => event.name(),
     }
-}
-
-/// A customer's pseudonym for the log: the first bytes of the openid's SHA-256.
-fn hashed_openid(openid: &OpenId) -> String {
-    let digest = Sha256::digest(openid.as_str());
-    format!("sha256:{}", hex::encode(digest.get(..6).unwrap_or_default()))
 }

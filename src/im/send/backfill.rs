@@ -176,17 +176,17 @@ impl BackfillWorker {
             }
             Err(failure) => return Err(failure.into()),
         };
-        fail_point!("recovery.read");
+        fail_point!("backfill.read");
         messages.sort_by_key(|past| (past.message.msg_time, past.message.msg_seq));
         let newest_s = messages.last().map_or(0, |past| past.message.msg_time);
         for answer in messages.into_iter().filter_map(|past| answer_of(past, &look.agent, &user)) {
             if self.bridge.accept_backfilled(answer).await? == AnswerOutcome::Accepted {
                 tracing::warn!(im.agent = %look.agent, "recovered an agent's message whose callback never came");
             }
-            fail_point!("recovery.moved");
+            fail_point!("backfill.moved");
         }
         self.bridge.finish_backfill(look, newest_s).await?;
-        fail_point!("recovery.looked");
+        fail_point!("backfill.recorded");
         Ok(())
     }
 

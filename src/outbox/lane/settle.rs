@@ -283,7 +283,7 @@ pub(super) fn settle_without_attempt(
 
 /// A pause that the platform asked for, in milliseconds; 0 if it asked for none.
 pub(super) fn in_millis(pause: Option<Duration>) -> i64 {
-    pause.map_or(0, |pause| i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
+    pause.map_or(0, crate::clock::millis)
 }
 
 /// Sends the agent a notice about a message that is held, refused or unknown. Returns whether the

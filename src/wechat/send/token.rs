@@ -10,9 +10,10 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::code;
 use super::transport::TIMEOUT;
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 use crate::model::Millis;
 use crate::upstream::{Degraded, Health};
 
@@ -363,7 +364,7 @@ impl TokenHolder {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -371,10 +372,6 @@ impl fmt::Debug for TokenHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenHolder").field("app_id", &self.credentials.app_id).finish_non_exhaustive()
     }
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn same_secret(one: &SecretString, other: &SecretString) -> bool {

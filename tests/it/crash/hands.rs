@@ -112,12 +112,12 @@ async fn in_a_recovery(point: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_every_step_of_a_recovery_nothing_is_lost_doubled_or_reordered() {
     let steps = [
-        "recovery.read:1",
+        "backfill.read:1",
         "store.commit:1",
         "store.committed:1",
-        "recovery.moved:1",
-        "recovery.moved:2",
-        "recovery.looked:1",
+        "backfill.moved:1",
+        "backfill.moved:2",
+        "backfill.recorded:1",
         "outbox.recorded:1",
         "outbox.called:1",
         "outbox.settled:2",

@@ -124,7 +124,7 @@ async fn a_full_disk_refuses_and_recovers() {
     assert!(full.await, "{}", rig.log());
     let (status, ready) = get_json(&rig.readyz()).await;
     assert_eq!((status, &ready["store"]["ok"]), (503, &false.into()), "{ready}");
-    assert!(ready["store"]["do"].as_str().unwrap().contains("free disk space"), "{ready}");
+    assert!(ready["store"]["advice"].as_str().unwrap().contains("free disk space"), "{ready}");
 
     disk.free();
     rig.ready().await;

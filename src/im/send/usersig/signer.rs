@@ -1,6 +1,6 @@
 //! Caches one UserSig of the admin, and renews it before it expires or when IM refuses it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -84,7 +84,7 @@ impl Signer {
     }
 
     fn cached(&self) -> MutexGuard<'_, Option<Cached>> {
-        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cached.lock()
     }
 }
 
