@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::bridge::{self, Bridge, WorkSignal, quota};
 use crate::clock::{Clock, millis};
-use crate::config::{self, Config, Reply, Secret};
+use crate::config::{self, Config, ReplyMode, Secret};
 use crate::http::{Limits, ops, public, receipt, serve, tls};
 use crate::im::receive::CallbackVerifier;
 use crate::im::send as im;
@@ -337,21 +337,21 @@ fn wechat_courier(
             ));
             // Without pushes only media need a token. It is then fetched when the first medium
             // arrives.
-            if config.wechat.reply != Reply::Passive {
+            if config.wechat.reply != ReplyMode::Passive {
                 lifecycle.spawn("access token", Arc::clone(&tokens).renew_loop(lifecycle.soft().clone()));
             }
             let client = wechat::Client::new(http, base, tokens, clock.clone());
-            let must_push = config.wechat.reply == Reply::Push;
+            let must_push = config.wechat.reply == ReplyMode::Push;
             Some(Arc::new(if must_push { client.must_push() } else { client }))
         }
         _ => None,
     };
     let not_allowed = match config.wechat.reply {
-        Reply::Push => wechat::NotAllowed::Refuse,
-        Reply::Auto | Reply::Passive => wechat::NotAllowed::Hold,
+        ReplyMode::Push => wechat::NotAllowed::Refuse,
+        ReplyMode::Auto | ReplyMode::Passive => wechat::NotAllowed::Hold,
     };
     let courier = wechat::WechatCourier {
-        client: client.clone().filter(|_| config.wechat.reply != Reply::Passive),
+        client: client.clone().filter(|_| config.wechat.reply != ReplyMode::Passive),
         media_uploader: attachments(config, store, media, metrics)?,
         rate_limiter: Arc::new(RateLimiter::new(CUSTOM_SEND_PER_SECOND)),
         metrics: metrics.clone(),

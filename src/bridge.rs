@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::clock::Clock;
-use crate::config::{Acknowledge, OnUnsubscribe, Reply as ReplyMode, Texts};
+use crate::config::{Acknowledge, OnUnsubscribe, ReplyMode, Texts};
 use crate::media::Media;
 use crate::metrics::Metrics;
 use crate::model::{ImUserId, Millis, OpenId};

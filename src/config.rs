@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use address::{BaseUrl, StoreUrl};
-pub use choice::{Acknowledge, Locale, LogFormat, Mode, OnUnsubscribe, Reply};
+pub use choice::{Acknowledge, EncryptionMode, Locale, LogFormat, OnUnsubscribe, ReplyMode};
 pub use fault::{Fault, Faults, Place};
 pub use keys::{Key, SECTIONS, Section, ValueKind, find_key};
 pub use secret::{AesKey, InvalidAesKey, Secret};
@@ -92,7 +92,7 @@ pub struct WeChat {
     /// The account's original id (`gh_...`). If set, pushes for other accounts are refused.
     pub account_id: Option<String>,
     /// How WeChat encrypts its pushes.
-    pub mode: Mode,
+    pub mode: EncryptionMode,
     /// The key of encrypted pushes. Set unless `mode` is plain, and `app_id` with it.
     pub encoding_aes_key: Option<AesKey>,
     /// The key before it, which is accepted while a key is being replaced.
@@ -102,7 +102,7 @@ pub struct WeChat {
     pub max_skew: Option<Duration>,
     /// The way of replying that is in effect. `auto` without `app_id` and `app_secret` is already
     /// replaced by passive.
-    pub reply: Reply,
+    pub reply: ReplyMode,
     /// When a customer gets the transferring text.
     pub acknowledge: Acknowledge,
     /// The time without a message after which a new session begins.

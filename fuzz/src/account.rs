@@ -1,7 +1,7 @@
 //! One Official Account in safe mode, with a push that is correctly encrypted and signed for it.
 
 use secrecy::SecretString;
-use wechat_im_bridge::config::{AesKey, Mode};
+use wechat_im_bridge::config::{AesKey, EncryptionMode};
 use wechat_im_bridge::model::Millis;
 use wechat_im_bridge::sandbox::wechat::crypto::{Crypt, sign};
 use wechat_im_bridge::wechat::receive::{VerifiedQuery, Verifier, VerifierSettings};
@@ -32,7 +32,7 @@ pub fn verifier() -> Verifier {
         previous_token: None,
         app_id: Some(APP_ID.to_owned()),
         account_id: None,
-        mode: Mode::Safe,
+        mode: EncryptionMode::Safe,
         key: Some(key()),
         previous_key: None,
         max_skew_s: 300,

@@ -6,7 +6,7 @@ use super::media_link::{self, MediaUnavailable};
 use super::notice::{self, EndReason, NoticeKind};
 use super::passive_reply::AFTER_REPLY_MS;
 use super::quota::{self, NoBudget};
-use crate::config::{Locale, Reply as ReplyMode};
+use crate::config::{Locale, ReplyMode};
 use crate::model::{Direction, HoldReason, ImUserId, MessageKind, Millis, NoAnswer, OpenId, OutboundCall};
 use crate::store::{MediaFetch, NewMessage, PendingCall, StoreError, Tx};
 

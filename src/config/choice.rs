@@ -37,7 +37,7 @@ macro_rules! choice {
 
 choice! {
     /// How WeChat encrypts its pushes ("Message encryption" in the console).
-    Mode {
+    EncryptionMode {
         /// Plaintext only.
         Plain = "plain",
         /// Each push contains both plaintext and ciphertext.
@@ -49,7 +49,7 @@ choice! {
 
 choice! {
     /// How an agent's answer reaches the customer.
-    Reply {
+    ReplyMode {
         /// Push; passive while the account lacks the permission for `custom/send`.
         Auto = "auto",
         /// Always through `custom/send`.

@@ -54,7 +54,7 @@ fn the_required_keys_suffice_and_everything_else_has_the_contracts_default() {
     assert!(wechat.previous_token.is_none() && wechat.max_skew.is_none());
     assert_eq!(
         (wechat.mode, wechat.reply, wechat.acknowledge),
-        (Mode::Plain, Reply::Passive, Acknowledge::Always)
+        (EncryptionMode::Plain, ReplyMode::Passive, Acknowledge::Always)
     );
     assert_eq!(wechat.session_idle, Duration::from_mins(30));
     assert_eq!(wechat.api_base.as_str(), "https://api.weixin.qq.com");
@@ -82,14 +82,14 @@ fn the_effective_reply_mode_depends_on_the_credentials() {
     const ID: (&str, &str) = ("BRIDGE_WECHAT__APP_ID", "wx1234567890abcdef");
     const SECRET: (&str, &str) = ("BRIDGE_WECHAT__APP_SECRET", "0123456789abcdef0123456789abcdef");
     let (config, warnings) = load_with_env(&[ID, SECRET]);
-    assert_eq!((config.wechat.reply, warnings.len()), (Reply::Auto, 0));
+    assert_eq!((config.wechat.reply, warnings.len()), (ReplyMode::Auto, 0));
     let (config, warnings) = load_with_env(&[ID]);
-    assert_eq!(config.wechat.reply, Reply::Passive);
+    assert_eq!(config.wechat.reply, ReplyMode::Passive);
     assert!(warnings[0].contains("as wechat.app_secret is not set"), "{warnings:?}");
     let (config, warnings) = load_with_env(&[("BRIDGE_WECHAT__REPLY", "passive")]);
-    assert_eq!((config.wechat.reply, warnings.len()), (Reply::Passive, 0));
+    assert_eq!((config.wechat.reply, warnings.len()), (ReplyMode::Passive, 0));
     let (config, _) = load_with_env(&[ID, SECRET, ("BRIDGE_WECHAT__REPLY", "push")]);
-    assert_eq!(config.wechat.reply, Reply::Push);
+    assert_eq!(config.wechat.reply, ReplyMode::Push);
 }
 
 #[test]

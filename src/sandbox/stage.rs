@@ -178,7 +178,7 @@ impl Stage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Locale, Mode as Encryption};
+    use crate::config::{Config, EncryptionMode as Encryption, Locale};
     use crate::model::ImUserId;
 
     const ANYWHERE: &str = "127.0.0.1:0";

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::config::{Config, Mode};
+use crate::config::{Config, EncryptionMode};
 
 pub(super) fn settings(config: &Config) -> String {
     let base = match (&config.server.public_url, &config.server.tls) {
@@ -29,9 +29,9 @@ pub(super) fn settings(config: &Config) -> String {
 
 fn wechat(config: &Config, base: &str) -> Vec<(&'static str, String)> {
     let (mode, key) = match config.wechat.mode {
-        Mode::Plain => ("plain", "any value: plain mode does not use it"),
-        Mode::Compatible => ("compatible", "the value of wechat.encoding_aes_key"),
-        Mode::Safe => ("safe", "the value of wechat.encoding_aes_key"),
+        EncryptionMode::Plain => ("plain", "any value: plain mode does not use it"),
+        EncryptionMode::Compatible => ("compatible", "the value of wechat.encoding_aes_key"),
+        EncryptionMode::Safe => ("safe", "the value of wechat.encoding_aes_key"),
     };
     let mut lines = vec![
         ("URL", format!("{base}/")),

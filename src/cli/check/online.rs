@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Finding;
 use crate::clock::Clock;
-use crate::config::{BaseUrl, Config, Im, Reply};
+use crate::config::{BaseUrl, Config, Im, ReplyMode};
 use crate::im::send as im_send;
 use crate::im::send::usersig::Signer;
 use crate::model::{ImUserId, OpenId};
@@ -43,7 +43,7 @@ pub(super) async fn wechat(config: &Config, clock: &Clock) -> Vec<Finding> {
         // The configuration's own warnings say what this means for replies.
         return vec![Finding::ok("wechat.app_secret", "is not set: WeChat's API is not called")];
     };
-    if wechat.reply == Reply::Passive {
+    if wechat.reply == ReplyMode::Passive {
         return vec![Finding::ok("wechat.reply", "passive: WeChat's API is not called")];
     }
     let http = match wechat_send::http_client() {
@@ -90,7 +90,7 @@ fn token_error_finding(base: &BaseUrl, error: &TokenError) -> Finding {
 }
 
 /// Derives the account's permission from the response to a message for [`UNKNOWN_OPENID`].
-fn push_permission_finding(base: &BaseUrl, reply: Reply, outcome: Result<(), Failure>) -> Finding {
+fn push_permission_finding(base: &BaseUrl, reply: ReplyMode, outcome: Result<(), Failure>) -> Finding {
     const WHAT: &str = "custom/send";
     let failure = match outcome {
         Ok(()) => return Finding::ok(WHAT, "WeChat accepts messages to customers"),
@@ -105,7 +105,7 @@ fn push_permission_finding(base: &BaseUrl, reply: Reply, outcome: Result<(), Fai
     };
     let advice = || code::with_address(code::advice(number).unwrap_or_default(), number, msg);
     match (code::class(number), reply) {
-        (Class::NotAllowed, Reply::Push) | (Class::Token | Class::Configuration, _) => {
+        (Class::NotAllowed, ReplyMode::Push) | (Class::Token | Class::Configuration, _) => {
             Finding::fail(WHAT, failure.to_string(), advice())
         }
         (Class::NotAllowed, _) => {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{base_url, id};
-use crate::config::choice::{Mode, Reply};
+use crate::config::choice::{EncryptionMode, ReplyMode};
 use crate::config::secret::{AesKey, Secret};
 use crate::config::settings::Settings;
 use crate::config::{Quota, WeChat};
@@ -28,7 +28,7 @@ pub(super) fn wechat(settings: &mut Settings) -> Option<WeChat> {
             "set the current key, or remove the previous one",
         );
     }
-    if mode.is_some_and(|mode| mode != Mode::Plain) {
+    if mode.is_some_and(|mode| mode != EncryptionMode::Plain) {
         if encoding_aes_key.is_none() {
             let fix = "set the 43 characters that the console shows, or wechat.mode to plain";
             settings.add_value_fault(
@@ -95,7 +95,7 @@ fn aes_key(settings: &mut Settings, key: &str) -> Option<AesKey> {
 }
 
 /// Returns the way of replying that is in effect.
-fn reply(settings: &mut Settings, has_app_id: bool, has_app_secret: bool) -> Option<Reply> {
+fn reply(settings: &mut Settings, has_app_id: bool, has_app_secret: bool) -> Option<ReplyMode> {
     let reply = settings.choice("wechat.reply")?;
     let is_missing = |settings: &Settings, key, has: bool| !has && !settings.is_faulty(key);
     let missing: Vec<_> = [("wechat.app_id", has_app_id), ("wechat.app_secret", has_app_secret)]
@@ -104,21 +104,21 @@ fn reply(settings: &mut Settings, has_app_id: bool, has_app_secret: bool) -> Opt
         .map(|(key, _)| key)
         .collect();
     match reply {
-        Reply::Auto if !missing.is_empty() => {
+        ReplyMode::Auto if !missing.is_empty() => {
             let names = missing.join(" and ");
             let explanation =
                 "means passive here: the reply to the customer's next message carries the answers, as";
             settings.warn("wechat.reply", &format!("auto {explanation} {names} is not set"));
-            Some(Reply::Passive)
+            Some(ReplyMode::Passive)
         }
-        Reply::Push => {
+        ReplyMode::Push => {
             for key in missing {
                 let fix = "set it, or wechat.reply to auto or passive";
                 settings.add_value_fault(key, "is missing, though wechat.reply is push", fix);
             }
             Some(reply)
         }
-        Reply::Auto | Reply::Passive => Some(reply),
+        ReplyMode::Auto | ReplyMode::Passive => Some(reply),
     }
 }
 

@@ -47,6 +47,18 @@ fn the_example_shows_every_key_with_its_default() {
     }
 }
 
+#[test]
+fn the_example_explains_every_key() {
+    let lines: Vec<&str> = EXAMPLE.lines().collect();
+    for key in SECTIONS.iter().flat_map(|section| section.keys) {
+        let start = format!("{} = ", key.name);
+        let at = lines.iter().position(|line| uncommented(line).starts_with(&start)).unwrap();
+        // Neighbouring keys may share an explanation.
+        let above = lines[..at].iter().rev().find(|line| !uncommented(line).contains(" = "));
+        assert!(above.is_some_and(|line| line.starts_with("# ")), "{} is not explained", key.name);
+    }
+}
+
 fn uncommented(line: &str) -> &str {
     let bare = line.strip_prefix("# ").unwrap_or(line);
     if bare.split_once(" = ").is_some_and(|(key, _)| SECTIONS[5].keys.iter().any(|known| known.name == key)) {

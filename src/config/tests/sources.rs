@@ -96,7 +96,7 @@ fn a_value_that_the_environment_replaces_does_not_count() {
     let text = REQUIRED.replace("1400000000", "\"none\"").replace("[im]", "mode = \"plian\"\n[im]");
     let pairs = [("BRIDGE_IM__SDK_APP_ID", " 1400000001 "), ("BRIDGE_WECHAT__MODE", "plain")];
     let (config, _) = Config::from_toml_str(&text, env(&pairs)).unwrap();
-    assert_eq!((config.im.sdk_app_id.get(), config.wechat.mode), (1_400_000_001, Mode::Plain));
+    assert_eq!((config.im.sdk_app_id.get(), config.wechat.mode), (1_400_000_001, EncryptionMode::Plain));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::bridge::{Parts, Settings, WorkSignal, quota};
-use crate::config::{Acknowledge, AesKey, Locale, Mode, OnUnsubscribe, Reply as ReplyMode, Texts};
+use crate::config::{Acknowledge, AesKey, EncryptionMode, Locale, OnUnsubscribe, ReplyMode, Texts};
 use crate::http::receipt::{channel, report_outcomes};
 use crate::http::testing::{Host, host, parts};
 use crate::media::Media;
@@ -43,10 +43,10 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        Self::with(Mode::Plain, &StoreLocation::Memory, Limits::default()).await
+        Self::with(EncryptionMode::Plain, &StoreLocation::Memory, Limits::default()).await
     }
 
-    async fn with(mode: Mode, location: &StoreLocation, limits: Limits) -> Self {
+    async fn with(mode: EncryptionMode, location: &StoreLocation, limits: Limits) -> Self {
         let (clock, metrics, tasks) = (Clock::movable(), Metrics::default(), TaskTracker::new());
         let (store, closing) = Store::open(location, clock.clone(), metrics.clone()).unwrap();
         let agents = vec![ImUserId::new("user1").unwrap()];

@@ -14,7 +14,7 @@ use super::query::Query;
 use super::reply_cipher::{ReplyCipher, Secrets};
 use super::xml::{self, Element};
 use super::{Refusal, signature};
-use crate::config::{AesKey, Mode};
+use crate::config::{AesKey, EncryptionMode};
 use crate::model::{Millis, Push};
 
 /// Settings from WeChat's console and from the configuration. Empty strings count as not set.
@@ -30,7 +30,7 @@ pub struct VerifierSettings {
     /// refused.
     pub account_id: Option<String>,
     /// The encryption mode that the console is set to.
-    pub mode: Mode,
+    pub mode: EncryptionMode,
     /// The EncodingAESKey.
     pub key: Option<AesKey>,
     /// The previous EncodingAESKey, still accepted during a rotation.
@@ -101,12 +101,12 @@ impl Verifier {
         let plain_signature = self.check_signature(&query);
         let msg_signature = query.msg_signature();
         match self.0.mode {
-            Mode::Plain => plain_signature?,
-            Mode::Compatible if msg_signature.is_err() => plain_signature?,
-            Mode::Compatible => {}
+            EncryptionMode::Plain => plain_signature?,
+            EncryptionMode::Compatible if msg_signature.is_err() => plain_signature?,
+            EncryptionMode::Compatible => {}
             // While the console is set to plain mode, WeChat sends no `encrypt_type` at all.
-            Mode::Safe if query.encrypt_type() != Ok("aes") => return Err(Refusal::Plaintext),
-            Mode::Safe => {
+            EncryptionMode::Safe if query.encrypt_type() != Ok("aes") => return Err(Refusal::Plaintext),
+            EncryptionMode::Safe => {
                 msg_signature?;
             }
         }
@@ -124,17 +124,17 @@ impl Verifier {
         let document = xml::read(body);
         let encrypted = document.as_ref().ok().and_then(|root| Some((root, root.text("Encrypt")?.trim())));
         match (self.0.mode, encrypted) {
-            (Mode::Safe, None) => Err(Refusal::Plaintext.into()),
-            (Mode::Safe | Mode::Compatible, Some((outer, encrypt))) => {
+            (EncryptionMode::Safe, None) => Err(Refusal::Plaintext.into()),
+            (EncryptionMode::Safe | EncryptionMode::Compatible, Some((outer, encrypt))) => {
                 let (secrets, message) = self.decrypt_envelope(query, encrypt)?;
                 self.check_account(outer)?;
                 let inner = xml::read(&message).map_err(PushError::from)?;
                 self.verify(&inner, ReplyCipher::encrypted(secrets))
             }
-            (Mode::Plain, Some((outer, _))) if outer.child("MsgType").is_none() => {
+            (EncryptionMode::Plain, Some((outer, _))) if outer.child("MsgType").is_none() => {
                 Err(Refusal::Encrypted.into())
             }
-            (Mode::Plain | Mode::Compatible, _) => {
+            (EncryptionMode::Plain | EncryptionMode::Compatible, _) => {
                 query.plain_signature?;
                 self.verify(&document.map_err(PushError::from)?, ReplyCipher::plain())
             }

@@ -72,7 +72,7 @@ async fn a_body_that_is_not_a_json_object_is_refused_and_the_next_one_is_served(
 async fn an_uncommitted_callback_is_not_acknowledged() {
     let blockable = BlockableStore::new();
     let limits = Limits { callback: Duration::from_millis(100), ..Limits::default() };
-    let world = World::with(Mode::Plain, &blockable.location(), limits).await;
+    let world = World::with(EncryptionMode::Plain, &blockable.location(), limits).await;
     world.push(&event("subscribe", 1)).await;
     let _blocker = blockable.block();
     assert_eq!(failure(&world.call_back(&sample("k1", "yes")).await), 503);

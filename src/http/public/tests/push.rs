@@ -79,7 +79,7 @@ async fn a_signed_body_that_is_not_a_push_is_acknowledged_and_counted() {
 
 #[tokio::test]
 async fn in_safe_mode_the_answer_is_encrypted_and_plain_pushes_are_refused() {
-    let world = World::with(Mode::Safe, &StoreLocation::Memory, Limits::default()).await;
+    let world = World::with(EncryptionMode::Safe, &StoreLocation::Memory, Limits::default()).await;
     assert_eq!(parts(&world.push(&message("1", "hi")).await).0, 403);
     let encrypt = envelope::encrypt(&key(), APP_ID, message("1", "hi").as_bytes(), [7; 16]);
     let signature = sha1_of(vec![TOKEN, "1", "2", &encrypt]);
@@ -103,7 +103,7 @@ async fn in_safe_mode_the_answer_is_encrypted_and_plain_pushes_are_refused() {
 
 #[tokio::test]
 async fn bodies_paths_and_methods_have_their_limits() {
-    let world = World::with(Mode::Plain, &StoreLocation::Memory, impatient()).await;
+    let world = World::with(EncryptionMode::Plain, &StoreLocation::Memory, impatient()).await;
     assert_eq!(parts(&world.push(&"x".repeat(1001)).await).0, 413);
     let late = format!("POST /?{} HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n<", signed("1", "2"));
     assert_eq!(parts(&world.host.request(&late).await).0, 408);
@@ -126,7 +126,7 @@ async fn bodies_paths_and_methods_have_their_limits() {
 async fn an_uncommitted_push_is_not_acknowledged() {
     let blockable = BlockableStore::new();
     let limits = Limits { push: Duration::from_millis(100), ..Limits::default() };
-    let world = World::with(Mode::Plain, &blockable.location(), limits).await;
+    let world = World::with(EncryptionMode::Plain, &blockable.location(), limits).await;
     let blocker = blockable.block();
     let refused = world.push(&message("1", "hi")).await;
     assert_eq!(parts(&refused).0, 503);
@@ -151,7 +151,7 @@ async fn a_closed_store_acknowledges_nothing() {
 #[tokio::test]
 async fn a_caller_that_disconnects_leaves_memory_and_store_consistent() {
     let blockable = BlockableStore::new();
-    let world = World::with(Mode::Plain, &blockable.location(), Limits::default()).await;
+    let world = World::with(EncryptionMode::Plain, &blockable.location(), Limits::default()).await;
     let customer = OpenId::new(CUSTOMER).unwrap();
     world.push(&event("subscribe", 1)).await;
     world.push(&event("unsubscribe", 2)).await;

@@ -42,7 +42,7 @@ async fn an_attached_answer_is_not_attached_again() {
 #[tokio::test]
 async fn an_unwritten_reply_delivers_nothing() {
     let blockable = BlockableStore::new();
-    let world = World::with(Mode::Plain, &blockable.location(), Limits::default()).await;
+    let world = World::with(EncryptionMode::Plain, &blockable.location(), Limits::default()).await;
     world.push(&message("1", "anyone?")).await;
     world.hold("yes, here").await;
     let blocker = blockable.block();

@@ -12,7 +12,7 @@ const ENCRYPTED: &str = "timestamp=1700000001&nonce=987654321&encrypt_type=aes\
 const SIGNED: &str =
     "signature=fceb4a53d136f480622a04924881a40304cbba72&timestamp=1700000001&nonce=987654321";
 
-fn settings(mode: Mode, account: &Account) -> VerifierSettings {
+fn settings(mode: EncryptionMode, account: &Account) -> VerifierSettings {
     VerifierSettings {
         token: account.token.into(),
         previous_token: None,
@@ -25,7 +25,7 @@ fn settings(mode: Mode, account: &Account) -> VerifierSettings {
     }
 }
 
-fn verifier(mode: Mode) -> Verifier {
+fn verifier(mode: EncryptionMode) -> Verifier {
     Verifier::new(settings(mode, &vectors::C))
 }
 
@@ -52,7 +52,7 @@ fn refused(verifier: &Verifier, query: &str, body: &str) -> Option<Refusal> {
 
 #[test]
 fn a_correctly_signed_echostr_is_returned_decoded() {
-    let verifier = verifier(Mode::Safe);
+    let verifier = verifier(EncryptionMode::Safe);
     assert_eq!(
         verifier.echo(&format!("{SIGNED}&echostr=5577006791947779410")).as_deref(),
         Some(&b"5577006791947779410"[..])
@@ -61,7 +61,7 @@ fn a_correctly_signed_echostr_is_returned_decoded() {
         verifier.echo(&format!("echostr=a%20b%2B+%E4%BD%A0&{SIGNED}&own=1&own=2")).as_deref(),
         Some("a b+ 你".as_bytes())
     );
-    let documented = Verifier::new(settings(Mode::Plain, &vectors::A));
+    let documented = Verifier::new(settings(EncryptionMode::Plain, &vectors::A));
     assert_eq!(
         documented
             .echo(
@@ -75,7 +75,7 @@ fn a_correctly_signed_echostr_is_returned_decoded() {
 
 #[test]
 fn an_echostr_is_not_returned_when_a_parameter_is_wrong_missing_or_repeated() {
-    let verifier = verifier(Mode::Plain);
+    let verifier = verifier(EncryptionMode::Plain);
     let good = format!("{SIGNED}&echostr=1");
     assert!(verifier.echo(&good).is_some());
     for name in ["signature", "timestamp", "nonce", "echostr"] {
@@ -99,7 +99,7 @@ fn an_empty_token_signs_nothing() {
         let verifier = Verifier::new(VerifierSettings {
             token: token.into(),
             previous_token: Some("".into()),
-            ..settings(Mode::Plain, &vectors::C)
+            ..settings(EncryptionMode::Plain, &vectors::C)
         });
         assert_eq!(verifier.echo(&query), None);
         assert_eq!(verifier.verify_query(&query, NOW).unwrap_err(), Refusal::Token);
@@ -108,20 +108,20 @@ fn an_empty_token_signs_nothing() {
 
 #[test]
 fn a_plain_push_is_accepted_and_answered_in_plain() {
-    for mode in [Mode::Plain, Mode::Compatible] {
+    for mode in [EncryptionMode::Plain, EncryptionMode::Compatible] {
         let decrypted = receive(&verifier(mode), SIGNED, vectors::C_PUSH.message).unwrap();
         assert_eq!(decrypted.push.account, ACCOUNT);
         assert!(matches!(decrypted.push.body, PushBody::Message(Content::Text { .. })));
         assert_eq!(decrypted.reply_cipher.wrap("<xml/>".to_owned(), NOW), "<xml/>");
     }
-    let documented = Verifier::new(settings(Mode::Plain, &vectors::A));
+    let documented = Verifier::new(settings(EncryptionMode::Plain, &vectors::A));
     let query = "signature=899cf89e464efb63f54ddac96b0a0a235f53aa78&timestamp=1714037059&nonce=486452656";
     assert!(documented.verify_query(query, NOW).is_ok());
 }
 
 #[test]
 fn the_encrypted_vectors_are_decrypted() {
-    for mode in [Mode::Safe, Mode::Compatible] {
+    for mode in [EncryptionMode::Safe, EncryptionMode::Compatible] {
         let decrypted =
             receive(&verifier(mode), ENCRYPTED, &envelope(ACCOUNT, vectors::C_PUSH.encrypt)).unwrap();
         assert_eq!(decrypted.push, push::parse(vectors::C_PUSH.message.as_bytes()).unwrap());
@@ -143,7 +143,7 @@ fn the_encrypted_vectors_are_decrypted() {
 fn a_payload_that_is_not_xml_is_unusable_and_not_refused() {
     let EncryptedSample { timestamp, nonce, encrypt, msg_signature, .. } = vectors::A_PUSH;
     let query = format!("timestamp={timestamp}&nonce={nonce}&encrypt_type=aes&msg_signature={msg_signature}");
-    let verifier = Verifier::new(settings(Mode::Safe, &vectors::A));
+    let verifier = Verifier::new(settings(EncryptionMode::Safe, &vectors::A));
     let result = receive(&verifier, &query, &envelope("gh_97417a04a28d", encrypt));
     assert!(matches!(result, Err(DecryptError::Unusable(PushError::Xml(_)))), "{result:?}");
 }
@@ -151,12 +151,12 @@ fn a_payload_that_is_not_xml_is_unusable_and_not_refused() {
 #[test]
 fn a_signed_body_that_is_not_xml_is_unusable() {
     for body in ["", "hello", "{}", "<xml>", "<html/>", "<!DOCTYPE xml><xml/>", "<xml></xml>"] {
-        let result = receive(&verifier(Mode::Plain), SIGNED, body);
+        let result = receive(&verifier(EncryptionMode::Plain), SIGNED, body);
         assert!(matches!(result, Err(DecryptError::Unusable(_))), "{body}: {result:?}");
     }
-    assert_eq!(refused(&verifier(Mode::Safe), ENCRYPTED, "hello"), Some(Refusal::Plaintext));
+    assert_eq!(refused(&verifier(EncryptionMode::Safe), ENCRYPTED, "hello"), Some(Refusal::Plaintext));
     assert_eq!(
-        refused(&verifier(Mode::Compatible), ENCRYPTED, "hello"),
+        refused(&verifier(EncryptionMode::Compatible), ENCRYPTED, "hello"),
         Some(Refusal::Missing("signature")),
         "msg_signature covers nothing here"
     );
@@ -167,18 +167,18 @@ fn the_query_alone_is_refused_before_the_body() {
     let unsigned = "timestamp=1&nonce=2";
     let wrong = "signature=fceb&timestamp=1700000001&nonce=987654321";
     for (mode, query, refusal) in [
-        (Mode::Plain, "", Refusal::Missing("timestamp")),
-        (Mode::Plain, unsigned, Refusal::Missing("signature")),
-        (Mode::Plain, wrong, Refusal::Token),
-        (Mode::Plain, ENCRYPTED, Refusal::Missing("signature")),
-        (Mode::Compatible, unsigned, Refusal::Missing("signature")),
-        (Mode::Compatible, wrong, Refusal::Token),
-        (Mode::Safe, SIGNED, Refusal::Plaintext),
-        (Mode::Safe, &format!("{SIGNED}&encrypt_type=aes"), Refusal::Missing("msg_signature")),
-        (Mode::Safe, &ENCRYPTED.replace("=aes", "=raw"), Refusal::Plaintext),
-        (Mode::Safe, &format!("{ENCRYPTED}&nonce=987654321"), Refusal::Repeated("nonce")),
-        (Mode::Safe, &format!("{ENCRYPTED}&encrypt_type=aes"), Refusal::Repeated("encrypt_type")),
-        (Mode::Plain, &format!("{SIGNED}&signature="), Refusal::Repeated("signature")),
+        (EncryptionMode::Plain, "", Refusal::Missing("timestamp")),
+        (EncryptionMode::Plain, unsigned, Refusal::Missing("signature")),
+        (EncryptionMode::Plain, wrong, Refusal::Token),
+        (EncryptionMode::Plain, ENCRYPTED, Refusal::Missing("signature")),
+        (EncryptionMode::Compatible, unsigned, Refusal::Missing("signature")),
+        (EncryptionMode::Compatible, wrong, Refusal::Token),
+        (EncryptionMode::Safe, SIGNED, Refusal::Plaintext),
+        (EncryptionMode::Safe, &format!("{SIGNED}&encrypt_type=aes"), Refusal::Missing("msg_signature")),
+        (EncryptionMode::Safe, &ENCRYPTED.replace("=aes", "=raw"), Refusal::Plaintext),
+        (EncryptionMode::Safe, &format!("{ENCRYPTED}&nonce=987654321"), Refusal::Repeated("nonce")),
+        (EncryptionMode::Safe, &format!("{ENCRYPTED}&encrypt_type=aes"), Refusal::Repeated("encrypt_type")),
+        (EncryptionMode::Plain, &format!("{SIGNED}&signature="), Refusal::Repeated("signature")),
     ] {
         assert_eq!(verifier(mode).verify_query(query, NOW).unwrap_err(), refusal, "{mode:?} {query}");
     }
@@ -187,13 +187,13 @@ fn the_query_alone_is_refused_before_the_body() {
 #[test]
 fn an_encrypted_push_is_verified_by_msg_signature() {
     let body = envelope(ACCOUNT, vectors::C_PUSH.encrypt);
-    let safe = verifier(Mode::Safe);
+    let safe = verifier(EncryptionMode::Safe);
     assert!(receive(&safe, &format!("{ENCRYPTED}&signature=wrong"), &body).is_ok());
     assert_eq!(refused(&safe, &ENCRYPTED.replace("397f", "397e"), &body), Some(Refusal::Token));
     assert_eq!(refused(&safe, &ENCRYPTED.replace("=987654321", "=987654322"), &body), Some(Refusal::Token));
 
     let both = vectors::C_PUSH.message.replace("</xml>", &format!("<Encrypt>{}</Encrypt></xml>", "AAAA"));
-    let compatible = verifier(Mode::Compatible);
+    let compatible = verifier(EncryptionMode::Compatible);
     let query = format!("{SIGNED}&msg_signature=00&encrypt_type=aes");
     assert_eq!(refused(&compatible, &query, &both), Some(Refusal::Token), "`signature` is right");
     assert_eq!(refused(&compatible, SIGNED, &both), Some(Refusal::Missing("msg_signature")));
@@ -205,20 +205,26 @@ fn in_compatible_mode_the_encrypted_part_is_used() {
     let forged = "<ToUserName>gh_bridge000001</ToUserName><FromUserName>oForged</FromUserName>\
                   <CreateTime>1</CreateTime><MsgType>text</MsgType><MsgId>1</MsgId>";
     let body = format!("<xml>{forged}<Encrypt>{}</Encrypt></xml>", vectors::C_PUSH.encrypt);
-    let decrypted = receive(&verifier(Mode::Compatible), ENCRYPTED, &body).unwrap();
+    let decrypted = receive(&verifier(EncryptionMode::Compatible), ENCRYPTED, &body).unwrap();
     assert_eq!(decrypted.push.from.as_str(), "oBridgeUser0000000000000001x");
 }
 
 #[test]
 fn a_push_must_match_the_mode() {
     assert_eq!(
-        refused(&verifier(Mode::Plain), SIGNED, &envelope(ACCOUNT, vectors::C_PUSH.encrypt)),
+        refused(&verifier(EncryptionMode::Plain), SIGNED, &envelope(ACCOUNT, vectors::C_PUSH.encrypt)),
         Some(Refusal::Encrypted)
     );
     let query = format!("{ENCRYPTED}&{}", SIGNED.split('&').next().unwrap());
-    assert_eq!(refused(&verifier(Mode::Safe), &query, vectors::C_PUSH.message), Some(Refusal::Plaintext));
+    assert_eq!(
+        refused(&verifier(EncryptionMode::Safe), &query, vectors::C_PUSH.message),
+        Some(Refusal::Plaintext)
+    );
     let both = vectors::C_PUSH.message.replace("</xml>", "<Encrypt>AAAA</Encrypt></xml>");
-    assert!(receive(&verifier(Mode::Plain), &query, &both).is_ok(), "all of it stands there in plain");
+    assert!(
+        receive(&verifier(EncryptionMode::Plain), &query, &both).is_ok(),
+        "all of it stands there in plain"
+    );
 }
 
 #[test]
@@ -236,7 +242,7 @@ fn the_wrong_key_and_the_wrong_app_id_give_different_refusals() {
         (&|s| s.token = "other".into(), Refusal::Token),
         (&|s| s.account_id = Some("gh_other".to_owned()), Refusal::Account),
     ] {
-        let mut settings = settings(Mode::Safe, &vectors::C);
+        let mut settings = settings(EncryptionMode::Safe, &vectors::C);
         change(&mut settings);
         assert_eq!(refused(&Verifier::new(settings), ENCRYPTED, &body), Some(refusal));
     }
@@ -251,10 +257,10 @@ fn a_push_for_another_account_is_refused_inside_and_outside_the_envelope() {
         })
     };
     let elsewhere = vectors::C_PUSH.message.replace(ACCOUNT, "gh_elsewhere");
-    assert!(receive(&for_us(Mode::Plain), SIGNED, vectors::C_PUSH.message).is_ok());
-    assert_eq!(refused(&for_us(Mode::Plain), SIGNED, &elsewhere), Some(Refusal::Account));
+    assert!(receive(&for_us(EncryptionMode::Plain), SIGNED, vectors::C_PUSH.message).is_ok());
+    assert_eq!(refused(&for_us(EncryptionMode::Plain), SIGNED, &elsewhere), Some(Refusal::Account));
 
-    let safe = for_us(Mode::Safe);
+    let safe = for_us(EncryptionMode::Safe);
     let encrypt = vectors::C_PUSH.encrypt;
     assert!(receive(&safe, ENCRYPTED, &envelope(ACCOUNT, encrypt)).is_ok());
     assert!(receive(&safe, ENCRYPTED, &format!("<xml><Encrypt>{encrypt}</Encrypt></xml>")).is_ok());
@@ -272,7 +278,7 @@ fn during_a_rotation_the_previous_secrets_decrypt_and_encrypt_the_reply() {
         previous_token: Some(old.token.into()),
         key: Some(vectors::B.key()),
         previous_key: Some(old.key()),
-        ..settings(Mode::Safe, &old)
+        ..settings(EncryptionMode::Safe, &old)
     });
     let decrypted = receive(&verifier, ENCRYPTED, &envelope(ACCOUNT, vectors::C_PUSH.encrypt)).unwrap();
     let reply = xml::read(decrypted.reply_cipher.wrap("<xml/>".to_owned(), NOW).as_bytes()).unwrap();
@@ -290,7 +296,11 @@ fn during_a_rotation_the_previous_secrets_decrypt_and_encrypt_the_reply() {
 #[test]
 fn a_timestamp_may_differ_by_max_skew_and_no_more() {
     let strict = |mode| Verifier::new(VerifierSettings { max_skew_s: 300, ..settings(mode, &vectors::C) });
-    for (mode, query) in [(Mode::Plain, SIGNED), (Mode::Compatible, ENCRYPTED), (Mode::Safe, ENCRYPTED)] {
+    for (mode, query) in [
+        (EncryptionMode::Plain, SIGNED),
+        (EncryptionMode::Compatible, ENCRYPTED),
+        (EncryptionMode::Safe, ENCRYPTED),
+    ] {
         for off in [-300, -299, 0, 300] {
             assert!(strict(mode).verify_query(query, NOW.plus(off * 1000)).is_ok(), "{mode:?} {off}");
         }
@@ -301,9 +311,9 @@ fn a_timestamp_may_differ_by_max_skew_and_no_more() {
         assert!(verifier(mode).verify_query(query, Millis(0)).is_ok(), "0 means no such check");
     }
     let worded = ENCRYPTED.replace("1700000001", "soon");
-    assert_eq!(strict(Mode::Safe).verify_query(&worded, NOW).unwrap_err(), Refusal::Stale);
+    assert_eq!(strict(EncryptionMode::Safe).verify_query(&worded, NOW).unwrap_err(), Refusal::Stale);
     let extreme = ENCRYPTED.replace("1700000001", &i64::MIN.to_string());
-    assert_eq!(strict(Mode::Safe).verify_query(&extreme, NOW).unwrap_err(), Refusal::Stale);
+    assert_eq!(strict(EncryptionMode::Safe).verify_query(&extreme, NOW).unwrap_err(), Refusal::Stale);
 }
 
 #[test]
@@ -314,7 +324,7 @@ fn an_encrypted_event_is_decrypted() {
     );
     let encrypt = envelope::encrypt(&vectors::C.key(), vectors::C.app_id, event.as_bytes(), [7; 16]);
     let query = query_for(&vectors::C, &encrypt);
-    let decrypted = receive(&verifier(Mode::Safe), &query, &envelope(ACCOUNT, &encrypt)).unwrap();
+    let decrypted = receive(&verifier(EncryptionMode::Safe), &query, &envelope(ACCOUNT, &encrypt)).unwrap();
     assert!(decrypted.push.is_unsubscribe(), "{:?}", decrypted.push.body);
 }
 
@@ -322,7 +332,7 @@ fn an_encrypted_event_is_decrypted() {
 fn debug_output_shows_no_secret() {
     let verifier = Verifier::new(VerifierSettings {
         previous_token: Some("OldSecret".into()),
-        ..settings(Mode::Safe, &vectors::C)
+        ..settings(EncryptionMode::Safe, &vectors::C)
     });
     let query = verifier.verify_query(ENCRYPTED, NOW).unwrap();
     let decrypted = verifier.decrypt(&query, envelope(ACCOUNT, vectors::C_PUSH.encrypt).as_bytes()).unwrap();
@@ -339,7 +349,7 @@ proptest! {
         let at = at.index(encrypt.len());
         let tampered = format!("{}{by}{}", &encrypt[..at], &encrypt[at + 1..]);
         prop_assume!(tampered != encrypt);
-        for mode in [Mode::Safe, Mode::Compatible] {
+        for mode in [EncryptionMode::Safe, EncryptionMode::Compatible] {
             let result = receive(&verifier(mode), &format!("{ENCRYPTED}&{}", &SIGNED[..50]), &envelope(ACCOUNT, &tampered));
             prop_assert!(matches!(result, Err(DecryptError::Refused(_))), "{:?}", result);
         }
@@ -347,7 +357,7 @@ proptest! {
 
     #[test]
     fn no_body_makes_it_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
-        for (mode, query) in [(Mode::Plain, SIGNED), (Mode::Compatible, ENCRYPTED), (Mode::Safe, ENCRYPTED)] {
+        for (mode, query) in [(EncryptionMode::Plain, SIGNED), (EncryptionMode::Compatible, ENCRYPTED), (EncryptionMode::Safe, ENCRYPTED)] {
             let verifier = verifier(mode);
             prop_assert!(verifier.decrypt(&verifier.verify_query(query, NOW).unwrap(), &body).is_err());
         }
@@ -356,13 +366,13 @@ proptest! {
     #[test]
     fn no_signed_payload_makes_it_panic(payload in prop::collection::vec(any::<u8>(), 0..300)) {
         let encrypt = envelope::encrypt(&vectors::C.key(), vectors::C.app_id, &payload, [0; 16]);
-        let result = receive(&verifier(Mode::Safe), &query_for(&vectors::C, &encrypt), &envelope(ACCOUNT, &encrypt));
+        let result = receive(&verifier(EncryptionMode::Safe), &query_for(&vectors::C, &encrypt), &envelope(ACCOUNT, &encrypt));
         prop_assert!(matches!(result, Err(DecryptError::Unusable(_))), "{:?}", result);
     }
 
     #[test]
     fn no_query_makes_it_panic(query in any::<String>()) {
-        let verifier = verifier(Mode::Compatible);
+        let verifier = verifier(EncryptionMode::Compatible);
         prop_assert!(verifier.echo(&query).is_none());
         prop_assert!(verifier.verify_query(&query, NOW).is_err());
     }
@@ -371,7 +381,7 @@ proptest! {
     fn any_echostr_is_returned_byte_for_byte(echostr in prop::collection::vec(any::<u8>(), 0..200)) {
         let query: String = form_urlencoded::byte_serialize(&echostr).collect();
         let query = format!("echostrx=1&echostr={query}");
-        let echoed = verifier(Mode::Plain).echo(&format!("{SIGNED}&{query}"));
+        let echoed = verifier(EncryptionMode::Plain).echo(&format!("{SIGNED}&{query}"));
         prop_assert_eq!(echoed, Some(echostr));
     }
 }
