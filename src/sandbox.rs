@@ -1,4 +1,7 @@
-//! Both platforms, simulated as strictly as their references allow, over real HTTP on loopback.
+//! The sandbox: the bridge as a process of its own between both platforms, and a page on which people play
+//! customers and agents. The page acts only on the platforms, as a customer or an agent would.
+//!
+//! Both platforms are simulated as strictly as their references allow, over real HTTP on loopback.
 //!
 //! The simulations share no code with the bridge that they test. They sign, verify and encrypt with
 //! code of their own, which is tested against the vendors' vectors. So they cannot repeat a mistake
@@ -15,3 +18,114 @@ pub mod wire;
 pub mod session;
 pub mod drill;
 pub mod page_server;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+use crate::clock::Clock;
+use crate::config::Texts;
+use child::Child;
+use serve::Server;
+use session::Session;
+use stage::Stage;
+use wechat::Mode;
+
+/// The settings of a sandbox.
+pub struct Settings {
+    /// The path of the bridge's binary.
+    pub program: PathBuf,
+    /// Environment variables for the bridge.
+    pub environment: Vec<(String, String)>,
+    /// The address on which the page is served.
+    pub listen: SocketAddr,
+    /// The texts that the bridge uses.
+    pub texts: Texts,
+}
+
+/// The reasons why the sandbox cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be bound, or a setting of a platform is invalid.
+    #[error("cannot serve the simulated platforms or the page")]
+    Io(#[from] io::Error),
+    /// The bridge did not become ready.
+    #[error("cannot start the bridge")]
+    Bridge(#[from] child::ChildError),
+}
+
+/// The running sandbox.
+pub struct Sandbox {
+    session: Arc<Session>,
+    served: Server,
+}
+
+impl Sandbox {
+    /// Starts both platforms, the bridge and the page, and waits until the bridge is ready.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let listener = TcpListener::bind(settings.listen).await?;
+        let clock = Clock::movable();
+        let mut platforms = stage::Settings::default();
+        // In safe mode the page shows the encrypted body beside the decrypted one.
+        platforms.wechat.mode = Mode::Safe;
+        // WeChat's three requests then outlast a restart of the bridge.
+        platforms.wechat.retry_pause = std::time::Duration::from_millis(1_500);
+        let stage = Arc::new(Stage::start_with_clocks(clock.clone(), Clock::system(), platforms).await?);
+        let (configured, moved) = (Arc::clone(&stage), Arc::clone(&stage));
+        let child = Child::start(child::Settings {
+            program: settings.program,
+            environment: settings.environment,
+            config: Box::new(move |addresses, store| {
+                configured.config_toml(addresses.public, addresses.ops, store)
+            }),
+            on_move: Box::new(move |addresses| moved.connect(&format!("http://{}", addresses.public))),
+        })
+        .await?;
+        let names = drill::DRILLS.iter().map(|drill| drill.name).collect();
+        let session = Session::start(stage, clock, child, settings.texts, names)?;
+        let served = Server::start(listener, page_server::router(Arc::clone(&session)))?;
+        Ok(Self { session, served })
+    }
+
+    /// The address of the page.
+    pub fn address(&self) -> SocketAddr {
+        self.served.address()
+    }
+
+    /// The shared state of this sandbox.
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// The base URL of the bridge's public listener.
+    pub fn bridge_url(&self) -> String {
+        format!("http://{}", self.session.child.status().borrow().addresses.public)
+    }
+
+    /// Runs the documented scenario of the script on this stage, visible on the page. Until it
+    /// ends, customers and agents cannot act.
+    pub async fn play(&self, transcript: &mut impl io::Write) -> Result<(), script::ScriptError> {
+        self.session.set_may_act(false);
+        self.session.set_name(script::CUSTOMER, "Script".to_owned());
+        let result = script::play_scenario(&self.session.stage, &self.session.texts, transcript).await;
+        self.session.set_may_act(true);
+        result
+    }
+
+    /// Stops the page, the bridge and the platforms, and waits until all of them have ended.
+    pub async fn stop(self) {
+        self.session.stop.cancel();
+        self.served.stop().await;
+        self.session.tasks.close();
+        self.session.tasks.wait().await;
+        self.session.child.stop().await;
+        // If another owner is left, the platforms stop when that owner drops the stage.
+        if let Some(stage) = Arc::into_inner(self.session).and_then(|session| Arc::into_inner(session.stage))
+        {
+            stage.stop().await;
+        }
+    }
+}

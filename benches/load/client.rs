@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::measure::Measured;
 use super::target::Target;
 
 /// Number of customers that write.
@@ -26,40 +27,6 @@ enum LoadKind {
     Get(Duration),
     Open { per_second: f64, time: Duration },
     Burst(u64),
-}
-
-/// The results of a run.
-#[derive(Default)]
-pub struct Measured {
-    /// Milliseconds, sorted.
-    latencies: Vec<f32>,
-    pub failed: u64,
-    time: Duration,
-}
-
-impl Measured {
-    pub fn from_latencies(mut latencies: Vec<f32>) -> Self {
-        latencies.sort_by(f32::total_cmp);
-        Self { latencies, failed: 0, time: Duration::from_secs(1) }
-    }
-
-    pub fn count(&self) -> usize {
-        self.latencies.len()
-    }
-
-    pub fn per_second(&self) -> f64 {
-        self.latencies.len() as f64 / self.time.as_secs_f64()
-    }
-
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "the result is a valid index"
-    )]
-    pub fn percentile(&self, percent: f64) -> f32 {
-        let at = (self.latencies.len() as f64 * percent / 100.0) as usize;
-        self.latencies.get(at.min(self.latencies.len().saturating_sub(1))).copied().unwrap_or_default()
-    }
 }
 
 impl Load {
@@ -148,7 +115,7 @@ async fn run_connection(
 
 fn push() -> String {
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
-    let sent_at = super::sink::unix_micros();
+    let sent_at = super::measure::unix_micros();
     let customer = id.wrapping_mul(2_654_435_761) % CUSTOMERS;
     let body = format!(
         "<xml><ToUserName><![CDATA[gh_bridge000001]]></ToUserName><FromUserName><![CDATA[oBench{customer:022}]]>\

@@ -7,12 +7,14 @@
 #![expect(clippy::cast_precision_loss, reason = "rounded figures for display")]
 
 mod client;
+mod measure;
 mod sink;
 mod target;
 
 use std::time::{Duration, Instant};
 
-use client::{Load, Measured};
+use client::Load;
+use measure::Measured;
 use sink::Sink;
 use target::{Target, folder_with_messages};
 

@@ -1,7 +1,7 @@
 //! A stand-in for IM that answers every call at once, checks nothing, and records the delays.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::routing::post;
 use tokio::net::TcpListener;
 
-use super::client::Measured;
+use super::measure::{Measured, unix_micros};
 
 const OK: &str =
     r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0,"MsgTime":1700000000,"MsgKey":"1_2_3"}"#;
@@ -18,12 +18,6 @@ const OK: &str =
 pub struct Sink {
     pub base: String,
     delays: Arc<Mutex<Vec<f32>>>,
-}
-
-/// Unix time in microseconds.
-#[expect(clippy::disallowed_methods, reason = "both processes need one clock")]
-pub fn unix_micros() -> u128 {
-    std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()
 }
 
 impl Sink {

@@ -15,9 +15,9 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::lifecycle::Signals;
 use crate::sandbox::script;
-use crate::sandbox::session::{self, Sandbox};
 use crate::sandbox::stage::{Settings, Stage, how_to};
 use crate::sandbox::wechat::Mode;
+use crate::sandbox::{self, Sandbox};
 use crate::telemetry;
 
 /// The variables that may change the texts and the behaviour of the sandbox's bridge. All others
@@ -115,7 +115,7 @@ async fn start(listen: SocketAddr) -> Result<Sandbox, Error> {
     telemetry::init(config.log.format, &config.log.level).context("cannot set up the log")?;
     trial.stop().await;
     let program = std::env::current_exe().context("cannot find the path of this program")?;
-    let settings = session::Settings { program, environment: environment(), listen, texts: config.texts };
+    let settings = sandbox::Settings { program, environment: environment(), listen, texts: config.texts };
     Ok(Sandbox::start(settings).await.with_context(|| format!("cannot start the sandbox on {listen}"))?)
 }
 

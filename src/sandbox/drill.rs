@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::session::Session;
+use super::session::{Busy, DrillPhase, DrillState, Session};
 use scene::Scene;
 
 /// One drill.
@@ -104,4 +104,31 @@ pub async fn run(session: &Arc<Session>, drill: &Drill) -> DrillResult {
         Err(Mismatch::new(format!("the drill to end within {} s", drill.limit.as_secs()), "it did not"))
     });
     result.and_then(|values| repair.map(|()| values))
+}
+
+/// Begins a drill in the background, unless one is running. `None` if no drill has this name.
+pub fn begin(session: &Arc<Session>, name: &str) -> Option<Result<(), Busy>> {
+    let drill = DRILLS.iter().find(|drill| drill.name == name)?;
+    let index = session.drill_index(name)?;
+    let busy = session.event_log.begin_drill(index);
+    if busy.is_ok() {
+        let tracked = Arc::clone(session);
+        session.tasks.spawn(async move {
+            let began = tokio::time::Instant::now();
+            let outcome = tokio::select! {
+                outcome = run(&tracked, drill) => outcome,
+                () = tracked.stop.cancelled() => return,
+            };
+            let (state, result, values) = match outcome {
+                Ok(values) => (DrillPhase::Passed, "passed", json!(values)),
+                Err(mismatch) => (DrillPhase::Failed, "failed", json!(mismatch)),
+            };
+            let outcome = json!({"key": format!("drill.{}.{result}", drill.name), "values": values});
+            let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            tracked
+                .event_log
+                .end_drill(index, DrillState { state, outcome: Some(outcome), took_ms: Some(took_ms) });
+        });
+    }
+    Some(busy)
 }

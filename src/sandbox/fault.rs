@@ -1,6 +1,7 @@
 //! Scripted faults for the next calls of a simulated platform's API.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -93,8 +94,8 @@ impl Faults {
         Some(fault)
     }
 
-    fn list(&self) -> std::sync::MutexGuard<'_, Vec<ScriptedFault>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn list(&self) -> parking_lot::MutexGuard<'_, Vec<ScriptedFault>> {
+        self.0.lock()
     }
 }
 

@@ -11,6 +11,7 @@ mod control;
 mod deliver;
 mod agent_client;
 mod elements;
+mod exchange;
 mod files;
 mod history;
 mod ledger;
@@ -24,8 +25,9 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -35,13 +37,13 @@ pub use accounts::Account;
 pub use agent_client::{AgentClient, MessageView, SentMessage, TimedOut};
 pub use callback::{CallbackError, CallbackResult, Query, sign};
 pub use checks::ApiError;
+pub use exchange::{Direction, Exchange};
 pub use history::Message;
 pub use ledger::{AccountChange, AccountChangeKind, Ledger, Outcome, RefusedCall, SendRecord};
 pub use settings::{BeforeSend, Edition, Generation, Settings, Webhooks};
 pub use upload::UploadedFile;
 #[cfg(test)]
 pub(in crate::sandbox) use usersig::issue as issue_usersig;
-pub use wire::{Direction, Exchange};
 
 use crate::clock::Clock;
 use crate::sandbox::fault::Faults;
@@ -128,7 +130,7 @@ impl ImSim {
 
     /// Changes the settings. Calls in progress keep the old ones.
     pub fn change(&self, change: impl FnOnce(&mut Settings)) {
-        let mut current = self.shared.settings.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.shared.settings.write();
         change(Arc::make_mut(&mut current));
     }
 
@@ -218,7 +220,7 @@ impl ImSim {
 
     /// Stores a file as the platform stores the files of agents. Returns its URL.
     pub fn store_file(&self, name: &str, bytes: impl Into<bytes::Bytes>) -> String {
-        let mut files = self.shared.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = self.shared.files.lock();
         format!("{}{}", self.base_url(), files.add(name, bytes.into()))
     }
 
@@ -235,11 +237,11 @@ impl ImSim {
 
 impl Shared {
     fn settings(&self) -> Arc<Settings> {
-        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.settings.read())
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+        self.world.lock()
     }
 
     fn import(&self, user: &str) -> Result<(), ApiError> {

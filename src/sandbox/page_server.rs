@@ -23,6 +23,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::drill;
 use super::session::{self, ActionError, AgentAction, CustomerAction, Session};
 
 /// The largest body in bytes: a file of 2 MB in base64 with its JSON.
@@ -39,7 +40,7 @@ pub(super) fn router(session: Arc<Session>) -> Router {
         .route("/api/customers", post(new_customer))
         .route("/api/customers/{openid}", post(customer_action))
         .route("/api/agents/{agent}/{customer}", post(agent_action))
-        .route("/api/drills/{name}", post(drill))
+        .route("/api/drills/{name}", post(begin_drill))
         .route("/api/reset", post(reset))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn(guard::guard))
@@ -136,10 +137,14 @@ async fn agent_action(
 #[serde(deny_unknown_fields)]
 struct EmptyBody {}
 
-async fn drill(State(session): State<Arc<Session>>, Path(name): Path<String>, body: BodyResult) -> ApiResult {
+async fn begin_drill(
+    State(session): State<Arc<Session>>,
+    Path(name): Path<String>,
+    body: BodyResult,
+) -> ApiResult {
     parse_body::<EmptyBody>(body)?;
     session.wait_until_open().await?;
-    match session.begin_drill(&name) {
+    match drill::begin(&session, &name) {
         Some(Ok(())) => Ok(accepted()),
         Some(Err(busy)) => Err(ApiError::new(StatusCode::CONFLICT, busy.to_string())),
         None => Err(ApiError::new(StatusCode::NOT_FOUND, "there is no such drill")),

@@ -14,12 +14,15 @@ mod api;
 mod codes;
 mod control;
 pub mod crypto;
+mod customer;
+mod draft;
 mod ledger;
 mod media;
 mod phone;
 mod push;
 mod reply;
 mod request;
+mod screen;
 mod send;
 mod settings;
 mod timeline;
@@ -28,11 +31,12 @@ mod window;
 mod wire;
 mod xml;
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -42,15 +46,17 @@ use crate::clock::Clock;
 use crate::sandbox::fault::Faults;
 use crate::sandbox::serve::Server;
 
+pub use draft::Draft;
 pub use ledger::{Ledger, Outcome, PushEntry, Refusal, SendEntry, TokenCounts};
 pub use media::{Media, tiny_png};
-pub use phone::{Phone, ScreenEntry, ScreenTimeout, Via};
-pub use push::{Draft, PushResult};
+pub use phone::{Phone, ScreenTimeout};
+pub use push::PushResult;
 pub use reply::Reply;
 pub use request::{Attempt, Query};
-pub use settings::{Mode, Settings};
+pub use screen::{ScreenEntry, Via};
+pub use settings::{Mode, Settings, WindowRule};
 pub use timeline::{CustomerAction, TimelineEntry, TimelineEvent};
-pub use window::{WindowOpener, WindowRule};
+pub use window::WindowOpener;
 pub use wire::{Direction, WireEvent};
 pub use xml::Field;
 
@@ -74,7 +80,7 @@ struct Platform {
     settings: Mutex<Arc<Settings>>,
     faults: Faults,
     /// Customers by openid. The control routes limit how many they add; tests limit their own.
-    customers: Mutex<HashMap<String, Arc<phone::Customer>>>,
+    customers: Mutex<HashMap<String, Arc<customer::Customer>>>,
     tokens: Mutex<tokens::Tokens>,
     media: Mutex<media::MediaStore>,
     ledger: Mutex<Ledger>,
@@ -142,7 +148,7 @@ impl WechatSim {
         let mut settings = self.platform.settings().as_ref().clone();
         change(&mut settings);
         settings.check()?;
-        *lock(&self.platform.settings) = Arc::new(settings);
+        *self.platform.settings.lock() = Arc::new(settings);
         Ok(())
     }
 
@@ -164,17 +170,17 @@ impl WechatSim {
 
     /// Makes every access token invalid (40001), as a forced refresh by another program does.
     pub fn revoke_tokens(&self) {
-        lock(&self.platform.tokens).revoke_all();
+        self.platform.tokens.lock().revoke_all();
     }
 
     /// Makes every access token expire now (42001).
     pub fn expire_tokens(&self) {
-        lock(&self.platform.tokens).expire_all(self.platform.clock.now());
+        self.platform.tokens.lock().expire_all(self.platform.clock.now());
     }
 
     /// A copy of the ledger so far.
     pub fn ledger(&self) -> Ledger {
-        lock(&self.platform.ledger).clone()
+        self.platform.ledger.lock().clone()
     }
 
     /// Waits until the ledger fulfils `condition`. Returns false if it does not within `timeout`.
@@ -184,7 +190,7 @@ impl WechatSim {
     pub async fn wait_until(&self, timeout: Duration, mut condition: impl FnMut(&Ledger) -> bool) -> bool {
         let mut changed = self.platform.ledger_changed.subscribe();
         let fulfilled = async {
-            while !condition(&lock(&self.platform.ledger)) {
+            while !condition(&self.platform.ledger.lock()) {
                 let _ = changed.changed().await;
             }
         };
@@ -211,19 +217,19 @@ impl WechatSim {
 
     /// Whether there is a customer with this openid.
     pub fn has_customer(&self, openid: &str) -> bool {
-        lock(&self.platform.customers).contains_key(openid)
+        self.platform.customers.lock().contains_key(openid)
     }
 
     /// All customers, in the order of their creation.
     pub fn phones(&self) -> Vec<Phone> {
-        let mut customers: Vec<_> = lock(&self.platform.customers).values().cloned().collect();
+        let mut customers: Vec<_> = self.platform.customers.lock().values().cloned().collect();
         customers.sort_by_key(|customer| customer.number);
         customers.into_iter().map(|customer| Phone::new(self.platform.clone(), customer)).collect()
     }
 
     /// A stored file, sent by a customer or uploaded by the bridge. `None` once it has expired.
     pub fn media(&self, id: &str) -> Option<Arc<Media>> {
-        lock(&self.platform.media).get(id, self.platform.clock.now())
+        self.platform.media.lock().get(id, self.platform.clock.now())
     }
 
     /// Makes the console's check of the URL. Returns whether the bridge returned `echostr` byte for
@@ -272,21 +278,23 @@ impl WechatSim {
 
 impl Platform {
     fn settings(&self) -> Arc<Settings> {
-        lock(&self.settings).clone()
+        self.settings.lock().clone()
     }
 
     /// Changes settings without a check. Use it only for changes that cannot be invalid.
     fn change(&self, change: impl FnOnce(&mut Settings)) {
-        change(Arc::make_mut(&mut lock(&self.settings)));
+        change(Arc::make_mut(&mut self.settings.lock()));
     }
 
     /// The customer with this openid. Creates one if the openid is unknown.
     fn phone(self: &Arc<Self>, openid: &str) -> Phone {
-        let mut customers = lock(&self.customers);
+        let mut customers = self.customers.lock();
         let number = customers.len();
         let customer = customers
             .entry(openid.to_owned())
-            .or_insert_with(|| Arc::new(phone::Customer::new(openid, number, self.customer_changes.clone())))
+            .or_insert_with(|| {
+                Arc::new(customer::Customer::new(openid, number, self.customer_changes.clone()))
+            })
             .clone();
         Phone::new(self.clone(), customer)
     }
@@ -297,7 +305,7 @@ impl Platform {
 
     fn record(&self, write: impl FnOnce(&mut Ledger, usize)) {
         let limit = self.settings().ledger_limit;
-        write(&mut lock(&self.ledger), limit);
+        write(&mut self.ledger.lock(), limit);
         self.ledger_changed.send_replace(());
     }
 
@@ -318,12 +326,6 @@ impl fmt::Debug for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Platform").field("base_url", &self.base_url).finish_non_exhaustive()
     }
-}
-
-/// Ignores poisoning. Each of these values is changed in one step, so a panic elsewhere leaves it
-/// consistent.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

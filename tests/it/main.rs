@@ -7,6 +7,7 @@ mod answers;
 mod browser;
 mod callbacks;
 mod child;
+mod circles;
 mod cli;
 mod conversation;
 mod crash;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use wechat_im_bridge::config::{Locale, Texts};
-use wechat_im_bridge::sandbox::session::{Sandbox, Settings};
+use wechat_im_bridge::sandbox::{Sandbox, Settings};
 
 use crate::world::eventually;
 

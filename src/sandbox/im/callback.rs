@@ -3,7 +3,6 @@
 //! `Sign` has its own implementation here, which is checked against the official vector. The
 //! bridge's code is not used.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +14,9 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::checks::ApiError;
+use super::exchange::{self, Direction, Exchange};
 use super::history::Message;
 use super::settings::{BeforeSend, Settings};
-use super::wire::{self, Direction, Exchange};
 
 /// The longest answer to a webhook, in bytes. A longer one counts as a failure.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -283,7 +282,7 @@ async fn post(
         direction: Direction::Sent,
         method: "POST".to_owned(),
         path: url.as_ref().map(|url| url.path().to_owned()).unwrap_or_default(),
-        query: masked_query(&query.0),
+        query: exchange::masked_query(&query.0),
         status: None,
         request: webhook.body.to_string(),
         response: String::new(),
@@ -305,7 +304,7 @@ async fn post(
             took,
             status,
             response: body.clone(),
-            response_headers: wire::headers(&headers),
+            response_headers: exchange::headers(&headers),
             error: error.as_ref().map(CallbackError::to_string),
             ..event
         });
@@ -358,17 +357,6 @@ async fn exchange(
     (Some(status), headers, text, error)
 }
 
-/// The query as text, with UserSig and Sign masked.
-pub(super) fn masked_query(query: &[(String, String)]) -> String {
-    let mut text = String::new();
-    for (name, value) in query {
-        let value = if matches!(name.as_str(), "usersig" | "Sign") { "***" } else { value.as_str() };
-        let and = if text.is_empty() { "" } else { "&" };
-        let _ = write!(text, "{and}{name}={value}");
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -391,6 +379,6 @@ mod tests {
     fn usersig_and_sign_are_masked() {
         let query = [("sdkappid", "1"), ("usersig", "eJsecret"), ("Sign", "abcdef")];
         let query = query.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        assert_eq!(masked_query(&query), "sdkappid=1&usersig=***&Sign=***");
+        assert_eq!(exchange::masked_query(&query), "sdkappid=1&usersig=***&Sign=***");
     }
 }

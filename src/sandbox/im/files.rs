@@ -2,7 +2,7 @@
 //! guessed.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Path, State};
@@ -49,7 +49,7 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
 
 async fn file(State(shared): State<Arc<Shared>>, Path((key, name)): Path<(String, String)>) -> Response {
     let path = format!("/files/{key}/{name}");
-    let files = shared.files.lock().unwrap_or_else(PoisonError::into_inner);
+    let files = shared.files.lock();
     let found = files.0.iter().find(|(known, _)| *known == path).map(|(_, bytes)| bytes.clone());
     drop(files);
     match found {

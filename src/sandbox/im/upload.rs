@@ -1,7 +1,5 @@
 //! Files of agents: a client uploads a file and then sends the element with its URL.
 
-use std::sync::PoisonError;
-
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -13,7 +11,7 @@ impl ImSim {
     /// Removes an uploaded file, as the platform does when it expires.
     pub fn remove_file(&self, url: &str) {
         if let Some(path) = url.strip_prefix(&self.shared.base_url) {
-            self.shared.files.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
+            self.shared.files.lock().remove(path);
         }
     }
 }
@@ -34,7 +32,7 @@ impl AgentClient {
     pub fn upload(&self, name: &str, bytes: impl Into<Bytes>) -> UploadedFile {
         let bytes = bytes.into();
         let size = bytes.len();
-        let path = self.shared.files.lock().unwrap_or_else(PoisonError::into_inner).add(name, bytes);
+        let path = self.shared.files.lock().add(name, bytes);
         UploadedFile { url: format!("{}{path}", self.shared.base_url), size, name: name.to_owned() }
     }
 

@@ -2,72 +2,22 @@
 //! and publishes the exchange to watchers.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::checks::{self, AdmittedCall, ApiError, Call, Command};
+use super::exchange::{Direction, Exchange, body_text, headers, masked_query};
 use super::ledger::RefusedCall;
-use super::{Shared, accounts, callback, messages, roam};
-use crate::model::Millis;
+use super::{Shared, accounts, messages, roam};
 use crate::sandbox::fault::{self, Fault};
 use crate::sandbox::serve::SimulatedResponse;
 
 /// The largest request body in bytes. A larger one gets HTTP 413.
 const MAX_BODY: usize = 1024 * 1024;
-/// The most bytes of a body that an [`Exchange`] contains.
-const MAX_PUBLISHED_BODY: usize = 16 * 1024;
-
-/// The direction of an exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// A REST call that IM received.
-    Received,
-    /// A webhook that IM made.
-    Sent,
-}
-
-/// One HTTP exchange of the simulated IM in either direction.
-#[derive(Clone, Debug)]
-pub struct Exchange {
-    /// When the exchange began, by the platform's clock.
-    pub at: Millis,
-    /// When the exchange began, in real time.
-    pub began: Instant,
-    /// The duration of the exchange in real time.
-    pub took: Duration,
-    /// The direction of the exchange.
-    pub direction: Direction,
-    /// The HTTP method.
-    pub method: String,
-    /// The path of the URL.
-    pub path: String,
-    /// The decoded query, with UserSig and Sign masked.
-    pub query: String,
-    /// The HTTP status. `None` if no answer was sent or came.
-    pub status: Option<u16>,
-    /// The first 16 KB of the request's body.
-    pub request: String,
-    /// The first 16 KB of the response's body.
-    pub response: String,
-    /// The request's headers that IM sets or receives.
-    pub request_headers: Vec<(String, String)>,
-    /// The response's headers.
-    pub response_headers: Vec<(String, String)>,
-    /// Why IM counts the call as failed.
-    pub error: Option<String>,
-}
-
-/// Headers as text. None of the headers that IM uses is a secret.
-pub(super) fn headers(headers: &HeaderMap) -> Vec<(String, String)> {
-    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
-    headers.iter().map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect()
-}
-
 /// Answers a call on any path.
 pub(super) async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let began = Instant::now();
@@ -79,7 +29,7 @@ pub(super) async fn serve(State(shared): State<Arc<Shared>>, request: Request) -
     let path = head.uri.path();
     let query = query(&head.uri);
     let fault = shared.faults.take(path);
-    let published = shared.has_watchers().then(|| (callback::masked_query(&query), body_text(&body)));
+    let published = shared.has_watchers().then(|| (masked_query(&query), body_text(&body)));
     let call =
         Call { api: checks::api(path), is_post: head.method == Method::POST, query, body: body.to_vec() };
     let answer = handle(&shared, call, fault).await;
@@ -105,10 +55,6 @@ pub(super) async fn serve(State(shared): State<Arc<Shared>>, request: Request) -
 
 fn query(uri: &Uri) -> Vec<(String, String)> {
     url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect()
-}
-
-fn body_text(body: &[u8]) -> String {
-    String::from_utf8_lossy(&body[..body.len().min(MAX_PUBLISHED_BODY)]).into_owned()
 }
 
 async fn handle(shared: &Arc<Shared>, call: Call, fault: Option<Fault>) -> SimulatedResponse {

@@ -5,8 +5,9 @@
 //! reader gets the newest version once. The log never waits for a reader: a reader that falls
 //! behind the list must load the whole state again.
 
+use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -200,7 +201,7 @@ impl EventLog {
 
     /// The state of the drill at index `at`.
     pub fn drill(&self, index: usize) -> DrillState {
-        self.lock().drills[index].clone()
+        self.inner.lock().drills[index].clone()
     }
 
     /// Clears the calls, the latencies and the outcomes of drills. A running drill stays running.
@@ -217,7 +218,7 @@ impl EventLog {
 
     /// Copies the newest `calls` calls and everything else under one lock.
     pub fn snapshot(&self, calls: usize) -> Snapshot {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         let skipped = inner.wire.len().saturating_sub(calls);
         Snapshot {
             sequence: inner.newest,
@@ -229,7 +230,7 @@ impl EventLog {
 
     /// The changes after `number`, at most `at_once` of them.
     pub fn since(&self, number: u64, limit: usize) -> ChangeBatch {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         let log_len = u64::try_from(inner.changes.len()).unwrap_or(u64::MAX);
         match inner.newest.checked_sub(number) {
             Some(behind) if behind <= log_len => {
@@ -243,7 +244,7 @@ impl EventLog {
 
     /// The number of the newest change.
     pub fn newest(&self) -> u64 {
-        self.lock().newest
+        self.inner.lock().newest
     }
 
     /// A receiver that wakes at every change.
@@ -252,15 +253,10 @@ impl EventLog {
     }
 
     fn update<T>(&self, write: impl FnOnce(&mut Inner) -> T) -> T {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let result = write(&mut inner);
         self.changed.send_replace(inner.newest);
         result
-    }
-
-    /// Ignores poisoning: each change is made in one step, so a panic leaves the log consistent.
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

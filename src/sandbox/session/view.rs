@@ -9,7 +9,6 @@ use super::event_log::{Change, DrillState};
 use super::{SNAPSHOT_CALLS, Session};
 use crate::config::Locale;
 use crate::sandbox::child::State;
-use crate::sandbox::drill::DRILLS;
 use crate::sandbox::im::{AgentClient, MessageView};
 use crate::sandbox::wechat::{CustomerAction, Mode, Phone, ScreenEntry, TimelineEntry, TimelineEvent, Via};
 
@@ -28,7 +27,8 @@ pub fn state(session: &Session) -> Value {
     let snapshot = session.event_log.snapshot(SNAPSHOT_CALLS);
     let phones = session.stage.wechat.phones();
     let agents: Vec<Value> = (0..session.stage.agents().len()).map(|at| agent(session, at)).collect();
-    let drills: Vec<Value> = snapshot.drills.iter().enumerate().map(|(at, state)| drill(at, state)).collect();
+    let drills: Vec<Value> =
+        snapshot.drills.iter().enumerate().map(|(at, state)| drill(session, at, state)).collect();
     json!({
         "sequence": snapshot.sequence,
         "locale": match session.texts.locale {
@@ -58,7 +58,7 @@ pub fn event(session: &Session, change: &Change) -> (&'static str, Value) {
         Change::Bridge => ("bridge", bridge(session)),
         Change::Counters => ("counters", json!(session.totals().total())),
         Change::Latency(points) => ("latency", json!(points)),
-        Change::Drill(at) => ("drill", drill(*at, &session.event_log.drill(*at))),
+        Change::Drill(at) => ("drill", drill(session, *at, &session.event_log.drill(*at))),
         Change::Clock => ("clock", json!({"now": session.clock.now().0})),
         Change::Account => ("account", account(session)),
         Change::Everything => ("reload", json!({})),
@@ -90,8 +90,8 @@ fn bridge(session: &Session) -> Value {
 }
 
 /// A drill as JSON.
-pub(super) fn drill(at: usize, state: &DrillState) -> Value {
-    let name = DRILLS[at].name;
+fn drill(session: &Session, at: usize, state: &DrillState) -> Value {
+    let name = session.drill_names.get(at).copied().unwrap_or_default();
     json!({
         "name": name, "state": state.state, "expect": format!("drill.{name}.expect"),
         "outcome": state.outcome, "took_ms": state.took_ms,

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::event_log::Change;
 use super::figures::Counters;
-use super::{Session, lock, view};
+use super::{Session, view};
 use crate::clock::Clock;
 use crate::sandbox::child::{self, State};
 use crate::sandbox::im::Exchange;
@@ -174,7 +174,7 @@ async fn figures(session: Arc<Session>) {
                 }
             }
             let ready = report.readiness.unwrap_or_else(|| "unavailable".to_owned());
-            let before = std::mem::replace(&mut *lock(&session.readiness), ready.clone());
+            let before = std::mem::replace(&mut *session.readiness.lock(), ready.clone());
             if before != ready {
                 session.event_log.add_change(Change::Bridge);
             }

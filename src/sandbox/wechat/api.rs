@@ -19,7 +19,7 @@ use crate::sandbox::serve::SimulatedResponse;
 use super::ledger::{Refusal, push_bounded};
 use super::media::{Media, check_upload, media_part};
 use super::wire::{self, Direction, WireEvent, masked_body, masked_query};
-use super::{Platform, codes, control, lock};
+use super::{Platform, codes, control};
 
 /// The longest body that is read, in bytes. The largest valid upload has 10 MB; the limit is higher
 /// so that a larger one gets the platform's own error code.
@@ -150,7 +150,7 @@ impl Platform {
 
     fn check_token(&self, call: &Call, method: &Method) -> Result<(), i64> {
         call.expect(method)?;
-        lock(&self.tokens).check(self.clock.now(), call.parameter("access_token"))
+        self.tokens.lock().check(self.clock.now(), call.parameter("access_token"))
     }
 
     fn stable_token(&self, call: &Call) -> Result<Payload, i64> {
@@ -164,7 +164,7 @@ impl Platform {
         )?;
         let lifetime_s = self.settings().token_lifetime_s;
         let ((token, expires_in), is_new) =
-            lock(&self.tokens).stable(self.clock.now(), lifetime_s, token_request.force_refresh)?;
+            self.tokens.lock().stable(self.clock.now(), lifetime_s, token_request.force_refresh)?;
         self.record(|ledger, _| {
             ledger.tokens.stable += 1;
             ledger.tokens.forced += u64::from(token_request.force_refresh);
@@ -177,7 +177,7 @@ impl Platform {
         call.expect(&Method::GET)?;
         self.check_account(call.parameter("grant_type"), call.parameter("appid"), call.parameter("secret"))?;
         let lifetime_s = self.settings().token_lifetime_s;
-        let (token, expires_in) = lock(&self.tokens).plain(self.clock.now(), lifetime_s);
+        let (token, expires_in) = self.tokens.lock().plain(self.clock.now(), lifetime_s);
         self.record(|ledger, _| ledger.tokens.plain += 1);
         Ok(Payload::Json(json!({"access_token": token, "expires_in": expires_in})))
     }
@@ -209,7 +209,7 @@ impl Platform {
         let file = media_part(&call.content_type, &call.body).ok_or(codes::MEDIA_MISSING)?;
         let kind = check_upload(call.parameter("type").unwrap_or_default(), &file)?;
         let now = self.clock.now();
-        let id = lock(&self.media).put(kind, file.bytes, now);
+        let id = self.media.lock().put(kind, file.bytes, now);
         self.record(|ledger, _| ledger.uploads += 1);
         Ok(Payload::Json(json!({"type": kind, "media_id": id, "created_at": now.seconds()})))
     }
@@ -217,7 +217,7 @@ impl Platform {
     fn download(&self, call: &Call) -> Result<Payload, i64> {
         self.check_token(call, &Method::GET)?;
         let id = call.parameter("media_id").filter(|id| !id.is_empty()).ok_or(codes::MEDIA_ID_MISSING)?;
-        let media = lock(&self.media).get(id, self.clock.now()).ok_or(codes::MEDIA_ID)?;
+        let media = self.media.lock().get(id, self.clock.now()).ok_or(codes::MEDIA_ID)?;
         self.record(|ledger, _| ledger.downloads += 1);
         if media.kind == "video" && self.settings().video_as_url {
             return Ok(Payload::Json(json!({"video_url": format!("{}/mmbiz_video/{id}/0", self.base_url)})));
@@ -229,7 +229,7 @@ impl Platform {
     fn public_file(&self, path: &str) -> Option<Payload> {
         let rest = path.strip_prefix("/mmbiz_jpg/").or_else(|| path.strip_prefix("/mmbiz_video/"))?;
         let id = rest.strip_suffix("/0")?;
-        lock(&self.media).get(id, self.clock.now()).map(|media| Payload::File(media, id.to_owned()))
+        self.media.lock().get(id, self.clock.now()).map(|media| Payload::File(media, id.to_owned()))
     }
 }
 

@@ -18,9 +18,10 @@ use serde_json::{Value, json};
 use crate::model::OpenId;
 use crate::sandbox::serve::SimulatedResponse;
 
-use super::phone::{Phone, ScreenEntry, Via};
+use super::Platform;
+use super::phone::Phone;
 use super::push::PushResult;
-use super::{Platform, lock};
+use super::screen::{ScreenEntry, Via};
 
 /// The number of customers at which these routes stop creating more.
 const MAX_CUSTOMERS: usize = 10_000;
@@ -66,14 +67,14 @@ async fn say(State(platform): State<Arc<Platform>>, body: Bytes) -> Response {
 
 /// Returns the customer's screen, oldest entry first.
 async fn screen(State(platform): State<Arc<Platform>>, Query(query): Query<ScreenQuery>) -> Response {
-    let known = lock(&platform.customers).get(&query.openid).cloned();
+    let known = platform.customers.lock().get(&query.openid).cloned();
     let Some(customer) = known else { return refuse("no customer with this openid exists yet") };
     let entries: Vec<Value> = Phone::new(platform, customer).screen().iter().map(entry_json).collect();
     SimulatedResponse::pretty_json(StatusCode::OK, &json!(entries)).response
 }
 
 fn has_room_for(platform: &Platform, openid: &str) -> bool {
-    let known = lock(&platform.customers);
+    let known = platform.customers.lock();
     known.len() < MAX_CUSTOMERS || known.contains_key(openid)
 }
 

@@ -1,132 +1,19 @@
 //! A customer: their actions, and the content of their screen.
 
-use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{broadcast, watch};
 
-use crate::model::Millis;
-
-use super::media::Media;
-use super::push::{Draft, PushResult};
-use super::timeline::{CustomerAction, Timeline, TimelineEntry};
-use super::window::Window;
+use super::Platform;
+use super::customer::Customer;
+use super::draft::Draft;
+use super::push::PushResult;
+use super::screen::ScreenEntry;
+use super::timeline::TimelineEntry;
 use super::xml::Field;
-use super::{Platform, ledger, lock};
-
-/// The most entries that a screen keeps. The oldest are dropped first.
-const SCREEN_LIMIT: usize = 10_000;
-
-/// One customer of the account.
-#[derive(Debug)]
-pub(super) struct Customer {
-    /// The customer's openid.
-    pub openid: String,
-    /// The number of customers created before this one.
-    pub number: usize,
-    /// Everything about the customer that changes.
-    pub state: Mutex<State>,
-    /// Signals every change of `state` to waiters on this customer.
-    pub changed: watch::Sender<()>,
-    /// Sends the openid after every change, to watchers of the whole platform.
-    platform_changes: broadcast::Sender<Arc<str>>,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct State {
-    /// Whether the customer follows the account.
-    pub following: bool,
-    /// The customer's allowances for `custom/send`.
-    pub window: Window,
-    /// When the last message went either way.
-    pub last_traffic: Option<Millis>,
-    /// When the typing indicator was switched on, if it is on.
-    pub typing_since: Option<Millis>,
-    /// The latest entries of the screen, oldest first.
-    pub screen: VecDeque<ScreenEntry>,
-    /// The customer's actions and screen entries in one order.
-    pub timeline: Timeline,
-}
-
-impl Customer {
-    /// Creates a customer who does not follow.
-    pub fn new(openid: &str, number: usize, platform_changes: broadcast::Sender<Arc<str>>) -> Self {
-        let changed = watch::Sender::new(());
-        Self { openid: openid.to_owned(), number, state: Mutex::default(), changed, platform_changes }
-    }
-
-    /// Applies `act` to the state and records the action that it returns. Returns the id of the
-    /// timeline entry.
-    pub fn record_action(&self, act: impl FnOnce(&mut State) -> (Millis, CustomerAction)) -> u64 {
-        let mut state = lock(&self.state);
-        let (at, action) = act(&mut state);
-        let id = state.timeline.add_action(at, action);
-        drop(state);
-        self.notify();
-        id
-    }
-
-    /// Marks an action as no longer pending. Its push was answered or given up.
-    pub fn mark_answered(&self, id: u64) {
-        lock(&self.state).timeline.mark_answered(id);
-        self.notify();
-    }
-
-    fn notify(&self) {
-        self.changed.send_replace(());
-        // Sending fails only if there is no watcher.
-        let _ = self.platform_changes.send(self.openid.as_str().into());
-    }
-
-    /// Shows an entry on the screen.
-    pub fn show(&self, entry: ScreenEntry) {
-        let Ok(()) = self.show_if(|_| Ok::<_, Infallible>(entry));
-    }
-
-    /// Shows the entry that `decide` returns. The state stays locked from the decision until the
-    /// entry is shown.
-    pub fn show_if<E>(&self, decide: impl FnOnce(&mut State) -> Result<ScreenEntry, E>) -> Result<(), E> {
-        let mut state = lock(&self.state);
-        let entry = decide(&mut state)?;
-        state.timeline.add_screen_entry(entry.clone());
-        ledger::push_bounded(&mut state.screen, entry, SCREEN_LIMIT);
-        drop(state);
-        self.notify();
-        Ok(())
-    }
-}
-
-/// How an entry came onto the screen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Via {
-    /// By the passive reply to a push.
-    Passive,
-    /// By a call of `custom/send`.
-    CustomSend,
-    /// As WeChat's own grey line, which says that the service is at fault.
-    Fault,
-}
-
-/// One entry of a screen.
-#[derive(Clone, Debug)]
-pub struct ScreenEntry {
-    /// When the entry appeared.
-    pub at: Millis,
-    /// How the entry came onto the screen.
-    pub via: Via,
-    /// The message type, or `fault` for the fault line.
-    pub kind: String,
-    /// The text of a text message, the titles of another kind.
-    pub text: String,
-    /// The image, voice or video.
-    pub media: Option<Arc<Media>>,
-    /// The `MsgId` of the message that this entry answers passively.
-    pub answers: Option<u64>,
-}
+use crate::model::Millis;
 
 /// The screen did not fulfil the condition in time. Holds the screen at the end.
 #[derive(Debug, thiserror::Error)]
@@ -174,12 +61,12 @@ impl Phone {
 
     /// Whether the customer follows the account.
     pub fn is_following(&self) -> bool {
-        lock(&self.customer.state).following
+        self.customer.state.lock().following
     }
 
     /// Sets whether the customer follows, without an event.
     pub fn set_following(&self, following: bool) {
-        lock(&self.customer.state).following = following;
+        self.customer.state.lock().following = following;
         self.customer.notify();
     }
 
@@ -297,12 +184,12 @@ impl Phone {
 
     /// The customer's screen, oldest entry first.
     pub fn screen(&self) -> Vec<ScreenEntry> {
-        lock(&self.customer.state).screen.iter().cloned().collect()
+        self.customer.state.lock().screen.iter().cloned().collect()
     }
 
     /// The text messages on the screen, oldest first, without fault lines.
     pub fn texts(&self) -> Vec<String> {
-        let state = lock(&self.customer.state);
+        let state = self.customer.state.lock();
         let texts = state.screen.iter().filter(|shown| shown.kind == "text");
         texts.map(|shown| shown.text.clone()).collect()
     }
@@ -319,7 +206,7 @@ impl Phone {
     ) -> Result<Vec<ScreenEntry>, ScreenTimeout> {
         let mut changed = self.customer.changed.subscribe();
         let fulfilled = async {
-            while !condition(lock(&self.customer.state).screen.make_contiguous()) {
+            while !condition(self.customer.state.lock().screen.make_contiguous()) {
                 let _ = changed.changed().await;
             }
         };
@@ -329,23 +216,23 @@ impl Phone {
 
     /// The number of `custom/send` calls that the platform would accept for the customer now.
     pub fn sends_left(&self) -> u32 {
-        let state = lock(&self.customer.state);
+        let state = self.customer.state.lock();
         if state.following { state.window.remaining(self.platform.clock.now()) } else { 0 }
     }
 
     /// When the account's right to send ends. `None` if it may not send now.
     pub fn window_closes(&self) -> Option<Millis> {
-        let state = lock(&self.customer.state);
+        let state = self.customer.state.lock();
         state.window.closes_at(self.platform.clock.now()).filter(|_| state.following)
     }
 
     /// The latest actions and screen entries of the customer, oldest first.
     pub fn timeline(&self) -> Vec<TimelineEntry> {
-        lock(&self.customer.state).timeline.entries().cloned().collect()
+        self.customer.state.lock().timeline.entries().cloned().collect()
     }
 
     fn store_media(&self, kind: &'static str, bytes: Bytes) -> String {
-        lock(&self.platform.media).put(kind, bytes, self.platform.clock.now())
+        self.platform.media.lock().put(kind, bytes, self.platform.clock.now())
     }
 
     async fn video(&self, kind: &str, video: Bytes, thumb: Bytes) -> PushResult {

@@ -4,67 +4,24 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use reqwest::Method;
 
 use crate::model::Millis;
 
+use super::Platform;
+use super::customer::Customer;
+use super::draft::{Draft, PreparedPush};
 use super::ledger::{Outcome, PushEntry, push_bounded};
-use super::phone::{Customer, ScreenEntry, Via};
 use super::reply::{CheckedAnswer, PushContext, Reply, check_answer};
 use super::request::{Attempt, signed_query, timestamp_and_nonce};
+use super::screen::{ScreenEntry, Via};
 use super::settings::{Mode, Settings};
 use super::window::{Window, WindowOpener};
 use super::xml::{self, Field, value_of};
-use super::{Platform, lock};
 
 /// How long the platform stops pushing to a URL that failed too often.
 const MARK_FAIL_MS: i64 = 60_000;
 const FAULT_LINE: &str = "该公众号提供的服务出现故障，请稍后再试";
-
-/// A customer's action, ready to be pushed any number of times. Clones share one push.
-#[derive(Clone, Debug)]
-pub struct Draft(Arc<PreparedPush>);
-
-#[derive(Debug)]
-struct PreparedPush {
-    customer: Arc<Customer>,
-    kind: String,
-    is_event: bool,
-    msg_id: Option<u64>,
-    text: String,
-    document: String,
-    body: Bytes,
-    encrypt: Option<String>,
-    timestamp_and_nonce: (String, String),
-    /// The id of the customer's action in their timeline.
-    action_id: u64,
-    /// Whether a reply was shown. WeChat shows one reply for each push, even if a repeat gets
-    /// another answer.
-    reply_shown: AtomicBool,
-}
-
-impl Draft {
-    /// The `MsgId`. `None` for an event.
-    pub fn msg_id(&self) -> Option<u64> {
-        self.0.msg_id
-    }
-
-    /// The XML document before encryption.
-    pub(super) fn document(&self) -> &str {
-        &self.0.document
-    }
-
-    /// Whether the body contains the document in encrypted form.
-    pub(super) fn is_encrypted(&self) -> bool {
-        self.0.encrypt.is_some()
-    }
-
-    /// The body of every request of this push.
-    pub fn body(&self) -> &Bytes {
-        &self.0.body
-    }
-}
 
 /// A push that has ended.
 #[derive(Clone, Debug)]
@@ -244,7 +201,7 @@ impl Platform {
             via: Via::Passive,
             kind: reply.kind.clone(),
             text: reply.content.clone(),
-            media: reply.media_id.as_ref().and_then(|id| lock(&self.media).get(id, at)),
+            media: reply.media_id.as_ref().and_then(|id| self.media.lock().get(id, at)),
             answers: prepared.msg_id,
         });
         let fault_entry = result.fault_line.then(|| ScreenEntry {
@@ -259,7 +216,7 @@ impl Platform {
             && !is_silent
             && !prepared.reply_shown.swap(true, Ordering::Relaxed)
         {
-            lock(&prepared.customer.state).last_traffic = Some(at);
+            prepared.customer.state.lock().last_traffic = Some(at);
             prepared.customer.show(entry);
         }
         prepared.customer.mark_answered(prepared.action_id);
@@ -280,7 +237,7 @@ impl Platform {
         let now = self.clock.now();
         let push = PushContext { openid: &draft.0.customer.openid, is_event: draft.0.is_event };
         check_answer(body, push, settings, now, |kind, id| {
-            lock(&self.media).get(id, now).is_some_and(|media| media.kind == kind)
+            self.media.lock().get(id, now).is_some_and(|media| media.kind == kind)
         })
     }
 
@@ -301,11 +258,11 @@ impl Platform {
     }
 
     fn is_withheld(&self) -> bool {
-        lock(&self.mark_fail).until.is_some_and(|until| self.clock.now() < until)
+        self.mark_fail.lock().until.is_some_and(|until| self.clock.now() < until)
     }
 
     fn count_failure(&self, settings: &Settings, failed: bool) {
-        let mut mark_fail = lock(&self.mark_fail);
+        let mut mark_fail = self.mark_fail.lock();
         mark_fail.failures = if failed { mark_fail.failures.saturating_add(1) } else { 0 };
         if settings.mark_fail_after.is_some_and(|limit| mark_fail.failures >= limit) {
             *mark_fail = MarkFail { failures: 0, until: Some(self.clock.now().plus(MARK_FAIL_MS)) };

@@ -16,7 +16,7 @@ use crate::model::Millis;
 
 use super::Platform;
 use super::crypto::sign;
-use super::push::Draft;
+use super::draft::Draft;
 use super::reply::CheckedAnswer;
 use super::settings::Settings;
 use super::wire::{self, Direction, WireEvent, masked_body, masked_query};

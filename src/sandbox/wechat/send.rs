@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::customer::Customer;
 use super::ledger::{SendEntry, push_bounded};
 use super::media::Media;
-use super::phone::{Customer, ScreenEntry, Via};
-use super::{Platform, codes, lock};
+use super::screen::{ScreenEntry, Via};
+use super::{Platform, codes};
 
 /// The longest text in bytes.
 const TEXT_LIMIT: usize = 2048;
@@ -77,7 +78,7 @@ impl Platform {
             _ => return Err(codes::TYPING_COMMAND),
         };
         let now = self.clock.now();
-        let mut state = lock(&customer.state);
+        let mut state = customer.state.lock();
         if state.last_traffic.is_none_or(|at| now.since(at) > TYPING_NEEDS_TRAFFIC_MS) {
             return Err(codes::NO_TRAFFIC);
         }
@@ -111,7 +112,7 @@ impl Platform {
             None | Some(Value::Null) => return Err(codes::OPENID_MISSING),
             Some(openid) => openid.as_str().ok_or(codes::OPENID)?,
         };
-        lock(&self.customers).get(openid).cloned().ok_or(codes::OPENID)
+        self.customers.lock().get(openid).cloned().ok_or(codes::OPENID)
     }
 
     fn content(&self, payload: &Value, kind: &str) -> Result<Content, i64> {
@@ -178,7 +179,7 @@ impl Platform {
 
     fn media_of_kind(&self, id: Option<&str>, kind: &str) -> Result<Arc<Media>, i64> {
         let id = id.filter(|id| !id.is_empty()).ok_or(codes::MEDIA_ID_MISSING)?;
-        let media = lock(&self.media).get(id, self.clock.now()).ok_or(codes::MEDIA_ID)?;
+        let media = self.media.lock().get(id, self.clock.now()).ok_or(codes::MEDIA_ID)?;
         if media.kind == kind { Ok(media) } else { Err(codes::WRONG_MEDIA) }
     }
 }

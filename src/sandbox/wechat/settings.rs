@@ -5,7 +5,6 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::WindowRule;
 use super::crypto::{Crypt, CryptoError};
 
 /// The encryption mode of pushes (reference: section 1.1).
@@ -18,6 +17,18 @@ pub enum Mode {
     Compatible,
     /// Only the `Encrypt` element. Answers must be encrypted.
     Safe,
+}
+
+/// How a further action of the customer changes the allowances.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WindowRule {
+    /// The action replaces the previous allowance of its kind. The rest of that one is forfeited.
+    #[default]
+    Reset,
+    /// The action adds an allowance to those that still run.
+    Cumulative,
+    /// The action renews the time only. No more than one allowance is sent within any window.
+    Shared,
 }
 
 /// All settings. [`super::WechatSim::change`] changes them at run time.

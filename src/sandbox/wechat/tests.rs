@@ -6,8 +6,9 @@ mod control;
 mod faults;
 mod push;
 
+use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -97,13 +98,13 @@ impl Bridge {
     }
 
     fn script(&self, answers: impl IntoIterator<Item = ScriptedAnswer>) {
-        self.answers.lock().unwrap().extend(answers);
+        self.answers.lock().extend(answers);
     }
 
     /// The query and body of every request so far.
     fn requests(&self) -> Vec<(HashMap<String, String>, String)> {
         let parse = |query: &str| url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        self.requests.lock().unwrap().iter().map(|(query, body)| (parse(query), body.clone())).collect()
+        self.requests.lock().iter().map(|(query, body)| (parse(query), body.clone())).collect()
     }
 }
 
@@ -111,8 +112,8 @@ async fn scripted(State(bridge): State<Bridge>, request: Request) -> (StatusCode
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
     let query = parts.uri.query().unwrap_or_default().to_owned();
-    bridge.requests.lock().unwrap().push((query, String::from_utf8_lossy(&body).into_owned()));
-    let next = bridge.answers.lock().unwrap().pop_front();
+    bridge.requests.lock().push((query, String::from_utf8_lossy(&body).into_owned()));
+    let next = bridge.answers.lock().pop_front();
     let ScriptedAnswer { delay: after, status, body } = next.unwrap_or_else(|| answer("success"));
     // A slow bridge is part of the tests: the platform must stop waiting for it.
     tokio::time::sleep(after).await;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use crate::model::Millis;
 
 use super::media::Media;
-use super::phone::ScreenEntry;
+use super::screen::ScreenEntry;
 use super::xml::{Field, value_of};
-use super::{Platform, ledger, lock};
+use super::{Platform, ledger};
 
 /// The most entries that a timeline keeps. The oldest are dropped first.
 const MAX_ENTRIES: usize = 500;
@@ -105,7 +105,7 @@ impl Platform {
             "location" => joined(&["Label", "Location_X", "Location_Y"]),
             _ => joined(&["Title", "Url", "Recognition"]),
         };
-        CustomerAction { kind: kind.to_owned(), text, media: lock(&self.media).get(value("MediaId"), now) }
+        CustomerAction { kind: kind.to_owned(), text, media: self.media.lock().get(value("MediaId"), now) }
     }
 }
 

@@ -5,22 +5,11 @@ use std::collections::VecDeque;
 
 use crate::model::Millis;
 
-use super::{Settings, codes};
+use super::codes;
+use super::settings::{Settings, WindowRule};
 
 /// The most allowances that one customer has at a time.
 const MAX_GRANTS: usize = 1000;
-
-/// How a further action of the customer changes the allowances.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WindowRule {
-    /// The action replaces the previous allowance of its kind. The rest of that one is forfeited.
-    #[default]
-    Reset,
-    /// The action adds an allowance to those that still run.
-    Cumulative,
-    /// The action renews the time only. No more than one allowance is sent within any window.
-    Shared,
-}
 
 /// The kind of customer action that opens a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,8 +6,9 @@ use crate::sandbox::serve::{self, Server};
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// Stands in for the bridge. It records webhooks and gives its scripted answers, then OK.
 struct Receiver {
@@ -44,13 +45,13 @@ impl Receiver {
             let query =
                 url::form_urlencoded::parse(head.uri.query().unwrap().as_bytes()).into_owned().collect();
             let has_content_type = head.headers.contains_key("content-type");
-            list.lock().unwrap().push(ReceivedWebhook {
+            list.lock().push(ReceivedWebhook {
                 query,
                 body: serde_json::from_slice(&body).unwrap(),
                 has_content_type,
             });
             arrivals_tx.send_modify(|count| *count += 1);
-            let answer = script.lock().unwrap().pop_front();
+            let answer = script.lock().pop_front();
             match answer {
                 None => {
                     json!({"ActionStatus": "OK", "ErrorInfo": "", "ErrorCode": 0}).to_string().into_response()
@@ -72,15 +73,15 @@ impl Receiver {
     async fn wait(&self, count: usize) -> Vec<ReceivedWebhook> {
         let mut arrivals = self.arrivals.clone();
         tokio::time::timeout(WAIT_LIMIT, arrivals.wait_for(|seen| *seen >= count)).await.unwrap().unwrap();
-        self.received.lock().unwrap().clone()
+        self.received.lock().clone()
     }
 
     fn count(&self) -> usize {
-        self.received.lock().unwrap().len()
+        self.received.lock().len()
     }
 
     fn answer(&self, answer: ScriptedAnswer) {
-        self.answers.lock().unwrap().push_back(answer);
+        self.answers.lock().push_back(answer);
     }
 }
 

@@ -1,9 +1,10 @@
 //! The smallest bridge with which the script passes: it stores nothing, and makes its calls before
 //! it answers.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::{Query, State};
@@ -144,7 +145,7 @@ async fn push(State(stub): State<Arc<Stub>>, Query(query): Parameters, body: Str
         }
         _ => {
             let id = element(&body, "MsgId").to_owned();
-            let first = stub.replies.lock().unwrap().get(&id).cloned();
+            let first = stub.replies.lock().get(&id).cloned();
             if let Some(first) = first
                 && stub.defect != Defect::Repeats
             {
@@ -165,7 +166,7 @@ async fn push(State(stub): State<Arc<Stub>>, Query(query): Parameters, body: Str
             }
             stub.to_agent(openid, content).await;
             let answer = stub.reply(openid, &stub.texts.transferring);
-            stub.replies.lock().unwrap().insert(id, answer.clone());
+            stub.replies.lock().insert(id, answer.clone());
             answer
         }
     };

@@ -39,5 +39,5 @@ async fn invalid_say_requests_are_refused() {
     }
     let url = format!("{}/sandbox/screen?openid=nobody", sim.base_url());
     assert_eq!(sim.platform.http.get(url).send().await.unwrap().status(), 400);
-    assert!(sim.ledger().pushes.is_empty() && lock(&sim.platform.customers).is_empty());
+    assert!(sim.ledger().pushes.is_empty() && sim.platform.customers.lock().is_empty());
 }
