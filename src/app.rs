@@ -2,6 +2,7 @@
 //! configuration, starts them, and stops them in order. It is the only module that knows every
 //! part, and it makes no decisions of its own.
 
+mod component_status;
 mod media_fetching;
 
 use std::net::SocketAddr;
@@ -20,12 +21,12 @@ use crate::http::{Limits, ops, public, receipt, serve, tls};
 use crate::im::receive::CallbackVerifier;
 use crate::im::send as im;
 use crate::lifecycle::{Lifecycle, Outcome, Signals};
+use crate::media::Media;
 use crate::media::download::{Downloader, Rules, Timeouts};
-use crate::media::{Files, Media};
 use crate::metrics::Metrics;
 use crate::outbox::{Outbox, OutboxParts, retention};
 use crate::store::{Closing, Store, StoreLocation};
-use crate::upstream::{Degraded, Health, RateLimiter};
+use crate::upstream::{Health, RateLimiter};
 use crate::wechat::receive::{Verifier, VerifierSettings};
 use crate::wechat::send as wechat;
 
@@ -138,9 +139,9 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
                 metrics: metrics.clone(),
                 clock: clock.clone(),
                 readiness: lifecycle.readiness().clone(),
-                im: im_health(&to_im),
-                wechat: wechat_health(client, bridge.clone()),
-                media: media_health(media.files.clone()),
+                im: component_status::im(&to_im),
+                wechat: component_status::wechat(client, bridge.clone()),
+                media: component_status::media(media.files.clone()),
             },
             &lifecycle,
         )
@@ -384,44 +385,5 @@ fn attachments(
         metrics: metrics.clone(),
         max_bytes: config.media.max_bytes,
         upload_locks: wechat::UploadLocks::default(),
-    })
-}
-
-fn health_part(health: Result<(), Degraded>) -> ops::ComponentStatus {
-    match health {
-        Ok(()) => ops::ComponentStatus::healthy(),
-        Err(degraded) => ops::ComponentStatus {
-            ok: false,
-            since: Some(degraded.since.seconds()),
-            why: degraded.code.map(|code| format!("return code {code}")),
-            advice: Some(degraded.advice),
-            ..ops::ComponentStatus::healthy()
-        },
-    }
-}
-
-fn im_health(courier: &Arc<im::ImCourier>) -> ops::StatusFn {
-    let courier = Arc::clone(courier);
-    Arc::new(move || health_part(courier.health()))
-}
-
-fn wechat_health(client: WechatClient, bridge: Bridge) -> ops::StatusFn {
-    Arc::new(move || {
-        let mut part = health_part(client.as_ref().map_or(Ok(()), |client| client.health()));
-        part.extra.insert("reply".to_owned(), bridge.reply_mode().word().into());
-        part
-    })
-}
-
-fn media_health(files: Files) -> ops::StatusFn {
-    Arc::new(move || match files.failing() {
-        None => ops::ComponentStatus::healthy(),
-        Some(failing) => ops::ComponentStatus {
-            ok: false,
-            since: Some(failing.since.seconds()),
-            why: Some(failing.why),
-            advice: Some("let this user write to media.dir, and free some disk space".to_owned()),
-            ..ops::ComponentStatus::healthy()
-        },
     })
 }

@@ -1,0 +1,49 @@
+//! The status of each component, as the operations listener shows it in `/readyz`.
+
+use std::sync::Arc;
+
+use super::WechatClient;
+use crate::bridge::Bridge;
+use crate::http::ops;
+use crate::im::send as im_send;
+use crate::media::Files;
+use crate::upstream::Degraded;
+
+fn of_health(health: Result<(), Degraded>) -> ops::ComponentStatus {
+    match health {
+        Ok(()) => ops::ComponentStatus::healthy(),
+        Err(degraded) => ops::ComponentStatus {
+            ok: false,
+            since: Some(degraded.since.seconds()),
+            why: degraded.code.map(|code| format!("return code {code}")),
+            advice: Some(degraded.advice),
+            ..ops::ComponentStatus::healthy()
+        },
+    }
+}
+
+pub(super) fn im(courier: &Arc<im_send::ImCourier>) -> ops::StatusFn {
+    let courier = Arc::clone(courier);
+    Arc::new(move || of_health(courier.health()))
+}
+
+pub(super) fn wechat(client: WechatClient, bridge: Bridge) -> ops::StatusFn {
+    Arc::new(move || {
+        let mut part = of_health(client.as_ref().map_or(Ok(()), |client| client.health()));
+        part.extra.insert("reply".to_owned(), bridge.reply_mode().word().into());
+        part
+    })
+}
+
+pub(super) fn media(files: Files) -> ops::StatusFn {
+    Arc::new(move || match files.failing() {
+        None => ops::ComponentStatus::healthy(),
+        Some(failing) => ops::ComponentStatus {
+            ok: false,
+            since: Some(failing.since.seconds()),
+            why: Some(failing.why),
+            advice: Some("let this user write to media.dir, and free some disk space".to_owned()),
+            ..ops::ComponentStatus::healthy()
+        },
+    })
+}
