@@ -36,6 +36,7 @@ pub mod wechat;
 pub mod im;
 pub mod lifecycle;
 pub mod http;
+#[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod app;
 pub mod cli;

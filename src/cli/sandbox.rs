@@ -12,13 +12,26 @@ use anyhow::Context as _;
 use super::Error;
 use crate::app;
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Fault, Faults, Place};
 use crate::lifecycle::Signals;
 use crate::sandbox::script;
 use crate::sandbox::stage::{Settings, Stage, how_to};
 use crate::sandbox::wechat::Mode;
 use crate::sandbox::{self, Sandbox};
 use crate::telemetry;
+
+/// Fails if a configuration is given, which the sandbox would not use.
+pub(super) fn reject_config(config: Option<&Path>) -> Result<(), Faults> {
+    if config.is_none() {
+        return Ok(());
+    }
+    Err(Faults(vec![Fault {
+        key: "--config".to_owned(),
+        place: Place::Unspecified,
+        problem: "has no effect on the sandbox".to_owned(),
+        fix: "leave it out: the sandbox makes its own configuration".to_owned(),
+    }]))
+}
 
 /// The variables that may change the texts and the behaviour of the sandbox's bridge. All others
 /// are ignored: the environment may contain addresses and credentials of a real bridge, which the
