@@ -5,19 +5,14 @@
 
 mod body;
 mod connection;
-/// The operators' endpoints.
 pub mod ops;
-/// The public endpoints.
 pub mod public;
 mod log_limit;
-/// Listening and stopping.
 pub mod serve;
 #[cfg(test)]
 mod testing;
-/// HTTPS.
 pub mod tls;
 mod stream;
-/// The receipts of passive replies.
 pub mod receipt;
 
 use std::time::Duration;

@@ -3,11 +3,8 @@
 //! The two halves never import each other; their shared code is here and in [`element`]. No code
 //! outside this folder may know IM's wire format.
 
-/// The elements of a message.
 pub mod element;
-/// Where IM calls us: the callback.
 pub mod receive;
-/// Where we call IM: the REST API.
 pub mod send;
 
 use serde_json::Value;

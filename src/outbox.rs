@@ -86,9 +86,10 @@ pub struct PrepareError {
 
 /// The work that a platform does for the outbox.
 pub trait Courier: std::fmt::Debug + Send + Sync {
-    /// Prepares a call for its attempt, if it needs that ([`OutboundCall::is_prepared`]). A
-    /// preparation may be cancelled, and is repeated freely, also after a crash: no effect of it
-    /// may reach the receiver.
+    /// Prepares a call for its attempt, if it [needs that]. A preparation may be cancelled, and is
+    /// repeated freely, also after a crash: no effect of it may reach the receiver.
+    ///
+    /// [needs that]: crate::model::OutboundCall::needs_preparation
     fn prepare<'a>(
         &'a self,
         _pending: &'a PendingCall,

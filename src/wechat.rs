@@ -2,7 +2,5 @@
 //!
 //! The two halves never import each other, and neither knows Tencent IM.
 
-/// Where WeChat calls us: the address check and the pushes.
 pub mod receive;
-/// Where we call WeChat: the customer-service API, uploads, downloads and the access token.
 pub mod send;

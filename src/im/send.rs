@@ -7,7 +7,6 @@
 mod account;
 mod api;
 mod client;
-/// The table of error codes.
 pub mod code;
 mod courier;
 mod history;
@@ -15,7 +14,6 @@ mod message;
 mod outcome;
 mod backfill;
 mod media_info;
-/// The credential of every call.
 pub mod usersig;
 
 pub use api::Api;

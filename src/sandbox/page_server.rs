@@ -2,7 +2,7 @@
 //! agents.
 //!
 //! It must never call the bridge for an action: every action goes to the simulated platforms. It
-//! serves only its own page and clients at a terminal: see [`guard`].
+//! serves only its own page and clients at a terminal: see `guard`.
 
 mod events;
 mod files;

@@ -5,20 +5,17 @@
 //! no store: it acknowledges nothing.
 
 mod verify;
-/// The AES envelope of compatible and safe mode.
 pub mod envelope;
 mod event;
 mod message;
 mod push;
 mod query;
 mod refusal;
-/// The passive reply.
 pub mod reply;
 mod reply_cipher;
 mod signature;
 #[cfg(test)]
 mod vectors;
-/// The XML reader.
 pub mod xml;
 
 pub use push::{PushError, parse};

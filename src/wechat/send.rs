@@ -5,13 +5,10 @@
 //! to retry. Access tokens and the AppSecret appear in no error, log line or `Debug` output.
 
 mod media_upload;
-/// The API client.
 pub mod client;
-/// The table of return codes.
 pub mod code;
 mod courier;
 mod media_download;
-/// The access token.
 pub mod token;
 mod media_type;
 mod transport;

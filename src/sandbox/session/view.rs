@@ -217,7 +217,7 @@ impl Session {
         self.is_sandbox_url(url).then(|| format!("/api/media/{LINK_PREFIX}{}", URL_SAFE_NO_PAD.encode(url)))
     }
 
-    /// The URL behind a media key of [`Self::local_link`]. `None` if it is not one of the sandbox's
+    /// The URL behind a media key of `local_link`. `None` if it is not one of the sandbox's
     /// URLs.
     pub fn url_of_link(&self, key: &str) -> Option<String> {
         let url = String::from_utf8(URL_SAFE_NO_PAD.decode(key.strip_prefix(LINK_PREFIX)?).ok()?).ok()?;
