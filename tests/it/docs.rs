@@ -1,4 +1,4 @@
-//! The tables in the documents agree with the code.
+//! The documents agree with the code: their tables, and the paths and types that they name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -173,4 +173,120 @@ fn the_image_build_copies_every_included_file() {
         }
     }
     assert!(found > 20, "{found}");
+}
+
+/// The pages that name paths and types of this repository.
+const PAGES: [&str; 5] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"];
+
+/// Words in the pages that look like types, but are fields of the platforms' requests.
+const WIRE_FIELDS: [&str; 6] = ["SdkAppid", "Sign", "MsgRandom", "MsgSeq", "MsgLifeTime", "CreateTime"];
+
+/// The words in backticks, outside of code blocks.
+fn quoted(text: &str) -> Vec<&str> {
+    let prose = text.split("```").step_by(2);
+    prose.flat_map(|part| part.split('`').skip(1).step_by(2)).collect()
+}
+
+/// Whether a quoted word names a file or folder of this repository.
+fn is_path(word: &str) -> bool {
+    let folders = ["src", "tests", "benches", "fuzz", "docs", "migrations", ".ci"];
+    let endings = [".rs", ".md", ".toml", ".sql"];
+    let is_plain = word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-'));
+    let first = word.split('/').next().unwrap_or_default();
+    let is_below = folders.contains(&first) && (word.contains('/') || first == "migrations");
+    // The user's own file, which `config.example.toml` describes.
+    is_plain && word != "config.toml" && (is_below || endings.iter().any(|ending| word.ends_with(ending)))
+}
+
+/// `Type`, or `Type` and `Variant` of `Type::Variant`.
+fn as_type(word: &str) -> Option<(&str, Option<&str>)> {
+    let (name, member) = word.split_once("::").map_or((word, None), |(name, member)| (name, Some(member)));
+    let is_type = name.starts_with(|c: char| c.is_ascii_uppercase())
+        && name.chars().any(|c| c.is_ascii_lowercase())
+        && name.chars().all(char::is_alphanumeric);
+    is_type.then_some((name, member))
+}
+
+/// The paths, types and links of a page that do not exist.
+fn dead_references(page: &str, text: &str, code: &str) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let words: BTreeSet<&str> = code.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    let mut dead = Vec::new();
+    for word in quoted(text) {
+        // `fuzz/run xml 600` names a program with its arguments.
+        let program = word.split(' ').next().unwrap_or_default();
+        if is_path(program) && !root.join(program).exists() {
+            dead.push(format!("{page}: {program}"));
+        }
+        if let Some((name, member)) = as_type(word).filter(|(name, _)| !WIRE_FIELDS.contains(name)) {
+            let is_declared = ["struct", "enum", "trait", "type"].iter().any(|keyword| {
+                code.match_indices(&format!("{keyword} {name}"))
+                    .any(|(at, found)| !code[at + found.len()..].starts_with(char::is_alphanumeric))
+            });
+            if !is_declared || member.is_some_and(|member| !words.contains(member)) {
+                dead.push(format!("{page}: {word}"));
+            }
+        }
+    }
+    let folder = root.join(page);
+    for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        let file = link.split('#').next().unwrap_or_default();
+        if !file.contains("://") && !folder.parent().unwrap().join(file).exists() {
+            dead.push(format!("{page}: {link}"));
+        }
+    }
+    dead
+}
+
+/// All sources of the crate, as one text.
+fn sources() -> String {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut text = String::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                text += &std::fs::read_to_string(&path).unwrap();
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn every_path_type_and_link_of_the_pages_exists() {
+    let code = sources();
+    let dead: Vec<String> = PAGES.iter().flat_map(|page| dead_references(page, &read(page), &code)).collect();
+    assert!(dead.is_empty(), "{}", dead.join("\n"));
+    let architecture = read("ARCHITECTURE.md");
+    let words = quoted(&architecture);
+    assert!(words.iter().filter(|word| is_path(word)).count() > 80);
+    assert!(words.iter().filter(|word| as_type(word).is_some()).count() > 15);
+}
+
+#[test]
+fn a_dead_reference_is_found() {
+    let code = "pub enum State { Held }\npub struct Stated;";
+    let found = |text| dead_references("docs/page.md", text, code).len();
+    assert_eq!(
+        found("`src/lib.rs` `State` `State::Held` `fuzz/run xml 600` [a](testing.md) `cargo test`"),
+        0
+    );
+    assert_eq!(found("`src/nowhere.rs`"), 1);
+    assert_eq!(found("`migrations/nothing`"), 1);
+    assert_eq!(found("`tests/it/nowhere`"), 1);
+    assert_eq!(found("`NOWHERE.md`"), 1);
+    assert_eq!(found("`fuzz/walk xml 600`"), 1);
+    assert_eq!(found("`Sta`"), 1);
+    assert_eq!(found("`Nothing`"), 1);
+    assert_eq!(found("`State::Lost`"), 1);
+    assert_eq!(found("[a](nowhere.md)"), 1);
+}
+
+#[test]
+fn the_readme_stays_short() {
+    let lines = read("README.md").lines().count();
+    assert!(lines <= 150, "{lines}");
 }
