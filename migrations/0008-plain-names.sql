@@ -1,9 +1,11 @@
--- Tables and columns get plain names. No row changes, except that two obsolete ones go.
+-- Tables and columns get plain names. All rows stay, except one that is obsolete.
 
 ALTER TABLE fact RENAME TO kv;
 ALTER TABLE kv RENAME COLUMN name TO key;
--- The store's own probe and two other values have new keys; their old rows mean nothing.
-DELETE FROM kv WHERE key IN ('pulse', 'looked_at', 'operator_bell');
+UPDATE kv SET key = 'checked_at' WHERE key = 'looked_at';
+UPDATE kv SET key = 'operator_signal' WHERE key = 'operator_bell';
+-- The store's probe of itself writes another key now.
+DELETE FROM kv WHERE key = 'pulse';
 
 ALTER TABLE seen RENAME TO dedup;
 ALTER TABLE dedup RENAME COLUMN carries TO reply_customer;

@@ -1,0 +1,223 @@
+//! Opening: the lock, files that are not ours, and stores of earlier versions.
+
+use super::*;
+use crate::clock::Clock;
+use crate::model::{
+    Direction, ImUserId, Lane, MediaHash, MediaKind, MediaName, MediaRequest, MessageId, Millis, Move,
+    OpenId, OutboundCall, State,
+};
+use crate::store::{AttachState, FirstReply, Head, HeldAnswer, Store, StoreError};
+use rusqlite::types::Value;
+
+fn location(folder: &tempfile::TempDir) -> StoreLocation {
+    StoreLocation::File(folder.path().join("bridge.db"))
+}
+
+#[test]
+fn a_second_process_gets_an_error_that_names_the_lock_holder() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_store, closing) =
+        Store::open(&location(&folder), Clock::system(), crate::metrics::Metrics::default()).unwrap();
+    let refused = Store::open(&location(&folder), Clock::system(), crate::metrics::Metrics::default())
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
+    closing.close();
+    Store::open(&location(&folder), Clock::system(), crate::metrics::Metrics::default()).unwrap().1.close();
+}
+
+#[test]
+fn newer_foreign_and_damaged_databases_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    Store::open(&location(&folder), Clock::system(), crate::metrics::Metrics::default()).unwrap().1.close();
+    let StoreLocation::File(path) = location(&folder) else { unreachable!() };
+    let raw = Connection::open(&path).unwrap();
+    raw.execute_batch("PRAGMA user_version = 99").unwrap();
+    drop(raw);
+    let newer =
+        Store::open(&location(&folder), Clock::system(), crate::metrics::Metrics::default()).unwrap_err();
+    assert!(matches!(newer, OpenError::Newer { found: 99, .. }), "{newer}");
+
+    let foreign = folder.path().join("foreign.db");
+    Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+    let refused =
+        Store::open(&StoreLocation::File(foreign), Clock::system(), crate::metrics::Metrics::default())
+            .unwrap_err();
+    assert!(matches!(refused, OpenError::Foreign { .. }), "{refused}");
+
+    let damaged = folder.path().join("damaged.db");
+    std::fs::write(&damaged, vec![7; 8192]).unwrap();
+    let refused =
+        Store::open(&StoreLocation::File(damaged), Clock::system(), crate::metrics::Metrics::default())
+            .unwrap_err()
+            .to_string();
+    assert!(refused.contains("restore a backup"), "{refused}");
+}
+
+#[test]
+fn the_error_names_a_missing_folder() {
+    let location = StoreLocation::File(PathBuf::from("does/not/exist/bridge.db"));
+    let refused =
+        Store::open(&location, Clock::system(), crate::metrics::Metrics::default()).unwrap_err().to_string();
+    assert!(refused.contains("does/not/exist/bridge.db"), "{refused}");
+}
+
+/// A row in every table of schema 7, in the words of that schema. All values differ, so that none can take the place
+/// of another. The customer `oA` waits for an answer that is attached to a reply, and for a held one.
+const ROWS_OF_VERSION_7: &str = r#"
+    INSERT INTO seen (key, at, reply, carries) VALUES ('push 1', 11, NULL, NULL), ('push 2', 12, 'carried', 'oA');
+    INSERT INTO customer (openid, known, number, imported, agent, active_at, next_seq, message_until, message_left,
+                          event_until, event_left, known_since, behind)
+        VALUES ('oA', 1, 2, 1, 'user1', 23, 24, 25, 4, 27, 3, 29, 30);
+    INSERT INTO message (id, direction, kind, state, openid, agent, orders, part, seq, random, source, created_at,
+                         due_at, attempts, attempt_at, settled_at, last_error, erase, noted, riding, rides_on,
+                         ride_parts, turn, said_s, unlooked) VALUES
+        (31, 0, 0, 0, 'oA', 'user1', '[{"TextToAgent":"a"},{"TextToAgent":"b"}]', 1, 32, 33, 'push 1', 34, 0, 2, 36,
+         0, 'busy', 0, 0, 0, NULL, 0, NULL, 0, 0),
+        (41, 1, 0, 1, 'oA', 'user1', '[{"TextToCustomer":"c"}]', 0, 42, 43, 'call 1', 44, 45, 1, 46,
+         0, NULL, 0, 0, 1, 'push 2', 1, NULL, 48, 0),
+        (51, 1, 0, 3, 'oA', 'user1', '[{"TextToCustomer":"d"}]', 0, 52, 53, 'call 2', 54, 0, 1, 56,
+         57, '45015', 0, 1, 0, NULL, 0, 61, 58, 1),
+        (61, 1, 0, 3, 'oA', 'user1', '[{"TextToCustomer":"e"}]', 0, 62, 63, 'call 3', 64, 0, 1, 66,
+         67, '45015', 0, 0, 0, NULL, 0, 51, 68, 1);
+    INSERT INTO step (id, openid, message, at, what, detail, took_ms) VALUES (71, 'oA', 31, 72, 'sendmsg', '500', 73);
+    INSERT INTO fact (name, value) VALUES ('pulse', '80'), ('looked_at', '81'), ('operator_bell', '82'),
+        ('media_link_key', '83');
+    INSERT INTO media (name, openid, origin, created_at, hash, size) VALUES
+        ('00000000000000000000000000000001', 'oA', 0, 91, NULL, NULL),
+        ('00000000000000000000000000000002', 'oA', 0, 92, NULL, NULL);
+    INSERT INTO media_orphan (hash) VALUES ('0101010101010101010101010101010101010101010101010101010101010101');
+    INSERT INTO looked (openid, agent, newest_s, at, start) VALUES ('oA', 'user1', 101, 102, 103);
+    INSERT INTO upload (hash, kind, media_id, until)
+        VALUES ('0202020202020202020202020202020202020202020202020202020202020202', 'image', 'M', 9000000000000);
+    INSERT INTO fetch (name, mp3, openid, wanted, created_at, due_at, attempts, running)
+        VALUES ('00000000000000000000000000000001', '00000000000000000000000000000002', 'oA',
+                '{"what":"Voice","ids":["m"],"url":null,"mp3":"00000000000000000000000000000002"}', 111, 0, 3, 0);
+"#;
+
+/// Writes a store of schema 7 with a row in every table, and returns its content.
+fn write_version_7(path: &Path) -> Vec<(String, Vec<Vec<Value>>)> {
+    let raw = Connection::open(path).unwrap();
+    for migration in &MIGRATIONS[..7] {
+        raw.execute_batch(migration).unwrap();
+    }
+    raw.execute_batch(ROWS_OF_VERSION_7).unwrap();
+    raw.execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 7")).unwrap();
+    let content = content(&raw);
+    for (table, rows) in &content {
+        assert!(!rows.is_empty(), "{table} has no row");
+    }
+    content
+}
+
+/// All rows of all tables, by table. A renamed column keeps its place in a row.
+fn content(connection: &Connection) -> Vec<(String, Vec<Vec<Value>>)> {
+    let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name";
+    let mut tables = connection.prepare(sql).unwrap();
+    let tables: Vec<String> =
+        tables.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+    let rows_of = |table: &String| {
+        let mut statement = connection.prepare(&format!("SELECT * FROM {table}")).unwrap();
+        let width = statement.column_count();
+        let rows = statement.query_map([], |row| (0..width).map(|column| row.get(column)).collect());
+        rows.unwrap().collect::<Result<_, _>>().unwrap()
+    };
+    tables.iter().map(|table| (table.clone(), rows_of(table))).collect()
+}
+
+#[test]
+fn plain_names_keep_every_row_of_version_7() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bridge.db");
+    let mut expected = write_version_7(&path);
+    for (table, rows) in &mut expected {
+        match table.as_str() {
+            "fact" => {
+                let pair = |key: &str, value: &str| vec![Value::Text(key.into()), Value::Text(value.into())];
+                *rows = vec![
+                    pair("checked_at", "81"),
+                    pair("media_link_key", "83"),
+                    pair("operator_signal", "82"),
+                ];
+                "kv".clone_into(table);
+            }
+            "seen" => "dedup".clone_into(table),
+            "looked" => "backfill".clone_into(table),
+            _ => {}
+        }
+    }
+    expected.sort_by(|one, other| one.0.cmp(&other.0));
+
+    let raw = Connection::open(&path).unwrap();
+    migrate(&raw).unwrap();
+    assert_eq!(content(&raw), expected);
+    let old_words =
+        ["carries", "orders", "turn", "riding", "rides", "said", "unlooked", "looked", "seen", "fact"];
+    let sql = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL";
+    let mut schema = raw.prepare(sql).unwrap();
+    let schema: Vec<String> =
+        schema.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+    for statement in schema {
+        let code: String =
+            statement.lines().map(|line| line.split("--").next().unwrap_or_default()).collect();
+        let mut words = code.split(|c: char| !c.is_alphanumeric());
+        assert!(!words.any(|word| old_words.contains(&word)), "{statement}");
+    }
+}
+
+#[tokio::test]
+async fn the_store_goes_on_with_what_version_7_left() {
+    let folder = tempfile::tempdir().unwrap();
+    write_version_7(&folder.path().join("bridge.db"));
+    let (store, closing) =
+        Store::open(&location(&folder), Clock::system(), crate::metrics::Metrics::default()).unwrap();
+    let openid = OpenId::new("oA").unwrap();
+    let agent = ImUserId::new("user1").unwrap();
+    let name = MediaName::of_bits(1);
+    store
+        .write(move |tx| {
+            let lane = |direction| Lane { direction, customer: openid.clone() };
+            let Head::Ready(question) = tx.head(&lane(Direction::ToIm))? else { panic!("it is due") };
+            assert_eq!((question.id, question.call_index, question.msg_seq), (MessageId(31), 1, 33));
+            assert_eq!(question.call, OutboundCall::TextToAgent("b".to_owned()));
+            let Head::Ready(attached) = tx.head(&lane(Direction::ToWechat))? else { panic!("it is due") };
+            assert_eq!((attached.id, attached.attached), (MessageId(41), AttachState::MaybeSent));
+            let held = |id, text: &str| HeldAnswer {
+                id: MessageId(id),
+                agent: Some(agent.clone()),
+                calls: vec![OutboundCall::TextToCustomer(text.to_owned())],
+                before_backfill: true,
+            };
+            assert_eq!(tx.held(&openid, 9)?, [held(61, "e"), held(51, "d")]);
+            assert!(!tx.mark_held_noticed(MessageId(51))? && tx.mark_held_noticed(MessageId(61))?);
+            let first = FirstReply { reply: Some("carried".to_owned()), accepted_at: Millis(12) };
+            assert_eq!(tx.first_reply("push 2")?, Some(first));
+            let delivered = tx.settle_sent_reply(&openid, "push 2", Move::Hold)?;
+            assert_eq!((delivered.len(), tx.state(MessageId(41))?), (1, State::Delivered));
+            assert_eq!(tx.push_not_before(&openid)?, Millis(30));
+            let backfills = tx.missing_backfills(&openid, std::slice::from_ref(&agent), 104)?;
+            assert_eq!(backfills[0].backfilled_until_s, 101);
+            assert_eq!(tx.missing_backfills(&openid, std::slice::from_ref(&agent), 103)?, []);
+            assert_eq!(
+                (tx.steps(&openid)?[0].event.as_str(), tx.kv("operator_signal")?),
+                ("sendmsg", Some("82".into()))
+            );
+            let hash = MediaHash::of_digest([2; 32]);
+            assert_eq!(tx.uploaded_media_id(&hash, "image")?.as_deref(), Some("M"));
+            let request = MediaRequest {
+                kind: MediaKind::Voice,
+                ids: vec!["m".to_owned()],
+                url: None,
+                mp3: Some(MediaName::of_bits(2)),
+            };
+            assert_eq!(tx.claim_fetches(9)?[0].request, request);
+            // A deleted medium takes its fetch along, and a customer's data goes with the customer.
+            tx.forget_customer(&openid)?;
+            assert!(!tx.is_fetch_pending(&name)?);
+            assert_eq!(tx.first_reply("push 2")?, Some(FirstReply { reply: None, accepted_at: Millis(12) }));
+            Ok::<_, StoreError>(())
+        })
+        .await
+        .unwrap();
+    closing.close();
+}
