@@ -5,22 +5,22 @@
 //! module contains SQL. It makes no decisions about messages; the model defines the moves that a
 //! message may make.
 
+mod backfill;
 mod backlog;
+mod checkpoint;
 mod column;
 mod conversation;
-mod checkpoint;
 mod customer;
+mod dedup;
 mod fetch;
 mod held;
 mod inspect;
-mod backfill;
 mod media;
 mod message;
 mod open;
 mod operator;
-mod prune;
-mod dedup;
 mod position;
+mod prune;
 mod trace;
 mod upload;
 mod writer;

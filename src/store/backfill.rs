@@ -95,7 +95,8 @@ impl Tx<'_> {
         let sql = "INSERT INTO backfill (openid, agent, backfilled_until_s, read_at, run_id)
                    SELECT ?1, ?2, ?3, ?4, ?5 FROM customer WHERE openid = ?1 AND known = 1
                    ON CONFLICT (openid, agent) DO UPDATE
-                   SET backfilled_until_s = max(backfilled_until_s, excluded.backfilled_until_s), read_at = excluded.read_at, run_id = excluded.run_id";
+                   SET backfilled_until_s = max(backfilled_until_s, excluded.backfilled_until_s),
+                       read_at = excluded.read_at, run_id = excluded.run_id";
         let (openid, agent) = (backfill.customer.as_str(), backfill.agent.as_str());
         self.connection.prepare_cached(sql)?.execute((openid, agent, until_s, self.now.0, run_id))?;
         Ok(())

@@ -6,7 +6,8 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use super::StoreError;
 use crate::model::{Direction, ImUserId, MessageKind, OpenId, State};
 
-/// SQL conditions on `message.state`, for statements that SQLite can then answer from a partial index.
+/// SQL conditions on `message.state`. A statement that contains [`OPEN`] or [`HELD`] word for word can use the partial
+/// index on that condition, `message_open` or `message_held`. The outbox still has to send or settle the message.
 pub(super) const OPEN: &str = "state IN (0, 1)";
 /// Not sent yet.
 pub(super) const ACCEPTED: &str = "state = 0";
@@ -23,8 +24,17 @@ pub(super) const ENDED: &str = "state IN (2, 4, 5)";
 pub(super) const MESSAGE: &str = "kind = 0";
 /// A notice of the bridge.
 pub(super) const NOTICE: &str = "kind = 2";
+/// The history shown to an agent who takes a conversation over. With [`OPEN`], the index `message_transfer`.
+pub(super) const TRANSFER: &str = "kind = 3";
 
-pub(super) fn state_code(state: State) -> i64 {
+/// SQL conditions on `message.direction`: to the customer.
+pub(super) const TO_WECHAT: &str = "direction = 1";
+
+/// SQL conditions on `message.attached`, the numbers of [`AttachState`](super::AttachState).
+pub(super) const DETACHED: &str = "attached = 0";
+pub(super) const ATTACHED: &str = "attached != 0";
+
+fn state_code(state: State) -> i64 {
     match state {
         State::Accepted => 0,
         State::Sending => 1,
@@ -33,6 +43,12 @@ pub(super) fn state_code(state: State) -> i64 {
         State::Refused => 4,
         State::Unknown => 5,
     }
+}
+
+/// The SQL condition that a message is in one of `states`.
+pub(super) fn in_states(states: &[State]) -> String {
+    let codes: Vec<String> = states.iter().map(|state| state_code(*state).to_string()).collect();
+    format!("state IN ({})", codes.join(", "))
 }
 
 impl ToSql for State {
@@ -110,9 +126,10 @@ pub(super) fn parse_openid(stored: String) -> Result<OpenId, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::AttachState;
 
     #[test]
-    fn conditions_name_the_states_and_kinds_that_they_mean() {
+    fn conditions_match_exactly_the_values_that_they_name() {
         let database = rusqlite::Connection::open_in_memory().unwrap();
         let holds = |condition: &str, column: &str, value: &dyn ToSql| -> bool {
             let sql = format!("SELECT {condition} FROM (SELECT ?1 AS {column})");
@@ -129,10 +146,23 @@ mod tests {
             ] {
                 assert_eq!(holds(condition, "state", &state), expected, "{condition} of {state:?}");
             }
+            for listed in [&State::ALL[..], &[State::Held, State::Unknown], &[]] {
+                assert_eq!(holds(&in_states(listed), "state", &state), listed.contains(&state), "{state:?}");
+            }
         }
         for kind in [MessageKind::Message, MessageKind::Account, MessageKind::Notice, MessageKind::Transfer] {
             assert_eq!(holds(MESSAGE, "kind", &kind), kind == MessageKind::Message, "{kind:?}");
             assert_eq!(holds(NOTICE, "kind", &kind), kind == MessageKind::Notice, "{kind:?}");
+            assert_eq!(holds(TRANSFER, "kind", &kind), kind == MessageKind::Transfer, "{kind:?}");
+        }
+        for direction in [Direction::ToIm, Direction::ToWechat] {
+            let expected = direction == Direction::ToWechat;
+            assert_eq!(holds(TO_WECHAT, "direction", &direction), expected, "{direction:?}");
+        }
+        for attached in [AttachState::Detached, AttachState::MaybeSent, AttachState::NotSent] {
+            let expected = attached == AttachState::Detached;
+            assert_eq!(holds(DETACHED, "attached", &attached), expected, "{attached:?}");
+            assert_eq!(holds(ATTACHED, "attached", &attached), !expected, "{attached:?}");
         }
     }
 }

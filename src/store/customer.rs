@@ -3,7 +3,7 @@
 use const_format::formatcp;
 use rusqlite::{OptionalExtension as _, Row};
 
-use super::column::UNSENT;
+use super::column::{OPEN, TO_WECHAT, UNSENT};
 use super::{StoreError, Tx};
 use crate::model::{ImUserId, Millis, OpenId};
 
@@ -130,8 +130,8 @@ impl Tx<'_> {
             Ok(self.connection.prepare_cached(sql)?.execute([openid])?)
         };
         let undelivered =
-            run(formatcp!("DELETE FROM message WHERE openid = ?1 AND direction = 1 AND {UNSENT}"))?;
-        run("DELETE FROM message WHERE openid = ?1 AND state NOT IN (0, 1)")?;
+            run(formatcp!("DELETE FROM message WHERE openid = ?1 AND {TO_WECHAT} AND {UNSENT}"))?;
+        run(formatcp!("DELETE FROM message WHERE openid = ?1 AND NOT ({OPEN})"))?;
         run("UPDATE message SET erase = 1 WHERE openid = ?1")?;
         run("DELETE FROM step WHERE openid = ?1")?;
         run("DELETE FROM media WHERE openid = ?1")?;

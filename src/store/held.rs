@@ -3,7 +3,7 @@
 
 use const_format::formatcp;
 
-use super::column::{ACCEPTED, HELD, NOTICE, OPEN, SENDING, parse_optional_agent};
+use super::column::{ACCEPTED, ATTACHED, HELD, NOTICE, OPEN, SENDING, parse_optional_agent};
 use super::position::POSITION;
 use super::{AttachState, Settlement, StoreError, Tx};
 use crate::model::{Direction, ImUserId, MessageId, Millis, Move, OpenId, OutboundCall};
@@ -91,9 +91,10 @@ impl Tx<'_> {
 
     /// Whether answers are attached to a reply that is not yet confirmed.
     pub fn has_attached(&self, openid: &OpenId) -> Result<bool, StoreError> {
+        // Only pending messages are attached. OPEN lets SQLite use the partial index message_open.
         let sql = formatcp!(
             "SELECT EXISTS (SELECT 1 FROM message
-                   WHERE direction = ?1 AND openid = ?2 AND {OPEN} AND attached != 0)"
+                   WHERE direction = ?1 AND openid = ?2 AND {OPEN} AND {ATTACHED})"
         );
         let mut statement = self.connection.prepare_cached(sql)?;
         Ok(statement.query_row((Direction::ToWechat, openid.as_str()), |row| row.get(0))?)

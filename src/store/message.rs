@@ -5,7 +5,7 @@ use const_format::formatcp;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{OptionalExtension as _, Row};
 
-use super::column::{OPEN, parse_openid, parse_optional_agent};
+use super::column::{OPEN, TRANSFER, parse_openid, parse_optional_agent};
 use super::position::POSITION;
 use super::{StoreError, Tx};
 use crate::model::{
@@ -151,6 +151,16 @@ const LONGEST_WAIT_MS: i64 = 2 * 3_600_000;
 const PENDING_COLUMNS: &str =
     "id, kind, agent, calls, calls_done, seq, random, created_at, attempts, attempt_at, state, due_at,
                     attached, before_backfill";
+/// The first pending message of a lane.
+const FIRST_PENDING: &str = formatcp!(
+    "SELECT {PENDING_COLUMNS} FROM message WHERE direction = ?1 AND openid = ?2 AND {OPEN}
+     ORDER BY {POSITION} LIMIT 1"
+);
+/// The first pending transfer of a lane.
+const FIRST_TRANSFER: &str = formatcp!(
+    "SELECT {PENDING_COLUMNS} FROM message WHERE direction = ?1 AND openid = ?2 AND {OPEN} AND {TRANSFER}
+     ORDER BY {POSITION} LIMIT 1"
+);
 
 impl Tx<'_> {
     /// Stores a message. Each message gets a larger id than all before it.
@@ -179,21 +189,16 @@ impl Tx<'_> {
     /// The head of `lane`: the first transfer if there is one, else the first message by position.
     pub fn head(&self, lane: &Lane) -> Result<Head, StoreError> {
         if lane.direction == Direction::ToIm
-            && let found @ (Head::Ready(_) | Head::NotBefore(_)) =
-                self.first_pending(lane, " AND kind = 3")?
+            && let found @ (Head::Ready(_) | Head::NotBefore(_)) = self.first_pending(lane, FIRST_TRANSFER)?
         {
             return Ok(found);
         }
-        self.first_pending(lane, "")
+        self.first_pending(lane, FIRST_PENDING)
     }
 
-    /// The first pending message of `lane` that matches `condition`.
-    fn first_pending(&self, lane: &Lane, condition: &str) -> Result<Head, StoreError> {
-        let sql = format!(
-            "SELECT {PENDING_COLUMNS} FROM message WHERE direction = ?1 AND openid = ?2 AND {OPEN}{condition}
-             ORDER BY {POSITION} LIMIT 1"
-        );
-        let mut statement = self.connection.prepare_cached(&sql)?;
+    /// The message of `lane` that `sql` finds, as a head.
+    fn first_pending(&self, lane: &Lane, sql: &str) -> Result<Head, StoreError> {
+        let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query((lane.direction, lane.customer.as_str()))?;
         let Some(row) = rows.next()? else { return Ok(Head::Empty) };
         let (due, attempt_at) = (Millis(row.get(11)?), Millis(row.get(9)?));

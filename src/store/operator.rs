@@ -3,7 +3,7 @@
 use const_format::formatcp;
 use rusqlite::{OptionalExtension as _, Row};
 
-use super::column::{MESSAGE, OPEN, state_code};
+use super::column::{DETACHED, MESSAGE, OPEN, in_states};
 use super::{StoreError, TraceStep, Tx};
 use crate::model::{Direction, MessageId, Millis, OpenId, State};
 
@@ -38,10 +38,9 @@ impl Tx<'_> {
         states: &[State],
         limit: usize,
     ) -> Result<Vec<MessageSummary>, StoreError> {
-        let states: Vec<String> = states.iter().map(|state| state_code(*state).to_string()).collect();
+        let in_states = in_states(states);
         let sql = format!(
-            "SELECT {SUMMARY_COLUMNS} FROM message WHERE id > ?1 AND {MESSAGE} AND state IN ({}) ORDER BY id LIMIT ?2",
-            states.join(", ")
+            "SELECT {SUMMARY_COLUMNS} FROM message WHERE id > ?1 AND {MESSAGE} AND {in_states} ORDER BY id LIMIT ?2"
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
         let rows = statement.query_map((after.0, i64::try_from(limit).unwrap_or(i64::MAX)), read_summary)?;
@@ -83,7 +82,7 @@ impl Tx<'_> {
     /// Makes a message that waits for its next attempt due now. Returns whether it did: a message
     /// attached to a passive reply has to wait until that reply is confirmed.
     pub fn make_due(&self, id: MessageId) -> Result<bool, StoreError> {
-        let sql = formatcp!("UPDATE message SET due_at = 0 WHERE id = ?1 AND {OPEN} AND attached = 0");
+        let sql = formatcp!("UPDATE message SET due_at = 0 WHERE id = ?1 AND {OPEN} AND {DETACHED}");
         Ok(self.connection.prepare_cached(sql)?.execute([id.0])? > 0)
     }
 }

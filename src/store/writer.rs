@@ -269,7 +269,7 @@ mod tests {
             tokio::spawn(async move {
                 store
                     .write(move |tx| {
-                        tx.put_kv(&format!("fact{n}"), "kept")?;
+                        tx.put_kv(&format!("key{n}"), "kept")?;
                         if n % 7 == 0 { Err(StoreError::unreadable("no")) } else { Ok(()) }
                     })
                     .await
@@ -277,7 +277,7 @@ mod tests {
         });
         let results = futures_util::future::join_all(writes).await;
         for (n, result) in results.into_iter().enumerate() {
-            let stored = store.read(move |tx| tx.kv(&format!("fact{n}"))).await.unwrap();
+            let stored = store.read(move |tx| tx.kv(&format!("key{n}"))).await.unwrap();
             assert_eq!(result.unwrap().is_ok(), n % 7 != 0);
             assert_eq!(stored.is_some(), n % 7 != 0, "write {n}");
         }
