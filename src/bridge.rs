@@ -30,7 +30,7 @@ use crate::model::{ImUserId, Millis, OpenId};
 use crate::store::{Store, StoreError, Tx};
 
 pub use account::{Account, Accounts};
-use backfill::{MAX_BACKFILL_REQUESTS, Start};
+use backfill::{MAX_BACKFILL_REQUESTS, Run};
 
 pub use backfill::BACKFILL_WAIT;
 pub use from_agent::{AnswerOutcome, IgnoreReason};
@@ -98,7 +98,7 @@ struct Inner {
     metrics: Metrics,
     /// When WeChat said that the account may not push, Unix milliseconds; 0 if it has not.
     push_denied_at: AtomicI64,
-    start: Start,
+    run: Run,
     /// Signals the conversations whose history must be backfilled.
     backfill_requests: WorkSignal,
 }
@@ -110,7 +110,7 @@ impl Bridge {
         let denied_at = store.read(|tx| tx.kv(PUSH_DENIED_AT)).await?;
         let push_denied_at = AtomicI64::new(denied_at.and_then(|at| at.parse().ok()).unwrap_or(0));
         let accounts = Accounts::new(store.clone());
-        let start = Start { number: rand::random_range(1..=i64::MAX), started_at: clock.now() };
+        let run = Run { id: rand::random_range(1..=i64::MAX), started_at: clock.now() };
         let backfill_requests = WorkSignal::with_capacity(MAX_BACKFILL_REQUESTS);
         Ok(Self(Arc::new(Inner {
             settings,
@@ -121,7 +121,7 @@ impl Bridge {
             clock,
             metrics,
             push_denied_at,
-            start,
+            run,
             backfill_requests,
         })))
     }

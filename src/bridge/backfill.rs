@@ -18,36 +18,36 @@ const BACKFILL_WAIT_MS: i64 = 1_500;
 /// [`BACKFILL_WAIT`].
 pub(super) const MAX_BACKFILL_REQUESTS: usize = 1_024;
 
-/// Identifies this start of the bridge.
+/// This run of the bridge: from its start to its end.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Start {
-    /// Random, so that no clock can make two starts look alike; never 0.
-    pub number: i64,
-    /// When the bridge started.
+pub(super) struct Run {
+    /// Random, so that no clock can give two runs the same id; never 0.
+    pub id: i64,
+    /// When the run began.
     pub started_at: Millis,
 }
 
 impl Inner {
-    /// Whether agents may have written to the customer before this start without a callback, and no
-    /// backfill has run since. For a conversation known only since this start, no message can be
+    /// Whether agents may have written to the customer before this run without a callback, and no
+    /// backfill has run since. For a conversation known only since this run began, no message can be
     /// missing.
     pub(super) fn needs_backfill(&self, tx: &Tx<'_>, openid: &OpenId) -> Result<bool, StoreError> {
-        let Start { number, started_at } = self.start;
-        let backfills = tx.missing_backfills(openid, &self.settings.agents, number)?;
+        let Run { id, started_at } = self.run;
+        let backfills = tx.missing_backfills(openid, &self.settings.agents, id)?;
         Ok(backfills.iter().any(|backfill| backfill.known_since.since(started_at) < 0))
     }
 }
 
 impl Bridge {
-    /// A number that distinguishes this start of the bridge from every other.
-    pub fn start_number(&self) -> i64 {
-        self.0.start.number
+    /// A number that distinguishes this run of the bridge from every other.
+    pub fn run_id(&self) -> i64 {
+        self.0.run.id
     }
 
     /// Until when an answer that could go now waits for the backfill of its conversation; `None` if
     /// it need not wait.
     pub fn backfill_wait_until(&self, tx: &Tx<'_>, call: &PendingCall) -> Result<Option<Millis>, StoreError> {
-        let since = call.created_at.max(self.0.start.started_at);
+        let since = call.created_at.max(self.0.run.started_at);
         let is_in_time = (0..BACKFILL_WAIT_MS).contains(&tx.now().since(since));
         if !call.before_backfill
             || !is_in_time
@@ -71,11 +71,11 @@ impl Bridge {
         self.0.backfill_requests.take().lanes.into_iter().map(|lane| lane.customer).collect()
     }
 
-    /// Records that one agent's history with the customer was read up to `newest_s` (Unix seconds)
+    /// Records that one agent's history with the customer was read up to `until_s` (Unix seconds)
     /// and that every message in it was accepted.
-    pub async fn finish_backfill(&self, backfill: Backfill, newest_s: i64) -> Result<(), StoreError> {
-        let (start, is_first, customer) = (self.start_number(), backfill.is_first, backfill.customer.clone());
-        self.0.store.write(move |tx| tx.set_backfilled_until(&backfill, newest_s, start)).await?;
+    pub async fn finish_backfill(&self, backfill: Backfill, until_s: i64) -> Result<(), StoreError> {
+        let (run_id, is_first, customer) = (self.run_id(), backfill.is_first, backfill.customer.clone());
+        self.0.store.write(move |tx| tx.set_backfilled_until(&backfill, until_s, run_id)).await?;
         if is_first {
             self.notify_to_wechat(customer);
         }
@@ -85,10 +85,10 @@ impl Bridge {
     /// Records that the customer's conversation could not be backfilled in time, so that no answer
     /// waits for it any longer.
     pub async fn abandon_backfill(&self, customer: OpenId) -> Result<(), StoreError> {
-        let (start, agents, openid) = (self.start_number(), self.agents().to_vec(), customer.clone());
+        let (run_id, agents, openid) = (self.run_id(), self.agents().to_vec(), customer.clone());
         let give_up = move |tx: &Tx<'_>| {
-            let backfills = tx.missing_backfills(&openid, &agents, start)?;
-            backfills.iter().try_for_each(|backfill| tx.abandon_backfill(backfill, start))
+            let backfills = tx.missing_backfills(&openid, &agents, run_id)?;
+            backfills.iter().try_for_each(|backfill| tx.abandon_backfill(backfill, run_id))
         };
         self.0.store.write(give_up).await?;
         self.notify_to_wechat(customer);

@@ -115,9 +115,9 @@ impl BackfillWorker {
 
     /// Reads every agent's view of a conversation.
     async fn backfill_views(&self, customer: &OpenId) -> Result<(), BackfillError> {
-        let (openid, agents, start) =
-            (customer.clone(), self.bridge.agents().to_vec(), self.bridge.start_number());
-        let backfills = self.store.read(move |tx| tx.missing_backfills(&openid, &agents, start)).await?;
+        let (openid, agents, run_id) =
+            (customer.clone(), self.bridge.agents().to_vec(), self.bridge.run_id());
+        let backfills = self.store.read(move |tx| tx.missing_backfills(&openid, &agents, run_id)).await?;
         self.backfill_all(backfills).await
     }
 
@@ -146,9 +146,9 @@ impl BackfillWorker {
 
     async fn run_round(&self) -> Result<(), BackfillError> {
         let (agents, since) = (self.bridge.agents().to_vec(), self.clock.now().plus(-ACTIVE_MS));
-        let start = self.bridge.start_number();
+        let run_id = self.bridge.run_id();
         let backfills =
-            self.store.read(move |tx| tx.due_backfills(&agents, start, since, CALLS_PER_ROUND)).await?;
+            self.store.read(move |tx| tx.due_backfills(&agents, run_id, since, CALLS_PER_ROUND)).await?;
         self.backfill_all(backfills).await
     }
 
@@ -160,13 +160,13 @@ impl BackfillWorker {
     }
 
     /// Reads one view and moves its new messages, the oldest first.
-    async fn backfill_view(&self, look: Backfill, calls: &AtomicU32) -> Result<(), BackfillError> {
+    async fn backfill_view(&self, backfill: Backfill, calls: &AtomicU32) -> Result<(), BackfillError> {
         if calls.load(Ordering::Relaxed) >= CALLS_PER_ROUND {
             return Ok(());
         }
         // An invalid UserID has no history.
-        let Ok(user) = ImUserId::of_customer(&look.customer, look.number) else { return Ok(()) };
-        let mut messages = match self.read_history(&look, &user, calls).await {
+        let Ok(user) = ImUserId::of_customer(&backfill.customer, backfill.number) else { return Ok(()) };
+        let mut messages = match self.read_history(&backfill, &user, calls).await {
             Ok(messages) => messages,
             // IM refuses to return this history; others are not affected.
             Err(Failure::Code { code, .. })
@@ -178,14 +178,14 @@ impl BackfillWorker {
         };
         fail_point!("backfill.read");
         messages.sort_by_key(|past| (past.message.msg_time, past.message.msg_seq));
-        let newest_s = messages.last().map_or(0, |past| past.message.msg_time);
-        for answer in messages.into_iter().filter_map(|past| answer_of(past, &look.agent, &user)) {
+        let until_s = messages.last().map_or(0, |past| past.message.msg_time);
+        for answer in messages.into_iter().filter_map(|past| answer_of(past, &backfill.agent, &user)) {
             if self.bridge.accept_backfilled(answer).await? == AnswerOutcome::Accepted {
-                tracing::warn!(im.agent = %look.agent, "recovered an agent's message whose callback never came");
+                tracing::warn!(im.agent = %backfill.agent, "recovered an agent's message whose callback never came");
             }
             fail_point!("backfill.moved");
         }
-        self.bridge.finish_backfill(look, newest_s).await?;
+        self.bridge.finish_backfill(backfill, until_s).await?;
         fail_point!("backfill.recorded");
         Ok(())
     }
