@@ -10,7 +10,8 @@ use wechat_im_bridge::sandbox::wechat::Via;
 
 use crate::child;
 use crate::observe::{
-    CUSTOM_SEND, await_note, await_sends, await_states, calls, counted, greeted, notes, shown, states, stored,
+    CUSTOM_SEND, await_note, await_sends, await_states, calls, counter_value, greeted, notes, shown, states,
+    stored,
 };
 use crate::world::{SOON, Setup, World, await_shown, eventually, openid};
 
@@ -42,11 +43,11 @@ async fn only_an_agents_delivered_message_to_a_known_customer_is_accepted() {
     ];
     for (reason, body, platform) in ignored {
         let sample = format!("wechat_im_bridge_ignored_callbacks_total{{reason=\"{reason}\"}}");
-        let before = counted(&world, &sample).await;
+        let before = counter_value(&world, &sample).await;
         let answer =
             world.im.send_raw_callback(&body.to_string(), |query| query.set("OptPlatform", platform)).await;
         assert_eq!((answer.status, answer.body.as_str()), (Some(200), OK), "{reason}");
-        assert_eq!(counted(&world, &sample).await, before + 1, "{reason}");
+        assert_eq!(counter_value(&world, &sample).await, before + 1, "{reason}");
     }
     let mut without_result = genuine("without a result");
     without_result.as_object_mut().unwrap().remove("SendMsgResult");
@@ -68,7 +69,7 @@ async fn a_repeated_callback_causes_one_message() {
     await_shown(&phone, "last").await;
     assert_eq!(shown(&phone, Via::CustomSend), ["once", "last"]);
     let sample = "wechat_im_bridge_ignored_callbacks_total{reason=\"repeat\"}";
-    assert_eq!(counted(&world, sample).await, 5);
+    assert_eq!(counter_value(&world, sample).await, 5);
     world.finish().await;
 }
 

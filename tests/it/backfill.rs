@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use wechat_im_bridge::sandbox::fault::Fault;
 use wechat_im_bridge::sandbox::im::SentMessage;
 
-use crate::observe::{await_sends, await_states, counted, greeted};
+use crate::observe::{await_sends, await_states, counter_value, greeted};
 use crate::world::{SOON, Setup, World, await_shown, await_texts, eventually, openid};
 
 const HISTORY: &str = "openim/admin_getroammsg";
@@ -44,7 +44,7 @@ async fn messages_with_lost_callbacks_are_backfilled_within_70_s_once_and_in_ord
     assert!(first.callback.is_none());
     world.clock.advance(ROUND_MS);
     assert_eq!(await_sends(&world, &customer, 2).await, ["first", "second"]);
-    assert_eq!(counted(&world, BACKFILLED).await, 2);
+    assert_eq!(counter_value(&world, BACKFILLED).await, 2);
     // A callback that comes late causes no second message, and neither does another round.
     let late = world.im.repeat(&first).await.unwrap();
     assert_eq!(late.error, None);
@@ -54,7 +54,7 @@ async fn messages_with_lost_callbacks_are_backfilled_within_70_s_once_and_in_ord
     next_round(&world, 1).await;
     await_states(&world, &customer, &["delivered"; 3]).await;
     assert_eq!(await_sends(&world, &customer, 3).await, ["first", "second", "third"]);
-    assert_eq!(counted(&world, BACKFILLED).await, 2, "a message that came by callback is not counted");
+    assert_eq!(counter_value(&world, BACKFILLED).await, 2, "a message that came by callback is not counted");
     let steps: Vec<String> =
         (world.database().prepare("SELECT detail FROM step WHERE event = 'recovered'").unwrap())
             .query_map([], |row| row.get(0))
@@ -104,7 +104,7 @@ async fn messages_sent_while_the_bridge_was_down_are_sent_before_those_right_aft
         assert_eq!(sent.callback.unwrap().error, None);
     }
     assert_eq!(await_sends(&world, &customer, 4).await, ["first", "second", "third", "fourth"]);
-    assert_eq!(counted(&world, BACKFILLED).await, 2);
+    assert_eq!(counter_value(&world, BACKFILLED).await, 2);
     // From now on no answer waits for a backfill.
     let reads = world.im.ledger().call_count(HISTORY);
     agent.say(&customer, "fifth").await.unwrap();
@@ -164,7 +164,7 @@ async fn an_answer_with_a_late_callback_goes_before_younger_held_answers() {
     await_states(&world, &customer, &["held"; 2]).await;
     assert_eq!(world.im.repeat(&overtaken).await.unwrap().error, None);
     await_states(&world, &customer, &["held"; 3]).await;
-    assert_eq!(counted(&world, BACKFILLED).await, 0);
+    assert_eq!(counter_value(&world, BACKFILLED).await, 0);
     assert_eq!(phone.say("and?").await.text(), Some("zeroth\nfirst\nsecond"));
     world.finish().await;
 }
@@ -238,7 +238,7 @@ async fn nothing_else_in_the_history_is_backfilled() {
     assert_eq!(phone.say("and?").await.text(), Some("lost"));
     next_round(&world, 1).await;
     await_states(&world, &customer, &["delivered"]).await;
-    assert_eq!(counted(&world, BACKFILLED).await, 1);
+    assert_eq!(counter_value(&world, BACKFILLED).await, 1);
     world.finish().await;
 }
 
@@ -262,7 +262,7 @@ async fn a_key_in_another_form_is_the_same_message() {
     );
     next_round(&world, 1).await;
     await_states(&world, &customer, &["delivered", "delivered"]).await;
-    assert_eq!(counted(&world, BACKFILLED).await, 1);
+    assert_eq!(counter_value(&world, BACKFILLED).await, 1);
     world.finish().await;
 }
 
@@ -315,6 +315,6 @@ async fn a_history_of_many_pages_is_backfilled_from_its_beginning() {
     }
     next_round(&world, 3).await;
     assert_eq!(await_sends(&world, &customer, 16).await, texts);
-    assert_eq!(counted(&world, BACKFILLED).await, 16);
+    assert_eq!(counter_value(&world, BACKFILLED).await, 16);
     world.finish().await;
 }

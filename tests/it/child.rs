@@ -1,8 +1,7 @@
-//! The programs that tests start beside themselves: the bridge as a binary, and the tools of the machine.
+//! Child processes of the tests: the bridge's binary, and programs of the machine.
 //!
-//! A child inherits no setting of the bridge, and its log never stands among the results of the tests: it goes to a
-//! file, which is printed only when the test fails. A tool that the machine lacks is named aloud; where `CI=true`,
-//! its absence is a failure.
+//! A child inherits no `BRIDGE_*` variable. Its log goes to a file, which is printed only when the test fails. A test
+//! that needs a missing program reports that it was skipped; where `CI=true`, the missing program fails the test.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -10,7 +9,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The bridge's binary with no `BRIDGE_*` variable of this process.
+/// A command that runs the bridge's binary without this process's `BRIDGE_*` variables.
 pub fn bridge() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wechat-im-bridge"));
     without_settings(&mut command);
@@ -24,23 +23,23 @@ pub fn without_settings(command: &mut Command) {
     }
 }
 
-/// A child's standard error in a file; printed when the test that owns it panics.
+/// A file for a child's standard error. It is printed when the test that owns it panics.
 pub struct Log(PathBuf);
 
 impl Log {
-    /// A log in this folder, which must outlive it.
+    /// Names the log file in `folder`, which must outlive this value.
     pub fn in_folder(folder: &Path) -> Self {
         Self(folder.join("stderr.log"))
     }
 
-    /// The file to append to.
+    /// Opens the file for appending.
     pub fn file(&self) -> File {
         File::options().append(true).create(true).open(&self.0).unwrap()
     }
 }
 
 impl Drop for Log {
-    #[expect(clippy::print_stderr, reason = "the harness shows it with the test that failed")]
+    #[expect(clippy::print_stderr, reason = "the test harness prints it with the failed test")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("{}", std::fs::read_to_string(&self.0).unwrap_or_default());
@@ -48,7 +47,7 @@ impl Drop for Log {
     }
 }
 
-/// The first of these programs that is on the search path.
+/// Finds the first of these programs on the search path.
 pub fn find(names: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
@@ -58,10 +57,10 @@ pub fn find(names: &[&str]) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// Says aloud that `what` is not tested because the machine lacks `tool`, and how to get it. Fails where `CI=true`.
-pub fn skipped(what: &str, tool: &str, package: &str) {
+/// Reports that `what` is not tested because the machine lacks `tool`, and how to install it. Panics where `CI=true`.
+pub fn report_skip(what: &str, tool: &str, package: &str) {
     let line = format!("SKIPPED {what}: this machine has no {tool}. To run it: apt-get install {package}");
     assert!(std::env::var_os("CI").as_deref() != Some(OsStr::new("true")), "{line}");
-    // The harness captures what `eprintln!` writes and drops it when the test passes.
+    // The test harness discards the output of `eprintln!` when the test passes.
     std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
 }

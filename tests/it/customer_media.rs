@@ -101,7 +101,7 @@ async fn a_recording_is_a_sound_and_is_served_as_mp3_if_ffmpeg_is_installed() {
     let content = &elements[0]["MsgContent"];
     assert!(is_hex(&content["UUID"]) && content["Download_Flag"] == 2, "{content}");
     if child::find(&["ffmpeg"]).is_none() {
-        child::skipped("a recording's copy as MP3", "ffmpeg", "ffmpeg");
+        child::report_skip("a recording's copy as MP3", "ffmpeg", "ffmpeg");
         assert_served(&world, &content["Url"], "audio/amr", AMR).await;
         return world.finish().await;
     }

@@ -10,7 +10,7 @@ use tokio::sync::broadcast::Receiver;
 use wechat_im_bridge::sandbox::fault::Fault;
 use wechat_im_bridge::sandbox::im::{AccountChangeKind, Direction, Edition, Exchange, SendRecord};
 
-use crate::observe::{SENDMSG, counted, greeted};
+use crate::observe::{SENDMSG, counter_value, greeted};
 use crate::world::{
     INQUIRY, SDK_APP_ID, SOON, Setup, World, await_shown, await_texts, eventually, openid, texts,
 };
@@ -229,7 +229,7 @@ async fn at_least_64_calls_are_in_flight_when_enough_conversations_wait() {
     join_all(phones.iter().map(|phone| phone.say("now"))).await;
     let delivered = "wechat_im_bridge_ended_total{direction=\"to_im\",state=\"delivered\"}";
     let all = u64::try_from(2 * CUSTOMERS).unwrap();
-    assert!(eventually(SOON, async || counted(&world, delivered).await == all).await);
+    assert!(eventually(SOON, async || counter_value(&world, delivered).await == all).await);
     let took = started.elapsed();
     world.im.faults().clear();
 

@@ -1,9 +1,10 @@
-//! Drives the bridge from outside: over real HTTP, between the simulated platforms, on a real store.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+//! Tests the bridge from outside: over real HTTP, between the simulated platforms, with a real store.
+#![expect(clippy::unwrap_used, reason = "a panic shows the line where the test failed")]
 
 mod agent_media;
 mod agents;
 mod answers;
+mod backfill;
 mod browser;
 mod callbacks;
 mod child;
@@ -11,28 +12,27 @@ mod circles;
 mod cli;
 mod conversation;
 mod crash;
+mod customer_media;
 mod departures;
 mod docs;
 mod fuzz_corpora;
 mod held;
 mod im_calls;
-mod unfollow;
 mod observe;
 mod operations;
 mod page;
-mod query_plans;
 mod properties;
 mod pushes;
-mod backfill;
+mod query_plans;
+mod raw_http;
 mod repeats;
 mod rooms;
 mod sandbox;
 mod serve;
-mod customer_media;
 mod surface;
 mod token;
+mod unfollow;
 mod unknown;
 mod upgrade;
 mod windows;
-mod wire;
 mod world;

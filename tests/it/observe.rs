@@ -1,4 +1,4 @@
-//! What the agent was told, where messages stand, and what was called: shared by the tests of both ways.
+//! Reads the results of a test: the agent's notes, the states of messages, the calls of the APIs and the counters.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,25 +13,25 @@ use wechat_im_bridge::store::{MessageSummary, Store, StoreLocation};
 
 use crate::world::{SOON, World, await_texts, eventually, openid, texts};
 
-/// Within this time an agent has a note.
-pub const NOTED: Duration = Duration::from_secs(2);
+/// The time within which an agent must receive a note.
+const NOTE_TIMEOUT: Duration = Duration::from_secs(2);
 pub const CUSTOM_SEND: &str = "message/custom/send";
 pub const SENDMSG: &str = "openim/sendmsg";
 
-/// The notes that the agent has in this customer's conversation, from the customer's account.
-pub fn notes(desk: &AgentClient, customer: &str) -> Vec<String> {
-    texts(desk, customer).into_iter().filter(|text| text.starts_with("[bridge] ")).collect()
+/// The notes that the agent has received in this customer's conversation.
+pub fn notes(agent: &AgentClient, customer: &str) -> Vec<String> {
+    texts(agent, customer).into_iter().filter(|text| text.starts_with("[bridge] ")).collect()
 }
 
-/// Waits as long as a note may take until the notes say `word`.
-pub async fn await_note(desk: &AgentClient, customer: &str, word: &str) -> Vec<String> {
-    let said =
-        desk.wait_for(|_| notes(desk, customer).iter().any(|note| note.contains(word)), NOTED).await.is_ok();
-    assert!(said, "no note says {word:?} within {NOTED:?}: {:?}", notes(desk, customer));
-    notes(desk, customer)
+/// Waits until one of the agent's notes contains `part`, and returns all notes.
+pub async fn await_note(agent: &AgentClient, customer: &str, part: &str) -> Vec<String> {
+    let contains_part = || notes(agent, customer).iter().any(|note| note.contains(part));
+    let received = agent.wait_for(|_| contains_part(), NOTE_TIMEOUT).await.is_ok();
+    assert!(received, "no note contains {part:?} within {NOTE_TIMEOUT:?}: {:?}", notes(agent, customer));
+    notes(agent, customer)
 }
 
-/// A follower who has written once, so that the agent may answer.
+/// A follower who has sent one message, so that agents may answer.
 pub async fn greeted(world: &World, name: &str) -> Phone {
     let phone = world.follower(name);
     phone.say("hello").await;
@@ -39,11 +39,11 @@ pub async fn greeted(world: &World, name: &str) -> Phone {
     phone
 }
 
-/// The agents' messages to this customer as the store has them.
+/// The agents' messages to this customer, read from the store.
 pub async fn stored(world: &World, customer: &str) -> Vec<MessageSummary> {
-    let place = StoreLocation::File(world.folder.path().join("bridge.db"));
+    let location = StoreLocation::File(world.folder.path().join("bridge.db"));
     let (store, closing) =
-        tokio::task::spawn_blocking(move || Store::open_for_operator(&place, Clock::system()))
+        tokio::task::spawn_blocking(move || Store::open_for_operator(&location, Clock::system()))
             .await
             .unwrap()
             .unwrap();
@@ -53,18 +53,18 @@ pub async fn stored(world: &World, customer: &str) -> Vec<MessageSummary> {
     all.into_iter().filter(|row| row.openid == customer && row.direction == "to_wechat").collect()
 }
 
-/// Where the agents' messages to this customer stand, in the order accepted.
+/// The states of the agents' messages to this customer, in the order in which the bridge accepted them.
 pub async fn states(world: &World, customer: &str) -> Vec<&'static str> {
     stored(world, customer).await.into_iter().map(|row| row.state).collect()
 }
 
-/// Waits until the agents' messages to this customer stand so.
+/// Waits until the agents' messages to this customer have these states.
 pub async fn await_states(world: &World, customer: &str, expected: &[&str]) {
     let reached = eventually(SOON, async || states(world, customer).await == expected).await;
     assert!(reached, "expected {expected:?}: {:#?}", stored(world, customer).await);
 }
 
-/// The calls of the API whose path ends so.
+/// Counts the calls whose path ends with `api` among the events so far, and consumes these events.
 pub fn calls(events: &mut Receiver<Arc<WireEvent>>, api: &str) -> usize {
     let mut count = 0;
     while let Ok(event) = events.try_recv() {
@@ -73,12 +73,12 @@ pub fn calls(events: &mut Receiver<Arc<WireEvent>>, api: &str) -> usize {
     count
 }
 
-/// The texts on the customer's screen that came this way.
+/// The texts on the customer's screen that arrived through this channel.
 pub fn shown(phone: &Phone, via: Via) -> Vec<String> {
     phone.screen().into_iter().filter(|shown| shown.via == via).map(|shown| shown.text).collect()
 }
 
-/// Waits until so many calls of `custom/send` have been carried out for this customer.
+/// Waits until WeChat has carried out `count` calls of `custom/send` for this customer, and returns their texts.
 pub async fn await_sends(world: &World, customer: &str, count: usize) -> Vec<String> {
     let sent = |ledger: &wechat_im_bridge::sandbox::wechat::Ledger| {
         ledger.sent_texts(customer).into_iter().map(str::to_owned).collect::<Vec<_>>()
@@ -89,19 +89,19 @@ pub async fn await_sends(world: &World, customer: &str, count: usize) -> Vec<Str
     texts
 }
 
-/// What may become of a call after it was written and before its answer was read.
-pub fn losses() -> [(&'static str, Fault); 5] {
+/// The faults after which the bridge cannot know whether its call was carried out.
+pub fn lost_responses() -> [(&'static str, Fault); 5] {
     [
-        ("cut before it was carried out", Fault::DropBefore),
-        ("a bad gateway", Fault::BadGateway),
-        ("cut after it was carried out", Fault::DropAfter),
-        ("an answer that is no JSON", Fault::NotJson),
-        ("half an answer", Fault::HalfBody),
+        ("connection closed before the call was carried out", Fault::DropBefore),
+        ("502 Bad Gateway", Fault::BadGateway),
+        ("connection closed after the call was carried out", Fault::DropAfter),
+        ("a response that is no JSON", Fault::NotJson),
+        ("half of a response", Fault::HalfBody),
     ]
 }
 
-/// The value of a counter, by its name and labels as they are rendered; 0 while nothing was counted.
-pub async fn counted(world: &World, sample: &str) -> u64 {
+/// The value of the counter with this name and these labels, as `/metrics` renders them; 0 if there is no such line.
+pub async fn counter_value(world: &World, sample: &str) -> u64 {
     let metrics = world.metrics().await;
     let line =
         metrics.lines().find(|line| line.strip_prefix(sample).is_some_and(|rest| rest.starts_with(' ')));

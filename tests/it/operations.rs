@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::wire::{self, Line, text_message};
+use crate::raw_http::{self, Connection, text_message};
 use crate::world::{
     INQUIRY, SOON, Setup, TRANSFERRING, World, await_shown, await_texts, eventually, get_json, openid,
 };
@@ -63,8 +63,8 @@ async fn healthz_and_metrics_have_their_formats() {
     let world = World::start().await;
     world.follower("m").say("hello").await;
     await_texts(&world.agent(), &openid("m"), 1).await;
-    assert_eq!(wire::get(&world.ops(), "/healthz").await.status, 200);
-    let metrics = wire::get(&world.ops(), "/metrics").await;
+    assert_eq!(raw_http::get(&world.ops(), "/healthz").await.status, 200);
+    let metrics = raw_http::get(&world.ops(), "/metrics").await;
     assert_eq!(metrics.status, 200);
     let mut samples = 0;
     for line in metrics.text().lines() {
@@ -84,7 +84,7 @@ async fn healthz_and_metrics_have_their_formats() {
     assert!(samples > 10);
     assert!(metrics.text().contains("wechat_im_bridge_accepted_total{source=\"push\"} 1"));
     for path in ["/nothing", "/?signature=1", "/imcallback"] {
-        assert_eq!(wire::get(&world.ops(), path).await.status, 404, "{path}");
+        assert_eq!(raw_http::get(&world.ops(), path).await.status, 404, "{path}");
     }
     world.finish().await;
 }
@@ -98,7 +98,7 @@ async fn the_operations_listener_may_be_off() {
     let running = wechat_im_bridge::app::start(config, Vec::new(), world.clock.clone()).await.unwrap();
     assert_eq!(running.ops, None);
     let public = format!("http://{}", running.public);
-    assert_eq!(wire::get(&public, "/readyz").await.status, 404);
+    assert_eq!(raw_http::get(&public, "/readyz").await.status, 404);
     running.stop().await.unwrap();
 }
 
@@ -112,9 +112,9 @@ async fn while_the_store_cannot_commit_nothing_is_acknowledged_and_afterwards_wo
     let other = world.database();
     assert!(eventually(SOON, async || other.execute_batch("BEGIN EXCLUSIVE").is_ok()).await);
 
-    let push = format!("/?{}", wire::query(&world));
+    let push = format!("/?{}", raw_http::query(&world));
     let message = text_message(&openid("jam"), 1, "during");
-    let callback = wire::callback_path(&world, &[]);
+    let callback = raw_http::callback_path(&world, &[]);
     let answer = json!({
         "CallbackCommand": "C2C.CallbackAfterSendMsg", "From_Account": "user1", "To_Account": openid("jam"),
         "MsgKey": "1_2_3", "MsgBody": [{"MsgType": "TIMTextElem", "MsgContent": {"Text": "an answer"}}],
@@ -124,9 +124,9 @@ async fn while_the_store_cannot_commit_nothing_is_acknowledged_and_afterwards_wo
     let follow = "<xml><ToUserName>gh_bridge000001</ToUserName><FromUserName>oNEW</FromUserName>\
                   <CreateTime>1</CreateTime><MsgType>event</MsgType><Event>subscribe</Event></xml>";
     let (pushed, followed, called_back) = tokio::join!(
-        wire::post(&public, &push, &message),
-        wire::post(&public, &push, follow),
-        wire::post(&public, &callback, &answer),
+        raw_http::post(&public, &push, &message),
+        raw_http::post(&public, &push, follow),
+        raw_http::post(&public, &callback, &answer),
     );
     for refused in [&pushed, &followed, &called_back] {
         assert_eq!(refused.status, 503, "{refused:?}");
@@ -139,16 +139,16 @@ async fn while_the_store_cannot_commit_nothing_is_acknowledged_and_afterwards_wo
     let (_, body) = readyz(&world.ops()).await;
     assert_eq!((&body["status"], &body["store"]["ok"]), (&json!("unavailable"), &json!(false)), "{body}");
     assert!(body["store"]["since"].is_i64() && body["store"]["advice"].is_string(), "{body}");
-    assert_eq!(wire::get(&world.ops(), "/healthz").await.status, 200);
-    assert_eq!(wire::get(&world.ops(), "/metrics").await.status, 200);
+    assert_eq!(raw_http::get(&world.ops(), "/healthz").await.status, 200);
+    assert_eq!(raw_http::get(&world.ops(), "/metrics").await.status, 200);
     assert!(world.wechat.verify_url().await, "the address check needs no store");
 
     other.execute_batch("ROLLBACK").unwrap();
     let recovered = eventually(Duration::from_secs(20), async || readyz(&world.ops()).await.0 == 200).await;
     assert!(recovered, "the store did not recover by itself: {:?}", readyz(&world.ops()).await);
-    let repeated = wire::post(&public, &push, &message).await;
+    let repeated = raw_http::post(&public, &push, &message).await;
     assert!(repeated.text().contains(TRANSFERRING), "{repeated:?}");
-    assert_eq!(wire::post(&public, &callback, &answer).await.status, 200);
+    assert_eq!(raw_http::post(&public, &callback, &answer).await.status, 200);
     let arrived = await_texts(&agent, &openid("jam"), 2).await;
     assert_eq!(
         arrived,
@@ -167,20 +167,20 @@ async fn a_stop_finishes_open_requests_and_readyz_shows_it() {
     let (public, ops) = (world.public(), world.ops());
     let message = text_message(&openid("stop"), 1, "the last words");
     let (first, second) = message.split_at(50);
-    let mut line = Line::to(&public).await;
-    line.send(wire::head(&format!("/?{}", wire::query(&world)), message.len())).await;
-    line.send(first).await;
+    let mut connection = Connection::open(&public).await;
+    connection.send(raw_http::head(&format!("/?{}", raw_http::query(&world)), message.len())).await;
+    connection.send(first).await;
     // A later request that is answered proves that the server has read the first one.
-    assert_eq!(wire::get(&public, "/nothing").await.status, 404);
+    assert_eq!(raw_http::get(&public, "/nothing").await.status, 404);
     let meanwhile = async {
         let stopping = eventually(SOON, async || readyz(&ops).await.0 == 503).await;
         assert!(stopping, "{:?}", readyz(&ops).await);
         let (_, body) = readyz(&ops).await;
         assert_eq!((&body["status"], &body["store"]["ok"]), (&json!("unavailable"), &json!(true)), "{body}");
         assert!(body["why"].as_str().unwrap().contains("shutting down"), "{body}");
-        assert_eq!(wire::get(&ops, "/healthz").await.status, 200);
-        line.send(second).await;
-        line.answer().await.unwrap()
+        assert_eq!(raw_http::get(&ops, "/healthz").await.status, 200);
+        connection.send(second).await;
+        connection.response().await.unwrap()
     };
     let (answer, ()) = tokio::join!(meanwhile, world.stop_bridge());
     assert_eq!(answer.status, 200);

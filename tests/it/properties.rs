@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 use wechat_im_bridge::sandbox::wechat::{Mode, crypto};
 
+use crate::raw_http::{self, text_message};
 use crate::surface::in_mode;
-use crate::wire::{self, text_message};
 use crate::world::{AES_KEY, SOON, TRANSFERRING, World, eventually, openid};
 
 const CASES: u32 = 96;
@@ -56,7 +56,7 @@ impl PropertyWorld {
 }
 
 /// Checks that the answer is either `success` or one reply.
-fn assert_answered(answer: &wire::Answer) -> Result<(), TestCaseError> {
+fn assert_answered(answer: &raw_http::Response) -> Result<(), TestCaseError> {
     prop_assert_eq!(answer.status, 200);
     let is_reply = answer.text().starts_with("<xml>") && answer.text().ends_with("</xml>");
     prop_assert!(is_reply || answer.text() == "success", "{}", answer.text());
@@ -128,7 +128,7 @@ fn pushes() -> impl Strategy<Value = Vec<u8>> {
 #[test]
 fn any_signed_body_is_answered() {
     PropertyWorld::new(("plain", Mode::Plain)).check_all(&pushes(), &async |world, body| {
-        let answer = wire::post(&world.public(), &format!("/?{}", wire::query(world)), &body).await;
+        let answer = raw_http::post(&world.public(), &format!("/?{}", raw_http::query(world)), &body).await;
         // Only a body that is encrypted or names another account may be refused.
         let text = String::from_utf8_lossy(&body);
         if answer.status == 403 && (text.contains("<Encrypt>") || text.contains("<ToUserName>")) {
@@ -148,7 +148,7 @@ fn any_encrypted_and_signed_body_is_answered() {
         let signature = crypto::sign(&[&wechat.token, &now, "1", &encrypt]);
         let path = format!("/?timestamp={now}&nonce=1&encrypt_type=aes&msg_signature={signature}");
         let answer =
-            wire::post(&world.public(), &path, format!("<xml><Encrypt>{encrypt}</Encrypt></xml>")).await;
+            raw_http::post(&world.public(), &path, format!("<xml><Encrypt>{encrypt}</Encrypt></xml>")).await;
         if answer.status == 403 && String::from_utf8_lossy(&inner).contains("<ToUserName>") {
             return Ok(());
         }
@@ -159,8 +159,8 @@ fn any_encrypted_and_signed_body_is_answered() {
 #[test]
 fn in_safe_mode_no_unencrypted_body_is_accepted() {
     PropertyWorld::new(("safe", Mode::Safe)).check_all(&pushes(), &async |world, body| {
-        let query = format!("{}&encrypt_type=aes&msg_signature={}", wire::query(world), "0".repeat(40));
-        let answer = wire::post(&world.public(), &format!("/?{query}"), &body).await;
+        let query = format!("{}&encrypt_type=aes&msg_signature={}", raw_http::query(world), "0".repeat(40));
+        let answer = raw_http::post(&world.public(), &format!("/?{query}"), &body).await;
         prop_assert_eq!((answer.status, answer.text()), (403, ""));
         Ok(())
     });
@@ -173,12 +173,12 @@ fn no_unsigned_query_is_accepted() {
         "(signature|timestamp|nonce|echostr|openid|=|&|%[0-9a-f]{2}|%|a|1){0,30}",
     ];
     PropertyWorld::new(("compatible", Mode::Compatible)).check_all(&query, &async |world, query| {
-        let answer = wire::get(&world.public(), &format!("/?{query}")).await;
+        let answer = raw_http::get(&world.public(), &format!("/?{query}")).await;
         prop_assert_eq!((answer.status, answer.text()), (200, "404 not found"));
         let message = text_message(&openid("query"), 1, "hi");
-        let answer = wire::post(&world.public(), &format!("/?{query}"), message).await;
+        let answer = raw_http::post(&world.public(), &format!("/?{query}"), message).await;
         prop_assert_eq!(answer.status, 403);
-        let answer = wire::post(&world.public(), &format!("/imcallback?{query}"), "{}").await;
+        let answer = raw_http::post(&world.public(), &format!("/imcallback?{query}"), "{}").await;
         prop_assert_eq!(answer.status, 403);
         Ok(())
     });
@@ -249,7 +249,7 @@ fn any_callback_body_is_accepted_if_and_only_if_it_is_an_object() {
     ];
     PropertyWorld::new(("plain", Mode::Plain)).check_all(&body, &async |world, body| {
         let is_object = serde_json::from_slice::<Map<String, Value>>(&body).is_ok();
-        let answer = wire::post(&world.public(), &wire::callback_path(world, &[]), &body).await;
+        let answer = raw_http::post(&world.public(), &raw_http::callback_path(world, &[]), &body).await;
         let info: Value = serde_json::from_slice(&answer.body).unwrap();
         if is_object {
             prop_assert_eq!(answer.status, 200);
@@ -268,12 +268,13 @@ fn bytes_that_are_not_http_do_not_harm_the_server() {
     let bytes = prop::collection::vec(any::<u8>(), 1..300);
     PropertyWorld::new(("plain", Mode::Plain)).check_all(&bytes, &async |world, mut bytes| {
         bytes.extend_from_slice(b"\r\n\r\n");
-        let mut line = wire::Line::to(&world.public()).await;
-        line.send(&bytes).await;
-        if let Some(answer) = line.answer().await {
+        let mut connection = raw_http::Connection::open(&world.public()).await;
+        connection.send(&bytes).await;
+        if let Some(answer) = connection.response().await {
             prop_assert!((400..=505).contains(&answer.status), "{:?}", answer);
         }
-        let alive = eventually(SOON, &async || wire::get(&world.ops(), "/readyz").await.status == 200).await;
+        let alive =
+            eventually(SOON, &async || raw_http::get(&world.ops(), "/readyz").await.status == 200).await;
         prop_assert!(alive);
         Ok(())
     });

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use wechat_im_bridge::sandbox::wechat::{Field, Mode, Phone, PushResult, tiny_png};
 
+use crate::raw_http::{self, text_message};
 use crate::surface::in_mode;
-use crate::wire::{self, text_message};
 use crate::world::{
     AES_KEY, INQUIRY, Setup, TRANSFERRING, WELCOME, World, assert_success, await_shown, await_texts, openid,
     texts,
@@ -308,12 +308,12 @@ async fn a_signed_body_without_usable_xml_is_acknowledged_and_counted() {
         format!("{}x{}", "<xml>".repeat(4_000), "</xml>".repeat(4_000)),
     ];
     for body in &bad {
-        let answer = wire::post(&world.public(), &format!("/?{}", wire::query(&world)), body).await;
+        let answer = raw_http::post(&world.public(), &format!("/?{}", raw_http::query(&world)), body).await;
         assert_eq!((answer.status, answer.text()), (200, "success"), "{body:.80}");
     }
     let line = format!("refused_requests_total{{source=\"push\",reason=\"unusable\"}} {}", bad.len());
     assert!(world.metrics().await.contains(&line), "{}", world.metrics().await);
-    let answer = wire::post(&world.public(), &format!("/?{}", wire::query(&world)), &good).await;
+    let answer = raw_http::post(&world.public(), &format!("/?{}", raw_http::query(&world)), &good).await;
     assert!(answer.text().contains(TRANSFERRING), "{answer:?}");
     await_texts(&world.agent(), &openid("x"), 1).await;
     assert_eq!(texts(&world.agent(), &openid("x")).len(), 1);

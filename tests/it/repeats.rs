@@ -4,9 +4,9 @@
 use wechat_im_bridge::sandbox::wechat::{Field, Mode};
 
 use crate::pushes::{body, event};
+use crate::raw_http::{self, text_message};
 use crate::surface::in_mode;
 use crate::unfollow::is_imported;
-use crate::wire::{self, text_message};
 use crate::world::{INQUIRY, TRANSFERRING, World, await_texts, openid};
 
 #[tokio::test]
@@ -88,8 +88,8 @@ async fn events_are_distinguished_by_sender_time_event_and_key() {
 async fn messages_are_distinguished_by_sender_and_msgid() {
     let world = World::start().await;
     for (name, id, content) in [("p", 1, "a"), ("q", 1, "b"), ("p", 2, "a"), ("p", 1, "changed")] {
-        let path = format!("/?{}", wire::query(&world));
-        let answer = wire::post(&world.public(), &path, text_message(&openid(name), id, content)).await;
+        let path = format!("/?{}", raw_http::query(&world));
+        let answer = raw_http::post(&world.public(), &path, text_message(&openid(name), id, content)).await;
         assert_eq!(answer.status, 200);
     }
     let arrived = await_texts(&world.agent(), &openid("p"), 2).await;

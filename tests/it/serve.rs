@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::child;
-use crate::wire::{self, Line, text_message};
+use crate::raw_http::{self, Connection, text_message};
 use crate::world::{
     AES_KEY, CALLBACK_TOKEN, SECRET_KEY, SOON, TRANSFERRING, World, await_shown, await_texts, eventually,
     openid,
@@ -131,16 +131,16 @@ async fn sigterm_finishes_a_running_request_and_exits_0() {
     let (public, ops) = serving.await_listening().await;
     let message = text_message(&openid("term"), 1, "hello");
     let (first, second) = message.split_at(50);
-    let mut line = Line::to(&public).await;
-    line.send(wire::head(&format!("/?{}", wire::query(&world)), message.len())).await;
-    line.send(first).await;
+    let mut connection = Connection::open(&public).await;
+    connection.send(raw_http::head(&format!("/?{}", raw_http::query(&world)), message.len())).await;
+    connection.send(first).await;
     // A later request that is answered proves that the server has read the first one.
-    assert_eq!(wire::get(&public, "/nothing").await.status, 404);
+    assert_eq!(raw_http::get(&public, "/nothing").await.status, 404);
     serving.signal("TERM");
-    let stopping = async || wire::get(&ops, "/readyz").await.status == 503;
+    let stopping = async || raw_http::get(&ops, "/readyz").await.status == 503;
     assert!(eventually(SOON, stopping).await, "{:?}", serving.log());
-    line.send(second).await;
-    let answer = line.answer().await.unwrap();
+    connection.send(second).await;
+    let answer = connection.response().await.unwrap();
     assert!(answer.status == 200 && answer.text().contains(TRANSFERRING), "{answer:?}");
     let (status, log) = serving.wait_end().await;
     assert_eq!(status.code(), Some(0), "{log:#?}");
@@ -154,9 +154,9 @@ async fn open_requests_are_cut_after_the_grace_or_at_once_by_a_second_signal() {
             world.config_toml().replace("[server]", &format!("[server]\nshutdown_grace_s = {grace}"));
         let serving = ServeProcess::start(world.folder.path(), &config);
         let (public, _) = serving.await_listening().await;
-        let mut line = Line::to(&public).await;
-        line.send(wire::head(&format!("/?{}", wire::query(&world)), 100)).await;
-        assert_eq!(wire::get(&public, "/nothing").await.status, 404);
+        let mut connection = Connection::open(&public).await;
+        connection.send(raw_http::head(&format!("/?{}", raw_http::query(&world)), 100)).await;
+        assert_eq!(raw_http::get(&public, "/nothing").await.status, 404);
         let begun = Instant::now();
         serving.signal("TERM");
         // Two signals that come before the first is handled are one signal to a process.
@@ -213,7 +213,7 @@ async fn with_a_certificate_the_public_listener_speaks_only_https() {
         .no_proxy()
         .build()
         .unwrap();
-    let url = format!("https://localhost:{port}/?{}", wire::query(&world));
+    let url = format!("https://localhost:{port}/?{}", raw_http::query(&world));
     let echo = client.get(format!("{url}&echostr=42")).send().await.unwrap();
     assert_eq!((echo.status().as_u16(), echo.text().await.unwrap().as_str()), (200, "42"));
     let pushed = client.post(&url).body(text_message(&openid("tls"), 1, "hello")).send().await.unwrap();
@@ -221,10 +221,10 @@ async fn with_a_certificate_the_public_listener_speaks_only_https() {
     assert!(pushed.text().await.unwrap().contains(TRANSFERRING));
     await_texts(&world.agent(), &openid("tls"), 1).await;
 
-    let mut plain = Line::to(&public).await;
+    let mut plain = Connection::open(&public).await;
     plain.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-    assert!(plain.answer().await.is_none(), "plain HTTP is not answered");
-    assert_eq!(wire::get(&ops, "/healthz").await.status, 200, "the operations listener stays plain");
+    assert!(plain.response().await.is_none(), "plain HTTP is not answered");
+    assert_eq!(raw_http::get(&ops, "/healthz").await.status, 200, "the operations listener stays plain");
 }
 
 /// Contract, sections 2 and 3: no secret is ever printed; at `info` there is one line per message,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wechat_im_bridge::sandbox::wechat::{Mode, crypto};
 
-use crate::wire::{self, Answer, Line, ask, head, signed, text_message};
+use crate::raw_http::{self, Connection, Response, exchange, head, signed, text_message};
 use crate::world::{Setup, TRANSFERRING, World, openid};
 
 const MODES: [(&str, Mode); 3] =
@@ -40,7 +40,8 @@ async fn the_address_check_gets_its_echostr_back_byte_for_byte_in_every_mode() {
             ("%zz%4", b"%zz%4"),
         ] {
             let answer =
-                wire::get(&world.public(), &format!("/?{}&echostr={sent}", wire::query(&world))).await;
+                raw_http::get(&world.public(), &format!("/?{}&echostr={sent}", raw_http::query(&world)))
+                    .await;
             assert_eq!((answer.status, &answer.body[..]), (200, echoed), "{sent}");
             assert!(answer.header("content-type").unwrap().starts_with("text/plain"), "{answer:?}");
         }
@@ -51,7 +52,7 @@ async fn the_address_check_gets_its_echostr_back_byte_for_byte_in_every_mode() {
 #[tokio::test]
 async fn any_other_get_is_answered_404_not_found_with_status_200() {
     let world = World::start().await;
-    let good = format!("{}&echostr=1", wire::query(&world));
+    let good = format!("{}&echostr=1", raw_http::query(&world));
     let pairs: Vec<&str> = good.split('&').collect();
     let mut bad = vec![String::new(), "echostr=1".to_owned(), good.replace("nonce=9", "nonce=8")];
     for at in 0..pairs.len() {
@@ -67,13 +68,17 @@ async fn any_other_get_is_answered_404_not_found_with_status_200() {
         }
     }
     for query in bad {
-        let answer = wire::get(&world.public(), &format!("/?{query}")).await;
+        let answer = raw_http::get(&world.public(), &format!("/?{query}")).await;
         assert_eq!((answer.status, answer.text()), (200, "404 not found"), "{query}");
         assert!(answer.header("content-type").unwrap().starts_with("text/plain"), "{answer:?}");
     }
-    let answer = wire::get(&world.public(), "/").await;
+    let answer = raw_http::get(&world.public(), "/").await;
     assert_eq!((answer.status, answer.text()), (200, "404 not found"));
-    assert_eq!(wire::get(&world.public(), &format!("/?{good}")).await.text(), "1", "the good query passes");
+    assert_eq!(
+        raw_http::get(&world.public(), &format!("/?{good}")).await.text(),
+        "1",
+        "the good query passes"
+    );
     world.finish().await;
 }
 
@@ -82,17 +87,17 @@ async fn any_other_get_is_answered_404_not_found_with_status_200() {
 async fn the_vendors_signatures_are_accepted() {
     let world = Setup::default().wechat(|wechat| wechat.token = "AAAAA".into()).start().await;
     let check = "signature=f464b24fc39322e44b38aa78f5edd27bd1441696&timestamp=1714036504&nonce=1514711492";
-    let answer = wire::get(&world.public(), &format!("/?{check}&echostr=4375120948345356249")).await;
+    let answer = raw_http::get(&world.public(), &format!("/?{check}&echostr=4375120948345356249")).await;
     assert_eq!((answer.status, answer.text()), (200, "4375120948345356249"));
 
     let push = "signature=899cf89e464efb63f54ddac96b0a0a235f53aa78&timestamp=1714037059&nonce=486452656";
     let message = text_message(&openid("v"), 1, "hi");
-    let answer = wire::post(&world.public(), &format!("/?{push}"), &message).await;
+    let answer = raw_http::post(&world.public(), &format!("/?{push}"), &message).await;
     assert_eq!(answer.status, 200);
     assert!(answer.text().contains(TRANSFERRING) && answer.text().starts_with("<xml>"), "{answer:?}");
     assert!(answer.header("content-type").unwrap().starts_with("text/xml"), "{answer:?}");
     let other = push.replace("486452656", "486452657");
-    assert_eq!(wire::post(&world.public(), &format!("/?{other}"), &message).await.status, 403);
+    assert_eq!(raw_http::post(&world.public(), &format!("/?{other}"), &message).await.status, 403);
     world.finish().await;
 }
 
@@ -119,7 +124,7 @@ async fn the_vendors_encrypted_pushes_are_decrypted_and_get_encrypted_replies() 
             "<xml><ToUserName><![CDATA[{}]]></ToUserName><Encrypt><![CDATA[{}]]></Encrypt></xml>",
             vector.account, vector.encrypt
         );
-        let answer = wire::post(&world.public(), &path, &body).await;
+        let answer = raw_http::post(&world.public(), &path, &body).await;
         assert_eq!(answer.status, 200, "{}", vector.token);
         if vector.is_xml {
             assert!(!answer.text().contains(TRANSFERRING), "{answer:?}");
@@ -129,13 +134,13 @@ async fn the_vendors_encrypted_pushes_are_decrypted_and_get_encrypted_replies() 
             assert_eq!(answer.text(), "success");
         }
         let damaged = path.replace(vector.msg_signature, &"0".repeat(40));
-        assert_eq!(wire::post(&world.public(), &damaged, &body).await.status, 403);
+        assert_eq!(raw_http::post(&world.public(), &damaged, &body).await.status, 403);
         world.finish().await;
     }
 }
 
 /// Checks the signature of an encrypted answer and returns the reply inside.
-pub fn decrypt_reply(answer: &Answer, token: &str, key: &str, app_id: &str) -> String {
+pub fn decrypt_reply(answer: &Response, token: &str, key: &str, app_id: &str) -> String {
     let element = |name: &str| {
         let (_, rest) = answer.text().split_once(&format!("<{name}>")).unwrap();
         let (inner, _) = rest.split_once(&format!("</{name}>")).unwrap();
@@ -156,8 +161,8 @@ async fn an_invalid_query_gets_403_before_a_byte_of_the_body_is_sent() {
     ] {
         let world = in_mode(mode).start().await;
         let good = match mode.1 {
-            Mode::Safe => format!("{}&encrypt_type=aes&msg_signature=00", wire::query(&world)),
-            _ => wire::query(&world),
+            Mode::Safe => format!("{}&encrypt_type=aes&msg_signature=00", raw_http::query(&world)),
+            _ => raw_http::query(&world),
         };
         let name = |pair: &str| pair.split_once('=').unwrap().0.to_owned();
         let mut queries = vec![String::new()];
@@ -171,16 +176,16 @@ async fn an_invalid_query_gets_403_before_a_byte_of_the_body_is_sent() {
             // The body is never sent: a client that expects `100 Continue` does not get it.
             let request =
                 head(&format!("/?{query}"), 5000).replace("\r\n\r\n", "\r\nexpect: 100-continue\r\n\r\n");
-            let answer = ask(&world.public(), request).await;
+            let answer = exchange(&world.public(), request).await;
             assert_eq!((answer.status, answer.text()), (403, ""), "{mode:?} {query}");
         }
         let request = head(&format!("/?{good}"), 5).replace("\r\n\r\n", "\r\nexpect: 100-continue\r\n\r\n");
-        let mut line = Line::to(&world.public()).await;
-        line.send(request).await;
-        assert_eq!(line.answer().await.unwrap().status, 100, "a valid query gets 100 Continue");
-        line.send("<xml>").await;
+        let mut connection = Connection::open(&world.public()).await;
+        connection.send(request).await;
+        assert_eq!(connection.response().await.unwrap().status, 100, "a valid query gets 100 Continue");
+        connection.send("<xml>").await;
         let expected = if mode.1 == Mode::Safe { 403 } else { 200 };
-        assert_eq!(line.answer().await.unwrap().status, expected);
+        assert_eq!(connection.response().await.unwrap().status, expected);
         assert_eq!(world.wechat.ledger().pushes.len(), 0);
         world.finish().await;
     }
@@ -193,13 +198,13 @@ async fn a_push_over_the_configured_clock_skew_is_refused() {
     for (off, status) in [(-310, 403), (-290, 200), (290, 200), (310, 403), (-2_000_000_000, 403)] {
         let path = format!("/?{}", signed(&token, now + off, "1"));
         let body = text_message(&openid("late"), 1, "hi");
-        assert_eq!(wire::post(&world.public(), &path, body).await.status, status, "{off}");
+        assert_eq!(raw_http::post(&world.public(), &path, body).await.status, status, "{off}");
     }
     world.finish().await;
 
     let world = World::start().await;
     let path = format!("/?{}", signed(&token, 1, "1"));
-    let answer = wire::post(&world.public(), &path, text_message(&openid("late"), 2, "hi")).await;
+    let answer = raw_http::post(&world.public(), &path, text_message(&openid("late"), 2, "hi")).await;
     assert_eq!(answer.status, 200, "0 switches the check off");
     world.finish().await;
 }
@@ -208,19 +213,23 @@ async fn a_push_over_the_configured_clock_skew_is_refused() {
 async fn a_push_for_another_account_is_refused_and_not_stored() {
     let world = World::start().await;
     let body = text_message(&openid("w"), 1, "hi").replace("gh_bridge000001", "gh_another0001");
-    let path = format!("/?{}", wire::query(&world));
-    assert_eq!(wire::post(&world.public(), &path, &body).await.status, 403);
+    let path = format!("/?{}", raw_http::query(&world));
+    assert_eq!(raw_http::post(&world.public(), &path, &body).await.status, 403);
     assert!(has_metric(&world, "refused_requests_total{source=\"push\",reason=\"account\"} 1").await);
     assert!(!world.metrics().await.contains("wechat_im_bridge_accepted_total{"));
     world.finish().await;
 
     let any = Setup::default().set("BRIDGE_WECHAT__ACCOUNT_ID", "").start().await;
-    assert_eq!(wire::post(&any.public(), &signed_path(&any), &body).await.status, 200, "no account is set");
+    assert_eq!(
+        raw_http::post(&any.public(), &signed_path(&any), &body).await.status,
+        200,
+        "no account is set"
+    );
     any.finish().await;
 }
 
 fn signed_path(world: &World) -> String {
-    format!("/?{}", wire::query(world))
+    format!("/?{}", raw_http::query(world))
 }
 
 #[tokio::test]
@@ -229,23 +238,23 @@ async fn a_body_may_be_as_long_as_the_limit_and_no_longer() {
     let frame = text_message(&openid("l"), 1, "").len();
     let whole = text_message(&openid("l"), 1, &"x".repeat(2000 - frame));
     let long = text_message(&openid("l"), 2, &"x".repeat(2001 - frame));
-    let callback = wire::callback_path(&world, &[]);
+    let callback = raw_http::callback_path(&world, &[]);
     for (path, body, status) in [
         (signed_path(&world), &whole, 200),
         (signed_path(&world), &long, 413),
         (callback.clone(), &whole, 400),
         (callback, &long, 413),
     ] {
-        assert_eq!(wire::post(&world.public(), &path, body).await.status, status, "{}", body.len());
+        assert_eq!(raw_http::post(&world.public(), &path, body).await.status, status, "{}", body.len());
         let chunked = format!(
             "POST {path} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3e8\r\n{}\r\n{:x}\r\n{}\r\n0\r\n\r\n",
             &body[..1000],
             body.len() - 1000,
             &body[1000..]
         );
-        assert_eq!(ask(&world.public(), chunked).await.status, status, "chunked, {}", body.len());
+        assert_eq!(exchange(&world.public(), chunked).await.status, status, "chunked, {}", body.len());
     }
-    let announced = ask(&world.public(), head(&signed_path(&world), 1 << 40)).await;
+    let announced = exchange(&world.public(), head(&signed_path(&world), 1 << 40)).await;
     assert_eq!(announced.status, 413, "refused by its Content-Length");
     assert!(has_metric(&world, "refused_requests_total{source=\"push\",reason=\"body_too_large\"} 3").await);
     world.finish().await;
@@ -255,18 +264,18 @@ async fn a_body_may_be_as_long_as_the_limit_and_no_longer() {
 #[tokio::test]
 async fn a_head_or_body_that_takes_over_ten_seconds_gets_408() {
     let world = World::start().await;
-    let (push, callback) = (signed_path(&world), wire::callback_path(&world, &[]));
+    let (push, callback) = (signed_path(&world), raw_http::callback_path(&world, &[]));
     let slow = async |begin: String, every: Option<Duration>| {
-        let mut line = Line::to(&world.public()).await;
-        line.send(begin).await;
+        let mut connection = Connection::open(&world.public()).await;
+        connection.send(begin).await;
         let started = Instant::now();
         let answer = match every {
-            None => line.answer().await,
+            None => connection.response().await,
             Some(pause) => loop {
                 tokio::select! {
-                    answer = line.answer() => break answer,
+                    answer = connection.response() => break answer,
                     () = tokio::time::sleep(pause), if started.elapsed() < Duration::from_secs(9) => {
-                        line.send(" ").await;
+                        connection.send(" ").await;
                     }
                 }
             },
@@ -305,24 +314,28 @@ async fn unknown_paths_are_404_and_wrong_methods_405() {
     {
         for method in ["GET", "POST"] {
             let request = format!("{method} {path} HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n");
-            assert_eq!(ask(&world.public(), request).await.status, 404, "{method} {path}");
+            assert_eq!(exchange(&world.public(), request).await.status, 404, "{method} {path}");
         }
     }
     for path in ["/media/x", "/media/", "/media/../../etc/passwd", "/media/%2e%2e/x"] {
-        assert_eq!(wire::get(&world.public(), path).await.status, 404, "{path}");
+        assert_eq!(raw_http::get(&world.public(), path).await.status, 404, "{path}");
     }
     for (method, path) in [
         ("PUT", "/".to_owned()),
         ("DELETE", signed_path(&world)),
         ("PATCH", "/".to_owned()),
-        ("GET", wire::callback_path(&world, &[])),
+        ("GET", raw_http::callback_path(&world, &[])),
         ("PUT", "/imcallback".to_owned()),
     ] {
         let request = format!("{method} {path} HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n");
-        assert_eq!(ask(&world.public(), request).await.status, 405, "{method} {path}");
+        assert_eq!(exchange(&world.public(), request).await.status, 405, "{method} {path}");
     }
-    assert_eq!(wire::post(&world.ops(), "/healthz", "").await.status, 405);
-    assert_eq!(wire::get(&world.ops(), "/imcallback").await.status, 404, "each listener has its own paths");
+    assert_eq!(raw_http::post(&world.ops(), "/healthz", "").await.status, 405);
+    assert_eq!(
+        raw_http::get(&world.ops(), "/imcallback").await.status,
+        404,
+        "each listener has its own paths"
+    );
     world.finish().await;
 }
 

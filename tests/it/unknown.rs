@@ -8,7 +8,8 @@ use wechat_im_bridge::sandbox::fault::Fault;
 use wechat_im_bridge::sandbox::im::Outcome;
 
 use crate::observe::{
-    CUSTOM_SEND, SENDMSG, await_note, await_states, calls, counted, greeted, losses, notes, states,
+    CUSTOM_SEND, SENDMSG, await_note, await_states, calls, counter_value, greeted, lost_responses, notes,
+    states,
 };
 use crate::world::{INQUIRY, SOON, Setup, World, await_shown, await_texts, eventually, openid, texts};
 
@@ -18,7 +19,7 @@ const HISTORY: &str = "openim/admin_getroammsg";
 async fn a_send_to_wechat_whose_answer_was_lost_becomes_unknown_with_a_notice_and_is_never_repeated() {
     let world = World::start().await;
     let agent = world.agent();
-    for (n, (case, fault)) in losses().into_iter().enumerate() {
+    for (n, (case, fault)) in lost_responses().into_iter().enumerate() {
         let name = format!("u{n}");
         let (phone, customer) = (greeted(&world, &name).await, openid(&name));
         let was_processed = !matches!(fault, Fault::DropBefore | Fault::BadGateway);
@@ -63,7 +64,7 @@ async fn the_notice_is_in_the_configured_locale_and_the_error_is_stored_for_the_
 async fn a_send_to_im_whose_answer_was_lost_is_looked_up_and_arrives_once() {
     let world = World::start().await;
     let agent = world.agent();
-    for (n, (case, fault)) in losses().into_iter().enumerate() {
+    for (n, (case, fault)) in lost_responses().into_iter().enumerate() {
         let name = format!("v{n}");
         let (phone, customer) = (greeted(&world, &name).await, openid(&name));
         let was_processed = !matches!(fault, Fault::DropBefore | Fault::BadGateway);
@@ -114,7 +115,7 @@ async fn a_long_history_is_read_to_its_end_each_page_a_call_of_its_own() {
     let pages = world.im.ledger().call_count(HISTORY) as u64;
     assert!(pages >= 5, "{pages}");
     let read = "wechat_im_bridge_calls_total{platform=\"im\",api=\"admin_getroammsg\",outcome=\"ok\"}";
-    assert_eq!(counted(&world, read).await, pages);
+    assert_eq!(counter_value(&world, read).await, pages);
     world.finish().await;
 }
 

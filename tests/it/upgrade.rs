@@ -48,7 +48,7 @@ use wechat_im_bridge::store::{Store, StoreLocation};
 
 use crate::agent_media::{await_pushed, file, pushed};
 use crate::customer_media::{PUBLIC_URL, get, local_url};
-use crate::observe::{CUSTOM_SEND, await_note, await_states, counted, states, stored};
+use crate::observe::{CUSTOM_SEND, await_note, await_states, counter_value, states, stored};
 use crate::world::{INQUIRY, SDK_APP_ID, SECRET_KEY, SOON, Setup, World, await_shown, eventually, openid};
 
 const SCHEMA: i64 = 7;
@@ -432,7 +432,7 @@ async fn what_was_accepted_before_is_not_accepted_again_and_what_ended_stays_as_
     });
     assert_eq!(world.im.send_raw_callback(&body.to_string(), |_| {}).await.error, None);
     let repeats = "wechat_im_bridge_ignored_callbacks_total{reason=\"repeat\"}";
-    assert_eq!(counted(&world, repeats).await, 1);
+    assert_eq!(counter_value(&world, repeats).await, 1);
     await_delivered(&world, "waits", "user1", QUESTIONS[2].2).await;
 
     let ends = ["delivered", "delivered", "refused", "unknown", "delivered", "delivered"];

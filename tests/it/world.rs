@@ -1,4 +1,4 @@
-//! A bridge between both simulated platforms, over real HTTP and a real store; it fails on leftovers.
+//! A bridge between the two simulated platforms, with real HTTP and a real store.
 
 use std::time::Duration;
 
@@ -17,19 +17,19 @@ pub const AES_KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
 pub const WELCOME: &str = "Thanks for following XX. We want to offer you the best service.";
 pub const TRANSFERRING: &str = "Transferring you to a customer service agent, please wait.";
 pub const INQUIRY: &str = "Inquiry from a WeChat subscription account: ";
-/// Long enough for a loaded machine, short enough to fail in.
+/// The time limit for an event that is due at once. It is long enough for a loaded machine.
 pub const SOON: Duration = Duration::from_secs(10);
 
 type Change<T> = Box<dyn FnOnce(&mut T)>;
 
-/// What differs from the usual.
+/// How a test's world differs from the default.
 #[derive(Default)]
 pub struct Setup {
-    /// `("BRIDGE_WECHAT__REPLY", "push")` and the like.
+    /// Environment variables of the bridge, such as `("BRIDGE_WECHAT__REPLY", "push")`.
     pub settings: Vec<(&'static str, String)>,
     pub wechat: Option<Change<WechatSettings>>,
     pub im: Option<Change<ImSettings>>,
-    /// What the clock shows when the platforms start; `None`: the present.
+    /// The time of the clock when the platforms start; `None` means now.
     pub at: Option<Millis>,
 }
 
@@ -49,19 +49,19 @@ impl Setup {
         self
     }
 
-    /// Lets the world begin at another time than the present.
+    /// Starts the clock at this time instead of now.
     pub fn at(mut self, at: Millis) -> Self {
         self.at = Some(at);
         self
     }
 
     pub async fn start(self) -> World {
-        World::of(self).await
+        World::from_setup(self).await
     }
 
-    /// The platforms and an empty folder. What the bridge shall find is put there before it is started.
+    /// Starts the platforms only, so that a test can put files into the bridge's folder before the bridge starts.
     pub async fn without_bridge(self) -> World {
-        World::platforms(self).await
+        World::without_bridge(self).await
     }
 }
 
@@ -76,16 +76,16 @@ pub struct World {
 
 impl World {
     pub async fn start() -> Self {
-        Self::of(Setup::default()).await
+        Self::from_setup(Setup::default()).await
     }
 
-    async fn of(setup: Setup) -> Self {
-        let mut world = Self::platforms(setup).await;
+    async fn from_setup(setup: Setup) -> Self {
+        let mut world = Self::without_bridge(setup).await;
         world.start_bridge().await;
         world
     }
 
-    async fn platforms(setup: Setup) -> Self {
+    async fn without_bridge(setup: Setup) -> Self {
         let clock = Clock::movable();
         if let Some(at) = setup.at {
             clock.advance(at.since(clock.now()));
@@ -119,7 +119,7 @@ impl World {
         }
     }
 
-    /// The configuration of a bridge that lives here.
+    /// The configuration of this world's bridge.
     pub fn config_toml(&self) -> String {
         let (wechat, im) = (self.wechat.settings(), self.im.settings());
         let store = self.folder.path().join("bridge.db");
@@ -184,12 +184,12 @@ impl World {
         format!("http://{}", self.bridge.as_ref().unwrap().ops.unwrap())
     }
 
-    /// The bridge's database, beside the bridge.
+    /// Opens another connection to the bridge's database.
     pub fn database(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.folder.path().join("bridge.db")).unwrap()
     }
 
-    /// A follower from before the bridge was there.
+    /// A customer who follows the account, and whose follow event the bridge did not receive.
     pub fn follower(&self, name: &str) -> Phone {
         let phone = self.wechat.customer(&openid(name));
         phone.set_following(true);
@@ -208,13 +208,13 @@ impl World {
         reqwest::get(format!("{}/metrics", self.ops())).await.unwrap().text().await.unwrap()
     }
 
-    /// Ends the world. Nothing may be left waiting.
+    /// Stops the bridge. Panics if a message still waits, or if IM delivered a message twice.
     pub async fn finish(mut self) {
         let settled = eventually(SOON, async || self.ready().await["backlog"]["waiting"] == 0).await;
-        assert!(settled, "something is still waiting: {}", self.ready().await);
+        assert!(settled, "a message still waits: {}", self.ready().await);
         self.stop_bridge().await;
-        let again: Vec<String> = self.im.ledger().repeated_deliveries().map(SendRecord::text).collect();
-        assert!(again.is_empty(), "delivered twice: {again:?}");
+        let repeated: Vec<String> = self.im.ledger().repeated_deliveries().map(SendRecord::text).collect();
+        assert!(repeated.is_empty(), "delivered twice: {repeated:?}");
     }
 }
 
@@ -229,33 +229,34 @@ pub async fn get_json(url: &str) -> (u16, serde_json::Value) {
     (response.status().as_u16(), response.json().await.unwrap())
 }
 
-/// Asks `condition` until it holds or `timeout` has passed.
+/// Checks `condition` repeatedly until it holds or `timeout` has passed. Returns whether it holds.
 pub async fn eventually(timeout: Duration, mut condition: impl AsyncFnMut() -> bool) -> bool {
-    let until = tokio::time::Instant::now() + timeout;
+    let deadline = tokio::time::Instant::now() + timeout;
     loop {
         if condition().await {
             return true;
         }
-        if tokio::time::Instant::now() >= until {
+        if tokio::time::Instant::now() >= deadline {
             return false;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// What the agent has been sent by this customer, as text.
-pub fn texts(desk: &AgentClient, customer: &str) -> Vec<String> {
-    desk.conversation(customer)
+/// The texts of the messages that this customer has sent to the agent.
+pub fn texts(agent: &AgentClient, customer: &str) -> Vec<String> {
+    agent
+        .conversation(customer)
         .iter()
-        .filter(|seen| seen.from.starts_with(customer))
-        .map(|seen| seen.text())
+        .filter(|message| message.from.starts_with(customer))
+        .map(|message| message.text())
         .collect()
 }
 
-/// Waits until the agent has been sent `count` messages by this customer.
-pub async fn await_texts(desk: &AgentClient, customer: &str, count: usize) -> Vec<String> {
-    let arrived = eventually(SOON, async || texts(desk, customer).len() >= count).await;
-    let texts = texts(desk, customer);
+/// Waits until this customer has sent `count` messages to the agent, and returns their texts.
+pub async fn await_texts(agent: &AgentClient, customer: &str, count: usize) -> Vec<String> {
+    let arrived = eventually(SOON, async || texts(agent, customer).len() >= count).await;
+    let texts = texts(agent, customer);
     assert!(arrived, "the agent has {} of {count} messages: {texts:?}", texts.len());
     texts
 }
@@ -266,7 +267,7 @@ pub async fn await_shown(phone: &Phone, text: &str) {
     assert!(shown, "{text:?} is not on the screen: {:?}", phone.texts());
 }
 
-/// The push was answered at the first try, without a reply.
+/// Asserts that the bridge answered the first attempt of the push with `success`, which is no passive reply.
 pub fn assert_success(pushed: &PushResult) {
     assert_eq!(pushed.attempts.len(), 1, "{pushed:?}");
     assert_eq!(&pushed.attempts[0].body[..], b"success", "{pushed:?}");

@@ -5,7 +5,7 @@ use wechat_im_bridge::sandbox::im::AgentClient;
 use wechat_im_bridge::sandbox::wechat::Phone;
 
 use super::files::{await_pushed, file, image_at, local, trouble};
-use crate::observe::{await_note, await_states, counted, greeted, notes};
+use crate::observe::{await_note, await_states, counter_value, greeted, notes};
 use crate::world::{Setup, World, openid};
 
 /// The customer gets the address itself, and the agent is told why.
@@ -39,8 +39,8 @@ async fn what_cannot_be_fetched_goes_as_a_link_and_the_agent_is_told_why() {
     ] {
         linked(&world, &phone, &agent, &url, why).await;
     }
-    assert_eq!(counted(&world, "wechat_im_bridge_downloads_total{outcome=\"forbidden\"}").await, 4);
-    assert_eq!(counted(&world, "wechat_im_bridge_downloads_total{outcome=\"status\"}").await, 1);
+    assert_eq!(counter_value(&world, "wechat_im_bridge_downloads_total{outcome=\"forbidden\"}").await, 4);
+    assert_eq!(counter_value(&world, "wechat_im_bridge_downloads_total{outcome=\"status\"}").await, 1);
     world.finish().await;
 }
 
@@ -94,7 +94,8 @@ async fn a_server_that_recovers_is_asked_again_and_one_that_does_not_is_given_up
     await_pushed(&phone, &[("image", "", file("photo.jpg")), ("text", "behind", Bytes::new())]).await;
     assert!(notes(&agent, &customer).is_empty());
     assert_eq!(
-        counted(&world, "wechat_im_bridge_retried_total{direction=\"to_wechat\",class=\"source\"}").await,
+        counter_value(&world, "wechat_im_bridge_retried_total{direction=\"to_wechat\",class=\"source\"}")
+            .await,
         2
     );
     let other = greeted(&world, "e").await;

@@ -136,7 +136,7 @@ async fn a_video_without_a_usable_picture_gets_a_plain_one() {
 /// Invariant 5: a send whose answer was lost is never repeated, whatever it carries.
 #[tokio::test]
 async fn a_picture_whose_send_has_no_answer_is_unknown_and_told_by_name() {
-    for (what, fault) in crate::observe::losses() {
+    for (what, fault) in crate::observe::lost_responses() {
         let world = local().start().await;
         let (phone, agent, customer) = (greeted(&world, "h").await, world.agent(), openid("h"));
         world.wechat.faults().script(CUSTOM_SEND, 1, fault);

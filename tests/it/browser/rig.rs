@@ -79,7 +79,7 @@ fn installed(test: &str) -> Option<(PathBuf, PathBuf)> {
     let chromium = child::find(&["chromium", "chromium-browser", "google-chrome"]);
     let both = chromium.zip(child::find(&["chromedriver"]));
     if both.is_none() {
-        child::skipped(test, "Chromium with its driver", "chromium chromium-driver fonts-noto-cjk");
+        child::report_skip(test, "Chromium with its driver", "chromium chromium-driver fonts-noto-cjk");
     }
     both
 }

@@ -1,4 +1,4 @@
-//! HTTP by hand: what a client library would not send, and what it would hide.
+//! An HTTP client that sends requests which a library refuses to send, and hides no part of a response.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use wechat_im_bridge::sandbox::wechat::crypto;
 use crate::world::{CALLBACK_TOKEN, SDK_APP_ID, World};
 
 /// Longer than any deadline of the bridge.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// An answer, as it came.
+/// A response.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     /// The status line and the headers, in lower case.
     pub head: String,
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
@@ -33,11 +33,11 @@ impl Answer {
 }
 
 /// A connection to one of the bridge's listeners.
-pub struct Line(TcpStream);
+pub struct Connection(TcpStream);
 
-impl Line {
-    /// `base` as `http://ADDRESS`.
-    pub async fn to(base: &str) -> Self {
+impl Connection {
+    /// Connects to `base`, which has the form `http://ADDRESS`.
+    pub async fn open(base: &str) -> Self {
         Self(TcpStream::connect(base.strip_prefix("http://").unwrap()).await.unwrap())
     }
 
@@ -45,12 +45,12 @@ impl Line {
         self.0.write_all(bytes.as_ref()).await.unwrap();
     }
 
-    /// The next answer, or `None` where the bridge closes without one; fails when neither comes.
-    pub async fn answer(&mut self) -> Option<Answer> {
-        tokio::time::timeout(PATIENCE, self.read()).await.unwrap()
+    /// The next response, or `None` if the bridge closes the connection without one. Panics after [`TIMEOUT`].
+    pub async fn response(&mut self) -> Option<Response> {
+        tokio::time::timeout(TIMEOUT, self.read()).await.unwrap()
     }
 
-    async fn read(&mut self) -> Option<Answer> {
+    async fn read(&mut self) -> Option<Response> {
         let mut bytes = Vec::new();
         let head_end = loop {
             if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -63,49 +63,49 @@ impl Line {
         };
         let head = String::from_utf8(bytes[..head_end].to_vec()).unwrap().to_ascii_lowercase();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let mut answer = Answer { status, head, body: Vec::new() };
-        let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
-        answer.body = vec![0; length];
-        self.0.read_exact(&mut answer.body).await.unwrap();
-        Some(answer)
+        let mut response = Response { status, head, body: Vec::new() };
+        let length = response.header("content-length").map_or(0, |length| length.parse().unwrap());
+        response.body = vec![0; length];
+        self.0.read_exact(&mut response.body).await.unwrap();
+        Some(response)
     }
 }
 
-/// One request on a connection of its own.
-pub async fn ask(base: &str, request: impl AsRef<[u8]>) -> Answer {
-    let mut line = Line::to(base).await;
-    line.send(request).await;
-    line.answer().await.unwrap()
+/// Sends the bytes of one request on a new connection, and returns the response.
+pub async fn exchange(base: &str, request: impl AsRef<[u8]>) -> Response {
+    let mut connection = Connection::open(base).await;
+    connection.send(request).await;
+    connection.response().await.unwrap()
 }
 
-pub async fn get(base: &str, path: &str) -> Answer {
-    ask(base, format!("GET {path} HTTP/1.1\r\nhost: bridge\r\n\r\n")).await
+pub async fn get(base: &str, path: &str) -> Response {
+    exchange(base, format!("GET {path} HTTP/1.1\r\nhost: bridge\r\n\r\n")).await
 }
 
-pub async fn post(base: &str, path: &str, body: impl AsRef<[u8]>) -> Answer {
+pub async fn post(base: &str, path: &str, body: impl AsRef<[u8]>) -> Response {
     let body = body.as_ref();
     let mut request = head(path, body.len()).into_bytes();
     request.extend_from_slice(body);
-    ask(base, request).await
+    exchange(base, request).await
 }
 
-/// The head of a POST whose body is `length` bytes.
+/// The head of a POST request whose body has `length` bytes.
 pub fn head(path: &str, length: usize) -> String {
     format!("POST {path} HTTP/1.1\r\nhost: bridge\r\ncontent-length: {length}\r\n\r\n")
 }
 
-/// A query that `token` signs.
+/// A query that is signed with `token`.
 pub fn signed(token: &str, timestamp: i64, nonce: &str) -> String {
     let signature = crypto::sign(&[token, &timestamp.to_string(), nonce]);
     format!("signature={signature}&timestamp={timestamp}&nonce={nonce}")
 }
 
-/// The query of a plain push to this world's bridge, now.
+/// The signed query of a push in plain mode to this world's bridge at this moment.
 pub fn query(world: &World) -> String {
     signed(&world.wechat.settings().token, world.clock.now().seconds(), "987654321")
 }
 
-/// A text message as it is pushed in plain mode.
+/// The body of a text message that is pushed in plain mode.
 pub fn text_message(openid: &str, id: u64, content: &str) -> String {
     format!(
         "<xml><ToUserName><![CDATA[gh_bridge000001]]></ToUserName><FromUserName><![CDATA[{openid}]]>\
@@ -114,7 +114,7 @@ pub fn text_message(openid: &str, id: u64, content: &str) -> String {
     )
 }
 
-/// A rightly signed callback, with some parameters replaced, or left out where the value is empty.
+/// The path and the signed query of a callback. `changes` replace parameters; an empty value removes one.
 pub fn callback_path(world: &World, changes: &[(&str, &str)]) -> String {
     let time = world.clock.now().seconds().to_string();
     let sign = im::sign(CALLBACK_TOKEN, &time);
