@@ -1,9 +1,9 @@
-//! Who may use whom: reads every `crate::` path of the sources.
+//! Checks which room of the source tree uses which: reads every `crate::` path.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Each room with the rooms it may use, besides itself.
+/// Each room, with the other rooms that it may use.
 const ROOMS: [(&str, &[&str]); 17] = [
     ("model", &[]),
     ("clock", &["model"]),
@@ -78,7 +78,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
     ),
 ];
 
-/// The two halves of a platform never use each other.
+/// The two halves of a platform, which must not use each other.
 const HALVES: [(&str, &str); 4] = [
     ("wechat/receive", "wechat::send"),
     ("wechat/send", "wechat::receive"),
@@ -97,15 +97,15 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The room and the path below `src`, without its ending.
-fn place(path: &Path, root: &Path) -> (String, String) {
+/// A file's room, and its path below `src` without the extension.
+fn room_and_path(path: &Path, root: &Path) -> (String, String) {
     let below = path.strip_prefix(root).unwrap().with_extension("");
     let below = below.to_str().unwrap().replace('\\', "/");
     (below.split('/').next().unwrap().to_owned(), below)
 }
 
-/// The paths after `crate::`, comments apart, groups taken apart: `crate::{a::b, c}` gives `a::b` and `c`.
-fn uses(source: &str) -> BTreeSet<String> {
+/// The paths after `crate::` outside comments. A group such as `crate::{a::b, c}` yields `a::b` and `c`.
+fn used_paths(source: &str) -> BTreeSet<String> {
     let code: String =
         source.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     let mut found = BTreeSet::new();
@@ -127,54 +127,54 @@ fn uses(source: &str) -> BTreeSet<String> {
     found
 }
 
-fn breaches(room: &str, below: &str, source: &str) -> Vec<String> {
-    let mut breaches = Vec::new();
+fn violations(room: &str, below: &str, source: &str) -> Vec<String> {
+    let mut violations = Vec::new();
     let Some((_, allowed)) = ROOMS.iter().find(|(name, _)| *name == room) else {
-        return vec![format!("{below} belongs to no room of this test")];
+        return vec![format!("{below} belongs to no room that this test knows")];
     };
-    for used in uses(source) {
+    for used in used_paths(source) {
         let target = used.split("::").next().unwrap();
         let is_room = ROOMS.iter().any(|(name, _)| *name == target);
         if is_room && target != room && !allowed.contains(&target) {
-            breaches.push(format!("{below} uses crate::{used}, which {room} may not"));
+            violations.push(format!("{below} uses crate::{used}, which {room} may not use"));
         }
         for (half, other) in HALVES {
             if below.starts_with(half) && used.starts_with(other) {
-                breaches.push(format!("{below} uses crate::{used}, its platform's other half"));
+                violations.push(format!("{below} uses crate::{used}, the other half of its platform"));
             }
         }
     }
-    breaches
+    violations
 }
 
 #[test]
-fn no_room_uses_another_against_the_direction() {
+fn every_room_uses_only_the_rooms_that_it_may_use() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     sources(&top, &mut files);
     let mut found = Vec::new();
     for file in files {
-        let (room, below) = place(&file, &top);
+        let (room, below) = room_and_path(&file, &top);
         if !matches!(room.as_str(), "lib" | "main") {
-            found.extend(breaches(&room, &below, &std::fs::read_to_string(&file).unwrap()));
+            found.extend(violations(&room, &below, &std::fs::read_to_string(&file).unwrap()));
         }
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 #[test]
-fn the_check_sees_a_breach() {
-    assert_eq!(breaches("store", "store/x", "use crate::bridge::Bell;").len(), 1);
-    assert_eq!(breaches("im", "im/send/x", "use crate::{model::OpenId, wechat::send};").len(), 1);
-    assert_eq!(breaches("im", "im/send/x", "let x = crate::im::receive::ok();").len(), 1);
-    assert_eq!(breaches("model", "model/x", "// use crate::store::Store;").len(), 0);
-    assert_eq!(breaches("bridge", "bridge/x", "use crate::store::Store;").len(), 0);
-    assert_eq!(breaches("attic", "attic/x", "").len(), 1);
+fn the_check_finds_forbidden_uses() {
+    assert_eq!(violations("store", "store/x", "use crate::bridge::WorkSignal;").len(), 1);
+    assert_eq!(violations("im", "im/send/x", "use crate::{model::OpenId, wechat::send};").len(), 1);
+    assert_eq!(violations("im", "im/send/x", "let x = crate::im::receive::ok();").len(), 1);
+    assert_eq!(violations("model", "model/x", "// use crate::store::Store;").len(), 0);
+    assert_eq!(violations("bridge", "bridge/x", "use crate::store::Store;").len(), 0);
+    assert_eq!(violations("attic", "attic/x", "").len(), 1);
 }
 
 /// At most 400 lines for a source file, 500 for a file of tests.
 #[test]
-fn no_file_is_too_long_to_read_in_a_sitting() {
+fn no_file_has_more_than_500_lines() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut long = Vec::new();
     for (folder, limit) in [("src", 400), ("tests", 500), ("benches", 400)] {
