@@ -1,7 +1,8 @@
 //! Child processes of the tests: the bridge's binary, and programs of the machine.
 //!
-//! A child inherits no `BRIDGE_*` variable. Its log goes to a file, which is printed only when the test fails. A test
-//! that needs a missing program reports that it was skipped; where `CI=true`, the missing program fails the test.
+//! A child inherits no `BRIDGE_*` variable. Its log goes to a file, which is printed only when the test
+//! fails. A test that needs a missing program reports that it was skipped; where `CI=true`, the missing
+//! program fails the test.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -57,7 +58,8 @@ pub fn find(names: &[&str]) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// Reports that `what` is not tested because the machine lacks `tool`, and how to install it. Panics where `CI=true`.
+/// Reports that `what` is not tested because the machine lacks `tool`, and how to install it. Panics where
+/// `CI=true`.
 pub fn report_skip(what: &str, tool: &str, package: &str) {
     let line = format!("SKIPPED {what}: this machine has no {tool}. To run it: apt-get install {package}");
     assert!(std::env::var_os("CI").as_deref() != Some(OsStr::new("true")), "{line}");

@@ -1,4 +1,5 @@
-//! Reads the results of a test: the agent's notes, the states of messages, the calls of the APIs and the counters.
+//! Reads the results of a test: the agent's notes, the states of messages, the calls of the APIs and the
+//! counters.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,7 +79,8 @@ pub fn shown(phone: &Phone, via: Via) -> Vec<String> {
     phone.screen().into_iter().filter(|shown| shown.via == via).map(|shown| shown.text).collect()
 }
 
-/// Waits until WeChat has carried out `count` calls of `custom/send` for this customer, and returns their texts.
+/// Waits until WeChat has carried out `count` calls of `custom/send` for this customer, and returns their
+/// texts.
 pub async fn await_sends(world: &World, customer: &str, count: usize) -> Vec<String> {
     let sent = |ledger: &wechat_im_bridge::sandbox::wechat::Ledger| {
         ledger.sent_texts(customer).into_iter().map(str::to_owned).collect::<Vec<_>>()
@@ -100,7 +102,8 @@ pub fn lost_responses() -> [(&'static str, Fault); 5] {
     ]
 }
 
-/// The value of the counter with this name and these labels, as `/metrics` renders them; 0 if there is no such line.
+/// The value of the counter with this name and these labels, as `/metrics` renders them; 0 if there is no
+/// such line.
 pub async fn counter_value(world: &World, sample: &str) -> u64 {
     let metrics = world.metrics().await;
     let line =

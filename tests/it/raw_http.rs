@@ -45,7 +45,8 @@ impl Connection {
         self.0.write_all(bytes.as_ref()).await.unwrap();
     }
 
-    /// The next response, or `None` if the bridge closes the connection without one. Panics after [`TIMEOUT`].
+    /// The next response, or `None` if the bridge closes the connection without one. Panics after
+    /// [`TIMEOUT`].
     pub async fn response(&mut self) -> Option<Response> {
         tokio::time::timeout(TIMEOUT, self.read()).await.unwrap()
     }

@@ -59,7 +59,8 @@ impl Setup {
         World::from_setup(self).await
     }
 
-    /// Starts the platforms only, so that a test can put files into the bridge's folder before the bridge starts.
+    /// Starts the platforms only, so that a test can put files into the bridge's folder before the bridge
+    /// starts.
     pub async fn without_bridge(self) -> World {
         World::without_bridge(self).await
     }

@@ -1,4 +1,5 @@
-//! Killed between fetching a file, uploading it, recording the attempt and sending it.
+//! Kills the bridge between the steps of an attachment: fetch the file, upload it, record the attempt, send
+//! it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,15 +8,16 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 use wechat_im_bridge::sandbox::wechat::Via;
 
-use super::rig::{Rig, SETTLED};
+use super::rig::{Rig, TIMEOUT};
 use crate::agent_media::file;
 use crate::world::openid;
 
 const CUSTOMER: &str = "anna";
-/// Conversations begun at once; the rigs have their own limit.
+/// Runs at the same time. The rigs limit themselves further.
 const AT_ONCE: usize = 4;
 
-/// What the customer may have been shown of picture, video and the text behind them, and where the three stand.
+/// How many pictures and videos the customer may see, and the states of picture, video and the text after
+/// them.
 struct Expected {
     images: std::ops::RangeInclusive<usize>,
     videos: std::ops::RangeInclusive<usize>,
@@ -29,41 +31,45 @@ async fn killed_at(point: &str, expected: Expected) {
     let (phone, agent, im) = (rig.follower(CUSTOMER), rig.agent(), Arc::clone(&rig.im));
     rig.start().await;
     assert!(!phone.say("hello").await.fault_line);
-    rig.quiet().await;
+    rig.wait_until_idle().await;
     rig.kill();
 
     rig.spawn(Some(point));
-    rig.listening().await;
+    rig.wait_until_listening().await;
     let customer = openid(CUSTOMER);
     let photo = agent.upload("a.jpg", file("photo.jpg"));
     let (clip, thumb) = (agent.upload("a.mp4", file("clip.mp4")), agent.upload("t.jpg", file("photo.jpg")));
-    let text = json!({"MsgType": "TIMTextElem", "MsgContent": {"Text": "behind"}});
+    let text = json!({"MsgType": "TIMTextElem", "MsgContent": {"Text": "after"}});
     let sent = tokio::spawn(async move {
         for element in [photo.image(), clip.video(&thumb), text] {
             let sent = agent.send(&customer, json!([element])).await.unwrap();
             let mut answer = sent.callback.clone();
-            // A callback that is not answered comes again.
+            // IM repeats a callback that is not answered.
             while answer.as_ref().is_none_or(|answer| answer.error.is_some()) {
                 tokio::time::sleep(Duration::from_millis(30)).await;
                 answer = im.repeat(&sent).await;
             }
         }
     });
-    let status = rig.ended().await;
+    let status = rig.wait_for_exit().await;
     assert!(status.code().is_none(), "{point}: {status}");
     rig.start().await;
-    tokio::time::timeout(SETTLED, sent).await.unwrap().unwrap();
-    rig.quiet().await;
+    tokio::time::timeout(TIMEOUT, sent).await.unwrap().unwrap();
+    rig.wait_until_idle().await;
     let pushed: Vec<_> = phone.screen().into_iter().filter(|shown| shown.via == Via::CustomSend).collect();
     let count = |kind: &str| pushed.iter().filter(|shown| shown.kind == kind).count();
     assert!(expected.images.contains(&count("image")), "{point}: {pushed:#?}\n{}", rig.log());
     assert!(expected.videos.contains(&count("video")), "{point}: {pushed:#?}\n{}", rig.log());
-    assert_eq!(pushed.last().map(|shown| shown.text.as_str()), Some("behind"), "{point}: in order");
+    assert_eq!(
+        pushed.last().map(|shown| shown.text.as_str()),
+        Some("after"),
+        "{point}: the text is shown last"
+    );
     let status = rig.terminate().await;
     assert!(status.success(), "{status}\n{}", rig.log());
     let stored = rusqlite::Connection::open(rig.store()).unwrap();
     let mut rows = stored.prepare("SELECT state FROM message WHERE direction = 1 ORDER BY id").unwrap();
-    let ends: Vec<&str> = rows
+    let states: Vec<&str> = rows
         .query_map([], |row| row.get::<_, i64>(0))
         .unwrap()
         .map(|state| match state.unwrap() {
@@ -72,32 +78,34 @@ async fn killed_at(point: &str, expected: Expected) {
             _ => "other",
         })
         .collect();
-    assert_eq!(ends, expected.states, "{point}\n{}", rig.log());
-    println!("{point}: {} pictures, {} videos, {ends:?}", count("image"), count("video"));
+    assert_eq!(states, expected.states, "{point}\n{}", rig.log());
+    println!("{point}: {} pictures, {} videos, {states:?}", count("image"), count("video"));
 }
 
-/// Invariants 3, 5, 6: what comes before the attempt is done again after a crash, and the attempt itself never is.
+/// Invariants 3, 5, 6: after a crash the bridge repeats the preparation of an attempt, but never the attempt.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_at_every_step_of_an_attachment_it_is_prepared_again_and_sent_once() {
-    let again = || Expected { images: 1..=1, videos: 1..=1, states: ["delivered"; 3] };
-    let first = || Expected { images: 0..=1, videos: 1..=1, states: ["unknown", "delivered", "delivered"] };
-    let second = || Expected { images: 1..=1, videos: 0..=1, states: ["delivered", "unknown", "delivered"] };
+async fn an_attachment_is_prepared_again_and_sent_at_most_once_after_a_kill_at_any_step() {
+    let prepared_again = || Expected { images: 1..=1, videos: 1..=1, states: ["delivered"; 3] };
+    let first_unknown =
+        || Expected { images: 0..=1, videos: 1..=1, states: ["unknown", "delivered", "delivered"] };
+    let second_unknown =
+        || Expected { images: 1..=1, videos: 0..=1, states: ["delivered", "unknown", "delivered"] };
     let points = [
-        ("media.fetched:1", again()),
-        ("media.fetched:2", again()),
-        ("media.fetched:3", again()),
-        ("media.uploaded:1", again()),
-        ("media.uploaded:2", again()),
-        ("media.uploaded:3", again()),
-        ("media.recorded:1", again()),
-        ("media.recorded:3", again()),
-        ("outbox.prepared:1", again()),
-        ("outbox.prepared:2", again()),
-        ("outbox.recorded:1", first()),
-        ("outbox.called:1", first()),
-        ("outbox.settled:1", again()),
-        ("outbox.recorded:2", second()),
-        ("outbox.called:2", second()),
+        ("media.fetched:1", prepared_again()),
+        ("media.fetched:2", prepared_again()),
+        ("media.fetched:3", prepared_again()),
+        ("media.uploaded:1", prepared_again()),
+        ("media.uploaded:2", prepared_again()),
+        ("media.uploaded:3", prepared_again()),
+        ("media.recorded:1", prepared_again()),
+        ("media.recorded:3", prepared_again()),
+        ("outbox.prepared:1", prepared_again()),
+        ("outbox.prepared:2", prepared_again()),
+        ("outbox.recorded:1", first_unknown()),
+        ("outbox.called:1", first_unknown()),
+        ("outbox.settled:1", prepared_again()),
+        ("outbox.recorded:2", second_unknown()),
+        ("outbox.called:2", second_unknown()),
     ];
     stream::iter(points)
         .map(|(point, expected)| killed_at(point, expected))

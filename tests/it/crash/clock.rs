@@ -1,4 +1,4 @@
-//! The machine's clock is set by hours, either way, while messages wait for another attempt.
+//! The machine's clock jumps by hours, forward or back, while messages wait for another attempt.
 
 use wechat_im_bridge::clock::Clock;
 use wechat_im_bridge::sandbox::fault::Fault;
@@ -6,17 +6,18 @@ use wechat_im_bridge::sandbox::im::SendRecord;
 
 use crate::world::{INQUIRY, SOON, Setup, World, await_shown, await_texts, eventually, openid};
 
-const HOURS: i64 = 5 * 3600 * 1000;
+const FIVE_HOURS_MS: i64 = 5 * 3600 * 1000;
 
-async fn called(world: &World, api: &str, times: u64) {
-    let called = eventually(SOON, async || world.im.ledger().call_count(api) >= times).await;
-    assert!(called, "{api} was called {} of {times} times", world.im.ledger().call_count(api));
+async fn await_calls(world: &World, api: &str, times: u64) {
+    let reached = eventually(SOON, async || world.im.ledger().call_count(api) >= times).await;
+    assert!(reached, "{api} was called {} of {times} times", world.im.ledger().call_count(api));
 }
 
-/// One message that IM was too busy for, one whose answer was lost, and one behind a breaker that is open.
-async fn jump(by: i64) {
+/// Lets the clock jump while three messages wait: IM was too busy for one, the response of one was lost, and
+/// one waits for an open breaker.
+async fn check_clock_jump(by_ms: i64) {
     let mut world = Setup::default().set("BRIDGE_IM__CALLBACK_MAX_SKEW_S", "86400").start().await;
-    // The platforms' clocks stay right.
+    // Only the bridge's clock jumps. The platforms keep the old one.
     world.clock = Clock::movable();
     world.restart().await;
     let (ann, ben, cai) = (world.follower("ann"), world.follower("ben"), world.follower("cai"));
@@ -24,18 +25,18 @@ async fn jump(by: i64) {
     for phone in [&ann, &ben, &cai] {
         phone.say("before").await;
     }
-    called(&world, "openim/sendmsg", 3).await;
+    await_calls(&world, "openim/sendmsg", 3).await;
     world.im.faults().script("openim/sendmsg", 1, Fault::Code(60008));
     ann.say("busy").await;
-    called(&world, "openim/sendmsg", 4).await;
+    await_calls(&world, "openim/sendmsg", 4).await;
     world.im.faults().script("openim/sendmsg", 1, Fault::DropAfter);
     ben.say("lost").await;
-    let asked = world.im.ledger().call_count("openim/admin_getroammsg");
+    let calls_before = world.im.ledger().call_count("openim/admin_getroammsg");
     world.im.faults().script("admin_getroammsg", 6, Fault::BadGateway);
     cai.say("broken").await;
-    called(&world, "openim/admin_getroammsg", asked + 3).await;
+    await_calls(&world, "openim/admin_getroammsg", calls_before + 3).await;
 
-    world.clock.advance(by);
+    world.clock.advance(by_ms);
     world.im.faults().clear();
     for phone in [&ann, &ben, &cai] {
         phone.say("after").await;
@@ -62,12 +63,12 @@ async fn jump(by: i64) {
 
 /// Invariants 3, 5 and 6.
 #[tokio::test]
-async fn a_clock_that_jumps_forward_loses_and_doubles_nothing() {
-    jump(HOURS).await;
+async fn a_clock_that_jumps_forward_loses_and_doubles_no_message() {
+    check_clock_jump(FIVE_HOURS_MS).await;
 }
 
-/// Invariants 3, 5 and 6: nothing waits until the old time comes again.
+/// Invariants 3, 5 and 6: no message waits until the clock shows the old time again.
 #[tokio::test]
-async fn a_clock_that_jumps_back_stops_nothing() {
-    jump(-HOURS).await;
+async fn a_clock_that_jumps_back_stops_no_message() {
+    check_clock_jump(-FIVE_HOURS_MS).await;
 }

@@ -1,5 +1,5 @@
-//! A TCP proxy between the bridge and a platform, with every trouble that a network has. Troubles are tied to words:
-//! the first request whose body has them suffers.
+//! A proxy between the bridge and a platform that simulates network failures. A failure is tied to a text and
+//! affects the first request that contains it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,26 +16,26 @@ const NO_JSON: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 15\r\n\r\n<html>no</html>";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
-    /// Reset before the platform sees it.
+pub enum Failure {
+    /// The connection is reset before the platform gets the request.
     ResetBefore,
-    /// Carried out, then reset.
+    /// The platform carries out the request, then the connection is reset.
     ResetAfter,
-    /// Taken, and nothing more; the platform never sees it.
+    /// The proxy reads the request and does not answer. The platform never gets it.
     Stall,
-    /// Carried out; half of the answer's body, then the end.
+    /// The platform carries out the request. The response breaks off before its last ten bytes.
     HalfBody,
-    /// Carried out; the answer byte by byte.
+    /// The platform carries out the request. The response arrives byte by byte.
     Drip,
-    /// 502; the platform never sees it.
+    /// The proxy answers 502. The platform never gets the request.
     Gateway,
-    /// Carried out; the answer is replaced by a page.
+    /// The platform carries out the request. The response is replaced by an HTML page.
     NoJson,
-    /// Carried out; the answer comes twice.
+    /// The platform carries out the request. The response arrives twice.
     Twice,
 }
 
-impl Trouble {
+impl Failure {
     pub const ALL: [Self; 8] = [
         Self::ResetBefore,
         Self::ResetAfter,
@@ -48,32 +48,32 @@ impl Trouble {
     ];
 }
 
-type Troubles = Arc<Mutex<Vec<(String, Trouble)>>>;
+type Failures = Arc<Mutex<Vec<(String, Failure)>>>;
 
 pub struct Proxy {
     address: SocketAddr,
     target: SocketAddr,
-    troubles: Troubles,
+    failures: Failures,
     load: Arc<Load>,
     running: JoinSet<()>,
 }
 
-/// Calls under way at once, and how long each is held.
+/// The number of concurrent calls, and the delay of each response.
 #[derive(Default)]
 struct Load {
-    now: AtomicUsize,
-    most: AtomicUsize,
-    hold_ms: AtomicU64,
+    current: AtomicUsize,
+    max: AtomicUsize,
+    delay_ms: AtomicU64,
 }
 
 impl Proxy {
-    /// In front of `base` (`http://HOST:PORT`).
+    /// Starts a proxy in front of `base`, which has the form `http://HOST:PORT`.
     pub async fn start(base: &str) -> Self {
         let target = base.strip_prefix("http://").unwrap().parse().unwrap();
         let mut proxy = Self {
-            address: SocketAddr::from(([127, 0, 0, 1], super::rig::port())),
+            address: SocketAddr::from(([127, 0, 0, 1], super::rig::free_port())),
             target,
-            troubles: Troubles::default(),
+            failures: Failures::default(),
             load: Arc::default(),
             running: JoinSet::new(),
         };
@@ -85,37 +85,37 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// The first request with these words suffers it.
-    pub fn trouble(&self, words: &str, trouble: Trouble) {
-        self.troubles.lock().unwrap().push((words.to_owned(), trouble));
+    /// Lets the first request that contains `text` fail.
+    pub fn fail_request(&self, text: &str, failure: Failure) {
+        self.failures.lock().unwrap().push((text.to_owned(), failure));
     }
 
-    /// Every answer comes this much later.
-    pub fn hold(&self, time: Duration) {
-        self.load.hold_ms.store(time.as_millis().try_into().unwrap(), Ordering::Relaxed);
+    /// Delays every response by `delay` from now on.
+    pub fn delay_answers(&self, delay: Duration) {
+        self.load.delay_ms.store(delay.as_millis().try_into().unwrap(), Ordering::Relaxed);
     }
 
-    /// The most calls that were under way at once.
-    pub fn most_at_once(&self) -> usize {
-        self.load.most.load(Ordering::Relaxed)
+    /// The largest number of concurrent calls so far.
+    pub fn max_concurrent(&self) -> usize {
+        self.load.max.load(Ordering::Relaxed)
     }
 
-    /// Connections are refused and cut from now on.
+    /// Closes all connections and refuses new ones.
     pub async fn close(&mut self) {
         self.running.shutdown().await;
     }
 
-    /// The same address answers again.
+    /// Accepts connections again, at the same address.
     pub async fn open(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
-        let (target, troubles, load) = (self.target, Arc::clone(&self.troubles), Arc::clone(&self.load));
+        let (target, failures, load) = (self.target, Arc::clone(&self.failures), Arc::clone(&self.load));
         self.running.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                let (troubles, load) = (Arc::clone(&troubles), Arc::clone(&load));
+                let (failures, load) = (Arc::clone(&failures), Arc::clone(&load));
                 connections.spawn(async move {
-                    // A broken connection is what this is for.
-                    let _ = carry(client, target, troubles, &load).await;
+                    // A broken connection is expected here.
+                    let _ = forward(client, target, failures, &load).await;
                 });
                 while connections.try_join_next().is_some() {}
             }
@@ -123,62 +123,68 @@ impl Proxy {
     }
 }
 
-async fn carry(mut client: TcpStream, target: SocketAddr, troubles: Troubles, load: &Load) -> io::Result<()> {
-    while let Some(request) = message(&mut client).await? {
-        let trouble = taken(&troubles, &String::from_utf8_lossy(&request));
-        match trouble {
-            Some(Trouble::ResetBefore) => return client.set_zero_linger(),
-            Some(Trouble::Stall) => {
+async fn forward(
+    mut client: TcpStream,
+    target: SocketAddr,
+    failures: Failures,
+    load: &Load,
+) -> io::Result<()> {
+    while let Some(request) = read_message(&mut client).await? {
+        let failure = take_failure(&failures, &String::from_utf8_lossy(&request));
+        match failure {
+            Some(Failure::ResetBefore) => return client.set_zero_linger(),
+            Some(Failure::Stall) => {
                 let mut rest = Vec::new();
                 client.read_to_end(&mut rest).await?;
                 return Ok(());
             }
-            Some(Trouble::Gateway) => {
+            Some(Failure::Gateway) => {
                 client.write_all(GATEWAY).await?;
                 continue;
             }
             _ => {}
         }
-        load.most.fetch_max(load.now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+        load.max.fetch_max(load.current.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
         let mut server = TcpStream::connect(target).await?;
         server.write_all(&request).await?;
-        let answer = message(&mut server).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        tokio::time::sleep(Duration::from_millis(load.hold_ms.load(Ordering::Relaxed))).await;
-        load.now.fetch_sub(1, Ordering::Relaxed);
-        match trouble {
-            Some(Trouble::ResetAfter) => return client.set_zero_linger(),
-            Some(Trouble::HalfBody) => {
+        let answer = read_message(&mut server).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        tokio::time::sleep(Duration::from_millis(load.delay_ms.load(Ordering::Relaxed))).await;
+        load.current.fetch_sub(1, Ordering::Relaxed);
+        match failure {
+            Some(Failure::ResetAfter) => return client.set_zero_linger(),
+            Some(Failure::HalfBody) => {
                 let half = answer.len() - 10;
                 return client.write_all(&answer[..half]).await;
             }
-            Some(Trouble::Drip) => {
+            Some(Failure::Drip) => {
                 client.set_nodelay(true)?;
                 for byte in answer {
                     client.write_all(&[byte]).await?;
                     tokio::time::sleep(Duration::from_millis(3)).await;
                 }
             }
-            Some(Trouble::NoJson) => client.write_all(NO_JSON).await?,
-            Some(Trouble::Twice) => client.write_all(&[answer.clone(), answer].concat()).await?,
+            Some(Failure::NoJson) => client.write_all(NO_JSON).await?,
+            Some(Failure::Twice) => client.write_all(&[answer.clone(), answer].concat()).await?,
             _ => client.write_all(&answer).await?,
         }
     }
     Ok(())
 }
 
-fn taken(troubles: &Troubles, request: &str) -> Option<Trouble> {
-    let mut troubles = troubles.lock().unwrap();
-    let at = troubles.iter().position(|(words, _)| request.contains(words))?;
-    Some(troubles.remove(at).1)
+/// Removes and returns the failure for this request.
+fn take_failure(failures: &Failures, request: &str) -> Option<Failure> {
+    let mut failures = failures.lock().unwrap();
+    let at = failures.iter().position(|(text, _)| request.contains(text))?;
+    Some(failures.remove(at).1)
 }
 
-/// One request or answer with a length; `None` at the end of the connection.
-async fn message(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
+/// Reads one request or response with a `Content-Length`; returns `None` at the end of the connection.
+async fn read_message(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     loop {
         let head = bytes.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
         if let Some(head) = head
-            && bytes.len() >= head + length(&bytes[..head])
+            && bytes.len() >= head + content_length(&bytes[..head])
         {
             return Ok(Some(bytes));
         }
@@ -188,7 +194,7 @@ async fn message(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-fn length(head: &[u8]) -> usize {
+fn content_length(head: &[u8]) -> usize {
     let head = String::from_utf8_lossy(head).to_ascii_lowercase();
     let value = head.lines().find_map(|line| line.strip_prefix("content-length:"));
     value.map_or(0, |value| value.trim().parse().unwrap())

@@ -1,4 +1,4 @@
-//! One bridge as a child process, between both simulated platforms, on a store that outlives it.
+//! A bridge as a child process between the simulated platforms. Its store outlives the process.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -14,19 +14,20 @@ use wechat_im_bridge::clock::Clock;
 use wechat_im_bridge::sandbox::im::{AgentClient, ImSim, Settings as ImSettings};
 use wechat_im_bridge::sandbox::wechat::{Phone, Settings as WechatSettings, WechatSim};
 
-use super::verdict::Stored;
+use super::oracle::Stored;
 use crate::child;
 use crate::world::{CALLBACK_TOKEN, SDK_APP_ID, SECRET_KEY, eventually, openid};
 
-/// The promise: after a crash, work goes on within this time.
-pub const BACK: Duration = Duration::from_secs(2);
-/// For whatever is due to happen within seconds, on a loaded machine.
-pub const SETTLED: Duration = Duration::from_secs(45);
+/// The time within which the bridge works again after a crash, as DESIGN promises.
+pub const RECOVERY_LIMIT: Duration = Duration::from_secs(2);
+/// The time limit for an event that is due within seconds. It is long enough for a loaded machine.
+pub const TIMEOUT: Duration = Duration::from_secs(45);
 
-/// Below the ports that the system hands out by itself, so that no client's socket takes a dead bridge's port.
 static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
 
-pub fn port() -> u16 {
+/// Returns a free port below the system's ephemeral ports, so that no client's socket takes the port of a
+/// bridge that was killed.
+pub fn free_port() -> u16 {
     let start = u16::try_from(std::process::id() % 20_000).unwrap();
     loop {
         let port = 10_000 + (start + NEXT_PORT.fetch_add(1, Ordering::Relaxed)) % 20_000;
@@ -36,8 +37,9 @@ pub fn port() -> u16 {
     }
 }
 
-/// Bridges at once, over all tests: more would only measure each other.
-static PLACES: Semaphore = Semaphore::const_new(4);
+/// Limits the bridges that run at once in all tests, because more would slow each other down and distort the
+/// figures.
+static PERMITS: Semaphore = Semaphore::const_new(4);
 
 pub struct Rig {
     pub wechat: WechatSim,
@@ -46,17 +48,17 @@ pub struct Rig {
     pub public: u16,
     pub ops: u16,
     environment: Vec<(&'static str, String)>,
-    /// The shell script that begins the bridge by `exec "$@"`, with `$DIR` as the folder; and whether it has mounts
-    /// of its own.
+    /// A shell script that starts the bridge with `exec "$@"`, and whether it runs in a mount namespace of
+    /// its own. `$DIR` is the rig's folder.
     wrapper: Option<(&'static str, bool)>,
     child: Option<Child>,
-    _place: SemaphorePermit<'static>,
+    _permit: SemaphorePermit<'static>,
 }
 
 impl Rig {
-    /// The platforms and a configuration; no bridge yet.
+    /// Starts the platforms and writes a configuration. The bridge does not run yet.
     pub async fn new() -> Self {
-        let place = PLACES.acquire().await.unwrap();
+        let permit = PERMITS.acquire().await.unwrap();
         let wechat = WechatSettings {
             token: "wechattoken".into(),
             attempts: 3,
@@ -68,7 +70,7 @@ impl Rig {
         let wechat = WechatSim::start(wechat, Clock::system()).await.unwrap();
         let im = Arc::new(ImSim::start(im, Clock::system()).await.unwrap());
         im.import("user1").unwrap();
-        let (public, ops) = (port(), port());
+        let (public, ops) = (free_port(), free_port());
         wechat.connect(&format!("http://127.0.0.1:{public}/"));
         im.connect(format!("http://127.0.0.1:{public}/imcallback"));
         let folder = tempfile::tempdir().unwrap();
@@ -81,7 +83,7 @@ impl Rig {
             environment: Vec::new(),
             wrapper: None,
             child: None,
-            _place: place,
+            _permit: permit,
         };
         let (im_base, wechat_base) = (rig.im.base_url(), rig.wechat.base_url().to_owned());
         rig.set("BRIDGE_IM__API_BASE", im_base);
@@ -120,13 +122,13 @@ impl Rig {
         std::fs::write(self.path("config.toml"), text).unwrap();
     }
 
-    /// A setting of the bridges that are started from now on.
+    /// Sets an environment variable for the bridges that start from now on.
     pub fn set(&mut self, variable: &'static str, value: impl Into<String>) {
         self.environment.retain(|(name, _)| *name != variable);
         self.environment.push((variable, value.into()));
     }
 
-    /// Starts further bridges by this script.
+    /// Starts the bridges from now on through this script.
     pub fn wrap(&mut self, script: &'static str, own_mounts: bool) {
         self.wrapper = Some((script, own_mounts));
     }
@@ -139,16 +141,16 @@ impl Rig {
         self.path("bridge.db")
     }
 
-    /// The binary with this rig's surroundings.
+    /// A command that runs the binary with this rig's environment.
     pub fn command(&self) -> Command {
         let bridge = env!("CARGO_BIN_EXE_wechat-im-bridge");
-        let words: &[&str] = match &self.wrapper {
+        let arguments: &[&str] = match &self.wrapper {
             None => &[bridge],
             Some((script, false)) => &["sh", "-c", script, "sh", bridge],
             Some((script, true)) => &["unshare", "-m", "sh", "-c", script, "sh", bridge],
         };
-        let mut command = Command::new(words[0]);
-        command.args(&words[1..]);
+        let mut command = Command::new(arguments[0]);
+        command.args(&arguments[1..]);
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         child::without_settings(&mut command);
         command.env("DIR", self.folder.path());
@@ -156,9 +158,9 @@ impl Rig {
         command
     }
 
-    /// Starts the bridge; with `kill_at` it ends by itself at that fail point.
+    /// Starts the bridge. With `kill_at`, the bridge kills itself at that fail point.
     pub fn spawn(&mut self, kill_at: Option<&str>) {
-        assert!(self.child.is_none(), "the last bridge has not ended");
+        assert!(self.child.is_none(), "the last bridge still runs");
         let log = File::options().append(true).create(true).open(self.path("log")).unwrap();
         let mut command = self.command();
         command.arg("serve").stdout(Stdio::null()).stderr(log);
@@ -172,18 +174,18 @@ impl Rig {
         self.child.as_ref().unwrap().id()
     }
 
-    /// `kill -9`.
+    /// Kills the bridge with SIGKILL.
     pub fn kill(&mut self) {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
-    /// Waits until the bridge has ended by itself.
-    pub async fn ended(&mut self) -> ExitStatus {
+    /// Waits until the bridge has exited by itself.
+    pub async fn wait_for_exit(&mut self) -> ExitStatus {
         let mut child = self.child.take().unwrap();
         let mut status = None;
-        eventually(SETTLED, async || {
+        eventually(TIMEOUT, async || {
             status = child.try_wait().unwrap();
             status.is_some()
         })
@@ -192,22 +194,22 @@ impl Rig {
             child.kill().unwrap();
             child.wait().unwrap();
         }
-        status.unwrap_or_else(|| panic!("the bridge goes on; its log:\n{}", self.log()))
+        status.unwrap_or_else(|| panic!("the bridge still runs; its log:\n{}", self.log()))
     }
 
-    /// SIGTERM, and its end.
+    /// Sends SIGTERM and waits until the bridge has exited.
     pub async fn terminate(&mut self) -> ExitStatus {
         let pid = self.pid().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        self.ended().await
+        self.wait_for_exit().await
     }
 
-    /// Whether the bridge has ended by itself.
-    pub fn has_ended(&mut self) -> bool {
+    /// Whether the bridge has exited by itself.
+    pub fn has_exited(&mut self) -> bool {
         self.child.as_mut().unwrap().try_wait().unwrap().is_some()
     }
 
-    /// The end of what the bridges have logged.
+    /// The last lines of the bridges' log.
     pub fn log(&self) -> String {
         let log = std::fs::read_to_string(self.path("log")).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
@@ -218,74 +220,83 @@ impl Rig {
         format!("http://127.0.0.1:{}/readyz", self.ops)
     }
 
-    /// Waits until the public port takes connections. Asks nobody, so that no fail point is passed by it.
-    pub async fn listening(&self) {
+    /// Waits until the public port accepts connections. It sends no request, so that the bridge reaches no
+    /// fail point.
+    pub async fn wait_until_listening(&self) {
         let connects = async || tokio::net::TcpStream::connect(("127.0.0.1", self.public)).await.is_ok();
-        assert!(eventually(SETTLED, connects).await, "the bridge does not listen:\n{}", self.log());
+        assert!(eventually(TIMEOUT, connects).await, "the bridge does not listen:\n{}", self.log());
     }
 
-    /// Waits until the public port takes connections, or the bridge has ended before it did.
-    pub async fn listening_or_ended(&mut self) {
+    /// Waits until the public port accepts connections or the bridge has exited.
+    pub async fn wait_until_listening_or_ended(&mut self) {
         let public = self.public;
-        let begun = eventually(SETTLED, async || {
-            self.has_ended() || tokio::net::TcpStream::connect(("127.0.0.1", public)).await.is_ok()
+        let is_over = eventually(TIMEOUT, async || {
+            self.has_exited() || tokio::net::TcpStream::connect(("127.0.0.1", public)).await.is_ok()
         });
-        assert!(begun.await, "the bridge does not listen:\n{}", self.log());
+        assert!(is_over.await, "the bridge does not listen:\n{}", self.log());
     }
 
-    /// Waits until `/readyz` answers 200. How long that took.
-    pub async fn ready(&mut self) -> Duration {
-        let since = Instant::now();
+    /// Waits until `/readyz` answers 200, and returns how long that took.
+    pub async fn wait_until_ready(&mut self) -> Duration {
+        let started = Instant::now();
         let url = self.readyz();
-        let http = reqwest::Client::builder().timeout(SETTLED).build().unwrap();
-        let mut ended = None;
-        let ready = eventually(SETTLED, async || {
-            ended = self.child.as_mut().unwrap().try_wait().unwrap();
-            ended.is_some() || http.get(&url).send().await.is_ok_and(|answer| answer.status() == 200)
+        let http = reqwest::Client::builder().timeout(TIMEOUT).build().unwrap();
+        let mut exit_status = None;
+        let ready = eventually(TIMEOUT, async || {
+            exit_status = self.child.as_mut().unwrap().try_wait().unwrap();
+            exit_status.is_some() || http.get(&url).send().await.is_ok_and(|answer| answer.status() == 200)
         });
-        let ready = ready.await && ended.is_none();
-        assert!(ready, "the bridge is not ready: {ended:?}\n{}\n{}", self.threads(), self.log());
-        since.elapsed()
+        let ready = ready.await && exit_status.is_none();
+        assert!(
+            ready,
+            "the bridge is not ready; exit status {exit_status:?}\n{}\n{}",
+            self.threads(),
+            self.log()
+        );
+        started.elapsed()
     }
 
-    /// What each thread of the bridge is doing, as far as the system tells.
+    /// The state of each thread of the bridge, as far as the system shows it.
     fn threads(&self) -> String {
         let Ok(tasks) = std::fs::read_dir(format!("/proc/{}/task", self.pid())) else { return String::new() };
-        let tell = |task: std::fs::DirEntry| {
-            let told = ["comm", "wchan", "syscall", "stat"].map(|name| {
+        let describe = |task: std::fs::DirEntry| {
+            let columns = ["comm", "wchan", "syscall", "stat"].map(|name| {
                 std::fs::read_to_string(task.path().join(name)).unwrap_or_default().trim().to_owned()
             });
-            told.join(" | ")
+            columns.join(" | ")
         };
-        tasks.flatten().map(tell).collect::<Vec<_>>().join("\n")
+        tasks.flatten().map(describe).collect::<Vec<_>>().join("\n")
     }
 
-    /// Starts the bridge and waits until it is ready. How long that took.
+    /// Starts the bridge, waits until it is ready, and returns how long that took.
     pub async fn start(&mut self) -> Duration {
         self.spawn(None);
-        self.ready().await
+        self.wait_until_ready().await
     }
 
-    /// Waits until nothing waits to be sent. Looks into the running bridge's store: `/readyz` may be a second old.
-    pub async fn quiet(&self) {
-        let quiet = eventually(SETTLED, async || self.waiting().is_ok_and(|waiting| waiting == 0)).await;
-        assert!(quiet, "{:?} are still waiting\n{}", self.waiting(), self.log());
+    /// Waits until no message waits. It reads the running bridge's store, because `/readyz` may be a second
+    /// old.
+    pub async fn wait_until_idle(&self) {
+        let is_idle =
+            eventually(TIMEOUT, async || self.waiting_count().is_ok_and(|waiting| waiting == 0)).await;
+        assert!(is_idle, "{:?} messages still wait\n{}", self.waiting_count(), self.log());
     }
 
-    fn waiting(&self) -> rusqlite::Result<i64> {
-        let beside = rusqlite::Connection::open_with_flags(self.store(), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        beside.query_row("SELECT count(*) FROM message WHERE state IN (0, 1)", [], |row| row.get(0))
+    fn waiting_count(&self) -> rusqlite::Result<i64> {
+        let connection =
+            rusqlite::Connection::open_with_flags(self.store(), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        connection.query_row("SELECT count(*) FROM message WHERE state IN (0, 1)", [], |row| row.get(0))
     }
 
-    /// Ends the bridge in order and reads what it has stored.
-    pub async fn stored(&mut self) -> Stored {
-        self.quiet().await;
+    /// Waits until no message waits, stops the bridge, and reads its store.
+    pub async fn stop_and_read_store(&mut self) -> Stored {
+        self.wait_until_idle().await;
         let status = self.terminate().await;
         assert!(status.success(), "{status}\n{}", self.log());
         Stored::read(&self.store())
     }
 
-    /// A follower from before the bridge was there.
+    /// A customer who follows the account, and whose follow event the bridge did not receive.
     pub fn follower(&self, name: &str) -> Phone {
         let phone = self.wechat.customer(&openid(name));
         phone.set_following(true);

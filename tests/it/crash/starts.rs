@@ -1,15 +1,16 @@
-//! Starts that must fail, and disks that are full.
+//! Starts that must fail, and a full disk.
 
 use std::process::{Command, Output};
 use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::rig::{Rig, SETTLED};
-use super::verdict::{Promised, judge};
+use super::oracle::{Conversation, check_conversation};
+use super::rig::{Rig, TIMEOUT};
 use crate::world::{eventually, get_json};
 
-fn refused(rig: &Rig) -> String {
+/// Runs a bridge that must refuse to start, and returns its standard error.
+fn refused_start(rig: &Rig) -> String {
     let Output { status, stderr, .. } = rig.command().arg("serve").output().unwrap();
     let stderr = String::from_utf8(stderr).unwrap();
     assert_eq!(status.code(), Some(1), "{stderr}");
@@ -17,40 +18,40 @@ fn refused(rig: &Rig) -> String {
     stderr
 }
 
-/// Invariants 2 and 3: two processes on one store would each send what the other sends.
+/// Invariants 2 and 3: two processes with one store would both send each message.
 #[tokio::test]
-async fn a_second_process_on_the_same_store_is_refused_and_told_who_has_it() {
+async fn a_second_process_with_the_same_store_refuses_to_start_and_names_the_first() {
     let mut rig = Rig::new().await;
     rig.start().await;
     rig.set("BRIDGE_SERVER__LISTEN", "127.0.0.1:0");
     rig.set("BRIDGE_SERVER__OPS_LISTEN", "127.0.0.1:0");
-    let said = refused(&rig);
-    assert!(said.contains(&format!("is in use by process {}", rig.pid())), "{said}");
-    assert!(!rig.has_ended(), "the first goes on");
-    // A lock of the dead holds nobody off.
+    let stderr = refused_start(&rig);
+    assert!(stderr.contains(&format!("is in use by process {}", rig.pid())), "{stderr}");
+    assert!(!rig.has_exited(), "the first process still runs");
+    // A killed process leaves no lock behind.
     rig.kill();
     rig.spawn(None);
-    assert!(eventually(SETTLED, async || rig.log().matches("listening on").count() == 2).await);
+    assert!(eventually(TIMEOUT, async || rig.log().matches("listening on").count() == 2).await);
 }
 
 #[tokio::test]
-async fn a_damaged_database_and_a_newer_one_are_refused_with_what_to_do() {
+async fn a_bridge_with_a_damaged_or_newer_database_refuses_to_start_and_says_why() {
     let rig = Rig::new().await;
     std::fs::write(rig.store(), vec![7; 8192]).unwrap();
-    let said = refused(&rig);
-    assert!(said.contains("damaged") && said.contains("restore a backup"), "{said}");
+    let stderr = refused_start(&rig);
+    assert!(stderr.contains("damaged") && stderr.contains("restore a backup"), "{stderr}");
 
     std::fs::remove_file(rig.store()).unwrap();
     let mut rig = rig;
     rig.start().await;
     assert!(rig.terminate().await.success());
     Connection::open(rig.store()).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
-    let said = refused(&rig);
-    assert!(said.contains("newer version (schema 99"), "{said}");
+    let stderr = refused_start(&rig);
+    assert!(stderr.contains("newer version (schema 99"), "{stderr}");
 }
 
-/// A folder that lies on a file system of one megabyte, where this machine lets us have one: the bridge then runs in
-/// a mount namespace of its own. Elsewhere its files may not grow, which is the same to it.
+/// Puts the store on a file system of one megabyte. This needs a mount namespace for the bridge. A machine
+/// that does not allow one limits the size of the bridge's files instead, which has the same effect.
 const SMALL_DISK: &str = r#"mount -t tmpfs -o size=1m tmpfs "$DIR/disk" && exec "$@""#;
 const IGNORE_XFSZ: &str = r#"trap "" XFSZ; exec "$@""#;
 
@@ -61,14 +62,14 @@ enum Disk {
 
 impl Disk {
     fn can_be_small() -> bool {
-        let tried = Command::new("unshare").args(["-m", "sh", "-c", "mount -t tmpfs tmpfs /mnt"]).output();
-        tried.is_ok_and(|tried| tried.status.success())
+        let output = Command::new("unshare").args(["-m", "sh", "-c", "mount -t tmpfs tmpfs /mnt"]).output();
+        output.is_ok_and(|output| output.status.success())
     }
 
     fn fill(&self, rig: &Rig) {
         match self {
             Self::Small { filler } => {
-                // As much as fits.
+                // The write fails when the file system is full.
                 let _ = std::fs::write(filler, vec![0; 2 << 20]);
             }
             Self::Limited { pid } => {
@@ -91,9 +92,10 @@ fn limit(pid: &str, size: &str) {
     assert!(Command::new("prlimit").args(["--pid", pid, &limit]).status().unwrap().success());
 }
 
-/// Invariant 1: what cannot be committed is never answered with success, and is taken again when there is room.
+/// Invariant 1: the bridge never acknowledges a message that it cannot commit, and accepts messages again
+/// when there is space.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_refuses_and_recovers() {
+async fn a_bridge_with_a_full_disk_refuses_pushes_and_accepts_them_again_after_space_is_freed() {
     let mut rig = Rig::new().await;
     std::fs::create_dir(rig.path("disk")).unwrap();
     rig.set("BRIDGE_STORE__URL", format!("sqlite://{}", rig.path("disk/bridge.db").display()));
@@ -109,17 +111,17 @@ async fn a_full_disk_refuses_and_recovers() {
     println!("the disk is {}", if small { "small" } else { "limited" });
 
     let phone = rig.follower("ann");
-    let mut promised = Promised::default();
-    promised.asked.push(("before".to_owned(), !phone.say("before").await.fault_line));
+    let mut conversation = Conversation::default();
+    conversation.questions.push(("before".to_owned(), !phone.say("before").await.fault_line));
     tokio::time::sleep(Duration::from_millis(1500)).await;
     disk.fill(&rig);
     let mut refused = 0;
-    let full = eventually(SETTLED, async || {
+    let full = eventually(TIMEOUT, async || {
         let text = format!("full {refused} {}", "x".repeat(900));
         refused += 1;
         let pushed = phone.say(&text).await;
-        promised.asked.push((text, !pushed.fault_line));
-        pushed.attempts.len() == 3 && pushed.attempts.iter().all(|made| made.status == Some(503))
+        conversation.questions.push((text, !pushed.fault_line));
+        pushed.attempts.len() == 3 && pushed.attempts.iter().all(|attempt| attempt.status == Some(503))
     });
     assert!(full.await, "{}", rig.log());
     let (status, ready) = get_json(&rig.readyz()).await;
@@ -127,13 +129,13 @@ async fn a_full_disk_refuses_and_recovers() {
     assert!(ready["store"]["advice"].as_str().unwrap().contains("free disk space"), "{ready}");
 
     disk.free();
-    rig.ready().await;
+    rig.wait_until_ready().await;
     let pushed = phone.say("after").await;
     assert_eq!(pushed.attempts.len(), 1, "{pushed:?}");
-    promised.asked.push(("after".to_owned(), true));
-    let all = promised.asked.iter().filter(|(_, accepted)| *accepted).count();
-    let arrived = rig.im.wait_for(|ledger| ledger.deliveries().count() >= all, SETTLED).await;
+    conversation.questions.push(("after".to_owned(), true));
+    let accepted = conversation.questions.iter().filter(|(_, accepted)| *accepted).count();
+    let arrived = rig.im.wait_for(|ledger| ledger.deliveries().count() >= accepted, TIMEOUT).await;
     assert!(arrived.is_ok(), "{}", rig.log());
     assert!(rig.terminate().await.success());
-    judge(&rig, "ann", &promised, &super::verdict::Stored::default());
+    check_conversation(&rig, "ann", &conversation, &super::oracle::Stored::default());
 }

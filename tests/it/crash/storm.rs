@@ -1,4 +1,4 @@
-//! Random kills under load and faults, both ways at once.
+//! Random kills under load and faults, in both directions at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,73 +11,80 @@ use wechat_im_bridge::sandbox::fault::{Fault, Faults};
 use wechat_im_bridge::sandbox::im::{AgentClient, Direction};
 use wechat_im_bridge::sandbox::wechat::Phone;
 
-use super::rig::{BACK, Rig};
-use super::verdict::{Promised, judge};
+use super::oracle::{Conversation, check_conversation};
+use super::rig::{RECOVERY_LIMIT, Rig};
 use crate::world::openid;
 
 const CUSTOMERS: [&str; 6] = ["ann", "ben", "cai", "dan", "eva", "fay"];
-/// Ends between which everything comes to rest, is judged, and other customers come: nobody has a conversation of
-/// thousands of messages within minutes.
-const WAVE: u64 = 100;
-/// A bridge that starts several times a second reads more histories than IM lets one application read.
+/// Restarts per wave. After each wave the bridge becomes idle, the oracle checks the conversations, and new
+/// customers follow, because real conversations do not have thousands of messages within minutes.
+const RESTARTS_PER_WAVE: u64 = 100;
+/// The rate limit of the simulated IM. It is raised because a bridge that starts several times a second reads
+/// more histories than IM allows.
 const IM_RATE_PER_SECOND: u32 = 2_000;
-/// Ends the storm of tests in the same way again.
+/// Environment variable with the seed of a run. A run with the same seed kills at the same moments.
 const SEED: &str = "CRASH_SEED";
+/// Environment variable with the number of kills of the long run.
 const KILLS: &str = "CRASH_KILLS";
 
 #[derive(Clone, Copy, PartialEq)]
-enum By {
+enum End {
     Kill,
     Terminate,
 }
 
-type Written = JoinHandle<Vec<(String, bool)>>;
+type Sender = JoinHandle<Vec<(String, bool)>>;
 
-/// What goes on around the bridge until it is told to stop.
+/// Customers, agents and faults that act at the same time until `stop` is set.
 struct Load {
     stop: Arc<AtomicBool>,
-    asking: Vec<Written>,
-    answering: Vec<Written>,
+    question_senders: Vec<Sender>,
+    answer_senders: Vec<Sender>,
     faults: JoinHandle<()>,
 }
 
-/// One customer or agent at work; `say` gives whether it was accepted, or `None` for what was never written.
-fn writer<F: Future<Output = Option<bool>> + Send + 'static>(
-    what: String,
+/// Starts a customer or an agent that sends texts. `send` returns whether a text was accepted, or `None` if
+/// it was never sent.
+fn start_sender<F: Future<Output = Option<bool>> + Send + 'static>(
+    prefix: String,
     pause: std::ops::Range<u64>,
     stop: &Arc<AtomicBool>,
     mut random: StdRng,
-    mut say: impl FnMut(String) -> F + Send + 'static,
-) -> Written {
+    mut send: impl FnMut(String) -> F + Send + 'static,
+) -> Sender {
     let stop = Arc::clone(stop);
     tokio::spawn(async move {
-        let mut written = Vec::new();
+        let mut sent = Vec::new();
         while !stop.load(Ordering::Relaxed) {
-            let text = format!("{what} {}", written.len());
-            if let Some(accepted) = say(text.clone()).await {
-                written.push((text, accepted));
+            let text = format!("{prefix} {}", sent.len());
+            if let Some(accepted) = send(text.clone()).await {
+                sent.push((text, accepted));
             }
             tokio::time::sleep(Duration::from_millis(random.random_range(pause.clone()))).await;
         }
-        written
+        sent
     })
 }
 
-fn asks(phone: Phone) -> impl FnMut(String) -> std::pin::Pin<Box<dyn Future<Output = Option<bool>> + Send>> {
+/// Sends a customer's texts.
+fn asking(
+    phone: Phone,
+) -> impl FnMut(String) -> std::pin::Pin<Box<dyn Future<Output = Option<bool>> + Send>> {
     move |text| {
         let phone = phone.clone();
         Box::pin(async move { Some(!phone.say(&text).await.fault_line) })
     }
 }
 
-fn answers(
+/// Sends an agent's texts.
+fn answering(
     agent: AgentClient,
     customer: String,
 ) -> impl FnMut(String) -> std::pin::Pin<Box<dyn Future<Output = Option<bool>> + Send>> {
     move |text| {
         let (agent, customer) = (agent.clone(), openid(&customer));
         Box::pin(async move {
-            // Refused by IM, as long as the customer has no account there.
+            // IM refuses the message while the customer has no account there.
             let sent = agent.say(&customer, &text).await.ok()?;
             Some(sent.callback.is_some_and(|callback| callback.error.is_none()))
         })
@@ -96,7 +103,8 @@ fn fault(random: &mut StdRng, codes: &[i64]) -> Fault {
     }
 }
 
-async fn suffer(im: Faults, wechat: Faults, stop: Arc<AtomicBool>, mut random: StdRng) {
+/// Scripts random faults until `stop` is set.
+async fn inject_faults(im: Faults, wechat: Faults, stop: Arc<AtomicBool>, mut random: StdRng) {
     while !stop.load(Ordering::Relaxed) {
         match random.random_range(0..10) {
             0 => im.script("admin_getroammsg", 1, fault(&mut random, &[60008])),
@@ -106,7 +114,7 @@ async fn suffer(im: Faults, wechat: Faults, stop: Arc<AtomicBool>, mut random: S
             _ => wechat.script("message/custom/send", 1, fault(&mut random, &[-1, 45011])),
         }
         tokio::time::sleep(Duration::from_millis(random.random_range(50..350))).await;
-        // What nobody has met by now must not pile up.
+        // Unused faults must not pile up.
         im.clear();
         wechat.clear();
     }
@@ -115,36 +123,51 @@ async fn suffer(im: Faults, wechat: Faults, stop: Arc<AtomicBool>, mut random: S
 impl Load {
     fn start(rig: &Rig, customers: &[String], random: &mut StdRng) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let (mut asking, mut answering) = (Vec::new(), Vec::new());
+        let (mut question_senders, mut answer_senders) = (Vec::new(), Vec::new());
         for customer in customers {
             let (phone, agent) = (rig.follower(customer), rig.agent());
-            asking.push(writer(format!("{customer} asks"), 10..120, &stop, random.fork(), asks(phone)));
-            let answers = answers(agent, customer.clone());
-            answering.push(writer(format!("{customer} hears"), 20..200, &stop, random.fork(), answers));
+            let questions = asking(phone);
+            let answers = answering(agent, customer.clone());
+            question_senders.push(start_sender(
+                format!("{customer} question"),
+                10..120,
+                &stop,
+                random.fork(),
+                questions,
+            ));
+            answer_senders.push(start_sender(
+                format!("{customer} answer"),
+                20..200,
+                &stop,
+                random.fork(),
+                answers,
+            ));
         }
         let (im, wechat) = (rig.im.faults().clone(), rig.wechat.faults().clone());
-        let faults = tokio::spawn(suffer(im, wechat, Arc::clone(&stop), random.fork()));
-        Self { stop, asking, answering, faults }
+        let faults = tokio::spawn(inject_faults(im, wechat, Arc::clone(&stop), random.fork()));
+        Self { stop, question_senders, answer_senders, faults }
     }
 
-    /// Stops it. What was promised to each customer.
-    async fn stop(self) -> Vec<Promised> {
+    /// Stops the load, and returns what was sent in each conversation.
+    async fn stop(self) -> Vec<Conversation> {
         self.stop.store(true, Ordering::Relaxed);
         self.faults.await.unwrap();
-        let mut promised = Vec::new();
-        for (asking, answering) in self.asking.into_iter().zip(self.answering) {
-            promised.push(Promised { asked: asking.await.unwrap(), answered: answering.await.unwrap() });
+        let mut conversations = Vec::new();
+        for (questions, answers) in self.question_senders.into_iter().zip(self.answer_senders) {
+            conversations
+                .push(Conversation { questions: questions.await.unwrap(), answers: answers.await.unwrap() });
         }
-        promised
+        conversations
     }
 }
 
-/// Starts the bridge and ends it at a random moment. How long it took to be ready, and to make its first call.
-async fn round(rig: &mut Rig, by: By, random: &mut StdRng) -> Option<(Duration, Duration)> {
+/// Starts the bridge and ends it at a random moment. Returns how long the bridge took to become ready and to
+/// make its first call, or `None` if it was killed before.
+async fn start_and_end(rig: &mut Rig, end: End, random: &mut StdRng) -> Option<(Duration, Duration)> {
     let mut calls = rig.im.events();
     let started = Instant::now();
     rig.spawn(None);
-    if by == By::Kill && random.random_bool(0.1) {
+    if end == End::Kill && random.random_bool(0.1) {
         tokio::time::sleep(Duration::from_millis(random.random_range(0..150))).await;
         rig.kill();
         return None;
@@ -153,14 +176,14 @@ async fn round(rig: &mut Rig, by: By, random: &mut StdRng) -> Option<(Duration, 
         while calls.recv().await.unwrap().direction != Direction::Received {}
         started.elapsed()
     });
-    rig.ready().await;
+    rig.wait_until_ready().await;
     let ready = started.elapsed();
-    let first = tokio::time::timeout(BACK, first).await;
+    let first = tokio::time::timeout(RECOVERY_LIMIT, first).await;
     let first = first.unwrap_or_else(|_| panic!("the bridge makes no call\n{}", rig.log())).unwrap();
     tokio::time::sleep(Duration::from_millis(random.random_range(0..400))).await;
-    match by {
-        By::Kill => rig.kill(),
-        By::Terminate => {
+    match end {
+        End::Kill => rig.kill(),
+        End::Terminate => {
             let status = rig.terminate().await;
             assert!(status.success(), "{status}\n{}", rig.log());
         }
@@ -168,40 +191,40 @@ async fn round(rig: &mut Rig, by: By, random: &mut StdRng) -> Option<(Duration, 
     Some((ready, first))
 }
 
-fn setting(name: &str) -> Option<u64> {
+fn number_from_env(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap())
 }
 
-async fn storm(by: By, kills: u64) {
-    let seed = setting(SEED).unwrap_or_else(rand::random);
+async fn restart_under_load(end: End, restarts: u64) {
+    let seed = number_from_env(SEED).unwrap_or_else(rand::random);
     println!("{SEED}={seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let mut rig = Rig::new().await;
     rig.im.change(|im| im.rate_per_second = IM_RATE_PER_SECOND);
     let (mut ready, mut first) = (Vec::new(), Vec::new());
-    let mut left = kills;
+    let mut left = restarts;
     while left > 0 {
-        let ends = left.min(WAVE);
-        left -= ends;
-        wave(&mut rig, by, ends, left, &mut random, &mut ready, &mut first).await;
+        let in_this_wave = left.min(RESTARTS_PER_WAVE);
+        left -= in_this_wave;
+        run_wave(&mut rig, end, in_this_wave, left, &mut random, &mut ready, &mut first).await;
     }
     ready.sort();
     first.sort();
-    let (ready_at_most, first_at_most) = (ready[ready.len() - 1], first[first.len() - 1]);
+    let (slowest_ready, slowest_first) = (ready[ready.len() - 1], first[first.len() - 1]);
     println!(
-        "{kills} ends: ready after {:?} (median), {ready_at_most:?} (most); first call after {:?} (median), \
-         {first_at_most:?} (most)",
+        "{restarts} restarts: ready after {:?} (median), {slowest_ready:?} (slowest); first call after {:?} (median), \
+         {slowest_first:?} (slowest)",
         ready[ready.len() / 2],
         first[first.len() / 2],
     );
-    assert!(ready_at_most <= BACK && first_at_most <= BACK, "{SEED}={seed}");
+    assert!(slowest_ready <= RECOVERY_LIMIT && slowest_first <= RECOVERY_LIMIT, "{SEED}={seed}");
 }
 
-/// Some ends under load with customers of their own, and what came of all that was said meanwhile.
-async fn wave(
+/// Restarts the bridge under load with new customers, and then checks their conversations.
+async fn run_wave(
     rig: &mut Rig,
-    by: By,
-    ends: u64,
+    end: End,
+    restarts: u64,
     left: u64,
     random: &mut StdRng,
     ready: &mut Vec<Duration>,
@@ -209,53 +232,53 @@ async fn wave(
 ) {
     let customers = CUSTOMERS.map(|name| format!("{name}{left}"));
     let load = Load::start(rig, &customers, random);
-    let began = Instant::now();
-    for _ in 0..ends {
-        if let Some((to_ready, to_first)) = round(rig, by, random).await {
-            ready.push(to_ready);
-            first.push(to_first);
+    let started = Instant::now();
+    for _ in 0..restarts {
+        if let Some((ready_after, first_after)) = start_and_end(rig, end, random).await {
+            ready.push(ready_after);
+            first.push(first_after);
         }
     }
     rig.start().await;
-    let promised = load.stop().await;
+    let conversations = load.stop().await;
     rig.im.faults().clear();
     rig.wechat.faults().clear();
-    let stored = rig.stored().await;
+    let stored = rig.stop_and_read_store().await;
     let mut late = 0;
-    for (customer, promised) in customers.iter().zip(&promised) {
-        late += judge(rig, customer, promised, &stored);
+    for (customer, conversation) in customers.iter().zip(&conversations) {
+        late += check_conversation(rig, customer, conversation, &stored);
     }
-    let accepted = |list: fn(&Promised) -> &Vec<(String, bool)>| {
-        let all: Vec<bool> = promised.iter().flat_map(list).map(|(_, accepted)| *accepted).collect();
+    let accepted = |list: fn(&Conversation) -> &Vec<(String, bool)>| {
+        let all: Vec<bool> = conversations.iter().flat_map(list).map(|(_, accepted)| *accepted).collect();
         (all.iter().filter(|accepted| **accepted).count(), all.len())
     };
-    let (asked, all_asked) = accepted(|promised| &promised.asked);
-    let (answered, all_answered) = accepted(|promised| &promised.answered);
+    let (questions, all_questions) = accepted(|conversation| &conversation.questions);
+    let (answers, all_answers) = accepted(|conversation| &conversation.answers);
     let states = ["delivered", "held", "refused", "unknown"].map(|state| (state, stored.count(state)));
     println!(
-        "{ends} ends in {:?}; pushes accepted {asked} of {all_asked}, answers {answered} of {all_answered}; \
-         so far: {states:?}, {} found in the history; {late} of these answers late",
-        began.elapsed(),
-        stored.found(),
+        "{restarts} restarts in {:?}; pushes accepted {questions} of {all_questions}, answers {answers} of {all_answers}; \
+         so far: {states:?}, {} backfilled; {late} of these too late for their position",
+        started.elapsed(),
+        stored.backfilled_count(),
     );
-    assert!(asked > 0 && answered > 0 && stored.count("delivered") > 0);
+    assert!(questions > 0 && answers > 0 && stored.count("delivered") > 0);
 }
 
 /// Invariants 1 to 7, at random moments.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_at_random_moments_under_load_and_faults_nothing_is_lost_doubled_or_reordered() {
-    storm(By::Kill, 60).await;
+async fn kills_at_random_moments_under_load_and_faults_lose_double_and_reorder_no_message() {
+    restart_under_load(End::Kill, 60).await;
 }
 
-/// Invariants 1 to 6: an order to stop is no loss either.
+/// Invariants 1 to 6: SIGTERM loses no message either.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn told_to_stop_under_load_nothing_is_lost_doubled_or_reordered() {
-    storm(By::Terminate, 10).await;
+async fn stops_under_load_lose_double_and_reorder_no_message() {
+    restart_under_load(End::Terminate, 10).await;
 }
 
-/// The same as the first, a thousand times: `cargo test --release -- --ignored crash_soak`.
+/// The first test with a thousand kills: `cargo test --release -- --ignored crash_soak`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes about six minutes; the short form runs every time"]
+#[ignore = "takes about six minutes; the first test is its short form"]
 async fn crash_soak() {
-    storm(By::Kill, setting(KILLS).unwrap_or(1000)).await;
+    restart_under_load(End::Kill, number_from_env(KILLS).unwrap_or(1000)).await;
 }

@@ -1,4 +1,4 @@
-//! Killed between every two steps, both ways: the fail points, one after another.
+//! Kills the bridge at each fail point, that is between every two steps, in both directions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,42 +9,44 @@ use wechat_im_bridge::sandbox::fault::Fault;
 use wechat_im_bridge::sandbox::im::{AgentClient, Direction, ImSim};
 use wechat_im_bridge::sandbox::wechat::Phone;
 
-use super::rig::{BACK, Rig, SETTLED};
-use super::verdict::{Promised, judge};
+use super::oracle::{Conversation, check_conversation};
+use super::rig::{RECOVERY_LIMIT, Rig, TIMEOUT};
 use crate::world::openid;
 
 pub(super) const CUSTOMER: &str = "anna";
-/// Conversations begun at once; the rigs have their own limit.
+/// Runs at the same time. The rigs limit themselves further.
 const AT_ONCE: usize = 4;
-/// How often a callback comes at most.
-const TRIES: u32 = 300;
-/// Texts before the crash at most, and after it.
+/// How often a callback is sent at most.
+const CALLBACK_TRIES: u32 = 300;
+/// The most texts before the crash, and the number of texts after it.
 const BEFORE: u32 = 60;
 const AFTER: u32 = 2;
 
-/// Writes until the bridge has crashed and is back, and then a little more.
-async fn write<F: Future<Output = bool>>(
-    back: Arc<AtomicBool>,
-    what: &str,
-    mut say: impl FnMut(String) -> F,
+/// Sends texts until the bridge is ready again after its crash, and then [`AFTER`] more. Returns each text
+/// and whether it was accepted.
+async fn send_texts<F: Future<Output = bool>>(
+    is_back: Arc<AtomicBool>,
+    prefix: &str,
+    mut send: impl FnMut(String) -> F,
 ) -> Vec<(String, bool)> {
-    let mut written = Vec::new();
+    let mut sent = Vec::new();
     let mut after = 0;
     for n in 1..=BEFORE + AFTER {
-        let text = format!("{what} {n}");
-        let accepted = say(text.clone()).await;
-        written.push((text, accepted));
+        let text = format!("{prefix} {n}");
+        let accepted = send(text.clone()).await;
+        sent.push((text, accepted));
         if !accepted {
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
-        after += u32::from(back.load(Ordering::Relaxed));
+        after += u32::from(is_back.load(Ordering::Relaxed));
         if after > AFTER {
             break;
         }
     }
-    written
+    sent
 }
 
+/// Sends a customer's texts.
 fn asking(phone: Phone) -> impl FnMut(String) -> std::pin::Pin<Box<dyn Future<Output = bool> + Send>> {
     move |text| {
         let phone = phone.clone();
@@ -52,7 +54,7 @@ fn asking(phone: Phone) -> impl FnMut(String) -> std::pin::Pin<Box<dyn Future<Ou
     }
 }
 
-/// A callback that is not answered comes again, as IM's console can be set to.
+/// Sends an agent's texts. IM repeats a callback that is not answered, which is a setting of its console.
 pub(super) fn answering(
     agent: AgentClient,
     im: Arc<ImSim>,
@@ -62,7 +64,7 @@ pub(super) fn answering(
         Box::pin(async move {
             let sent = agent.say(&openid(CUSTOMER), &text).await.unwrap();
             let mut callback = sent.callback.clone();
-            for _ in 0..TRIES {
+            for _ in 0..CALLBACK_TRIES {
                 if callback.as_ref().is_some_and(|callback| callback.error.is_none()) {
                     return true;
                 }
@@ -74,51 +76,52 @@ pub(super) fn answering(
     }
 }
 
-/// Lets the bridge crash at each of `points` in turn and brings it back each time; checks the time that takes.
-async fn crash(rig: &mut Rig, points: &[&str], back: &AtomicBool) {
+/// Lets the bridge crash at each of `points` in turn and restarts it each time. Checks how long the last
+/// restart takes.
+async fn crash_and_restart(rig: &mut Rig, points: &[&str], is_back: &AtomicBool) {
     rig.spawn(Some(points[0]));
-    for (at, point) in points.iter().enumerate() {
-        let status = rig.ended().await;
+    for (index, point) in points.iter().enumerate() {
+        let status = rig.wait_for_exit().await;
         assert!(!status.success() && status.code().is_none(), "{point}: {status}\n{}", rig.log());
         let mut calls = rig.im.events();
         let started = Instant::now();
-        rig.spawn(points.get(at + 1).copied());
+        rig.spawn(points.get(index + 1).copied());
         let first = tokio::spawn(async move {
-            while let Ok(exchange) = calls.recv().await {
-                if exchange.direction == Direction::Received {
+            while let Ok(call) = calls.recv().await {
+                if call.direction == Direction::Received {
                     return Some(started.elapsed());
                 }
             }
             None
         });
-        if points.get(at + 1).is_none() {
-            rig.ready().await;
+        if points.get(index + 1).is_none() {
+            rig.wait_until_ready().await;
             let ready = started.elapsed();
-            back.store(true, Ordering::Relaxed);
-            let first = tokio::time::timeout(SETTLED, first).await.ok().and_then(Result::ok).flatten();
+            is_back.store(true, Ordering::Relaxed);
+            let first = tokio::time::timeout(TIMEOUT, first).await.ok().and_then(Result::ok).flatten();
             println!("{points:?}: ready after {ready:?}, the first call of IM after {first:?}");
-            assert!(ready <= BACK, "{points:?}: ready only after {ready:?}");
-            assert!(first.is_some_and(|first| first <= BACK), "{points:?}: {first:?}");
+            assert!(ready <= RECOVERY_LIMIT, "{points:?}: ready only after {ready:?}");
+            assert!(first.is_some_and(|first| first <= RECOVERY_LIMIT), "{points:?}: {first:?}");
         }
     }
 }
 
-/// Invariants 1 to 5 and 7 towards IM.
-async fn towards_im(points: Vec<&str>) {
+/// Invariants 1 to 5 and 7, for messages to IM.
+async fn crash_towards_im(points: Vec<&str>) {
     let mut rig = Rig::new().await;
     let (phone, _agent) = (rig.follower(CUSTOMER), rig.agent());
     if points[0].starts_with("outbox.found") {
         rig.im.faults().script("openim/sendmsg", 1, Fault::DropAfter);
     }
-    let back = Arc::new(AtomicBool::new(false));
-    let asked = tokio::spawn({
-        let back = Arc::clone(&back);
-        async move { write(back, "question", asking(phone)).await }
+    let is_back = Arc::new(AtomicBool::new(false));
+    let questions = tokio::spawn({
+        let is_back = Arc::clone(&is_back);
+        async move { send_texts(is_back, "question", asking(phone)).await }
     });
-    crash(&mut rig, &points, &back).await;
-    let promised = Promised { asked: asked.await.unwrap(), answered: Vec::new() };
-    let stored = rig.stored().await;
-    judge(&rig, CUSTOMER, &promised, &stored);
+    crash_and_restart(&mut rig, &points, &is_back).await;
+    let conversation = Conversation { questions: questions.await.unwrap(), answers: Vec::new() };
+    let stored = rig.stop_and_read_store().await;
+    check_conversation(&rig, CUSTOMER, &conversation, &stored);
     let delivered = stored.questions.get("delivered").copied().unwrap_or_default() as usize;
     assert_eq!(
         delivered,
@@ -127,93 +130,96 @@ async fn towards_im(points: Vec<&str>) {
     );
 }
 
-/// Invariants 1 to 3 and 5 to 7 towards WeChat.
-async fn towards_wechat(points: Vec<&str>) {
+/// Invariants 1 to 3 and 5 to 7, for messages to WeChat.
+async fn crash_towards_wechat(points: Vec<&str>) {
     let mut rig = Rig::new().await;
     rig.wechat.change(|settings| settings.quota_messages = 1000).unwrap();
     rig.set("BRIDGE_WECHAT__QUOTA_MESSAGES", "1000");
     let (phone, agent, im) = (rig.follower(CUSTOMER), rig.agent(), Arc::clone(&rig.im));
     rig.start().await;
     assert!(!phone.say("hello").await.fault_line);
-    rig.quiet().await;
+    rig.wait_until_idle().await;
     rig.kill();
 
-    let back = Arc::new(AtomicBool::new(false));
-    // Someone asks too, so that there is always work for IM.
-    let (asked, answered) = (
+    let is_back = Arc::new(AtomicBool::new(false));
+    // A customer asks too, so that the bridge always has a call of IM to make.
+    let (questions, answers) = (
         tokio::spawn({
-            let back = Arc::clone(&back);
+            let is_back = Arc::clone(&is_back);
             async move {
-                while !back.load(Ordering::Relaxed) {
+                while !is_back.load(Ordering::Relaxed) {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
                 !phone.say("are you there?").await.fault_line
             }
         }),
         tokio::spawn({
-            let back = Arc::clone(&back);
-            async move { write(back, "answer", answering(agent, im)).await }
+            let is_back = Arc::clone(&is_back);
+            async move { send_texts(is_back, "answer", answering(agent, im)).await }
         }),
     );
-    crash(&mut rig, &points, &back).await;
-    let mut promised =
-        Promised { asked: vec![("hello".to_owned(), true)], answered: answered.await.unwrap() };
-    promised.asked.push(("are you there?".to_owned(), asked.await.unwrap()));
-    let stored = rig.stored().await;
-    judge(&rig, CUSTOMER, &promised, &stored);
-    // An attempt that was recorded and not settled is unknown; elsewhere the crash may have met one by chance.
-    let least =
+    crash_and_restart(&mut rig, &points, &is_back).await;
+    let mut conversation =
+        Conversation { questions: vec![("hello".to_owned(), true)], answers: answers.await.unwrap() };
+    conversation.questions.push(("are you there?".to_owned(), questions.await.unwrap()));
+    let stored = rig.stop_and_read_store().await;
+    check_conversation(&rig, CUSTOMER, &conversation, &stored);
+    // An attempt that was recorded and not settled is unknown. At another point, the crash may by chance
+    // interrupt one attempt.
+    let min_unknown =
         usize::from(points[0].starts_with("outbox.recorded") || points[0].starts_with("outbox.called"));
-    assert!((least..=1).contains(&stored.count("unknown")), "{points:?}: {stored:?}");
+    assert!((min_unknown..=1).contains(&stored.count("unknown")), "{points:?}: {stored:?}");
 }
 
-/// Invariants 1 to 3, 5 and 6 of answers that ride on a passive reply.
-async fn on_a_reply(point: &str, state: &str) {
+/// Invariants 1 to 3, 5 and 6, for answers that are attached to a passive reply.
+async fn crash_during_reply(point: &str, state: &str) {
     let mut rig = Rig::new().await;
     rig.set("BRIDGE_WECHAT__REPLY", "passive");
     let (phone, agent) = (rig.follower(CUSTOMER), rig.agent());
     rig.start().await;
     assert!(!phone.say("hello").await.fault_line);
-    rig.quiet().await;
+    rig.wait_until_idle().await;
     let mut answer = answering(agent, Arc::clone(&rig.im));
-    let mut promised = Promised { asked: vec![("hello".to_owned(), true)], answered: Vec::new() };
+    let mut conversation = Conversation { questions: vec![("hello".to_owned(), true)], answers: Vec::new() };
     for text in ["first", "second"] {
-        promised.answered.push((text.to_owned(), answer(text.to_owned()).await));
+        conversation.answers.push((text.to_owned(), answer(text.to_owned()).await));
     }
-    rig.quiet().await;
+    rig.wait_until_idle().await;
     rig.kill();
 
     rig.spawn(Some(point));
-    rig.listening().await;
-    let asking = tokio::spawn({
+    rig.wait_until_listening().await;
+    let question = tokio::spawn({
         let phone = phone.clone();
         async move { !phone.say("and?").await.fault_line }
     });
-    let status = rig.ended().await;
+    let status = rig.wait_for_exit().await;
     assert!(status.code().is_none(), "{point}: {status}");
     rig.start().await;
-    promised.asked.push(("and?".to_owned(), asking.await.unwrap()));
-    promised.answered.push(("third".to_owned(), answer("third".to_owned()).await));
-    rig.quiet().await;
-    promised.asked.push(("still there?".to_owned(), !phone.say("still there?").await.fault_line));
-    let stored = rig.stored().await;
-    judge(&rig, CUSTOMER, &promised, &stored);
+    conversation.questions.push(("and?".to_owned(), question.await.unwrap()));
+    conversation.answers.push(("third".to_owned(), answer("third".to_owned()).await));
+    rig.wait_until_idle().await;
+    conversation.questions.push(("still there?".to_owned(), !phone.say("still there?").await.fault_line));
+    let stored = rig.stop_and_read_store().await;
+    check_conversation(&rig, CUSTOMER, &conversation, &stored);
     for text in ["first", "second"] {
         assert_eq!(stored.state(text), state, "{point}: {stored:?}\n{}", rig.log());
     }
     assert_eq!(stored.state("third"), "delivered", "{point}: {stored:?}");
 }
 
-pub(super) async fn each<P, F: Future<Output = ()>>(
+/// Runs a test for each fail point.
+pub(super) async fn run_each<P, F: Future<Output = ()>>(
     points: impl IntoIterator<Item = P>,
     run: impl FnMut(P) -> F,
 ) {
     stream::iter(points).map(run).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
 }
 
-/// Invariants 1, 2, 3, 4, 5, 7: a push is answered when it is on disk, and reaches IM once.
+/// Invariants 1, 2, 3, 4, 5, 7: the bridge answers a push after it is on disk, and the message reaches IM
+/// once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_at_every_step_towards_im_nothing_is_lost_doubled_or_reordered() {
+async fn a_kill_at_any_step_towards_im_loses_doubles_and_reorders_no_message() {
     let steps = [
         "push.received:1",
         "push.received:3",
@@ -238,12 +244,13 @@ async fn killed_at_every_step_towards_im_nothing_is_lost_doubled_or_reordered() 
         vec!["outbox.called:2", "outbox.found:1"],
         vec!["outbox.recorded:1", "outbox.recorded:1", "outbox.called:1"],
     ];
-    each(steps.iter().map(|step| vec![*step]).chain(twice), towards_im).await;
+    run_each(steps.iter().map(|step| vec![*step]).chain(twice), crash_towards_im).await;
 }
 
-/// Invariants 1, 2, 3, 5, 6, 7: a callback is answered when it is on disk, and is never sent twice.
+/// Invariants 1, 2, 3, 5, 6, 7: the bridge answers a callback after it is on disk, and never sends the
+/// message twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_at_every_step_towards_wechat_nothing_is_lost_doubled_or_reordered() {
+async fn a_kill_at_any_step_towards_wechat_loses_doubles_and_reorders_no_message() {
     let steps = [
         "callback.received:1",
         "callback.received:3",
@@ -261,12 +268,13 @@ async fn killed_at_every_step_towards_wechat_nothing_is_lost_doubled_or_reordere
         "outbox.settled:3",
     ];
     let twice = [vec!["outbox.called:2", "outbox.found:1"], vec!["outbox.recorded:2", "outbox.found:1"]];
-    each(steps.iter().map(|step| vec![*step]).chain(twice), towards_wechat).await;
+    run_each(steps.iter().map(|step| vec![*step]).chain(twice), crash_towards_wechat).await;
 }
 
-/// Invariants 1, 2, 5, 6: what rides on a reply is delivered by the repeat, or unknown where nobody can tell.
+/// Invariants 1, 2, 5, 6: an answer that is attached to a reply is delivered by the repeated push, or is
+/// unknown if the bridge cannot tell.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_at_every_step_of_a_passive_reply_nothing_is_doubled() {
+async fn a_kill_at_any_step_of_a_passive_reply_doubles_no_message() {
     let steps = [
         ("push.received:1", "delivered"),
         ("push.committed:1", "delivered"),
@@ -274,17 +282,17 @@ async fn killed_at_every_step_of_a_passive_reply_nothing_is_doubled() {
         ("reply.written:1", "unknown"),
         ("reply.settled:1", "delivered"),
     ];
-    each(steps, |(point, state)| on_a_reply(point, state)).await;
+    run_each(steps, |(point, state)| crash_during_reply(point, state)).await;
 }
 
-/// Invariants 1 to 7 at every commit of a conversation's first seconds, before and after it.
+/// Invariants 1 to 7, before and after each commit of a conversation's first seconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_at_any_commit_nothing_is_lost_doubled_or_reordered() {
+async fn a_kill_at_any_commit_loses_doubles_and_reorders_no_message() {
     let points: Vec<String> = (1..=9)
         .flat_map(|nth| [format!("store.commit:{nth}:100"), format!("store.committed:{nth}")])
         .collect();
-    each(points.iter().step_by(3), |point| towards_wechat(vec![point.as_str()])).await;
-    each(points.iter(), |point| towards_im(vec![point.as_str()])).await;
+    run_each(points.iter().step_by(3), |point| crash_towards_wechat(vec![point.as_str()])).await;
+    run_each(points.iter(), |point| crash_towards_im(vec![point.as_str()])).await;
 }
 
 #[test]
