@@ -1,8 +1,8 @@
-//! What agents send besides text, on its way to the customer: over real HTTP, with real files.
+//! Agents' messages other than text, sent to the customer over real HTTP with real files.
 
+mod bad_urls;
 mod files;
 mod kinds;
-mod troubles;
 mod uploads;
 
-pub use files::{await_pushed, file, image_at, pushed, trouble};
+pub use files::{await_pushed, file, image_at, pushed, start_bad_server};

@@ -3,7 +3,7 @@
 use wechat_im_bridge::sandbox::fault::Fault;
 use wechat_im_bridge::sandbox::im::AgentClient;
 
-use crate::observe::{CUSTOM_SEND, SENDMSG, await_note, await_states, calls, notes};
+use crate::observe::{CUSTOM_SEND, SENDMSG, await_notice, await_states, calls, notices};
 use crate::world::{
     INQUIRY, SOON, Setup, TRANSFERRING, World, await_shown, await_texts, eventually, openid, texts,
 };
@@ -40,7 +40,7 @@ async fn a_new_customer_goes_to_the_agent_with_the_fewest_and_in_rotation_among_
     let clients = agent_clients(&world, ["user1", "user2", "user3"]);
     let close = async |name: &str, at: usize| {
         clients[at].say(&openid(name), "/close").await.unwrap();
-        await_note(&clients[at], &openid(name), "Closed").await;
+        await_notice(&clients[at], &openid(name), "Closed").await;
     };
     for (at, name) in ["a", "b"].into_iter().enumerate() {
         assert_eq!(assigned_agent(&world, &clients, name).await, clients[at].user_id(), "all are equal");
@@ -67,21 +67,21 @@ async fn commands_are_answered_in_the_conversation_and_never_reach_the_customer(
     await_texts(&agent, &customer, 1).await;
 
     agent.say(&customer, "/who").await.unwrap();
-    await_note(&agent, &customer, "user1's conversation. Messages left: 5, for 48 h 0 min. Held: 0.").await;
+    await_notice(&agent, &customer, "user1's conversation. Messages left: 5, for 48 h 0 min. Held: 0.").await;
     world.wechat.faults().script(CUSTOM_SEND, 1, Fault::Code(45047));
     agent.say(&customer, "one more thing").await.unwrap();
-    await_note(&agent, &customer, "“one more thing” is held").await;
+    await_notice(&agent, &customer, "“one more thing” is held").await;
     other.say(&customer, "/WHO").await.unwrap();
     let expected =
         "Messages left: 0, WeChat allows no more messages until the customer writes again. Held: 1.";
-    await_note(&other, &customer, expected).await;
+    await_notice(&other, &customer, expected).await;
     agent.say(&customer, "/help").await.unwrap();
-    await_note(&agent, &customer, "including other text that begins with /").await;
+    await_notice(&agent, &customer, "including other text that begins with /").await;
     agent.say(&customer, "/to").await.unwrap();
     agent.say(&customer, "/to nobody").await.unwrap();
-    await_note(&agent, &customer, "no such agent. Agents: user1, user2").await;
+    await_notice(&agent, &customer, "no such agent. Agents: user1, user2").await;
     agent.say(&customer, "/to user1").await.unwrap();
-    await_note(&agent, &customer, "user1 already has this conversation").await;
+    await_notice(&agent, &customer, "user1 already has this conversation").await;
     assert_eq!(phone.say("yes?").await.text(), Some("one more thing"));
     agent.say(&customer, "/sizes are in the list").await.unwrap();
     await_shown(&phone, "/sizes are in the list").await;
@@ -103,11 +103,11 @@ async fn a_repeated_command_is_applied_once_and_answered_in_the_configured_langu
         await_texts(&agent, &customer, 1).await;
         let sent = agent.say(&customer, "/who").await.unwrap();
         world.im.repeat(&sent).await.unwrap();
-        await_note(&agent, &customer, words).await;
+        await_notice(&agent, &customer, words).await;
         world.im.repeat(&sent).await.unwrap();
         agent.say(&customer, "/help").await.unwrap();
-        await_note(&agent, &customer, "/close").await;
-        assert_eq!(notes(&agent, &customer).iter().filter(|note| note.contains(words)).count(), 1);
+        await_notice(&agent, &customer, "/close").await;
+        assert_eq!(notices(&agent, &customer).iter().filter(|notice| notice.contains(words)).count(), 1);
         world.finish().await;
     }
 }
@@ -125,9 +125,9 @@ async fn after_a_close_the_next_message_begins_a_new_conversation() {
     assert_eq!(phone.say("anyone?").await.text(), None, "the session goes on");
     await_texts(&first, &customer, 2).await;
     first.say(&customer, "/close").await.unwrap();
-    await_note(&first, &customer, "Closed").await;
+    await_notice(&first, &customer, "Closed").await;
     first.say(&customer, "/who").await.unwrap();
-    await_note(&first, &customer, "No agent has this conversation").await;
+    await_notice(&first, &customer, "No agent has this conversation").await;
     assert_eq!(phone.say("another thing").await.text(), Some(TRANSFERRING), "a new session");
     assert_eq!(await_texts(&second, &customer, 1).await, inquiries(&["another thing"]), "assigned anew");
     first.say(&customer, "from the first all the same").await.unwrap();
@@ -171,7 +171,7 @@ async fn a_transfer_keeps_the_order_and_loses_nothing() {
         "in the order of arrival too"
     );
     assert_eq!(arrived.iter().filter(|(api, _)| *api == IMPORTMSG).count(), 3);
-    await_note(&first, &customer, "This is user2's conversation from now on.").await;
+    await_notice(&first, &customer, "This is user2's conversation from now on.").await;
     assert_eq!(texts(&first, &customer).iter().filter(|text| text.contains("waits")).count(), 0);
     let mut callbacks = 0;
     while let Ok(exchange) = exchanges.try_recv() {
@@ -184,7 +184,7 @@ async fn a_transfer_keeps_the_order_and_loses_nothing() {
     second.say(&customer, "my turn").await.unwrap();
     await_shown(&phone, "my turn").await;
     second.say(&customer, "/to user1").await.unwrap();
-    await_note(&first, &customer, "now yours (assigned by user2)").await;
+    await_notice(&first, &customer, "now yours (assigned by user2)").await;
     phone.say("back?").await;
     assert!(
         eventually(SOON, async || texts(&first, &customer).last() == inquiries(&["back?"]).first()).await
@@ -214,7 +214,7 @@ async fn a_failed_import_is_repeated_and_shown_once() {
     let seen = await_texts(&second, &customer, 4).await;
     assert_eq!(seen[..3], inquiries(&["one", "two", "three"]));
     assert!(seen[3].contains("now yours (assigned by user2)") && seen.len() == 4, "{seen:?}");
-    await_note(&first, &customer, "user2's conversation from now on").await;
+    await_notice(&first, &customer, "user2's conversation from now on").await;
     world.finish().await;
 }
 
@@ -231,7 +231,7 @@ async fn a_lost_callback_of_an_unassigned_agent_is_backfilled_too() {
     second.say(&customer, "/who").await.unwrap();
     world.clock.advance(61_000);
     await_shown(&phone, "may I?").await;
-    await_note(&second, &customer, "user1's conversation").await;
+    await_notice(&second, &customer, "user1's conversation").await;
     assert_eq!(calls(&mut events, CUSTOM_SEND), 1);
     world.finish().await;
 }

@@ -10,8 +10,8 @@ use wechat_im_bridge::sandbox::wechat::Via;
 
 use crate::child;
 use crate::observe::{
-    CUSTOM_SEND, await_note, await_sends, await_states, calls, counter_value, greeted, notes, shown, states,
-    stored,
+    CUSTOM_SEND, await_notice, await_sends, await_states, calls, counter_value, greeted, notices, shown,
+    states, stored,
 };
 use crate::world::{SOON, Setup, World, await_shown, eventually, openid};
 
@@ -101,7 +101,7 @@ async fn parts_over_the_budget_are_held_and_continue_where_they_stopped() {
     }
     let long = (0..1_000).map(|n| format!("word{n:03} ")).collect::<Vec<_>>().concat();
     agent.say(&customer, &long).await.unwrap();
-    await_note(&agent, &customer, "word").await;
+    await_notice(&agent, &customer, "word").await;
     await_states(&world, &customer, &["delivered", "delivered", "delivered", "held"]).await;
     assert_eq!(await_sends(&world, &customer, 5).await.len(), 5);
     phone.say("go on").await;
@@ -112,7 +112,7 @@ async fn parts_over_the_budget_are_held_and_continue_where_they_stopped() {
     });
     assert!(all.await, "{:#?}", phone.texts());
     await_states(&world, &customer, &["delivered"; 4]).await;
-    assert_eq!(notes(&agent, &customer).len(), 1, "{:?}", notes(&agent, &customer));
+    assert_eq!(notices(&agent, &customer).len(), 1, "{:?}", notices(&agent, &customer));
     world.finish().await;
 }
 
@@ -125,7 +125,7 @@ async fn a_refused_answer_is_sent_once_causes_a_notice_and_costs_no_budget() {
         let mut events = world.wechat.events();
         world.wechat.faults().script(CUSTOM_SEND, 1, Fault::Code(code));
         agent.say(&customer, &format!("refused with {code}")).await.unwrap();
-        let notice_texts = await_note(&agent, &customer, &format!("refused with {code}")).await;
+        let notice_texts = await_notice(&agent, &customer, &format!("refused with {code}")).await;
         assert!(notice_texts.last().unwrap().contains(&format!("{code} ")), "the reason: {notice_texts:?}");
         assert_eq!(calls(&mut events, CUSTOM_SEND), 1, "{code}");
     }
@@ -136,7 +136,7 @@ async fn a_refused_answer_is_sent_once_causes_a_notice_and_costs_no_budget() {
     let expected: Vec<&str> = [["refused"; 7].as_slice(), &["delivered"; 5]].concat();
     await_states(&world, &customer, &expected).await;
     assert!(stored(&world, &customer).await[0].last_error.as_deref().unwrap().starts_with("40003"));
-    assert_eq!(notes(&agent, &customer).len(), codes.len(), "{:?}", notes(&agent, &customer));
+    assert_eq!(notices(&agent, &customer).len(), codes.len(), "{:?}", notices(&agent, &customer));
     world.finish().await;
 }
 
@@ -152,7 +152,7 @@ async fn an_answer_that_may_succeed_later_waits_and_is_delivered_once() {
         assert_eq!(world.wechat.ledger().refusal_count(code), 2);
         await_states(&world, &customer, &vec!["delivered"; n + 1]).await;
     }
-    assert!(notes(&agent, &customer).is_empty());
+    assert!(notices(&agent, &customer).is_empty());
     assert_eq!(phone.sends_left(), 2, "refused attempts cost nothing");
     agent.say(&customer, "four").await.unwrap();
     agent.say(&customer, "five").await.unwrap();
@@ -167,7 +167,7 @@ async fn a_restricted_account_holds_answers_and_the_reply_delivers_them() {
         let (phone, agent, customer) = (greeted(&world, "g").await, world.agent(), openid("g"));
         world.wechat.faults().script(CUSTOM_SEND, 1, Fault::Code(code));
         agent.say(&customer, "held").await.unwrap();
-        await_note(&agent, &customer, "held").await;
+        await_notice(&agent, &customer, "held").await;
         assert_eq!(states(&world, &customer).await, ["held"], "{code}");
         assert!(world.ready().await["wechat"]["advice"].as_str().unwrap().contains("mp.weixin.qq.com"));
         assert_eq!(phone.say("and?").await.text(), Some("held"));
@@ -190,10 +190,10 @@ async fn notices_are_in_the_configured_locale_come_from_the_customer_and_cause_n
         world.wechat.faults().script(CUSTOM_SEND, 1, Fault::Code(43004));
         world.wechat.faults().script(CUSTOM_SEND, 1, Fault::Code(45015));
         agent.say(&customer, "one").await.unwrap();
-        await_note(&agent, &customer, refused).await;
+        await_notice(&agent, &customer, refused).await;
         agent.say(&customer, "two").await.unwrap();
-        let notice_texts = await_note(&agent, &customer, held).await;
-        assert!(notice_texts.iter().all(|note| note.starts_with("[bridge] ")), "{notice_texts:?}");
+        let notice_texts = await_notice(&agent, &customer, held).await;
+        assert!(notice_texts.iter().all(|notice| notice.starts_with("[bridge] ")), "{notice_texts:?}");
         let callbacks = std::iter::from_fn(|| events.try_recv().ok())
             .filter(|exchange| exchange.direction == Direction::Sent)
             .count();
@@ -210,7 +210,7 @@ async fn the_agent_is_notified_when_the_operator_discards_an_answer() {
     let (phone, agent, customer) = (greeted(&world, "i").await, world.agent(), openid("i"));
     world.wechat.faults().script(CUSTOM_SEND, 1, Fault::Code(45015));
     agent.say(&customer, "never mind").await.unwrap();
-    await_note(&agent, &customer, "is held").await;
+    await_notice(&agent, &customer, "is held").await;
     let id = stored(&world, &customer).await[0].id.to_string();
     let config = world.folder.path().join("config.toml");
     std::fs::write(&config, world.config_toml()).unwrap();
@@ -221,7 +221,7 @@ async fn the_agent_is_notified_when_the_operator_discards_an_answer() {
         .await
         .unwrap();
     assert!(discarded.status.success(), "{discarded:?}");
-    let notice_texts = await_note(&agent, &customer, "discarded by the operator").await;
+    let notice_texts = await_notice(&agent, &customer, "discarded by the operator").await;
     assert!(notice_texts.last().unwrap().contains("never mind"), "{notice_texts:?}");
     assert_eq!(states(&world, &customer).await, ["refused"]);
     assert_ne!(phone.say("and?").await.text(), Some("never mind"));

@@ -10,7 +10,7 @@ use wechat_im_bridge::sandbox::fault::Fault;
 use wechat_im_bridge::sandbox::wechat::{Draft, Field, Via, WindowRule};
 
 use crate::observe::{
-    CUSTOM_SEND, SENDMSG, await_note, await_sends, await_states, calls, greeted, notes, shown, states,
+    CUSTOM_SEND, SENDMSG, await_notice, await_sends, await_states, calls, greeted, notices, shown, states,
 };
 use crate::world::{SOON, Setup, TRANSFERRING, World, await_shown, eventually, openid};
 
@@ -31,16 +31,16 @@ async fn the_sixth_answer_is_held_and_held_answers_are_released_in_order_within_
     }
     await_sends(&world, &customer, 5).await;
     agent.say(&customer, &answers[5]).await.unwrap();
-    await_note(&agent, &customer, "m06").await;
+    await_notice(&agent, &customer, "m06").await;
     for text in &answers[6..] {
         agent.say(&customer, text).await.unwrap();
     }
     let expected_states = |delivered, held| [vec!["delivered"; delivered], vec!["held"; held]].concat();
     await_states(&world, &customer, &expected_states(5, 12)).await;
-    await_note(&agent, &customer, "m17").await;
-    let notice_texts = notes(&agent, &customer);
+    await_notice(&agent, &customer, "m17").await;
+    let notice_texts = notices(&agent, &customer);
     for text in &answers[5..] {
-        let about = notice_texts.iter().filter(|note| note.contains(&text[..4])).count();
+        let about = notice_texts.iter().filter(|notice| notice.contains(&text[..4])).count();
         assert_eq!(about, 1, "one notice about {}: {notice_texts:?}", &text[..4]);
     }
 
@@ -60,7 +60,7 @@ async fn the_sixth_answer_is_held_and_held_answers_are_released_in_order_within_
     let arrived: Vec<String> =
         phone.texts().join("\n").lines().filter(|line| line.starts_with('m')).map(str::to_owned).collect();
     assert_eq!(arrived, answers, "everything once, in order");
-    assert_eq!(notes(&agent, &customer), notice_texts, "a delivered message causes no further notice");
+    assert_eq!(notices(&agent, &customer), notice_texts, "a delivered message causes no further notice");
     world.finish().await;
 }
 
@@ -73,14 +73,14 @@ async fn answers_held_in_a_short_time_share_notices() {
     for n in 1..=20 {
         agent.say(&customer, &format!("number {n:02}")).await.unwrap();
     }
-    await_note(&agent, &customer, "number 20").await;
+    await_notice(&agent, &customer, "number 20").await;
     world.im.faults().clear();
-    let notice_texts = notes(&agent, &customer);
+    let notice_texts = notices(&agent, &customer);
     assert!(notice_texts.len() < 20, "{} notices", notice_texts.len());
     for n in 1..=20 {
         let number = format!("number {n:02}");
         assert_eq!(
-            notice_texts.iter().map(|note| note.matches(&number).count()).sum::<usize>(),
+            notice_texts.iter().map(|notice| notice.matches(&number).count()).sum::<usize>(),
             1,
             "{notice_texts:?}"
         );
@@ -98,10 +98,10 @@ async fn answers_are_held_when_wechat_reports_that_the_budget_is_used_up() {
     await_sends(&world, &customer, 5).await;
     phone.say("thanks").await;
     agent.say(&customer, "unannounced").await.unwrap();
-    await_note(&agent, &customer, "unannounced").await;
+    await_notice(&agent, &customer, "unannounced").await;
     let mut events = world.wechat.events();
     agent.say(&customer, "behind").await.unwrap();
-    await_note(&agent, &customer, "behind").await;
+    await_notice(&agent, &customer, "behind").await;
     assert_eq!(world.wechat.ledger().refusal_count(45047), 1);
     assert_eq!(calls(&mut events, CUSTOM_SEND), 0, "held without a call");
     assert_eq!(phone.say("and?").await.text(), Some("unannounced\nbehind"));
@@ -115,7 +115,7 @@ async fn answers_are_held_when_wechat_reports_a_closed_window() {
     let (phone, agent, customer) = (greeted(&world, "d").await, world.agent(), openid("d"));
     world.wechat.faults().script(CUSTOM_SEND, 1, Fault::Code(45015));
     agent.say(&customer, "held").await.unwrap();
-    let notice_texts = await_note(&agent, &customer, "held").await;
+    let notice_texts = await_notice(&agent, &customer, "held").await;
     assert!(notice_texts[0].contains("has not written for too long"), "{notice_texts:?}");
     assert_eq!(states(&world, &customer).await, ["held"]);
     assert_eq!(phone.tap_menu("CLICK", "key").await.text(), Some("held"), "any action releases it");
@@ -148,7 +148,7 @@ async fn answers_are_held_without_a_call_when_the_window_is_known_to_be_closed()
     world.clock.advance(48 * HOUR);
     let mut events = world.wechat.events();
     agent.say(&customer, "too late").await.unwrap();
-    await_note(&agent, &customer, "too late").await;
+    await_notice(&agent, &customer, "too late").await;
     assert_eq!(states(&world, &customer).await, ["held"]);
     assert_eq!(calls(&mut events, CUSTOM_SEND), 0);
     assert_eq!(phone.say("back").await.text(), Some("too late"));
@@ -163,7 +163,7 @@ async fn an_account_that_may_not_push_replies_passively_and_tries_again_after_a_
     let mut world = Setup::default().wechat(|wechat| wechat.personal = true).start().await;
     let (phone, agent, customer) = (greeted(&world, "f").await, world.agent(), openid("f"));
     agent.say(&customer, "first").await.unwrap();
-    await_note(&agent, &customer, "first").await;
+    await_notice(&agent, &customer, "first").await;
     assert_eq!(states(&world, &customer).await, ["held"]);
     assert_eq!(world.wechat.ledger().refusal_count(48001), 1);
     assert_eq!(world.ready().await["wechat"]["reply"], "passive");
@@ -172,14 +172,14 @@ async fn an_account_that_may_not_push_replies_passively_and_tries_again_after_a_
     world.restart().await;
     assert_eq!(world.ready().await["wechat"]["reply"], "passive");
     agent.say(&customer, "second").await.unwrap();
-    await_note(&agent, &customer, "second").await;
+    await_notice(&agent, &customer, "second").await;
     assert_eq!(world.wechat.ledger().refusal_count(48001), 1, "it is remembered");
     assert_eq!(phone.say("?").await.text(), Some("second"));
     await_states(&world, &customer, &["delivered"; 2]).await;
 
     world.clock.advance(25 * HOUR);
     agent.say(&customer, "third").await.unwrap();
-    await_note(&agent, &customer, "third").await;
+    await_notice(&agent, &customer, "third").await;
     assert_eq!(world.wechat.ledger().refusal_count(48001), 2, "tried once after a day");
     assert_eq!(world.ready().await["wechat"]["reply"], "passive");
     assert_eq!(phone.say("?").await.text(), Some("third"));
@@ -203,7 +203,7 @@ async fn an_account_that_may_not_push_refuses_in_push_mode() {
         .await;
     let (phone, agent, customer) = (greeted(&world, "g").await, world.agent(), openid("g"));
     agent.say(&customer, "not allowed").await.unwrap();
-    let notice_texts = await_note(&agent, &customer, "not allowed").await;
+    let notice_texts = await_notice(&agent, &customer, "not allowed").await;
     assert!(notice_texts[0].contains("48001"), "{notice_texts:?}");
     assert_eq!(states(&world, &customer).await, ["refused"]);
     let ready = world.ready().await;
@@ -223,12 +223,12 @@ async fn passive_mode_never_pushes_and_a_repeat_gets_the_same_bytes() {
     let (phone, agent, customer) = (greeted(&world, "h").await, world.agent(), openid("h"));
     for text in ["one", "two"] {
         agent.say(&customer, text).await.unwrap();
-        await_note(&agent, &customer, text).await;
+        await_notice(&agent, &customer, text).await;
     }
     let pushed = phone.say("?").await;
     assert_eq!(pushed.text(), Some("one\ntwo"));
     agent.say(&customer, "three").await.unwrap();
-    await_note(&agent, &customer, "three").await;
+    await_notice(&agent, &customer, "three").await;
     for _ in 0..3 {
         let again = world.wechat.repeat(&pushed).await;
         assert_eq!(again.attempts[0].body, pushed.attempts[0].body);
@@ -264,7 +264,7 @@ async fn a_reply_whose_connection_was_reset_is_repeated_and_delivered_once() {
     let world = passive_world().await;
     let (phone, agent, customer) = (greeted(&world, "i").await, world.agent(), openid("i"));
     agent.say(&customer, "item").await.unwrap();
-    await_note(&agent, &customer, "item").await;
+    await_notice(&agent, &customer, "item").await;
     let draft = phone.draft(vec![Field::text("MsgType", "text"), Field::text("Content", "?")]);
     send_and_reset(&world, &draft).await;
     // The answer stays attached to the reply that could not be written.
@@ -279,7 +279,7 @@ async fn a_reply_whose_connection_was_reset_is_repeated_and_delivered_once() {
     assert_eq!(phone.say("?").await.text(), Some(TRANSFERRING));
     assert_eq!(phone.texts().iter().filter(|text| *text == "item").count(), 1);
     await_states(&world, &customer, &["delivered"]).await;
-    assert_eq!(notes(&agent, &customer).len(), 1);
+    assert_eq!(notices(&agent, &customer).len(), 1);
     world.finish().await;
 }
 
@@ -344,12 +344,13 @@ async fn an_answer_held_for_longer_than_the_retention_is_refused_with_a_notice()
     let (phone, agent, customer) = (greeted(&world, "k").await, world.agent(), openid("k"));
     world.wechat.faults().script(CUSTOM_SEND, 1, Fault::Code(45015));
     agent.say(&customer, "patience").await.unwrap();
-    await_note(&agent, &customer, "patience").await;
+    await_notice(&agent, &customer, "patience").await;
     world.clock.advance(31 * 24 * HOUR);
     world.restart().await;
     let has_notice =
-        eventually(SOON, async || notes(&agent, &customer).iter().any(|note| note.contains("30 days"))).await;
-    assert!(has_notice, "{:?}", notes(&agent, &customer));
+        eventually(SOON, async || notices(&agent, &customer).iter().any(|notice| notice.contains("30 days")))
+            .await;
+    assert!(has_notice, "{:?}", notices(&agent, &customer));
     await_states(&world, &customer, &["refused"]).await;
     assert_eq!(phone.say("?").await.text(), Some(TRANSFERRING));
     assert_eq!(world.ready().await["backlog"]["held"], json!(0));

@@ -1,4 +1,4 @@
-//! Reads the results of a test: the agent's notes, the states of messages, the calls of the APIs and the
+//! Reads the results of a test: the agent's notices, the states of messages, the calls of the APIs and the
 //! counters.
 
 use std::sync::Arc;
@@ -14,22 +14,26 @@ use wechat_im_bridge::store::{MessageSummary, Store, StoreLocation};
 
 use crate::world::{SOON, World, await_texts, eventually, openid, texts};
 
-/// The time within which an agent must receive a note.
-const NOTE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The time within which an agent must receive a notice.
+const NOTICE_TIMEOUT: Duration = Duration::from_secs(2);
 pub const CUSTOM_SEND: &str = "message/custom/send";
 pub const SENDMSG: &str = "openim/sendmsg";
 
-/// The notes that the agent has received in this customer's conversation.
-pub fn notes(agent: &AgentClient, customer: &str) -> Vec<String> {
+/// The notices that the agent has received in this customer's conversation.
+pub fn notices(agent: &AgentClient, customer: &str) -> Vec<String> {
     texts(agent, customer).into_iter().filter(|text| text.starts_with("[bridge] ")).collect()
 }
 
-/// Waits until one of the agent's notes contains `part`, and returns all notes.
-pub async fn await_note(agent: &AgentClient, customer: &str, part: &str) -> Vec<String> {
-    let contains_part = || notes(agent, customer).iter().any(|note| note.contains(part));
-    let received = agent.wait_for(|_| contains_part(), NOTE_TIMEOUT).await.is_ok();
-    assert!(received, "no note contains {part:?} within {NOTE_TIMEOUT:?}: {:?}", notes(agent, customer));
-    notes(agent, customer)
+/// Waits until one of the agent's notices contains `part`, and returns all notices.
+pub async fn await_notice(agent: &AgentClient, customer: &str, part: &str) -> Vec<String> {
+    let contains_part = || notices(agent, customer).iter().any(|notice| notice.contains(part));
+    let received = agent.wait_for(|_| contains_part(), NOTICE_TIMEOUT).await.is_ok();
+    assert!(
+        received,
+        "no notice contains {part:?} within {NOTICE_TIMEOUT:?}: {:?}",
+        notices(agent, customer)
+    );
+    notices(agent, customer)
 }
 
 /// A follower who has sent one message, so that agents may answer.

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use wechat_im_bridge::sandbox::fault::Fault;
 
-use crate::observe::{CUSTOM_SEND, await_sends, await_states, greeted, notes};
+use crate::observe::{CUSTOM_SEND, await_sends, await_states, greeted, notices};
 use crate::world::{SOON, World, await_shown, eventually, openid};
 
 const TOKEN: &str = "cgi-bin/stable_token";
@@ -50,7 +50,7 @@ async fn with_a_token_that_stays_invalid_messages_wait_and_readyz_says_what_to_f
     assert!(ready["wechat"]["advice"].as_str().unwrap().contains("AppID"), "{ready}");
     assert!(ready["wechat"]["since"].is_i64(), "{ready}");
     assert_eq!(world.wechat.ledger().tokens.forced, 1, "one forced refresh, and no more");
-    assert!(notes(&agent, &openid("w")).is_empty(), "a waiting message causes no notice");
+    assert!(notices(&agent, &openid("w")).is_empty(), "a waiting message causes no notice");
     world.wechat.faults().clear();
     await_shown(&phone, "in time").await;
     assert!(eventually(SOON, async || world.ready().await["wechat"]["ok"] == true).await);

@@ -8,7 +8,7 @@ use wechat_im_bridge::sandbox::fault::Fault;
 use wechat_im_bridge::sandbox::im::Outcome;
 
 use crate::observe::{
-    CUSTOM_SEND, SENDMSG, await_note, await_states, calls, counter_value, greeted, lost_responses, notes,
+    CUSTOM_SEND, SENDMSG, await_notice, await_states, calls, counter_value, greeted, lost_responses, notices,
     states,
 };
 use crate::world::{INQUIRY, SOON, Setup, World, await_shown, await_texts, eventually, openid, texts};
@@ -26,7 +26,7 @@ async fn a_send_to_wechat_whose_answer_was_lost_becomes_unknown_with_a_notice_an
         let mut events = world.wechat.events();
         world.wechat.faults().script(CUSTOM_SEND, 1, fault);
         agent.say(&customer, "perhaps").await.unwrap();
-        await_note(&agent, &customer, "“perhaps” may or may not have arrived").await;
+        await_notice(&agent, &customer, "“perhaps” may or may not have arrived").await;
         assert_eq!(states(&world, &customer).await, ["unknown"], "{case}");
         agent.say(&customer, "surely").await.unwrap();
         await_shown(&phone, "surely").await;
@@ -35,7 +35,7 @@ async fn a_send_to_wechat_whose_answer_was_lost_becomes_unknown_with_a_notice_an
         assert_eq!(calls(&mut events, CUSTOM_SEND), 2, "{case}: once each");
         let arrived = phone.texts().iter().filter(|text| *text == "perhaps").count();
         assert_eq!(arrived, usize::from(was_processed), "{case}");
-        assert_eq!(notes(&agent, &customer).len(), 1, "{case}");
+        assert_eq!(notices(&agent, &customer).len(), 1, "{case}");
     }
     world.finish().await;
 }
@@ -48,8 +48,8 @@ async fn the_notice_is_in_the_configured_locale_and_the_error_is_stored_for_the_
         let (_, agent, customer) = (greeted(&world, "a").await, world.agent(), openid("a"));
         world.wechat.faults().script(CUSTOM_SEND, 1, Fault::DropAfter);
         agent.say(&customer, "perhaps").await.unwrap();
-        await_note(&agent, &customer, own_words).await;
-        let notice_texts = notes(&agent, &customer).concat();
+        await_notice(&agent, &customer, own_words).await;
+        let notice_texts = notices(&agent, &customer).concat();
         let foreign = notice_texts.replace("[bridge]", "").replace("perhaps", "").replace("WeChat", "");
         assert!(!foreign.contains(|letter: char| letter.is_ascii_alphabetic()), "{notice_texts}");
         let last_error: String = (world.database())
@@ -173,7 +173,7 @@ async fn an_answer_that_takes_over_ten_seconds_counts_as_lost() {
     let wait = Duration::from_secs(20);
     assert!(eventually(wait, async || states(&world, &customer).await == ["unknown"]).await);
     // By then the call to IM, which began earlier, is settled too.
-    let notified = agent.wait_for(|_| notes(&agent, &customer).len() == 1, Duration::from_secs(4)).await;
+    let notified = agent.wait_for(|_| notices(&agent, &customer).len() == 1, Duration::from_secs(4)).await;
     assert!(notified.is_ok(), "{:?}", texts(&agent, &customer));
     assert_eq!(texts(&agent, &customer).iter().filter(|text| text.ends_with("to the agent")).count(), 1);
     assert_eq!(world.wechat.ledger().sent_texts(&customer), ["to the customer"]);
@@ -200,6 +200,6 @@ async fn a_message_that_was_never_sent_waits_and_is_delivered_when_wechat_is_bac
         }
     });
     await_shown(&phone, "patience").await;
-    assert!(notes(&agent, &customer).is_empty());
+    assert!(notices(&agent, &customer).is_empty());
     world.finish().await;
 }

@@ -48,7 +48,7 @@ use wechat_im_bridge::store::{Store, StoreLocation};
 
 use crate::agent_media::{await_pushed, file, pushed};
 use crate::customer_media::{PUBLIC_URL, get, local_url};
-use crate::observe::{CUSTOM_SEND, await_note, await_states, counter_value, states, stored};
+use crate::observe::{CUSTOM_SEND, await_notice, await_states, counter_value, states, stored};
 use crate::world::{INQUIRY, SDK_APP_ID, SECRET_KEY, SOON, Setup, World, await_shown, eventually, openid};
 
 const SCHEMA: i64 = 7;
@@ -320,7 +320,7 @@ async fn answers_that_waited_reach_their_customers_once_and_in_order() {
 
     // WeChat says of no message whether it has arrived: the agent is told, and what is behind it goes.
     await_shown(&cut, "behind the cut").await;
-    await_note(&world.agent(), &openid("cut"), "“cut off” may or may not have arrived").await;
+    await_notice(&world.agent(), &openid("cut"), "“cut off” may or may not have arrived").await;
     await_states(&world, &openid("cut"), &["unknown", "delivered"]).await;
     for phone in [&answered, &settled, &parted, &cut] {
         phone.say("thanks").await;

@@ -1,4 +1,4 @@
-//! The files, a server with every kind of trouble, and what a screen shows.
+//! Helpers: the test files, a server with bad responses, and the entries of a customer's screen.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use wechat_im_bridge::sandbox::wechat::{Phone, ScreenEntry};
 
 use crate::world::{SOON, Setup, eventually};
 
-/// A file of `tests/it/files`.
+/// Reads a file of `tests/it/files`.
 pub fn file(name: &str) -> Bytes {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/files").join(name);
     std::fs::read(path).unwrap().into()
@@ -31,14 +31,14 @@ pub fn local() -> Setup {
         .set("BRIDGE_MEDIA__ALLOW_PRIVATE", "true")
 }
 
-/// What is on the screen, apart from replies to what the customer wrote: kind, then text or bytes.
+/// The entries of the screen that `custom/send` brought: kind, text and bytes of each.
 pub fn pushed(phone: &Phone) -> Vec<(String, String, Bytes)> {
-    let line = |shown: ScreenEntry| {
+    let describe = |shown: ScreenEntry| {
         let bytes = shown.media.map(|media| media.bytes.clone()).unwrap_or_default();
         (shown.kind, shown.text, bytes)
     };
-    let sent = |shown: &ScreenEntry| shown.via == wechat_im_bridge::sandbox::wechat::Via::CustomSend;
-    phone.screen().into_iter().filter(sent).map(line).collect()
+    let is_pushed = |shown: &ScreenEntry| shown.via == wechat_im_bridge::sandbox::wechat::Via::CustomSend;
+    phone.screen().into_iter().filter(is_pushed).map(describe).collect()
 }
 
 /// Waits until the screen has as many pushed entries as expected, and compares them.
@@ -51,26 +51,28 @@ pub async fn await_pushed(phone: &Phone, expected: &[(&str, &str, Bytes)]) {
     assert_eq!(pushed(phone), expected);
 }
 
-/// A picture's element with an address that no client of the simulated platform has made.
+/// An image element with a URL that no client of the simulated platform has uploaded.
 pub fn image_at(url: &str) -> Value {
     json!([{"MsgType": "TIMImageElem", "MsgContent": {"UUID": "u", "ImageFormat": 1, "ImageInfoArray": [
         {"Type": 1, "Size": 0, "Width": 1, "Height": 1, "URL": url}]}}])
 }
 
-/// What the server of trouble has been asked.
+/// Counts the requests to the bad server.
 #[derive(Clone, Debug, Default)]
-pub struct Asked(Arc<AtomicU32>);
+pub struct RequestCount(Arc<AtomicU32>);
 
-impl Asked {
-    pub fn count(&self) -> u32 {
+impl RequestCount {
+    pub fn get(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
     }
 
-    fn next(&self) -> u32 {
+    fn increment(&self) -> u32 {
         self.0.fetch_add(1, Ordering::Relaxed)
     }
 }
 
+/// A response whose body never ends: 16 KiB after each `pause`. `length` is the `Content-Length` that it
+/// announces.
 fn endless(pause: Duration, length: Option<u64>) -> Response<Body> {
     let chunks = stream::repeat(()).then(move |()| async move {
         if !pause.is_zero() {
@@ -89,20 +91,20 @@ fn redirect(to: &str) -> (StatusCode, [(header::HeaderName, String); 1]) {
     (StatusCode::FOUND, [(header::LOCATION, to.to_owned())])
 }
 
-/// Every kind of trouble that an address may lead to.
-pub async fn trouble() -> (SocketAddr, Asked) {
+/// Starts a server that has a path for each kind of bad response.
+pub async fn start_bad_server() -> (SocketAddr, RequestCount) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (asked, picture) = (Asked::default(), file("photo.jpg"));
-    let counted = asked.clone();
-    let counting = move |request: axum::extract::Request, next: axum::middleware::Next| {
-        let counted = counted.clone();
+    let (requests, picture) = (RequestCount::default(), file("photo.jpg"));
+    let counter = requests.clone();
+    let count_requests = move |request: axum::extract::Request, next: axum::middleware::Next| {
+        let counter = counter.clone();
         async move {
-            counted.next();
+            counter.increment();
             next.run(request).await
         }
     };
-    let flaky = Asked::default();
+    let flaky = RequestCount::default();
     let flaky_picture = picture.clone();
     let private = format!("http://127.0.0.1:{}/photo.jpg", address.port());
     let router = Router::new()
@@ -115,14 +117,14 @@ pub async fn trouble() -> (SocketAddr, Asked) {
         .route(
             "/flaky",
             get(move || async move {
-                if flaky.next() < 2 { Err(StatusCode::BAD_GATEWAY) } else { Ok(flaky_picture) }
+                if flaky.increment() < 2 { Err(StatusCode::BAD_GATEWAY) } else { Ok(flaky_picture) }
             }),
         )
         .route("/200-megabytes", get(|| async { endless(Duration::ZERO, Some(200 * 1024 * 1024)) }))
-        .route("/200-unannounced", get(|| async { endless(Duration::ZERO, None) }))
+        .route("/200-without-length", get(|| async { endless(Duration::ZERO, None) }))
         .route("/drip", get(|| async { endless(Duration::from_secs(1), None) }))
         .route("/stall", get(|| async { endless(Duration::from_hours(1), None) }))
-        .layer(axum::middleware::from_fn(counting));
+        .layer(axum::middleware::from_fn(count_requests));
     tokio::spawn(async move { axum::serve(listener, router).await });
-    (address, asked)
+    (address, requests)
 }

@@ -1,58 +1,59 @@
-//! Every kind of element: what the customer sees of it.
+//! Every kind of element, and what the customer sees of it.
 
 use bytes::Bytes;
 use serde_json::json;
 use wechat_im_bridge::sandbox::im::UploadedFile;
 
 use super::files::{await_pushed, file, local};
-use crate::observe::{await_note, await_states, greeted, notes};
+use crate::observe::{await_notice, await_states, greeted, notices};
 use crate::world::{SOON, World, await_shown, eventually, openid};
 
-fn none() -> Bytes {
+fn no_bytes() -> Bytes {
     Bytes::new()
 }
 
-/// Sends each and waits until the customer has been sent one message more.
-async fn one_by_one(
+/// Sends each element in a message of its own, waits until the customer sees it, and returns the screen's
+/// entries.
+async fn send_one_by_one(
     name: &str,
     elements: Vec<serde_json::Value>,
     world: &World,
 ) -> Vec<(String, String, Bytes)> {
     let (agent, customer) = (world.agent(), openid(name));
     let phone = world.follower(name);
-    let mut seen = Vec::new();
+    let mut entries = Vec::new();
     for element in elements {
-        // What the customer writes buys five more.
+        // Each message of the customer allows five more answers.
         phone.say("go on").await;
         let before = super::files::pushed(&phone).len();
         agent.send(&customer, json!([element])).await.unwrap();
         let shown = eventually(SOON, async || super::files::pushed(&phone).len() > before).await;
-        assert!(shown, "nothing came of {element}: {:?}", notes(&agent, &customer));
-        seen.extend(super::files::pushed(&phone).pop());
+        assert!(shown, "the customer does not see {element}: {:?}", notices(&agent, &customer));
+        entries.extend(super::files::pushed(&phone).pop());
     }
-    assert!(notes(&agent, &customer).is_empty(), "{:?}", notes(&agent, &customer));
-    seen
+    assert!(notices(&agent, &customer).is_empty(), "{:?}", notices(&agent, &customer));
+    entries
 }
 
 #[tokio::test]
-async fn what_wechat_takes_arrives_as_it_is_byte_for_byte() {
+async fn a_file_that_wechat_accepts_arrives_byte_for_byte() {
     let world = local().start().await;
     let _phone = greeted(&world, "a").await;
     let agent = world.agent();
-    let up = |name: &str| agent.upload(name, file(name));
-    let thumb = up("photo.jpg");
-    // Neither names nor what the client says of a file count: only its bytes do.
+    let upload = |name: &str| agent.upload(name, file(name));
+    let thumb = upload("photo.jpg");
+    // The bridge ignores the file's name and the type that the client claims. Only the bytes count.
     let misnamed = agent.upload("photo.pdf", file("photo.png"));
-    let seen = one_by_one(
+    let entries = send_one_by_one(
         "a",
         vec![
-            up("photo.jpg").image(),
-            up("photo.png").image(),
-            up("moving.gif").image(),
+            upload("photo.jpg").image(),
+            upload("photo.png").image(),
+            upload("moving.gif").image(),
             misnamed.image(),
-            up("voice.amr").sound(1),
-            up("voice.mp3").sound(60),
-            up("clip.mp4").video(&thumb),
+            upload("voice.amr").sound(1),
+            upload("voice.mp3").sound(60),
+            upload("clip.mp4").video(&thumb),
         ],
         &world,
     )
@@ -66,26 +67,27 @@ async fn what_wechat_takes_arrives_as_it_is_byte_for_byte() {
         ("voice", file("voice.mp3")),
         ("video", file("clip.mp4")),
     ];
-    for ((kind, text, bytes), (expected_kind, expected_bytes)) in seen.iter().zip(&expected) {
+    for ((kind, text, bytes), (expected_kind, expected_bytes)) in entries.iter().zip(&expected) {
         assert_eq!((kind.as_str(), text.as_str()), (*expected_kind, ""));
         assert_eq!(bytes, expected_bytes, "{kind}");
     }
-    assert_eq!(seen.len(), expected.len());
+    assert_eq!(entries.len(), expected.len());
     world.finish().await;
 }
 
 #[tokio::test]
-async fn what_wechat_does_not_take_goes_as_a_text_with_a_link_and_no_note() {
+async fn a_file_that_wechat_does_not_accept_is_sent_as_a_link_without_a_notice() {
     let world = local().start().await;
     let _phone = greeted(&world, "b").await;
     let agent = world.agent();
-    let up = |name: &str| agent.upload(name, file(name));
-    let (pdf, webp, text) = (up("price-list.pdf"), up("photo.webp"), agent.upload("a.jpg", "no picture"));
-    let (long, gif) = (up("voice.amr"), up("moving.gif"));
-    let large = UploadedFile { size: 10 * 1024 * 1024 + 1, ..up("photo.jpg") };
-    let clip = up("voice.mp3");
+    let upload = |name: &str| agent.upload(name, file(name));
+    let (pdf, webp, text) =
+        (upload("price-list.pdf"), upload("photo.webp"), agent.upload("a.jpg", "no picture"));
+    let (long, gif) = (upload("voice.amr"), upload("moving.gif"));
+    let large = UploadedFile { size: 10 * 1024 * 1024 + 1, ..upload("photo.jpg") };
+    let clip = upload("voice.mp3");
     let link = |label: &str, uploaded: &UploadedFile| format!("{label}\n{}", uploaded.url);
-    let seen = one_by_one(
+    let entries = send_one_by_one(
         "b",
         vec![
             pdf.file(),
@@ -94,12 +96,12 @@ async fn what_wechat_does_not_take_goes_as_a_text_with_a_link_and_no_note() {
             long.sound(61),
             gif.sound(3),
             large.image(),
-            clip.video(&up("photo.jpg")),
+            clip.video(&upload("photo.jpg")),
         ],
         &world,
     )
     .await;
-    let texts: Vec<String> = seen.into_iter().map(|(_, text, _)| text).collect();
+    let texts: Vec<String> = entries.into_iter().map(|(_, text, _)| text).collect();
     let expected = [
         format!("[file]\nprice-list.pdf\n{}", pdf.url),
         link("[image]", &webp),
@@ -115,11 +117,11 @@ async fn what_wechat_does_not_take_goes_as_a_text_with_a_link_and_no_note() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_is_readable_text() {
+async fn an_element_without_a_file_is_sent_as_readable_text() {
     let world = local().start().await;
     let _phone = greeted(&world, "c").await;
     let element = |kind: &str, content: serde_json::Value| json!({"MsgType": kind, "MsgContent": content});
-    let seen = one_by_one(
+    let entries = send_one_by_one(
         "c",
         vec![
             element(
@@ -139,7 +141,7 @@ async fn what_is_no_file_is_readable_text() {
         &world,
     )
     .await;
-    let texts: Vec<String> = seen.into_iter().map(|(_, text, _)| text).collect();
+    let texts: Vec<String> = entries.into_iter().map(|(_, text, _)| text).collect();
     assert_eq!(
         texts,
         [
@@ -156,7 +158,7 @@ async fn what_is_no_file_is_readable_text() {
 }
 
 #[tokio::test]
-async fn several_elements_arrive_in_their_order_and_what_follows_behind_them() {
+async fn the_elements_of_a_message_and_the_next_message_arrive_in_order() {
     let world = local().start().await;
     let (phone, agent, customer) = (greeted(&world, "d").await, world.agent(), openid("d"));
     let (photo, voice) = (agent.upload("a.jpg", file("photo.jpg")), agent.upload("a.amr", file("voice.amr")));
@@ -165,15 +167,15 @@ async fn several_elements_arrive_in_their_order_and_what_follows_behind_them() {
         .send(&customer, json!([text("look"), photo.image(), text("and listen"), voice.sound(1)]))
         .await
         .unwrap();
-    agent.say(&customer, "behind").await.unwrap();
+    agent.say(&customer, "after").await.unwrap();
     await_pushed(
         &phone,
         &[
-            ("text", "look", none()),
+            ("text", "look", no_bytes()),
             ("image", "", file("photo.jpg")),
-            ("text", "and listen", none()),
+            ("text", "and listen", no_bytes()),
             ("voice", "", file("voice.amr")),
-            ("text", "behind", none()),
+            ("text", "after", no_bytes()),
         ],
     )
     .await;
@@ -183,7 +185,7 @@ async fn several_elements_arrive_in_their_order_and_what_follows_behind_them() {
 }
 
 #[tokio::test]
-async fn a_picture_beyond_the_budget_is_held_and_rides_on_the_reply_as_a_link() {
+async fn a_held_picture_is_attached_to_the_reply_as_a_link() {
     let world = local().start().await;
     let (phone, agent, customer) = (greeted(&world, "e").await, world.agent(), openid("e"));
     for n in 1..=5 {
@@ -191,13 +193,12 @@ async fn a_picture_beyond_the_budget_is_held_and_rides_on_the_reply_as_a_link() 
     }
     let photo = agent.upload("a.jpg", file("photo.jpg"));
     agent.send(&customer, json!([photo.image()])).await.unwrap();
-    let told = await_note(&agent, &customer, "“[image]” is held").await;
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert_eq!(world.wechat.ledger().uploads, 0, "what is held is not fetched yet");
+    let notices = await_notice(&agent, &customer, "“[image]” is held").await;
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    assert_eq!(world.wechat.ledger().uploads, 0, "the bridge does not fetch a held picture yet");
     assert_eq!(phone.say("and?").await.text(), Some(format!("[image]\n{}", photo.url).as_str()));
     let mut delivered = vec!["delivered"; 6];
     await_states(&world, &customer, &delivered).await;
-    // A repeat of the push got the same bytes; here nothing was moved by it.
     delivered.push("delivered");
     agent.send(&customer, json!([photo.image()])).await.unwrap();
     await_states(&world, &customer, &delivered).await;
@@ -206,15 +207,15 @@ async fn a_picture_beyond_the_budget_is_held_and_rides_on_the_reply_as_a_link() 
 }
 
 #[tokio::test]
-async fn a_picture_that_is_released_is_pushed_as_a_picture() {
+async fn a_held_picture_is_released_as_a_picture() {
     let world = local().start().await;
     let (phone, agent, customer) = (greeted(&world, "f").await, world.agent(), openid("f"));
     for n in 1..=5 {
         agent.say(&customer, &format!("text {n}")).await.unwrap();
     }
     agent.send_image(&customer, "a.jpg", file("photo.jpg")).await.unwrap();
-    await_note(&agent, &customer, "is held").await;
-    // The reply to a follow is the welcome, so that what was held is pushed.
+    await_notice(&agent, &customer, "is held").await;
+    // The reply to a follow event is the welcome, so the held picture can only be pushed.
     phone.follow().await;
     await_states(&world, &customer, &["delivered"; 6]).await;
     assert_eq!(super::files::pushed(&phone).pop().unwrap().2, file("photo.jpg"));
@@ -222,7 +223,7 @@ async fn a_picture_that_is_released_is_pushed_as_a_picture() {
 }
 
 #[tokio::test]
-async fn an_account_that_may_not_push_answers_with_links() {
+async fn an_account_that_may_not_push_sends_links_in_the_passive_reply() {
     let world = local().set("BRIDGE_WECHAT__REPLY", "passive").start().await;
     let (phone, agent, customer) = (greeted(&world, "g").await, world.agent(), openid("g"));
     let (photo, voice) = (agent.upload("a.jpg", file("photo.jpg")), agent.upload("a.amr", file("voice.amr")));
@@ -235,13 +236,13 @@ async fn an_account_that_may_not_push_answers_with_links() {
     assert_eq!(pushed.text(), Some(expected.as_str()));
     await_states(&world, &customer, &["delivered", "delivered"]).await;
     let again = world.wechat.repeat(&pushed).await;
-    assert_eq!(again.attempts[0].body, pushed.attempts[0].body, "a repeat gets the same reply");
+    assert_eq!(again.attempts[0].body, pushed.attempts[0].body, "the repeated push gets the same reply");
     assert_eq!(world.wechat.ledger().uploads, 0);
     world.finish().await;
 }
 
 #[tokio::test]
-async fn labels_speak_the_configured_language() {
+async fn labels_are_in_the_configured_language() {
     let world = local().set("BRIDGE_TEXTS__LOCALE", "zh").start().await;
     let phone = world.follower("h");
     phone.say("你好").await;

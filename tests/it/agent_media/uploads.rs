@@ -1,17 +1,18 @@
-//! Uploads: made once a file, made again where WeChat has dropped the copy, and what each return code makes of them.
+//! Uploads to WeChat: one upload per file, a new one after WeChat has dropped the copy, and the effect of
+//! each return code.
 
 use serde_json::json;
 use wechat_im_bridge::sandbox::fault::Fault;
 
 use super::files::{await_pushed, file, local, pushed};
-use crate::observe::{CUSTOM_SEND, await_note, await_states, calls, greeted, notes};
+use crate::observe::{CUSTOM_SEND, await_notice, await_states, calls, greeted, lost_responses, notices};
 use crate::world::{SOON, World, eventually, openid};
 
 const UPLOAD: &str = "media/upload";
 const DAY_MS: i64 = 86_400_000;
 
 #[tokio::test]
-async fn the_same_file_is_uploaded_once_for_everybody_until_its_time_is_over() {
+async fn a_file_is_uploaded_once_for_all_customers_until_the_copy_expires() {
     let mut world = local().start().await;
     let (one, other) = (greeted(&world, "a").await, greeted(&world, "b").await);
     let agent = world.agent();
@@ -22,7 +23,7 @@ async fn the_same_file_is_uploaded_once_for_everybody_until_its_time_is_over() {
     await_states(&world, &openid("b"), &["delivered"]).await;
     assert_eq!(world.wechat.ledger().uploads, 1);
     assert!(pushed(&one).iter().chain(&pushed(&other)).all(|shown| shown.2 == file("photo.jpg")));
-    // What was uploaded is remembered by the store, not by the process.
+    // The store remembers the upload, so that a restart does not repeat it.
     world.restart().await;
     agent.send_image(&openid("b"), "a.jpg", file("photo.jpg")).await.unwrap();
     await_states(&world, &openid("b"), &["delivered", "delivered"]).await;
@@ -31,12 +32,12 @@ async fn the_same_file_is_uploaded_once_for_everybody_until_its_time_is_over() {
     one.say("still there?").await;
     agent.send_image(&openid("a"), "a.jpg", file("photo.jpg")).await.unwrap();
     await_states(&world, &openid("a"), &["delivered"; 3]).await;
-    assert_eq!(world.wechat.ledger().uploads, 2, "three days less a margin");
+    assert_eq!(world.wechat.ledger().uploads, 2, "the copy expires before three days are over");
     world.finish().await;
 }
 
 #[tokio::test]
-async fn a_copy_that_wechat_has_dropped_is_uploaded_anew_once() {
+async fn a_copy_that_wechat_has_dropped_is_uploaded_again_once() {
     for code in [40007, 46001] {
         let world = local().start().await;
         let (phone, agent, customer) = (greeted(&world, "c").await, world.agent(), openid("c"));
@@ -48,12 +49,12 @@ async fn a_copy_that_wechat_has_dropped_is_uploaded_anew_once() {
         await_states(&world, &customer, &["delivered", "delivered"]).await;
         assert_eq!(world.wechat.ledger().uploads, 2, "{code}");
         assert_eq!(calls(&mut events, CUSTOM_SEND), 2, "{code}");
-        assert_eq!(phone.sends_left(), 3, "what failed cost nothing");
-        // A copy that was made a moment ago and is dropped all the same is a refusal.
+        assert_eq!(phone.sends_left(), 3, "the failed call does not count");
+        // If WeChat rejects the new copy too, the message is refused.
         world.wechat.faults().script(CUSTOM_SEND, 2, Fault::Code(code));
         agent.send_image(&customer, "a.jpg", file("photo.jpg")).await.unwrap();
-        let told = await_note(&agent, &customer, "“[image]” was not sent").await;
-        assert_eq!(told.len(), 1, "{told:?}");
+        let notices = await_notice(&agent, &customer, "“[image]” was not sent").await;
+        assert_eq!(notices.len(), 1, "{notices:?}");
         await_states(&world, &customer, &["delivered", "delivered", "refused"]).await;
         assert_eq!(world.wechat.ledger().uploads, 3, "{code}");
         world.finish().await;
@@ -61,7 +62,7 @@ async fn a_copy_that_wechat_has_dropped_is_uploaded_anew_once() {
 }
 
 #[tokio::test]
-async fn an_upload_may_be_repeated_until_wechat_has_the_file() {
+async fn a_failed_upload_is_repeated_until_wechat_has_the_file() {
     for fault in [
         Fault::Code(-1),
         Fault::DropBefore,
@@ -74,17 +75,17 @@ async fn an_upload_may_be_repeated_until_wechat_has_the_file() {
         let (phone, agent, customer) = (greeted(&world, "d").await, world.agent(), openid("d"));
         world.wechat.faults().script(UPLOAD, 2, fault.clone());
         agent.send_image(&customer, "a.jpg", file("photo.jpg")).await.unwrap();
-        agent.say(&customer, "behind").await.unwrap();
-        await_pushed(&phone, &[("image", "", file("photo.jpg")), ("text", "behind", bytes::Bytes::new())])
+        agent.say(&customer, "after").await.unwrap();
+        await_pushed(&phone, &[("image", "", file("photo.jpg")), ("text", "after", bytes::Bytes::new())])
             .await;
         await_states(&world, &customer, &["delivered", "delivered"]).await;
-        assert!(notes(&agent, &customer).is_empty(), "{fault:?}: {:?}", notes(&agent, &customer));
+        assert!(notices(&agent, &customer).is_empty(), "{fault:?}: {:?}", notices(&agent, &customer));
         world.finish().await;
     }
 }
 
 #[tokio::test]
-async fn a_token_that_an_upload_finds_stale_is_fetched_anew() {
+async fn an_upload_with_an_invalid_token_is_repeated_with_a_new_one() {
     let world = local().start().await;
     let (phone, agent, customer) = (greeted(&world, "e").await, world.agent(), openid("e"));
     agent.say(&customer, "first").await.unwrap();
@@ -95,65 +96,65 @@ async fn a_token_that_an_upload_finds_stale_is_fetched_anew() {
     world.finish().await;
 }
 
-/// An upload that WeChat refuses becomes a link, and the agent is told.
-async fn as_link(world: &World, name: &str, code: i64) {
+/// Asserts that a picture whose upload fails with `code` is sent as a link, and that a notice names the code.
+async fn assert_sent_as_link(world: &World, name: &str, code: i64) {
     let (phone, agent, customer) = (greeted(world, name).await, world.agent(), openid(name));
     world.wechat.faults().script(UPLOAD, 1, Fault::Code(code));
     let photo = agent.upload("a.jpg", file("photo.png"));
     agent.send(&customer, json!([photo.image()])).await.unwrap();
     let link = format!("[image]\n{}", photo.url);
     await_pushed(&phone, &[("text", &link, bytes::Bytes::new())]).await;
-    let told = await_note(&agent, &customer, "as a text with a link").await;
-    assert!(told.len() == 1 && told[0].contains(&code.to_string()), "{code}: {told:?}");
+    let notices = await_notice(&agent, &customer, "as a text with a link").await;
+    assert!(notices.len() == 1 && notices[0].contains(&code.to_string()), "{code}: {notices:?}");
     await_states(world, &customer, &["delivered"]).await;
     assert_eq!(phone.sends_left(), 4);
 }
 
 #[tokio::test]
-async fn what_wechat_refuses_to_take_goes_as_a_link_and_the_agent_is_told() {
+async fn a_file_whose_upload_wechat_refuses_is_sent_as_a_link_with_a_notice() {
     let world = local().start().await;
     for (n, code) in [40004, 40005, 40009, 40137, 45001, 45009, 48001, 48004].into_iter().enumerate() {
-        as_link(&world, &format!("f{n}"), code).await;
+        assert_sent_as_link(&world, &format!("f{n}"), code).await;
     }
     world.finish().await;
 }
 
 #[tokio::test]
-async fn a_video_without_a_usable_picture_gets_a_plain_one() {
+async fn a_video_without_a_usable_thumbnail_gets_a_plain_one() {
     let world = local().start().await;
     let (phone, agent, customer) = (greeted(&world, "g").await, world.agent(), openid("g"));
     let clip = agent.upload("clip.mp4", file("clip.mp4"));
-    let (png, gone) = (agent.upload("t.jpg", file("photo.png")), agent.upload("t.jpg", file("photo.jpg")));
-    world.im.remove_file(&gone.url);
-    for thumb in [png, gone, agent.upload("t.jpg", file("photo.jpg"))] {
+    let (png, missing) = (agent.upload("t.jpg", file("photo.png")), agent.upload("t.jpg", file("photo.jpg")));
+    world.im.remove_file(&missing.url);
+    for thumb in [png, missing, agent.upload("t.jpg", file("photo.jpg"))] {
         agent.send(&customer, json!([clip.video(&thumb)])).await.unwrap();
     }
     await_pushed(&phone, &vec![("video", "", file("clip.mp4")); 3]).await;
-    assert_eq!(world.wechat.ledger().uploads, 3, "the video, the plain picture, and the good one");
+    assert_eq!(world.wechat.ledger().uploads, 3, "the video, the plain thumbnail, and the good one");
     world.finish().await;
 }
 
-/// Invariant 5: a send whose answer was lost is never repeated, whatever it carries.
+/// Invariant 5: a call whose response was lost is never repeated, whatever the message contains.
 #[tokio::test]
-async fn a_picture_whose_send_has_no_answer_is_unknown_and_told_by_name() {
-    for (what, fault) in crate::observe::lost_responses() {
+async fn a_picture_whose_response_is_lost_is_unknown_and_a_notice_says_so() {
+    for (case, fault) in lost_responses() {
         let world = local().start().await;
         let (phone, agent, customer) = (greeted(&world, "h").await, world.agent(), openid("h"));
         world.wechat.faults().script(CUSTOM_SEND, 1, fault);
         agent.send_image(&customer, "a.jpg", file("photo.jpg")).await.unwrap();
-        await_note(&agent, &customer, "“[image]” may or may not have arrived").await;
+        await_notice(&agent, &customer, "“[image]” may or may not have arrived").await;
         await_states(&world, &customer, &["unknown"]).await;
         agent.say(&customer, "next").await.unwrap();
         await_states(&world, &customer, &["unknown", "delivered"]).await;
         let pictures = pushed(&phone).iter().filter(|shown| shown.0 == "image").count();
-        assert!(pictures <= 1, "{what}");
-        assert_eq!(notes(&agent, &customer).len(), 1, "{what}");
+        assert!(pictures <= 1, "{case}");
+        assert_eq!(notices(&agent, &customer).len(), 1, "{case}");
         world.finish().await;
     }
 }
 
 #[tokio::test]
-async fn what_was_fetched_is_not_fetched_again_while_wechat_is_away() {
+async fn a_fetched_file_is_not_fetched_again_while_uploads_fail() {
     let world = local().start().await;
     let (phone, agent, customer) = (greeted(&world, "i").await, world.agent(), openid("i"));
     let photo = agent.upload("a.jpg", file("photo.jpg"));

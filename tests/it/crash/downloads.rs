@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use wechat_im_bridge::sandbox::wechat::Phone;
 
 use super::rig::{Rig, TIMEOUT};
-use crate::agent_media::{image_at, trouble};
+use crate::agent_media::{image_at, start_bad_server};
 use crate::world::{eventually, openid};
 
 /// The time within which the bridge answers a push (CONTRACT, section 3).
@@ -28,7 +28,7 @@ async fn many_bad_urls_neither_use_up_memory_nor_delay_other_customers() {
     let mut rig = Rig::new().await;
     rig.set("BRIDGE_MEDIA__ALLOW_HOSTS", "127.0.0.1");
     rig.set("BRIDGE_MEDIA__ALLOW_PRIVATE", "true");
-    let (agent, (address, _)) = (rig.agent(), trouble().await);
+    let (agent, (address, _)) = (rig.agent(), start_bad_server().await);
     rig.start().await;
     let slow: Vec<_> = (0..24).map(|n| rig.follower(&format!("s{n}"))).collect();
     let quick: Vec<_> = (0..24).map(|n| rig.follower(&format!("q{n}"))).collect();
@@ -46,7 +46,7 @@ async fn many_bad_urls_neither_use_up_memory_nor_delay_other_customers() {
 
     // The bridge gives up endless files at once, also while slow servers occupy most of the download permits.
     send(&slow[..12], &["drip", "stall"]).await;
-    send(&quick, &["200-megabytes", "200-unannounced", "loop"]).await;
+    send(&quick, &["200-megabytes", "200-without-length", "loop"]).await;
     let is_linked = |phone: &Phone| phone.texts().iter().any(|text| text.starts_with("[image]\n"));
     let linked = eventually(TIMEOUT, async || quick.iter().all(is_linked)).await;
     assert!(linked, "{}", rig.log());

@@ -210,7 +210,7 @@ fn check_towards_wechat(rig: &Rig, customer: &str, conversation: &Conversation, 
         }
     }
 
-    let notes: Vec<String> = (rig.im.ledger().deliveries())
+    let notices: Vec<String> = (rig.im.ledger().deliveries())
         .filter(|send| send.from == openid(customer))
         .map(SendRecord::text)
         .filter(|text| text.starts_with("[bridge] "))
@@ -231,11 +231,11 @@ fn check_towards_wechat(rig: &Rig, customer: &str, conversation: &Conversation, 
             stored.reason(text),
             rig.log()
         );
-        let has_note = notes.iter().any(|note| note.contains(&format!("“{text}”")));
-        let needs_note = matches!(state, "unknown" | "held" | "refused");
+        let has_notice = notices.iter().any(|notice| notice.contains(&format!("“{text}”")));
+        let needs_notice = matches!(state, "unknown" | "held" | "refused");
         assert!(
-            !needs_note || has_note,
-            "{customer}: {text:?} is {state} and the agent got no note: {notes:?}"
+            !needs_notice || has_notice,
+            "{customer}: {text:?} is {state} and the agent got no notice: {notices:?}"
         );
     }
     late.len()

@@ -58,8 +58,8 @@ async fn killed_at(point: &str) {
     assert!(served, "{point}: {}\n{}", get(&link).await.status, rig.log());
     rig.wait_until_idle().await;
     assert_eq!(picture_links(&rig).len(), 1, "{point}");
-    let notes = rig.agent().conversation(&openid(CUSTOMER));
-    assert!(notes.iter().all(|message| !message.text().starts_with("[bridge]")), "{point}");
+    let notices = rig.agent().conversation(&openid(CUSTOMER));
+    assert!(notices.iter().all(|message| !message.text().starts_with("[bridge]")), "{point}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

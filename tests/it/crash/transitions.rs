@@ -51,8 +51,8 @@ async fn kill_during_transfer(point: &str) {
     assert_eq!(texts_of_new_agent(&rig), expected, "{point}\n{}", rig.log());
     let repeated: Vec<String> = rig.im.ledger().repeated_deliveries().map(SendRecord::text).collect();
     assert!(repeated.is_empty(), "{point}: {repeated:?}");
-    let notes = texts(&agent, &openid(CUSTOMER)).into_iter().filter(|text| text.starts_with("[bridge] "));
-    assert_eq!(notes.count(), 1, "{point}: the old agent gets one note");
+    let notices = texts(&agent, &openid(CUSTOMER)).into_iter().filter(|text| text.starts_with("[bridge] "));
+    assert_eq!(notices.count(), 1, "{point}: the old agent gets one notice");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

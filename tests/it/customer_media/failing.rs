@@ -10,7 +10,7 @@ use crate::world::{SOON, World, await_texts, eventually, openid, texts};
 
 const MEDIA_GET: &str = "cgi-bin/media/get";
 
-fn notes(world: &World, customer: &str) -> Vec<String> {
+fn notices(world: &World, customer: &str) -> Vec<String> {
     texts(&world.agent(), customer).into_iter().filter(|text| text.starts_with("[bridge] ")).collect()
 }
 
@@ -43,17 +43,17 @@ async fn media_that_wechat_does_not_have_cause_one_notice_per_message() {
         phone.push_xml([fields, more].concat())
     };
     send_missing("image", vec![Field::text("PicUrl", "")]).await;
-    let has_notice = eventually(SOON, async || notes(&world, &openid("gone")).len() == 1).await;
+    let has_notice = eventually(SOON, async || notices(&world, &openid("gone")).len() == 1).await;
     assert!(has_notice, "{:?}", sent(&world, &openid("gone")));
     // The picture waits for its file, and the notice follows right after it.
     let picture = sent(&world, &openid("gone")).swap_remove(0);
     send_missing("video", vec![Field::text("ThumbMediaId", "nor-this")]).await;
     let has_notice = eventually(SOON, async || {
-        let notes = notes(&world, &openid("gone"));
-        notes.iter().map(|note| note.lines().count()).sum::<usize>() == 2
+        let notices = notices(&world, &openid("gone"));
+        notices.iter().map(|notice| notice.lines().count()).sum::<usize>() == 2
     });
-    assert!(has_notice.await, "{:?}", notes(&world, &openid("gone")));
-    assert!(notes(&world, &openid("gone"))[0].contains("picture cannot be shown: WeChat does not have it"));
+    assert!(has_notice.await, "{:?}", notices(&world, &openid("gone")));
+    assert!(notices(&world, &openid("gone"))[0].contains("picture cannot be shown: WeChat does not have it"));
     assert_eq!(
         get(&local_url(&world, &picture[0]["MsgContent"]["ImageInfoArray"][0]["URL"])).await.status,
         404
@@ -87,7 +87,7 @@ async fn temporary_failures_of_wechat_cause_retries_and_no_notice() {
     world.wechat.revoke_tokens();
     phone.send_image(&b"GIF89a and so on"[..]).await;
     await_metric(&world, "customer_media_total{outcome=\"fetched\"} 2").await;
-    assert_eq!(notes(&world, &openid("rain")), [""; 0]);
+    assert_eq!(notices(&world, &openid("rain")), [""; 0]);
     world.finish().await;
 }
 
@@ -96,8 +96,8 @@ async fn a_file_that_is_too_large_causes_a_notice_and_is_not_stored() {
     let world = with_public_url().set("BRIDGE_MEDIA__MAX_BYTES", "1024").start().await;
     let phone = world.follower("huge");
     phone.send_image(JPEG).await;
-    let has_notice = eventually(SOON, async || !notes(&world, &openid("huge")).is_empty()).await;
-    assert!(has_notice && notes(&world, &openid("huge"))[0].contains("larger than media.max_bytes"));
+    let has_notice = eventually(SOON, async || !notices(&world, &openid("huge")).is_empty()).await;
+    assert!(has_notice && notices(&world, &openid("huge"))[0].contains("larger than media.max_bytes"));
     let media = world.folder.path().join("media");
     let empty =
         eventually(SOON, async || count_entries(&media) + count_entries(&media.join("incoming")) == 1).await;
@@ -117,8 +117,8 @@ async fn after_three_days_without_wechat_the_agent_gets_a_notice() {
     phone.send_voice(AMR, "amr").await;
     await_metric(&world, "customer_media_total{outcome=\"retry\"}").await;
     world.clock.advance(3 * 86_400_000);
-    let has_notice = eventually(SOON, async || !notes(&world, &openid("late")).is_empty()).await;
-    assert!(has_notice && notes(&world, &openid("late"))[0].contains("within the three days"));
+    let has_notice = eventually(SOON, async || !notices(&world, &openid("late")).is_empty()).await;
+    assert!(has_notice && notices(&world, &openid("late"))[0].contains("within the three days"));
     world.finish().await;
 }
 
@@ -128,8 +128,8 @@ async fn an_account_that_may_not_fetch_causes_a_notice() {
     world.wechat.faults().script(MEDIA_GET, 2, Fault::Code(48001));
     let phone = world.follower("poor");
     phone.send_voice(AMR, "amr").await;
-    let has_notice = eventually(SOON, async || !notes(&world, &openid("poor")).is_empty()).await;
-    assert!(has_notice && notes(&world, &openid("poor"))[0].contains("does not let this account fetch it"));
+    let has_notice = eventually(SOON, async || !notices(&world, &openid("poor")).is_empty()).await;
+    assert!(has_notice && notices(&world, &openid("poor"))[0].contains("does not let this account fetch it"));
     world.finish().await;
 }
 

@@ -1,43 +1,44 @@
-//! Addresses that lead to trouble: none of them harms anybody but the message that names it.
+//! URLs that cannot be fetched. Each of them affects only the message that contains it.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use wechat_im_bridge::sandbox::im::AgentClient;
 use wechat_im_bridge::sandbox::wechat::Phone;
 
-use super::files::{await_pushed, file, image_at, local, trouble};
-use crate::observe::{await_note, await_states, counter_value, greeted, notes};
-use crate::world::{Setup, World, openid};
+use super::files::{await_pushed, file, image_at, local, pushed, start_bad_server};
+use crate::observe::{await_notice, await_states, counter_value, greeted, notices};
+use crate::world::{SOON, Setup, World, eventually, openid};
 
-/// The customer gets the address itself, and the agent is told why.
-async fn linked(world: &World, phone: &Phone, agent: &AgentClient, url: &str, why: &str) {
-    let before = super::files::pushed(phone).len();
+/// Asserts that the customer gets the URL as a text, and that a notice gives the agent the reason.
+async fn assert_sent_as_link(world: &World, phone: &Phone, agent: &AgentClient, url: &str, reason: &str) {
+    let before = pushed(phone).len();
     phone.say("go on").await;
     agent.send(phone.openid(), image_at(url)).await.unwrap();
-    let shown =
-        crate::world::eventually(crate::world::SOON, async || super::files::pushed(phone).len() > before);
-    assert!(shown.await, "{url}: {:?}", notes(agent, phone.openid()));
-    assert_eq!(super::files::pushed(phone).pop().unwrap().1, format!("[image]\n{url}"));
-    let told = await_note(agent, phone.openid(), why).await;
+    let shown = eventually(SOON, async || pushed(phone).len() > before);
+    assert!(shown.await, "{url}: {:?}", notices(agent, phone.openid()));
+    assert_eq!(pushed(phone).pop().unwrap().1, format!("[image]\n{url}"));
+    let notices = await_notice(agent, phone.openid(), reason).await;
     assert!(
-        told.last().unwrap().contains("“[image]” went to the customer as a text with a link"),
-        "{told:?}"
+        notices.last().unwrap().contains("“[image]” went to the customer as a text with a link"),
+        "{notices:?}"
     );
     assert!(world.wechat.ledger().uploads == 0, "{url}");
 }
 
 #[tokio::test]
-async fn what_cannot_be_fetched_goes_as_a_link_and_the_agent_is_told_why() {
+async fn a_file_that_cannot_be_fetched_is_sent_as_a_link_and_a_notice_gives_the_reason() {
     let world = local().start().await;
     let (phone, agent) = (greeted(&world, "a").await, world.agent());
-    let (address, _) = trouble().await;
-    for (url, why) in [
+    let (address, _) = start_bad_server().await;
+    for (url, reason) in [
         (format!("http://{address}/gone"), "the server answered 410"),
         (format!("http://{address}/loop"), "too many redirects"),
         ("https://evil.example/a.jpg".to_owned(), "not one of media.allow_hosts"),
         (format!("http://user:pass@{address}/photo.jpg"), "a user name or a password"),
         ("ftp://127.0.0.1/a.jpg".to_owned(), "not https"),
     ] {
-        linked(&world, &phone, &agent, &url, why).await;
+        assert_sent_as_link(&world, &phone, &agent, &url, reason).await;
     }
     assert_eq!(counter_value(&world, "wechat_im_bridge_downloads_total{outcome=\"forbidden\"}").await, 4);
     assert_eq!(counter_value(&world, "wechat_im_bridge_downloads_total{outcome=\"status\"}").await, 1);
@@ -45,13 +46,13 @@ async fn what_cannot_be_fetched_goes_as_a_link_and_the_agent_is_told_why() {
 }
 
 #[tokio::test]
-async fn private_addresses_are_refused_as_hosts_behind_names_and_behind_redirects() {
+async fn private_addresses_are_refused_as_hosts_and_behind_names() {
     let world = Setup::default()
         .set("BRIDGE_MEDIA__ALLOW_HOSTS", "127.0.0.1,localhost,[::1],169.254.169.254")
         .start()
         .await;
     let (phone, agent) = (greeted(&world, "b").await, world.agent());
-    let (address, asked) = trouble().await;
+    let (address, requests) = start_bad_server().await;
     let port = address.port();
     for url in [
         format!("http://{address}/photo.jpg"),
@@ -60,39 +61,39 @@ async fn private_addresses_are_refused_as_hosts_behind_names_and_behind_redirect
         format!("http://[::1]:{port}/photo.jpg"),
         "http://169.254.169.254/latest/meta-data/".to_owned(),
     ] {
-        linked(&world, &phone, &agent, &url, "the host has no public address").await;
+        assert_sent_as_link(&world, &phone, &agent, &url, "the host has no public address").await;
     }
-    assert_eq!(asked.count(), 0, "nobody was connected to");
+    assert_eq!(requests.get(), 0, "the bridge must not connect to a private address");
     world.finish().await;
 }
 
 #[tokio::test]
-async fn redirects_are_followed_and_each_is_judged() {
+async fn redirects_are_followed_and_each_target_is_checked() {
     let world = Setup::default()
         .set("BRIDGE_MEDIA__ALLOW_HOSTS", "localhost")
         .set("BRIDGE_MEDIA__ALLOW_PRIVATE", "true")
         .start()
         .await;
     let (phone, agent, customer) = (greeted(&world, "c").await, world.agent(), openid("c"));
-    let (address, _) = trouble().await;
+    let (address, _) = start_bad_server().await;
     let base = format!("http://localhost:{}", address.port());
-    let away = format!("{base}/to-private");
-    linked(&world, &phone, &agent, &away, "not one of media.allow_hosts").await;
+    let to_private = format!("{base}/to-private");
+    assert_sent_as_link(&world, &phone, &agent, &to_private, "not one of media.allow_hosts").await;
     agent.send(&customer, image_at(&format!("{base}/moved"))).await.unwrap();
-    let link = format!("[image]\n{away}");
+    let link = format!("[image]\n{to_private}");
     await_pushed(&phone, &[("text", &link, Bytes::new()), ("image", "", file("photo.jpg"))]).await;
     world.finish().await;
 }
 
 #[tokio::test]
-async fn a_server_that_recovers_is_asked_again_and_one_that_does_not_is_given_up() {
+async fn a_failing_server_is_tried_again_until_it_recovers_or_the_bridge_gives_up() {
     let world = local().start().await;
     let (phone, agent, customer) = (greeted(&world, "d").await, world.agent(), openid("d"));
-    let (address, _) = trouble().await;
+    let (address, _) = start_bad_server().await;
     agent.send(&customer, image_at(&format!("http://{address}/flaky"))).await.unwrap();
-    agent.say(&customer, "behind").await.unwrap();
-    await_pushed(&phone, &[("image", "", file("photo.jpg")), ("text", "behind", Bytes::new())]).await;
-    assert!(notes(&agent, &customer).is_empty());
+    agent.say(&customer, "after").await.unwrap();
+    await_pushed(&phone, &[("image", "", file("photo.jpg")), ("text", "after", Bytes::new())]).await;
+    assert!(notices(&agent, &customer).is_empty());
     assert_eq!(
         counter_value(&world, "wechat_im_bridge_retried_total{direction=\"to_wechat\",class=\"source\"}")
             .await,
@@ -100,31 +101,27 @@ async fn a_server_that_recovers_is_asked_again_and_one_that_does_not_is_given_up
     );
     let other = greeted(&world, "e").await;
     agent.send(&openid("e"), image_at(&format!("http://{address}/down"))).await.unwrap();
-    let given_up = crate::world::eventually(std::time::Duration::from_secs(40), async || {
-        !super::files::pushed(&other).is_empty()
-    });
+    let given_up = eventually(Duration::from_secs(40), async || !pushed(&other).is_empty());
     assert!(given_up.await);
-    await_note(&agent, &openid("e"), "the server answered 503").await;
+    await_notice(&agent, &openid("e"), "the server answered 503").await;
     await_states(&world, &openid("e"), &["delivered"]).await;
     world.finish().await;
 }
 
 #[tokio::test]
-async fn a_file_that_is_too_large_goes_as_a_link_whether_it_says_so_or_not() {
+async fn a_file_that_is_too_large_is_sent_as_a_link_with_or_without_a_content_length() {
     let world = local().start().await;
     let (phone, agent, customer) = (greeted(&world, "f").await, world.agent(), openid("f"));
-    let (address, _) = trouble().await;
-    let urls = ["200-megabytes", "200-unannounced"].map(|path| format!("http://{address}/{path}"));
+    let (address, _) = start_bad_server().await;
+    let urls = ["200-megabytes", "200-without-length"].map(|path| format!("http://{address}/{path}"));
     for url in &urls {
         agent.send(&customer, image_at(url)).await.unwrap();
     }
     let links = urls.map(|url| format!("[image]\n{url}"));
     await_pushed(&phone, &[("text", &links[0], Bytes::new()), ("text", &links[1], Bytes::new())]).await;
-    assert!(notes(&agent, &customer).is_empty());
+    assert!(notices(&agent, &customer).is_empty());
     let incoming = world.folder.path().join("media/incoming");
-    let empty = crate::world::eventually(crate::world::SOON, async || {
-        std::fs::read_dir(&incoming).unwrap().count() == 0
-    });
-    assert!(empty.await, "nothing is left of it");
+    let empty = eventually(SOON, async || std::fs::read_dir(&incoming).unwrap().count() == 0);
+    assert!(empty.await, "the partial files are still there");
     world.finish().await;
 }
