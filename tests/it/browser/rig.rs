@@ -15,19 +15,20 @@ use thirtyfour::prelude::*;
 
 use crate::child::{self, Log};
 
-/// How long the page may take to show what it should: generous, for a machine that is busy otherwise.
-const PATIENCE: Duration = Duration::from_mins(1);
-const GLANCE: Duration = Duration::from_millis(40);
+/// The time limit for the page to show a change. It is long enough for a loaded machine.
+const TIMEOUT: Duration = Duration::from_mins(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(40);
 
-/// A process that ends with its owner: asked to first, so that it can remove its files, then killed.
+/// A process that ends with its owner. It gets SIGTERM first, so that it can remove its files, and then
+/// SIGKILL.
 struct Running(Child);
 
 impl Running {
-    /// Waits at most `timeout` until it has ended.
+    /// Waits until the process has exited, but at most `timeout`.
     fn wait(&mut self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
         while Instant::now() < deadline && matches!(self.0.try_wait(), Ok(None)) {
-            std::thread::sleep(GLANCE);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 }
@@ -38,13 +39,13 @@ impl Drop for Running {
             let _ = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
             self.wait(Duration::from_secs(15));
         }
-        // A process that has ended cannot be killed, which is fine.
+        // This fails if the process has already exited, which is fine.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// The driver. It closes its browsers when it is asked to shut down, and leaves them behind when it is killed.
+/// The driver. It closes its browsers after a request to shut down, but leaves them behind if it is killed.
 struct ChromeDriver {
     process: Running,
     port: u16,
@@ -61,10 +62,10 @@ impl Drop for ChromeDriver {
     }
 }
 
-/// A browser on the page of a sandbox of its own. Fields are dropped in this order.
+/// A browser tab with the page of its own sandbox. The fields are dropped in this order.
 pub(super) struct Tab {
-    /// Never dropped by a test that fails: that would wait for an answer which nobody is left to read. The browser
-    /// ends with its driver.
+    /// A failed test does not drop this value, because its `drop` waits for a response and would hang. The
+    /// browser ends with its driver.
     pub driver: ManuallyDrop<WebDriver>,
     pub address: String,
     _chrome: ChromeDriver,
@@ -74,8 +75,8 @@ pub(super) struct Tab {
     _temporary: TempDir,
 }
 
-/// Both programs, or nothing where they are not installed.
-fn installed(test: &str) -> Option<(PathBuf, PathBuf)> {
+/// Chromium and its driver, or `None` if one of them is not installed.
+fn find_programs(test: &str) -> Option<(PathBuf, PathBuf)> {
     let chromium = child::find(&["chromium", "chromium-browser", "google-chrome"]);
     let both = chromium.zip(child::find(&["chromedriver"]));
     if both.is_none() {
@@ -84,17 +85,18 @@ fn installed(test: &str) -> Option<(PathBuf, PathBuf)> {
     both
 }
 
-/// Reads lines until one gives something, then lets the rest run off so that the writer never waits.
-fn first<T>(stdout: ChildStdout, mut look: impl FnMut(&str) -> Option<T>) -> T {
+/// Reads lines until `find` returns a value for one. A thread discards the later lines, so that the writer
+/// never blocks.
+fn find_in_output<T>(stdout: ChildStdout, mut find: impl FnMut(&str) -> Option<T>) -> T {
     let mut reader = BufReader::new(stdout);
-    let mut said = String::new();
+    let mut output = String::new();
     let found = loop {
         let mut line = String::new();
-        assert!(reader.read_line(&mut line).unwrap() > 0, "it ended without what was awaited: {said}");
-        if let Some(found) = look(&line) {
+        assert!(reader.read_line(&mut line).unwrap() > 0, "the process ended too early: {output}");
+        if let Some(found) = find(&line) {
             break found;
         }
-        said.push_str(&line);
+        output.push_str(&line);
     };
     std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
     found
@@ -105,8 +107,9 @@ fn start_sandbox(temporary: &Path, log: &Log) -> (Running, String) {
     command.env("TMPDIR", temporary).stderr(log.file());
     command.args(["sandbox", "--listen", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut process = Running(command.spawn().unwrap());
-    let address = first(process.0.stdout.take().unwrap(), |line| {
-        // Printed for the second time when the script has been played: nothing else is asked of the machine before.
+    let address = find_in_output(process.0.stdout.take().unwrap(), |line| {
+        // The sandbox prints this line after it has played its script, so that the test does not compete with
+        // the script.
         let (_, rest) = line.strip_prefix("Or play both sides")?.split_once("http://")?;
         let host: String =
             rest.chars().take_while(|c| c.is_ascii_alphanumeric() || ".:".contains(*c)).collect();
@@ -120,7 +123,7 @@ fn start_driver(program: &Path, temporary: &Path) -> ChromeDriver {
     command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     command.env("TMPDIR", temporary).env("HOME", temporary);
     let mut process = Running(command.spawn().unwrap());
-    let port = first(process.0.stdout.take().unwrap(), |line| {
+    let port = find_in_output(process.0.stdout.take().unwrap(), |line| {
         let (_, port) = line.split_once("started successfully on port ")?;
         port.trim().trim_end_matches('.').parse().ok()
     });
@@ -130,13 +133,13 @@ fn start_driver(program: &Path, temporary: &Path) -> ChromeDriver {
 impl Tab {
     /// Opens the page of a new sandbox in a new browser, 1280×800.
     pub async fn open(test: &str) -> Option<Self> {
-        let (chromium, driver) = installed(test)?;
+        let (chromium, driver) = find_programs(test)?;
         let temporary = tempfile::tempdir().unwrap();
         let log = Log::in_folder(temporary.path());
         let (sandbox, address) = start_sandbox(temporary.path(), &log);
         let chrome = start_driver(&driver, temporary.path());
-        let mut wanted = DesiredCapabilities::chrome();
-        wanted.set_binary(chromium.to_str().unwrap()).unwrap();
+        let mut capabilities = DesiredCapabilities::chrome();
+        capabilities.set_binary(chromium.to_str().unwrap()).unwrap();
         for argument in [
             "--headless",
             "--no-sandbox",
@@ -154,11 +157,11 @@ impl Tab {
             "--lang=en",
             &format!("--user-data-dir={}", temporary.path().join("profile").display()),
         ] {
-            wanted.add_arg(argument).unwrap();
+            capabilities.add_arg(argument).unwrap();
         }
-        wanted.set_logging_prefs("browser", LoggingPrefsLogLevel::All).unwrap();
-        wanted.set_logging_prefs("performance", LoggingPrefsLogLevel::All).unwrap();
-        let driver = WebDriver::new(format!("http://127.0.0.1:{}", chrome.port), wanted).await.unwrap();
+        capabilities.set_logging_prefs("browser", LoggingPrefsLogLevel::All).unwrap();
+        capabilities.set_logging_prefs("performance", LoggingPrefsLogLevel::All).unwrap();
+        let driver = WebDriver::new(format!("http://127.0.0.1:{}", chrome.port), capabilities).await.unwrap();
         let tab = Self {
             driver: ManuallyDrop::new(driver),
             address,
@@ -167,119 +170,122 @@ impl Tab {
             _log: log,
             _temporary: temporary,
         };
-        tab.size(1280, 800).await;
+        tab.resize(1280, 800).await;
         tab.visit().await;
         Some(tab)
     }
 
-    /// Goes to the page, and waits until it shows the sandbox's state with the bridge ready.
+    /// Opens the page and waits until it shows that the bridge runs.
     pub async fn visit(&self) {
         self.driver.goto(&self.address).await.unwrap();
-        self.has("#bridge[data-state=running]").await;
+        self.await_element("#bridge[data-state=running]").await;
     }
 
-    /// Adds a customer of this test's own, who follows and is welcomed. The sandbox plays its script first.
-    pub async fn newcomer(&self) {
+    /// Adds a new customer who follows the account, and waits for the welcome.
+    pub async fn add_customer(&self) {
         let known = self.texts("#customers [role=tab]").await.len();
         self.click("#new-customer").await;
-        self.has(&format!("#customers [role=tab]:nth-child({})[aria-selected=true]", known + 1)).await;
-        self.has("#phone-body[data-following=false]").await;
+        self.await_element(&format!("#customers [role=tab]:nth-child({})[aria-selected=true]", known + 1))
+            .await;
+        self.await_element("#phone-body[data-following=false]").await;
         self.click("#follow").await;
-        self.sees("#screen .theirs", "Thanks for following XX. We want to offer you the best service.").await;
+        self.await_text("#screen .theirs", "Thanks for following XX. We want to offer you the best service.")
+            .await;
     }
 
-    /// The customer writes for the first time, which opens a conversation at an agent's; the desk turns to it.
-    pub async fn asks(&self, text: &str) {
-        self.say("#phone-text", text).await;
-        let turned = "return document.querySelector('#talk-with').textContent \
+    /// Sends the customer's first message, and waits until the desk shows the new conversation.
+    pub async fn ask_first_question(&self, text: &str) {
+        self.type_and_send("#phone-text", text).await;
+        let is_open = "return document.querySelector('#talk-with').textContent \
                         .endsWith(` ${document.querySelector('#customers [aria-selected=true]').ariaLabel}`)";
-        self.until(turned, "the customer's conversation at an agent's").await;
-        self.sees("#messages .theirs", text).await;
+        self.await_true(is_open, "the customer's conversation on the desk").await;
+        self.await_text("#messages .theirs", text).await;
     }
 
-    pub async fn size(&self, width: u32, height: u32) {
+    pub async fn resize(&self, width: u32, height: u32) {
         let metrics =
             json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
         self.driver.cdp().send_raw("Emulation.setDeviceMetricsOverride", metrics).await.unwrap();
     }
 
+    /// Runs a script in the page and returns its result.
     pub async fn run<T: for<'a> Deserialize<'a>>(&self, script: &str, arguments: Vec<Value>) -> T {
         self.driver.execute(script, arguments).await.unwrap().convert().unwrap()
     }
 
-    /// Waits until the script gives `true`.
-    pub async fn until(&self, script: &str, what: &str) {
-        self.until_within(PATIENCE, script, what).await;
+    /// Waits until the script returns `true`.
+    pub async fn await_true(&self, script: &str, what: &str) {
+        self.await_true_within(TIMEOUT, script, what).await;
     }
 
-    pub async fn until_within(&self, patience: Duration, script: &str, what: &str) {
-        let deadline = Instant::now() + patience;
+    pub async fn await_true_within(&self, timeout: Duration, script: &str, what: &str) {
+        let deadline = Instant::now() + timeout;
         while !self.run::<bool>(script, Vec::new()).await {
             if Instant::now() > deadline {
                 let shown: String = self.run("return document.body.innerText", Vec::new()).await;
                 panic!(
-                    "the page does not show {what}; it shows\n{shown}\nand says {:?}",
+                    "the page does not show {what}; it shows\n{shown}\nand its console has {:?}",
                     self.console().await
                 );
             }
-            tokio::time::sleep(GLANCE).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Waits until an element that `css` names shows `text`.
-    pub async fn sees(&self, css: &str, text: &str) {
+    /// Waits until an element that matches `css` shows `text`.
+    pub async fn await_text(&self, css: &str, text: &str) {
         let script = format!(
             "return [...document.querySelectorAll({css})].some((one) => one.innerText.includes({text}))",
             css = json!(css),
             text = json!(text)
         );
-        self.until(&script, &format!("{text:?} at {css}")).await;
+        self.await_true(&script, &format!("{text:?} at {css}")).await;
     }
 
-    /// Waits until there is an element that `css` names.
-    pub async fn has(&self, css: &str) {
+    /// Waits until an element matches `css`.
+    pub async fn await_element(&self, css: &str) {
         let script = format!("return document.querySelector({}) !== null", json!(css));
-        self.until(&script, css).await;
+        self.await_true(&script, css).await;
     }
 
-    /// Waits until at least `count` elements are there that `css` names.
-    pub async fn counts(&self, css: &str, count: usize) {
+    /// Waits until at least `count` elements match `css`.
+    pub async fn await_count(&self, css: &str, count: usize) {
         let script = format!("return document.querySelectorAll({}).length >= {count}", json!(css));
-        self.until(&script, &format!("{count} of {css}")).await;
+        self.await_true(&script, &format!("{count} of {css}")).await;
     }
 
     pub async fn click(&self, css: &str) {
-        self.has(css).await;
+        self.await_element(css).await;
         self.driver.find(By::Css(css)).await.unwrap().click().await.unwrap();
     }
 
     /// Types into a field as a person does, and presses Enter.
-    pub async fn say(&self, css: &str, text: &str) {
+    pub async fn type_and_send(&self, css: &str, text: &str) {
         let field = self.driver.find(By::Css(css)).await.unwrap();
         field.click().await.unwrap();
         field.send_keys(text).await.unwrap();
         field.send_keys(Key::Enter + "").await.unwrap();
     }
 
-    /// The texts of all elements that `css` names.
+    /// The texts of all elements that match `css`.
     pub async fn texts(&self, css: &str) -> Vec<String> {
         let script = "return [...document.querySelectorAll(arguments[0])].map((one) => one.textContent)";
         self.run(script, vec![json!(css)]).await
     }
 
-    /// The console's errors and warnings that concern the page. Advice on web features, which differs from one
-    /// version of the browser to the next, has other sources than these.
+    /// The console's messages about the page. Advice on web features has other sources and is left out,
+    /// because it differs between versions of the browser.
     async fn console(&self) -> Vec<String> {
         let entries = self.driver.browser_log().await.unwrap();
-        let is_the_pages =
+        let is_about_page =
             |source: &str| matches!(source, "console-api" | "javascript" | "network" | "security");
-        let of_the_page =
-            entries.into_iter().filter(|entry| entry.source.as_deref().is_none_or(is_the_pages));
-        of_the_page.map(|entry| format!("{} {}", entry.level, entry.message)).collect()
+        let about_page =
+            entries.into_iter().filter(|entry| entry.source.as_deref().is_none_or(is_about_page));
+        about_page.map(|entry| format!("{} {}", entry.level, entry.message)).collect()
     }
 
-    /// The URLs that the page and its workers have requested since their first navigation. The browser's own
-    /// documents (an empty tab's parts) make requests too; these say nothing about the page.
+    /// The URLs that the page and its workers have requested since the first navigation. The requests of the
+    /// browser's own documents, such as an empty tab, are left out.
     async fn requests(&self) -> Vec<String> {
         let entries = self.driver.get_log("performance").await.unwrap();
         let events = entries.iter().map(|entry| serde_json::from_str::<Value>(&entry.message).unwrap());
@@ -295,15 +301,15 @@ impl Tab {
         .collect()
     }
 
-    /// Ends the browser; nothing may have gone wrong in it and nothing have left the machine.
+    /// Closes the browser. Panics if the console has a message or a request went to another host.
     pub async fn close(self) {
         let console = self.console().await;
         assert!(console.is_empty(), "the console is not empty: {console:#?}");
         let requests = self.requests().await;
         assert!(requests.iter().any(|url| url.ends_with("/api/state")), "{requests:?}");
         let is_own = |url: &&String| url.starts_with("data:") || url.starts_with(&self.address);
-        let strangers: Vec<&String> = requests.iter().filter(|url| !is_own(url)).collect();
-        assert!(strangers.is_empty(), "requests left the sandbox: {strangers:?}");
+        let foreign: Vec<&String> = requests.iter().filter(|url| !is_own(url)).collect();
+        assert!(foreign.is_empty(), "requests to other hosts: {foreign:?}");
         ManuallyDrop::into_inner(self.driver.clone()).quit().await.unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! How the page is read and operated: by keyboard, by screen reader, in three languages, two themes, two sizes.
+//! The page with a keyboard and a screen reader, in three languages, two themes and two sizes.
 
 use std::collections::BTreeSet;
 
@@ -8,24 +8,25 @@ use thirtyfour::prelude::*;
 
 use super::rig::Tab;
 
-/// What has the focus: itself, its name for a screen reader, and whether it can be seen.
+/// The element that has the focus: its id, its name for a screen reader, and whether its focus ring is
+/// visible.
 const FOCUSED: &str = "
     const one = document.activeElement;
-    if (!one || one === document.body) return { what: '', name: '', seen: true };
+    if (!one || one === document.body) return { id: '', name: '', visible: true };
     const box = one.getBoundingClientRect();
     const labelled = one.getAttribute('aria-label') || one.innerText || one.placeholder || one.value || '';
     const ringed = getComputedStyle(one).outlineStyle !== 'none';
-    return { what: one.id || `${one.tagName} ${labelled}`, name: labelled.trim(), seen: box.width > 0 && ringed };";
+    return { id: one.id || `${one.tagName} ${labelled}`, name: labelled.trim(), visible: box.width > 0 && ringed };";
 
 #[derive(Debug, Deserialize)]
 struct Focused {
-    what: String,
+    id: String,
     name: String,
-    seen: bool,
+    visible: bool,
 }
 
-/// Every text whose contrast with what is behind it is below AA: 4.5, or 3 for large ones.
-const FAINT: &str = "
+/// Every text whose contrast with its background is below the level AA of WCAG: 4.5, or 3 for large text.
+const FAINT_TEXTS: &str = "
     const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
     const rgba = (colour) => {
       canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
@@ -60,50 +61,51 @@ async fn press(tab: &Tab, key: Key) {
     tab.driver.action_chain().send_keys(key + "").perform().await.unwrap();
 }
 
-pub(super) async fn everything_is_done_with_the_keyboard_and_nothing_traps_it(tab: &Tab) {
-    tab.newcomer().await;
-    tab.asks("hello").await;
-    tab.sees("#messages .theirs", "hello").await;
+pub(super) async fn the_keyboard_reaches_every_control_and_no_control_traps_it(tab: &Tab) {
+    tab.add_customer().await;
+    tab.ask_first_question("hello").await;
+    tab.await_text("#messages .theirs", "hello").await;
 
     tab.visit().await;
-    tab.sees("#messages .theirs", "hello").await;
+    tab.await_text("#messages .theirs", "hello").await;
     let mut stops = Vec::new();
     loop {
         press(tab, Key::Tab).await;
         let focused: Focused = tab.run(FOCUSED, vec![]).await;
-        if focused.what.is_empty() || stops.first() == Some(&focused.what) {
+        if focused.id.is_empty() || stops.first() == Some(&focused.id) {
             break;
         }
         assert!(!focused.name.is_empty(), "{focused:?} has no name");
-        assert!(focused.seen, "{focused:?} cannot be seen to have the focus");
-        stops.push(focused.what);
-        assert!(stops.len() < 80, "the focus goes round without end: {stops:?}");
+        assert!(focused.visible, "{focused:?} has the focus without a visible ring");
+        stops.push(focused.id);
+        assert!(stops.len() < 80, "the focus does not return to the first element: {stops:?}");
     }
     let reached: BTreeSet<&str> = stops.iter().map(String::as_str).collect();
-    for place in ["phone-text", "more", "follow", "calls", "conversations", "desk-text", "language", "theme"]
+    for control in
+        ["phone-text", "more", "follow", "calls", "conversations", "desk-text", "language", "theme"]
     {
-        assert!(reached.contains(place), "{place} is not reached: {stops:?}");
+        assert!(reached.contains(control), "the keyboard does not reach {control}: {stops:?}");
     }
 
     let focus = "document.querySelector(arguments[0]).focus()";
     tab.run::<()>(focus, vec![json!("#calls")]).await;
     press(tab, Key::Up).await;
-    tab.has("#call:not([hidden])").await;
+    tab.await_element("#call:not([hidden])").await;
     let last: Option<String> =
         tab.run("return document.querySelector('#call-title').innerText", vec![]).await;
     press(tab, Key::Home).await;
-    tab.has("#calls [aria-posinset='1'][aria-selected=true]").await;
+    tab.await_element("#calls [aria-posinset='1'][aria-selected=true]").await;
     assert!(last.is_some());
     press(tab, Key::Escape).await;
-    tab.has("#call[hidden]").await;
+    tab.await_element("#call[hidden]").await;
 
     tab.run::<()>(focus, vec![json!("#new-customer")]).await;
     let known = tab.texts("#customers [role=tab]").await.len();
     press(tab, Key::Enter).await;
-    tab.has(&format!("#customers [role=tab]:nth-child({})[aria-selected=true]", known + 1)).await;
+    tab.await_element(&format!("#customers [role=tab]:nth-child({})[aria-selected=true]", known + 1)).await;
     tab.run::<()>(focus, vec![json!("#customers [aria-selected=true]")]).await;
     press(tab, Key::Left).await;
-    tab.has("#customers [role=tab]:nth-last-child(2)[aria-selected=true]:focus").await;
+    tab.await_element("#customers [role=tab]:nth-last-child(2)[aria-selected=true]:focus").await;
 }
 
 pub(super) async fn three_languages_are_complete_and_remembered(tab: &Tab) {
@@ -114,15 +116,19 @@ pub(super) async fn three_languages_are_complete_and_remembered(tab: &Tab) {
             vec![json!(name)],
         )
         .await;
-        tab.sees("#phone-form .send", send).await;
-        let about = "return document.querySelector('#commands button').title";
-        let turned = tab.run::<String>(about, vec![]).await;
+        tab.await_text("#phone-form .send", send).await;
+        let title_script = "return document.querySelector('#commands button').title";
+        let title = tab.run::<String>(title_script, vec![]).await;
         tab.visit().await;
-        tab.sees("#phone-form .send", send).await;
+        tab.await_text("#phone-form .send", send).await;
         assert_eq!(tab.run::<String>("return document.documentElement.lang", vec![]).await, tag);
-        tab.has("#commands button").await;
-        assert_eq!(tab.run::<String>(about, vec![]).await, turned, "told in the language before");
-        let bare: Vec<String> = tab
+        tab.await_element("#commands button").await;
+        assert_eq!(
+            tab.run::<String>(title_script, vec![]).await,
+            title,
+            "the title is in another language after a reload"
+        );
+        let missing: Vec<String> = tab
             .run(
                 "return [...document.querySelectorAll('[data-text], [aria-label]')] \
                    .flatMap((one) => [one.dataset.text ? one.textContent : '-', one.getAttribute('aria-label') ?? '-']) \
@@ -130,29 +136,30 @@ pub(super) async fn three_languages_are_complete_and_remembered(tab: &Tab) {
                 vec![],
             )
             .await;
-        assert!(bare.is_empty(), "{name}: texts are missing: {bare:?}");
+        assert!(missing.is_empty(), "{name}: texts are missing: {missing:?}");
     }
 }
 
-pub(super) async fn both_themes_are_remembered_and_can_be_read(tab: &Tab) {
+pub(super) async fn both_themes_are_remembered_and_legible(tab: &Tab) {
     for _ in 0..2 {
         let before: Option<String> =
             tab.run("return document.documentElement.dataset.theme ?? null", vec![]).await;
         tab.click("#theme").await;
-        let turned = format!("return (document.documentElement.dataset.theme ?? null) !== {}", json!(before));
-        tab.until(&turned, "the other theme").await;
+        let has_changed =
+            format!("return (document.documentElement.dataset.theme ?? null) !== {}", json!(before));
+        tab.await_true(&has_changed, "the other theme").await;
         let theme: String = tab.run("return document.documentElement.dataset.theme", vec![]).await;
         tab.visit().await;
-        tab.sees("#messages .theirs", "hello").await;
+        tab.await_text("#messages .theirs", "hello").await;
         assert_eq!(tab.run::<String>("return document.documentElement.dataset.theme", vec![]).await, theme);
-        let faint: Vec<String> = tab.run(FAINT, vec![]).await;
-        assert!(faint.is_empty(), "{theme}: too faint to read: {faint:#?}");
+        let faint: Vec<String> = tab.run(FAINT_TEXTS, vec![]).await;
+        assert!(faint.is_empty(), "{theme}: not enough contrast: {faint:#?}");
     }
 }
 
-pub(super) async fn it_fits_a_desktop_and_a_phone(tab: &Tab) {
+pub(super) async fn the_page_fits_a_desktop_and_a_phone(tab: &Tab) {
     for (width, height) in [(1280, 800), (390, 844)] {
-        tab.size(width, height).await;
+        tab.resize(width, height).await;
         tab.visit().await;
         let (wide, high): (u32, u32) = tab
             .run(
@@ -162,18 +169,18 @@ pub(super) async fn it_fits_a_desktop_and_a_phone(tab: &Tab) {
             .await;
         assert_eq!((wide, high), (width, height), "the page does not fit");
     }
-    for (at, view) in ["phone", "wire", "desk", "drills"].into_iter().enumerate() {
-        tab.click(&format!("#views button:nth-child({})", at + 1)).await;
-        let alone = format!(
+    for (index, view) in ["phone", "wire", "desk", "drills"].into_iter().enumerate() {
+        tab.click(&format!("#views button:nth-child({})", index + 1)).await;
+        let is_alone = format!(
             "return [...document.querySelectorAll('main > section')].filter((one) => one.checkVisibility()) \
                .map((one) => one.id).join() === '{view}'"
         );
-        tab.until(&alone, view).await;
+        tab.await_true(&is_alone, view).await;
     }
-    // A call that is shown wide takes the place of the phone and the desk only where they stand beside it.
-    let seen = "document.body.dataset.wide = 'true'; document.querySelector('#views button').click(); \
+    // A widened call covers the phone and the desk only on a desktop, where they stand beside it.
+    let visibility = "document.body.dataset.wide = 'true'; document.querySelector('#views button').click(); \
                 return getComputedStyle(document.querySelector('#phone')).visibility";
-    assert_eq!(tab.run::<String>(seen, vec![]).await, "visible");
-    tab.size(1280, 800).await;
+    assert_eq!(tab.run::<String>(visibility, vec![]).await, "visible");
+    tab.resize(1280, 800).await;
     tab.visit().await;
 }
