@@ -1,11 +1,11 @@
-//! The sandbox for people, as its page uses it: over its own HTTP, with the bridge as a real process.
+//! Tests of the sandbox through the HTTP API of its page, with the bridge as a real process.
 
-mod doings;
+mod actions;
 mod drills;
 mod events;
-mod followed;
 mod process;
 mod safety;
+mod wire;
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use wechat_im_bridge::sandbox::{Sandbox, Settings};
 
 use crate::world::eventually;
 
-/// Long enough for a loaded machine, short enough to fail in.
+/// The time limit for an event that is due at once. It is long enough for a loaded machine.
 const SOON: Duration = Duration::from_secs(20);
 const FIRST: &str = "oSandboxPageCustomer00000001";
 
-/// A running sandbox, and a browser's place in front of it.
+/// A running sandbox, and an HTTP client in place of a browser.
 struct Lab {
     sandbox: Sandbox,
     http: reqwest::Client,
@@ -45,31 +45,32 @@ impl Lab {
         self.http.get(self.url("/api/state")).send().await.unwrap().json().await.unwrap()
     }
 
-    /// A POST of JSON: its status and answer.
+    /// Sends a POST request with JSON, and returns the status and the body of the response.
     async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         let sent = self.http.post(self.url(path)).json(body).send().await.unwrap();
         (sent.status().as_u16(), sent.json().await.unwrap())
     }
 
-    async fn begin(&self, path: &str, body: Value) {
+    /// Sends a POST request and asserts that the sandbox accepts it.
+    async fn post_accepted(&self, path: &str, body: Value) {
         let (status, answer) = self.post(path, &body).await;
         assert_eq!(status, 202, "{path} {body}: {answer}");
     }
 
-    /// The customer does it.
-    async fn customer(&self, openid: &str, does: Value) {
-        self.begin(&format!("/api/customers/{openid}"), does).await;
+    /// Lets the customer perform an action.
+    async fn act_as_customer(&self, openid: &str, action: Value) {
+        self.post_accepted(&format!("/api/customers/{openid}"), action).await;
     }
 
-    /// The first customer follows, and has been welcomed.
+    /// Lets the first customer follow the account, and waits for the welcome.
     async fn follower(&self) -> &'static str {
-        self.customer(FIRST, json!({"do": "follow"})).await;
+        self.act_as_customer(FIRST, json!({"do": "follow"})).await;
         self.until("the welcome", |state| texts(state, FIRST).iter().any(|text| text.contains("Thanks for")))
             .await;
         FIRST
     }
 
-    /// Waits until the state fulfils the condition, and gives it.
+    /// Waits until the state fulfils the condition, and returns the state.
     async fn until(&self, what: &str, mut condition: impl FnMut(&Value) -> bool) -> Value {
         let mut state = Value::Null;
         let fulfilled = eventually(SOON, async || {
@@ -98,13 +99,13 @@ fn screen<'a>(state: &'a Value, openid: &str) -> &'a [Value] {
     customer(state, openid)["screen"].as_array().unwrap()
 }
 
-/// What the account has shown this customer.
+/// The texts that the account has sent to this customer.
 fn texts<'a>(state: &'a Value, openid: &str) -> Vec<&'a str> {
     let shown = screen(state, openid).iter().filter(|entry| entry["from"] == "account");
     shown.map(|entry| entry["text"].as_str().unwrap()).collect()
 }
 
-/// The agent who has a conversation with this customer, and that conversation.
+/// The agent who has this customer's conversation, and the conversation.
 fn conversation<'a>(state: &'a Value, openid: &str) -> Option<(&'a str, &'a Value)> {
     state["agents"].as_array().unwrap().iter().find_map(|agent| {
         let conversations = agent["conversations"].as_array().unwrap();
@@ -113,11 +114,11 @@ fn conversation<'a>(state: &'a Value, openid: &str) -> Option<(&'a str, &'a Valu
     })
 }
 
-/// The messages of that conversation.
+/// The messages of this customer's conversation.
 fn messages<'a>(state: &'a Value, openid: &str) -> &'a [Value] {
     conversation(state, openid).map_or(&[], |(_, one)| one["messages"].as_array().unwrap())
 }
 
-fn says(message: &Value, words: &str) -> bool {
-    message["text"].as_str().unwrap().contains(words)
+fn contains(message: &Value, text: &str) -> bool {
+    message["text"].as_str().unwrap().contains(text)
 }

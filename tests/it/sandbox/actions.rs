@@ -1,10 +1,10 @@
-//! What customers and agents do on the page, and what of it the page refuses.
+//! Actions of customers and agents on the page, and the actions that the sandbox refuses.
 
 use std::net::TcpListener;
 
 use serde_json::{Value, json};
 
-use super::{FIRST, Lab, conversation, customer, messages, says, screen, texts};
+use super::{FIRST, Lab, contains, conversation, customer, messages, screen, texts};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn customer_and_agent_talk_and_the_state_shows_it() {
@@ -16,16 +16,16 @@ async fn customer_and_agent_talk_and_the_state_shows_it() {
     assert_eq!(state["agents"].as_array().unwrap().len(), 2);
 
     let openid = lab.follower().await;
-    lab.customer(openid, json!({"do": "text", "text": "Is size M in stock?"})).await;
+    lab.act_as_customer(openid, json!({"do": "text", "text": "Is size M in stock?"})).await;
     let state = lab
         .until("the question at an agent", |state| {
-            messages(state, openid).iter().any(|message| says(message, "Is size M in stock?"))
+            messages(state, openid).iter().any(|message| contains(message, "Is size M in stock?"))
         })
         .await;
     let (agent, talk) = conversation(&state, openid).unwrap();
     assert_eq!((talk["unread"].as_u64(), &talk["messages"][0]["from"]), (Some(1), &json!("customer")));
     let path = format!("/api/agents/{agent}/{}", talk["customer"].as_str().unwrap());
-    lab.begin(&path, json!({"do": "text", "text": "Yes, it is."})).await;
+    lab.post_accepted(&path, json!({"do": "text", "text": "Yes, it is."})).await;
     let state = lab.until("the answer", |state| texts(state, openid).contains(&"Yes, it is.")).await;
     let shown = screen(&state, openid).last().unwrap();
     assert_eq!((&shown["via"], &shown["kind"]), (&json!("custom_send"), &json!("text")));
@@ -38,22 +38,22 @@ async fn customer_and_agent_talk_and_the_state_shows_it() {
     let window = &customer(&state, openid)["window"];
     assert!(window["sends_left"].as_u64() > Some(3) && window["closes_at"].is_i64(), "{window}");
 
-    lab.begin(&path, json!({"do": "read"})).await;
+    lab.post_accepted(&path, json!({"do": "read"})).await;
     lab.until("nothing unread", |state| conversation(state, openid).unwrap().1["unread"] == 0).await;
-    lab.customer(openid, json!({"do": "unfollow"})).await;
-    lab.until("a customer who left", |state| customer(state, openid)["following"] == false).await;
+    lab.act_as_customer(openid, json!({"do": "unfollow"})).await;
+    lab.until("a customer who does not follow", |state| customer(state, openid)["following"] == false).await;
     lab.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_that_can_be_sent_arrives_and_pictures_can_be_seen() {
+async fn every_kind_of_message_arrives_and_its_file_is_served() {
     let lab = Lab::start().await;
     let openid = lab.follower().await;
-    for does in ["image", "voice", "video", "location", "link", "scan"] {
-        lab.customer(openid, json!({"do": does})).await;
+    for action in ["image", "voice", "video", "location", "link", "scan"] {
+        lab.act_as_customer(openid, json!({"do": action})).await;
     }
-    lab.customer(openid, json!({"do": "menu", "key": "HOURS"})).await;
-    lab.customer(openid, json!({"do": "image", "file": "/9j/4A==", "file_name": "own.jpg"})).await;
+    lab.act_as_customer(openid, json!({"do": "menu", "key": "HOURS"})).await;
+    lab.act_as_customer(openid, json!({"do": "image", "file": "/9j/4A==", "file_name": "own.jpg"})).await;
     let state = lab
         .until("six messages at an agent, and nothing pending", |state| {
             messages(state, openid).len() >= 6
@@ -77,8 +77,8 @@ async fn everything_that_can_be_sent_arrives_and_pictures_can_be_seen() {
 
     let (agent, talk) = conversation(&state, openid).unwrap();
     let path = format!("/api/agents/{agent}/{}", talk["customer"].as_str().unwrap());
-    for does in ["image", "file", "sound"] {
-        lab.begin(&path, json!({"do": does})).await;
+    for action in ["image", "file", "sound"] {
+        lab.post_accepted(&path, json!({"do": action})).await;
     }
     let state = lab
         .until("an agent's picture, file and sound", |state| {
@@ -97,43 +97,43 @@ async fn everything_that_can_be_sent_arrives_and_pictures_can_be_seen() {
 async fn a_message_is_pending_until_the_push_has_ended_and_then_the_fault_line_is_shown() {
     let lab = Lab::start().await;
     let openid = lab.follower().await;
-    // Takes connections, and answers nothing.
+    // This server accepts connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let wechat = &lab.sandbox.session().stage.wechat;
     wechat.change(|settings| settings.attempt_timeout = std::time::Duration::from_millis(700)).unwrap();
     wechat.connect(&format!("http://{}/", silent.local_addr().unwrap()));
-    lab.customer(openid, json!({"do": "text", "text": "Hello?"})).await;
-    let is = |state: &Value, pending: bool| {
+    lab.act_as_customer(openid, json!({"do": "text", "text": "Hello?"})).await;
+    let has_question = |state: &Value, pending: bool| {
         screen(state, FIRST).iter().any(|entry| entry["text"] == "Hello?" && entry["pending"] == pending)
     };
-    lab.until("a message that is pending", |state| is(state, true)).await;
-    let state = lab.until("a message that has ended", |state| is(state, false)).await;
+    lab.until("a pending message", |state| has_question(state, true)).await;
+    let state = lab.until("a message that is no longer pending", |state| has_question(state, false)).await;
     let last = screen(&state, openid).last().unwrap();
     assert_eq!((&last["from"], &last["via"]), (&json!("system"), &json!("fault")));
     lab.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_done_is_refused_with_its_reason() {
+async fn an_impossible_action_is_refused_with_a_reason() {
     let lab = Lab::start().await;
     let openid = lab.follower().await;
     let long = "x".repeat(20_001);
     let file = "A".repeat(2_900_000);
-    let at_first = format!("/api/customers/{openid}");
+    let first_path = format!("/api/customers/{openid}");
     for (path, body, status) in [
         ("/api/customers/oNobody", json!({"do": "follow"}), 404),
         ("/api/customers/oSandboxPageCustomer00000002", json!({"do": "text", "text": "Hi"}), 409),
-        (at_first.as_str(), json!({"do": "dance"}), 400),
-        (at_first.as_str(), json!({"do": "text"}), 400),
-        (at_first.as_str(), json!({"do": "text", "text": ""}), 400),
-        (at_first.as_str(), json!({"do": "text", "text": long}), 400),
-        (at_first.as_str(), json!({"do": "text", "text": "a\u{0}b"}), 400),
-        (at_first.as_str(), json!({"do": "text", "text": "a", "more": 1}), 400),
-        (at_first.as_str(), json!({"do": "image", "file": "no base64!"}), 400),
-        (at_first.as_str(), json!({"do": "image", "file": file}), 400),
-        (at_first.as_str(), json!({"do": "location", "latitude": 91.0}), 400),
-        (at_first.as_str(), json!({"do": "menu"}), 400),
-        (at_first.as_str(), json!([]), 400),
+        (first_path.as_str(), json!({"do": "dance"}), 400),
+        (first_path.as_str(), json!({"do": "text"}), 400),
+        (first_path.as_str(), json!({"do": "text", "text": ""}), 400),
+        (first_path.as_str(), json!({"do": "text", "text": long}), 400),
+        (first_path.as_str(), json!({"do": "text", "text": "a\u{0}b"}), 400),
+        (first_path.as_str(), json!({"do": "text", "text": "a", "more": 1}), 400),
+        (first_path.as_str(), json!({"do": "image", "file": "no base64!"}), 400),
+        (first_path.as_str(), json!({"do": "image", "file": file}), 400),
+        (first_path.as_str(), json!({"do": "location", "latitude": 91.0}), 400),
+        (first_path.as_str(), json!({"do": "menu"}), 400),
+        (first_path.as_str(), json!([]), 400),
         ("/api/agents/user1/oNobody", json!({"do": "text", "text": "Hi"}), 404),
         ("/api/agents/user9/oNobody", json!({"do": "text", "text": "Hi"}), 404),
         ("/api/drills/none", json!({}), 404),
@@ -141,14 +141,15 @@ async fn what_cannot_be_done_is_refused_with_its_reason() {
         ("/api/customers", json!({"name": "x".repeat(201)}), 400),
         ("/api/customers", json!({"name": "", "x": 1}), 400),
     ] {
-        let (seen, answer) = lab.post(path, &body).await;
+        let (actual, answer) = lab.post(path, &body).await;
         let shown: String = body.to_string().chars().take(80).collect();
-        assert_eq!(seen, status, "{path} {shown}: {answer}");
+        assert_eq!(actual, status, "{path} {shown}: {answer}");
         assert!(answer["error"].is_string(), "{answer}");
     }
-    let (status, answer) = lab.post(&at_first, &json!({"do": "image", "file": "A".repeat(3_500_000)})).await;
+    let (status, answer) =
+        lab.post(&first_path, &json!({"do": "image", "file": "A".repeat(3_500_000)})).await;
     assert_eq!(status, 413, "{answer}");
-    assert_eq!(screen(&lab.state().await, openid).len(), 2, "nothing of it was done");
+    assert_eq!(screen(&lab.state().await, openid).len(), 2, "no refused action had an effect");
 
     let (status, made) = lab.post("/api/customers", &json!({"name": "Kim"})).await;
     assert_eq!((status, &made["name"], &made["following"]), (201, &json!("Kim"), &json!(false)));

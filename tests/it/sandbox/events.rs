@@ -1,4 +1,5 @@
-//! Live updates: what changes is told in order, from any point on; who cannot follow is told to begin anew.
+//! Live updates: a reader gets every change in order, from any position. A reader that falls behind must
+//! reload.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use wechat_im_bridge::sandbox::session::Change;
 
 use super::{FIRST, Lab, SOON};
 
-/// A page that reads events.
+/// A reader of the event stream, like the page.
 struct Reader {
     answer: reqwest::Response,
     text: String,
@@ -28,7 +29,7 @@ impl Reader {
         Self { answer, text: String::new() }
     }
 
-    /// The next event; none after the end.
+    /// The next event, or `None` at the end of the stream.
     async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some((event, rest)) = self.text.clone().split_once("\n\n") {
@@ -49,12 +50,12 @@ impl Reader {
         }
     }
 
-    /// Reads until an event fits; it and those before it.
-    async fn until(&mut self, fits: impl Fn(&Event) -> bool) -> Vec<Event> {
+    /// Reads until an event matches, and returns all events up to it.
+    async fn until(&mut self, matches: impl Fn(&Event) -> bool) -> Vec<Event> {
         let mut read = Vec::new();
         while let Some(event) = self.next().await {
             read.push(event);
-            if fits(&read[read.len() - 1]) {
+            if matches(&read[read.len() - 1]) {
                 return read;
             }
         }
@@ -63,13 +64,13 @@ impl Reader {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_reader_is_told_in_order_and_may_go_on_where_it_was() {
+async fn every_reader_gets_the_events_in_order_and_may_resume() {
     let lab = Lab::start().await;
     let sequence = lab.state().await["sequence"].as_u64().unwrap();
     let after = format!("?after={sequence}");
     let (mut one, mut two) = (Reader::open(&lab, &after).await, Reader::open(&lab, &after).await);
     lab.follower().await;
-    lab.customer(FIRST, json!({"do": "text", "text": "Is size M in stock?"})).await;
+    lab.act_as_customer(FIRST, json!({"do": "text", "text": "Is size M in stock?"})).await;
     let at_agent =
         |event: &Event| event.name == "agent" && event.data.to_string().contains("Is size M in stock?");
     for reader in [&mut one, &mut two] {
@@ -87,7 +88,7 @@ async fn every_reader_is_told_in_order_and_may_go_on_where_it_was() {
         one.until(|event| event.name == "counters" && event.data["delivered"].as_u64() > Some(0)).await;
     assert!(counted[counted.len() - 1].data["accepted"].as_u64() >= Some(2), "{counted:?}");
 
-    // A browser that comes back says where it was; what it missed is told again.
+    // A browser that reconnects names the last event that it received, and gets the later ones.
     let again = lab.http.get(lab.url("/api/events?after=999999")).header("last-event-id", sequence);
     let mut again = Reader { answer: again.send().await.unwrap(), text: String::new() };
     again.until(at_agent).await;
@@ -95,23 +96,23 @@ async fn every_reader_is_told_in_order_and_may_go_on_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_cannot_follow_is_told_to_begin_anew() {
+async fn a_reader_with_an_unknown_position_must_reload() {
     let lab = Lab::start().await;
-    let book = &lab.sandbox.session().event_log;
+    let event_log = &lab.sandbox.session().event_log;
     for _ in 0..1_100 {
-        book.add_change(Change::Clock);
+        event_log.add_change(Change::Clock);
     }
-    for lost in ["?after=0", "?after=99999999"] {
-        let mut reader = Reader::open(&lab, lost).await;
+    for position in ["?after=0", "?after=99999999"] {
+        let mut reader = Reader::open(&lab, position).await;
         let reload = reader.next().await.unwrap();
-        assert_eq!((reload.name.as_str(), reload.id), ("reload", book.newest()), "{lost}");
-        assert!(reader.next().await.is_none(), "{lost}");
+        assert_eq!((reload.name.as_str(), reload.id), ("reload", event_log.newest()), "{position}");
+        assert!(reader.next().await.is_none(), "{position}");
     }
-    let unread = lab.http.get(lab.url("/api/events?after=many")).send().await.unwrap();
-    assert_eq!(unread.status(), 400);
+    let refused = lab.http.get(lab.url("/api/events?after=many")).send().await.unwrap();
+    assert_eq!(refused.status(), 400);
 
     let mut reader = Reader::open(&lab, "").await;
-    lab.begin("/api/reset", json!({})).await;
+    lab.post_accepted("/api/reset", json!({})).await;
     let read = reader.until(|event| event.name == "reload").await;
     assert_eq!(read.len(), 1, "{read:?}");
     assert_eq!(lab.state().await["wire"], json!([]));
@@ -119,11 +120,11 @@ async fn who_cannot_follow_is_told_to_begin_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_lags_delays_nobody_and_is_told_to_begin_anew() {
+async fn a_slow_reader_delays_no_other_reader_and_must_reload() {
     let lab = Lab::start().await;
-    let live = lab.sandbox.session();
-    // A screen that is long to draw fills whatever lies between a reader and us.
-    let phone = live.stage.wechat.customer(FIRST);
+    let session = lab.sandbox.session();
+    // A long screen makes large events, which fill the buffers between the sandbox and a slow reader.
+    let phone = session.stage.wechat.customer(FIRST);
     phone.set_following(true);
     for _ in 0..100 {
         phone.draft_text(&"x".repeat(10_000));
@@ -131,31 +132,31 @@ async fn a_reader_that_lags_delays_nobody_and_is_told_to_begin_anew() {
     let mut slow = Reader::open(&lab, "").await;
     let mut quick = Reader::open(&lab, "").await;
     for _ in 0..12 {
-        live.event_log.add_change(Change::Customer(FIRST.into()));
+        session.event_log.add_change(Change::Customer(FIRST.into()));
         quick.until(|event| event.name == "customer").await;
     }
     for _ in 0..1_100 {
-        live.event_log.add_change(Change::Clock);
-        if live.event_log.newest() % 100 == 0 {
+        session.event_log.add_change(Change::Clock);
+        if session.event_log.newest() % 100 == 0 {
             quick.until(|event| event.name == "clock").await;
         }
     }
-    let told = slow.until(|event| event.name == "reload").await;
-    assert!(told.len() < 1_000, "{}", told.len());
+    let events = slow.until(|event| event.name == "reload").await;
+    assert!(events.len() < 1_000, "{}", events.len());
     lab.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn readers_are_bounded_and_make_room_when_they_go() {
+async fn the_number_of_readers_is_limited_until_a_reader_leaves() {
     let lab = Lab::start().await;
     let mut readers = Vec::new();
     for _ in 0..32 {
         readers.push(Reader::open(&lab, "").await);
     }
-    let refused = || async { lab.http.get(lab.url("/api/events")).send().await.unwrap().status().as_u16() };
-    assert_eq!(refused().await, 503);
+    let connect = || async { lab.http.get(lab.url("/api/events")).send().await.unwrap().status().as_u16() };
+    assert_eq!(connect().await, 503);
     readers.clear();
-    let room = crate::world::eventually(SOON, async || refused().await == 200);
-    assert!(room.await, "nobody made room");
+    let has_room = crate::world::eventually(SOON, async || connect().await == 200);
+    assert!(has_room.await, "no reader could connect again");
     tokio::time::timeout(Duration::from_secs(10), lab.stop()).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! The command itself: what it prints, and that no bridge and no folder outlives it.
+//! The `sandbox` command: its output, and that it leaves no bridge and no folder behind.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -11,10 +11,10 @@ use super::{Lab, SOON};
 use crate::child::{self, Log};
 use crate::world::eventually;
 
-/// The `sandbox` command, until it has said everything.
+/// A `sandbox` command that has printed all of its output.
 struct Process {
     child: Child,
-    said: Vec<String>,
+    output: Vec<String>,
     page: String,
     _log: Log,
     temporary: tempfile::TempDir,
@@ -29,16 +29,16 @@ impl Process {
         command.arg("sandbox").env("TMPDIR", temporary.path()).env("BRIDGE_LOG__LEVEL", "error");
         command.envs(environment.iter().copied()).stderr(log.file());
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut said = Vec::new();
+        let mut output = Vec::new();
         for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-            said.push(line.unwrap());
-            if said.last().unwrap().starts_with("Or play both sides in a browser: ") {
+            output.push(line.unwrap());
+            if output.last().unwrap().starts_with("Or play both sides in a browser: ") {
                 break;
             }
         }
         let page =
-            said[0].strip_prefix("Play both sides in a browser: ").unwrap_or_else(|| panic!("{said:?}"));
-        Self { child, page: page.to_owned(), said, _log: log, temporary, _log_folder: log_folder }
+            output[0].strip_prefix("Play both sides in a browser: ").unwrap_or_else(|| panic!("{output:?}"));
+        Self { child, page: page.to_owned(), output, _log: log, temporary, _log_folder: log_folder }
     }
 
     async fn state(&self) -> Value {
@@ -50,7 +50,7 @@ impl Process {
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 
-    fn left_behind(&self) -> Vec<PathBuf> {
+    fn temporary_files(&self) -> Vec<PathBuf> {
         std::fs::read_dir(self.temporary.path()).unwrap().map(|entry| entry.unwrap().path()).collect()
     }
 }
@@ -62,32 +62,32 @@ impl Drop for Process {
     }
 }
 
-fn runs(pid: u64) -> bool {
-    // A process that has ended and that nobody has asked about is still listed.
+fn is_running(pid: u64) -> bool {
+    // A process that has exited stays in `/proc` as a zombie until its parent reads its status.
     let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     status.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_plays_the_conversation_says_how_to_go_on_and_leaves_nothing_behind() {
+async fn the_sandbox_plays_its_script_prints_the_next_steps_and_leaves_nothing_behind() {
     let mut sandbox =
         Process::start(&[("BRIDGE_TEXTS__LOCALE", "ko"), ("BRIDGE_WECHAT__TOKEN", "AnotherToken")]);
-    let said = sandbox.said.join("\n");
+    let output = sandbox.output.join("\n");
     for part in
         [" steps passed in ", "/sandbox/say", "/sandbox/screen", "상담원에게 연결하는 중입니다", "curl"]
     {
-        assert!(said.contains(part), "{part} is not in {said}");
+        assert!(output.contains(part), "{part} is not in {output}");
     }
     let state = sandbox.state().await;
     assert_eq!(state["locale"], "ko");
     let script = state["customers"].as_array().unwrap().iter().find(|one| one["name"] == "Script").unwrap();
     assert!(script["screen"].as_array().unwrap().len() > 20, "{script:#}");
     let pid = state["bridge"]["pid"].as_u64().unwrap();
-    assert!(runs(pid));
-    let folder = sandbox.left_behind();
+    assert!(is_running(pid));
+    let folder = sandbox.temporary_files();
     assert_eq!(folder.len(), 1, "{folder:?}");
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&folder[0]).unwrap().permissions());
-    assert_eq!(mode & 0o077, 0, "nobody else may look");
+    assert_eq!(mode & 0o077, 0, "other users must not have access");
 
     sandbox.signal("-TERM");
     let mut status = None;
@@ -96,21 +96,21 @@ async fn it_plays_the_conversation_says_how_to_go_on_and_leaves_nothing_behind()
         status.is_some()
     });
     assert!(ended.await && status.unwrap().success(), "{status:?}");
-    assert!(!runs(pid), "the bridge is still there");
-    assert_eq!(sandbox.left_behind(), Vec::<PathBuf>::new());
+    assert!(!is_running(pid), "the bridge still runs");
+    assert_eq!(sandbox.temporary_files(), Vec::<PathBuf>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sandbox_that_is_killed_takes_its_bridge_along() {
+async fn the_bridge_ends_when_its_sandbox_is_killed() {
     let mut sandbox = Process::start(&[]);
     let pid = sandbox.state().await["bridge"]["pid"].as_u64().unwrap();
     sandbox.signal("-KILL");
     sandbox.child.wait().unwrap();
-    assert!(eventually(Duration::from_secs(10), async || !runs(pid)).await, "the bridge is still there");
+    assert!(eventually(Duration::from_secs(10), async || !is_running(pid)).await, "the bridge still runs");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bridge_that_dies_is_started_again_and_goes_on() {
+async fn a_bridge_that_dies_is_restarted_and_works_again() {
     let lab = Lab::start().await;
     let openid = lab.follower().await;
     let bridge = lab.state().await["bridge"].clone();
@@ -121,25 +121,25 @@ async fn a_bridge_that_dies_is_started_again_and_goes_on() {
             state["bridge"]["restarts"] == 1 && state["bridge"]["state"] == "running"
         })
         .await;
-    assert_eq!(state["bridge"]["address"], bridge["address"], "WeChat finds it where it was");
-    lab.customer(openid, json!({"do": "text", "text": "Still there?"})).await;
+    assert_eq!(state["bridge"]["address"], bridge["address"], "the bridge has the same address");
+    lab.act_as_customer(openid, json!({"do": "text", "text": "Still there?"})).await;
     lab.until("the question", |state| super::messages(state, openid).len() == 1).await;
     lab.stop().await;
 }
 
 #[test]
-fn a_page_that_cannot_be_served_and_a_wrong_setting_are_told() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
+fn the_sandbox_reports_a_port_in_use_and_a_wrong_setting() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
     let run = |arguments: &[&str], setting: (&str, &str)| {
-        let ended =
+        let output =
             child::bridge().arg("sandbox").args(arguments).env(setting.0, setting.1).output().unwrap();
-        (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
-    let (status, said) = run(&["--listen", &address], ("BRIDGE_LOG__LEVEL", "error"));
-    assert_eq!(status, Some(1), "{said}");
-    assert!(said.contains(&address) && said.contains("in use"), "{said}");
-    let (status, said) = run(&[], ("BRIDGE_TEXTS__LOCALE", "xx"));
-    assert_eq!(status, Some(2), "{said}");
-    assert!(said.contains("texts.locale"), "{said}");
+    let (status, stderr) = run(&["--listen", &address], ("BRIDGE_LOG__LEVEL", "error"));
+    assert_eq!(status, Some(1), "{stderr}");
+    assert!(stderr.contains(&address) && stderr.contains("in use"), "{stderr}");
+    let (status, stderr) = run(&[], ("BRIDGE_TEXTS__LOCALE", "xx"));
+    assert_eq!(status, Some(2), "{stderr}");
+    assert!(stderr.contains("texts.locale"), "{stderr}");
 }

@@ -1,4 +1,5 @@
-//! Whom the page serves: itself, people at a terminal, and no site that a browser has open besides.
+//! The sandbox accepts requests from its own page and from a terminal, but not from other websites in the
+//! browser.
 
 use serde_json::json;
 
@@ -18,8 +19,8 @@ async fn other_sites_can_neither_read_nor_act() {
         ("origin", "http://localhost"),
     ] {
         for path in ["/", "/api/state", "/api/events", "/page/main.js", "/nothing"] {
-            let seen = lab.http.get(lab.url(path)).header(name, value).send().await.unwrap();
-            assert_eq!(seen.status(), 403, "GET {path} {name}: {value}");
+            let response = lab.http.get(lab.url(path)).header(name, value).send().await.unwrap();
+            assert_eq!(response.status(), 403, "GET {path} {name}: {value}");
         }
         let json = lab.http.post(&act).header("content-type", "application/json").body(follow.clone());
         assert_eq!(json.header(name, value).send().await.unwrap().status(), 403, "{name}: {value}");
@@ -28,7 +29,7 @@ async fn other_sites_can_neither_read_nor_act() {
         let form = lab.http.post(&act).header("content-type", content_type).body(follow.clone());
         assert_eq!(form.send().await.unwrap().status(), 403, "{content_type}");
     }
-    assert_eq!(lab.state().await["customers"][0]["following"], false, "nobody followed");
+    assert_eq!(lab.state().await["customers"][0]["following"], false, "no forged request had an effect");
 
     let own = lab.http.post(&act).header("content-type", "application/json; charset=utf-8");
     let own = own.header("origin", format!("http://{address}")).body(follow);
@@ -37,7 +38,7 @@ async fn other_sites_can_neither_read_nor_act() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_may_load_nothing_but_itself_and_its_files_are_there() {
+async fn the_page_may_load_only_its_own_files_and_they_exist() {
     let lab = Lab::start().await;
     let page = lab.http.get(lab.url("/")).send().await.unwrap();
     let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
@@ -60,7 +61,7 @@ async fn the_page_may_load_nothing_but_itself_and_its_files_are_there() {
     {
         assert_eq!(lab.http.get(lab.url(path)).send().await.unwrap().status(), 404, "{path}");
     }
-    // An address that is neither a platform's nor the bridge's is not fetched: "http://127.0.0.1:9/x".
+    // The sandbox does not fetch "http://127.0.0.1:9/x", which is neither a platform's URL nor the bridge's.
     let foreign = lab.url("/api/media/link-aHR0cDovLzEyNy4wLjAuMTo5L3g");
     assert_eq!(lab.http.get(foreign).send().await.unwrap().status(), 404);
     let wrong = lab.http.put(lab.url("/api/state")).json(&json!({})).send().await.unwrap();

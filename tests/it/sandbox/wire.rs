@@ -1,4 +1,5 @@
-//! The wire: every call, one message through all of them, what is encrypted beside what is in it, and no secret.
+//! The wire: the list of all calls. A message can be followed through its calls, an encrypted body is shown
+//! with its plaintext, and no secret is shown.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,42 +9,43 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::sync::broadcast::Receiver;
 
-use super::{Lab, SOON, conversation, messages, says, texts};
+use super::{Lab, SOON, contains, conversation, messages, texts};
 
-/// The calls that carry this message.
-fn carrying<'a>(state: &'a Value, message: &str) -> Vec<&'a Value> {
+/// The calls that belong to this message.
+fn calls_of<'a>(state: &'a Value, message: &str) -> Vec<&'a Value> {
     let wire = state["wire"].as_array().unwrap();
     wire.iter().filter(|call| call["message"] == message).collect()
 }
 
-/// In the order of their beginnings: a push may be over only after what came of it.
-fn ways(calls: &[&Value]) -> Vec<String> {
-    let way = |call: &&Value| {
-        let word = |name: &str| call[name].as_str().unwrap().to_owned();
-        format!("{}>{} {} {}", word("from"), word("to"), word("method"), word("path"))
+/// Describes the calls in the order of their start, because a push may end after the calls that it causes.
+fn describe(calls: &[&Value]) -> Vec<String> {
+    let line = |call: &&Value| {
+        let field = |name: &str| call[name].as_str().unwrap().to_owned();
+        format!("{}>{} {} {}", field("from"), field("to"), field("method"), field("path"))
     };
     let mut calls = calls.to_vec();
     calls.sort_by_key(|call| (call["at"].as_i64(), call["to"] == "im"));
-    calls.iter().map(way).collect()
+    calls.iter().map(line).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_message_can_be_followed_through_every_call() {
     let lab = Lab::start().await;
-    // The first attempts to reach IM fail, so that there are two: the second import is later than the first question.
+    // The first call of each API fails, so that there are two. The second import is later than the first
+    // question.
     let im = &lab.sandbox.session().stage.im;
     im.faults().script("account_import", 1, wechat_im_bridge::sandbox::fault::Fault::Code(60007));
     let openid = lab.follower().await;
     im.faults().script("openim/sendmsg", 1, wechat_im_bridge::sandbox::fault::Fault::Code(60007));
     for words in ["Is size M in stock?", "And size L?"] {
-        lab.customer(openid, json!({"do": "text", "text": words})).await;
+        lab.act_as_customer(openid, json!({"do": "text", "text": words})).await;
         lab.until("a reply", |state| {
             state["customers"][0]["screen"].as_array().unwrap().iter().all(|entry| entry["pending"] == false)
         })
         .await;
     }
     let state = lab
-        .until("both questions at an agent, and the calls that brought them", |state| {
+        .until("both questions at an agent, and their calls", |state| {
             let calls = state["wire"].as_array().unwrap().iter();
             let sends = calls.filter(|call| call["path"] == "/v4/openim/sendmsg").count();
             messages(state, openid).len() == 2 && sends == 3
@@ -54,33 +56,33 @@ async fn one_message_can_be_followed_through_every_call() {
         let mut pushes = calls.filter(|call| call["request"]["decrypted"].to_string().contains(words));
         pushes.next().unwrap()
     };
-    let first = carrying(&state, pushed("Is size M").get("message").unwrap().as_str().unwrap());
+    let first = calls_of(&state, pushed("Is size M").get("message").unwrap().as_str().unwrap());
     let sendmsg = "bridge>im POST /v4/openim/sendmsg";
-    assert_eq!(ways(&first), ["wechat>bridge POST /", sendmsg, sendmsg], "{first:#?}");
+    assert_eq!(describe(&first), ["wechat>bridge POST /", sendmsg, sendmsg], "{first:#?}");
     assert_eq!((&first[1]["note"], &first[2]["note"]), (&json!("60007 a scripted fault"), &Value::Null));
     assert!(first.iter().all(|call| call["customer"] == openid));
-    let second = carrying(&state, pushed("And size L").get("message").unwrap().as_str().unwrap());
-    assert_eq!(ways(&second), ["wechat>bridge POST /", sendmsg]);
+    let second = calls_of(&state, pushed("And size L").get("message").unwrap().as_str().unwrap());
+    assert_eq!(describe(&second), ["wechat>bridge POST /", sendmsg]);
     assert!(second[1]["request"]["body"].as_str().unwrap().contains("And size L?"));
 
     let subscribe = state["wire"].as_array().unwrap().iter().find(|call| call["path"] == "/").unwrap();
-    let followed = carrying(&state, subscribe["message"].as_str().unwrap());
+    let subscribe_calls = calls_of(&state, subscribe["message"].as_str().unwrap());
     let import = "bridge>im POST /v4/im_open_login_svc/account_import";
-    assert_eq!(ways(&followed), ["wechat>bridge POST /", import, import]);
+    assert_eq!(describe(&subscribe_calls), ["wechat>bridge POST /", import, import]);
 
     let push = first[0];
-    let (sealed, inside) = (&push["request"]["body"], &push["request"]["decrypted"]);
+    let (encrypted, plain) = (&push["request"]["body"], &push["request"]["decrypted"]);
     assert!(
-        sealed.to_string().contains("<Encrypt>") && !sealed.to_string().contains("Is size M"),
-        "{sealed}"
+        encrypted.to_string().contains("<Encrypt>") && !encrypted.to_string().contains("Is size M"),
+        "{encrypted}"
     );
     assert!(
-        inside.as_str().unwrap().contains("\n  <Content><![CDATA[Is size M in stock?]]></Content>"),
-        "{inside}"
+        plain.as_str().unwrap().contains("\n  <Content><![CDATA[Is size M in stock?]]></Content>"),
+        "{plain}"
     );
-    let (sealed, inside) = (&push["response"]["body"], &push["response"]["decrypted"]);
-    assert!(sealed.to_string().contains("<MsgSignature>•••</MsgSignature>"), "{sealed}");
-    assert!(inside.to_string().contains("Transferring you"), "{inside}");
+    let (encrypted, plain) = (&push["response"]["body"], &push["response"]["decrypted"]);
+    assert!(encrypted.to_string().contains("<MsgSignature>•••</MsgSignature>"), "{encrypted}");
+    assert!(plain.to_string().contains("Transferring you"), "{plain}");
     let has = |call: &Value, side: &str, name: &str| {
         let headers = call[side]["headers"].as_array().unwrap().iter();
         headers.filter(|header| header[0] == name).count() == 1
@@ -90,28 +92,29 @@ async fn one_message_can_be_followed_through_every_call() {
 
     let (agent, talk) = conversation(&state, openid).unwrap();
     let path = format!("/api/agents/{agent}/{}", talk["customer"].as_str().unwrap());
-    lab.begin(&path, json!({"do": "text", "text": "Both are."})).await;
+    lab.post_accepted(&path, json!({"do": "text", "text": "Both are."})).await;
     let state = lab.until("the answer", |state| texts(state, openid).contains(&"Both are.")).await;
-    let state = if carrying_answer(&state).len() == 2 {
+    let state = if calls_of_answer(&state).len() == 2 {
         state
     } else {
-        lab.until("both calls of the answer", |state| carrying_answer(state).len() == 2).await
+        lab.until("both calls of the answer", |state| calls_of_answer(state).len() == 2).await
     };
-    let answer = carrying_answer(&state);
-    let mut seen = ways(&answer);
-    seen.sort();
-    assert_eq!(seen, ["bridge>wechat POST /cgi-bin/message/custom/send", "im>bridge POST /imcallback"]);
+    let answer = calls_of_answer(&state);
+    let mut lines = describe(&answer);
+    lines.sort();
+    assert_eq!(lines, ["bridge>wechat POST /cgi-bin/message/custom/send", "im>bridge POST /imcallback"]);
     let latency = &state["latency"];
     assert!(latency["accept_ms"].as_array().unwrap().len() >= 4, "{latency}");
     assert!(latency["end_to_end_ms"].as_array().unwrap().len() >= 3, "{latency}");
     lab.stop().await;
 }
 
-/// The bridge behind somebody who gives its answer only when that call has been made.
-async fn late<T: Send + Sync + 'static>(
+/// Starts a proxy in front of the bridge that holds back the bridge's response until a matching call was
+/// made. Returns the proxy's URL.
+async fn start_delaying_proxy<T: Send + Sync + 'static>(
     bridge: String,
     calls: Receiver<Arc<T>>,
-    is_it: impl Fn(&T) -> bool + Clone + Send + Sync + 'static,
+    is_awaited: impl Fn(&T) -> bool + Clone + Send + Sync + 'static,
 ) -> String {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let calls = Arc::new(Mutex::new(calls));
@@ -122,7 +125,7 @@ async fn late<T: Send + Sync + 'static>(
         let answer = http.post(url).headers(head.headers).body(body).send().await.unwrap();
         let (status, answer) = (answer.status(), answer.bytes().await.unwrap());
         let mut calls = calls.lock().await;
-        while !is_it(&*calls.recv().await.unwrap()) {}
+        while !is_awaited(&*calls.recv().await.unwrap()) {}
         (status, answer)
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -132,78 +135,84 @@ async fn late<T: Send + Sync + 'static>(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_is_followed_though_what_it_comes_of_is_over_later() {
+async fn a_call_is_assigned_to_its_message_although_the_push_ends_later() {
     let lab = Lab::start().await;
     let openid = lab.follower().await;
-    let twins = &lab.sandbox.session().stage;
-    let sends = twins.im.events();
-    let bridge = late(lab.sandbox.bridge_url(), sends, |call| call.path.ends_with("/openim/sendmsg")).await;
-    twins.wechat.connect(&bridge);
-    lab.customer(openid, json!({"do": "text", "text": "Is size M in stock?"})).await;
-    let called = |state: &Value, path: &str| {
+    let stage = &lab.sandbox.session().stage;
+    let sends = stage.im.events();
+    let bridge =
+        start_delaying_proxy(lab.sandbox.bridge_url(), sends, |call| call.path.ends_with("/openim/sendmsg"))
+            .await;
+    stage.wechat.connect(&bridge);
+    lab.act_as_customer(openid, json!({"do": "text", "text": "Is size M in stock?"})).await;
+    let last_call = |state: &Value, path: &str| {
         let call = state["wire"].as_array().unwrap().iter().rfind(|call| call["path"] == path)?;
         Some((call["id"].as_u64().unwrap(), call["message"].as_str().map(str::to_owned)))
     };
     let is_question =
-        |state: &Value| called(state, "/").is_some_and(|(_, id)| id.is_some_and(|id| !id.contains(' ')));
+        |state: &Value| last_call(state, "/").is_some_and(|(_, id)| id.is_some_and(|id| !id.contains(' ')));
     let state = lab.until("the push of the question", |state| is_question(state)).await;
-    let (push, question) = called(&state, "/").unwrap();
-    let (send, carried) = called(&state, "/v4/openim/sendmsg").unwrap();
-    assert!(send < push, "the push was over first");
-    assert_eq!(carried, question);
+    let (push, question) = last_call(&state, "/").unwrap();
+    let (send, message) = last_call(&state, "/v4/openim/sendmsg").unwrap();
+    assert!(send < push, "the push must end after the send");
+    assert_eq!(message, question);
 
-    let sends = twins.wechat.events();
-    let bridge = late(lab.sandbox.bridge_url(), sends, |call| call.path.ends_with("/custom/send")).await;
-    twins.im.connect(format!("{bridge}/imcallback"));
+    let sends = stage.wechat.events();
+    let bridge =
+        start_delaying_proxy(lab.sandbox.bridge_url(), sends, |call| call.path.ends_with("/custom/send"))
+            .await;
+    stage.im.connect(format!("{bridge}/imcallback"));
     let (agent, talk) = conversation(&state, openid).unwrap();
     let path = format!("/api/agents/{agent}/{}", talk["customer"].as_str().unwrap());
-    lab.begin(&path, json!({"do": "text", "text": "It is."})).await;
-    let state = lab.until("the callback", |state| called(state, "/imcallback").is_some()).await;
-    let (callback, answer) = called(&state, "/imcallback").unwrap();
-    let (send, carried) = called(&state, "/cgi-bin/message/custom/send").unwrap();
-    assert!(send < callback, "the callback was over first");
+    lab.post_accepted(&path, json!({"do": "text", "text": "It is."})).await;
+    let state = lab.until("the callback", |state| last_call(state, "/imcallback").is_some()).await;
+    let (callback, answer) = last_call(&state, "/imcallback").unwrap();
+    let (send, message) = last_call(&state, "/cgi-bin/message/custom/send").unwrap();
+    assert!(send < callback, "the callback must end after the send");
     assert!(answer.is_some());
-    assert_eq!(carried, answer);
+    assert_eq!(message, answer);
     lab.stop().await;
 }
 
-/// The call that carries an answer besides its own message.
-fn carrier_of(state: &Value) -> Option<&Value> {
+/// The call that has an answer attached to its reply.
+fn call_with_attached_answer(state: &Value) -> Option<&Value> {
     state["wire"].as_array().unwrap().iter().find(|call| call["also"] != json!([]))
 }
 
-fn carrying_answer(state: &Value) -> Vec<&Value> {
+/// The calls that belong to the agent's answer “Both are.”.
+fn calls_of_answer(state: &Value) -> Vec<&Value> {
     let calls = state["wire"].as_array().unwrap().iter();
     let callback = calls
         .filter(|call| call["path"] == "/imcallback")
         .find(|call| call["request"]["body"].as_str().unwrap().contains("Both are."));
-    callback.map_or_else(Vec::new, |call| carrying(state, call["message"].as_str().unwrap()))
+    callback.map_or_else(Vec::new, |call| calls_of(state, call["message"].as_str().unwrap()))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_rides_on_a_reply_is_named_there() {
+async fn a_call_names_the_answer_that_is_attached_to_its_reply() {
     let lab = Lab::start().await;
     let openid = lab.follower().await;
-    lab.customer(openid, json!({"do": "text", "text": "Hello"})).await;
+    lab.act_as_customer(openid, json!({"do": "text", "text": "Hello"})).await;
     let state = lab.until("an agent", |state| !messages(state, openid).is_empty()).await;
     let (agent, talk) = conversation(&state, openid).unwrap();
     let path = format!("/api/agents/{agent}/{}", talk["customer"].as_str().unwrap());
     let wechat = &lab.sandbox.session().stage.wechat;
     wechat.faults().script("message/custom/send", 1, wechat_im_bridge::sandbox::fault::Fault::Code(45015));
-    lab.begin(&path, json!({"do": "text", "text": "Held for you."})).await;
+    lab.post_accepted(&path, json!({"do": "text", "text": "Held for you."})).await;
     let state = lab
-        .until("a note", |state| messages(state, openid).iter().any(|message| message["from"] == "note"))
+        .until("a notice", |state| messages(state, openid).iter().any(|message| message["from"] == "note"))
         .await;
-    assert!(messages(&state, openid).iter().any(|message| says(message, "[bridge]")));
-    lab.customer(openid, json!({"do": "text", "text": "Anybody?"})).await;
+    assert!(messages(&state, openid).iter().any(|message| contains(message, "[bridge]")));
+    lab.act_as_customer(openid, json!({"do": "text", "text": "Anybody?"})).await;
     lab.until("the answer", |state| texts(state, openid).iter().any(|text| text.contains("Held for you.")))
         .await;
-    let state = lab.until("a call that carries an answer", |state| carrier_of(state).is_some()).await;
-    let carrier = carrier_of(&state).unwrap();
+    let state =
+        lab.until("a call with an attached answer", |state| call_with_attached_answer(state).is_some()).await;
+    let call = call_with_attached_answer(&state).unwrap();
     let calls = state["wire"].as_array().unwrap();
     let callback = calls.iter().rfind(|call| call["path"] == "/imcallback").unwrap();
-    assert_eq!(carrier["also"], json!([callback["message"]]));
-    assert_eq!((&carrier["from"], &carrier["customer"]), (&json!("wechat"), &json!(openid)));
+    assert_eq!(call["also"], json!([callback["message"]]));
+    assert_eq!((&call["from"], &call["customer"]), (&json!("wechat"), &json!(openid)));
     lab.stop().await;
 }
 
@@ -213,14 +222,15 @@ async fn no_secret_is_on_the_page() {
     let (wechat, im) = (&lab.sandbox.session().stage.wechat, &lab.sandbox.session().stage.im);
     let (mut pushes, mut calls) = (wechat.events(), im.events());
     let openid = lab.follower().await;
-    lab.customer(openid, json!({"do": "text", "text": "Hello"})).await;
+    lab.act_as_customer(openid, json!({"do": "text", "text": "Hello"})).await;
     let state = lab.until("an agent", |state| !messages(state, openid).is_empty()).await;
     let (agent, talk) = conversation(&state, openid).unwrap();
     let path = format!("/api/agents/{agent}/{}", talk["customer"].as_str().unwrap());
     wechat.expire_tokens();
-    lab.begin(&path, json!({"do": "text", "text": "Good day"})).await;
+    lab.post_accepted(&path, json!({"do": "text", "text": "Good day"})).await;
     lab.until("the answer", |state| texts(state, openid).contains(&"Good day")).await;
-    // A token that an operator asks for in the old way, whose answer has it in its body and whose query has the secret.
+    // An operator requests a token from the old endpoint: the query contains the secret, and the body of the
+    // response the token.
     let settings = wechat.settings();
     let url = format!(
         "{}/cgi-bin/token?grant_type=client_credential&appid={}&secret={}",
@@ -278,12 +288,12 @@ async fn no_secret_is_on_the_page() {
             }
         }
     }
-    // The check sees calls that have something to hide.
+    // The list must contain calls with secrets, or this test proves nothing.
     assert!(text.matches("•••").count() > 10, "{text}");
-    let waited = tokio::time::timeout(Duration::from_secs(1), async {
+    let events = tokio::time::timeout(Duration::from_secs(1), async {
         (pushes.recv().await.is_ok(), calls.recv().await.is_ok())
     });
-    assert_eq!(waited.await.ok(), Some((true, true)), "{SOON:?}");
+    assert_eq!(events.await.ok(), Some((true, true)), "{SOON:?}");
     lab.stop().await;
 }
 
