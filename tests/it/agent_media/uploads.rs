@@ -134,7 +134,7 @@ async fn a_video_without_a_usable_thumbnail_gets_a_plain_one() {
     world.finish().await;
 }
 
-/// Invariant 5: a call whose response was lost is never repeated, whatever the message contains.
+/// Invariant 5: a call whose response was lost is never repeated, for files as for texts.
 #[tokio::test]
 async fn a_picture_whose_response_is_lost_is_unknown_and_a_notice_says_so() {
     for (case, fault) in lost_responses() {
