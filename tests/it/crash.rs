@@ -1,6 +1,6 @@
-//! Crash tests: the real binary runs between the simulated platforms and is killed, cut off from the network
-//! or starved of disk space and memory. The oracle compares the platforms' ledgers with what the bridge
-//! accepted: no message is lost, doubled or reordered. Each test names the invariants of DESIGN that it
+//! Crash tests. The real binary runs between the simulated platforms. It is killed, cut off from the network,
+//! put under load or given a full disk. The oracle compares the platforms' ledgers with the messages that the
+//! bridge accepted: none is lost, doubled or reordered. Each test names the invariants of DESIGN that it
 //! proves.
 #![expect(clippy::print_stdout, reason = "the measured figures are a result of these tests")]
 

@@ -143,7 +143,7 @@ async fn crash_towards_wechat(points: Vec<&str>) {
 
     let is_back = Arc::new(AtomicBool::new(false));
     // A customer asks too, so that the bridge always has a call of IM to make.
-    let (questions, answers) = (
+    let (question, answers) = (
         tokio::spawn({
             let is_back = Arc::clone(&is_back);
             async move {
@@ -161,7 +161,7 @@ async fn crash_towards_wechat(points: Vec<&str>) {
     crash_and_restart(&mut rig, &points, &is_back).await;
     let mut conversation =
         Conversation { questions: vec![("hello".to_owned(), true)], answers: answers.await.unwrap() };
-    conversation.questions.push(("are you there?".to_owned(), questions.await.unwrap()));
+    conversation.questions.push(("are you there?".to_owned(), question.await.unwrap()));
     let stored = rig.stop_and_read_store().await;
     check_conversation(&rig, CUSTOMER, &conversation, &stored);
     // An attempt that was recorded and not settled is unknown. At another point, the crash may by chance

@@ -1,4 +1,4 @@
-//! A proxy between the bridge and a platform that simulates network failures. A failure is tied to a text and
+//! A proxy that simulates network failures between the bridge and a platform. A failure is tied to a text and
 //! affects the first request that contains it.
 
 use std::io;

@@ -50,8 +50,8 @@ async fn a_bridge_with_a_damaged_or_newer_database_refuses_to_start_and_says_why
     assert!(stderr.contains("newer version (schema 99"), "{stderr}");
 }
 
-/// Puts the store on a file system of one megabyte. This needs a mount namespace for the bridge. A machine
-/// that does not allow one limits the size of the bridge's files instead, which has the same effect.
+/// Puts the store on a file system of one megabyte. This needs a mount namespace for the bridge. Where
+/// the machine does not allow one, the test limits the size of the bridge's files, which has the same effect.
 const SMALL_DISK: &str = r#"mount -t tmpfs -o size=1m tmpfs "$DIR/disk" && exec "$@""#;
 const IGNORE_XFSZ: &str = r#"trap "" XFSZ; exec "$@""#;
 
