@@ -69,7 +69,7 @@ async fn killed_at(point: &str, expected: Expected) {
     assert!(status.success(), "{status}\n{}", rig.log());
     let stored = rusqlite::Connection::open(rig.store()).unwrap();
     let mut rows = stored.prepare("SELECT state FROM message WHERE direction = 1 ORDER BY id").unwrap();
-    let states: Vec<&str> = rows
+    let final_states: Vec<&str> = rows
         .query_map([], |row| row.get::<_, i64>(0))
         .unwrap()
         .map(|state| match state.unwrap() {
@@ -78,8 +78,8 @@ async fn killed_at(point: &str, expected: Expected) {
             _ => "other",
         })
         .collect();
-    assert_eq!(states, expected.states, "{point}\n{}", rig.log());
-    println!("{point}: {} pictures, {} videos, {states:?}", count("image"), count("video"));
+    assert_eq!(final_states, expected.states, "{point}\n{}", rig.log());
+    println!("{point}: {} pictures, {} videos, {final_states:?}", count("image"), count("video"));
 }
 
 /// Invariants 3, 5, 6: after a crash the bridge repeats the preparation of an attempt, but never the attempt.

@@ -29,12 +29,12 @@ async fn send_texts<F: Future<Output = bool>>(
     prefix: &str,
     mut send: impl FnMut(String) -> F,
 ) -> Vec<(String, bool)> {
-    let mut sent = Vec::new();
+    let mut texts = Vec::new();
     let mut after = 0;
     for n in 1..=BEFORE + AFTER {
         let text = format!("{prefix} {n}");
         let accepted = send(text.clone()).await;
-        sent.push((text, accepted));
+        texts.push((text, accepted));
         if !accepted {
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
@@ -43,7 +43,7 @@ async fn send_texts<F: Future<Output = bool>>(
             break;
         }
     }
-    sent
+    texts
 }
 
 /// Sends a customer's texts.

@@ -54,15 +54,15 @@ fn start_sender<F: Future<Output = Option<bool>> + Send + 'static>(
 ) -> Sender {
     let stop = Arc::clone(stop);
     tokio::spawn(async move {
-        let mut sent = Vec::new();
+        let mut texts = Vec::new();
         while !stop.load(Ordering::Relaxed) {
-            let text = format!("{prefix} {}", sent.len());
+            let text = format!("{prefix} {}", texts.len());
             if let Some(accepted) = send(text.clone()).await {
-                sent.push((text, accepted));
+                texts.push((text, accepted));
             }
             tokio::time::sleep(Duration::from_millis(random.random_range(pause.clone()))).await;
         }
-        sent
+        texts
     })
 }
 

@@ -138,12 +138,12 @@ async fn start_delaying_proxy<T: Send + Sync + 'static>(
 async fn a_call_is_assigned_to_its_message_although_the_push_ends_later() {
     let lab = Lab::start().await;
     let openid = lab.follower().await;
-    let stage = &lab.sandbox.session().stage;
-    let sends = stage.im.events();
+    let platforms = &lab.sandbox.session().stage;
+    let sends = platforms.im.events();
     let bridge =
         start_delaying_proxy(lab.sandbox.bridge_url(), sends, |call| call.path.ends_with("/openim/sendmsg"))
             .await;
-    stage.wechat.connect(&bridge);
+    platforms.wechat.connect(&bridge);
     lab.act_as_customer(openid, json!({"do": "text", "text": "Is size M in stock?"})).await;
     let last_call = |state: &Value, path: &str| {
         let call = state["wire"].as_array().unwrap().iter().rfind(|call| call["path"] == path)?;
@@ -157,11 +157,11 @@ async fn a_call_is_assigned_to_its_message_although_the_push_ends_later() {
     assert!(send < push, "the push must end after the send");
     assert_eq!(message, question);
 
-    let sends = stage.wechat.events();
+    let sends = platforms.wechat.events();
     let bridge =
         start_delaying_proxy(lab.sandbox.bridge_url(), sends, |call| call.path.ends_with("/custom/send"))
             .await;
-    stage.im.connect(format!("{bridge}/imcallback"));
+    platforms.im.connect(format!("{bridge}/imcallback"));
     let (agent, talk) = conversation(&state, openid).unwrap();
     let path = format!("/api/agents/{agent}/{}", talk["customer"].as_str().unwrap());
     lab.post_accepted(&path, json!({"do": "text", "text": "It is."})).await;
