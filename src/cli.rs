@@ -205,8 +205,6 @@ mod tests {
             "usersig create --identifier user1",
             "usersig create --identifier user1 --expire 60 --config a.toml",
             "usersig verify eJx",
-            "sandbox",
-            "sandbox --script --listen 127.0.0.1:0",
             "messages list",
             "messages list --state unknown --json --config a.toml",
             "messages retry 5",
@@ -231,6 +229,22 @@ mod tests {
                 ["wechat-im-bridge"].into_iter().chain(line.split(' ').filter(|word| !word.is_empty()));
             assert!(Cli::try_parse_from(words).is_err(), "{line}");
         }
+    }
+
+    #[cfg(feature = "sandbox")]
+    #[test]
+    fn the_command_lines_of_the_sandbox_are_understood() {
+        for line in ["sandbox", "sandbox --script --listen 127.0.0.1:0"] {
+            let words = ["wechat-im-bridge"].into_iter().chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        }
+    }
+
+    #[cfg(not(feature = "sandbox"))]
+    #[test]
+    fn without_its_feature_the_sandbox_is_an_unknown_command() {
+        let refused = Cli::try_parse_from(["wechat-im-bridge", "sandbox"]).map(drop).unwrap_err();
+        assert_eq!((refused.kind(), refused.exit_code()), (clap::error::ErrorKind::InvalidSubcommand, 2));
     }
 
     #[test]
