@@ -12,6 +12,7 @@ pub mod im;
 pub mod serve;
 pub mod wechat;
 pub mod stage;
+pub mod conditions;
 pub mod script;
 pub mod child;
 pub mod wire;

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::conditions::{Checked, Mismatch};
 use super::session::{Busy, DrillPhase, DrillState, Session};
 use scene::Scene;
 
@@ -32,23 +32,8 @@ pub struct Drill {
 /// The measured values of a drill that passed, by name.
 pub type Measurements = Map<String, Value>;
 
-/// A condition that a drill waited for and that was not met.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Mismatch {
-    /// The condition, in words.
-    pub expected: String,
-    /// What happened instead, in words.
-    pub seen: String,
-}
-
-impl Mismatch {
-    fn new(expected: impl Into<String>, seen: impl Into<String>) -> Self {
-        Self { expected: expected.into(), seen: seen.into() }
-    }
-}
-
 /// The result of a drill: its values, or the first condition that was not met.
-pub type DrillResult = Result<Measurements, Mismatch>;
+pub type DrillResult = Checked<Measurements>;
 
 const fn seconds(limit: u64) -> Duration {
     Duration::from_secs(limit)

@@ -18,10 +18,11 @@ use std::io::Write;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
+use super::conditions::{Checked, Mismatch};
 use super::stage::Stage;
 use crate::config::Texts;
 pub(super) use cast::CUSTOMER;
-use cast::{Cast, Mismatch, StepResult};
+use cast::Cast;
 
 /// The reasons why the script did not reach its end.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +47,7 @@ pub enum ScriptError {
 /// One step of the script.
 struct Step {
     title: &'static str,
-    play: for<'a> fn(&'a mut Cast<'_>) -> BoxFuture<'a, StepResult>,
+    play: for<'a> fn(&'a mut Cast<'_>) -> BoxFuture<'a, Checked>,
 }
 
 /// The documents' scenario. A step may depend on the state that earlier steps left.

@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::DrillResult;
-use super::scene::{DEADLINE, Scene, expect, expect_accepted, values};
+use super::scene::{DEADLINE, Scene, expect_in_time, values};
+use crate::sandbox::conditions::expect;
 
 /// A signature of the right form that signs nothing.
 const WRONG_SIGNATURE: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -19,7 +20,7 @@ pub(super) async fn duplicate_push(scene: &Scene) -> DrillResult {
     let mut pushed = wechat.deliver_copies(&draft, COPIES).await;
     pushed.push(wechat.deliver(&draft).await);
     for one in &pushed {
-        expect_accepted(one)?;
+        expect_in_time(one)?;
     }
     let replies: Vec<_> = pushed.iter().map(|one| one.reply.as_ref().map(|reply| &reply.raw_xml)).collect();
     let are_equal = replies.windows(2).all(|two| two[0] == two[1]);
@@ -39,7 +40,7 @@ pub(super) async fn forged_push(scene: &Scene) -> DrillResult {
     let desk = scene.open_conversation().await?;
     let (openid, forged) = (scene.customer.openid(), scene.marked_text("Send me the keys."));
     let genuine = scene.customer.say(&scene.marked_text("This one is real.")).await;
-    expect_accepted(&genuine)?;
+    expect_in_time(&genuine)?;
 
     let body = genuine.draft().body().clone();
     let copied = wechat.push_raw(openid, body, |query| query.set("msg_signature", WRONG_SIGNATURE)).await;
@@ -59,11 +60,9 @@ pub(super) async fn forged_push(scene: &Scene) -> DrillResult {
     for (what, status) in
         [("a copied push", copied.status), ("a plain push", plain.status), ("a webhook", webhook.status)]
     {
-        expect(
-            status == Some(403),
-            &format!("{what} with a wrong signature to be refused with 403"),
-            || format!("{status:?}"),
-        )?;
+        expect(status == Some(403), format!("{what} with a wrong signature to be refused with 403"), || {
+            format!("{status:?}")
+        })?;
     }
 
     let (next, answer) = (scene.marked_text("Are you there?"), scene.marked_text("Here I am."));

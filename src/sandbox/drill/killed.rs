@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::scene::{DEADLINE, Scene, expect, expect_accepted, millis, restart_failed, values};
-use super::{DrillResult, Mismatch};
+use super::DrillResult;
+use super::scene::{DEADLINE, Scene, expect_in_time, millis, restart_failed, values};
+use crate::sandbox::conditions::{Checked, expect};
 use crate::sandbox::fault::Fault;
 
 /// The contract: after a kill, the bridge works again within this time.
@@ -52,7 +53,7 @@ pub(super) async fn bridge_killed(scene: &Scene) -> DrillResult {
     let (ready_after, downtime) = killed?;
     wechat.faults().clear();
     im.faults().clear();
-    expect_accepted(&pushed)?;
+    expect_in_time(&pushed)?;
 
     for question in questions.iter().chain([&last]) {
         scene.await_arrival(question, DELIVERY_LIMIT).await?;
@@ -66,7 +67,7 @@ pub(super) async fn bridge_killed(scene: &Scene) -> DrillResult {
     for answer in &answers {
         scene.expect_once_on_screen(answer)?;
     }
-    expect_in_order(scene, &answers)?;
+    scene.expect_in_order(&answers)?;
     expect(ready_after <= RESTART_LIMIT, "the bridge to be ready within 2 s", || format!("{ready_after:?}"))?;
     Ok(values([
         ("ready_ms", millis(ready_after)),
@@ -79,7 +80,7 @@ pub(super) async fn bridge_killed(scene: &Scene) -> DrillResult {
 
 /// Waits until an answer has just been refused and no answer is being sent. A kill during a send
 /// would leave its outcome unknown, and the bridge would rightly not repeat it.
-async fn wait_between_attempts(scene: &Scene, before: usize) -> Result<(), Mismatch> {
+async fn wait_between_attempts(scene: &Scene, before: usize) -> Checked {
     let mut refusals = before + MIN_REFUSALS - 1;
     loop {
         scene.await_refusal(-1, refusals).await?;
@@ -89,10 +90,4 @@ async fn wait_between_attempts(scene: &Scene, before: usize) -> Result<(), Misma
             return Ok(());
         }
     }
-}
-
-fn expect_in_order(scene: &Scene, answers: &[String]) -> Result<(), Mismatch> {
-    let texts = scene.customer.texts().join("\n");
-    let positions: Vec<_> = answers.iter().map(|answer| texts.find(answer.as_str())).collect();
-    expect(positions.is_sorted(), "the answers in their order", || format!("{positions:?}"))
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::scene::{DEADLINE, Scene, expect, expect_accepted, millis, values};
-use super::{DrillResult, Mismatch};
+use super::DrillResult;
+use super::scene::{DEADLINE, Scene, expect_in_time, millis, values};
+use crate::sandbox::conditions::{expect, expect_lost_webhook};
 use crate::sandbox::fault::Fault;
 use crate::sandbox::im::Ledger;
 
@@ -134,15 +135,12 @@ pub(super) async fn callback_lost(scene: &Scene) -> DrillResult {
     let words = scene.marked_text("It was never lost.");
     im.lose_next_callbacks(1);
     let began = Instant::now();
-    let sent = desk.say(scene.customer.openid(), &words).await;
-    let sent =
-        sent.map_err(|refused| Mismatch::new("IM to take the agent's message", refused.to_string()))?;
-    expect(sent.callback.is_none(), "the webhook to be lost", || "it arrived".to_owned())?;
+    expect_lost_webhook(desk.say(scene.customer.openid(), &words).await)?;
     scene.await_on_screen(&words, BACKFILL_LIMIT).await?;
     let after = began.elapsed();
     // After the customer's next message, a second copy would be on the phone too.
     let pushed = scene.customer.say(&scene.marked_text("Thank you!")).await;
-    expect_accepted(&pushed)?;
+    expect_in_time(&pushed)?;
     scene.expect_once_on_screen(&words)?;
     Ok(values([("found_after_ms", millis(after))]))
 }

@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Measurements, Mismatch};
+use super::Measurements;
 use crate::clock::Clock;
 use crate::sandbox::child::{self, MAIN_STORE};
+use crate::sandbox::conditions::{
+    self, Checked, Mismatch, NOTICE_PREFIX, await_entry, expect, expect_webhook,
+};
 use crate::sandbox::im::{AgentClient, SentMessage};
 use crate::sandbox::session::{Change, Session};
 use crate::sandbox::wechat::{Phone, PushResult, ScreenEntry};
 
 const CUSTOMER: &str = "oSandboxDrillCustomer0000001";
 const NEIGHBOUR: &str = "oSandboxDrillNeighbour000001";
-/// The prefix of the bridge's notices to agents.
-const NOTICE_PREFIX: &str = "[bridge] ";
 /// The deadline for everything that happens without delay, even on a loaded machine.
 pub(super) const DEADLINE: Duration = Duration::from_secs(15);
 /// The contract: the bridge answers a push within this time.
@@ -56,22 +57,22 @@ impl Scene {
     }
 
     /// The customer sends `words`. Fails if the bridge does not answer the push in time.
-    pub async fn say(&self, phone: &Phone, words: &str) -> Result<PushResult, Mismatch> {
+    pub async fn say(&self, phone: &Phone, words: &str) -> Checked<PushResult> {
         let pushed = phone.say(words).await;
-        expect_accepted(&pushed)?;
+        expect_in_time(&pushed)?;
         Ok(pushed)
     }
 
     /// The customer opens a conversation. Returns the agent who receives the message and has the
     /// conversation from then on.
-    pub async fn open_conversation(&self) -> Result<AgentClient, Mismatch> {
+    pub async fn open_conversation(&self) -> Checked<AgentClient> {
         let words = self.marked_text("Hello, is anyone there?");
         self.say(&self.customer, &words).await?;
         self.await_arrival(&words, DEADLINE).await
     }
 
     /// Waits until `words` reach an agent, and returns that agent.
-    pub async fn await_arrival(&self, words: &str, within: Duration) -> Result<AgentClient, Mismatch> {
+    pub async fn await_arrival(&self, words: &str, limit: Duration) -> Checked<AgentClient> {
         let desks = self.session.stage.agents();
         let mut changes = self.session.stage.im.changes();
         let arrival = async {
@@ -85,9 +86,7 @@ impl Scene {
                 let _ = changes.changed().await;
             }
         };
-        let missed =
-            |_| Mismatch::new(format!("{words:?} at an agent"), format!("nothing within {within:?}"));
-        tokio::time::timeout(within, arrival).await.map_err(missed)
+        conditions::within(limit, format!("{words:?} at an agent"), arrival).await
     }
 
     /// How often `words` reached an agent.
@@ -96,36 +95,34 @@ impl Scene {
     }
 
     /// Fails unless `words` reached an agent exactly once.
-    pub fn expect_once_at_agent(&self, words: &str) -> Result<(), Mismatch> {
+    pub fn expect_once_at_agent(&self, words: &str) -> Checked {
         expect_once(&format!("{words:?} at the agent"), self.count_arrivals(words))
     }
 
     /// The agent answers. Fails if the bridge does not accept the webhook.
-    pub async fn answer(&self, desk: &AgentClient, words: &str) -> Result<SentMessage, Mismatch> {
-        let expected = "the bridge to take the agent's message";
-        let sent = desk.say(self.customer.openid(), words).await;
-        let sent = sent.map_err(|refused| Mismatch::new(expected, refused.to_string()))?;
-        match sent.callback.as_ref().map(|answer| &answer.error) {
-            Some(None) => Ok(sent),
-            Some(Some(error)) => Err(Mismatch::new(expected, error.to_string())),
-            None => Err(Mismatch::new(expected, "IM sent no webhook")),
-        }
+    pub async fn answer(&self, desk: &AgentClient, words: &str) -> Checked<SentMessage> {
+        let (sent, _) = expect_webhook(desk.say(self.customer.openid(), words).await)?;
+        Ok(sent)
     }
 
     /// Waits until the customer's phone shows `words`.
-    pub async fn await_on_screen(&self, words: &str, within: Duration) -> Result<(), Mismatch> {
-        let has = |screen: &[ScreenEntry]| screen.iter().any(|shown| shown.text.contains(words));
-        let shown = self.customer.wait_for(within, has).await;
-        let missed =
-            |_| Mismatch::new(format!("{words:?} on the phone"), format!("nothing within {within:?}"));
-        shown.map(drop).map_err(missed)
+    pub async fn await_on_screen(&self, words: &str, limit: Duration) -> Checked {
+        let find = |screen: &[ScreenEntry]| screen.iter().find(|shown| shown.text.contains(words)).cloned();
+        await_entry(&self.customer, limit, &format!("{words:?} on the phone"), find).await.map(drop)
     }
 
     /// Fails unless the customer's phone shows `words` exactly once.
-    pub fn expect_once_on_screen(&self, words: &str) -> Result<(), Mismatch> {
+    pub fn expect_once_on_screen(&self, words: &str) -> Checked {
         let screen = self.customer.screen();
         let times = screen.iter().map(|shown| shown.text.matches(words).count()).sum();
         expect_once(&format!("{words:?} on the phone"), times)
+    }
+
+    /// Fails if the customer's phone shows the `answers` in another order.
+    pub fn expect_in_order(&self, answers: &[String]) -> Checked {
+        let texts = self.customer.texts().join("\n");
+        let positions: Vec<_> = answers.iter().map(|answer| texts.find(answer.as_str())).collect();
+        expect(positions.is_sorted(), "the answers in their order", || format!("{positions:?}"))
     }
 
     /// The number of notices from the bridge that the agent has in this conversation.
@@ -140,9 +137,9 @@ impl Scene {
     }
 
     /// Waits for a notice to the agent after the first `before` notices, and returns its text.
-    pub async fn await_notice(&self, desk: &AgentClient, before: usize) -> Result<String, Mismatch> {
+    pub async fn await_notice(&self, desk: &AgentClient, before: usize) -> Checked<String> {
         let awaited = desk.wait_for(|_| self.count_notices(desk) > before, DEADLINE).await;
-        let missed = Mismatch::new("a notice to the agent", format!("none within {DEADLINE:?}"));
+        let missed = Mismatch::late("a notice to the agent", DEADLINE);
         awaited.map_err(|_| missed.clone())?;
         self.notice_texts(desk).into_iter().next_back().ok_or(missed)
     }
@@ -155,7 +152,7 @@ impl Scene {
     }
 
     /// Waits until WeChat has refused more than `more_than` calls about this customer with `code`.
-    pub async fn await_refusal(&self, code: i64, more_than: usize) -> Result<(), Mismatch> {
+    pub async fn await_refusal(&self, code: i64, more_than: usize) -> Checked {
         let openid = self.customer.openid().to_owned();
         let refused = self.session.stage.wechat.wait_until(DEADLINE, |ledger| {
             let about_me = |one: &&Arc<crate::sandbox::wechat::Refusal>| {
@@ -166,10 +163,7 @@ impl Scene {
         if refused.await {
             return Ok(());
         }
-        Err(Mismatch::new(
-            format!("WeChat to refuse a send with {code}"),
-            format!("nothing within {DEADLINE:?}"),
-        ))
+        Err(Mismatch::late(format!("WeChat to refuse a send with {code}"), DEADLINE))
     }
 
     /// Moves WeChat's clock and no other. `millis` may be negative.
@@ -189,13 +183,13 @@ impl Scene {
     }
 
     /// Restarts the bridge with another store.
-    pub async fn change_store(&self, name: &'static str) -> Result<(), Mismatch> {
+    pub async fn change_store(&self, name: &'static str) -> Checked {
         let changed = self.session.child.change_store(name).await;
         changed.map(drop).map_err(|failed| restart_failed(&failed))
     }
 
     /// Removes every fault and restores clock, account type and store.
-    pub async fn repair(&self) -> Result<(), Mismatch> {
+    pub async fn repair(&self) -> Checked {
         let (wechat, im) = (&self.session.stage.wechat, &self.session.stage.im);
         wechat.faults().clear();
         im.faults().clear();
@@ -215,25 +209,14 @@ impl Scene {
 }
 
 /// Fails unless the bridge answered the push in time with an answer that WeChat accepts.
-pub(super) fn expect_accepted(pushed: &PushResult) -> Result<(), Mismatch> {
+pub(super) fn expect_in_time(pushed: &PushResult) -> Checked {
     let expected = "the push to be answered within a second";
-    match pushed.attempts.last() {
-        Some(made) if made.error.is_none() && made.took <= ANSWER_LIMIT => Ok(()),
-        Some(made) => {
-            let error = made.error.clone().unwrap_or_else(|| format!("an answer after {:?}", made.took));
-            Err(Mismatch::new(expected, error))
-        }
-        None => Err(Mismatch::new(expected, "WeChat made no push")),
-    }
+    let made = conditions::expect_accepted(pushed, expected)?;
+    expect(made.took <= ANSWER_LIMIT, expected, || format!("an answer after {:?}", made.took))
 }
 
-/// Fails with `expected` and `seen` unless the condition is fulfilled.
-pub(super) fn expect(condition: bool, expected: &str, seen: impl FnOnce() -> String) -> Result<(), Mismatch> {
-    if condition { Ok(()) } else { Err(Mismatch::new(expected, seen())) }
-}
-
-fn expect_once(subject: &str, times: usize) -> Result<(), Mismatch> {
-    expect(times == 1, &format!("{subject}, exactly once"), || format!("{times} times"))
+fn expect_once(subject: &str, times: usize) -> Checked {
+    expect(times == 1, format!("{subject}, exactly once"), || format!("{times} times"))
 }
 
 /// The bridge did not start again.

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use super::scene::{DEADLINE, Scene, expect, values};
-use super::{DrillResult, Mismatch};
+use super::DrillResult;
+use super::scene::{DEADLINE, Scene, values};
+use crate::sandbox::conditions::{Checked, expect};
 use crate::sandbox::im::AgentClient;
 
 /// One minute longer than the window that a customer's message opens.
@@ -48,9 +49,7 @@ pub(super) async fn budget_used_up(scene: &Scene) -> DrillResult {
     }
     let note = scene.await_notice(&desk, notes).await?;
     expect_attached(scene, last).await?;
-    let texts = scene.customer.texts().join("\n");
-    let positions: Vec<_> = words.iter().map(|part| texts.find(part.as_str())).collect();
-    expect(positions.is_sorted(), "the answers in their order", || format!("{positions:?}"))?;
+    scene.expect_in_order(&words)?;
     for part in sent {
         scene.expect_once_on_screen(part)?;
     }
@@ -79,7 +78,7 @@ pub(super) async fn personal_account(scene: &Scene) -> DrillResult {
 
 /// Checks that `words` are held: the phone does not show them until the customer writes. Then the
 /// passive reply to that message contains them, once.
-async fn expect_attached(scene: &Scene, words: &str) -> Result<AgentClient, Mismatch> {
+async fn expect_attached(scene: &Scene, words: &str) -> Checked<AgentClient> {
     let early = scene.customer.texts().iter().any(|text| text.contains(words));
     expect(!early, "the answer to be held", || "it was sent".to_owned())?;
     let question = scene.marked_text("Are you still there?");

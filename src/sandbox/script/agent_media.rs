@@ -3,13 +3,14 @@
 
 use bytes::Bytes;
 
-use super::cast::{AGENT_TO_CUSTOMER, Cast, Mismatch, SHOP_TO_CUSTOMER, StepResult, expect};
+use super::cast::{AGENT_TO_CUSTOMER, Cast, SHOP_TO_CUSTOMER};
 use super::kinds::VOICE;
+use crate::sandbox::conditions::{Checked, expect};
 use crate::sandbox::im::{ApiError, SentMessage};
 use crate::sandbox::wechat::tiny_png;
 
 /// The agent sends a picture.
-pub(super) async fn image(cast: &mut Cast<'_>) -> StepResult {
+pub(super) async fn image(cast: &mut Cast<'_>) -> Checked {
     let picture = tiny_png();
     let (agent, customer) = (cast.agent.clone(), cast.customer.openid().to_owned());
     let send = agent.send_image(&customer, "spring.png", picture.clone());
@@ -18,7 +19,7 @@ pub(super) async fn image(cast: &mut Cast<'_>) -> StepResult {
 }
 
 /// The agent sends a voice message.
-pub(super) async fn voice(cast: &mut Cast<'_>) -> StepResult {
+pub(super) async fn voice(cast: &mut Cast<'_>) -> Checked {
     let voice = Bytes::from_static(VOICE);
     let (agent, customer) = (cast.agent.clone(), cast.customer.openid().to_owned());
     let send = agent.send_sound(&customer, "answer.amr", voice.clone(), 1);
@@ -32,7 +33,7 @@ async fn expect_media(
     description: &str,
     file: Bytes,
     message: impl Future<Output = Result<SentMessage, ApiError>>,
-) -> StepResult {
+) -> Checked {
     let before = cast.customer.screen().len();
     cast.block.event(AGENT_TO_CUSTOMER, description);
     cast.agent_sends(message).await?;
@@ -42,7 +43,6 @@ async fn expect_media(
     let size = media.map_or(0, |media| media.bytes.len());
     cast.block.event(SHOP_TO_CUSTOMER, &format!("a message of kind {}, {size} bytes", shown.kind));
     cast.block.detail("media/upload, message/custom/send");
-    expect(shown.kind == kind && media.is_some_and(|media| media.bytes == file), || {
-        Mismatch::new(expected, format!("a message of kind {} {:?}", shown.kind, shown.text))
-    })
+    let is_it = shown.kind == kind && media.is_some_and(|media| media.bytes == file);
+    expect(is_it, expected, || format!("a message of kind {} {:?}", shown.kind, shown.text))
 }

@@ -2,7 +2,8 @@
 //! released answers, a lost callback, an answer with unknown outcome, a transfer, and an account
 //! without customer-service messages.
 
-use super::cast::{AGENT_TO_CUSTOMER, CUSTOMER_TO_SHOP, Cast, Mismatch, StepResult, expect, within_deadline};
+use super::cast::{AGENT_TO_CUSTOMER, CUSTOMER_TO_SHOP, Cast, DEADLINE};
+use crate::sandbox::conditions::{Checked, Mismatch, expect, expect_lost_webhook, within};
 use crate::sandbox::fault::Fault;
 use crate::sandbox::im::SendRecord;
 
@@ -17,7 +18,7 @@ const DAY_MS: i64 = 25 * 3600 * 1000;
 
 /// The customer's message allows some answers. The next answer is held, and the agent gets a
 /// notice.
-pub(super) async fn held(cast: &mut Cast<'_>) -> StepResult {
+pub(super) async fn held(cast: &mut Cast<'_>) -> Checked {
     cast.customer = cast.stage.wechat.customer(CUSTOMER);
     cast.customer.set_following(true);
     let question = cast.lines.question;
@@ -36,31 +37,29 @@ pub(super) async fn held(cast: &mut Cast<'_>) -> StepResult {
 }
 
 /// The customer writes again, and the passive reply is the held answer.
-pub(super) async fn released(cast: &mut Cast<'_>) -> StepResult {
+pub(super) async fn released(cast: &mut Cast<'_>) -> Checked {
     let held = detail_text(cast, cast.stage.wechat.settings().quota_messages + 1);
     cast.expect_attached(cast.lines.still_there, &held).await
 }
 
 /// The agent sends `/who` and gets a notice; the customer sees nothing.
-pub(super) async fn who(cast: &mut Cast<'_>) -> StepResult {
+pub(super) async fn who(cast: &mut Cast<'_>) -> Checked {
     let before = cast.customer.screen().len();
     let agent = cast.agent.user_id().to_owned();
     cast.agent_sends_text("/who").await?;
     cast.expect_notice(&agent).await?;
-    expect(cast.customer.screen().len() == before, || {
-        Mismatch::new("nothing on the customer's screen", format!("{:?}", cast.customer.texts().last()))
+    expect(cast.customer.screen().len() == before, "nothing on the customer's screen", || {
+        format!("{:?}", cast.customer.texts().last())
     })
 }
 
 /// IM's webhook about an answer is lost, and a backfill delivers the answer.
-pub(super) async fn lost_callback(cast: &mut Cast<'_>) -> StepResult {
+pub(super) async fn lost_callback(cast: &mut Cast<'_>) -> Checked {
     let (stage, words, before) = (cast.stage, cast.lines.lost_callback, cast.customer.screen().len());
-    let expected = "a message without a webhook";
     stage.im.lose_next_callbacks(1);
     cast.block.quote(AGENT_TO_CUSTOMER, words);
-    let sent = within_deadline(expected, cast.agent.say(cast.customer.openid(), words)).await?;
-    let sent = sent.map_err(|refused| Mismatch::new(expected, refused.to_string()))?;
-    expect(sent.callback.is_none(), || Mismatch::new(expected, "one with a webhook"))?;
+    let message = cast.agent.say(cast.customer.openid(), words);
+    let sent = expect_lost_webhook(within(DEADLINE, "IM to accept the agent's message", message).await?)?;
     cast.block.detail(&format!("MsgKey {}; its webhook is lost; a minute passes", sent.msg_key));
     stage.clock().advance(MINUTE_MS);
     cast.expect_on_screen(words, before).await
@@ -68,7 +67,7 @@ pub(super) async fn lost_callback(cast: &mut Cast<'_>) -> StepResult {
 
 /// The connection breaks before WeChat's answer: the agent gets a notice, and the customer sees the
 /// answer once.
-pub(super) async fn unknown_outcome(cast: &mut Cast<'_>) -> StepResult {
+pub(super) async fn unknown_outcome(cast: &mut Cast<'_>) -> Checked {
     let (words, before) = (cast.lines.unknown_outcome, cast.customer.screen().len());
     cast.stage.wechat.faults().script(CUSTOM_SEND, 1, Fault::DropAfter);
     cast.agent_sends_text(words).await?;
@@ -76,11 +75,11 @@ pub(super) async fn unknown_outcome(cast: &mut Cast<'_>) -> StepResult {
     cast.expect_notice(words).await?;
     cast.expect_on_screen(words, before).await?;
     let times = cast.customer.texts().iter().filter(|text| *text == words).count();
-    expect(times == 1, || Mismatch::new("the answer once", format!("it is there {times} times")))
+    expect(times == 1, "the answer once", || format!("it is there {times} times"))
 }
 
 /// The agent hands the customer to another agent, who gets the conversation so far.
-pub(super) async fn transfer(cast: &mut Cast<'_>) -> StepResult {
+pub(super) async fn transfer(cast: &mut Cast<'_>) -> Checked {
     let from = cast.agent.user_id().to_owned();
     let Some(other) = cast.stage.agents().iter().find(|desk| desk.user_id() != from) else {
         return Err(Mismatch::new("a second agent", "there is none"));
@@ -95,9 +94,7 @@ pub(super) async fn transfer(cast: &mut Cast<'_>) -> StepResult {
     let history: Vec<String> =
         sends.iter().filter(|send| send.api == "openim/importmsg").map(SendRecord::text).collect();
     let first = format!("{}{}", cast.texts.inquiry_prefix, cast.lines.question);
-    expect(history.first() == Some(&first), || {
-        Mismatch::new(format!("{first:?} first"), format!("{history:?}"))
-    })?;
+    expect(history.first() == Some(&first), format!("{first:?} first"), || format!("{history:?}"))?;
     for text in &history {
         cast.block.quote(&format!("bridge → {to}"), text);
     }
@@ -108,14 +105,12 @@ pub(super) async fn transfer(cast: &mut Cast<'_>) -> StepResult {
     let question = cast.lines.after_transfer;
     cast.say(question).await?;
     cast.expect_inquiry(question).await?;
-    expect(cast.agent.user_id() == to, || {
-        Mismatch::new(format!("the question at {to}"), cast.agent.user_id())
-    })
+    expect(cast.agent.user_id() == to, format!("the question at {to}"), || cast.agent.user_id())
 }
 
 /// An account without customer-service messages attaches its answers to passive replies, and sends
 /// again a day later, once it may.
-pub(super) async fn personal(cast: &mut Cast<'_>) -> StepResult {
+pub(super) async fn personal(cast: &mut Cast<'_>) -> Checked {
     let (stage, words) = (cast.stage, cast.lines.personal_answer);
     stage.wechat.set_personal(true);
     cast.agent_sends_text(words).await?;
@@ -139,7 +134,7 @@ fn detail_text(cast: &Cast<'_>, number: u32) -> String {
 
 impl Cast<'_> {
     /// The customer writes `words`, and the passive reply must be the held answer.
-    async fn expect_attached(&mut self, words: &str, held: &str) -> StepResult {
+    async fn expect_attached(&mut self, words: &str, held: &str) -> Checked {
         self.block.quote(CUSTOMER_TO_SHOP, words);
         let phone = self.customer.clone();
         let pushed = self.expect_push_answer("text", phone.say(words)).await?;

@@ -3,11 +3,12 @@
 //! The customer's next message proves it. A customer's messages keep their order, so an unwanted
 //! message would reach the agent before it.
 
-use super::cast::{BRIDGE_TO_IM, Cast, Mismatch, StepResult, describe_answer, expect, within_deadline};
+use super::cast::{BRIDGE_TO_IM, Cast, DEADLINE};
+use crate::sandbox::conditions::{Checked, Mismatch, describe_answer, expect, within};
 use crate::sandbox::wechat::PushResult;
 
 /// WeChat pushes the question again: the bridge gives the same answer and delivers nothing.
-pub(super) async fn repeat(cast: &mut Cast<'_>) -> StepResult {
+pub(super) async fn repeat(cast: &mut Cast<'_>) -> Checked {
     let Some(first) = cast.question.clone() else {
         return Err(Mismatch::new("a question to repeat", "none was asked"));
     };
@@ -15,16 +16,16 @@ pub(super) async fn repeat(cast: &mut Cast<'_>) -> StepResult {
     let stage = cast.stage;
     let again = cast.expect_push_answer("text", stage.wechat.repeat(&first)).await?;
     let bytes = |pushed: &PushResult| pushed.reply.as_ref().map(|reply| reply.raw_xml.clone());
-    expect(bytes(&first) == bytes(&again), || {
-        let seen = bytes(&again).unwrap_or_else(|| "no reply".to_owned());
-        Mismatch::new(format!("the first reply again: {}", bytes(&first).unwrap_or_default()), seen)
+    let expected = format!("the first reply again: {}", bytes(&first).unwrap_or_default());
+    expect(bytes(&first) == bytes(&again), expected, || {
+        bytes(&again).unwrap_or_else(|| "no reply".to_owned())
     })?;
     cast.block.event("shop → WeChat", "the first reply again, byte for byte, CreateTime included");
     expect_nothing_before(cast, cast.lines.thanks).await
 }
 
 /// A push with a wrong signature gets status 403 and delivers nothing.
-pub(super) async fn forgery(cast: &mut Cast<'_>) -> StepResult {
+pub(super) async fn forgery(cast: &mut Cast<'_>) -> Checked {
     let forged = cast.lines.forged;
     cast.block.quote("stranger → shop", forged);
     let body = cast.customer.draft_text(forged).body().clone();
@@ -36,15 +37,15 @@ pub(super) async fn forgery(cast: &mut Cast<'_>) -> StepResult {
             }
         }
     });
-    let attempt = within_deadline("status 403", push).await?;
-    expect(attempt.status == Some(403), || Mismatch::new("status 403", describe_answer(&attempt)))?;
+    let attempt = within(DEADLINE, "status 403", push).await?;
+    expect(attempt.status == Some(403), "status 403", || describe_answer(&attempt))?;
     cast.block
         .detail(&format!("POST / text with a wrong signature: 403 after {} ms", attempt.took.as_millis()));
     expect_nothing_before(cast, cast.lines.follow_up).await
 }
 
 /// The customer writes, and the next message at the agent must be this one.
-async fn expect_nothing_before(cast: &mut Cast<'_>, words: &str) -> StepResult {
+async fn expect_nothing_before(cast: &mut Cast<'_>, words: &str) -> Checked {
     cast.say(words).await?;
     cast.expect_inquiry(words).await?;
     cast.block.event(BRIDGE_TO_IM, "nothing else");

@@ -7,9 +7,13 @@ use std::time::Duration;
 use super::lines::Lines;
 use super::transcript::Block;
 use crate::config::Texts;
+use crate::sandbox::conditions::{
+    Checked, Mismatch, NOTICE_PREFIX, WEBHOOK_ACCEPTED, await_entry, expect, expect_accepted, expect_webhook,
+    within,
+};
 use crate::sandbox::im::{self, AccountChangeKind, AgentClient, ApiError, SentMessage};
 use crate::sandbox::stage::Stage;
-use crate::sandbox::wechat::{Attempt, Phone, PushResult, ScreenEntry, Via};
+use crate::sandbox::wechat::{Phone, PushResult, ScreenEntry, Via};
 
 /// The script's customer.
 pub(in crate::sandbox) const CUSTOMER: &str = "oSandboxCustomer000000000001";
@@ -24,29 +28,8 @@ const CUSTOMER_TO_AGENT: &str = "customer → agent";
 /// A heading in the transcript.
 pub(super) const AGENT_TO_CUSTOMER: &str = "agent → customer";
 const BRIDGE_TO_AGENT: &str = "bridge → agent";
-/// The prefix of the bridge's notices to agents.
-const NOTICE_PREFIX: &str = "[bridge] ";
 /// A heading in the transcript.
 pub(super) const BRIDGE_TO_IM: &str = "bridge → IM";
-
-/// A condition that a step waited for and that was not met.
-#[derive(Clone, Debug)]
-pub(super) struct Mismatch {
-    /// The condition, in words.
-    pub expected: String,
-    /// What happened instead, in words.
-    pub seen: String,
-}
-
-impl Mismatch {
-    /// Both in words.
-    pub fn new(expected: impl Into<String>, seen: impl Into<String>) -> Self {
-        Self { expected: expected.into(), seen: seen.into() }
-    }
-}
-
-/// The result of a step.
-pub(super) type StepResult = Result<(), Mismatch>;
 
 /// The state of the script. Each step continues with the state that the previous step left.
 pub(super) struct Cast<'s> {
@@ -89,20 +72,17 @@ impl<'s> Cast<'s> {
         &mut self,
         label: &str,
         push: impl Future<Output = PushResult>,
-    ) -> Result<PushResult, Mismatch> {
+    ) -> Checked<PushResult> {
         let expected = format!("an answer to the {label} that WeChat accepts");
-        let pushed = within_deadline(&expected, push).await?;
-        let last = pushed.attempts.last().ok_or_else(|| Mismatch::new(&expected, "WeChat made no push"))?;
-        if last.status != Some(200) || last.error.is_some() {
-            return Err(Mismatch::new(expected, describe_answer(last)));
-        }
+        let pushed = within(DEADLINE, expected.as_str(), push).await?;
+        let last = expect_accepted(&pushed, &expected)?;
         let id = pushed.msg_id.map(|id| format!(", MsgId {id}")).unwrap_or_default();
         self.block.detail(&format!("POST / {label}{id}: 200 after {} ms", last.took.as_millis()));
         Ok(pushed)
     }
 
     /// The customer sends a text and must get the reply that an agent is being assigned.
-    pub async fn say(&mut self, words: &str) -> Result<PushResult, Mismatch> {
+    pub async fn say(&mut self, words: &str) -> Checked<PushResult> {
         self.block.quote(CUSTOMER_TO_SHOP, words);
         let phone = self.customer.clone();
         let pushed = self.expect_push_answer("text", phone.say(words)).await?;
@@ -112,13 +92,13 @@ impl<'s> Cast<'s> {
     }
 
     /// Fails unless the passive reply to `pushed` is exactly `text`.
-    pub fn expect_reply(&mut self, pushed: &PushResult, text: &str) -> StepResult {
+    pub fn expect_reply(&mut self, pushed: &PushResult, text: &str) -> Checked {
         let Some(reply) = pushed.text() else {
             return Err(Mismatch::new(format!("the passive reply {text:?}"), "no text in the answer"));
         };
         self.block.quote(SHOP_TO_CUSTOMER, reply);
         self.block.detail("passive reply");
-        expect(reply == text, || Mismatch::new(format!("the passive reply {text:?}"), format!("{reply:?}")))
+        expect(reply == text, format!("the passive reply {text:?}"), || format!("{reply:?}"))
     }
 
     /// Waits for the next message at IM. It must come from the customer's own account, go to an
@@ -127,7 +107,7 @@ impl<'s> Cast<'s> {
         &mut self,
         expected: &str,
         fits: impl FnOnce(&im::SendRecord) -> bool,
-    ) -> StepResult {
+    ) -> Checked {
         let at = self.checked_sends;
         let arrived = self.stage.im.wait_for(|ledger| ledger.sends().len() > at, DEADLINE).await;
         let ledger = self.stage.im.ledger();
@@ -150,27 +130,26 @@ impl<'s> Cast<'s> {
             }
         }
         self.block.detail(&format!("{} to {}, MsgKey {}", send.api, send.to, send.key));
-        expect(send.from == self.customer.openid(), || {
-            Mismatch::new("a message from the customer's own account", format!("one from {}", send.from))
+        expect(send.from == self.customer.openid(), "a message from the customer's own account", || {
+            format!("one from {}", send.from)
         })?;
         let desk = self.stage.agents().iter().find(|desk| desk.user_id() == send.to);
         let desk =
             desk.ok_or_else(|| Mismatch::new("a message to an agent", format!("one to {}", send.to)))?;
         self.agent = desk.clone();
-        expect(desk.inbox().iter().any(|seen| seen.key == send.key), || {
-            Mismatch::new(format!("the message in {}'s inbox", send.to), "an inbox without it")
-        })?;
-        expect(fits(send), || Mismatch::new(expected, format!("{} {}", send.api, send.elements)))
+        let has_it = desk.inbox().iter().any(|seen| seen.key == send.key);
+        expect(has_it, format!("the message in {}'s inbox", send.to), || "an inbox without it")?;
+        expect(fits(send), expected, || format!("{} {}", send.api, send.elements))
     }
 
     /// Waits for exactly these `words` of the customer at the agent, as an inquiry.
-    pub async fn expect_inquiry(&mut self, words: &str) -> StepResult {
+    pub async fn expect_inquiry(&mut self, words: &str) -> Checked {
         let text = format!("{}{words}", self.texts.inquiry_prefix);
         self.expect_at_agent(&format!("{text:?} at the agent"), |send| send.text() == text).await
     }
 
     /// Waits for a notice from the bridge to the agent that contains `what`.
-    pub async fn expect_notice(&mut self, part: &str) -> StepResult {
+    pub async fn expect_notice(&mut self, part: &str) -> Checked {
         let expected = format!("a notice to the agent that contains {part:?}");
         self.expect_at_agent(&expected, |send| {
             send.text().starts_with(NOTICE_PREFIX) && send.text().contains(part)
@@ -183,7 +162,7 @@ impl<'s> Cast<'s> {
         &mut self,
         expected: &str,
         enough: impl Fn(&[&im::SendRecord]) -> bool,
-    ) -> Result<Vec<im::SendRecord>, Mismatch> {
+    ) -> Checked<Vec<im::SendRecord>> {
         let at = self.checked_sends;
         let is_enough = |ledger: &im::Ledger| enough(&ledger.sends().skip(at).collect::<Vec<_>>());
         let arrived = self.stage.im.wait_for(is_enough, DEADLINE).await;
@@ -194,7 +173,7 @@ impl<'s> Cast<'s> {
     }
 
     /// The agent sends a text. Fails unless the bridge accepts the webhook.
-    pub async fn agent_sends_text(&mut self, words: &str) -> StepResult {
+    pub async fn agent_sends_text(&mut self, words: &str) -> Checked {
         self.block.quote(AGENT_TO_CUSTOMER, words);
         let (agent, customer) = (self.agent.clone(), self.customer.openid().to_owned());
         self.agent_sends(agent.say(&customer, words)).await
@@ -204,46 +183,38 @@ impl<'s> Cast<'s> {
     pub async fn agent_sends(
         &mut self,
         message: impl Future<Output = Result<SentMessage, ApiError>>,
-    ) -> StepResult {
-        let expected = "the bridge to accept the webhook of the agent's message";
-        let sent = within_deadline(expected, message).await?;
-        let sent =
-            sent.map_err(|refused| Mismatch::new(expected, format!("IM refused the message: {refused}")))?;
-        let answer = sent.callback.ok_or_else(|| Mismatch::new(expected, "IM sent no webhook"))?;
-        if let Some(error) = answer.error {
-            return Err(Mismatch::new(expected, format!("{error} {}", answer.body)));
-        }
-        let took = answer.took.as_millis();
+    ) -> Checked {
+        let sent = within(DEADLINE, WEBHOOK_ACCEPTED, message).await?;
+        let (sent, took) = expect_webhook(sent)?;
+        let took = took.as_millis();
         self.block.detail(&format!("POST /imcallback, MsgKey {}: 200 after {took} ms", sent.msg_key));
         Ok(())
     }
 
     /// Waits until `custom/send` shows exactly these `words` on the customer's screen, after its
     /// first `before` entries.
-    pub async fn expect_on_screen(&mut self, words: &str, before: usize) -> StepResult {
+    pub async fn expect_on_screen(&mut self, words: &str, before: usize) -> Checked {
         let expected = format!("{words:?} on the customer's screen");
         let shown = self.await_on_screen(&expected, before).await?;
         self.block.quote(SHOP_TO_CUSTOMER, &shown.text);
         self.block.detail("message/custom/send");
-        expect(shown.text == words, || Mismatch::new(expected, format!("{:?}", shown.text)))
+        expect(shown.text == words, expected, || format!("{:?}", shown.text))
     }
 
     /// Waits for the next entry that `custom/send` shows on the customer's screen, after its first
     /// `before` entries.
-    pub async fn await_on_screen(&mut self, expected: &str, before: usize) -> Result<ScreenEntry, Mismatch> {
+    pub async fn await_on_screen(&mut self, expected: &str, before: usize) -> Checked<ScreenEntry> {
         let next_entry = |screen: &[ScreenEntry]| {
             screen.iter().skip(before).find(|shown| shown.via == Via::CustomSend).cloned()
         };
-        let awaited = self.customer.wait_for(DEADLINE, |screen| next_entry(screen).is_some()).await;
-        let Some(shown) = awaited.ok().as_deref().and_then(next_entry) else {
-            let ledger = self.stage.wechat.ledger();
-            let refused = ledger.refusals.back();
-            let refused =
-                refused.map(|refusal| format!("; WeChat refused {} with {}", refusal.path, refusal.code));
-            let seen = format!("nothing within {} s{}", DEADLINE.as_secs(), refused.unwrap_or_default());
-            return Err(Mismatch::new(expected, seen));
-        };
-        Ok(shown)
+        let awaited = await_entry(&self.customer, DEADLINE, expected, next_entry).await;
+        awaited.map_err(|mut missed| {
+            if let Some(refusal) = self.stage.wechat.ledger().refusals.back() {
+                missed.seen =
+                    format!("{}; WeChat refused {} with {}", missed.seen, refusal.path, refusal.code);
+            }
+            missed
+        })
     }
 
     /// How often the customer's IM account has had this change so far.
@@ -252,7 +223,7 @@ impl<'s> Cast<'s> {
     }
 
     /// Waits until the customer's IM account has had this change more than `before` times.
-    pub async fn expect_account_change(&mut self, kind: AccountChangeKind, before: usize) -> StepResult {
+    pub async fn expect_account_change(&mut self, kind: AccountChangeKind, before: usize) -> Checked {
         let user = self.customer.openid();
         let (done, api) = match kind {
             AccountChangeKind::Imported | AccountChangeKind::ImportedAgain => {
@@ -274,35 +245,4 @@ impl<'s> Cast<'s> {
 
 fn count_changes(ledger: &im::Ledger, kind: AccountChangeKind, user: &str) -> usize {
     ledger.account_changes().filter(|change| change.kind == kind && change.user_id == user).count()
-}
-
-/// Fails with `otherwise` unless the condition is fulfilled.
-pub(super) fn expect(condition: bool, otherwise: impl FnOnce() -> Mismatch) -> StepResult {
-    if condition { Ok(()) } else { Err(otherwise()) }
-}
-
-/// Awaits `future`, at most until the [`DEADLINE`].
-pub(super) async fn within_deadline<T>(
-    expected: &str,
-    future: impl Future<Output = T>,
-) -> Result<T, Mismatch> {
-    within(DEADLINE, expected, future).await
-}
-
-/// Awaits `future`, at most for `limit`.
-pub(super) async fn within<T>(
-    limit: Duration,
-    expected: &str,
-    future: impl Future<Output = T>,
-) -> Result<T, Mismatch> {
-    let result = tokio::time::timeout(limit, future).await;
-    result.map_err(|_| Mismatch::new(expected, format!("nothing within {} s", limit.as_secs())))
-}
-
-/// The answer to a request, in words.
-pub(super) fn describe_answer(made: &Attempt) -> String {
-    let status = made.status.map(|status| format!("status {status}"));
-    let body = (!made.body.is_empty()).then(|| format!("{:?}", String::from_utf8_lossy(&made.body)));
-    let parts: Vec<String> = [status, made.error.clone(), body].into_iter().flatten().collect();
-    if parts.is_empty() { "no answer".to_owned() } else { parts.join(", ") }
 }

@@ -7,7 +7,8 @@ use reqwest::StatusCode;
 use reqwest::header::CACHE_CONTROL;
 use serde_json::Value;
 
-use super::cast::{CUSTOMER_TO_SHOP, Cast, Mismatch, StepResult, expect, within};
+use super::cast::{CUSTOMER_TO_SHOP, Cast};
+use crate::sandbox::conditions::{Checked, Mismatch, expect, within};
 use crate::sandbox::im;
 use crate::sandbox::wechat::{PushResult, tiny_png};
 
@@ -27,7 +28,7 @@ const URL: &str = "https://example.com/spring";
 const UNKNOWN: &str = "hologram";
 
 /// A picture, whose file the agent can open.
-pub(super) async fn image(cast: &mut Cast<'_>) -> StepResult {
+pub(super) async fn image(cast: &mut Cast<'_>) -> Checked {
     let phone = cast.customer.clone();
     let native = ["TIMImageElem"];
     let words = ["image", "picture", "사진", "图片"];
@@ -36,7 +37,7 @@ pub(super) async fn image(cast: &mut Cast<'_>) -> StepResult {
 }
 
 /// A voice message, whose file the agent can open.
-pub(super) async fn voice(cast: &mut Cast<'_>) -> StepResult {
+pub(super) async fn voice(cast: &mut Cast<'_>) -> Checked {
     let phone = cast.customer.clone();
     let native = ["TIMSoundElem", "TIMFileElem"];
     let words = ["voice", "음성", "语音"];
@@ -46,7 +47,7 @@ pub(super) async fn voice(cast: &mut Cast<'_>) -> StepResult {
 }
 
 /// A video.
-pub(super) async fn video(cast: &mut Cast<'_>) -> StepResult {
+pub(super) async fn video(cast: &mut Cast<'_>) -> Checked {
     let phone = cast.customer.clone();
     let native = ["TIMVideoFileElem", "TIMFileElem"];
     let push = phone.send_video(VIDEO, tiny_png());
@@ -54,7 +55,7 @@ pub(super) async fn video(cast: &mut Cast<'_>) -> StepResult {
 }
 
 /// A short video.
-pub(super) async fn short_video(cast: &mut Cast<'_>) -> StepResult {
+pub(super) async fn short_video(cast: &mut Cast<'_>) -> Checked {
     let phone = cast.customer.clone();
     let native = ["TIMVideoFileElem", "TIMFileElem"];
     let push = phone.send_shortvideo(VIDEO, tiny_png());
@@ -62,7 +63,7 @@ pub(super) async fn short_video(cast: &mut Cast<'_>) -> StepResult {
 }
 
 /// A location, which arrives as the same position and label.
-pub(super) async fn location(cast: &mut Cast<'_>) -> StepResult {
+pub(super) async fn location(cast: &mut Cast<'_>) -> Checked {
     const LATITUDE: f64 = 31.230_416;
     const LONGITUDE: f64 = 121.473_701;
     const LABEL: &str = "People's Square, Shanghai";
@@ -83,26 +84,26 @@ pub(super) async fn location(cast: &mut Cast<'_>) -> StepResult {
 }
 
 /// A shared link.
-pub(super) async fn link(cast: &mut Cast<'_>) -> StepResult {
+pub(super) async fn link(cast: &mut Cast<'_>) -> Checked {
     let phone = cast.customer.clone();
     expect_kind(cast, "link", phone.send_link(TITLE, "New in May", URL), &[], &[URL]).await.map(drop)
 }
 
 /// A mini program.
-pub(super) async fn mini_program(cast: &mut Cast<'_>) -> StepResult {
+pub(super) async fn mini_program(cast: &mut Cast<'_>) -> Checked {
     let phone = cast.customer.clone();
     let push = phone.send_mini_program(TITLE, "wx5a4db0c0a99a99a9", "pages/spring");
     expect_kind(cast, "miniprogrampage", push, &[], &[TITLE]).await.map(drop)
 }
 
 /// A message of a kind that the bridge does not know.
-pub(super) async fn unknown(cast: &mut Cast<'_>) -> StepResult {
+pub(super) async fn unknown(cast: &mut Cast<'_>) -> Checked {
     let phone = cast.customer.clone();
     expect_kind(cast, UNKNOWN, phone.send_unknown(UNKNOWN), &[], &[UNKNOWN]).await.map(drop)
 }
 
 /// The customer sends the message and must get the reply that an agent is being assigned.
-async fn send(cast: &mut Cast<'_>, kind: &str, push: impl Future<Output = PushResult>) -> StepResult {
+async fn send(cast: &mut Cast<'_>, kind: &str, push: impl Future<Output = PushResult>) -> Checked {
     cast.block.event(CUSTOMER_TO_SHOP, &format!("a message of kind {kind}"));
     let pushed = cast.expect_push_answer(kind, push).await?;
     let texts = cast.texts;
@@ -117,7 +118,7 @@ async fn expect_kind(
     push: impl Future<Output = PushResult>,
     native: &[&str],
     words: &[&str],
-) -> Result<Option<String>, Mismatch> {
+) -> Checked<Option<String>> {
     send(cast, kind, push).await?;
     let mut expected = format!("a message that says {}", words.join(" or "));
     if !native.is_empty() {
@@ -149,7 +150,7 @@ async fn expect_file(
     cast: &mut Cast<'_>,
     link: Option<String>,
     is_expected: impl FnOnce(&[u8]) -> bool,
-) -> StepResult {
+) -> Checked {
     let Some(link) = link else { return Ok(()) };
     let expected = "the file behind the link";
     let download = async {
@@ -170,7 +171,7 @@ async fn expect_file(
     let (kind, file) =
         downloaded.map_err(|error| Mismatch::new(expected, error.without_url().to_string()))?;
     cast.block.detail(&format!("GET /media/…: {kind}, {} bytes", file.len()));
-    expect(is_expected(&file), || Mismatch::new(expected, format!("{kind}, {} bytes", file.len())))
+    expect(is_expected(&file), expected, || format!("{kind}, {} bytes", file.len()))
 }
 
 fn matches_kind(element: &Value, native: &[&str], words: &[&str]) -> bool {

@@ -1,28 +1,26 @@
 //! The documents' conversation: URL check, follow, question, answer, unfollow.
 
-use super::cast::{
-    CUSTOMER_TO_SHOP, Cast, Mismatch, SHOP_TO_CUSTOMER, StepResult, describe_answer, expect, within_deadline,
-};
+use super::cast::{CUSTOMER_TO_SHOP, Cast, DEADLINE, SHOP_TO_CUSTOMER};
+use crate::sandbox::conditions::{Checked, describe_answer, expect, within};
 use crate::sandbox::im::AccountChangeKind;
 
 /// WeChat's URL check gets its `echostr` back.
-pub(super) async fn verify_url(cast: &mut Cast<'_>) -> StepResult {
+pub(super) async fn verify_url(cast: &mut Cast<'_>) -> Checked {
     let expected = "status 200 and the echostr, byte for byte";
     let mut echo = String::new();
     let verify = cast.stage.wechat.verify_raw(|query| {
         query.get("echostr").unwrap_or_default().clone_into(&mut echo);
     });
-    let attempt = within_deadline(expected, verify).await?;
-    expect(attempt.status == Some(200) && attempt.body == echo.as_bytes(), || {
-        Mismatch::new(expected, describe_answer(&attempt))
-    })?;
+    let attempt = within(DEADLINE, expected, verify).await?;
+    let is_echoed = attempt.status == Some(200) && attempt.body == echo.as_bytes();
+    expect(is_echoed, expected, || describe_answer(&attempt))?;
     cast.block.event("WeChat → shop", &format!("echostr {echo}, which the shop returned"));
     cast.block.detail("GET / with signature, timestamp and nonce");
     Ok(())
 }
 
 /// The customer follows, gets the welcome, and gets an IM account.
-pub(super) async fn follow(cast: &mut Cast<'_>) -> StepResult {
+pub(super) async fn follow(cast: &mut Cast<'_>) -> Checked {
     let before = cast.count_account_changes(AccountChangeKind::Imported);
     cast.block.event(CUSTOMER_TO_SHOP, "follows");
     let phone = cast.customer.clone();
@@ -33,28 +31,28 @@ pub(super) async fn follow(cast: &mut Cast<'_>) -> StepResult {
 }
 
 /// The customer's question reaches an agent.
-pub(super) async fn question(cast: &mut Cast<'_>) -> StepResult {
+pub(super) async fn question(cast: &mut Cast<'_>) -> Checked {
     let question = cast.lines.question;
     cast.question = Some(cast.say(question).await?);
     cast.expect_inquiry(question).await
 }
 
 /// The agent's answer reaches the customer.
-pub(super) async fn answer(cast: &mut Cast<'_>) -> StepResult {
+pub(super) async fn answer(cast: &mut Cast<'_>) -> Checked {
     let (answer, before) = (cast.lines.answer, cast.customer.screen().len());
     cast.agent_sends_text(answer).await?;
     cast.expect_on_screen(answer, before).await
 }
 
 /// The customer unfollows, and the IM account is deleted.
-pub(super) async fn unfollow(cast: &mut Cast<'_>) -> StepResult {
+pub(super) async fn unfollow(cast: &mut Cast<'_>) -> Checked {
     let before = cast.count_account_changes(AccountChangeKind::Deleted);
     cast.block.event(CUSTOMER_TO_SHOP, "unfollows");
     let phone = cast.customer.clone();
     let pushed = cast.expect_push_answer("event unsubscribe", phone.unfollow()).await?;
     let body = pushed.attempts.last().map(|made| made.body.clone()).unwrap_or_default();
-    expect(body == "success".as_bytes(), || {
-        Mismatch::new("the answer \"success\"", format!("{:?}", String::from_utf8_lossy(&body)))
+    expect(body == "success".as_bytes(), "the answer \"success\"", || {
+        format!("{:?}", String::from_utf8_lossy(&body))
     })?;
     cast.block.event(SHOP_TO_CUSTOMER, "nothing: success");
     cast.expect_account_change(AccountChangeKind::Deleted, before).await
