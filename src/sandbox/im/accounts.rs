@@ -1,4 +1,4 @@
-//! The accounts of the app, and the account, profile and status commands (reference, section 3).
+//! The accounts of the app, and the account and status commands (reference, section 3).
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ const REIMPORT_BLOCKED_MS: i64 = 90 * 86_400 * 1000;
 const MAX_ACCOUNTS: usize = 1_000_000;
 const MAX_BATCH: usize = 100;
 const MAX_STATUS_BATCH: usize = 500;
-/// The longest nickname, avatar URL or signature, in bytes.
+/// The longest nickname or avatar URL, in bytes.
 const MAX_PROFILE: usize = 500;
 const ACCOUNT_NOT_EXIST: &str = "Err_TLS_PT_Open_Login_Account_Not_Exist";
 
@@ -96,14 +96,14 @@ pub(super) struct Profile<'a> {
 }
 
 impl World {
-    /// Imports `user` if it does not exist. Returns whether it is new.
+    /// Imports `user` if it does not exist.
     pub fn import(
         &mut self,
         settings: &Settings,
         now: Millis,
         user: &str,
         profile: Profile<'_>,
-    ) -> Result<bool, ApiError> {
+    ) -> Result<(), ApiError> {
         check_user_id(user)?;
         let kind = if self.accounts.live.contains_key(user) {
             AccountChangeKind::ImportedAgain
@@ -113,7 +113,7 @@ impl World {
         };
         let change = AccountChange { user_id: user.to_owned(), kind, at: now };
         self.recorder.record_account_change(change, settings.ledger_limit);
-        Ok(kind == AccountChangeKind::Imported)
+        Ok(())
     }
 
     fn import_new(
@@ -200,50 +200,6 @@ pub(super) fn import(shared: &Shared, settings: &Settings, body: &Object) -> Res
     Ok(json!({}))
 }
 
-/// `multiaccount_import`.
-pub(super) fn import_many(shared: &Shared, settings: &Settings, body: &Object) -> Result<Value, ApiError> {
-    let list = checks::array(body, "AccountList").optional(70402, "AccountList must be an Array")?;
-    let updates = list.is_some();
-    let requested: Vec<(&str, Profile<'_>)> = if let Some(list) = list {
-        list.iter().map(parse_list_item).collect::<Result<_, _>>()?
-    } else {
-        let names = checks::texts(body, "Accounts").required(70402, "Accounts must be an Array of String")?;
-        names.into_iter().map(|user| (user, Profile::default())).collect()
-    };
-    check_batch_size(requested.len())?;
-    let now = shared.clock.now();
-    let mut world = shared.world();
-    let mut failed = Vec::new();
-    for (user, profile) in requested {
-        match world.import(settings, now, user, profile) {
-            Ok(new) if updates && !new => world.accounts.update(user, profile),
-            Ok(_) => {}
-            Err(_) => failed.push(user),
-        }
-    }
-    drop(world);
-    shared.notify();
-    Ok(json!({ "FailAccounts": failed }))
-}
-
-fn parse_list_item(item: &Value) -> Result<(&str, Profile<'_>), ApiError> {
-    let item = item.as_object().ok_or_else(|| ApiError::new(70402, "AccountList must hold Objects"))?;
-    Ok((user_id(item, ["UserID", "UserID"])?, profile(item)?))
-}
-
-impl Accounts {
-    fn update(&mut self, user: &str, profile: Profile<'_>) {
-        if let Some(account) = self.live.get_mut(user) {
-            if let Some(nick) = profile.nick {
-                nick.clone_into(&mut account.nick);
-            }
-            if let Some(face_url) = profile.face_url {
-                face_url.clone_into(&mut account.face_url);
-            }
-        }
-    }
-}
-
 fn check_batch_size(count: usize) -> Result<(), ApiError> {
     if (1..=MAX_BATCH).contains(&count) {
         Ok(())
@@ -299,55 +255,7 @@ pub(super) fn check(shared: &Shared, body: &Object) -> Result<Value, ApiError> {
     Ok(json!({ "ResultItem": results }))
 }
 
-/// `kick`: ends the user's login. UserSigs that were issued before keep working for REST. The
-/// effect of `kick` on an admin's UserSig is not documented.
-pub(super) fn kick(shared: &Shared, settings: &Settings, body: &Object) -> Result<Value, ApiError> {
-    let user = user_id(body, settings.account_fields.names("UserID", "Identifier"))?;
-    let mut world = shared.world();
-    if world.accounts.get(user).is_none() {
-        return Err(ApiError::new(70107, ACCOUNT_NOT_EXIST));
-    }
-    world.accounts.set_connected(user, false);
-    Ok(json!({}))
-}
-
-/// `portrait_set`.
-pub(super) fn portrait_set(shared: &Shared, body: &Object) -> Result<Value, ApiError> {
-    let user = checks::text(body, "From_Account").required(40001, "From_Account must be a String")?;
-    let items = checks::array(body, "ProfileItem").required(40001, "ProfileItem must be an Array")?;
-    let mut profile = Profile::default();
-    for item in items {
-        let tag = item["Tag"].as_str().ok_or_else(|| ApiError::new(40001, "Tag must be a String"))?;
-        let value = &item["Value"];
-        match tag.strip_prefix("Tag_Profile_IM_") {
-            Some("Nick") => profile.nick = Some(profile_text(value, MAX_PROFILE)?),
-            Some("Image") => profile.face_url = Some(profile_text(value, MAX_PROFILE)?),
-            Some("SelfSignature") => _ = profile_text(value, MAX_PROFILE)?,
-            Some("Location") => _ = profile_text(value, 16)?,
-            Some("Gender" | "AllowType" | "AdminForbidType") => _ = profile_text(value, 64)?,
-            Some("BirthDay" | "Language" | "Level" | "Role") => {
-                value.as_u64().ok_or_else(|| ApiError::new(40610, "the value must be an Integer"))?;
-            }
-            _ => return Err(ApiError::new(40009, "unknown Tag")),
-        }
-    }
-    let mut world = shared.world();
-    if world.accounts.get(user).is_none() {
-        return Err(ApiError::new(40003, "From_Account is not imported"));
-    }
-    world.accounts.update(user, profile);
-    Ok(json!({"ErrorDisplay": ""}))
-}
-
-fn profile_text(value: &Value, max_bytes: usize) -> Result<&str, ApiError> {
-    let text = value.as_str().ok_or_else(|| ApiError::new(40610, "the value must be a String"))?;
-    if text.len() > max_bytes {
-        return Err(ApiError::new(40601, "the value is too long"));
-    }
-    Ok(text)
-}
-
-/// `query_online_status`, and `querystate`.
+/// `query_online_status`.
 pub(super) fn online_status(shared: &Shared, body: &Object) -> Result<Value, ApiError> {
     let users = checks::texts(body, "To_Account").required(90001, "To_Account must be an Array of String")?;
     if users.is_empty() {

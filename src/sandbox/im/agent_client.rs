@@ -165,7 +165,7 @@ impl AgentClient {
     /// Marks the conversation with `peer` as read, and sends the webhook if it is switched on.
     pub async fn read(&self, peer: &str) {
         let now = self.shared.clock.now().seconds();
-        let webhook = self.shared.world().mark_read(&self.user, peer, now, "Web");
+        let webhook = self.shared.world().mark_read(&self.user, peer, now);
         self.shared.notify();
         let settings = self.shared.settings();
         if settings.webhooks.after_read && settings.callback_url.is_some() {

@@ -156,13 +156,13 @@ impl Webhook {
     }
 
     /// The webhook `C2C.CallbackAfterMsgReport`. `time` is in Unix seconds.
-    pub fn after_read(reader: &str, peer: &str, time: i64, unread: i64, platform: &str) -> Self {
+    pub fn after_read(reader: &str, peer: &str, time: i64, unread: i64) -> Self {
         let command = "C2C.CallbackAfterMsgReport";
         let body = json!({
             "CallbackCommand": command, "Report_Account": reader, "Peer_Account": peer,
             "LastReadTime": time, "UnreadMsgNum": unread,
         });
-        Self::new(command, platform, &body)
+        Self::new(command, "Web", &body)
     }
 
     /// A webhook with any body. The query takes the command from the body, or

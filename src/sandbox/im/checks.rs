@@ -34,19 +34,13 @@ pub(super) type Object = Map<String, Value>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Command {
     AccountImport,
-    MultiAccountImport,
     AccountDelete,
     AccountCheck,
-    Kick,
-    PortraitSet,
     OnlineStatus,
     SendMsg,
-    BatchSendMsg,
     ImportMsg,
     GetRoamMsg,
     Withdraw,
-    SetMsgRead,
-    GetIpList,
 }
 
 /// One API of the REST server.
@@ -60,7 +54,7 @@ pub(super) struct Api {
     half_rate: bool,
 }
 
-const APIS: [Api; 15] = {
+const APIS: [Api; 8] = {
     const fn api(path: &'static str, command: Command) -> Api {
         Api { path, command, half_rate: false }
     }
@@ -69,20 +63,13 @@ const APIS: [Api; 15] = {
     }
     [
         api("im_open_login_svc/account_import", Command::AccountImport),
-        slow("im_open_login_svc/multiaccount_import", Command::MultiAccountImport),
         slow("im_open_login_svc/account_delete", Command::AccountDelete),
         slow("im_open_login_svc/account_check", Command::AccountCheck),
-        api("im_open_login_svc/kick", Command::Kick),
-        api("profile/portrait_set", Command::PortraitSet),
         api("openim/query_online_status", Command::OnlineStatus),
-        api("openim/querystate", Command::OnlineStatus),
         api("openim/sendmsg", Command::SendMsg),
-        api("openim/batchsendmsg", Command::BatchSendMsg),
         api("openim/importmsg", Command::ImportMsg),
         api("openim/admin_getroammsg", Command::GetRoamMsg),
         api("openim/admin_msgwithdraw", Command::Withdraw),
-        api("openim/admin_set_msg_read", Command::SetMsgRead),
-        api("ConfigSvc/GetIPList", Command::GetIpList),
     ]
 };
 
@@ -180,9 +167,7 @@ fn is_u32(text: &str) -> bool {
 fn parse_error(api: Api) -> ApiError {
     match api.path.split('/').next() {
         Some("openim") => ApiError::new(90001, "Fail to Parse json data of body, Please check it"),
-        Some("profile") => ApiError::new(40001, "Err_Profile_Comm_Decode_Fail"),
-        Some("im_open_login_svc") => ApiError::new(70402, "the body is not a JSON object"),
-        _ => ApiError::new(60003, "the body is not a JSON object"),
+        _ => ApiError::new(70402, "the body is not a JSON object"),
     }
 }
 

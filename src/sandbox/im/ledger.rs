@@ -22,7 +22,7 @@ pub enum Outcome {
     DroppedByWebhook,
 }
 
-/// An accepted `sendmsg`, `batchsendmsg` (one entry for each receiver) or `importmsg`.
+/// An accepted `sendmsg` or `importmsg`.
 #[derive(Clone, Debug)]
 pub struct SendRecord {
     /// The API: `openim/sendmsg` and so on.

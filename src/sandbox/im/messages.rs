@@ -16,9 +16,6 @@ use super::ledger::Outcome;
 use super::settings::Settings;
 use super::{Shared, World};
 
-/// The most receivers of one `batchsendmsg`.
-const MAX_TARGETS: usize = 500;
-
 /// `sendmsg`.
 pub(super) async fn sendmsg(
     shared: &Arc<Shared>,
@@ -26,9 +23,7 @@ pub(super) async fn sendmsg(
     admin: String,
     mut body: Object,
 ) -> Result<Value, ApiError> {
-    let to = checks::text(&body, "To_Account").required(90003, "To_Account must be a String")?.to_owned();
-    let webhooks = forbidden_webhooks(&body)?;
-    let draft = draft(settings, admin, to, webhooks, "openim/sendmsg", &mut body)?;
+    let draft = draft(settings, admin, &mut body)?;
     let AcceptedMessage { key, id, time, after_webhook } = deliver(shared, draft).await?;
     if let Some(after) = after_webhook {
         callback::send_in_background(shared, after);
@@ -36,65 +31,10 @@ pub(super) async fn sendmsg(
     Ok(json!({"MsgTime": time, "MsgKey": key, "MsgId": id}))
 }
 
-/// `batchsendmsg`.
-pub(super) async fn batchsendmsg(
-    shared: &Arc<Shared>,
-    settings: &Settings,
-    admin: String,
-    mut body: Object,
-) -> Result<Value, ApiError> {
-    let targets: Vec<String> = checks::texts(&body, "To_Account")
-        .required(90028, "To_Account must be an Array of String")?
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
-    if targets.is_empty() {
-        return Err(ApiError::new(90029, "To_Account is empty"));
-    }
-    if targets.len() > MAX_TARGETS {
-        return Err(ApiError::new(90011, "more than 500 targets"));
-    }
-    let no_webhook = ForbiddenWebhooks { before: true, after: true };
-    let template = draft(settings, admin, String::new(), no_webhook, "openim/batchsendmsg", &mut body)?;
-    let seq = template.seq.unwrap_or_else(rand::random);
-    let (mut errors, mut first) = (Vec::new(), None);
-    for to in targets {
-        let draft = MessageDraft {
-            from: template.from.clone(),
-            to: to.clone(),
-            seq: Some(seq),
-            elements: Arc::clone(&template.elements),
-            cloud_custom_data: template.cloud_custom_data.clone(),
-            origin: match &template.origin {
-                Origin::Rest { api, fields } => Origin::Rest { api, fields: fields.clone() },
-                Origin::Client { platform } => Origin::Client { platform },
-            },
-            ..template
-        };
-        match deliver(shared, draft).await {
-            Ok(accepted) => first = first.or(Some(accepted)),
-            Err(refused) if refused.code == 20003 => return Err(refused),
-            Err(_) => errors.push(json!({"To_Account": to, "ErrorCode": 70107})),
-        }
-    }
-    let accepted = first.ok_or_else(|| ApiError::new(90012, "invalid To_Account"))?;
-    let mut answer = json!({"MsgKey": accepted.key, "MsgId": accepted.id});
-    if !errors.is_empty() {
-        answer["ActionStatus"] = json!("SomeError");
-        answer["ErrorList"] = Value::Array(errors);
-    }
-    Ok(answer)
-}
-
-/// Checks the fields that `sendmsg` and `batchsendmsg` share.
-fn draft(
-    settings: &Settings,
-    admin: String,
-    to: String,
-    webhooks: ForbiddenWebhooks,
-    api: &'static str,
-    body: &mut Object,
-) -> Result<MessageDraft, ApiError> {
+/// Checks the fields of `sendmsg`.
+fn draft(settings: &Settings, admin: String, body: &mut Object) -> Result<MessageDraft, ApiError> {
+    let to = checks::text(body, "To_Account").required(90003, "To_Account must be a String")?.to_owned();
+    let webhooks = forbidden_webhooks(body)?;
     let from = checks::text(body, "From_Account").optional(60015, "From_Account must be a JSON String")?;
     let from = from.map_or(admin, str::to_owned);
     let random = checks::unsigned(body, "MsgRandom").required(90005, "MsgRandom must be a u32")?;
@@ -135,7 +75,7 @@ fn draft(
         flags: Flags { stored: kept, visible_to_sender: sync != Some(2), arrival },
         lifetime,
         webhooks,
-        origin: Origin::Rest { api, fields: fields_json(body) },
+        origin: Origin::Rest { api: "openim/sendmsg", fields: fields_json(body) },
     })
 }
 
@@ -259,44 +199,11 @@ pub(super) fn withdraw(shared: &Arc<Shared>, settings: &Settings, body: &Object)
     Ok(json!({}))
 }
 
-/// `admin_set_msg_read`.
-pub(super) fn set_msg_read(
-    shared: &Arc<Shared>,
-    settings: &Settings,
-    body: &Object,
-) -> Result<Value, ApiError> {
-    let reader = checks::text(body, "Report_Account").required(90008, "Report_Account must be a String")?;
-    let peer = checks::text(body, "Peer_Account").required(90003, "Peer_Account must be a String")?;
-    let now = shared.clock.now().seconds();
-    // The reference's table says String, but the SDKs send an Integer. Accept both.
-    let time = match body.get("MsgReadTime") {
-        None => now,
-        Some(value) => value
-            .as_i64()
-            .or_else(|| value.as_str()?.parse().ok())
-            .ok_or_else(|| ApiError::new(90001, "MsgReadTime must be Unix seconds"))?,
-    };
-    let mut world = shared.world();
-    if world.accounts.get(reader).is_none() {
-        return Err(ApiError::new(90008, "Report_Account does not exist"));
-    }
-    if world.accounts.get(peer).is_none() {
-        return Err(ApiError::new(90003, "Peer_Account does not exist"));
-    }
-    let webhook = world.mark_read(reader, peer, time, "RESTAPI");
-    drop(world);
-    shared.notify();
-    if settings.webhooks.after_read {
-        callback::send_in_background(shared, webhook);
-    }
-    Ok(json!({}))
-}
-
 impl World {
     /// Marks `peer`'s messages to `reader` up to `time` (Unix seconds) as read. Returns the webhook
     /// about it.
-    pub fn mark_read(&mut self, reader: &str, peer: &str, time: i64, platform: &'static str) -> Webhook {
+    pub fn mark_read(&mut self, reader: &str, peer: &str, time: i64) -> Webhook {
         self.messages.read_until(reader, peer, time);
-        Webhook::after_read(reader, peer, time, self.messages.unread_count(reader), platform)
+        Webhook::after_read(reader, peer, time, self.messages.unread_count(reader))
     }
 }

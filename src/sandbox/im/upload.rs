@@ -67,16 +67,6 @@ impl AgentClient {
         let (video, thumb) = (self.upload("video.mp4", video), self.upload("video.jpg", thumb));
         self.send(to, json!([video.video(&thumb)])).await
     }
-
-    /// Sends a file.
-    pub async fn send_file(
-        &self,
-        to: &str,
-        name: &str,
-        file: impl Into<Bytes>,
-    ) -> Result<SentMessage, ApiError> {
-        self.send(to, json!([self.upload(name, file).file()])).await
-    }
 }
 
 impl UploadedFile {

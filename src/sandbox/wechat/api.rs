@@ -125,7 +125,7 @@ impl Platform {
             }
             "/cgi-bin/media/upload" => self.upload(call),
             "/cgi-bin/media/get" => self.download(call),
-            "/cgi-bin/getcallbackip" | "/cgi-bin/get_api_domain_ip" => {
+            "/cgi-bin/getcallbackip" => {
                 self.check_token(call, &Method::GET)?;
                 Ok(Payload::Json(json!({"ip_list": ["127.0.0.1"]})))
             }

@@ -1,4 +1,4 @@
-//! Tests of the account, profile and status commands.
+//! Tests of the account and status commands.
 
 use super::super::{AccountChangeKind, Edition, Generation};
 use super::*;
@@ -28,10 +28,6 @@ async fn each_generation_ignores_the_others_field() {
     {
         bench.sim.change(|settings| settings.account_fields = generation);
         assert_eq!([bench.code(IMPORT, &new).await, bench.code(IMPORT, &old).await], expected);
-    }
-    for command in ["im_open_login_svc/kick"] {
-        assert_eq!(bench.code(command, &json!({"UserID": "a"})).await, 0);
-        assert_eq!(bench.code(command, &json!({"UserID": "nobody"})).await, 70107);
     }
 }
 
@@ -87,45 +83,26 @@ async fn the_trial_edition_has_a_cap() {
 }
 
 #[tokio::test]
-async fn batches_report_each_account() {
+async fn a_check_reports_each_account() {
     let bench = Bench::start().await;
-    let many = "im_open_login_svc/multiaccount_import";
-    let answer = bench.call(many, &json!({"Accounts": ["a1", "b b"]})).await;
-    assert_eq!(answer["FailAccounts"], json!(["b b"]));
-    bench.call(many, &json!({"AccountList": [{"UserID": "a1", "Nick": "Ann"}]})).await;
-    assert_eq!(bench.sim.account("a1").unwrap().nick, "Ann");
-    let full: Vec<String> = (0..101).map(|n| format!("u{n}")).collect();
-    assert_eq!(bench.code(many, &json!({ "Accounts": full })).await, 70402);
+    let path = "im_open_login_svc/account_check";
+    assert_eq!(bench.code(IMPORT, &json!({"UserID": "a1"})).await, 0);
+    let full: Vec<Value> = (0..101).map(|n| json!({"UserID": format!("u{n}")})).collect();
+    assert_eq!(bench.code(path, &json!({ "CheckItem": full })).await, 70402);
 
     let check = json!({"CheckItem": [{"UserID": "a1"}, {"UserID": "nobody"}]});
-    let answer = bench.call("im_open_login_svc/account_check", &check).await;
+    let answer = bench.call(path, &check).await;
     let statuses = [0, 1].map(|at| answer["ResultItem"][at]["AccountStatus"].as_str().unwrap().to_owned());
     assert_eq!(statuses, ["Imported", "NotImported"]);
 }
 
 #[tokio::test]
-async fn profiles_and_status() {
+async fn the_status_of_each_account_is_known() {
     let bench = Bench::start().await;
-    let set = |items: Value| json!({"From_Account": CUSTOMER, "ProfileItem": items});
-    let path = "profile/portrait_set";
-    let nick = set(json!([{"Tag": "Tag_Profile_IM_Nick", "Value": "Ann"}]));
-    let answer = bench.call(path, &nick).await;
-    assert_eq!((&answer["ErrorCode"], &answer["ErrorDisplay"]), (&json!(0), &json!("")));
-    assert_eq!(bench.sim.account(CUSTOMER).unwrap().nick, "Ann");
-    for (items, code) in [
-        (json!([{"Tag": "Tag_Profile_IM_Shoe", "Value": "1"}]), 40009),
-        (json!([{"Tag": "Tag_Profile_IM_Nick", "Value": 1}]), 40610),
-        (json!([{"Tag": "Tag_Profile_IM_Nick", "Value": "x".repeat(501)}]), 40601),
-        (json!("no array"), 40001),
-    ] {
-        assert_eq!(bench.code(path, &set(items)).await, code);
-    }
-    assert_eq!(bench.code(path, &with_field(nick, "From_Account", json!("nobody"))).await, 40003);
-
     let query = json!({"IsNeedDetail": 1, "To_Account": [AGENT, CUSTOMER, "nobody"]});
     let answer = bench.call("openim/query_online_status", &query).await;
     assert_eq!(answer["QueryResult"][0]["Status"], "Online");
     assert_eq!(answer["QueryResult"][1]["Status"], "Offline");
     assert_eq!(answer["ErrorList"], json!([{"To_Account": "nobody", "ErrorCode": 70107}]));
-    assert_eq!(bench.code("openim/querystate", &json!({"To_Account": []})).await, 90001);
+    assert_eq!(bench.code("openim/query_online_status", &json!({"To_Account": []})).await, 90001);
 }

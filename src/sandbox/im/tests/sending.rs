@@ -136,28 +136,6 @@ async fn lifetime_and_online_only_decide_which_messages_arrive() {
 }
 
 #[tokio::test]
-async fn batches_tell_which_receivers_failed() {
-    let bench = Bench::start().await;
-    let path = "openim/batchsendmsg";
-    let body = with_field(bench.message("Maintenance"), "ForbidCallbackControl", json!(null));
-    let to = |list: Value| {
-        with_field(with_field(body.clone(), "To_Account", list), "MsgRandom", json!(rand::random::<u32>()))
-    };
-    assert_eq!(bench.call(path, &to(json!([AGENT]))).await["ActionStatus"], "OK");
-    let some = bench.call(path, &to(json!([AGENT, "kf_gone"]))).await;
-    assert_eq!(some["ActionStatus"], "SomeError");
-    assert_eq!(some["ErrorList"], json!([{"To_Account": "kf_gone", "ErrorCode": 70107}]));
-    for (list, code) in [
-        (json!(["kf_gone"]), 90012),
-        (json!([]), 90029),
-        (json!(AGENT), 90028),
-        (json!(vec!["a"; 501]), 90011),
-    ] {
-        assert_eq!(bench.code(path, &to(list)).await, code);
-    }
-}
-
-#[tokio::test]
 async fn an_import_is_idempotent_over_time() {
     let bench = Bench::start().await;
     let body = json!({"SyncFromOldSystem": 5, "From_Account": CUSTOMER, "To_Account": AGENT, "MsgSeq": 1,

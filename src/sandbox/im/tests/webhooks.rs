@@ -241,8 +241,7 @@ async fn reading_and_recalling_send_webhooks_if_switched_on() {
         settings.webhooks.after_withdraw = true;
     });
     let key = bench.send(&bench.message("hello")).await["MsgKey"].clone();
-    let read = json!({"Report_Account": AGENT, "Peer_Account": CUSTOMER});
-    assert_eq!(bench.code("openim/admin_set_msg_read", &read).await, 0);
+    bench.agent.read(CUSTOMER).await;
     assert!(!bench.agent.inbox()[0].unread);
     let first = receiver.wait(1).await.remove(0);
     assert_eq!((&first.body["Report_Account"], &first.body["UnreadMsgNum"]), (&json!(AGENT), &json!(0)));
