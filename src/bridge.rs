@@ -26,14 +26,14 @@ use crate::clock::Clock;
 use crate::config::{Acknowledge, OnUnsubscribe, ReplyMode, Texts};
 use crate::media::Media;
 use crate::metrics::Metrics;
-use crate::model::{ImUserId, Millis, OpenId};
+use crate::model::{ImUserId, Millis};
 use crate::store::{Store, StoreError, Tx};
 
 pub use account::{Account, Accounts};
 use backfill::{MAX_BACKFILL_REQUESTS, Run};
 
 pub use backfill::BACKFILL_WAIT;
-pub use from_agent::{AnswerOutcome, IgnoreReason};
+pub use from_agent::AnswerOutcome;
 pub use media_link::MediaUnavailable;
 pub use passive_reply::{AttachedAnswers, Reply};
 pub use send_policy::notify_discarded;
@@ -191,11 +191,6 @@ impl Bridge {
         }
         self.0.push_denied_at.store(0, Ordering::Relaxed);
         Ok(())
-    }
-
-    /// Drops the cached account of a customer that was changed in the store directly.
-    pub fn invalidate_customer(&self, openid: &OpenId) {
-        self.0.accounts.invalidate(openid);
     }
 }
 

@@ -170,7 +170,7 @@ fn with_store<T>(
                 "set store.url to sqlite://FILE to use this command",
             ));
         }
-        config::StoreUrl::Postgres(_) => {
+        config::StoreUrl::Postgres => {
             return Err(unreadable(
                 "store.url names PostgreSQL, which this command cannot read",
                 "read the database with psql, or set store.url to sqlite://FILE",

@@ -26,8 +26,7 @@ use std::time::Duration;
 pub use address::{BaseUrl, StoreUrl};
 pub use choice::{Acknowledge, EncryptionMode, Locale, LogFormat, OnUnsubscribe, ReplyMode};
 pub use fault::{Fault, Faults, Place};
-pub use keys::{Key, SECTIONS, Section, ValueKind, find_key};
-pub use secret::{AesKey, InvalidAesKey, Secret};
+pub use secret::{AesKey, Secret};
 pub use texts::Texts;
 
 use crate::model::ImUserId;

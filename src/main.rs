@@ -5,7 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use wechat_im_bridge::cli::Cli;
+use wechat_im_bridge::Cli;
 
 fn main() -> ExitCode {
     match Cli::parse().run() {

@@ -24,8 +24,8 @@ use crate::store::{Store, StoreError};
 
 pub use fetch_events::{FetchEvents, WaitOutcome};
 pub use file_type::FileType;
-pub use files::{Files, FilesError, IncomingFile, StoredFile};
-pub use link::{LinkSigner, LinkTarget};
+pub use files::{Files, FilesError, StoredFile};
+pub use link::LinkSigner;
 pub use measure::FileInfo;
 pub use mp3::Mp3Converter;
 pub use scale::{Scale, Scaler};

@@ -14,9 +14,7 @@ mod verdict;
 pub use answer::{Answer, AnswerPart};
 pub use attachment::{Attachment, AttachmentKind};
 pub use id::{ImUserId, InvalidId, MessageId, Millis, OpenId};
-pub use media::{
-    InvalidMedia, MediaHash, MediaInfo, MediaInfoKind, MediaKind, MediaName, MediaOrigin, MediaRequest,
-};
+pub use media::{MediaHash, MediaInfo, MediaInfoKind, MediaKind, MediaName, MediaOrigin, MediaRequest};
 pub use message::{Direction, IllegalMove, Lane, MessageKind, Move, OutboundCall, State};
 pub use push::{Content, DedupKey, Event, EventDetails, EventKind, Push, PushBody};
 pub use text::split_text;

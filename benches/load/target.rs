@@ -8,10 +8,10 @@ use std::process::{Child, Command, Stdio};
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::post;
-use wechat_im_bridge::clock::Clock;
-use wechat_im_bridge::metrics::Metrics;
-use wechat_im_bridge::model::{Direction, ImUserId, MessageKind, Move, OpenId, OutboundCall};
-use wechat_im_bridge::store::{NewMessage, Settlement, Store, StoreLocation};
+use wechat_im_bridge::internals::clock::Clock;
+use wechat_im_bridge::internals::metrics::Metrics;
+use wechat_im_bridge::internals::model::{Direction, ImUserId, MessageKind, Move, OpenId, OutboundCall};
+use wechat_im_bridge::internals::store::{NewMessage, Settlement, Store, StoreLocation};
 
 use super::sink::Sink;
 
@@ -43,7 +43,7 @@ impl Target {
         let text = format!(
             "[server]\nlisten = \"127.0.0.1:0\"\nops_listen = \"\"\n[wechat]\ntoken = \"{TOKEN}\"\n\
              [im]\nsdk_app_id = 1400000000\nsecret_key = \"{}\"\napi_base = \"{}\"\n[store]\nurl = \"sqlite://{}\"\n\
-             [log]\nlevel = \"wechat_im_bridge::app=info\"\n",
+             [log]\nlevel = \"wechat_im_bridge::internals::app=info\"\n",
             "0".repeat(64),
             sink.base,
             folder.path().join("bridge.db").display()

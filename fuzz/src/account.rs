@@ -1,10 +1,10 @@
 //! One Official Account in safe mode, with a push that is correctly encrypted and signed for it.
 
 use secrecy::SecretString;
-use wechat_im_bridge::config::{AesKey, EncryptionMode};
-use wechat_im_bridge::model::Millis;
-use wechat_im_bridge::sandbox::wechat::crypto::{Crypt, sign};
-use wechat_im_bridge::wechat::receive::{VerifiedQuery, Verifier, VerifierSettings};
+use wechat_im_bridge::internals::config::{AesKey, EncryptionMode};
+use wechat_im_bridge::internals::model::Millis;
+use wechat_im_bridge::internals::sandbox::wechat::crypto::{Crypt, sign};
+use wechat_im_bridge::internals::wechat::receive::{VerifiedQuery, Verifier, VerifierSettings};
 
 pub const APP_ID: &str = "wx1234567890abcdef";
 pub const TOKEN: &str = "BridgeToken2024";

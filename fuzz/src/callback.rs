@@ -7,9 +7,9 @@ use secrecy::SecretString;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use url::form_urlencoded;
-use wechat_im_bridge::clock::Clock;
-use wechat_im_bridge::im::receive::{Callback, CallbackVerifier, VerifiedQuery};
-use wechat_im_bridge::model::{Answer, AnswerPart, ImUserId};
+use wechat_im_bridge::internals::clock::Clock;
+use wechat_im_bridge::internals::im::receive::{Callback, CallbackVerifier, VerifiedQuery};
+use wechat_im_bridge::internals::model::{Answer, AnswerPart, ImUserId};
 
 const SDK_APP_ID: u32 = 1_400_000_000;
 const TOKEN: &str = "kf-bridge-token";

@@ -1,7 +1,7 @@
 //! The configuration: any text gives a configuration or faults with a fix, and no output contains a
 //! secret.
 
-use wechat_im_bridge::config::{Config, StoreUrl};
+use wechat_im_bridge::internals::config::{Config, StoreUrl};
 
 /// Stands for a secret in the input.
 const MARK: &str = "SECRET";
@@ -41,7 +41,7 @@ pub fn check(input: &[u8]) {
 /// All secrets of a configuration, formatted as a log would show them.
 fn secrets(config: &Config) -> String {
     let (wechat, im) = (&config.wechat, &config.im);
-    let store = if matches!(config.store, StoreUrl::Postgres(_)) {
+    let store = if matches!(config.store, StoreUrl::Postgres) {
         format!("{:?}", config.store)
     } else {
         String::new()

@@ -6,8 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use cbc::cipher::block_padding::NoPadding;
 use cbc::cipher::{BlockModeEncrypt, KeyIvInit};
-use wechat_im_bridge::sandbox::wechat::crypto::Crypt;
-use wechat_im_bridge::wechat::receive::{DecryptError, Refusal, envelope, parse};
+use wechat_im_bridge::internals::sandbox::wechat::crypto::Crypt;
+use wechat_im_bridge::internals::wechat::receive::{DecryptError, Refusal, envelope, parse};
 
 use super::account::{self, APP_ID};
 
@@ -28,7 +28,7 @@ pub fn check(input: &[u8]) {
 
 /// Both implementations decrypt the same. The bridge may be more lenient, but only about padding.
 fn decrypts_as_the_simulated_platform_does(encrypt: &str) {
-    use wechat_im_bridge::sandbox::wechat::crypto::CryptoError::{Length, Padding};
+    use wechat_im_bridge::internals::sandbox::wechat::crypto::CryptoError::{Length, Padding};
     match (envelope::decrypt(&account::key(), APP_ID, encrypt), account::crypt().decrypt(encrypt)) {
         (Ok(ours), Ok(theirs)) => assert_eq!(ours, theirs),
         (Ok(_), Err(why)) => assert!(matches!(why, Length | Padding), "{why}"),

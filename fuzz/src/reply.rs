@@ -1,9 +1,9 @@
 //! The passive reply: for any text the customer reads the promised text, encrypted or not.
 
-use wechat_im_bridge::model::OpenId;
-use wechat_im_bridge::sandbox::wechat::crypto::sign;
-use wechat_im_bridge::wechat::receive::reply::{NonEmptyText, text_xml};
-use wechat_im_bridge::wechat::receive::xml;
+use wechat_im_bridge::internals::model::OpenId;
+use wechat_im_bridge::internals::sandbox::wechat::crypto::sign;
+use wechat_im_bridge::internals::wechat::receive::reply::{NonEmptyText, text_xml};
+use wechat_im_bridge::internals::wechat::receive::xml;
 
 use super::account::{self, CUSTOMER, NOW, TOKEN};
 

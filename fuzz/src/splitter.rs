@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use unicode_segmentation::UnicodeSegmentation as _;
-use wechat_im_bridge::model::split_text;
+use wechat_im_bridge::internals::model::split_text;
 
 /// The first byte of `input` is the maximum length of a part; the rest is the text.
 pub fn check(input: &[u8]) {

@@ -1,9 +1,9 @@
 //! The XML reader of pushes: any bytes are parsed or refused, within limits. An element that is
 //! written and read again is the same.
 
-use wechat_im_bridge::model::{Content, Push, PushBody};
-use wechat_im_bridge::wechat::receive::xml::{self, Element};
-use wechat_im_bridge::wechat::receive::{PushError, parse};
+use wechat_im_bridge::internals::model::{Content, Push, PushBody};
+use wechat_im_bridge::internals::wechat::receive::xml::{self, Element};
+use wechat_im_bridge::internals::wechat::receive::{PushError, parse};
 
 /// The documented limits of the XML reader.
 const DEPTH: usize = 8;

@@ -61,9 +61,4 @@ impl Accounts {
             self.cache.insert(openid.clone(), account);
         }
     }
-
-    /// Drops the cached account of a customer whose row was changed elsewhere.
-    pub fn invalidate(&self, openid: &OpenId) {
-        self.cache.remove(openid);
-    }
 }

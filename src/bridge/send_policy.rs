@@ -42,7 +42,7 @@ impl Bridge {
     }
 
     /// Returns when a call that follows right behind a reply may go; `None` means now.
-    pub fn reply_wait_until(&self, tx: &Tx<'_>, call: &PendingCall) -> Result<Option<Millis>, StoreError> {
+    pub fn reply_wait_until(tx: &Tx<'_>, call: &PendingCall) -> Result<Option<Millis>, StoreError> {
         if call.lane.direction == Direction::ToIm {
             return Ok(None);
         }

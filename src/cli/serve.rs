@@ -21,7 +21,7 @@ use crate::telemetry;
 const KILL_AT: &str = "BRIDGE_KILL_AT";
 
 pub(super) async fn run(config: Config, warnings: Vec<String>, while_stdin: bool) -> Result<(), Error> {
-    if matches!(config.store, config::StoreUrl::Postgres(_)) {
+    if matches!(config.store, config::StoreUrl::Postgres) {
         return Err(Error::Configuration(Faults(vec![Fault {
             key: "store.url".to_owned(),
             place: Place::Unspecified,

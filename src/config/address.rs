@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 
 use url::{Host, Url};
 
-use super::secret::Secret;
-
 /// An `http` or `https` URL to which paths are appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl(Url);
@@ -55,8 +53,8 @@ pub enum StoreUrl {
     SqliteFile(PathBuf),
     /// A SQLite database in memory, which is lost when the process ends.
     SqliteMemory,
-    /// A PostgreSQL database. Holds the whole URL, which may contain a password.
-    Postgres(Secret),
+    /// A PostgreSQL database, which this version does not support.
+    Postgres,
 }
 
 impl StoreUrl {
@@ -76,7 +74,7 @@ impl StoreUrl {
         }
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             return match Url::parse(url) {
-                Ok(parsed) if parsed.has_host() => Ok(Self::Postgres(Secret::new(url))),
+                Ok(parsed) if parsed.has_host() => Ok(Self::Postgres),
                 Ok(_) => Err("names no host".to_owned()),
                 Err(problem) => Err(format!("is not a URL: {problem}")),
             };
@@ -88,7 +86,7 @@ impl StoreUrl {
     pub(super) fn resolve_dir(&self, dir: &Path) -> PathBuf {
         match self {
             Self::SqliteFile(file) => file.parent().map_or_else(|| dir.to_owned(), |parent| parent.join(dir)),
-            Self::SqliteMemory | Self::Postgres(_) => dir.to_owned(),
+            Self::SqliteMemory | Self::Postgres => dir.to_owned(),
         }
     }
 }
@@ -146,7 +144,7 @@ mod tests {
         assert!(matches!(StoreUrl::new("sqlite::memory:"), Ok(StoreUrl::SqliteMemory)));
         let postgres = StoreUrl::new("postgres://bridge:hidden@db.example/bridge").unwrap();
         assert!(!format!("{postgres:?}").contains("hidden"));
-        assert!(matches!(postgres, StoreUrl::Postgres(url) if url.expose().ends_with("@db.example/bridge")));
+        assert!(matches!(postgres, StoreUrl::Postgres));
         for bad in [
             "",
             "bridge.db",

@@ -8,8 +8,8 @@
 mod callback;
 mod verify;
 
-pub use callback::{BadBody, Callback, SkipReason};
-pub use verify::{CallbackVerifier, Refusal, VerifiedQuery};
+pub use callback::{Callback, SkipReason};
+pub use verify::{CallbackVerifier, VerifiedQuery};
 
 /// The response to every authenticated callback, whatever its content.
 pub fn ok_response() -> &'static str {

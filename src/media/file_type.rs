@@ -44,6 +44,7 @@ pub enum FileType {
 
 impl FileType {
     /// Every type.
+    #[cfg(test)]
     pub const ALL: [Self; 15] = [
         Self::Jpeg,
         Self::Png,

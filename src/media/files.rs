@@ -265,11 +265,6 @@ impl IncomingFile {
         Ok(())
     }
 
-    /// The number of bytes so far.
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
     /// The first bytes so far, at most [`HEAD_BYTES`].
     pub fn head(&self) -> &[u8] {
         &self.head

@@ -54,11 +54,6 @@ impl LinkSigner {
         Ok(Self { base, retention_ms, key: SecretString::from(store.write(load_key).await?) })
     }
 
-    /// Whether links can be made, that is, whether `server.public_url` is set.
-    pub fn is_reachable(&self) -> bool {
-        self.base.is_some()
-    }
-
     /// Returns the link to a medium created at `created_at`; `None` if `server.public_url` is not
     /// set.
     pub fn link_to(&self, name: &MediaName, extension: &str, created_at: Millis) -> Option<String> {

@@ -218,7 +218,7 @@ impl LaneWorker {
                 if let Some(due) = bridge.backfill_wait_until(tx, &pending)? {
                     return Ok(Claim::BeforeBackfill(due));
                 }
-                if let Some(due) = bridge.reply_wait_until(tx, &pending)? {
+                if let Some(due) = Bridge::reply_wait_until(tx, &pending)? {
                     return Ok(Claim::Rest(Rest::Until { due, waits_for_platform: false }));
                 }
                 // A payload that was prepared for another head is dropped.

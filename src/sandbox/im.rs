@@ -35,12 +35,11 @@ use tokio::sync::{Semaphore, broadcast, watch};
 
 pub use accounts::Account;
 pub use agent_client::{AgentClient, MessageView, SentMessage, TimedOut};
-pub use callback::{CallbackError, CallbackResult, Query, sign};
+pub use callback::{CallbackResult, Query, sign};
 pub use checks::ApiError;
 pub use exchange::{Direction, Exchange};
-pub use history::Message;
-pub use ledger::{AccountChange, AccountChangeKind, Ledger, Outcome, RefusedCall, SendRecord};
-pub use settings::{BeforeSend, Edition, Generation, Settings, Webhooks};
+pub use ledger::{AccountChangeKind, Ledger, Outcome, SendRecord};
+pub use settings::{Edition, Settings};
 pub use upload::UploadedFile;
 #[cfg(test)]
 pub(in crate::sandbox) use usersig::issue as issue_usersig;

@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 pub use actions::{ActionError, AgentAction, CustomerAction};
 pub use event_log::{Busy, Change, ChangeBatch, DrillPhase, DrillState, EventLog};
-pub use figures::{CounterTotals, Counters};
+pub use figures::CounterTotals;
 pub use view::{event, state};
 
 use super::child::Child;

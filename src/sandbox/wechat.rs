@@ -47,16 +47,14 @@ use crate::sandbox::fault::Faults;
 use crate::sandbox::serve::Server;
 
 pub use draft::Draft;
-pub use ledger::{Ledger, Outcome, PushEntry, Refusal, SendEntry, TokenCounts};
+pub use ledger::{Ledger, Refusal};
 pub use media::{Media, tiny_png};
-pub use phone::{Phone, ScreenTimeout};
+pub use phone::Phone;
 pub use push::PushResult;
-pub use reply::Reply;
 pub use request::{Attempt, Query};
 pub use screen::{ScreenEntry, Via};
 pub use settings::{Mode, Settings, WindowRule};
 pub use timeline::{CustomerAction, TimelineEntry, TimelineEvent};
-pub use window::WindowOpener;
 pub use wire::{Direction, WireEvent};
 pub use xml::Field;
 

@@ -1,7 +1,7 @@
 //! Requests from WeChat: bytes in, values out.
 //!
 //! [`Verifier`] checks a request (signature, encryption, account) and decrypts it into the model.
-//! [`reply`] writes the passive reply, and [`ReplyCipher`] encrypts it. This module has no HTTP and
+//! [`reply`] writes the passive reply, and `ReplyCipher` encrypts it. This module has no HTTP and
 //! no store: it acknowledges nothing.
 
 mod verify;
@@ -21,5 +21,4 @@ pub mod xml;
 pub use push::{PushError, parse};
 pub use refusal::Refusal;
 pub use reply::{NonEmptyText, SUCCESS};
-pub use reply_cipher::ReplyCipher;
 pub use verify::{DecryptError, Decrypted, VerifiedQuery, Verifier, VerifierSettings};

@@ -16,12 +16,9 @@ mod transport;
 #[cfg(test)]
 mod testing;
 
-pub use crate::upstream::Degraded;
-pub use client::{Client, Failure, NotAllowed, Outgoing, verdict};
+pub use client::{Client, Failure, NotAllowed};
 pub use courier::WechatCourier;
 pub use media_download::{MediaDownloader, Timeouts};
 pub use media_upload::{MediaUploader, UploadLocks};
-pub use token::{
-    Credentials, DatabaseTokenStore, NoTokenStore, StoredToken, Token, TokenError, TokenHolder, TokenStore,
-};
-pub use transport::{TIMEOUT, http_client};
+pub use token::{Credentials, DatabaseTokenStore, NoTokenStore, TokenError, TokenHolder};
+pub use transport::http_client;

@@ -1,7 +1,7 @@
 //! Several agents: assignment of new customers, commands, and transfer of conversations.
 
-use wechat_im_bridge::sandbox::fault::Fault;
-use wechat_im_bridge::sandbox::im::AgentClient;
+use wechat_im_bridge::internals::sandbox::fault::Fault;
+use wechat_im_bridge::internals::sandbox::im::AgentClient;
 
 use crate::observe::{CUSTOM_SEND, SENDMSG, await_notice, await_states, calls, notices};
 use crate::world::{

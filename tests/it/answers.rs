@@ -4,9 +4,9 @@
 use futures_util::future::join_all;
 use serde_json::json;
 use unicode_segmentation::UnicodeSegmentation as _;
-use wechat_im_bridge::sandbox::fault::Fault;
-use wechat_im_bridge::sandbox::im::Direction;
-use wechat_im_bridge::sandbox::wechat::Via;
+use wechat_im_bridge::internals::sandbox::fault::Fault;
+use wechat_im_bridge::internals::sandbox::im::Direction;
+use wechat_im_bridge::internals::sandbox::wechat::Via;
 
 use crate::child;
 use crate::observe::{

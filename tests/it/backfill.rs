@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use wechat_im_bridge::sandbox::fault::Fault;
-use wechat_im_bridge::sandbox::im::SentMessage;
+use wechat_im_bridge::internals::sandbox::fault::Fault;
+use wechat_im_bridge::internals::sandbox::im::SentMessage;
 
 use crate::observe::{await_sends, await_states, counter_value, greeted};
 use crate::world::{SOON, Setup, World, await_shown, await_texts, eventually, openid};

@@ -22,7 +22,7 @@ fn assert_failed(answer: &Response, status: u16) {
 #[tokio::test]
 async fn a_callback_that_is_not_from_im_gets_403_before_its_body_is_sent() {
     let world = World::start().await;
-    let sign = |time: &str| wechat_im_bridge::sandbox::im::sign(CALLBACK_TOKEN, time);
+    let sign = |time: &str| wechat_im_bridge::internals::sandbox::im::sign(CALLBACK_TOKEN, time);
     let (old, new) = (world.clock.now().seconds() - 310, world.clock.now().seconds() + 310);
     let (old, new) = (old.to_string(), new.to_string());
     for changes in [

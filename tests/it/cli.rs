@@ -5,10 +5,12 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use wechat_im_bridge::clock::Clock;
-use wechat_im_bridge::metrics::Metrics;
-use wechat_im_bridge::model::{Direction, ImUserId, MessageId, MessageKind, Move, OpenId, OutboundCall};
-use wechat_im_bridge::store::{
+use wechat_im_bridge::internals::clock::Clock;
+use wechat_im_bridge::internals::metrics::Metrics;
+use wechat_im_bridge::internals::model::{
+    Direction, ImUserId, MessageId, MessageKind, Move, OpenId, OutboundCall,
+};
+use wechat_im_bridge::internals::store::{
     Closing, Customer, NewMessage, Settlement, Store, StoreError, StoreLocation, Tx,
 };
 
@@ -171,8 +173,14 @@ fn a_created_usersig_is_valid_and_a_changed_or_foreign_one_is_not() {
 
 #[test]
 fn an_expired_usersig_is_refused_with_the_reason() {
-    let made_long_ago =
-        wechat_im_bridge::im::send::usersig::create(1_400_000_000, SECRET, "user1", 60, 1_600_000_000, None);
+    let made_long_ago = wechat_im_bridge::internals::im::send::usersig::create(
+        1_400_000_000,
+        SECRET,
+        "user1",
+        60,
+        1_600_000_000,
+        None,
+    );
     let refused = Folder::valid().run(&format!("usersig verify {made_long_ago}"));
     assert_eq!((refused.status, refused.stdout.as_str()), (Some(1), ""), "{refused:?}");
     assert!(refused.stderr.contains("expired") && refused.stderr.contains("hint: "), "{refused:?}");

@@ -6,7 +6,7 @@ mod serving;
 pub mod sizes;
 
 use serde_json::Value;
-use wechat_im_bridge::sandbox::wechat::Phone;
+use wechat_im_bridge::internals::sandbox::wechat::Phone;
 
 use crate::child;
 use crate::world::{INQUIRY, SOON, Setup, World, eventually, openid};

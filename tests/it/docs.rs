@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use wechat_im_bridge::im::send::code as im;
-use wechat_im_bridge::wechat::send::code as wechat;
+use wechat_im_bridge::internals::im::send::code as im;
+use wechat_im_bridge::internals::wechat::send::code as wechat;
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 use sha1::{Digest as _, Sha1};
 use tokio::io::AsyncWriteExt as _;
-use wechat_im_bridge::sandbox::fault::Fault;
-use wechat_im_bridge::sandbox::wechat::{Draft, Field, Via, WindowRule};
+use wechat_im_bridge::internals::sandbox::fault::Fault;
+use wechat_im_bridge::internals::sandbox::wechat::{Draft, Field, Via, WindowRule};
 
 use crate::observe::{
     CUSTOM_SEND, SENDMSG, await_notice, await_sends, await_states, calls, greeted, notices, shown, states,
@@ -284,7 +284,7 @@ async fn a_reply_whose_connection_was_reset_is_repeated_and_delivered_once() {
 }
 
 /// Taps the link at the end of a reply, as WeChat's client does. `None` if the reply has no link.
-async fn tap(phone: &wechat_im_bridge::sandbox::wechat::Phone, reply: &str) -> Option<String> {
+async fn tap(phone: &wechat_im_bridge::internals::sandbox::wechat::Phone, reply: &str) -> Option<String> {
     let (_, link) = reply.lines().last()?.split_once("<a href=\"weixin://bizmsgmenu?")?;
     let (query, rest) = link.split_once("\">").unwrap();
     assert!(rest.ends_with("</a>"), "{reply}");

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::Receiver;
-use wechat_im_bridge::sandbox::fault::Fault;
-use wechat_im_bridge::sandbox::im::{AccountChangeKind, Direction, Edition, Exchange, SendRecord};
+use wechat_im_bridge::internals::sandbox::fault::Fault;
+use wechat_im_bridge::internals::sandbox::im::{AccountChangeKind, Direction, Edition, Exchange, SendRecord};
 
 use crate::observe::{SENDMSG, counter_value, greeted};
 use crate::world::{

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast::Receiver;
-use wechat_im_bridge::clock::Clock;
-use wechat_im_bridge::model::{MessageId, State};
-use wechat_im_bridge::sandbox::fault::Fault;
-use wechat_im_bridge::sandbox::im::AgentClient;
-use wechat_im_bridge::sandbox::wechat::{Phone, Via, WireEvent};
-use wechat_im_bridge::store::{MessageSummary, Store, StoreLocation};
+use wechat_im_bridge::internals::clock::Clock;
+use wechat_im_bridge::internals::model::{MessageId, State};
+use wechat_im_bridge::internals::sandbox::fault::Fault;
+use wechat_im_bridge::internals::sandbox::im::AgentClient;
+use wechat_im_bridge::internals::sandbox::wechat::{Phone, Via, WireEvent};
+use wechat_im_bridge::internals::store::{MessageSummary, Store, StoreLocation};
 
 use crate::world::{SOON, World, await_texts, eventually, openid, texts};
 
@@ -86,7 +86,7 @@ pub fn shown(phone: &Phone, via: Via) -> Vec<String> {
 /// Waits until WeChat has carried out `count` calls of `custom/send` for this customer, and returns their
 /// texts.
 pub async fn await_sends(world: &World, customer: &str, count: usize) -> Vec<String> {
-    let sent = |ledger: &wechat_im_bridge::sandbox::wechat::Ledger| {
+    let sent = |ledger: &wechat_im_bridge::internals::sandbox::wechat::Ledger| {
         ledger.sent_texts(customer).into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
     let arrived = world.wechat.wait_until(SOON, |ledger| sent(ledger).len() >= count).await;

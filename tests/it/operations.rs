@@ -31,7 +31,7 @@ async fn readyz_shows_each_part_and_the_backlog() {
 async fn a_failing_platform_is_shown_as_degraded_with_its_start_and_advice() {
     let world = World::start().await;
     let began = world.clock.now().seconds();
-    let fault = wechat_im_bridge::sandbox::fault::Fault::Code(70001);
+    let fault = wechat_im_bridge::internals::sandbox::fault::Fault::Code(70001);
     world.im.faults().script("openim/sendmsg", 1000, fault);
     let phone = world.follower("deg");
     assert_eq!(phone.say("hello").await.text(), Some(TRANSFERRING), "pushes are still accepted");
@@ -94,8 +94,9 @@ async fn the_operations_listener_may_be_off() {
     let mut world = World::start().await;
     world.stop_bridge().await;
     let toml = world.config_toml().replace("ops_listen = \"127.0.0.1:0\"", "ops_listen = \"\"");
-    let config = wechat_im_bridge::config::Config::from_toml_str(&toml, []).unwrap().0;
-    let running = wechat_im_bridge::app::start(config, Vec::new(), world.clock.clone()).await.unwrap();
+    let config = wechat_im_bridge::internals::config::Config::from_toml_str(&toml, []).unwrap().0;
+    let running =
+        wechat_im_bridge::internals::app::start(config, Vec::new(), world.clock.clone()).await.unwrap();
     assert_eq!(running.ops, None);
     let public = format!("http://{}", running.public);
     assert_eq!(raw_http::get(&public, "/readyz").await.status, 404);

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
-use wechat_im_bridge::sandbox::wechat::{Mode, crypto};
+use wechat_im_bridge::internals::sandbox::wechat::{Mode, crypto};
 
 use crate::raw_http::{self, text_message};
 use crate::surface::in_mode;

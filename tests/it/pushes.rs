@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wechat_im_bridge::sandbox::wechat::{Field, Mode, Phone, PushResult, tiny_png};
+use wechat_im_bridge::internals::sandbox::wechat::{Field, Mode, Phone, PushResult, tiny_png};
 
 use crate::raw_http::{self, text_message};
 use crate::surface::in_mode;
@@ -114,7 +114,7 @@ async fn while_token_and_key_are_changed_the_previous_ones_are_accepted_too() {
             .await;
         let phone = world.follower("rotate");
         for (token, key) in [("wechattoken", AES_KEY), ("newtoken", AES_KEY), ("newtoken", new_key)] {
-            let change = |wechat: &mut wechat_im_bridge::sandbox::wechat::Settings| {
+            let change = |wechat: &mut wechat_im_bridge::internals::sandbox::wechat::Settings| {
                 (wechat.token, wechat.encoding_aes_key) = (token.to_owned(), key.to_owned());
             };
             world.wechat.change(change).unwrap();

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use wechat_im_bridge::sandbox::im;
-use wechat_im_bridge::sandbox::wechat::crypto;
+use wechat_im_bridge::internals::sandbox::im;
+use wechat_im_bridge::internals::sandbox::wechat::crypto;
 
 use crate::world::{CALLBACK_TOKEN, SDK_APP_ID, World};
 

@@ -1,7 +1,7 @@
 //! WeChat repeats a push whose answer was late or lost: the repeat gets the same answer and
 //! causes no second message.
 
-use wechat_im_bridge::sandbox::wechat::{Field, Mode};
+use wechat_im_bridge::internals::sandbox::wechat::{Field, Mode};
 
 use crate::pushes::{body, event};
 use crate::raw_http::{self, text_message};

@@ -10,8 +10,8 @@ mod wire;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use wechat_im_bridge::config::{Locale, Texts};
-use wechat_im_bridge::sandbox::{Sandbox, Settings};
+use wechat_im_bridge::internals::config::{Locale, Texts};
+use wechat_im_bridge::internals::sandbox::{Sandbox, Settings};
 
 use crate::world::eventually;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use wechat_im_bridge::sandbox::wechat::{Mode, crypto};
+use wechat_im_bridge::internals::sandbox::wechat::{Mode, crypto};
 
 use crate::raw_http::{self, Connection, Response, exchange, head, signed, text_message};
 use crate::world::{Setup, TRANSFERRING, World, openid};

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use futures_util::future::join_all;
 use serde_json::json;
-use wechat_im_bridge::sandbox::fault::Fault;
+use wechat_im_bridge::internals::sandbox::fault::Fault;
 
 use crate::observe::{CUSTOM_SEND, await_sends, await_states, greeted, notices};
 use crate::world::{SOON, World, await_shown, eventually, openid};

@@ -1,7 +1,7 @@
 //! Customers follow and unfollow: their IM accounts, and the data that remains.
 
 use serde_json::Value;
-use wechat_im_bridge::sandbox::im::{AccountChangeKind, Edition};
+use wechat_im_bridge::internals::sandbox::im::{AccountChangeKind, Edition};
 
 use crate::world::{
     INQUIRY, SOON, Setup, WELCOME, World, assert_success, await_shown, await_texts, eventually, openid,

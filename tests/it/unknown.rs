@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use wechat_im_bridge::sandbox::fault::Fault;
-use wechat_im_bridge::sandbox::im::Outcome;
+use wechat_im_bridge::internals::sandbox::fault::Fault;
+use wechat_im_bridge::internals::sandbox::im::Outcome;
 
 use crate::observe::{
     CUSTOM_SEND, SENDMSG, await_notice, await_states, calls, counter_value, greeted, lost_responses, notices,

@@ -1,7 +1,7 @@
 //! Which action of a customer opens which window (the push table of the contract, section 3). The
 //! tests count the agent's answers that are sent after it, and for how long.
 
-use wechat_im_bridge::sandbox::wechat::Phone;
+use wechat_im_bridge::internals::sandbox::wechat::Phone;
 
 use crate::observe::{await_states, greeted};
 use crate::unfollow::is_imported;

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use tempfile::TempDir;
-use wechat_im_bridge::app::{self, Running};
-use wechat_im_bridge::clock::Clock;
-use wechat_im_bridge::config::Config;
-use wechat_im_bridge::model::Millis;
-use wechat_im_bridge::sandbox::im::{AgentClient, ImSim, SendRecord, Settings as ImSettings};
-use wechat_im_bridge::sandbox::wechat::{Phone, PushResult, Settings as WechatSettings, WechatSim};
+use wechat_im_bridge::internals::app::{self, Running};
+use wechat_im_bridge::internals::clock::Clock;
+use wechat_im_bridge::internals::config::Config;
+use wechat_im_bridge::internals::model::Millis;
+use wechat_im_bridge::internals::sandbox::im::{AgentClient, ImSim, SendRecord, Settings as ImSettings};
+use wechat_im_bridge::internals::sandbox::wechat::{
+    Phone, PushResult, Settings as WechatSettings, WechatSim,
+};
 
 pub const SDK_APP_ID: u32 = 1_400_000_000;
 pub const SECRET_KEY: &str = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e";

@@ -4,7 +4,7 @@
 use toml::{Table, Value as Toml};
 
 use super::*;
-use crate::config::keys::Value;
+use crate::config::keys::{SECTIONS, Value, ValueKind};
 
 const EXAMPLE: &str = include_str!("../../../config.example.toml");
 const PLACEHOLDERS: [&str; 5] =

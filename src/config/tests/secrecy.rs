@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::keys::SECTIONS;
 
 /// Files that an operator in a hurry may write; `SECRET` is the secret. Whether they are refused or
 /// accepted, the output must not contain it.

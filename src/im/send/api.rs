@@ -19,16 +19,6 @@ pub enum Api {
 }
 
 impl Api {
-    /// Every command, for rate limits and metrics.
-    pub const ALL: [Self; 6] = [
-        Self::AccountImport,
-        Self::AccountDelete,
-        Self::AccountCheck,
-        Self::SendMsg,
-        Self::ImportMsg,
-        Self::GetRoamMsg,
-    ];
-
     /// Tencent's name of the service.
     pub fn service(self) -> &'static str {
         match self {
@@ -46,15 +36,6 @@ impl Api {
             Self::SendMsg => "sendmsg",
             Self::ImportMsg => "importmsg",
             Self::GetRoamMsg => "admin_getroammsg",
-        }
-    }
-
-    /// The default limit in calls per second; the console may set another one. Beyond it, Tencent
-    /// returns 60007.
-    pub fn calls_per_second(self) -> u32 {
-        match self {
-            Self::AccountDelete | Self::AccountCheck => 100,
-            Self::AccountImport | Self::SendMsg | Self::ImportMsg | Self::GetRoamMsg => 200,
         }
     }
 }

@@ -89,7 +89,7 @@ struct SendBody<'a> {
 }
 
 impl Client {
-    /// Sends a message. It is not idempotent beyond one second: after [`Failure::NoAnswer`], search
+    /// Sends a message. It is not idempotent beyond one second: after `Failure::NoAnswer`, search
     /// the history ([`Client::admin_getroammsg`]) before a repeat.
     pub async fn sendmsg(&self, message: &SendMsg<'_>) -> Result<SendResult, Failure> {
         let body = SendBody {

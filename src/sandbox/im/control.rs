@@ -1,6 +1,6 @@
 //! Control routes for people at a terminal: send a text as an agent, and read an agent's inbox.
 //!
-//! They only wrap [`AgentClient`](super::AgentClient). They are not part of the platform, and the
+//! They only wrap [`AgentClient`]. They are not part of the platform, and the
 //! bridge must never call them.
 
 use std::sync::Arc;

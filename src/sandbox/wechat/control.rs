@@ -1,7 +1,7 @@
 //! Control routes for people at a terminal: send a text as a customer, and read a customer's
 //! screen.
 //!
-//! They only wrap [`Phone`](super::Phone). They are not part of the platform, and the bridge must
+//! They only wrap [`Phone`]. They are not part of the platform, and the bridge must
 //! never call them.
 
 use std::sync::Arc;

@@ -6,7 +6,8 @@ use crate::model::{
     Direction, ImUserId, Lane, MediaHash, MediaKind, MediaName, MediaRequest, MessageId, Millis, Move,
     OpenId, OutboundCall, State,
 };
-use crate::store::{AttachState, FirstReply, Head, HeldAnswer, Store, StoreError};
+use crate::store::dedup::FirstReply;
+use crate::store::{AttachState, Head, HeldAnswer, Store, StoreError};
 use rusqlite::types::Value;
 
 fn location(folder: &tempfile::TempDir) -> StoreLocation {

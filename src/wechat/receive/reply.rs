@@ -1,6 +1,6 @@
 //! The passive reply to a push (reference: "Passive replies").
 //!
-//! Writes only characters that XML 1.0 allows. [`ReplyCipher`](super::ReplyCipher) encrypts the
+//! Writes only characters that XML 1.0 allows. `ReplyCipher` encrypts the
 //! reply where needed.
 
 use crate::model::OpenId;

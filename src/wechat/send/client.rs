@@ -91,13 +91,7 @@ pub enum Failure {
     Token(#[from] TokenError),
 }
 
-impl Failure {
-    /// Whether the account may not use the API (48001): then only passive replies reach its
-    /// customers.
-    pub fn is_not_allowed(&self) -> bool {
-        matches!(self, Self::Code { code, .. } if code::class(*code) == Class::NotAllowed)
-    }
-}
+impl Failure {}
 
 /// The platform's name in metrics.
 pub(super) const PLATFORM: &str = "wechat";
@@ -214,6 +208,7 @@ impl Client {
     }
 
     /// Sets the time limit of one attempt.
+    #[cfg(test)]
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use wechat_im_bridge::sandbox::im::AgentClient;
-use wechat_im_bridge::sandbox::wechat::Phone;
+use wechat_im_bridge::internals::sandbox::im::AgentClient;
+use wechat_im_bridge::internals::sandbox::wechat::Phone;
 
 use super::files::{await_pushed, file, image_at, local, pushed, start_bad_server};
 use crate::observe::{await_notice, await_states, counter_value, greeted, notices};

@@ -14,7 +14,7 @@ use axum::routing::get;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
-use wechat_im_bridge::sandbox::wechat::{Phone, ScreenEntry};
+use wechat_im_bridge::internals::sandbox::wechat::{Phone, ScreenEntry};
 
 use crate::world::{SOON, Setup, eventually};
 
@@ -37,7 +37,8 @@ pub fn pushed(phone: &Phone) -> Vec<(String, String, Bytes)> {
         let bytes = shown.media.map(|media| media.bytes.clone()).unwrap_or_default();
         (shown.kind, shown.text, bytes)
     };
-    let is_pushed = |shown: &ScreenEntry| shown.via == wechat_im_bridge::sandbox::wechat::Via::CustomSend;
+    let is_pushed =
+        |shown: &ScreenEntry| shown.via == wechat_im_bridge::internals::sandbox::wechat::Via::CustomSend;
     phone.screen().into_iter().filter(is_pushed).map(describe).collect()
 }
 

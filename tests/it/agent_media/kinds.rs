@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde_json::json;
-use wechat_im_bridge::sandbox::im::UploadedFile;
+use wechat_im_bridge::internals::sandbox::im::UploadedFile;
 
 use super::files::{await_pushed, file, local};
 use crate::observe::{await_notice, await_states, greeted, notices};

@@ -2,7 +2,7 @@
 //! each return code.
 
 use serde_json::json;
-use wechat_im_bridge::sandbox::fault::Fault;
+use wechat_im_bridge::internals::sandbox::fault::Fault;
 
 use super::files::{await_pushed, file, local, pushed};
 use crate::observe::{CUSTOM_SEND, await_notice, await_states, calls, greeted, lost_responses, notices};

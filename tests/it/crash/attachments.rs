@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
-use wechat_im_bridge::sandbox::wechat::Via;
+use wechat_im_bridge::internals::sandbox::wechat::Via;
 
 use super::rig::{Rig, TIMEOUT};
 use crate::agent_media::file;

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use wechat_im_bridge::clock::Clock;
-use wechat_im_bridge::metrics::Metrics;
-use wechat_im_bridge::model::{Direction, ImUserId, MessageKind, OpenId, OutboundCall};
-use wechat_im_bridge::sandbox::im::Direction as CallDirection;
-use wechat_im_bridge::store::{Customer, NewMessage, Store, StoreLocation};
+use wechat_im_bridge::internals::clock::Clock;
+use wechat_im_bridge::internals::metrics::Metrics;
+use wechat_im_bridge::internals::model::{Direction, ImUserId, MessageKind, OpenId, OutboundCall};
+use wechat_im_bridge::internals::sandbox::im::Direction as CallDirection;
+use wechat_im_bridge::internals::store::{Customer, NewMessage, Store, StoreLocation};
 
 use super::proxy::Proxy;
 use super::rig::{RECOVERY_LIMIT, Rig, TIMEOUT};

@@ -1,8 +1,8 @@
 //! The machine's clock jumps by hours, forward or back, while messages wait for another attempt.
 
-use wechat_im_bridge::clock::Clock;
-use wechat_im_bridge::sandbox::fault::Fault;
-use wechat_im_bridge::sandbox::im::SendRecord;
+use wechat_im_bridge::internals::clock::Clock;
+use wechat_im_bridge::internals::sandbox::fault::Fault;
+use wechat_im_bridge::internals::sandbox::im::SendRecord;
 
 use crate::world::{INQUIRY, SOON, Setup, World, await_shown, await_texts, eventually, openid};
 

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use wechat_im_bridge::sandbox::wechat::Phone;
+use wechat_im_bridge::internals::sandbox::wechat::Phone;
 
 use super::rig::{Rig, TIMEOUT};
 use crate::agent_media::{image_at, start_bad_server};

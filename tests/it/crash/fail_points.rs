@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
-use wechat_im_bridge::sandbox::fault::Fault;
-use wechat_im_bridge::sandbox::im::{AgentClient, Direction, ImSim};
-use wechat_im_bridge::sandbox::wechat::Phone;
+use wechat_im_bridge::internals::sandbox::fault::Fault;
+use wechat_im_bridge::internals::sandbox::im::{AgentClient, Direction, ImSim};
+use wechat_im_bridge::internals::sandbox::wechat::Phone;
 
 use super::oracle::{Conversation, check_conversation};
 use super::rig::{RECOVERY_LIMIT, Rig, TIMEOUT};

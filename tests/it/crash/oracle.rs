@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use rusqlite::Connection;
-use wechat_im_bridge::sandbox::im::SendRecord;
-use wechat_im_bridge::sandbox::wechat::Via;
+use wechat_im_bridge::internals::sandbox::im::SendRecord;
+use wechat_im_bridge::internals::sandbox::wechat::Via;
 
 use super::rig::Rig;
 use crate::world::{INQUIRY, TRANSFERRING, WELCOME, openid};

@@ -27,7 +27,7 @@ const CONCURRENT_PUSHES: usize = 16;
 /// The links of the pictures that IM has received.
 fn picture_links(rig: &Rig) -> Vec<String> {
     let ledger = rig.im.ledger();
-    let link = |send: &wechat_im_bridge::sandbox::im::SendRecord| {
+    let link = |send: &wechat_im_bridge::internals::sandbox::im::SendRecord| {
         let link = &send.elements[0]["MsgContent"]["ImageInfoArray"][0]["URL"];
         link.as_str().map(str::to_owned)
     };
@@ -145,7 +145,7 @@ async fn scaling_several_of_the_largest_pictures_takes_the_memory_of_one() {
     assert!(eventually(TIMEOUT, async || fetched_count(&rig) == 3).await, "{}", rig.log());
     rig.wait_until_idle().await;
     let before = status_kb(&rig, "VmHWM");
-    let thumb = |send: &wechat_im_bridge::sandbox::im::SendRecord| {
+    let thumb = |send: &wechat_im_bridge::internals::sandbox::im::SendRecord| {
         let link = send.elements[0]["MsgContent"]["ImageInfoArray"][2]["URL"].as_str().map(str::to_owned);
         link.map(|link| link.replace(PUBLIC_URL, &format!("http://127.0.0.1:{}", rig.public)))
     };

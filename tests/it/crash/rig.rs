@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use rusqlite::OpenFlags;
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use wechat_im_bridge::clock::Clock;
-use wechat_im_bridge::sandbox::im::{AgentClient, ImSim, Settings as ImSettings};
-use wechat_im_bridge::sandbox::wechat::{Phone, Settings as WechatSettings, WechatSim};
+use wechat_im_bridge::internals::clock::Clock;
+use wechat_im_bridge::internals::sandbox::im::{AgentClient, ImSim, Settings as ImSettings};
+use wechat_im_bridge::internals::sandbox::wechat::{Phone, Settings as WechatSettings, WechatSim};
 
 use super::oracle::Stored;
 use crate::child;

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::task::JoinHandle;
-use wechat_im_bridge::sandbox::fault::{Fault, Faults};
-use wechat_im_bridge::sandbox::im::{AgentClient, Direction};
-use wechat_im_bridge::sandbox::wechat::Phone;
+use wechat_im_bridge::internals::sandbox::fault::{Fault, Faults};
+use wechat_im_bridge::internals::sandbox::im::{AgentClient, Direction};
+use wechat_im_bridge::internals::sandbox::wechat::Phone;
 
 use super::oracle::{Conversation, check_conversation};
 use super::rig::{RECOVERY_LIMIT, Rig};

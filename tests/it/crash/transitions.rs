@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use wechat_im_bridge::sandbox::im::SendRecord;
+use wechat_im_bridge::internals::sandbox::im::SendRecord;
 
 use super::fail_points::{CUSTOMER, answering, run_each};
 use super::oracle::{Conversation, check_conversation};

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use wechat_im_bridge::sandbox::fault::Fault;
-use wechat_im_bridge::sandbox::wechat::Field;
+use wechat_im_bridge::internals::sandbox::fault::Fault;
+use wechat_im_bridge::internals::sandbox::wechat::Field;
 
 use super::{AMR, JPEG, MP4, await_elements, get, local_url, sent, with_public_url};
 use crate::world::{SOON, World, await_texts, eventually, openid, texts};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use serde_json::Value;
-use wechat_im_bridge::sandbox::fault::Fault;
+use wechat_im_bridge::internals::sandbox::fault::Fault;
 
 use super::{AMR, GIF, JPEG, MP4, PNG, await_elements, get, local_url, say, sent, with_public_url};
 use crate::world::{SOON, World, eventually, openid};

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use wechat_im_bridge::sandbox::session::Change;
+use wechat_im_bridge::internals::sandbox::session::Change;
 
 use super::{FIRST, Lab, SOON};
 

@@ -34,9 +34,9 @@ async fn one_message_can_be_followed_through_every_call() {
     // The first call of each API fails, so that there are two. The second import is later than the first
     // question.
     let im = &lab.sandbox.session().stage.im;
-    im.faults().script("account_import", 1, wechat_im_bridge::sandbox::fault::Fault::Code(60007));
+    im.faults().script("account_import", 1, wechat_im_bridge::internals::sandbox::fault::Fault::Code(60007));
     let openid = lab.follower().await;
-    im.faults().script("openim/sendmsg", 1, wechat_im_bridge::sandbox::fault::Fault::Code(60007));
+    im.faults().script("openim/sendmsg", 1, wechat_im_bridge::internals::sandbox::fault::Fault::Code(60007));
     for words in ["Is size M in stock?", "And size L?"] {
         lab.act_as_customer(openid, json!({"do": "text", "text": words})).await;
         lab.until("a reply", |state| {
@@ -197,7 +197,11 @@ async fn a_call_names_the_answer_that_is_attached_to_its_reply() {
     let (agent, talk) = conversation(&state, openid).unwrap();
     let path = format!("/api/agents/{agent}/{}", talk["customer"].as_str().unwrap());
     let wechat = &lab.sandbox.session().stage.wechat;
-    wechat.faults().script("message/custom/send", 1, wechat_im_bridge::sandbox::fault::Fault::Code(45015));
+    wechat.faults().script(
+        "message/custom/send",
+        1,
+        wechat_im_bridge::internals::sandbox::fault::Fault::Code(45015),
+    );
     lab.post_accepted(&path, json!({"do": "text", "text": "Held for you."})).await;
     let state = lab
         .until("a notice", |state| messages(state, openid).iter().any(|message| message["from"] == "note"))

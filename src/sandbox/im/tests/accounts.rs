@@ -1,6 +1,7 @@
 //! Tests of the account and status commands.
 
-use super::super::{AccountChangeKind, Edition, Generation};
+use super::super::settings::Generation;
+use super::super::{AccountChangeKind, Edition};
 use super::*;
 
 const IMPORT: &str = "im_open_login_svc/account_import";

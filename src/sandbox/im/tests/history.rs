@@ -1,6 +1,6 @@
 //! Tests of `admin_getroammsg`: pages, views, field names, and the delay.
 
-use super::super::Generation;
+use super::super::settings::Generation;
 use super::*;
 
 const ROAM: &str = "openim/admin_getroammsg";

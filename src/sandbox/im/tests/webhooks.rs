@@ -1,6 +1,8 @@
 //! Tests of webhooks against a receiver that records them.
 
-use super::super::{BeforeSend, CallbackError, Direction, sign};
+use super::super::callback::CallbackError;
+use super::super::settings::BeforeSend;
+use super::super::{Direction, sign};
 use super::*;
 use crate::sandbox::serve::{self, Server};
 use axum::Router;

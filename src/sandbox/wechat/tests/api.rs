@@ -1,3 +1,4 @@
+use super::super::ledger::TokenCounts;
 use super::*;
 
 const JPEG: &[u8] = &[0xff, 0xd8, 0xff, 0xe0, 1, 2, 3];

@@ -1,4 +1,5 @@
 use super::super::crypto::{Crypt, sign};
+use super::super::ledger::Outcome;
 use super::*;
 
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(400);

@@ -157,7 +157,6 @@ async fn codes_become_the_states_of_the_contract() {
         assert_eq!(verdict, Verdict::Refuse { why: format!("{number} x rid: 1-2-3") });
     }
     let failure = failure_of(code(48001, "api unauthorized")).await;
-    assert!(failure.is_not_allowed());
     assert!(matches!(verdict(&failure, NotAllowed::Hold), Verdict::Hold { .. }));
     assert!(matches!(verdict(&failure, NotAllowed::Refuse), Verdict::Refuse { .. }));
     let text = failure_of(code(43019, "")).await.to_string();
