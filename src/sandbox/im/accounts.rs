@@ -26,10 +26,6 @@ const ACCOUNT_NOT_EXIST: &str = "Err_TLS_PT_Open_Login_Account_Not_Exist";
 pub struct Account {
     /// The nickname.
     pub nick: String,
-    /// The URL of the avatar.
-    pub face_url: String,
-    /// When the account was imported.
-    pub imported: Millis,
     /// The sender's number in `MsgId`.
     pub(super) tiny_id: u64,
     /// The serial of the first message that this account can see. Earlier ones belong to a deleted
@@ -88,13 +84,6 @@ impl Accounts {
     }
 }
 
-/// The nickname and avatar that a call sets. `None` leaves a value as it is.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Profile<'a> {
-    nick: Option<&'a str>,
-    face_url: Option<&'a str>,
-}
-
 impl World {
     /// Imports `user` if it does not exist.
     pub fn import(
@@ -102,13 +91,13 @@ impl World {
         settings: &Settings,
         now: Millis,
         user: &str,
-        profile: Profile<'_>,
+        nick: &str,
     ) -> Result<(), ApiError> {
         check_user_id(user)?;
         let kind = if self.accounts.live.contains_key(user) {
             AccountChangeKind::ImportedAgain
         } else {
-            self.import_new(settings, now, user, profile)?;
+            self.import_new(settings, now, user, nick)?;
             AccountChangeKind::Imported
         };
         let change = AccountChange { user_id: user.to_owned(), kind, at: now };
@@ -121,7 +110,7 @@ impl World {
         settings: &Settings,
         now: Millis,
         user: &str,
-        profile: Profile<'_>,
+        nick: &str,
     ) -> Result<(), ApiError> {
         let accounts = &mut self.accounts;
         if let Some(deleted) = accounts.deleted.get(user)
@@ -137,9 +126,7 @@ impl World {
         accounts.deleted.remove(user);
         accounts.imports += 1;
         let account = Account {
-            nick: profile.nick.unwrap_or_default().to_owned(),
-            face_url: profile.face_url.unwrap_or_default().to_owned(),
-            imported: now,
+            nick: nick.to_owned(),
             tiny_id: 144_115_200_000_000_000 + accounts.imports,
             first_serial: self.messages.next_serial(),
             connected: false,
@@ -180,7 +167,8 @@ fn user_id<'a>(body: &'a Object, names: [&str; 2]) -> Result<&'a str, ApiError> 
         .ok_or_else(|| ApiError::new(70402, format!("{name} is missing")))
 }
 
-fn profile(body: &Object) -> Result<Profile<'_>, ApiError> {
+/// Checks `Nick` and `FaceUrl`, and returns the nickname.
+fn profile(body: &Object) -> Result<&str, ApiError> {
     let read = |name| {
         let value = checks::text(body, name).optional(70402, "Nick and FaceUrl must be Strings")?;
         match value {
@@ -188,14 +176,16 @@ fn profile(body: &Object) -> Result<Profile<'_>, ApiError> {
             value => Ok(value),
         }
     };
-    Ok(Profile { nick: read("Nick")?, face_url: read("FaceUrl")? })
+    let nick = read("Nick")?;
+    read("FaceUrl")?;
+    Ok(nick.unwrap_or_default())
 }
 
 /// `account_import`.
 pub(super) fn import(shared: &Shared, settings: &Settings, body: &Object) -> Result<Value, ApiError> {
     let user = user_id(body, settings.account_fields.names("UserID", "Identifier"))?;
-    let profile = profile(body)?;
-    shared.world().import(settings, shared.clock.now(), user, profile)?;
+    let nick = profile(body)?;
+    shared.world().import(settings, shared.clock.now(), user, nick)?;
     shared.notify();
     Ok(json!({}))
 }

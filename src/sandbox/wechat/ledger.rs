@@ -4,8 +4,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::model::Millis;
 
 /// How a push ended.
@@ -50,8 +48,6 @@ impl PushEntry {
 /// An accepted call of `custom/send`.
 #[derive(Clone, Debug)]
 pub struct SendEntry {
-    /// The number of the call among all accepted ones, from 0.
-    pub index: u64,
     /// When the platform accepted the call.
     pub at: Millis,
     /// The `touser`.
@@ -60,8 +56,6 @@ pub struct SendEntry {
     pub kind: String,
     /// The `content` of a text. Empty for other kinds.
     pub text: String,
-    /// The whole request body.
-    pub payload: Value,
 }
 
 /// A refused API call.

@@ -202,7 +202,6 @@ impl Platform {
             kind: reply.kind.clone(),
             text: reply.content.clone(),
             media: reply.media_id.as_ref().and_then(|id| self.media.lock().get(id, at)),
-            answers: prepared.msg_id,
         });
         let fault_entry = result.fault_line.then(|| ScreenEntry {
             at,
@@ -210,7 +209,6 @@ impl Platform {
             kind: "fault".to_owned(),
             text: FAULT_LINE.to_owned(),
             media: None,
-            answers: prepared.msg_id,
         });
         if let Some(entry) = reply_entry.or(fault_entry)
             && !is_silent

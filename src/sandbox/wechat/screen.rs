@@ -29,6 +29,4 @@ pub struct ScreenEntry {
     pub text: String,
     /// The image, voice or video.
     pub media: Option<Arc<Media>>,
-    /// The `MsgId` of the message that this entry answers passively.
-    pub answers: Option<u64>,
 }

@@ -51,20 +51,12 @@ impl Platform {
             state.typing_since = None;
             // Record while the customer is locked, so that the ledger has the order of the screen.
             self.record(|ledger, limit| {
-                let index = ledger.sends_total;
                 ledger.sends_total += 1;
                 let openid = customer.openid.clone();
-                let entry = SendEntry { index, at, openid, kind: kind.clone(), text, payload };
+                let entry = SendEntry { at, openid, kind: kind.clone(), text };
                 push_bounded(&mut ledger.sends, Arc::new(entry), limit);
             });
-            Ok(ScreenEntry {
-                at,
-                via: Via::CustomSend,
-                kind,
-                text: content.text,
-                media: content.media,
-                answers: None,
-            })
+            Ok(ScreenEntry { at, via: Via::CustomSend, kind, text: content.text, media: content.media })
         })
     }
 
