@@ -1,5 +1,5 @@
-//! What every translation shares: lines, texts within a message's limit, and the mark of the bridge's own
-//! notices. Pure.
+//! Helpers of both translations: joins lines, splits a text into messages, and keeps a customer's text
+//! from looking like a notice of the bridge. Does no I/O.
 
 use crate::model::{MediaName, MediaRequest, OutboundCall, split_text};
 

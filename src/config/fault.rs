@@ -8,7 +8,7 @@ use std::fmt;
 /// The place that a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// None: the value is missing, or it is the default.
+    /// No place: the value is missing, it is the default, or it was set in code.
     Unspecified,
     /// This line of the file, counted from 1.
     Line(usize),

@@ -10,8 +10,8 @@ use super::fault::Place;
 use super::keys::{self, SECTIONS, Section, Value, ValueKind};
 use super::settings::{ConfiguredValue, Settings};
 
-/// Returns an unknown name if it is safe to show. A name unlike ours may be a value that lost its
-/// key.
+/// Returns an unknown name if it is safe to show. A name unlike any known one may be a value
+/// whose key is missing.
 fn name_if_safe(name: &str) -> Option<&str> {
     let is_harmless =
         name.len() <= 30 && name.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-'));

@@ -49,7 +49,7 @@ fn id3_len(recording: &[u8]) -> usize {
 
 fn read_mp3_frame(rest: &[u8]) -> Option<Frame> {
     let [0xff, second, third, ..] = *rest else { return None };
-    // A frame begins with the sync bits and names layer III.
+    // A frame begins with the sync bits, followed by the bits of layer III.
     if second & 0xe6 != 0xe2 {
         return None;
     }

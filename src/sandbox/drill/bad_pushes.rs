@@ -1,4 +1,4 @@
-//! Pushes that arrive twice, and forged calls that do not come from the platforms.
+//! Repeated copies of one push, and forged calls that do not come from the platforms.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use super::DrillResult;
 use super::scene::{DEADLINE, Scene, expect_in_time, values};
 use crate::sandbox::conditions::expect;
 
-/// A signature of the right form that signs nothing.
+/// A signature of the right length that belongs to no request.
 const WRONG_SIGNATURE: &str = "0123456789abcdef0123456789abcdef01234567";
 /// Copies of one push that WeChat sends at the same time.
 const COPIES: usize = 3;

@@ -25,7 +25,7 @@ struct Line {
 }
 
 impl Block {
-    /// Adds a message: `who` is the heading, and `words` are quoted.
+    /// Adds a message, with its words in quotes.
     pub fn quote(&mut self, heading: &str, words: &str) {
         let mut quoted: String = words.chars().take(QUOTE_LIMIT).collect();
         if quoted.len() < words.len() {

@@ -57,7 +57,7 @@ pub struct Settings {
     /// The longest pause while WeChat refuses to hand out a token.
     pub backoff_max: Duration,
     /// The longest pause while WeChat is out of reach or busy.
-    pub backoff_max_passing: Duration,
+    pub backoff_max_transient: Duration,
 }
 
 impl Default for Settings {
@@ -69,7 +69,7 @@ impl Default for Settings {
             renew_ahead: Duration::from_mins(10),
             backoff_min: Duration::from_secs(1),
             backoff_max: Duration::from_mins(1),
-            backoff_max_passing: Duration::from_secs(5),
+            backoff_max_transient: Duration::from_secs(5),
         }
     }
 }
@@ -317,13 +317,15 @@ impl TokenHolder {
         state.renew_at = token.expires_at.plus(-ahead).max(now.plus(1000));
         state.generation = state.generation.max(token.generation);
         state.failure = None;
-        let on_trial = state.is_refused(&token.value);
-        if !on_trial {
+        // WeChat may hand out again the token that it has refused. Until a call succeeds, it counts
+        // as refused.
+        let is_refused = state.is_refused(&token.value);
+        if !is_refused {
             state.pause = Duration::ZERO;
         }
         state.token = Some(token.clone());
         drop(state);
-        if !on_trial {
+        if !is_refused {
             self.health.mark_healthy();
         }
         self.renew_signal.notify_one();
@@ -334,7 +336,7 @@ impl TokenHolder {
     /// Records a failed fetch and starts the pause.
     fn record_failure(&self, error: TokenError) -> TokenError {
         let now = self.clock.now();
-        let (number, advice, passing) = match &error {
+        let (number, advice, is_transient) = match &error {
             TokenError::Unreachable(_) => {
                 (None, "check the network, DNS and wechat.api_base".to_owned(), true)
             }
@@ -350,7 +352,7 @@ impl TokenHolder {
             }
         };
         let settings = &self.settings;
-        let longest = if passing { settings.backoff_max_passing } else { settings.backoff_max };
+        let longest = if is_transient { settings.backoff_max_transient } else { settings.backoff_max };
         let mut state = self.state();
         state.pause = (state.pause * 2).max(settings.backoff_min).min(longest);
         let until = now.plus(millis(state.pause));
