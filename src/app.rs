@@ -122,6 +122,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     );
     lifecycle.spawn("outbox", outbox.run());
     media_fetching::start(&config, &bridge, client.clone(), &work_signal, &clock, &metrics, &lifecycle)?;
+    start_typing(client.clone(), &bridge, &metrics, &lifecycle);
     let retention =
         retention::run(store.clone(), bridge.clone(), work_signal, metrics.clone(), lifecycle.soft().clone());
     lifecycle.spawn("retention", retention);
@@ -359,6 +360,14 @@ fn wechat_courier(
         not_allowed,
     };
     Ok((courier, client))
+}
+
+/// Starts the task that sends typing signals, where the account can call WeChat at all.
+fn start_typing(client: WechatClient, bridge: &Bridge, metrics: &Metrics, lifecycle: &Lifecycle) {
+    if let Some(client) = client {
+        let stop = lifecycle.soft().clone();
+        lifecycle.spawn("typing", wechat::typing::run(client, bridge.clone(), metrics.clone(), stop));
+    }
 }
 
 fn media_rules(config: &Config) -> Rules {

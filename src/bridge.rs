@@ -5,6 +5,7 @@
 //! format and calls neither platform; the outbox makes the calls that are decided here.
 
 pub mod account;
+mod emoji;
 mod from_agent;
 pub mod work_signal;
 mod command;
@@ -18,6 +19,7 @@ mod media_link;
 pub mod to_im;
 mod to_wechat;
 mod translate;
+mod typing;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -101,6 +103,8 @@ struct Inner {
     run: Run,
     /// Signals the conversations whose history must be backfilled.
     backfill_requests: WorkSignal,
+    /// The typing signals that wait, and those that phones show.
+    typing: typing::TypingSignals,
 }
 
 impl Bridge {
@@ -123,6 +127,7 @@ impl Bridge {
             push_denied_at,
             run,
             backfill_requests,
+            typing: typing::TypingSignals::default(),
         })))
     }
 

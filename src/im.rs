@@ -9,27 +9,7 @@ pub mod send;
 
 use serde_json::Value;
 
-/// Reads an integer, which IM may write as an integer, a float or a numeric string; fractions are
-/// cut off.
-fn integer(value: &Value) -> Option<i64> {
-    /// Up to this magnitude every whole `f64` is exact.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    match value {
-        Value::Number(number) => number.as_i64().or_else(|| {
-            let float = number.as_f64().filter(|float| float.abs() <= EXACT)?;
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "the range is checked, and the fraction is to be cut off"
-            )]
-            Some(float as i64)
-        }),
-        Value::String(text) => {
-            let text = text.trim();
-            text.parse().ok().or_else(|| integer(&Value::from(text.parse::<f64>().ok()?)))
-        }
-        _ => None,
-    }
-}
+use crate::json::integer;
 
 /// Reads the member `name` as an integer; `None` if it is missing or out of range.
 fn number<T: TryFrom<i64>>(object: &Value, name: &str) -> Option<T> {
@@ -53,15 +33,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_number_is_read_in_every_spelling() {
-        for spelling in [json!(609), json!(609.0), json!(609.9), json!("609"), json!(" 609.0 ")] {
-            assert_eq!(integer(&spelling), Some(609), "{spelling}");
-        }
-        for none in
-            [json!(null), json!("six"), json!(""), json!([609]), json!(1e300), json!("NaN"), json!(true)]
-        {
-            assert_eq!(integer(&none), None, "{none}");
-        }
+    fn a_number_out_of_range_is_missing() {
         assert_eq!(number::<u32>(&json!({"a": 4_294_967_295_u32}), "a"), Some(u32::MAX));
         assert_eq!(number::<u32>(&json!({"a": -1}), "a"), None);
     }

@@ -24,6 +24,7 @@
 
 mod model;
 mod clock;
+mod json;
 mod config;
 mod telemetry;
 mod metrics;
@@ -73,6 +74,9 @@ pub mod internals {
             }
         }
     }
+    pub mod json {
+        pub use crate::json::from_slice;
+    }
     pub mod metrics {
         pub use crate::metrics::Metrics;
     }
@@ -117,6 +121,9 @@ pub mod internals {
             pub use crate::wechat::receive::{
                 DecryptError, PushError, Refusal, VerifiedQuery, Verifier, VerifierSettings, parse,
             };
+            pub mod document {
+                pub use crate::wechat::receive::document::read;
+            }
             pub mod envelope {
                 pub use crate::wechat::receive::envelope::{decrypt, encrypt};
             }

@@ -8,6 +8,7 @@ use rand::RngExt as _;
 
 use super::command::effect::Effect;
 use super::command::{self, Command};
+use super::send_policy::enqueue_notice;
 use super::{Bridge, Inner, to_wechat};
 use crate::model::{
     Answer, Direction, ImUserId, Lane, MediaName, MediaOrigin, MessageId, MessageKind, OpenId, OutboundCall,
@@ -96,10 +97,14 @@ impl Bridge {
         if !inner.settings.agents.contains(&answer.from) {
             return Ok(AnswerOutcome::Ignored(IgnoreReason::NotAnAgent));
         }
-        let (parts, locale) = (&answer.parts, inner.settings.texts.locale);
-        let calls = || to_wechat::calls(parts, locale, || MediaName::of_bits(rand::random()));
-        let content =
-            command::parse(parts).map_or_else(|| AnswerContent::Message(calls()), AnswerContent::Command);
+        let texts = &inner.settings.texts;
+        let wording = to_wechat::Wording { locale: texts.locale, inquiry_prefix: &texts.inquiry_prefix };
+        let message = || AnswerContent::Message {
+            calls: to_wechat::calls(&answer, wording, || MediaName::of_bits(rand::random())),
+            notices: to_wechat::notices(&answer, texts.locale),
+        };
+        let content = command::parse(&answer.parts).map_or_else(message, AnswerContent::Command);
+        let has_notices = matches!(&content, AnswerContent::Message { notices, .. } if !notices.is_empty());
         // The reply to a command goes to the agent who sent it.
         let direction =
             if matches!(content, AnswerContent::Command(_)) { Direction::ToIm } else { Direction::ToWechat };
@@ -118,6 +123,11 @@ impl Bridge {
                 if let Some(id) = message {
                     span.record("message.id", id.0);
                 }
+                inner.typing.message_sent(&customer, inner.clock.now());
+                if has_notices {
+                    let customer = customer.clone();
+                    inner.work_signal.notify(Lane { direction: Direction::ToIm, customer });
+                }
                 inner.work_signal.notify(Lane { direction, customer });
                 AnswerOutcome::Accepted
             }
@@ -127,7 +137,7 @@ impl Bridge {
 }
 
 /// Returns the known customer whose current IM account is `user`.
-fn customer_with_account(tx: &Tx<'_>, user: &ImUserId) -> Result<Option<Customer>, StoreError> {
+pub(super) fn customer_with_account(tx: &Tx<'_>, user: &ImUserId) -> Result<Option<Customer>, StoreError> {
     let is_present = |customer: &Customer| {
         let account = ImUserId::of_customer(&customer.openid, customer.number);
         customer.known && account.is_ok_and(|account| account == *user)
@@ -144,7 +154,11 @@ fn customer_with_account(tx: &Tx<'_>, user: &ImUserId) -> Result<Option<Customer
 /// The content of an agent's message.
 #[derive(Clone, Debug, PartialEq)]
 enum AnswerContent {
-    Message(Vec<OutboundCall>),
+    /// What goes to the customer, and what the agent must know of the rest.
+    Message {
+        calls: Vec<OutboundCall>,
+        notices: Vec<String>,
+    },
     Command(Command),
 }
 
@@ -163,7 +177,11 @@ impl AnswerHandler {
         let Some(customer) = customer_with_account(tx, &self.answer.to)? else {
             return Ok(Err(IgnoreReason::NotACustomer));
         };
-        if self.content == AnswerContent::Message(Vec::new()) {
+        let is_empty = matches!(
+            &self.content,
+            AnswerContent::Message { calls, notices } if calls.is_empty() && notices.is_empty()
+        );
+        if is_empty {
             return Ok(Err(IgnoreReason::Empty));
         }
         let keys = DedupKeys::of(&self.answer);
@@ -179,7 +197,14 @@ impl AnswerHandler {
                 Effect { inner, command, sender: by, source, random: self.random }.apply(tx, customer)?;
                 None
             }
-            AnswerContent::Message(calls) => {
+            AnswerContent::Message { calls, notices } => {
+                for (index, text) in notices.iter().enumerate() {
+                    let key = format!("{source}:notice:{index}");
+                    enqueue_notice(tx, &openid, &self.answer.from, text, &key, self.random[0])?;
+                }
+                if calls.is_empty() {
+                    return Ok(Ok((openid, None)));
+                }
                 for call in calls {
                     let OutboundCall::MediaToCustomer(attachment) = call else { continue };
                     for name in attachment.names() {
@@ -282,6 +307,7 @@ mod tests {
             msg_time,
             msg_seq,
             msg_random: 2,
+            quoted: None,
             parts: vec![AnswerPart::Text(format!("{msg_seq} at {msg_time}"))],
         }
     }

@@ -1,5 +1,9 @@
-//! Accepts a push from WeChat. One transaction detects a repeat, stores the changes and the calls
-//! that it needs, and decides the reply.
+//! Accepts a push from WeChat. One transaction detects a repeat, stores the customer and the outbound
+//! calls, and decides the passive reply.
+//!
+//! A *held* answer is an agent's message that may not be sent before its customer acts. It is
+//! *attached* when the passive reply to this push contains it; otherwise it is released, so that the
+//! outbox sends it. A *backfill* reads IM's history for answers whose callback never came.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -34,6 +38,21 @@ struct PushDecision {
     has_media_requests: bool,
     /// The message to IM that it became.
     message: Option<MessageId>,
+}
+
+impl PushDecision {
+    fn empty(at: Millis) -> Self {
+        Self {
+            text: None,
+            at,
+            has_attached: false,
+            notify: Vec::new(),
+            is_repeat: false,
+            account: None,
+            has_media_requests: false,
+            message: None,
+        }
+    }
 }
 
 /// The customer's action, as far as it opens a `custom/send` window.
@@ -94,30 +113,16 @@ impl PushHandler {
         let key = self.push.dedup_key.0.as_str();
         if let Some(first) = tx.first_reply(key)? {
             let has_attached = tx.reattach(&self.push.from, key, tx.now().plus(ATTACH_MS))?;
-            return Ok(PushDecision {
-                text: first.reply,
-                at: first.accepted_at,
-                has_attached,
-                notify: Vec::new(),
-                is_repeat: true,
-                account: None,
-                has_media_requests: false,
-                message: None,
-            });
+            let (text, at) = (first.reply, first.accepted_at);
+            return Ok(PushDecision { text, has_attached, is_repeat: true, ..PushDecision::empty(at) });
         }
-        let mut decision = PushDecision {
-            text: None,
-            at: tx.now(),
-            has_attached: false,
-            notify: Vec::new(),
-            is_repeat: false,
-            account: None,
-            has_media_requests: false,
-            message: None,
-        };
+        let mut decision = PushDecision::empty(tx.now());
         match &self.push.body {
             PushBody::Message(content) => self.on_message(tx, content, &mut decision)?,
             PushBody::Event(event) => self.on_event(tx, event, &mut decision)?,
+        }
+        if self.push.account.is_empty() {
+            decision.text = None;
         }
         tx.record_dedup(key, decision.text.as_deref())?;
         if decision.has_attached {
@@ -204,12 +209,8 @@ impl PushHandler {
         customer.active_at = tx.now();
         // A tap on a menu message arrives as a text, but opens only the window of a menu click.
         let is_menu_tap = matches!(content, Content::Text { menu_id: Some(_), .. });
-        self.on_action(
-            tx,
-            &mut customer,
-            if is_menu_tap { WindowOpener::Event } else { WindowOpener::Message },
-            decision,
-        )?;
+        let opener = if is_menu_tap { WindowOpener::Event } else { WindowOpener::Message };
+        self.on_action(tx, &mut customer, opener, decision)?;
         let media_link = MediaLink {
             links: &self.inner.media.links,
             now: tx.now(),
@@ -287,15 +288,18 @@ impl PushHandler {
         let may_push = self.inner.may_push(tx.now());
         let held = tx.held(&customer.openid, HELD_READ)?;
         let more_line = (!may_push).then(|| passive_reply::more_line(self.inner.settings.texts.locale));
-        // An earlier message that is still being sent, or that only a backfill can find, can be in
-        // time for a push but not for this reply.
+        // This reply leaves at once. A call to WeChat leaves later, so that it can wait for an earlier
+        // message that is still being sent or that only a backfill can find.
         let is_behind = tx.has_pending_before_held(&customer.openid)?;
         let waits_for_backfill = opener != WindowOpener::None
             && may_push
             && held.iter().any(|held| held.before_backfill)
             && self.inner.needs_backfill(tx, &customer.openid)?;
-        let plan =
-            if is_behind || waits_for_backfill { ReplyPlan::default() } else { plan_reply(&held, more_line) };
+        let plan = if is_behind || waits_for_backfill || self.push.account.is_empty() {
+            ReplyPlan::default()
+        } else {
+            plan_reply(&held, more_line)
+        };
         if let Some((id, calls)) = &plan.resplit {
             tx.resplit(*id, calls)?;
         }

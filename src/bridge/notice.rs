@@ -1,7 +1,7 @@
 //! The bridge's own notices to an agent, in the conversation that they are about. Pure.
 
 use crate::config::Locale;
-use crate::model::{HoldReason, MediaKind, NoAnswer, OutboundCall, split_text};
+use crate::model::{HoldReason, MediaKind, NoAnswer, OutboundCall, Untranslatable, split_text};
 
 use super::translate::NOTICE_PREFIX;
 
@@ -100,6 +100,39 @@ pub(super) fn media_unavailable(locale: Locale, label: &str, why: &str) -> Strin
             format!("고객이 보낸 {label} 파일을 표시할 수 없습니다: {why}. 다시 보내 달라고 요청해 주십시오.")
         }
         Locale::Zh => format!("客户发来的{label}无法显示：{why}。请客户重新发送。"),
+    };
+    format!("{NOTICE_PREFIX}{text}")
+}
+
+/// Returns the notice that an element cannot go to the customer at all.
+pub(super) fn untranslatable(locale: Locale, why: Untranslatable) -> String {
+    let text = match (locale, why) {
+        (Locale::En, Untranslatable::Call) => "WeChat customers cannot be called. Nothing was sent.",
+        (Locale::Ko, Untranslatable::Call) => {
+            "WeChat 고객에게는 전화를 걸 수 없습니다. 전송된 내용이 없습니다."
+        }
+        (Locale::Zh, Untranslatable::Call) => "无法向微信客户发起通话，未发送任何内容。",
+        (Locale::En, Untranslatable::Custom) => {
+            "This kind of message does not exist in WeChat. Nothing was sent."
+        }
+        (Locale::Ko, Untranslatable::Custom) => {
+            "WeChat에는 이 종류의 메시지가 없습니다. 전송된 내용이 없습니다."
+        }
+        (Locale::Zh, Untranslatable::Custom) => "微信没有这种类型的消息，未发送任何内容。",
+    };
+    format!("{NOTICE_PREFIX}{text}")
+}
+
+/// Returns the notice that the customer got only the word for a medium.
+pub(super) fn without_address(locale: Locale, label: &str) -> String {
+    let text = match locale {
+        Locale::En => format!(
+            "The customer got only the word {label}: your client sent no address for the file. Send it again."
+        ),
+        Locale::Ko => format!(
+            "고객에게 {label} 표시만 전송되었습니다. 클라이언트가 파일 주소를 보내지 않았습니다. 다시 보내 주십시오."
+        ),
+        Locale::Zh => format!("客户只收到了{label}字样：您的客户端没有提供文件地址。请重新发送。"),
     };
     format!("{NOTICE_PREFIX}{text}")
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::emoji;
 use super::media_link::MediaLink;
 use super::translate::{Translation, lines, neutralized, text_calls};
 use crate::model::{Content, OutboundCall, split_text};
@@ -9,6 +10,10 @@ use crate::model::{Content, OutboundCall, split_text};
 /// The longest card including its text, in bytes: JSON escaping makes both longer within the same
 /// limit.
 const CARD_BYTES: usize = 3_000;
+
+/// Stands for a message that WeChat shows only in its own console.
+const UNSUPPORTED: &str =
+    "[sticker or something else that WeChat shows only in its own console, mp.weixin.qq.com]";
 
 /// Translates `content` for the agent.
 pub(super) fn translate(content: &Content, inquiry_prefix: &str, media_link: MediaLink<'_>) -> Translation {
@@ -31,23 +36,63 @@ fn calls(content: &Content, inquiry_prefix: &str) -> Vec<OutboundCall> {
         }
     };
     match content {
-        Content::Text { content, .. } => text_calls(&format!("{inquiry_prefix}{content}")),
+        Content::Text { content, .. } => {
+            let words =
+                if is_unsupported(content) { UNSUPPORTED.to_owned() } else { emoji::for_agent(content) };
+            text_calls(&format!("{inquiry_prefix}{words}"))
+        }
+        Content::File { name, size } => text_calls(&format!(
+            "{inquiry_prefix}[file] {}WeChat does not hand it out; see mp.weixin.qq.com, or ask for a picture",
+            described_file(name, *size)
+        )),
         Content::Location { latitude, longitude, label, .. } => vec![OutboundCall::LocationToAgent {
             latitude: *latitude,
             longitude: *longitude,
             description: neutralized(split_text(label, 1_000).first().copied().unwrap_or_default()),
         }],
         Content::Link { title, description, url } => card(
-            json!({"wx": "link", "title": title, "description": description, "url": url}),
+            json!({"wx": "link", "title": title, "description": description, "url": url,
+                   "businessID": "text_link", "text": lines(&[title, description]), "link": safe_link(url)}),
             &["[link]", title, description, url],
         ),
         Content::MiniProgramPage { title, app_id, page_path, thumb_url, .. } => card(
             json!({"wx": "miniprogrampage", "title": title, "appid": app_id, "pagepath": page_path,
-                   "thumb_url": thumb_url}),
+                   "thumb_url": thumb_url, "businessID": "text_link", "text": title, "link": ""}),
             &["[mini program]", title, app_id, page_path],
         ),
         other => text_calls(&format!("{inquiry_prefix}[{}]", other.msg_type())),
     }
+}
+
+/// The sentences that WeChat's clients put in place of a message that an account cannot get: a sticker, a picture that
+/// moves, a merged chat. Several spellings are known.
+fn is_unsupported(content: &str) -> bool {
+    let content = content.trim();
+    let inner =
+        content.strip_prefix(['【', '[']).and_then(|rest| rest.strip_suffix(['】', ']'])).unwrap_or_default();
+    inner.eq_ignore_ascii_case("Unsupported Message")
+        || inner.starts_with("收到不支持的消息类型")
+        || inner.starts_with("收到不支援的訊息類型")
+}
+
+/// `offer.pdf (47 KB); `, as far as it is known.
+fn described_file(name: &str, size: Option<u64>) -> String {
+    let size = size.map(|bytes| match bytes {
+        0..1_000 => format!("({bytes} B)"),
+        1_000..1_000_000 => format!("({} KB)", (bytes + 500) / 1_000),
+        _ => format!("({}.{} MB)", bytes / 1_000_000, bytes % 1_000_000 / 100_000),
+    });
+    let words = [name.to_owned(), size.unwrap_or_default()];
+    let words: Vec<&str> = words.iter().map(|word| word.trim()).filter(|word| !word.is_empty()).collect();
+    if words.is_empty() { String::new() } else { format!("{}; ", words.join(" ")) }
+}
+
+/// The address, if a click on it does nothing but open a page.
+fn safe_link(url: &str) -> &str {
+    let is_safe = ["http://", "https://"].iter().any(|scheme| {
+        url.trim_start().get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    });
+    if is_safe { url } else { "" }
 }
 
 #[cfg(test)]
@@ -111,5 +156,53 @@ mod tests {
             calls(&Content::Other { kind: "sticker".into() }, ""),
             [OutboundCall::TextToAgent("[sticker]".into())]
         );
+    }
+
+    #[test]
+    fn what_wechats_clients_write_is_made_readable() {
+        let console = format!("Q: {UNSUPPORTED}");
+        for sentence in [
+            "【收到不支持的消息类型，暂无法显示】",
+            "[收到不支持的消息类型，暂时无法显示]",
+            " [Unsupported Message]\n",
+        ] {
+            assert_eq!(text(sentence, "Q: "), [console.as_str()], "{sentence}");
+        }
+        for (typed, read) in
+            [("好的/::)[旺柴]", "好的🙂🐶"), ("why [Unsupported Message]?", "why [Unsupported Message]?")]
+        {
+            assert_eq!(text(typed, ""), [read]);
+        }
+    }
+
+    #[test]
+    fn a_file_is_named_with_its_size() {
+        let file = |name: &str, size| {
+            let calls = calls(&Content::File { name: name.into(), size }, "");
+            let [OutboundCall::TextToAgent(text)] = &calls[..] else { panic!("{calls:?}") };
+            text.strip_suffix("WeChat does not hand it out; see mp.weixin.qq.com, or ask for a picture")
+                .unwrap()
+                .to_owned()
+        };
+        assert_eq!(file("offer-2026.pdf", Some(48_213)), "[file] offer-2026.pdf (48 KB); ");
+        assert_eq!(file("合同.pdf", Some(2_560_000)), "[file] 合同.pdf (2.5 MB); ");
+        assert_eq!(file("a", Some(999)), "[file] a (999 B); ");
+        assert_eq!(file("a", None), "[file] a; ");
+        assert_eq!(file("", None), "[file] ");
+    }
+
+    #[test]
+    fn only_an_address_of_a_page_becomes_a_link() {
+        let link = |url: &str| {
+            let content = Content::Link { title: "T".into(), description: "D".into(), url: url.into() };
+            let calls = calls(&content, "");
+            let [OutboundCall::CardToAgent { data, .. }] = &calls[..] else { panic!("{calls:?}") };
+            let data: Value = serde_json::from_str(data).unwrap();
+            (data["businessID"].clone(), data["text"].clone(), data["link"].clone())
+        };
+        assert_eq!(link("https://e.com/a"), ("text_link".into(), "T\nD".into(), "https://e.com/a".into()));
+        for url in ["javascript:alert(1)", " JavaScript:x", "data:text/html,x", "weixin://x", "", "//e.com"] {
+            assert_eq!(link(url).2, "", "{url}");
+        }
     }
 }

@@ -1,34 +1,106 @@
 //! Translates an agent's message into calls to WeChat. Pure.
 
-use super::translate::lines;
+use unicode_segmentation::UnicodeSegmentation as _;
+
+use super::translate::{NOTICE_PREFIX, lines};
+use super::{emoji, notice};
 use crate::config::Locale;
-use crate::model::{AnswerPart, Attachment, AttachmentKind, MediaName, OutboundCall, split_text};
+use crate::model::{Answer, AnswerPart, Attachment, AttachmentKind, MediaName, OutboundCall, split_text};
 
 /// The longest text that WeChat accepts for certain in one message, in bytes ("Text content",
 /// "Length").
 pub const TEXT_BYTES: usize = 2_000;
 
+/// The longest quote of the message that an answer replies to, in characters as people count them.
+const MAX_QUOTE_CHARS: usize = 40;
+
+/// The texts that the translation depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Wording<'a> {
+    /// The language of labels.
+    pub locale: Locale,
+    /// What the bridge puts before a customer's words. It comes off what an agent forwards.
+    pub inquiry_prefix: &'a str,
+}
+
 /// Returns the calls that carry an agent's message to the customer, in the order of its elements.
 /// `new_name` returns a name for one more file.
 pub fn calls(
-    answer: &[AnswerPart],
-    locale: Locale,
+    answer: &Answer,
+    wording: Wording<'_>,
     mut new_name: impl FnMut() -> MediaName,
 ) -> Vec<OutboundCall> {
-    answer.iter().flat_map(|part| part_calls(part, locale, &mut new_name)).collect()
+    let mut parts = answer.parts.iter();
+    let mut calls = Vec::new();
+    if let Some(quote) = answer.quoted.as_deref().and_then(|words| quote(words, wording)) {
+        match answer.parts.first() {
+            Some(AnswerPart::Text(text)) => {
+                calls.extend(text_calls(&lines(&[&quote, &readable(text, wording)])));
+                parts.next();
+            }
+            Some(_) => calls.extend(text_calls(&quote)),
+            None => {}
+        }
+    }
+    calls.extend(parts.flat_map(|part| part_calls(part, wording, &mut new_name)));
+    calls
+}
+
+/// What the agent must know: elements that do not go to the customer as they are, in the order of
+/// the message.
+pub fn notices(answer: &Answer, locale: Locale) -> Vec<String> {
+    let of_part = |part: &AnswerPart| match part {
+        AnswerPart::Untranslatable(why) => Some(notice::untranslatable(locale, *why)),
+        AnswerPart::Image { url, .. }
+        | AnswerPart::Sound { url, .. }
+        | AnswerPart::Video { url, .. }
+        | AnswerPart::File { url, .. }
+            if !has_address(url) =>
+        {
+            Some(notice::without_address(locale, label(part, locale)))
+        }
+        _ => None,
+    };
+    answer.parts.iter().filter_map(of_part).collect()
+}
+
+/// The line before an answer that quotes another message; `None` if the customer does not know that
+/// message.
+fn quote(words: &str, wording: Wording<'_>) -> Option<String> {
+    if words.starts_with(NOTICE_PREFIX.trim_end()) {
+        return None;
+    }
+    let words = readable(words, wording).split_whitespace().collect::<Vec<_>>().join(" ");
+    let cut: String = words.graphemes(true).take(MAX_QUOTE_CHARS).collect();
+    let more = if cut.len() < words.len() { "…" } else { "" };
+    (!cut.is_empty()).then(|| format!("「{cut}{more}」"))
+}
+
+/// An agent's words as a customer reads them.
+fn readable(text: &str, wording: Wording<'_>) -> String {
+    let prefix = wording.inquiry_prefix.trim();
+    let forwarded = text.trim_start().strip_prefix(prefix).filter(|_| !prefix.is_empty());
+    emoji::for_customer(forwarded.map_or(text, str::trim_start))
+}
+
+/// Whether a medium has an address that can be followed.
+fn has_address(url: &str) -> bool {
+    !url.trim().is_empty() && !url.contains(char::is_control)
 }
 
 fn part_calls(
     part: &AnswerPart,
-    locale: Locale,
+    wording: Wording<'_>,
     new_name: &mut impl FnMut() -> MediaName,
 ) -> Vec<OutboundCall> {
-    let label = label(part, locale).to_owned();
+    let label = label(part, wording.locale).to_owned();
     let mut attachment_calls = |kind, url: &String, size: u64| {
         file_calls(Attachment { kind, url: url.clone(), size, name: new_name(), label: label.clone() })
     };
     match part {
-        AnswerPart::Text(text) => text_calls(text),
+        AnswerPart::Text(text) => text_calls(&readable(text, wording)),
+        AnswerPart::Custom { text } => text_calls(&emoji::for_customer(text)),
+        AnswerPart::Untranslatable(_) => Vec::new(),
         AnswerPart::Image { url, size, .. } => attachment_calls(AttachmentKind::Image, url, *size),
         AnswerPart::Sound { url, size, second } => {
             attachment_calls(AttachmentKind::Sound { second: *second }, url, *size)
@@ -42,16 +114,12 @@ fn part_calls(
         AnswerPart::Location { latitude, longitude, description } => {
             text_calls(&lines(&[&label, description, &format!("{latitude},{longitude}")]))
         }
-        AnswerPart::Face { data, .. } => text_calls(if data.trim().is_empty() { &label } else { data }),
-        AnswerPart::Custom { data, description } => {
-            text_calls(if description.trim().is_empty() { data } else { description })
-        }
+        // Its data is the name of a picture that only the kit has.
+        AnswerPart::Face { .. } => text_calls(&label),
+        // Every kit's compatible text asks the reader to upgrade the SDK.
         AnswerPart::Relay { title, text, lines: digest } => {
-            if text.trim().is_empty() {
-                text_calls(&lines(&[title, &digest.join("\n")]))
-            } else {
-                text_calls(text)
-            }
+            let words = lines(&[title, &digest.join("\n")]);
+            text_calls(&emoji::for_customer(if words.trim().is_empty() { text } else { &words }))
         }
         AnswerPart::Other { kind } => text_calls(&format!("[{kind}]")),
     }
@@ -86,8 +154,7 @@ fn label(part: &AnswerPart, locale: Locale) -> &'static str {
 /// one text.
 fn file_calls(attachment: Attachment) -> Vec<OutboundCall> {
     let text = attachment.as_text(&attachment.url);
-    let is_link = !attachment.url.trim().is_empty() && !attachment.url.contains(char::is_control);
-    if !is_link || text.len() > TEXT_BYTES {
+    if !has_address(&attachment.url) || text.len() > TEXT_BYTES {
         return text_calls(text.trim());
     }
     vec![OutboundCall::MediaToCustomer(attachment)]
@@ -113,12 +180,34 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn translate(answer: &[AnswerPart], locale: Locale) -> Vec<OutboundCall> {
+    fn answer(parts: &[AnswerPart]) -> Answer {
+        let user = |id: &str| crate::model::ImUserId::new(id).unwrap();
+        Answer {
+            from: user("user1"),
+            to: user("o1"),
+            msg_key: "1".to_owned(),
+            msg_time: 1,
+            msg_seq: 1,
+            msg_random: 1,
+            quoted: None,
+            parts: parts.to_vec(),
+        }
+    }
+
+    fn translate_answer(answer: &Answer, locale: Locale) -> Vec<OutboundCall> {
         let mut drawn = 0;
-        calls(answer, locale, || {
+        calls(answer, Wording { locale, inquiry_prefix: "Inquiry: " }, || {
             drawn += 1;
             MediaName::of_bits(drawn)
         })
+    }
+
+    fn translate(parts: &[AnswerPart], locale: Locale) -> Vec<OutboundCall> {
+        translate_answer(&answer(parts), locale)
+    }
+
+    fn texts(answer: &Answer) -> Vec<String> {
+        translate_answer(answer, Locale::En).iter().map(text).collect()
     }
 
     /// The text that a customer would read if nothing could be uploaded.
@@ -167,8 +256,8 @@ mod tests {
                 AnswerPart::Location { latitude: 22.5, longitude: 114.0, description: "Station Rd 5".into() },
                 AnswerPart::Face { index: 3, data: "smile".into() },
                 AnswerPart::Face { index: 3, data: String::new() },
-                AnswerPart::Custom { data: "{}".into(), description: "[order 7]".into() },
-                AnswerPart::Custom { data: "{}".into(), description: String::new() },
+                AnswerPart::Custom { text: "[order 7]".into() },
+                AnswerPart::Untranslatable(crate::model::Untranslatable::Custom),
                 AnswerPart::Relay { title: "Chat".into(), text: String::new(), lines: vec!["Lin: M".into()] },
                 AnswerPart::Relay { title: "Chat".into(), text: "[chat history]".into(), lines: Vec::new() },
                 AnswerPart::Other { kind: "TIMStickerElem".into() },
@@ -185,12 +274,11 @@ mod tests {
                 "[voice message]\nhttps://example.com/f",
                 "[video]\nhttps://example.com/f",
                 "[location]\nStation Rd 5\n22.5,114",
-                "smile",
+                "[sticker]",
                 "[sticker]",
                 "[order 7]",
-                "{}",
                 "Chat\nLin: M",
-                "[chat history]",
+                "Chat",
                 "[TIMStickerElem]",
                 "[image]",
             ]
@@ -213,5 +301,55 @@ mod tests {
     fn labels_are_in_the_configured_language() {
         let part = AnswerPart::Sound { url: "https://example.com/v".into(), size: 1, second: 1 };
         assert_eq!(text(&translate(&[part], Locale::Ko)[0]), "[음성 메시지]\nhttps://example.com/v");
+    }
+
+    #[test]
+    fn a_quote_stands_before_the_answer() {
+        let quoting = |words: &str, parts: &[AnswerPart]| {
+            texts(&Answer { quoted: Some(words.to_owned()), ..answer(parts) })
+        };
+        let yes = [AnswerPart::Text("是的".into())];
+        assert_eq!(quoting("Inquiry: 几点发货?", &yes), ["「几点发货?」\n是的"]);
+        assert_eq!(quoting("[TUIEmoji_Smile]  a\nb", &yes), ["「🙂 a b」\n是的"]);
+        let long = format!("「{}…」\n是的", "字".repeat(40));
+        assert_eq!(quoting(&"字".repeat(41), &yes), [long.as_str()]);
+        // The bridge's own words mean nothing to the customer.
+        assert_eq!(quoting("[bridge] “x” is held", &yes), ["是的"]);
+        let picture = [AnswerPart::Image { url: "https://e.com/1".into(), size: 1, format: 1 }];
+        assert_eq!(quoting("which one?", &picture), ["「which one?」", "[image]\nhttps://e.com/1"]);
+    }
+
+    #[test]
+    fn what_an_agent_forwards_and_types_is_made_readable() {
+        for (typed, read) in [
+            ("Inquiry: is it in stock?", "is it in stock?"),
+            ("您好[TUIEmoji_Smile]稍等", "您好🙂稍等"),
+            ("no prefix", "no prefix"),
+        ] {
+            assert_eq!(texts(&answer(&[AnswerPart::Text(typed.into())])), [read]);
+        }
+        let merged = AnswerPart::Relay {
+            title: String::new(),
+            text: "please upgrade the SDK".into(),
+            lines: Vec::new(),
+        };
+        assert_eq!(texts(&answer(&[merged])), ["please upgrade the SDK"], "nothing else is there");
+    }
+
+    #[test]
+    fn the_agent_is_told_what_does_not_go() {
+        let parts = [
+            AnswerPart::Text("hello".into()),
+            AnswerPart::Untranslatable(crate::model::Untranslatable::Call),
+            AnswerPart::File { url: String::new(), size: 7, name: "a.pdf".into() },
+            AnswerPart::Sound { url: " ".into(), size: 7, second: 1 },
+            AnswerPart::Image { url: "https://e.com/1".into(), size: 1, format: 1 },
+        ];
+        assert_eq!(texts(&answer(&parts))[..3], ["hello", "[file]\na.pdf", "[voice message]"]);
+        for locale in [Locale::En, Locale::Ko, Locale::Zh] {
+            let notices = notices(&answer(&parts), locale);
+            assert_eq!(notices.len(), 3);
+            assert!(notices.iter().all(|text| text.starts_with(NOTICE_PREFIX)), "{notices:?}");
+        }
     }
 }

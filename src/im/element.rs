@@ -5,10 +5,13 @@
 //! 269/2720). Reading never fails, whatever a client of any age has sent: an unreadable element
 //! becomes `AnswerPart::Other`.
 
-mod read;
+mod custom;
 mod media;
+mod quote;
+mod read;
 
 pub use media::MediaDetails;
+pub use quote::quoted;
 pub use read::parts;
 
 use media::media_element;
@@ -191,23 +194,34 @@ impl Element {
     }
 }
 
+impl Location {
+    /// The place in words, with a link to a map. WeChat's degrees are those of Tencent's map (GCJ-02).
+    fn as_text(&self) -> String {
+        let Self { desc, latitude, longitude } = self;
+        let title = if desc.is_empty() { "WeChat" } else { desc };
+        let title: String = url::form_urlencoded::byte_serialize(title.as_bytes()).collect();
+        let title = title.replace('+', "%20");
+        let map = format!(
+            "https://apis.map.qq.com/uri/v1/marker?marker=coord:{latitude},{longitude};title:{title}&referer=bridge"
+        );
+        let line = if desc.is_empty() { String::new() } else { format!(" {desc}") };
+        format!("[location]{line}\n{latitude},{longitude}\n{map}")
+    }
+}
+
 /// Builds the elements for an outbound call; `None` if the call does not send a message to an
-/// agent.
+/// agent. Tencent's clients show only the first element, so it has the words.
 pub fn elements_for(call: &OutboundCall, details: &MediaDetails) -> Option<Vec<Element>> {
     match call {
         OutboundCall::TextToAgent(text) => Some(vec![Element::text(text.as_str())]),
         OutboundCall::LocationToAgent { latitude, longitude, description } => {
-            Some(vec![Element::Location(Location {
-                desc: description.clone(),
-                latitude: *latitude,
-                longitude: *longitude,
-            })])
+            let location = Location { desc: description.clone(), latitude: *latitude, longitude: *longitude };
+            Some(vec![Element::text(location.as_text()), Element::Location(location)])
         }
         OutboundCall::MediaToAgent(info) => Some(vec![media_element(info, details)]),
-        // Not every client renders custom payloads, so the text follows as an element of its own.
         OutboundCall::CardToAgent { data, text } => Some(vec![
-            Element::Custom(Custom { data: data.clone(), desc: text.clone() }),
             Element::text(text.as_str()),
+            Element::Custom(Custom { data: data.clone(), desc: text.clone() }),
         ]),
         OutboundCall::ImportAccount
         | OutboundCall::DeleteAccount

@@ -20,8 +20,31 @@ pub struct Answer {
     /// The sender's random number (`MsgRandom`). Together with `msg_seq` and `msg_time` it
     /// identifies the message both in its callback and in IM's history.
     pub msg_random: u32,
+    /// The beginning of the message that this one answers, as the agent's client shows it; it may begin with the
+    /// bridge's own words.
+    pub quoted: Option<String>,
     /// The message's elements, in order.
     pub parts: Vec<AnswerPart>,
+}
+
+/// A signal that an agent starts or stops typing. It is never stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypingSignal {
+    /// The agent.
+    pub agent: ImUserId,
+    /// The account of the customer whom the agent writes to.
+    pub to: ImUserId,
+    /// Whether the agent types now.
+    pub is_typing: bool,
+}
+
+/// Why an element cannot go to a customer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Untranslatable {
+    /// A call: WeChat customers cannot be called.
+    Call,
+    /// A form, a group or a meeting, or a payload without words.
+    Custom,
 }
 
 /// One element of an agent's message.
@@ -85,13 +108,13 @@ pub enum AnswerPart {
         /// The app's own data.
         data: String,
     },
-    /// A payload that the app defines.
+    /// The words of an app-defined element.
     Custom {
-        /// The payload.
-        data: String,
-        /// The sender's description of the payload.
-        description: String,
+        /// What a customer reads of it.
+        text: String,
     },
+    /// An element that WeChat has nothing for.
+    Untranslatable(Untranslatable),
     /// A forwarded conversation.
     Relay {
         /// Its title.

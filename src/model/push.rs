@@ -7,7 +7,8 @@ use super::OpenId;
 /// One push, decrypted and parsed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Push {
-    /// The Official Account it was sent to (`ToUserName`, `gh_...`).
+    /// The Official Account it was sent to (`ToUserName`, `gh_...`); empty where neither the push nor the
+    /// configuration names it. Such a push cannot be replied to.
     pub account: String,
     /// The customer, or the platform's own id in job and authorisation events.
     pub from: OpenId,
@@ -114,6 +115,13 @@ pub enum Content {
         /// WeChat's id for downloading the thumbnail.
         thumb_media_id: String,
     },
+    /// A file. WeChat hands its bytes to nobody.
+    File {
+        /// Its name; may be empty.
+        name: String,
+        /// Its size in bytes, where WeChat says it.
+        size: Option<u64>,
+    },
     /// A message of a type that this version does not know.
     Other {
         /// WeChat's `MsgType`.
@@ -133,6 +141,7 @@ impl Content {
             Self::Location { .. } => "location",
             Self::Link { .. } => "link",
             Self::MiniProgramPage { .. } => "miniprogrampage",
+            Self::File { .. } => "file",
             Self::Other { kind } => kind,
         }
     }

@@ -5,6 +5,9 @@
 //! no store: it acknowledges nothing.
 
 mod verify;
+/// Reads a body: strict, lenient or JSON.
+pub mod document;
+/// The AES envelope of compatible and safe mode.
 pub mod envelope;
 mod event;
 mod message;

@@ -12,6 +12,8 @@ mod media_download;
 pub mod token;
 mod media_type;
 mod transport;
+/// Agents' typing signals.
+pub mod typing;
 
 #[cfg(test)]
 mod testing;

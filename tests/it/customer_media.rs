@@ -162,22 +162,30 @@ async fn locations_links_cards_and_unknown_kinds_name_themselves() {
     let phone = world.follower("card");
     phone.send_location(31.230_416, 121.473_701, 16, "People's Square").await;
     let place = await_elements(&world, &openid("card"), 1).await;
-    assert_eq!((&place[0]["MsgType"], place.len()), (&"TIMLocationElem".into(), 1));
-    assert_eq!(place[0]["MsgContent"]["Desc"], "People's Square");
+    assert_eq!(
+        (&place[0]["MsgType"], &place[1]["MsgType"]),
+        (&"TIMTextElem".into(), &"TIMLocationElem".into())
+    );
+    let words = place[0]["MsgContent"]["Text"].as_str().unwrap();
+    assert!(
+        words.starts_with("[location] People's Square\n31.230416,121.473701\nhttps://apis.map.qq.com/"),
+        "{words}"
+    );
+    assert_eq!(place[1]["MsgContent"]["Desc"], "People's Square");
 
     phone.send_link("Spring", "New in May", "https://example.com/spring").await;
     let page = await_elements(&world, &openid("card"), 2).await;
-    assert_eq!((&page[0]["MsgType"], &page[1]["MsgType"]), (&"TIMCustomElem".into(), &"TIMTextElem".into()));
-    let data: Value = serde_json::from_str(page[0]["MsgContent"]["Data"].as_str().unwrap()).unwrap();
+    assert_eq!((&page[0]["MsgType"], &page[1]["MsgType"]), (&"TIMTextElem".into(), &"TIMCustomElem".into()));
+    let data: Value = serde_json::from_str(page[1]["MsgContent"]["Data"].as_str().unwrap()).unwrap();
     assert_eq!((&data["wx"], &data["url"]), (&"link".into(), &"https://example.com/spring".into()));
     let words = format!("{INQUIRY}[link]\nSpring\nNew in May\nhttps://example.com/spring");
-    assert_eq!(page[1]["MsgContent"]["Text"], words.as_str());
+    assert_eq!(page[0]["MsgContent"]["Text"], words.as_str());
 
     phone.send_mini_program("Shop", "wx5a4db0c0a99a99a9", "pages/spring").await;
     let card = await_elements(&world, &openid("card"), 3).await;
-    let data: Value = serde_json::from_str(card[0]["MsgContent"]["Data"].as_str().unwrap()).unwrap();
+    let data: Value = serde_json::from_str(card[1]["MsgContent"]["Data"].as_str().unwrap()).unwrap();
     assert_eq!((&data["wx"], &data["pagepath"]), (&"miniprogrampage".into(), &"pages/spring".into()));
-    assert!(card[1]["MsgContent"]["Text"].as_str().unwrap().contains("[mini program]\nShop"));
+    assert!(card[0]["MsgContent"]["Text"].as_str().unwrap().contains("[mini program]\nShop"));
 
     phone.send_unknown("hologram").await;
     let unknown = await_elements(&world, &openid("card"), 4).await;

@@ -25,6 +25,7 @@ mod properties;
 mod pushes;
 mod query_plans;
 mod raw_http;
+mod real_clients;
 mod repeats;
 mod rooms;
 mod sandbox;

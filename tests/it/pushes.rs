@@ -303,7 +303,6 @@ async fn a_signed_body_without_usable_xml_is_acknowledged_and_counted() {
         format!("<!DOCTYPE xml [<!ENTITY a \"b\">]>{good}"),
         good.replace(&openid("x"), "no openid at all"),
         good.replace("MsgType", "MsgKind"),
-        format!("{good}{good}"),
         "<".repeat(5_000),
         format!("{}x{}", "<xml>".repeat(4_000), "</xml>".repeat(4_000)),
     ];

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each room, with the other rooms that it may use.
-const ROOMS: [(&str, &[&str]); 17] = [
+const ROOMS: [(&str, &[&str]); 18] = [
     ("model", &[]),
     ("clock", &["model"]),
+    ("json", &[]),
     ("config", &["model"]),
     ("telemetry", &["config"]),
     ("metrics", &["model"]),
@@ -16,8 +17,14 @@ const ROOMS: [(&str, &[&str]); 17] = [
     ("upstream", &["model", "clock", "metrics"]),
     ("bridge", &["model", "clock", "config", "metrics", "store", "media"]),
     ("outbox", &["model", "clock", "config", "metrics", "store", "media", "upstream", "bridge"]),
-    ("wechat", &["model", "clock", "config", "metrics", "store", "media", "upstream", "bridge", "outbox"]),
-    ("im", &["model", "clock", "config", "metrics", "store", "media", "upstream", "bridge", "outbox"]),
+    (
+        "wechat",
+        &["model", "clock", "json", "config", "metrics", "store", "media", "upstream", "bridge", "outbox"],
+    ),
+    (
+        "im",
+        &["model", "clock", "json", "config", "metrics", "store", "media", "upstream", "bridge", "outbox"],
+    ),
     (
         "http",
         &[

@@ -67,7 +67,7 @@ const QUESTIONS: [(&str, &str, &[&str]); 12] = [
         "user1",
         &[
             "waiting 1",
-            "TIMLocationElem",
+            "[location] Station Rd 5\n22.5,114\nhttps://apis.map.qq.com/uri/v1/marker?marker=coord:22.5,114;title:Station%20Rd%205&referer=bridge",
             "[link]\nSpring\nNew in May\nhttps://example.com/spring",
             "TIMImageElem",
             "TIMSoundElem",

@@ -48,6 +48,10 @@ async fn handle(state: &PublicState, query: &str, body: Body) -> Response {
     match public.callback_verifier.parse(&query, &bytes) {
         Ok(Callback::Answer(answer)) => accept(state, answer).await,
         Ok(Callback::Skipped(reason, answer)) => skip(state, reason, answer).await,
+        Ok(Callback::Typing(signal)) => {
+            public.bridge.signal_typing(signal);
+            ignore(state, SkipReason::OnlineOnly.name())
+        }
         Ok(Callback::Ignored(reason)) => ignore(state, reason.name()),
         Err(bad) => {
             state.log_refusal("callback", "body_no_json", &bad);

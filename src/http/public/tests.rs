@@ -138,6 +138,7 @@ impl World {
             msg_time: 1_700_000_000,
             msg_seq: 1,
             msg_random: 1,
+            quoted: None,
             parts: vec![AnswerPart::Text(text.to_owned())],
         };
         self.bridge.accept_answer(answer).await.unwrap();

@@ -6,7 +6,10 @@
 
 use serde_json::Value;
 
-use crate::im::{integer, number, text};
+use super::custom;
+
+use crate::im::{number, text};
+use crate::json::{self, integer};
 use crate::model::AnswerPart;
 
 /// The name of an unknown kind is shown to people and logged, so it is cut to this many characters.
@@ -14,16 +17,27 @@ const MAX_KIND_CHARS: usize = 64;
 
 /// Reads the parts of a `MsgBody`, in order; none if it is not an array.
 pub fn parts(body: &Value) -> Vec<AnswerPart> {
-    body.as_array().map(Vec::as_slice).unwrap_or_default().iter().map(part).collect()
+    let elements = body.as_array().map(Vec::as_slice).unwrap_or_default();
+    let has_words = elements.iter().any(|element| kind(element) == "TIMTextElem");
+    elements.iter().filter_map(|element| part(element, has_words)).collect()
 }
 
-fn part(element: &Value) -> AnswerPart {
-    let kind = element.get("MsgType").and_then(Value::as_str).unwrap_or_default();
-    element
-        .get("MsgContent")
-        .filter(|content| content.is_object())
-        .and_then(|content| read_known(kind, content))
-        .unwrap_or_else(|| AnswerPart::Other { kind: kind.chars().take(MAX_KIND_CHARS).collect() })
+fn kind(element: &Value) -> &str {
+    element.get("MsgType").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Reads one part; `None` for an app-defined element that means nothing to anyone.
+fn part(element: &Value, has_words: bool) -> Option<AnswerPart> {
+    let kind = kind(element);
+    let other = || AnswerPart::Other { kind: kind.chars().take(MAX_KIND_CHARS).collect() };
+    let Some(content) = element.get("MsgContent").filter(|content| content.is_object()) else {
+        return Some(other());
+    };
+    if kind == "TIMCustomElem" {
+        let words = |name| content.get(name).and_then(json::text).unwrap_or_default();
+        return custom::translate(&words("Data"), &words("Desc"), has_words);
+    }
+    Some(read_known(kind, content).unwrap_or_else(other))
 }
 
 fn read_known(kind: &str, content: &Value) -> Option<AnswerPart> {
@@ -40,7 +54,6 @@ fn read_known(kind: &str, content: &Value) -> Option<AnswerPart> {
             index: content.get("Index").and_then(integer).unwrap_or_default(),
             data: string("Data")?,
         },
-        "TIMCustomElem" => AnswerPart::Custom { data: string("Data")?, description: string("Desc")? },
         "TIMImageElem" => image(content)?,
         "TIMSoundElem" => {
             AnswerPart::Sound { url: string("Url")?, size: count("Size"), second: count("Second") }

@@ -9,7 +9,7 @@ fn documented_elements_are_read() {
         {"MsgType": "TIMTextElem", "MsgContent": {"Text": "Where are you?"}},
         {"MsgType": "TIMLocationElem", "MsgContent": {"Desc": "Station Rd 5", "Latitude": 22.54321, "Longitude": 113.97531}},
         {"MsgType": "TIMFaceElem", "MsgContent": {"Index": 3, "Data": "smile"}},
-        {"MsgType": "TIMCustomElem", "MsgContent": {"Data": "{\"wx\":\"link\"}", "Desc": "[link]", "Ext": "", "Sound": ""}},
+        {"MsgType": "TIMCustomElem", "MsgContent": {"Data": "house data", "Desc": "[order]", "Ext": "", "Sound": ""}},
         {"MsgType": "TIMImageElem", "MsgContent": {"UUID": "9e10", "ImageFormat": 1, "ImageInfoArray": [
             {"Type": 3, "Size": 9120, "Width": 198, "Height": 264, "URL": "https://example.org/t.jpg"},
             {"Type": 1, "Size": 84213, "Width": 1080, "Height": 1440, "URL": "https://example.org/o.jpg"}]}},
@@ -23,7 +23,7 @@ fn documented_elements_are_read() {
         AnswerPart::Text(text("Where are you?")),
         AnswerPart::Location { latitude: 22.54321, longitude: 113.97531, description: text("Station Rd 5") },
         AnswerPart::Face { index: 3, data: text("smile") },
-        AnswerPart::Custom { data: text("{\"wx\":\"link\"}"), description: text("[link]") },
+        AnswerPart::Custom { text: text("[order]") },
         AnswerPart::Image { url: text("https://example.org/o.jpg"), size: 84213, format: 1 },
         AnswerPart::Sound { url: text("https://example.org/v.mp3"), size: 15360, second: 6 },
         AnswerPart::File {
@@ -138,7 +138,12 @@ fn calls_become_elements() {
     };
     assert_eq!(
         serde_json::to_string(&elements_for(&place, &MediaDetails::default()).unwrap()).unwrap(),
-        r#"[{"MsgType":"TIMLocationElem","MsgContent":{"Desc":"Station Rd 5","Latitude":22.5,"Longitude":114.0}}]"#
+        concat!(
+            r#"[{"MsgType":"TIMTextElem","MsgContent":{"Text":"[location] Station Rd 5\n22.5,114\n"#,
+            "https://apis.map.qq.com/uri/v1/marker?marker=coord:22.5,114;title:Station%20Rd%205&referer=bridge",
+            r#""}},{"MsgType":"TIMLocationElem","#,
+            r#""MsgContent":{"Desc":"Station Rd 5","Latitude":22.5,"Longitude":114.0}}]"#
+        )
     );
     for other in [
         OutboundCall::ImportAccount,

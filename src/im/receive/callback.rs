@@ -7,8 +7,9 @@
 use serde_json::{Map, Value};
 
 use super::{CallbackVerifier, VerifiedQuery};
-use crate::im::{element, integer, msg_key, number, text};
-use crate::model::{Answer, ImUserId};
+use crate::im::{element, msg_key, number, text};
+use crate::json::{self, integer};
+use crate::model::{Answer, ImUserId, TypingSignal};
 
 /// The one event that moves a message.
 const AFTER_SEND: &str = "C2C.CallbackAfterSendMsg";
@@ -20,6 +21,8 @@ pub enum Callback {
     Answer(Answer),
     /// An agent's message that must not be moved, even if a backfill finds it later.
     Skipped(SkipReason, Answer),
+    /// An agent starts or stops typing to an account that may be a customer's.
+    Typing(TypingSignal),
     /// There is no message to move.
     Ignored(SkipReason),
 }
@@ -35,6 +38,9 @@ pub enum SkipReason {
     RestApi,
     /// IM did not deliver the message.
     NotDelivered,
+    /// It lasts only for clients that are online (`OnlineOnlyFlag`): a typing signal or a kit's
+    /// internals. IM keeps no such message in its history.
+    OnlineOnly,
     /// Sender or receiver is not a valid UserID.
     BadAccount,
     /// The sender is not one of the agents.
@@ -50,11 +56,12 @@ pub struct BadBody;
 
 impl SkipReason {
     /// Every reason, for metrics.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::OtherCommand,
         Self::CommandMismatch,
         Self::RestApi,
         Self::NotDelivered,
+        Self::OnlineOnly,
         Self::BadAccount,
         Self::NotAnAgent,
         Self::Empty,
@@ -67,6 +74,7 @@ impl SkipReason {
             Self::CommandMismatch => "command_mismatch",
             Self::RestApi => "rest_api",
             Self::NotDelivered => "not_delivered",
+            Self::OnlineOnly => "online_only",
             Self::BadAccount => "bad_account",
             Self::NotAnAgent => "not_an_agent",
             Self::Empty => "empty",
@@ -78,7 +86,7 @@ impl CallbackVerifier {
     /// Reads the body of an authenticated callback. The bridge decides later whether the receiver
     /// is a known customer and whether the message is a repeat.
     pub fn parse(&self, query: &VerifiedQuery, body: &[u8]) -> Result<Callback, BadBody> {
-        let object: Map<String, Value> = serde_json::from_slice(body).map_err(|_| BadBody)?;
+        let object: Map<String, Value> = json::from_slice(body).map_err(|_| BadBody)?;
         Ok(self.read(query, &Value::Object(object)))
     }
 
@@ -96,6 +104,13 @@ impl CallbackVerifier {
         // success.
         let has_failed =
             body.get("SendMsgResult").is_some_and(|result| !result.is_null() && integer(result) != Some(0));
+        let typing = typing_status(body);
+        if typing.is_some() || is_set(body, "OnlineOnlyFlag") {
+            let signal = typing.filter(|_| !is_from_server && !has_failed);
+            return signal
+                .and_then(|is_typing| self.typing(body, is_typing))
+                .map_or(Callback::Ignored(SkipReason::OnlineOnly), Callback::Typing);
+        }
         let skip_reason = match (is_from_server, has_failed) {
             (true, _) => Some(SkipReason::RestApi),
             (false, true) => Some(SkipReason::NotDelivered),
@@ -123,7 +138,12 @@ impl CallbackVerifier {
         let msg_random = number(body, "MsgRandom").unwrap_or_default();
         let msg_key =
             text(body, "MsgKey").map_or_else(|| msg_key(msg_seq, msg_random, msg_time), str::to_owned);
-        Ok(Answer { from, to, msg_key, msg_time, msg_seq, msg_random, parts })
+        Ok(Answer { from, to, msg_key, msg_time, msg_seq, msg_random, quoted: element::quoted(body), parts })
+    }
+
+    fn typing(&self, body: &Value, is_typing: bool) -> Option<TypingSignal> {
+        let (agent, to) = (account(body, "From_Account").ok()?, account(body, "To_Account").ok()?);
+        self.agents.contains(&agent).then_some(TypingSignal { agent, to, is_typing })
     }
 
     /// The time in seconds: of the message, else of the event (in milliseconds), else of our clock.
@@ -133,6 +153,30 @@ impl CallbackVerifier {
             .filter(|seconds| *seconds > 0)
             .unwrap_or_else(|| self.clock.now().seconds())
     }
+}
+
+/// Whether a flag is set, in any spelling.
+fn is_set(body: &Value, name: &str) -> bool {
+    match body.get(name) {
+        Some(Value::Bool(set)) => *set,
+        Some(Value::String(text)) if text.eq_ignore_ascii_case("true") => true,
+        Some(value) => integer(value).is_some_and(|number| number != 0),
+        None => false,
+    }
+}
+
+/// What a typing signal of Tencent's UI kits says: `Some(true)` while the agent types. `None` for any other message.
+/// Flutter's kit leaves `userAction` at 14 when typing ends, so that `typingStatus` decides.
+fn typing_status(body: &Value) -> Option<bool> {
+    let [element] = body.get("MsgBody")?.as_array()?.as_slice() else { return None };
+    let data = element.get("MsgContent")?.get("Data")?.as_str()?;
+    let data: Value = json::from_slice(data.as_bytes()).ok()?;
+    if data.get("businessID")?.as_str()? != "user_typing_status" {
+        return None;
+    }
+    let status = data.get("typingStatus").and_then(integer);
+    let action = || data.get("userAction").and_then(integer);
+    Some(status.or_else(action).is_some_and(|status| status != 0))
 }
 
 fn account(body: &Value, name: &str) -> Result<ImUserId, SkipReason> {

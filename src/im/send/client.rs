@@ -16,6 +16,7 @@ use super::Api;
 use super::code::{self, Class};
 use super::usersig::Signer;
 use crate::im::{number, text};
+use crate::json;
 
 /// The time limit of a call, connecting included; the server itself gives up after 3 s.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -135,8 +136,8 @@ impl Client {
             }
             response_body.extend_from_slice(&chunk);
         }
-        let response: Value = serde_json::from_slice(&response_body)
-            .map_err(|_| Failure::no_answer("the response is not JSON"))?;
+        let response: Value =
+            json::from_slice(&response_body).map_err(|_| Failure::no_answer("the response is not JSON"))?;
         match number(&response, "ErrorCode") {
             Some(0) => Ok(response),
             Some(code) => {

@@ -161,6 +161,7 @@ fn past_message(message: &Value) -> Option<PastMessage> {
             msg_time,
             msg_seq,
             msg_random,
+            quoted: element::quoted(message),
             parts: message.get("MsgBody").map(element::parts).unwrap_or_default(),
         },
         recalled: number::<i64>(message, "MsgFlagBits").is_some_and(|flags| flags & RECALLED != 0),

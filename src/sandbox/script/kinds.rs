@@ -69,16 +69,19 @@ pub(super) async fn location(cast: &mut Cast<'_>) -> Checked {
     const LABEL: &str = "People's Square, Shanghai";
     let phone = cast.customer.clone();
     send(cast, "location", phone.send_location(LATITUDE, LONGITUDE, 16, LABEL)).await?;
-    let is_place = |send: &im::SendRecord| {
-        let content = &send.elements[0]["MsgContent"];
+    let is_place = |element: &Value| {
+        let content = &element["MsgContent"];
         let near = |name: &str, degrees: f64| {
             content[name].as_f64().is_some_and(|actual| (actual - degrees).abs() < 1e-6)
         };
-        send.elements[0]["MsgType"] == "TIMLocationElem"
+        element["MsgType"] == "TIMLocationElem"
             && near("Latitude", LATITUDE)
             && near("Longitude", LONGITUDE)
             && content["Desc"].as_str().is_some_and(|actual| actual.contains(LABEL))
     };
+    // The same in words may stand beside it.
+    let is_place =
+        |send: &im::SendRecord| send.elements.as_array().is_some_and(|all| all.iter().any(is_place));
     let expected = format!("TIMLocationElem at {LATITUDE}, {LONGITUDE}, {LABEL:?}");
     cast.expect_at_agent(&expected, is_place).await
 }

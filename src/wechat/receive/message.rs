@@ -31,6 +31,7 @@ pub(super) fn read(root: &Element, kind: &str) -> Content {
             thumb_url: id("ThumbUrl"),
             thumb_media_id: id("ThumbMediaId"),
         },
+        "file" => Content::File { name: text("Title"), size: root.number("FileTotalLen") },
         _ => Content::Other { kind: kind.to_owned() },
     }
 }
@@ -141,6 +142,12 @@ mod tests {
                     thumb_url: s("u"),
                     thumb_media_id: s("m"),
                 },
+            ),
+            (
+                "file",
+                "<Title><![CDATA[offer-2026.pdf]]></Title><Description></Description><FileKey>k</FileKey>\
+                 <FileMd5>0</FileMd5><FileTotalLen>48213</FileTotalLen>",
+                Content::File { name: s("offer-2026.pdf"), size: Some(48_213) },
             ),
             ("hologram", "<MediaId>x</MediaId>", Content::Other { kind: s("hologram") }),
         ] {

@@ -5,7 +5,7 @@
 use sha1::{Digest, Sha1};
 
 use super::xml::{self, Element};
-use super::{event, message};
+use super::{document, event, message};
 use crate::model::{DedupKey, InvalidId, OpenId, Push, PushBody};
 
 /// Why the bridge cannot use a push. It is logged and answered with `success`, because a repeat
@@ -30,14 +30,15 @@ const MAX_KEY_PART_BYTES: usize = 64;
 const MAX_NAME_CHARS: usize = 64;
 
 /// Parses one push that is plain text, either as received or after decryption.
-pub fn parse(document: &[u8]) -> Result<Push, PushError> {
-    from_xml(&xml::read(document)?)
+pub fn parse(body: &[u8]) -> Result<Push, PushError> {
+    from_xml(&document::read(body)?)
 }
 
 /// Reads the push from a parsed document.
 pub(super) fn from_xml(root: &Element) -> Result<Push, PushError> {
     let word = |name: &'static str| root.trimmed_text(name).ok_or(PushError::Missing(name));
-    let account = word("ToUserName")?;
+    // Only the passive reply needs it.
+    let account = root.trimmed_text("ToUserName").unwrap_or_default();
     let from = OpenId::new(word("FromUserName")?)?;
     let create_time = root.number("CreateTime");
     let to = shorten(account);

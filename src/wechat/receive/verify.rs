@@ -8,12 +8,12 @@ use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::envelope;
 use super::push::{self, PushError};
 use super::query::Query;
 use super::reply_cipher::{ReplyCipher, Secrets};
-use super::xml::{self, Element};
+use super::xml::Element;
 use super::{Refusal, signature};
+use super::{document, envelope};
 use crate::config::{AesKey, EncryptionMode};
 use crate::model::{Millis, Push};
 
@@ -121,14 +121,14 @@ impl Verifier {
 
     /// Decrypts and parses the body of a push whose query is verified.
     pub fn decrypt(&self, query: &VerifiedQuery, body: &[u8]) -> Result<Decrypted, DecryptError> {
-        let document = xml::read(body);
+        let document = document::read(body);
         let encrypted = document.as_ref().ok().and_then(|root| Some((root, root.text("Encrypt")?.trim())));
         match (self.0.mode, encrypted) {
             (EncryptionMode::Safe, None) => Err(Refusal::Plaintext.into()),
             (EncryptionMode::Safe | EncryptionMode::Compatible, Some((outer, encrypt))) => {
                 let (secrets, message) = self.decrypt_envelope(query, encrypt)?;
                 self.check_account(outer)?;
-                let inner = xml::read(&message).map_err(PushError::from)?;
+                let inner = document::read(&message).map_err(PushError::from)?;
                 self.verify(&inner, ReplyCipher::encrypted(secrets))
             }
             (EncryptionMode::Plain, Some((outer, _))) if outer.child("MsgType").is_none() => {
@@ -143,7 +143,11 @@ impl Verifier {
 
     fn verify(&self, root: &Element, reply_cipher: ReplyCipher) -> Result<Decrypted, DecryptError> {
         self.check_account(root)?;
-        Ok(Decrypted { push: push::from_xml(root)?, reply_cipher })
+        let mut push = push::from_xml(root)?;
+        if push.account.is_empty() {
+            push.account = self.0.account_id.clone().unwrap_or_default();
+        }
+        Ok(Decrypted { push, reply_cipher })
     }
 
     fn tokens(&self) -> impl Iterator<Item = &SecretString> {

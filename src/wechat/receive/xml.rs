@@ -9,9 +9,9 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesRef, Event};
 
 /// The number of levels that are kept, the root included; the deepest known push has five.
-const MAX_DEPTH: usize = 8;
+pub(super) const MAX_DEPTH: usize = 8;
 /// The number of elements that are kept; the largest known push has about a hundred.
-const MAX_ELEMENTS: usize = 1000;
+pub(super) const MAX_ELEMENTS: usize = 1000;
 
 /// One element with its own character data and its children.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,11 @@ pub enum XmlError {
 }
 
 impl Element {
+    /// An element with this character data and these children.
+    pub(super) fn new(name: &str, text: String, children: Vec<Self>) -> Self {
+        Self { name: name.to_owned(), text, children }
+    }
+
     /// The first child with this name; the comparison is exact.
     pub fn child(&self, name: &str) -> Option<&Self> {
         self.children.iter().find(|child| child.name == name)
@@ -81,8 +86,8 @@ impl Element {
     }
 }
 
-/// Reads a document whose root is `<xml>`. Every line break becomes `\n` (XML 1.0, "End-of-Line
-/// Handling").
+/// Reads a well-formed document whose root is `<xml>`. Every line break becomes `\n` (XML 1.0,
+/// "End-of-Line Handling").
 pub fn read(document: &[u8]) -> Result<Element, XmlError> {
     let document = std::str::from_utf8(document).map_err(|_| XmlError::Encoding)?;
     let mut reader = Reader::from_str(document.trim_start_matches('\u{feff}').trim_start_matches(SPACE));
@@ -96,6 +101,10 @@ pub fn read(document: &[u8]) -> Result<Element, XmlError> {
             }
             Event::Start(tag) => tree.start_element(tag.name().as_ref())?,
             Event::End(_) => tree.end_element(),
+            // XML forbids this in text. It is the rest of a CDATA section that holds its own end.
+            Event::Text(text) if text.contains(CDATA_END) => {
+                return Err(XmlError::Malformed(reader.buffer_position()));
+            }
             Event::Text(text) => tree.add_text(&text.xml10_content())?,
             Event::CData(text) => tree.add_inner_text(&text.xml10_content())?,
             Event::GeneralRef(reference) => tree.add_inner_text(&resolve_reference(&reference))?,
@@ -108,25 +117,34 @@ pub fn read(document: &[u8]) -> Result<Element, XmlError> {
 
 /// Whether `name` is a valid element name. The library accepts everything up to a space as a name.
 /// Every non-ASCII character is allowed here.
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     let starts = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | ':') || !c.is_ascii();
     let continues = |c: char| starts(c) || c.is_ascii_digit() || matches!(c, '-' | '.');
     name.starts_with(starts) && name.chars().all(continues)
 }
 
-const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
+/// The end of a CDATA section.
+pub(super) const CDATA_END: &str = "]]>";
+
+pub(super) const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 
 /// The text for an entity reference; an unknown reference stays as it was written.
 fn resolve_reference(reference: &BytesRef<'_>) -> String {
-    let character = match &**reference {
-        "lt" => Some('<'),
-        "gt" => Some('>'),
-        "amp" => Some('&'),
-        "apos" => Some('\''),
-        "quot" => Some('"'),
-        _ => reference.resolve_char_ref().ok().flatten(),
-    };
-    character.map_or_else(|| format!("&{};", &**reference), String::from)
+    predefined(reference)
+        .or_else(|| reference.resolve_char_ref().ok().flatten())
+        .map_or_else(|| format!("&{};", &**reference), String::from)
+}
+
+/// The character of one of XML's five predefined entities.
+pub(super) fn predefined(name: &str) -> Option<char> {
+    Some(match name {
+        "lt" => '<',
+        "gt" => '>',
+        "amp" => '&',
+        "apos" => '\'',
+        "quot" => '"',
+        _ => return None,
+    })
 }
 
 /// The document as read so far. `open` holds the open elements, outermost first.

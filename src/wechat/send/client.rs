@@ -19,6 +19,7 @@ use super::media_type::MediaType;
 use super::token::{Token, TokenError, TokenHolder};
 use super::transport::{self, FilePart, TIMEOUT, TransportError};
 use crate::clock::Clock;
+use crate::json;
 use crate::model::{self, HoldReason, NoAnswer, OpenId, Verdict};
 use crate::upstream::{CallReport, Degraded, Health};
 
@@ -184,11 +185,18 @@ struct Request<'a> {
 /// WeChat's response. Most calls return only a code; a successful upload returns no code.
 #[derive(Deserialize)]
 struct ApiResponse {
+    #[serde(default, deserialize_with = "json::optional_integer")]
     errcode: Option<i64>,
+    #[serde(default, deserialize_with = "json::optional_text")]
     errmsg: Option<String>,
+    #[serde(default, deserialize_with = "json::optional_text")]
     media_id: Option<String>,
+    #[serde(default, deserialize_with = "json::optional_text")]
     thumb_media_id: Option<String>,
 }
+
+/// The call that shows the typing indicator.
+const CUSTOM_TYPING: &str = "cgi-bin/message/custom/typing";
 
 /// The time limit of one upload, from connecting to the last byte of the response: 10 MB over a
 /// slow line.
@@ -237,6 +245,15 @@ impl Client {
         self.call("cgi-bin/message/custom/send", Payload::Json(body.into())).await.map(drop)
     }
 
+    /// Shows or hides the typing indicator on a customer's phone (reference: "custom/typing"). An indicator that WeChat
+    /// refuses says nothing about the account, so that health does not follow it.
+    pub(super) async fn typing(&self, to: &OpenId, is_typing: bool) -> Result<(), Failure> {
+        let command = if is_typing { "Typing" } else { "CancelTyping" };
+        let body = serde_json::json!({"touser": to, "command": command}).to_string();
+        let token = self.tokens.current().await?;
+        self.attempt(CUSTOM_TYPING, Payload::Json(body.into()), &token).await.map(drop)
+    }
+
     /// Uploads a file as temporary material, which lives three days, and returns its media_id
     /// (reference: "Upload"). The upload sends nothing to a customer, so it may be repeated freely.
     pub(super) async fn upload(&self, kind: MediaType, file: FilePart<'_>) -> Result<String, Failure> {
@@ -279,8 +296,8 @@ impl Client {
             TransportError::NotSent(why) => Failure::NotSent(why),
             TransportError::NoAnswer(silence, why) => Failure::NoAnswer(silence, why),
         })?;
-        let response: ApiResponse = serde_json::from_slice(&response)
-            .map_err(|_| unreadable("the response is not the expected JSON"))?;
+        let response: ApiResponse =
+            json::from_slice(&response).map_err(|_| unreadable("the response is not the expected JSON"))?;
         match response.errcode {
             Some(0) => Ok(response),
             None if is_upload => Ok(response),

@@ -18,6 +18,7 @@ use super::code::{self, Class};
 use super::token::Token;
 use super::transport::{self, TransportError};
 use crate::bridge::MediaUnavailable;
+use crate::json;
 use crate::media::download::{DownloadError, Downloader};
 use crate::media::{Files, FilesError, StoredFile};
 use crate::metrics::Metrics;
@@ -88,6 +89,7 @@ impl From<FilesError> for MediaFailure {
 
 #[derive(Deserialize)]
 struct ApiResponse {
+    #[serde(default, deserialize_with = "json::optional_integer")]
     errcode: Option<i64>,
     #[serde(default)]
     errmsg: String,
@@ -316,7 +318,7 @@ impl MediaDownloader {
 
 /// Reads a response that is WeChat's own JSON; `None` for any other body, which is a file.
 fn parse_json_response(body: &[u8], secret: &str) -> Result<Option<MediaResponse>, Failure> {
-    let Ok(response) = serde_json::from_slice::<ApiResponse>(body) else { return Ok(None) };
+    let Ok(response) = json::from_slice::<ApiResponse>(body) else { return Ok(None) };
     match (response.errcode, response.video_url) {
         (Some(code), _) if code != 0 => {
             Err(Failure::Code { code, msg: transport::sanitize_errmsg(&response.errmsg, secret) })

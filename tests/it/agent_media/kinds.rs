@@ -131,7 +131,7 @@ async fn an_element_without_a_file_is_sent_as_readable_text() {
             element("TIMFaceElem", json!({"Index": 3, "Data": "smile"})),
             element("TIMFaceElem", json!({"Index": 3, "Data": ""})),
             element("TIMCustomElem", json!({"Data": "{\"order\":7}", "Desc": "[order 7]"})),
-            element("TIMCustomElem", json!({"Data": "{\"order\":7}"})),
+            element("TIMCustomElem", json!({"Data": "order 8"})),
             element(
                 "TIMRelayElem",
                 json!({"Title": "Chat history", "AbstractList": ["Lin: size M?", "Shop: in stock"]}),
@@ -146,10 +146,10 @@ async fn an_element_without_a_file_is_sent_as_readable_text() {
         texts,
         [
             "[location]\nStation Rd 5\n22.54321,113.97531",
-            "smile",
+            "[sticker]",
             "[sticker]",
             "[order 7]",
-            "{\"order\":7}",
+            "order 8",
             "Chat history\nLin: size M?\nShop: in stock",
             "[TIMStickerElem]",
         ]

@@ -64,6 +64,7 @@ async fn a_page_is_requested_for_both_server_generations_and_read() {
             msg_time: 1_700_000_100,
             msg_seq: 609,
             msg_random: 690,
+            quoted: None,
             parts: vec![AnswerPart::Text("x".to_owned())],
         }
     );

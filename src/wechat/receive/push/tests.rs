@@ -109,7 +109,6 @@ fn a_message_without_an_id_is_identified_by_its_fields_in_any_order() {
 fn a_missing_element_is_named() {
     let (to, from, time) = (COMMON[0], COMMON[1], COMMON[2]);
     for (elements, missing) in [
-        (vec![from, time, "<MsgType>text</MsgType>"], "ToUserName"),
         (vec![to, time, "<MsgType>text</MsgType>"], "FromUserName"),
         (vec![to, from, time], "MsgType"),
         (vec![to, from, time, "<MsgType>event</MsgType>"], "Event"),
@@ -122,7 +121,8 @@ fn a_missing_element_is_named() {
     }
     let foreign = "<xml><ToUserName>gh</ToUserName><FromUserName>不是</FromUserName></xml>";
     assert!(matches!(parse(foreign.as_bytes()), Err(PushError::Sender(_))));
-    assert_eq!(parse(b"{}"), Err(PushError::Xml(xml::XmlError::WrongRoot)));
+    assert_eq!(parse(b"[]"), Err(PushError::Xml(xml::XmlError::WrongRoot)));
+    assert_eq!(parse(b"{}"), Err(PushError::Missing("FromUserName")));
 }
 
 #[test]

@@ -140,12 +140,13 @@ fn the_encrypted_vectors_are_decrypted() {
 }
 
 #[test]
-fn a_payload_that_is_not_xml_is_unusable_and_not_refused() {
+fn the_vendors_json_payload_is_read_like_xml() {
     let EncryptedSample { timestamp, nonce, encrypt, msg_signature, .. } = vectors::A_PUSH;
     let query = format!("timestamp={timestamp}&nonce={nonce}&encrypt_type=aes&msg_signature={msg_signature}");
     let verifier = Verifier::new(settings(EncryptionMode::Safe, &vectors::A));
-    let result = receive(&verifier, &query, &envelope("gh_97417a04a28d", encrypt));
-    assert!(matches!(result, Err(DecryptError::Unusable(PushError::Xml(_)))), "{result:?}");
+    let decrypted = receive(&verifier, &query, &envelope("gh_97417a04a28d", encrypt)).unwrap();
+    assert_eq!(decrypted.push.account, "gh_97417a04a28d");
+    assert!(matches!(&decrypted.push.body, PushBody::Event(event) if event.name() == "debug_demo"));
 }
 
 #[test]
@@ -281,7 +282,9 @@ fn during_a_rotation_the_previous_secrets_decrypt_and_encrypt_the_reply() {
         ..settings(EncryptionMode::Safe, &old)
     });
     let decrypted = receive(&verifier, ENCRYPTED, &envelope(ACCOUNT, vectors::C_PUSH.encrypt)).unwrap();
-    let reply = xml::read(decrypted.reply_cipher.wrap("<xml/>".to_owned(), NOW).as_bytes()).unwrap();
+    let reply =
+        crate::wechat::receive::xml::read(decrypted.reply_cipher.wrap("<xml/>".to_owned(), NOW).as_bytes())
+            .unwrap();
     let text = |name| reply.text(name).unwrap();
     assert_eq!(envelope::decrypt(&old.key(), old.app_id, text("Encrypt")).unwrap(), b"<xml/>");
     let signed = signature::sign(&old.token.into(), &[text("TimeStamp"), text("Nonce"), text("Encrypt")]);

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{StoredToken, TokenError, TokenHolder, millis, same_secret};
+use crate::json;
 use crate::model::Millis;
 use crate::wechat::send::transport::{self, TransportError};
 
@@ -23,8 +24,11 @@ struct Request<'a> {
 #[derive(Deserialize)]
 struct TokenResponse {
     access_token: Option<SecretString>,
+    #[serde(default, deserialize_with = "json::optional_integer")]
     expires_in: Option<i64>,
+    #[serde(default, deserialize_with = "json::optional_integer")]
     errcode: Option<i64>,
+    #[serde(default, deserialize_with = "json::optional_text")]
     errmsg: Option<String>,
 }
 
@@ -138,8 +142,8 @@ impl TokenHolder {
             TransportError::NotSent(why) => TokenError::Unreachable(why),
             TransportError::NoAnswer(_, why) => TokenError::NoAnswer(why),
         })?;
-        let response: TokenResponse = serde_json::from_slice(&response)
-            .map_err(|_| unreadable("the response is not the expected JSON"))?;
+        let response: TokenResponse =
+            json::from_slice(&response).map_err(|_| unreadable("the response is not the expected JSON"))?;
         if let Some(code) = response.errcode.filter(|code| *code != 0) {
             let msg = transport::sanitize_errmsg(response.errmsg.as_deref().unwrap_or_default(), secret);
             return Err(TokenError::Code { code, msg });
