@@ -238,26 +238,98 @@ fn dead_references(page: &str, text: &str, code: &str) -> Vec<String> {
     dead
 }
 
-/// All sources of the crate, as one text.
-fn sources() -> String {
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
-    let mut text = String::new();
+/// All sources of the crate, by their paths.
+fn sources() -> BTreeMap<String, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders = vec![root.join("src")];
+    let mut texts = BTreeMap::new();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                text += &std::fs::read_to_string(&path).unwrap();
+                let name = path.strip_prefix(root).unwrap().display().to_string();
+                texts.insert(name, std::fs::read_to_string(&path).unwrap());
             }
         }
     }
-    text
+    texts
+}
+
+/// The lines that declare a public item without a description above it.
+///
+/// The lint `missing_docs` sees only what is reachable from outside the crate, and the rooms are
+/// private.
+fn undocumented(source: &str) -> Vec<&str> {
+    let is_item = |line: &str| {
+        let mut words =
+            line.split(|c: char| !c.is_alphanumeric() && c != '_').skip_while(|word| *word == "async");
+        let first = words.next().unwrap_or_default();
+        ["fn", "struct", "enum", "trait", "type", "const", "static"].contains(&first)
+    };
+    let mut is_documented = false;
+    let mut found = Vec::new();
+    let (source, _) = source.split_once("#[cfg(test)]\nmod tests {").unwrap_or((source, ""));
+    let mut attribute: Option<String> = None;
+    for line in source.lines() {
+        let code = line.trim();
+        let is_continued = attribute.is_some();
+        if is_continued || code.starts_with("#[") {
+            // An attribute between a description and its item may take several lines.
+            let text = attribute.take().unwrap_or_default() + code;
+            let is_open = text.matches('[').count() > text.matches(']').count();
+            attribute = is_open.then_some(text);
+        } else if code.starts_with("///") || code == "$(#[$doc])*" {
+            // In a macro, the second form passes on the description that its caller gives.
+            is_documented = true;
+        } else {
+            if !is_documented && code.strip_prefix("pub ").is_some_and(is_item) {
+                found.push(code);
+            }
+            is_documented = false;
+        }
+    }
+    found
+}
+
+#[test]
+fn every_public_item_is_documented() {
+    let sources = sources();
+    let of_tests =
+        |path: &str| ["/tests", "/testing.rs", "/vectors.rs"].iter().any(|part| path.contains(part));
+    let dead: Vec<String> = sources
+        .iter()
+        .filter(|(path, _)| !of_tests(path))
+        .flat_map(|(path, text)| undocumented(text).into_iter().map(move |line| format!("{path}: {line}")))
+        .collect();
+    assert!(dead.is_empty(), "{}", dead.join("\n"));
+    assert!(sources.len() > 150, "{}", sources.len());
+}
+
+#[test]
+fn an_undocumented_item_is_found() {
+    let documented = [
+        "/// A.\npub fn a() {}",
+        "/// A.\n#[derive(Debug)]\npub struct A;",
+        "/// A.\n#[expect(\n    dead_code,\n    reason = \"r\",\n)]\npub const A: u8 = 0;",
+        "fn a() {}\npub(crate) fn b() {}\npub use c;",
+    ];
+    for source in documented {
+        assert!(undocumented(source).is_empty(), "{source}");
+    }
+    let items = ["fn a() {}", "async fn a() {}", "const fn a() {}", "struct A;", "enum A {}", "type A = u8;"];
+    for item in items {
+        for above in ["", "// Z.\n", "#[must_use]\n", "/// Z.\nfn z() {}\n", "/// Z.\n\n", "mod z {\n    "] {
+            let source = format!("{above}pub {item}\n");
+            assert_eq!(undocumented(&source).len(), 1, "{source}");
+        }
+    }
 }
 
 #[test]
 fn every_path_type_and_link_of_the_pages_exists() {
-    let code = sources();
+    let code = sources().into_values().collect::<String>();
     let dead: Vec<String> = PAGES.iter().flat_map(|page| dead_references(page, &read(page), &code)).collect();
     assert!(dead.is_empty(), "{}", dead.join("\n"));
     let architecture = read("ARCHITECTURE.md");
