@@ -4,8 +4,8 @@
 //! limit a signal is dropped.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
 use super::from_agent::customer_with_account;
@@ -57,7 +57,7 @@ impl Default for TypingSignals {
 impl TypingSignals {
     /// A message of an agent was accepted, which ends the signal when it arrives.
     pub fn message_sent(&self, customer: &OpenId, now: Millis) {
-        let mut customers = self.lock();
+        let mut customers = self.customers.lock();
         if make_room(&mut customers, now) || customers.contains_key(customer) {
             customers.insert(customer.clone(), Recent { shown_since: None, message_at: Some(now) });
         }
@@ -66,7 +66,7 @@ impl TypingSignals {
     /// Whether the signal changes what the customer's phone shows; remembers that it does. `is_near` says whether the
     /// customer acted lately.
     fn update(&self, customer: &OpenId, is_typing: bool, is_near: bool, now: Millis) -> bool {
-        let mut customers = self.lock();
+        let mut customers = self.customers.lock();
         let recent = customers.get(customer).copied().unwrap_or_default();
         let changes = recent.is_shown(now) != is_typing;
         if !changes || (is_typing && !is_near && !recent.had_message(now)) {
@@ -77,10 +77,6 @@ impl TypingSignals {
         }
         customers.insert(customer.clone(), Recent { shown_since: is_typing.then_some(now), ..recent });
         true
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<OpenId, Recent>> {
-        self.customers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
