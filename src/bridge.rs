@@ -12,6 +12,7 @@ mod command;
 mod backfill;
 pub mod notice;
 mod from_customer;
+mod impersonation;
 pub mod quota;
 mod passive_reply;
 mod send_policy;

@@ -78,6 +78,20 @@ static CODES_FROM_WECHAT: LazyLock<Replacer> = LazyLock::new(|| {
     Replacer::new(codes.map(|row| (row.code.to_owned(), row.unicode)))
 });
 
+/// WeChat's Chinese names of emoji without their brackets. After a slash, WeChat draws them too: `/微笑`.
+static BARE_NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let names = rows().flat_map(|row| row.wechat_zh.split('|'));
+    names
+        .filter_map(|name| name.strip_prefix('[')?.strip_suffix(']'))
+        .filter(|name| !name.is_ascii())
+        .collect()
+});
+
+/// Whether `text` begins with the Chinese name of an emoji that WeChat draws after a slash.
+pub(super) fn starts_with_wechat_name(text: &str) -> bool {
+    BARE_NAMES.iter().any(|name| text.starts_with(name))
+}
+
 /// The private-use characters that a cell names as `U+E412`.
 fn private_characters(cell: &str) -> Vec<String> {
     let code = cell.strip_prefix("U+").and_then(|digits| u32::from_str_radix(digits, 16).ok());

@@ -92,18 +92,20 @@ impl Bridge {
         self.0.store.write(mark).await
     }
 
-    async fn accept(&self, answer: Answer, arrival: Arrival) -> Result<AnswerOutcome, StoreError> {
+    async fn accept(&self, mut answer: Answer, arrival: Arrival) -> Result<AnswerOutcome, StoreError> {
         let inner = &self.0;
         if !inner.settings.agents.contains(&answer.from) {
             return Ok(AnswerOutcome::Ignored(IgnoreReason::NotAnAgent));
         }
         let texts = &inner.settings.texts;
         let wording = to_wechat::Wording { locale: texts.locale, inquiry_prefix: &texts.inquiry_prefix };
+        let command = command::parse(&answer.parts);
+        command::unescape(&mut answer.parts);
         let message = || AnswerContent::Message {
             calls: to_wechat::calls(&answer, wording, || MediaName::of_bits(rand::random())),
             notices: to_wechat::notices(&answer, texts.locale),
         };
-        let content = command::parse(&answer.parts).map_or_else(message, AnswerContent::Command);
+        let content = command.map_or_else(message, AnswerContent::Command);
         let has_notices = matches!(&content, AnswerContent::Message { notices, .. } if !notices.is_empty());
         // The reply to a command goes to the agent who sent it.
         let direction =

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::emoji;
+use super::impersonation::neutralized;
 use super::media_link::MediaLink;
-use super::translate::{Translation, lines, neutralized, text_calls};
+use super::translate::{Translation, lines, text_calls};
 use crate::model::{Content, OutboundCall, split_text};
 
 /// The longest card including its text, in bytes: JSON escaping makes both longer within the same
@@ -52,12 +53,13 @@ fn calls(content: &Content, inquiry_prefix: &str) -> Vec<OutboundCall> {
         }],
         Content::Link { title, description, url } => card(
             json!({"wx": "link", "title": title, "description": description, "url": url,
-                   "businessID": "text_link", "text": lines(&[title, description]), "link": safe_link(url)}),
+                   "businessID": "text_link", "text": neutralized(&lines(&[title, description])),
+                   "link": safe_link(url)}),
             &["[link]", title, description, url],
         ),
         Content::MiniProgramPage { title, app_id, page_path, thumb_url, .. } => card(
             json!({"wx": "miniprogrampage", "title": title, "appid": app_id, "pagepath": page_path,
-                   "thumb_url": thumb_url, "businessID": "text_link", "text": title, "link": ""}),
+                   "thumb_url": thumb_url, "businessID": "text_link", "text": neutralized(title), "link": ""}),
             &["[mini program]", title, app_id, page_path],
         ),
         other => text_calls(&format!("{inquiry_prefix}[{}]", other.msg_type())),
@@ -133,9 +135,7 @@ mod tests {
 
     #[test]
     fn look_alikes_of_the_notice_prefix_are_changed() {
-        for hidden in ["", " ", "\u{200b}", "\u{feff}\n", "\u{202e}\u{2066}", "\u{7}\u{ad}", "\u{e0020}"] {
-            assert_eq!(text(&format!("{hidden}[bridge] paid"), ""), [format!("{hidden}(bridge) paid")]);
-        }
+        assert_eq!(text("hello\n\u{feff}［bridge］ paid", "Q: "), ["Q: hello\n\u{feff}(bridge) paid"]);
         assert_eq!(text("so [bridge] it is", ""), ["so [bridge] it is"]);
     }
 

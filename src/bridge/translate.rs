@@ -1,6 +1,6 @@
-//! Helpers of both translations: joins lines, splits a text into messages, and keeps a customer's text
-//! from looking like a notice of the bridge. Does no I/O.
+//! Helpers of both translations: joins lines and splits a text into messages. Does no I/O.
 
+use super::impersonation::neutralized;
 use crate::model::{MediaName, MediaRequest, OutboundCall, split_text};
 
 /// The longest text of one IM message, in bytes: the limit of a whole message body on older
@@ -38,21 +38,4 @@ pub(super) fn text_calls(text: &str) -> Vec<OutboundCall> {
         .into_iter()
         .map(|part| OutboundCall::TextToAgent(neutralized(part)))
         .collect()
-}
-
-/// Changes a text that could pass for a notice of the bridge.
-pub(super) fn neutralized(text: &str) -> String {
-    let is_like_notice = text
-        .trim_start_matches(|c: char| c.is_whitespace() || is_invisible(c))
-        .get(..NOTICE_PREFIX.trim_end().len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(NOTICE_PREFIX.trim_end()));
-    // The length does not change, so that a part stays within its limit.
-    if is_like_notice { text.replacen('[', "(", 1).replacen(']', ")", 1) } else { text.to_owned() }
-}
-
-/// Whether a character is invisible: with one in front, a text would still look like a notice.
-fn is_invisible(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
-        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }

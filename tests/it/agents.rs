@@ -76,7 +76,7 @@ async fn commands_are_answered_in_the_conversation_and_never_reach_the_customer(
         "Messages left: 0, WeChat allows no more messages until the customer writes again. Held: 1.";
     await_notice(&other, &customer, expected).await;
     agent.say(&customer, "/help").await.unwrap();
-    await_notice(&agent, &customer, "including other text that begins with /").await;
+    await_notice(&agent, &customer, "//TEXT: sends /TEXT to the customer").await;
     agent.say(&customer, "/to").await.unwrap();
     agent.say(&customer, "/to nobody").await.unwrap();
     await_notice(&agent, &customer, "no such agent. Agents: user1, user2").await;
@@ -84,9 +84,16 @@ async fn commands_are_answered_in_the_conversation_and_never_reach_the_customer(
     await_notice(&agent, &customer, "user1 already has this conversation").await;
     assert_eq!(phone.say("yes?").await.text(), Some("one more thing"));
     agent.say(&customer, "/sizes are in the list").await.unwrap();
+    await_notice(&agent, &customer, "Not sent: there is no command /sizes").await;
+    agent.say(&customer, "、whose is it").await.unwrap();
+    await_notice(&agent, &customer, "Did you mean /who?").await;
+    agent.say(&customer, "\u{200b}／help").await.unwrap();
+    agent.say(&customer, "//sizes are in the list").await.unwrap();
     await_shown(&phone, "/sizes are in the list").await;
-    await_states(&world, &customer, &["delivered", "delivered"]).await;
-    let expected = [TRANSFERRING, "one more thing", "/sizes are in the list"];
+    agent.say(&customer, "/::)").await.unwrap();
+    await_shown(&phone, "/::)").await;
+    await_states(&world, &customer, &["delivered", "delivered", "delivered"]).await;
+    let expected = [TRANSFERRING, "one more thing", "/sizes are in the list", "/::)"];
     assert_eq!(
         phone.texts().iter().filter(|text| *text != "yes?" && *text != "hello").collect::<Vec<_>>(),
         expected

@@ -37,11 +37,15 @@ impl Effect<'_> {
             Command::To(_) => "/to",
             Command::Close => "/close",
             Command::Help => "/help",
+            Command::Unknown { .. } => "an unknown command",
         };
         tx.record_step(&customer.openid, None, "command", detail, None)?;
         match self.command {
             Command::Help => {
                 self.notify_agent(tx, &customer, self.sender, CommandReply::Help { agents: &settings.agents })
+            }
+            Command::Unknown { name, nearest } => {
+                self.notify_agent(tx, &customer, self.sender, CommandReply::NoSuchCommand { name, nearest })
             }
             Command::Who => {
                 let now = tx.now();

@@ -14,6 +14,8 @@ const MAX_NAMED: usize = 20;
 pub(super) enum CommandReply<'a> {
     /// Explains the commands.
     Help { agents: &'a [ImUserId] },
+    /// There is no such command; nothing was sent.
+    NoSuchCommand { name: &'a str, nearest: &'a str },
     /// Shows the state of the conversation.
     Who { agent: Option<&'a ImUserId>, budget: Result<Budget, HoldReason>, held: u32, now: Millis },
     /// The conversation has ended.
@@ -39,8 +41,12 @@ pub(super) fn text(locale: Locale, reply: CommandReply<'_>) -> String {
              /to AGENT: hands it over; agents: {}\n\
              /close: ends it; the customer's next message begins a new one\n\
              /help: this\n\
-             Anything else goes to the customer, including other text that begins with /.",
+             //TEXT: sends /TEXT to the customer; any other text that begins with / is not sent",
             names(agents)
+        ),
+        (Locale::En, CommandReply::NoSuchCommand { name, nearest }) => format!(
+            "Not sent: there is no command /{name}. Did you mean /{nearest}? To send a text that begins with /, \
+             type // in place of the first /. All commands: /help"
         ),
         (Locale::En, CommandReply::Closed) => {
             "Closed. The customer's next message begins a new conversation.".to_owned()
@@ -62,8 +68,12 @@ pub(super) fn text(locale: Locale, reply: CommandReply<'_>) -> String {
              /to 상담원: 대화를 넘깁니다. 상담원: {}\n\
              /close: 대화를 끝냅니다. 고객의 다음 메시지는 새 대화가 됩니다\n\
              /help: 이 안내\n\
-             그 밖의 내용은 /로 시작하더라도 고객에게 전송됩니다.",
+             //내용: /내용을 고객에게 보냅니다. /로 시작하는 다른 내용은 전송되지 않습니다",
             names(agents)
+        ),
+        (Locale::Ko, CommandReply::NoSuchCommand { name, nearest }) => format!(
+            "전송되지 않았습니다: /{name} 명령은 없습니다. /{nearest}을(를) 입력하려 하셨습니까? /로 시작하는 내용을 \
+             보내려면 맨 앞에 //를 입력하십시오. 모든 명령: /help"
         ),
         (Locale::Ko, CommandReply::Closed) => {
             "대화를 종료했습니다. 고객의 다음 메시지부터 새 대화가 시작됩니다.".to_owned()
@@ -85,8 +95,11 @@ pub(super) fn text(locale: Locale, reply: CommandReply<'_>) -> String {
              /to 客服：转交会话，客服：{}\n\
              /close：结束会话，客户下一条消息将开始新会话\n\
              /help：本说明\n\
-             其他内容都会发给客户，包括以/开头的其他文字。",
+             //文字：把/文字发给客户；其他以/开头的文字不会发出",
             names(agents)
+        ),
+        (Locale::Zh, CommandReply::NoSuchCommand { name, nearest }) => format!(
+            "未发出：没有命令/{name}。是否要输入/{nearest}？要发送以/开头的文字，请在开头输入//。全部命令：/help"
         ),
         (Locale::Zh, CommandReply::Closed) => "会话已结束，客户的下一条消息将开始新会话。".to_owned(),
         (Locale::Zh, CommandReply::NoSuchAgent { agents }) => {
@@ -178,7 +191,11 @@ mod tests {
             for (reply, words) in [
                 (
                     CommandReply::Help { agents: &agents },
-                    vec!["/who", "/to", "/close", "/help", agent.as_str(), "…"],
+                    vec!["/who", "/to", "/close", "/help", "//", agent.as_str(), "…"],
+                ),
+                (
+                    CommandReply::NoSuchCommand { name: "colse", nearest: "close" },
+                    vec!["/colse", "/close", "//", "/help"],
                 ),
                 (CommandReply::NoSuchAgent { agents: &agents[..3] }, vec![agents[2].as_str()]),
                 (CommandReply::AlreadyAssigned { agent }, vec![agent.as_str()]),
