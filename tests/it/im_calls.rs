@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -225,12 +225,10 @@ async fn at_least_64_calls_are_in_flight_when_enough_conversations_wait() {
     let phones = join_all(names.iter().map(|name| greeted(&world, name))).await;
     world.im.faults().script(SENDMSG, 1_000, Fault::Delay(Duration::from_secs(1)));
     let mut events = world.im.events();
-    let started = Instant::now();
     join_all(phones.iter().map(|phone| phone.say("now"))).await;
     let delivered = "wechat_im_bridge_ended_total{direction=\"to_im\",state=\"delivered\"}";
     let all = u64::try_from(2 * CUSTOMERS).unwrap();
     assert!(eventually(SOON, async || counter_value(&world, delivered).await == all).await);
-    let took = started.elapsed();
     world.im.faults().clear();
 
     let sends: Vec<(i64, i64)> = received(&mut events)
@@ -242,7 +240,6 @@ async fn at_least_64_calls_are_in_flight_when_enough_conversations_wait() {
     let at_once =
         sends.iter().map(|(at, _)| sends.iter().filter(|(from, to)| from <= at && at < to).count()).max();
     assert!(at_once.unwrap() >= 64, "{at_once:?} calls in flight");
-    assert!(took < Duration::from_secs(4), "{took:?}");
     world.finish().await;
 }
 

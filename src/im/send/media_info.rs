@@ -35,11 +35,11 @@ impl MediaInspector {
 
     /// Waits until the file arrives, or until [`WAIT_MS`] have passed since `accepted_at`.
     pub(super) async fn wait_for_file(&self, info: &MediaInfo, accepted_at: Millis, now: Millis) {
-        // If the clock was set back, wait the whole time but never longer.
-        let left_ms = (WAIT_MS - now.since(accepted_at).max(0)).max(0);
-        let Ok(left_ms @ 1..) = u64::try_from(left_ms) else { return };
+        let within = remaining_wait(accepted_at, now);
+        if within.is_zero() {
+            return;
+        }
         let Ok(_permit) = self.waiting.try_acquire() else { return };
-        let within = Duration::from_millis(left_ms);
         if let Err(error) = self.media.fetch_events.wait(&self.store, &info.name, within).await {
             tracing::debug!(%error, "cannot wait for a message's file; sending the message without its size");
         }
@@ -62,5 +62,28 @@ impl MediaInspector {
             MediaInfoKind::Sound { .. } => {}
         }
         details
+    }
+}
+
+/// How much longer a message may wait for its file. The wait counts from the message's acceptance, so that several
+/// messages in a row wait at the same time.
+fn remaining_wait(accepted_at: Millis, now: Millis) -> Duration {
+    // If the clock was set back, wait the whole time but never longer.
+    let left_ms = WAIT_MS - now.since(accepted_at).max(0);
+    Duration::from_millis(u64::try_from(left_ms).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_in_a_row_wait_at_the_same_time() {
+        let wait_ms = |accepted_at, now| remaining_wait(Millis(accepted_at), Millis(now)).as_millis();
+        assert_eq!(wait_ms(1_000, 1_000), 300);
+        assert_eq!(wait_ms(1_000, 1_299), 1);
+        assert_eq!(wait_ms(1_000, 1_300), 0, "the first one of the row has waited for this one too");
+        assert_eq!(wait_ms(1_000, 5_000), 0);
+        assert_eq!(wait_ms(1_000, 0), 300, "the clock was set back");
     }
 }

@@ -10,7 +10,7 @@ use wechat_im_bridge::internals::sandbox::im::{AgentClient, Direction, ImSim};
 use wechat_im_bridge::internals::sandbox::wechat::Phone;
 
 use super::oracle::{Conversation, check_conversation};
-use super::rig::{RECOVERY_LIMIT, Rig, TIMEOUT};
+use super::rig::{Rig, TIMEOUT, recovery_limit};
 use crate::world::openid;
 
 pub(super) const CUSTOMER: &str = "anna";
@@ -100,8 +100,9 @@ async fn crash_and_restart(rig: &mut Rig, points: &[&str], is_back: &AtomicBool)
             is_back.store(true, Ordering::Relaxed);
             let first = tokio::time::timeout(TIMEOUT, first).await.ok().and_then(Result::ok).flatten();
             println!("{points:?}: ready after {ready:?}, the first call of IM after {first:?}");
-            assert!(ready <= RECOVERY_LIMIT, "{points:?}: ready only after {ready:?}");
-            assert!(first.is_some_and(|first| first <= RECOVERY_LIMIT), "{points:?}: {first:?}");
+            let limit = recovery_limit();
+            assert!(ready <= limit, "{points:?}: ready only after {ready:?}");
+            assert!(first.is_some_and(|first| first <= limit), "{points:?}: {first:?}");
         }
     }
 }

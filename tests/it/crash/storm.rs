@@ -12,7 +12,7 @@ use wechat_im_bridge::internals::sandbox::im::{AgentClient, Direction};
 use wechat_im_bridge::internals::sandbox::wechat::Phone;
 
 use super::oracle::{Conversation, check_conversation};
-use super::rig::{RECOVERY_LIMIT, Rig};
+use super::rig::{Rig, TIMEOUT, recovery_limit};
 use crate::world::openid;
 
 const CUSTOMERS: [&str; 6] = ["ann", "ben", "cai", "dan", "eva", "fay"];
@@ -178,7 +178,7 @@ async fn start_and_end(rig: &mut Rig, end: End, random: &mut StdRng) -> Option<(
     });
     rig.wait_until_ready().await;
     let ready = started.elapsed();
-    let first = tokio::time::timeout(RECOVERY_LIMIT, first).await;
+    let first = tokio::time::timeout(TIMEOUT, first).await;
     let first = first.unwrap_or_else(|_| panic!("the bridge makes no call\n{}", rig.log())).unwrap();
     tokio::time::sleep(Duration::from_millis(random.random_range(0..400))).await;
     match end {
@@ -217,7 +217,8 @@ async fn restart_under_load(end: End, restarts: u64) {
         ready[ready.len() / 2],
         first[first.len() / 2],
     );
-    assert!(slowest_ready <= RECOVERY_LIMIT && slowest_first <= RECOVERY_LIMIT, "{SEED}={seed}");
+    let limit = recovery_limit();
+    assert!(slowest_ready <= limit && slowest_first <= limit, "{SEED}={seed}");
 }
 
 /// Restarts the bridge under load with new customers, and then checks their conversations.

@@ -1,7 +1,7 @@
 //! The sizes that a message gives for its media, and the smaller copies of pictures.
 
 use std::io::Cursor;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use serde_json::Value;
@@ -97,16 +97,13 @@ async fn messages_wait_only_briefly_for_a_file_that_does_not_come() {
     // Create the account and the connections before the measurement starts.
     say(&phone, "hello").await;
     await_elements(&world, &openid("hang"), 1).await;
-    world.wechat.faults().script(MEDIA_GET, 100, Fault::Delay(Duration::from_secs(30)));
-    let started = Instant::now();
+    world.wechat.faults().script(MEDIA_GET, 100, Fault::Delay(Duration::from_mins(2)));
     for _ in 0..4 {
         phone.send_image(JPEG).await;
     }
     say(&phone, "and that").await;
+    // They arrive long before the files would.
     await_elements(&world, &openid("hang"), 6).await;
-    // One after the other they would take longer than this: they wait at the same time.
-    let took = started.elapsed();
-    assert!(took < Duration::from_secs(1), "{took:?}");
     for elements in &sent(&world, &openid("hang"))[1..5] {
         assert_eq!(image_sizes(&elements[0]["MsgContent"]), [(1, [0; 3]), (2, [0; 3]), (3, [0; 3])]);
     }
