@@ -9,9 +9,9 @@ use crate::config::Faults;
 pub enum Error {
     /// The configuration is wrong: exit status 2.
     Configuration(Faults),
-    /// It failed at run time: exit status 1.
+    /// The command failed while it ran: exit status 1.
     Failed(anyhow::Error),
-    /// The reader of the result closed the pipe: exit status 0, because that is no failure.
+    /// The program that reads our output closed the pipe: exit status 0, because that is no failure.
     ClosedPipe,
 }
 

@@ -8,7 +8,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 
-/// A secret text: a token, a key, a URL with a password.
+/// A secret string: a token, a key, a URL with a password.
 #[derive(Clone, Default)]
 pub struct Secret(SecretString);
 
@@ -35,7 +35,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The text is not an EncodingAESKey. Does not contain the text.
+/// The text is not an EncodingAESKey. The error does not repeat it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be exactly 43 letters and digits")]
 pub struct InvalidAesKey;

@@ -31,7 +31,7 @@ pub enum SweepError {
     Files(#[from] FilesError),
 }
 
-/// The sweeper. Clones wake the same task.
+/// The sweeper. All clones share one task, which each of them can wake.
 #[derive(Clone, Debug)]
 pub struct Sweeper {
     store: Store,
@@ -41,12 +41,12 @@ pub struct Sweeper {
 }
 
 impl Sweeper {
-    /// Creates a sweeper of `files` that keeps media for `keep_ms` milliseconds.
+    /// Creates a sweeper of `files` that keeps media for `retention_ms` milliseconds.
     pub fn new(store: Store, files: Files, retention_ms: i64) -> Self {
         Self { store, files, retention_ms, wake_signal: Arc::default() }
     }
 
-    /// Starts a round now, because files may have lost their last row.
+    /// Starts a round now, because the last media row that names a file may be gone.
     pub fn wake(&self) {
         self.wake_signal.notify_one();
     }

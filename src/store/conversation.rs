@@ -23,7 +23,7 @@ pub struct PastMessage {
 impl Tx<'_> {
     /// Up to `limit` of the last messages of a conversation that `agent` has not received, in
     /// order. Leaves out messages from before the agent last took the conversation over, refused
-    /// messages, and pending messages to the current agent.
+    /// messages, and customers' messages that still wait to be sent.
     pub fn past_messages(
         &self,
         openid: &OpenId,
@@ -59,7 +59,7 @@ impl Tx<'_> {
         Ok(messages)
     }
 
-    /// Reassigns to `agent` all of the customer's pending messages that certainly have not reached
+    /// Reassigns to `agent` all of the customer's pending messages that are known not to have reached
     /// any agent, in order, and numbers them from `next_seq` on: in a conversation that is new to
     /// the agent, they must come after the history shown there. Returns the next free `MsgSeq`.
     pub fn reassign_pending(

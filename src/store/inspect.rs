@@ -16,7 +16,7 @@ pub struct Inspection {
     pub exists: bool,
     /// An older version wrote it; the next start migrates it.
     pub outdated: bool,
-    /// The process that serves it now, as it wrote itself into the lock file.
+    /// The process that serves it now, as recorded in the lock file.
     pub holder: Option<String>,
 }
 

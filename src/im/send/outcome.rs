@@ -1,4 +1,4 @@
-//! The meaning of a failed call for its message.
+//! What a failed call means for the message that it carried.
 
 use std::fmt::Write as _;
 use std::time::Duration;
