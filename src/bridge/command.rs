@@ -47,13 +47,13 @@ pub(super) fn parse(parts: &[AnswerPart]) -> Option<Command> {
     if !rest.starts_with(char::is_alphabetic) || emoji::starts_with_wechat_name(rest) {
         return None;
     }
-    let mut words = rest.split_whitespace();
-    let (name, argument, more) = (words.next()?, words.next(), words.next());
-    let name: String = name.nfkc().flat_map(char::to_lowercase).collect();
-    Some(match (name.as_str(), argument, more) {
-        ("to", Some(agent), None) if others.is_empty() => Command::To(ImUserId::new(agent).ok()),
-        ("who", None, None) if others.is_empty() => Command::Who,
-        ("close", None, None) if others.is_empty() => Command::Close,
+    let (name, argument) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let (name, argument) = (name.nfkc().flat_map(char::to_lowercase).collect::<String>(), argument.trim());
+    Some(match (name.as_str(), argument) {
+        // A UserID may contain spaces.
+        ("to", agent) if !agent.is_empty() && others.is_empty() => Command::To(ImUserId::new(agent).ok()),
+        ("who", "") if others.is_empty() => Command::Who,
+        ("close", "") if others.is_empty() => Command::Close,
         (name, ..) if NAMES.contains(&name) => Command::Help,
         (name, ..) => Command::Unknown {
             nearest: nearest(name),
@@ -96,6 +96,7 @@ mod tests {
             (" /WHO \n", Command::Who),
             ("/to user2", user2.clone()),
             ("/To  user2 ", user2),
+            ("/to Anna Li", Command::To(ImUserId::new("Anna Li").ok())),
             ("/to \u{4e8c}", Command::To(None)),
             ("/close", Command::Close),
             ("/help", Command::Help),
@@ -132,7 +133,7 @@ mod tests {
 
     #[test]
     fn malformed_commands_are_explained_and_never_sent() {
-        for text in ["/to", "/to user2 please", "/close the door", "/who are you", "/help me"] {
+        for text in ["/to", "/to ", "/close the door", "/who are you", "/help me"] {
             assert_eq!(parse_text(text), Some(Command::Help), "{text:?}");
         }
         let with_picture = [AnswerPart::Text("/who".into()), AnswerPart::Other { kind: "x".into() }];

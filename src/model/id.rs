@@ -7,15 +7,18 @@ use sha2::{Digest as _, Sha256};
 
 /// Why a text is not a valid id. Never contains the text itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} must be 1 to {max} bytes of printable ASCII without spaces, not {found}")]
+#[error("{what} must be 1 to {max} bytes of printable ASCII{}, not {found}", if *spaces { "" } else { " without spaces" })]
 pub struct InvalidId {
     what: &'static str,
     max: usize,
+    /// Whether it may contain spaces.
+    spaces: bool,
     found: String,
 }
 
-fn check_id(what: &'static str, max: usize, text: String) -> Result<String, InvalidId> {
-    if !text.is_empty() && text.len() <= max && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+fn check_id(what: &'static str, max: usize, spaces: bool, text: String) -> Result<String, InvalidId> {
+    let is_allowed = |byte: u8| byte.is_ascii_graphic() || spaces && byte == b' ';
+    if !text.is_empty() && text.len() <= max && text.bytes().all(is_allowed) {
         return Ok(text);
     }
     let found = if text.len() > max {
@@ -25,11 +28,11 @@ fn check_id(what: &'static str, max: usize, text: String) -> Result<String, Inva
     } else {
         "other characters".to_owned()
     };
-    Err(InvalidId { what, max, found })
+    Err(InvalidId { what, max, spaces, found })
 }
 
 macro_rules! identity {
-    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, spaces: $spaces:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -39,9 +42,9 @@ macro_rules! identity {
             /// The maximum length of an id, in bytes.
             pub const MAX_BYTES: usize = 32;
 
-            /// Checks that `text` is a valid id: 1 to 32 bytes of printable ASCII without spaces.
+            /// Checks that `text` is a valid id: 1 to 32 bytes of printable ASCII.
             pub fn new(text: impl Into<String>) -> Result<Self, InvalidId> {
-                check_id($what, Self::MAX_BYTES, text.into()).map(Self)
+                check_id($what, Self::MAX_BYTES, $spaces, text.into()).map(Self)
             }
 
             /// The id as the platform spells it.
@@ -79,13 +82,14 @@ macro_rules! identity {
 
 identity! {
     /// WeChat's id of one Official Account's customer: in practice 28 characters beginning with
-    /// `o`.
-    OpenId, "an openid"
+    /// `o`. It has no spaces.
+    OpenId, "an openid", spaces: false
 }
 
 identity! {
-    /// A user of the Tencent IM app: an agent, the admin, or a customer's account.
-    ImUserId, "an IM UserID"
+    /// A user of the Tencent IM app: an agent, the admin, or a customer's account. It may contain
+    /// spaces.
+    ImUserId, "an IM UserID", spaces: true
 }
 
 impl OpenId {
@@ -161,6 +165,7 @@ mod tests {
         for bad in ["", "with space", "line\nbreak", "ümlaut", &"x".repeat(33)] {
             assert!(OpenId::new(bad).is_err(), "{bad:?}");
         }
+        assert!(ImUserId::new("Anna Li").is_ok() && ImUserId::new("Anna\tLi").is_err());
         let error = OpenId::new("someone private").unwrap_err().to_string();
         assert!(!error.contains("private"), "{error}");
     }

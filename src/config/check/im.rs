@@ -84,7 +84,7 @@ fn agents(settings: &mut Settings) -> Vec<ImUserId> {
 fn own_user(settings: &mut Settings, key: &str, text: &str, entry_prefix: &str) -> Option<ImUserId> {
     let Ok(user) = ImUserId::new(text) else {
         let problem = format!("{entry_prefix}is not an IM UserID");
-        settings.add_value_fault(key, problem, "set 1 to 32 bytes of printable ASCII without spaces");
+        settings.add_value_fault(key, problem, "set 1 to 32 bytes of printable ASCII");
         return None;
     };
     if user.possible_openids().iter().any(|openid| looks_like_an_openid(openid.as_str())) {
