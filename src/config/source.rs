@@ -213,14 +213,26 @@ pub(super) fn read_environment(env: &[(String, String)], settings: &mut Settings
             }
             ValueKind::Integer { .. } => text.trim().parse().ok().map(Value::Integer),
             ValueKind::Flag(_) => text.trim().parse().ok().map(Value::Flag),
-            ValueKind::List(_) if text.trim().is_empty() => Some(Value::List(Vec::new())),
-            ValueKind::List(_) => {
-                Some(Value::List(text.split(',').map(|entry| entry.trim().to_owned()).collect()))
-            }
+            ValueKind::List(_) => Some(Value::List(env_list(kind, text.trim()))),
         };
         match value {
             Some(value) => settings.set(full, kind, ConfiguredValue { value, place }),
             None => settings.add_type_fault(&full, kind, place),
         }
+    }
+}
+
+/// The entries of a list in a variable: a TOML array (a JSON array of texts is one too), or entries separated by commas.
+/// Brackets that are no array stay in their entry, whose check refuses them where no entry can have any.
+fn env_list(kind: ValueKind, text: &str) -> Vec<String> {
+    if text.is_empty() {
+        return Vec::new();
+    }
+    let document = format!("list = {text}");
+    let array = text.starts_with('[').then(|| DeTable::parse(&document).ok()).flatten();
+    let value = array.as_ref().and_then(|table| table.get_ref().get("list"));
+    match value.and_then(|value| typed_value(kind, value)) {
+        Some(Value::List(entries)) => entries,
+        _ => text.split(',').map(|entry| entry.trim().to_owned()).collect(),
     }
 }

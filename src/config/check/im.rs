@@ -8,6 +8,9 @@ use crate::config::secret::Secret;
 use crate::config::settings::Settings;
 use crate::model::ImUserId;
 
+/// In a UserID these are left over from a list in another notation.
+const QUOTES_AND_BRACKETS: [char; 7] = ['"', '\'', '`', '[', ']', '{', '}'];
+
 pub(super) fn im(settings: &mut Settings) -> Option<Im> {
     let sdk_app_id = NonZeroU32::new(settings.number_u32("im.sdk_app_id"));
     if sdk_app_id.is_none() {
@@ -87,6 +90,16 @@ fn own_user(settings: &mut Settings, key: &str, text: &str, entry_prefix: &str) 
         settings.add_value_fault(key, problem, "set 1 to 32 bytes of printable ASCII");
         return None;
     };
+    if text.contains(QUOTES_AND_BRACKETS) {
+        let problem = format!("{entry_prefix}contains a quote or a bracket, which no UserID of an agent has");
+        let fix = if entry_prefix.is_empty() {
+            "set the UserID alone"
+        } else {
+            "write a list as [\"user1\", \"user2\"], in the environment also as user1,user2"
+        };
+        settings.add_value_fault(key, problem, fix);
+        return None;
+    }
     if user.possible_openids().iter().any(|openid| looks_like_an_openid(openid.as_str())) {
         let problem =
             format!("{entry_prefix}looks like an openid, which is the UserID of a customer's account");

@@ -93,6 +93,25 @@ fn the_environment_overrides_every_key_and_every_key_has_an_effect() {
 }
 
 #[test]
+fn a_list_in_the_environment_is_an_array_or_separated_by_commas() {
+    let agents = |list: &str| {
+        let (config, _) = load_with_env(&[("BRIDGE_IM__AGENTS", list)]);
+        config.im.agents.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    for list in
+        ["anna,ben", " anna , ben ", "[\"anna\",\"ben\"]", " [ 'anna', \"ben\", ] ", "[\n\"anna\",\n\"ben\"]"]
+    {
+        assert_eq!(agents(list), ["anna", "ben"], "{list}");
+    }
+    assert_eq!(agents("anna"), ["anna"]);
+    assert_eq!(agents("[\"anna\"]"), ["anna"]);
+    let (config, _) = load_with_env(&[("BRIDGE_MEDIA__ALLOW_HOSTS", "[::1]")]);
+    assert_eq!(config.media.allow_hosts, ["[::1]"], "an address is no array");
+    let (config, _) = load_with_env(&[("BRIDGE_MEDIA__ALLOW_HOSTS", "[]")]);
+    assert!(config.media.allow_hosts.is_empty());
+}
+
+#[test]
 fn a_value_that_the_environment_replaces_does_not_count() {
     let text = REQUIRED.replace("1400000000", "\"none\"").replace("[im]", "mode = \"plian\"\n[im]");
     let pairs = [("BRIDGE_IM__SDK_APP_ID", " 1400000001 "), ("BRIDGE_WECHAT__MODE", "plain")];
