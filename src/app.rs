@@ -160,6 +160,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
         metrics,
         limits,
         outcomes: receipt_sender,
+        base_path: config.server.public_url.as_ref().map_or_else(String::new, |url| url.path().to_owned()),
         tasks: lifecycle.tasks().clone(),
     });
     lifecycle.spawn("public", serve::serve(listener, tls, router, limits, stop));

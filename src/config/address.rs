@@ -34,6 +34,11 @@ impl BaseUrl {
         self.0.as_str().trim_end_matches('/')
     }
 
+    /// The path without a trailing slash; empty if the URL has none.
+    pub fn path(&self) -> &str {
+        self.0.path().trim_end_matches('/')
+    }
+
     /// The parsed URL. A URL without a path has the path `/`.
     pub fn url(&self) -> &Url {
         &self.0

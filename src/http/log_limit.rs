@@ -22,6 +22,11 @@ impl Default for LogLimiter {
 }
 
 impl LogLimiter {
+    /// Allows one line a minute.
+    pub(super) fn one_a_minute() -> Self {
+        Self(RateLimiter::direct(Quota::per_minute(NonZeroU32::MIN)))
+    }
+
     pub(super) fn allow(&self) -> bool {
         self.0.check().is_ok()
     }
@@ -30,6 +35,12 @@ impl LogLimiter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_line_a_minute_is_one() {
+        let log_limiter = LogLimiter::one_a_minute();
+        assert_eq!((0..1000).filter(|_| log_limiter.allow()).count(), 1);
+    }
 
     #[test]
     fn a_flood_gets_only_the_first_lines() {

@@ -7,6 +7,7 @@
 
 mod callback;
 mod media;
+mod path;
 mod push;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -52,23 +54,33 @@ pub struct Public {
     /// Takes the outcomes of replies with held answers: the sending end of
     /// [`super::receipt::channel`].
     pub outcomes: mpsc::Sender<ReplyOutcome>,
+    /// The path of `server.public_url` without a trailing slash; empty if it has none.
+    pub base_path: String,
     /// Tracks every commit that outlives its caller; wait for it before closing the store.
     pub tasks: TaskTracker,
 }
 
-/// The routes. Unknown paths get 404, other methods 405.
+/// The routes. Unknown paths get 404, other methods 405. A doubled or trailing slash, or the path of
+/// `server.public_url` in front, makes no difference.
 pub fn router(public: Public) -> Router {
+    let base_path: Arc<str> = public.base_path.as_str().into();
     let state = PublicState {
         public,
         in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
         files: Arc::new(Semaphore::new(media::FILES_AT_ONCE)),
         log_limiter: LogLimiter::default(),
+        path_log_limiter: LogLimiter::one_a_minute(),
     };
-    Router::new()
+    let routes = Router::new()
         .route("/", get(push::echo).post(push::receive))
         .route("/imcallback", post(callback::receive))
         .route("/media/{file}", get(media::serve))
-        .with_state(Arc::new(state))
+        .fallback(path::unknown)
+        .with_state(Arc::new(state));
+    // The path is rewritten in front of all routes: a layer on them would run after they are matched.
+    Router::new().fallback_service(tower::util::MapRequest::new(routes, move |request: Request| {
+        path::rewrite(request, &base_path)
+    }))
 }
 
 #[derive(Debug)]
@@ -77,6 +89,7 @@ struct PublicState {
     in_flight: Arc<Semaphore>,
     files: Arc<Semaphore>,
     log_limiter: LogLimiter,
+    path_log_limiter: LogLimiter,
 }
 
 impl PublicState {

@@ -23,6 +23,7 @@ mod operations;
 mod page;
 mod properties;
 mod pushes;
+mod paths;
 mod query_plans;
 mod raw_http;
 mod real_clients;

@@ -86,6 +86,7 @@ impl World {
             clock: clock.clone(),
             metrics: metrics.clone(),
             limits,
+            base_path: String::new(),
             outcomes,
             tasks: tasks.clone(),
         };
