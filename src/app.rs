@@ -311,6 +311,7 @@ fn im_courier(
         clock: clock.clone(),
         metrics: metrics.clone(),
         health: Health::default(),
+        unknown_agents: im::UnknownAgents::default(),
         message_lifetime_s: config.im.message_lifetime.as_secs(),
     })
 }

@@ -14,6 +14,7 @@ mod message;
 mod outcome;
 mod backfill;
 mod media_info;
+mod unknown_agents;
 pub mod usersig;
 
 pub use api::Api;
@@ -24,3 +25,4 @@ pub use history::{History, PastMessage};
 pub use media_info::MediaInspector;
 pub use message::{ImportMode, ImportMsg, SendMsg};
 pub use outcome::{Outcome, import_outcome, repeatable_verdict, send_outcome};
+pub use unknown_agents::UnknownAgents;

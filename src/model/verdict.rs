@@ -109,6 +109,8 @@ pub enum FailureClass {
     Configuration,
     /// IM requires another UserID for the customer (70399).
     NextUserId,
+    /// IM does not know the agent, whose account the bridge must not create.
+    MissingAgent,
     /// An agent's file could not be downloaded from its URL.
     SourceUnavailable,
     /// WeChat no longer has a file that was uploaded earlier (40007, 46001).
@@ -117,13 +119,14 @@ pub enum FailureClass {
 
 impl FailureClass {
     /// All classes, for metrics.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Unreachable,
         Self::Busy,
         Self::Quota,
         Self::Credential,
         Self::Configuration,
         Self::NextUserId,
+        Self::MissingAgent,
         Self::SourceUnavailable,
         Self::LostUpload,
     ];
@@ -148,6 +151,7 @@ impl FailureClass {
             Self::Credential => "credential",
             Self::Configuration => "configuration",
             Self::NextUserId => "next_user_id",
+            Self::MissingAgent => "missing_agent",
             Self::SourceUnavailable => "source",
             Self::LostUpload => "lost_upload",
         }

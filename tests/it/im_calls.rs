@@ -130,13 +130,61 @@ async fn a_missing_account_is_imported_and_the_message_sent_once_more() {
 }
 
 #[tokio::test]
-async fn a_missing_account_of_an_agent_is_imported() {
-    let world = Setup::default().set("BRIDGE_IM__AGENTS", "user9").start().await;
-    world.follower("x").say("hello").await;
-    let delivered =
-        world.im.wait_for(|ledger| ledger.deliveries().any(|send| send.to == "user9"), SOON).await;
-    assert!(delivered.is_ok(), "{:?}", world.im.ledger());
+async fn an_agent_whom_im_does_not_know_blocks_only_the_own_customers() {
+    let world = Setup::default().set("BRIDGE_IM__AGENTS", "user1,user9").start().await;
+    let (phones, agent) = (["x1", "x2"].map(|name| world.follower(name)), world.agent());
+    for phone in &phones {
+        phone.say("hello").await;
+        phone.say("still there?").await;
+    }
+    // One of the two customers belongs to the agent without an account.
+    assert!(eventually(SOON, async || agent.inbox().len() == 2).await, "{:?}", agent.inbox());
+    assert!(
+        eventually(SOON, async || is_named_by_readyz(&world, "user9").await).await,
+        "{}",
+        world.ready().await
+    );
+    // Nothing is refused, however often it is tried.
+    let missing = "wechat_im_bridge_retried_total{direction=\"to_im\",class=\"missing_agent\"}";
+    let retried = eventually(SOON, async || {
+        world.clock.advance(1_000);
+        counter_value(&world, missing).await >= 5
+    });
+    assert!(retried.await, "{}", world.metrics().await);
+    assert!(world.im.account("user9").is_none(), "the bridge created the agent");
+    assert_eq!(world.ready().await["backlog"]["waiting"], 2);
+    world.im.import("user9").unwrap();
+    let late = world.im.agent("user9").unwrap();
+    let arrived = eventually(SOON, async || {
+        world.clock.advance(1_000);
+        late.inbox().len() == 2
+    });
+    assert!(arrived.await, "{:?}", late.inbox());
+    assert!(eventually(SOON, async || world.ready().await["im"]["ok"] == true).await);
     world.finish().await;
+}
+
+#[tokio::test]
+async fn every_code_that_may_mean_a_missing_account_leads_to_the_agent_that_is_missing() {
+    for code in [20003, 90012, 90048, 70107] {
+        let world = Setup::default().set("BRIDGE_IM__AGENTS", "user9").start().await;
+        world.im.faults().script(SENDMSG, 1, Fault::Code(code));
+        world.follower("y").say("hello").await;
+        assert!(eventually(SOON, async || is_named_by_readyz(&world, "user9").await).await, "{code}");
+        assert!(world.im.account("user9").is_none(), "the bridge created the agent after {code}");
+        world.im.import("user9").unwrap();
+        let agent = world.im.agent("user9").unwrap();
+        let arrived = eventually(SOON, async || {
+            world.clock.advance(1_000);
+            !agent.inbox().is_empty()
+        });
+        assert!(arrived.await, "{code}");
+        world.finish().await;
+    }
+}
+
+async fn is_named_by_readyz(world: &World, agent: &str) -> bool {
+    world.ready().await["im"]["advice"].as_str().is_some_and(|advice| advice.contains(agent))
 }
 
 #[tokio::test]

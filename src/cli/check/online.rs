@@ -170,9 +170,10 @@ fn agent_finding(agent: &ImUserId, imported: bool) -> Finding {
     if imported {
         return Finding::ok("im.agents", format!("{agent} exists"));
     }
-    let evidence = format!("IM has no account {agent}: the bridge imports it with the first message to it");
-    let fix = "compare it with the UserID with which the agent signs in";
-    Finding::warn("im.agents", evidence, fix)
+    let evidence = format!("IM has no account {agent}: the messages of its customers wait until it has one");
+    let fix =
+        "compare it with the UserID with which the agent signs in, or create the account in the IM console";
+    Finding::fail("im.agents", evidence, fix)
 }
 
 fn im_failure_finding(base: &BaseUrl, failure: &im_send::Failure) -> Finding {

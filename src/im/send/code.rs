@@ -20,7 +20,7 @@ pub enum Class {
     RefreshSig,
     /// IM refused too many UserSigs: make no call for at least a minute.
     LockedOut,
-    /// An account of the message is not imported: import it and retry once.
+    /// An account of the message is not imported: import the customer's and retry once; an agent's is never imported.
     CreateAccount,
     /// This UserID was deleted and may not be used again: the customer needs another one.
     NextUserId,

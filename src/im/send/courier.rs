@@ -10,7 +10,7 @@ use fail::fail_point;
 use super::history::{HistoryPages, PAGE_MESSAGES};
 use super::{
     Api, Client, Failure, History, ImportMode, ImportMsg, MediaInspector, Outcome, PastMessage, SendMsg,
-    code, import_outcome, repeatable_verdict, send_outcome,
+    UnknownAgents, code, import_outcome, repeatable_verdict, send_outcome, unknown_agents,
 };
 use crate::bridge::{Account, Accounts};
 use crate::clock::Clock;
@@ -49,6 +49,8 @@ pub struct ImCourier {
     pub metrics: Metrics,
     /// Whether IM accepts our calls.
     pub health: Health,
+    /// The agents whom IM does not know.
+    pub unknown_agents: UnknownAgents,
     /// `MsgLifeTime`, seconds.
     pub message_lifetime_s: u64,
 }
@@ -191,6 +193,11 @@ impl ImCourier {
     async fn send_message(&self, pending: &PendingCall, call: &OutboundCall) -> StepResult<()> {
         let refuse = |why: &str| Verdict::Refuse { why: why.to_owned() };
         let agent = pending.agent.as_ref().ok_or_else(|| refuse("the message has no agent"))?;
+        match self.unknown_agents.needs_check(agent) {
+            None => {}
+            Some(true) => self.check_agent(agent).await?,
+            Some(false) => return Err(missing_agent(agent)),
+        }
         let (mut user, account) = self.account(&pending.lane.customer).await?;
         if !account.imported {
             user = self.import(&pending.lane.customer).await?;
@@ -199,8 +206,9 @@ impl ImCourier {
             Ok(()) => Ok(()),
             Err(Outcome::Verdict(verdict)) => Err(verdict),
             Err(Outcome::MissingAccount { .. }) => {
+                // The code does not always tell which of the two accounts is missing.
+                self.check_agent(agent).await?;
                 let user = self.import(&pending.lane.customer).await?;
-                self.import_agent(agent).await?;
                 self.call_once(pending, call, &user, agent).await?.map_err(|outcome| match outcome {
                     Outcome::Verdict(verdict) => verdict,
                     Outcome::MissingAccount { why } => Verdict::Refuse { why },
@@ -275,10 +283,28 @@ impl ImCourier {
         }
     }
 
-    async fn import_agent(&self, agent: &ImUserId) -> StepResult<()> {
-        let result =
-            self.rate_limited(Api::AccountImport, self.client.account_import(agent, agent.as_str())).await;
-        result.map_err(|failure| repeatable_verdict(&failure))
+    /// Asks IM whether it knows `agent`. If it does not, the message waits: the bridge never creates an agent.
+    async fn check_agent(&self, agent: &ImUserId) -> StepResult<()> {
+        let users = std::slice::from_ref(agent);
+        match self.rate_limited(Api::AccountCheck, self.client.account_check(users)).await {
+            Ok(known) if known.is_empty() => {
+                if self.unknown_agents.record(agent, self.clock.now()) {
+                    tracing::error!(im.agent = %agent, "{}", unknown_agents::advice(agent.as_str()));
+                }
+                Err(missing_agent(agent))
+            }
+            Ok(_) => {
+                if self.unknown_agents.clear(agent) {
+                    tracing::info!(im.agent = %agent, "IM knows the agent now; the waiting messages are sent");
+                }
+                Ok(())
+            }
+            // Whatever the check says of itself, the message is not at fault.
+            Err(failure) => Err(match repeatable_verdict(&failure) {
+                Verdict::Refuse { why } => Verdict::Retry { class: FailureClass::Busy, pause: None, why },
+                verdict => verdict,
+            }),
+        }
     }
 
     async fn delete(&self, customer: &OpenId) -> StepResult<()> {
@@ -315,7 +341,8 @@ impl ImCourier {
 
     /// Whether IM accepts our calls; the error says since when it does not, and what to do.
     pub fn health(&self) -> Result<(), Degraded> {
-        self.health.status()
+        self.health.status()?;
+        self.unknown_agents.status().map_or(Ok(()), Err)
     }
 
     fn update_health<T>(&self, outcome: &Result<T, Failure>) {
@@ -358,6 +385,12 @@ fn nickname(customer: &OpenId) -> String {
     let openid = customer.as_str();
     let end = openid.len().saturating_sub(6);
     format!("WeChat {}", openid.get(end..).unwrap_or(openid))
+}
+
+/// The verdict on a message whose agent IM does not know.
+fn missing_agent(agent: &ImUserId) -> Verdict {
+    let why = format!("IM has no account {agent} for the agent");
+    Verdict::Retry { class: FailureClass::MissingAgent, pause: None, why }
 }
 
 fn store_error_verdict(error: &StoreError) -> Verdict {

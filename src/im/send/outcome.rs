@@ -12,8 +12,8 @@ use crate::model::{FailureClass, Verdict};
 pub enum Outcome {
     /// The verdict on the message.
     Verdict(Verdict),
-    /// The message was not sent because an account is missing: import it and retry once, then
-    /// refuse.
+    /// The message was not sent because an account is missing: check the agent's, import the
+    /// customer's and retry once, then refuse.
     MissingAccount {
         /// IM's error text; no secrets.
         why: String,

@@ -150,7 +150,7 @@ async fn accounts_that_im_does_not_know_are_named() {
 
     let none: Answers = &[("account_check", r#"{"ErrorCode":0,"ResultItem":[]}"#)];
     let findings = im_findings(none).await;
-    assert!(told(&findings).contains("warn  im.agents  IM has no account user1"), "{}", told(&findings));
+    assert!(told(&findings).contains("fail  im.agents  IM has no account user1"), "{}", told(&findings));
 }
 
 #[tokio::test]
