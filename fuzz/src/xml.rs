@@ -33,12 +33,12 @@ pub fn check(input: &[u8]) {
 fn check_push(push: &Push, root: &Element) {
     assert_eq!(Some(push.from.as_str()), root.trimmed_text("FromUserName"));
     assert_eq!(push.account, root.trimmed_text("ToUserName").unwrap_or_default());
-    assert!(push.dedup_key.0.len() <= KEY_BYTES, "{}", push.dedup_key.0);
+    assert!(push.dedup_key.as_str().len() <= KEY_BYTES, "{}", push.dedup_key.as_str());
     let PushBody::Message(content) = &push.body else { return };
     match root.trimmed_text("MsgId") {
-        Some(id) if id.len() <= 64 => assert!(push.dedup_key.0.starts_with(&format!("m:{id}:"))),
-        Some(_) => assert!(push.dedup_key.0.starts_with("m:")),
-        None => assert!(push.dedup_key.0.starts_with("n:")),
+        Some(id) if id.len() <= 64 => assert!(push.dedup_key.as_str().starts_with(&format!("m:{id}:"))),
+        Some(_) => assert!(push.dedup_key.as_str().starts_with("m:")),
+        None => assert!(push.dedup_key.as_str().starts_with("n:")),
     }
     match content {
         Content::Text { content, .. } => assert_eq!(content, root.text("Content").unwrap_or_default()),

@@ -67,7 +67,7 @@ impl Bridge {
     /// Accepts a push. `Ok` means that the push and all its calls are on disk.
     pub async fn accept_push(&self, push: Push) -> Result<Reply, StoreError> {
         let inner = &self.0;
-        let (openid, key) = (push.from.clone(), push.dedup_key.0.clone());
+        let (openid, key) = (push.from.clone(), push.dedup_key.as_str().to_owned());
         let is_unsubscribe = push.is_unsubscribe();
         let handler = PushHandler {
             inner: Arc::clone(inner),
@@ -110,8 +110,8 @@ struct PushHandler {
 
 impl PushHandler {
     fn decide(&self, tx: &Tx<'_>) -> Result<PushDecision, StoreError> {
-        let key = self.push.dedup_key.0.as_str();
-        if let Some(first) = tx.first_reply(key)? {
+        let key = self.push.dedup_key.as_str();
+        if let Some((key, first)) = tx.first_copy(&self.push.dedup_key)? {
             let has_attached = tx.reattach(&self.push.from, key, tx.now().plus(ATTACH_MS))?;
             let (text, at) = (first.reply, first.accepted_at);
             return Ok(PushDecision { text, has_attached, is_repeat: true, ..PushDecision::empty(at) });
@@ -304,7 +304,7 @@ impl PushHandler {
             tx.resplit(*id, calls)?;
         }
         for (id, parts) in &plan.attached {
-            tx.attach(*id, *parts, &self.push.dedup_key.0, tx.now().plus(ATTACH_MS))?;
+            tx.attach(*id, *parts, self.push.dedup_key.as_str(), tx.now().plus(ATTACH_MS))?;
         }
         let attached = plan.attached.len();
         if attached > 0 {
@@ -337,7 +337,7 @@ impl PushHandler {
             calls,
             msg_seq: customer.next_seq,
             msg_random: self.random,
-            source: self.push.dedup_key.0.clone(),
+            source: self.push.dedup_key.as_str().to_owned(),
             erase: self.push.is_unsubscribe(),
         })?;
         customer.next_seq = customer.next_seq.wrapping_add(count);

@@ -33,6 +33,8 @@ pub enum MediaUnavailable {
     NoPublicUrl,
     /// The WeChat credentials are not set.
     NoCredentials,
+    /// The push names no file.
+    NoFile,
     /// WeChat no longer has the medium, or never had it.
     NotFound,
     /// It is larger than `media.max_bytes`.
@@ -52,6 +54,7 @@ pub(super) fn unavailable_reason(locale: Locale, reason: MediaUnavailable) -> &'
         (Locale::En, MediaUnavailable::NoCredentials) => {
             "it cannot be fetched: wechat.app_id and wechat.app_secret are not set"
         }
+        (Locale::En, MediaUnavailable::NoFile) => "WeChat's push names no file for it",
         (Locale::En, MediaUnavailable::NotFound) => "WeChat does not have it any more",
         (Locale::En, MediaUnavailable::TooLarge) => "it is larger than media.max_bytes",
         (Locale::En, MediaUnavailable::Expired) => {
@@ -64,6 +67,7 @@ pub(super) fn unavailable_reason(locale: Locale, reason: MediaUnavailable) -> &'
         (Locale::Ko, MediaUnavailable::NoCredentials) => {
             "wechat.app_id와 wechat.app_secret이 설정되지 않아 가져올 수 없습니다"
         }
+        (Locale::Ko, MediaUnavailable::NoFile) => "WeChat이 보낸 알림에 파일 정보가 없습니다",
         (Locale::Ko, MediaUnavailable::NotFound) => "WeChat에 더 이상 남아 있지 않습니다",
         (Locale::Ko, MediaUnavailable::TooLarge) => "media.max_bytes보다 큽니다",
         (Locale::Ko, MediaUnavailable::Expired) => "WeChat이 보관 기간 3일 안에 내주지 않았습니다",
@@ -72,10 +76,22 @@ pub(super) fn unavailable_reason(locale: Locale, reason: MediaUnavailable) -> &'
         (Locale::Zh, MediaUnavailable::NoCredentials) => {
             "未设置 wechat.app_id 和 wechat.app_secret，无法获取"
         }
+        (Locale::Zh, MediaUnavailable::NoFile) => "微信的推送没有指明文件",
         (Locale::Zh, MediaUnavailable::NotFound) => "微信已不再保存",
         (Locale::Zh, MediaUnavailable::TooLarge) => "超过 media.max_bytes 的限制",
         (Locale::Zh, MediaUnavailable::Expired) => "微信在保存的三天内未能提供",
         (Locale::Zh, MediaUnavailable::NotAllowed) => "微信不允许此账号获取",
+    }
+}
+
+/// Whether the push names a file that WeChat could hand out.
+fn names_file(content: &Content) -> bool {
+    match content {
+        Content::Image { media_id, .. }
+        | Content::Video { media_id, .. }
+        | Content::ShortVideo { media_id, .. } => !media_id.is_empty(),
+        Content::Voice { media_id, media_id_16k, .. } => !media_id.is_empty() || media_id_16k.is_some(),
+        _ => false,
     }
 }
 
@@ -126,8 +142,13 @@ impl MediaLink<'_> {
         let can_fetch =
             requests.first().is_some_and(|(_, wanted)| !wanted.ids.is_empty() || wanted.url.is_some());
         let (Some(info), true) = (info, can_fetch) else {
-            let unavailable =
-                if can_fetch { MediaUnavailable::NoPublicUrl } else { MediaUnavailable::NoCredentials };
+            let unavailable = if can_fetch {
+                MediaUnavailable::NoPublicUrl
+            } else if names_file(content) {
+                MediaUnavailable::NoCredentials
+            } else {
+                MediaUnavailable::NoFile
+            };
             let reason = format!("({})", unavailable_reason(self.locale, unavailable));
             let text = translate::lines(&[label, detail, &reason]);
             return Some(Translation::calls_only(translate::text_calls(&format!("{inquiry_prefix}{text}"))));

@@ -29,7 +29,33 @@ impl Push {
 
 /// The key by which the bridge recognises a repeated push (reference: "Dedup rule").
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct DedupKey(pub String);
+pub struct DedupKey {
+    key: String,
+    /// The length of the part before the time.
+    without_time: Option<usize>,
+}
+
+impl DedupKey {
+    /// A key that is complete.
+    pub fn new(key: impl Into<String>) -> Self {
+        Self { key: key.into(), without_time: None }
+    }
+
+    /// The key of a message with `identity` that WeChat created at `time`, Unix seconds.
+    pub fn of_message(identity: &str, time: i64) -> Self {
+        Self { key: format!("{identity}:{time}"), without_time: Some(identity.len()) }
+    }
+
+    /// The key under which the push is recorded.
+    pub fn as_str(&self) -> &str {
+        &self.key
+    }
+
+    /// The key under which versions before schema 9 recorded a message, which had no time in it.
+    pub fn earlier_form(&self) -> Option<&str> {
+        self.key.get(..self.without_time?)
+    }
+}
 
 /// A message or an event.
 #[derive(Clone, Debug, PartialEq)]

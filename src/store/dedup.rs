@@ -3,7 +3,7 @@
 use rusqlite::OptionalExtension as _;
 
 use super::{StoreError, Tx};
-use crate::model::{Millis, OpenId};
+use crate::model::{DedupKey, Millis, OpenId};
 
 /// The reply to the first copy of a push or callback.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,16 @@ pub struct FirstReply {
 }
 
 impl Tx<'_> {
+    /// The reply to the first copy of a push, with the key under which it was recorded.
+    pub fn first_copy<'k>(&self, key: &'k DedupKey) -> Result<Option<(&'k str, FirstReply)>, StoreError> {
+        if let Some(first) = self.first_reply(key.as_str())? {
+            return Ok(Some((key.as_str(), first)));
+        }
+        // An earlier version may have accepted the first copy. Its records are gone three days after the update.
+        let Some(key) = key.earlier_form() else { return Ok(None) };
+        Ok(self.first_reply(key)?.map(|first| (key, first)))
+    }
+
     /// The first reply, if `key` was accepted before.
     pub fn first_reply(&self, key: &str) -> Result<Option<FirstReply>, StoreError> {
         let mut statement = self.connection.prepare_cached("SELECT reply, at FROM dedup WHERE key = ?1")?;

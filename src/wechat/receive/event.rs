@@ -34,6 +34,9 @@ const NAMES: [&str; 23] = [
     "debug_demo",
 ];
 
+/// The values of `MsgType` that devices cause and no person.
+const DEVICE_KINDS: [&str; 2] = ["device_event", "device_text"];
+
 /// The prefix of `EventKey` when a customer follows through a QR code. WeChat Pay sends
 /// `last_trade_no_` instead, which is no scene.
 const SCENE_PREFIX: &str = "qrscene_";
@@ -66,6 +69,15 @@ pub(super) fn read(root: &Element, name: &str) -> Event {
         status: word("Status").or_else(publish_status),
     };
     Event { kind, details }
+}
+
+/// Reads the push of a device (WeChat's hardware platform), whose `MsgType` is `device_event` or `device_text`: an
+/// event that opens no window, whatever its own `Event` says. `None` for every other kind.
+pub(super) fn read_device(root: &Element, kind: &str) -> Option<Event> {
+    let name = DEVICE_KINDS.into_iter().find(|known| known.eq_ignore_ascii_case(kind))?;
+    let key = root.trimmed_text("DeviceID").map(str::to_owned);
+    let details = EventDetails { name: name.to_owned(), key, scene: None, ticket: None, status: None };
+    Some(Event { kind: EventKind::Other, details })
 }
 
 #[cfg(test)]

@@ -43,26 +43,47 @@ pub(super) fn from_xml(root: &Element) -> Result<Push, PushError> {
     let create_time = root.number("CreateTime");
     let to = shorten(account);
     let kind = truncate_name(word("MsgType")?);
-    let (body, key) = if kind.eq_ignore_ascii_case("event") {
+    let (body, key) = if let Some(event) = event::read_device(root, &kind) {
+        let key = device_dedup_key(root, create_time, &from, event.name(), &to);
+        (PushBody::Event(event), key)
+    } else if kind.eq_ignore_ascii_case("event") {
         let event = event::read(root, &truncate_name(word("Event")?));
         let time = create_time.ok_or(PushError::Missing("CreateTime"))?;
-        let key = event_dedup_key(root, time, &from, event.name(), &to);
+        let key = DedupKey::new(event_dedup_key(root, time, &from, event.name(), &to));
         (PushBody::Event(event), key)
     } else {
-        let key = match (root.trimmed_text("MsgId"), create_time) {
-            (Some(id), _) => format!("m:{}:{from}:{to}", shorten(id)),
-            (None, Some(time)) => format!("n:{time}:{from}:{}:{to}", fingerprint(root)),
-            (None, None) => return Err(PushError::Missing("MsgId")),
-        };
+        let key = message_dedup_key(root, create_time, &from, &to)?;
         (PushBody::Message(message::read(root, &kind)), key)
     };
     Ok(Push {
         account: account.to_owned(),
         from,
         create_time: create_time.unwrap_or_default(),
-        dedup_key: DedupKey(key),
+        dedup_key: key,
         body,
     })
+}
+
+/// The dedup key of a message. A repeat has the `CreateTime` of the first copy. Two messages with one `MsgId`, which
+/// test accounts and gateways send, do not.
+fn message_dedup_key(
+    root: &Element,
+    time: Option<i64>,
+    from: &OpenId,
+    to: &str,
+) -> Result<DedupKey, PushError> {
+    match (root.trimmed_text("MsgId"), time) {
+        (Some(id), Some(time)) => Ok(DedupKey::of_message(&format!("m:{}:{from}:{to}", shorten(id)), time)),
+        (Some(id), None) => Ok(DedupKey::new(format!("m:{}:{from}:{to}", shorten(id)))),
+        (None, Some(time)) => Ok(DedupKey::new(format!("n:{time}:{from}:{}:{to}", fingerprint(root)))),
+        (None, None) => Err(PushError::Missing("MsgId")),
+    }
+}
+
+/// The dedup key of a device's push, which has the form of a message and may lack each identity.
+fn device_dedup_key(root: &Element, time: Option<i64>, from: &OpenId, name: &str, to: &str) -> DedupKey {
+    message_dedup_key(root, time, from, to)
+        .unwrap_or_else(|_| DedupKey::new(format!("d:{from}:{name}:{}:{to}", fingerprint(root))))
 }
 
 /// The dedup key of an event. Sender and second alone would merge two different events of one

@@ -20,7 +20,7 @@ fn push(elements: &[&str]) -> Push {
 }
 
 fn key(elements: &[&str]) -> String {
-    push(elements).dedup_key.0
+    push(elements).dedup_key.as_str().to_owned()
 }
 
 #[test]
@@ -36,7 +36,10 @@ fn the_first_example_of_the_reference_is_parsed() {
             account: "gh_bridge000001".to_owned(),
             from: OpenId::new(FROM).unwrap(),
             create_time: 1_700_000_000,
-            dedup_key: DedupKey(format!("m:24300000000000001:{FROM}:gh_bridge000001")),
+            dedup_key: DedupKey::of_message(
+                &format!("m:24300000000000001:{FROM}:gh_bridge000001"),
+                1_700_000_000
+            ),
             body: PushBody::Message(Content::Text { content: "你好, bridge".to_owned(), menu_id: None }),
         }
     );
@@ -58,7 +61,10 @@ fn an_event_is_reduced_to_its_meaning_and_its_details() {
         status: None,
     };
     assert_eq!(parsed.body, PushBody::Event(Event { kind: EventKind::Subscribe, details }));
-    assert_eq!(parsed.dedup_key.0, format!("e:1700000000:{FROM}:subscribe:qrscene_shop42:gh_bridge000001"));
+    assert_eq!(
+        parsed.dedup_key.as_str(),
+        format!("e:1700000000:{FROM}:subscribe:qrscene_shop42:gh_bridge000001")
+    );
 }
 
 #[test]
@@ -67,7 +73,7 @@ fn numbers_keep_every_digit_and_lose_their_whitespace() {
         let id = format!("<MsgId>{id}</MsgId>");
         assert_eq!(
             key(&["<MsgType>text</MsgType>", &id]),
-            format!("m:18446744073709551615:{FROM}:gh_bridge000001")
+            format!("m:18446744073709551615:{FROM}:gh_bridge000001:1700000000")
         );
     }
     assert!(key(&["<MsgType>text</MsgType>", "<MsgId>no-number</MsgId>"]).starts_with("m:no-number:"));
@@ -180,5 +186,29 @@ proptest! {
         let kind = format!("<MsgType>{kind}</MsgType>");
         let field = format!("<{name}><![CDATA[{value}]]></{name}>");
         let _ = parse(document(&[&field, &kind, "<Event>VIEW</Event>"]).as_bytes());
+    }
+}
+
+#[test]
+fn one_msgid_with_another_time_is_another_message() {
+    let at = |time: &str| {
+        let document = document(&["<MsgType>text</MsgType>", "<MsgId>7</MsgId>"]);
+        parse(document.replace("1700000000", time).as_bytes()).unwrap().dedup_key
+    };
+    assert_eq!(at("1700000000"), at("1700000000"));
+    assert_ne!(at("1700000000").as_str(), at("1700000001").as_str());
+    assert_eq!(at("1700000000").earlier_form(), at("1700000001").earlier_form());
+}
+
+#[test]
+fn what_devices_push_is_an_event_that_opens_no_window() {
+    for (kind, event) in [("device_event", "subscribe"), ("device_text", ""), ("Device_Event", "unsubscribe")]
+    {
+        let pushed = push(&[
+            &format!("<MsgType>{kind}</MsgType><Event>{event}</Event><DeviceID>dev-1</DeviceID>"),
+            "<Content>MTIz</Content><MsgId>9</MsgId>",
+        ]);
+        let PushBody::Event(read) = pushed.body else { panic!("{kind}: {:?}", pushed.body) };
+        assert_eq!((read.kind, read.name()), (EventKind::Other, kind.to_ascii_lowercase().as_str()));
     }
 }

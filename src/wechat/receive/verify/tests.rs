@@ -133,8 +133,8 @@ fn the_encrypted_vectors_are_decrypted() {
         let verifier = Verifier::new(settings(mode, &vectors::B));
         let decrypted = receive(&verifier, &query, &envelope("gh_10f6c3c3ac5a", encrypt)).unwrap();
         assert_eq!(
-            decrypted.push.dedup_key.0,
-            "m:6054768590064713728:oyORnuP8q7ou2gfYjqLzSIWZf0rs:gh_10f6c3c3ac5a"
+            decrypted.push.dedup_key.as_str(),
+            "m:6054768590064713728:oyORnuP8q7ou2gfYjqLzSIWZf0rs:gh_10f6c3c3ac5a:1409735668"
         );
     }
 }
