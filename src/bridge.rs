@@ -21,6 +21,7 @@ pub mod to_im;
 mod to_wechat;
 mod translate;
 mod typing;
+mod unreadable;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -22,6 +22,7 @@ mod operator;
 mod position;
 mod prune;
 mod trace;
+mod unreadable_push;
 mod upload;
 mod writer;
 
@@ -49,6 +50,7 @@ pub use open::OpenError;
 pub use operator::MessageSummary;
 pub use prune::HeldCursor;
 pub use trace::TraceStep;
+pub use unreadable_push::UnreadableRow;
 
 /// Where the database is.
 #[derive(Clone, Debug, PartialEq, Eq)]

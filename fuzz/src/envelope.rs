@@ -89,8 +89,8 @@ fn parses_the_same_encrypted_or_not(message: &[u8]) {
         .decrypt(&account::verified_query(&verifier, &encrypt), account::envelope(&encrypt).as_bytes());
     match (decrypted, parse(message)) {
         (Ok(decrypted), Ok(push)) => assert_eq!(decrypted.push, push),
-        (Err(DecryptError::Unusable(encrypted_error)), Err(plain_error)) => {
-            assert_eq!(encrypted_error, plain_error);
+        (Err(DecryptError::Unreadable(push)), Err(plain_error)) => {
+            assert_eq!((push.why, &push.bytes[..]), (plain_error.to_string(), message));
         }
         (decrypted, parsed) => panic!("{decrypted:?} {parsed:?}"),
     }

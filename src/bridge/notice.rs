@@ -123,6 +123,20 @@ pub(super) fn untranslatable(locale: Locale, why: Untranslatable) -> String {
     format!("{NOTICE_PREFIX}{text}")
 }
 
+/// Returns the notice that something came from the customer that the bridge could not read.
+pub(super) fn unreadable(locale: Locale) -> String {
+    let text = match locale {
+        Locale::En => {
+            "The customer sent something that the bridge could not read. Ask for it again, or look at mp.weixin.qq.com."
+        }
+        Locale::Ko => {
+            "고객이 보낸 메시지를 읽을 수 없습니다. 다시 보내 달라고 요청하거나 mp.weixin.qq.com에서 확인해 주십시오."
+        }
+        Locale::Zh => "客户发来的一条消息无法读取。请客户重新发送，或到 mp.weixin.qq.com 查看。",
+    };
+    format!("{NOTICE_PREFIX}{text}")
+}
+
 /// Returns the notice that the customer got only the word for a medium.
 pub(super) fn without_address(locale: Locale, label: &str) -> String {
     let text = match locale {

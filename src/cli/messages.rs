@@ -61,6 +61,8 @@ pub(super) enum StateFilter {
     Refused,
     /// It may or may not have arrived
     Unknown,
+    /// A push from WeChat that the bridge could not read; it is kept as it came
+    Unreadable,
 }
 
 impl StateFilter {
@@ -71,6 +73,8 @@ impl StateFilter {
             Self::Delivered => vec![State::Delivered],
             Self::Refused => vec![State::Refused],
             Self::Unknown => vec![State::Unknown],
+            // Such a push never became a message.
+            Self::Unreadable => Vec::new(),
         }
     }
 }
@@ -110,12 +114,21 @@ pub(super) fn row(message: &MessageSummary) -> [String; 8] {
 
 async fn list(store: &Store, state: Option<StateFilter>, json: bool) -> Result<(), Error> {
     let states = state.map_or_else(|| State::ALL.to_vec(), StateFilter::states);
+    let shows_unreadable = matches!(state, None | Some(StateFilter::Unreadable));
     let mut after = MessageId(0);
     let mut columns: Option<Columns> = None;
     loop {
         let states = states.clone();
-        let read = store.read(move |tx| tx.list(after, &states, PAGE)).await;
-        let page = read.map_err(anyhow::Error::from)?;
+        let is_first = after == MessageId(0);
+        let read = store.read(move |tx| {
+            let mut page = tx.list(after, &states, PAGE)?;
+            let is_full = page.len() == PAGE;
+            if shows_unreadable && is_first {
+                page.splice(0..0, tx.list_unreadable()?);
+            }
+            Ok((page, is_full))
+        });
+        let (page, is_full) = read.await.map_err(anyhow::Error::from)?;
         if json {
             let lines = page.iter().map(|message| serde_json::to_string(message).map(|line| line + "\n"));
             print(&lines.collect::<Result<String, _>>().context("cannot write a message as JSON")?)?;
@@ -132,7 +145,7 @@ async fn list(store: &Store, state: Option<StateFilter>, json: bool) -> Result<(
             }
         }
         match page.last() {
-            Some(last) if page.len() == PAGE => after = MessageId(last.id),
+            Some(last) if is_full => after = MessageId(last.id),
             _ => return Ok(()),
         }
     }

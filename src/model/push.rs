@@ -1,5 +1,7 @@
 //! A push from WeChat: a customer's message or an event.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::OpenId;
@@ -219,3 +221,29 @@ impl Event {
         &self.details.name
     }
 }
+
+/// A push that is from WeChat and for this account, but cannot be read.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UnreadablePush {
+    /// The sender, where one can be made out.
+    pub sender: Option<OpenId>,
+    /// Why it cannot be read; nothing of its content.
+    pub why: String,
+    /// The body, decrypted.
+    pub bytes: Vec<u8>,
+}
+
+/// Leaves the body out.
+impl fmt::Debug for UnreadablePush {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnreadablePush").field("why", &self.why).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for UnreadablePush {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl std::error::Error for UnreadablePush {}

@@ -77,6 +77,8 @@ pub async fn round(
             store.write(move |tx| tx.prune_steps(from, BATCH, tx.now().plus(-MESSAGE_RETENTION_MS))).await?;
         tokio::time::sleep(PAUSE).await;
     }
+    store.write(|tx| tx.prune_unreadable(tx.now().plus(-MESSAGE_RETENTION_MS))).await?;
+    tokio::time::sleep(PAUSE).await;
     let mut after = Some(HeldCursor::default());
     while let Some(from) = after {
         let (bridge, random) = (bridge.clone(), rand::rng().random());

@@ -137,6 +137,7 @@ impl Tx<'_> {
         run("DELETE FROM media WHERE openid = ?1")?;
         run("UPDATE dedup SET reply = NULL, reply_customer = NULL WHERE reply_customer = ?1")?;
         run("DELETE FROM backfill WHERE openid = ?1")?;
+        run("DELETE FROM unreadable WHERE openid = ?1")?;
         run("UPDATE customer SET known = 0, agent = NULL, known_since = 0, active_at = 0,
              message_until = 0, message_left = 0, event_until = 0, event_left = 0, push_not_before = 0 WHERE openid = ?1")?;
         Ok(undelivered)

@@ -16,7 +16,7 @@ const APPLICATION_ID: i32 = 0x5749_4D42;
 
 /// The migrations, numbered from 1 by their index, as their names say. Never change a statement of a released one; add
 /// the next.
-pub(super) const MIGRATIONS: [&str; 8] = [
+pub(super) const MIGRATIONS: [&str; 9] = [
     include_str!("../../migrations/0001-initial.sql"),
     include_str!("../../migrations/0002-media.sql"),
     include_str!("../../migrations/0003-history-backfill.sql"),
@@ -25,6 +25,7 @@ pub(super) const MIGRATIONS: [&str; 8] = [
     include_str!("../../migrations/0006-late-messages.sql"),
     include_str!("../../migrations/0007-push-after-reply.sql"),
     include_str!("../../migrations/0008-plain-names.sql"),
+    include_str!("../../migrations/0009-unreadable-pushes.sql"),
 ];
 
 /// More than the number of different statements, so that none is parsed twice.

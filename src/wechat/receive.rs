@@ -16,6 +16,7 @@ mod query;
 mod refusal;
 pub mod reply;
 mod reply_cipher;
+mod sender;
 mod signature;
 #[cfg(test)]
 mod vectors;

@@ -37,4 +37,5 @@ mod unfollow;
 mod unknown;
 mod upgrade;
 mod windows;
+mod unreadable;
 mod world;

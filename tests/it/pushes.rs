@@ -290,7 +290,7 @@ async fn a_long_text_is_split_and_no_text_passes_for_a_notice() {
 }
 
 #[tokio::test]
-async fn a_signed_body_without_usable_xml_is_acknowledged_and_counted() {
+async fn a_signed_body_that_cannot_be_read_is_acknowledged_and_counted() {
     let world = World::start().await;
     let good = text_message(&openid("x"), 1, "good");
     let bad = [
@@ -310,7 +310,7 @@ async fn a_signed_body_without_usable_xml_is_acknowledged_and_counted() {
         let answer = raw_http::post(&world.public(), &format!("/?{}", raw_http::query(&world)), body).await;
         assert_eq!((answer.status, answer.text()), (200, "success"), "{body:.80}");
     }
-    let line = format!("refused_requests_total{{source=\"push\",reason=\"unusable\"}} {}", bad.len());
+    let line = format!("refused_requests_total{{source=\"push\",reason=\"unreadable\"}} {}", bad.len());
     assert!(world.metrics().await.contains(&line), "{}", world.metrics().await);
     let answer = raw_http::post(&world.public(), &format!("/?{}", raw_http::query(&world)), &good).await;
     assert!(answer.text().contains(TRANSFERRING), "{answer:?}");

@@ -16,7 +16,7 @@ use crate::bridge::Reply;
 use crate::clock;
 use crate::http::body;
 use crate::http::receipt::{PendingReceipts, ReplyReceipt, TrackedBody};
-use crate::model::{Push, PushBody};
+use crate::model::{Push, PushBody, UnreadablePush};
 use crate::store::StoreError;
 use crate::wechat::receive::{DecryptError, Decrypted, NonEmptyText, SUCCESS, reply};
 
@@ -74,14 +74,26 @@ async fn handle(
             state.log_refusal("push", refusal.name(), &refusal);
             text(StatusCode::FORBIDDEN, "")
         }
-        Err(DecryptError::Unusable(why)) => {
-            public.metrics.record_refused_request("push", "unusable");
-            tracing::warn!(
-                bytes = bytes.len(),
-                "WeChat sent an unusable push; it is acknowledged and dropped: {why}"
-            );
-            text(StatusCode::OK, SUCCESS)
-        }
+        Err(DecryptError::Unreadable(push)) => keep(state, push).await,
+    }
+}
+
+/// Keeps a push that cannot be read. WeChat must not repeat it, because a repeat could not be read either.
+async fn keep(state: &PublicState, push: UnreadablePush) -> Response {
+    state.public.metrics.record_refused_request("push", "unreadable");
+    if state.log_limiter.allow() {
+        tracing::warn!(
+            bytes = push.bytes.len(),
+            "a push from WeChat cannot be read and is kept for 30 days: {push}"
+        );
+    }
+    let bridge = state.public.bridge.clone();
+    let kept =
+        state.run_to_end(state.public.limits.push, async move { bridge.accept_unreadable(push).await });
+    match kept.await {
+        Some(Ok(())) => text(StatusCode::OK, SUCCESS),
+        Some(Err(error)) => unavailable(state, &error),
+        None => unavailable(state, &"the commit took too long"),
     }
 }
 

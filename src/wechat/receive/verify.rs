@@ -11,11 +11,11 @@ use secrecy::{ExposeSecret, SecretString};
 use super::push::{self, PushError};
 use super::query::Query;
 use super::reply_cipher::{ReplyCipher, Secrets};
-use super::xml::Element;
-use super::{Refusal, signature};
+use super::xml::{Element, XmlError};
+use super::{Refusal, sender, signature};
 use super::{document, envelope};
 use crate::config::{AesKey, EncryptionMode};
-use crate::model::{Millis, Push};
+use crate::model::{Millis, Push, UnreadablePush};
 
 /// Settings from WeChat's console and from the configuration. Empty strings count as not set.
 #[derive(Clone, Debug)]
@@ -69,9 +69,9 @@ pub enum DecryptError {
     /// The request is not from WeChat, or not for this account: answer 403 and store nothing.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The push is from WeChat, but the bridge cannot use it: log it and answer `success`.
+    /// The push is from WeChat, but cannot be read: keep it and answer `success`.
     #[error(transparent)]
-    Unusable(#[from] PushError),
+    Unreadable(UnreadablePush),
 }
 
 impl Verifier {
@@ -128,22 +128,32 @@ impl Verifier {
             (EncryptionMode::Safe | EncryptionMode::Compatible, Some((outer, encrypt))) => {
                 let (secrets, message) = self.decrypt_envelope(query, encrypt)?;
                 self.check_account(outer)?;
-                let inner = document::read(&message).map_err(PushError::from)?;
-                self.verify(&inner, ReplyCipher::encrypted(secrets))
+                self.parse(document::read(&message), &message, ReplyCipher::encrypted(secrets))
             }
             (EncryptionMode::Plain, Some((outer, _))) if outer.child("MsgType").is_none() => {
                 Err(Refusal::Encrypted.into())
             }
             (EncryptionMode::Plain | EncryptionMode::Compatible, _) => {
                 query.plain_signature?;
-                self.verify(&document.map_err(PushError::from)?, ReplyCipher::plain())
+                self.parse(document, body, ReplyCipher::plain())
             }
         }
     }
 
-    fn verify(&self, root: &Element, reply_cipher: ReplyCipher) -> Result<Decrypted, DecryptError> {
-        self.check_account(root)?;
-        let mut push = push::from_xml(root)?;
+    /// Parses a push that was read from `bytes`.
+    fn parse(
+        &self,
+        document: Result<Element, XmlError>,
+        bytes: &[u8],
+        reply_cipher: ReplyCipher,
+    ) -> Result<Decrypted, DecryptError> {
+        let unreadable = |why: PushError| {
+            let (sender, why) = (sender::find(bytes), why.to_string());
+            DecryptError::Unreadable(UnreadablePush { sender, why, bytes: bytes.to_vec() })
+        };
+        let root = document.map_err(|error| unreadable(error.into()))?;
+        self.check_account(&root)?;
+        let mut push = push::from_xml(&root).map_err(unreadable)?;
         if push.account.is_empty() {
             push.account = self.0.account_id.clone().unwrap_or_default();
         }

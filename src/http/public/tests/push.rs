@@ -69,12 +69,12 @@ async fn a_wrong_signature_is_refused_before_the_body_is_read() {
 }
 
 #[tokio::test]
-async fn a_signed_body_that_is_not_a_push_is_acknowledged_and_counted() {
+async fn a_signed_body_that_cannot_be_read_is_acknowledged_and_counted() {
     let world = World::new().await;
     for body in ["", "{}", "<xml>", "<xml><a/></xml>", "\u{0}\u{1}"] {
         assert_eq!(parts(&world.push(body).await), (200, "success"), "{body:?}");
     }
-    assert!(world.has_metric("refused_requests_total{source=\"push\",reason=\"unusable\"} 5"));
+    assert!(world.has_metric("refused_requests_total{source=\"push\",reason=\"unreadable\"} 5"));
 }
 
 #[tokio::test]

@@ -153,7 +153,7 @@ fn the_vendors_json_payload_is_read_like_xml() {
 fn a_signed_body_that_is_not_xml_is_unusable() {
     for body in ["", "hello", "{}", "<xml>", "<html/>", "<!DOCTYPE xml><xml/>", "<xml></xml>"] {
         let result = receive(&verifier(EncryptionMode::Plain), SIGNED, body);
-        assert!(matches!(result, Err(DecryptError::Unusable(_))), "{body}: {result:?}");
+        assert!(matches!(result, Err(DecryptError::Unreadable(_))), "{body}: {result:?}");
     }
     assert_eq!(refused(&verifier(EncryptionMode::Safe), ENCRYPTED, "hello"), Some(Refusal::Plaintext));
     assert_eq!(
@@ -370,7 +370,7 @@ proptest! {
     fn no_signed_payload_makes_it_panic(payload in prop::collection::vec(any::<u8>(), 0..300)) {
         let encrypt = envelope::encrypt(&vectors::C.key(), vectors::C.app_id, &payload, [0; 16]);
         let result = receive(&verifier(EncryptionMode::Safe), &query_for(&vectors::C, &encrypt), &envelope(ACCOUNT, &encrypt));
-        prop_assert!(matches!(result, Err(DecryptError::Unusable(_))), "{:?}", result);
+        prop_assert!(matches!(result, Err(DecryptError::Unreadable(_))), "{:?}", result);
     }
 
     #[test]
