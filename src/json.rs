@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, Deserializer, Error as _};
+use serde::de::{DeserializeOwned, Deserializer};
 use serde_json::Value;
 
 /// The byte-order mark.
@@ -102,23 +102,15 @@ pub fn text(value: &Value) -> Option<Cow<'_, str>> {
     }
 }
 
-/// For `#[serde(deserialize_with)]` on an optional integer: see [`integer`].
+/// For `#[serde(deserialize_with)]` on an optional integer: see [`integer`]. A value of another type counts as missing,
+/// so that it costs no other member.
 pub fn optional_integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    let value = Value::deserialize(deserializer)?;
-    if value.is_null() {
-        Ok(None)
-    } else {
-        integer(&value).map(Some).ok_or_else(|| D::Error::custom("no integer"))
-    }
+    Ok(integer(&Value::deserialize(deserializer)?))
 }
 
-/// For `#[serde(deserialize_with)]` on an optional text: see [`text`].
+/// For `#[serde(deserialize_with)]` on an optional text: see [`text`]. A value of another type counts as missing.
 pub fn optional_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let value = Value::deserialize(deserializer)?;
-    if value.is_null() {
-        return Ok(None);
-    }
-    text(&value).map(|text| Some(text.into_owned())).ok_or_else(|| D::Error::custom("no text"))
+    Ok(text(&Value::deserialize(deserializer)?).map(Cow::into_owned))
 }
 
 #[cfg(test)]

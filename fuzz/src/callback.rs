@@ -31,7 +31,8 @@ pub fn check(input: &[u8]) {
     check_body(&verifier, &VerifiedQuery { command: None, opt_platform: None }, body);
 }
 
-fn verifier() -> CallbackVerifier {
+/// The bridge's verifier of callbacks.
+pub fn verifier() -> CallbackVerifier {
     let clock = Clock::movable();
     clock.advance(NOW_S * 1000 + 100 - clock.now().0);
     let agents = vec![ImUserId::new("kf_wu").unwrap(), ImUserId::new(AGENT).unwrap()];

@@ -21,7 +21,7 @@ pub use api::Api;
 pub use backfill::BackfillWorker;
 pub use client::{CALL_TIMEOUT, Client, Failure, http_client};
 pub use courier::ImCourier;
-pub use history::{History, PastMessage};
+pub use history::{History, HistoryPage, PastMessage};
 pub use media_info::MediaInspector;
 pub use message::{ImportMode, ImportMsg, SendMsg};
 pub use outcome::{Outcome, import_outcome, repeatable_verdict, send_outcome};

@@ -4,6 +4,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::http::StatusCode;
 
 use super::serve::SimulatedResponse;
@@ -28,6 +29,8 @@ pub enum Fault {
     NotJson,
     /// The call is carried out, and the connection closes after half of the answer.
     HalfBody,
+    /// The platform answers HTTP 200 with these bytes, and the call is not carried out.
+    Answer(Bytes),
 }
 
 /// Applies `fault`, if any, to a call. `refuse` turns a return code into the platform's error
@@ -55,6 +58,7 @@ pub async fn apply(
             work.await;
             SimulatedResponse::new(StatusCode::OK, "text/html", BUSY_PAGE)
         }
+        Some(Fault::Answer(body)) => SimulatedResponse::new(StatusCode::OK, "application/json", body),
         Some(Fault::HalfBody) => work.await.with_half_body(),
     }
 }

@@ -18,7 +18,7 @@ pub mod typing;
 #[cfg(test)]
 mod testing;
 
-pub use client::{Client, Failure, NotAllowed};
+pub use client::{Client, Failure, NotAllowed, read_outcome};
 pub use courier::WechatCourier;
 pub use media_download::{MediaDownloader, Timeouts};
 pub use media_upload::{MediaUploader, UploadLocks};

@@ -2,12 +2,12 @@
 //! found.
 
 #[path = "../../fuzz/src/lib.rs"]
-mod fuzz;
+pub mod fuzz;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-fn inputs(target: &str) -> Vec<PathBuf> {
+pub fn inputs(target: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     let entries = std::fs::read_dir(&folder).unwrap_or_else(|why| panic!("{}: {why}", folder.display()));
     entries.map(|entry| entry.unwrap().path()).collect()

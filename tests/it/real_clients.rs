@@ -1,7 +1,9 @@
-//! What the clients of agents and customers really send, as collected from published kits and public reports.
+//! What the clients of agents and customers really send, and what they show of what they get, as collected from published
+//! kits and public reports.
 
 use serde_json::{Value, json};
 
+use crate::customer_media::await_elements;
 use crate::observe::{await_sends, counter_value, greeted, notices, stored};
 use crate::raw_http::{self, callback_path};
 use crate::world::{INQUIRY, SOON, World, await_texts, eventually, openid};
@@ -178,4 +180,190 @@ async fn what_wechats_clients_send_reaches_the_agent_as_it_was_typed() {
     }
     drop(phone);
     world.finish().await;
+}
+
+/// Sends each message in the name of the agent, and waits for what the customer gets of it.
+async fn arrive(name: &str, cases: impl IntoIterator<Item = (Value, Value, &str)>) {
+    let world = World::start().await;
+    let (phone, customer) = (greeted(&world, name).await, openid(name));
+    for (seq, (elements, more, expected)) in (40..).zip(cases) {
+        phone.say("and?").await;
+        let before = await_sends(&world, &customer, 0).await.len();
+        post(&world, callback(&customer, seq, &elements, &more).to_string()).await;
+        let sent = await_sends(&world, &customer, before + 1).await;
+        assert_eq!(sent.last().map(String::as_str), Some(expected), "{elements}");
+    }
+    assert!(notices(&world.agent(), &customer).is_empty(), "{:?}", notices(&world.agent(), &customer));
+    world.finish().await;
+}
+
+/// Every kit shows the first element of a message and no other one.
+#[tokio::test]
+async fn a_card_stands_in_words_in_the_first_element() {
+    let world = World::start().await;
+    let (phone, customer) = (world.follower("cards"), openid("cards"));
+    phone.send_link("A title", "About it", "https://example.com/a").await;
+    let link = await_elements(&world, &customer, 1).await;
+    phone.send_mini_program("A program", "wx9", "pages/index").await;
+    let program = await_elements(&world, &customer, 2).await;
+    for (elements, words) in
+        [(&link, &["A title", "About it", "https://example.com/a"][..]), (&program, &["A program"])]
+    {
+        assert_eq!(
+            (&elements[0]["MsgType"], &elements[1]["MsgType"]),
+            (&"TIMTextElem".into(), &"TIMCustomElem".into())
+        );
+        let shown = elements[0]["MsgContent"]["Text"].as_str().unwrap();
+        assert!(shown.starts_with(INQUIRY) && words.iter().all(|word| shown.contains(word)), "{shown}");
+        let data: Value = serde_json::from_str(elements[1]["MsgContent"]["Data"].as_str().unwrap()).unwrap();
+        assert_eq!(data["businessID"], "text_link", "{data}");
+        assert!(data["wx"].is_string(), "{data}");
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_place_stands_in_words_in_the_first_element() {
+    let world = World::start().await;
+    let (phone, customer) = (world.follower("place"), openid("place"));
+    for (count, label) in [(1, "Huangpu"), (2, "")] {
+        phone.send_location(31.230_416, 121.473_701, 16, label).await;
+        let elements = await_elements(&world, &customer, count).await;
+        assert_eq!(
+            (&elements[0]["MsgType"], &elements[1]["MsgType"]),
+            (&"TIMTextElem".into(), &"TIMLocationElem".into())
+        );
+        let shown = elements[0]["MsgContent"]["Text"].as_str().unwrap();
+        let map = "https://apis.map.qq.com/uri/v1/marker?marker=coord:31.230416,121.473701;title:";
+        assert!([label, "31.230416,121.473701", map].iter().all(|part| shown.contains(part)), "{shown}");
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn custom_elements_of_kits_and_house_apps_are_words() {
+    let order = r#"{"businessID":"order","title":"Coat","description":"blue","price":"$20","link":"https://example.com/o","imageUrl":"x"}"#;
+    arrive(
+        "custom",
+        [
+            (custom(order), json!({}), "Coat\nblue\n$20\nhttps://example.com/o"),
+            (custom(r#"{"businessID":"evaluation","score":4,"comment":"fine"}"#), json!({}), "★★★★\nfine"),
+            (custom(r#"{"kind":"own","content":"from our app"}"#), json!({}), "from our app"),
+            (
+                custom(r#"{"title":"Sale","url":"https://example.com/s"}"#),
+                json!({}),
+                "Sale\nhttps://example.com/s",
+            ),
+            (custom("no JSON at all"), json!({}), "no JSON at all"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_object_without_words_never_reaches_the_customer() {
+    let world = World::start().await;
+    let (_phone, customer) = (greeted(&world, "object").await, openid("object"));
+    let silent = [
+        "consultion",
+        r#"{"businessID":"group_create","version":4}"#,
+        r#"{"a":{"b":[1,2]}}"#,
+        r#"{"text":"{\"inner\":1}"}"#,
+        "[1,2,3]",
+        r#"{"cut":"#,
+    ];
+    for (seq, data) in (60..).zip(silent) {
+        post(&world, callback(&customer, seq, &custom(data), &json!({})).to_string()).await;
+    }
+    post(&world, callback(&customer, 70, &text("the next one"), &json!({})).to_string()).await;
+    assert_eq!(await_sends(&world, &customer, 1).await, ["the next one"]);
+    let told = eventually(SOON, async || {
+        let told = notices(&world.agent(), &customer).concat();
+        told.matches("does not exist in WeChat").count() == silent.len()
+    });
+    assert!(told.await, "{:?}", notices(&world.agent(), &customer));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_forward_without_a_digest_shows_the_text_that_it_has() {
+    let relay = |title: &str, digest: &[&str]| {
+        json!([{"MsgType": "TIMRelayElem", "MsgContent": {"Title": title, "AbstractList": digest,
+            "CompatibleText": "please upgrade"}}])
+    };
+    arrive(
+        "forward",
+        [
+            (relay("Chat", &["A: 1"]), json!({}), "Chat\nA: 1"),
+            (relay("Chat", &[]), json!({}), "Chat"),
+            (relay("", &[]), json!({}), "please upgrade"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn every_spelling_of_an_unsupported_message_is_the_honest_line() {
+    let world = World::start().await;
+    let (phone, customer) = (world.follower("gif"), openid("gif"));
+    let honest = "[sticker or something else that WeChat shows only in its own console, mp.weixin.qq.com]";
+    for (count, spelling) in [
+        (1, "【收到不支持的消息类型，暂无法显示】"),
+        (2, "[收到不支持的消息类型，暂时无法显示]"),
+        (3, "[Unsupported Message]"),
+    ] {
+        phone.say(spelling).await;
+        let texts = await_texts(&world.agent(), &customer, count).await;
+        assert_eq!(texts.last().unwrap(), &format!("{INQUIRY}{honest}"), "{spelling}");
+    }
+    phone.say("what does [Unsupported Message] mean?").await;
+    let texts = await_texts(&world.agent(), &customer, 4).await;
+    assert_eq!(texts.last().unwrap(), &format!("{INQUIRY}what does [Unsupported Message] mean?"));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn emoticon_codes_and_private_characters_are_emoji_for_the_agent() {
+    let world = World::start().await;
+    let (phone, customer) = (world.follower("faces"), openid("faces"));
+    for (count, (typed, shown)) in (1..).zip([
+        ("好的/::)[旺柴]/:rose", "好的🙂🐶🌹"),
+        ("\u{e415} hi", "😄 hi"),
+        ("https://a.example/:v", "https://a.example/:v"),
+    ]) {
+        phone.say(typed).await;
+        let texts = await_texts(&world.agent(), &customer, count).await;
+        assert_eq!(texts.last().unwrap(), &format!("{INQUIRY}{shown}"));
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_quote_shows_what_it_answers_but_never_a_notice() {
+    let quoting = |words: &str, kind: u8| {
+        let reply = json!({"messageReply": {"messageID": "1", "messageAbstract": words, "messageSender": "x",
+            "messageType": kind, "version": 1}});
+        json!({"CloudCustomData": reply.to_string()})
+    };
+    let long = "尺".repeat(60);
+    let cut = format!("「{}…」\nyes", "尺".repeat(40));
+    let inquiry = format!("{INQUIRY}几点发货?");
+    arrive(
+        "quote",
+        [
+            (text("yes"), quoting(&inquiry, 1), "「几点发货?」\nyes"),
+            (text("yes"), quoting("[图片]", 3), "「[图片]」\nyes"),
+            (text("yes"), quoting(&long, 1), cut.as_str()),
+            (text("yes"), quoting("[bridge] “x” is held", 1), "yes"),
+            (text("yes"), quoting("[TUIEmoji_Smile]", 1), "「🙂」\nyes"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_sticker_of_any_kit_is_a_word() {
+    let face = |name: &str| json!([{"MsgType": "TIMFaceElem", "MsgContent": {"Index": 4350, "Data": name}}]);
+    arrive("sticker", ["yz00", "ys01@2x", "gcs03", "tt01"].map(|name| (face(name), json!({}), "[sticker]")))
+        .await;
 }

@@ -91,13 +91,20 @@ impl Client {
             max_time: history.max_s,
             last_msg_key: history.last_key.as_deref(),
         };
-        let answer = self.call(Api::GetRoamMsg, &body).await?;
+        HistoryPage::read(&self.call(Api::GetRoamMsg, &body).await?)
+    }
+}
+
+impl HistoryPage {
+    /// Reads a page. A message that cannot be read costs only itself. Fails if the page does not say whether it is the
+    /// last one, or where the next one begins.
+    pub fn read(answer: &Value) -> Result<Self, Failure> {
         let complete: i64 =
-            number(&answer, "Complete").ok_or(Failure::no_answer("the page has no Complete"))?;
+            number(answer, "Complete").ok_or(Failure::no_answer("the page has no Complete"))?;
         let messages = answer.get("MsgList").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        Ok(HistoryPage {
+        Ok(Self {
             messages: messages.iter().filter_map(past_message).collect(),
-            next: if complete == 1 { None } else { Some(cursor(&answer)?) },
+            next: if complete == 1 { None } else { Some(cursor(answer)?) },
         })
     }
 }

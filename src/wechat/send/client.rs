@@ -195,6 +195,26 @@ struct ApiResponse {
     thumb_media_id: Option<String>,
 }
 
+/// The outcome that the body of a response shows, for a call that returns only a code.
+pub fn read_outcome(body: &[u8]) -> Result<(), Failure> {
+    read_response(body, false, "").map(drop)
+}
+
+/// Reads a response. `token` is taken out of WeChat's error text.
+fn read_response(body: &[u8], is_upload: bool, token: &str) -> Result<ApiResponse, Failure> {
+    let response: ApiResponse =
+        json::from_slice(body).map_err(|_| unreadable("the response is not the expected JSON"))?;
+    match response.errcode {
+        Some(0) => Ok(response),
+        None if is_upload => Ok(response),
+        None => Err(unreadable("the response has no return code")),
+        Some(code) => {
+            let msg = transport::sanitize_errmsg(response.errmsg.as_deref().unwrap_or_default(), token);
+            Err(Failure::Code { code, msg })
+        }
+    }
+}
+
 /// The call that shows the typing indicator.
 const CUSTOM_TYPING: &str = "cgi-bin/message/custom/typing";
 
@@ -296,17 +316,7 @@ impl Client {
             TransportError::NotSent(why) => Failure::NotSent(why),
             TransportError::NoAnswer(silence, why) => Failure::NoAnswer(silence, why),
         })?;
-        let response: ApiResponse =
-            json::from_slice(&response).map_err(|_| unreadable("the response is not the expected JSON"))?;
-        match response.errcode {
-            Some(0) => Ok(response),
-            None if is_upload => Ok(response),
-            None => Err(unreadable("the response has no return code")),
-            Some(code) => {
-                let msg = transport::sanitize_errmsg(response.errmsg.as_deref().unwrap_or_default(), token);
-                Err(Failure::Code { code, msg })
-            }
-        }
+        read_response(&response, is_upload, token)
     }
 
     /// Updates the health. A code that concerns only the message proves that the account itself is
