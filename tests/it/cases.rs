@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use wechat_im_bridge::internals::model::Millis;
 use wechat_im_bridge::internals::sandbox::fault::Fault;
-use wechat_im_bridge::internals::sandbox::wechat::Phone;
+use wechat_im_bridge::internals::sandbox::wechat::{Field, Phone};
 
+use crate::customer_media::{MP4, await_elements, get, local_url, with_public_url};
 use crate::observe::{
     CUSTOM_SEND, await_notice, await_sends, await_states, counter_value, greeted, notices, stored,
 };
@@ -192,6 +193,24 @@ async fn i08_raw_control_characters_cost_no_text() {
     arrives_as("i08-raw-control-chars.json", "i08", expected).await;
 }
 
+/// The table of the reports expects the state `refused`. The contract has a state of its own: `recalled`.
+#[tokio::test]
+async fn i09_a_recalled_message_that_is_held_is_never_delivered() {
+    let world = World::start().await;
+    let (phone, customer) = (greeted(&world, "i09").await, openid("i09"));
+    world.wechat.faults().script(CUSTOM_SEND, 1, Fault::Code(45015));
+    let sent = world.agent().say(&customer, "the old price").await.unwrap();
+    await_states(&world, &customer, &["held"]).await;
+    let body = case("i09-recall-of-held.json", &[("OPENID", &customer), ("MSGKEY", &sent.msg_key)]);
+    post_callback(&world, "C2C.CallbackAfterMsgWithDraw", &body).await;
+    await_states(&world, &customer, &["recalled"]).await;
+    assert_eq!(phone.say("how much is it?").await.text(), Some(TRANSFERRING));
+    world.agent().say(&customer, "the new price").await.unwrap();
+    await_shown(&phone, "the new price").await;
+    assert!(!phone.texts().iter().any(|text| text.contains("the old price")), "{:?}", phone.texts());
+    world.finish().await;
+}
+
 #[tokio::test]
 async fn i12_a_file_without_an_address_is_told_to_the_agent() {
     let (world, _, customer) = answered("i12-file-without-url.json", "i12f").await;
@@ -320,6 +339,29 @@ async fn r03_a_byte_order_mark_before_an_answer_is_skipped() {
     world.wechat.faults().script(CUSTOM_SEND, 1, Fault::Answer(answer.into()));
     world.agent().say(&customer, "taken").await.unwrap();
     await_states(&world, &customer, &["delivered"]).await;
+    assert!(notices(&world.agent(), &customer).is_empty());
+    world.finish().await;
+}
+
+/// The address of the case is not reachable from a test, so that a file server on another port stands for it: another
+/// host than WeChat's API, and none of `media.allow_hosts`.
+#[tokio::test]
+async fn r10_a_video_is_fetched_from_the_address_that_wechat_names() {
+    let world = with_public_url().set("BRIDGE_MEDIA__ALLOW_PRIVATE", "true").start().await;
+    let (phone, customer) = (world.follower("r10"), openid("r10"));
+    let elsewhere = world.im.store_file("video.mp4", MP4);
+    let answer = case("r10-video-url-elsewhere.json", &[]);
+    let named = answer.split('"').find(|text| text.starts_with("http")).unwrap();
+    let answer = answer.replace(named, &elsewhere);
+    world.wechat.faults().script("cgi-bin/media/get", 1, Fault::Answer(answer.into()));
+    let video = |name: &str| Field::text(name, "video_1");
+    phone
+        .push_xml(vec![Field::text("MsgType", "video"), video("MediaId"), Field::number("MsgId", "7")])
+        .await;
+    let elements = await_elements(&world, &customer, 1).await;
+    let got = get(&local_url(&world, &elements[0]["MsgContent"]["VideoUrl"])).await;
+    assert_eq!((got.status, got.mime.as_str()), (200, "video/mp4"), "{elements:?}");
+    assert!(got.bytes == MP4);
     assert!(notices(&world.agent(), &customer).is_empty());
     world.finish().await;
 }
