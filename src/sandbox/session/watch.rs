@@ -61,9 +61,15 @@ async fn wire(
     mut im: Events<Exchange>,
 ) {
     let (mut tracker, secrets, clock) = (CallTracker::default(), session.secrets(), Clock::system());
+    // One pair of readings for all calls: with a new pair for each call, a pause between its two readings would
+    // move that call behind later ones.
+    let (origin, origin_ms) = (Instant::now(), clock.now().0);
     let real_time = |began: Instant| {
-        let since = i64::try_from(began.elapsed().as_millis()).unwrap_or_default();
-        clock.now().plus(-since).0
+        let millis = |distance: Duration| i64::try_from(distance.as_millis()).unwrap_or_default();
+        match began.checked_duration_since(origin) {
+            Some(after) => origin_ms + millis(after),
+            None => origin_ms - millis(origin.saturating_duration_since(began)),
+        }
     };
     let mut track_started = |tracker: &mut CallTracker| {
         for push in drain(&mut pushes) {

@@ -9,23 +9,29 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::sync::broadcast::Receiver;
 
-use super::{Lab, SOON, contains, conversation, messages, texts};
+use super::{Lab, SOON, contains, conversation, messages, screen, texts};
 
-/// The calls that belong to this message.
+/// The calls that belong to this message, in the order of their start. The wire lists calls by their end, and a
+/// push may end after the calls that it causes.
 fn calls_of<'a>(state: &'a Value, message: &str) -> Vec<&'a Value> {
     let wire = state["wire"].as_array().unwrap();
-    wire.iter().filter(|call| call["message"] == message).collect()
+    let mut calls: Vec<_> = wire.iter().filter(|call| call["message"] == message).collect();
+    calls.sort_by_key(|call| (call["at"].as_i64(), call["to"] == "im"));
+    calls
 }
 
-/// Describes the calls in the order of their start, because a push may end after the calls that it causes.
 fn describe(calls: &[&Value]) -> Vec<String> {
     let line = |call: &&Value| {
         let field = |name: &str| call[name].as_str().unwrap().to_owned();
         format!("{}>{} {} {}", field("from"), field("to"), field("method"), field("path"))
     };
-    let mut calls = calls.to_vec();
-    calls.sort_by_key(|call| (call["at"].as_i64(), call["to"] == "im"));
     calls.iter().map(line).collect()
+}
+
+/// The push of this question.
+fn push_of<'a>(state: &'a Value, words: &str) -> Option<&'a Value> {
+    let mut calls = state["wire"].as_array().unwrap().iter();
+    calls.find(|call| call["request"]["decrypted"].to_string().contains(words))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,22 +46,21 @@ async fn one_message_can_be_followed_through_every_call() {
     for words in ["Is size M in stock?", "And size L?"] {
         lab.act_as_customer(openid, json!({"do": "text", "text": words})).await;
         lab.until("a reply", |state| {
-            state["customers"][0]["screen"].as_array().unwrap().iter().all(|entry| entry["pending"] == false)
+            let mut screen = screen(state, openid).iter();
+            screen.any(|entry| entry["text"] == words && entry["pending"] == false)
         })
         .await;
     }
+    // The two platforms report their calls independently, so each expected call is awaited.
     let state = lab
         .until("both questions at an agent, and their calls", |state| {
             let calls = state["wire"].as_array().unwrap().iter();
             let sends = calls.filter(|call| call["path"] == "/v4/openim/sendmsg").count();
-            messages(state, openid).len() == 2 && sends == 3
+            let has_pushes = ["Is size M", "And size L"].iter().all(|words| push_of(state, words).is_some());
+            messages(state, openid).len() == 2 && sends == 3 && has_pushes
         })
         .await;
-    let pushed = |words: &str| {
-        let calls = state["wire"].as_array().unwrap().iter();
-        let mut pushes = calls.filter(|call| call["request"]["decrypted"].to_string().contains(words));
-        pushes.next().unwrap()
-    };
+    let pushed = |words: &str| push_of(&state, words).unwrap();
     let first = calls_of(&state, pushed("Is size M").get("message").unwrap().as_str().unwrap());
     let sendmsg = "bridge>im POST /v4/openim/sendmsg";
     assert_eq!(describe(&first), ["wechat>bridge POST /", sendmsg, sendmsg], "{first:#?}");
