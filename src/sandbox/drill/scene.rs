@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::Value;
 
 use super::Measurements;
@@ -14,7 +15,7 @@ use crate::sandbox::conditions::{
 };
 use crate::sandbox::im::{AgentClient, SentMessage};
 use crate::sandbox::session::{Change, Session};
-use crate::sandbox::wechat::{Phone, PushResult, ScreenEntry};
+use crate::sandbox::wechat::{Phone, PushResult, ScreenEntry, tiny_png};
 
 const CUSTOMER: &str = "oSandboxDrillCustomer0000001";
 const NEIGHBOUR: &str = "oSandboxDrillNeighbour000001";
@@ -54,6 +55,11 @@ impl Scene {
     /// `words` with the mark of this drill, so that the text is unique.
     pub fn marked_text(&self, words: &str) -> String {
         format!("{words} (drill {})", self.mark)
+    }
+
+    /// A picture that no other drill has sent, so that the bridge has not uploaded it before.
+    pub fn marked_picture(&self) -> Bytes {
+        [&tiny_png()[..], &self.mark.to_be_bytes()].concat().into()
     }
 
     /// The customer sends `words`. Fails if the bridge does not answer the push in time.
@@ -103,6 +109,29 @@ impl Scene {
     pub async fn answer(&self, desk: &AgentClient, words: &str) -> Checked<SentMessage> {
         let (sent, _) = expect_webhook(desk.say(self.customer.openid(), words).await)?;
         Ok(sent)
+    }
+
+    /// The agent answers with a picture. Fails if the bridge does not accept the webhook.
+    pub async fn answer_with_picture(&self, desk: &AgentClient, picture: &Bytes) -> Checked {
+        let sent = desk.send_image(self.customer.openid(), "answer.png", picture.clone()).await;
+        expect_webhook(sent).map(drop)
+    }
+
+    /// Waits until the customer's phone shows the picture.
+    pub async fn await_picture(&self, picture: &Bytes, limit: Duration) -> Checked {
+        let find = |screen: &[ScreenEntry]| screen.iter().find(|shown| shows(shown, picture)).cloned();
+        await_entry(&self.customer, limit, "the picture on the phone", find).await.map(drop)
+    }
+
+    /// Fails unless the customer's phone shows the picture exactly once, before `words`.
+    pub fn expect_picture_once_before(&self, picture: &Bytes, words: &str) -> Checked {
+        let screen = self.customer.screen();
+        expect_once("the picture on the phone", screen.iter().filter(|shown| shows(shown, picture)).count())?;
+        let picture_at = screen.iter().position(|shown| shows(shown, picture));
+        let words_at = screen.iter().position(|shown| shown.text.contains(words));
+        expect(picture_at < words_at, format!("the picture before {words:?}"), || {
+            format!("{picture_at:?}, {words_at:?}")
+        })
     }
 
     /// Waits until the customer's phone shows `words`.
@@ -213,6 +242,10 @@ pub(super) fn expect_in_time(pushed: &PushResult) -> Checked {
     let expected = "the push to be answered within a second";
     let made = conditions::expect_accepted(pushed, expected)?;
     expect(made.took <= ANSWER_LIMIT, expected, || format!("an answer after {:?}", made.took))
+}
+
+fn shows(entry: &ScreenEntry, picture: &Bytes) -> bool {
+    entry.media.as_ref().is_some_and(|media| media.bytes == *picture)
 }
 
 fn expect_once(subject: &str, times: usize) -> Checked {

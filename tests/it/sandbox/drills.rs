@@ -15,9 +15,19 @@ fn drill<'a>(state: &'a Value, name: &str) -> &'a Value {
     drills.iter().find(|drill| drill["name"] == name).unwrap()
 }
 
-/// Runs the drill, asserts that it passes, and returns the values of its outcome.
+/// The conditions of drills that a busy machine may miss although the bridge does nothing wrong.
+const TIMED: [&str; 2] = ["the bridge to be ready within 2 s", "the push to be answered within a second"];
+
+/// Runs the drill, asserts that it passes, and returns the values of its outcome. Tries again if the bridge was
+/// only too slow, because the machine may be busy with other tests.
 async fn run_drill(lab: &Lab, name: &str) -> Value {
-    let ended = run_to_end(lab, name).await;
+    let mut ended = Value::Null;
+    for _ in 0..4 {
+        ended = run_to_end(lab, name).await;
+        if !TIMED.iter().any(|expected| ended["outcome"]["values"]["expected"] == *expected) {
+            break;
+        }
+    }
     assert_eq!(ended["state"], "passed", "{ended:#}");
     assert_eq!(ended["outcome"]["key"], format!("drill.{name}.passed"));
     assert_eq!(ended["expect"], format!("drill.{name}.expect"));
@@ -37,19 +47,6 @@ async fn run_to_end(lab: &Lab, name: &str) -> Value {
     });
     assert!(has_ended.await, "{name} does not end");
     ended
-}
-
-/// Runs the drill that kills the bridge. It tries again if the bridge was only too slow, because the machine
-/// may be busy with other tests.
-async fn run_kill_drill(lab: &Lab) -> Value {
-    for _ in 0..4 {
-        let ended = run_to_end(lab, "bridge_killed").await;
-        if ended["outcome"]["values"]["expected"] != "the bridge to be ready within 2 s" {
-            assert_eq!(ended["state"], "passed", "{ended:#}");
-            return ended["outcome"]["values"].clone();
-        }
-    }
-    panic!("the bridge is never ready within 2 s");
 }
 
 /// Asserts that the drills left no trace and that a message reaches an agent.
@@ -105,7 +102,7 @@ async fn repeated_and_forged_pushes_have_no_effect_and_a_kill_loses_no_message()
     assert_eq!(run_drill(&lab, "duplicate_push").await, json!({"pushes": 4, "moved": 1}));
     assert_eq!(run_drill(&lab, "forged_push").await, json!({"refused": 3}));
     let before = lab.state().await["bridge"]["pid"].clone();
-    let killed = run_kill_drill(&lab).await;
+    let killed = run_drill(&lab, "bridge_killed").await;
     assert!(killed["ready_ms"].as_u64() <= Some(2_000), "{killed}");
     let after = lab.state().await["bridge"].clone();
     assert!(
