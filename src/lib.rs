@@ -103,8 +103,8 @@ pub mod internals {
         }
         pub mod wechat {
             pub use crate::sandbox::wechat::{
-                Draft, Field, Ledger, Mode, Phone, PushResult, Refusal, ScreenEntry, Settings, Via,
-                WechatSim, WindowRule, WireEvent, tiny_png,
+                Draft, Field, Ledger, Mode, Phone, PhoneLanguage, PushResult, Refusal, ScreenEntry, Settings,
+                Via, WechatSim, WindowRule, WireEvent, tiny_png,
             };
             pub mod crypto {
                 pub use crate::sandbox::wechat::crypto::{Crypt, CryptoError, sign};

@@ -16,8 +16,12 @@ mod files;
 mod history;
 mod ledger;
 mod messages;
+mod msg_key;
+mod retract;
 mod roam;
 mod settings;
+mod shown;
+mod uikit;
 mod upload;
 mod usersig;
 mod wire;
@@ -26,6 +30,7 @@ mod wire;
 mod tests;
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -34,12 +39,13 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, broadcast, watch};
 
 pub use accounts::Account;
-pub use agent_client::{AgentClient, MessageView, SentMessage, TimedOut};
+pub use agent_client::{AgentClient, MessageView, Platform, SentMessage, TimedOut};
 pub use callback::{CallbackResult, Query, sign};
 pub use checks::ApiError;
 pub use exchange::{Direction, Exchange};
 pub use ledger::{AccountChangeKind, Ledger, Outcome, SendRecord};
 pub use settings::{Edition, Settings};
+pub use shown::Shown;
 pub use upload::UploadedFile;
 #[cfg(test)]
 pub(in crate::sandbox) use usersig::issue as issue_usersig;
@@ -75,6 +81,8 @@ struct Shared {
     files: Mutex<files::Files>,
     /// The number of webhooks of agents' messages still to be lost on purpose.
     webhooks_to_lose: AtomicU32,
+    /// What the composers of agents' kits have signalled, by agent and customer. Never more than conversations.
+    composers: Mutex<HashMap<(String, String), uikit::Composer>>,
 }
 
 /// The data that commands read and change under one lock.
@@ -105,6 +113,7 @@ impl ImSim {
             client_seq: AtomicU32::new(1),
             files: Mutex::default(),
             webhooks_to_lose: AtomicU32::new(0),
+            composers: Mutex::default(),
         });
         let admins = shared.settings().admins.clone();
         for admin in &admins {
@@ -162,7 +171,11 @@ impl ImSim {
         world.accounts.set_connected(user_id, true);
         world.messages.connect(user_id, self.shared.clock.now());
         drop(world);
-        Ok(AgentClient { shared: Arc::clone(&self.shared), user: user_id.to_owned() })
+        Ok(AgentClient {
+            shared: Arc::clone(&self.shared),
+            user: user_id.to_owned(),
+            platform: Platform::Web,
+        })
     }
 
     /// Sends a webhook with any body after `tweak` has changed its valid query. Tests use it for

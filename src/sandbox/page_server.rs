@@ -87,9 +87,10 @@ impl IntoResponse for ApiError {
 impl From<ActionError> for ApiError {
     fn from(refused: ActionError) -> Self {
         let status = match refused {
-            ActionError::NoCustomer | ActionError::NoAgent | ActionError::NoConversation => {
-                StatusCode::NOT_FOUND
-            }
+            ActionError::NoCustomer
+            | ActionError::NoAgent
+            | ActionError::NoConversation
+            | ActionError::NoMessage => StatusCode::NOT_FOUND,
             ActionError::NotFollowing | ActionError::TooManyCustomers => StatusCode::CONFLICT,
             ActionError::InvalidText | ActionError::InvalidWord | ActionError::InvalidFile => {
                 StatusCode::BAD_REQUEST

@@ -55,6 +55,7 @@ const SCENARIO_STEPS: &[Step] = &[
     Step { title: "WeChat checks the URL", play: |cast| Box::pin(scenario::verify_url(cast)) },
     Step { title: "A customer follows", play: |cast| Box::pin(scenario::follow(cast)) },
     Step { title: "The customer asks", play: |cast| Box::pin(scenario::question(cast)) },
+    Step { title: "The agent types", play: |cast| Box::pin(scenario::typing(cast)) },
     Step { title: "The agent answers", play: |cast| Box::pin(scenario::answer(cast)) },
     Step { title: "The agent sends a picture", play: |cast| Box::pin(agent_media::image(cast)) },
     Step { title: "The agent sends a voice message", play: |cast| Box::pin(agent_media::voice(cast)) },

@@ -5,6 +5,7 @@
 //! the bridge.
 
 mod actions;
+mod agent_actions;
 mod event_log;
 mod figures;
 mod view;
@@ -20,7 +21,8 @@ use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use actions::{ActionError, AgentAction, CustomerAction};
+pub use actions::{ActionError, CustomerAction};
+pub use agent_actions::AgentAction;
 pub use event_log::{Busy, Change, ChangeBatch, DrillPhase, DrillState, EventLog};
 pub use figures::CounterTotals;
 pub use view::{event, state};

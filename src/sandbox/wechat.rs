@@ -16,6 +16,7 @@ mod control;
 pub mod crypto;
 mod customer;
 mod draft;
+mod language;
 mod ledger;
 mod media;
 mod phone;
@@ -47,6 +48,7 @@ use crate::sandbox::fault::Faults;
 use crate::sandbox::serve::Server;
 
 pub use draft::Draft;
+pub use language::PhoneLanguage;
 pub use ledger::{Ledger, Refusal};
 pub use media::{Media, tiny_png};
 pub use phone::Phone;

@@ -40,4 +40,5 @@ mod unknown;
 mod unreadable;
 mod upgrade;
 mod windows;
+mod working_day;
 mod world;

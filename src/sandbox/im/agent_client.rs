@@ -14,12 +14,33 @@ use super::deliver::{DEFAULT_FLAGS, ForbiddenWebhooks, MAX_LIFETIME_S, MessageDr
 use super::elements::{self, Sender};
 use super::history::{ConversationView, Message};
 
-/// An agent's web client. `ImSim::agent` creates it.
+/// What an agent's client runs on. Its kit behaves accordingly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Platform {
+    /// A browser.
+    Web,
+    /// An Android phone.
+    Android,
+}
+
+impl Platform {
+    /// The `OptPlatform` of webhooks.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Web => "Web",
+            Self::Android => "Android",
+        }
+    }
+}
+
+/// An agent's client. `ImSim::agent` creates it, in a browser.
 #[derive(Clone)]
 pub struct AgentClient {
     pub(super) shared: Arc<Shared>,
     /// The agent's UserID.
     pub(super) user: String,
+    /// What the client runs on.
+    pub(super) platform: Platform,
 }
 
 /// A message as the agent sees it.
@@ -59,6 +80,12 @@ impl AgentClient {
     /// The agent's UserID.
     pub fn user_id(&self) -> &str {
         &self.user
+    }
+
+    /// The same agent at a phone.
+    pub fn on_phone(mut self) -> Self {
+        self.platform = Platform::Android;
+        self
     }
 
     /// The messages that reached the agent while connected or at the next login, in order of
@@ -129,13 +156,19 @@ impl AgentClient {
         self.send_with(to, elements, "").await
     }
 
-    /// Sends a `MsgBody` with `CloudCustomData`.
+    /// Sends a `MsgBody` with `CloudCustomData`. A typing signal to the same customer ends.
     pub async fn send_with(&self, to: &str, elements: Value, custom: &str) -> Result<SentMessage, ApiError> {
         elements::check(Some(&elements), Sender::Client)?;
         if elements.to_string().len() + custom.len() > self.shared.settings().body_limit {
             return Err(ApiError::new(80002, "the message is too long"));
         }
-        let draft = MessageDraft {
+        self.compose(to, "").await?;
+        self.deliver(self.draft(to, elements, custom)).await
+    }
+
+    /// A message of this client to `to`, with the next `MsgSeq`.
+    pub(super) fn draft(&self, to: &str, elements: Value, custom: &str) -> MessageDraft {
+        MessageDraft {
             from: self.user.clone(),
             to: to.to_owned(),
             seq: Some(self.shared.client_seq.fetch_add(1, Ordering::Relaxed)),
@@ -145,8 +178,12 @@ impl AgentClient {
             flags: DEFAULT_FLAGS,
             lifetime: MAX_LIFETIME_S,
             webhooks: ForbiddenWebhooks::default(),
-            origin: Origin::Client { platform: "Web" },
-        };
+            origin: Origin::Client { platform: self.platform.name() },
+        }
+    }
+
+    /// Delivers a message, and sends its webhook.
+    pub(super) async fn deliver(&self, draft: MessageDraft) -> Result<SentMessage, ApiError> {
         // A client gets 20003 for any fault of either account.
         let accepted = deliver(&self.shared, draft).await.map_err(|refused| match refused.code {
             90012 | 90048 => ApiError::new(20003, refused.info),
@@ -171,19 +208,6 @@ impl AgentClient {
         if settings.webhooks.after_read && settings.callback_url.is_some() {
             callback::send(&self.shared, &webhook, |_| {}).await;
         }
-    }
-
-    /// Recalls the agent's message to `peer` with this `MsgKey`. Returns false if there is no such
-    /// message or it was recalled before.
-    pub fn recall(&self, peer: &str, msg_key: &str) -> bool {
-        let Some((seq, random, time)) = super::history::parse_key(msg_key) else { return false };
-        let mut world = self.shared.world();
-        let message = world.messages.find(&self.user, peer, seq, random, time).cloned();
-        let recalled =
-            message.is_some_and(|message| message.from == self.user && world.messages.recall(&message));
-        drop(world);
-        self.shared.notify();
-        recalled
     }
 
     /// Disconnects the client. The agent then misses online-only messages, and others only wait for

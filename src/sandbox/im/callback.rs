@@ -117,6 +117,8 @@ pub(super) struct SendEvent<'a> {
     pub elements: &'a Value,
     /// The `CloudCustomData`.
     pub cloud_custom_data: &'a str,
+    /// Whether the sender wants to know when the message is read, as every kit does.
+    pub needs_receipt: bool,
 }
 
 impl SendEvent<'_> {
@@ -126,6 +128,7 @@ impl SendEvent<'_> {
             "MsgSeq": self.seq, "MsgRandom": self.random, "MsgTime": self.time,
             "MsgKey": self.key, "MsgId": self.id, "OnlineOnlyFlag": i32::from(self.online_only),
             "MsgBody": self.elements, "CloudCustomData": self.cloud_custom_data, "EventTime": now_ms,
+            "IsNeedReadReceipt": i32::from(self.needs_receipt),
         })
     }
 }
@@ -151,6 +154,18 @@ impl Webhook {
         let body = json!({
             "CallbackCommand": command, "From_Account": message.from, "To_Account": message.to,
             "MsgKey": message.key, "UnreadMsgNum": unread,
+        });
+        Self::new(command, platform, &body)
+    }
+
+    /// The webhook `C2C.CallbackAfterModifyMsg` about an edit by the sender.
+    pub fn after_modify(message: &Message, now_ms: i64, platform: &str) -> Self {
+        let command = "C2C.CallbackAfterModifyMsg";
+        let body = json!({
+            "CallbackCommand": command, "Operator_Account": message.from, "From_Account": message.from,
+            "To_Account": message.to, "MsgSeq": message.seq, "MsgRandom": message.random,
+            "MsgTime": message.time, "MsgKey": message.key, "MsgBody": *message.current_elements(),
+            "CloudCustomData": message.cloud_custom_data, "EventTime": now_ms,
         });
         Self::new(command, platform, &body)
     }

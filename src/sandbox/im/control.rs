@@ -14,7 +14,7 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{AgentClient, Shared};
+use super::{AgentClient, Platform, Shared};
 use crate::sandbox::serve::SimulatedResponse;
 
 /// `POST /sandbox/say` and `GET /sandbox/inbox`.
@@ -44,7 +44,10 @@ async fn say(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
             return refuse(&format!("the body is not {{\"agent\", \"customer\", \"text\"}}: {error}"));
         }
     };
-    let sent = match (AgentClient { shared, user: agent.clone() }).say(&customer, &text).await {
+    let sent = match (AgentClient { shared, user: agent.clone(), platform: Platform::Web })
+        .say(&customer, &text)
+        .await
+    {
         Ok(sent) => sent,
         Err(refused) => return refuse(&format!("Tencent IM refused the message: {refused}")),
     };
@@ -65,7 +68,7 @@ async fn inbox(
     if shared.world().accounts.get(&agent).is_none() {
         return refuse("this agent's account is not imported");
     }
-    let inbox = AgentClient { shared, user: agent }.inbox();
+    let inbox = AgentClient { shared, user: agent, platform: Platform::Web }.inbox();
     let messages: Vec<Value> = inbox
         .iter()
         .map(|message| {

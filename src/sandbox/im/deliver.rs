@@ -6,8 +6,9 @@ use serde_json::Value;
 use super::accounts::AccountState;
 use super::callback::{self, BeforeSendDecision, SendEvent, Webhook};
 use super::checks::ApiError;
-use super::history::{ArrivalKind, Flags, Message, NewMessage, key};
+use super::history::{ArrivalKind, Flags, Message, NewMessage};
 use super::ledger::{Outcome, SendRecord};
+use super::msg_key::key;
 use super::{Shared, World};
 use std::sync::Arc;
 
@@ -36,6 +37,13 @@ pub(super) struct MessageDraft {
     pub webhooks: ForbiddenWebhooks,
     /// The source of the message.
     pub origin: Origin,
+}
+
+impl MessageDraft {
+    /// Whether the sender wants a read receipt: clients do, for messages that history keeps.
+    fn needs_receipt(&self) -> bool {
+        self.flags.stored && matches!(self.origin, Origin::Client { .. })
+    }
 }
 
 /// The source of a message.
@@ -105,6 +113,7 @@ pub(super) async fn deliver(shared: &Shared, mut draft: MessageDraft) -> Result<
         online_only: !draft.flags.stored,
         elements: &draft.elements,
         cloud_custom_data: &draft.cloud_custom_data,
+        needs_receipt: draft.needs_receipt(),
     };
     let decision = if draft.webhooks.before {
         BeforeSendDecision::Deliver { elements: None, cloud_custom_data: None }
@@ -121,6 +130,7 @@ pub(super) async fn deliver(shared: &Shared, mut draft: MessageDraft) -> Result<
         BeforeSendDecision::Drop => outcome = Outcome::DroppedByWebhook,
     }
 
+    let needs_receipt = draft.needs_receipt();
     let send_key = (draft.from.clone(), draft.to.clone(), draft.seq, draft.random);
     let is_rest = matches!(draft.origin, Origin::Rest { .. });
     let mut world = shared.world();
@@ -171,11 +181,17 @@ pub(super) async fn deliver(shared: &Shared, mut draft: MessageDraft) -> Result<
     shared.notify();
     let sends_after_webhook = settings.webhooks.after_send && !draft.webhooks.after;
     let after_webhook =
-        sends_after_webhook.then(|| after_send(&message, unread, arrived.0, draft.origin.platform()));
+        sends_after_webhook.then(|| after_send(&message, unread, arrived.0, &draft.origin, needs_receipt));
     Ok(AcceptedMessage { key, id: message.id.clone(), time, after_webhook })
 }
 
-fn after_send(message: &Arc<Message>, unread: i64, now_ms: i64, platform: &'static str) -> Webhook {
+fn after_send(
+    message: &Arc<Message>,
+    unread: i64,
+    now_ms: i64,
+    origin: &Origin,
+    needs_receipt: bool,
+) -> Webhook {
     let event = SendEvent {
         from: &message.from,
         to: &message.to,
@@ -187,8 +203,9 @@ fn after_send(message: &Arc<Message>, unread: i64, now_ms: i64, platform: &'stat
         online_only: !message.flags.stored,
         elements: &message.elements,
         cloud_custom_data: &message.cloud_custom_data,
+        needs_receipt,
     };
-    Webhook::after_send(&event, unread, now_ms, platform)
+    Webhook::after_send(&event, unread, now_ms, origin.platform())
 }
 
 impl World {

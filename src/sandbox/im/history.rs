@@ -6,8 +6,10 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
 use serde_json::Value;
 
+use super::msg_key::key;
 use crate::model::Millis;
 
 /// How long history keeps a message, in seconds (7 days).
@@ -33,7 +35,7 @@ pub struct Message {
     pub key: String,
     /// The `MsgId`.
     pub id: String,
-    /// The `MsgBody`, an array.
+    /// The `MsgBody` as it was sent, an array.
     pub elements: Arc<Value>,
     /// The `CloudCustomData`.
     pub cloud_custom_data: String,
@@ -41,6 +43,8 @@ pub struct Message {
     pub(super) flags: Flags,
     /// The last Unix second at which a receiver who was not connected still gets the message.
     pub(super) expires: i64,
+    /// The elements after the sender's last edit. `None` before an edit.
+    edited: Mutex<Option<Arc<Value>>>,
     read: AtomicBool,
     recalled: AtomicBool,
     serial: u64,
@@ -97,7 +101,17 @@ pub(super) struct NewMessage {
 impl Message {
     /// The texts of the text elements, concatenated.
     pub fn text(&self) -> String {
-        text_of(&self.elements)
+        text_of(&self.current_elements())
+    }
+
+    /// The `MsgBody` as it is after the sender's last edit.
+    pub fn current_elements(&self) -> Arc<Value> {
+        self.edited.lock().clone().unwrap_or_else(|| Arc::clone(&self.elements))
+    }
+
+    /// Replaces the `MsgBody`.
+    pub(super) fn edit(&self, elements: Arc<Value>) {
+        *self.edited.lock() = Some(elements);
     }
 
     /// Whether the message counts as unread for the receiver.
@@ -130,18 +144,6 @@ impl Message {
 pub(super) fn text_of(elements: &Value) -> String {
     let elements = elements.as_array().into_iter().flatten();
     elements.filter_map(|element| element["MsgContent"]["Text"].as_str()).collect()
-}
-
-/// Builds the MsgKey of a message.
-pub(super) fn key(seq: u32, random: u32, time: i64) -> String {
-    format!("{seq}_{random}_{time}")
-}
-
-/// Parses a MsgKey into MsgSeq, MsgRandom and time.
-pub(super) fn parse_key(key: &str) -> Option<(u32, u32, i64)> {
-    let mut parts = key.split('_');
-    let parsed = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-    parts.next().is_none().then_some(parsed)
 }
 
 /// The position of a message in its conversation: time, MsgSeq and serial.
@@ -251,6 +253,7 @@ impl Messages {
             arrived: new.arrived,
             flags: new.flags,
             expires: new.expires,
+            edited: Mutex::default(),
             read: AtomicBool::new(false),
             recalled: AtomicBool::new(false),
             serial: self.next_serial,

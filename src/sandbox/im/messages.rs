@@ -11,8 +11,9 @@ use super::deliver::{
     AcceptedMessage, DEFAULT_FLAGS, ForbiddenWebhooks, MAX_LIFETIME_S, MessageDraft, Origin, deliver,
 };
 use super::elements::{self, Sender};
-use super::history::{ArrivalKind, Flags, NewMessage, key, parse_key};
+use super::history::{ArrivalKind, Flags, NewMessage};
 use super::ledger::Outcome;
+use super::msg_key::{key, parse_key};
 use super::settings::Settings;
 use super::{Shared, World};
 

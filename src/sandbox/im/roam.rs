@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::Shared;
 use super::accounts::AccountState;
 use super::checks::{self, ApiError, Object};
-use super::history::{ConversationView, parse_key};
+use super::history::ConversationView;
+use super::msg_key::parse_key;
 use super::settings::Settings;
 
 /// The approximate size limit of a page, in bytes.
@@ -62,7 +63,7 @@ pub(super) fn getroammsg(shared: &Shared, settings: &Settings, body: &Object) ->
             "MsgTimeStamp": message.time, "MsgClientTime": message.time,
             "MsgFlagBits": if message.is_recalled() { 8 } else { 0 },
             "IsPeerRead": i32::from(message.is_read()),
-            "MsgKey": message.key, "MsgBody": *message.elements, "CloudCustomData": message.cloud_custom_data,
+            "MsgKey": message.key, "MsgBody": *message.current_elements(), "CloudCustomData": message.cloud_custom_data,
         });
         bytes += entry.to_string().len();
         if bytes > PAGE_BYTES && !page.is_empty() {

@@ -105,6 +105,8 @@ pub struct Webhooks {
     pub after_read: bool,
     /// Whether `C2C.CallbackAfterMsgWithDraw` is on.
     pub after_withdraw: bool,
+    /// Whether `C2C.CallbackAfterModifyMsg` is on.
+    pub after_modify: bool,
 }
 
 /// The switch of `C2C.CallbackBeforeSendMsg`, and the fate of a message whose webhook fails.
@@ -135,7 +137,8 @@ impl Settings {
                 before_send: BeforeSend::Off,
                 after_send: true,
                 after_read: false,
-                after_withdraw: false,
+                after_withdraw: true,
+                after_modify: true,
             },
             rate_per_second: 200,
             edition: Edition::UNLIMITED,

@@ -5,6 +5,7 @@ mod control;
 mod gateway;
 mod history;
 mod sending;
+mod uikit;
 mod webhooks;
 
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,7 +1,7 @@
 //! The documents' conversation: URL check, follow, question, answer, unfollow.
 
-use super::cast::{CUSTOMER_TO_SHOP, Cast, DEADLINE, SHOP_TO_CUSTOMER};
-use crate::sandbox::conditions::{Checked, describe_answer, expect, within};
+use super::cast::{AGENT_TO_CUSTOMER, CUSTOMER_TO_SHOP, Cast, DEADLINE, SHOP_TO_CUSTOMER};
+use crate::sandbox::conditions::{Checked, Mismatch, describe_answer, expect, within};
 use crate::sandbox::im::AccountChangeKind;
 
 /// WeChat's URL check gets its `echostr` back.
@@ -35,6 +35,23 @@ pub(super) async fn question(cast: &mut Cast<'_>) -> Checked {
     let question = cast.lines.question;
     cast.question = Some(cast.say(question).await?);
     cast.expect_inquiry(question).await
+}
+
+/// The agent begins to type, and the customer's phone shows it. No send is used up.
+pub(super) async fn typing(cast: &mut Cast<'_>) -> Checked {
+    let (expected, left) = ("the phone to show that the account types", cast.customer.sends_left());
+    let (agent, customer) = (cast.agent.clone(), cast.customer.openid().to_owned());
+    let signalled = within(DEADLINE, expected, agent.compose(&customer, cast.lines.answer)).await?;
+    let signalled = signalled.map_err(|refused| Mismatch::new(expected, refused.to_string()))?;
+    expect(signalled, expected, || "the agent's client sent no signal")?;
+    cast.block.event(AGENT_TO_CUSTOMER, "types");
+    cast.block.detail("POST /imcallback, online only");
+    let shown = cast.customer.wait_for_typing(true, DEADLINE).await;
+    expect(shown, expected, || "it does not")?;
+    cast.block.event(SHOP_TO_CUSTOMER, "typing …");
+    cast.block.detail("message/custom/typing");
+    let left_now = cast.customer.sends_left();
+    expect(left_now == left, format!("{left} sends left"), || left_now.to_string())
 }
 
 /// The agent's answer reaches the customer.

@@ -35,7 +35,7 @@ async fn the_script_passes_with_a_correct_bridge_in_every_language() {
         assert!(transcript.lines().all(|line| columns(line) <= WIDTH), "{transcript}");
         let texts = Texts::defaults(locale, "XX");
         for expected_text in
-            [question, texts.welcome.as_str(), "openim/sendmsg", "message/custom/send", "17 steps passed in "]
+            [question, texts.welcome.as_str(), "openim/sendmsg", "message/custom/send", "18 steps passed in "]
         {
             assert!(transcript.contains(expected_text), "{expected_text} in {transcript}");
         }
@@ -50,12 +50,13 @@ async fn each_defect_fails_its_own_step() {
         (Defect::Echo, 1, "echostr"),
         (Defect::Welcome, 2, "Thanks for following XX."),
         (Defect::Sender, 3, "the customer's own account"),
-        (Defect::Answer, 4, "in May"),
-        (Defect::Picture, 5, "kind image"),
-        (Defect::Location, 11, "TIMLocationElem"),
-        (Defect::Repeats, 15, "Thank you!"),
-        (Defect::Signature, 16, "403"),
-        (Defect::Unfollow, 17, "success"),
+        (Defect::Typing, 4, "the account types"),
+        (Defect::Answer, 5, "in May"),
+        (Defect::Picture, 6, "kind image"),
+        (Defect::Location, 12, "TIMLocationElem"),
+        (Defect::Repeats, 16, "Thank you!"),
+        (Defect::Signature, 17, "403"),
+        (Defect::Unfollow, 18, "success"),
     ] {
         let (result, transcript) = run_script(Locale::En, defect).await;
         let Err(ScriptError::Step { number, expected, seen, .. }) = result else {
@@ -84,5 +85,5 @@ async fn a_closed_port_fails_the_first_step() {
     assert!(failed.starts_with("step 1 of the script, \"WeChat checks the URL\""), "{failed}");
     assert!(failed.contains("onnection refused"), "{failed}");
     let transcript = String::from_utf8(transcript).unwrap();
-    assert!(transcript.ends_with("step 1 of 24 failed; 23 not played\n"), "{transcript}");
+    assert!(transcript.ends_with("step 1 of 25 failed; 24 not played\n"), "{transcript}");
 }

@@ -1,5 +1,5 @@
-//! The actions that the page performs as a customer or an agent. Each action is checked, then runs
-//! in the background on its platform.
+//! The actions that the page performs as a customer. Each action is checked, then runs in the background on
+//! its platform. Also the checks that agents' actions share.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::event_log::Change;
 use super::{MAX_CUSTOMERS, Session};
-use crate::sandbox::im::AgentClient;
-use crate::sandbox::wechat::{Phone, PushResult};
+use crate::config::Locale;
+use crate::sandbox::wechat::{Phone, PhoneLanguage, PushResult};
 
 /// The longest text, in bytes: more than either platform accepts.
 const TEXT_LIMIT: usize = 20_000;
@@ -21,7 +21,7 @@ const WORD_LIMIT: usize = 200;
 /// The largest file, in bytes.
 const FILE_LIMIT: usize = 2 * 1024 * 1024;
 /// The picture that is sent when the page uploads none.
-const SAMPLE_PICTURE: &[u8] = include_bytes!("sample.png");
+pub(super) const SAMPLE_PICTURE: &[u8] = include_bytes!("sample.png");
 /// The voice message that is sent when the page uploads none: one frame of AMR.
 const SAMPLE_VOICE: &[u8] =
     b"#!AMR\n\x3c\x91\x17\x16\xbe\x66\x79\xe1\xe0\x01\xe7\xaf\xf0\x00\x00\x00\x80\x00\x00";
@@ -37,6 +37,9 @@ pub enum ActionError {
     /// The UserID is no agent's.
     #[error("there is no such agent")]
     NoAgent,
+    /// The message does not exist.
+    #[error("there is no such message")]
+    NoMessage,
     /// An agent can write only to customers who wrote before.
     #[error("the agent has no conversation with this customer")]
     NoConversation,
@@ -107,6 +110,10 @@ pub enum CustomerAction {
         /// The name of the place.
         label: Option<String>,
     },
+    /// Sends a sticker.
+    Sticker {},
+    /// Sends a file, which WeChat does not pass on.
+    File {},
     /// Shares a link.
     Link {
         /// The URL.
@@ -124,41 +131,6 @@ pub enum CustomerAction {
         /// The scene value.
         key: Option<String>,
     },
-}
-
-/// An action of an agent in a conversation, as the page requests it. Files are base64; a missing
-/// file is replaced by a sample.
-#[derive(Debug, Deserialize)]
-#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
-pub enum AgentAction {
-    /// Sends a text.
-    Text {
-        /// The text.
-        text: String,
-    },
-    /// Sends a picture.
-    Image {
-        /// The file, in base64.
-        file: Option<String>,
-        /// The file's name.
-        file_name: Option<String>,
-    },
-    /// Sends a file.
-    File {
-        /// The file, in base64.
-        file: Option<String>,
-        /// The file's name.
-        file_name: Option<String>,
-    },
-    /// Sends a voice message.
-    Sound {
-        /// The file, in base64.
-        file: Option<String>,
-        /// The file's name.
-        file_name: Option<String>,
-    },
-    /// Marks the conversation as read.
-    Read {},
 }
 
 impl Session {
@@ -189,73 +161,13 @@ impl Session {
             return Err(ActionError::NotFollowing);
         }
         let action = CheckedAction::check(action)?;
-        self.spawn_action(async move {
-            action.carry_out(&phone).await;
-        })
-    }
-
-    /// Performs an agent's action in the background; IM then calls the bridge's webhook.
-    pub async fn act_as_agent(
-        self: &Arc<Self>,
-        agent: &str,
-        customer: &str,
-        action: AgentAction,
-    ) -> Result<(), ActionError> {
-        self.wait_until_open().await?;
-        let desk = self.stage.agents().iter().find(|desk| desk.user_id() == agent);
-        let desk = desk.ok_or(ActionError::NoAgent)?.clone();
-        if !desk.peers().iter().any(|peer| peer == customer) {
-            return Err(ActionError::NoConversation);
-        }
-        let elements = match action {
-            AgentAction::Read {} => None,
-            action => Some(self.message_elements(action)?),
+        let language = match self.texts.locale {
+            Locale::Zh => PhoneLanguage::Chinese,
+            Locale::En | Locale::Ko => PhoneLanguage::English,
         };
-        let customer = customer.to_owned();
         self.spawn_action(async move {
-            match elements {
-                Some(elements) => send(&desk, &customer, elements).await,
-                None => desk.read(&customer).await,
-            }
+            action.carry_out(&phone, language).await;
         })
-    }
-
-    /// The `MsgBody` of an agent's message; its file is stored on the simulated IM.
-    fn message_elements(&self, action: AgentAction) -> Result<Value, ActionError> {
-        let store_file =
-            |file: Option<String>, name: Option<String>, sample: &'static [u8], sample_name: &str| {
-                let bytes = file_or_sample(file, sample)?;
-                let name = checked_word(name.or_else(|| Some(sample_name.to_owned())))?;
-                let url = self.stage.im.store_file(&name, bytes.clone());
-                Ok((url, name, bytes.len()))
-            };
-        let element = match action {
-            AgentAction::Read {} => return Ok(json!([])),
-            AgentAction::Text { text } => {
-                json!({"MsgType": "TIMTextElem", "MsgContent": {"Text": checked_text(text)?}})
-            }
-            AgentAction::Image { file, file_name } => {
-                let (url, name, size) = store_file(file, file_name, SAMPLE_PICTURE, "picture.png")?;
-                let size =
-                    |kind: u8| json!({"Type": kind, "Size": size, "Width": 96, "Height": 96, "URL": url});
-                json!({"MsgType": "TIMImageElem", "MsgContent": {
-                    "UUID": name, "ImageFormat": 255, "ImageInfoArray": [size(1), size(2), size(3)],
-                }})
-            }
-            AgentAction::File { file, file_name } => {
-                let (url, name, size) = store_file(file, file_name, SAMPLE_PICTURE, "price-list.png")?;
-                json!({"MsgType": "TIMFileElem", "MsgContent": {
-                    "Url": url, "UUID": name, "FileSize": size, "FileName": name, "Download_Flag": 2,
-                }})
-            }
-            AgentAction::Sound { file, file_name } => {
-                let (url, name, size) = store_file(file, file_name, SAMPLE_VOICE, "voice.amr")?;
-                json!({"MsgType": "TIMSoundElem", "MsgContent": {
-                    "Url": url, "UUID": name, "Size": size, "Second": 1, "Download_Flag": 2,
-                }})
-            }
-        };
-        Ok(json!([element]))
     }
 
     /// Waits until customers and agents may act: the script has ended.
@@ -268,7 +180,7 @@ impl Session {
     }
 
     /// Runs an action in the background until it ends or the sandbox stops.
-    fn spawn_action(
+    pub(super) fn spawn_action(
         self: &Arc<Self>,
         action: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ActionError> {
@@ -286,12 +198,6 @@ impl Session {
     }
 }
 
-async fn send(desk: &AgentClient, customer: &str, elements: Value) {
-    if let Err(refused) = desk.send(customer, elements).await {
-        tracing::warn!(%refused, "the simulated IM refused an agent's message; the message is dropped");
-    }
-}
-
 /// A checked action of a customer.
 enum CheckedAction {
     Follow,
@@ -301,6 +207,8 @@ enum CheckedAction {
     Voice(Bytes),
     Video(Bytes),
     Location(f64, f64, String),
+    Sticker,
+    File,
     Link(String, String),
     Menu(String),
     Scan(String),
@@ -326,6 +234,8 @@ impl CheckedAction {
                     checked_word(label.or_else(|| Some("Seoul City Hall".into())))?,
                 )
             }
+            CustomerAction::Sticker {} => Self::Sticker,
+            CustomerAction::File {} => Self::File,
             CustomerAction::Link { text, label } => Self::Link(
                 checked_word(label.or_else(|| Some("Spring jackets".into())))?,
                 checked_text(text.unwrap_or_else(|| "https://shop.example.com/jackets".into()))?,
@@ -335,7 +245,7 @@ impl CheckedAction {
         })
     }
 
-    async fn carry_out(self, phone: &Phone) -> PushResult {
+    async fn carry_out(self, phone: &Phone, language: PhoneLanguage) -> PushResult {
         match self {
             Self::Follow => phone.follow().await,
             Self::Unfollow => phone.unfollow().await,
@@ -346,6 +256,8 @@ impl CheckedAction {
             Self::Location(latitude, longitude, label) => {
                 phone.send_location(latitude, longitude, 15, &label).await
             }
+            Self::Sticker => phone.send_sticker(language).await,
+            Self::File => phone.send_file("contract.pdf", 10_240).await,
             Self::Link(title, url) => phone.send_link(&title, "", &url).await,
             Self::Menu(key) => phone.tap_menu("CLICK", &key).await,
             Self::Scan(scene) => phone.scan(&scene).await,
@@ -354,7 +266,7 @@ impl CheckedAction {
 }
 
 /// Checks a text: XML allows only these control characters.
-fn checked_text(text: String) -> Result<String, ActionError> {
+pub(super) fn checked_text(text: String) -> Result<String, ActionError> {
     let is_forbidden = |c: char| {
         (c.is_control() && !matches!(c, '\n' | '\r' | '\t')) || matches!(c, '\u{FFFE}' | '\u{FFFF}')
     };
@@ -366,13 +278,13 @@ fn checked_text(text: String) -> Result<String, ActionError> {
 }
 
 /// Checks a name, label or key.
-fn checked_word(word: Option<String>) -> Result<String, ActionError> {
+pub(super) fn checked_word(word: Option<String>) -> Result<String, ActionError> {
     word.filter(|word| !word.is_empty() && word.len() <= WORD_LIMIT && !word.contains(char::is_control))
         .ok_or(ActionError::InvalidWord)
 }
 
 /// Decodes an uploaded file, or returns the sample.
-fn file_or_sample(file: Option<String>, sample: &'static [u8]) -> Result<Bytes, ActionError> {
+pub(super) fn file_or_sample(file: Option<String>, sample: &'static [u8]) -> Result<Bytes, ActionError> {
     let Some(file) = file else { return Ok(Bytes::from_static(sample)) };
     let bytes = STANDARD.decode(file).map_err(|_| ActionError::InvalidFile)?;
     if bytes.is_empty() || bytes.len() > FILE_LIMIT {

@@ -9,7 +9,7 @@ use super::event_log::{Change, DrillState};
 use super::{SNAPSHOT_CALLS, Session};
 use crate::config::Locale;
 use crate::sandbox::child::State;
-use crate::sandbox::im::{AgentClient, MessageView};
+use crate::sandbox::im::{AgentClient, MessageView, Shown};
 use crate::sandbox::wechat::{CustomerAction, Mode, Phone, ScreenEntry, TimelineEntry, TimelineEvent, Via};
 
 /// Messages of a screen or of a conversation that the page gets.
@@ -106,6 +106,7 @@ pub fn customer(session: &Session, phone: &Phone) -> Value {
         "openid": phone.openid(),
         "name": session.name_of(phone.openid()),
         "following": phone.is_following(),
+        "typing_until": phone.typing_until().map(|until| until.0),
         "window": {
             "sends_left": phone.sends_left(),
             "closes_at": phone.window_closes().map(|at| at.0),
@@ -150,57 +151,29 @@ fn conversation(session: &Session, desk: &AgentClient, peer: &str) -> Option<Val
     messages.sort_by_key(|seen| seen.serial());
     let unread = messages.iter().filter(|seen| seen.unread).count();
     let skipped = messages.len().saturating_sub(MESSAGES_LIMIT);
-    let visible: Vec<Value> = messages
-        .iter()
-        .skip(skipped)
-        .flat_map(|seen| message_entries(session, desk.user_id(), seen))
-        .collect();
+    let visible: Vec<Value> =
+        messages.iter().skip(skipped).map(|seen| message_entry(session, desk.user_id(), seen)).collect();
     Some(json!({"customer": peer, "openid": openid, "unread": unread, "messages": visible}))
 }
 
-/// One JSON entry for each element of a message.
-fn message_entries(session: &Session, agent: &str, seen: &MessageView) -> Vec<Value> {
-    let elements = seen.elements.as_array().into_iter().flatten().take(16);
-    let entry = |(part, element): (u64, &Value)| {
-        let content = &element["MsgContent"];
-        let text_of = |name: &str| content[name].as_str().map(str::to_owned);
-        let (kind, text, url, name) = match element["MsgType"].as_str().unwrap_or_default() {
-            "TIMTextElem" => ("text", text_of("Text"), None, None),
-            "TIMImageElem" => {
-                let url = content["ImageInfoArray"][0]["URL"].as_str().map(str::to_owned);
-                ("image", None, url, None)
-            }
-            "TIMSoundElem" => ("sound", None, text_of("Url"), None),
-            "TIMFileElem" => ("file", None, text_of("Url"), text_of("FileName")),
-            "TIMVideoFileElem" => ("video", None, text_of("VideoUrl"), None),
-            "TIMLocationElem" => {
-                let coordinates = [&content["Latitude"], &content["Longitude"]].map(ToString::to_string);
-                (
-                    "location",
-                    Some(format!("{} {}", text_or_empty(text_of("Desc")), coordinates.join(", "))),
-                    None,
-                    None,
-                )
-            }
-            "TIMFaceElem" => ("face", text_of("Data"), None, None),
-            "TIMCustomElem" => ("custom", text_of("Data").or(text_of("Desc")), None, None),
-            _ => ("other", Some(element["MsgType"].as_str().unwrap_or_default().to_owned()), None, None),
-        };
-        let from = match &text {
-            _ if seen.from == agent => "agent",
-            Some(text) if text.starts_with(NOTICE_PREFIX) => "note",
-            _ => "customer",
-        };
-        json!({
-            "id": seen.serial() * 16 + part, "at": seen.arrived().0, "from": from, "kind": kind,
-            "text": text_or_empty(text), "url": url.and_then(|url| session.local_link(&url)), "name": name,
-        })
+/// A message as the agent's client shows it: its first element.
+fn message_entry(session: &Session, agent: &str, seen: &MessageView) -> Value {
+    let Shown { kind, text, url, name } = seen.shown();
+    let from = match seen.from == agent {
+        true => "agent",
+        false if text.starts_with(NOTICE_PREFIX) => "note",
+        false => "customer",
     };
-    (0..).zip(elements).map(entry).collect()
+    json!({
+        "id": seen.serial(), "key": seen.key, "at": seen.arrived().0, "from": from, "kind": kind, "text": text,
+        "quoted": quoted(seen), "url": url.and_then(|url| session.local_link(&url)), "name": name,
+    })
 }
 
-fn text_or_empty(text: Option<String>) -> String {
-    text.unwrap_or_default()
+/// The beginning of the message that this one answers, if it quotes one.
+fn quoted(seen: &MessageView) -> Option<String> {
+    let custom: Value = serde_json::from_str(&seen.cloud_custom_data).ok()?;
+    custom["messageReply"]["messageAbstract"].as_str().map(str::to_owned)
 }
 
 impl Session {

@@ -39,7 +39,7 @@ pub(super) struct State {
     pub window: Window,
     /// When the last message went either way.
     pub last_traffic: Option<Millis>,
-    /// When the typing indicator was switched on, if it is on.
+    /// When the phone began to show that the account types. A message ends it, and so does time.
     pub typing_since: Option<Millis>,
     /// The latest entries of the screen, oldest first.
     pub screen: VecDeque<ScreenEntry>,
@@ -88,6 +88,7 @@ impl Customer {
     pub fn show_if<E>(&self, decide: impl FnOnce(&mut State) -> Result<ScreenEntry, E>) -> Result<(), E> {
         let mut state = self.state.lock();
         let entry = decide(&mut state)?;
+        state.typing_since = None;
         state.timeline.add_screen_entry(entry.clone());
         ledger::push_bounded(&mut state.screen, entry, SCREEN_LIMIT);
         drop(state);

@@ -96,6 +96,10 @@ pub struct Ledger {
     pub refusals: VecDeque<Arc<Refusal>>,
     /// Counts of token calls.
     pub tokens: TokenCounts,
+    /// Calls of `custom/typing` that succeeded.
+    pub typing_calls: u64,
+    /// Those of them after which the phone shows that the account types.
+    pub typing_shown: u64,
     /// Media uploads that succeeded.
     pub uploads: u64,
     /// Media downloads that succeeded.

@@ -9,8 +9,10 @@ use bytes::Bytes;
 use super::Platform;
 use super::customer::Customer;
 use super::draft::Draft;
+use super::language::PhoneLanguage;
 use super::push::PushResult;
 use super::screen::ScreenEntry;
+use super::send::TYPING_DURATION_MS;
 use super::timeline::TimelineEntry;
 use super::xml::Field;
 use crate::model::Millis;
@@ -146,6 +148,24 @@ impl Phone {
         self.message("miniprogrampage", fields).await
     }
 
+    /// Sends a sticker. WeChat pushes a sentence in the language of the phone instead.
+    pub async fn send_sticker(&self, language: PhoneLanguage) -> PushResult {
+        self.say(language.unsupported()).await
+    }
+
+    /// Sends a file of `size` bytes. WeChat pushes its name and size, but no way to fetch it.
+    pub async fn send_file(&self, name: &str, size: u64) -> PushResult {
+        let key = format!("{:032x}", rand::random::<u128>());
+        let fields = [
+            Field::text("Title", name),
+            Field::text("Description", ""),
+            Field::text("FileKey", key.as_str()),
+            Field::text("FileMd5", key.as_str()),
+            Field::number("FileTotalLen", size.to_string()),
+        ];
+        self.message("file", fields).await
+    }
+
     /// Sends a message of a kind that the reference does not list.
     pub async fn send_unknown(&self, kind: &str) -> PushResult {
         self.message(kind, [Field::group("Novelty", vec![Field::text("Item", "1")])]).await
@@ -212,6 +232,25 @@ impl Phone {
         };
         let in_time = tokio::time::timeout(timeout, fulfilled).await;
         if in_time.is_ok() { Ok(self.screen()) } else { Err(ScreenTimeout(self.screen())) }
+    }
+
+    /// Until when the phone shows that the account types. `None` if it does not show it now.
+    pub fn typing_until(&self) -> Option<Millis> {
+        let since = self.customer.state.lock().typing_since?;
+        let until = since.plus(TYPING_DURATION_MS);
+        (until > self.platform.clock.now()).then_some(until)
+    }
+
+    /// Waits until the phone shows that the account types, or no longer shows it, for at most `timeout` of
+    /// real time. Returns whether it came to that. Ignores the end that comes with time alone.
+    pub async fn wait_for_typing(&self, is_typing: bool, timeout: Duration) -> bool {
+        let mut changed = self.customer.changed.subscribe();
+        let reached = async {
+            while self.typing_until().is_some() != is_typing {
+                let _ = changed.changed().await;
+            }
+        };
+        tokio::time::timeout(timeout, reached).await.is_ok()
     }
 
     /// The number of `custom/send` calls that the platform would accept for the customer now.

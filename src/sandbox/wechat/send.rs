@@ -17,7 +17,7 @@ const TEXT_LIMIT: usize = 2048;
 const TYPING_NEEDS_TRAFFIC_MS: i64 = 30_000;
 /// How long the typing indicator stays, in milliseconds. A second call within this time is a
 /// repeat. The reference gives no value.
-const TYPING_DURATION_MS: i64 = 15_000;
+pub(super) const TYPING_DURATION_MS: i64 = 15_000;
 
 /// The visible content of a message.
 #[derive(Debug, Default)]
@@ -48,7 +48,6 @@ impl Platform {
             }
             state.window.spend(at)?;
             state.last_traffic = Some(at);
-            state.typing_since = None;
             // Record while the customer is locked, so that the ledger has the order of the screen.
             self.record(|ledger, limit| {
                 ledger.sends_total += 1;
@@ -78,6 +77,12 @@ impl Platform {
             return Err(codes::ALREADY_TYPING);
         }
         state.typing_since = is_typing.then_some(now);
+        drop(state);
+        customer.notify();
+        self.record(|ledger, _| {
+            ledger.typing_calls += 1;
+            ledger.typing_shown += u64::from(is_typing);
+        });
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::model::Millis;
 
+use super::language::PhoneLanguage;
 use super::media::Media;
 use super::screen::ScreenEntry;
 use super::xml::{Field, value_of};
@@ -98,8 +99,11 @@ impl Platform {
                 names.iter().map(|name| value_of(fields, name)).filter(|word| !word.is_empty()).collect();
             words.join(" ")
         };
-        let kind = value("MsgType");
+        let languages = [PhoneLanguage::Chinese, PhoneLanguage::English];
+        let is_sticker = languages.iter().any(|language| value("Content") == language.unsupported());
+        let kind = if is_sticker { "sticker" } else { value("MsgType") };
         let text = match kind {
+            "sticker" => String::new(),
             "event" => joined(&["Event", "EventKey"]),
             "text" => value("Content").to_owned(),
             "location" => joined(&["Label", "Location_X", "Location_Y"]),

@@ -38,6 +38,8 @@ struct TrackedMessage {
     text: String,
     began: Instant,
     arrived: bool,
+    /// Whether it is an agent's online-only message, such as a typing signal.
+    is_signal: bool,
 }
 
 /// The identity of a `sendmsg` call: sender, MsgSeq, MsgRandom. Retries have the same one.
@@ -99,9 +101,15 @@ impl CallTracker {
     /// A message to the customer, or a call of another WeChat API.
     fn wechat_call(&mut self, event: &WireEvent) -> CallInfo {
         let Some(customer) = &event.openid else { return CallInfo::default() };
+        if event.path.ends_with("/custom/typing") {
+            let mut signals = self.to_customer.iter().rev().filter(|sent| sent.is_signal);
+            let signal = signals.find(|sent| sent.customer == *customer);
+            let message = signal.map(|sent| sent.id.clone());
+            return CallInfo { message, customer: Some(customer.clone()), ..CallInfo::default() };
+        }
         let body: Value = serde_json::from_str(&event.request).unwrap_or_default();
         let text = body["text"]["content"].as_str().unwrap_or_default();
-        let is_customers = |sent: &&mut TrackedMessage| sent.customer == *customer;
+        let is_customers = |sent: &&mut TrackedMessage| sent.customer == *customer && !sent.is_signal;
         let has_text = |sent: &&mut TrackedMessage| !text.is_empty() && sent.text.contains(text);
         let at = self
             .position(customer, |sent| !sent.arrived && !text.is_empty() && sent.text.contains(text))
@@ -132,7 +140,9 @@ impl CallTracker {
         let Some(key) = body["MsgKey"].as_str() else { return CallInfo::default() };
         let answered = exchange.status == Some(200) && exchange.error.is_none();
         if !self.to_customer.iter().any(|sent| sent.id == key) {
-            let sent = TrackedMessage::new(key.to_owned(), customer, message_text(body), exchange.began);
+            let mut sent = TrackedMessage::new(key.to_owned(), customer, message_text(body), exchange.began);
+            sent.is_signal = body["OnlineOnlyFlag"] == 1;
+            sent.arrived = sent.is_signal;
             push_bounded(&mut self.to_customer, sent);
         }
         CallInfo {
@@ -195,7 +205,8 @@ impl CallTracker {
         let attempt = (user.to_owned(), number("MsgSeq"), number("MsgRandom"));
         let text = message_text(body);
         if text.starts_with(NOTICE_PREFIX) {
-            let about = self.to_customer.iter().rev().find(|sent| sent.customer == customer);
+            let mut messages = self.to_customer.iter().rev().filter(|sent| !sent.is_signal);
+            let about = messages.find(|sent| sent.customer == customer);
             return (about.map(|sent| sent.id.clone()), None);
         }
         let known = self.attempts.iter().find(|(seen, _)| *seen == attempt).map(|(_, id)| id.clone());
@@ -223,7 +234,7 @@ impl CallTracker {
 
 impl TrackedMessage {
     fn new(id: String, customer: &str, text: String, began: Instant) -> Self {
-        Self { id, customer: customer.to_owned(), text, began, arrived: false }
+        Self { id, customer: customer.to_owned(), text, began, arrived: false, is_signal: false }
     }
 
     /// Marks the message as arrived. Returns the milliseconds since it began, the first time only.

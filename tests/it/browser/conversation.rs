@@ -32,7 +32,7 @@ pub(super) async fn a_customer_and_an_agent_talk_by_clicking_and_typing(tab: &Ta
     tab.await_element("#screen .mine .sound").await;
     tab.await_count("#messages .theirs", 3).await;
     tab.click("#tray [data-do=location]").await;
-    tab.await_count("#messages .theirs", 5).await;
+    tab.await_count("#messages .theirs", 4).await;
     let shown = tab.texts("#screen .theirs").await.len();
     tab.click("#desk-image").await;
     tab.await_count("#messages .mine", 2).await;

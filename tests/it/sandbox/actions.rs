@@ -94,6 +94,56 @@ async fn every_kind_of_message_arrives_and_its_file_is_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_agents_client_signals_typing_quotes_and_takes_back() {
+    let lab = Lab::start().await;
+    let openid = lab.follower().await;
+    lab.act_as_customer(openid, json!({"do": "sticker"})).await;
+    let is_sticker = |message: &Value| contains(message, "[sticker or something else");
+    let state =
+        lab.until("the sticker at an agent", |state| messages(state, openid).iter().any(is_sticker)).await;
+    assert!(screen(&state, openid).iter().any(|entry| entry["kind"] == "sticker" && entry["from"] == "me"));
+    let (agent, talk) = conversation(&state, openid).unwrap();
+    let path = format!("/api/agents/{agent}/{}", talk["customer"].as_str().unwrap());
+    assert_eq!(customer(&state, openid)["typing_until"], Value::Null);
+    lab.post_accepted(&path, json!({"do": "compose", "empty": false})).await;
+    let state =
+        lab.until("typing on the phone", |state| customer(state, openid)["typing_until"].is_i64()).await;
+    let sticker = messages(&state, openid).iter().find(|message| is_sticker(message)).unwrap();
+    let quote = json!({"do": "text", "text": "Nice one[TUIEmoji_Like]", "quote": sticker["key"]});
+    lab.post_accepted(&path, quote).await;
+    let state = lab
+        .until("the answer with its quote", |state| {
+            let has_answer = texts(state, openid).iter().any(|text| text.ends_with("」\nNice one👍"));
+            has_answer && customer(state, openid)["typing_until"].is_null()
+        })
+        .await;
+    let own = messages(&state, openid).iter().find(|message| message["from"] == "agent").unwrap();
+    assert!(own["quoted"].as_str().unwrap().contains("[sticker or something else"), "{own}");
+
+    for (action, shown) in [
+        ("sticker", "[sticker]"),
+        ("card", "Spring jackets\nhttps://shop.example.com/jackets"),
+        ("forward", "Chat history"),
+    ] {
+        lab.post_accepted(&path, json!({"do": action})).await;
+        lab.until(action, |state| texts(state, openid).iter().any(|text| text.starts_with(shown))).await;
+    }
+    lab.post_accepted(&path, json!({"do": "call"})).await;
+    lab.until("a notice about the call", |state| {
+        messages(state, openid).iter().any(|message| message["from"] == "note")
+    })
+    .await;
+
+    let recall = json!({"do": "recall", "message": own["key"]});
+    lab.post_accepted(&path, recall.clone()).await;
+    let is_there = |state: &Value| messages(state, openid).iter().any(|one| one["key"] == own["key"]);
+    lab.until("the desk without the answer", |state| !is_there(state)).await;
+    let (status, answer) = lab.post(&path, &recall).await;
+    assert_eq!(status, 404, "{answer}");
+    lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_pending_until_the_push_has_ended_and_then_the_fault_line_is_shown() {
     let lab = Lab::start().await;
     let openid = lab.follower().await;

@@ -1,3 +1,4 @@
+use super::super::msg_key::{key, parse_key};
 use super::*;
 use serde_json::json;
 

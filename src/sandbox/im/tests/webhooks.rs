@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// Stands in for the bridge. It records webhooks and gives its scripted answers, then OK.
-struct Receiver {
+pub(super) struct Receiver {
     url: String,
     received: Arc<Mutex<Vec<ReceivedWebhook>>>,
     answers: Arc<Mutex<VecDeque<ScriptedAnswer>>>,
@@ -22,9 +22,9 @@ struct Receiver {
 }
 
 #[derive(Clone, Debug)]
-struct ReceivedWebhook {
-    query: BTreeMap<String, String>,
-    body: Value,
+pub(super) struct ReceivedWebhook {
+    pub query: BTreeMap<String, String>,
+    pub body: Value,
     has_content_type: bool,
 }
 
@@ -72,7 +72,7 @@ impl Receiver {
         Self { url, received, answers, arrivals, _served: served }
     }
 
-    async fn wait(&self, count: usize) -> Vec<ReceivedWebhook> {
+    pub async fn wait(&self, count: usize) -> Vec<ReceivedWebhook> {
         let mut arrivals = self.arrivals.clone();
         tokio::time::timeout(WAIT_LIMIT, arrivals.wait_for(|seen| *seen >= count)).await.unwrap().unwrap();
         self.received.lock().clone()
@@ -87,7 +87,7 @@ impl Receiver {
     }
 }
 
-async fn connected() -> (Bench, Receiver) {
+pub(super) async fn connected() -> (Bench, Receiver) {
     let (bench, receiver) = (Bench::start().await, Receiver::start().await);
     bench.sim.connect(&receiver.url);
     (bench, receiver)

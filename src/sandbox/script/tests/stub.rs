@@ -31,6 +31,8 @@ pub enum Defect {
     Welcome,
     /// Messages come from the administrator's account.
     Sender,
+    /// An agent's typing signals are ignored.
+    Typing,
     /// The agent's answer is changed.
     Answer,
     /// A picture arrives as a text.
@@ -183,7 +185,18 @@ async fn callback(State(stub): State<Arc<Stub>>, body: String) -> String {
         stub.http.post(url).body(token_request.to_string()).send().await.unwrap().text().await.unwrap();
     let granted: Value = serde_json::from_str(&granted).unwrap();
     let token = granted["access_token"].as_str().unwrap();
+    let ok = json!({"ActionStatus": "OK", "ErrorInfo": "", "ErrorCode": 0}).to_string();
     let content = &message["MsgBody"][0]["MsgContent"];
+    if message["OnlineOnlyFlag"] == 1 {
+        let is_typing = content["Data"].as_str().unwrap().contains(r#""typingStatus":1"#);
+        let command = if is_typing { "Typing" } else { "CancelTyping" };
+        let body = json!({"touser": message["To_Account"], "command": command});
+        let url = format!("{}/cgi-bin/message/custom/typing?access_token={token}", stub.wechat_base);
+        if stub.defect != Defect::Typing {
+            stub.http.post(url).body(body.to_string()).send().await.unwrap();
+        }
+        return ok;
+    }
     let (kind, content_json) = match message["MsgBody"][0]["MsgType"].as_str().unwrap() {
         "TIMImageElem" => {
             let url = content["ImageInfoArray"][0]["URL"].as_str().unwrap();
@@ -206,7 +219,7 @@ async fn callback(State(stub): State<Arc<Stub>>, body: String) -> String {
         _ => json!({"touser": message["To_Account"], "msgtype": kind, kind: content_json}),
     };
     stub.http.post(url).body(send.to_string()).send().await.unwrap();
-    json!({"ActionStatus": "OK", "ErrorInfo": "", "ErrorCode": 0}).to_string()
+    ok
 }
 
 /// The text of the first element of this name, or nothing.

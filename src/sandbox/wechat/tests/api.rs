@@ -285,10 +285,21 @@ async fn typing_needs_a_conversation_and_is_not_repeated() {
     assert_eq!(typing("Typing").await, 45080);
     phone.draft_text("hello");
     assert_eq!(typing("Type").await, 45072);
+    assert_eq!(phone.typing_until(), None);
     assert_eq!(typing("Typing").await, 0);
+    let left = phone.typing_until().unwrap().since(clock.now());
+    assert!((10_000..=15_000).contains(&left), "{left}");
     assert_eq!(typing("Typing").await, 45081);
     assert_eq!(typing("CancelTyping").await, 0);
+    assert_eq!(phone.typing_until(), None);
     assert_eq!(typing("Typing").await, 0);
-    clock.advance(31_000);
+    phone.set_following(true);
+    let text = json!({"touser": OPENID, "msgtype": "text", "text": {"content": "here"}});
+    assert_eq!(send(&sim, text).await, 0);
+    assert_eq!(phone.typing_until(), None, "a message ends it");
+    assert_eq!(typing("Typing").await, 0);
+    clock.advance(15_000);
+    assert_eq!(phone.typing_until(), None, "it ends by itself");
+    clock.advance(16_000);
     assert_eq!(typing("Typing").await, 45080);
 }
