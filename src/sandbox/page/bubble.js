@@ -7,6 +7,22 @@ import { isKnown, t } from "./texts.js";
 const PICTURES = ["image", "sticker", "face"];
 const SOUNDS = ["voice", "sound"];
 
+// What the desk's picker offers. The kits send the key of an emoji, and draw it.
+export const EMOJI = {
+	Smile: "🙂",
+	Haha: "😄",
+	Kiss: "😘",
+	Wail: "😭",
+	Ok: "👌",
+	Like: "👍",
+	Heart: "❤️",
+	Flower: "🌸",
+};
+
+export function drawn(text) {
+	return text.replace(/\[TUIEmoji_(\w+)\]/g, (key, name) => EMOJI[name] ?? key);
+}
+
 /** The elements of a message: its text, picture or sound. `source` is the URL of its file, if it has one. */
 export function contents({ kind, text, name }, source) {
 	const parts = [];

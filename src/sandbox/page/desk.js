@@ -1,9 +1,9 @@
 // The agents' desk: conversations, the bridge's notes, and answers.
 
-import { contents, kindName, mark } from "./bubble.js";
+import { contents, drawn, EMOJI, kindName, mark } from "./bubble.js";
 import { when } from "./changes.js";
 import { choices, choose } from "./choices.js";
-import { byId, el, icon, listKeys, on, set, tabKeys, updateList, write } from "./dom.js";
+import { byId, el, icon, listKeys, on, set, tabKeys, toggles, updateList, write } from "./dom.js";
 import { chooseFile } from "./files.js";
 import { announce, request } from "./notice.js";
 import { colourOf, customerOf, customerShown, nameOf, state } from "./store.js";
@@ -11,8 +11,11 @@ import { t } from "./texts.js";
 import { bubbleList } from "./thread.js";
 
 const NOTE = /^\[bridge\]\s*/;
-const messages = bubbleList(byId("messages"), { classOf, contents: messageContents, foot: () => "" });
+const messages = bubbleList(byId("messages"), { classOf, contents: messageContents, foot: () => "", action });
 let lastRead = "";
+let quote = null;
+// The conversation that the composer's text is for.
+let composing = null;
 
 export function mountDesk() {
 	tabKeys(byId("agents"));
@@ -24,12 +27,27 @@ export function mountDesk() {
 	}
 	byId("desk-upload").append(icon("upload"));
 	on("desk-upload", "click", upload);
+	byId("desk-emoji").append(icon("emoji"));
+	toggles("desk-emoji", "emoji");
+	for (const [name, shown] of Object.entries(EMOJI)) {
+		const put = () => {
+			const text = byId("desk-text");
+			text.setRangeText(`[TUIEmoji_${name}]`, text.selectionStart, text.selectionEnd, "end");
+			text.focus();
+			compose();
+		};
+		byId("emoji").append(el("button", { text: shown, label: name, on: { click: put } }));
+	}
+	on("desk-text", "input", compose);
 	on("desk-form", "submit", (event) => {
 		event.preventDefault();
 		const text = byId("desk-text").value;
 		if (!text.trim()) return;
 		byId("desk-text").value = "";
-		act({ do: "text", text });
+		// The kit ends its signal with the message.
+		composing = null;
+		act({ do: "text", text, ...(quote && { quote: quote.key }) });
+		setQuote(null);
 	});
 	when(["agents", "choices"], drawAgents);
 	when(["agents", "customers", "choices"], drawConversations);
@@ -60,10 +78,41 @@ function open(customer) {
 }
 
 function act(body) {
+	const path = pathOf();
+	return path && request(path, body);
+}
+
+function pathOf() {
 	const shown = conversation();
-	if (!shown) return null;
-	const path = `/api/agents/${encodeURIComponent(agent().user_id)}/${encodeURIComponent(shown.customer)}`;
-	return request(path, body);
+	return shown && `/api/agents/${encodeURIComponent(agent().user_id)}/${encodeURIComponent(shown.customer)}`;
+}
+
+/** Reports the composer as the kit sees it: it decides whether to signal. */
+function compose() {
+	const path = byId("desk-text").value ? pathOf() : null;
+	if (composing && composing !== path) request(composing, { do: "compose", empty: true });
+	composing = path;
+	if (path) request(path, { do: "compose", empty: false });
+}
+
+function setQuote(message) {
+	quote = message;
+	byId("quoting").hidden = !message;
+	const about = message && t("desk.quoting", { text: message.text || kindName(message.kind) });
+	const close = () => setQuote(null);
+	const parts = [
+		el("span", { text: about }),
+		el("button", { label: t("call.close"), on: { click: close } }, icon("close")),
+	];
+	byId("quoting").replaceChildren(...(message ? parts : []));
+	if (message) byId("desk-text").focus();
+}
+
+/** What can be done with a message: quote a customer's; take an own one back, which IM allows for two minutes. */
+function action(message) {
+	const button = (name, click) => el("button", { class: "action", text: t(`desk.${name}`), on: { click } });
+	if (message.from === "customer") return button("quote", () => setQuote(message));
+	return message.from === "agent" && button("recall", () => act({ do: "recall", message: message.key }));
 }
 
 async function upload() {
@@ -147,6 +196,8 @@ function drawTalk(parts) {
 	write(byId("talk-with"), shown ? `${user} · ${nameOf(shown.openid)}` : "");
 	set(byId("desk-body"), { "data-colour": colourOf(shown?.openid) });
 	const key = shown ? `${user} ${shown.customer}` : "";
+	if (composing && composing !== pathOf()) compose();
+	if (quote && !shown?.messages.some((message) => message.key === quote.key)) setQuote(null);
 	const fresh = messages.draw(key, shown?.messages ?? [], t("desk.empty"), parts.has("language"));
 	const latest = fresh.filter((message) => message.from !== "agent").at(-1);
 	if (latest) announce(t("desk.arrived", { agent: user, text: latest.text || kindName(latest.kind) }));
@@ -167,11 +218,12 @@ function classOf(message) {
 }
 
 function messageContents(message) {
-	const text = message.from === "note" ? message.text.replace(NOTE, "") : message.text;
+	const text = message.from === "note" ? message.text.replace(NOTE, "") : drawn(message.text);
 	// The bridge deletes the files of a customer who unfollowed.
 	const isGone = customerOf(conversation()?.openid)?.following === false;
 	const parts = contents({ ...message, text }, isGone && message.from === "customer" ? null : message.url);
-	return message.from === "note" ? [el("b", { class: "label", text: t("desk.note") }), ...parts] : parts;
+	if (message.from === "note") return [el("b", { class: "label", text: t("desk.note") }), ...parts];
+	return [message.quoted && el("q", { text: message.quoted }), ...parts];
 }
 
 function drawCommands() {

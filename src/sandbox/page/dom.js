@@ -31,6 +31,15 @@ export function on(id, event, listener) {
 	byId(id).addEventListener(event, listener);
 }
 
+/** Lets a button show and hide a group. */
+export function toggles(button, group) {
+	on(button, "click", () => {
+		const isOpen = byId(group).hidden;
+		byId(group).hidden = !isOpen;
+		set(byId(button), { "aria-expanded": String(isOpen) });
+	});
+}
+
 /**
  * Gives `parent` one child for each item, in order. Keeps children whose key remains, so that focus,
  * selection and a playing sound survive an update.
@@ -115,6 +124,8 @@ export const ICONS = {
 	location: "M12 21s6-6 6-11a6 6 0 0 0-12 0c0 5 6 11 6 11zM12 12a2 2 0 1 0 0-4 2 2 0 0 0 0 4z",
 	link: "M10 14a4 4 0 0 0 6 0l2-2a4 4 0 0 0-6-6l-1 1M14 10a4 4 0 0 0-6 0l-2 2a4 4 0 0 0 6 6l1-1",
 	scan: "M4 8V4h4M16 4h4v4M20 16v4h-4M8 20H4v-4M4 12h16",
+	sticker: "M4 4h16v10l-6 6H4zM14 20v-6h6M8.5 9h.01M13.5 9h.01M8 12.5a4 4 0 0 0 6 0",
+	emoji: "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18zM9 10h.01M15 10h.01M8 14a5 5 0 0 0 8 0",
 	file: "M7 3h7l4 4v14H7zM14 3v4h4M10 12h5M10 16h5",
 	upload: "M12 16V5M7 10l5-5 5 5M5 20h14",
 	sun: "M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM12 2v2M12 20v2M2 12h2M20 12h2M5 5l1 1M18 18l1 1M5 19l1-1M18 6l1-1",

@@ -3,7 +3,7 @@
 import { contents, kindName, mark } from "./bubble.js";
 import { touch, when } from "./changes.js";
 import { choose } from "./choices.js";
-import { byId, el, icon, on, set, tabKeys, updateList, write } from "./dom.js";
+import { byId, el, icon, on, set, tabKeys, toggles, updateList, write } from "./dom.js";
 import { chooseFile } from "./files.js";
 import { announce, request } from "./notice.js";
 import { colourOf, customerShown, now, state } from "./store.js";
@@ -11,7 +11,7 @@ import { t } from "./texts.js";
 import { bubbleList } from "./thread.js";
 
 // Messages that need no input: the sandbox has a sample of each.
-const SAMPLES = ["image", "voice", "video", "location", "link", "scan"];
+const SAMPLES = ["image", "voice", "video", "sticker", "location", "link", "scan"];
 
 const screen = bubbleList(byId("screen"), { classOf, contents: (message) => contents(message, message.media), foot });
 
@@ -20,11 +20,7 @@ export function mountPhone() {
 	byId("new-customer").append(icon("plus"));
 	on("new-customer", "click", addCustomer);
 	byId("more").append(icon("plus"));
-	on("more", "click", () => {
-		const isOpen = byId("tray").hidden;
-		byId("tray").hidden = !isOpen;
-		set(byId("more"), { "aria-expanded": String(isOpen) });
-	});
+	toggles("more", "tray");
 	on("follow", "click", () => act({ do: customerShown().following ? "unfollow" : "follow" }));
 	on("phone-form", "submit", (event) => {
 		event.preventDefault();
@@ -36,6 +32,7 @@ export function mountPhone() {
 	when(["customers", "choices"], drawCustomers);
 	when(["customers", "choices"], drawScreen);
 	when(["customers", "choices", "clock", "second"], drawWindow);
+	when(["customers", "choices", "clock", "second"], drawTyping);
 	when(["account"], drawAccount);
 	when(["account"], drawTray);
 	setInterval(() => touch("second"), 1000);
@@ -103,6 +100,10 @@ function drawWindow() {
 	const time = { hours: Math.floor(minutes / 60), minutes: String(minutes % 60).padStart(2, "0"), left };
 	write(byId("window"), isOpen ? t("phone.window", time) : t("phone.window.closed"));
 	set(byId("window"), { "data-open": String(isOpen && left > 0) });
+}
+
+function drawTyping() {
+	write(byId("typing"), customerShown()?.typing_until > now() ? t("phone.typing") : "");
 }
 
 function drawAccount() {

@@ -8,14 +8,15 @@ const SHOWN = 200;
 const GAP_MS = 5 * 60 * 1000;
 
 /** `draw(key, messages)` shows them, and returns those that are new since the last draw with this key. */
-export function bubbleList(list, { classOf, contents, foot }) {
+export function bubbleList(list, { classOf, contents, foot, action }) {
 	const end = stickToEnd(list);
 	let shown = null;
 	let latest = -1;
 
 	function create(message, before) {
 		const bubble = el("div", { class: "bubble" }, ...contents(message));
-		return el("li", {}, needsTime(message, before) && timeLine(message.at), bubble, el("small", { class: "foot" }));
+		const time = needsTime(message, before) && timeLine(message.at);
+		return el("li", {}, time, bubble, el("small", { class: "foot" }), action?.(message));
 	}
 
 	function draw(key, all, empty, isReset) {
@@ -39,6 +40,12 @@ export function bubbleList(list, { classOf, contents, foot }) {
 				write(item.querySelector(".foot"), foot(message));
 			},
 		);
+		// Only the newest action of each side is a tab stop: all of them would be too many.
+		for (const button of list.querySelectorAll(".action")) set(button, { tabindex: -1 });
+		for (const side of [".mine", ".theirs"]) {
+			const newest = [...list.querySelectorAll(`${side} .action`)].at(-1);
+			if (newest) set(newest, { tabindex: 0 });
+		}
 		end.follow(!isSame || fresh.some((message) => message.from === "me"));
 		return fresh;
 	}

@@ -54,13 +54,22 @@ pub(super) fn file(name: &str) -> Response {
     }
 }
 
+/// A file as it is served: without the indentation and the comments that have lines of their own. No text of the
+/// page has several lines.
+fn served(content: &[u8]) -> String {
+    let text = String::from_utf8_lossy(content);
+    let lines = text.lines().map(str::trim_start);
+    let is_comment = |line: &&str| ["//", "/*", "* ", "*/"].iter().any(|start| line.starts_with(start));
+    lines.filter(|line| !line.is_empty() && !is_comment(line)).flat_map(|line| [line, "\n"]).collect()
+}
+
 /// Browsers must revalidate: a newer binary has other files under the same names.
 fn response(&(_, content_type, content): &File) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     ];
-    (headers, content).into_response()
+    (headers, served(content)).into_response()
 }
 
 #[cfg(test)]
@@ -75,10 +84,16 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         in_folder.sort_unstable();
-        let mut served: Vec<&str> = FILES.iter().chain([&PAGE]).map(|(name, _, _)| *name).collect();
-        served.sort_unstable();
-        assert_eq!(served, in_folder);
-        let bytes: usize = FILES.iter().chain([&PAGE]).map(|(_, _, content)| content.len()).sum();
+        let mut names: Vec<&str> = FILES.iter().chain([&PAGE]).map(|(name, _, _)| *name).collect();
+        names.sort_unstable();
+        assert_eq!(names, in_folder);
+        let bytes: usize = FILES.iter().chain([&PAGE]).map(|(_, _, content)| served(content).len()).sum();
         assert!(bytes < 100_000, "{bytes}");
+    }
+
+    #[test]
+    fn a_file_is_served_without_indentation_and_comments() {
+        let source = "// What it does.\n\n/**\n * More.\n */\nexport function a() {\n\treturn \"a // b\"; // here\n}\n";
+        assert_eq!(served(source.as_bytes()), "export function a() {\nreturn \"a // b\"; // here\n}\n");
     }
 }

@@ -1,6 +1,7 @@
 //! The conversation of the documentation, and the proof that the page has no state of its own.
 
 use serde_json::json;
+use thirtyfour::prelude::*;
 
 use super::rig::Tab;
 
@@ -40,6 +41,47 @@ pub(super) async fn a_customer_and_an_agent_talk_by_clicking_and_typing(tab: &Ta
     let is_counted =
         format!("return Number(document.querySelector('#accepted').textContent) >= {before} + 6");
     tab.await_true(&is_counted, "the number of accepted messages").await;
+}
+
+pub(super) async fn the_phone_shows_that_the_agent_types_and_a_held_answer_can_be_taken_back(tab: &Tab) {
+    tab.add_customer().await;
+    tab.ask_first_question("is it in stock?").await;
+    let composer = tab.driver.find(By::Css("#desk-text")).await.unwrap();
+    composer.send_keys("One moment").await.unwrap();
+    tab.await_text("#typing", "Typing…").await;
+    composer.send_keys(Key::Enter + "").await.unwrap();
+    tab.await_text("#screen .theirs", "One moment").await;
+    tab.await_true("return document.querySelector('#typing').textContent === ''", "the end of typing").await;
+
+    tab.click("#messages .theirs .action[tabindex='0']").await;
+    tab.await_text("#quoting", "is it in stock?").await;
+    tab.click("#desk-emoji").await;
+    tab.click("#emoji button").await;
+    composer.send_keys(Key::Enter + "").await.unwrap();
+    tab.await_text("#screen .theirs", "「is it in stock?」\n🙂").await;
+    tab.await_text("#messages .mine", "🙂").await;
+    tab.await_element("#quoting[hidden]").await;
+
+    // The tray is still open.
+    tab.click("#tray [data-do=sticker]").await;
+    tab.await_text("#screen .mine", "Sticker").await;
+    tab.await_text("#messages .theirs", "[sticker or something else").await;
+
+    // The sticker allows five answers, and the follow may still allow one. The seventh is held in any case.
+    for number in 1..=7 {
+        tab.type_and_send("#desk-text", &format!("Part {number}")).await;
+        tab.await_text("#messages .mine", &format!("Part {number}")).await;
+    }
+    tab.await_element("#messages .note").await;
+    tab.await_text("#screen .theirs", "Part 5").await;
+    tab.click("#messages .mine .action[tabindex='0']").await;
+    let is_gone = "return ![...document.querySelectorAll('#messages .mine')].some((one) => one.innerText.includes('Part 7'))";
+    tab.await_true(is_gone, "the desk without the answer that was taken back").await;
+    tab.type_and_send("#wire-find", "AfterMsgWithDraw").await;
+    tab.await_text("#calls [role=option] .what", "/imcallback").await;
+    let clear = "const find = document.querySelector('#wire-find'); find.value = ''; \
+                 find.dispatchEvent(new Event('input'))";
+    tab.run::<()>(clear, vec![]).await;
 }
 
 pub(super) async fn a_reload_and_a_second_tab_show_the_same(tab: &Tab) {
