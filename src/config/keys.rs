@@ -155,7 +155,14 @@ const MEDIA: &[Key] = &[
     key("keep_days", integer(30, 1, 3650)),
     key(
         "allow_hosts",
-        ValueKind::List(&["myqcloud.com", "qcloud.com", "my-imcloud.com", "qpic.cn", "qlogo.cn"]),
+        ValueKind::List(&[
+            "myqcloud.com",
+            "tencentcos.cn",
+            "qcloud.com",
+            "my-imcloud.com",
+            "qpic.cn",
+            "qlogo.cn",
+        ]),
     ),
     key("allow_http", ValueKind::Flag(true)),
     key("allow_private", ValueKind::Flag(false)),

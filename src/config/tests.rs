@@ -71,7 +71,10 @@ fn the_required_keys_suffice_and_everything_else_has_the_contracts_default() {
     assert!(matches!(store, StoreUrl::SqliteFile(file) if file == Path::new("bridge.db")));
     assert_eq!((media.dir.as_path(), media.max_bytes), (Path::new("media"), 20_971_520));
     assert_eq!(media.keep, Duration::from_hours(30 * 24));
-    assert_eq!(media.allow_hosts, ["myqcloud.com", "qcloud.com", "my-imcloud.com", "qpic.cn", "qlogo.cn"]);
+    assert_eq!(
+        media.allow_hosts,
+        ["myqcloud.com", "tencentcos.cn", "qcloud.com", "my-imcloud.com", "qpic.cn", "qlogo.cn"]
+    );
     assert!(media.allow_http && !media.allow_private);
     assert_eq!(*texts, Texts::defaults(Locale::En, "XX"));
     assert_eq!((log.format, log.level.as_str()), (LogFormat::Text, "info"));
