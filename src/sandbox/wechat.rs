@@ -28,6 +28,7 @@ mod send;
 mod settings;
 mod timeline;
 mod tokens;
+mod voice;
 mod window;
 mod wire;
 mod xml;

@@ -33,6 +33,7 @@ pub(super) const EMPTY_POST: i64 = 44002;
 pub(super) const EMPTY_NEWS: i64 = 44003;
 pub(super) const EMPTY_CONTENT: i64 = 44004;
 pub(super) const CONTENT_SIZE: i64 = 45002;
+pub(super) const VOICE_LENGTH: i64 = 45007;
 pub(super) const ARTICLES: i64 = 45008;
 pub(super) const DAILY_QUOTA: i64 = 45009;
 pub(super) const OUT_OF_TIME: i64 = 45015;
@@ -88,6 +89,7 @@ pub(super) fn message(code: i64) -> &'static str {
         EMPTY_NEWS => "empty news data",
         EMPTY_CONTENT => "empty content",
         CONTENT_SIZE => "content size out of limit",
+        VOICE_LENGTH => "voice playtime out of limit",
         ARTICLES => "article size out of limit",
         DAILY_QUOTA => "reach max api daily quota limit",
         45011 => "api minute-quota reach limit mustslower retry next minute",

@@ -10,13 +10,15 @@ use rand::RngExt as _;
 
 use crate::model::Millis;
 
-use super::codes;
+use super::{codes, voice};
 
 /// A media id expires after three days.
 const LIFETIME_MS: i64 = 3 * 86_400_000;
 /// The most files that are stored. The oldest are dropped first.
 const MAX_FILES: usize = 4096;
 const MEGABYTE: usize = 1024 * 1024;
+/// The longest recording, in milliseconds.
+const MAX_VOICE_MS: u64 = 60_000;
 
 /// One stored file.
 #[derive(Clone, Debug)]
@@ -79,6 +81,8 @@ fn format_of(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
         [b'G', b'I', b'F', b'8', ..] => Some(("image/gif", "gif")),
         [b'#', b'!', b'A', b'M', b'R', ..] => Some(("audio/amr", "amr")),
         [b'I', b'D', b'3', ..] | [0xff, 0xe0..=0xff, ..] => Some(("audio/mpeg", "mp3")),
+        [_, _, _, _, b'f', b't', b'y', b'p', b'q', b't', ..]
+        | [_, _, _, _, b'f', b't', b'y', b'p', b'M', b'4', b'A', ..] => None,
         [_, _, _, _, b'f', b't', b'y', b'p', ..] => Some(("video/mp4", "mp4")),
         _ => None,
     }
@@ -105,7 +109,11 @@ pub(super) fn check_upload(kind: &str, file: &FilePart) -> Result<&'static str, 
         return Err(codes::FILE_TYPE);
     }
     match format_of(&file.bytes) {
-        Some((_, extension)) if extensions.contains(&extension) => Ok(kind),
+        Some((_, extension)) if extensions.contains(&extension) => match kind {
+            "voice" if voice::length_ms(&file.bytes).is_none() => Err(codes::FILE_TYPE),
+            "voice" if voice::length_ms(&file.bytes) > Some(MAX_VOICE_MS) => Err(codes::VOICE_LENGTH),
+            _ => Ok(kind),
+        },
         _ if kind == "image" => Err(codes::IMAGE_FORMAT),
         _ => Err(codes::FILE_TYPE),
     }
@@ -232,6 +240,12 @@ mod tests {
             ("image", part("a.jpg", &big(jpeg, 10 * MEGABYTE + 1)), Err(40009)),
             ("voice", part("a.amr", amr), Ok("voice")),
             ("voice", part("a.amr", jpeg), Err(40005)),
+            ("voice", part("a.amr", &[amr, &[0x7c; 3_000][..]].concat()), Ok("voice")),
+            ("voice", part("a.amr", &[amr, &[0x7c; 3_001][..]].concat()), Err(45007)),
+            ("voice", part("a.mp3", b"ID3\x04\0\0\0\0\0\0words"), Err(40005)),
+            ("voice", part("a.mp3", b"\xff\xe3\x48\xc4"), Ok("voice")),
+            ("video", part("a.mp4", b"\0\0\0\x14ftypqt  "), Err(40005)),
+            ("video", part("a.mp4", b"\0\0\0\x1cftypM4A "), Err(40005)),
             ("voice", part("a.amr", &big(amr, 2 * MEGABYTE + 1)), Err(40010)),
             ("video", part("a.mp4", mp4), Ok("video")),
             ("video", part("a.mp4", &big(mp4, 10 * MEGABYTE + 1)), Err(40011)),
