@@ -142,7 +142,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
                 readiness: lifecycle.readiness().clone(),
                 im: component_status::im(&to_im),
                 wechat: component_status::wechat(client, bridge.clone()),
-                media: component_status::media(media.files.clone()),
+                media: component_status::media(media.clone()),
             },
             &lifecycle,
         )
@@ -164,6 +164,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
         tasks: lifecycle.tasks().clone(),
     });
     lifecycle.spawn("public", serve::serve(listener, tls, router, limits, stop));
+    component_status::log_missing_programs(&media);
     for warning in warnings {
         tracing::warn!("{warning}");
     }
@@ -386,15 +387,14 @@ fn attachments(
     media: &Media,
     metrics: &Metrics,
 ) -> anyhow::Result<wechat::MediaUploader> {
-    Ok(wechat::MediaUploader {
+    let source = wechat::MediaSource {
         downloader: Downloader::new(media_rules(config), Timeouts::default())
             .context("the HTTP client for media")?,
-        files: media.files.clone(),
-        links: media.links.clone(),
+        media: media.clone(),
         store: store.clone(),
-        rate_limiter: Arc::new(RateLimiter::new(UPLOADS_PER_SECOND)),
         metrics: metrics.clone(),
         max_bytes: config.media.max_bytes,
-        upload_locks: wechat::UploadLocks::default(),
-    })
+    };
+    let rate_limiter = Arc::new(RateLimiter::new(UPLOADS_PER_SECOND));
+    Ok(wechat::MediaUploader { source, rate_limiter, upload_locks: wechat::UploadLocks::default() })
 }

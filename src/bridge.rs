@@ -41,6 +41,7 @@ pub use from_agent::AnswerOutcome;
 pub use media_link::MediaUnavailable;
 pub use passive_reply::{AttachedAnswers, Reply};
 pub use send_policy::notify_discarded;
+pub use to_wechat::TEXT_BYTES as MAX_TEXT_BYTES;
 pub use work_signal::WorkSignal;
 
 /// How long after WeChat says that the account may not push (48001) until a push is tried again,

@@ -5,13 +5,13 @@
 //! link. This module knows neither platform.
 
 pub mod fetch_events;
+pub mod ffmpeg;
 pub mod download;
 pub mod files;
 pub mod file_type;
 pub mod duration;
 pub mod link;
 pub mod measure;
-pub mod mp3;
 pub mod scale;
 pub mod sweep;
 
@@ -23,11 +23,11 @@ use crate::config::BaseUrl;
 use crate::store::{Store, StoreError};
 
 pub use fetch_events::{FetchEvents, WaitOutcome};
+pub use ffmpeg::{Ffmpeg, FfmpegError};
 pub use file_type::FileType;
 pub use files::{Files, FilesError, StoredFile};
 pub use link::LinkSigner;
 pub use measure::FileInfo;
-pub use mp3::Mp3Converter;
 pub use scale::{Scale, Scaler};
 pub use sweep::Sweeper;
 
@@ -42,8 +42,8 @@ pub struct Media {
     pub sweeper: Sweeper,
     /// Signals requested and completed fetches.
     pub fetch_events: FetchEvents,
-    /// Converts recordings to MP3; `None` if the machine has no ffmpeg.
-    pub mp3: Option<Mp3Converter>,
+    /// Converts recordings and videos; `None` if the machine has no ffmpeg.
+    pub ffmpeg: Option<Ffmpeg>,
     /// Makes smaller copies of pictures.
     pub scaler: Scaler,
 }
@@ -70,16 +70,13 @@ impl Media {
         clock: Clock,
     ) -> Result<Self, MediaOpenError> {
         let dir = dir.to_owned();
-        let open = move || {
-            let mp3 = std::env::var_os("PATH").and_then(|search| Mp3Converter::find(&search));
-            Files::open(&dir, clock).map(|files| (files, mp3))
-        };
+        let open = move || Files::open(&dir, clock).map(|files| (files, Ffmpeg::find()));
         let opened = tokio::task::spawn_blocking(open).await;
-        let (files, mp3) = opened.map_err(|_| StoreError::Closed)??;
+        let (files, ffmpeg) = opened.map_err(|_| StoreError::Closed)??;
         let retention_ms = clock::millis(retention);
         let links = LinkSigner::load(store, public_url, retention_ms).await?;
         let sweeper = Sweeper::new(store.clone(), files.clone(), retention_ms);
         let scaler = Scaler::new(files.clone());
-        Ok(Self { files, links, sweeper, fetch_events: FetchEvents::default(), mp3, scaler })
+        Ok(Self { files, links, sweeper, fetch_events: FetchEvents::default(), ffmpeg, scaler })
     }
 }

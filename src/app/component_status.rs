@@ -6,7 +6,8 @@ use super::WechatClient;
 use crate::bridge::Bridge;
 use crate::http::ops;
 use crate::im::send as im_send;
-use crate::media::Files;
+use crate::media::Media;
+use crate::media::ffmpeg::WITHOUT_FFMPEG;
 use crate::upstream::Degraded;
 
 fn of_health(health: Result<(), Degraded>) -> ops::ComponentStatus {
@@ -35,15 +36,30 @@ pub(super) fn wechat(client: WechatClient, bridge: Bridge) -> ops::StatusFn {
     })
 }
 
-pub(super) fn media(files: Files) -> ops::StatusFn {
-    Arc::new(move || match files.failing() {
-        None => ops::ComponentStatus::healthy(),
-        Some(failing) => ops::ComponentStatus {
-            ok: false,
-            since: Some(failing.since.seconds()),
-            why: Some(failing.why),
-            advice: Some("let this user write to media.dir, and free some disk space".to_owned()),
-            ..ops::ComponentStatus::healthy()
-        },
+pub(super) fn media(media: Media) -> ops::StatusFn {
+    Arc::new(move || {
+        let mut part = match media.files.failing() {
+            None => ops::ComponentStatus::healthy(),
+            Some(failing) => ops::ComponentStatus {
+                ok: false,
+                since: Some(failing.since.seconds()),
+                why: Some(failing.why),
+                advice: Some("let this user write to media.dir, and free some disk space".to_owned()),
+                ..ops::ComponentStatus::healthy()
+            },
+        };
+        // A machine without ffmpeg is a choice, so the part stays healthy.
+        part.extra.insert("ffmpeg".to_owned(), media.ffmpeg.is_some().into());
+        if media.ffmpeg.is_none() {
+            part.extra.insert("without_ffmpeg".to_owned(), WITHOUT_FFMPEG.into());
+        }
+        part
     })
+}
+
+/// Logs once what does not work on this machine.
+pub(super) fn log_missing_programs(media: &Media) {
+    if media.ffmpeg.is_none() {
+        tracing::warn!("found no ffmpeg on PATH: {WITHOUT_FFMPEG}; install ffmpeg and restart the bridge");
+    }
 }

@@ -19,8 +19,6 @@ use crate::wechat::send as wechat;
 /// The maximum number of `media/get` calls a second. A burst of pictures is downloaded over some
 /// seconds.
 const MEDIA_GET_PER_SECOND: NonZeroU32 = NonZeroU32::new(200).expect("200 is not zero");
-/// The host of the URLs that WeChat returns for videos. Allowed in addition to `media.allow_hosts`.
-const VIDEO_HOST: &str = "qq.com";
 
 /// Starts the fetcher, and the sweeper that deletes old files.
 pub(super) fn start(
@@ -32,11 +30,10 @@ pub(super) fn start(
     metrics: &Metrics,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<()> {
-    let mut rules = media_rules(config);
-    rules.allow_hosts.push(VIDEO_HOST.to_owned());
     let provider = wechat::MediaDownloader {
         client,
-        downloader: Downloader::new(rules, Timeouts::default()).context("the HTTP client for media")?,
+        downloader: Downloader::new(media_rules(config), Timeouts::default())
+            .context("the HTTP client for media")?,
         rate_limiter: Arc::new(RateLimiter::new(MEDIA_GET_PER_SECOND)),
         metrics: metrics.clone(),
         timeouts: wechat::Timeouts::default(),

@@ -216,7 +216,7 @@ impl PushHandler {
             now: tx.now(),
             names: &self.names,
             may_fetch: settings.may_fetch,
-            makes_mp3: self.inner.media.mp3.is_some(),
+            makes_mp3: self.inner.media.ffmpeg.is_some(),
             locale: settings.texts.locale,
         };
         let translated = to_im::translate(content, &settings.texts.inquiry_prefix, media_link);

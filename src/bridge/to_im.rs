@@ -6,7 +6,7 @@ use super::emoji;
 use super::impersonation::neutralized;
 use super::media_link::MediaLink;
 use super::translate::{Translation, lines, text_calls};
-use crate::model::{Content, OutboundCall, split_text};
+use crate::model::{Content, OutboundCall, readable_size, split_text};
 
 /// The longest card including its text, in bytes: JSON escaping makes both longer within the same
 /// limit.
@@ -79,11 +79,7 @@ fn is_unsupported(content: &str) -> bool {
 
 /// `offer.pdf (47 KB); `, as far as it is known.
 fn described_file(name: &str, size: Option<u64>) -> String {
-    let size = size.map(|bytes| match bytes {
-        0..1_000 => format!("({bytes} B)"),
-        1_000..1_000_000 => format!("({} KB)", (bytes + 500) / 1_000),
-        _ => format!("({}.{} MB)", bytes / 1_000_000, bytes % 1_000_000 / 100_000),
-    });
+    let size = size.map(|bytes| format!("({})", readable_size(bytes)));
     let words = [name.to_owned(), size.unwrap_or_default()];
     let words: Vec<&str> = words.iter().map(|word| word.trim()).filter(|word| !word.is_empty()).collect();
     if words.is_empty() { String::new() } else { format!("{}; ", words.join(" ")) }

@@ -5,7 +5,9 @@ use unicode_segmentation::UnicodeSegmentation as _;
 use super::translate::{NOTICE_PREFIX, lines};
 use super::{emoji, notice};
 use crate::config::Locale;
-use crate::model::{Answer, AnswerPart, Attachment, AttachmentKind, MediaName, OutboundCall, split_text};
+use crate::model::{
+    Answer, AnswerPart, Attachment, AttachmentKind, MediaName, OutboundCall, SmallerPicture, split_text,
+};
 
 /// The longest text that WeChat accepts for certain in one message, in bytes ("Text content",
 /// "Length").
@@ -94,23 +96,36 @@ fn part_calls(
     new_name: &mut impl FnMut() -> MediaName,
 ) -> Vec<OutboundCall> {
     let label = label(part, wording.locale).to_owned();
-    let mut attachment_calls = |kind, url: &String, size: u64| {
-        file_calls(Attachment { kind, url: url.clone(), size, name: new_name(), label: label.clone() })
+    let attachment = |kind, url: &str, size, label: &str, name| Attachment {
+        kind,
+        url: url.to_owned(),
+        size,
+        name,
+        label: label.to_owned(),
+        smaller: None,
     };
     match part {
         AnswerPart::Text(text) => text_calls(&readable(text, wording)),
         AnswerPart::Custom { text } => text_calls(&emoji::for_customer(text)),
         AnswerPart::Untranslatable(_) => Vec::new(),
-        AnswerPart::Image { url, size, .. } => attachment_calls(AttachmentKind::Image, url, *size),
+        AnswerPart::Image { url, smaller, size, .. } => {
+            let mut picture = attachment(AttachmentKind::Image, url, *size, &label, new_name());
+            let smaller = smaller.as_ref().filter(|url| has_address(url));
+            picture.smaller = smaller.map(|url| SmallerPicture { url: url.clone(), name: new_name() });
+            file_calls(picture)
+        }
         AnswerPart::Sound { url, size, second } => {
-            attachment_calls(AttachmentKind::Sound { second: *second }, url, *size)
+            file_calls(attachment(AttachmentKind::Sound { second: *second }, url, *size, &label, new_name()))
         }
         AnswerPart::Video { url, size, thumb_url, .. } => {
             let kind = AttachmentKind::Video { thumb_url: thumb_url.clone(), thumb: new_name() };
-            file_calls(Attachment { kind, url: url.clone(), size: *size, name: new_name(), label })
+            file_calls(attachment(kind, url, *size, &label, new_name()))
         }
-        // WeChat accepts no files.
-        AnswerPart::File { url, name, .. } => text_calls(&lines(&[&label, name, url])),
+        AnswerPart::File { url, size, name } => {
+            let file_name: String = name.chars().filter(|c| !c.is_control()).collect();
+            let label = lines(&[&label, &file_name]);
+            file_calls(attachment(AttachmentKind::File { file_name }, url, *size, &label, new_name()))
+        }
         AnswerPart::Location { latitude, longitude, description } => {
             text_calls(&lines(&[&label, description, &format!("{latitude},{longitude}")]))
         }
@@ -230,7 +245,7 @@ mod tests {
 
         #[test]
         fn every_text_fits_whatever_the_url_is(url in ".{0,3000}") {
-            let part = AnswerPart::Image { url: url.clone(), size: 1, format: 1 };
+            let part = AnswerPart::Image { url: url.clone(), smaller: None, size: 1, format: 1 };
             let sent = translate(&[part], Locale::Zh);
             prop_assert!(!sent.is_empty() && sent.iter().all(|order| text(order).len() <= TEXT_BYTES));
         }
@@ -243,7 +258,12 @@ mod tests {
             &[
                 AnswerPart::Text("first".into()),
                 AnswerPart::Text("  ".into()),
-                AnswerPart::Image { url: url.clone(), size, format: 1 },
+                AnswerPart::Image {
+                    url: url.clone(),
+                    smaller: Some("https://example.com/s".into()),
+                    size,
+                    format: 1,
+                },
                 AnswerPart::File { url: url.clone(), size, name: "a.pdf".into() },
                 AnswerPart::Sound { url: url.clone(), size, second: 6 },
                 AnswerPart::Video {
@@ -261,7 +281,7 @@ mod tests {
                 AnswerPart::Relay { title: "Chat".into(), text: String::new(), lines: vec!["Lin: M".into()] },
                 AnswerPart::Relay { title: "Chat".into(), text: "[chat history]".into(), lines: Vec::new() },
                 AnswerPart::Other { kind: "TIMStickerElem".into() },
-                AnswerPart::Image { url: String::new(), size: 0, format: 255 },
+                AnswerPart::Image { url: String::new(), smaller: None, size: 0, format: 255 },
             ],
             Locale::En,
         );
@@ -270,7 +290,7 @@ mod tests {
             [
                 "first",
                 "[image]\nhttps://example.com/f",
-                "[file]\na.pdf\nhttps://example.com/f",
+                "[file]\na.pdf (1 B)\nhttps://example.com/f",
                 "[voice message]\nhttps://example.com/f",
                 "[video]\nhttps://example.com/f",
                 "[location]\nStation Rd 5\n22.5,114",
@@ -283,7 +303,7 @@ mod tests {
                 "[image]",
             ]
         );
-        assert_eq!(sent.iter().filter(|order| order.needs_preparation()).count(), 3, "{sent:?}");
+        assert_eq!(sent.iter().filter(|order| order.needs_preparation()).count(), 4, "{sent:?}");
         let names: std::collections::BTreeSet<_> = sent
             .iter()
             .filter_map(|order| match order {
@@ -294,7 +314,7 @@ mod tests {
             })
             .flatten()
             .collect();
-        assert_eq!(names.len(), 4, "every file has a name of its own");
+        assert_eq!(names.len(), 6, "every file has a name of its own");
     }
 
     #[test]
@@ -315,7 +335,8 @@ mod tests {
         assert_eq!(quoting(&"字".repeat(41), &yes), [long.as_str()]);
         // The bridge's own words mean nothing to the customer.
         assert_eq!(quoting("[bridge] “x” is held", &yes), ["是的"]);
-        let picture = [AnswerPart::Image { url: "https://e.com/1".into(), size: 1, format: 1 }];
+        let picture =
+            [AnswerPart::Image { url: "https://e.com/1".into(), smaller: None, size: 1, format: 1 }];
         assert_eq!(quoting("which one?", &picture), ["「which one?」", "[image]\nhttps://e.com/1"]);
     }
 
@@ -343,9 +364,9 @@ mod tests {
             AnswerPart::Untranslatable(crate::model::Untranslatable::Call),
             AnswerPart::File { url: String::new(), size: 7, name: "a.pdf".into() },
             AnswerPart::Sound { url: " ".into(), size: 7, second: 1 },
-            AnswerPart::Image { url: "https://e.com/1".into(), size: 1, format: 1 },
+            AnswerPart::Image { url: "https://e.com/1".into(), smaller: None, size: 1, format: 1 },
         ];
-        assert_eq!(texts(&answer(&parts))[..3], ["hello", "[file]\na.pdf", "[voice message]"]);
+        assert_eq!(texts(&answer(&parts))[..3], ["hello", "[file]\na.pdf (7 B)", "[voice message]"]);
         for locale in [Locale::En, Locale::Ko, Locale::Zh] {
             let notices = notices(&answer(&parts), locale);
             assert_eq!(notices.len(), 3);

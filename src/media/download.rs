@@ -9,7 +9,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-pub use rules::{Forbidden, Rules, is_public};
+pub use rules::{Forbidden, Rules, UrlOrigin, is_public};
 
 use std::error::Error as _;
 use std::net::SocketAddr;
@@ -123,16 +123,27 @@ impl Downloader {
 
     /// Downloads `url`, at most `max` bytes, into `files`. A failed download leaves no file.
     pub async fn download(&self, url: &str, files: &Files, max: u64) -> Result<StoredFile, DownloadError> {
-        let url = self.rules.check(url)?;
+        self.download_from(url, UrlOrigin::Client, files, max).await
+    }
+
+    /// Downloads in the same way a `url` that `origin` wrote.
+    pub async fn download_from(
+        &self,
+        url: &str,
+        origin: UrlOrigin,
+        files: &Files,
+        max: u64,
+    ) -> Result<StoredFile, DownloadError> {
+        let url = self.rules.check(url, origin)?;
         let download = async {
-            let response = self.open(url).await?;
+            let response = self.open(url, origin).await?;
             save_body(response, files, max).await
         };
         tokio::time::timeout(self.timeouts.total, download).await.unwrap_or(Err(DownloadError::TimedOut))
     }
 
     /// Returns the response with the file, after redirects.
-    async fn open(&self, mut url: Url) -> Result<Response, DownloadError> {
+    async fn open(&self, mut url: Url, origin: UrlOrigin) -> Result<Response, DownloadError> {
         for _ in 0..=MAX_REDIRECTS {
             let response = self.http.get(url.clone()).send().await.map_err(|error| classify_error(&error))?;
             let status = response.status();
@@ -145,7 +156,7 @@ impl Downloader {
             };
             let target = target.to_str().map_err(|_| Forbidden::InvalidUrl)?;
             url = url.join(target).map_err(|_| Forbidden::InvalidUrl)?;
-            self.rules.check_url(&url)?;
+            self.rules.check_url(&url, origin)?;
         }
         Err(Forbidden::TooManyRedirects.into())
     }

@@ -34,8 +34,12 @@ pub enum FileType {
     M4a,
     /// An AAC recording without a container.
     Aac,
-    /// An MP4 video.
+    /// A SILK recording, as old clients make it.
+    Silk,
+    /// An MP4 video, or a recording in an MP4 container: only its sender knows which.
     Mp4,
+    /// A QuickTime video.
+    Mov,
     /// A PDF document.
     Pdf,
     /// Any other file.
@@ -45,7 +49,7 @@ pub enum FileType {
 impl FileType {
     /// Every type.
     #[cfg(test)]
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Jpeg,
         Self::Png,
         Self::Gif,
@@ -58,7 +62,9 @@ impl FileType {
         Self::Wav,
         Self::M4a,
         Self::Aac,
+        Self::Silk,
         Self::Mp4,
+        Self::Mov,
         Self::Pdf,
         Self::Other,
     ];
@@ -77,6 +83,9 @@ impl FileType {
             _ if at(0, b"#!AMR-WB\n") => Self::AmrWb,
             _ if at(0, b"OggS") => Self::Ogg,
             _ if at(0, b"%PDF-") => Self::Pdf,
+            _ if at(0, b"#!SILK_V3") || at(0, b"\x02#!SILK_V3") => Self::Silk,
+            // Before there were brands, a QuickTime file began with any of its parts.
+            _ if [&b"moov"[..], b"mdat", b"wide"].iter().any(|part| at(4, part)) => Self::Mov,
             _ if at(4, b"ftyp") => Self::from_mp4_brand(head.get(8..12).unwrap_or_default()),
             _ if at(0, b"ID3") || is_mp3_frame(head) => Self::Mp3,
             [0xff, second, ..] if second & 0xf6 == 0xf0 => Self::Aac,
@@ -87,6 +96,7 @@ impl FileType {
     fn from_mp4_brand(brand: &[u8]) -> Self {
         match brand {
             b"M4A " | b"M4B " => Self::M4a,
+            b"qt  " => Self::Mov,
             b"heic" | b"heix" | b"mif1" | b"msf1" | b"avif" | b"avis" => Self::Other,
             _ => Self::Mp4,
         }
@@ -107,7 +117,9 @@ impl FileType {
             Self::Wav => "audio/wav",
             Self::M4a => "audio/mp4",
             Self::Aac => "audio/aac",
+            Self::Silk => "audio/silk",
             Self::Mp4 => "video/mp4",
+            Self::Mov => "video/quicktime",
             Self::Pdf => "application/pdf",
             Self::Other => "application/octet-stream",
         }
@@ -128,7 +140,9 @@ impl FileType {
             Self::Wav => "wav",
             Self::M4a => "m4a",
             Self::Aac => "aac",
+            Self::Silk => "silk",
             Self::Mp4 => "mp4",
+            Self::Mov => "mov",
             Self::Pdf => "pdf",
             Self::Other => "bin",
         }
@@ -141,7 +155,15 @@ impl FileType {
 
     /// Whether it is a recording.
     pub fn is_audio(self) -> bool {
-        matches!(self, Self::Amr | Self::AmrWb | Self::Ogg | Self::Mp3 | Self::Wav | Self::M4a | Self::Aac)
+        matches!(
+            self,
+            Self::Amr | Self::AmrWb | Self::Ogg | Self::Mp3 | Self::Wav | Self::M4a | Self::Aac | Self::Silk
+        )
+    }
+
+    /// Whether it is a video.
+    pub fn is_video(self) -> bool {
+        matches!(self, Self::Mp4 | Self::Mov)
     }
 }
 
@@ -169,7 +191,7 @@ mod tests {
     use proptest::prelude::*;
     use std::io::Cursor;
 
-    const MAGIC: [(&[u8], FileType); 20] = [
+    const MAGIC: [(&[u8], FileType); 25] = [
         (b"\xff\xd8\xff\xe0\x00\x10JFIF", FileType::Jpeg),
         (b"\x89PNG\r\n\x1a\n", FileType::Png),
         (b"GIF89a", FileType::Gif),
@@ -186,6 +208,11 @@ mod tests {
         (b"\x00\x00\x00\x1cftypM4A \x00", FileType::M4a),
         (b"\x00\x00\x00\x20ftypisom\x00", FileType::Mp4),
         (b"\x00\x00\x00\x20ftypheic\x00", FileType::Other),
+        (b"\x00\x00\x00\x14ftypqt  \x00", FileType::Mov),
+        (b"\x00\x00\x00\x08wide\x00\x00", FileType::Mov),
+        (b"\x00\x00\x0f\xffmoov\x00\x00", FileType::Mov),
+        (b"#!SILK_V3", FileType::Silk),
+        (b"\x02#!SILK_V3", FileType::Silk),
         (b"%PDF-1.7", FileType::Pdf),
         (b"<html><script>", FileType::Other),
         (b"<svg xmlns=", FileType::Other),

@@ -20,6 +20,8 @@ use crate::clock::Clock;
 use crate::model::MediaHash;
 use crate::store::Outage;
 
+pub(super) use derived::{Scratch, VIDEO, VOICE};
+
 /// The directory of incomplete files, below `media.dir`.
 const INCOMING: &str = "incoming";
 

@@ -8,9 +8,10 @@
 use std::fmt;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::Sha256;
-use url::form_urlencoded;
+use url::{Url, form_urlencoded};
 
 use crate::config::BaseUrl;
 use crate::model::{MediaName, Millis};
@@ -18,6 +19,14 @@ use crate::store::{Store, StoreError};
 
 /// The `kv` key under which the store keeps the link key, as hexadecimal digits.
 const KEY_NAME: &str = "media_link_key";
+
+/// What a link's path contains as it is. The rest of a file's name is percent-encoded, so that every
+/// client takes the whole link for one.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_');
+/// What comes before a file's own name in the extension of its link.
+const FILE_NAME: &str = "file.";
+/// The longest name of a file in its link, in bytes.
+const MAX_FILE_NAME_BYTES: usize = 80;
 
 /// Creates links and verifies them. Clones share the key.
 #[derive(Clone)]
@@ -33,6 +42,17 @@ impl fmt::Debug for LinkSigner {
     }
 }
 
+/// What a URL is to us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadLink {
+    /// It is no link of ours.
+    Foreign,
+    /// It is below `server.public_url/media/`, but not a link that we made, or no longer valid.
+    Invalid,
+    /// A link of ours, unchanged and still valid.
+    Valid(LinkTarget),
+}
+
 /// The file that a valid link refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkTarget {
@@ -40,6 +60,13 @@ pub struct LinkTarget {
     pub name: MediaName,
     /// The extension of the link, which selects the form of the medium.
     pub extension: String,
+}
+
+impl LinkTarget {
+    /// The file's own name; `None` if the medium is not offered as a file.
+    pub fn file_name(&self) -> Option<&str> {
+        self.extension.strip_prefix(FILE_NAME).filter(|name| !name.is_empty())
+    }
 }
 
 impl LinkSigner {
@@ -61,7 +88,37 @@ impl LinkSigner {
         let file = format!("{}.{extension}", name.as_str());
         let until = created_at.plus(self.retention_ms).seconds().to_string();
         let sign = hex::encode(self.mac(&file, &until).finalize().into_bytes());
+        let file = utf8_percent_encode(&file, PLAIN);
         Some(format!("{base}/media/{file}?until={until}&sign={sign}"))
+    }
+
+    /// Returns the link to a medium that is offered as a file with a name of its own; `None` if
+    /// `server.public_url` is not set. A long name is cut in its middle.
+    pub fn link_to_file(&self, name: &MediaName, file_name: &str, created_at: Millis) -> Option<String> {
+        let clean: String =
+            file_name.chars().filter(|c| !c.is_control() && !matches!(c, '/' | '\\')).collect();
+        let (stem, extension) = clean.rsplit_once('.').unwrap_or((&clean, ""));
+        let extension = if extension.len() <= MAX_FILE_NAME_BYTES / 4 { extension } else { "" };
+        let stem =
+            stem.get(..stem.floor_char_boundary(MAX_FILE_NAME_BYTES - extension.len())).unwrap_or(stem);
+        let dot = if extension.is_empty() { "" } else { "." };
+        self.link_to(name, &format!("{FILE_NAME}{stem}{dot}{extension}"), created_at)
+    }
+
+    /// Whether links can be made: `server.public_url` is set.
+    pub fn has_base(&self) -> bool {
+        self.base.is_some()
+    }
+
+    /// Reads a URL that somebody else sent.
+    pub fn read(&self, url: &str, now: Millis) -> ReadLink {
+        let (Ok(url), Some(base)) = (Url::parse(url), &self.base) else { return ReadLink::Foreign };
+        let base = base.url();
+        let path = url.path().strip_prefix(base.path().trim_end_matches('/'));
+        let file = path.and_then(|path| path.strip_prefix("/media/"));
+        let Some(file) = file.filter(|_| url.origin() == base.origin()) else { return ReadLink::Foreign };
+        let file = percent_decode_str(file).decode_utf8_lossy();
+        self.verify(&file, url.query().unwrap_or_default(), now).map_or(ReadLink::Invalid, ReadLink::Valid)
     }
 
     /// Verifies a request for `/media/{file}?{query}`; `None` unless the link is ours, unchanged
@@ -133,6 +190,48 @@ mod tests {
         assert_eq!(links.verify(&file, &format!("{query}&until=9999999999"), NOW), None);
         assert_eq!(links.verify(&file, "", NOW), None);
         assert_eq!(LinkSigner { base: None, ..links }.link_to(&MediaName::of_bits(7), "jpg", NOW), None);
+    }
+
+    #[test]
+    fn a_file_keeps_its_name_in_its_link() {
+        let (links, name) = (links("a"), MediaName::of_bits(7));
+        let long = format!("{}.xlsx", "长".repeat(100));
+        let cut = format!("{}.xlsx", "长".repeat(25));
+        for (given, expected) in [
+            ("合同 (1).pdf", "合同 (1).pdf"),
+            ("a/b\\c\n.pdf", "abc.pdf"),
+            ("large.jpg", "large.jpg"),
+            ("README", "README"),
+            (&long, &cut),
+        ] {
+            let link = links.link_to_file(&name, given, NOW).unwrap();
+            assert!(link.bytes().all(|b| b.is_ascii_alphanumeric() || b":/.?=&_-%".contains(&b)), "{link}");
+            assert!(link.len() < 500);
+            let ReadLink::Valid(target) = links.read(&link, NOW) else { panic!("{link}") };
+            assert_eq!((&target.name, target.file_name()), (&name, Some(expected)), "{link}");
+        }
+        let link = links.link_to_file(&name, "", NOW).unwrap();
+        assert!(matches!(links.read(&link, NOW), ReadLink::Valid(target) if target.file_name().is_none()));
+    }
+
+    #[test]
+    fn own_links_are_told_from_others() {
+        let (links, name) = (links("a"), MediaName::of_bits(7));
+        let link = links.link_to(&name, "jpg", NOW).unwrap();
+        assert!(matches!(links.read(&link, NOW), ReadLink::Valid(target) if target.name == name));
+        let forged = link.replace("until=1", "until=2");
+        for not_valid in [forged.as_str(), "https://bridge.example.com/im/media/", &link[..link.len() - 1]] {
+            assert_eq!(links.read(not_valid, NOW), ReadLink::Invalid, "{not_valid}");
+        }
+        assert_eq!(links.read(&link, NOW.plus(DAY_MS)), ReadLink::Invalid);
+        for other in [
+            link.replace("bridge.", "other."),
+            link.replace("https", "http"),
+            link.replace("/im/", "/"),
+            "no url".to_owned(),
+        ] {
+            assert_eq!(links.read(&other, NOW), ReadLink::Foreign, "{other}");
+        }
     }
 
     #[tokio::test]

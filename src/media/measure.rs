@@ -21,7 +21,7 @@ pub struct FileInfo {
     pub size: u64,
     /// A picture's width and height in pixels.
     pub pixels: Option<(u32, u32)>,
-    /// A recording's length in seconds.
+    /// A recording's or a video's length in seconds.
     pub seconds: Option<u64>,
 }
 
@@ -40,10 +40,12 @@ impl Media {
             let mut info = FileInfo { kind, size: file.size, pixels: None, seconds: None };
             if kind.is_image() {
                 info.pixels = file_type::pixels(BufReader::new(opened));
-            } else if kind.is_audio() && file.size <= MAX_COUNTED_BYTES {
+            } else if kind.is_audio() && kind != FileType::M4a && file.size <= MAX_COUNTED_BYTES {
                 let mut recording = Vec::new();
                 opened.take(MAX_COUNTED_BYTES).read_to_end(&mut recording)?;
                 info.seconds = duration::seconds(&recording);
+            } else if kind.is_video() || kind == FileType::M4a {
+                info.seconds = duration::mp4_seconds(BufReader::new(opened));
             }
             Ok::<_, std::io::Error>(info)
         };

@@ -19,17 +19,28 @@ use super::Files;
 use super::file_type::{self, FileType};
 use crate::model::MediaHash;
 
-/// The largest picture that is decoded, in pixels: the size of a 12-megapixel phone camera.
-const MAX_PIXELS: u64 = 4096 * 3072;
-/// The largest file that is decoded, in bytes, because some decoders hold the whole file.
-const MAX_BYTES: u64 = 16 * 1024 * 1024;
-/// The most memory that a decoder may allocate, in bytes: four bytes a pixel and some spare. A JPEG
-/// decoder may take twice as much for a progressive picture.
-const MAX_ALLOC: u64 = 64 * 1024 * 1024;
+/// What is decoded at most for a copy.
+#[derive(Clone, Copy, Debug)]
+struct DecodeLimits {
+    /// The largest picture, in pixels.
+    pixels: u64,
+    /// The largest file, in bytes, because some decoders hold the whole file.
+    bytes: u64,
+    /// The most memory that a decoder may allocate, in bytes: four bytes a pixel and some spare. A JPEG
+    /// decoder may take twice as much for a progressive picture.
+    alloc: u64,
+}
+
+/// For customers' pictures: the size of a 12-megapixel phone camera.
+const SMALL: DecodeLimits = DecodeLimits { pixels: 4096 * 3072, bytes: 16 << 20, alloc: 64 << 20 };
+/// For agents' pictures that cannot be sent as they are: 24 megapixels, what phones make by default.
+const FULL: DecodeLimits = DecodeLimits { pixels: 6144 * 4096, bytes: 32 << 20, alloc: 112 << 20 };
 /// The most pictures decoded at once.
 const MAX_CONCURRENT: usize = 1;
 /// How long a request waits for a copy.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a message waits for the JPEG of its picture.
+const JPEG_TIMEOUT: Duration = Duration::from_mins(1);
 /// The encoder's quality, out of 100.
 const QUALITY: u8 = 80;
 
@@ -40,17 +51,20 @@ pub enum Scale {
     Large,
     /// For a list: at most 198 pixels wide and high.
     Thumb,
+    /// In place of a picture that cannot be sent as it is: at most 1,920 pixels wide and high.
+    Full,
 }
 
 impl Scale {
-    /// Both sizes.
-    pub const ALL: [Self; 2] = [Self::Large, Self::Thumb];
+    /// All sizes.
+    pub const ALL: [Self; 3] = [Self::Large, Self::Thumb, Self::Full];
 
     /// The extension of the copy's link and file, without the first dot.
     pub fn extension(self) -> &'static str {
         match self {
             Self::Large => "large.jpg",
             Self::Thumb => "thumb.jpg",
+            Self::Full => "full.jpg",
         }
     }
 
@@ -63,6 +77,14 @@ impl Scale {
         match self {
             Self::Large => 720,
             Self::Thumb => 198,
+            Self::Full => 1_920,
+        }
+    }
+
+    fn limits(self) -> DecodeLimits {
+        match self {
+            Self::Large | Self::Thumb => SMALL,
+            Self::Full => FULL,
         }
     }
 
@@ -70,7 +92,7 @@ impl Scale {
     /// pixels. They stay the same if the picture is small enough, or too large to be decoded.
     pub fn fit(self, (width, height): (u32, u32)) -> (u32, u32) {
         let (longest, limit) = (u64::from(width.max(height)), self.max_side());
-        if longest <= u64::from(limit) || u64::from(width) * u64::from(height) > MAX_PIXELS {
+        if longest <= u64::from(limit) || u64::from(width) * u64::from(height) > self.limits().pixels {
             return (width, height);
         }
         let side = |side: u32| {
@@ -116,12 +138,18 @@ impl Scaler {
     /// Returns the path of a picture's copy. `None` means that the original must be served, because
     /// it is small enough, cannot be scaled, or was not scaled in time.
     pub async fn copy(&self, original: &MediaHash, scale: Scale) -> Option<PathBuf> {
-        tokio::time::timeout(TIMEOUT, self.find_or_make(original, scale)).await.ok().flatten()
+        tokio::time::timeout(TIMEOUT, self.find_or_make(original, scale, false)).await.ok().flatten()
     }
 
-    async fn find_or_make(&self, original: &MediaHash, scale: Scale) -> Option<PathBuf> {
+    /// Returns the path of a picture's copy as JPEG, also if the picture is small enough; `None` if it
+    /// cannot be decoded, or not in time.
+    pub async fn jpeg(&self, original: &MediaHash, scale: Scale) -> Option<PathBuf> {
+        tokio::time::timeout(JPEG_TIMEOUT, self.find_or_make(original, scale, true)).await.ok().flatten()
+    }
+
+    async fn find_or_make(&self, original: &MediaHash, scale: Scale, always: bool) -> Option<PathBuf> {
         let (files, hash) = (self.files.clone(), original.clone());
-        match tokio::task::spawn_blocking(move || plan(&files, &hash, scale)).await.ok()? {
+        match tokio::task::spawn_blocking(move || plan(&files, &hash, scale, always)).await.ok()? {
             ScaleJob::Copy(path) => return Some(path),
             ScaleJob::Original => return None,
             ScaleJob::Make => {}
@@ -131,7 +159,7 @@ impl Scaler {
         let (files, hash) = (self.files.clone(), original.clone());
         let work = move || {
             let _permit = permit;
-            match plan(&files, &hash, scale) {
+            match plan(&files, &hash, scale, always) {
                 ScaleJob::Make => make_copy(&files, &hash, scale),
                 ScaleJob::Copy(path) => Some(path),
                 ScaleJob::Original => None,
@@ -141,8 +169,9 @@ impl Scaler {
     }
 }
 
-/// Decides whether to serve a copy or the original, or to make a copy. Blocks.
-fn plan(files: &Files, original: &MediaHash, scale: Scale) -> ScaleJob {
+/// Decides whether to serve a copy or the original, or to make a copy; with `always`, also of a picture
+/// that is small enough. Blocks.
+fn plan(files: &Files, original: &MediaHash, scale: Scale, always: bool) -> ScaleJob {
     let path = files.derived(original, scale.extension());
     match path.metadata() {
         // An empty file marks a failed attempt; another one would fail again.
@@ -151,9 +180,9 @@ fn plan(files: &Files, original: &MediaHash, scale: Scale) -> ScaleJob {
         Err(_) => {}
     }
     let Ok(picture) = std::fs::File::open(files.path(original)) else { return ScaleJob::Original };
-    let is_short = picture.metadata().is_ok_and(|found| found.len() <= MAX_BYTES);
+    let is_short = picture.metadata().is_ok_and(|found| found.len() <= scale.limits().bytes);
     match file_type::pixels(BufReader::new(picture)) {
-        Some(pixels) if is_short && scale.fit(pixels) != pixels => ScaleJob::Make,
+        Some(pixels) if is_short && (always || scale.fit(pixels) != pixels) => ScaleJob::Make,
         _ => ScaleJob::Original,
     }
 }
@@ -198,18 +227,24 @@ fn scale_to_jpeg(mut picture: impl BufRead + Seek, scale: Scale) -> Result<Vec<u
     };
     let mut reader = ImageReader::with_format(picture, format);
     let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_ALLOC);
+    limits.max_alloc = Some(scale.limits().alloc);
     reader.limits(limits);
     let mut decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > MAX_PIXELS || decoder.total_bytes() > MAX_ALLOC {
+    let DecodeLimits { pixels, alloc, .. } = scale.limits();
+    if u64::from(width) * u64::from(height) > pixels || decoder.total_bytes() > alloc {
         return Err(ScaleError::Unsupported);
     }
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let whole = DynamicImage::from_decoder(decoder)?;
     let (width, height) = scale.fit((width, height));
-    let mut small = whole.thumbnail_exact(width, height);
-    drop(whole);
+    let mut small = if (whole.width(), whole.height()) == (width, height) {
+        whole
+    } else {
+        let small = whole.thumbnail_exact(width, height);
+        drop(whole);
+        small
+    };
     small.apply_orientation(orientation);
     let mut jpeg = Cursor::new(Vec::new());
     JpegEncoder::new_with_quality(&mut jpeg, QUALITY).encode_image(&on_white(&small))?;
@@ -218,6 +253,9 @@ fn scale_to_jpeg(mut picture: impl BufRead + Seek, scale: Scale) -> Result<Vec<u
 
 /// Puts a picture on a white background, because JPEG has no transparency.
 fn on_white(picture: &DynamicImage) -> RgbImage {
+    if !picture.color().has_alpha() {
+        return picture.to_rgb8();
+    }
     let picture = picture.to_rgba8();
     RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
         let [red, green, blue, alpha] = picture.get_pixel(x, y).0.map(u16::from);

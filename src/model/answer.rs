@@ -56,6 +56,9 @@ pub enum AnswerPart {
     Image {
         /// Its URL in IM's object storage.
         url: String,
+        /// The URL of a smaller version, if there is one.
+        #[serde(default)]
+        smaller: Option<String>,
         /// Its size in bytes, as the agent's client states it.
         size: u64,
         /// IM's number of the format: 1 JPG, 2 GIF, 3 PNG, 4 BMP, 255 other.

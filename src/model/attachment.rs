@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::MediaName;
+use super::{MediaName, readable_size};
 
 /// A file to send to the customer: as a picture, recording or video if WeChat accepts it, otherwise
 /// as a text with a link.
@@ -16,8 +16,20 @@ pub struct Attachment {
     pub size: u64,
     /// The name under which the bridge keeps it after the download.
     pub name: MediaName,
-    /// The label that replaces it in texts and notices, such as `[image]`.
+    /// The label that replaces it in texts and notices, such as `[image]`; with the name of a file.
     pub label: String,
+    /// A smaller version of a picture, in case that the picture itself cannot be sent.
+    #[serde(default)]
+    pub smaller: Option<SmallerPicture>,
+}
+
+/// A smaller version of a picture, made by the agent's platform.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SmallerPicture {
+    /// Its URL in the object storage of the agent's platform.
+    pub url: String,
+    /// The name under which the bridge keeps it after the download.
+    pub name: MediaName,
 }
 
 /// The type under which an attachment was sent.
@@ -37,20 +49,31 @@ pub enum AttachmentKind {
         /// The name under which the bridge keeps the thumbnail.
         thumb: MediaName,
     },
+    /// Any other file, which is offered by a link.
+    File {
+        /// Its base name.
+        file_name: String,
+    },
 }
 
 impl Attachment {
-    /// The text that replaces the attachment: its label and `link`.
+    /// The text that replaces the attachment: its label, the size of a file, and `link`.
     pub fn as_text(&self, link: &str) -> String {
-        format!("{}\n{link}", self.label)
+        match self.kind {
+            AttachmentKind::File { .. } if self.size > 0 => {
+                format!("{} ({})\n{link}", self.label, readable_size(self.size))
+            }
+            _ => format!("{}\n{link}", self.label),
+        }
     }
 
     /// The names under which the bridge keeps its files.
     pub fn names(&self) -> impl Iterator<Item = &MediaName> {
         let thumb = match &self.kind {
             AttachmentKind::Video { thumb, .. } => Some(thumb),
-            AttachmentKind::Image | AttachmentKind::Sound { .. } => None,
+            AttachmentKind::Image | AttachmentKind::Sound { .. } | AttachmentKind::File { .. } => None,
         };
-        std::iter::once(&self.name).chain(thumb)
+        let smaller = self.smaller.as_ref().map(|smaller| &smaller.name);
+        std::iter::once(&self.name).chain(thumb).chain(smaller)
     }
 }

@@ -27,6 +27,15 @@ pub fn split_text(text: &str, max_bytes: usize) -> Vec<&str> {
     parts
 }
 
+/// A file's size for people, such as `48 KB`. Units are powers of ten.
+pub fn readable_size(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{} KB", (bytes + 500) / 1_000),
+        _ => format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000),
+    }
+}
+
 /// The end of the part of `text` that begins at `start`. More than `max` bytes must follow `start`.
 ///
 /// Looks for grapheme boundaries in the whole text: in a row of regional indicators, the start of

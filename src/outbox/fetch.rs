@@ -167,18 +167,20 @@ impl Fetcher {
     }
 
     async fn store_file(&self, fetch: &MediaFetch, stored: StoredFile) -> Result<(), StoreError> {
-        let copy = match (&fetch.request.mp3, &self.media.mp3) {
-            (Some(_), Some(mp3)) => match mp3.convert(&self.media.files, &stored, self.max_bytes).await {
-                Ok(copy) => Some(copy),
-                Err(why) => {
-                    tracing::info!(
-                        openid.hash = %fetch.openid.log_hash(),
-                        %why,
-                        "could not convert a recording to MP3; the original is served instead"
-                    );
-                    None
+        let copy = match (&fetch.request.mp3, &self.media.ffmpeg) {
+            (Some(_), Some(ffmpeg)) => {
+                match ffmpeg.to_mp3(&self.media.files, &stored, self.max_bytes).await {
+                    Ok(copy) => Some(copy),
+                    Err(why) => {
+                        tracing::info!(
+                            openid.hash = %fetch.openid.log_hash(),
+                            %why,
+                            "could not convert a recording to MP3; the original is served instead"
+                        );
+                        None
+                    }
                 }
-            },
+            }
             _ => None,
         };
         let file = |stored: &StoredFile| MediumFile { hash: stored.hash.clone(), size: stored.size };

@@ -4,6 +4,8 @@
 //! Each call is attempted once, or twice when the access token was stale. The outbox decides when
 //! to retry. Access tokens and the AppSecret appear in no error, log line or `Debug` output.
 
+mod media_form;
+mod media_source;
 mod media_upload;
 pub mod client;
 pub mod code;
@@ -21,6 +23,7 @@ mod testing;
 pub use client::{Client, Failure, NotAllowed, read_outcome};
 pub use courier::WechatCourier;
 pub use media_download::{MediaDownloader, Timeouts};
+pub use media_source::MediaSource;
 pub use media_upload::{MediaUploader, UploadLocks};
 pub use token::{Credentials, DatabaseTokenStore, NoTokenStore, TokenError, TokenHolder};
 pub use transport::http_client;

@@ -2,7 +2,9 @@
 
 mod bad_urls;
 mod files;
+mod kept;
 mod kinds;
+mod recorded;
 mod uploads;
 
 pub use files::{await_pushed, file, image_at, pushed, start_bad_server};

@@ -210,6 +210,28 @@ fn the_example_configuration_passes_the_offline_check() {
 }
 
 #[test]
+fn the_check_says_what_does_not_work_without_ffmpeg() {
+    let folder = Folder::valid();
+    let with_path = |path: &Path| {
+        let output =
+            command(folder.0.path()).env("PATH", path).args(["check", "--offline"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let without = with_path(folder.0.path());
+    let line = without.lines().find(|line| line.contains("  ffmpeg  ")).unwrap();
+    assert!(line.starts_with("warn  ffmpeg  is not on PATH: "), "{line}");
+    for part in ["M4A", ".mov", "agents on the Web cannot hear", "install"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    let program = folder.path("ffmpeg");
+    std::fs::write(&program, "#!/bin/sh\n").unwrap();
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&program, executable).unwrap();
+    assert!(with_path(folder.0.path()).contains(&format!("ok    ffmpeg  found at {}", program.display())));
+}
+
+#[test]
 fn a_finding_that_stops_the_bridge_exits_with_1() {
     let output = Folder::new(
         &format!("sdk_app_id = 1\nsecret_key = \"{SECRET}\""),

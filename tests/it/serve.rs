@@ -24,8 +24,12 @@ struct ServeProcess {
 
 impl ServeProcess {
     fn start(folder: &Path, config: &str) -> Self {
+        Self::start_as(child::bridge(), folder, config)
+    }
+
+    fn start_as(mut bridge: Command, folder: &Path, config: &str) -> Self {
         std::fs::write(folder.join("config.toml"), config).unwrap();
-        let mut child = child::bridge()
+        let mut child = bridge
             .current_dir(folder)
             .args(["serve", "--config", "config.toml"])
             .stdin(Stdio::null())
@@ -121,6 +125,35 @@ async fn the_first_line_says_where_it_listens_and_then_it_is_ready() {
     let first: Value = serde_json::from_str(&json.log()[0]).unwrap();
     assert!(first["message"].as_str().unwrap().starts_with("listening on "), "{first}");
     assert!(first["public"].is_string() && first["ops"].is_string(), "{first}");
+}
+
+#[tokio::test]
+async fn a_machine_without_ffmpeg_says_so_once_and_sends_links() {
+    let world = world_without_bridge().await;
+    let media = "[media]\nallow_hosts = [\"127.0.0.1\"]\nallow_private = true\n";
+    let mut bridge = child::bridge();
+    bridge.env("PATH", "");
+    let serving =
+        ServeProcess::start_as(bridge, world.folder.path(), &format!("{}\n{media}", world.config_toml()));
+    let (public, ops) = serving.await_listening().await;
+    let (_, ready) = crate::world::get_json(&format!("{ops}/readyz")).await;
+    assert_eq!(ready["media"]["ok"], true, "{ready}");
+    assert_eq!(ready["media"]["ffmpeg"], false, "{ready}");
+    let what = ready["media"]["without_ffmpeg"].as_str().unwrap();
+    assert!(what.contains("M4A") && what.contains("Web") && what.contains("AMR"), "{what}");
+    assert_ne!(ready["status"], "degraded", "{ready}");
+    connect(&world, &public);
+    let (phone, agent) = (world.follower("mute"), world.agent());
+    phone.say("hello").await;
+    await_texts(&agent, phone.openid(), 1).await;
+    let recording = agent.upload("a.m4a", "\0\0\0\x1cftypM4A and a voice");
+    agent.send(phone.openid(), serde_json::json!([recording.sound(2)])).await.unwrap();
+    await_shown(&phone, &format!("[voice message]\n{}", recording.url)).await;
+    assert_eq!(agent.conversation(phone.openid()).len(), 2, "no notice for what the operator knows");
+    serving.signal("TERM");
+    let (_, log) = serving.wait_end().await;
+    let lines = log.iter().filter(|line| line.contains("found no ffmpeg on PATH")).count();
+    assert_eq!(lines, 1, "{log:?}");
 }
 
 #[tokio::test]

@@ -9,6 +9,8 @@ use std::path::Path;
 use super::Finding;
 use crate::config::{Config, StoreUrl, Tls};
 use crate::http::tls;
+use crate::media::Ffmpeg;
+use crate::media::ffmpeg::WITHOUT_FFMPEG;
 use crate::store;
 
 pub(super) fn findings(config: &Config, warnings: &[String]) -> Vec<Finding> {
@@ -22,6 +24,7 @@ pub(super) fn findings(config: &Config, warnings: &[String]) -> Vec<Finding> {
     findings.extend(config.server.tls.as_ref().map(tls));
     findings.push(database(&config.store));
     findings.push(media(&config.media.dir));
+    findings.push(ffmpeg(Ffmpeg::find().as_ref()));
     findings.push(port("server.listen", config.server.listen));
     if let Some(address) = config.server.ops_listen {
         if !address.ip().is_loopback() {
@@ -118,6 +121,15 @@ fn media(folder: &Path) -> Finding {
             Finding::warn(KEY, evidence, "create it, and let this user write to it")
         }
     }
+}
+
+fn ffmpeg(found: Option<&Ffmpeg>) -> Finding {
+    const PROGRAM: &str = "ffmpeg";
+    let Some(found) = found else {
+        let evidence = format!("is not on PATH: {WITHOUT_FFMPEG}");
+        return Finding::warn(PROGRAM, evidence, "install it, such as with apt-get install ffmpeg");
+    };
+    Finding::ok(PROGRAM, format!("found at {}", found.program().display()))
 }
 
 fn folder_of(path: &Path) -> &Path {

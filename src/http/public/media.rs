@@ -18,12 +18,14 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tower_http::services::ServeFile;
 
 use super::{PublicState, text};
 use crate::media::file_type::HEAD_BYTES;
+use crate::media::link::LinkTarget;
 use crate::media::{FileType, Scale, WaitOutcome};
 use crate::model::MediaHash;
 
@@ -70,7 +72,21 @@ pub(super) async fn serve(
         _ => None,
     };
     let (path, kind) = copy.map_or_else(|| (media.files.path(&hash), kind), |copy| (copy, FileType::Jpeg));
-    send(&state, &path, kind, link.name.as_str(), request).await
+    send(&state, &path, kind, &disposition(&link, kind), request).await
+}
+
+/// The `Content-Disposition`: only pictures, recordings and videos are shown inline, and a file that an
+/// agent sent keeps its name.
+fn disposition(link: &LinkTarget, kind: FileType) -> String {
+    let shown = kind.is_image() || kind.is_audio() || kind.is_video();
+    let disposition_type = if shown { "inline" } else { "attachment" };
+    let short = link.name.as_str().get(..8).unwrap_or_default();
+    let plain = format!("{disposition_type}; filename=\"{short}.{}\"", kind.extension());
+    match link.file_name() {
+        // RFC 6266: the second form is for clients that know it.
+        Some(name) => format!("{plain}; filename*=UTF-8''{}", utf8_percent_encode(name, NON_ALPHANUMERIC)),
+        None => plain,
+    }
 }
 
 /// Whether `Range` is one range of bytes. Any other `Range` is ignored and the whole file served
@@ -122,7 +138,7 @@ async fn send(
     state: &PublicState,
     path: &std::path::Path,
     kind: FileType,
-    name: &str,
+    disposition: &str,
     request: Request,
 ) -> Response {
     let Ok(permit) = Arc::clone(&state.files).try_acquire_owned() else {
@@ -138,14 +154,10 @@ async fn send(
     if !(response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED) {
         return response;
     }
-    // Only pictures, recordings and videos are shown inline. The policy below forbids scripts.
-    let disposition_type =
-        if kind.is_image() || kind.is_audio() || kind == FileType::Mp4 { "inline" } else { "attachment" };
-    let disposition =
-        format!("{disposition_type}; filename=\"{}.{}\"", name.get(..8).unwrap_or(name), kind.extension());
+    // The policy below forbids scripts.
     let fixed: [(HeaderName, &str); 4] = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::CONTENT_DISPOSITION, &disposition),
+        (header::CONTENT_DISPOSITION, disposition),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
         (header::CACHE_CONTROL, "private, max-age=3600"),
     ];

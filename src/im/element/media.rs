@@ -34,7 +34,7 @@ pub(super) fn media_element(info: &MediaInfo, details: &MediaDetails) -> Element
                 video_url: url,
                 video_uuid: uuid,
                 video_size: size,
-                video_second: 0,
+                video_second: details.file.and_then(|file| file.seconds).unwrap_or(0),
                 video_format: "mp4".to_owned(),
                 video_download_flag: ByUrl,
                 thumb_url: thumb_link.clone(),

@@ -83,18 +83,20 @@ fn read_known(kind: &str, content: &Value) -> Option<AnswerPart> {
     })
 }
 
-/// Reads a picture: the original, or else the best other size that has a URL.
+/// Reads a picture: the original, or else the best other size that has a URL; and the next best.
 fn image(content: &Value) -> Option<AnswerPart> {
     let sizes = match content.get("ImageInfoArray") {
         None | Some(Value::Null) => &[],
         Some(list) => list.as_array()?.as_slice(),
     };
-    let best = sizes
-        .iter()
-        .filter(|info| text(info, "URL").is_some())
-        .min_by_key(|info| number::<u32>(info, "Type").unwrap_or(u32::MAX));
+    let order = |info: &&Value| number::<u32>(info, "Type").unwrap_or(u32::MAX);
+    let best = sizes.iter().filter(|info| text(info, "URL").is_some()).min_by_key(order);
+    let url = best.and_then(|info| text(info, "URL")).unwrap_or_default();
+    let next =
+        sizes.iter().filter(|info| text(info, "URL").is_some_and(|other| other != url)).min_by_key(order);
     Some(AnswerPart::Image {
-        url: best.and_then(|info| text(info, "URL")).unwrap_or_default().to_owned(),
+        url: url.to_owned(),
+        smaller: next.and_then(|info| text(info, "URL")).map(str::to_owned),
         size: best.and_then(|info| number(info, "Size")).unwrap_or_default(),
         format: number(content, "ImageFormat").unwrap_or(255),
     })

@@ -24,7 +24,12 @@ fn documented_elements_are_read() {
         AnswerPart::Location { latitude: 22.54321, longitude: 113.97531, description: text("Station Rd 5") },
         AnswerPart::Face { index: 3, data: text("smile") },
         AnswerPart::Custom { text: text("[order]") },
-        AnswerPart::Image { url: text("https://example.org/o.jpg"), size: 84213, format: 1 },
+        AnswerPart::Image {
+            url: text("https://example.org/o.jpg"),
+            smaller: Some(text("https://example.org/t.jpg")),
+            size: 84213,
+            format: 1,
+        },
         AnswerPart::Sound { url: text("https://example.org/v.mp3"), size: 15360, second: 6 },
         AnswerPart::File {
             url: text("https://example.org/f.pdf"),
@@ -61,7 +66,10 @@ fn every_field_may_be_missing_and_numbers_come_in_every_spelling() {
         one("TIMSoundElem", &json!({"Size": 15360.0, "Second": "6", "New": []})),
         AnswerPart::Sound { url: empty(), size: 15360, second: 6 }
     );
-    assert_eq!(one("TIMImageElem", &json!({})), AnswerPart::Image { url: empty(), size: 0, format: 255 });
+    assert_eq!(
+        one("TIMImageElem", &json!({})),
+        AnswerPart::Image { url: empty(), smaller: None, size: 0, format: 255 }
+    );
     assert_eq!(
         one("TIMLocationElem", &json!({"Latitude": "22.5", "Longitude": 114})),
         AnswerPart::Location { latitude: 22.5, longitude: 114.0, description: empty() }
@@ -75,7 +83,7 @@ fn every_field_may_be_missing_and_numbers_come_in_every_spelling() {
             "TIMImageElem",
             &json!({"ImageInfoArray": [{"Type": 1, "URL": ""}, {"Type": 2.0, "URL": "https://e.org/l", "Size": "7"}]})
         ),
-        AnswerPart::Image { url: "https://e.org/l".to_owned(), size: 7, format: 255 }
+        AnswerPart::Image { url: "https://e.org/l".to_owned(), smaller: None, size: 7, format: 255 }
     );
 }
 

@@ -4,6 +4,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
+/// Who wrote a URL, which decides the hosts that it may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UrlOrigin {
+    /// A client, or anyone: only `media.allow_hosts`.
+    Client,
+    /// A platform, in an answer to a call of ours: any public host.
+    Platform,
+}
+
 /// The rules of `[media]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
@@ -40,14 +49,14 @@ pub enum Forbidden {
 
 impl Rules {
     /// Parses and checks a URL, as far as that is possible without resolving its host's name.
-    pub fn check(&self, url: &str) -> Result<Url, Forbidden> {
+    pub fn check(&self, url: &str, origin: UrlOrigin) -> Result<Url, Forbidden> {
         let url = Url::parse(url).map_err(|_| Forbidden::InvalidUrl)?;
-        self.check_url(&url)?;
+        self.check_url(&url, origin)?;
         Ok(url)
     }
 
     /// Checks a parsed URL in the same way.
-    pub fn check_url(&self, url: &Url) -> Result<(), Forbidden> {
+    pub fn check_url(&self, url: &Url, origin: UrlOrigin) -> Result<(), Forbidden> {
         match url.scheme() {
             "https" => {}
             "http" if self.allow_http => {}
@@ -58,7 +67,7 @@ impl Rules {
         }
         let host = url.host().ok_or(Forbidden::InvalidUrl)?;
         let name = host.to_string();
-        if !self.allow_hosts.iter().any(|allowed| is_within(&name, allowed)) {
+        if origin == UrlOrigin::Client && !self.allow_hosts.iter().any(|allowed| is_within(&name, allowed)) {
             return Err(Forbidden::Host);
         }
         // An IP address is never resolved, so this is the only place to check it.
@@ -263,7 +272,7 @@ mod tests {
         #[test]
         fn a_host_is_allowed_by_whole_labels_only(before in "[a-z0-9]{1,8}", after in "[a-z]{2,5}") {
             let rules = rules(&["myqcloud.com"]);
-            let check = |host: String| rules.check(&format!("https://{host}/a")).is_ok();
+            let check = |host: String| rules.check(&format!("https://{host}/a"), UrlOrigin::Client).is_ok();
             let (within, joined, extended) = (
                 format!("x{before}x.myqcloud.com"),
                 format!("x{before}myqcloud.com"),
@@ -276,14 +285,14 @@ mod tests {
 
         #[test]
         fn no_text_makes_it_panic(text in ".{0,80}") {
-            let _ = rules(&["myqcloud.com"]).check(&text);
+            let _ = rules(&["myqcloud.com"]).check(&text, UrlOrigin::Client);
         }
     }
 
     #[test]
     fn urls_are_checked_before_resolution() {
         let mut rules = rules(&["myqcloud.com", "8.8.8.8", "127.0.0.1", "[::1]", "[2606:4700::1111]"]);
-        let check = |rules: &Rules, url: &str| rules.check(url).map(drop);
+        let check = |rules: &Rules, url: &str| rules.check(url, UrlOrigin::Client).map(drop);
         for (url, expected) in [
             ("https://myqcloud.com/a", Ok(())),
             ("https://COS.ap-shanghai.MyQCloud.com:8443/a?sign=1", Ok(())),

@@ -134,6 +134,6 @@ async fn the_resolver_returns_public_addresses_only() {
 #[test]
 fn errors_contain_no_url() {
     let rules = Rules { allow_hosts: Vec::new(), allow_http: true, allow_private: true };
-    let error = rules.check("https://myqcloud.com/a?q-signature=secret").unwrap_err();
+    let error = rules.check("https://myqcloud.com/a?q-signature=secret", UrlOrigin::Client).unwrap_err();
     assert!(!format!("{error} {error:?}").contains("secret"));
 }

@@ -19,7 +19,7 @@ use super::token::Token;
 use super::transport::{self, TransportError};
 use crate::bridge::MediaUnavailable;
 use crate::json;
-use crate::media::download::{DownloadError, Downloader};
+use crate::media::download::{DownloadError, Downloader, UrlOrigin};
 use crate::media::{Files, FilesError, StoredFile};
 use crate::metrics::Metrics;
 use crate::model::{MediaRequest, NoAnswer};
@@ -178,7 +178,8 @@ impl MediaDownloader {
         }
     }
 
-    /// Downloads a video from the URL that WeChat returned.
+    /// Downloads a video from the URL that WeChat returned. WeChat serves videos from many hosts, some
+    /// without a name, so any public host is accepted.
     async fn video(
         &self,
         client: &Client,
@@ -190,7 +191,7 @@ impl MediaDownloader {
         let Some(same_origin) = same_origin else {
             return self
                 .downloader
-                .download(url, files, max)
+                .download_from(url, UrlOrigin::Platform, files, max)
                 .await
                 .map_err(|error| from_download_error(&error));
         };

@@ -3,8 +3,6 @@
 use crate::media::FileType;
 
 const MEGABYTE: u64 = 1024 * 1024;
-/// The longest recording that WeChat accepts, seconds.
-const MAX_VOICE_S: u64 = 60;
 
 /// How long an upload is used, milliseconds: WeChat keeps it three days; the last hour is left for
 /// messages that still wait to be sent.
@@ -59,11 +57,6 @@ impl MediaType {
     }
 }
 
-/// Whether WeChat accepts a recording of this length; 0 means that the length is unknown.
-pub fn accepts_voice_length(second: u64) -> bool {
-    second <= MAX_VOICE_S
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +79,5 @@ mod tests {
             (Thumb, FileType::Jpeg),
         ];
         assert_eq!(accepted, listed);
-        assert!(accepts_voice_length(60) && !accepts_voice_length(61));
     }
 }

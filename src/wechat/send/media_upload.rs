@@ -1,5 +1,6 @@
-//! Prepares an agent's file for WeChat: downloads it, detects its format and uploads it. If that
-//! fails for good, the customer gets a text with a link instead.
+//! Prepares an agent's file for WeChat: gets it ([`super::media_source`]), converts it if WeChat would
+//! not accept it ([`super::media_form`]) and uploads it. If that fails for good, the customer gets a
+//! text with a link instead.
 //!
 //! All of this happens before the attempt is recorded, and may be repeated at any time. A repeat is
 //! cheap: the downloaded file is in `media.dir`, and the store remembers the upload.
@@ -8,27 +9,24 @@ use std::sync::Arc;
 
 use fail::fail_point;
 use sha2::{Digest as _, Sha256};
-use tokio::io::AsyncReadExt as _;
 
 use super::client::{Client, Failure, NotAllowed, PLATFORM, call_report, verdict};
 use super::code;
-use super::media_type::{MediaType, UPLOAD_LIFE_MS, accepts_voice_length};
+use super::media_form::{self, Form};
+use super::media_source::{LocalFile, MAX_ATTEMPTS, MediaSource, UploadError};
+use super::media_type::{MediaType, UPLOAD_LIFE_MS};
 use super::transport::{FilePart, Source};
-use crate::media::download::{DownloadError, Downloader};
-use crate::media::file_type::HEAD_BYTES;
-use crate::media::{FileType, Files, LinkSigner};
-use crate::metrics::Metrics;
-use crate::model::{
-    Attachment, AttachmentKind, FailureClass, MediaHash, MediaName, MediaOrigin, Millis, Verdict,
-};
+use crate::bridge::MAX_TEXT_BYTES;
+use crate::model::{Attachment, AttachmentKind, FailureClass, MediaHash, MediaName, Verdict};
 use crate::outbox::{Payload, PrepareError};
-use crate::store::{MediumFile, PendingCall, Store, StoreError};
+use crate::store::PendingCall;
 use crate::upstream::{ApiLabel, RateLimiter, paced};
 
 /// The API that uploads a file.
 const MEDIA_UPLOAD: ApiLabel = ApiLabel { platform: PLATFORM, api: "media_upload" };
-/// After this many attempts, a file that cannot be downloaded or uploaded is sent as a link.
-const MAX_ATTEMPTS: u32 = 5;
+/// What the agent reads about a file that is not kept here.
+const FILE_TOO_LARGE: &str =
+    "it is larger than media.max_bytes, so the link is that of IM, which keeps files for seven days";
 /// The thumbnail, plain grey, of a video that comes without a usable one: WeChat requires a
 /// thumbnail.
 const PLACEHOLDER_THUMBNAIL: &[u8] = include_bytes!("no-picture.jpg");
@@ -36,20 +34,10 @@ const PLACEHOLDER_THUMBNAIL: &[u8] = include_bytes!("no-picture.jpg");
 /// Downloads agents' files and uploads them to WeChat.
 #[derive(Debug)]
 pub struct MediaUploader {
-    /// Downloads files from the URLs that agents' clients sent.
-    pub downloader: Downloader,
-    /// Stores the files on disk.
-    pub files: Files,
-    /// Makes links to the stored files.
-    pub links: LinkSigner,
-    /// Remembers the owner of each file, and the uploads.
-    pub store: Store,
+    /// Gets agents' files.
+    pub source: MediaSource,
     /// The rate limit of `media/upload`.
     pub rate_limiter: Arc<RateLimiter>,
-    /// The metrics.
-    pub metrics: Metrics,
-    /// The largest file that is downloaded, in bytes.
-    pub max_bytes: u64,
     /// Serialise uploads of the same file, so that only the first caller uploads it.
     pub upload_locks: UploadLocks,
 }
@@ -65,36 +53,12 @@ impl UploadLocks {
     }
 }
 
-/// A file on our disk.
-#[derive(Debug)]
-struct LocalFile {
-    hash: MediaHash,
-    size: u64,
-    kind: FileType,
-    created_at: Millis,
-}
-
 /// WeChat's copy of a file.
 #[derive(Debug)]
 struct UploadedCopy {
     id: String,
     /// An earlier upload made the copy.
     reused: bool,
-}
-
-/// Why a file was not uploaded.
-#[derive(Debug)]
-enum UploadError {
-    /// A later attempt may succeed.
-    NotReady(PrepareError),
-    /// The customer gets a link. `why` is the reason for the agent, if the agent should know it.
-    Link { why: Option<String> },
-}
-
-impl From<StoreError> for UploadError {
-    fn from(error: StoreError) -> Self {
-        Self::NotReady(PrepareError { class: FailureClass::Busy, why: error.to_string() })
-    }
 }
 
 impl MediaUploader {
@@ -122,27 +86,28 @@ impl MediaUploader {
         attachment: &Attachment,
         link: &mut String,
     ) -> Result<Payload, UploadError> {
-        let media_type = match attachment.kind {
-            AttachmentKind::Image => MediaType::Image,
-            AttachmentKind::Sound { second } if accepts_voice_length(second) => MediaType::Voice,
-            AttachmentKind::Sound { .. } => return Err(UploadError::Link { why: None }),
-            AttachmentKind::Video { .. } => MediaType::Video,
-        };
-        let max = media_type.max_bytes().min(self.max_bytes);
-        if attachment.size > max {
-            return Err(UploadError::Link { why: None });
-        }
-        let file = self.fetch(pending, &attachment.name, &attachment.url, max).await?;
-        if let Some(our_link) = self.links.link_to(&attachment.name, file.kind.extension(), file.created_at) {
-            *link = our_link;
-        }
-        let copy = self.copy_of_file(client, pending, media_type, &file).await?;
-        let thumb = match &attachment.kind {
-            AttachmentKind::Video { thumb_url, thumb } => {
-                Some(self.thumbnail(client, pending, thumb, thumb_url).await?)
+        let mut thumb = None;
+        let (media_type, form) = match &attachment.kind {
+            AttachmentKind::Image => (MediaType::Image, self.picture(pending, attachment, link).await?),
+            AttachmentKind::Sound { second } => {
+                // A recording is much smaller once it is converted.
+                let converts = self.source.media.ffmpeg.is_some();
+                let max = if converts { self.source.max_bytes } else { self.limit(MediaType::Voice) };
+                let file = self.original(pending, attachment, max, link).await?;
+                (MediaType::Voice, media_form::of_voice(&self.source.media, &file, *second).await?)
             }
-            AttachmentKind::Image | AttachmentKind::Sound { .. } => None,
+            AttachmentKind::Video { .. } => {
+                let file = self.original(pending, attachment, self.limit(MediaType::Video), link).await?;
+                (MediaType::Video, media_form::of_video(&self.source.media, &file).await?)
+            }
+            AttachmentKind::File { file_name } => {
+                return self.file_link(pending, attachment, file_name).await;
+            }
         };
+        let copy = self.upload_form(client, pending, media_type, &form).await?;
+        if let AttachmentKind::Video { thumb_url, thumb: name } = &attachment.kind {
+            thumb = Some(self.thumbnail(client, pending, name, thumb_url).await?);
+        }
         let remembered = [Some(&copy), thumb.as_ref()]
             .into_iter()
             .flatten()
@@ -153,104 +118,103 @@ impl MediaUploader {
         Ok(Payload::Uploaded { id: copy.id, thumb, kind: media_type.name(), maybe_expired: remembered })
     }
 
-    /// Returns the file `name`: from our disk, or else downloaded from `url`.
-    async fn fetch(
+    /// The largest file that is fetched to be uploaded as it is, in bytes.
+    fn limit(&self, media_type: MediaType) -> u64 {
+        media_type.max_bytes().min(self.source.max_bytes)
+    }
+
+    /// Returns the agent's file, and replaces `link` by a link to it.
+    async fn original(
         &self,
         pending: &PendingCall,
-        name: &MediaName,
-        url: &str,
+        attachment: &Attachment,
         max: u64,
+        link: &mut String,
     ) -> Result<LocalFile, UploadError> {
-        if let Some(local) = self.local_file(name).await? {
-            return Ok(local);
+        if attachment.size > max {
+            return Err(UploadError::Link { why: None });
         }
-        let downloaded = self.download(pending, name, url, max).await;
-        let outcome = match &downloaded {
-            Ok(_) => "ok",
-            Err(FetchError::Download(error)) => error.name(),
-            Err(FetchError::Store(_)) => "store",
-        };
-        self.metrics.record_download(outcome);
-        match downloaded {
-            Ok(local) => Ok(local),
-            Err(FetchError::Store(error)) => Err(error.into()),
-            Err(FetchError::Download(error)) if error.is_retryable() && pending.attempts < MAX_ATTEMPTS => {
-                Err(UploadError::NotReady(PrepareError {
-                    class: FailureClass::SourceUnavailable,
-                    why: error.to_string(),
-                }))
-            }
-            // The agent gets no reason: neither the agent nor the operator can change WeChat's size
-            // limit.
-            Err(FetchError::Download(DownloadError::TooLarge(_))) => Err(UploadError::Link { why: None }),
-            Err(FetchError::Download(error)) => Err(UploadError::Link { why: Some(error.to_string()) }),
+        let file = self.source.fetch(pending, &attachment.name, &attachment.url, max).await?;
+        let our_link =
+            self.source.media.links.link_to(&attachment.name, file.kind.extension(), file.created_at);
+        if let Some(our_link) = our_link {
+            *link = our_link;
         }
+        Ok(file)
     }
 
-    async fn local_file(&self, name: &MediaName) -> Result<Option<LocalFile>, UploadError> {
-        let lookup = name.clone();
-        let Some(medium) = self.store.read(move |tx| tx.medium(&lookup)).await? else { return Ok(None) };
-        let Some(MediumFile { hash, size }) = medium.file else { return Ok(None) };
-        let mut head = Vec::with_capacity(HEAD_BYTES);
-        match self.files.read(&hash).await {
-            Ok(Some(file)) => {
-                if file.take(HEAD_BYTES as u64).read_to_end(&mut head).await.is_err() {
-                    return Ok(None);
-                }
-            }
-            // A lost file is downloaded again. If the disk fails, that download reports it.
-            Ok(None) | Err(_) => return Ok(None),
-        }
-        Ok(Some(LocalFile { hash, size, kind: FileType::detect(&head), created_at: medium.created_at }))
-    }
-
-    async fn download(
+    /// Returns the form of a picture; that of its smaller version if the picture itself cannot be
+    /// fetched, or has no form that WeChat accepts.
+    async fn picture(
         &self,
         pending: &PendingCall,
-        name: &MediaName,
-        url: &str,
-        max: u64,
-    ) -> Result<LocalFile, FetchError> {
-        let stored = self.downloader.download(url, &self.files, max).await.map_err(FetchError::Download)?;
-        let file = MediumFile { hash: stored.hash.clone(), size: stored.size };
-        let (name, customer) = (name.clone(), pending.lane.customer.clone());
-        let created_at = self
-            .store
-            .write(move |tx| {
-                // A message may have been held longer than its files are kept, so the row may be
-                // gone.
-                let is_known = || Ok::<_, StoreError>(tx.customer(&customer)?.is_some_and(|one| one.known));
-                if tx.medium(&name)?.is_none() && is_known()? {
-                    tx.add_medium(&name, &customer, MediaOrigin::Agent)?;
-                }
-                tx.set_medium_file(&name, &file)?;
-                Ok(tx.medium(&name)?.map_or(tx.now(), |medium| medium.created_at))
-            })
+        attachment: &Attachment,
+        link: &mut String,
+    ) -> Result<Form, UploadError> {
+        let form = match self.original(pending, attachment, self.source.max_bytes, link).await {
+            Ok(file) => media_form::of_picture(&self.source.media, &file).await,
+            Err(error) => Err(error),
+        };
+        let (why, smaller) = match (form, &attachment.smaller) {
+            (Err(UploadError::Link { why }), Some(smaller)) => (why, smaller),
+            (form, _) => return form,
+        };
+        let smaller =
+            match self.source.fetch(pending, &smaller.name, &smaller.url, self.source.max_bytes).await {
+                Ok(file) => media_form::of_picture(&self.source.media, &file).await,
+                Err(error) => Err(error),
+            };
+        match smaller {
+            Err(UploadError::Link { .. }) => Err(UploadError::Link { why }),
+            form => form,
+        }
+    }
+
+    /// Returns the text that offers a file: with our own link, or with that of the agent's platform if
+    /// we cannot keep the file.
+    async fn file_link(
+        &self,
+        pending: &PendingCall,
+        attachment: &Attachment,
+        file_name: &str,
+    ) -> Result<Payload, UploadError> {
+        let theirs = |why| Ok(Payload::Text { text: attachment.as_text(&attachment.url), why });
+        if !self.source.media.links.has_base() {
+            return theirs(None);
+        }
+        let too_large = || Some(FILE_TOO_LARGE.to_owned());
+        if attachment.size > self.source.max_bytes {
+            return theirs(too_large());
+        }
+        let file = match self
+            .source
+            .fetch(pending, &attachment.name, &attachment.url, self.source.max_bytes)
             .await
-            .map_err(FetchError::Store)?;
-        fail_point!("media.fetched");
-        Ok(LocalFile { hash: stored.hash.clone(), size: stored.size, kind: stored.kind, created_at })
+        {
+            Ok(file) => file,
+            Err(UploadError::Link { why }) => return theirs(why.or_else(too_large)),
+            Err(not_ready) => return Err(not_ready),
+        };
+        let link = self.source.media.links.link_to_file(&attachment.name, file_name, file.created_at);
+        let text = Attachment { size: file.size, ..attachment.clone() }.as_text(&link.unwrap_or_default());
+        if text.len() > MAX_TEXT_BYTES { theirs(None) } else { Ok(Payload::Text { text, why: None }) }
     }
 
     /// Returns WeChat's copy of a file: from an earlier upload, or else from a new one.
-    async fn copy_of_file(
+    async fn upload_form(
         &self,
         client: &Client,
         pending: &PendingCall,
         media_type: MediaType,
-        file: &LocalFile,
+        form: &Form,
     ) -> Result<UploadedCopy, UploadError> {
-        let Some((extension, content_type)) = media_type.format(file.kind) else {
-            return Err(UploadError::Link { why: None });
-        };
-        let path = self.files.path(&file.hash);
         let part = FilePart {
-            source: Source::Disk(&path),
-            size: file.size,
-            filename: &format!("{}.{extension}", media_type.name()),
-            content_type,
+            source: Source::Disk(&form.path),
+            size: form.size,
+            filename: &form.filename,
+            content_type: form.content_type,
         };
-        self.upload_once(client, pending, media_type, &file.hash, part).await
+        self.upload_once(client, pending, media_type, &form.hash, part).await
     }
 
     async fn upload_once(
@@ -263,15 +227,16 @@ impl MediaUploader {
     ) -> Result<UploadedCopy, UploadError> {
         let _lock = self.upload_locks.lock(hash).await;
         let (kind, lookup) = (media_type.name(), hash.clone());
-        if let Some(id) = self.store.read(move |tx| tx.uploaded_media_id(&lookup, kind)).await? {
+        if let Some(id) = self.source.store.read(move |tx| tx.uploaded_media_id(&lookup, kind)).await? {
             return Ok(UploadedCopy { id, reused: true });
         }
         let call = client.upload(media_type, part);
-        let outcome = paced(&self.rate_limiter, &self.metrics, MEDIA_UPLOAD, call, call_report).await;
+        let outcome = paced(&self.rate_limiter, &self.source.metrics, MEDIA_UPLOAD, call, call_report).await;
         fail_point!("media.uploaded");
         let id = outcome.map_err(|failure| error_for_failure(pending, &failure))?;
         let (hash, new_id) = (hash.clone(), id.clone());
-        self.store
+        self.source
+            .store
             .write(move |tx| tx.put_upload(&hash, kind, &new_id, tx.now().plus(UPLOAD_LIFE_MS)))
             .await?;
         fail_point!("media.recorded");
@@ -287,10 +252,10 @@ impl MediaUploader {
         name: &MediaName,
         url: &str,
     ) -> Result<UploadedCopy, UploadError> {
-        let max = MediaType::Thumb.max_bytes().min(self.max_bytes);
         if !url.is_empty()
-            && let Ok(file) = self.fetch(pending, name, url, max).await
-            && let Ok(copy) = self.copy_of_file(client, pending, MediaType::Thumb, &file).await
+            && let Ok(file) = self.source.fetch(pending, name, url, self.limit(MediaType::Image)).await
+            && let Ok(form) = media_form::of_thumb(&self.source.media, &file).await
+            && let Ok(copy) = self.upload_form(client, pending, MediaType::Thumb, &form).await
         {
             return Ok(copy);
         }
@@ -309,7 +274,7 @@ impl MediaUploader {
     pub(super) async fn forget_uploads(&self, media_ids: &[String], why: String) -> Verdict {
         let media_ids = media_ids.to_vec();
         let result =
-            self.store.write(move |tx| media_ids.iter().try_for_each(|id| tx.forget_upload(id))).await;
+            self.source.store.write(move |tx| media_ids.iter().try_for_each(|id| tx.forget_upload(id))).await;
         match result {
             Ok(()) => Verdict::Retry { class: FailureClass::LostUpload, pause: None, why },
             Err(error) => Verdict::Retry { class: FailureClass::Busy, pause: None, why: error.to_string() },
@@ -339,11 +304,4 @@ fn error_for_failure(pending: &PendingCall, failure: &Failure) -> UploadError {
         | Verdict::Unsettled { why } => link(why),
         Verdict::Delivered => link(failure.to_string()),
     }
-}
-
-/// Why a file could not be downloaded.
-#[derive(Debug)]
-enum FetchError {
-    Download(DownloadError),
-    Store(StoreError),
 }

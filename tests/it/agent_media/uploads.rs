@@ -130,7 +130,11 @@ async fn a_video_without_a_usable_thumbnail_gets_a_plain_one() {
         agent.send(&customer, json!([clip.video(&thumb)])).await.unwrap();
     }
     await_pushed(&phone, &vec![("video", "", file("clip.mp4")); 3]).await;
-    assert_eq!(world.wechat.ledger().uploads, 3, "the video, the plain thumbnail, and the good one");
+    assert_eq!(
+        world.wechat.ledger().uploads,
+        4,
+        "the video, a JPEG of the PNG, the plain thumbnail, and the good one"
+    );
     world.finish().await;
 }
 

@@ -84,7 +84,11 @@ async fn recordings_and_videos_are_measured_too() {
         let any =
             |matches: &dyn Fn(&Value) -> bool| all.iter().any(|elements| matches(&elements[0]["MsgContent"]));
         any(&|content| content["Size"].as_u64() > Some(0) && content["Second"].as_u64() > Some(0))
-            && any(&|content| content["VideoSize"] == MP4.len() && content["ThumbWidth"] == 64)
+            && any(&|content| {
+                content["VideoSize"] == MP4.len()
+                    && content["VideoSecond"] == 1
+                    && content["ThumbWidth"] == 64
+            })
     });
     assert!(measured.await, "{:?}", sent(&world, &openid("noise")));
     world.finish().await;

@@ -46,12 +46,19 @@ async fn media(State(base): State<String>, Query(query): Query<MediaQuery>) -> R
         "silence" => drip(60_000).into_response(),
         "never" => std::future::pending().await,
         "video" => json!({ "video_url": format!("{base}/video") }).to_string().into_response(),
+        "other host" => json!({"video_url": format!("{}/video", base.replace("127.0.0.1", "localhost"))})
+            .to_string()
+            .into_response(),
         "elsewhere" => json!({"video_url": "http://127.0.0.1:9/secret"}).to_string().into_response(),
         other => panic!("{other}"),
     }
 }
 
 async fn world() -> (MediaDownloader, Files, TempDir) {
+    world_that_allows(false).await
+}
+
+async fn world_that_allows(allow_private: bool) -> (MediaDownloader, Files, TempDir) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let issued = json!({"access_token": "a-token-for-tests", "expires_in": 7200}).to_string();
@@ -71,7 +78,7 @@ async fn world() -> (MediaDownloader, Files, TempDir) {
         Clock::system(),
         token::Settings::default(),
     ));
-    let rules = Rules { allow_hosts: vec!["qq.com".into()], allow_http: true, allow_private: false };
+    let rules = Rules { allow_hosts: vec!["qq.com".into()], allow_http: true, allow_private };
     let provider = MediaDownloader {
         client: Some(Arc::new(Client::new(http, base, tokens, Clock::system()))),
         downloader: Downloader::new(rules, DownloadPatience::default()).unwrap(),
@@ -97,6 +104,19 @@ async fn a_file_that_looks_like_json_is_still_a_file() {
         assert_eq!(fetch(&world, &[id]).await.unwrap().size, size, "{id}");
     }
     assert_eq!(fetch(&world, &["gone", "file"]).await.unwrap().size, 11, "the next media_id is tried");
+}
+
+#[tokio::test]
+async fn a_videos_url_in_wechats_answer_may_name_any_public_host() {
+    let world = world_that_allows(true).await;
+    assert_eq!(fetch(&world, &["other host"]).await.unwrap().size, 12);
+    let request = MediaRequest { kind: MediaKind::Image, ids: Vec::new(), url: None, mp3: None };
+    let pushed = MediaRequest { url: Some("http://localhost:9/a.jpg".to_owned()), ..request };
+    let refused = world.0.fetch(&pushed, &world.1, MAX).await.unwrap_err();
+    assert!(format!("{refused:?}").contains("media.allow_hosts"), "a push is no such answer: {refused:?}");
+    let guarded = self::world().await;
+    let refused = fetch(&guarded, &["other host"]).await.unwrap_err();
+    assert!(format!("{refused:?}").contains("no public address"), "{refused:?}");
 }
 
 #[tokio::test]
