@@ -4,6 +4,7 @@
 
 mod component_status;
 mod media_fetching;
+mod verifiers;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -11,14 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use secrecy::SecretString;
 use tokio::task::JoinHandle;
 
 use crate::bridge::{self, Bridge, WorkSignal, quota};
 use crate::clock::{Clock, millis};
-use crate::config::{self, Config, ReplyMode, Secret};
+use crate::config::{self, Config, ReplyMode};
 use crate::http::{Limits, ops, public, receipt, serve, tls};
-use crate::im::receive::CallbackVerifier;
 use crate::im::send as im;
 use crate::lifecycle::{Lifecycle, Outcome, Signals};
 use crate::media::Media;
@@ -27,8 +26,8 @@ use crate::metrics::Metrics;
 use crate::outbox::{Outbox, OutboxParts, retention};
 use crate::store::{Closing, Store, StoreLocation};
 use crate::upstream::{Health, RateLimiter};
-use crate::wechat::receive::{Verifier, VerifierSettings};
 use crate::wechat::send as wechat;
+use verifiers::{callback_verifier, secret, verifier};
 
 /// The maximum number of outbound calls in flight in each direction.
 const IN_FLIGHT: usize = 128;
@@ -140,7 +139,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
                 metrics: metrics.clone(),
                 clock: clock.clone(),
                 readiness: lifecycle.readiness().clone(),
-                im: component_status::im(&to_im),
+                im: component_status::im(&to_im, bridge.clone()),
                 wechat: component_status::wechat(client, bridge.clone()),
                 media: component_status::media(media.clone()),
             },
@@ -255,34 +254,6 @@ fn bridge_settings(config: &Config) -> bridge::Settings {
         on_unsubscribe: config.im.on_unsubscribe,
         may_fetch: config.wechat.app_id.is_some() && config.wechat.app_secret.is_some(),
     }
-}
-
-fn secret(secret: &Secret) -> SecretString {
-    SecretString::from(secret.expose().to_owned())
-}
-
-fn verifier(config: &Config) -> Verifier {
-    let wechat = &config.wechat;
-    Verifier::new(VerifierSettings {
-        token: secret(&wechat.token),
-        previous_token: wechat.previous_token.as_ref().map(secret),
-        app_id: wechat.app_id.clone(),
-        account_id: wechat.account_id.clone(),
-        mode: wechat.mode,
-        key: wechat.encoding_aes_key.clone(),
-        previous_key: wechat.previous_encoding_aes_key.clone(),
-        max_skew_s: wechat.max_skew.map_or(0, |skew| skew.as_secs()),
-    })
-}
-
-fn callback_verifier(config: &Config, clock: &Clock) -> CallbackVerifier {
-    CallbackVerifier::new(
-        config.im.sdk_app_id.get(),
-        config.im.callback_token.as_ref().map(secret),
-        config.im.callback_max_skew.as_secs(),
-        config.im.agents.clone(),
-        clock.clone(),
-    )
 }
 
 fn im_courier(

@@ -10,6 +10,7 @@ mod from_agent;
 pub mod work_signal;
 mod command;
 mod backfill;
+pub mod callbacks;
 pub mod notice;
 mod from_customer;
 mod impersonation;
@@ -37,7 +38,7 @@ pub use account::{Account, Accounts};
 use backfill::{MAX_BACKFILL_REQUESTS, Run};
 
 pub use backfill::BACKFILL_WAIT;
-pub use from_agent::AnswerOutcome;
+pub use from_agent::{AnswerOutcome, too_late_notice};
 pub use media_link::MediaUnavailable;
 pub use passive_reply::{AttachedAnswers, Reply};
 pub use send_policy::notify_discarded;
@@ -108,6 +109,10 @@ struct Inner {
     backfill_requests: WorkSignal,
     /// The typing signals that wait, and those that phones show.
     typing: typing::TypingSignals,
+    /// Which callbacks IM makes, and which it should but does not.
+    callbacks: callbacks::CallbackWatch,
+    /// The notices to those whose messages reach no customer.
+    hourly_notices: from_agent::HourlyNotices,
 }
 
 impl Bridge {
@@ -116,6 +121,7 @@ impl Bridge {
         let Parts { settings, store, media, work_signal, clock, metrics } = parts;
         let denied_at = store.read(|tx| tx.kv(PUSH_DENIED_AT)).await?;
         let push_denied_at = AtomicI64::new(denied_at.and_then(|at| at.parse().ok()).unwrap_or(0));
+        let callbacks = callbacks::CallbackWatch::load(&store).await?;
         let accounts = Accounts::new(store.clone());
         let run = Run { id: rand::random_range(1..=i64::MAX), started_at: clock.now() };
         let backfill_requests = WorkSignal::with_capacity(MAX_BACKFILL_REQUESTS);
@@ -131,6 +137,8 @@ impl Bridge {
             run,
             backfill_requests,
             typing: typing::TypingSignals::default(),
+            callbacks,
+            hourly_notices: from_agent::HourlyNotices::default(),
         })))
     }
 

@@ -136,6 +136,8 @@ pub struct Im {
     pub agents: Vec<ImUserId>,
     /// If set, an unsigned or stale callback is refused.
     pub callback_token: Option<Secret>,
+    /// Whether what servers send in an agent's name by REST goes to the customer.
+    pub rest_answers: bool,
     /// The maximum difference between a callback's `RequestTime` and the clock, in both directions.
     pub callback_max_skew: Duration,
     /// The base URL of the IM REST API.

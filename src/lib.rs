@@ -65,7 +65,7 @@ pub mod internals {
             pub use crate::im::receive::{Callback, CallbackVerifier, VerifiedQuery};
         }
         pub mod send {
-            pub use crate::im::send::{CALL_TIMEOUT, Client, HistoryPage, SendMsg, http_client};
+            pub use crate::im::send::{CALL_TIMEOUT, Client, HistoryPage, OfflinePush, SendMsg, http_client};
             pub mod code {
                 pub use crate::im::send::code::{TABLE, advice};
             }

@@ -11,7 +11,7 @@ mod push;
 mod text;
 mod verdict;
 
-pub use answer::{Answer, AnswerPart, TypingSignal, Untranslatable};
+pub use answer::{AgentEvent, Answer, AnswerEdit, AnswerId, AnswerPart, TypingSignal, Untranslatable};
 pub use attachment::{Attachment, AttachmentKind, SmallerPicture};
 pub use id::{ImUserId, InvalidId, MessageId, Millis, OpenId};
 pub use media::{MediaHash, MediaInfo, MediaInfoKind, MediaKind, MediaName, MediaOrigin, MediaRequest};

@@ -5,6 +5,7 @@
 //! module contains SQL. It makes no decisions about messages; the model defines the moves that a
 //! message may make.
 
+mod answer;
 mod backfill;
 mod backlog;
 mod checkpoint;
@@ -36,6 +37,7 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::{IllegalMove, Millis};
 
+pub use answer::StoredAnswer;
 pub use backfill::Backfill;
 pub use backlog::Counts;
 use checkpoint::Checkpointer;

@@ -60,12 +60,20 @@ fn check_body(verifier: &CallbackVerifier, query: &VerifiedQuery, body: &[u8]) {
         // A broken document may be repaired. What is repaired is not judged here.
         (_, None) | (Ok(Callback::Ignored(_) | Callback::Typing(_)), Some(_)) => {}
         (Ok(Callback::Skipped(_, answer)), Some(json)) => {
-            assert!(is_from_server(query) || json["SendMsgResult"] != 0);
+            assert!(!is_agent(&answer) && !is_from_server(query) || json["SendMsgResult"] != 0);
             check_answer(&answer, &json);
         }
         (Ok(Callback::Answer(answer)), Some(json)) => {
-            assert!(!is_from_server(query));
+            assert!(is_agent(&answer));
             check_answer(&answer, &json);
+        }
+        (Ok(Callback::Edited(edit)), Some(json)) => check_answer(&edit.answer, &json),
+        (Ok(Callback::Recalled(id)), Some(json)) => {
+            assert_eq!(
+                (&json["From_Account"], &json["To_Account"]),
+                (&id.from.as_str().into(), &id.to.as_str().into())
+            );
+            assert_eq!(json["MsgKey"], id.msg_key.as_str());
         }
         (parsed, json) => panic!("{parsed:?} of {json:?}"),
     }
@@ -75,8 +83,12 @@ fn is_from_server(verified: &VerifiedQuery) -> bool {
     verified.opt_platform.as_deref().is_some_and(|platform| platform.to_lowercase() == "restapi")
 }
 
+fn is_agent(answer: &Answer) -> bool {
+    ["kf_wu", AGENT].contains(&answer.from.as_str())
+}
+
 fn check_answer(answer: &Answer, json: &Value) {
-    assert!(["kf_wu", AGENT].contains(&answer.from.as_str()));
+    assert_eq!(json["From_Account"], answer.from.as_str());
     assert_eq!(json["To_Account"], answer.to.as_str());
     assert!(answer.msg_time > 0 && !answer.msg_key.is_empty());
     // An app-defined element becomes words, a notice or nothing.

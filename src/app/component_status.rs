@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 
+use serde_json::{Map, json};
+
 use super::WechatClient;
 use crate::bridge::Bridge;
+use crate::bridge::callbacks::CallbackStatus;
 use crate::http::ops;
+use crate::im::receive::callback_name;
 use crate::im::send as im_send;
 use crate::media::Media;
 use crate::media::ffmpeg::WITHOUT_FFMPEG;
+use crate::model::AgentEvent;
 use crate::upstream::Degraded;
 
 fn of_health(health: Result<(), Degraded>) -> ops::ComponentStatus {
@@ -23,9 +28,34 @@ fn of_health(health: Result<(), Degraded>) -> ops::ComponentStatus {
     }
 }
 
-pub(super) fn im(courier: &Arc<im_send::ImCourier>) -> ops::StatusFn {
+pub(super) fn im(courier: &Arc<im_send::ImCourier>, bridge: Bridge) -> ops::StatusFn {
     let courier = Arc::clone(courier);
-    Arc::new(move || of_health(courier.health()))
+    Arc::new(move || {
+        let CallbackStatus { seen, missing_since } = bridge.callback_status();
+        let mut part = of_health(courier.health());
+        if let (true, Some(since)) = (part.ok, missing_since) {
+            part.ok = false;
+            part.since = Some(since.seconds());
+            part.why =
+                Some("agents' messages are in IM's history, and IM made no callback for them".to_owned());
+            part.advice = Some(switch_advice(AgentEvent::Sent));
+        }
+        let callbacks = AgentEvent::ALL.map(|event| {
+            let status = match seen.contains(&event) {
+                true => json!({"seen": true}),
+                // Recalls and edits may be rare, so that this is no fault.
+                false => json!({"seen": false, "advice": switch_advice(event)}),
+            };
+            (event.name().to_owned(), status)
+        });
+        part.extra.insert("callbacks".to_owned(), callbacks.into_iter().collect::<Map<_, _>>().into());
+        part
+    })
+}
+
+fn switch_advice(event: AgentEvent) -> String {
+    let name = callback_name(event);
+    format!("switch on {name} in the IM console, under the callbacks, and check the callback URL there")
 }
 
 pub(super) fn wechat(client: WechatClient, bridge: Bridge) -> ops::StatusFn {

@@ -1,6 +1,9 @@
 //! Accepts an agent's message. One transaction detects a repeat and stores the calls that the
 //! message needs.
 
+mod revision;
+mod stray;
+
 use std::sync::Arc;
 
 use fail::fail_point;
@@ -11,9 +14,13 @@ use super::command::{self, Command};
 use super::send_policy::enqueue_notice;
 use super::{Bridge, Inner, to_wechat};
 use crate::model::{
-    Answer, Direction, ImUserId, Lane, MediaName, MediaOrigin, MessageId, MessageKind, OpenId, OutboundCall,
+    Answer, AnswerId, Direction, ImUserId, Lane, MediaName, MediaOrigin, MessageId, MessageKind, Millis,
+    OpenId, OutboundCall,
 };
 use crate::store::{Customer, NewMessage, StoreError, Tx};
+
+pub use revision::too_late_notice;
+pub(super) use stray::{HourlyNotices, farewell};
 
 /// The outcome of accepting an agent's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +42,12 @@ pub enum IgnoreReason {
     NotAnAgent,
     /// It contains nothing to deliver.
     Empty,
+    /// It was recalled before it arrived.
+    Recalled,
+    /// The bridge does not know the message that is recalled or edited.
+    UnknownMessage,
+    /// The edit changes nothing that a customer reads.
+    Unchanged,
 }
 
 impl IgnoreReason {
@@ -45,6 +58,9 @@ impl IgnoreReason {
             Self::NotACustomer => "not_a_customer",
             Self::NotAnAgent => "not_an_agent",
             Self::Empty => "empty",
+            Self::Recalled => "recalled",
+            Self::UnknownMessage => "unknown_message",
+            Self::Unchanged => "unchanged",
         }
     }
 }
@@ -75,9 +91,11 @@ impl Bridge {
     /// Accepts an agent's message that a backfill found in the history, unless its callback has
     /// arrived. A callback that arrives later counts as the repeat.
     pub async fn accept_backfilled(&self, answer: Answer) -> Result<AnswerOutcome, StoreError> {
+        let sent_at_s = answer.msg_time;
         let outcome = self.accept(answer, Arrival::History).await?;
         if outcome == AnswerOutcome::Accepted {
             self.0.metrics.record_backfilled();
+            self.record_unannounced(sent_at_s);
         }
         Ok(outcome)
     }
@@ -97,15 +115,8 @@ impl Bridge {
         if !inner.settings.agents.contains(&answer.from) {
             return Ok(AnswerOutcome::Ignored(IgnoreReason::NotAnAgent));
         }
-        let texts = &inner.settings.texts;
-        let wording = to_wechat::Wording { locale: texts.locale, inquiry_prefix: &texts.inquiry_prefix };
-        let command = command::parse(&answer.parts);
-        command::unescape(&mut answer.parts);
-        let message = || AnswerContent::Message {
-            calls: to_wechat::calls(&answer, wording, || MediaName::of_bits(rand::random())),
-            notices: to_wechat::notices(&answer, texts.locale),
-        };
-        let content = command.map_or_else(message, AnswerContent::Command);
+        let (from, to) = (answer.from.clone(), answer.to.clone());
+        let content = AnswerContent::of(inner, &mut answer);
         let has_notices = matches!(&content, AnswerContent::Message { notices, .. } if !notices.is_empty());
         // The reply to a command goes to the agent who sent it.
         let direction =
@@ -133,7 +144,12 @@ impl Bridge {
                 inner.work_signal.notify(Lane { direction, customer });
                 AnswerOutcome::Accepted
             }
-            Err(why) => AnswerOutcome::Ignored(why),
+            Err(why) => {
+                if why == IgnoreReason::NotACustomer {
+                    self.notify_of_departed(&from, &to).await?;
+                }
+                AnswerOutcome::Ignored(why)
+            }
         })
     }
 }
@@ -164,6 +180,32 @@ enum AnswerContent {
     Command(Command),
 }
 
+impl AnswerContent {
+    /// Reads and translates an agent's message. Takes the first of two slashes off it.
+    fn of(inner: &Inner, answer: &mut Answer) -> Self {
+        let texts = &inner.settings.texts;
+        let wording = to_wechat::Wording { locale: texts.locale, inquiry_prefix: &texts.inquiry_prefix };
+        let command = command::parse(&answer.parts);
+        command::unescape(&mut answer.parts);
+        let message = || Self::Message {
+            calls: to_wechat::calls(answer, wording, || MediaName::of_bits(rand::random())),
+            notices: to_wechat::notices(answer, texts.locale),
+        };
+        command.map_or_else(message, Self::Command)
+    }
+}
+
+/// Adds a row for each file that `calls` send to the customer.
+fn add_media(tx: &Tx<'_>, openid: &OpenId, calls: &[OutboundCall]) -> Result<(), StoreError> {
+    for call in calls {
+        let OutboundCall::MediaToCustomer(attachment) = call else { continue };
+        for name in attachment.names() {
+            tx.add_medium(name, openid, MediaOrigin::Agent)?;
+        }
+    }
+    Ok(())
+}
+
 struct AnswerHandler {
     inner: Arc<Inner>,
     answer: Answer,
@@ -192,27 +234,24 @@ impl AnswerHandler {
         }
         let openid = customer.openid.clone();
         keys.insert(tx, self.arrival)?;
+        let is_recalled = keys.is_recalled(tx)?;
         let source = &keys.message_key;
         let message = match &self.content {
+            AnswerContent::Command(_) if is_recalled => return Ok(Err(IgnoreReason::Recalled)),
             AnswerContent::Command(command) => {
                 let (inner, by) = (&*self.inner, &self.answer.from);
                 Effect { inner, command, sender: by, source, random: self.random }.apply(tx, customer)?;
                 None
             }
             AnswerContent::Message { calls, notices } => {
-                for (index, text) in notices.iter().enumerate() {
+                for (index, text) in notices.iter().enumerate().filter(|_| !is_recalled) {
                     let key = format!("{source}:notice:{index}");
                     enqueue_notice(tx, &openid, &self.answer.from, text, &key, self.random[0])?;
                 }
                 if calls.is_empty() {
                     return Ok(Ok((openid, None)));
                 }
-                for call in calls {
-                    let OutboundCall::MediaToCustomer(attachment) = call else { continue };
-                    for name in attachment.names() {
-                        tx.add_medium(name, &openid, MediaOrigin::Agent)?;
-                    }
-                }
+                add_media(tx, &openid, calls)?;
                 let before_backfill = self.inner.needs_backfill(tx, &openid)?;
                 let id = tx.add(&NewMessage {
                     direction: Direction::ToWechat,
@@ -225,6 +264,11 @@ impl AnswerHandler {
                     source: source.clone(),
                     erase: false,
                 })?;
+                tx.set_content_hash(id, &revision::content_hash(&self.answer.parts), Millis(0))?;
+                if is_recalled {
+                    revision::drop_recalled(tx, &openid, id)?;
+                    return Ok(Err(IgnoreReason::Recalled));
+                }
                 let Answer { msg_time, msg_seq, .. } = self.answer;
                 tx.set_sent_at(id, msg_time, before_backfill)?;
                 // Callbacks may overtake one another. Callbacks of the same second keep their order
@@ -251,12 +295,22 @@ struct DedupKeys {
 
 impl DedupKeys {
     fn of(answer: &Answer) -> Self {
-        let Answer { from, to, msg_key, msg_time, msg_seq, msg_random, .. } = answer;
-        let key_of = |key: &str| format!("c:{from}:{to}:{key}");
+        let Answer { from, to, msg_time, msg_seq, msg_random, .. } = answer;
+        let msg_key = format!("{msg_seq}_{msg_random}_{msg_time}");
         Self {
-            message_key: key_of(msg_key),
-            numbers_key: key_of(&format!("{msg_seq}_{msg_random}_{msg_time}")),
+            message_key: message_key(&answer.id()),
+            numbers_key: message_key(&AnswerId { from: from.clone(), to: to.clone(), msg_key }),
         }
+    }
+
+    /// Whether the message was recalled before it arrived.
+    fn is_recalled(&self, tx: &Tx<'_>) -> Result<bool, StoreError> {
+        for key in [&self.message_key, &self.numbers_key] {
+            if tx.first_reply(&revision::recall_key(key))?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn backfill_key(&self) -> String {
@@ -283,6 +337,12 @@ impl DedupKeys {
         }
         Ok(())
     }
+}
+
+/// The dedup key under which an agent's message is recorded.
+fn message_key(id: &AnswerId) -> String {
+    let AnswerId { from, to, msg_key } = id;
+    format!("c:{from}:{to}:{msg_key}")
 }
 
 #[cfg(test)]

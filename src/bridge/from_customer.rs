@@ -5,6 +5,8 @@
 //! *attached* when the passive reply to this push contains it; otherwise it is released, so that the
 //! outbox sends it. A *backfill* reads IM's history for answers whose callback never came.
 
+mod departure;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,7 +18,7 @@ use super::passive_reply::{
     AFTER_REPLY_MS, ATTACH_MS, AttachedAnswers, HELD_READ, Reply, ReplyPlan, plan_reply,
 };
 use super::{Account, Bridge, Inner, passive_reply, quota, to_im};
-use crate::config::{Acknowledge, OnUnsubscribe};
+use crate::config::Acknowledge;
 use crate::model::{
     Content, Direction, Event, EventKind, ImUserId, Lane, MediaName, MediaOrigin, MediaRequest, MessageId,
     MessageKind, Millis, Move, OutboundCall, Push, PushBody,
@@ -144,7 +146,7 @@ impl PushHandler {
     fn on_event(&self, tx: &Tx<'_>, event: &Event, decision: &mut PushDecision) -> Result<(), StoreError> {
         match event.kind {
             EventKind::Subscribe => self.on_subscribe(tx, decision),
-            EventKind::Unsubscribe => self.on_unsubscribe(tx, decision),
+            EventKind::Unsubscribe => self.on_departure(tx, decision),
             EventKind::Scan | EventKind::MenuClick => {
                 let mut customer = self.customer(tx)?;
                 self.on_action(tx, &mut customer, WindowOpener::Event, decision)?;
@@ -176,22 +178,6 @@ impl PushHandler {
         tx.record_step(&self.push.from, None, "subscribe", "event", None)?;
         decision.text = Some(self.inner.settings.texts.welcome.clone());
         Ok(())
-    }
-
-    fn on_unsubscribe(&self, tx: &Tx<'_>, decision: &mut PushDecision) -> Result<(), StoreError> {
-        let customer = self.customer(tx)?;
-        tx.put_customer(&customer)?;
-        tx.forget_customer(&customer.openid)?;
-        let account = (customer.number, customer.imported, customer.next_seq);
-        let mut former = Customer::new(customer.openid);
-        (former.number, former.imported, former.next_seq) = account;
-        former.known = false;
-        if self.inner.settings.on_unsubscribe == OnUnsubscribe::Delete {
-            self.enqueue(tx, &mut former, MessageKind::Account, vec![OutboundCall::DeleteAccount], decision)?;
-            return save_customer(tx, &former, decision);
-        }
-        save_customer(tx, &former, decision)?;
-        tx.set_account(&former.openid, former.number, former.imported)
     }
 
     fn on_message(

@@ -33,6 +33,16 @@ pub enum NoticeKind<'a> {
         /// The reason, as the agent reads it.
         why: &'a str,
     },
+    /// Its agent recalled it after it had arrived.
+    RecalledTooLate,
+    /// Its agent recalled it after it may have arrived.
+    RecalledMaybeTooLate,
+    /// Its agent recalled it after a part of it had arrived.
+    RecalledInPart,
+    /// Its agent changed it after it had left.
+    EditedTooLate,
+    /// Its agent changed it into a command before it had left.
+    EditedToCommand,
 }
 
 /// Returns the text of a notice about `answer`, with an excerpt of its beginning.
@@ -49,6 +59,53 @@ pub fn text(locale: Locale, kind: &NoticeKind<'_>, answer: &str) -> String {
             "“{answer}” may or may not have arrived: {why}. \
              The bridge does not send it again by itself; ask the customer, or write it again."
         ),
+        (Locale::En, NoticeKind::RecalledTooLate) => {
+            format!("“{answer}” was recalled too late: the customer has it, and WeChat cannot take it back.")
+        }
+        (Locale::En, NoticeKind::RecalledMaybeTooLate) => format!(
+            "“{answer}” was recalled too late: the customer may have it, and WeChat cannot take it back."
+        ),
+        (Locale::En, NoticeKind::RecalledInPart) => format!(
+            "“{answer}” was recalled too late: the customer has the first part, and WeChat cannot take it back. \
+             The rest is not sent."
+        ),
+        (Locale::En, NoticeKind::EditedTooLate) => {
+            format!("“{answer}” was changed too late: it had left, and the customer has the old wording.")
+        }
+        (Locale::En, NoticeKind::EditedToCommand) => format!(
+            "“{answer}” was changed into a command: it is not sent, and the command has no effect. \
+             Send the command as a new message."
+        ),
+        (Locale::Ko, NoticeKind::RecalledTooLate) => format!(
+            "“{answer}” 메시지는 너무 늦게 회수되었습니다: 고객이 이미 받았으며 WeChat에서는 취소할 수 없습니다."
+        ),
+        (Locale::Ko, NoticeKind::RecalledMaybeTooLate) => format!(
+            "“{answer}” 메시지는 너무 늦게 회수되었습니다: 고객이 받았을 수 있으며 WeChat에서는 취소할 수 없습니다."
+        ),
+        (Locale::Ko, NoticeKind::RecalledInPart) => format!(
+            "“{answer}” 메시지는 너무 늦게 회수되었습니다: 고객이 앞부분을 이미 받았으며 WeChat에서는 취소할 수 없습니다. 나머지는 보내지 않습니다."
+        ),
+        (Locale::Ko, NoticeKind::EditedTooLate) => format!(
+            "“{answer}” 메시지는 너무 늦게 수정되었습니다: 이미 전송되어 고객은 수정 전 내용을 받습니다."
+        ),
+        (Locale::Ko, NoticeKind::EditedToCommand) => format!(
+            "“{answer}” 메시지가 명령으로 수정되었습니다: 메시지는 전송되지 않고 명령도 실행되지 않습니다. 명령은 새 메시지로 보내 주십시오."
+        ),
+        (Locale::Zh, NoticeKind::RecalledTooLate) => {
+            format!("“{answer}”撤回太晚：客户已经收到，微信无法撤回。")
+        }
+        (Locale::Zh, NoticeKind::RecalledMaybeTooLate) => {
+            format!("“{answer}”撤回太晚：客户可能已经收到，微信无法撤回。")
+        }
+        (Locale::Zh, NoticeKind::RecalledInPart) => {
+            format!("“{answer}”撤回太晚：客户已经收到前一部分，微信无法撤回；其余部分不再发送。")
+        }
+        (Locale::Zh, NoticeKind::EditedTooLate) => {
+            format!("“{answer}”修改太晚：消息已经发出，客户看到的是修改前的内容。")
+        }
+        (Locale::Zh, NoticeKind::EditedToCommand) => {
+            format!("“{answer}”被改成了命令：消息不再发送，命令也不会执行。请将命令作为新消息发送。")
+        }
         (Locale::En, NoticeKind::AsLink { why }) => {
             format!("“{answer}” went to the customer as a text with a link: {why}.")
         }
@@ -133,6 +190,39 @@ pub(super) fn unreadable(locale: Locale) -> String {
             "고객이 보낸 메시지를 읽을 수 없습니다. 다시 보내 달라고 요청하거나 mp.weixin.qq.com에서 확인해 주십시오."
         }
         Locale::Zh => "客户发来的一条消息无法读取。请客户重新发送，或到 mp.weixin.qq.com 查看。",
+    };
+    format!("{NOTICE_PREFIX}{text}")
+}
+
+/// Returns the notice that the customer has left; `dropped` answers had not reached the customer.
+pub(super) fn customer_left(locale: Locale, dropped: usize) -> String {
+    let mut text = NOTICE_PREFIX.to_owned();
+    text.push_str(match locale {
+        Locale::En => "The customer has left: nothing that you write here arrives any more.",
+        Locale::Ko => "고객이 떠났습니다. 여기에 작성하는 내용은 더 이상 전달되지 않습니다.",
+        Locale::Zh => "客户已离开，您在此发送的内容将无法送达。",
+    });
+    text.push_str(&match (locale, dropped) {
+        (_, 0) => String::new(),
+        (Locale::En, 1) => " 1 message that had not been delivered is dropped.".to_owned(),
+        (Locale::En, count) => format!(" {count} messages that had not been delivered are dropped."),
+        (Locale::Ko, count) => format!(" 전달되지 않은 메시지 {count}개는 삭제되었습니다."),
+        (Locale::Zh, count) => format!("{count}条未送达的消息已丢弃。"),
+    });
+    text
+}
+
+/// Returns the notice to someone who is no agent that the customer does not get the message.
+pub(super) fn not_an_agent(locale: Locale) -> String {
+    let text = match locale {
+        Locale::En => {
+            "The customer does not get your messages: your account is not one of the bridge's agents. \
+             Ask the operator to add it to im.agents."
+        }
+        Locale::Ko => {
+            "고객에게 메시지가 전달되지 않습니다. 이 계정은 브리지의 상담원이 아닙니다. 운영자에게 im.agents에 추가해 달라고 요청해 주십시오."
+        }
+        Locale::Zh => "客户收不到您的消息：您的账号不是客服账号。请联系管理员将其加入 im.agents。",
     };
     format!("{NOTICE_PREFIX}{text}")
 }
@@ -273,6 +363,25 @@ mod tests {
                     "{note}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_notice_about_a_recall_or_an_edit_has_the_prefix_and_the_words_in_every_locale() {
+        for locale in [Locale::En, Locale::Ko, Locale::Zh] {
+            let kinds = [
+                NoticeKind::RecalledTooLate,
+                NoticeKind::RecalledMaybeTooLate,
+                NoticeKind::RecalledInPart,
+                NoticeKind::EditedTooLate,
+                NoticeKind::EditedToCommand,
+            ];
+            let texts = kinds.map(|kind| text(locale, &kind, "size M"));
+            for (index, note) in texts.iter().enumerate() {
+                assert!(note.starts_with(NOTICE_PREFIX) && note.contains("“size M”"), "{note}");
+                assert!(!texts[..index].contains(note), "{note}");
+            }
+            assert!(!customer_left(locale, 0).contains('2') && customer_left(locale, 2).contains('2'));
         }
     }
 

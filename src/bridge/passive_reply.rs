@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
+use rand::RngExt as _;
+
 use super::{Bridge, Inner};
 use crate::config::Locale;
-use crate::model::{Direction, Lane, MessageId, Millis, Move, OpenId, OutboundCall, split_text};
+use crate::model::{Direction, Lane, MessageId, Millis, Move, OpenId, OutboundCall, State, split_text};
 use crate::store::{HeldAnswer, StoreError};
 
 /// The longest passive reply that WeChat shows for certain, in bytes ("Passive replies",
@@ -147,24 +149,34 @@ impl Bridge {
         let now = clock.now();
         // The remaining parts of a partly attached answer are pushed if the account may push.
         let rest = if self.may_push(now) { Move::Requeue } else { Move::Hold };
-        let attached = store
+        let (bridge, random) = (self.clone(), rand::rng().random());
+        let (attached, has_notice) = store
             .write(move |tx| {
                 if !was_written {
                     tx.mark_reply_not_sent(&openid, &key)?;
-                    return Ok(Vec::new());
+                    return Ok((Vec::new(), false));
                 }
                 let attached = tx.settle_sent_reply(&openid, &key, rest)?;
                 if !attached.is_empty() {
                     tx.set_push_not_before(&openid, tx.now().plus(AFTER_REPLY_MS))?;
                 }
+                let mut has_notice = false;
                 for one in &attached {
                     tx.record_step(&openid, Some(one.id), "passive reply", "written out", None)?;
+                    has_notice |= one.recall_requested && bridge.notify_of_late_recall(tx, one.id, random)?;
                 }
-                Ok(attached)
+                Ok((attached, has_notice))
             })
             .await?;
-        for one in attached.iter().filter(|one| one.is_complete) {
-            metrics.record_delivered(Direction::ToWechat, now.since(one.created_at));
+        for one in &attached {
+            if one.is_complete {
+                metrics.record_delivered(Direction::ToWechat, now.since(one.created_at));
+            } else if one.recall_requested {
+                metrics.ended(Direction::ToWechat, State::Recalled);
+            }
+        }
+        if has_notice {
+            work_signal.notify(Lane { direction: Direction::ToIm, customer: lane.customer.clone() });
         }
         // Messages released behind these answers have been waiting for this.
         work_signal.notify(lane);

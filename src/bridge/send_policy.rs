@@ -206,7 +206,8 @@ fn is_answer(call: &PendingCall) -> bool {
     call.lane.direction == Direction::ToWechat && call.kind == MessageKind::Message
 }
 
-fn excerpt(call: &OutboundCall) -> &str {
+/// The words of a call by which an agent recognises it.
+pub(super) fn excerpt(call: &OutboundCall) -> &str {
     match call {
         OutboundCall::TextToCustomer(text)
         | OutboundCall::TextToAgent(text)

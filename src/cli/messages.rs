@@ -63,6 +63,8 @@ pub(super) enum StateFilter {
     Unknown,
     /// A push from WeChat that the bridge could not read; it is kept as it came
     Unreadable,
+    /// Its agent recalled it before it left
+    Recalled,
 }
 
 impl StateFilter {
@@ -75,6 +77,7 @@ impl StateFilter {
             Self::Unknown => vec![State::Unknown],
             // Such a push never became a message.
             Self::Unreadable => Vec::new(),
+            Self::Recalled => vec![State::Recalled],
         }
     }
 }
@@ -186,6 +189,8 @@ fn retry(tx: &Tx<'_>, id: MessageId) -> Result<OperatorReply, StoreError> {
             tx.settle(id, Move::Reopen, &Settlement::default())?;
             format!("it was {} and is sent again", state.name())
         }
+        State::Unknown if tx.is_recall_requested(id)? => return Ok(Err(recalled(id))),
+        State::Recalled => return Ok(Err(recalled(id))),
         State::Unknown => {
             tx.settle(id, Move::Reopen, &Settlement::default())?;
             "it was unknown and is sent again; if it had already arrived, it arrives twice".to_owned()
@@ -199,6 +204,11 @@ fn retry(tx: &Tx<'_>, id: MessageId) -> Result<OperatorReply, StoreError> {
     Ok(Ok(format!("message {id} is waiting: {confirmation}")))
 }
 
+fn recalled(id: MessageId) -> ErrorWithHint {
+    let problem = format!("message {id} was recalled by its agent");
+    ErrorWithHint { problem, hint: "a recalled message is not sent again".to_owned() }
+}
+
 fn discard(tx: &Tx<'_>, id: MessageId, locale: Locale, random: u32) -> Result<OperatorReply, StoreError> {
     let refusal = match tx.state(id)? {
         State::Accepted | State::Held | State::Unknown => None,
@@ -207,6 +217,9 @@ fn discard(tx: &Tx<'_>, id: MessageId, locale: Locale, random: u32) -> Result<Op
             "try again when its state is known; a message that is being sent cannot be recalled",
         )),
         State::Delivered => Some(("has been delivered", "a delivered message cannot be recalled")),
+        State::Recalled => {
+            Some(("was recalled by its agent", "it is never sent, so there is nothing to discard"))
+        }
         State::Refused => Some(("is already refused", "it is never sent, so there is nothing to discard")),
     };
     if let Some((why, hint)) = refusal {

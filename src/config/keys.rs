@@ -139,6 +139,7 @@ const IM: &[Key] = &[
     key("admin", ValueKind::Text("user0")),
     key("agents", ValueKind::List(&["user1"])),
     key("callback_token", ValueKind::Secret("")),
+    key("rest_answers", ValueKind::Flag(true)),
     key("callback_max_skew_s", integer(300, 1, DAY)),
     key("api_base", ValueKind::Text("https://console.tim.qq.com")),
     key("on_unsubscribe", ValueKind::Choice(OnUnsubscribe::WORDS)),

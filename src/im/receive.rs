@@ -8,7 +8,7 @@
 mod callback;
 mod verify;
 
-pub use callback::{Callback, SkipReason};
+pub use callback::{Callback, SkipReason, callback_name};
 pub use verify::{CallbackVerifier, VerifiedQuery};
 
 /// The response to every authenticated callback, whatever its content.

@@ -23,6 +23,6 @@ pub use client::{CALL_TIMEOUT, Client, Failure, http_client};
 pub use courier::ImCourier;
 pub use history::{History, HistoryPage, PastMessage};
 pub use media_info::MediaInspector;
-pub use message::{ImportMode, ImportMsg, SendMsg};
+pub use message::{ImportMode, ImportMsg, OfflinePush, SendMsg};
 pub use outcome::{Outcome, import_outcome, repeatable_verdict, send_outcome};
 pub use unknown_agents::UnknownAgents;

@@ -27,6 +27,58 @@ pub struct Answer {
     pub parts: Vec<AnswerPart>,
 }
 
+impl Answer {
+    /// What identifies the message.
+    pub fn id(&self) -> AnswerId {
+        AnswerId { from: self.from.clone(), to: self.to.clone(), msg_key: self.msg_key.clone() }
+    }
+}
+
+/// Something that happens in an agent's client and that the bridge needs to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AgentEvent {
+    /// A message was sent.
+    Sent,
+    /// A message was recalled.
+    Recalled,
+    /// A message was edited.
+    Edited,
+}
+
+impl AgentEvent {
+    /// Every event.
+    pub const ALL: [Self; 3] = [Self::Sent, Self::Recalled, Self::Edited];
+
+    /// The name in the store and in `/readyz`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "after_send",
+            Self::Recalled => "recall",
+            Self::Edited => "edit",
+        }
+    }
+}
+
+/// What identifies an agent's message: of a message that the agent recalls or changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnswerId {
+    /// The agent who sent it.
+    pub from: ImUserId,
+    /// The customer's IM account that received it.
+    pub to: ImUserId,
+    /// IM's id of the message (`MsgKey`).
+    pub msg_key: String,
+}
+
+/// A new version of an agent's message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnswerEdit {
+    /// The whole message as it is now.
+    pub answer: Answer,
+    /// IM's time of the change, in Unix milliseconds: callbacks may overtake one another.
+    pub edited_at_ms: i64,
+}
+
 /// A signal that an agent starts or stops typing. It is never stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypingSignal {

@@ -50,7 +50,8 @@ pub enum MessageKind {
     Transfer,
 }
 
-/// The state of a message. Every message ends in one of the last four.
+/// The state of a message. Every message ends in one of `Delivered`, `Refused`,
+/// `Unknown` and `Recalled`, or is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum State {
     /// Stored, and waiting for the messages before it or for its next attempt.
@@ -65,6 +66,8 @@ pub enum State {
     Refused,
     /// It may or may not have arrived.
     Unknown,
+    /// Its agent recalled it before all of it had left; what had not left is never sent.
+    Recalled,
 }
 
 /// A change of a message's state.
@@ -86,6 +89,8 @@ pub enum Move {
     MarkUnknown,
     /// An operator wants it sent again.
     Reopen,
+    /// Its agent recalls it.
+    Recall,
 }
 
 /// A move that is not allowed from the message's state.
@@ -100,13 +105,20 @@ pub struct IllegalMove {
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 6] =
-        [Self::Accepted, Self::Sending, Self::Delivered, Self::Held, Self::Refused, Self::Unknown];
+    pub const ALL: [Self; 7] = [
+        Self::Accepted,
+        Self::Sending,
+        Self::Delivered,
+        Self::Held,
+        Self::Refused,
+        Self::Unknown,
+        Self::Recalled,
+    ];
 
     /// The state after a move. This is the only table of moves; a move that it does not list is a
     /// bug.
     pub fn after(self, transition: Move) -> Result<Self, IllegalMove> {
-        use State::{Accepted, Delivered, Held, Refused, Sending, Unknown};
+        use State::{Accepted, Delivered, Held, Recalled, Refused, Sending, Unknown};
         match (self, transition) {
             (Accepted | Held, Move::Attempt) => Ok(Sending),
             (Sending | Unknown, Move::Deliver) => Ok(Delivered),
@@ -116,6 +128,8 @@ impl State {
             (Accepted | Sending, Move::Hold) => Ok(Held),
             (Accepted | Sending | Held | Unknown, Move::Refuse) => Ok(Refused),
             (Sending, Move::MarkUnknown) => Ok(Unknown),
+            // What is being sent now cannot be caught any more.
+            (Accepted | Held | Refused, Move::Recall) => Ok(Recalled),
             (from, transition) => Err(IllegalMove { from, transition }),
         }
     }
@@ -133,6 +147,7 @@ impl State {
             Self::Held => "held",
             Self::Refused => "refused",
             Self::Unknown => "unknown",
+            Self::Recalled => "recalled",
         }
     }
 }
@@ -191,7 +206,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const MOVES: [Move; 8] = [
+    const MOVES: [Move; 9] = [
         Move::Attempt,
         Move::Deliver,
         Move::Requeue,
@@ -200,11 +215,12 @@ mod tests {
         Move::Refuse,
         Move::MarkUnknown,
         Move::Reopen,
+        Move::Recall,
     ];
 
     proptest! {
         #[test]
-        fn a_delivered_message_stays_delivered(
+        fn delivered_and_recalled_messages_stay_so(
             moves in prop::collection::vec(prop::sample::select(&MOVES[..]), 0..40)
         ) {
             let mut state = State::Accepted;
@@ -212,6 +228,7 @@ mod tests {
             for transition in moves {
                 if let Ok(next) = state.after(transition) {
                     prop_assert!(!delivered, "{state:?} {transition:?} {next:?}");
+                    prop_assert!(state != State::Recalled, "{transition:?} {next:?}");
                     delivered = next == State::Delivered;
                     state = next;
                 }
@@ -228,7 +245,7 @@ mod tests {
     #[test]
     fn every_state_can_reach_an_end() {
         for state in State::ALL {
-            let ends = matches!(state, State::Delivered | State::Refused);
+            let ends = matches!(state, State::Delivered | State::Refused | State::Recalled);
             assert!(ends || state.after(Move::Refuse).is_ok(), "{state:?}");
         }
     }

@@ -23,7 +23,7 @@ pub struct Push {
 }
 
 impl Push {
-    /// Whether the customer unfollowed the account.
+    /// Whether the customer has left, so that the customer's data must be erased.
     pub fn is_unsubscribe(&self) -> bool {
         matches!(&self.body, PushBody::Event(event) if event.kind == EventKind::Unsubscribe)
     }
@@ -189,7 +189,8 @@ pub struct Event {
 pub enum EventKind {
     /// The customer followed the account. Opens the short window for sends.
     Subscribe,
-    /// The customer unfollowed the account. The bridge must erase the customer's data.
+    /// The customer unfollowed the account, withdrew an authorization or closed the WeChat account. The bridge must
+    /// erase the customer's data.
     Unsubscribe,
     /// A follower scanned a QR code. Opens the short window for sends.
     Scan,

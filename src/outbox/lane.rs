@@ -202,18 +202,18 @@ impl LaneWorker {
                 let is_too_old = tx.now().since(pending.created_at) > MESSAGE_RETENTION_MS;
                 if pending.unsettled && is_too_old {
                     let why = bridge.end_reason_text(EndReason::WaitedTooLong);
-                    let has_notice =
+                    let (state, has_notice) =
                         settle_without_attempt(tx, &bridge, &pending, Move::MarkUnknown, why, random)?;
-                    return Ok(Claim::Settled { state: State::Unknown, has_notice });
+                    return Ok(Claim::Settled { state, has_notice });
                 }
                 if pending.unsettled {
                     return Ok(Claim::Unsettled(pending));
                 }
                 if is_too_old {
                     let why = bridge.end_reason_text(EndReason::WaitedTooLong);
-                    let has_notice =
+                    let (state, has_notice) =
                         settle_without_attempt(tx, &bridge, &pending, Move::Refuse, why, random)?;
-                    return Ok(Claim::Settled { state: State::Refused, has_notice });
+                    return Ok(Claim::Settled { state, has_notice });
                 }
                 if let Some(due) = bridge.backfill_wait_until(tx, &pending)? {
                     return Ok(Claim::BeforeBackfill(due));
@@ -234,8 +234,9 @@ impl LaneWorker {
                 };
                 if let Some(hold_reason) = withheld {
                     let why = bridge.hold_reason_text(hold_reason);
-                    let has_notice = settle_without_attempt(tx, &bridge, &pending, Move::Hold, &why, random)?;
-                    return Ok(Claim::Settled { state: State::Held, has_notice });
+                    let (state, has_notice) =
+                        settle_without_attempt(tx, &bridge, &pending, Move::Hold, &why, random)?;
+                    return Ok(Claim::Settled { state, has_notice });
                 }
                 let Some(payload) = payload else { return Ok(Claim::Prepare(pending)) };
                 tx.record_attempt(pending.id)?;

@@ -18,7 +18,9 @@ pub(super) const HELD: &str = "state = 3";
 /// Nothing of it has been sent.
 pub(super) const UNSENT: &str = "state IN (0, 3)";
 /// Will not move by itself any more.
-pub(super) const ENDED: &str = "state IN (2, 4, 5)";
+pub(super) const ENDED: &str = "state IN (2, 4, 5, 6)";
+/// The bridge or its agent gave it up.
+pub(super) const GIVEN_UP: &str = "state IN (4, 6)";
 
 /// SQL conditions on `message.kind`.
 pub(super) const MESSAGE: &str = "kind = 0";
@@ -42,6 +44,7 @@ fn state_code(state: State) -> i64 {
         State::Held => 3,
         State::Refused => 4,
         State::Unknown => 5,
+        State::Recalled => 6,
     }
 }
 
@@ -142,7 +145,11 @@ mod tests {
                 (SENDING, state == State::Sending),
                 (HELD, state == State::Held),
                 (UNSENT, matches!(state, State::Accepted | State::Held)),
-                (ENDED, matches!(state, State::Delivered | State::Refused | State::Unknown)),
+                (
+                    ENDED,
+                    matches!(state, State::Delivered | State::Refused | State::Unknown | State::Recalled),
+                ),
+                (GIVEN_UP, matches!(state, State::Refused | State::Recalled)),
             ] {
                 assert_eq!(holds(condition, "state", &state), expected, "{condition} of {state:?}");
             }

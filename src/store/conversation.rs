@@ -2,7 +2,7 @@
 
 use const_format::formatcp;
 
-use super::column::{HELD, OPEN};
+use super::column::{GIVEN_UP, HELD, OPEN};
 use super::position::POSITION;
 use super::{StoreError, Tx};
 use crate::model::{Direction, ImUserId, MessageKind, Millis, OpenId, OutboundCall, State};
@@ -22,26 +22,27 @@ pub struct PastMessage {
 
 impl Tx<'_> {
     /// Up to `limit` of the last messages of a conversation that `agent` has not received, in
-    /// order. Leaves out messages from before the agent last took the conversation over, refused
-    /// messages, and customers' messages that still wait to be sent.
+    /// order. Leaves out messages from before the agent last took the conversation over, refused and
+    /// recalled messages, and customers' messages that still wait to be sent.
     pub fn past_messages(
         &self,
         openid: &OpenId,
         agent: &ImUserId,
         limit: u32,
     ) -> Result<Vec<PastMessage>, StoreError> {
-        let sql = "SELECT direction, agent, calls, created_at FROM
+        let sql = formatcp!(
+            "SELECT direction, agent, calls, created_at FROM
                    (SELECT id, direction, agent, calls, created_at FROM message
-                    WHERE openid = ?1 AND kind = ?2 AND agent IS NOT ?3 AND state != ?4
-                    AND NOT (direction = ?5 AND state = ?6 AND calls_done = 0)
-                    AND id > (SELECT ifnull(max(id), 0) FROM message WHERE openid = ?1 AND kind = ?7 AND agent = ?3)
-                    ORDER BY id DESC LIMIT ?8) ORDER BY id";
+                    WHERE openid = ?1 AND kind = ?2 AND agent IS NOT ?3 AND NOT ({GIVEN_UP})
+                    AND NOT (direction = ?4 AND state = ?5 AND calls_done = 0)
+                    AND id > (SELECT ifnull(max(id), 0) FROM message WHERE openid = ?1 AND kind = ?6 AND agent = ?3)
+                    ORDER BY id DESC LIMIT ?7) ORDER BY id"
+        );
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query((
             openid.as_str(),
             MessageKind::Message,
             agent.as_str(),
-            State::Refused,
             Direction::ToIm,
             State::Accepted,
             MessageKind::Transfer,

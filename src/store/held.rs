@@ -31,6 +31,8 @@ pub struct AttachedAnswer {
     pub created_at: Millis,
     /// The reply contained all of its remaining calls; none is left for a later reply.
     pub is_complete: bool,
+    /// Its agent recalled it while it was attached.
+    pub recall_requested: bool,
 }
 
 impl Tx<'_> {
@@ -149,7 +151,8 @@ impl Tx<'_> {
     ) -> Result<Vec<AttachedAnswer>, StoreError> {
         // OPEN lets SQLite use the partial index message_open.
         let sql = formatcp!(
-            "SELECT id, created_at, json_array_length(calls) <= calls_done + attached_calls, attached_calls FROM message
+            "SELECT id, created_at, json_array_length(calls) <= calls_done + attached_calls, attached_calls,
+                    recall_requested FROM message
              WHERE direction = ?1 AND openid = ?2 AND {OPEN} AND {SENDING} AND attached_to = ?3
              ORDER BY {POSITION}"
         );
@@ -159,6 +162,7 @@ impl Tx<'_> {
                 id: MessageId(row.get(0)?),
                 created_at: Millis(row.get(1)?),
                 is_complete: row.get(2)?,
+                recall_requested: row.get(4)?,
             };
             Ok((attached, row.get::<_, u32>(3)?))
         })?;

@@ -241,15 +241,18 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Makes a move and records the reason. If the customer has left, a message that ends is
-    /// deleted at once.
+    /// Makes a move and records the reason. A message that its agent recalled while it was being sent is recalled now
+    /// instead of waiting for its next attempt. If the customer has left, a message that ends is deleted at once.
     pub fn settle(
         &self,
         id: MessageId,
         transition: Move,
         settlement: &Settlement,
     ) -> Result<State, StoreError> {
-        let state = self.state(id)?.after(transition)?;
+        let mut state = self.state(id)?.after(transition)?;
+        if matches!(state, State::Accepted | State::Held) && self.is_recall_requested(id)? {
+            state = state.after(Move::Recall)?;
+        }
         let ended_at = if state.is_open() { 0 } else { self.now.0 };
         let (calls_done, attempts_factor) = if settlement.call_done { (1, 0) } else { (0, 1) };
         let sql = "UPDATE message SET state = ?2, last_error = ?3, due_at = ?4, settled_at = ?5,

@@ -16,7 +16,7 @@ const APPLICATION_ID: i32 = 0x5749_4D42;
 
 /// The migrations, numbered from 1 by their index, as their names say. Never change a statement of a released one; add
 /// the next.
-pub(super) const MIGRATIONS: [&str; 9] = [
+pub(super) const MIGRATIONS: [&str; 10] = [
     include_str!("../../migrations/0001-initial.sql"),
     include_str!("../../migrations/0002-media.sql"),
     include_str!("../../migrations/0003-history-backfill.sql"),
@@ -26,6 +26,7 @@ pub(super) const MIGRATIONS: [&str; 9] = [
     include_str!("../../migrations/0007-push-after-reply.sql"),
     include_str!("../../migrations/0008-plain-names.sql"),
     include_str!("../../migrations/0009-unreadable-pushes.sql"),
+    include_str!("../../migrations/0010-recalls-and-edits.sql"),
 ];
 
 /// More than the number of different statements, so that none is parsed twice.

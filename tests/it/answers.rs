@@ -19,7 +19,7 @@ const OK: &str = r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}"#;
 
 #[tokio::test]
 async fn only_an_agents_delivered_message_to_a_known_customer_is_accepted() {
-    let world = World::start().await;
+    let world = Setup::default().set("BRIDGE_IM__REST_ANSWERS", "false").start().await;
     let phone = greeted(&world, "a").await;
     let genuine = |key: &str| {
         json!({
@@ -39,7 +39,9 @@ async fn only_an_agents_delivered_message_to_a_known_customer_is_accepted() {
         ("not_a_customer", with("To_Account", json!(openid("nobody"))), "Web"),
         ("not_an_agent", with("From_Account", json!("stranger")), "Web"),
         ("other_command", with("CallbackCommand", json!("C2C.CallbackBeforeSendMsg")), "Web"),
-        ("other_command", with("CallbackCommand", json!("C2C.CallbackAfterMsgWithDraw")), "Web"),
+        ("other_command", with("CallbackCommand", json!("C2C.CallbackAfterMsgReport")), "Web"),
+        ("unknown_message", with("CallbackCommand", json!("C2C.CallbackAfterMsgWithDraw")), "Web"),
+        ("unknown_message", with("CallbackCommand", json!("C2C.CallbackAfterModifyMsg")), "Web"),
     ];
     for (reason, body, platform) in ignored {
         let sample = format!("wechat_im_bridge_ignored_callbacks_total{{reason=\"{reason}\"}}");

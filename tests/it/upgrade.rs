@@ -40,7 +40,7 @@ use serde_json::{Value, json};
 use wechat_im_bridge::internals::clock::Clock;
 use wechat_im_bridge::internals::im::element::Element;
 use wechat_im_bridge::internals::im::send::usersig::Signer;
-use wechat_im_bridge::internals::im::send::{CALL_TIMEOUT, Client, SendMsg, http_client};
+use wechat_im_bridge::internals::im::send::{CALL_TIMEOUT, Client, OfflinePush, SendMsg, http_client};
 use wechat_im_bridge::internals::model::{ImUserId, Millis, OpenId};
 use wechat_im_bridge::internals::sandbox::im::SendRecord;
 use wechat_im_bridge::internals::sandbox::wechat::{Field, Refusal};
@@ -169,6 +169,7 @@ impl Before {
             life_time_s: 604_800,
             elements: &[Element::text(format!("{INQUIRY}arrived 1"))],
             cloud_custom_data: "",
+            offline_push: OfflinePush { nickname: "", words: "" },
         };
         client.sendmsg(&message).await.unwrap();
     }

@@ -168,6 +168,11 @@ impl World {
         self.bridge = Some(running);
     }
 
+    /// Sets an environment variable of the next bridge.
+    pub fn set(&mut self, variable: &'static str, value: impl Into<String>) {
+        self.settings.push((variable, value.into()));
+    }
+
     pub async fn stop_bridge(&mut self) {
         if let Some(running) = self.bridge.take() {
             running.stop().await.unwrap();

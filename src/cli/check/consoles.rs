@@ -54,7 +54,9 @@ fn im(config: &Config, base: &str) -> Vec<(&'static str, String)> {
     let agents: Vec<_> = config.im.agents.iter().map(ToString::to_string).collect();
     vec![
         ("Callback URL", format!("{base}/imcallback")),
-        ("Callbacks", "only C2C.CallbackAfterSendMsg: after sending a one-to-one message".to_owned()),
+        ("Callbacks", "C2C.CallbackAfterSendMsg: after sending a one-to-one message".to_owned()),
+        ("", "C2C.CallbackAfterMsgWithDraw: after recalling a one-to-one message".to_owned()),
+        ("", "C2C.CallbackAfterModifyMsg: after editing a one-to-one message; all others off".to_owned()),
         ("Authentication token", token.to_owned()),
         ("App admin", config.im.admin.to_string()),
         ("Accounts to import", agents.join(", ")),
@@ -86,6 +88,8 @@ mod tests {
             "https://bridge.example.com/wx/\n",
             "https://bridge.example.com/wx/imcallback\n",
             "C2C.CallbackAfterSendMsg",
+            "C2C.CallbackAfterMsgWithDraw",
+            "C2C.CallbackAfterModifyMsg",
             "the value of wechat.token",
             "the value of wechat.encoding_aes_key",
             "safe (wechat.mode)",

@@ -39,6 +39,7 @@ pub(super) fn im(settings: &mut Settings) -> Option<Im> {
         admin: admin?,
         agents,
         callback_token,
+        rest_answers: settings.flag("im.rest_answers"),
         callback_max_skew: settings.seconds("im.callback_max_skew_s"),
         api_base: api_base?,
         on_unsubscribe: settings.choice("im.on_unsubscribe")?,

@@ -34,6 +34,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("im.admin", "administrator"),
     ("im.agents", "anna, ben"),
     ("im.callback_token", "xxxxyyyy"),
+    ("im.rest_answers", "false"),
     ("im.callback_max_skew_s", "60"),
     ("im.api_base", "http://127.0.0.1:2/mock/"),
     ("im.on_unsubscribe", "keep"),

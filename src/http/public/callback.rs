@@ -15,7 +15,8 @@ use crate::bridge::AnswerOutcome;
 use crate::clock;
 use crate::http::body;
 use crate::im::receive::{Callback, SkipReason, error_response, ok_response};
-use crate::model::Answer;
+use crate::model::{AgentEvent, Answer};
+use crate::store::StoreError;
 
 const JSON: &str = "application/json";
 
@@ -45,9 +46,25 @@ async fn handle(state: &PublicState, query: &str, body: Body) -> Response {
             return error.into_response();
         }
     };
-    match public.callback_verifier.parse(&query, &bytes) {
+    let parsed = public.callback_verifier.parse(&query, &bytes);
+    if let (Ok(_), Some(event)) = (&parsed, query.event()) {
+        record(state, event);
+    }
+    match parsed {
         Ok(Callback::Answer(answer)) => accept(state, answer).await,
         Ok(Callback::Skipped(reason, answer)) => skip(state, reason, answer).await,
+        Ok(Callback::Recalled(id)) => {
+            Span::current().record("im.agent", display(&id.from));
+            let bridge = public.bridge.clone();
+            let change = async move { bridge.accept_recall(id).await };
+            revise(state, "accepted the recall of an agent's message", change).await
+        }
+        Ok(Callback::Edited(edit)) => {
+            Span::current().record("im.agent", display(&edit.answer.from));
+            let bridge = public.bridge.clone();
+            let change = async move { bridge.accept_edit(edit).await };
+            revise(state, "accepted the edit of an agent's message", change).await
+        }
         Ok(Callback::Typing(signal)) => {
             public.bridge.signal_typing(signal);
             ignore(state, SkipReason::OnlineOnly.name())
@@ -57,6 +74,19 @@ async fn handle(state: &PublicState, query: &str, body: Body) -> Response {
             state.log_refusal("callback", "body_no_json", &bad);
             typed(StatusCode::BAD_REQUEST, JSON, error_response(&bad.to_string()))
         }
+    }
+}
+
+/// Records that this callback comes at all. The first time is stored in the background, because no answer depends on
+/// it.
+fn record(state: &PublicState, event: AgentEvent) {
+    let bridge = state.public.bridge.clone();
+    if bridge.record_callback(event) {
+        state.public.tasks.spawn(async move {
+            if let Err(error) = bridge.remember_callback(event).await {
+                tracing::debug!(%error, "could not store that a callback came; the next run stores it");
+            }
+        });
     }
 }
 
@@ -77,10 +107,32 @@ async fn accept(state: &PublicState, answer: Answer) -> Response {
     }
 }
 
+/// Waits for the commit of a recall or an edit, and logs `done` if it changed something.
+async fn revise(
+    state: &PublicState,
+    done: &'static str,
+    change: impl Future<Output = Result<AnswerOutcome, StoreError>> + Send + 'static,
+) -> Response {
+    match state.run_to_end(state.public.limits.callback, change).await {
+        Some(Ok(AnswerOutcome::Accepted)) => {
+            tracing::info!("{done}");
+            typed(StatusCode::OK, JSON, ok_response())
+        }
+        Some(Ok(AnswerOutcome::Ignored(reason))) => ignore(state, reason.name()),
+        Some(Err(error)) => unavailable(state, &error),
+        None => unavailable(state, &"the commit took too long"),
+    }
+}
+
 async fn skip(state: &PublicState, reason: SkipReason, answer: Answer) -> Response {
     let bridge = state.public.bridge.clone();
     match state
-        .run_to_end(state.public.limits.callback, async move { bridge.mark_ignored(answer).await })
+        .run_to_end(state.public.limits.callback, async move {
+            match reason {
+                SkipReason::NotAnAgent => bridge.accept_stray(answer).await,
+                _ => bridge.mark_ignored(answer).await,
+            }
+        })
         .await
     {
         Some(Ok(())) => ignore(state, reason.name()),

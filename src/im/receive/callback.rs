@@ -1,4 +1,4 @@
-//! Reads a callback: an agent's message, or the reason why there is no message to move.
+//! Reads a callback: an agent's message, its recall or its edit, or the reason why there is nothing to do.
 //!
 //! The body must be a JSON object; everything else is lenient: missing members have defaults, and
 //! numbers may have any spelling. Reference: "`C2C.CallbackAfterSendMsg`", "Loop control"; docs
@@ -9,18 +9,26 @@ use serde_json::{Map, Value};
 use super::{CallbackVerifier, VerifiedQuery};
 use crate::im::{element, msg_key, number, text};
 use crate::json::{self, integer};
-use crate::model::{Answer, ImUserId, TypingSignal};
+use crate::model::{AgentEvent, Answer, AnswerEdit, AnswerId, ImUserId, TypingSignal};
 
-/// The one event that moves a message.
+/// A message was sent.
 const AFTER_SEND: &str = "C2C.CallbackAfterSendMsg";
+/// A message was recalled.
+const AFTER_RECALL: &str = "C2C.CallbackAfterMsgWithDraw";
+/// A message or the data beside it was edited.
+const AFTER_EDIT: &str = "C2C.CallbackAfterModifyMsg";
 
 /// The content of a callback.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Callback {
     /// An agent's message to an account that may be a customer's.
     Answer(Answer),
-    /// An agent's message that must not be moved, even if a backfill finds it later.
+    /// A message that must not be moved, even if a backfill finds it later.
     Skipped(SkipReason, Answer),
+    /// A message was recalled.
+    Recalled(AnswerId),
+    /// A message was edited, or only the data beside it.
+    Edited(AnswerEdit),
     /// An agent starts or stops typing to an account that may be a customer's.
     Typing(TypingSignal),
     /// There is no message to move.
@@ -30,11 +38,11 @@ pub enum Callback {
 /// Why there is no message to move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SkipReason {
-    /// It is an event other than a sent message.
+    /// It is an event that the bridge does not need.
     OtherCommand,
     /// Query and body name different events.
     CommandMismatch,
-    /// A server sent the message: the bridge or another one.
+    /// A server sent the message, and the configuration says to leave those alone.
     RestApi,
     /// IM did not deliver the message.
     NotDelivered,
@@ -45,7 +53,7 @@ pub enum SkipReason {
     BadAccount,
     /// The sender is not one of the agents.
     NotAnAgent,
-    /// The message has no elements.
+    /// The message has no elements, or no key.
     Empty,
 }
 
@@ -91,13 +99,21 @@ impl CallbackVerifier {
     }
 
     fn read(&self, query: &VerifiedQuery, body: &Value) -> Callback {
-        match (text(body, "CallbackCommand"), query.command.as_deref()) {
+        let command = match (text(body, "CallbackCommand"), query.command.as_deref()) {
             (Some(body), Some(query)) if body != query => {
                 return Callback::Ignored(SkipReason::CommandMismatch);
             }
-            (Some(AFTER_SEND), _) | (None, Some(AFTER_SEND)) => {}
-            _ => return Callback::Ignored(SkipReason::OtherCommand),
+            (body, query) => body.or(query),
+        };
+        match command.and_then(event_named) {
+            Some(AgentEvent::Sent) => self.sent(query, body),
+            Some(AgentEvent::Recalled) => answer_id(body).map_or_else(Callback::Ignored, Callback::Recalled),
+            Some(AgentEvent::Edited) => self.edited(body).map_or_else(Callback::Ignored, Callback::Edited),
+            None => Callback::Ignored(SkipReason::OtherCommand),
         }
+    }
+
+    fn sent(&self, query: &VerifiedQuery, body: &Value) -> Callback {
         let is_from_server =
             query.opt_platform.as_deref().is_some_and(|platform| platform.eq_ignore_ascii_case("RESTAPI"));
         // The event fires for failed deliveries too. An unreadable result does not count as
@@ -106,29 +122,35 @@ impl CallbackVerifier {
             body.get("SendMsgResult").is_some_and(|result| !result.is_null() && integer(result) != Some(0));
         let typing = typing_status(body);
         if typing.is_some() || is_set(body, "OnlineOnlyFlag") {
-            let signal = typing.filter(|_| !is_from_server && !has_failed);
+            let signal = typing.filter(|_| !has_failed && (self.rest_answers || !is_from_server));
             return signal
                 .and_then(|is_typing| self.typing(body, is_typing))
                 .map_or(Callback::Ignored(SkipReason::OnlineOnly), Callback::Typing);
         }
-        let skip_reason = match (is_from_server, has_failed) {
+        let skip_reason = match (is_from_server && !self.rest_answers, has_failed) {
             (true, _) => Some(SkipReason::RestApi),
             (false, true) => Some(SkipReason::NotDelivered),
             (false, false) => None,
         };
-        match (self.answer(body), skip_reason) {
-            (Ok(answer), None) => Callback::Answer(answer),
-            (Ok(answer), Some(reason)) => Callback::Skipped(reason, answer),
-            (Err(_), Some(reason)) | (Err(reason), None) => Callback::Ignored(reason),
+        let is_agent = account(body, "From_Account").is_ok_and(|from| self.agents.contains(&from));
+        match (self.message(body), skip_reason) {
+            (Ok(answer), None) if is_agent => Callback::Answer(answer),
+            (Ok(answer), Some(reason)) if is_agent => Callback::Skipped(reason, answer),
+            // A program would not read a note that its message went nowhere.
+            (Ok(stray), None) if !is_from_server => Callback::Skipped(SkipReason::NotAnAgent, stray),
+            (Ok(_), None) => Callback::Ignored(SkipReason::NotAnAgent),
+            (_, Some(reason)) | (Err(reason), None) => Callback::Ignored(reason),
         }
     }
 
-    fn answer(&self, body: &Value) -> Result<Answer, SkipReason> {
+    fn edited(&self, body: &Value) -> Result<AnswerEdit, SkipReason> {
+        let edited_at_ms = number(body, "EventTime").unwrap_or_else(|| self.clock.now().0);
+        Ok(AnswerEdit { answer: self.message(body)?, edited_at_ms })
+    }
+
+    fn message(&self, body: &Value) -> Result<Answer, SkipReason> {
         let from = account(body, "From_Account")?;
         let to = account(body, "To_Account")?;
-        if !self.agents.contains(&from) {
-            return Err(SkipReason::NotAnAgent);
-        }
         let parts = body.get("MsgBody").map(element::parts).unwrap_or_default();
         if parts.is_empty() {
             return Err(SkipReason::Empty);
@@ -153,6 +175,32 @@ impl CallbackVerifier {
             .filter(|seconds| *seconds > 0)
             .unwrap_or_else(|| self.clock.now().seconds())
     }
+}
+
+impl VerifiedQuery {
+    /// What happened in an agent's client, if the bridge needs to know of it.
+    pub fn event(&self) -> Option<AgentEvent> {
+        event_named(self.command.as_deref()?)
+    }
+}
+
+/// The name of the callback, which is that of its switch in IM's console.
+pub fn callback_name(event: AgentEvent) -> &'static str {
+    match event {
+        AgentEvent::Sent => AFTER_SEND,
+        AgentEvent::Recalled => AFTER_RECALL,
+        AgentEvent::Edited => AFTER_EDIT,
+    }
+}
+
+fn event_named(command: &str) -> Option<AgentEvent> {
+    AgentEvent::ALL.into_iter().find(|event| callback_name(*event) == command)
+}
+
+fn answer_id(body: &Value) -> Result<AnswerId, SkipReason> {
+    let (from, to) = (account(body, "From_Account")?, account(body, "To_Account")?);
+    let msg_key = text(body, "MsgKey").ok_or(SkipReason::Empty)?.to_owned();
+    Ok(AnswerId { from, to, msg_key })
 }
 
 /// Whether a flag is set, in any spelling.

@@ -20,6 +20,7 @@ pub struct CallbackVerifier {
     token: Option<SecretString>,
     max_skew_s: u64,
     pub(super) agents: Vec<ImUserId>,
+    pub(super) rest_answers: bool,
     pub(super) clock: Clock,
 }
 
@@ -78,7 +79,14 @@ impl CallbackVerifier {
     ) -> Self {
         // Anyone can sign with an empty token.
         let token = token.filter(|token| !token.expose_secret().is_empty());
-        Self { sdk_app_id, token, max_skew_s, agents, clock }
+        Self { sdk_app_id, token, max_skew_s, agents, rest_answers: true, clock }
+    }
+
+    /// Sets whether what servers send in an agent's name by REST counts as the agent's; by default it does.
+    #[must_use]
+    pub fn with_rest_answers(mut self, rest_answers: bool) -> Self {
+        self.rest_answers = rest_answers;
+        self
     }
 
     /// Verifies the query string of a callback's URL.

@@ -22,7 +22,7 @@ use super::history::{HistoryPages, PAGE_MESSAGES};
 use super::{Failure, History, ImCourier, PastMessage};
 use crate::bridge::{AnswerOutcome, BACKFILL_WAIT, Bridge};
 use crate::clock::Clock;
-use crate::model::{Answer, ImUserId, Millis, OpenId};
+use crate::model::{ImUserId, Millis, OpenId};
 use crate::store::{Backfill, Store, StoreError};
 
 /// The time from the start of one round to the start of the next, milliseconds.
@@ -42,8 +42,9 @@ const CONCURRENT_VIEWS: usize = 8;
 const CONCURRENT_REQUESTS: usize = 256;
 /// The pause after a failure before a conversation for which an answer waits is read again.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// How much later than a younger message an older one may become visible, seconds.
-const OVERLAP_S: i64 = 60;
+/// How much later than a younger message an older one may become visible or be recalled, seconds. Clients recall within
+/// two minutes.
+const OVERLAP_S: i64 = 150;
 /// How far IM's clock may be ahead of ours, seconds.
 const SKEW_S: i64 = 600;
 
@@ -179,7 +180,13 @@ impl BackfillWorker {
         fail_point!("backfill.read");
         messages.sort_by_key(|past| (past.message.msg_time, past.message.msg_seq));
         let until_s = messages.last().map_or(0, |past| past.message.msg_time);
-        for answer in messages.into_iter().filter_map(|past| answer_of(past, &backfill.agent, &user)) {
+        for past in messages.into_iter().filter(|past| is_answer(past, &backfill.agent, &user)) {
+            let PastMessage { message: answer, recalled } = past;
+            if recalled {
+                // The callback about the recall may be lost like any other.
+                self.bridge.accept_recall(answer.id()).await?;
+                continue;
+            }
             if self.bridge.accept_backfilled(answer).await? == AnswerOutcome::Accepted {
                 tracing::warn!(im.agent = %backfill.agent, "recovered an agent's message whose callback never came");
             }
@@ -219,9 +226,8 @@ impl BackfillWorker {
     }
 }
 
-/// Returns `past` if the agent sent it to the customer and has not recalled it. The bridge itself
-/// sends only in the customer's name, so its own messages are never returned.
-fn answer_of(past: PastMessage, agent: &ImUserId, customer: &ImUserId) -> Option<Answer> {
-    let is_answer = past.message.from == *agent && past.message.to == *customer && !past.recalled;
-    is_answer.then_some(past.message)
+/// Whether the agent sent `past` to the customer. The bridge itself sends only in the customer's name, so its own
+/// messages never are.
+fn is_answer(past: &PastMessage, agent: &ImUserId, customer: &ImUserId) -> bool {
+    past.message.from == *agent && past.message.to == *customer
 }

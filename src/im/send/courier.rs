@@ -9,15 +9,15 @@ use fail::fail_point;
 
 use super::history::{HistoryPages, PAGE_MESSAGES};
 use super::{
-    Api, Client, Failure, History, ImportMode, ImportMsg, MediaInspector, Outcome, PastMessage, SendMsg,
-    UnknownAgents, code, import_outcome, repeatable_verdict, send_outcome, unknown_agents,
+    Api, Client, Failure, History, ImportMode, ImportMsg, MediaInspector, OfflinePush, Outcome, PastMessage,
+    SendMsg, UnknownAgents, code, import_outcome, repeatable_verdict, send_outcome, unknown_agents,
 };
 use crate::bridge::{Account, Accounts};
 use crate::clock::Clock;
 use crate::im::element::{self, Element, MediaDetails};
 use crate::metrics::Metrics;
 use crate::model::{
-    FailureClass, ImUserId, MediaInfo, MediaInfoKind, OpenId, OutboundCall, Resolution, Verdict,
+    FailureClass, ImUserId, MediaInfo, MediaInfoKind, MessageKind, OpenId, OutboundCall, Resolution, Verdict,
 };
 use crate::outbox::{Courier, Payload, PrepareError};
 use crate::store::{PendingCall, StoreError};
@@ -199,12 +199,18 @@ impl ImCourier {
             Some(false) => return Err(missing_agent(agent)),
         }
         let (mut user, account) = self.account(&pending.lane.customer).await?;
+        // A notice about someone who has left must not make the account again.
+        let may_import = account.known || pending.kind != MessageKind::Notice;
         if !account.imported {
+            if !may_import {
+                return Err(refuse("the customer has left"));
+            }
             user = self.import(&pending.lane.customer).await?;
         }
         match self.call_once(pending, call, &user, agent).await? {
             Ok(()) => Ok(()),
             Err(Outcome::Verdict(verdict)) => Err(verdict),
+            Err(Outcome::MissingAccount { why }) if !may_import => Err(Verdict::Refuse { why }),
             Err(Outcome::MissingAccount { .. }) => {
                 // The code does not always tell which of the two accounts is missing.
                 self.check_agent(agent).await?;
@@ -241,6 +247,7 @@ impl ImCourier {
         let elements = element::elements_for(call, &details)
             .ok_or_else(|| Verdict::Refuse { why: "it is not a message for IM".to_owned() })?;
         let custom_data = custom_data(pending);
+        let nickname = nickname(&pending.lane.customer);
         let message = SendMsg {
             from,
             to,
@@ -250,6 +257,7 @@ impl ImCourier {
             life_time_s: self.message_lifetime_s,
             elements: &elements,
             cloud_custom_data: &custom_data,
+            offline_push: OfflinePush { nickname: &nickname, words: words(&elements) },
         };
         let sent = self.rate_limited(Api::SendMsg, self.client.sendmsg(&message)).await;
         Ok(sent.map(drop).map_err(|failure| send_outcome(&failure)))
@@ -365,8 +373,8 @@ impl ImCourier {
     }
 }
 
-/// The message's `CloudCustomData`, for programs: the bridge's id of the message, and the link to
-/// the original of a converted recording.
+/// The message's `CloudCustomData`: for programs, the bridge's id of the message and the link to the original of a
+/// converted recording; for the agents' clients, that a customer's phone shows who types, so that they signal it.
 fn custom_data(pending: &PendingCall) -> String {
     let mut bridge = serde_json::json!({"message": pending.id});
     if let OutboundCall::MediaToAgent(MediaInfo {
@@ -376,7 +384,19 @@ fn custom_data(pending: &PendingCall) -> String {
     {
         bridge["original"] = original.as_str().into();
     }
-    serde_json::json!({"bridge": bridge}).to_string()
+    let mut data = serde_json::json!({"bridge": bridge});
+    if pending.kind == MessageKind::Message {
+        data["messageFeature"] = serde_json::json!({"needTyping": 1, "version": 1});
+    }
+    data.to_string()
+}
+
+/// The words by which a notification shows a message; empty if its first element has none.
+fn words(elements: &[Element]) -> &str {
+    match elements.first() {
+        Some(Element::Text(text)) => &text.text,
+        _ => "",
+    }
 }
 
 /// The customer's nickname. WeChat no longer reveals customers' names, so the end of the openid

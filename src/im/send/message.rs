@@ -28,6 +28,72 @@ pub struct SendMsg<'a> {
     pub elements: &'a [Element],
     /// Stored and delivered with the message.
     pub cloud_custom_data: &'a str,
+    /// The notification on the phone of an agent who is not online.
+    pub offline_push: OfflinePush<'a>,
+}
+
+/// What a notification on a phone shows, and what makes a tap on it open the conversation.
+#[derive(Clone, Copy, Debug)]
+pub struct OfflinePush<'a> {
+    /// The customer's nickname, its title.
+    pub nickname: &'a str,
+    /// The message's words; empty if it has none. At most [`PUSH_WORDS_BYTES`] of them are shown.
+    pub words: &'a str,
+}
+
+/// The longest text in a notification, bytes. It is there twice, once escaped within JSON, and all of it must fit into
+/// the 4 KB that Apple allows.
+const PUSH_WORDS_BYTES: usize = 240;
+
+/// `OfflinePushInfo`.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct OfflinePushInfo<'a> {
+    /// 0: push to the phone of an agent who is not online.
+    push_flag: u8,
+    title: &'a str,
+    /// Without it the platform shows a word for the kind of the message.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    desc: &'a str,
+    ext: String,
+}
+
+/// `Ext`, in the form that Tencent's UI kits read: a tap opens the conversation with `sender`.
+#[derive(Serialize)]
+struct Ext<'a> {
+    entity: Entity<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Entity<'a> {
+    version: u8,
+    /// 1: one-to-one.
+    chat_type: u8,
+    /// 1: open the conversation.
+    action: u8,
+    sender: &'a ImUserId,
+    nickname: &'a str,
+    face_url: &'a str,
+    content: &'a str,
+}
+
+impl OfflinePush<'_> {
+    /// The words that are shown: on one line, and cut.
+    fn content(&self) -> String {
+        let words = self.words.split_whitespace().collect::<Vec<_>>().join(" ");
+        let cut = &words[..words.floor_char_boundary(PUSH_WORDS_BYTES)];
+        let more = if cut.len() < words.len() { "…" } else { "" };
+        format!("{cut}{more}")
+    }
+
+    /// The `Ext` of a message from `sender`.
+    fn ext(&self, sender: &ImUserId, content: &str) -> String {
+        let nickname = self.nickname;
+        let entity = Entity { version: 1, chat_type: 1, action: 1, sender, nickname, face_url: "", content };
+        // Serializing plain data into memory cannot fail; an empty text only opens no conversation.
+        serde_json::to_string(&Ext { entity }).unwrap_or_default()
+    }
 }
 
 /// IM's response for a sent message.
@@ -86,12 +152,14 @@ struct SendBody<'a> {
     forbid_callback_control: [&'static str; 2],
     msg_body: &'a [Element],
     cloud_custom_data: &'a str,
+    offline_push_info: OfflinePushInfo<'a>,
 }
 
 impl Client {
     /// Sends a message. It is not idempotent beyond one second: after `Failure::NoAnswer`, search
     /// the history ([`Client::admin_getroammsg`]) before a repeat.
     pub async fn sendmsg(&self, message: &SendMsg<'_>) -> Result<SendResult, Failure> {
+        let content = message.offline_push.content();
         let body = SendBody {
             sync_other_machine: 2,
             from_account: message.from,
@@ -103,6 +171,12 @@ impl Client {
             forbid_callback_control: ["ForbidBeforeSendMsgCallback", "ForbidAfterSendMsgCallback"],
             msg_body: message.elements,
             cloud_custom_data: message.cloud_custom_data,
+            offline_push_info: OfflinePushInfo {
+                push_flag: 0,
+                title: message.offline_push.nickname,
+                desc: &content,
+                ext: message.offline_push.ext(message.from, &content),
+            },
         };
         let answer = self.call(Api::SendMsg, &body).await?;
         let msg_time = number(&answer, "MsgTime").unwrap_or(message.timestamp_s);
@@ -153,6 +227,7 @@ mod tests {
             life_time_s: 604_800,
             elements: &elements,
             cloud_custom_data: "{\"src\":\"wx\"}",
+            offline_push: OfflinePush { nickname: "WeChat 0_-mno", words: "" },
         };
         let client = fake.client();
         let sent = SendResult { msg_key: "key".to_owned(), msg_time: 1_700_000_001 };
@@ -168,7 +243,10 @@ mod tests {
                 r#""MsgLifeTime":604800,"MsgSeq":218340021,"MsgRandom":3187465520,"MsgTimeStamp":1700000000,"#,
                 r#""ForbidCallbackControl":["ForbidBeforeSendMsgCallback","ForbidAfterSendMsgCallback"],"#,
                 r#""MsgBody":[{"MsgType":"TIMTextElem","MsgContent":{"Text":"Is this in stock?"}}],"#,
-                r#""CloudCustomData":"{\"src\":\"wx\"}"}"#
+                r#""CloudCustomData":"{\"src\":\"wx\"}","OfflinePushInfo":{"PushFlag":0,"Title":"WeChat 0_-mno","#,
+                r#""Ext":"{\"entity\":{\"version\":1,\"chatType\":1,\"action\":1,"#,
+                r#"\"sender\":\"oABCD1234efgh5678IJKL90_-mno\",\"nickname\":\"WeChat 0_-mno\",\"faceUrl\":\"\","#,
+                r#"\"content\":\"\"}}"}}"#
             )
         );
     }

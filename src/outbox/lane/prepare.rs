@@ -8,7 +8,7 @@ use rand::RngExt as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{LaneWorker, Next, Rest};
-use crate::model::{FailureClass, MessageId, Millis};
+use crate::model::{FailureClass, MessageId, Millis, OutboundCall};
 use crate::outbox::{Payload, PrepareError};
 use crate::store::{PendingCall, StoreError};
 use crate::upstream::delay_ms;
@@ -52,6 +52,8 @@ impl Permits {
 #[derive(Clone, Debug)]
 pub(super) struct Prepared {
     id: MessageId,
+    /// The call that was prepared. An edit may have replaced it since.
+    call: OutboundCall,
     call_index: u32,
     /// What the platform is asked to send.
     pub payload: Payload,
@@ -60,7 +62,7 @@ pub(super) struct Prepared {
 impl Prepared {
     /// Whether this call was prepared: the head may have changed meanwhile.
     pub(super) fn is_of(&self, pending: &PendingCall) -> bool {
-        (self.id, self.call_index) == (pending.id, pending.call_index)
+        (self.id, self.call_index, &self.call) == (pending.id, pending.call_index, &pending.call)
     }
 }
 
@@ -78,7 +80,8 @@ impl LaneWorker {
         fail_point!("outbox.prepared");
         match outcome {
             Ok(payload) => {
-                Ok(Next::Prepared(Prepared { id: pending.id, call_index: pending.call_index, payload }))
+                let (id, call, call_index) = (pending.id, pending.call, pending.call_index);
+                Ok(Next::Prepared(Prepared { id, call, call_index, payload }))
             }
             Err(error) => self.preparation_failed(pending, error).await,
         }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use rand::RngExt as _;
 
 use super::{Claim, LaneWorker, Next, RESOLVE_DELAY_MS, Rest};
-use crate::bridge::Bridge;
 use crate::bridge::notice::{EndReason, NoticeKind};
+use crate::bridge::{Bridge, too_late_notice};
 use crate::model::{
     FailureClass, HoldReason, Lane, MessageId, MessageKind, Millis, Move, OpenId, State, Verdict,
 };
@@ -114,21 +114,33 @@ impl LaneWorker {
         let next = if class.retry_now() { 0 } else { wait_ms };
         let due = self.clock.now().plus(next);
         let bridge = self.bridge.clone();
-        self.store
+        let (lane, random) = (pending.lane.clone(), rand::rng().random());
+        let (state, has_notice) = self
+            .store
             .write(move |tx| {
                 bridge.refund_send(tx, &pending)?;
                 let due_at = if is_platform_wide { Millis(0) } else { due };
                 let settlement = Settlement { why: Some(why.clone()), due_at, call_done: false };
-                tx.settle(pending.id, Move::Requeue, &settlement)?;
+                let was_recalled = tx.is_recall_requested(pending.id)?;
+                let state = tx.settle(pending.id, Move::Requeue, &settlement)?;
+                let has_begun = pending.call_index > 0;
+                let has_notice =
+                    was_recalled && notify_of_recall(tx, &bridge, &pending, state, has_begun, random)?;
                 tx.record_step(
                     &pending.lane.customer,
                     Some(pending.id),
                     pending.api_name(),
                     &why,
                     Some(took_ms),
-                )
+                )?;
+                Ok((state, has_notice))
             })
             .await?;
+        if state == State::Recalled {
+            self.metrics.ended(lane.direction, state);
+            self.signal_notice(&lane, has_notice);
+            return Ok(Next::Head);
+        }
         Ok(if next == 0 {
             Next::Head
         } else {
@@ -160,7 +172,10 @@ impl LaneWorker {
                     _ => {}
                 }
                 let why = outcome.settlement.why.as_deref();
-                let has_notice = match (outcome.agent_reason.as_deref().or(why), &as_link) {
+                let was_recalled = tx.is_recall_requested(pending.id)?;
+                let mut has_notice = match (outcome.agent_reason.as_deref().or(why), &as_link) {
+                    // The agent gets a notice about the recall instead.
+                    _ if was_recalled => false,
                     (Some(why), _) => notify_agent(tx, &bridge, &pending, outcome.transition, why, random)?,
                     (None, Some(why)) => {
                         bridge.notify_agent(tx, &pending, &NoticeKind::AsLink { why }, random)?
@@ -170,6 +185,10 @@ impl LaneWorker {
                 let detail =
                     why.map_or_else(|| outcome.label.to_owned(), |why| format!("{}: {why}", outcome.label));
                 let state = tx.settle(pending.id, outcome.transition, &outcome.settlement)?;
+                if was_recalled {
+                    let has_begun = pending.call_index > 0 || outcome.settlement.call_done;
+                    has_notice = notify_of_recall(tx, &bridge, &pending, state, has_begun, random)?;
+                }
                 tx.record_step(
                     &pending.lane.customer,
                     Some(pending.id),
@@ -187,7 +206,15 @@ impl LaneWorker {
             state if state.is_open() || kind != MessageKind::Message => {}
             state => self.metrics.ended(lane.direction, state),
         }
-        log_outcome(&lane, transition, kind, has_notice);
+        if state == State::Recalled {
+            tracing::info!(
+                lane = lane.direction.name(),
+                has_notice,
+                "the message is dropped: its agent recalled it"
+            );
+        } else {
+            log_outcome(&lane, transition, kind, has_notice);
+        }
         self.signal_notice(&lane, has_notice);
         Ok(())
     }
@@ -230,7 +257,7 @@ pub(in crate::outbox) fn refuse_held(
     random: u32,
 ) -> Result<(OpenId, bool), StoreError> {
     let pending = tx.pending_call(id)?;
-    let has_notice = settle_without_attempt(
+    let (_, has_notice) = settle_without_attempt(
         tx,
         bridge,
         &pending,
@@ -248,25 +275,22 @@ pub(super) fn settle_attached(
     pending: &PendingCall,
     random: u32,
 ) -> Result<Claim, StoreError> {
-    let (transition, state, why) = match pending.attached {
+    let (state, has_notice) = if pending.attached == AttachState::NotSent {
+        let why = Some("WeChat did not take the reply that contained it".to_owned());
+        let was_recalled = tx.is_recall_requested(pending.id)?;
+        let state = tx.settle(pending.id, Move::Hold, &Settlement { why, ..Settlement::default() })?;
         // The agent already got the notice that it is held, and it still is.
-        AttachState::NotSent => (Move::Hold, State::Held, "WeChat did not take the reply that contained it"),
-        _ => (Move::MarkUnknown, State::Unknown, bridge.end_reason_text(EndReason::InterruptedReply)),
-    };
-    let has_notice = if transition == Move::Hold {
-        tx.settle(
-            pending.id,
-            transition,
-            &Settlement { why: Some(why.to_owned()), ..Settlement::default() },
-        )?;
-        false
+        let has_notice =
+            was_recalled && notify_of_recall(tx, bridge, pending, state, pending.call_index > 0, random)?;
+        (state, has_notice)
     } else {
-        settle_without_attempt(tx, bridge, pending, transition, why, random)?
+        let why = bridge.end_reason_text(EndReason::InterruptedReply);
+        settle_without_attempt(tx, bridge, pending, Move::MarkUnknown, why, random)?
     };
     Ok(Claim::Settled { state, has_notice })
 }
 
-/// Settles a message without an attempt. Returns whether the agent gets a notice.
+/// Settles a message without an attempt. Returns its state, and whether the agent gets a notice.
 pub(super) fn settle_without_attempt(
     tx: &Tx<'_>,
     bridge: &Bridge,
@@ -274,11 +298,32 @@ pub(super) fn settle_without_attempt(
     transition: Move,
     why: &str,
     random: u32,
-) -> Result<bool, StoreError> {
-    let has_notice = notify_agent(tx, bridge, pending, transition, why, random)?;
-    tx.settle(pending.id, transition, &Settlement { why: Some(why.to_owned()), ..Settlement::default() })?;
+) -> Result<(State, bool), StoreError> {
+    let was_recalled = tx.is_recall_requested(pending.id)?;
+    let mut has_notice = !was_recalled && notify_agent(tx, bridge, pending, transition, why, random)?;
+    let settlement = Settlement { why: Some(why.to_owned()), ..Settlement::default() };
+    let state = tx.settle(pending.id, transition, &settlement)?;
+    if was_recalled {
+        has_notice = notify_of_recall(tx, bridge, pending, state, pending.call_index > 0, random)?;
+    }
     tx.record_step(&pending.lane.customer, Some(pending.id), "settled", why, None)?;
-    Ok(has_notice)
+    Ok((state, has_notice))
+}
+
+/// Sends the agent a notice about a message that was recalled while it was being sent, if the customer has something of
+/// it. Returns whether the agent gets one.
+fn notify_of_recall(
+    tx: &Tx<'_>,
+    bridge: &Bridge,
+    pending: &PendingCall,
+    state: State,
+    has_begun: bool,
+    random: u32,
+) -> Result<bool, StoreError> {
+    match too_late_notice(state, has_begun) {
+        Some(kind) => bridge.notify_agent(tx, pending, &kind, random),
+        None => Ok(false),
+    }
 }
 
 /// A pause that the platform asked for, in milliseconds; 0 if it asked for none.

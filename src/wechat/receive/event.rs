@@ -4,7 +4,7 @@
 //! WeChat adds events without notice, so an unknown event is a value, not an error.
 
 use super::xml::Element;
-use crate::model::{Event, EventDetails, EventKind};
+use crate::model::{Event, EventDetails, EventKind, OpenId};
 
 /// The documented events that a customer-service account meets, in the spelling of WeChat's
 /// documentation. A push may spell them in other letters.
@@ -47,7 +47,9 @@ pub(super) fn read(root: &Element, name: &str) -> Event {
     let name = NAMES.into_iter().find(|known| known.eq_ignore_ascii_case(name)).unwrap_or(name);
     let kind = match name {
         "subscribe" => EventKind::Subscribe,
-        "unsubscribe" => EventKind::Unsubscribe,
+        "unsubscribe" | "user_authorization_revoke" | "user_authorization_cancellation" => {
+            EventKind::Unsubscribe
+        }
         "SCAN" => EventKind::Scan,
         "CLICK" | "scancode_push" | "scancode_waitmsg" => EventKind::MenuClick,
         _ => EventKind::Other,
@@ -78,6 +80,13 @@ pub(super) fn read_device(root: &Element, kind: &str) -> Option<Event> {
     let key = root.trimmed_text("DeviceID").map(str::to_owned);
     let details = EventDetails { name: name.to_owned(), key, scene: None, ticket: None, status: None };
     Some(Event { kind: EventKind::Other, details })
+}
+
+/// The person whom an event is about, where that is not its sender: such an event comes from the platform.
+pub(super) fn subject(root: &Element, event: &Event) -> Option<OpenId> {
+    let is_about_another =
+        event.kind == EventKind::Unsubscribe && !event.name().eq_ignore_ascii_case("unsubscribe");
+    root.trimmed_text("OpenID").filter(|_| is_about_another).and_then(|id| OpenId::new(id).ok())
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub(super) fn from_xml(root: &Element) -> Result<Push, PushError> {
     let word = |name: &'static str| root.trimmed_text(name).ok_or(PushError::Missing(name));
     // Only the passive reply needs it.
     let account = root.trimmed_text("ToUserName").unwrap_or_default();
-    let from = OpenId::new(word("FromUserName")?)?;
+    let mut from = OpenId::new(word("FromUserName")?)?;
     let create_time = root.number("CreateTime");
     let to = shorten(account);
     let kind = truncate_name(word("MsgType")?);
@@ -48,6 +48,7 @@ pub(super) fn from_xml(root: &Element) -> Result<Push, PushError> {
         (PushBody::Event(event), key)
     } else if kind.eq_ignore_ascii_case("event") {
         let event = event::read(root, &truncate_name(word("Event")?));
+        from = event::subject(root, &event).unwrap_or(from);
         let time = create_time.ok_or(PushError::Missing("CreateTime"))?;
         let key = DedupKey::new(event_dedup_key(root, time, &from, event.name(), &to));
         (PushBody::Event(event), key)

@@ -85,8 +85,6 @@ fn an_ignored_callback_has_its_reason() {
         (json!({"From_Account": null}), SkipReason::BadAccount),
         (json!({"From_Account": 7}), SkipReason::BadAccount),
         (json!({"To_Account": "with space"}), SkipReason::BadAccount),
-        (json!({"From_Account": "somebody"}), SkipReason::NotAnAgent),
-        (json!({"From_Account": "KF_LIN"}), SkipReason::NotAnAgent),
         (json!({"MsgBody": null}), SkipReason::Empty),
         (json!({"MsgBody": []}), SkipReason::Empty),
         (json!({"MsgBody": "text"}), SkipReason::Empty),
@@ -124,16 +122,55 @@ fn the_query_must_not_contradict_the_command_in_the_body() {
 }
 
 #[test]
-fn a_servers_message_does_not_loop() {
-    let body = sample().to_string();
+fn a_servers_message_in_an_agents_name_is_the_agents_unless_that_is_off() {
+    let (body, stray) = (sample().to_string(), sample().to_string().replace("kf_lin", "somebody"));
+    let rest_off = verifier().with_rest_answers(false);
+    let parse = |verifier: &CallbackVerifier, platform: &str, body: &str| {
+        verifier.parse(&verified_query(None, Some(platform)), body.as_bytes()).unwrap()
+    };
     for platform in ["RESTAPI", "RestApi", "restapi"] {
-        let read = verifier().parse(&verified_query(None, Some(platform)), body.as_bytes()).unwrap();
-        assert_eq!(read, Callback::Skipped(SkipReason::RestApi, expected()), "{platform}");
+        assert_eq!(parse(&verifier(), platform, &body), Callback::Answer(expected()), "{platform}");
+        let skipped = Callback::Skipped(SkipReason::RestApi, expected());
+        assert_eq!(parse(&rest_off, platform, &body), skipped, "{platform}");
+        let ignored = Callback::Ignored(SkipReason::NotAnAgent);
+        assert_eq!(parse(&verifier(), platform, &stray), ignored, "{platform}");
     }
     for platform in ["Web", "Windows", "Unknown", ""] {
-        let read = verifier().parse(&verified_query(None, Some(platform)), body.as_bytes()).unwrap();
-        assert_eq!(read, Callback::Answer(expected()), "{platform}");
+        assert_eq!(parse(&rest_off, platform, &body), Callback::Answer(expected()), "{platform}");
     }
+}
+
+#[test]
+fn a_message_of_someone_who_is_no_agent_is_skipped() {
+    for name in ["somebody", "KF_LIN"] {
+        let from = ImUserId::new(name).unwrap();
+        let stray = Callback::Skipped(SkipReason::NotAnAgent, Answer { from, ..expected() });
+        assert_eq!(read(&json!({"From_Account": name})), stray);
+    }
+}
+
+#[test]
+fn recalls_and_edits_name_their_message() {
+    let parse = |command: &str, changes: &Value| {
+        let mut body = sample();
+        body["CallbackCommand"] = json!(command);
+        for (name, value) in changes.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        let query = verified_query(Some(command), Some("Web"));
+        (verifier().parse(&query, body.to_string().as_bytes()).unwrap(), query.event())
+    };
+    let (recall, edit) = ("C2C.CallbackAfterMsgWithDraw", "C2C.CallbackAfterModifyMsg");
+    let recalled = Callback::Recalled(expected().id());
+    assert_eq!(parse(recall, &json!({"MsgBody": null})), (recalled, Some(AgentEvent::Recalled)));
+    let ignored = |reason| Callback::Ignored(reason);
+    assert_eq!(parse(recall, &json!({"MsgKey": null})).0, ignored(SkipReason::Empty));
+    assert_eq!(parse(recall, &json!({"To_Account": ""})).0, ignored(SkipReason::BadAccount));
+    let edited = AnswerEdit { answer: expected(), edited_at_ms: 1_700_000_100_345 };
+    let quoted = json!({"EventTime": "1700000100345"});
+    assert_eq!(parse(edit, &quoted), (Callback::Edited(edited), Some(AgentEvent::Edited)));
+    assert_eq!(parse(edit, &json!({"MsgBody": []})).0, ignored(SkipReason::Empty));
+    assert_eq!(parse("C2C.CallbackAfterMsgReport", &json!({})), (ignored(SkipReason::OtherCommand), None));
 }
 
 #[test]

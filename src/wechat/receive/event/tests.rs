@@ -121,11 +121,16 @@ fn agent_sessions_and_authorisations() {
         ("kf_close_session", "<KfAccount>a@b</KfAccount><CloseType>KF</CloseType>"),
         ("kf_switch_session", "<FromKfAccount>a@b</FromKfAccount><ToKfAccount>c@b</ToKfAccount>"),
         ("user_info_modified", about),
-        ("user_authorization_revoke", about),
-        ("user_authorization_cancellation", about),
         ("debug_demo", "<debug_str>hello world</debug_str>"),
     ] {
         check(name, elements, EventKind::Other, &keyed(None));
+    }
+    for name in ["user_authorization_revoke", "user_authorization_cancellation"] {
+        check(name, about, EventKind::Unsubscribe, &keyed(None));
+        let root = xml::read(format!("<xml>{about}</xml>").as_bytes()).unwrap();
+        let about_whom = subject(&root, &read(&root, name));
+        assert_eq!(about_whom.as_ref().map(OpenId::as_str), Some("oX"), "the platform sends it");
+        assert_eq!(subject(&root, &read(&root, "unsubscribe")), None);
     }
 }
 
