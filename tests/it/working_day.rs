@@ -36,14 +36,14 @@ impl Day {
     }
 
     /// The agent types and sends; the customer gets `expected`, and the phone no longer shows that anyone types.
-    async fn answer(&mut self, expected: &str, send: impl Future<Output = SentMessage>) {
+    async fn answer(&mut self, expected: &str, message: impl Future<Output = SentMessage>) {
         if self.world.clock.now().since(self.asked_at) > PATIENCE_MS {
             let phone = self.phone.clone();
             self.ask(async { phone.say("and?").await.reply.is_some() }, "and?").await;
         }
         self.type_until_shown().await;
         let left = self.phone.sends_left();
-        let sent = send.await;
+        let sent = message.await;
         assert_eq!(sent.callback.unwrap().status, Some(200));
         self.expected.push(expected.to_owned());
         let texts = await_sends(&self.world, &self.customer, self.expected.len()).await;

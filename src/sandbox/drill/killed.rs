@@ -12,7 +12,7 @@ use crate::sandbox::fault::Fault;
 /// The contract: after a kill, the bridge works again within this time.
 const RESTART_LIMIT: Duration = Duration::from_secs(2);
 /// Longer than the drill: calls that take this long are in flight when the bridge is killed.
-const IN_FLIGHT_DELAY: Duration = Duration::from_secs(60);
+const IN_FLIGHT_DELAY: Duration = Duration::from_mins(1);
 /// How long the bridge may take after its restart to deliver everything.
 const DELIVERY_LIMIT: Duration = Duration::from_secs(40);
 /// Questions before the kill; as many answers, of which the first is a picture.

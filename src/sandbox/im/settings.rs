@@ -96,6 +96,7 @@ impl Edition {
 
 /// The console's switch for each webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one switch of the console")]
 pub struct Webhooks {
     /// The webhook `C2C.CallbackBeforeSendMsg`.
     pub before_send: BeforeSend,

@@ -103,7 +103,7 @@ impl Session {
         if !desk.peers().iter().any(|peer| peer == customer) {
             return Err(ActionError::NoConversation);
         }
-        let action = self.check_agent_action(&desk, customer, action)?;
+        let action = CheckedAction::check(&desk, customer, action)?;
         let customer = customer.to_owned();
         self.spawn_action(async move {
             if let Err(refused) = action.carry_out(&desk, &customer).await {
@@ -111,13 +111,10 @@ impl Session {
             }
         })
     }
+}
 
-    fn check_agent_action(
-        &self,
-        desk: &AgentClient,
-        customer: &str,
-        action: AgentAction,
-    ) -> Result<CheckedAction, ActionError> {
+impl CheckedAction {
+    fn check(desk: &AgentClient, customer: &str, action: AgentAction) -> Result<Self, ActionError> {
         let find = |key: &str| {
             let found = desk.conversation(customer).into_iter().find(|message| message.key == key);
             found.ok_or(ActionError::NoMessage)
@@ -127,16 +124,16 @@ impl Session {
             let name = checked_word(name.or_else(|| Some(sample_name.to_owned())))?;
             Ok(desk.upload(&name, bytes))
         };
-        let send = |element: Value| CheckedAction::Send(json!([element]));
+        let send = |element: Value| Self::Send(json!([element]));
         Ok(match action {
-            AgentAction::Compose { empty } => CheckedAction::Compose(if empty { "" } else { "…" }),
+            AgentAction::Compose { empty } => Self::Compose(if empty { "" } else { "…" }),
             AgentAction::Text { text, quote: Some(key) } => {
-                CheckedAction::Quote(Box::new(find(&key)?), checked_text(text)?)
+                Self::Quote(Box::new(find(&key)?), checked_text(text)?)
             }
             AgentAction::Text { text, quote: None } => {
                 send(json!({"MsgType": "TIMTextElem", "MsgContent": {"Text": checked_text(text)?}}))
             }
-            AgentAction::Rest { text } => CheckedAction::Rest(checked_text(text)?),
+            AgentAction::Rest { text } => Self::Rest(checked_text(text)?),
             AgentAction::Image { file, file_name } => {
                 send(store_file(file, file_name, SAMPLE_PICTURE, "picture.png")?.image())
             }
@@ -146,23 +143,21 @@ impl Session {
             AgentAction::Sound { file, file_name } => {
                 send(store_file(file, file_name, SAMPLE_VOICE, "voice.m4a")?.sound(1))
             }
-            AgentAction::Sticker {} => CheckedAction::Sticker,
-            AgentAction::Card {} => CheckedAction::Card,
+            AgentAction::Sticker {} => Self::Sticker,
+            AgentAction::Card {} => Self::Card,
             AgentAction::Forward {} => {
                 let all = desk.conversation(customer);
                 let latest = all.iter().skip(all.len().saturating_sub(FORWARDED));
-                CheckedAction::Forward(
+                Self::Forward(
                     latest.map(|message| format!("{}: {}", message.from, message.shown().text)).collect(),
                 )
             }
-            AgentAction::Call {} => CheckedAction::Call,
-            AgentAction::Recall { message } => CheckedAction::Recall(find(&message)?.key.clone()),
-            AgentAction::Read {} => CheckedAction::Read,
+            AgentAction::Call {} => Self::Call,
+            AgentAction::Recall { message } => Self::Recall(find(&message)?.key.clone()),
+            AgentAction::Read {} => Self::Read,
         })
     }
-}
 
-impl CheckedAction {
     async fn carry_out(self, desk: &AgentClient, customer: &str) -> Result<(), ApiError> {
         match self {
             Self::Compose(text) => desk.compose(customer, text).await.map(drop),

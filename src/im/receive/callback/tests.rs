@@ -84,7 +84,7 @@ fn an_ignored_callback_has_its_reason() {
         (json!({"SendMsgResult": 80001, "From_Account": "somebody"}), SkipReason::NotDelivered),
         (json!({"From_Account": null}), SkipReason::BadAccount),
         (json!({"From_Account": 7}), SkipReason::BadAccount),
-        (json!({"To_Account": "with space"}), SkipReason::BadAccount),
+        (json!({"To_Account": "with\ttab"}), SkipReason::BadAccount),
         (json!({"MsgBody": null}), SkipReason::Empty),
         (json!({"MsgBody": []}), SkipReason::Empty),
         (json!({"MsgBody": "text"}), SkipReason::Empty),

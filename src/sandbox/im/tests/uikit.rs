@@ -68,8 +68,11 @@ async fn a_message_can_be_taken_back_for_two_minutes_and_edited() {
 
     let webhooks = receiver.wait(4).await;
     let commands: Vec<_> = webhooks.iter().map(|webhook| webhook.query["CallbackCommand"].as_str()).collect();
-    let send = "C2C.CallbackAfterSendMsg";
-    assert_eq!(commands, [send, "C2C.CallbackAfterModifyMsg", "C2C.CallbackAfterMsgWithDraw", send]);
+    let after_send = "C2C.CallbackAfterSendMsg";
+    assert_eq!(
+        commands,
+        [after_send, "C2C.CallbackAfterModifyMsg", "C2C.CallbackAfterMsgWithDraw", after_send]
+    );
     assert_eq!((&webhooks[1].body["MsgBody"], &webhooks[1].body["MsgKey"]), (&edited, &json!(sent.msg_key)));
     assert_eq!(webhooks[2].body["MsgKey"], json!(sent.msg_key));
 }
