@@ -1,6 +1,7 @@
 //! Accepts an agent's message. One transaction detects a repeat and stores the calls that the
 //! message needs.
 
+mod keys;
 mod revision;
 mod stray;
 
@@ -14,11 +15,12 @@ use super::command::{self, Command};
 use super::send_policy::enqueue_notice;
 use super::{Bridge, Inner, to_wechat};
 use crate::model::{
-    Answer, AnswerId, Direction, ImUserId, Lane, MediaName, MediaOrigin, MessageId, MessageKind, Millis,
-    OpenId, OutboundCall,
+    Answer, Direction, ImUserId, Lane, MediaName, MediaOrigin, MessageId, MessageKind, Millis, OpenId,
+    OutboundCall,
 };
 use crate::store::{Customer, NewMessage, StoreError, Tx};
 
+use keys::DedupKeys;
 pub use revision::too_late_notice;
 pub(super) use stray::{HourlyNotices, farewell};
 
@@ -283,66 +285,6 @@ impl AnswerHandler {
         }
         Ok(Ok((openid, message)))
     }
-}
-
-/// The dedup keys of an agent's message. A callback and the history may spell the message's key
-/// differently, so the numbers that are equal in both count too. They count only between a callback
-/// and the history; two callbacks are told apart by the key alone.
-struct DedupKeys {
-    message_key: String,
-    numbers_key: String,
-}
-
-impl DedupKeys {
-    fn of(answer: &Answer) -> Self {
-        let Answer { from, to, msg_time, msg_seq, msg_random, .. } = answer;
-        let msg_key = format!("{msg_seq}_{msg_random}_{msg_time}");
-        Self {
-            message_key: message_key(&answer.id()),
-            numbers_key: message_key(&AnswerId { from: from.clone(), to: to.clone(), msg_key }),
-        }
-    }
-
-    /// Whether the message was recalled before it arrived.
-    fn is_recalled(&self, tx: &Tx<'_>) -> Result<bool, StoreError> {
-        for key in [&self.message_key, &self.numbers_key] {
-            if tx.first_reply(&revision::recall_key(key))?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    fn backfill_key(&self) -> String {
-        format!("found:{}", self.numbers_key)
-    }
-
-    fn exist(&self, tx: &Tx<'_>, arrival: Arrival) -> Result<bool, StoreError> {
-        let reading_store = match arrival {
-            Arrival::Callback => &self.backfill_key(),
-            Arrival::History => &self.numbers_key,
-        };
-        Ok(tx.first_reply(&self.message_key)?.is_some() || tx.first_reply(reading_store)?.is_some())
-    }
-
-    fn insert(&self, tx: &Tx<'_>, arrival: Arrival) -> Result<(), StoreError> {
-        let reading_store = match arrival {
-            Arrival::Callback => &self.numbers_key,
-            Arrival::History => &self.backfill_key(),
-        };
-        for key in [&self.message_key, reading_store] {
-            if tx.first_reply(key)?.is_none() {
-                tx.record_dedup(key, None)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The dedup key under which an agent's message is recorded.
-fn message_key(id: &AnswerId) -> String {
-    let AnswerId { from, to, msg_key } = id;
-    format!("c:{from}:{to}:{msg_key}")
 }
 
 #[cfg(test)]

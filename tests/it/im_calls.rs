@@ -66,6 +66,8 @@ async fn every_call_has_the_documented_form() {
         "/v4/openim/sendmsg",
         "/v4/openim/sendmsg",
         "/v4/openim/admin_getroammsg",
+        // The agent is told that the customer has left.
+        "/v4/openim/sendmsg",
         "/v4/im_open_login_svc/account_delete",
     ];
     assert_eq!(paths, expected);
@@ -83,6 +85,7 @@ async fn every_call_has_the_documented_form() {
             "ForbidCallbackControl": ["ForbidBeforeSendMsgCallback", "ForbidAfterSendMsgCallback"],
             "MsgBody": [{"MsgType": "TIMTextElem", "MsgContent": {"Text": format!("{INQUIRY}{text}")}}],
             "CloudCustomData": sent["CloudCustomData"].as_str(),
+            "OfflinePushInfo": sent["OfflinePushInfo"].as_object(),
         });
         assert_eq!(sent, expected);
         let age = world.clock.now().seconds() - sent["MsgTimeStamp"].as_i64().unwrap();
@@ -90,7 +93,7 @@ async fn every_call_has_the_documented_form() {
     }
     let request = body(&exchanges[3]);
     assert_eq!((&request["Operator_Account"], &request["Peer_Account"]), (&json!("user1"), &json!(customer)));
-    assert_eq!(body(&exchanges[4]), json!({"DeleteItem": [{"UserID": customer}]}));
+    assert_eq!(body(&exchanges[5]), json!({"DeleteItem": [{"UserID": customer}]}));
     world.finish().await;
 }
 

@@ -209,8 +209,6 @@ async fn any_other_event_is_answered_success_and_only_records_a_step() {
         ("kf_close_session", vec![Field::text("KfAccount", "a@b")]),
         ("kf_switch_session", vec![Field::text("ToKfAccount", "a@b")]),
         ("user_info_modified", vec![Field::text("OpenID", openid("events"))]),
-        ("user_authorization_revoke", vec![Field::number("RevokeInfo", "201")]),
-        ("user_authorization_cancellation", vec![Field::text("OpenID", openid("events"))]),
         ("debug_demo", vec![Field::text("debug_str", "hello world")]),
         ("subscribe_msg_popup_event", vec![]),
         ("user_get_card", vec![Field::text("CardId", "c")]),
@@ -226,7 +224,7 @@ async fn any_other_event_is_answered_success_and_only_records_a_step() {
             world.database().query_row(step, (openid("events"), name), |row| row.get(0)).unwrap();
         assert_eq!(steps, 1, "{name} is in the customer's trace");
     }
-    assert!(count > 20 && agent.inbox().is_empty(), "{:?}", agent.inbox());
+    assert!(count >= 20 && agent.inbox().is_empty(), "{:?}", agent.inbox());
     world.finish().await;
 }
 

@@ -4,7 +4,8 @@
 use rand::RngExt as _;
 use sha2::{Digest as _, Sha256};
 
-use super::{AnswerContent, AnswerOutcome, IgnoreReason, add_media, customer_with_account, message_key};
+use super::keys::{message_key, recall_key};
+use super::{AnswerContent, AnswerOutcome, IgnoreReason, add_media, customer_with_account};
 use crate::bridge::notice::{self, NoticeKind};
 use crate::bridge::send_policy::{enqueue_notice, excerpt};
 use crate::bridge::{Bridge, Inner};
@@ -103,11 +104,6 @@ pub fn too_late_notice(state: State, has_begun: bool) -> Option<NoticeKind<'stat
 pub(super) fn content_hash(parts: &[AnswerPart]) -> String {
     // Serializing plain data into memory cannot fail; if it did, every edit would count as a change.
     hex::encode(Sha256::digest(serde_json::to_vec(parts).unwrap_or_default()))
-}
-
-/// The dedup key of a recall, from that of its message.
-pub(super) fn recall_key(message_key: &str) -> String {
-    format!("recall:{message_key}")
 }
 
 /// Drops a message that was recalled before it left.

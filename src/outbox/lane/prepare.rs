@@ -117,6 +117,35 @@ impl LaneWorker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Direction, Lane, MessageKind, OpenId};
+    use crate::store::AttachState;
+
+    #[test]
+    fn what_was_prepared_is_dropped_when_an_edit_has_replaced_the_call() {
+        let (customer, text) =
+            (OpenId::new("oA").unwrap(), |words: &str| OutboundCall::TextToCustomer(words.to_owned()));
+        let pending = PendingCall {
+            id: MessageId(1),
+            lane: Lane { direction: Direction::ToWechat, customer },
+            kind: MessageKind::Message,
+            agent: None,
+            call: text("old"),
+            call_index: 0,
+            call_count: 1,
+            msg_seq: 1,
+            msg_random: 1,
+            created_at: Millis(0),
+            attempts: 0,
+            attempt_at: Millis(0),
+            unsettled: false,
+            attached: AttachState::Detached,
+            before_backfill: false,
+        };
+        let payload = Payload::AsAccepted;
+        let prepared = Prepared { id: pending.id, call: text("old"), call_index: 0, payload };
+        assert!(prepared.is_of(&pending));
+        assert!(!prepared.is_of(&PendingCall { call: text("new"), ..pending }));
+    }
 
     #[test]
     fn lanes_without_a_permit_retry_one_after_another() {
