@@ -41,10 +41,11 @@ pub(super) fn im(courier: &Arc<im_send::ImCourier>, bridge: Bridge) -> ops::Stat
             part.advice = Some(switch_advice(AgentEvent::Sent));
         }
         let callbacks = AgentEvent::ALL.map(|event| {
-            let status = match seen.contains(&event) {
-                true => json!({"seen": true}),
+            let status = if seen.contains(&event) {
+                json!({"seen": true})
+            } else {
                 // Recalls and edits may be rare, so that this is no fault.
-                false => json!({"seen": false, "advice": switch_advice(event)}),
+                json!({"seen": false, "advice": switch_advice(event)})
             };
             (event.name().to_owned(), status)
         });

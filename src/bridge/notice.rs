@@ -196,20 +196,19 @@ pub(super) fn unreadable(locale: Locale) -> String {
 
 /// Returns the notice that the customer has left; `dropped` answers had not reached the customer.
 pub(super) fn customer_left(locale: Locale, dropped: usize) -> String {
-    let mut text = NOTICE_PREFIX.to_owned();
-    text.push_str(match locale {
+    let left = match locale {
         Locale::En => "The customer has left: nothing that you write here arrives any more.",
         Locale::Ko => "고객이 떠났습니다. 여기에 작성하는 내용은 더 이상 전달되지 않습니다.",
         Locale::Zh => "客户已离开，您在此发送的内容将无法送达。",
-    });
-    text.push_str(&match (locale, dropped) {
+    };
+    let dropped = match (locale, dropped) {
         (_, 0) => String::new(),
         (Locale::En, 1) => " 1 message that had not been delivered is dropped.".to_owned(),
         (Locale::En, count) => format!(" {count} messages that had not been delivered are dropped."),
         (Locale::Ko, count) => format!(" 전달되지 않은 메시지 {count}개는 삭제되었습니다."),
         (Locale::Zh, count) => format!("{count}条未送达的消息已丢弃。"),
-    });
-    text
+    };
+    format!("{NOTICE_PREFIX}{left}{dropped}")
 }
 
 /// Returns the notice to someone who is no agent that the customer does not get the message.

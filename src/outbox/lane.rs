@@ -105,7 +105,7 @@ enum Next {
     /// Claim the head again, which may be the next message.
     Head,
     /// Claim the head again, with its prepared call.
-    Prepared(Prepared),
+    Prepared(Box<Prepared>),
     /// Stop working on the lane.
     Rest(Rest),
 }
@@ -129,7 +129,7 @@ impl LaneWorker {
             }
             match self.process_head(&lane, prepared.take()).await {
                 Ok(Next::Head) => {}
-                Ok(Next::Prepared(ready)) => prepared = Some(ready),
+                Ok(Next::Prepared(ready)) => prepared = Some(*ready),
                 Ok(Next::Rest(rest)) => return rest,
                 Err(error) => {
                     tracing::warn!(

@@ -485,6 +485,6 @@ async fn histories_are_read_on_from_where_the_earlier_version_stopped() {
         }
     };
     let asked = tokio::time::timeout(SOON, asked).await.unwrap();
-    assert_eq!(asked["MinTime"], newest - 60, "{asked}");
+    assert_eq!(asked["MinTime"], newest - 150, "{asked}");
     world.finish().await;
 }

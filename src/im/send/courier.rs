@@ -214,8 +214,11 @@ impl ImCourier {
             Err(Outcome::Verdict(verdict)) => Err(verdict),
             Err(Outcome::MissingAccount { why }) if !may_import => Err(Verdict::Refuse { why }),
             Err(Outcome::MissingAccount { .. }) => {
-                // The code does not always tell which of the two accounts is missing.
-                self.check_agent(agent).await?;
+                // The code does not always tell which of the two accounts is missing. A notice may go to someone
+                // who is no agent: nothing waits for such an account.
+                if pending.kind != MessageKind::Notice {
+                    self.check_agent(agent).await?;
+                }
                 let user = self.import(&pending.lane.customer).await?;
                 self.call_once(pending, call, &user, agent).await?.map_err(|outcome| match outcome {
                     Outcome::Verdict(verdict) => verdict,

@@ -81,7 +81,7 @@ impl LaneWorker {
         match outcome {
             Ok(payload) => {
                 let (id, call, call_index) = (pending.id, pending.call, pending.call_index);
-                Ok(Next::Prepared(Prepared { id, call, call_index, payload }))
+                Ok(Next::Prepared(Box::new(Prepared { id, call, call_index, payload })))
             }
             Err(error) => self.preparation_failed(pending, error).await,
         }

@@ -116,7 +116,9 @@ fn plain_names_keep_every_row_of_version_7() {
             // Recalls and edits, which came later.
             "message" => {
                 let none = [Value::Integer(0), Value::Text(String::new()), Value::Integer(0)];
-                rows.iter_mut().for_each(|row| row.extend(none.clone()));
+                for row in rows.iter_mut() {
+                    row.extend(none.clone());
+                }
             }
             "seen" => "dedup".clone_into(table),
             "looked" => "backfill".clone_into(table),
