@@ -123,7 +123,7 @@ impl Bridge {
         let push_denied_at = AtomicI64::new(denied_at.and_then(|at| at.parse().ok()).unwrap_or(0));
         let callbacks = callbacks::CallbackWatch::load(&store).await?;
         let accounts = Accounts::new(store.clone());
-        let run = Run { id: rand::random_range(1..=i64::MAX), started_at: clock.now() };
+        let run = Run { id: rand::random_range(1..=i64::MAX), started_ms: clock.monotonic_ms() };
         let backfill_requests = WorkSignal::with_capacity(MAX_BACKFILL_REQUESTS);
         Ok(Self(Arc::new(Inner {
             settings,

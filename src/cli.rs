@@ -10,7 +10,6 @@ mod output;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod serve;
-mod time;
 mod trace;
 mod usersig;
 

@@ -7,6 +7,7 @@
 mod address;
 mod check;
 mod choice;
+mod exposure;
 mod fault;
 mod keys;
 mod secret;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 pub use address::{BaseUrl, StoreUrl};
 pub use choice::{Acknowledge, EncryptionMode, Locale, LogFormat, OnUnsubscribe, ReplyMode};
+pub use exposure::Exposure;
 pub use fault::{Fault, Faults, Place};
 pub use secret::{AesKey, Secret};
 pub use texts::Texts;
@@ -35,6 +37,8 @@ use settings::Settings;
 /// The checked configuration. Each field holds the section of its name.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// The settings by which strangers may speak or read.
+    pub exposures: Vec<Exposure>,
     /// `[server]`
     pub server: Server,
     /// `[wechat]`
@@ -214,7 +218,9 @@ impl Config {
                 }]));
             }
         };
-        parse_and_check(&text, &label, &env)
+        let (mut config, warnings) = parse_and_check(&text, &label, &env)?;
+        config.exposures.extend(exposure::of_file(path));
+        Ok((config, warnings))
     }
 
     /// Does the same for a text instead of a file, for tests and the sandbox.

@@ -11,6 +11,9 @@ use serde_json::Value;
 
 use crate::json::integer;
 
+/// The name of IM's clock, among those with which ours is compared.
+pub const CLOCK: &str = "im";
+
 /// Reads the member `name` as an integer; `None` if it is missing or out of range.
 fn number<T: TryFrom<i64>>(object: &Value, name: &str) -> Option<T> {
     T::try_from(integer(object.get(name)?)?).ok()

@@ -70,12 +70,13 @@ impl Media {
         clock: Clock,
     ) -> Result<Self, MediaOpenError> {
         let dir = dir.to_owned();
-        let open = move || Files::open(&dir, clock).map(|files| (files, Ffmpeg::find()));
+        let of_files = clock.clone();
+        let open = move || Files::open(&dir, of_files).map(|files| (files, Ffmpeg::find()));
         let opened = tokio::task::spawn_blocking(open).await;
         let (files, ffmpeg) = opened.map_err(|_| StoreError::Closed)??;
         let retention_ms = clock::millis(retention);
         let links = LinkSigner::load(store, public_url, retention_ms).await?;
-        let sweeper = Sweeper::new(store.clone(), files.clone(), retention_ms);
+        let sweeper = Sweeper::new(store.clone(), files.clone(), retention_ms, clock);
         let scaler = Scaler::new(files.clone());
         Ok(Self { files, links, sweeper, fetch_events: FetchEvents::default(), ffmpeg, scaler })
     }

@@ -17,6 +17,7 @@ use crate::model::{Direction, FailureClass, State};
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 type Counters<const N: usize> = Family<Labels<N>, Counter>;
+type Gauges = Family<Labels<1>, Gauge>;
 type Histograms<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram>;
 
 /// Buckets for times that a caller waits, in seconds: from 0.25 ms to 10 s.
@@ -52,6 +53,8 @@ struct Inner {
     waiting: Gauge,
     oldest: Gauge,
     held: Gauge,
+    part: Gauges,
+    clock_skew: Gauges,
 }
 
 fn short_histogram() -> Histogram {
@@ -85,6 +88,8 @@ impl Default for Metrics {
             waiting: Gauge::default(),
             oldest: Gauge::default(),
             held: Gauge::default(),
+            part: Gauges::default(),
+            clock_skew: Gauges::default(),
             registry: Registry::default(),
         };
         let r = &mut registry;
@@ -147,6 +152,12 @@ impl Default for Metrics {
         r.register("waiting", "Messages the outbox still has to act on", inner.waiting.clone());
         r.register("oldest_waiting_seconds", "Age of the oldest waiting message", inner.oldest.clone());
         r.register("held", "Agents' messages that wait until their customer writes", inner.held.clone());
+        r.register("part_ok", "Whether a part works, as /readyz says: 1 or 0, by part", inner.part.clone());
+        r.register(
+            "clock_skew_seconds",
+            "How far this machine's clock is ahead of a platform's, by platform",
+            inner.clock_skew.clone(),
+        );
         Self(Arc::new(Inner { registry, ..inner }))
     }
 }
@@ -239,6 +250,17 @@ impl Metrics {
     /// Counts bytes of a customer's medium (`way` is `fetched`) or of any medium served (`served`).
     pub fn media_bytes(&self, way: &'static str, bytes: u64) {
         self.0.record_media_bytes.get_or_create(&[("way", way)]).inc_by(bytes);
+    }
+
+    /// Records whether a part of `/readyz` works.
+    pub fn record_part(&self, part: &'static str, ok: bool) {
+        self.0.part.get_or_create(&[("part", part)]).set(i64::from(ok));
+    }
+
+    /// Records by how many milliseconds this machine's clock is ahead of a platform's; negative if
+    /// it is behind.
+    pub fn record_clock_skew(&self, platform: &'static str, skew_ms: i64) {
+        self.0.clock_skew.get_or_create(&[("platform", platform)]).set(skew_ms / 1000);
     }
 
     /// Renders the metrics as Prometheus text. The arguments are the store's current backlog.

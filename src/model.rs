@@ -16,6 +16,8 @@ pub use attachment::{Attachment, AttachmentKind, SmallerPicture};
 pub use id::{ImUserId, InvalidId, MessageId, Millis, OpenId};
 pub use media::{MediaHash, MediaInfo, MediaInfoKind, MediaKind, MediaName, MediaOrigin, MediaRequest};
 pub use message::{Direction, IllegalMove, Lane, MessageKind, Move, OutboundCall, State};
-pub use push::{Content, DedupKey, Event, EventDetails, EventKind, Push, PushBody, UnreadablePush};
+pub use push::{
+    Content, DEDUP_RETENTION_MS, DedupKey, Event, EventDetails, EventKind, Push, PushBody, UnreadablePush,
+};
 pub use text::{readable_size, split_text};
 pub use verdict::{FailureClass, HoldReason, NoAnswer, Resolution, Verdict};

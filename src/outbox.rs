@@ -201,6 +201,8 @@ impl Outbox {
         let stop = self.stop.clone();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // A wrong time could close every customer's window.
+        stop.run_until_cancelled(self.clock.settled()).await;
         while !stop.is_cancelled() {
             self.load_lanes().await;
             self.take_signals();

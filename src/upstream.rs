@@ -1,4 +1,5 @@
-//! What every outside API needs: a rate limit, a circuit breaker, a backoff, and its health.
+//! What every outside API needs: a rate limit, a circuit breaker, a backoff, its health, and its
+//! clock.
 //!
 //! Nothing here names a platform or knows a message. [`paced`] joins the rate limit with the
 //! metrics, so that every call waits, is timed and is counted in the same way.
@@ -6,11 +7,17 @@
 mod backoff;
 mod breaker;
 mod health;
+mod inbound;
 mod pace;
 mod rate_limit;
+mod server_time;
 
 pub use backoff::delay_ms;
 pub use breaker::Breaker;
-pub use health::{Degraded, Health};
+pub use health::{Degraded, Evidence, Fault, Health};
+pub use inbound::{InboundHealth, Refused};
 pub use pace::{ApiLabel, CallReport, paced};
 pub use rate_limit::RateLimiter;
+#[cfg(test)]
+pub(crate) use server_time::without_date;
+pub use server_time::{measure, observe_date};

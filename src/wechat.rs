@@ -4,3 +4,6 @@
 
 pub mod receive;
 pub mod send;
+
+/// The name of WeChat's clock, among those with which ours is compared.
+pub const CLOCK: &str = "wechat";

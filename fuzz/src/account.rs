@@ -35,6 +35,7 @@ pub fn verifier() -> Verifier {
         mode: EncryptionMode::Safe,
         key: Some(key()),
         previous_key: None,
+        reserved_senders: Vec::new(),
         max_skew_s: 300,
     })
 }

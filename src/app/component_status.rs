@@ -4,42 +4,152 @@ use std::sync::Arc;
 
 use serde_json::{Map, json};
 
-use super::WechatClient;
+use super::clock_watch::{ADVICE, describe};
+use super::couriers::WechatClient;
 use crate::bridge::Bridge;
 use crate::bridge::callbacks::CallbackStatus;
+use crate::clock::Clock;
+use crate::clock::calendar::rfc3339;
+use crate::config::{Config, Exposure};
 use crate::http::ops;
 use crate::im::receive::callback_name;
 use crate::im::send as im_send;
 use crate::media::Media;
 use crate::media::ffmpeg::WITHOUT_FFMPEG;
 use crate::model::AgentEvent;
-use crate::upstream::Degraded;
+use crate::upstream::{Degraded, InboundHealth, Refused};
 
-fn of_health(health: Result<(), Degraded>) -> ops::ComponentStatus {
-    match health {
-        Ok(()) => ops::ComponentStatus::healthy(),
-        Err(degraded) => ops::ComponentStatus {
-            ok: false,
-            since: Some(degraded.since.seconds()),
-            why: degraded.code.map(|code| format!("return code {code}")),
-            advice: Some(degraded.advice),
-            ..ops::ComponentStatus::healthy()
-        },
+/// Whether the requests of both platforms are refused.
+#[derive(Debug)]
+pub(super) struct Inbound {
+    /// WeChat's pushes.
+    pub(super) pushes: Arc<InboundHealth>,
+    /// IM's callbacks.
+    pub(super) callbacks: Arc<InboundHealth>,
+}
+
+impl Inbound {
+    /// Creates healthy records.
+    pub(super) fn new(clock: &Clock) -> Self {
+        let health = || Arc::new(InboundHealth::new(clock.clone()));
+        Self { pushes: health(), callbacks: health() }
     }
 }
 
-pub(super) fn im(courier: &Arc<im_send::ImCourier>, bridge: Bridge) -> ops::StatusFn {
+/// All parts of `/readyz`, beside the store and the backlog.
+pub(super) fn parts(
+    config: &Config,
+    to_im: &Arc<im_send::ImCourier>,
+    client: WechatClient,
+    bridge: &Bridge,
+    inbound: &Inbound,
+    of_machine: &Clock,
+) -> ops::Parts {
+    let mut parts = ops::Parts::default();
+    parts.add("im", im(to_im));
+    parts.add("im", callbacks(Arc::clone(&inbound.callbacks)));
+    parts.add("im", seen_callbacks(bridge.clone()));
+    parts.add("wechat", wechat(client, bridge.clone()));
+    parts.add("wechat", pushes(Arc::clone(&inbound.pushes)));
+    parts.add("clock", clock(of_machine.clone()));
+    parts.add("media", media(bridge.media().clone()));
+    parts.add("settings", settings(&config.exposures));
+    parts
+}
+
+/// The status of a platform, of which these APIs do not work, the longest first.
+fn of_apis(degraded: &[Degraded]) -> ops::ComponentStatus {
+    let Some(first) = degraded.first() else { return ops::ComponentStatus::healthy() };
+    let api = |api: &Degraded| {
+        let Degraded { since, why, advice, .. } = api;
+        let since = since.seconds();
+        let fault = json!({"since": since, "since_utc": rfc3339(since), "why": why, "advice": advice});
+        (api.api.to_owned(), fault)
+    };
+    let apis: Map<_, _> = degraded.iter().map(api).collect();
+    let why = format!("{}: {}", first.api, first.why);
+    ops::ComponentStatus::degraded(first.since, why, first.advice.clone()).with("apis", apis)
+}
+
+/// The status of a platform whose requests are refused.
+fn of_refused(refused: Option<Refused>, what: &str, compare: &str) -> ops::ComponentStatus {
+    let Some(Refused { since, count, reason }) = refused else { return ops::ComponentStatus::healthy() };
+    let why =
+        format!("{count} {what} were refused (the last: {reason}), and none was accepted for five minutes");
+    ops::ComponentStatus::degraded(since, why, compare)
+}
+
+/// Whether all pushes are refused.
+fn pushes(health: Arc<InboundHealth>) -> ops::StatusFn {
+    const COMPARE: &str = "compare with WeChat's console: Token with wechat.token, the encryption mode with wechat.mode, \
+        EncodingAESKey with wechat.encoding_aes_key, AppID with wechat.app_id; and check this machine's clock";
+    Arc::new(move || of_refused(health.trouble(), "pushes", COMPARE))
+}
+
+/// Whether all callbacks are refused.
+fn callbacks(health: Arc<InboundHealth>) -> ops::StatusFn {
+    const COMPARE: &str = "compare with the IM console: the callback's authentication token with im.callback_token, \
+        SDKAppID with im.sdk_app_id; and check this machine's clock";
+    Arc::new(move || of_refused(health.trouble(), "callbacks", COMPARE))
+}
+
+/// Whether this machine's clock is right.
+fn clock(clock: Clock) -> ops::StatusFn {
+    Arc::new(move || {
+        let status = match clock.check() {
+            Ok(()) => ops::ComponentStatus::healthy(),
+            Err(wrong) => ops::ComponentStatus::degraded(wrong.since, describe(&wrong), ADVICE),
+        };
+        let skews = clock.skews().into_iter();
+        let skews: Map<_, _> = skews.map(|(name, ms)| (name.to_owned(), (ms / 1000).into())).collect();
+        status.with("ahead_of_s", skews)
+    })
+}
+
+/// Settings by which strangers may speak or read. They stop nothing, so the part stays healthy.
+fn settings(exposures: &[Exposure]) -> ops::StatusFn {
+    let warnings: Vec<_> = exposures.iter().map(ToString::to_string).collect();
+    Arc::new(move || ops::ComponentStatus::healthy().with("warnings", warnings.clone()))
+}
+
+fn im(courier: &Arc<im_send::ImCourier>) -> ops::StatusFn {
     let courier = Arc::clone(courier);
+    Arc::new(move || of_apis(&courier.degraded()))
+}
+
+fn wechat(client: WechatClient, bridge: Bridge) -> ops::StatusFn {
+    Arc::new(move || {
+        let degraded = client.as_ref().map(|client| client.degraded()).unwrap_or_default();
+        of_apis(&degraded).with("reply", bridge.reply_mode().word())
+    })
+}
+
+fn media(media: Media) -> ops::StatusFn {
+    Arc::new(move || {
+        let status = match media.files.failing() {
+            None => ops::ComponentStatus::healthy(),
+            Some(failing) => {
+                let advice = "let this user write to media.dir, and free some disk space";
+                ops::ComponentStatus::degraded(failing.since, failing.why, advice)
+            }
+        };
+        // A machine without ffmpeg is a choice, so the part stays healthy.
+        let status = status.with("ffmpeg", media.ffmpeg.is_some());
+        if media.ffmpeg.is_some() { status } else { status.with("without_ffmpeg", WITHOUT_FFMPEG) }
+    })
+}
+
+/// Which callbacks IM has ever made, and whether it calls back after agents' messages.
+fn seen_callbacks(bridge: Bridge) -> ops::StatusFn {
     Arc::new(move || {
         let CallbackStatus { seen, missing_since } = bridge.callback_status();
-        let mut part = of_health(courier.health());
-        if let (true, Some(since)) = (part.ok, missing_since) {
-            part.ok = false;
-            part.since = Some(since.seconds());
-            part.why =
-                Some("agents' messages are in IM's history, and IM made no callback for them".to_owned());
-            part.advice = Some(switch_advice(AgentEvent::Sent));
-        }
+        let status = match missing_since {
+            None => ops::ComponentStatus::healthy(),
+            Some(since) => {
+                let why = "agents' messages are in IM's history, and IM made no callback for them";
+                ops::ComponentStatus::degraded(since, why, switch_advice(AgentEvent::Sent))
+            }
+        };
         let callbacks = AgentEvent::ALL.map(|event| {
             let status = if seen.contains(&event) {
                 json!({"seen": true})
@@ -49,43 +159,13 @@ pub(super) fn im(courier: &Arc<im_send::ImCourier>, bridge: Bridge) -> ops::Stat
             };
             (event.name().to_owned(), status)
         });
-        part.extra.insert("callbacks".to_owned(), callbacks.into_iter().collect::<Map<_, _>>().into());
-        part
+        status.with("callbacks", callbacks.into_iter().collect::<Map<_, _>>())
     })
 }
 
 fn switch_advice(event: AgentEvent) -> String {
     let name = callback_name(event);
     format!("switch on {name} in the IM console, under the callbacks, and check the callback URL there")
-}
-
-pub(super) fn wechat(client: WechatClient, bridge: Bridge) -> ops::StatusFn {
-    Arc::new(move || {
-        let mut part = of_health(client.as_ref().map_or(Ok(()), |client| client.health()));
-        part.extra.insert("reply".to_owned(), bridge.reply_mode().word().into());
-        part
-    })
-}
-
-pub(super) fn media(media: Media) -> ops::StatusFn {
-    Arc::new(move || {
-        let mut part = match media.files.failing() {
-            None => ops::ComponentStatus::healthy(),
-            Some(failing) => ops::ComponentStatus {
-                ok: false,
-                since: Some(failing.since.seconds()),
-                why: Some(failing.why),
-                advice: Some("let this user write to media.dir, and free some disk space".to_owned()),
-                ..ops::ComponentStatus::healthy()
-            },
-        };
-        // A machine without ffmpeg is a choice, so the part stays healthy.
-        part.extra.insert("ffmpeg".to_owned(), media.ffmpeg.is_some().into());
-        if media.ffmpeg.is_none() {
-            part.extra.insert("without_ffmpeg".to_owned(), WITHOUT_FFMPEG.into());
-        }
-        part
-    })
 }
 
 /// Logs once what does not work on this machine.

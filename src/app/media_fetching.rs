@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::{WechatClient, media_rules};
+use super::couriers::{WechatClient, media_rules};
 use crate::bridge::{Bridge, WorkSignal};
 use crate::clock::Clock;
 use crate::config::Config;

@@ -23,8 +23,8 @@ pub(super) const MAX_BACKFILL_REQUESTS: usize = 1_024;
 pub(super) struct Run {
     /// Random, so that no clock can give two runs the same id; never 0.
     pub id: i64,
-    /// When the run began.
-    pub started_at: Millis,
+    /// When the run began, by the monotonic clock: the time may not have been known then.
+    pub started_ms: i64,
 }
 
 impl Inner {
@@ -32,8 +32,8 @@ impl Inner {
     /// backfill has run since. For a conversation known only since this run began, no message can be
     /// missing.
     pub(super) fn needs_backfill(&self, tx: &Tx<'_>, openid: &OpenId) -> Result<bool, StoreError> {
-        let Run { id, started_at } = self.run;
-        let backfills = tx.missing_backfills(openid, &self.settings.agents, id)?;
+        let started_at = self.clock.at_monotonic(self.run.started_ms);
+        let backfills = tx.missing_backfills(openid, &self.settings.agents, self.run.id)?;
         Ok(backfills.iter().any(|backfill| backfill.known_since.since(started_at) < 0))
     }
 }
@@ -47,7 +47,7 @@ impl Bridge {
     /// Until when an answer that could go now waits for the backfill of its conversation; `None` if
     /// it need not wait.
     pub fn backfill_wait_until(&self, tx: &Tx<'_>, call: &PendingCall) -> Result<Option<Millis>, StoreError> {
-        let since = call.created_at.max(self.0.run.started_at);
+        let since = call.created_at.max(self.0.clock.at_monotonic(self.0.run.started_ms));
         let is_in_time = (0..BACKFILL_WAIT_MS).contains(&tx.now().since(since));
         if !call.before_backfill
             || !is_in_time

@@ -107,7 +107,8 @@ impl Bridge {
     /// Records that the backfill found a message of `sent_at_s`, Unix seconds, that no callback announced. One that was
     /// sent before this run proves nothing: the bridge was down.
     pub(super) fn record_unannounced(&self, sent_at_s: i64) {
-        let was_up = sent_at_s > self.0.run.started_at.seconds();
+        let started_at = self.0.clock.at_monotonic(self.0.run.started_ms);
+        let was_up = sent_at_s > started_at.seconds();
         if was_up && self.0.callbacks.record_unannounced(self.0.clock.now()) {
             tracing::error!(
                 "IM does not call back after agents' messages, which the bridge now finds up to a minute later in IM's \

@@ -97,6 +97,7 @@ pub(super) fn run(config: &Config, warnings: &[String], clock: &Clock, offline: 
         let runtime = runtime()?;
         report(runtime.block_on(online::wechat(config, clock)))?;
         report(runtime.block_on(online::im(config, clock)))?;
+        report(online::clock(clock))?;
     }
     print(&format!("\n{}", consoles::settings(config)))?;
     match failures {

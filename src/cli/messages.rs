@@ -6,10 +6,10 @@ use anyhow::Context as _;
 use clap::{Subcommand, ValueEnum};
 
 use super::output::{Columns, print};
-use super::time::utc;
 use super::{Error, ErrorWithHint, with_store};
 use crate::bridge::notify_discarded;
 use crate::clock::Clock;
+use crate::clock::calendar::utc;
 use crate::config::{Config, Locale};
 use crate::model::{MessageId, Millis, Move, State};
 use crate::outbox::OPERATOR_SIGNAL;

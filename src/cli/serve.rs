@@ -36,7 +36,12 @@ pub(super) async fn run(config: Config, warnings: Vec<String>, while_stdin: bool
     }
     let signals = Signals::catch().context("cannot listen for signals")?;
     telemetry::init(config.log.format, &config.log.level).context("cannot set up the log")?;
+    let exposures = config.exposures.clone();
     let running = app::start(config, warnings, Clock::system()).await?;
+    // Only the sandbox is the parent of a bridge, and its bridge is open to nobody else.
+    for exposure in exposures.iter().filter(|_| !while_stdin) {
+        tracing::warn!("{exposure}");
+    }
     if while_stdin {
         let soft = running.lifecycle.soft().clone();
         let closed = stdin_closed().context("cannot watch standard input: it must be a pipe")?;

@@ -3,9 +3,9 @@
 
 use super::messages;
 use super::output::{Columns, print};
-use super::time::utc;
 use super::{Error, ErrorWithHint, with_store};
 use crate::clock::Clock;
+use crate::clock::calendar::utc;
 use crate::config::Config;
 use crate::model::{MessageId, Millis, OpenId};
 use crate::store::{MessageSummary, StoreError, TraceStep, Tx};

@@ -16,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::address::{self, BaseUrl, StoreUrl};
 use super::choice::Locale;
+use super::exposure;
 use super::settings::Settings;
 use super::texts::{self, Texts};
 use super::{Config, Log, Media, Server, Tls};
@@ -29,7 +30,8 @@ pub(super) fn config(settings: &mut Settings) -> Option<Config> {
     let media = media(settings, store.as_ref());
     let texts = texts(settings);
     let log = log(settings);
-    Some(Config {
+    let mut config = Config {
+        exposures: Vec::new(),
         server: server?,
         wechat: wechat?,
         im: im?,
@@ -37,7 +39,9 @@ pub(super) fn config(settings: &mut Settings) -> Option<Config> {
         media: media?,
         texts: texts?,
         log: log?,
-    })
+    };
+    config.exposures = exposure::of_settings(&config);
+    Some(config)
 }
 
 fn server(settings: &mut Settings) -> Option<Server> {

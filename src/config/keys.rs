@@ -122,7 +122,7 @@ const WECHAT: &[Key] = &[
     key("encoding_aes_key", ValueKind::Secret("")),
     key("previous_encoding_aes_key", ValueKind::Secret("")),
     key("previous_token", ValueKind::Secret("")),
-    key("max_skew_s", integer(0, 0, DAY)),
+    key("max_skew_s", integer(600, 0, DAY)),
     key("reply", ValueKind::Choice(ReplyMode::WORDS)),
     key("acknowledge", ValueKind::Choice(Acknowledge::WORDS)),
     key("session_idle_s", integer(1800, 1, 30 * DAY)),

@@ -51,7 +51,7 @@ fn the_required_keys_suffice_and_everything_else_has_the_contracts_default() {
     assert_eq!(wechat.token.expose(), "BridgeToken2024");
     assert!(wechat.app_id.is_none() && wechat.app_secret.is_none() && wechat.account_id.is_none());
     assert!(wechat.encoding_aes_key.is_none() && wechat.previous_encoding_aes_key.is_none());
-    assert!(wechat.previous_token.is_none() && wechat.max_skew.is_none());
+    assert!(wechat.previous_token.is_none() && wechat.max_skew == Some(Duration::from_mins(10)));
     assert_eq!(
         (wechat.mode, wechat.reply, wechat.acknowledge),
         (EncryptionMode::Plain, ReplyMode::Passive, Acknowledge::Always)

@@ -3,6 +3,8 @@
 //! Must stay cheap and must respond while everything else is stuck: reads the store at most once a
 //! second, for one caller at a time, and never waits for it longer than a second.
 
+mod parts;
+
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,41 +23,20 @@ use crate::lifecycle::{self, Readiness};
 use crate::metrics::Metrics;
 use crate::store::{Counts, Store};
 
+pub use parts::{ComponentStatus, Parts, StatusFn};
+
 /// The greatest age of the counts read from the store, and the longest wait for reading them.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
 /// The key in the store's `kv` table that each check writes.
 const CHECKED_AT: &str = "checked_at";
+/// The part without which no push can be accepted.
+const STORE: &str = "store";
+/// The part that sends messages.
+const LANES: &str = "lanes";
+/// How long a message may wait before that counts as trouble, seconds.
+const MAX_WAIT_S: i64 = 60;
 /// The content type of the metrics.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// The status of one component.
-#[derive(Clone, Debug, Serialize)]
-pub struct ComponentStatus {
-    /// Whether it is healthy.
-    pub ok: bool,
-    /// Since when it is not, Unix seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub since: Option<i64>,
-    /// What is wrong; no secrets.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
-    /// What the operator should do about it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub advice: Option<String>,
-    /// Further members of the JSON object.
-    #[serde(flatten)]
-    pub extra: Map<String, Value>,
-}
-
-impl ComponentStatus {
-    /// The status of a healthy component.
-    pub fn healthy() -> Self {
-        Self { ok: true, since: None, why: None, advice: None, extra: Map::new() }
-    }
-}
-
-/// Returns the status of a component; must not block.
-pub type StatusFn = Arc<dyn Fn() -> ComponentStatus + Send + Sync>;
 
 /// The dependencies of the operators' endpoints.
 pub struct Ops {
@@ -67,12 +48,8 @@ pub struct Ops {
     pub clock: Clock,
     /// Whether the process is starting, ready or stopping.
     pub readiness: Readiness,
-    /// The status of Tencent IM.
-    pub im: StatusFn,
-    /// The status of WeChat.
-    pub wechat: StatusFn,
-    /// The status of the media directory.
-    pub media: StatusFn,
+    /// The parts whose status `/readyz` shows, beside the store and the backlog.
+    pub parts: Parts,
 }
 
 impl std::fmt::Debug for Ops {
@@ -102,10 +79,8 @@ struct ReadyzResponse {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<&'static str>,
-    store: ComponentStatus,
-    im: ComponentStatus,
-    wechat: ComponentStatus,
-    media: ComponentStatus,
+    #[serde(flatten)]
+    parts: Map<String, Value>,
     backlog: Backlog,
 }
 
@@ -119,21 +94,21 @@ struct Backlog {
 
 async fn readyz(State(state): State<Arc<OpsState>>) -> Response {
     let backlog = state.backlog().await;
-    let store = state.store_status();
-    let (im, wechat, media) = ((state.ops.im)(), (state.ops.wechat)(), (state.ops.media)());
+    let statuses = state.statuses(backlog);
     let why = match state.ops.readiness.phase() {
         lifecycle::Phase::Starting => Some("starting"),
         lifecycle::Phase::Ready => None,
         lifecycle::Phase::Stopping => Some("shutting down"),
     };
-    let (code, status) = if why.is_some() || !store.ok {
+    let is_ok = |name| statuses.iter().any(|(known, status)| *known == name && status.ok);
+    let (code, status) = if why.is_some() || !is_ok(STORE) {
         (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
-    } else if im.ok && wechat.ok && media.ok {
+    } else if statuses.iter().all(|(_, status)| status.ok) {
         (StatusCode::OK, "ok")
     } else {
         (StatusCode::OK, "degraded")
     };
-    match serde_json::to_string(&ReadyzResponse { status, why, store, im, wechat, media, backlog }) {
+    match body(status, why, statuses, backlog) {
         Ok(ready) => {
             let json = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             (code, [json], ready).into_response()
@@ -142,8 +117,27 @@ async fn readyz(State(state): State<Arc<OpsState>>) -> Response {
     }
 }
 
+fn body(
+    status: &'static str,
+    why: Option<&'static str>,
+    statuses: Vec<(&'static str, ComponentStatus)>,
+    backlog: Backlog,
+) -> serde_json::Result<String> {
+    let parts =
+        statuses.into_iter().map(|(name, status)| Ok((name.to_owned(), serde_json::to_value(status)?)));
+    let parts = parts.collect::<serde_json::Result<_>>()?;
+    serde_json::to_string(&ReadyzResponse { status, why, parts, backlog })
+}
+
 async fn metrics(State(state): State<Arc<OpsState>>) -> Response {
-    let Backlog { waiting, oldest_s, held } = state.backlog().await;
+    let backlog = state.backlog().await;
+    for (name, status) in state.statuses(backlog) {
+        state.ops.metrics.record_part(name, status.ok);
+    }
+    for (name, skew_ms) in state.ops.clock.skews() {
+        state.ops.metrics.record_clock_skew(name, skew_ms);
+    }
+    let Backlog { waiting, oldest_s, held, .. } = backlog;
     let [waiting, oldest_s, held] = [waiting, oldest_s, held].map(Option::unwrap_or_default);
     match state.ops.metrics.render(waiting, oldest_s, held) {
         Ok(text) => ([(header::CONTENT_TYPE, HeaderValue::from_static(OPEN_METRICS))], text).into_response(),
@@ -155,6 +149,25 @@ async fn metrics(State(state): State<Arc<OpsState>>) -> Response {
 }
 
 impl OpsState {
+    /// The status of every part.
+    fn statuses(&self, backlog: Backlog) -> Vec<(&'static str, ComponentStatus)> {
+        let mut statuses =
+            self.ops.parts.statuses([(STORE, self.store_status()), (LANES, self.backlog_status(backlog))]);
+        statuses.sort_by_key(|(name, _)| *name != STORE);
+        statuses
+    }
+
+    /// Messages that wait for long are a trouble of their own, whatever their reason.
+    fn backlog_status(&self, backlog: Backlog) -> ComponentStatus {
+        let Some(oldest_s) = backlog.oldest_s.filter(|age| *age > MAX_WAIT_S) else {
+            return ComponentStatus::healthy();
+        };
+        let since = self.ops.clock.now().plus((MAX_WAIT_S - oldest_s) * 1000);
+        let advice = "look at the other parts and at `messages list`, which says why each message waits; \
+                      `messages retry` and `messages discard` act on those that are stuck";
+        ComponentStatus::degraded(since, format!("the oldest message has waited for {oldest_s} s"), advice)
+    }
+
     fn store_status(&self) -> ComponentStatus {
         let Some(failure) = self.ops.store.outage() else { return ComponentStatus::healthy() };
         ComponentStatus {

@@ -30,6 +30,8 @@ use crate::bridge::Bridge;
 use crate::clock::Clock;
 use crate::im::receive::CallbackVerifier;
 use crate::metrics::Metrics;
+use crate::model::{DEDUP_RETENTION_MS, Millis};
+use crate::upstream::InboundHealth;
 use crate::wechat::receive::Verifier;
 
 /// The number of pushes and callbacks that the bridge handles at once. Further ones wait, and are
@@ -49,6 +51,10 @@ pub struct Public {
     pub clock: Clock,
     /// The metrics.
     pub metrics: Metrics,
+    /// Whether pushes are refused.
+    pub push_health: Arc<InboundHealth>,
+    /// Whether callbacks are refused.
+    pub callback_health: Arc<InboundHealth>,
     /// The limits on callers.
     pub limits: Limits,
     /// Takes the outcomes of replies with held answers: the sending end of
@@ -121,6 +127,13 @@ impl PublicState {
             }
         };
         tokio::time::timeout(within, finished).await.ok().flatten()
+    }
+
+    /// Whether a request of this time (Unix seconds, by the clock that shows `now`) is so old that
+    /// the bridge would no longer recognise a repeat. Without a time it is not.
+    fn is_replay(&self, time_s: i64, now: Millis) -> bool {
+        let age_ms = now.since(Millis(time_s.saturating_mul(1000)));
+        time_s > 0 && self.public.clock.is_measured() && age_ms > DEDUP_RETENTION_MS
     }
 
     /// Counts and logs a refused request: not from the platform, or for another account.

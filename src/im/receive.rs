@@ -9,7 +9,7 @@ mod callback;
 mod verify;
 
 pub use callback::{Callback, SkipReason, callback_name};
-pub use verify::{CallbackVerifier, VerifiedQuery};
+pub use verify::{CallbackVerifier, Refusal, VerifiedQuery};
 
 /// The response to every authenticated callback, whatever its content.
 pub fn ok_response() -> &'static str {

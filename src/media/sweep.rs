@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{Files, FilesError};
+use crate::clock::Clock;
 use crate::model::MediaHash;
 use crate::store::{Store, StoreError};
 
@@ -37,13 +38,14 @@ pub struct Sweeper {
     store: Store,
     files: Files,
     retention_ms: i64,
+    clock: Clock,
     wake_signal: Arc<Notify>,
 }
 
 impl Sweeper {
     /// Creates a sweeper of `files` that keeps media for `retention_ms` milliseconds.
-    pub fn new(store: Store, files: Files, retention_ms: i64) -> Self {
-        Self { store, files, retention_ms, wake_signal: Arc::default() }
+    pub fn new(store: Store, files: Files, retention_ms: i64, clock: Clock) -> Self {
+        Self { store, files, retention_ms, clock, wake_signal: Arc::default() }
     }
 
     /// Starts a round now, because the last media row that names a file may be gone.
@@ -80,7 +82,11 @@ impl Sweeper {
     /// Runs one round: removes the media that are too old, then every file without a row.
     pub async fn round(&self) -> Result<(), SweepError> {
         let retention_ms = self.retention_ms;
-        while self.store.write(move |tx| tx.prune_media(tx.now().plus(-retention_ms), STEP_SIZE)).await? > 0 {
+        // Files without a row go in any case, but none for its age while the time is in doubt.
+        let ages_count = self.clock.is_trusted();
+        while ages_count
+            && self.store.write(move |tx| tx.prune_media(tx.now().plus(-retention_ms), STEP_SIZE)).await? > 0
+        {
             tokio::time::sleep(STEP_PAUSE).await;
         }
         let mut previous = None;
@@ -170,7 +176,7 @@ mod tests {
             Store::open(&StoreLocation::Memory, clock.clone(), Metrics::default()).unwrap();
         let files = Files::open(folder.path(), clock.clone()).unwrap();
         Fixture {
-            sweeper: Sweeper::new(store, files, 30 * DAY_MS),
+            sweeper: Sweeper::new(store, files, 30 * DAY_MS, clock.clone()),
             clock,
             _folder: folder,
             _closing: closing,

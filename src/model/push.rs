@@ -29,6 +29,10 @@ impl Push {
     }
 }
 
+/// How long a repeat of a push or callback is recognised, milliseconds. A request that is older
+/// could be one, so that it moves nothing.
+pub const DEDUP_RETENTION_MS: i64 = 3 * 24 * 3600 * 1000;
+
 /// The key by which the bridge recognises a repeated push (reference: "Dedup rule").
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DedupKey {

@@ -138,7 +138,8 @@ impl Fetcher {
         let outcome = self.provider.fetch(&fetch.request, &self.media.files, self.max_bytes).await;
         let outcome = match outcome {
             Err(FetchError::Retry { why })
-                if self.clock.now().since(fetch.created_at) >= MEDIA_LIFETIME_MS =>
+                if self.clock.is_trusted()
+                    && self.clock.now().since(fetch.created_at) >= MEDIA_LIFETIME_MS =>
             {
                 Err(FetchError::Permanent { reason: MediaUnavailable::Expired, why })
             }

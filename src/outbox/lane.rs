@@ -187,6 +187,7 @@ impl LaneWorker {
     async fn claim(&self, lane: &Lane, prepared: Option<Prepared>) -> Result<Claim, StoreError> {
         let (bridge, lane) = (self.bridge.clone(), lane.clone());
         let random = rand::rng().random();
+        let ages_count = self.clock.is_trusted();
         self.store
             .write(move |tx| {
                 let pending = match tx.head(&lane)? {
@@ -199,7 +200,7 @@ impl LaneWorker {
                 if pending.attached != AttachState::Detached {
                     return settle_attached(tx, &bridge, &pending, random);
                 }
-                let is_too_old = tx.now().since(pending.created_at) > MESSAGE_RETENTION_MS;
+                let is_too_old = ages_count && tx.now().since(pending.created_at) > MESSAGE_RETENTION_MS;
                 if pending.unsettled && is_too_old {
                     let why = bridge.end_reason_text(EndReason::WaitedTooLong);
                     let (state, has_notice) =

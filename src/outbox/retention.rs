@@ -11,12 +11,11 @@ use tokio_util::sync::CancellationToken;
 use super::MESSAGE_RETENTION_MS;
 use super::lane::refuse_held;
 use crate::bridge::{Bridge, WorkSignal};
+use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::model::{Direction, Lane, MessageId, State};
+use crate::model::{DEDUP_RETENTION_MS, Direction, Lane, MessageId, State};
 use crate::store::{HeldCursor, Store, StoreError};
 
-/// How long a repeat is recognised, milliseconds.
-pub const DEDUP_RETENTION_MS: i64 = 3 * 24 * 3600 * 1000;
 /// The pause between two rounds.
 const ROUND_INTERVAL: Duration = Duration::from_mins(10);
 /// The pause between two steps.
@@ -24,12 +23,13 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Rows scanned in one step.
 const BATCH: u32 = 200;
 
-/// Runs until stopped.
+/// Runs until stopped. Deletes nothing while the time is in doubt.
 pub async fn run(
     store: Store,
     bridge: Bridge,
     work_signal: WorkSignal,
     metrics: Metrics,
+    clock: Clock,
     stop: CancellationToken,
 ) {
     let mut interval = tokio::time::interval(ROUND_INTERVAL);
@@ -39,7 +39,10 @@ pub async fn run(
             () = stop.cancelled() => return,
         }
         tokio::select! {
-            done = round(&store, &bridge, &work_signal, &metrics) => if let Err(error) = done {
+            done = async {
+                clock.until_trusted().await;
+                round(&store, &bridge, &work_signal, &metrics).await
+            } => if let Err(error) = done {
                 tracing::warn!(
                     %error,
                     "could not delete old messages; the next round, in ten minutes, tries again"

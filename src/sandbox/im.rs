@@ -52,7 +52,7 @@ pub(in crate::sandbox) use usersig::issue as issue_usersig;
 
 use crate::clock::Clock;
 use crate::sandbox::fault::Faults;
-use crate::sandbox::serve::Server;
+use crate::sandbox::serve::{Server, only_date, with_date};
 
 /// The number of exchanges that a watcher may lag behind before it misses some.
 const WIRE_BUFFER: usize = 1024;
@@ -121,7 +121,8 @@ impl ImSim {
         }
         let router =
             control::routes().merge(files::routes()).fallback(wire::serve).with_state(Arc::clone(&shared));
-        let server = Server::start(listener, router)?;
+        let router = router.route("/", axum::routing::get(only_date));
+        let server = Server::start(listener, with_date(router, shared.clock.clone()))?;
         Ok(Self { shared, server })
     }
 

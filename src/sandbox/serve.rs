@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use crate::clock::Clock;
+
 /// The most concurrent connections. Further ones are closed.
 const MAX_CONNECTIONS: usize = 4_096;
 
@@ -75,6 +77,23 @@ impl SimulatedResponse {
         *self.response.body_mut() = Body::from_stream(body);
         Self { response: self.response, body: first }
     }
+}
+
+/// Makes every response of `router` show the time of `clock` in its `Date`, as a platform's does.
+pub fn with_date(router: Router, clock: Clock) -> Router {
+    router.layer(axum::middleware::map_response(move |mut response: Response| {
+        let seconds = u64::try_from(clock.now().seconds()).unwrap_or_default();
+        let date = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        if let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(date)) {
+            response.headers_mut().insert(header::DATE, date);
+        }
+        std::future::ready(response)
+    }))
+}
+
+/// The answer to a request that only asks for the time.
+pub async fn only_date() -> StatusCode {
+    StatusCode::NOT_FOUND
 }
 
 /// A running server. It stops when dropped.

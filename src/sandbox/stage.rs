@@ -74,9 +74,10 @@ impl Stage {
         Self::start_with_clocks(clock.clone(), clock, settings).await
     }
 
-    /// Like [`Self::start`], but `clock` is WeChat's clock and `im` is IM's.
+    /// Like [`Self::start`], but `clock` is WeChat's clock and `im_clock` is IM's. The `Date` of both
+    /// platforms' answers shows the latter.
     pub async fn start_with_clocks(clock: Clock, im_clock: Clock, settings: Settings) -> io::Result<Self> {
-        let wechat = WechatSim::start(settings.wechat, clock.clone()).await?;
+        let wechat = WechatSim::start_with_date(settings.wechat, clock.clone(), im_clock.clone()).await?;
         let im = ImSim::start(settings.im, im_clock).await?;
         let agents: Result<Vec<AgentClient>, _> =
             settings.agents.iter().map(|agent| im.agent(agent)).collect();

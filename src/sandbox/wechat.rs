@@ -46,7 +46,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::clock::Clock;
 use crate::sandbox::fault::Faults;
-use crate::sandbox::serve::Server;
+use crate::sandbox::serve::{Server, only_date, with_date};
 
 pub use draft::Draft;
 pub use language::PhoneLanguage;
@@ -99,6 +99,12 @@ impl WechatSim {
     /// Starts the platform on `settings.listen`. Fails if the address is taken or the
     /// EncodingAESKey is malformed.
     pub async fn start(settings: Settings, clock: Clock) -> io::Result<Self> {
+        Self::start_with_date(settings, clock.clone(), clock).await
+    }
+
+    /// Like [`Self::start`], but the `Date` of the answers shows the time of `date`. So `clock` may
+    /// be moved to close a window, without WeChat's own clock seeming wrong.
+    pub async fn start_with_date(settings: Settings, clock: Clock, date: Clock) -> io::Result<Self> {
         settings.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let listener = TcpListener::bind(settings.listen).await?;
         let http = reqwest::Client::builder()
@@ -125,7 +131,8 @@ impl WechatSim {
             mark_fail: Mutex::default(),
             clock,
         });
-        let server = Server::start(listener, api::router(platform.clone()))?;
+        let router = api::router(platform.clone()).route("/", axum::routing::get(only_date));
+        let server = Server::start(listener, with_date(router, date))?;
         Ok(Self { platform, server })
     }
 

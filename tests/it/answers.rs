@@ -24,7 +24,7 @@ async fn only_an_agents_delivered_message_to_a_known_customer_is_accepted() {
     let genuine = |key: &str| {
         json!({
             "CallbackCommand": "C2C.CallbackAfterSendMsg", "From_Account": "user1", "To_Account": openid("a"),
-            "MsgSeq": 1, "MsgRandom": 2, "MsgTime": 1_700_000_000, "MsgKey": key, "SendMsgResult": 0,
+            "MsgSeq": 1, "MsgRandom": 2, "MsgTime": crate::raw_http::started_s(), "MsgKey": key, "SendMsgResult": 0,
             "MsgBody": [{"MsgType": "TIMTextElem", "MsgContent": {"Text": "ignored"}}],
         })
     };

@@ -91,7 +91,7 @@ fn registered_metrics() -> BTreeMap<String, String> {
         let suffix = if is_counter { "_total" } else { "" };
         let kind = if is_counter {
             "counter"
-        } else if kind == "Gauge" {
+        } else if kind.starts_with("Gauge") {
             "gauge"
         } else {
             "histogram"

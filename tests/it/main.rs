@@ -17,6 +17,7 @@ mod customer_media;
 mod departures;
 mod docs;
 mod fuzz_corpora;
+mod health;
 mod held;
 mod im_calls;
 mod mutations;

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use rand::rngs::StdRng;
@@ -107,12 +107,7 @@ fn mutate(random: &mut StdRng, document: &mut Vec<u8>, other: &[u8]) {
 }
 
 /// Changes documents of a corpus, and counts the outcomes that `check` finds.
-fn mutate_all(
-    kind: &str,
-    seed: u64,
-    corpus: &[Vec<u8>],
-    check: impl Fn(&[u8]) -> String + std::panic::RefUnwindSafe,
-) {
+fn mutate_all(kind: &str, seed: u64, corpus: &[Vec<u8>], check: impl Fn(&[u8]) -> String) {
     let (started, mut random, mut outcomes) =
         (Instant::now(), generator(seed), BTreeMap::<String, usize>::new());
     for _ in 0..documents() {
@@ -122,7 +117,7 @@ fn mutate_all(
         }
         let other = &corpus[random.random_range(0..corpus.len())];
         mutate(&mut random, &mut document, other);
-        let outcome = catch_unwind(|| check(&document))
+        let outcome = catch_unwind(AssertUnwindSafe(|| check(&document)))
             .unwrap_or_else(|_| panic!("{kind}: {:?}", String::from_utf8_lossy(&document)));
         *outcomes.entry(outcome).or_default() += 1;
     }

@@ -122,11 +122,14 @@ async fn while_the_store_cannot_commit_nothing_is_acknowledged_and_afterwards_wo
     })
     .to_string();
     let public = world.public();
-    let follow = "<xml><ToUserName>gh_bridge000001</ToUserName><FromUserName>oNEW</FromUserName>\
-                  <CreateTime>1</CreateTime><MsgType>event</MsgType><Event>subscribe</Event></xml>";
+    let follow = format!(
+        "<xml><ToUserName>gh_bridge000001</ToUserName><FromUserName>oNEW</FromUserName>\
+         <CreateTime>{}</CreateTime><MsgType>event</MsgType><Event>subscribe</Event></xml>",
+        raw_http::started_s()
+    );
     let (pushed, followed, called_back) = tokio::join!(
         raw_http::post(&public, &push, &message),
-        raw_http::post(&public, &push, follow),
+        raw_http::post(&public, &push, &follow),
         raw_http::post(&public, &callback, &answer),
     );
     for refused in [&pushed, &followed, &called_back] {

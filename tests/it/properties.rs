@@ -232,7 +232,7 @@ fn callbacks() -> impl Strategy<Value = Value> {
     (name, values(), any::<u32>()).prop_map(|(name, value, key)| {
         let mut body = json!({
             "CallbackCommand": "C2C.CallbackAfterSendMsg", "From_Account": "user1", "To_Account": openid("good"),
-            "MsgSeq": 1, "MsgRandom": 2, "MsgTime": 1_700_000_000, "MsgKey": key.to_string(), "SendMsgResult": 0,
+            "MsgSeq": 1, "MsgRandom": 2, "MsgTime": crate::raw_http::started_s(), "MsgKey": key.to_string(), "SendMsgResult": 0,
             "MsgBody": [{"MsgType": "TIMTextElem", "MsgContent": {"Text": "hi"}}],
         });
         body[name] = value;

@@ -1,9 +1,11 @@
 //! An HTTP client that sends requests which a library refuses to send, and hides no part of a response.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use wechat_im_bridge::internals::clock::Clock;
 use wechat_im_bridge::internals::sandbox::im;
 use wechat_im_bridge::internals::sandbox::wechat::crypto;
 
@@ -101,6 +103,12 @@ pub fn signed(token: &str, timestamp: i64, nonce: &str) -> String {
     format!("signature={signature}&timestamp={timestamp}&nonce={nonce}")
 }
 
+/// When the tests began, Unix seconds: a time that repeats of a request share, and that is not too old.
+pub fn started_s() -> i64 {
+    static STARTED: LazyLock<i64> = LazyLock::new(|| Clock::system().now().seconds());
+    *STARTED
+}
+
 /// The signed query of a push in plain mode to this world's bridge at this moment.
 pub fn query(world: &World) -> String {
     signed(&world.wechat.settings().token, world.clock.now().seconds(), "987654321")
@@ -110,8 +118,9 @@ pub fn query(world: &World) -> String {
 pub fn text_message(openid: &str, id: u64, content: &str) -> String {
     format!(
         "<xml><ToUserName><![CDATA[gh_bridge000001]]></ToUserName><FromUserName><![CDATA[{openid}]]>\
-         </FromUserName><CreateTime>1700000000</CreateTime><MsgType><![CDATA[text]]></MsgType>\
-         <Content><![CDATA[{content}]]></Content><MsgId>{id}</MsgId></xml>"
+         </FromUserName><CreateTime>{at}</CreateTime><MsgType><![CDATA[text]]></MsgType>\
+         <Content><![CDATA[{content}]]></Content><MsgId>{id}</MsgId></xml>",
+        at = started_s()
     )
 }
 

@@ -12,7 +12,7 @@ use crate::world::{INQUIRY, SOON, World, await_texts, eventually, openid};
 fn callback(customer: &str, seq: u64, elements: &Value, more: &Value) -> Value {
     let mut body = json!({
         "CallbackCommand": "C2C.CallbackAfterSendMsg", "From_Account": "user1", "To_Account": customer,
-        "MsgSeq": seq, "MsgRandom": seq + 7, "MsgTime": 1_700_000_000 + seq, "MsgKey": format!("{seq}_{}_1", seq + 7),
+        "MsgSeq": seq, "MsgRandom": seq + 7, "MsgTime": crate::raw_http::started_s() + i64::try_from(seq).unwrap(), "MsgKey": format!("{seq}_{}_1", seq + 7),
         "OnlineOnlyFlag": 0, "SendMsgResult": 0, "MsgBody": elements, "CloudCustomData": "",
     });
     for (name, value) in more.as_object().unwrap() {

@@ -68,13 +68,14 @@ async fn events_are_distinguished_by_sender_time_event_and_key() {
         let fields = vec![Field::number("CreateTime", time), Field::text("EventKey", key)];
         body(&world.follower(name).push_xml(event(event_name, fields)).await).to_vec()
     };
+    let (now, later) = (raw_http::started_s().to_string(), (raw_http::started_s() + 1).to_string());
     for (name, event_name, time, key) in [
-        ("one", "CLICK", "1700000000", "A"),
-        ("two", "CLICK", "1700000000", "A"),
-        ("one", "SCAN", "1700000000", "A"),
-        ("one", "CLICK", "1700000001", "A"),
-        ("one", "CLICK", "1700000000", "B"),
-        ("one", "CLICK", "1700000000", "A"),
+        ("one", "CLICK", &now, "A"),
+        ("two", "CLICK", &now, "A"),
+        ("one", "SCAN", &now, "A"),
+        ("one", "CLICK", &later, "A"),
+        ("one", "CLICK", &now, "B"),
+        ("one", "CLICK", &now, "A"),
     ] {
         assert_eq!(tap(name, event_name, time, key).await, b"success");
     }

@@ -1,6 +1,7 @@
 //! `serve` as the real binary: its first line, signals, ports and TLS, and no secrets in its log.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -326,4 +327,43 @@ async fn the_log_never_shows_a_secret_and_at_info_no_message_text() {
 
 async fn await_imported(world: &World) {
     assert!(eventually(SOON, async || world.im.account(&openid("log")).is_some()).await);
+}
+
+#[tokio::test]
+async fn settings_by_which_strangers_may_speak_are_told_at_each_start_and_by_readyz_and_check() {
+    let world = world_without_bridge().await;
+    let config = world.config_toml().replace(&format!("callback_token = \"{CALLBACK_TOKEN}\""), "");
+    let file = world.folder.path().join("config.toml");
+    std::fs::write(&file, &config).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let process = ServeProcess::start(world.folder.path(), &config);
+    let (_, ops) = process.await_listening().await;
+    let keys = ["wechat.mode", "im.callback_token", "config.toml"];
+    let told = eventually(SOON, async || {
+        let log = process.log();
+        keys.iter().all(|key| log.iter().any(|line| line.contains("WARN") && line.contains(key)))
+    });
+    assert!(told.await, "{:?}", process.log());
+    let (_, ready) = crate::world::get_json(&format!("{ops}/readyz")).await;
+    assert_eq!(ready["settings"]["ok"], true, "{ready}");
+    let warnings = ready["settings"]["warnings"].to_string();
+    let check =
+        child::bridge().current_dir(world.folder.path()).args(["check", "--offline"]).output().unwrap();
+    let check = String::from_utf8(check.stdout).unwrap();
+    for key in keys {
+        assert!(warnings.contains(key), "{key} is not in {warnings}");
+        assert!(
+            check.lines().any(|line| line.starts_with("warn") && line.contains(key)),
+            "{key} is not in {check}"
+        );
+    }
+    drop(process);
+
+    // A bridge of the sandbox is open to nobody else.
+    std::fs::write(&file, &config).unwrap();
+    let mut parent = child::bridge();
+    parent.current_dir(world.folder.path()).args(["serve", "--while-stdin"]);
+    let output = parent.stdin(Stdio::piped()).output().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(log.contains("listening") && !log.contains("im.callback_token"), "{log}");
 }

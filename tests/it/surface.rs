@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use wechat_im_bridge::internals::model::Millis;
 use wechat_im_bridge::internals::sandbox::wechat::{Mode, crypto};
 
 use crate::raw_http::{self, Connection, Response, exchange, head, signed, text_message};
 use crate::world::{Setup, TRANSFERRING, World, openid};
 
-const MODES: [(&str, Mode); 3] =
+pub const MODES: [(&str, Mode); 3] =
     [("plain", Mode::Plain), ("compatible", Mode::Compatible), ("safe", Mode::Safe)];
 
 /// A world in which WeChat and the bridge are set to `mode`.
@@ -85,7 +86,8 @@ async fn any_other_get_is_answered_404_not_found_with_status_200() {
 /// Source: the reference, "GET verification", official vectors.
 #[tokio::test]
 async fn the_vendors_signatures_are_accepted() {
-    let world = Setup::default().wechat(|wechat| wechat.token = "AAAAA".into()).start().await;
+    let setup = Setup::default().set("BRIDGE_WECHAT__MAX_SKEW_S", "0");
+    let world = setup.wechat(|wechat| wechat.token = "AAAAA".into()).start().await;
     let check = "signature=f464b24fc39322e44b38aa78f5edd27bd1441696&timestamp=1714036504&nonce=1514711492";
     let answer = raw_http::get(&world.public(), &format!("/?{check}&echostr=4375120948345356249")).await;
     assert_eq!((answer.status, answer.text()), (200, "4375120948345356249"));
@@ -106,7 +108,9 @@ async fn the_vendors_signatures_are_accepted() {
 #[tokio::test]
 async fn the_vendors_encrypted_pushes_are_decrypted_and_get_encrypted_replies() {
     for vector in VECTORS {
+        let sent_s: i64 = vector.timestamp.parse().unwrap();
         let world = Setup::default()
+            .at(Millis(sent_s * 1000))
             .set("BRIDGE_WECHAT__MODE", "safe")
             .set("BRIDGE_WECHAT__ENCODING_AES_KEY", vector.key)
             .wechat(move |wechat| {
@@ -202,7 +206,16 @@ async fn a_push_over_the_configured_clock_skew_is_refused() {
     }
     world.finish().await;
 
-    let world = World::start().await;
+    let by_default = World::start().await;
+    let now = by_default.clock.now().seconds();
+    for (off, status) in [(-610, 403), (-590, 200), (590, 200), (610, 403)] {
+        let path = format!("/?{}", signed(&token, now + off, "1"));
+        let body = text_message(&openid("late"), 3, "hi");
+        assert_eq!(raw_http::post(&by_default.public(), &path, body).await.status, status, "{off}");
+    }
+    by_default.finish().await;
+
+    let world = Setup::default().set("BRIDGE_WECHAT__MAX_SKEW_S", "0").start().await;
     let path = format!("/?{}", signed(&token, 1, "1"));
     let answer = raw_http::post(&world.public(), &path, text_message(&openid("late"), 2, "hi")).await;
     assert_eq!(answer.status, 200, "0 switches the check off");

@@ -189,7 +189,11 @@ async fn a_message_that_was_never_sent_waits_and_is_delivered_when_wechat_is_bac
     let world = Setup::default().set("BRIDGE_WECHAT__API_BASE", format!("http://{address}")).start().await;
     let (phone, agent, customer) = (greeted(&world, "y").await, world.agent(), openid("y"));
     agent.say(&customer, "patience").await.unwrap();
-    assert!(eventually(SOON, async || world.ready().await["wechat"]["ok"] == false).await);
+    let is_shown = eventually(SOON, async || {
+        world.clock.advance(5_000);
+        world.ready().await["wechat"]["ok"] == false
+    });
+    assert!(is_shown.await, "{}", world.ready().await);
     assert_eq!(states(&world, &customer).await, ["waiting"]);
     let listener = TcpListener::bind(address).await.unwrap();
     let target = world.wechat.base_url().trim_start_matches("http://").to_owned();

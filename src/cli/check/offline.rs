@@ -19,7 +19,12 @@ pub(super) fn findings(config: &Config, warnings: &[String]) -> Vec<Finding> {
         let (key, what) = warning.split_once(": ").unwrap_or(("configuration", warning));
         Finding::warn(key, what, "")
     }));
-    findings.extend(callback_token(config));
+    findings.extend(
+        config
+            .exposures
+            .iter()
+            .map(|exposure| Finding::warn(&exposure.key, exposure.problem.clone(), exposure.fix.clone())),
+    );
     findings.extend(public_url(config));
     findings.extend(config.server.tls.as_ref().map(tls));
     findings.push(database(&config.store));
@@ -36,15 +41,6 @@ pub(super) fn findings(config: &Config, warnings: &[String]) -> Vec<Finding> {
         findings.push(port("server.ops_listen", address));
     }
     findings
-}
-
-fn callback_token(config: &Config) -> Option<Finding> {
-    if config.im.callback_token.is_some() {
-        return None;
-    }
-    let evidence = "is empty: anyone who knows the URL and the SDKAppID could write to customers as an agent";
-    let fix = "switch authentication on in the IM console, and set the same token here";
-    Some(Finding::warn("im.callback_token", evidence, fix))
 }
 
 /// WeChat calls only two ports (reference, "Console configuration").

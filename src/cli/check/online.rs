@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::Finding;
-use crate::clock::Clock;
+use crate::clock::{Clock, MAX_SKEW_MS};
 use crate::config::{BaseUrl, Config, Im, ReplyMode};
 use crate::im::send as im_send;
 use crate::im::send::usersig::Signer;
@@ -198,6 +198,20 @@ fn im_failure_finding(base: &BaseUrl, failure: &im_send::Failure) -> Finding {
             Finding::fail(key, evidence, advice)
         }
     }
+}
+
+/// Compares this machine's clock with the platforms', as their answers to the other checks showed
+/// them.
+pub(super) fn clock(clock: &Clock) -> Vec<Finding> {
+    let compared = clock.skews().into_iter().map(|(platform, ahead_ms)| {
+        let side = if ahead_ms < 0 { "behind" } else { "ahead of" };
+        let evidence = format!("this machine's is {} s {side} {platform}'s", ahead_ms.abs() / 1000);
+        if ahead_ms.abs() < MAX_SKEW_MS {
+            return Finding::ok("clock", evidence);
+        }
+        Finding::warn("clock", evidence, "set it, and keep it right with NTP (`timedatectl set-ntp true`)")
+    });
+    compared.collect()
 }
 
 #[cfg(test)]

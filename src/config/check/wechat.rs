@@ -46,7 +46,7 @@ pub(super) fn wechat(settings: &mut Settings) -> Option<WeChat> {
     let max_skew = Some(settings.seconds("wechat.max_skew_s")).filter(|skew| !skew.is_zero());
     if max_skew.is_some_and(|skew| skew < Duration::from_mins(1)) {
         let problem =
-            "is under a minute: late repeats and slightly wrong clocks will be refused; 300 is usual";
+            "is under a minute: late repeats and slightly wrong clocks will be refused; 600 is usual";
         settings.warn("wechat.max_skew_s", problem);
     }
     let api_base = base_url(settings, "wechat.api_base", "https://api.weixin.qq.com");

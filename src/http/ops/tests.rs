@@ -41,14 +41,15 @@ async fn world(place: &StoreLocation) -> World {
         part.extra.insert("reply".to_owned(), "passive".into());
         part
     };
+    let mut parts = Parts::default();
+    parts.add("im", Arc::new(im));
+    parts.add("wechat", Arc::new(wechat));
     let ops = Ops {
         store: store.clone(),
         metrics: metrics.clone(),
         clock: clock.clone(),
         readiness: life.readiness().clone(),
-        im: Arc::new(im),
-        wechat: Arc::new(wechat),
-        media: Arc::new(ComponentStatus::healthy),
+        parts,
     };
     let host = host(router(ops), Limits::default()).await;
     World { host, life, store, clock, metrics, im_is_healthy, closing }
@@ -86,7 +87,7 @@ async fn ready_only_between_start_and_stop_and_always_alive() {
     assert_eq!(status, 200);
     assert_eq!(
         body,
-        json!({"status": "ok", "store": {"ok": true}, "im": {"ok": true}, "wechat": {"ok": true, "reply": "passive"}, "media": {"ok": true},
+        json!({"status": "ok", "store": {"ok": true}, "im": {"ok": true}, "wechat": {"ok": true, "reply": "passive"}, "lanes": {"ok": true},
             "backlog": {"waiting": 0, "oldest_s": 0, "held": 0}})
     );
     world.life.soft().cancel();
@@ -105,7 +106,10 @@ async fn a_degraded_platform_degrades_readyz_with_advice() {
     world.im_is_healthy.store(false, Ordering::Relaxed);
     let (status, body) = world.readyz().await;
     assert_eq!((status, &body["status"]), (200, &json!("degraded")));
-    assert_eq!(body["im"], json!({"ok": false, "since": 1_700_000_000, "why": "60020", "advice": "buy it"}));
+    assert_eq!(
+        body["im"],
+        json!({"ok": false, "since": 1_700_000_000, "since_utc": "2023-11-14T22:13:20Z", "why": "60020", "advice": "buy it"})
+    );
 }
 
 #[tokio::test]

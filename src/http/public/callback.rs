@@ -14,7 +14,8 @@ use super::{PublicState, typed};
 use crate::bridge::AnswerOutcome;
 use crate::clock;
 use crate::http::body;
-use crate::im::receive::{Callback, SkipReason, error_response, ok_response};
+use crate::im;
+use crate::im::receive::{Callback, Refusal, SkipReason, VerifiedQuery, error_response, ok_response};
 use crate::model::{AgentEvent, Answer};
 use crate::store::StoreError;
 
@@ -32,13 +33,17 @@ pub(super) async fn receive(
 
 async fn handle(state: &PublicState, query: &str, body: Body) -> Response {
     let public = &state.public;
-    let query = match public.callback_verifier.verify_query(query) {
+    let query = match verify_query(state, query).await {
         Ok(verified) => verified,
         Err(refusal) => {
+            if refusal.may_be_a_setting() {
+                public.callback_health.record_refused(refusal.name());
+            }
             state.log_refusal("callback", refusal.name(), &refusal);
             return typed(StatusCode::FORBIDDEN, JSON, error_response(&refusal.to_string()));
         }
     };
+    public.callback_health.record_accepted();
     let bytes = match body::read(body, &public.limits).await {
         Ok(bytes) => bytes,
         Err(error) => {
@@ -51,6 +56,11 @@ async fn handle(state: &PublicState, query: &str, body: Body) -> Response {
         record(state, event);
     }
     match parsed {
+        Ok(Callback::Answer(answer) | Callback::Skipped(_, answer))
+            if state.is_replay(answer.msg_time, public.clock.remote(im::CLOCK).now()) =>
+        {
+            ignore(state, "too_old")
+        }
         Ok(Callback::Answer(answer)) => accept(state, answer).await,
         Ok(Callback::Skipped(reason, answer)) => skip(state, reason, answer).await,
         Ok(Callback::Recalled(id)) => {
@@ -87,6 +97,19 @@ fn record(state: &PublicState, event: AgentEvent) {
                 tracing::debug!(%error, "could not store that a callback came; the next run stores it");
             }
         });
+    }
+}
+
+/// Verifies the query by IM's clock. After a start or a jump of the machine's clock, a callback that
+/// seems stale waits until the time is known.
+async fn verify_query(state: &PublicState, query: &str) -> Result<VerifiedQuery, Refusal> {
+    let public = &state.public;
+    match public.callback_verifier.verify_query(query) {
+        Err(Refusal::Stale) if !public.clock.is_settled() => {
+            public.clock.settled().await;
+            public.callback_verifier.verify_query(query)
+        }
+        verified => verified,
     }
 }
 

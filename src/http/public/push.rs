@@ -18,7 +18,8 @@ use crate::http::body;
 use crate::http::receipt::{PendingReceipts, ReplyReceipt, TrackedBody};
 use crate::model::{Push, PushBody, UnreadablePush};
 use crate::store::StoreError;
-use crate::wechat::receive::{DecryptError, Decrypted, NonEmptyText, SUCCESS, reply};
+use crate::wechat;
+use crate::wechat::receive::{DecryptError, Decrypted, NonEmptyText, Refusal, SUCCESS, VerifiedQuery, reply};
 
 /// The content type of an XML reply.
 const XML: &str = "text/xml; charset=utf-8";
@@ -54,12 +55,9 @@ async fn handle(
     body: Body,
 ) -> Response {
     let public = &state.public;
-    let query = match public.verifier.verify_query(query, public.clock.now()) {
+    let query = match verify_query(state, query).await {
         Ok(verified) => verified,
-        Err(refusal) => {
-            state.log_refusal("push", refusal.name(), &refusal);
-            return text(StatusCode::FORBIDDEN, "");
-        }
+        Err(refusal) => return refuse(state, refusal),
     };
     let bytes = match body::read(body, &public.limits).await {
         Ok(bytes) => bytes,
@@ -69,12 +67,24 @@ async fn handle(
         }
     };
     match public.verifier.decrypt(&query, &bytes) {
-        Ok(decrypted) => accept(state, decrypted, pending_receipts).await,
-        Err(DecryptError::Refused(refusal)) => {
-            state.log_refusal("push", refusal.name(), &refusal);
-            text(StatusCode::FORBIDDEN, "")
+        Ok(decrypted) => {
+            public.push_health.record_accepted();
+            let now = public.clock.remote(wechat::CLOCK).now();
+            if state.is_replay(decrypted.push.create_time, now) {
+                state.log_refusal(
+                    "push",
+                    "too_old",
+                    &"it is older than repeats are recognised; it moves nothing",
+                );
+                return text(StatusCode::OK, SUCCESS);
+            }
+            accept(state, decrypted, pending_receipts).await
         }
-        Err(DecryptError::Unreadable(push)) => keep(state, push).await,
+        Err(DecryptError::Unreadable(push)) => {
+            public.push_health.record_accepted();
+            keep(state, push).await
+        }
+        Err(DecryptError::Refused(refusal)) => refuse(state, refusal),
     }
 }
 
@@ -95,6 +105,33 @@ async fn keep(state: &PublicState, push: UnreadablePush) -> Response {
         Some(Err(error)) => unavailable(state, &error),
         None => unavailable(state, &"the commit took too long"),
     }
+}
+
+/// Verifies the query by WeChat's clock, or else by ours: one wrong `Date` must not make the bridge
+/// refuse every push, because WeChat does not repeat those. After a start or a jump of the machine's clock, a push that
+/// seems stale waits until the time is known.
+async fn verify_query(state: &PublicState, query: &str) -> Result<VerifiedQuery, Refusal> {
+    let public = &state.public;
+    let (theirs, ours) = (public.clock.remote(wechat::CLOCK), &public.clock);
+    let verify = || match public.verifier.verify_query(query, theirs.now()) {
+        Err(Refusal::Stale) => public.verifier.verify_query(query, ours.now()),
+        verified => verified,
+    };
+    match verify() {
+        Err(Refusal::Stale) if !public.clock.is_settled() => {
+            public.clock.settled().await;
+            verify()
+        }
+        verified => verified,
+    }
+}
+
+fn refuse(state: &PublicState, refusal: Refusal) -> Response {
+    if refusal.may_be_a_setting() {
+        state.public.push_health.record_refused(refusal.name());
+    }
+    state.log_refusal("push", refusal.name(), &refusal);
+    text(StatusCode::FORBIDDEN, "")
 }
 
 async fn accept(

@@ -48,6 +48,8 @@ impl World {
 
     async fn with(mode: EncryptionMode, location: &StoreLocation, limits: Limits) -> Self {
         let (clock, metrics, tasks) = (Clock::movable(), Metrics::default(), TaskTracker::new());
+        // Shortly after the times of the tests' pushes and callbacks.
+        clock.advance(1_700_000_200_000 - clock.now().0);
         let (store, closing) = Store::open(location, clock.clone(), metrics.clone()).unwrap();
         let agents = vec![ImUserId::new("user1").unwrap()];
         let folder = tempfile::tempdir().unwrap();
@@ -73,6 +75,7 @@ impl World {
                 mode,
                 key: Some(key()),
                 previous_key: None,
+                reserved_senders: Vec::new(),
                 max_skew_s: 0,
             }),
             callback_verifier: CallbackVerifier::new(
@@ -85,6 +88,8 @@ impl World {
             bridge: bridge.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
+            push_health: Arc::new(InboundHealth::new(clock.clone())),
+            callback_health: Arc::new(InboundHealth::new(clock.clone())),
             limits,
             base_path: String::new(),
             outcomes,
@@ -207,8 +212,9 @@ fn message(id: &str, content: &str) -> String {
 fn event(name: &str, time: i64) -> String {
     format!(
         "<xml><ToUserName><![CDATA[gh_bridge000001]]></ToUserName><FromUserName><![CDATA[{CUSTOMER}]]>\
-         </FromUserName><CreateTime>{time}</CreateTime><MsgType><![CDATA[event]]></MsgType>\
-         <Event><![CDATA[{name}]]></Event></xml>"
+         </FromUserName><CreateTime>{at}</CreateTime><MsgType><![CDATA[event]]></MsgType>\
+         <Event><![CDATA[{name}]]></Event></xml>",
+        at = 1_700_000_000 + time
     )
 }
 

@@ -48,7 +48,7 @@ pub enum Refusal {
     /// `Sign` does not match.
     #[error("Sign is wrong")]
     WrongSign,
-    /// `RequestTime` is too far from our clock, either way.
+    /// `RequestTime` is too far from IM's clock, either way.
     #[error("RequestTime is too far from the server's clock")]
     Stale,
 }
@@ -64,12 +64,17 @@ impl Refusal {
             Self::Stale => "stale",
         }
     }
+
+    /// Whether a setting that differs from the IM console, or a wrong clock, could be the reason.
+    pub fn may_be_a_setting(self) -> bool {
+        !matches!(self, Self::Repeated(_))
+    }
 }
 
 impl CallbackVerifier {
     /// Creates a verifier for one app. Without a `token` (the console's authentication token) only
     /// the app's id is checked. `max_skew_s` is the largest distance between a signed callback's
-    /// time and `clock`, in seconds either way.
+    /// time and IM's clock, as far as `clock` knows it, in seconds either way.
     pub fn new(
         sdk_app_id: u32,
         token: Option<SecretString>,
@@ -117,7 +122,7 @@ impl CallbackVerifier {
         }
         let decimal = !time.is_empty() && time.bytes().all(|byte| byte.is_ascii_digit());
         let time = time.parse::<i64>().ok().filter(|_| decimal).ok_or(Refusal::Stale)?;
-        if self.clock.now().seconds().abs_diff(time) > self.max_skew_s {
+        if self.clock.remote(crate::im::CLOCK).now().seconds().abs_diff(time) > self.max_skew_s {
             return Err(Refusal::Stale);
         }
         Ok(())

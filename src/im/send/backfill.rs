@@ -124,6 +124,7 @@ impl BackfillWorker {
 
     /// Runs rounds until stopped.
     async fn run_rounds(&self, stop: &CancellationToken) {
+        self.clock.settled().await;
         let mut round_started: Option<Millis> = None;
         let mut tick = tokio::time::interval(TICK);
         loop {
@@ -203,8 +204,10 @@ impl BackfillWorker {
         user: &ImUserId,
         calls: &AtomicU32,
     ) -> Result<Vec<PastMessage>, Failure> {
-        let now_s = self.clock.now().seconds();
-        let oldest_s = backfill.known_since.max(self.clock.now().plus(-ACTIVE_MS)).seconds();
+        // The history has IM's times.
+        let of_im = self.clock.remote(crate::im::CLOCK);
+        let now_s = of_im.now().seconds();
+        let oldest_s = of_im.of_ours(backfill.known_since.max(self.clock.now().plus(-ACTIVE_MS))).seconds();
         let min_s = oldest_s.max(backfill.backfilled_until_s - OVERLAP_S);
         let mut pages = HistoryPages::new(History {
             operator: &backfill.agent,

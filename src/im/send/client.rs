@@ -15,8 +15,10 @@ use url::Url;
 use super::Api;
 use super::code::{self, Class};
 use super::usersig::Signer;
+use crate::clock::RemoteClock;
 use crate::im::{number, text};
 use crate::json;
+use crate::upstream::observe_date;
 
 /// The time limit of a call, connecting included; the server itself gives up after 3 s.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,6 +42,7 @@ pub struct Client {
     http: reqwest::Client,
     base: Url,
     signer: Signer,
+    clock: RemoteClock,
     timeout: Duration,
 }
 
@@ -102,7 +105,13 @@ impl Client {
         }
         base.set_query(None);
         base.set_fragment(None);
-        Ok(Self { http, base, signer, timeout })
+        let clock = signer.clock().remote(crate::im::CLOCK);
+        Ok(Self { http, base, signer, clock, timeout })
+    }
+
+    /// The HTTP client of its calls.
+    pub fn http(&self) -> &reqwest::Client {
+        &self.http
     }
 
     /// Calls `api`. On success, the response's `ErrorCode` is 0.
@@ -125,7 +134,9 @@ impl Client {
             if not_sent { Failure::NotSent { why } } else { Failure::NoAnswer { why } }
         };
         let request = self.http.post(self.url(api, sig)).timeout(self.timeout).json(body);
+        let sent_ms = self.clock.local().monotonic_ms();
         let mut response = request.send().await.map_err(to_failure)?;
+        observe_date(&self.clock, &response, sent_ms);
         if response.status() != reqwest::StatusCode::OK {
             return Err(Failure::NoAnswer { why: format!("HTTP {}", response.status().as_u16()) });
         }

@@ -60,6 +60,9 @@ impl Class {
     }
 }
 
+/// The plan allows no more accounts.
+const ACCOUNTS_USED_UP: i64 = 70398;
+
 /// Generates a `match` and a list from one table, so that a test can compare the documentation with
 /// the list. The compiler rejects a code that appears twice.
 macro_rules! table {
@@ -123,6 +126,11 @@ table! {
         20001 20006 20007 20009 20010 20011 20012 20016 20022
         90001 90002 90005 90006 90007 90010 90011 90018 90026 90028 90029 90030 90031 90043 90044 90054 90055
         93000;
+}
+
+/// Whether an allowance of the app or of its plan is used up: of calls, messages or accounts.
+pub fn is_allowance(code: i64) -> bool {
+    class(code) == Class::Allowance || code == ACCOUNTS_USED_UP
 }
 
 /// What the operator should do about `code`; `None` if the operator need not act.

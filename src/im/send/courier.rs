@@ -23,7 +23,7 @@ use crate::model::{
 };
 use crate::outbox::{Courier, Payload, PrepareError};
 use crate::store::PendingCall;
-use crate::upstream::{ApiLabel, CallReport, Degraded, Health, RateLimiter, paced};
+use crate::upstream::{ApiLabel, CallReport, Degraded, Evidence, Fault, Health, RateLimiter, paced};
 
 /// The platform's name in metrics.
 const PLATFORM: &str = "im";
@@ -49,7 +49,7 @@ pub struct ImCourier {
     pub clock: Clock,
     /// The metrics.
     pub metrics: Metrics,
-    /// Whether IM accepts our calls.
+    /// Which of IM's APIs accept our calls.
     pub health: Health,
     /// The agents whom IM does not know.
     pub unknown_agents: UnknownAgents,
@@ -110,8 +110,9 @@ impl Courier for ImCourier {
             // The attempt was made between the acceptance and now. Allow for a clock that was set
             // in between.
             let now = self.clock.now();
-            let from = pending.created_at.min(now).seconds() - HISTORY_SKEW_S;
-            let until = pending.attempt_at.max(now).seconds() + HISTORY_SKEW_S;
+            let of_im = |at| self.clock.remote(crate::im::CLOCK).of_ours(at).seconds();
+            let from = of_im(pending.created_at.min(now)) - HISTORY_SKEW_S;
+            let until = of_im(pending.attempt_at.max(now)) + HISTORY_SKEW_S;
             let history = History {
                 operator: agent,
                 peer: &user,
@@ -276,33 +277,48 @@ impl ImCourier {
     ) -> Result<T, Failure> {
         let label = ApiLabel { platform: PLATFORM, api: api.name() };
         let outcome = paced(&self.rate_limiter, &self.metrics, label, call, call_report).await;
-        self.update_health(&outcome);
+        self.update_health(api, &outcome);
         outcome
     }
 
-    /// Whether IM accepts our calls; the error says since when it does not, and what to do.
-    pub fn health(&self) -> Result<(), Degraded> {
-        self.health.status()?;
-        self.unknown_agents.status().map_or(Ok(()), Err)
+    /// The APIs of IM that do not work for us, since when, and what to do; and the agents whom it does not know.
+    pub fn degraded(&self) -> Vec<Degraded> {
+        let mut degraded = self.health.degraded(self.clock.now());
+        degraded.extend(self.unknown_agents.status());
+        degraded
     }
 
-    fn update_health<T>(&self, outcome: &Result<T, Failure>) {
-        let (code, advice) = match outcome {
-            Err(Failure::Code { code, .. }) => match (code::class(*code), code::advice(*code)) {
-                (code::Class::Permanent | code::Class::CreateAccount, _) | (_, None) => {
-                    return self.health.mark_healthy();
-                }
-                (_, Some(advice)) => (Some(*code), advice.to_owned()),
-            },
-            Err(failure) => {
-                let advice = "check im.api_base and that this machine reaches it";
-                (None, format!("{advice}: {failure}"))
+    fn update_health<T>(&self, api: Api, outcome: &Result<T, Failure>) {
+        let evidence = evidence(outcome);
+        if let Evidence::Failing(fault) | Evidence::Blocked(fault) | Evidence::Exhausted(fault) = &evidence {
+            let Fault { why, advice } = fault.clone();
+            if self.health.record(api.name(), self.clock.now(), evidence) {
+                tracing::error!(
+                    api = api.name(),
+                    why,
+                    "IM refuses or misses our calls; they are retried: {advice}"
+                );
             }
-            Ok(_) => return self.health.mark_healthy(),
-        };
-        if self.health.mark_degraded(self.clock.now(), code, advice.clone()) {
-            tracing::error!(im.code = code, "IM refuses or misses our calls; they are retried: {advice}");
+        } else {
+            self.health.record(api.name(), self.clock.now(), evidence);
         }
+    }
+}
+
+/// What the outcome of a call says about its API.
+fn evidence<T>(outcome: &Result<T, Failure>) -> Evidence {
+    let Err(failure) = outcome else { return Evidence::Success };
+    let fault = |advice: &str| Fault { why: failure.to_string(), advice: advice.to_owned() };
+    let Failure::Code { code, .. } = failure else {
+        return Evidence::Failing(fault("check im.api_base, and that this machine reaches it"));
+    };
+    let advice = code::advice(*code).unwrap_or("this passes by itself; if it stays, ask Tencent");
+    match code::class(*code) {
+        code::Class::Success => Evidence::Success,
+        code::Class::Permanent | code::Class::CreateAccount | code::Class::NextUserId => Evidence::Refused,
+        _ if code::is_allowance(*code) => Evidence::Exhausted(fault(advice)),
+        code::Class::Backoff | code::Class::Quota => Evidence::Failing(fault(advice)),
+        _ => Evidence::Blocked(fault(advice)),
     }
 }
 

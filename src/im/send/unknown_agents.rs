@@ -57,7 +57,9 @@ impl UnknownAgents {
         agents.retain(|_, seen| seen.tried_at.elapsed() < REPORTED_FOR);
         let since = agents.values().map(|seen| seen.since).min()?;
         let names: Vec<&str> = agents.keys().map(ImUserId::as_str).collect();
-        Some(Degraded { since, code: None, advice: advice(&names.join(", ")) })
+        let names = names.join(", ");
+        let why = format!("IM does not know {names}");
+        Some(Degraded { api: "agents", since, why, advice: advice(&names) })
     }
 }
 

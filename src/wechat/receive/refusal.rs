@@ -11,7 +11,7 @@ pub enum Refusal {
     /// A query parameter appears more than once.
     #[error("the query has more than one {0}")]
     Repeated(&'static str),
-    /// `timestamp` differs from our clock by more than `max_skew_s`, or is not a number.
+    /// `timestamp` differs from WeChat's clock by more than `max_skew_s`, or is not a number.
     #[error("the timestamp differs from the clock by more than max_skew_s")]
     Stale,
     /// No configured token matches the signature.
@@ -32,6 +32,9 @@ pub enum Refusal {
     /// `ToUserName` is not the configured account.
     #[error("it is for an account other than account_id")]
     Account,
+    /// `FromUserName` is an account of IM that acts for us: the admin or an agent.
+    #[error("its sender is the IM admin or an agent")]
+    ReservedSender,
 }
 
 impl Refusal {
@@ -47,6 +50,12 @@ impl Refusal {
             Self::Key => "key",
             Self::AppId => "app_id",
             Self::Account => "account",
+            Self::ReservedSender => "reserved_sender",
         }
+    }
+
+    /// Whether a setting that differs from WeChat's console, or a wrong clock, could be the reason.
+    pub fn may_be_a_setting(self) -> bool {
+        !matches!(self, Self::Missing(_) | Self::Repeated(_) | Self::ReservedSender)
     }
 }

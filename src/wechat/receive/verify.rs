@@ -35,7 +35,9 @@ pub struct VerifierSettings {
     pub key: Option<AesKey>,
     /// The previous EncodingAESKey, still accepted during a rotation.
     pub previous_key: Option<AesKey>,
-    /// The largest accepted distance between `timestamp` and our clock, either way, in seconds; 0
+    /// Senders that are never customers: pushes in their name are refused.
+    pub reserved_senders: Vec<String>,
+    /// The largest accepted distance between `timestamp` and WeChat's clock, either way, in seconds; 0
     /// switches the check off.
     pub max_skew_s: u64,
 }
@@ -94,7 +96,8 @@ impl Verifier {
         query.echostr()
     }
 
-    /// Verifies the raw query string of a push. `now` is compared with its `timestamp`.
+    /// Verifies the raw query string of a push. `now`, by WeChat's clock, is compared with its
+    /// `timestamp`.
     pub fn verify_query(&self, query: &str, now: Millis) -> Result<VerifiedQuery, Refusal> {
         let query = Query::read(query)?;
         let (timestamp, nonce) = (query.timestamp()?, query.nonce()?);
@@ -153,6 +156,7 @@ impl Verifier {
         };
         let root = document.map_err(|error| unreadable(error.into()))?;
         self.check_account(&root)?;
+        self.check_sender(&root)?;
         let mut push = push::from_xml(&root).map_err(unreadable)?;
         if push.account.is_empty() {
             push.account = self.0.account_id.clone().unwrap_or_default();
@@ -187,6 +191,14 @@ impl Verifier {
             (Some(ours), Some(to)) if ours != to => Err(Refusal::Account),
             _ => Ok(()),
         }
+    }
+
+    /// The signature of plain mode does not cover the sender, so it proves no account of ours.
+    fn check_sender(&self, root: &Element) -> Result<(), Refusal> {
+        let from = root.trimmed_text("FromUserName");
+        let is_reserved =
+            from.is_some_and(|from| self.0.reserved_senders.iter().any(|sender| sender == from));
+        if is_reserved { Err(Refusal::ReservedSender) } else { Ok(()) }
     }
 
     /// Verifies `msg_signature`, then decrypts with the current key or the previous one.

@@ -21,7 +21,7 @@ use super::transport::{self, FilePart, TIMEOUT, TransportError};
 use crate::clock::Clock;
 use crate::json;
 use crate::model::{self, HoldReason, NoAnswer, OpenId, Verdict};
-use crate::upstream::{CallReport, Degraded, Health};
+use crate::upstream::{CallReport, Degraded, Evidence, Fault, Health};
 
 /// A message for `custom/send`, in WeChat's JSON form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -168,7 +168,7 @@ pub struct Client {
     pub(super) http: reqwest::Client,
     pub(super) base: Url,
     pub(super) tokens: Arc<TokenHolder>,
-    clock: Clock,
+    pub(super) clock: Clock,
     timeout: Duration,
     must_push: bool,
     health: Health,
@@ -262,7 +262,7 @@ impl Client {
         // characters.
         let body = serde_json::to_vec(&Request { touser: to, msgtype: message.kind(), message })
             .map_err(|error| Failure::NotSent(error.to_string()))?;
-        self.call("cgi-bin/message/custom/send", Payload::Json(body.into())).await.map(drop)
+        self.call("custom_send", "cgi-bin/message/custom/send", Payload::Json(body.into())).await.map(drop)
     }
 
     /// Shows or hides the typing indicator on a customer's phone (reference: "custom/typing"). An indicator that WeChat
@@ -277,26 +277,31 @@ impl Client {
     /// Uploads a file as temporary material, which lives three days, and returns its media_id
     /// (reference: "Upload"). The upload sends nothing to a customer, so it may be repeated freely.
     pub(super) async fn upload(&self, kind: MediaType, file: FilePart<'_>) -> Result<String, Failure> {
-        let response = self.call("cgi-bin/media/upload", Payload::File(kind, file)).await?;
+        let response = self.call("media_upload", "cgi-bin/media/upload", Payload::File(kind, file)).await?;
         let media_id = response.media_id.or(response.thumb_media_id).filter(|id| !id.is_empty());
         media_id.ok_or_else(|| unreadable("the response names no media_id"))
     }
 
-    /// Whether WeChat accepts our calls, judged by the last ones. The token comes first, because
-    /// every call needs it.
-    pub fn health(&self) -> Result<(), Degraded> {
-        self.tokens.health()?;
-        self.health.status()
+    /// The APIs of WeChat that do not work for us, since when, and what to do.
+    pub fn degraded(&self) -> Vec<Degraded> {
+        let mut degraded = self.tokens.degraded();
+        degraded.extend(self.health.degraded(self.clock.now()));
+        degraded
     }
 
-    async fn call(&self, path: &str, payload: Payload<'_>) -> Result<ApiResponse, Failure> {
+    async fn call(
+        &self,
+        api: &'static str,
+        path: &str,
+        payload: Payload<'_>,
+    ) -> Result<ApiResponse, Failure> {
         let token = self.tokens.current().await?;
         let mut outcome = self.attempt(path, payload.clone(), &token).await;
         if matches!(&outcome, Err(Failure::Code { code, .. }) if code::class(*code) == Class::Token) {
             let token = self.tokens.replace_rejected(token.generation).await?;
             outcome = self.attempt(path, payload, &token).await;
         }
-        self.update_health(&outcome);
+        self.update_health(api, &outcome);
         outcome
     }
 
@@ -306,10 +311,10 @@ impl Client {
         url.query_pairs_mut().append_pair("access_token", token);
         let is_upload = matches!(payload, Payload::File(..));
         let response = match payload {
-            Payload::Json(body) => transport::post(&self.http, url, body, self.timeout).await,
+            Payload::Json(body) => transport::post(&self.http, url, body, self.timeout, &self.clock).await,
             Payload::File(kind, file) => {
                 url.query_pairs_mut().append_pair("type", kind.name());
-                transport::upload(&self.http, url, file, self.timeout.max(UPLOAD_TIMEOUT)).await
+                transport::upload(&self.http, url, file, self.timeout.max(UPLOAD_TIMEOUT), &self.clock).await
             }
         };
         let response = response.map_err(|lost| match lost {
@@ -319,34 +324,52 @@ impl Client {
         read_response(&response, is_upload, token)
     }
 
-    /// Updates the health. A code that concerns only the message proves that the account itself is
-    /// healthy.
-    pub(super) fn update_health<T>(&self, outcome: &Result<T, Failure>) {
-        let Err(Failure::Code { code, msg }) = outcome else {
-            if outcome.is_ok() {
+    /// Updates the health of `api`. A code that concerns only the message proves that the account
+    /// itself is healthy.
+    pub(super) fn update_health<T>(&self, api: &'static str, outcome: &Result<T, Failure>) {
+        let Some(evidence) = self.evidence(outcome) else { return };
+        match &evidence {
+            Evidence::Success | Evidence::Refused => {
                 self.tokens.mark_accepted();
-                self.health.mark_healthy();
+                self.health.record(api, self.clock.now(), evidence);
             }
-            return;
-        };
-        match (code::class(*code), code::advice(*code)) {
-            // An account without the API uses passive replies, unless the configuration forbids
-            // that.
-            (Class::Refuse, _) | (Class::Hold, None) => {
-                self.tokens.mark_accepted();
-                self.health.mark_healthy();
-            }
-            (Class::NotAllowed, _) if !self.must_push => {
-                self.tokens.mark_accepted();
-                self.health.mark_healthy();
-            }
-            (_, Some(advice)) => {
-                let advice = code::with_address(advice, *code, msg);
-                if self.health.mark_degraded(self.clock.now(), Some(*code), advice.clone()) {
-                    tracing::warn!(code, errmsg = msg, advice, "WeChat refuses calls; they are retried");
+            Evidence::Failing(fault) | Evidence::Blocked(fault) | Evidence::Exhausted(fault) => {
+                let Fault { why, advice } = fault.clone();
+                if self.health.record(api, self.clock.now(), evidence) {
+                    tracing::warn!(api, why, advice, "WeChat refuses or misses our calls; they are retried");
                 }
             }
-            (_, None) => {}
         }
+    }
+
+    /// What the outcome of a call says about its API; `None` if the call was not made.
+    fn evidence<T>(&self, outcome: &Result<T, Failure>) -> Option<Evidence> {
+        let Err(failure) = outcome else { return Some(Evidence::Success) };
+        let fault = |advice: &str| Fault { why: failure.to_string(), advice: advice.to_owned() };
+        Some(match failure {
+            // The token's own health tells.
+            Failure::Token(_) => return None,
+            Failure::NotSent(_) | Failure::NoAnswer(..) => {
+                Evidence::Failing(fault("check the network, DNS and wechat.api_base"))
+            }
+            Failure::Code { code, msg } => {
+                let advice = code::advice(*code).map(|advice| code::with_address(advice, *code, msg));
+                let fault =
+                    fault(advice.as_deref().unwrap_or("this passes by itself; if it stays, ask WeChat"));
+                match code::class(*code) {
+                    Class::Ok => Evidence::Success,
+                    Class::Refuse => Evidence::Refused,
+                    Class::Hold if advice.is_none() => Evidence::Refused,
+                    // An account without the API uses passive replies, unless the configuration
+                    // forbids that.
+                    Class::NotAllowed if !self.must_push => Evidence::Refused,
+                    Class::Quota if *code != code::MINUTE_QUOTA => Evidence::Exhausted(fault),
+                    Class::Busy | Class::Quota => Evidence::Failing(fault),
+                    Class::Token | Class::Configuration | Class::Hold | Class::NotAllowed => {
+                        Evidence::Blocked(fault)
+                    }
+                }
+            }
+        })
     }
 }

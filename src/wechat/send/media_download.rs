@@ -24,7 +24,7 @@ use crate::media::{Files, FilesError, StoredFile};
 use crate::metrics::Metrics;
 use crate::model::{MediaRequest, NoAnswer};
 use crate::outbox::fetch::{FetchError, Provider};
-use crate::upstream::{ApiLabel, CallReport, RateLimiter, paced};
+use crate::upstream::{ApiLabel, CallReport, RateLimiter, observe_date, paced};
 
 /// The API that returns a customer's file.
 const MEDIA_GET: ApiLabel = ApiLabel { platform: PLATFORM, api: "media_get" };
@@ -226,8 +226,10 @@ impl MediaDownloader {
             response = self.with_timeout(self.attempt(client, &token, id, files, max)).await;
         }
         match &response {
-            Ok(_) => client.update_health(&Ok(())),
-            Err(MediaFailure::Call(failure)) => client.update_health::<()>(&Err(failure.clone())),
+            Ok(_) => client.update_health(MEDIA_GET.api, &Ok(())),
+            Err(MediaFailure::Call(failure)) => {
+                client.update_health::<()>(MEDIA_GET.api, &Err(failure.clone()));
+            }
             Err(MediaFailure::Files(_)) => {}
         }
         response
@@ -249,10 +251,12 @@ impl MediaDownloader {
 
     async fn open(&self, client: &Client, url: Url) -> Result<Response, MediaFailure> {
         let request = client.http.get(url).timeout(self.timeouts.total);
+        let sent_ms = client.clock.monotonic_ms();
         let response = request.send().await.map_err(|error| match transport::to_transport_error(error) {
             TransportError::NotSent(why) => Failure::NotSent(why),
             TransportError::NoAnswer(silence, why) => Failure::NoAnswer(silence, why),
         })?;
+        observe_date(&client.clock.remote(crate::wechat::CLOCK), &response, sent_ms);
         match response.status() {
             StatusCode::OK => Ok(response),
             status => {

@@ -96,6 +96,7 @@ impl Fake {
             .with_state(Arc::clone(&account));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let router = crate::upstream::without_date(router);
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self { base, account, server }
     }

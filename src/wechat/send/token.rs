@@ -25,10 +25,13 @@ use super::code;
 use super::transport::TIMEOUT;
 use crate::clock::{Clock, millis};
 use crate::model::Millis;
-use crate::upstream::{Degraded, Health};
+use crate::upstream::{Degraded, Evidence, Fault, Health};
 
 pub use database::DatabaseTokenStore;
 pub use store::{NoTokenStore, StoreError, StoredToken, TokenStore};
+
+/// The API that hands out tokens.
+const API: &str = "stable_token";
 
 /// The credentials of the Official Account.
 #[derive(Clone, Debug)]
@@ -252,19 +255,21 @@ impl TokenHolder {
             state.refused = None;
             state.pause = Duration::ZERO;
             drop(state);
-            self.health.mark_healthy();
+            self.health.record(API, self.clock.now(), Evidence::Success);
         }
     }
 
-    /// Whether tokens can be fetched, judged by the last fetch.
-    pub fn health(&self) -> Result<(), Degraded> {
-        self.health.status()
+    /// Whether tokens can be fetched: empty, or since when not, and what to do.
+    pub fn degraded(&self) -> Vec<Degraded> {
+        self.health.degraded(self.clock.now())
     }
 
     /// Fetches the first token and renews it before it expires, until stopped. Run it as one task;
     /// without it, a token is fetched when a call needs one.
     pub async fn renew_loop(self: Arc<Self>, stop: CancellationToken) {
         let work = async {
+            // The time until a token's expiry means nothing before the clock is known.
+            self.clock.settled().await;
             loop {
                 let now = self.clock.now();
                 let wait = self.state().fetch_due_at(now).since(now);
@@ -326,7 +331,7 @@ impl TokenHolder {
         state.token = Some(token.clone());
         drop(state);
         if !is_refused {
-            self.health.mark_healthy();
+            self.health.record(API, self.clock.now(), Evidence::Success);
         }
         self.renew_signal.notify_one();
         tracing::info!(token.generation, token.life_s = life / 1000, "obtained an access token");
@@ -336,19 +341,17 @@ impl TokenHolder {
     /// Records a failed fetch and starts the pause.
     fn record_failure(&self, error: TokenError) -> TokenError {
         let now = self.clock.now();
-        let (number, advice, is_transient) = match &error {
-            TokenError::Unreachable(_) => {
-                (None, "check the network, DNS and wechat.api_base".to_owned(), true)
-            }
+        let (advice, is_transient) = match &error {
+            TokenError::Unreachable(_) => ("check the network, DNS and wechat.api_base".to_owned(), true),
             TokenError::NoAnswer(_) => {
-                (None, "check wechat.api_base, and that no proxy answers in WeChat's place".to_owned(), true)
+                ("check wechat.api_base, and that no proxy answers in WeChat's place".to_owned(), true)
             }
             TokenError::Code { code: number, msg } => {
                 let advice = code::with_address(code::token_advice(*number), *number, msg);
-                (Some(*number), advice, code::token_class(*number) == code::Class::Busy)
+                (advice, code::token_class(*number) == code::Class::Busy)
             }
             TokenError::Budget { .. } | TokenError::Stale => {
-                (None, code::advice(40001).unwrap_or_default().to_owned(), false)
+                (code::advice(40001).unwrap_or_default().to_owned(), false)
             }
         };
         let settings = &self.settings;
@@ -358,7 +361,15 @@ impl TokenHolder {
         let until = now.plus(millis(state.pause));
         state.failure = Some(FetchFailure { error: error.clone(), at: now, until });
         drop(state);
-        if self.health.mark_degraded(now, number, advice.clone()) {
+        let fault = Fault { why: error.to_string(), advice: advice.clone() };
+        let evidence = match &error {
+            _ if is_transient => Evidence::Failing(fault),
+            TokenError::Code { code, .. } if code::token_class(*code) == code::Class::Quota => {
+                Evidence::Exhausted(fault)
+            }
+            _ => Evidence::Blocked(fault),
+        };
+        if self.health.record(API, now, evidence) {
             tracing::warn!(%error, advice, "cannot fetch an access token; messages to customers wait");
         }
         self.renew_signal.notify_one();

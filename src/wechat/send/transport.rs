@@ -13,7 +13,9 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::multipart::{Form, Part};
 use reqwest::{Body, StatusCode, Url, redirect};
 
+use crate::clock::Clock;
 use crate::model::NoAnswer;
+use crate::upstream::observe_date;
 
 /// The time limit of one call, from connecting to the last byte of the response.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,8 +59,10 @@ pub(super) async fn post(
     url: Url,
     body: Bytes,
     timeout: Duration,
+    clock: &Clock,
 ) -> Result<Vec<u8>, TransportError> {
-    read_response(http.post(url).header(CONTENT_TYPE, "application/json").timeout(timeout).body(body)).await
+    let request = http.post(url).header(CONTENT_TYPE, "application/json").timeout(timeout).body(body);
+    read_response(request, clock).await
 }
 
 /// The source of a file's bytes.
@@ -89,6 +93,7 @@ pub(super) async fn upload(
     url: Url,
     file: FilePart<'_>,
     timeout: Duration,
+    clock: &Clock,
 ) -> Result<Vec<u8>, TransportError> {
     let unreadable =
         |error: &dyn std::fmt::Display| TransportError::NotSent(format!("the file cannot be read: {error}"));
@@ -101,11 +106,13 @@ pub(super) async fn upload(
         .file_name(file.filename.to_owned())
         .mime_str(file.content_type)
         .map_err(|error| unreadable(&error))?;
-    read_response(http.post(url).timeout(timeout).multipart(Form::new().part("media", part))).await
+    read_response(http.post(url).timeout(timeout).multipart(Form::new().part("media", part)), clock).await
 }
 
-async fn read_response(request: reqwest::RequestBuilder) -> Result<Vec<u8>, TransportError> {
+async fn read_response(request: reqwest::RequestBuilder, clock: &Clock) -> Result<Vec<u8>, TransportError> {
+    let sent_ms = clock.monotonic_ms();
     let mut response = request.send().await.map_err(to_transport_error)?;
+    observe_date(&clock.remote(crate::wechat::CLOCK), &response, sent_ms);
     if response.status() != StatusCode::OK {
         let status = response.status().as_u16();
         return Err(TransportError::NoAnswer(NoAnswer::Status(status), format!("HTTP {status}")));

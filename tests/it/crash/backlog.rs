@@ -16,8 +16,8 @@ const CUSTOMERS: u32 = 20_000;
 const MESSAGES_EACH: u32 = 5;
 /// More than the bridge needs, but less than it would need to read the whole backlog.
 const MAX_MEMORY_KB: u64 = 100_000;
-/// Concurrent calls of IM.
-const MAX_CONCURRENT: usize = 128;
+/// Concurrent calls of IM, and the request that asks for its time.
+const MAX_CONCURRENT: usize = 128 + 1;
 
 async fn fill(rig: &Rig) {
     let (store, closing) =

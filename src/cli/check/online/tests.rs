@@ -166,3 +166,18 @@ async fn a_refused_usersig_names_the_key_and_says_what_to_do() {
         assert!(text.starts_with(&format!("fail  {key}  IM error ")) && text.contains("; "), "{text}");
     }
 }
+
+#[test]
+fn a_wrong_clock_is_a_warning_with_its_fix() {
+    let ahead = Clock::system();
+    assert!(clock(&ahead).is_empty(), "no platform has answered");
+    let hour_ago = ahead.now().seconds() - 3600;
+    ahead.remote("im").observe(hour_ago, ahead.monotonic_ms());
+    let found = clock(&ahead);
+    assert_eq!((found.len(), found[0].severity), (1, Severity::Warn), "{found:?}");
+    assert!(found[0].evidence.contains("s ahead of im's") && found[0].fix.contains("NTP"), "{found:?}");
+
+    let right = Clock::system();
+    right.remote("im").observe(right.now().seconds(), right.monotonic_ms());
+    assert_eq!(clock(&right)[0].severity, Severity::Ok);
+}

@@ -60,6 +60,7 @@ impl Fake {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = base_of(&listener);
         let router = Router::new().fallback(answer).with_state(script.clone());
+        let router = crate::upstream::without_date(router);
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { base, script, clock: Clock::movable() }
     }

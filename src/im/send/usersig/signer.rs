@@ -48,6 +48,11 @@ impl Signer {
         &self.admin
     }
 
+    /// The clock by which it signs.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// Returns a UserSig that stays valid for a while: the cached one, or a new one if the cached
     /// one is close to its expiry (100 s, or a tenth of its validity if that is less).
     pub fn current(&self) -> SecretString {

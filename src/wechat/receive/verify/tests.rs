@@ -21,6 +21,7 @@ fn settings(mode: EncryptionMode, account: &Account) -> VerifierSettings {
         mode,
         key: Some(account.key()),
         previous_key: None,
+        reserved_senders: vec!["user1".to_owned()],
         max_skew_s: 0,
     }
 }

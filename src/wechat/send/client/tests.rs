@@ -107,7 +107,7 @@ async fn a_token_that_stays_invalid_makes_the_message_wait() {
     );
     assert_eq!(retry_class(&push_verdict(&failure)), Some(Why::Credential));
     assert_eq!(fake.get(|account| account.sent.len()), 2);
-    assert_eq!(client.health().unwrap_err().code, Some(40001));
+    assert!(client.degraded()[0].why.contains("40001"));
     // The next attempts fetch no more tokens than the budget allows.
     for _ in 0..10 {
         let failure = client.send_text(&customer(), "您好").await.unwrap_err();
@@ -125,16 +125,16 @@ async fn a_configuration_fault_waits_and_degrades_the_health_until_it_is_fixed()
     let failure = client.send_text(&customer(), "您好").await.unwrap_err();
     assert_eq!(retry_class(&push_verdict(&failure)), Some(Why::Configuration));
     assert!(fake.get(|account| account.sent.is_empty()));
-    assert_eq!(client.health().unwrap_err().code, Some(40125));
+    assert!(client.degraded()[0].why.contains("40125"));
 
     clock.advance(1_000);
     fake.set(|account| account.send_script.push_back(code(40164, "invalid ip 1.2.3.4, not in whitelist")));
     let failure = client.send_text(&customer(), "您好").await.unwrap_err();
     assert_eq!(retry_class(&push_verdict(&failure)), Some(Why::Configuration));
-    assert!(client.health().unwrap_err().advice.contains("1.2.3.4"));
+    assert!(client.degraded()[0].advice.contains("1.2.3.4"));
 
     client.send_text(&customer(), "您好").await.unwrap();
-    assert_eq!(client.health(), Ok(()));
+    assert_eq!(client.degraded(), []);
 }
 
 #[tokio::test]

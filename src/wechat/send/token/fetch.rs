@@ -137,7 +137,8 @@ impl TokenHolder {
         };
         let body = serde_json::to_vec(&request).map_err(|_| unreadable("the request is not JSON"))?;
         let url = transport::endpoint(&self.base, "cgi-bin/stable_token");
-        let response = transport::post(&self.http, url, Bytes::from(body), self.settings.timeout).await;
+        let response =
+            transport::post(&self.http, url, Bytes::from(body), self.settings.timeout, &self.clock).await;
         let response = response.map_err(|lost| match lost {
             TransportError::NotSent(why) => TokenError::Unreachable(why),
             TransportError::NoAnswer(_, why) => TokenError::NoAnswer(why),

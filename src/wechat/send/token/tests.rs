@@ -87,7 +87,7 @@ async fn two_forced_refreshes_within_30_s_are_not_made() {
     let second = holder.replace_rejected(first.generation).await.unwrap();
     let error = holder.replace_rejected(second.generation).await.unwrap_err();
     assert!(matches!(error, TokenError::Budget { .. }), "{error}");
-    assert!(holder.health().is_err());
+    assert_eq!(holder.degraded().len(), 1);
     // Until the pause is over, no request is sent.
     let fetches = fake.fetches();
     assert_eq!(holder.current().await.unwrap_err(), error);
@@ -107,7 +107,7 @@ async fn a_refused_token_is_tried_again_while_none_may_be_forced() {
     let trial = holder.current().await.unwrap();
     assert_eq!(trial.value.expose_secret(), second.value.expose_secret());
     assert!(trial.generation > second.generation);
-    assert!(holder.health().is_err(), "a trial does not restore the health");
+    assert_eq!(holder.degraded().len(), 1, "a trial does not restore the health");
     // The trial fails, and the pause doubles.
     holder.replace_rejected(trial.generation).await.unwrap_err();
     clock.advance(1_500);
@@ -115,7 +115,7 @@ async fn a_refused_token_is_tried_again_while_none_may_be_forced() {
     clock.advance(1_000);
     holder.current().await.unwrap();
     holder.mark_accepted();
-    assert_eq!(holder.health(), Ok(()));
+    assert_eq!(holder.degraded(), []);
     assert_eq!(fake.get(|account| account.forced), 1);
 }
 
@@ -139,15 +139,15 @@ async fn a_configuration_fault_backs_off() {
     }
     let (fetches, _) = fake.fetches();
     assert!((14..=17).contains(&fetches), "{fetches}");
-    let degraded = holder.health().unwrap_err();
-    assert_eq!(degraded.code, Some(40164));
+    let degraded = holder.degraded().remove(0);
+    assert!(degraded.why.contains("40164"), "{degraded:?}");
     assert!(degraded.advice.contains("1.2.3.4"), "{}", degraded.advice);
     assert!(degraded.since.since(began) < MINUTE);
 
     fake.set(|account| account.token_script.clear());
     clock.advance(MINUTE);
     holder.current().await.unwrap();
-    assert_eq!(holder.health(), Ok(()));
+    assert_eq!(holder.degraded(), []);
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn a_wrong_secret_advises_the_operator_and_stays_secret() {
     let holder = fake.holder(&Clock::movable(), none());
     fake.set(|account| account.token_script.push_back(code(40001, &format!("invalid credential {SECRET}"))));
     let error = holder.current().await.unwrap_err();
-    assert!(holder.health().unwrap_err().advice.contains("wechat.app_secret"));
+    assert!(holder.degraded()[0].advice.contains("wechat.app_secret"));
     let all = format!("{error} {error:?} {holder:?} {:?}", holder.credentials);
     assert!(!all.contains(SECRET), "{all}");
 }

@@ -1,14 +1,20 @@
-//! Formats a point in time for people, in UTC.
+//! Formats points in time, in UTC.
 
 use crate::model::Millis;
 
 /// Formats a point in time as `2023-11-14 22:13:20.123Z`.
-pub(super) fn utc(at: Millis) -> String {
+pub fn utc(at: Millis) -> String {
     let (seconds, millis) = (at.0.div_euclid(1000), at.0.rem_euclid(1000));
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     let (year, month, day) = date_of_day(days);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
+/// Formats a point in time as RFC 3339 has it, in whole seconds: `2023-11-14T22:13:20Z`.
+pub fn rfc3339(seconds: i64) -> String {
+    let text = utc(Millis(seconds.saturating_mul(1000)));
+    format!("{}Z", text.get(..19).unwrap_or(&text).replace(' ', "T"))
 }
 
 /// Converts a number of days since 1970-01-01 to year, month and day.
@@ -44,6 +50,7 @@ mod tests {
         ] {
             assert_eq!(utc(Millis(millis)), text);
         }
+        assert_eq!(rfc3339(1_700_000_000), "2023-11-14T22:13:20Z");
     }
 
     proptest! {

@@ -1,0 +1,62 @@
+//! The settings of the bridge and of both verifiers, from the configuration.
+
+use secrecy::SecretString;
+
+use crate::bridge::{self, quota};
+use crate::clock::{Clock, millis};
+use crate::config::{Config, Secret};
+use crate::im::receive::CallbackVerifier;
+use crate::wechat::receive::{Verifier, VerifierSettings};
+
+pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
+    bridge::Settings {
+        agents: config.im.agents.clone(),
+        texts: config.texts.clone(),
+        acknowledge: config.wechat.acknowledge,
+        session_idle_ms: millis(config.wechat.session_idle),
+        limits: quota::Limits {
+            messages: config.wechat.message_quota.sends,
+            message_window_ms: millis(config.wechat.message_quota.window),
+            event_messages: config.wechat.event_quota.sends,
+            event_window_ms: millis(config.wechat.event_quota.window),
+        },
+        reply: config.wechat.reply,
+        on_unsubscribe: config.im.on_unsubscribe,
+        may_fetch: config.wechat.app_id.is_some() && config.wechat.app_secret.is_some(),
+    }
+}
+
+pub(super) fn secret(secret: &Secret) -> SecretString {
+    SecretString::from(secret.expose().to_owned())
+}
+
+pub(super) fn verifier(config: &Config) -> Verifier {
+    let wechat = &config.wechat;
+    Verifier::new(VerifierSettings {
+        token: secret(&wechat.token),
+        previous_token: wechat.previous_token.as_ref().map(secret),
+        app_id: wechat.app_id.clone(),
+        account_id: wechat.account_id.clone(),
+        mode: wechat.mode,
+        key: wechat.encoding_aes_key.clone(),
+        previous_key: wechat.previous_encoding_aes_key.clone(),
+        reserved_senders: reserved_senders(config),
+        max_skew_s: wechat.max_skew.map_or(0, |skew| skew.as_secs()),
+    })
+}
+
+/// The accounts of IM that act for us, as whom no customer may write.
+fn reserved_senders(config: &Config) -> Vec<String> {
+    std::iter::once(&config.im.admin).chain(&config.im.agents).map(ToString::to_string).collect()
+}
+
+pub(super) fn callback_verifier(config: &Config, clock: &Clock) -> CallbackVerifier {
+    CallbackVerifier::new(
+        config.im.sdk_app_id.get(),
+        config.im.callback_token.as_ref().map(secret),
+        config.im.callback_max_skew.as_secs(),
+        config.im.agents.clone(),
+        clock.clone(),
+    )
+    .with_rest_answers(config.im.rest_answers)
+}

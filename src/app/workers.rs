@@ -1,0 +1,68 @@
+//! The tasks that work in the background: the outbox, the downloads, the backfill, the retention and
+//! the watch on the clock.
+
+use std::sync::Arc;
+
+use super::clock_watch::ClockWatch;
+use super::couriers::{WechatClient, start_typing, wechat_courier};
+use super::media_fetching;
+use crate::bridge::{Bridge, WorkSignal};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::im::send as im;
+use crate::lifecycle::Lifecycle;
+use crate::metrics::Metrics;
+use crate::outbox::{Outbox, OutboxParts, retention};
+
+/// The maximum number of outbound calls in flight in each direction.
+const IN_FLIGHT: usize = 128;
+
+/// What every task needs.
+pub(super) struct Workers<'a> {
+    pub(super) config: &'a Config,
+    pub(super) bridge: &'a Bridge,
+    pub(super) work_signal: &'a WorkSignal,
+    pub(super) clock: &'a Clock,
+    pub(super) metrics: &'a Metrics,
+    pub(super) lifecycle: &'a Lifecycle,
+}
+
+impl Workers<'_> {
+    /// Starts all tasks. Returns the client of WeChat's API.
+    pub(super) fn start(&self, to_im: &Arc<im::ImCourier>) -> anyhow::Result<WechatClient> {
+        let Self { config, bridge, work_signal, clock, metrics, lifecycle } = *self;
+        let (store, stop) = (bridge.store(), lifecycle.soft());
+        let (to_wechat, client) = wechat_courier(config, store, bridge.media(), clock, metrics, lifecycle)?;
+        let outbox = Outbox::new(
+            OutboxParts {
+                store: store.clone(),
+                bridge: bridge.clone(),
+                to_im: Arc::clone(to_im) as Arc<_>,
+                to_wechat: Arc::new(to_wechat),
+                work_signal: work_signal.clone(),
+                clock: clock.clone(),
+                metrics: metrics.clone(),
+                in_flight: IN_FLIGHT,
+            },
+            stop.clone(),
+        );
+        let clock_watch = ClockWatch::new(config, clock, to_im.client.http());
+        lifecycle.spawn("clock watch", clock_watch.run(stop.clone()));
+        lifecycle.spawn("outbox", outbox.run());
+        media_fetching::start(config, bridge, client.clone(), work_signal, clock, metrics, lifecycle)?;
+        start_typing(client.clone(), bridge, metrics, lifecycle);
+        let retention = retention::run(
+            store.clone(),
+            bridge.clone(),
+            work_signal.clone(),
+            metrics.clone(),
+            clock.clone(),
+            stop.clone(),
+        );
+        lifecycle.spawn("retention", retention);
+        let backfill =
+            im::BackfillWorker::new(Arc::clone(to_im), store.clone(), bridge.clone(), clock.clone());
+        lifecycle.spawn("backfill", backfill.run(stop.clone()));
+        Ok(client)
+    }
+}
