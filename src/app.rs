@@ -5,10 +5,12 @@
 mod clock_watch;
 mod component_status;
 mod couriers;
+mod disk;
 mod limits;
 mod media_fetching;
-mod opening;
+mod private_files;
 mod settings;
+mod storage;
 mod workers;
 
 use std::net::SocketAddr;
@@ -21,7 +23,6 @@ use tokio::task::JoinHandle;
 use component_status::Inbound;
 use couriers::im_courier;
 use limits::connection_limit;
-use opening::open_store;
 use settings::{bridge_settings, callback_verifier, verifier};
 use workers::Workers;
 
@@ -30,7 +31,6 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::{Limits, ops, public, receipt, serve, tls};
 use crate::lifecycle::{Lifecycle, Outcome, Signals};
-use crate::media::Media;
 use crate::metrics::Metrics;
 use crate::store::Closing;
 
@@ -75,9 +75,8 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     let ops = ops_listener.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
 
     let metrics = Metrics::default();
-    let (store, closing) = open_store(&config.store, clock.clone(), metrics.clone()).await?;
-    let (dir, keep) = (&config.media.dir, config.media.keep);
-    let media = Media::open(&store, dir, config.server.public_url.clone(), keep, clock.clone()).await?;
+    let (store, closing) = storage::open_store(&config.store, clock.clone(), metrics.clone()).await?;
+    let media = storage::open_media(&config, &store, &clock).await?;
     let work_signal = WorkSignal::default();
     let bridge = Bridge::new(bridge::Parts {
         settings: bridge_settings(&config),
@@ -107,11 +106,13 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
         lifecycle: &lifecycle,
     };
     let client = workers.start(&to_im)?;
+    let disk = disk::start(&config, &media.files, &clock, &metrics, &lifecycle);
     let (receipt_sender, receipts) = receipt::channel();
     lifecycle.spawn("receipts", receipt::report_outcomes(receipts, bridge.clone()));
 
     let inbound = Inbound::new(&clock);
-    let parts = component_status::parts(&config, &to_im, client, &bridge, &inbound, &clock);
+    let mut parts = component_status::parts(&config, &to_im, client, &bridge, &inbound, &clock);
+    parts.add("disk", Arc::new(move || disk.status()));
     let stop = serve::Stop { soft: lifecycle.soft().clone(), hard: lifecycle.hard().clone() };
     let operations = ops_listener.map(|ops_listener| {
         Operations::begin(

@@ -21,6 +21,7 @@ use const_format::formatcp;
 
 use crate::clock::Clock;
 use crate::config::{self, Config, Faults};
+use crate::owner_only;
 use crate::store::{self, Closing, Store};
 
 pub use error::{Error, ErrorWithHint};
@@ -116,11 +117,16 @@ enum Command {
 impl Cli {
     /// Runs the command. Blocks until it is done.
     pub fn run(self) -> Result<(), Error> {
+        owner_only::set_umask();
         let clock = Clock::system();
         let outcome = match &self.command {
             Command::Serve { while_stdin } => {
                 let (config, warnings) = self.load()?;
-                runtime()?.block_on(serve::run(config, warnings, *while_stdin))
+                let runtime = runtime()?;
+                let outcome = runtime.block_on(serve::run(config, warnings, *while_stdin));
+                // A thread that hangs in a call must not keep the process alive.
+                runtime.shutdown_background();
+                outcome
             }
             Command::Check { offline } => {
                 let (config, warnings) = self.load()?;

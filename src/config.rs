@@ -53,6 +53,9 @@ pub struct Config {
     pub texts: Texts,
     /// `[log]`
     pub log: Log,
+    /// The files with secrets that this configuration was read from: each with the key that names
+    /// it, or `configuration`.
+    pub secret_files: Vec<(String, PathBuf)>,
 }
 
 /// `[server]`
@@ -142,6 +145,10 @@ pub struct Im {
     pub callback_token: Option<Secret>,
     /// Whether what servers send in an agent's name by REST goes to the customer.
     pub rest_answers: bool,
+    /// The token before it, which is accepted while a token is being replaced.
+    pub previous_callback_token: Option<Secret>,
+    /// The secret key before the present one: links and UserSigs made with it are still accepted.
+    pub previous_secret_key: Option<Secret>,
     /// The maximum difference between a callback's `RequestTime` and the clock, in both directions.
     pub callback_max_skew: Duration,
     /// The base URL of the IM REST API.
@@ -166,6 +173,8 @@ pub struct Media {
     pub max_bytes: u64,
     /// How long files are kept and links to them are valid.
     pub keep: Duration,
+    /// The maximum size of all files together, in bytes; `None` for a tenth of the disk.
+    pub max_total_bytes: Option<u64>,
     /// The hosts from which media are downloaded, in lower case. Each includes its subdomains.
     pub allow_hosts: Vec<String>,
     /// Whether media are also downloaded without TLS.
@@ -220,6 +229,9 @@ impl Config {
         };
         let (mut config, warnings) = parse_and_check(&text, &label, &env)?;
         config.exposures.extend(exposure::of_file(path));
+        if path.exists() {
+            config.secret_files.insert(0, ("configuration".to_owned(), path.to_owned()));
+        }
         Ok((config, warnings))
     }
 

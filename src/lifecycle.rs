@@ -4,6 +4,8 @@
 //! the store makes that safe. A task that ends before a stop is a bug: it stops the process, and
 //! the exit status shows it.
 
+pub mod deadline;
+
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -55,6 +55,10 @@ struct Inner {
     held: Gauge,
     part: Gauges,
     clock_skew: Gauges,
+    store_panics: Counter,
+    store_log_bytes: Gauge,
+    media_stored_bytes: Gauge,
+    disk_free_bytes: Gauge,
 }
 
 fn short_histogram() -> Histogram {
@@ -63,6 +67,18 @@ fn short_histogram() -> Histogram {
 
 fn long_histogram() -> Histogram {
     Histogram::new(LONG_BUCKETS)
+}
+
+/// Registers what concerns the store, the media and their disks.
+fn register_storage(r: &mut Registry, inner: &Inner) {
+    r.register("store_panics", "Panics of the store's writer thread, each a bug", inner.store_panics.clone());
+    r.register("store_log_bytes", "Size of the database's write-ahead log", inner.store_log_bytes.clone());
+    r.register("media_stored_bytes", "Bytes of all files of media.dir", inner.media_stored_bytes.clone());
+    r.register(
+        "disk_free_bytes",
+        "Free bytes of the fuller of the disks of store and media",
+        inner.disk_free_bytes.clone(),
+    );
 }
 
 impl Default for Metrics {
@@ -90,6 +106,10 @@ impl Default for Metrics {
             held: Gauge::default(),
             part: Gauges::default(),
             clock_skew: Gauges::default(),
+            store_panics: Counter::default(),
+            store_log_bytes: Gauge::default(),
+            media_stored_bytes: Gauge::default(),
+            disk_free_bytes: Gauge::default(),
             registry: Registry::default(),
         };
         let r = &mut registry;
@@ -158,6 +178,7 @@ impl Default for Metrics {
             "How far this machine's clock is ahead of a platform's, by platform",
             inner.clock_skew.clone(),
         );
+        register_storage(r, &inner);
         Self(Arc::new(Inner { registry, ..inner }))
     }
 }
@@ -261,6 +282,19 @@ impl Metrics {
     /// it is behind.
     pub fn record_clock_skew(&self, platform: &'static str, skew_ms: i64) {
         self.0.clock_skew.get_or_create(&[("platform", platform)]).set(skew_ms / 1000);
+    }
+
+    /// Counts a panic in the store's writer thread.
+    pub fn record_store_panic(&self) {
+        self.0.store_panics.inc();
+    }
+
+    /// Sets the size of the database's log, the size of all media, and the free space, in bytes.
+    pub fn set_disk_use(&self, log: u64, media: u64, free: u64) {
+        let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.0.store_log_bytes.set(gauge(log));
+        self.0.media_stored_bytes.set(gauge(media));
+        self.0.disk_free_bytes.set(gauge(free));
     }
 
     /// Renders the metrics as Prometheus text. The arguments are the store's current backlog.

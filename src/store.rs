@@ -13,9 +13,13 @@ mod column;
 mod conversation;
 mod customer;
 mod dedup;
+mod erase;
 mod fetch;
+mod header;
+mod health;
 mod held;
 mod inspect;
+mod lock;
 mod media;
 mod message;
 mod open;
@@ -28,7 +32,7 @@ mod upload;
 mod writer;
 
 use parking_lot::Mutex;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::Connection;
@@ -43,7 +47,9 @@ pub use backlog::Counts;
 use checkpoint::Checkpointer;
 pub use conversation::PastMessage;
 pub use customer::Customer;
+use erase::Eraser;
 pub use fetch::MediaFetch;
+pub use health::Outage;
 pub use held::HeldAnswer;
 pub use inspect::inspect;
 pub use media::MediumFile;
@@ -72,6 +78,14 @@ pub enum StoreError {
     /// This version cannot read the stored data.
     #[error("this version cannot read the stored data: {0}")]
     Unreadable(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// This version cannot read a stored message. All others can still be read.
+    #[error("this version cannot read message {id}: {source}")]
+    UnreadableMessage {
+        /// The message.
+        id: crate::model::MessageId,
+        /// What is wrong with its row.
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
     /// The message may not make this move from its state.
     #[error(transparent)]
     Move(#[from] IllegalMove),
@@ -87,6 +101,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Names the message whose row could not be read.
+    fn of_message(self, id: crate::model::MessageId) -> Self {
+        match self {
+            Self::Unreadable(source) => Self::UnreadableMessage { id, source },
+            other => other,
+        }
+    }
+
     /// Stored data that cannot be read, with the reason.
     fn unreadable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Unreadable(source.into().into())
@@ -95,7 +117,15 @@ impl StoreError {
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Database(Arc::new(error))
+        use rusqlite::Error as E;
+        match error {
+            // A value that does not fit: the row is bad, not the store.
+            E::FromSqlConversionFailure(..)
+            | E::IntegralValueOutOfRange(..)
+            | E::Utf8Error(..)
+            | E::InvalidColumnType(..) => Self::unreadable(error),
+            error => Self::Database(Arc::new(error)),
+        }
     }
 }
 
@@ -134,15 +164,6 @@ impl Tx<'_> {
     }
 }
 
-/// Since when commits fail, and with which error.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outage {
-    /// The first of the present run of failures.
-    pub since: Millis,
-    /// The database's error text.
-    pub why: String,
-}
-
 /// A handle to the store. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -156,7 +177,7 @@ pub struct Store {
 pub struct Closing {
     thread: std::thread::JoinHandle<()>,
     stop: writer::StopSignal,
-    _lock: Option<open::Lock>,
+    _lock: Option<lock::Lock>,
 }
 
 impl Store {
@@ -166,26 +187,35 @@ impl Store {
         clock: Clock,
         metrics: Metrics,
     ) -> Result<(Self, Closing), OpenError> {
-        let lock = open::lock(location)?;
+        open::refuse_foreign(location)?;
+        let lock = lock::lock(location)?;
         let connection = open::connect(location)?;
         open::migrate(&connection)?;
+        open::check_writable(&connection)?;
         let reader = open::reader(location)?.map(|reader| Arc::new(Mutex::new(reader)));
-        let checkpointer =
-            open::checkpoint_connection(location, &connection)?.map(Checkpointer::start).transpose();
-        let checkpointer = checkpointer.map_err(OpenError::Thread)?;
+        let database = lock.as_ref().map(|lock| Arc::clone(&lock.database));
+        let checkpointer = match (location, &database, open::checkpoint_connection(location, &connection)?) {
+            (StoreLocation::File(path), Some(file), Some(connection)) => {
+                let log = log_path(path);
+                let eraser = Eraser::new(Arc::clone(file), log.clone());
+                Some(Checkpointer::start(connection, eraser, log).map_err(OpenError::Thread)?)
+            }
+            _ => None,
+        };
         let (writer, thread, stop) =
-            writer::start(connection, checkpointer, clock.clone(), metrics).map_err(OpenError::Thread)?;
+            writer::start(connection, checkpointer, database, clock.clone(), metrics)
+                .map_err(OpenError::Thread)?;
         Ok((Self { writer, reader, clock }, Closing { thread, stop, _lock: lock }))
     }
 
     /// Opens a database for an operator's command while another process may be serving it: takes no
-    /// lock, and migrates only a database of an older version. Blocks.
+    /// lock, and fails if the schema is another version's. Blocks.
     pub fn open_for_operator(location: &StoreLocation, clock: Clock) -> Result<(Self, Closing), OpenError> {
         let connection = open::connect_existing(location)?;
         // A separate read connection, so that a long list does not block the serving process.
         let reader = open::reader(location)?.map(|reader| Arc::new(Mutex::new(reader)));
-        let (writer, thread, stop) =
-            writer::start(connection, None, clock.clone(), Metrics::default()).map_err(OpenError::Thread)?;
+        let (writer, thread, stop) = writer::start(connection, None, None, clock.clone(), Metrics::default())
+            .map_err(OpenError::Thread)?;
         Ok((Self { writer, reader, clock }, Closing { thread, stop, _lock: None }))
     }
 
@@ -220,10 +250,26 @@ impl Store {
             .map_err(|error| if error.is_panic() { StoreError::Panicked } else { StoreError::Closed })?
     }
 
-    /// The present failure of the store; `None` while commits succeed.
+    /// The present failure of the store; `None` while commits succeed in time.
     pub fn outage(&self) -> Option<Outage> {
         self.writer.outage()
     }
+
+    /// How many panics the store's writer thread has had.
+    pub fn panics(&self) -> u64 {
+        self.writer.panics()
+    }
+}
+
+/// The database's write-ahead log.
+pub fn log_path(database: &Path) -> PathBuf {
+    header::sibling_path(&std::fs::canonicalize(database).unwrap_or_else(|_| database.to_owned()), "-wal")
+}
+
+/// The files of the database at `path`, whether or not they exist now.
+pub fn files_of(path: &Path) -> Vec<PathBuf> {
+    let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    ["", "-wal", "-shm", "-lock"].map(|end| header::sibling_path(&real, end)).to_vec()
 }
 
 impl Closing {

@@ -59,4 +59,5 @@ pub(super) fn callback_verifier(config: &Config, clock: &Clock) -> CallbackVerif
         clock.clone(),
     )
     .with_rest_answers(config.im.rest_answers)
+    .also_accepting(config.im.previous_callback_token.as_ref().map(secret))
 }

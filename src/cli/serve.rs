@@ -8,12 +8,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
+use tokio_util::sync::CancellationToken;
 
 use super::Error;
 use crate::app;
 use crate::clock::Clock;
 use crate::config::{self, Config, Fault, Faults, Place};
-use crate::lifecycle::Signals;
+use crate::lifecycle::{Signals, deadline};
 use crate::telemetry;
 
 /// `POINT:NTH` or `POINT:NTH:MILLISECONDS`: the point where a build with fail points aborts as if
@@ -34,14 +35,27 @@ pub(super) async fn run(config: Config, warnings: Vec<String>, while_stdin: bool
     {
         abort_at(&at.to_string_lossy())?;
     }
-    let signals = Signals::catch().context("cannot listen for signals")?;
+    let mut signals = Signals::catch().context("cannot listen for signals")?;
+    let stop = CancellationToken::new();
+    deadline::enforce(config.server.shutdown_grace, stop.clone()).context("cannot watch over the stop")?;
     telemetry::init(config.log.format, &config.log.level).context("cannot set up the log")?;
     let exposures = config.exposures.clone();
-    let running = app::start(config, warnings, Clock::system()).await?;
+    let running = tokio::select! {
+        started = app::start(config, warnings, Clock::system()) => started?,
+        name = signals.next() => {
+            tracing::info!(signal = name, "stopped before the start was finished");
+            return Ok(());
+        }
+    };
     // Only the sandbox is the parent of a bridge, and its bridge is open to nobody else.
     for exposure in exposures.iter().filter(|_| !while_stdin) {
         tracing::warn!("{exposure}");
     }
+    let soft = running.lifecycle.soft().clone();
+    tokio::spawn(async move {
+        soft.cancelled().await;
+        stop.cancel();
+    });
     if while_stdin {
         let soft = running.lifecycle.soft().clone();
         let closed = stdin_closed().context("cannot watch standard input: it must be a pipe")?;

@@ -45,7 +45,12 @@ pub(super) fn run(action: &Action, config: &Config, clock: &Clock) -> Result<(),
             usersig::create(app, key, identifier.as_str(), expire_s, now_s, None)
         }
         Action::Verify { sig } => {
-            let content = usersig::verify(sig.trim(), app, key, now_s).map_err(invalid_error)?;
+            let verify = |key: &str| usersig::verify(sig.trim(), app, key, now_s);
+            let content = match (verify(key), &config.im.previous_secret_key) {
+                (Err(UserSigError::WrongSignature), Some(previous)) => verify(previous.expose()),
+                (verified, _) => verified,
+            };
+            let content = content.map_err(invalid_error)?;
             serde_json::to_string_pretty(&content).context("cannot write the content as JSON")?
         }
     };

@@ -39,6 +39,7 @@ pub(super) fn config(settings: &mut Settings) -> Option<Config> {
         media: media?,
         texts: texts?,
         log: log?,
+        secret_files: settings.secret_files(),
     };
     config.exposures = exposure::of_settings(&config);
     Some(config)
@@ -134,6 +135,7 @@ fn media(settings: &mut Settings, store: Option<&StoreUrl>) -> Option<Media> {
         dir,
         max_bytes: settings.number("media.max_bytes"),
         keep: Duration::from_secs(settings.number("media.keep_days") * 86_400),
+        max_total_bytes: Some(settings.number("media.max_total_bytes")).filter(|bytes| *bytes > 0),
         allow_hosts,
         allow_http: settings.flag("media.allow_http"),
         allow_private: settings.flag("media.allow_private"),

@@ -140,12 +140,14 @@ const IM: &[Key] = &[
     key("agents", ValueKind::List(&["user1"])),
     key("callback_token", ValueKind::Secret("")),
     key("rest_answers", ValueKind::Flag(true)),
+    key("previous_callback_token", ValueKind::Secret("")),
+    key("previous_secret_key", ValueKind::Secret("")),
     key("callback_max_skew_s", integer(300, 1, DAY)),
     key("api_base", ValueKind::Text("https://console.tim.qq.com")),
     key("on_unsubscribe", ValueKind::Choice(OnUnsubscribe::WORDS)),
     key("message_lifetime_s", integer(604_800, 0, 604_800)),
     key("rate_per_second", integer(150, 1, 1_000_000)),
-    key("usersig_expire_s", integer(180 * DAY, 60, 3650 * DAY)),
+    key("usersig_expire_s", integer(DAY, 60, 3650 * DAY)),
 ];
 
 const STORE: &[Key] = &[key("url", ValueKind::Secret("sqlite://bridge.db"))];
@@ -154,6 +156,7 @@ const MEDIA: &[Key] = &[
     key("dir", ValueKind::Text("media")),
     key("max_bytes", integer(20_971_520, 1024, 1_073_741_824)),
     key("keep_days", integer(30, 1, 3650)),
+    key("max_total_bytes", integer(0, 0, 1 << 50)),
     key(
         "allow_hosts",
         ValueKind::List(&[

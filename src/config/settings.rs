@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::choice::Choice;
@@ -34,6 +34,7 @@ pub(super) struct Settings {
     faulty: BTreeSet<String>,
     faults: Vec<Fault>,
     warnings: Vec<String>,
+    secret_files: Vec<(String, PathBuf)>,
 }
 
 impl Settings {
@@ -114,6 +115,11 @@ impl Settings {
     /// Whether the key already has a fault.
     pub fn is_faulty(&self, full_key: &str) -> bool {
         self.faulty.contains(base_key(full_key))
+    }
+
+    /// The files from which secrets were read, each with its key.
+    pub fn secret_files(&self) -> Vec<(String, PathBuf)> {
+        self.secret_files.clone()
     }
 
     /// The faults and the warnings.
@@ -198,7 +204,10 @@ impl Settings {
             return None;
         }
         match read_secret(Path::new(&file)) {
-            Ok(secret) => Some(secret),
+            Ok(secret) => {
+                self.secret_files.push((file_key, PathBuf::from(&file)));
+                Some(secret)
+            }
             Err(problem) => {
                 let path = if is_certainly_a_path(&file) { format!(" {file}") } else { String::new() };
                 let fix = format!(

@@ -67,10 +67,10 @@ fn the_required_keys_suffice_and_everything_else_has_the_contracts_default() {
     assert_eq!(im.api_base.as_str(), "https://console.tim.qq.com");
     assert_eq!(im.on_unsubscribe, OnUnsubscribe::Delete);
     assert_eq!(im.message_lifetime, Duration::from_hours(7 * 24));
-    assert_eq!((im.rate_per_second.get(), im.usersig_expire), (150, Duration::from_hours(180 * 24)));
+    assert_eq!((im.rate_per_second.get(), im.usersig_expire), (150, Duration::from_hours(24)));
     assert!(matches!(store, StoreUrl::SqliteFile(file) if file == Path::new("bridge.db")));
     assert_eq!((media.dir.as_path(), media.max_bytes), (Path::new("media"), 20_971_520));
-    assert_eq!(media.keep, Duration::from_hours(30 * 24));
+    assert_eq!((media.keep, media.max_total_bytes), (Duration::from_hours(30 * 24), None));
     assert_eq!(
         media.allow_hosts,
         ["myqcloud.com", "tencentcos.cn", "qcloud.com", "my-imcloud.com", "qpic.cn", "qlogo.cn"]

@@ -169,17 +169,22 @@ impl OpsState {
     }
 
     fn store_status(&self) -> ComponentStatus {
-        let Some(failure) = self.ops.store.outage() else { return ComponentStatus::healthy() };
+        let panics = self.ops.store.panics();
+        let extra = (panics > 0).then(|| ("panics".to_owned(), panics.into())).into_iter().collect();
+        let Some(failure) = self.ops.store.outage() else {
+            return ComponentStatus { extra, ..ComponentStatus::healthy() };
+        };
         ComponentStatus {
             ok: false,
             since: Some(failure.since.seconds()),
             why: Some(failure.why),
             advice: Some(
                 "pushes and callbacks are refused until the store commits again, and the platforms repeat them \
-                 only for seconds: free disk space, make the database and its folder writable, or repair the disk"
+                 only for seconds: free disk space, make the database and its folder writable, end the program that \
+                 has locked it, or repair the disk"
                     .to_owned(),
             ),
-            extra: Map::new(),
+            extra,
         }
     }
 

@@ -11,6 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
@@ -51,6 +52,8 @@ struct Inner {
     clock: Clock,
     pins: Mutex<PinState>,
     failing: Mutex<Failures>,
+    /// The bytes of all files, as far as they were counted.
+    total_bytes: AtomicU64,
 }
 
 /// The last failures. Each ends with the next success of its own kind, because a full disk can
@@ -116,7 +119,33 @@ impl Files {
             clock,
             pins: Mutex::default(),
             failing: Mutex::default(),
+            total_bytes: AtomicU64::new(0),
         })))
+    }
+
+    /// `media.dir`.
+    pub fn dir(&self) -> &Path {
+        &self.0.dir
+    }
+
+    /// `media.dir` and the folder of incomplete files in it.
+    pub fn folders(&self) -> [PathBuf; 2] {
+        [self.0.dir.clone(), self.0.dir.join(INCOMING)]
+    }
+
+    /// The bytes of all complete files: those of the last count, and those stored since.
+    pub fn total_bytes(&self) -> u64 {
+        self.0.total_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Counts the bytes of all complete files anew. Blocks.
+    pub(super) fn count_bytes(&self) -> Result<u64, FilesError> {
+        let failed = |source| self.write_failed(&self.0.dir, source);
+        let entries = std::fs::read_dir(&self.0.dir).map_err(failed)?;
+        let sizes = entries.filter_map(|entry| entry.ok()?.metadata().ok());
+        let total = sizes.filter(std::fs::Metadata::is_file).map(|found| found.len()).sum();
+        self.0.total_bytes.store(total, Ordering::Relaxed);
+        Ok(total)
     }
 
     /// Begins a file of at most `max_bytes` bytes.
@@ -291,6 +320,7 @@ impl IncomingFile {
         self.files.check_write(&path, renamed)?;
         self.temp.path = None;
         self.files.failures().writing = None;
+        self.files.0.total_bytes.fetch_add(self.size, Ordering::Relaxed);
         Ok(StoredFile { hash, size: self.size, kind: FileType::detect(&self.head), _pin: pin })
     }
 

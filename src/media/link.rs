@@ -19,6 +19,8 @@ use crate::store::{Store, StoreError};
 
 /// The `kv` key under which the store keeps the link key, as hexadecimal digits.
 const KEY_NAME: &str = "media_link_key";
+/// The `kv` key of the latest expiry, Unix seconds, of links that are not bound to a secret.
+const UNBOUND_UNTIL: &str = "media_links_unbound_until";
 
 /// What a link's path contains as it is. The rest of a file's name is percent-encoded, so that every
 /// client takes the whole link for one.
@@ -34,6 +36,9 @@ pub struct LinkSigner {
     base: Option<BaseUrl>,
     retention_ms: i64,
     key: SecretString,
+    /// The keys of links made before the last rotation, each with the latest `until` that is still
+    /// accepted, Unix seconds.
+    earlier: Vec<(SecretString, i64)>,
 }
 
 impl fmt::Debug for LinkSigner {
@@ -78,7 +83,36 @@ impl LinkSigner {
             Some(key) => Ok(key),
             None => tx.put_kv(KEY_NAME, &new_key).map(|()| new_key.clone()),
         };
-        Ok(Self { base, retention_ms, key: SecretString::from(store.write(load_key).await?) })
+        let key = SecretString::from(store.write(load_key).await?);
+        Ok(Self { base, retention_ms, key, earlier: Vec::new() })
+    }
+
+    /// Binds the links to `secret` too, so that replacing that secret replaces their key. Links made
+    /// with the `previous` secret stay valid, and for one retention those made before links were
+    /// bound to a secret.
+    pub async fn bind(
+        self,
+        store: &Store,
+        secret: &SecretString,
+        previous: Option<&SecretString>,
+    ) -> Result<Self, StoreError> {
+        let retention_ms = self.retention_ms;
+        let unbound_until = store
+            .write(move |tx| {
+                if let Some(until) = tx.kv(UNBOUND_UNTIL)? {
+                    return Ok(until.parse().unwrap_or(0));
+                }
+                let until = tx.now().plus(retention_ms).seconds();
+                tx.put_kv(UNBOUND_UNTIL, &until.to_string()).map(|()| until)
+            })
+            .await?;
+        let bound = |secret: &SecretString| {
+            let mac = keyed(&self.key).chain_update("media links\n").chain_update(secret.expose_secret());
+            SecretString::from(hex::encode(mac.finalize().into_bytes()))
+        };
+        let mut earlier = vec![(self.key.clone(), unbound_until)];
+        earlier.extend(previous.map(|previous| (bound(previous), i64::MAX)));
+        Ok(Self { key: bound(secret), earlier, ..self })
     }
 
     /// Returns the link to a medium created at `created_at`; `None` if `server.public_url` is not
@@ -87,7 +121,7 @@ impl LinkSigner {
         let base = self.base.as_ref()?;
         let file = format!("{}.{extension}", name.as_str());
         let until = created_at.plus(self.retention_ms).seconds().to_string();
-        let sign = hex::encode(self.mac(&file, &until).finalize().into_bytes());
+        let sign = hex::encode(mac(&self.key, &file, &until).finalize().into_bytes());
         let file = utf8_percent_encode(&file, PLAIN);
         Some(format!("{base}/media/{file}?until={until}&sign={sign}"))
     }
@@ -133,22 +167,28 @@ impl LinkSigner {
         };
         let (until, sign) = (single_param("until"), single_param("sign"));
         // Compute the signature and compare it in constant time before checking anything else.
-        let signed = self.mac(file, &until).verify_slice(&hex::decode(sign).unwrap_or_default()).is_ok();
-        let valid = until.parse::<i64>().is_ok_and(|until| until > now.seconds());
+        let (sign, until_s) = (hex::decode(sign).unwrap_or_default(), until.parse::<i64>().unwrap_or(0));
+        let keys = self.earlier.iter().map(|(key, latest)| (key, *latest)).chain([(&self.key, i64::MAX)]);
+        let signed = keys.fold(false, |signed, (key, latest)| {
+            let matches = mac(key, file, &until).verify_slice(&sign).is_ok();
+            signed || (matches && until_s <= latest)
+        });
+        let valid = until_s > now.seconds();
         if !(signed && valid) {
             return None;
         }
         let (name, extension) = file.split_once('.')?;
         Some(LinkTarget { name: MediaName::new(name).ok()?, extension: extension.to_owned() })
     }
+}
 
-    fn mac(&self, file: &str, until: &str) -> Hmac<Sha256> {
-        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(self.key.expose_secret().as_bytes()).expect("HMAC takes any key");
-        mac.update(format!("media\n{file}\n{until}").as_bytes());
-        mac
-    }
+fn mac(key: &SecretString, file: &str, until: &str) -> Hmac<Sha256> {
+    keyed(key).chain_update(format!("media\n{file}\n{until}"))
+}
+
+fn keyed(key: &SecretString) -> Hmac<Sha256> {
+    #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+    Hmac::<Sha256>::new_from_slice(key.expose_secret().as_bytes()).expect("HMAC takes any key")
 }
 
 #[cfg(test)]
@@ -167,6 +207,7 @@ mod tests {
             base: Some(BaseUrl::new("https://bridge.example.com/im").unwrap()),
             retention_ms: DAY_MS,
             key: key.to_owned().into(),
+            earlier: Vec::new(),
         }
     }
 
@@ -245,6 +286,35 @@ mod tests {
         assert!(second.verify(&file, &query, NOW).is_some());
         let key = first.key.expose_secret();
         assert!(key.len() == 64 && !format!("{first:?}").contains(key));
+        closing.close();
+    }
+
+    #[tokio::test]
+    async fn links_survive_one_rotation_of_the_secret_and_not_two() {
+        let clock = Clock::movable();
+        let (store, closing) =
+            Store::open(&StoreLocation::Memory, clock.clone(), Metrics::default()).unwrap();
+        let base = || Some(BaseUrl::new("http://a.example").unwrap());
+        let secret = |text: &str| SecretString::from(text.to_owned());
+        let load = async || LinkSigner::load(&store, base(), DAY_MS).await.unwrap();
+        let link =
+            |links: &LinkSigner| split(&links.link_to(&MediaName::of_bits(1), "jpg", clock.now()).unwrap());
+        let is_valid = |links: &LinkSigner, (file, query): &(String, String)| {
+            links.verify(file, query, clock.now()).is_some()
+        };
+        let unbound = link(&load().await);
+        let first = load().await.bind(&store, &secret("one"), None).await.unwrap();
+        let of_first = link(&first);
+        assert!(is_valid(&first, &of_first) && is_valid(&first, &unbound));
+        let second = load().await.bind(&store, &secret("two"), Some(&secret("one"))).await.unwrap();
+        let of_second = link(&second);
+        assert!(is_valid(&second, &of_second) && is_valid(&second, &of_first) && is_valid(&second, &unbound));
+        assert!(!is_valid(&first, &of_second));
+        let third = load().await.bind(&store, &secret("three"), Some(&secret("two"))).await.unwrap();
+        assert!(is_valid(&third, &of_second) && !is_valid(&third, &of_first));
+        // Whoever has the stored key alone can make no link that outlives the change.
+        clock.advance(2_000);
+        assert!(!is_valid(&third, &link(&load().await)), "a new link without a secret");
         closing.close();
     }
 

@@ -1,9 +1,11 @@
-//! Removes media older than `media.keep_days`, and files without a row.
+//! Removes media older than `media.keep_days`, the oldest beyond `media.max_total_bytes`, and files
+//! without a row.
 //!
 //! It works in small steps. The files of a customer who unsubscribes are removed at once; files
 //! left behind by a crash are removed at the next start.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -16,6 +18,8 @@ use crate::store::{Store, StoreError};
 
 /// The pause between two rounds.
 const ROUND_INTERVAL: Duration = Duration::from_mins(10);
+/// How often the size of all files is compared with its limit.
+const SIZE_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// The pause between two steps.
 const STEP_PAUSE: Duration = Duration::from_millis(20);
 /// Rows or files checked in one step.
@@ -40,12 +44,23 @@ pub struct Sweeper {
     retention_ms: i64,
     clock: Clock,
     wake_signal: Arc<Notify>,
+    /// The maximum bytes of all files; 0 for a tenth of the disk.
+    max_total_bytes: Arc<AtomicU64>,
+    /// What that was when it was last compared.
+    last_limit: Arc<AtomicU64>,
 }
 
 impl Sweeper {
     /// Creates a sweeper of `files` that keeps media for `retention_ms` milliseconds.
     pub fn new(store: Store, files: Files, retention_ms: i64, clock: Clock) -> Self {
-        Self { store, files, retention_ms, clock, wake_signal: Arc::default() }
+        let last_limit = Arc::new(AtomicU64::new(u64::MAX));
+        let (wake_signal, max_total_bytes) = (Arc::default(), Arc::default());
+        Self { store, files, retention_ms, clock, wake_signal, max_total_bytes, last_limit }
+    }
+
+    /// Limits all files together to `max_bytes`; without a limit, to a tenth of the disk.
+    pub fn limit_total(&self, max_bytes: Option<u64>) {
+        self.max_total_bytes.store(max_bytes.unwrap_or(0), Ordering::Relaxed);
     }
 
     /// Starts a round now, because the last media row that names a file may be gone.
@@ -56,11 +71,13 @@ impl Sweeper {
     /// Runs until `stop` is cancelled.
     pub async fn run(self, stop: CancellationToken) {
         let mut interval = tokio::time::interval(ROUND_INTERVAL);
+        let mut size_check = tokio::time::interval(SIZE_CHECK_INTERVAL);
         let mut lost_files_marked = false;
         loop {
             tokio::select! {
                 _ = interval.tick() => {}
                 () = self.wake_signal.notified() => {}
+                _ = size_check.tick() => if !self.is_too_large() { continue },
                 () = stop.cancelled() => return,
             }
             let round = async {
@@ -89,6 +106,56 @@ impl Sweeper {
         {
             tokio::time::sleep(STEP_PAUSE).await;
         }
+        self.remove_orphans().await?;
+        self.shrink().await
+    }
+
+    /// Removes the oldest media until all files together are within the limit. Those of a customer
+    /// with messages that wait or are held stay, because the messages need them.
+    async fn shrink(&self) -> Result<(), SweepError> {
+        loop {
+            let (files, sweeper) = (self.files.clone(), self.clone());
+            let counted = move || Ok::<_, FilesError>((files.count_bytes()?, sweeper.max_total()));
+            let counted = tokio::task::spawn_blocking(counted).await;
+            let (total, limit) = counted.map_err(|_| StoreError::Closed)??;
+            if total <= limit {
+                return Ok(());
+            }
+            let excess = total - limit;
+            let removed = self.store.write(move |tx| tx.prune_oldest_media(excess, STEP_SIZE)).await?;
+            if removed == 0 {
+                tracing::warn!(
+                    media.bytes = total,
+                    media.max_bytes = limit,
+                    "media.dir is larger than its limit, and waiting messages need what is left"
+                );
+                return Ok(());
+            }
+            tracing::info!(
+                media.removed = removed,
+                "removed the oldest media: media.max_total_bytes is reached"
+            );
+            self.remove_orphans().await?;
+            tokio::time::sleep(STEP_PAUSE).await;
+        }
+    }
+
+    fn is_too_large(&self) -> bool {
+        self.files.total_bytes() > self.last_limit.load(Ordering::Relaxed)
+    }
+
+    /// The maximum bytes of all files. Reads the size of the disk. Blocks.
+    fn max_total(&self) -> u64 {
+        let limit = match self.max_total_bytes.load(Ordering::Relaxed) {
+            0 => rustix::fs::statvfs(self.files.dir())
+                .map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize.max(1)) / 10),
+            limit => limit,
+        };
+        self.last_limit.store(limit, Ordering::Relaxed);
+        limit
+    }
+
+    async fn remove_orphans(&self) -> Result<(), SweepError> {
         let mut previous = None;
         loop {
             let orphans = self.store.read(|tx| tx.orphans(STEP_SIZE)).await?;
@@ -234,6 +301,45 @@ mod tests {
         fixture.clock.advance(2 * DAY_MS);
         fixture.sweeper.round().await.unwrap();
         assert!(!fixture.is_there(&old).await && fixture.is_there(&young).await);
+    }
+
+    #[tokio::test]
+    async fn the_oldest_go_first_when_all_are_too_large_but_never_those_that_wait() {
+        let fixture = fixture();
+        let mut hashes = Vec::new();
+        for (number, openid) in [(1, "oWaits"), (2, "oA"), (3, "oB"), (4, "oC")] {
+            hashes.push(fixture.store_file(number, openid, &[u8::try_from(number).unwrap(); 90]).await);
+            fixture.clock.advance(1_000);
+        }
+        let waiting = crate::store::NewMessage {
+            direction: crate::model::Direction::ToIm,
+            kind: crate::model::MessageKind::Message,
+            openid: OpenId::new("oWaits").unwrap(),
+            agent: None,
+            calls: vec![crate::model::OutboundCall::ImportAccount],
+            msg_seq: 1,
+            msg_random: 1,
+            source: "m".into(),
+            erase: false,
+        };
+        fixture.sweeper.store.write(move |tx| tx.add(&waiting)).await.unwrap();
+        let left = async || {
+            let mut left = Vec::new();
+            for hash in &hashes {
+                left.push(fixture.is_there(hash).await);
+            }
+            left
+        };
+        fixture.sweeper.limit_total(Some(4 * 90));
+        fixture.sweeper.round().await.unwrap();
+        assert_eq!(left().await, [true, true, true, true], "at the limit");
+        fixture.sweeper.limit_total(Some(3 * 90));
+        fixture.sweeper.round().await.unwrap();
+        assert_eq!(left().await, [true, false, true, true], "the oldest that no message needs");
+        fixture.sweeper.limit_total(Some(1));
+        fixture.sweeper.round().await.unwrap();
+        assert_eq!(left().await, [true, false, false, false]);
+        assert_eq!(fixture.sweeper.files.total_bytes(), 90);
     }
 
     #[tokio::test]

@@ -121,7 +121,8 @@ impl Tx<'_> {
 
     /// Erases a customer. Settled and held messages and pending answers go at once; a message that
     /// still has to reach the agent goes when it is settled. The number of the IM UserID and the
-    /// dedup records stay; replies that contain agents' answers are removed from them.
+    /// dedup records stay; replies that contain agents' answers are removed from them. What is
+    /// deleted is also overwritten in the files, within seconds after the commit.
     ///
     /// Returns how many of the agents' answers will never reach the customer.
     pub fn forget_customer(&self, openid: &OpenId) -> Result<usize, StoreError> {
@@ -133,6 +134,7 @@ impl Tx<'_> {
             run(formatcp!("DELETE FROM message WHERE openid = ?1 AND {TO_WECHAT} AND {UNSENT}"))?;
         run(formatcp!("DELETE FROM message WHERE openid = ?1 AND NOT ({OPEN})"))?;
         run("UPDATE message SET erase = 1 WHERE openid = ?1")?;
+        self.request_erasure()?;
         run("DELETE FROM step WHERE openid = ?1")?;
         run("DELETE FROM media WHERE openid = ?1")?;
         run("UPDATE dedup SET reply = NULL, reply_customer = NULL WHERE reply_customer = ?1")?;

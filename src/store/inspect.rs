@@ -1,12 +1,12 @@
 //! Inspects a database without changing it: creates no file, runs no migration, changes no setting.
 
-use std::fs::{File, TryLockError};
 use std::path::Path;
-use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
 use super::StoreLocation;
+use super::header::OPERATOR_BUSY_TIMEOUT;
+use super::lock::lock_holder;
 use super::open::{self, OpenError};
 
 /// The state of a database file.
@@ -27,29 +27,15 @@ pub fn inspect(path: &Path) -> Result<Inspection, OpenError> {
         return Ok(Inspection { exists: false, outdated: false, holder });
     }
     let location = StoreLocation::File(path.to_owned());
+    open::refuse_foreign(&location)?;
+    open::refuse_hard_links(path)?;
     let sqlite_error = |source| open::sqlite_error(&location, source);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(sqlite_error)?;
-    connection.busy_timeout(Duration::from_secs(5)).map_err(sqlite_error)?;
+    connection.busy_timeout(OPERATOR_BUSY_TIMEOUT).map_err(sqlite_error)?;
     let applied = open::applied_migrations(&connection)?;
     connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK").map_err(sqlite_error)?;
     Ok(Inspection { exists: true, outdated: applied < open::MIGRATIONS.len(), holder })
-}
-
-/// The process that holds the lock file beside the database; `None` if the lock is free.
-fn lock_holder(database: &Path) -> Result<Option<String>, OpenError> {
-    let path = open::sibling_path(database, "-lock");
-    let failed = |source| OpenError::Lock { path: path.clone(), source };
-    let mut file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    match file.try_lock_shared() {
-        Ok(()) => Ok(None),
-        Err(TryLockError::WouldBlock) => Ok(Some(open::holder(&mut file))),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
-    }
 }
 
 #[cfg(test)]

@@ -3,9 +3,11 @@
 //! A deleted row leaves the hash of its file behind in the same transaction, so that a file is
 //! still removed after a crash in between.
 
+use const_format::formatcp;
 use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
+use super::column::{HELD, OPEN};
 use super::{StoreError, Tx};
 use crate::model::{MediaHash, MediaName, MediaOrigin, Millis, OpenId};
 
@@ -92,6 +94,32 @@ impl Tx<'_> {
     pub fn prune_media(&self, before: Millis, limit: u32) -> Result<usize, StoreError> {
         let sql = "DELETE FROM media WHERE name IN (SELECT name FROM media WHERE created_at < ?1 LIMIT ?2)";
         Ok(self.connection.prepare_cached(sql)?.execute((before.0, limit))?)
+    }
+
+    /// Deletes the oldest media, at most `limit`, until `bytes` bytes are deleted. Media of customers
+    /// with messages that wait or are held stay. Returns how many were deleted.
+    pub fn prune_oldest_media(&self, bytes: u64, limit: u32) -> Result<usize, StoreError> {
+        let oldest = formatcp!(
+            "SELECT name, size FROM media WHERE hash IS NOT NULL
+             AND NOT EXISTS (SELECT 1 FROM message m WHERE m.direction = 0 AND m.openid = media.openid AND m.{OPEN})
+             AND NOT EXISTS (SELECT 1 FROM message m WHERE m.direction = 1 AND m.openid = media.openid AND m.{OPEN})
+             AND NOT EXISTS (SELECT 1 FROM message m WHERE m.openid = media.openid AND m.{HELD})
+             ORDER BY created_at LIMIT ?1"
+        );
+        let mut statement = self.connection.prepare_cached(oldest)?;
+        let rows =
+            statement.query_map([limit], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
+        let (mut deleted, mut freed) = (0, 0_u64);
+        for row in rows {
+            let (name, size) = row?;
+            if freed >= bytes {
+                break;
+            }
+            deleted +=
+                self.connection.prepare_cached("DELETE FROM media WHERE name = ?1")?.execute([name])?;
+            freed = freed.saturating_add(size.unsigned_abs());
+        }
+        Ok(deleted)
     }
 
     /// Marks a file that may have lost its last reference; it is removed later unless a row

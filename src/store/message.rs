@@ -268,9 +268,10 @@ impl Tx<'_> {
             attempts_factor,
         ))?;
         if !state.is_open() {
-            self.connection
-                .prepare_cached("DELETE FROM message WHERE id = ?1 AND erase = 1")?
-                .execute([id.0])?;
+            let sql = "DELETE FROM message WHERE id = ?1 AND erase = 1";
+            if self.connection.prepare_cached(sql)?.execute([id.0])? > 0 {
+                self.request_erasure()?;
+            }
         }
         Ok(state)
     }
@@ -311,8 +312,13 @@ impl Tx<'_> {
     }
 }
 
+/// Reads a row of [`PENDING_COLUMNS`]. A value that does not fit names its message in the error.
 fn read_pending_call(row: &Row<'_>, lane: Lane) -> Result<PendingCall, StoreError> {
     let id = MessageId(row.get(0)?);
+    read_columns(row, id, lane).map_err(|error| error.of_message(id))
+}
+
+fn read_columns(row: &Row<'_>, id: MessageId, lane: Lane) -> Result<PendingCall, StoreError> {
     let calls: Vec<OutboundCall> =
         serde_json::from_str(row.get_ref(3)?.as_str().map_err(StoreError::unreadable)?)?;
     let (call_index, call_count) = (row.get::<_, u32>(4)?, calls.len());

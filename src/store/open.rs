@@ -1,18 +1,15 @@
-//! Opens the database: takes the lock that keeps a second process out, sets the pragmas, applies
-//! the numbered migrations.
+//! Opens the database: refuses files of other programs before anything changes them, sets the
+//! pragmas, applies the numbered migrations.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use const_format::formatcp;
 use rusqlite::{Connection, OpenFlags};
 
 use super::StoreLocation;
 use super::checkpoint::WRITER_CHECKPOINT_PAGES;
-
-/// Marks a SQLite file as this program's (`PRAGMA application_id`): "WIMB".
-const APPLICATION_ID: i32 = 0x5749_4D42;
+use super::header::{self, APPLICATION_ID, BUSY_TIMEOUT, FileKind, OPERATOR_BUSY_TIMEOUT};
 
 /// The migrations, numbered from 1 by their index, as their names say. Never change a statement of a released one; add
 /// the next.
@@ -32,10 +29,9 @@ pub(super) const MIGRATIONS: [&str; 10] = [
 /// More than the number of different statements, so that none is parsed twice.
 const STATEMENT_CACHE_SIZE: usize = 256;
 
-/// How often, and at which interval, the lock is tried again before the open fails because another
-/// process holds it.
-const LOCK_TRIES: u32 = 10;
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
+/// The log is cut to this many bytes when it starts again from its beginning. It is what the log
+/// needs in normal work.
+const LOG_BYTES: i64 = 4_096 * WRITER_CHECKPOINT_PAGES;
 
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +57,39 @@ pub enum OpenError {
     Foreign {
         /// The file.
         path: String,
+    },
+    /// The file is no SQLite database.
+    #[error(
+        "store.url: cannot open {path}: the file is damaged or not a database; restore a backup, or move it away to \
+         start afresh"
+    )]
+    NotADatabase {
+        /// The file.
+        path: String,
+    },
+    /// The file has more than one name.
+    #[error(
+        "store.url: {path} is one of {links} names of the same file (hard links), and SQLite keeps its log beside \
+         each name; remove the other names"
+    )]
+    HardLinks {
+        /// The file.
+        path: PathBuf,
+        /// The number of its names.
+        links: u64,
+    },
+    /// Another version wrote the file, and a command must not migrate it.
+    #[error(
+        "store.url: {path} belongs to another version (schema {found}, this program has {known}), and a command \
+         never migrates it; use the program of the running server, or first start `serve` of this version"
+    )]
+    OtherVersion {
+        /// The database file.
+        path: String,
+        /// The schema version of the file.
+        found: i64,
+        /// The schema version of this program.
+        known: usize,
     },
     /// A newer version wrote the file.
     #[error(
@@ -93,44 +122,31 @@ pub enum OpenError {
     Thread(std::io::Error),
 }
 
-/// Keeps other processes from serving the file for as long as it lives.
-#[derive(Debug)]
-pub(super) struct Lock {
-    _file: File,
-}
-
-/// Takes the lock file beside the database. SQLite alone would let two processes write alternately.
-pub(super) fn lock(location: &StoreLocation) -> Result<Option<Lock>, OpenError> {
-    let StoreLocation::File(database) = location else { return Ok(None) };
-    let path = sibling_path(database, "-lock");
-    let failed = |source| OpenError::Lock { path: path.clone(), source };
-    let mut file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
-    let mut tries = 0;
-    loop {
-        match file.try_lock() {
-            Ok(()) => break,
-            // A process that is just ending, or has just forked, releases the lock within a moment.
-            Err(TryLockError::WouldBlock) if tries < LOCK_TRIES => tries += 1,
-            Err(TryLockError::WouldBlock) => {
-                return Err(OpenError::InUse { path: database.clone(), holder: holder(&mut file) });
-            }
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
-        }
-        std::thread::sleep(LOCK_PAUSE);
+/// Refuses a file that is not this program's, without changing a byte of it.
+pub(super) fn refuse_foreign(location: &StoreLocation) -> Result<(), OpenError> {
+    let StoreLocation::File(path) = location else { return Ok(()) };
+    match header::kind_of(path) {
+        Ok(FileKind::Foreign) => Err(OpenError::Foreign { path: display_path(location) }),
+        Ok(FileKind::Other) => Err(OpenError::NotADatabase { path: display_path(location) }),
+        // SQLite says better why a file cannot be read.
+        Ok(FileKind::Empty | FileKind::Ours) | Err(_) => Ok(()),
     }
-    let holder = format!("process {}\n", std::process::id());
-    file.set_len(0).map_err(failed)?;
-    file.rewind().map_err(failed)?;
-    file.write_all(holder.as_bytes()).map_err(failed)?;
-    Ok(Some(Lock { _file: file }))
 }
 
-/// The process that wrote itself into the lock file.
-pub(super) fn holder(file: &mut File) -> String {
-    let mut holder = String::new();
-    let _ = std::io::Read::by_ref(file).take(200).read_to_string(&mut holder);
-    if holder.trim().is_empty() { "another process".to_owned() } else { holder.trim().to_owned() }
+/// Refuses a database file that has a second name.
+pub(super) fn refuse_hard_links(path: &Path) -> Result<(), OpenError> {
+    let links = std::fs::metadata(path).map_or(1, |found| found.nlink());
+    if links > 1 {
+        return Err(OpenError::HardLinks { path: path.to_owned(), links });
+    }
+    Ok(())
+}
+
+/// Fails if the database cannot be written, because another program has locked it.
+pub(super) fn check_writable(connection: &Connection) -> Result<(), OpenError> {
+    connection
+        .execute_batch("BEGIN IMMEDIATE; ROLLBACK")
+        .map_err(|source| sqlite_error_at(path_of(connection), source))
 }
 
 /// Opens the database for the writer.
@@ -157,23 +173,32 @@ pub(super) fn checkpoint_connection(
     Ok(Some(connection))
 }
 
-/// Opens a database that another process may be serving.
+/// Opens a database that another process may be serving. Migrates nothing.
 pub(super) fn connect_existing(location: &StoreLocation) -> Result<Connection, OpenError> {
-    if let StoreLocation::File(path) = location
-        && !path.exists()
-    {
-        return Err(OpenError::Missing(path.clone()));
+    if let StoreLocation::File(path) = location {
+        if !path.exists() {
+            return Err(OpenError::Missing(path.clone()));
+        }
+        refuse_foreign(location)?;
+        refuse_hard_links(path)?;
+        // Only the right schema may be opened in a way that changes settings of the file.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let found = Connection::open_with_flags(path, flags).and_then(|connection| {
+            connection.busy_timeout(OPERATOR_BUSY_TIMEOUT)?;
+            version(&connection)
+        });
+        let found = found.map_err(|source| sqlite_error(location, source))?;
+        if usize::try_from(found) != Ok(MIGRATIONS.len()) {
+            return Err(OpenError::OtherVersion {
+                path: display_path(location),
+                found,
+                known: MIGRATIONS.len(),
+            });
+        }
     }
     let connection = connect(location)?;
-    let found = version(&connection).map_err(|source| sqlite_error(location, source))?;
-    match usize::try_from(found) {
-        Ok(found) if found == MIGRATIONS.len() => Ok(connection),
-        Ok(found) if found < MIGRATIONS.len() => {
-            migrate(&connection)?;
-            Ok(connection)
-        }
-        _ => Err(OpenError::Newer { path: display_path(location), found, known: MIGRATIONS.len() }),
-    }
+    connection.busy_timeout(OPERATOR_BUSY_TIMEOUT).map_err(|source| sqlite_error(location, source))?;
+    Ok(connection)
 }
 
 /// Opens a second, read-only connection; `None` for a store in memory, which only the writer can
@@ -183,7 +208,7 @@ pub(super) fn reader(location: &StoreLocation) -> Result<Option<Connection>, Ope
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection =
         Connection::open_with_flags(path, flags).map_err(|source| sqlite_error(location, source))?;
-    connection.busy_timeout(Duration::from_secs(5)).map_err(|source| sqlite_error(location, source))?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(|source| sqlite_error(location, source))?;
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE_SIZE);
     Ok(Some(connection))
 }
@@ -194,18 +219,20 @@ fn configure(
 ) -> Result<Connection, OpenError> {
     let sqlite_error = |source| sqlite_error(location, source);
     let connection = connection.map_err(sqlite_error)?;
-    connection.busy_timeout(Duration::from_secs(5)).map_err(sqlite_error)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(sqlite_error)?;
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE_SIZE);
-    // `secure_delete` overwrites deleted data: the messages of a customer who unsubscribed must not
-    // stay in the file.
+    // `secure_delete` overwrites deleted rows and pages: the messages of a customer who unsubscribed
+    // must not stay in the file. [`super::erase`] does the rest. The value FAST would not do: it
+    // leaves free pages as they are.
     connection
-        .execute_batch(
+        .execute_batch(formatcp!(
             "PRAGMA journal_mode = WAL;
              PRAGMA synchronous = FULL;
              PRAGMA secure_delete = ON;
              PRAGMA temp_store = MEMORY;
-             PRAGMA cache_size = -16000;",
-        )
+             PRAGMA cache_size = -16000;
+             PRAGMA journal_size_limit = {LOG_BYTES};"
+        ))
         .map_err(sqlite_error)?;
     Ok(connection)
 }
@@ -279,12 +306,6 @@ fn display_path(location: &StoreLocation) -> String {
         StoreLocation::File(path) => path.display().to_string(),
         StoreLocation::Memory => "memory".to_owned(),
     }
-}
-
-pub(super) fn sibling_path(database: &Path, suffix: &str) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! transaction, syncs it to disk, and only then answers the callers. There is no timer, so grouping
 //! adds no latency to an idle store.
 
-use parking_lot::Mutex;
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::checkpoint::Checkpointer;
+use super::health::Health;
 use super::{Outage, StoreError, Tx};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -61,7 +62,7 @@ type BoxedJob = Box<dyn Job>;
 #[derive(Clone, Debug)]
 pub(super) struct Writer {
     queue: mpsc::Sender<BoxedJob>,
-    outage: Arc<Mutex<Option<Outage>>>,
+    health: Arc<Health>,
 }
 
 /// Tells the thread to end once its queue is empty.
@@ -93,26 +94,35 @@ impl Writer {
     }
 
     pub(super) fn outage(&self) -> Option<Outage> {
-        self.outage.lock().clone()
+        self.health.outage()
+    }
+
+    pub(super) fn panics(&self) -> u64 {
+        self.health.panics()
     }
 }
 
-/// Starts the thread.
+/// Starts the thread. It keeps `database` open until its connection is closed.
 pub(super) fn start(
     connection: Connection,
     checkpointer: Option<Checkpointer>,
+    database: Option<Arc<File>>,
     clock: Clock,
     metrics: Metrics,
 ) -> std::io::Result<(Writer, std::thread::JoinHandle<()>, StopSignal)> {
     let (queue, jobs) = mpsc::channel(QUEUE_CAPACITY);
     let (stop, stopped) = mpsc::channel(1);
-    let outage = Arc::new(Mutex::new(None));
-    let state = WriterThread { connection, checkpointer, clock, metrics, outage: Arc::clone(&outage) };
+    let health = Arc::new(Health::new(clock.clone(), metrics.clone()));
+    let of_thread = Arc::clone(&health);
+    let state = WriterThread { connection, checkpointer, clock, metrics, health: Arc::clone(&health) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let thread = std::thread::Builder::new()
-        .name("store".to_owned())
-        .spawn(move || runtime.block_on(state.run(jobs, stopped)))?;
-    Ok((Writer { queue, outage }, thread, StopSignal(stop)))
+    let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
+        if catch_unwind(AssertUnwindSafe(|| runtime.block_on(state.run(jobs, stopped)))).is_err() {
+            of_thread.thread_ended();
+        }
+        drop(database);
+    })?;
+    Ok((Writer { queue, health }, thread, StopSignal(stop)))
 }
 
 struct WriterThread {
@@ -120,7 +130,15 @@ struct WriterThread {
     checkpointer: Option<Checkpointer>,
     clock: Clock,
     metrics: Metrics,
-    outage: Arc<Mutex<Option<Outage>>>,
+    health: Arc<Health>,
+}
+
+/// Why a transaction was not committed.
+enum Failure {
+    /// It could not begin, so that no other could either.
+    Begin(StoreError),
+    /// A write in it failed, or the commit did.
+    Write(StoreError),
 }
 
 impl WriterThread {
@@ -128,9 +146,9 @@ impl WriterThread {
         let mut group = Vec::with_capacity(MAX_GROUP);
         let mut probe_at = Instant::now();
         loop {
-            let is_failing = self.is_failing();
+            let is_failing = self.health.is_failing();
             if !is_failing {
-                probe_at = Instant::now() + PROBE_INTERVAL;
+                probe_at = Instant::now();
             }
             tokio::select! {
                 biased;
@@ -165,94 +183,85 @@ impl WriterThread {
             return;
         }
         match self.commit_group(group) {
-            Ok(written) => {
-                self.mark_healthy_if(written);
-                for job in group.drain(..) {
-                    job.finish(Ok(()));
-                }
-            }
+            Ok(()) => group.drain(..).for_each(|job| job.finish(Ok(()))),
             // One write of the group failed, or the commit did. Run each write alone, so that none
             // fails because of another.
-            Err(_) if group.len() > 1 => {
-                for job in group.drain(..) {
-                    self.commit_alone(job);
+            Err(Failure::Write(_)) if group.len() > 1 => {
+                for mut job in group.drain(..) {
+                    let result = self.commit_group(std::slice::from_mut(&mut job));
+                    job.finish(result.map_err(|(Failure::Begin(error) | Failure::Write(error))| error));
                 }
             }
-            Err(error) => {
-                self.mark_failing(&error);
-                for job in group.drain(..) {
-                    job.finish(Err(error.clone()));
-                }
+            Err(Failure::Begin(error) | Failure::Write(error)) => {
+                group.drain(..).for_each(|job| job.finish(Err(error.clone())));
             }
         }
     }
 
-    /// Runs the group as one transaction. Returns whether it wrote anything.
-    fn commit_group(&mut self, group: &mut [BoxedJob]) -> Result<bool, StoreError> {
+    /// Runs the group as one transaction.
+    fn commit_group(&mut self, group: &mut [BoxedJob]) -> Result<(), Failure> {
+        self.health.begin();
+        let result = self.try_commit_group(group);
+        match &result {
+            Ok(written) => drop(self.health.succeeded(*written)),
+            Err(Failure::Begin(error)) => self.health.failed(error),
+            Err(Failure::Write(error)) if is_certainly_the_disks(error) => self.health.failed(error),
+            Err(Failure::Write(error)) => {
+                self.health.withdrawn();
+                // A bad row or a bug fails one write. The store fails only if a harmless write does.
+                if matches!(error, StoreError::Database(_)) {
+                    self.probe();
+                }
+            }
+        }
+        result.map(drop)
+    }
+
+    /// Returns whether the transaction wrote anything.
+    fn try_commit_group(&mut self, group: &mut [BoxedJob]) -> Result<bool, Failure> {
         let (now, changes) = (self.clock.now(), self.connection.total_changes());
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(|error| Failure::Begin(error.into()))?;
         let tx = Tx { connection: &transaction, now };
         for job in group.iter_mut() {
             // A bug in one closure must not end the store for all callers. Its transaction is
             // rolled back.
-            catch_unwind(AssertUnwindSafe(|| job.run(&tx))).unwrap_or(Err(StoreError::Panicked))?;
+            let ran = catch_unwind(AssertUnwindSafe(|| job.run(&tx))).unwrap_or_else(|_| {
+                self.health.panicked();
+                Err(StoreError::Panicked)
+            });
+            ran.map_err(Failure::Write)?;
         }
         let started = std::time::Instant::now();
         fail_point!("store.commit");
-        transaction.commit()?;
+        transaction.commit().map_err(|error| Failure::Write(error.into()))?;
         fail_point!("store.committed");
         self.metrics.record_commit(started.elapsed());
         Ok(self.connection.total_changes() > changes)
-    }
-
-    fn commit_alone(&mut self, mut job: BoxedJob) {
-        let result = self.commit_group(std::slice::from_mut(&mut job));
-        match &result {
-            Ok(written) => self.mark_healthy_if(*written),
-            Err(error) => self.mark_failing(error),
-        }
-        job.finish(result.map(drop));
     }
 
     fn probe(&mut self) {
         let now = self.clock.now().0;
         let sql = "INSERT INTO kv (key, value) VALUES ('probe', ?1)
                    ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+        self.health.begin();
         match self.connection.execute(sql, [now]) {
-            Ok(_) => self.mark_healthy_if(true),
-            Err(error) => self.mark_failing(&error.into()),
+            Ok(_) => drop(self.health.succeeded(true)),
+            Err(error) => self.health.failed(&error.into()),
         }
     }
+}
 
-    fn is_failing(&self) -> bool {
-        self.outage.lock().is_some()
-    }
-
-    /// A transaction that wrote nothing succeeds on a full disk too, so it proves nothing.
-    fn mark_healthy_if(&self, written: bool) {
-        if !written {
-            return;
-        }
-        let mut outage = self.outage.lock();
-        if let Some(ended) = outage.take() {
-            tracing::info!(
-                store.failed_for_ms = self.clock.now().since(ended.since),
-                "the store commits again"
-            );
-        }
-    }
-
-    fn mark_failing(&self, error: &StoreError) {
-        let StoreError::Database(why) = error else { return };
-        let mut outage = self.outage.lock();
-        if outage.is_none() {
-            tracing::error!(
-                %error,
-                "the store cannot commit: pushes and callbacks are refused until it can; free the disk or repair it"
-            );
-            *outage = Some(Outage { since: self.clock.now(), why: why.to_string() });
-        }
-    }
+/// Whether every other commit would fail for the same reason.
+fn is_certainly_the_disks(error: &StoreError) -> bool {
+    use rusqlite::ErrorCode;
+    let StoreError::Database(error) = error else { return false };
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull | ErrorCode::ReadOnly)
+    )
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod backlog;
 mod clock;
 mod downloads;
 mod fail_points;
+mod hanging_disk;
 mod oracle;
 mod outage;
 mod pictures;

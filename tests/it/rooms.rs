@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each room, with the other rooms that it may use.
-const ROOMS: [(&str, &[&str]); 18] = [
+const ROOMS: [(&str, &[&str]); 19] = [
     ("model", &[]),
     ("clock", &["model"]),
     ("json", &[]),
+    ("owner_only", &[]),
     ("config", &["model"]),
     ("telemetry", &["config"]),
     ("metrics", &["model"]),
@@ -50,6 +51,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
             "clock",
             "config",
             "telemetry",
+            "owner_only",
             "metrics",
             "store",
             "media",
@@ -69,6 +71,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
             "clock",
             "config",
             "telemetry",
+            "owner_only",
             "metrics",
             "store",
             "media",

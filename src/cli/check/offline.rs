@@ -11,6 +11,7 @@ use crate::config::{Config, StoreUrl, Tls};
 use crate::http::tls;
 use crate::media::Ffmpeg;
 use crate::media::ffmpeg::WITHOUT_FFMPEG;
+use crate::owner_only;
 use crate::store;
 
 pub(super) fn findings(config: &Config, warnings: &[String]) -> Vec<Finding> {
@@ -30,6 +31,7 @@ pub(super) fn findings(config: &Config, warnings: &[String]) -> Vec<Finding> {
     findings.push(database(&config.store));
     findings.push(media(&config.media.dir));
     findings.push(ffmpeg(Ffmpeg::find().as_ref()));
+    findings.extend(readable_by_others(config));
     findings.push(port("server.listen", config.server.listen));
     if let Some(address) = config.server.ops_listen {
         if !address.ip().is_loopback() {
@@ -126,6 +128,29 @@ fn ffmpeg(found: Option<&Ffmpeg>) -> Finding {
         return Finding::warn(PROGRAM, evidence, "install it, such as with apt-get install ffmpeg");
     };
     Finding::ok(PROGRAM, format!("found at {}", found.program().display()))
+}
+
+/// What other users of this machine may read. The mode of a folder in the way may still keep them
+/// out, but that is easily changed by mistake.
+fn readable_by_others(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut judge = |key: &str, path: &Path, advice: &str| {
+        if let Some(mode) = owner_only::open_to_others(path) {
+            let evidence = format!("{} has mode {mode:04o}: other users can read it", path.display());
+            findings.push(Finding::warn(key, evidence, advice));
+        }
+    };
+    for (key, path) in &config.secret_files {
+        judge(key, path, &format!("chmod 600 {}", path.display()));
+    }
+    let at_start = "`serve` corrects that when it starts; or use chmod";
+    if let StoreUrl::SqliteFile(path) = &config.store {
+        for file in store::files_of(path) {
+            judge("store.url", &file, at_start);
+        }
+    }
+    judge("media.dir", &config.media.dir, at_start);
+    findings
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -28,6 +28,16 @@ pub(super) fn im(settings: &mut Settings) -> Option<Im> {
         );
     }
     let callback_token = settings.secret("im.callback_token");
+    let previous_callback_token = settings.secret("im.previous_callback_token");
+    if previous_callback_token.is_some()
+        && callback_token.is_none()
+        && !settings.is_faulty("im.callback_token")
+    {
+        let problem = "is missing, though im.previous_callback_token is set";
+        let fix = "set the current token, or remove the previous one";
+        settings.add_value_fault("im.callback_token", problem, fix);
+    }
+    let previous_secret_key = settings.secret("im.previous_secret_key");
     let message_lifetime = settings.seconds("im.message_lifetime_s");
     if message_lifetime.is_zero() {
         settings.warn("im.message_lifetime_s", "is 0: an agent who is not online never sees a message");
@@ -40,6 +50,8 @@ pub(super) fn im(settings: &mut Settings) -> Option<Im> {
         agents,
         callback_token,
         rest_answers: settings.flag("im.rest_answers"),
+        previous_callback_token,
+        previous_secret_key,
         callback_max_skew: settings.seconds("im.callback_max_skew_s"),
         api_base: api_base?,
         on_unsubscribe: settings.choice("im.on_unsubscribe")?,

@@ -18,6 +18,7 @@ use crate::model::ImUserId;
 pub struct CallbackVerifier {
     sdk_app_id: u32,
     token: Option<SecretString>,
+    previous_token: Option<SecretString>,
     max_skew_s: u64,
     pub(super) agents: Vec<ImUserId>,
     pub(super) rest_answers: bool,
@@ -84,13 +85,19 @@ impl CallbackVerifier {
     ) -> Self {
         // Anyone can sign with an empty token.
         let token = token.filter(|token| !token.expose_secret().is_empty());
-        Self { sdk_app_id, token, max_skew_s, agents, rest_answers: true, clock }
+        Self { sdk_app_id, token, previous_token: None, max_skew_s, agents, rest_answers: true, clock }
     }
 
     /// Sets whether what servers send in an agent's name by REST counts as the agent's; by default it does.
     #[must_use]
     pub fn with_rest_answers(mut self, rest_answers: bool) -> Self {
         self.rest_answers = rest_answers;
+        self
+    }
+
+    /// Also accepts callbacks signed with `token`, while the console's token is being replaced.
+    pub fn also_accepting(mut self, token: Option<SecretString>) -> Self {
+        self.previous_token = token.filter(|token| !token.expose_secret().is_empty());
         self
     }
 
@@ -113,11 +120,15 @@ impl CallbackVerifier {
     }
 
     fn check_sign(&self, token: &SecretString, sign: &str, time: &str) -> Result<(), Refusal> {
-        let expected = Sha256::new().chain_update(token.expose_secret()).chain_update(time).finalize();
         let mut given = [0; 32];
         // Decoding to bytes accepts either hex case.
         hex::decode_to_slice(sign, &mut given).map_err(|_| Refusal::WrongSign)?;
-        if !bool::from(expected.as_slice().ct_eq(&given)) {
+        let is_signed_with = |token: &SecretString| {
+            let expected = Sha256::new().chain_update(token.expose_secret()).chain_update(time).finalize();
+            expected.as_slice().ct_eq(&given)
+        };
+        let previous = self.previous_token.as_ref().map_or(subtle::Choice::from(0), is_signed_with);
+        if !bool::from(is_signed_with(token) | previous) {
             return Err(Refusal::WrongSign);
         }
         let decimal = !time.is_empty() && time.bytes().all(|byte| byte.is_ascii_digit());
@@ -227,6 +238,23 @@ mod tests {
         assert_eq!(with("Sign=", "Sing="), Refusal::Unsigned);
         assert_eq!(with("&RequestTime=1700000123", ""), Refusal::Unsigned);
         assert_eq!(with("1400000000", "1400000001"), Refusal::OtherApp);
+    }
+
+    #[test]
+    fn the_previous_token_is_accepted_too_and_no_third() {
+        let now_s = 1_700_000_123;
+        let after = verifier(Some("new-token"), 300, now_s).also_accepting(Some("kf-bridge-token".into()));
+        assert!(after.verify_query(OWN).is_ok());
+        let sign = hex::encode(Sha256::digest("new-token1700000123"));
+        let with_new = OWN.replace("f15c651d198687ca9a6ed20d470f428bf1eb3d0b5c816428b6556bfc7da18b07", &sign);
+        assert!(after.verify_query(&with_new).is_ok());
+        for previous in [None, Some("third-token"), Some("")] {
+            let other = verifier(Some("new-token"), 300, now_s).also_accepting(previous.map(Into::into));
+            assert_eq!(other.verify_query(OWN), Err(Refusal::WrongSign), "{previous:?}");
+        }
+        // Without a present token nothing is signed, so there is nothing to replace.
+        let unsigned = verifier(None, 300, now_s).also_accepting(Some("kf-bridge-token".into()));
+        assert!(unsigned.verify_query("SdkAppid=1400000000").is_ok());
     }
 
     #[test]

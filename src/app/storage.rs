@@ -1,11 +1,13 @@
-//! Opens the store, and says so if that takes long.
+//! Opens what the bridge stores: the database and the media.
 
 use std::time::Duration;
 
 use anyhow::bail;
 
+use super::settings::secret;
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, Config};
+use crate::media::Media;
 use crate::metrics::Metrics;
 use crate::store::{Closing, Store, StoreLocation};
 
@@ -29,4 +31,14 @@ pub(super) async fn open_store(
         }
         tracing::warn!("still opening the store: its disk is slow, or a migration is running");
     }
+}
+
+/// Opens the media. Their links depend on `im.secret_key`, so that they rotate with it.
+pub(super) async fn open_media(config: &Config, store: &Store, clock: &Clock) -> anyhow::Result<Media> {
+    let (dir, keep) = (&config.media.dir, config.media.keep);
+    let mut media = Media::open(store, dir, config.server.public_url.clone(), keep, clock.clone()).await?;
+    let previous_key = config.im.previous_secret_key.as_ref().map(secret);
+    media.links = media.links.bind(store, &secret(&config.im.secret_key), previous_key.as_ref()).await?;
+    media.sweeper.limit_total(config.media.max_total_bytes);
+    Ok(media)
 }
