@@ -95,3 +95,45 @@ fn read_answer(row: &Row<'_>) -> Result<StoredAnswer, StoreError> {
         calls: serde_json::from_str(row.get_ref(8)?.as_str().map_err(StoreError::unreadable)?)?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::clock::Clock;
+    use crate::metrics::Metrics;
+    use crate::model::{Direction, MessageKind, Move, OpenId, OutboundCall, State};
+    use crate::store::{NewMessage, Settlement, Store, StoreLocation};
+
+    #[tokio::test]
+    async fn a_message_that_is_recalled_while_it_is_being_sent_is_not_sent_again() {
+        let (store, closing) =
+            Store::open(&StoreLocation::Memory, Clock::system(), Metrics::default()).unwrap();
+        let message = NewMessage {
+            direction: Direction::ToWechat,
+            kind: MessageKind::Message,
+            openid: OpenId::new("oA").unwrap(),
+            agent: None,
+            calls: vec![OutboundCall::TextToCustomer("hello".to_owned())],
+            msg_seq: 1,
+            msg_random: 1,
+            source: "c:a:b:k".to_owned(),
+            erase: false,
+        };
+        for (transition, expected) in [
+            (Move::Requeue, State::Recalled),
+            (Move::Hold, State::Recalled),
+            (Move::Deliver, State::Delivered),
+            (Move::MarkUnknown, State::Unknown),
+            (Move::Refuse, State::Refused),
+        ] {
+            let message = message.clone();
+            let ended = store.write(move |tx| {
+                let id = tx.add(&message)?;
+                tx.record_attempt(id)?;
+                tx.request_recall(id)?;
+                tx.settle(id, transition, &Settlement::default())
+            });
+            assert_eq!(ended.await.unwrap(), expected, "{transition:?}");
+        }
+        closing.close();
+    }
+}

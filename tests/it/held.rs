@@ -243,7 +243,7 @@ async fn passive_mode_never_pushes_and_a_repeat_gets_the_same_bytes() {
 }
 
 /// Sends the request of this push and resets the connection before an answer can be written.
-async fn send_and_reset(world: &World, draft: &Draft) {
+pub async fn send_and_reset(world: &World, draft: &Draft) {
     let (timestamp, nonce) = (world.clock.now().seconds().to_string(), "4711");
     let mut parts = [world.wechat.settings().token.clone(), timestamp.clone(), nonce.to_owned()];
     parts.sort();

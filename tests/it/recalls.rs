@@ -8,6 +8,7 @@ use wechat_im_bridge::internals::sandbox::fault::Fault;
 use wechat_im_bridge::internals::sandbox::im::SentMessage;
 use wechat_im_bridge::internals::sandbox::wechat::Field;
 
+use crate::held::send_and_reset;
 use crate::observe::{
     CUSTOM_SEND, await_notice, await_sends, await_states, counter_value, greeted, notices, states, stored,
 };
@@ -84,14 +85,18 @@ async fn a_message_that_waits_for_its_next_attempt_is_recalled_and_the_next_one_
     let (phone, customer) = (greeted(&world, "wait").await, openid("wait"));
     world.wechat.faults().script(CUSTOM_SEND, 1_000, Fault::Code(-1));
     let first = world.agent().say(&customer, "first").await.unwrap();
-    let tried = eventually(SOON, async || stored(&world, &customer).await[0].attempts > 0).await;
-    assert!(tried, "{:?}", stored(&world, &customer).await);
-    world.agent().say(&customer, "second").await.unwrap();
-    // While an attempt is being made, the message is dropped when it has failed.
-    recall(&world, &customer, &first.msg_key).await;
-    await_states(&world, &customer, &["recalled", "waiting"]).await;
+    // The next attempt is far off, so that the recall comes before it on the slowest machine.
+    let far_off = world.clock.now().plus(3_600_000).0;
+    let postponed = eventually(SOON, async || {
+        let sql = "UPDATE message SET due_at = ?2 WHERE openid = ?1 AND attempts > 0 AND state = 0";
+        world.database().execute(sql, (&customer, far_off)).unwrap() == 1
+    });
+    assert!(postponed.await, "{:?}", stored(&world, &customer).await);
     world.wechat.faults().clear();
-    world.clock.advance(120_000);
+    world.agent().say(&customer, "second").await.unwrap();
+    assert_eq!(states(&world, &customer).await, ["waiting", "waiting"]);
+    recall(&world, &customer, &first.msg_key).await;
+    assert_eq!(states(&world, &customer).await[0], "recalled");
     await_shown(&phone, "second").await;
     assert_eq!(await_sends(&world, &customer, 1).await, ["second"]);
     await_states(&world, &customer, &["recalled", "delivered"]).await;
@@ -190,6 +195,26 @@ async fn a_message_in_a_passive_reply_that_was_written_out_is_reported_and_not_s
     await_notice(&world.agent(), &customer, "cannot take it back").await;
     await_states(&world, &customer, &["delivered"]).await;
     assert_eq!(phone.say("?").await.text(), Some(TRANSFERRING));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_message_in_a_passive_reply_that_was_not_written_is_dropped_when_that_is_certain() {
+    let world = Setup::default().set("BRIDGE_WECHAT__REPLY", "passive").start().await;
+    let (phone, customer) = (greeted(&world, "reset").await, openid("reset"));
+    let sent = world.agent().say(&customer, "by reply").await.unwrap();
+    await_notice(&world.agent(), &customer, "by reply").await;
+    let draft = phone.draft(vec![Field::text("MsgType", "text"), Field::text("Content", "?")]);
+    send_and_reset(&world, &draft).await;
+    // WeChat may still ask again and get the reply, so nobody knows yet.
+    await_states(&world, &customer, &["waiting"]).await;
+    recall(&world, &customer, &sent.msg_key).await;
+    assert_eq!(states(&world, &customer).await, ["waiting"]);
+    world.clock.advance(21_000);
+    await_states(&world, &customer, &["recalled"]).await;
+    assert_eq!(phone.say("?").await.text(), Some(TRANSFERRING));
+    assert_eq!(notices(&world.agent(), &customer).len(), 1, "only the notice that it was held");
+    assert_eq!(counter_value(&world, RECALLED).await, 1);
     world.finish().await;
 }
 

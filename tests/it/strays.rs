@@ -2,6 +2,7 @@
 //! makes agents' clients open and show the conversation.
 
 use serde_json::{Value, json};
+use wechat_im_bridge::internals::sandbox::im::AgentClient;
 use wechat_im_bridge::internals::sandbox::wechat::Field;
 
 use crate::observe::{await_notice, await_sends, await_states, counter_value, greeted, notices};
@@ -11,16 +12,28 @@ use crate::unfollow::is_deleted;
 use crate::world::{INQUIRY, SOON, Setup, World, assert_success, await_shown, eventually, openid, texts};
 
 const HOUR: i64 = 3_600_000;
+
+/// How often a notice with `part` reached the agent's side of the conversation; several may share one message.
+fn told(agent: &AgentClient, customer: &str, part: &str) -> usize {
+    notices(agent, customer).iter().map(|notice| notice.matches(part).count()).sum()
+}
+
+/// Waits until everything that the bridge has accepted has been sent.
+async fn settled(world: &World) {
+    let settled = eventually(SOON, async || world.ready().await["backlog"]["waiting"] == 0).await;
+    assert!(settled, "{}", world.ready().await);
+}
 const BACKFILLED: &str = "wechat_im_bridge_backfilled_total";
 
 fn ignored(reason: &str) -> String {
     format!("wechat_im_bridge_ignored_callbacks_total{{reason=\"{reason}\"}}")
 }
 
-fn message(from: &str, to: &str, seq: u64, words: &str) -> String {
+fn message(world: &World, from: &str, to: &str, seq: i64, words: &str) -> String {
+    let time = world.clock.now().seconds();
     json!({
         "CallbackCommand": "C2C.CallbackAfterSendMsg", "From_Account": from, "To_Account": to, "MsgSeq": seq,
-        "MsgRandom": 7, "MsgTime": 1_700_000_000 + seq, "MsgKey": format!("{seq}_7_{}", 1_700_000_000 + seq),
+        "MsgRandom": 7, "MsgTime": time, "MsgKey": format!("{seq}_7_{time}"),
         "SendMsgResult": 0, "MsgBody": [{"MsgType": "TIMTextElem", "MsgContent": {"Text": words}}],
     })
     .to_string()
@@ -35,14 +48,14 @@ async fn post_by_rest(world: &World, body: &str) {
 async fn an_answer_by_rest_is_moved_once_and_our_own_messages_never() {
     let world = World::start().await;
     let (phone, customer) = (greeted(&world, "rest").await, openid("rest"));
-    let answer = message("user1", &customer, 1, "from the bot");
+    let answer = message(&world, "user1", &customer, 1, "from the bot");
     post_by_rest(&world, &answer).await;
     post_by_rest(&world, &answer).await;
     await_shown(&phone, "from the bot").await;
     assert_eq!(counter_value(&world, &ignored("repeat")).await, 1);
     let before = texts(&world.agent(), &customer).len();
-    post_by_rest(&world, &message(&customer, "user1", 2, "our own")).await;
-    post_by_rest(&world, &message("user0", &customer, 3, "a campaign")).await;
+    post_by_rest(&world, &message(&world, &customer, "user1", 2, "our own")).await;
+    post_by_rest(&world, &message(&world, "user0", &customer, 3, "a campaign")).await;
     assert_eq!(counter_value(&world, &ignored("not_an_agent")).await, 2);
     await_states(&world, &customer, &["delivered"]).await;
     assert_eq!(await_sends(&world, &customer, 1).await, ["from the bot"]);
@@ -54,7 +67,7 @@ async fn an_answer_by_rest_is_moved_once_and_our_own_messages_never() {
 async fn answers_by_rest_can_be_switched_off() {
     let world = Setup::default().set("BRIDGE_IM__REST_ANSWERS", "false").start().await;
     let (_phone, customer) = (greeted(&world, "off").await, openid("off"));
-    post_by_rest(&world, &message("user1", &customer, 1, "from the bot")).await;
+    post_by_rest(&world, &message(&world, "user1", &customer, 1, "from the bot")).await;
     assert_eq!(counter_value(&world, &ignored("rest_api")).await, 1);
     assert!(await_sends(&world, &customer, 0).await.is_empty());
     await_states(&world, &customer, &[]).await;
@@ -69,15 +82,17 @@ async fn someone_who_is_no_agent_is_told_so_once_an_hour_and_reaches_nobody() {
     for words in ["hello?", "anybody?"] {
         stray.say(&customer, words).await.unwrap();
     }
-    let told = await_notice(&stray, &customer, "not one of the bridge's agents").await;
-    assert_eq!(told.len(), 1, "{told:?}");
+    let no_agent = "not one of the bridge's agents";
+    await_notice(&stray, &customer, no_agent).await;
+    settled(&world).await;
+    assert_eq!(told(&stray, &customer, no_agent), 1, "{:?}", notices(&stray, &customer));
     world.clock.advance(HOUR);
     stray.say(&customer, "still nobody?").await.unwrap();
     assert!(eventually(SOON, async || notices(&stray, &customer).len() == 2).await);
     assert_eq!(counter_value(&world, &ignored("not_an_agent")).await, 3);
     assert!(notices(&world.agent(), &customer).is_empty());
     // One whom IM does not know has no conversation that could show a notice, and blocks nobody's messages.
-    world.im.send_raw_callback(&message("nobody", &customer, 1, "hi"), |_| {}).await;
+    world.im.send_raw_callback(&message(&world, "nobody", &customer, 1, "hi"), |_| {}).await;
     phone.say("next").await;
     let next = format!("{INQUIRY}next");
     assert!(eventually(SOON, async || texts(&world.agent(), &customer).contains(&next)).await);
@@ -111,19 +126,21 @@ async fn an_unfollow_is_told_to_the_agent_with_what_became_of_held_answers() {
             let about = vec![Field::text("OpenID", customer.as_str()), Field::text("AppID", "wx")];
             assert_success(&platform.push_xml(event("user_authorization_revoke", about)).await);
         }
-        let told = await_notice(&agent, &customer, "has left").await;
-        assert!(told.last().unwrap().contains("2 messages"), "{told:?}");
-        assert_eq!(told.iter().filter(|notice| notice.contains("has left")).count(), 1, "{told:?}");
+        let last = await_notice(&agent, &customer, "has left").await.pop().unwrap();
+        assert!(last.contains("2 messages"), "{last}");
+        settled(&world).await;
+        assert_eq!(told(&agent, &customer, "has left"), 1);
         if keep {
-            for _ in 0..2 {
-                agent.say(&customer, "are you there?").await.unwrap();
+            for (count, wait_ms) in [(2, HOUR), (3, 0)] {
+                for _ in 0..2 {
+                    agent.say(&customer, "are you there?").await.unwrap();
+                }
+                let arrived = async || told(&agent, &customer, "has left") == count;
+                assert!(eventually(SOON, arrived).await, "{:?}", notices(&agent, &customer));
+                settled(&world).await;
+                assert_eq!(told(&agent, &customer, "has left"), count, "{:?}", notices(&agent, &customer));
+                world.clock.advance(wait_ms);
             }
-            let count =
-                async || notices(&agent, &customer).iter().filter(|told| told.contains("has left")).count();
-            assert!(eventually(SOON, async || count().await == 2).await, "{:?}", notices(&agent, &customer));
-            world.clock.advance(HOUR);
-            agent.say(&customer, "and now?").await.unwrap();
-            assert!(eventually(SOON, async || count().await == 3).await, "{:?}", notices(&agent, &customer));
         } else {
             assert!(is_deleted(&world, &customer).await);
         }
