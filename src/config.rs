@@ -47,6 +47,8 @@ pub struct Config {
     pub im: Im,
     /// `[store]`
     pub store: StoreUrl,
+    /// `[outbox]`
+    pub outbox: Outbox,
     /// `[media]`
     pub media: Media,
     /// `[texts]`
@@ -161,6 +163,19 @@ pub struct Im {
     pub rate_per_second: NonZeroU32,
     /// How long a UserSig is valid.
     pub usersig_expire: Duration,
+}
+
+/// `[outbox]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outbox {
+    /// The rounds in which IM neither answers a send nor has it in its history, until the message
+    /// is unknown; `None`: no limit.
+    pub unknown_after: Option<NonZeroU32>,
+    /// How long a customer's IM account may fail to be made before the messages that need it are
+    /// refused; `None`: no limit.
+    pub give_up: Option<Duration>,
+    /// An agent's message that waits for longer makes a notice; `None`: never.
+    pub tell_waiting: Option<Duration>,
 }
 
 /// `[media]`

@@ -8,6 +8,7 @@ mod im;
 mod wechat;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,13 +20,14 @@ use super::choice::Locale;
 use super::exposure;
 use super::settings::Settings;
 use super::texts::{self, Texts};
-use super::{Config, Log, Media, Server, Tls};
+use super::{Config, Log, Media, Outbox, Server, Tls};
 
 /// Checks all sections. Returns `None` if a value is missing because of a fault.
 pub(super) fn config(settings: &mut Settings) -> Option<Config> {
     let server = server(settings);
     let wechat = wechat::wechat(settings);
     let im = im::im(settings);
+    let outbox = outbox(settings);
     let store = store(settings);
     let media = media(settings, store.as_ref());
     let texts = texts(settings);
@@ -35,6 +37,7 @@ pub(super) fn config(settings: &mut Settings) -> Option<Config> {
         server: server?,
         wechat: wechat?,
         im: im?,
+        outbox,
         store: store?,
         media: media?,
         texts: texts?,
@@ -103,6 +106,16 @@ fn tls(settings: &mut Settings) -> Option<Tls> {
         settings.add_value_fault(missing[0], format!("is missing, though {} is set", missing[1]), fix);
     }
     None
+}
+
+fn outbox(settings: &mut Settings) -> Outbox {
+    let seconds =
+        |settings: &mut Settings, key| Some(settings.seconds(key)).filter(|duration| !duration.is_zero());
+    Outbox {
+        unknown_after: NonZeroU32::new(settings.number_u32("outbox.unknown_after")),
+        give_up: seconds(settings, "outbox.give_up_s"),
+        tell_waiting: seconds(settings, "outbox.tell_waiting_s"),
+    }
 }
 
 fn store(settings: &mut Settings) -> Option<StoreUrl> {

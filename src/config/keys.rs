@@ -97,6 +97,7 @@ pub const SECTIONS: &[Section] = &[
     Section { name: "server", keys: SERVER },
     Section { name: "wechat", keys: WECHAT },
     Section { name: "im", keys: IM },
+    Section { name: "outbox", keys: OUTBOX },
     Section { name: "store", keys: STORE },
     Section { name: "media", keys: MEDIA },
     Section { name: "texts", keys: TEXTS },
@@ -148,6 +149,12 @@ const IM: &[Key] = &[
     key("message_lifetime_s", integer(604_800, 0, 604_800)),
     key("rate_per_second", integer(150, 1, 1_000_000)),
     key("usersig_expire_s", integer(DAY, 60, 3650 * DAY)),
+];
+
+const OUTBOX: &[Key] = &[
+    key("unknown_after", integer(8, 0, 1000)),
+    key("give_up_s", integer(DAY, 0, 30 * DAY)),
+    key("tell_waiting_s", integer(60, 0, 30 * DAY)),
 ];
 
 const STORE: &[Key] = &[key("url", ValueKind::Secret("sqlite://bridge.db"))];
