@@ -25,6 +25,8 @@ pub enum Fault {
     DropAfter,
     /// The gateway answers HTTP 502 with HTML, and the call is not carried out.
     BadGateway,
+    /// The gateway answers with this HTTP status, and the call is not carried out.
+    Status(u16),
     /// The call is carried out and answered with HTTP 200 and a body that is not JSON.
     NotJson,
     /// The call is carried out, and the connection closes after half of the answer.
@@ -45,6 +47,10 @@ pub async fn apply(
         Some(Fault::Code(code)) => refuse(code),
         Some(Fault::DropBefore) => SimulatedResponse::cut_connection(),
         Some(Fault::BadGateway) => SimulatedResponse::new(StatusCode::BAD_GATEWAY, "text/html", GATEWAY_PAGE),
+        Some(Fault::Status(status)) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            SimulatedResponse::new(status, "text/html", BUSY_PAGE)
+        }
         Some(Fault::Delay(time)) => {
             let answer = work.await;
             tokio::time::sleep(time).await;
@@ -65,12 +71,21 @@ pub async fn apply(
 
 /// The faults that have not occurred yet. Clones share one list.
 #[derive(Clone, Debug, Default)]
-pub struct Faults(Arc<Mutex<Vec<ScriptedFault>>>);
+pub struct Faults {
+    list: Arc<Mutex<Vec<ScriptedFault>>>,
+    taken: Arc<Mutex<Vec<(String, Fault)>>>,
+}
+
+/// The most faults that are remembered after they occurred.
+const MAX_TAKEN: usize = 100_000;
 
 #[derive(Debug)]
 struct ScriptedFault {
     api: String,
-    remaining: u32,
+    /// `None`: every call from now on.
+    remaining: Option<u32>,
+    /// Only calls whose body contains this.
+    marker: String,
     fault: Fault,
 }
 
@@ -78,7 +93,25 @@ impl Faults {
     /// Makes the next `calls` calls of `api` suffer `fault`. `api` is the end of the path
     /// (`openim/sendmsg`, `message/custom/send`), or empty for every API.
     pub fn script(&self, api: &str, calls: u32, fault: Fault) {
-        self.list().push(ScriptedFault { api: api.to_owned(), remaining: calls, fault });
+        self.list().push(ScriptedFault {
+            api: api.to_owned(),
+            remaining: Some(calls),
+            marker: String::new(),
+            fault,
+        });
+    }
+
+    /// Makes every call of `api` whose body contains `marker` suffer `fault`, until the faults are
+    /// cleared: a fault that stays.
+    pub fn script_for_ever(&self, api: &str, marker: &str, fault: Fault) {
+        let (api, marker) = (api.to_owned(), marker.to_owned());
+        self.list().push(ScriptedFault { api, remaining: None, marker, fault });
+    }
+
+    /// The faults that calls of `api` have suffered so far, in order.
+    pub fn taken(&self, api: &str) -> Vec<Fault> {
+        let taken = self.taken.lock();
+        taken.iter().filter(|(path, _)| path.ends_with(api)).map(|(_, fault)| fault.clone()).collect()
     }
 
     /// Removes every fault that has not occurred yet.
@@ -86,20 +119,30 @@ impl Faults {
         self.list().clear();
     }
 
-    /// Returns the fault for a call of `path`, if any, and counts the call.
-    pub fn take(&self, path: &str) -> Option<Fault> {
+    /// Returns the fault for a call of `path` with this body, if any, and counts the call.
+    pub fn take(&self, path: &str, body: &[u8]) -> Option<Fault> {
         let mut list = self.list();
-        let at = list.iter().position(|scripted| path.ends_with(&scripted.api))?;
+        let contains = |marker: &str| {
+            marker.is_empty() || body.windows(marker.len()).any(|window| window == marker.as_bytes())
+        };
+        let at =
+            list.iter().position(|scripted| path.ends_with(&scripted.api) && contains(&scripted.marker))?;
         let fault = list[at].fault.clone();
-        list[at].remaining -= 1;
-        if list[at].remaining == 0 {
-            list.remove(at);
+        if let Some(remaining) = &mut list[at].remaining {
+            *remaining -= 1;
+            if *remaining == 0 {
+                list.remove(at);
+            }
+        }
+        let mut taken = self.taken.lock();
+        if taken.len() < MAX_TAKEN {
+            taken.push((path.to_owned(), fault.clone()));
         }
         Some(fault)
     }
 
     fn list(&self) -> parking_lot::MutexGuard<'_, Vec<ScriptedFault>> {
-        self.0.lock()
+        self.list.lock()
     }
 }
 
@@ -111,9 +154,22 @@ mod tests {
     fn a_fault_applies_to_its_api_and_as_often_as_scripted() {
         let faults = Faults::default();
         faults.script("openim/sendmsg", 2, Fault::Code(60007));
-        assert_eq!(faults.take("/v4/im_open_login_svc/account_import"), None);
-        assert_eq!(faults.take("/v4/openim/sendmsg"), Some(Fault::Code(60007)));
-        assert_eq!(faults.take("/v4/openim/sendmsg"), Some(Fault::Code(60007)));
-        assert_eq!(faults.take("/v4/openim/sendmsg"), None);
+        assert_eq!(faults.take("/v4/im_open_login_svc/account_import", b""), None);
+        assert_eq!(faults.take("/v4/openim/sendmsg", b""), Some(Fault::Code(60007)));
+        assert_eq!(faults.take("/v4/openim/sendmsg", b""), Some(Fault::Code(60007)));
+        assert_eq!(faults.take("/v4/openim/sendmsg", b""), None);
+    }
+
+    #[test]
+    fn a_fault_that_stays_strikes_each_call_that_contains_its_marker() {
+        let faults = Faults::default();
+        faults.script_for_ever("openim/sendmsg", "poison", Fault::Status(403));
+        for _ in 0..3 {
+            assert_eq!(faults.take("/v4/openim/sendmsg", b"a poisoned text"), Some(Fault::Status(403)));
+            assert_eq!(faults.take("/v4/openim/sendmsg", b"a text"), None);
+        }
+        assert_eq!(faults.taken("openim/sendmsg").len(), 3);
+        faults.clear();
+        assert_eq!(faults.take("/v4/openim/sendmsg", b"a poisoned text"), None);
     }
 }

@@ -28,7 +28,7 @@ pub(super) async fn serve(State(shared): State<Arc<Shared>>, request: Request) -
     };
     let path = head.uri.path();
     let query = query(&head.uri);
-    let fault = shared.faults.take(path);
+    let fault = shared.faults.take(path, &body);
     let published = shared.has_watchers().then(|| (masked_query(&query), body_text(&body)));
     let call =
         Call { api: checks::api(path), is_post: head.method == Method::POST, query, body: body.to_vec() };

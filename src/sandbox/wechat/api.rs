@@ -87,7 +87,7 @@ async fn serve(State(platform): State<Arc<Platform>>, request: Request) -> Respo
         let result = platform.dispatch(&call);
         render(platform.to_payload(&call, result), json)
     };
-    let answer = fault::apply(platform.faults.take(&call.path), refuse, work).await;
+    let answer = fault::apply(platform.faults.take(&call.path, &call.body), refuse, work).await;
     platform.publish(|| WireEvent {
         at,
         began: started,
