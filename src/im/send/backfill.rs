@@ -7,14 +7,15 @@
 //! "`admin_getroammsg`"), starting from the newest message found before. The bridge decides about
 //! each message, as for a callback. A failure of IM only postpones the backfill.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use fail::fail_point;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::code::{self, Class};
@@ -35,8 +36,12 @@ const TICK: Duration = Duration::from_secs(1);
 const ACTIVE_MS: i64 = 48 * 3600 * 1000;
 /// The number of calls in one round; a view that has been started is read to its end.
 const CALLS_PER_ROUND: u32 = 1_200;
-/// The number of views read concurrently in a round, or of one conversation.
+/// The number of conversations read concurrently in a round.
+const CONCURRENT_CONVERSATIONS: usize = 4;
+/// The number of views of one conversation read concurrently.
 const CONCURRENT_VIEWS: usize = 8;
+/// The number of conversations that may fail before a round ends early.
+const MAX_FAILURES: u32 = 8;
 /// The number of conversations read concurrently because an answer waits. Requests beyond it are
 /// dropped, and those answers wait until their time limit.
 const CONCURRENT_REQUESTS: usize = 256;
@@ -154,21 +159,82 @@ impl BackfillWorker {
         self.backfill_all(backfills).await
     }
 
+    /// Backfills the conversations one beside another. A conversation that fails does not stop the
+    /// others; several failures mean that IM is down.
     async fn backfill_all(&self, backfills: Vec<Backfill>) -> Result<(), BackfillError> {
         let calls = AtomicU32::new(0);
-        stream::iter(backfills.into_iter().map(Ok))
-            .try_for_each_concurrent(CONCURRENT_VIEWS, |backfill| self.backfill_view(backfill, &calls))
-            .await
+        let failures = AtomicU32::new(0);
+        let first_failure = Mutex::new(None);
+        stream::iter(by_customer(backfills))
+            .for_each_concurrent(CONCURRENT_CONVERSATIONS, async |views| {
+                if failures.load(Ordering::Relaxed) >= MAX_FAILURES {
+                    return;
+                }
+                if let Err(error) = self.backfill_conversation(views, &calls).await {
+                    failures.fetch_add(1, Ordering::Relaxed);
+                    first_failure.lock().get_or_insert(error);
+                }
+            })
+            .await;
+        first_failure.into_inner().map_or(Ok(()), Err)
     }
 
-    /// Reads one view and moves its new messages, the oldest first.
-    async fn backfill_view(&self, backfill: Backfill, calls: &AtomicU32) -> Result<(), BackfillError> {
+    /// Reads the views of one conversation and moves its new messages, the oldest first, whoever
+    /// wrote them: the customer must read two agents' messages in the order in which they were
+    /// written.
+    async fn backfill_conversation(
+        &self,
+        views: Vec<Backfill>,
+        calls: &AtomicU32,
+    ) -> Result<(), BackfillError> {
         if calls.load(Ordering::Relaxed) >= CALLS_PER_ROUND {
             return Ok(());
         }
+        let reads = views.into_iter().map(async |view| (self.read_view(&view, calls).await, view));
+        let reads: Vec<_> = stream::iter(reads).buffered(CONCURRENT_VIEWS).collect().await;
+        fail_point!("backfill.read");
+        let (mut answers, mut done, mut failure) = (Vec::new(), Vec::new(), None);
+        for (read, view) in reads {
+            match read {
+                Ok((found, until_s)) => {
+                    answers.extend(found);
+                    done.push((view, until_s));
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        answers.sort_by_key(|past: &PastMessage| (past.message.msg_time, past.message.msg_seq));
+        for PastMessage { message: answer, recalled } in answers {
+            if recalled {
+                // The callback about the recall may be lost like any other.
+                self.bridge.accept_recall(answer.id()).await?;
+                continue;
+            }
+            let agent = answer.from.clone();
+            if self.bridge.accept_backfilled(answer).await? == AnswerOutcome::Accepted {
+                tracing::warn!(im.agent = %agent, "recovered an agent's message whose callback never came");
+            }
+            fail_point!("backfill.moved");
+        }
+        for (view, until_s) in done {
+            self.bridge.finish_backfill(view, until_s).await?;
+            fail_point!("backfill.recorded");
+        }
+        failure.map_or(Ok(()), |failure| Err(failure.into()))
+    }
+
+    /// Reads one view. Returns the agent's messages in it, and IM's time of its newest message, Unix
+    /// seconds.
+    async fn read_view(
+        &self,
+        view: &Backfill,
+        calls: &AtomicU32,
+    ) -> Result<(Vec<PastMessage>, i64), Failure> {
         // An invalid UserID has no history.
-        let Ok(user) = ImUserId::of_customer(&backfill.customer, backfill.number) else { return Ok(()) };
-        let mut messages = match self.read_history(&backfill, &user, calls).await {
+        let Ok(user) = ImUserId::of_customer(&view.customer, view.number) else {
+            return Ok((Vec::new(), 0));
+        };
+        let messages = match self.read_history(view, &user, calls).await {
             Ok(messages) => messages,
             // IM refuses to return this history; others are not affected.
             Err(Failure::Code { code, .. })
@@ -176,26 +242,11 @@ impl BackfillWorker {
             {
                 Vec::new()
             }
-            Err(failure) => return Err(failure.into()),
+            Err(failure) => return Err(failure),
         };
-        fail_point!("backfill.read");
-        messages.sort_by_key(|past| (past.message.msg_time, past.message.msg_seq));
-        let until_s = messages.last().map_or(0, |past| past.message.msg_time);
-        for past in messages.into_iter().filter(|past| is_answer(past, &backfill.agent, &user)) {
-            let PastMessage { message: answer, recalled } = past;
-            if recalled {
-                // The callback about the recall may be lost like any other.
-                self.bridge.accept_recall(answer.id()).await?;
-                continue;
-            }
-            if self.bridge.accept_backfilled(answer).await? == AnswerOutcome::Accepted {
-                tracing::warn!(im.agent = %backfill.agent, "recovered an agent's message whose callback never came");
-            }
-            fail_point!("backfill.moved");
-        }
-        self.bridge.finish_backfill(backfill, until_s).await?;
-        fail_point!("backfill.recorded");
-        Ok(())
+        let until_s = messages.iter().map(|past| past.message.msg_time).max().unwrap_or(0);
+        let answers = messages.into_iter().filter(|past| is_answer(past, &view.agent, &user));
+        Ok((answers.collect(), until_s))
     }
 
     async fn read_history(
@@ -227,6 +278,21 @@ impl BackfillWorker {
         }
         Ok(messages)
     }
+}
+
+/// The views of each conversation, in the order of the first of them.
+fn by_customer(backfills: Vec<Backfill>) -> Vec<Vec<Backfill>> {
+    let mut places: HashMap<OpenId, usize> = HashMap::new();
+    let mut conversations: Vec<Vec<Backfill>> = Vec::new();
+    for backfill in backfills {
+        let next = conversations.len();
+        let place = *places.entry(backfill.customer.clone()).or_insert(next);
+        match conversations.get_mut(place) {
+            Some(views) => views.push(backfill),
+            None => conversations.push(vec![backfill]),
+        }
+    }
+    conversations
 }
 
 /// Whether the agent sent `past` to the customer. The bridge itself sends only in the customer's name, so its own
