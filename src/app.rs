@@ -32,6 +32,7 @@ use crate::config::Config;
 use crate::http::{Limits, ops, public, receipt, serve, tls};
 use crate::lifecycle::{Lifecycle, Outcome, Signals};
 use crate::metrics::Metrics;
+use crate::outbox::Panics;
 use crate::store::Closing;
 
 /// How long an operator's request may still run after all other work has ended.
@@ -97,6 +98,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
         "listening on {public}{}",
         ops.map(|ops| format!(", operations on {ops}")).unwrap_or_default()
     );
+    let panics = Panics::default();
     let workers = Workers {
         config: &config,
         bridge: &bridge,
@@ -104,6 +106,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
         clock: &clock,
         metrics: &metrics,
         lifecycle: &lifecycle,
+        panics: &panics,
     };
     let client = workers.start(&to_im)?;
     let disk = disk::start(&config, &media.files, &clock, &metrics, &lifecycle);
@@ -112,6 +115,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
 
     let inbound = Inbound::new(&clock);
     let mut parts = component_status::parts(&config, &to_im, client, &bridge, &inbound, &clock);
+    parts.add("lanes", component_status::lanes(panics, clock.clone()));
     parts.add("disk", Arc::new(move || disk.status()));
     let stop = serve::Stop { soft: lifecycle.soft().clone(), hard: lifecycle.hard().clone() };
     let operations = ops_listener.map(|ops_listener| {

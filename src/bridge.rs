@@ -157,6 +157,11 @@ impl Bridge {
         &self.0.store
     }
 
+    /// Signals new work to the outbox.
+    pub fn work_signal(&self) -> &WorkSignal {
+        &self.0.work_signal
+    }
+
     /// The configured agents.
     pub fn agents(&self) -> &[ImUserId] {
         &self.0.settings.agents
@@ -224,7 +229,7 @@ impl Inner {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::path::Path;
     use std::time::Duration;
 
@@ -233,7 +238,7 @@ mod tests {
     use crate::store::StoreLocation;
 
     /// Creates a bridge with the usual settings.
-    pub(super) async fn bridge_with_defaults(store: &Store, clock: &Clock, folder: &Path) -> Bridge {
+    pub(crate) async fn bridge_with_defaults(store: &Store, clock: &Clock, folder: &Path) -> Bridge {
         let minimal = "[wechat]\ntoken = \"t\"\n[im]\nsdk_app_id = 1\nsecret_key = \"k\"\n";
         let (config, _) = Config::from_toml_str(minimal, []).unwrap();
         let settings = Settings {

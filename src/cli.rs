@@ -212,8 +212,13 @@ mod tests {
             "usersig verify eJx",
             "messages list",
             "messages list --state unknown --json --config a.toml",
+            "messages list --state held --customer oA --agent user1 --code -1 --since 3d --limit 5 --all",
+            "messages list --group --json",
             "messages retry 5",
+            "messages retry 5 6 --yes",
+            "messages retry --state refused --code 45002 --since 90s --yes",
             "messages discard 5",
+            "messages discard --customer oA",
             "trace oA",
         ] {
             let words = ["wechat-im-bridge"].into_iter().chain(line.split(' '));
@@ -227,6 +232,12 @@ mod tests {
             "usersig create --identifier a --expire 0",
             "messages retry five",
             "messages retry 0",
+            "messages retry",
+            "messages discard --yes",
+            "messages retry 5 --state held",
+            "messages list --limit 0",
+            "messages list --since 5",
+            "messages list --customer with\u{7f}delete",
             "messages list --state lost",
             "trace",
         ] {

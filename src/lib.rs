@@ -114,7 +114,8 @@ pub mod internals {
     }
     pub mod store {
         pub use crate::store::{
-            Closing, Customer, MessageSummary, NewMessage, Settlement, Store, StoreError, StoreLocation, Tx,
+            Closing, Customer, MessageFilter, MessageSummary, NewMessage, Settlement, Store, StoreError,
+            StoreLocation, Tx,
         };
     }
     pub mod wechat {

@@ -41,6 +41,7 @@ struct Inner {
     refused_requests: Counters<2>,
     ignored: Counters<1>,
     backfilled: Counter,
+    panics: Counters<1>,
     accept: Histograms<1>,
     commit: Histogram,
     pickup: Histograms<1>,
@@ -92,6 +93,7 @@ impl Default for Metrics {
             refused_requests: Counters::default(),
             ignored: Counters::default(),
             backfilled: Counter::default(),
+            panics: Counters::default(),
             accept: Histograms::new_with_constructor(short_histogram),
             commit: short_histogram(),
             pickup: Histograms::new_with_constructor(long_histogram),
@@ -140,6 +142,7 @@ impl Default for Metrics {
             "Agents' messages that the backfill found in IM's history",
             inner.backfilled.clone(),
         );
+        r.register("panics", "Panics while processing messages or media, by part", inner.panics.clone());
         r.register(
             "accept_seconds",
             "Time from a parsed request to its commit, by source",
@@ -240,6 +243,11 @@ impl Metrics {
     /// Counts an agent's message that the backfill found in IM's history.
     pub fn record_backfilled(&self) {
         self.0.backfilled.inc();
+    }
+
+    /// Counts a panic. `part` is `lane` or `fetch`.
+    pub fn record_panic(&self, part: &'static str) {
+        self.0.panics.get_or_create(&[("part", part)]).inc();
     }
 
     /// Counts an API call to a platform and records its duration.

@@ -20,4 +20,4 @@ pub use push::{
     Content, DEDUP_RETENTION_MS, DedupKey, Event, EventDetails, EventKind, Push, PushBody, UnreadablePush,
 };
 pub use text::{readable_size, split_text};
-pub use verdict::{FailureClass, HoldReason, NoAnswer, Resolution, Verdict};
+pub use verdict::{FailureClass, HoldReason, NoAnswer, Resolution, Verdict, return_code};

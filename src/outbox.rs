@@ -8,10 +8,13 @@
 
 pub mod fetch;
 mod lane;
+mod panics;
 pub mod retention;
 mod schedule;
+mod waiting;
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,14 +23,18 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::Bridge;
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
+use crate::config;
 use crate::metrics::Metrics;
 use crate::model::{Direction, FailureClass, Lane, Millis, Resolution, Verdict};
 use crate::store::{PendingCall, Store};
 use crate::upstream::Breaker;
 
-use lane::{LaneWorker, Permits, Rest};
+use lane::{LaneWorker, PanicCounts, Permits, Rest};
 use schedule::{Scan, Schedule};
+use waiting::WaitNotices;
+
+pub use panics::Panics;
 
 /// The most lanes of one direction in memory; further lanes wait in the store.
 const MAX_LANES: usize = 16_384;
@@ -131,6 +138,32 @@ pub struct OutboxParts {
     pub metrics: Metrics,
     /// The most calls in flight, in each direction.
     pub in_flight: usize,
+    /// When a message that gets nowhere ends, and when its agent is told.
+    pub limits: Limits,
+    /// Where panics are counted.
+    pub panics: Panics,
+}
+
+/// When a message that gets nowhere ends, and when its agent is told. `None`: never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The rounds in which the platform neither answers a call nor has it in its history, until the
+    /// message is unknown.
+    pub unknown_after: Option<NonZeroU32>,
+    /// How long a customer's account may fail to be made, milliseconds.
+    pub give_up_ms: Option<i64>,
+    /// How long an agent's message waits until its agent is told, milliseconds.
+    pub tell_waiting_ms: Option<i64>,
+}
+
+impl From<&config::Outbox> for Limits {
+    fn from(settings: &config::Outbox) -> Self {
+        Self {
+            unknown_after: settings.unknown_after,
+            give_up_ms: settings.give_up.map(millis),
+            tell_waiting_ms: settings.tell_waiting.map(millis),
+        }
+    }
 }
 
 /// The outbox.
@@ -146,6 +179,7 @@ pub struct Outbox {
     operator_signal: Option<String>,
     /// The time of the last pass.
     last_pass_at: Millis,
+    wait_notices: WaitNotices,
     stop: CancellationToken,
 }
 
@@ -173,6 +207,9 @@ impl Outbox {
                 metrics: parts.metrics.clone(),
                 breaker: Breaker::new(direction.name()),
                 permits: Permits::new(max_preparing),
+                limits: parts.limits,
+                panics: parts.panics.clone(),
+                panic_counts: PanicCounts::default(),
                 stop: stop.clone(),
             }),
             in_flight: 0,
@@ -185,6 +222,12 @@ impl Outbox {
                 pipeline(Direction::ToIm, &parts.to_im, parts.in_flight),
                 pipeline(Direction::ToWechat, &parts.to_wechat, MAX_PREPARING),
             ],
+            wait_notices: WaitNotices {
+                store: parts.store.clone(),
+                bridge: parts.bridge.clone(),
+                work_signal: parts.work_signal.clone(),
+                after_ms: parts.limits.tell_waiting_ms,
+            },
             store: parts.store,
             work_signal: parts.work_signal,
             clock: parts.clock,
@@ -213,7 +256,11 @@ impl Outbox {
                 () = work_signal.notified() => {}
                 Some(joined) = self.running.join_next_with_id() => self.lane_ended(joined),
                 () = due => {}
-                _ = tick.tick() => self.check_operator_signal().await,
+                _ = tick.tick() => {
+                    self.check_operator_signal().await;
+                    let [_, to_wechat] = &self.pipelines;
+                    self.wait_notices.send(to_wechat.worker.breaker.why()).await;
+                }
                 () = stop.cancelled() => {}
             }
             // Handle all other finished lanes before looking for new work.
@@ -277,7 +324,7 @@ impl Outbox {
             while pipeline.in_flight < pipeline.max_in_flight {
                 let Some(lane) = pipeline.schedule.next() else { break };
                 pipeline.in_flight += 1;
-                let work = Arc::clone(&pipeline.worker).work(lane.clone());
+                let work = Arc::clone(&pipeline.worker).work_or_panic(lane.clone());
                 let id = self.running.spawn(work).id();
                 self.lanes.insert(id, lane);
             }
@@ -332,3 +379,6 @@ impl Outbox {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

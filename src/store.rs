@@ -26,6 +26,7 @@ mod open;
 mod operator;
 mod position;
 mod prune;
+mod stuck;
 mod trace;
 mod unreadable_push;
 mod upload;
@@ -55,7 +56,7 @@ pub use inspect::inspect;
 pub use media::MediumFile;
 pub use message::{AttachState, Head, NewMessage, PendingCall, Settlement};
 pub use open::OpenError;
-pub use operator::MessageSummary;
+pub use operator::{MessageFilter, MessageSummary};
 pub use prune::HeldCursor;
 pub use trace::TraceStep;
 pub use unreadable_push::UnreadableRow;
@@ -101,6 +102,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the database works, and only the data that was read cannot be used.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Unreadable(_) | Self::UnreadableMessage { .. })
+    }
+
     /// Names the message whose row could not be read.
     fn of_message(self, id: crate::model::MessageId) -> Self {
         match self {

@@ -12,7 +12,7 @@ mod pace;
 mod rate_limit;
 mod server_time;
 
-pub use backoff::delay_ms;
+pub use backoff::{delay_ms, steady_delay_ms};
 pub use breaker::Breaker;
 pub use health::{Degraded, Evidence, Fault, Health};
 pub use inbound::{InboundHealth, Refused};

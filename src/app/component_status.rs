@@ -17,6 +17,7 @@ use crate::im::send as im_send;
 use crate::media::Media;
 use crate::media::ffmpeg::WITHOUT_FFMPEG;
 use crate::model::AgentEvent;
+use crate::outbox::Panics;
 use crate::upstream::{Degraded, InboundHealth, Refused};
 
 /// Whether the requests of both platforms are refused.
@@ -173,4 +174,17 @@ pub(super) fn log_missing_programs(media: &Media) {
     if media.ffmpeg.is_none() {
         tracing::warn!("found no ffmpeg on PATH: {WITHOUT_FFMPEG}; install ffmpeg and restart the bridge");
     }
+}
+
+/// Whether the processing of messages or media panicked lately.
+pub(super) fn lanes(panics: Panics, clock: Clock) -> ops::StatusFn {
+    Arc::new(move || match panics.shown(clock.now()) {
+        None => ops::ComponentStatus::healthy(),
+        Some(panicked) => ops::ComponentStatus::degraded(
+            panicked.since,
+            format!("the processing of messages panicked {} times", panicked.count),
+            "report this bug with the lines of the log that say \"panicked\"; a message that panics three times is \
+             ended, and `messages list` shows it",
+        ),
+    })
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::couriers::{WechatClient, media_rules};
-use crate::bridge::{Bridge, WorkSignal};
+use crate::bridge::Bridge;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::lifecycle::Lifecycle;
 use crate::media::download::{Downloader, Timeouts};
 use crate::metrics::Metrics;
+use crate::outbox::Panics;
 use crate::outbox::fetch::Fetcher;
 use crate::upstream::RateLimiter;
 use crate::wechat::send as wechat;
@@ -25,9 +26,9 @@ pub(super) fn start(
     config: &Config,
     bridge: &Bridge,
     client: WechatClient,
-    work_signal: &WorkSignal,
     clock: &Clock,
     metrics: &Metrics,
+    panics: &Panics,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<()> {
     let provider = wechat::MediaDownloader {
@@ -43,9 +44,11 @@ pub(super) fn start(
         bridge: bridge.clone(),
         media: bridge.media().clone(),
         provider: Arc::new(provider),
-        work_signal: work_signal.clone(),
+        work_signal: bridge.work_signal().clone(),
         clock: clock.clone(),
         metrics: metrics.clone(),
+        panics: panics.clone(),
+        panic_counts: Arc::default(),
         max_bytes: config.media.max_bytes,
     };
     let sweeper = bridge.media().sweeper.clone();

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::im::send as im;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
-use crate::outbox::{Outbox, OutboxParts, retention};
+use crate::outbox::{Outbox, OutboxParts, Panics, retention};
 
 /// The maximum number of outbound calls in flight in each direction.
 const IN_FLIGHT: usize = 128;
@@ -25,12 +25,13 @@ pub(super) struct Workers<'a> {
     pub(super) clock: &'a Clock,
     pub(super) metrics: &'a Metrics,
     pub(super) lifecycle: &'a Lifecycle,
+    pub(super) panics: &'a Panics,
 }
 
 impl Workers<'_> {
     /// Starts all tasks. Returns the client of WeChat's API.
     pub(super) fn start(&self, to_im: &Arc<im::ImCourier>) -> anyhow::Result<WechatClient> {
-        let Self { config, bridge, work_signal, clock, metrics, lifecycle } = *self;
+        let Self { config, bridge, work_signal, clock, metrics, lifecycle, panics } = *self;
         let (store, stop) = (bridge.store(), lifecycle.soft());
         let (to_wechat, client) = wechat_courier(config, store, bridge.media(), clock, metrics, lifecycle)?;
         let outbox = Outbox::new(
@@ -43,13 +44,15 @@ impl Workers<'_> {
                 clock: clock.clone(),
                 metrics: metrics.clone(),
                 in_flight: IN_FLIGHT,
+                limits: (&config.outbox).into(),
+                panics: panics.clone(),
             },
             stop.clone(),
         );
         let clock_watch = ClockWatch::new(config, clock, to_im.client.http());
         lifecycle.spawn("clock watch", clock_watch.run(stop.clone()));
         lifecycle.spawn("outbox", outbox.run());
-        media_fetching::start(config, bridge, client.clone(), work_signal, clock, metrics, lifecycle)?;
+        media_fetching::start(config, bridge, client.clone(), clock, metrics, panics, lifecycle)?;
         start_typing(client.clone(), bridge, metrics, lifecycle);
         let retention = retention::run(
             store.clone(),

@@ -12,13 +12,14 @@ use rand::RngExt as _;
 
 use super::command::effect::Effect;
 use super::command::{self, Command};
+use super::notice::{self, EndReason, NoticeKind};
 use super::send_policy::enqueue_notice;
 use super::{Bridge, Inner, to_wechat};
 use crate::model::{
-    Answer, Direction, ImUserId, Lane, MediaName, MediaOrigin, MessageId, MessageKind, Millis, OpenId,
+    Answer, Direction, ImUserId, Lane, MediaName, MediaOrigin, MessageId, MessageKind, Millis, Move, OpenId,
     OutboundCall,
 };
-use crate::store::{Customer, NewMessage, StoreError, Tx};
+use crate::store::{Customer, NewMessage, Settlement, StoreError, Tx};
 
 use keys::DedupKeys;
 pub use revision::too_late_notice;
@@ -119,7 +120,11 @@ impl Bridge {
         }
         let (from, to) = (answer.from.clone(), answer.to.clone());
         let content = AnswerContent::of(inner, &mut answer);
-        let has_notices = matches!(&content, AnswerContent::Message { notices, .. } if !notices.is_empty());
+        // A blank message makes a notice too.
+        let has_notices = matches!(
+            &content,
+            AnswerContent::Message { calls, notices } if !notices.is_empty() || calls.is_empty()
+        );
         // The reply to a command goes to the agent who sent it.
         let direction =
             if matches!(content, AnswerContent::Command(_)) { Direction::ToIm } else { Direction::ToWechat };
@@ -227,7 +232,7 @@ impl AnswerHandler {
             &self.content,
             AnswerContent::Message { calls, notices } if calls.is_empty() && notices.is_empty()
         );
-        if is_empty {
+        if is_empty && self.answer.parts.is_empty() {
             return Ok(Err(IgnoreReason::Empty));
         }
         let keys = DedupKeys::of(&self.answer);
@@ -251,7 +256,9 @@ impl AnswerHandler {
                     enqueue_notice(tx, &openid, &self.answer.from, text, &key, self.random[0])?;
                 }
                 if calls.is_empty() {
-                    return Ok(Ok((openid, None)));
+                    let id =
+                        if notices.is_empty() { Some(self.refuse_blank(tx, &openid, source)?) } else { None };
+                    return Ok(Ok((openid, id)));
                 }
                 add_media(tx, &openid, calls)?;
                 let before_backfill = self.inner.needs_backfill(tx, &openid)?;
@@ -287,14 +294,38 @@ impl AnswerHandler {
     }
 }
 
+impl AnswerHandler {
+    /// Stores a message without words as refused, and notifies its agent.
+    fn refuse_blank(&self, tx: &Tx<'_>, openid: &OpenId, source: &str) -> Result<MessageId, StoreError> {
+        let Answer { from, msg_seq, msg_random, .. } = &self.answer;
+        let id = tx.add(&NewMessage {
+            direction: Direction::ToWechat,
+            kind: MessageKind::Message,
+            openid: openid.clone(),
+            agent: Some(from.clone()),
+            calls: vec![OutboundCall::TextToCustomer(String::new())],
+            msg_seq: *msg_seq,
+            msg_random: *msg_random,
+            source: source.to_owned(),
+            erase: false,
+        })?;
+        let locale = self.inner.settings.texts.locale;
+        let why = notice::end_reason(locale, EndReason::Blank);
+        tx.settle(id, Move::Refuse, &Settlement { why: Some(why.to_owned()), ..Settlement::default() })?;
+        let text = notice::text(locale, &NoticeKind::Refused { why }, id, "");
+        enqueue_notice(tx, openid, from, &text, &format!("note:{id}"), self.random[0])?;
+        Ok(id)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::bridge::tests::bridge_with_defaults;
     use crate::clock::Clock;
     use crate::metrics::Metrics;
-    use crate::model::{AnswerPart, Move};
-    use crate::store::{Head, Settlement, Store, StoreLocation};
+    use crate::model::AnswerPart;
+    use crate::store::{Head, Store, StoreLocation};
 
     /// Creates a bridge over a store in which `oAnna` is a customer.
     async fn bridge_with_anna(store: &Store, clock: &Clock, folder: &std::path::Path) -> Bridge {

@@ -43,6 +43,8 @@ pub enum MediaUnavailable {
     Expired,
     /// WeChat does not let this account fetch media.
     NotAllowed,
+    /// A bug of the bridge: fetching it panicked.
+    InternalError,
 }
 
 /// Returns the reason as the agent reads it.
@@ -55,6 +57,9 @@ pub(super) fn unavailable_reason(locale: Locale, reason: MediaUnavailable) -> &'
             "it cannot be fetched: wechat.app_id and wechat.app_secret are not set"
         }
         (Locale::En, MediaUnavailable::NoFile) => "WeChat's push names no file for it",
+        (Locale::En, MediaUnavailable::InternalError) => "an internal error of the bridge",
+        (Locale::Ko, MediaUnavailable::InternalError) => "브리지 내부 오류입니다",
+        (Locale::Zh, MediaUnavailable::InternalError) => "系统内部错误",
         (Locale::En, MediaUnavailable::NotFound) => "WeChat does not have it any more",
         (Locale::En, MediaUnavailable::TooLarge) => "it is larger than media.max_bytes",
         (Locale::En, MediaUnavailable::Expired) => {

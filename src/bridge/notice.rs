@@ -1,9 +1,13 @@
 //! The bridge's own notices to an agent, in the conversation that they are about. Pure.
 
+mod reason;
+
 use crate::config::Locale;
-use crate::model::{HoldReason, MediaKind, NoAnswer, OutboundCall, Untranslatable, split_text};
+use crate::model::{MediaKind, MessageId, OutboundCall, Untranslatable, split_text};
 
 use super::translate::NOTICE_PREFIX;
+
+pub use reason::{EndReason, end_reason, hold_reason, no_answer, waits_in_line};
 
 /// The longest notice, in bytes. A text that would make it longer becomes a notice of its own.
 const MAX_NOTICE_BYTES: usize = 2_000;
@@ -43,12 +47,39 @@ pub enum NoticeKind<'a> {
     EditedTooLate,
     /// Its agent changed it into a command before it had left.
     EditedToCommand,
+    /// It has waited for long, and still does.
+    Waiting {
+        /// The reason, as the agent reads it.
+        why: &'a str,
+    },
+    /// It was delivered after the agent was told that it waits.
+    DeliveredLate,
+    /// A message of the customer will not reach the agent.
+    CustomerRefused {
+        /// The reason, as the agent reads it.
+        why: &'a str,
+    },
+    /// A message of the customer may or may not have reached the agent.
+    CustomerUnknown {
+        /// The reason, as the agent reads it.
+        why: &'a str,
+    },
 }
 
-/// Returns the text of a notice about `answer`, with an excerpt of its beginning.
-pub fn text(locale: Locale, kind: &NoticeKind<'_>, answer: &str) -> String {
-    let answer = excerpt(answer);
-    let text = match (locale, kind) {
+/// Returns the text of a notice about message `id`. About an agent's message, it quotes the
+/// beginning of `answer`.
+pub fn text(locale: Locale, kind: &NoticeKind<'_>, id: MessageId, answer: &str) -> String {
+    match kind {
+        // The customer's words are not quoted: they may be the reason of the refusal.
+        NoticeKind::CustomerRefused { .. } | NoticeKind::CustomerUnknown { .. } => {
+            format!("{NOTICE_PREFIX}#{id} {}", about(locale, kind, ""))
+        }
+        _ => format!("{NOTICE_PREFIX}#{id} {}", about(locale, kind, &excerpt(answer))),
+    }
+}
+
+fn about(locale: Locale, kind: &NoticeKind<'_>, answer: &str) -> String {
+    match (locale, kind) {
         (Locale::En, NoticeKind::Held { why }) => {
             format!("“{answer}” is held: {why}. It goes out as soon as the customer writes again.")
         }
@@ -129,8 +160,41 @@ pub fn text(locale: Locale, kind: &NoticeKind<'_>, answer: &str) -> String {
         (Locale::Zh, NoticeKind::Unknown { why }) => {
             format!("“{answer}”是否送达无法确认：{why}。系统不会自动重发，请向客户确认或重新发送。")
         }
-    };
-    format!("{NOTICE_PREFIX}{text}")
+        (Locale::En, NoticeKind::Waiting { why }) => {
+            format!("“{answer}” has not left yet: {why}. It goes out by itself as soon as it can.")
+        }
+        (Locale::Ko, NoticeKind::Waiting { why }) => {
+            format!("“{answer}” 메시지가 아직 전송되지 않았습니다: {why}. 가능해지면 자동으로 전송됩니다.")
+        }
+        (Locale::Zh, NoticeKind::Waiting { why }) => {
+            format!("“{answer}”尚未发出：{why}。恢复后会自动发送。")
+        }
+        (Locale::En, NoticeKind::DeliveredLate) => format!("“{answer}” has been delivered now."),
+        (Locale::Ko, NoticeKind::DeliveredLate) => format!("“{answer}” 메시지가 이제 전송되었습니다."),
+        (Locale::Zh, NoticeKind::DeliveredLate) => format!("“{answer}”现已送达。"),
+        (Locale::En, NoticeKind::CustomerRefused { why }) => {
+            format!("A message of the customer cannot be shown to you: {why}. Ask for it again.")
+        }
+        (Locale::Ko, NoticeKind::CustomerRefused { why }) => {
+            format!("고객의 메시지를 표시할 수 없습니다: {why}. 다시 보내 달라고 요청해 주십시오.")
+        }
+        (Locale::Zh, NoticeKind::CustomerRefused { why }) => {
+            format!("客户的一条消息无法显示：{why}。请客户重新发送。")
+        }
+        (Locale::En, NoticeKind::CustomerUnknown { why }) => {
+            format!(
+                "A message of the customer may not have reached you: {why}. If it is missing, ask for it again."
+            )
+        }
+        (Locale::Ko, NoticeKind::CustomerUnknown { why }) => {
+            format!(
+                "고객의 메시지가 도착하지 않았을 수 있습니다: {why}. 보이지 않으면 다시 보내 달라고 요청해 주십시오."
+            )
+        }
+        (Locale::Zh, NoticeKind::CustomerUnknown { why }) => {
+            format!("客户的一条消息可能没有送达：{why}。如未看到，请客户重新发送。")
+        }
+    }
 }
 
 /// The name of a medium in a notice; `None` if the agent gets no notice.
@@ -238,86 +302,6 @@ pub(super) fn without_address(locale: Locale, label: &str) -> String {
         Locale::Zh => format!("客户只收到了{label}字样：您的客户端没有提供文件地址。请重新发送。"),
     };
     format!("{NOTICE_PREFIX}{text}")
-}
-
-/// Returns the reason why a message is held, as the agent reads it.
-pub fn hold_reason(locale: Locale, reason: HoldReason) -> &'static str {
-    match (locale, reason) {
-        (Locale::En, HoldReason::WindowClosed) => "the customer has not written for too long",
-        (Locale::En, HoldReason::QuotaUsedUp) => {
-            "WeChat allows no more messages until the customer writes again"
-        }
-        (Locale::En, HoldReason::NotAllowed) => "this account may answer only when the customer writes",
-        (Locale::En, HoldReason::Banned) => "WeChat has restricted this account",
-        (Locale::En, HoldReason::EarlierHeld) => "earlier messages are still held",
-        (Locale::Ko, HoldReason::WindowClosed) => "고객이 오랫동안 메시지를 보내지 않았습니다",
-        (Locale::Ko, HoldReason::QuotaUsedUp) => "고객이 다시 메시지를 보낼 때까지 더 보낼 수 없습니다",
-        (Locale::Ko, HoldReason::NotAllowed) => "이 계정은 고객이 메시지를 보낼 때만 답할 수 있습니다",
-        (Locale::Ko, HoldReason::Banned) => "WeChat이 이 계정을 제한했습니다",
-        (Locale::Ko, HoldReason::EarlierHeld) => "이전 메시지가 아직 보류 중입니다",
-        (Locale::Zh, HoldReason::WindowClosed) => "客户太久没有发来消息",
-        (Locale::Zh, HoldReason::QuotaUsedUp) => "在客户再次发来消息之前，微信不允许再发送",
-        (Locale::Zh, HoldReason::NotAllowed) => "此账号只能在客户发来消息时回复",
-        (Locale::Zh, HoldReason::Banned) => "微信限制了此账号",
-        (Locale::Zh, HoldReason::EarlierHeld) => "之前的消息仍在等待",
-    }
-}
-
-/// Returns the reason why WeChat's answer is missing, as the agent reads it.
-pub fn no_answer(locale: Locale, reason: NoAnswer) -> String {
-    let text = match (locale, reason) {
-        (Locale::En, NoAnswer::Status(status)) => {
-            return format!("WeChat answered with HTTP status {status}");
-        }
-        (Locale::Ko, NoAnswer::Status(status)) => return format!("WeChat의 응답이 HTTP 상태 {status}입니다"),
-        (Locale::Zh, NoAnswer::Status(status)) => return format!("微信返回了HTTP状态{status}"),
-        (Locale::En, NoAnswer::ConnectionLost) => "the connection to WeChat broke off",
-        (Locale::En, NoAnswer::Timeout) => "WeChat gave no answer in time",
-        (Locale::En, NoAnswer::Unreadable) => "WeChat's answer could not be read",
-        (Locale::Ko, NoAnswer::ConnectionLost) => "WeChat과의 연결이 끊어졌습니다",
-        (Locale::Ko, NoAnswer::Timeout) => "WeChat의 응답이 제시간에 오지 않았습니다",
-        (Locale::Ko, NoAnswer::Unreadable) => "WeChat의 응답을 읽을 수 없습니다",
-        (Locale::Zh, NoAnswer::ConnectionLost) => "与微信的连接中断",
-        (Locale::Zh, NoAnswer::Timeout) => "微信未及时应答",
-        (Locale::Zh, NoAnswer::Unreadable) => "微信的应答无法读取",
-    };
-    text.to_owned()
-}
-
-/// Why the bridge or the operator ended a message, without an answer from WeChat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndReason {
-    /// It waited for an attempt for 30 days, the longest that a message is kept.
-    WaitedTooLong,
-    /// The customer did not write for 30 days, the longest that a message is kept.
-    HeldTooLong,
-    /// The bridge was interrupted while it sent the message.
-    Interrupted,
-    /// The bridge was interrupted while the message was attached to a passive reply.
-    InterruptedReply,
-    /// An operator discarded it.
-    Discarded,
-}
-
-/// Returns the reason why a message ended, as the agent reads it.
-pub fn end_reason(locale: Locale, ended: EndReason) -> &'static str {
-    match (locale, ended) {
-        (Locale::En, EndReason::WaitedTooLong) => "it waited for 30 days",
-        (Locale::En, EndReason::HeldTooLong) => "the customer did not write for 30 days",
-        (Locale::En, EndReason::Interrupted) => "the bridge was interrupted while sending it",
-        (Locale::En, EndReason::InterruptedReply) => "the bridge was interrupted while sending it in a reply",
-        (Locale::En, EndReason::Discarded) => "discarded by the operator",
-        (Locale::Ko, EndReason::WaitedTooLong) => "30일 동안 보내지 못했습니다",
-        (Locale::Ko, EndReason::HeldTooLong) => "고객이 30일 동안 메시지를 보내지 않았습니다",
-        (Locale::Ko, EndReason::Interrupted) => "보내는 도중에 브리지가 중단되었습니다",
-        (Locale::Ko, EndReason::InterruptedReply) => "답장에 실어 보내는 도중에 브리지가 중단되었습니다",
-        (Locale::Ko, EndReason::Discarded) => "운영자가 폐기했습니다",
-        (Locale::Zh, EndReason::WaitedTooLong) => "等待发送已超过30天",
-        (Locale::Zh, EndReason::HeldTooLong) => "客户30天没有发来消息",
-        (Locale::Zh, EndReason::Interrupted) => "发送过程中系统中断",
-        (Locale::Zh, EndReason::InterruptedReply) => "随回复发送时系统中断",
-        (Locale::Zh, EndReason::Discarded) => "已被管理员丢弃",
-    }
 }
 
 /// The calls of a notice.

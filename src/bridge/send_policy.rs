@@ -110,6 +110,19 @@ impl Bridge {
         notify_agent(tx, self.texts().locale, call, kind, random)
     }
 
+    /// Enqueues a notice to the agent who wrote `call` that it waits. `why`: what is known of the
+    /// reason. Returns whether there is a notice to send.
+    pub fn notify_waiting(
+        &self,
+        tx: &Tx<'_>,
+        call: &PendingCall,
+        why: Option<&str>,
+        random: u32,
+    ) -> Result<bool, StoreError> {
+        let why = why.unwrap_or_else(|| notice::waits_in_line(self.texts().locale));
+        self.notify_agent(tx, call, &NoticeKind::Waiting { why }, random)
+    }
+
     /// The reason why the bridge ended a message as text, in the configured locale.
     pub fn end_reason_text(&self, ended: EndReason) -> &'static str {
         notice::end_reason(self.texts().locale, ended)
@@ -155,11 +168,19 @@ fn notify_agent(
     kind: &NoticeKind<'_>,
     random: u32,
 ) -> Result<bool, StoreError> {
-    let Some(agent) = call.agent.as_ref().filter(|_| is_answer(call)) else { return Ok(false) };
+    let Some(agent) = call.agent.as_ref().filter(|_| call.kind == MessageKind::Message) else {
+        return Ok(false);
+    };
+    let kind = &match (call.lane.direction, kind) {
+        (Direction::ToIm, NoticeKind::Refused { why }) => NoticeKind::CustomerRefused { why },
+        (Direction::ToIm, NoticeKind::Unknown { why }) => NoticeKind::CustomerUnknown { why },
+        (Direction::ToIm, _) => return Ok(false),
+        (Direction::ToWechat, kind) => kind.clone(),
+    };
     if matches!(kind, NoticeKind::Held { .. }) && !tx.mark_held_noticed(call.id)? {
         return Ok(false);
     }
-    let text = notice::text(locale, kind, excerpt(&call.call));
+    let text = notice::text(locale, kind, call.id, excerpt(&call.call));
     enqueue_notice(tx, &call.lane.customer, agent, &text, &format!("note:{}", call.id), random)
 }
 
@@ -200,10 +221,6 @@ fn to_hold_reason(no_budget: NoBudget) -> HoldReason {
         NoBudget::WindowClosed => HoldReason::WindowClosed,
         NoBudget::UsedUp => HoldReason::QuotaUsedUp,
     }
-}
-
-fn is_answer(call: &PendingCall) -> bool {
-    call.lane.direction == Direction::ToWechat && call.kind == MessageKind::Message
 }
 
 /// The words of a call by which an agent recognises it.

@@ -2,110 +2,106 @@
 //!
 //! Works next to a running bridge, which it notifies through a stored `kv` entry.
 
+mod change;
+mod filter;
+
+use std::collections::BTreeMap;
+
 use anyhow::Context as _;
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 
 use super::output::{Columns, print};
-use super::{Error, ErrorWithHint, with_store};
-use crate::bridge::notify_discarded;
+use super::{Error, with_store};
 use crate::clock::Clock;
 use crate::clock::calendar::utc;
-use crate::config::{Config, Locale};
-use crate::model::{MessageId, Millis, Move, State};
-use crate::outbox::OPERATOR_SIGNAL;
-use crate::store::{MessageSummary, Settlement, Store, StoreError, Tx};
+use crate::config::Config;
+use crate::model::{MessageId, Millis};
+use crate::store::{MessageFilter, MessageSummary, Store};
+use change::{Change, Selection};
+use filter::Filters;
 
-/// The number of messages that one query reads.
-const PAGE: usize = 500;
+/// The number of ids that one query covers, so that none takes long.
+const WINDOW: i64 = 20_000;
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Example:\n  wechat-im-bridge messages list --state unknown")]
 pub(super) enum Action {
-    /// List the customers' and agents' messages without their texts, the oldest first
-    #[command(after_help = "Example:\n  wechat-im-bridge messages list --state held --json")]
+    /// List the stored messages without their texts, the newest last
+    ///
+    /// Account calls, notices and transfers are listed too. Delivered messages are listed only with
+    /// --state delivered or --all.
+    #[command(after_help = "Examples:\n  wechat-im-bridge messages list --state held --json\n  \
+                            wechat-im-bridge messages list --group --since 1d")]
     List {
-        /// Only messages in this state
-        #[arg(long, value_name = "STATE")]
-        state: Option<StateFilter>,
+        #[command(flatten)]
+        filters: Filters,
+        /// Count the messages by state, kind, direction and return code instead
+        #[arg(long, conflicts_with = "limit")]
+        group: bool,
         /// Print one JSON object a line
         #[arg(long)]
         json: bool,
     },
-    /// Send a held, refused or unknown message again, or a waiting one at once
+    /// Send messages again: waiting ones at once, and held, refused, unknown or delivered ones
     ///
-    /// An unknown message may already have arrived. If so, the customer gets it twice.
-    #[command(after_help = "Example:\n  wechat-im-bridge messages retry 17")]
-    Retry {
-        /// The message's id
-        #[arg(value_parser = clap::value_parser!(i64).range(1..))]
-        id: i64,
-    },
-    /// Discard a message: it becomes refused and is never sent
-    #[command(after_help = "Example:\n  wechat-im-bridge messages discard 17")]
-    Discard {
-        /// The message's id
-        #[arg(value_parser = clap::value_parser!(i64).range(1..))]
-        id: i64,
-    },
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum StateFilter {
-    /// The bridge still has to act on it
-    Waiting,
-    /// It waits until the customer acts
-    Held,
-    /// The platform accepted it
-    Delivered,
-    /// It is never sent
-    Refused,
-    /// It may or may not have arrived
-    Unknown,
-    /// A push from WeChat that the bridge could not read; it is kept as it came
-    Unreadable,
-    /// Its agent recalled it before it left
-    Recalled,
-}
-
-impl StateFilter {
-    fn states(self) -> Vec<State> {
-        match self {
-            Self::Waiting => vec![State::Accepted, State::Sending],
-            Self::Held => vec![State::Held],
-            Self::Delivered => vec![State::Delivered],
-            Self::Refused => vec![State::Refused],
-            Self::Unknown => vec![State::Unknown],
-            // Such a push never became a message.
-            Self::Unreadable => Vec::new(),
-            Self::Recalled => vec![State::Recalled],
-        }
-    }
+    /// Takes ids, or the filters of `list` with --yes. If an attempt is under way, its outcome no
+    /// longer counts. An unknown message may already have arrived. If so, it arrives twice.
+    #[command(after_help = "Examples:\n  wechat-im-bridge messages retry 17 18\n  \
+                            wechat-im-bridge messages retry --state refused --code 45002 --since 2h --yes")]
+    Retry(Selection),
+    /// Discard messages: they become refused and are never sent
+    ///
+    /// Takes ids, or the filters of `list` with --yes. If an attempt is under way, its outcome no
+    /// longer counts, and the message may still arrive.
+    #[command(after_help = "Examples:\n  wechat-im-bridge messages discard 17\n  \
+                            wechat-im-bridge messages discard --customer oABCD1234efgh5678IJKL90_-mno --yes")]
+    Discard(Selection),
 }
 
 pub(super) fn run(action: &Action, config: &Config, clock: &Clock) -> Result<(), Error> {
-    match *action {
-        Action::List { state, json } => {
-            with_store(config, clock, async |store| list(&store, state, json).await)
+    let now = clock.now();
+    match action {
+        Action::List { filters, group, json } => {
+            let (filter, limit) = (filters.to_filter(now), filters.limit);
+            with_store(config, clock, async |store| {
+                let pushes = if filters.shows_pushes() {
+                    unreadable_pushes(&store, &filter).await?
+                } else {
+                    Vec::new()
+                };
+                match (*group, limit) {
+                    (true, _) => print_groups(&store, filter, pushes, *json).await,
+                    (false, Some(limit)) => {
+                        let mut page = pushes;
+                        page.extend(newest(&store, &filter, limit).await?);
+                        page.drain(..page.len().saturating_sub(limit as usize));
+                        print_messages(&page, *json, &mut None)
+                    }
+                    (false, None) => list(&store, filter, pushes, *json).await,
+                }
+            })
         }
-        Action::Retry { id } => {
-            with_store(config, clock, async |store| apply(&store, MessageId(id), retry).await)
-        }
-        Action::Discard { id } => {
+        Action::Retry(selection) => with_store(config, clock, async |store| {
+            change::apply(&store, selection, now, Change::Retry { of_delivered: selection.yes }).await
+        }),
+        Action::Discard(selection) => {
             let (locale, random) = (config.texts.locale, rand::random());
-            let discard = move |tx: &Tx<'_>, id| discard(tx, id, locale, random);
-            with_store(config, clock, async |store| apply(&store, MessageId(id), discard).await)
+            with_store(config, clock, async |store| {
+                change::apply(&store, selection, now, Change::Discard { locale, random }).await
+            })
         }
     }
 }
 
 /// The columns of a table of messages. Only the last one may be long.
-pub(super) const HEADER: [&str; 8] =
-    ["ID", "STATE", "DIRECTION", "CREATED", "ATTEMPTS", "OPENID", "AGENT", "LAST ERROR"];
+pub(super) const HEADER: [&str; 9] =
+    ["ID", "STATE", "KIND", "DIRECTION", "CREATED", "ATTEMPTS", "OPENID", "AGENT", "LAST ERROR"];
 
-pub(super) fn row(message: &MessageSummary) -> [String; 8] {
+pub(super) fn row(message: &MessageSummary) -> [String; 9] {
     [
         message.id.to_string(),
         message.state.to_owned(),
+        message.kind.to_owned(),
         message.direction.to_owned(),
         utc(Millis(message.created_at)),
         message.attempts.to_string(),
@@ -115,246 +111,185 @@ pub(super) fn row(message: &MessageSummary) -> [String; 8] {
     ]
 }
 
-async fn list(store: &Store, state: Option<StateFilter>, json: bool) -> Result<(), Error> {
-    let states = state.map_or_else(|| State::ALL.to_vec(), StateFilter::states);
-    let shows_unreadable = matches!(state, None | Some(StateFilter::Unreadable));
-    let mut after = MessageId(0);
-    let mut columns: Option<Columns> = None;
-    loop {
-        let states = states.clone();
-        let is_first = after == MessageId(0);
-        let read = store.read(move |tx| {
-            let mut page = tx.list(after, &states, PAGE)?;
-            let is_full = page.len() == PAGE;
-            if shows_unreadable && is_first {
-                page.splice(0..0, tx.list_unreadable()?);
-            }
-            Ok((page, is_full))
-        });
-        let (page, is_full) = read.await.map_err(anyhow::Error::from)?;
-        if json {
-            let lines = page.iter().map(|message| serde_json::to_string(message).map(|line| line + "\n"));
-            print(&lines.collect::<Result<String, _>>().context("cannot write a message as JSON")?)?;
-        } else {
-            let rows: Vec<_> = page.iter().map(row).collect();
-            match &columns {
-                Some(columns) => print(&columns.lines(&rows))?,
-                None if rows.is_empty() => print("no messages\n")?,
-                None => {
-                    let fitting = Columns::fitting(HEADER, &rows);
-                    print(&(fitting.line(HEADER) + &fitting.lines(&rows)))?;
-                    columns = Some(fitting);
-                }
-            }
-        }
-        match page.last() {
-            Some(last) if is_full => after = MessageId(last.id),
-            _ => return Ok(()),
-        }
-    }
-}
-
-/// The reply to an operator's command: a confirmation, or why the command is refused.
-type OperatorReply = Result<String, ErrorWithHint>;
-
-async fn apply(
+/// The messages with ids above `after` and up to `until`.
+async fn window(
     store: &Store,
-    id: MessageId,
-    change: impl Fn(&Tx<'_>, MessageId) -> Result<OperatorReply, StoreError> + Send + 'static,
+    filter: &MessageFilter,
+    after: i64,
+    until: i64,
+) -> Result<Vec<MessageSummary>, Error> {
+    let filter = filter.clone();
+    let read = store.read(move |tx| tx.list(&filter, MessageId(after), MessageId(until))).await;
+    Ok(read.map_err(anyhow::Error::from)?)
+}
+
+/// The pushes that could not be read and that pass `filter`. They are no messages: nothing can be done with them.
+async fn unreadable_pushes(store: &Store, filter: &MessageFilter) -> Result<Vec<MessageSummary>, Error> {
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method path is not general over the transaction's lifetime"
+    )]
+    let read = store.read(|tx| tx.list_unreadable()).await;
+    let mut pushes = read.map_err(anyhow::Error::from)?;
+    pushes.retain(|push| {
+        filter.customer.as_ref().is_none_or(|customer| push.openid == customer.as_str())
+            && filter.agent.as_ref().is_none_or(|agent| push.agent.as_ref() == Some(agent))
+            && filter.code.is_none()
+            && push.created_at >= filter.since.0
+    });
+    Ok(pushes)
+}
+
+/// The largest message id at present. Later messages are not looked at.
+async fn newest_id(store: &Store) -> Result<i64, Error> {
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method path is not general over the transaction's lifetime"
+    )]
+    let newest = store.read(|tx| tx.newest_message()).await;
+    Ok(newest.map_err(anyhow::Error::from)?.0)
+}
+
+/// Calls `visit` with the messages that pass `filter`, window by window, the oldest first.
+async fn for_each_window(
+    store: &Store,
+    filter: &MessageFilter,
+    mut visit: impl FnMut(&[MessageSummary]) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let result = store.write(move |tx| change(tx, id)).await;
-    match result {
-        Ok(reply) => print(&format!("{}\n", reply?)),
-        Err(error @ StoreError::NoMessage(_)) => {
-            let hint =
-                "`messages list` shows the stored messages; settled ones are kept for 30 days".to_owned();
-            Err(ErrorWithHint { problem: error.to_string(), hint }.into())
+    let newest = newest_id(store).await?;
+    let mut after = 0;
+    while after < newest {
+        let until = after.saturating_add(WINDOW).min(newest);
+        visit(&window(store, filter, after, until).await?)?;
+        after = until;
+    }
+    Ok(())
+}
+
+/// The newest `limit` messages that pass `filter`, the newest last.
+async fn newest(store: &Store, filter: &MessageFilter, limit: u32) -> Result<Vec<MessageSummary>, Error> {
+    let limit = limit as usize;
+    let mut until = newest_id(store).await?;
+    let mut found: Vec<MessageSummary> = Vec::new();
+    while until > 0 && found.len() < limit {
+        let after = (until - WINDOW).max(0);
+        let older = window(store, filter, after, until).await?;
+        found.splice(0..0, older);
+        until = after;
+    }
+    found.drain(..found.len().saturating_sub(limit));
+    Ok(found)
+}
+
+async fn list(
+    store: &Store,
+    filter: MessageFilter,
+    pushes: Vec<MessageSummary>,
+    json: bool,
+) -> Result<(), Error> {
+    let mut columns = None;
+    if !pushes.is_empty() {
+        print_messages(&pushes, json, &mut columns)?;
+    }
+    for_each_window(store, &filter, |page| match page {
+        [] => Ok(()),
+        page => print_messages(page, json, &mut columns),
+    })
+    .await?;
+    if columns.is_none() && !json { print("no messages\n") } else { Ok(()) }
+}
+
+/// Prints a page of messages; with the first page, the header too.
+fn print_messages(page: &[MessageSummary], json: bool, columns: &mut Option<Columns>) -> Result<(), Error> {
+    if json {
+        return print_json(page);
+    }
+    let rows: Vec<_> = page.iter().map(row).collect();
+    match columns {
+        Some(columns) => print(&columns.lines(&rows)),
+        None if rows.is_empty() => print("no messages\n"),
+        None => {
+            let fitting = Columns::fitting(HEADER, &rows);
+            print(&(fitting.line(HEADER) + &fitting.lines(&rows)))?;
+            *columns = Some(fitting);
+            Ok(())
         }
-        Err(error) => Err(anyhow::Error::from(error).into()),
     }
 }
 
-fn retry(tx: &Tx<'_>, id: MessageId) -> Result<OperatorReply, StoreError> {
-    let state = tx.state(id)?;
-    let confirmation = match state {
-        State::Accepted | State::Sending => {
-            if !tx.make_due(id)? {
-                let problem = format!("message {id} is attached to an unconfirmed passive reply");
-                let hint = "try again in a minute".to_owned();
-                return Ok(Err(ErrorWithHint { problem, hint }));
-            }
-            "its next attempt is due now".to_owned()
+fn print_json(rows: &[impl serde::Serialize]) -> Result<(), Error> {
+    let lines = rows.iter().map(|row| serde_json::to_string(row).map(|line| line + "\n"));
+    print(&lines.collect::<Result<String, _>>().context("cannot write a message as JSON")?)
+}
+
+/// Messages that have these four in common.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+struct GroupKey {
+    state: &'static str,
+    kind: &'static str,
+    direction: &'static str,
+    code: Option<i64>,
+}
+
+#[derive(Clone, serde::Serialize)]
+struct Group {
+    #[serde(flatten)]
+    key: GroupKey,
+    count: u64,
+    oldest_at: i64,
+    newest_at: i64,
+    /// The reason of the newest message.
+    last_error: Option<String>,
+}
+
+async fn print_groups(
+    store: &Store,
+    filter: MessageFilter,
+    pushes: Vec<MessageSummary>,
+    json: bool,
+) -> Result<(), Error> {
+    const HEADER: [&str; 8] =
+        ["COUNT", "STATE", "KIND", "DIRECTION", "CODE", "OLDEST", "NEWEST", "LAST ERROR OF THE NEWEST"];
+    let mut groups: BTreeMap<GroupKey, Group> = BTreeMap::new();
+    let mut count = |page: &[MessageSummary]| {
+        for message in page {
+            let MessageSummary { kind, state, direction, created_at, code, .. } = *message;
+            let key = GroupKey { state, kind, direction, code };
+            let first =
+                Group { key, count: 0, oldest_at: created_at, newest_at: created_at, last_error: None };
+            let group = groups.entry(key).or_insert(first);
+            group.count += 1;
+            group.oldest_at = group.oldest_at.min(created_at);
+            group.newest_at = group.newest_at.max(created_at);
+            group.last_error.clone_from(&message.last_error);
         }
-        State::Held | State::Refused => {
-            tx.settle(id, Move::Reopen, &Settlement::default())?;
-            format!("it was {} and is sent again", state.name())
-        }
-        State::Unknown if tx.is_recall_requested(id)? => return Ok(Err(recalled(id))),
-        State::Recalled => return Ok(Err(recalled(id))),
-        State::Unknown => {
-            tx.settle(id, Move::Reopen, &Settlement::default())?;
-            "it was unknown and is sent again; if it had already arrived, it arrives twice".to_owned()
-        }
-        State::Delivered => {
-            let hint = "a delivered message is not sent again".to_owned();
-            return Ok(Err(ErrorWithHint { problem: format!("message {id} has been delivered"), hint }));
-        }
+        Ok(())
     };
-    record_change(tx, id, "retry")?;
-    Ok(Ok(format!("message {id} is waiting: {confirmation}")))
-}
-
-fn recalled(id: MessageId) -> ErrorWithHint {
-    let problem = format!("message {id} was recalled by its agent");
-    ErrorWithHint { problem, hint: "a recalled message is not sent again".to_owned() }
-}
-
-fn discard(tx: &Tx<'_>, id: MessageId, locale: Locale, random: u32) -> Result<OperatorReply, StoreError> {
-    let refusal = match tx.state(id)? {
-        State::Accepted | State::Held | State::Unknown => None,
-        State::Sending => Some((
-            "is being sent right now",
-            "try again when its state is known; a message that is being sent cannot be recalled",
-        )),
-        State::Delivered => Some(("has been delivered", "a delivered message cannot be recalled")),
-        State::Recalled => {
-            Some(("was recalled by its agent", "it is never sent, so there is nothing to discard"))
-        }
-        State::Refused => Some(("is already refused", "it is never sent, so there is nothing to discard")),
-    };
-    if let Some((why, hint)) = refusal {
-        return Ok(Err(ErrorWithHint { problem: format!("message {id} {why}"), hint: hint.to_owned() }));
+    count(&pushes)?;
+    for_each_window(store, &filter, count).await?;
+    let mut groups: Vec<Group> = groups.into_values().collect();
+    groups.sort_by_key(|group| std::cmp::Reverse(group.count));
+    if json {
+        return print_json(&groups);
     }
-    // Record the step first: if the customer has unsubscribed, the move deletes the row.
-    record_change(tx, id, "discard")?;
-    let is_agent_notified = notify_discarded(tx, locale, &tx.pending_call(id)?, random)?;
-    let why = Some("discarded by the operator".to_owned());
-    tx.settle(id, Move::Refuse, &Settlement { why, ..Settlement::default() })?;
-    let suffix = if is_agent_notified { ", and its agent gets a notice" } else { "" };
-    Ok(Ok(format!("message {id} is refused: it is never sent{suffix}")))
-}
-
-/// Records the change as a step, and notifies the running bridge.
-fn record_change(tx: &Tx<'_>, id: MessageId, event: &str) -> Result<(), StoreError> {
-    tx.record_step(&tx.lane_of(id)?.customer, Some(id), event, "by the operator", None)?;
-    tx.put_kv(OPERATOR_SIGNAL, &tx.now().0.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::metrics::Metrics;
-    use crate::model::{Direction, MessageKind, OpenId, OutboundCall};
-    use crate::store::{Closing, Customer, NewMessage, StoreLocation};
-
-    fn store() -> (Store, Closing) {
-        Store::open(&StoreLocation::Memory, Clock::system(), Metrics::default()).unwrap()
+    if groups.is_empty() {
+        return print("no messages\n");
     }
-
-    /// Adds a message and makes `moves` with it.
-    fn message(tx: &Tx<'_>, moves: &[Move]) -> Result<MessageId, StoreError> {
-        let openid = OpenId::new("oAnna").unwrap();
-        tx.put_customer(&Customer::new(openid.clone()))?;
-        let id = tx.add(&NewMessage {
-            direction: Direction::ToWechat,
-            kind: MessageKind::Message,
-            openid,
-            agent: None,
-            calls: vec![OutboundCall::TextToCustomer("hello".to_owned())],
-            msg_seq: 1,
-            msg_random: 1,
-            source: "a".to_owned(),
-            erase: false,
-        })?;
-        for transition in moves {
-            match transition {
-                Move::Attempt => tx.record_attempt(id)?,
-                transition => drop(tx.settle(id, *transition, &Settlement::default())?),
-            }
-        }
-        Ok(id)
-    }
-
-    const HELD: &[Move] = &[Move::Hold];
-    const REFUSED: &[Move] = &[Move::Refuse];
-    const UNKNOWN: &[Move] = &[Move::Attempt, Move::MarkUnknown];
-    const DELIVERED: &[Move] = &[Move::Attempt, Move::Deliver];
-    const SENDING: &[Move] = &[Move::Attempt];
-
-    #[tokio::test]
-    async fn stuck_messages_can_be_retried_and_delivered_ones_cannot() {
-        let (store, closing) = store();
-        store
-            .write(|tx| {
-                for stuck in [&[][..], HELD, REFUSED, UNKNOWN] {
-                    let id = message(tx, stuck)?;
-                    assert!(retry(tx, id)?.is_ok(), "{stuck:?}");
-                    assert_eq!(tx.state(id)?, State::Accepted, "{stuck:?}");
-                }
-                assert_eq!(tx.kv(OPERATOR_SIGNAL)?, Some(tx.now().0.to_string()));
-                let steps = tx.steps(&OpenId::new("oAnna").unwrap())?;
-                assert_eq!(steps.iter().filter(|step| step.event == "retry").count(), 4);
-                let id = message(tx, DELIVERED)?;
-                assert!(retry(tx, id)?.unwrap_err().problem.contains("has been delivered"));
-                assert_eq!(tx.state(id)?, State::Delivered);
-                Ok(())
-            })
-            .await
-            .unwrap();
-        closing.close();
-    }
-
-    #[tokio::test]
-    async fn a_discarded_message_is_refused_with_the_reason() {
-        let (store, closing) = store();
-        store
-            .write(|tx| {
-                for open in [&[][..], HELD, UNKNOWN] {
-                    let id = message(tx, open)?;
-                    assert!(discard(tx, id, Locale::En, 7)?.is_ok(), "{open:?}");
-                    let listed = tx.message_summary(id)?;
-                    assert_eq!(listed.state, "refused", "{open:?}");
-                    assert_eq!(listed.last_error.as_deref(), Some("discarded by the operator"));
-                }
-                assert!(tx.kv(OPERATOR_SIGNAL)?.is_some());
-                Ok(())
-            })
-            .await
-            .unwrap();
-        closing.close();
-    }
-
-    #[tokio::test]
-    async fn sending_and_ended_messages_are_not_discarded_and_send_no_signal() {
-        let (store, closing) = store();
-        store
-            .write(|tx| {
-                for (ended, why) in
-                    [(SENDING, "right now"), (DELIVERED, "delivered"), (REFUSED, "already refused")]
-                {
-                    let id = message(tx, ended)?;
-                    let before = tx.state(id)?;
-                    let refused = discard(tx, id, Locale::En, 7)?.unwrap_err();
-                    assert!(refused.problem.contains(why), "{refused}");
-                    assert_eq!(tx.state(id)?, before);
-                }
-                assert_eq!(tx.kv(OPERATOR_SIGNAL)?, None);
-                Ok(())
-            })
-            .await
-            .unwrap();
-        closing.close();
-    }
-
-    #[test]
-    fn each_state_filter_has_the_name_under_which_its_states_are_listed() {
-        for filter in StateFilter::value_variants() {
-            let name = filter.to_possible_value().unwrap().get_name().to_owned();
-            for state in filter.states() {
-                assert_eq!(state.name(), name);
-            }
-        }
-        let all: usize = StateFilter::value_variants().iter().map(|wanted| wanted.states().len()).sum();
-        assert_eq!(all, State::ALL.len());
-    }
+    let rows: Vec<[String; 8]> = groups
+        .iter()
+        .map(|group| {
+            [
+                group.count.to_string(),
+                group.key.state.to_owned(),
+                group.key.kind.to_owned(),
+                group.key.direction.to_owned(),
+                group.key.code.map_or_else(|| "-".to_owned(), |code| code.to_string()),
+                utc(Millis(group.oldest_at)),
+                utc(Millis(group.newest_at)),
+                group.last_error.clone().unwrap_or_default(),
+            ]
+        })
+        .collect();
+    let fitting = Columns::fitting(HEADER, &rows);
+    print(&(fitting.line(HEADER) + &fitting.lines(&rows)))
 }

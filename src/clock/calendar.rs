@@ -1,4 +1,4 @@
-//! Formats points in time, in UTC.
+//! Formats points in time, in UTC, and reads how long ago something was.
 
 use crate::model::Millis;
 
@@ -32,6 +32,17 @@ fn date_of_day(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
+/// Reads an age such as `90s`, `15m`, `2h` or `3d`, in milliseconds.
+pub fn age_ms(text: &str) -> Result<i64, String> {
+    let units = [('s', 1_000), ('m', 60_000), ('h', 3_600_000), ('d', 86_400_000)];
+    let parsed = units.into_iter().find_map(|(unit, unit_ms)| {
+        let number = text.strip_suffix(unit)?;
+        let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| number.parse::<i64>().ok()?.checked_mul(unit_ms)).flatten()
+    });
+    parsed.ok_or_else(|| "write a number with s, m, h or d, such as 90s or 3d".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -51,6 +62,18 @@ mod tests {
             assert_eq!(utc(Millis(millis)), text);
         }
         assert_eq!(rfc3339(1_700_000_000), "2023-11-14T22:13:20Z");
+    }
+
+    #[test]
+    fn an_age_is_a_number_with_a_unit() {
+        for (text, age) in
+            [("90s", 90_000), ("15m", 900_000), ("2h", 7_200_000), ("3d", 259_200_000), ("0s", 0)]
+        {
+            assert_eq!(age_ms(text), Ok(age), "{text}");
+        }
+        for text in ["", "s", "5", "-5s", "+5s", "1.5h", "5 s", "5w", "99999999999999999d"] {
+            assert!(age_ms(text).is_err(), "{text}");
+        }
     }
 
     proptest! {

@@ -50,8 +50,20 @@ pub enum MessageKind {
     Transfer,
 }
 
-/// The state of a message. Every message ends in one of `Delivered`, `Refused`,
-/// `Unknown` and `Recalled`, or is held.
+impl MessageKind {
+    /// The name in output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Account => "account",
+            Self::Notice => "notice",
+            Self::Transfer => "transfer",
+        }
+    }
+}
+
+/// The state of a message. Every message ends in one of `Delivered`, `Refused`, `Unknown`, `Recalled` and
+/// `Unreadable`, or is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum State {
     /// Stored, and waiting for the messages before it or for its next attempt.
@@ -68,6 +80,8 @@ pub enum State {
     Unknown,
     /// Its agent recalled it before all of it had left; what had not left is never sent.
     Recalled,
+    /// Its stored data cannot be read, so it was set aside.
+    Unreadable,
 }
 
 /// A change of a message's state.
@@ -83,14 +97,18 @@ pub enum Move {
     Hold,
     /// The customer acted, so the message may be sent again.
     Release,
-    /// It can never succeed, it is too old, or an operator discards it.
+    /// It can never succeed, or it is too old.
     Refuse,
     /// There is no way to know whether the attempt succeeded.
     MarkUnknown,
-    /// An operator wants it sent again.
+    /// Its stored data cannot be read.
+    SetAside,
+    /// An operator wants it sent again. Allowed from every state.
     Reopen,
     /// Its agent recalls it.
     Recall,
+    /// An operator discards it. Allowed from every state.
+    Discard,
 }
 
 /// A move that is not allowed from the message's state.
@@ -105,7 +123,7 @@ pub struct IllegalMove {
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Accepted,
         Self::Sending,
         Self::Delivered,
@@ -113,23 +131,23 @@ impl State {
         Self::Refused,
         Self::Unknown,
         Self::Recalled,
+        Self::Unreadable,
     ];
 
     /// The state after a move. This is the only table of moves; a move that it does not list is a
     /// bug.
     pub fn after(self, transition: Move) -> Result<Self, IllegalMove> {
-        use State::{Accepted, Delivered, Held, Recalled, Refused, Sending, Unknown};
+        use State::{Accepted, Delivered, Held, Recalled, Refused, Sending, Unknown, Unreadable};
         match (self, transition) {
             (Accepted | Held, Move::Attempt) => Ok(Sending),
             (Sending | Unknown, Move::Deliver) => Ok(Delivered),
-            (Sending, Move::Requeue) | (Held, Move::Release) | (Held | Refused | Unknown, Move::Reopen) => {
-                Ok(Accepted)
-            }
+            (Sending, Move::Requeue) | (Held, Move::Release) | (_, Move::Reopen) => Ok(Accepted),
             (Accepted | Sending, Move::Hold) => Ok(Held),
-            (Accepted | Sending | Held | Unknown, Move::Refuse) => Ok(Refused),
+            (Accepted | Sending | Held | Unknown, Move::Refuse) | (_, Move::Discard) => Ok(Refused),
             (Sending, Move::MarkUnknown) => Ok(Unknown),
             // What is being sent now cannot be caught any more.
-            (Accepted | Held | Refused, Move::Recall) => Ok(Recalled),
+            (Accepted | Held | Refused | Unreadable, Move::Recall) => Ok(Recalled),
+            (Accepted | Sending | Held, Move::SetAside) => Ok(Unreadable),
             (from, transition) => Err(IllegalMove { from, transition }),
         }
     }
@@ -148,6 +166,7 @@ impl State {
             Self::Refused => "refused",
             Self::Unknown => "unknown",
             Self::Recalled => "recalled",
+            Self::Unreadable => "unreadable",
         }
     }
 }
@@ -206,7 +225,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const MOVES: [Move; 9] = [
+    const MOVES: [Move; 11] = [
         Move::Attempt,
         Move::Deliver,
         Move::Requeue,
@@ -214,21 +233,24 @@ mod tests {
         Move::Release,
         Move::Refuse,
         Move::MarkUnknown,
+        Move::SetAside,
         Move::Reopen,
         Move::Recall,
+        Move::Discard,
     ];
 
     proptest! {
         #[test]
-        fn delivered_and_recalled_messages_stay_so(
+        fn delivered_and_recalled_messages_stay_so_unless_an_operator_acts(
             moves in prop::collection::vec(prop::sample::select(&MOVES[..]), 0..40)
         ) {
             let mut state = State::Accepted;
             let mut delivered = false;
             for transition in moves {
+                let by_operator = matches!(transition, Move::Reopen | Move::Discard);
                 if let Ok(next) = state.after(transition) {
-                    prop_assert!(!delivered, "{state:?} {transition:?} {next:?}");
-                    prop_assert!(state != State::Recalled, "{transition:?} {next:?}");
+                    prop_assert!(!delivered || by_operator, "{state:?} {transition:?} {next:?}");
+                    prop_assert!(state != State::Recalled || by_operator, "{transition:?} {next:?}");
                     delivered = next == State::Delivered;
                     state = next;
                 }
@@ -243,9 +265,18 @@ mod tests {
     }
 
     #[test]
+    fn an_operator_can_retry_and_discard_a_message_in_every_state() {
+        for state in State::ALL {
+            assert_eq!(state.after(Move::Reopen), Ok(State::Accepted), "{state:?}");
+            assert_eq!(state.after(Move::Discard), Ok(State::Refused), "{state:?}");
+        }
+    }
+
+    #[test]
     fn every_state_can_reach_an_end() {
         for state in State::ALL {
-            let ends = matches!(state, State::Delivered | State::Refused | State::Recalled);
+            let ends =
+                matches!(state, State::Delivered | State::Refused | State::Recalled | State::Unreadable);
             assert!(ends || state.after(Move::Refuse).is_ok(), "{state:?}");
         }
     }

@@ -90,8 +90,32 @@ pub enum Resolution {
         /// The platform's error text or ours; contains no secrets.
         why: String,
     },
+    /// The platform refuses to say. It is asked again, but only a few times.
+    Refused {
+        /// The platform's error text or ours; contains no secrets.
+        why: String,
+    },
     /// The platform will never be able to say.
     Undecidable,
+}
+
+/// The return code that a failure's text names: `IM error 60008: ...`, `45015 out of response ...`
+/// or `HTTP 403`. The first one counts.
+pub fn return_code(why: &str) -> Option<i64> {
+    let number = |text: &str| {
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        let length = digits.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(digits.len());
+        let end = text.len() - digits.len() + length;
+        text[..end].parse().ok()
+    };
+    let named = ["IM error ", "HTTP "].into_iter();
+    let named = named.filter_map(|name| why.find(name).map(|at| (at, &why[at + name.len()..])));
+    // WeChat's code stands at the beginning, or after our own words and a colon.
+    let own = why.match_indices(": ").map(|(at, colon)| (at, &why[at + colon.len()..]));
+    let own = std::iter::once((0, why))
+        .chain(own)
+        .filter(|(_, rest)| rest.split(' ').next().is_some_and(|word| word.parse::<i64>().is_ok()));
+    named.chain(own).min_by_key(|(at, _)| *at).and_then(|(_, rest)| number(rest))
 }
 
 /// The class of a failure that can be retried.
@@ -115,11 +139,13 @@ pub enum FailureClass {
     SourceUnavailable,
     /// WeChat no longer has a file that was uploaded earlier (40007, 46001).
     LostUpload,
+    /// The customer's IM account, without which nothing can be sent, cannot be made.
+    NoAccount,
 }
 
 impl FailureClass {
     /// All classes, for metrics.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Unreachable,
         Self::Busy,
         Self::Quota,
@@ -129,6 +155,7 @@ impl FailureClass {
         Self::MissingAgent,
         Self::SourceUnavailable,
         Self::LostUpload,
+        Self::NoAccount,
     ];
 
     /// Whether the cause has already been removed, so that the next attempt need not wait.
@@ -154,6 +181,29 @@ impl FailureClass {
             Self::MissingAgent => "missing_agent",
             Self::SourceUnavailable => "source",
             Self::LostUpload => "lost_upload",
+            Self::NoAccount => "no_account",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_of_a_failure_is_read_from_its_text() {
+        for (why, code) in [
+            ("IM error 60008: the server is busy", Some(60008)),
+            ("it is not yet known whether it arrived: IM error 60007: 3 too often", Some(60007)),
+            ("45015 out of response count limit rid: 1", Some(45015)),
+            ("-1 system error", Some(-1)),
+            ("no access token: 40164 invalid ip 1.2.3.4", Some(40164)),
+            ("no readable answer from IM: HTTP 502", Some(502)),
+            ("WeChat gave no readable answer: the request timed out", None),
+            ("discarded by the operator", None),
+            ("", None),
+        ] {
+            assert_eq!(return_code(why), code, "{why}");
         }
     }
 }

@@ -5,15 +5,20 @@
 //! its fetch are committed together, so that a process killed in between fetches again, and the
 //! agent gets at most one notice of a failure.
 
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fail::fail_point;
+use futures_util::FutureExt as _;
+use parking_lot::Mutex;
 use rand::RngExt as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::panics::{MAX_PANICS, Panics};
 use crate::bridge::{Bridge, MediaUnavailable, WorkSignal};
 use crate::clock::Clock;
 use crate::media::{Files, Media, StoredFile};
@@ -28,6 +33,8 @@ const MAX_RUNNING: usize = 16;
 const MEDIA_LIFETIME_MS: i64 = 3 * 24 * 3600 * 1000;
 /// From this attempt on the pauses are five times as long.
 const SLOW_AFTER_ATTEMPTS: u32 = 10;
+/// The most media whose panics are remembered; at the limit, all are forgotten.
+const MAX_PANICKED: usize = 4_096;
 /// A lost signal is noticed within this time.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -77,6 +84,10 @@ pub struct Fetcher {
     pub clock: Clock,
     /// The metrics.
     pub metrics: Metrics,
+    /// Where panics are counted.
+    pub panics: Panics,
+    /// The panics over the media that are still to be fetched. At most [`MAX_PANICKED`].
+    pub panic_counts: Arc<Mutex<HashMap<MediaName, u32>>>,
     /// The largest accepted file, in bytes.
     pub max_bytes: u64,
 }
@@ -128,10 +139,47 @@ impl Fetcher {
         if wait_ms <= 0 {
             for fetch in self.store.write(move |tx| tx.claim_fetches(room)).await? {
                 let fetcher = self.clone();
-                running.spawn(async move { fetcher.attempt(fetch).await });
+                running.spawn(async move { fetcher.attempt_or_panic(fetch).await });
             }
         }
         Ok(Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)).clamp(Duration::from_millis(10), TICK))
+    }
+
+    /// Makes an attempt. After a panic the fetch is tried again, at most [`MAX_PANICS`] times.
+    async fn attempt_or_panic(&self, fetch: MediaFetch) {
+        let attempt = AssertUnwindSafe(self.attempt(fetch.clone()));
+        if attempt.catch_unwind().await.is_ok() {
+            self.panic_counts.lock().remove(&fetch.name);
+            return;
+        }
+        self.panics.record(&self.metrics, "fetch", self.clock.now());
+        let count = {
+            let mut counts = self.panic_counts.lock();
+            if counts.len() >= MAX_PANICKED {
+                counts.clear();
+            }
+            let count = counts.entry(fetch.name.clone()).or_default();
+            *count += 1;
+            *count
+        };
+        tracing::error!(
+            openid.hash = %fetch.openid.log_hash(),
+            count,
+            "a media fetch panicked, which is a bug; after three panics the file is given up"
+        );
+        let why = "the fetch panicked";
+        let settled = if count >= MAX_PANICS {
+            self.panic_counts.lock().remove(&fetch.name);
+            self.give_up(&fetch, MediaUnavailable::InternalError, why).await
+        } else {
+            self.reschedule(&fetch, why).await
+        };
+        if settled.is_err() {
+            self.release(&fetch.name).await;
+        }
+        for name in std::iter::once(&fetch.name).chain(&fetch.request.mp3) {
+            self.media.fetch_events.notify_settled(name);
+        }
     }
 
     async fn attempt(&self, fetch: MediaFetch) {

@@ -2,24 +2,29 @@
 //! the lane is empty or must wait.
 //!
 //! This file has the loop, the claim and the attempt. [`prepare`] makes a call ready before its
-//! attempt; [`settle`] records the outcomes. All of them log within the span of the attempt, which
-//! names the message, so their lines need not.
+//! attempt; [`settle`] records the outcomes; [`resolve`] finds out those that are not known. All of
+//! them log within the span of the attempt, which names the message, so their lines need not.
+//! [`panicked`] ends a message whose processing panics again and again.
 
+mod panicked;
 mod prepare;
+mod resolve;
 mod settle;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use fail::fail_point;
 use rand::RngExt as _;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
-use super::{Courier, MESSAGE_RETENTION_MS, Payload};
+use super::panics::Panics;
+use super::{Courier, Limits, MESSAGE_RETENTION_MS, Payload};
 use prepare::Prepared;
+use resolve::Resolved;
 use settle::{in_millis, settle_attached, settle_without_attempt};
 
+pub(super) use panicked::PanicCounts;
 pub(super) use prepare::Permits;
 pub(super) use settle::refuse_held;
 
@@ -27,14 +32,14 @@ use crate::bridge::notice::EndReason;
 use crate::bridge::{Bridge, WorkSignal};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::model::{Direction, Lane, Millis, Move, Resolution, State, Verdict};
+use crate::model::{Direction, Lane, Millis, Move, State, Verdict};
 use crate::store::{AttachState, Head, PendingCall, Store, StoreError};
-use crate::upstream::{Breaker, delay_ms};
+use crate::upstream::{Breaker, steady_delay_ms};
 
 /// The most messages of one lane before it yields to the other lanes.
 const BATCH: usize = 32;
-/// How long after an unanswered request its platform is asked for the outcome, milliseconds: it may
-/// still be working on it.
+/// How long after an unanswered request its platform is asked for the outcome at the earliest,
+/// milliseconds: it may still be working on it.
 const RESOLVE_DELAY_MS: i64 = 1_000;
 /// How long a lane rests when the store fails, milliseconds.
 const STORE_REST_MS: i64 = 500;
@@ -77,6 +82,12 @@ pub(super) struct LaneWorker {
     pub breaker: Breaker,
     /// The permits to prepare calls.
     pub permits: Permits,
+    /// When a message that gets nowhere ends.
+    pub limits: Limits,
+    /// The panics of lanes and fetches, for `/readyz`.
+    pub panics: Panics,
+    /// The panics of the messages that have not ended yet.
+    pub panic_counts: PanicCounts,
     /// Cancelled when the bridge stops.
     pub stop: CancellationToken,
 }
@@ -110,15 +121,6 @@ enum Next {
     Rest(Rest),
 }
 
-/// What is known of an unsettled attempt.
-#[derive(Debug)]
-enum Resolved {
-    /// It is settled, or the platform will be asked later.
-    Next(Next),
-    /// The platform does not have the message. A new attempt has been recorded and must be made now.
-    NotDelivered(Box<PendingCall>),
-}
-
 impl LaneWorker {
     /// Works on `lane` until it rests.
     pub(super) async fn work(self: Arc<Self>, lane: Lane) -> Rest {
@@ -131,6 +133,7 @@ impl LaneWorker {
                 Ok(Next::Head) => {}
                 Ok(Next::Prepared(ready)) => prepared = Some(*ready),
                 Ok(Next::Rest(rest)) => return rest,
+                Err(StoreError::Panicked) => return self.panicked(&lane).await,
                 Err(error) => {
                     tracing::warn!(
                         lane = lane.direction.name(),
@@ -163,6 +166,13 @@ impl LaneWorker {
             }
             Claim::Settled { state, has_notice } => {
                 self.breaker.release_probe();
+                if state == State::Unreadable {
+                    tracing::error!(
+                        lane = lane.direction.name(),
+                        openid.hash = %lane.customer.log_hash(),
+                        "a stored message cannot be read; it is set aside as unreadable and the next one follows"
+                    );
+                }
                 self.metrics.ended(lane.direction, state);
                 self.signal_notice(lane, has_notice);
                 Ok(Next::Head)
@@ -196,6 +206,10 @@ impl LaneWorker {
                         return Ok(Claim::Rest(Rest::Until { due, waits_for_platform: false }));
                     }
                     Head::Ready(pending) => pending,
+                    Head::Unreadable(id) => {
+                        tx.set_aside(id)?;
+                        return Ok(Claim::Settled { state: State::Unreadable, has_notice: false });
+                    }
                 };
                 if pending.attached != AttachState::Detached {
                     return settle_attached(tx, &bridge, &pending, random);
@@ -267,65 +281,6 @@ impl LaneWorker {
         next
     }
 
-    /// Finds out the outcome of an unsettled attempt, and records it. If the platform does not have
-    /// the message, records a new attempt, which the caller makes.
-    async fn resolve(&self, pending: PendingCall) -> Result<Resolved, StoreError> {
-        let ready_at = pending.attempt_at.plus(RESOLVE_DELAY_MS);
-        if self.clock.now() < pending.attempt_at {
-            // The clock was set back, so `ready_at` may be hours away and the age of the attempt is
-            // not known.
-            tokio::time::sleep(Duration::from_millis(RESOLVE_DELAY_MS.unsigned_abs())).await;
-        } else if self.clock.now() < ready_at {
-            self.breaker.release_probe();
-            return Ok(Resolved::Next(Next::Rest(Rest::Until { due: ready_at, waits_for_platform: false })));
-        }
-        let started = self.clock.now();
-        let verdict = match self.courier.resolve(&pending).await {
-            Resolution::Delivered => Verdict::Delivered,
-            Resolution::NotDelivered => {
-                self.breaker.record_success();
-                let id = pending.id;
-                self.store.write(move |tx| tx.record_attempt(id)).await?;
-                tracing::info!("the platform does not have the message; it is sent again");
-                return Ok(Resolved::NotDelivered(Box::new(pending)));
-            }
-            Resolution::AskLater { class, pause, why } => {
-                let is_platform_wide = class.is_platform_wide();
-                if is_platform_wide {
-                    self.breaker.record_failure(self.clock.now(), &why);
-                } else {
-                    self.breaker.release_probe();
-                }
-                let wait_ms = delay_ms(pending.attempts.max(1), rand::rng().random()).max(in_millis(pause));
-                let due = self.clock.now().plus(wait_ms);
-                let due_at = if is_platform_wide { Millis(0) } else { due };
-                tracing::warn!(
-                    class = class.name(),
-                    %why,
-                    wait_ms,
-                    "could not find out whether the message arrived; the platform will be asked again"
-                );
-                let why = format!("it is not yet known whether it arrived: {why}");
-                self.store.write(move |tx| tx.reschedule_resolve(pending.id, due_at, &why)).await?;
-                let rest = Rest::Until { due, waits_for_platform: is_platform_wide };
-                return Ok(Resolved::Next(Next::Rest(rest)));
-            }
-            Resolution::Undecidable => {
-                self.breaker.release_probe();
-                Verdict::Unknown {
-                    no_answer: None,
-                    why: self.bridge.end_reason_text(EndReason::Interrupted).to_owned(),
-                }
-            }
-        };
-        fail_point!("outbox.found");
-        let took_ms = self.clock.now().since(started);
-        if verdict == Verdict::Delivered {
-            self.breaker.record_success();
-        }
-        self.settle(pending, Payload::AsAccepted, verdict, took_ms).await.map(Resolved::Next)
-    }
-
     fn record_pickup(&self, pending: &PendingCall) {
         if pending.attempts == 0 && pending.call_index == 0 {
             self.metrics.record_pickup(pending.lane.direction, self.clock.now().since(pending.created_at));
@@ -349,6 +304,12 @@ impl LaneWorker {
             self.work_signal.notify(Lane { direction: Direction::ToIm, customer: lane.customer.clone() });
         }
     }
+}
+
+/// How long to wait after an unanswered attempt before the platform is asked, milliseconds. `rounds`:
+/// how often it has been asked before.
+fn resolve_delay_ms(rounds: u32) -> i64 {
+    steady_delay_ms(rounds + 1, rand::rng().random()).max(RESOLVE_DELAY_MS)
 }
 
 /// The span of one attempt at a message: each of its log lines names the message, the attempt and

@@ -18,7 +18,7 @@ pub(super) const HELD: &str = "state = 3";
 /// Nothing of it has been sent.
 pub(super) const UNSENT: &str = "state IN (0, 3)";
 /// Will not move by itself any more.
-pub(super) const ENDED: &str = "state IN (2, 4, 5, 6)";
+pub(super) const ENDED: &str = "state IN (2, 4, 5, 6, 7)";
 /// The bridge or its agent gave it up.
 pub(super) const GIVEN_UP: &str = "state IN (4, 6)";
 
@@ -45,6 +45,7 @@ fn state_code(state: State) -> i64 {
         State::Refused => 4,
         State::Unknown => 5,
         State::Recalled => 6,
+        State::Unreadable => 7,
     }
 }
 
@@ -147,7 +148,14 @@ mod tests {
                 (UNSENT, matches!(state, State::Accepted | State::Held)),
                 (
                     ENDED,
-                    matches!(state, State::Delivered | State::Refused | State::Unknown | State::Recalled),
+                    matches!(
+                        state,
+                        State::Delivered
+                            | State::Refused
+                            | State::Unknown
+                            | State::Recalled
+                            | State::Unreadable
+                    ),
                 ),
                 (GIVEN_UP, matches!(state, State::Refused | State::Recalled)),
             ] {

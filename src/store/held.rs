@@ -36,7 +36,8 @@ pub struct AttachedAnswer {
 }
 
 impl Tx<'_> {
-    /// Up to `limit` of the customer's held answers, in lane order.
+    /// Up to `limit` of the customer's held answers, in lane order. Sets those aside that cannot be
+    /// read.
     pub fn held(&self, openid: &OpenId, limit: u32) -> Result<Vec<HeldAnswer>, StoreError> {
         let sql = formatcp!(
             "SELECT id, agent, calls, calls_done, before_backfill FROM message INDEXED BY message_held
@@ -45,15 +46,16 @@ impl Tx<'_> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query((openid.as_str(), limit))?;
         let mut held = Vec::new();
+        let mut unreadable = Vec::new();
         while let Some(row) = rows.next()? {
-            let calls: Vec<OutboundCall> = serde_json::from_str(&row.get::<_, String>(2)?)?;
-            held.push(HeldAnswer {
-                id: MessageId(row.get(0)?),
-                agent: parse_optional_agent(row.get(1)?)?,
-                calls: calls.into_iter().skip(row.get::<_, u32>(3)? as usize).collect(),
-                before_backfill: row.get(4)?,
-            });
+            match read_held_answer(row) {
+                Ok(answer) => held.push(answer),
+                Err(error) if error.is_unreadable() => unreadable.push(MessageId(row.get(0)?)),
+                Err(error) => return Err(error),
+            }
         }
+        // It could never be released, and those behind it would wait with it.
+        unreadable.into_iter().try_for_each(|id| self.set_aside(id))?;
         Ok(held)
     }
 
@@ -240,7 +242,10 @@ impl Tx<'_> {
             })
             .optional()?;
         let Some((id, calls)) = answers else { return Ok(false) };
-        let Some(merged) = merge(&serde_json::from_str::<Vec<OutboundCall>>(&calls)?) else {
+        // A notice that cannot be read is left to its lane.
+        let Some(merged) =
+            serde_json::from_str::<Vec<OutboundCall>>(&calls).ok().and_then(|calls| merge(&calls))
+        else {
             return Ok(false);
         };
         self.connection
@@ -248,4 +253,14 @@ impl Tx<'_> {
             .execute((id, serde_json::to_string(&merged)?))?;
         Ok(true)
     }
+}
+
+fn read_held_answer(row: &rusqlite::Row<'_>) -> Result<HeldAnswer, StoreError> {
+    let calls: Vec<OutboundCall> = serde_json::from_str(&row.get::<_, String>(2)?)?;
+    Ok(HeldAnswer {
+        id: MessageId(row.get(0)?),
+        agent: parse_optional_agent(row.get(1)?)?,
+        calls: calls.into_iter().skip(row.get::<_, u32>(3)? as usize).collect(),
+        before_backfill: row.get(4)?,
+    })
 }

@@ -9,7 +9,7 @@ use super::column::{OPEN, TRANSFER, parse_openid, parse_optional_agent};
 use super::position::POSITION;
 use super::{StoreError, Tx};
 use crate::model::{
-    Direction, ImUserId, Lane, MessageId, MessageKind, Millis, Move, OpenId, OutboundCall, State,
+    Direction, ImUserId, Lane, MessageId, MessageKind, Millis, Move, OpenId, OutboundCall, State, return_code,
 };
 
 /// A message to be stored.
@@ -80,6 +80,10 @@ pub struct PendingCall {
     /// It was accepted before the backfill of its conversation: earlier answers may still be
     /// missing.
     pub before_backfill: bool,
+    /// Rounds in which the platform neither answered the call nor had it in its history.
+    pub rounds: u32,
+    /// The number of operators' commands on the message so far.
+    pub generation: u32,
 }
 
 impl PendingCall {
@@ -129,6 +133,8 @@ pub enum Head {
     NotBefore(Millis),
     /// It may be attempted now.
     Ready(Box<PendingCall>),
+    /// Its stored data cannot be read.
+    Unreadable(MessageId),
 }
 
 /// What to record about a message in addition to its move.
@@ -150,7 +156,7 @@ const LONGEST_WAIT_MS: i64 = 2 * 3_600_000;
 
 const PENDING_COLUMNS: &str =
     "id, kind, agent, calls, calls_done, seq, random, created_at, attempts, attempt_at, state, due_at,
-                    attached, before_backfill";
+                    attached, before_backfill, rounds, generation";
 /// The first pending message of a lane.
 const FIRST_PENDING: &str = formatcp!(
     "SELECT {PENDING_COLUMNS} FROM message WHERE direction = ?1 AND openid = ?2 AND {OPEN}
@@ -161,15 +167,14 @@ const FIRST_TRANSFER: &str = formatcp!(
     "SELECT {PENDING_COLUMNS} FROM message WHERE direction = ?1 AND openid = ?2 AND {OPEN} AND {TRANSFER}
      ORDER BY {POSITION} LIMIT 1"
 );
-
 impl Tx<'_> {
     /// Stores a message. Each message gets a larger id than all before it.
     pub fn add(&self, message: &NewMessage) -> Result<MessageId, StoreError> {
         let sql = "INSERT INTO message (direction, kind, state, openid, agent, calls, calls_done, seq, random, source,
                                         created_at, due_at, attempts, attempt_at, settled_at, last_error, erase,
-                                        hold_noticed, attached, attached_to, attached_calls)
+                                        hold_noticed, attached, attached_to, attached_calls, waiting_since)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, ?9, ?10, 0, 0, 0, 0, NULL, ?11,
-                           0, 0, NULL, 0)";
+                           0, 0, NULL, 0, ?10)";
         self.connection.prepare_cached(sql)?.execute((
             message.direction,
             message.kind,
@@ -189,7 +194,8 @@ impl Tx<'_> {
     /// The head of `lane`: the first transfer if there is one, else the first message by position.
     pub fn head(&self, lane: &Lane) -> Result<Head, StoreError> {
         if lane.direction == Direction::ToIm
-            && let found @ (Head::Ready(_) | Head::NotBefore(_)) = self.first_pending(lane, FIRST_TRANSFER)?
+            && let found @ (Head::Ready(_) | Head::NotBefore(_) | Head::Unreadable(_)) =
+                self.first_pending(lane, FIRST_TRANSFER)?
         {
             return Ok(found);
         }
@@ -201,7 +207,12 @@ impl Tx<'_> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query((lane.direction, lane.customer.as_str()))?;
         let Some(row) = rows.next()? else { return Ok(Head::Empty) };
-        let (due, attempt_at) = (Millis(row.get(11)?), Millis(row.get(9)?));
+        let id = MessageId(row.get(0)?);
+        let times = || Ok::<_, StoreError>((Millis(row.get(11)?), Millis(row.get(9)?)));
+        let (due, attempt_at) = match times() {
+            Err(error) if error.is_unreadable() => return Ok(Head::Unreadable(id)),
+            times => times?,
+        };
         // An attempt time in the future means that the clock was set back since. The message must
         // not wait until that time comes again.
         let clock_went_back =
@@ -209,7 +220,10 @@ impl Tx<'_> {
         if due > self.now && !clock_went_back {
             return Ok(Head::NotBefore(due));
         }
-        Ok(Head::Ready(Box::new(read_pending_call(row, lane.clone())?)))
+        match read_pending_call(row, lane.clone()) {
+            Err(error) if error.is_unreadable() => Ok(Head::Unreadable(id)),
+            pending => Ok(Head::Ready(Box::new(pending?))),
+        }
     }
 
     /// A message with its next call.
@@ -234,9 +248,9 @@ impl Tx<'_> {
 
     /// The preparation of a call failed; the next preparation is due at `due_at`.
     pub fn reschedule_preparation(&self, id: MessageId, due_at: Millis, why: &str) -> Result<(), StoreError> {
-        let sql = "UPDATE message SET attempts = attempts + 1, attempt_at = ?2, due_at = ?3, last_error = ?4
-                   WHERE id = ?1 AND state = ?5";
-        let row = (id.0, self.now.0, due_at.0, why, State::Accepted);
+        let sql = "UPDATE message SET attempts = attempts + 1, attempt_at = ?2, due_at = ?3, last_error = ?4,
+                   error_code = ?6 WHERE id = ?1 AND state = ?5";
+        let row = (id.0, self.now.0, due_at.0, why, State::Accepted, return_code(why));
         self.connection.prepare_cached(sql)?.execute(row)?;
         Ok(())
     }
@@ -255,9 +269,13 @@ impl Tx<'_> {
         }
         let ended_at = if state.is_open() { 0 } else { self.now.0 };
         let (calls_done, attempts_factor) = if settlement.call_done { (1, 0) } else { (0, 1) };
+        // A message that is held, or waits again, has not waited so far.
+        let waits_anew = matches!(transition, Move::Hold | Move::Release | Move::Reopen);
         let sql = "UPDATE message SET state = ?2, last_error = ?3, due_at = ?4, settled_at = ?5,
-                   attached = 0, attached_to = NULL, attached_calls = 0,
-                   calls_done = calls_done + ?6, attempts = attempts * ?7 WHERE id = ?1";
+                   attached = 0, attached_to = NULL, attached_calls = 0, error_code = ?8,
+                   calls_done = calls_done + ?6, attempts = attempts * ?7, rounds = rounds * ?7,
+                   waiting_since = ifnull(?9, waiting_since),
+                   wait_noticed = CASE WHEN ?9 IS NULL THEN wait_noticed ELSE 0 END WHERE id = ?1";
         self.connection.prepare_cached(sql)?.execute((
             id.0,
             state,
@@ -266,6 +284,8 @@ impl Tx<'_> {
             ended_at,
             calls_done,
             attempts_factor,
+            settlement.why.as_deref().and_then(return_code),
+            waits_anew.then_some(self.now.0),
         ))?;
         if !state.is_open() {
             let sql = "DELETE FROM message WHERE id = ?1 AND erase = 1";
@@ -278,8 +298,8 @@ impl Tx<'_> {
 
     /// Leaves an unsettled attempt as it is, until `due_at`.
     pub fn postpone(&self, id: MessageId, due_at: Millis, why: &str) -> Result<(), StoreError> {
-        let sql = "UPDATE message SET due_at = ?2, last_error = ?3 WHERE id = ?1";
-        self.connection.prepare_cached(sql)?.execute((id.0, due_at.0, why))?;
+        let sql = "UPDATE message SET due_at = ?2, last_error = ?3, error_code = ?4 WHERE id = ?1";
+        self.connection.prepare_cached(sql)?.execute((id.0, due_at.0, why, return_code(why)))?;
         Ok(())
     }
 
@@ -343,6 +363,8 @@ fn read_columns(row: &Row<'_>, id: MessageId, lane: Lane) -> Result<PendingCall,
         unsettled: row.get::<_, State>(10)? == State::Sending,
         attached: row.get(12)?,
         before_backfill: row.get(13)?,
+        rounds: row.get(14)?,
+        generation: row.get(15)?,
     })
 }
 

@@ -1,18 +1,21 @@
-//! Reads for operators, and the one change that operators make besides the moves of the model.
+//! Reads for operators, and the changes that operators make to messages.
 
 use const_format::formatcp;
+use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension as _, Row};
 
-use super::column::{DETACHED, MESSAGE, OPEN, in_states};
-use super::{StoreError, TraceStep, Tx};
-use crate::model::{Direction, MessageId, Millis, OpenId, State};
+use super::column::in_states;
+use super::{Settlement, StoreError, TraceStep, Tx};
+use crate::model::{Direction, MessageId, MessageKind, Millis, Move, OpenId, State};
 
 /// A message as operators see it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct MessageSummary {
     /// Its message id.
     pub id: i64,
-    /// `waiting`, `held`, `delivered`, `refused` or `unknown`.
+    /// `message`, `account`, `notice` or `transfer`.
+    pub kind: &'static str,
+    /// The name of its [`State`].
     pub state: &'static str,
     /// `to_im` or `to_wechat`.
     pub direction: &'static str,
@@ -26,25 +29,85 @@ pub struct MessageSummary {
     pub attempts: u32,
     /// The reason for its state.
     pub last_error: Option<String>,
+    /// The return code in `last_error`.
+    #[serde(skip)]
+    pub code: Option<i64>,
 }
 
-const SUMMARY_COLUMNS: &str = "id, state, direction, openid, agent, created_at, attempts, last_error";
+/// Which messages an operator asks for. A message must pass all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MessageFilter {
+    /// In one of these states.
+    pub states: Vec<State>,
+    /// Of this customer.
+    pub customer: Option<OpenId>,
+    /// To or from this agent.
+    pub agent: Option<String>,
+    /// The last failure has this return code.
+    pub code: Option<i64>,
+    /// Accepted at this time or later.
+    pub since: Millis,
+}
+
+impl MessageFilter {
+    /// Every message.
+    pub fn all() -> Self {
+        Self { states: State::ALL.to_vec(), since: Millis(i64::MIN), ..Self::default() }
+    }
+}
+
+/// What is shown in place of a stored number that this version does not know.
+const UNREADABLE: &str = "unreadable";
+
+const SUMMARY_COLUMNS: &str =
+    "id, state, direction, openid, agent, created_at, attempts, last_error, kind, error_code";
 
 impl Tx<'_> {
-    /// Up to `limit` of the customers' and agents' messages with ids above `after`, in order of id.
+    /// The largest message id; 0 without any message.
+    pub fn newest_message(&self) -> Result<MessageId, StoreError> {
+        let mut statement = self.connection.prepare_cached("SELECT max(id) FROM message")?;
+        Ok(MessageId(statement.query_row([], |row| row.get::<_, Option<i64>>(0))?.unwrap_or(0)))
+    }
+
+    /// The messages that pass `filter`, of any kind, with ids above `after` and up to `until`, in
+    /// order of id. The range bounds the time that this takes.
     pub fn list(
         &self,
+        filter: &MessageFilter,
         after: MessageId,
-        states: &[State],
-        limit: usize,
+        until: MessageId,
     ) -> Result<Vec<MessageSummary>, StoreError> {
-        let in_states = in_states(states);
+        let in_states = in_states(&filter.states);
         let sql = format!(
-            "SELECT {SUMMARY_COLUMNS} FROM message WHERE id > ?1 AND {MESSAGE} AND {in_states} ORDER BY id LIMIT ?2"
+            "SELECT {SUMMARY_COLUMNS} FROM message WHERE id > ?1 AND id <= ?2 AND {in_states}
+             AND (?3 IS NULL OR openid = ?3) AND (?4 IS NULL OR agent = ?4) AND (?5 IS NULL OR error_code = ?5)
+             AND created_at >= ?6 ORDER BY id"
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
-        let rows = statement.query_map((after.0, i64::try_from(limit).unwrap_or(i64::MAX)), read_summary)?;
+        let openid = filter.customer.as_ref().map(OpenId::as_str);
+        let filters = (after.0, until.0, openid, &filter.agent, filter.code, filter.since.0);
+        let rows = statement.query_map(filters, read_summary)?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Makes the move [`Move::Reopen`] or [`Move::Discard`], from any state. If an attempt is being
+    /// made, its outcome will be dropped. Returns the state before.
+    pub fn act_as_operator(
+        &self,
+        id: MessageId,
+        transition: Move,
+        why: Option<&str>,
+    ) -> Result<State, StoreError> {
+        let before = self.state(id)?;
+        // A delivered message is sent again from its first call on. A recall no longer counts.
+        let sql =
+            "UPDATE message SET generation = generation + 1, attempts = 0, rounds = 0, recall_requested = 0,
+                   calls_done = CASE WHEN ?2 THEN 0 ELSE calls_done END WHERE id = ?1";
+        let starts_over = before == State::Delivered && transition == Move::Reopen;
+        self.connection.prepare_cached(sql)?.execute((id.0, starts_over))?;
+        let why = why.map(str::to_owned);
+        self.settle(id, transition, &Settlement { why, ..Settlement::default() })?;
+        Ok(before)
     }
 
     /// One message of any kind.
@@ -78,25 +141,29 @@ impl Tx<'_> {
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
-
-    /// Makes a message that waits for its next attempt due now. Returns whether it did: a message
-    /// attached to a passive reply has to wait until that reply is confirmed.
-    pub fn make_due(&self, id: MessageId) -> Result<bool, StoreError> {
-        let sql = formatcp!("UPDATE message SET due_at = 0 WHERE id = ?1 AND {OPEN} AND {DETACHED}");
-        Ok(self.connection.prepare_cached(sql)?.execute([id.0])? > 0)
-    }
 }
 
+/// Reads a row of [`SUMMARY_COLUMNS`]. A value that cannot be read does not hide its message.
 fn read_summary(row: &Row<'_>) -> rusqlite::Result<MessageSummary> {
+    let text = |column: usize| match row.get_ref(column)? {
+        ValueRef::Null => Ok(None),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
+            Ok(Some(String::from_utf8_lossy(bytes).into_owned()))
+        }
+        ValueRef::Integer(number) => Ok(Some(number.to_string())),
+        ValueRef::Real(number) => Ok::<_, rusqlite::Error>(Some(number.to_string())),
+    };
     Ok(MessageSummary {
         id: row.get(0)?,
-        state: row.get::<_, State>(1)?.name(),
-        direction: row.get::<_, Direction>(2)?.name(),
-        openid: row.get(3)?,
-        agent: row.get(4)?,
-        created_at: row.get(5)?,
-        attempts: row.get(6)?,
-        last_error: row.get(7)?,
+        kind: row.get::<_, MessageKind>(8).map_or(UNREADABLE, MessageKind::name),
+        state: row.get::<_, State>(1).map_or(UNREADABLE, State::name),
+        direction: row.get::<_, Direction>(2).map_or(UNREADABLE, Direction::name),
+        openid: text(3)?.unwrap_or_default(),
+        agent: text(4)?,
+        created_at: row.get(5).unwrap_or_default(),
+        attempts: row.get(6).unwrap_or_default(),
+        last_error: text(7)?,
+        code: row.get(9).unwrap_or_default(),
     })
 }
 
@@ -104,8 +171,12 @@ fn read_summary(row: &Row<'_>) -> rusqlite::Result<MessageSummary> {
 mod tests {
     use crate::clock::Clock;
     use crate::metrics::Metrics;
-    use crate::model::{Direction, Lane, MessageId, MessageKind, Millis, Move, OpenId, OutboundCall};
-    use crate::store::{Customer, Head, NewMessage, Settlement, Store, StoreError, StoreLocation};
+    use crate::model::{
+        Direction, ImUserId, Lane, MessageId, MessageKind, Move, OpenId, OutboundCall, State,
+    };
+    use crate::store::{
+        Customer, Head, MessageFilter, NewMessage, Settlement, Store, StoreError, StoreLocation,
+    };
 
     fn message(openid: &OpenId) -> NewMessage {
         NewMessage {
@@ -156,24 +227,63 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_a_message_that_waits_for_its_next_attempt_can_be_made_due() {
+    async fn a_message_passes_all_filters_or_is_not_listed() {
+        let (store, closing) =
+            Store::open(&StoreLocation::Memory, Clock::system(), Metrics::default()).unwrap();
+        store
+            .write(|tx| {
+                let (anna, ben) = (OpenId::new("oAnna").unwrap(), OpenId::new("oBen").unwrap());
+                let held = tx.add(&message(&anna))?;
+                let why = |why: &str| Settlement { why: Some(why.to_owned()), ..Settlement::default() };
+                tx.settle(held, Move::Hold, &why("45015 out of response"))?;
+                let refused = tx.add(&NewMessage { kind: MessageKind::Account, ..message(&ben) })?;
+                tx.settle(refused, Move::Refuse, &why("IM error 70402: no"))?;
+                let waiting = tx.add(&NewMessage { agent: ImUserId::new("user1").ok(), ..message(&anna) })?;
+                let all = MessageFilter { states: State::ALL.to_vec(), ..MessageFilter::default() };
+                let listed = |filter: MessageFilter| -> Result<Vec<i64>, StoreError> {
+                    let newest = tx.newest_message()?;
+                    Ok(tx.list(&filter, MessageId(0), newest)?.iter().map(|listed| listed.id).collect())
+                };
+                let (held, refused, waiting) = (held.0, refused.0, waiting.0);
+                assert_eq!(listed(all.clone())?, [held, refused, waiting]);
+                for (filter, expected) in [
+                    (MessageFilter { states: vec![State::Held], ..all.clone() }, vec![held]),
+                    (MessageFilter { customer: Some(anna.clone()), ..all.clone() }, vec![held, waiting]),
+                    (MessageFilter { agent: Some("user1".to_owned()), ..all.clone() }, vec![waiting]),
+                    (MessageFilter { code: Some(70402), ..all.clone() }, vec![refused]),
+                    (MessageFilter { since: tx.now().plus(1), ..all.clone() }, vec![]),
+                    (MessageFilter { code: Some(70402), customer: Some(anna), ..all.clone() }, vec![]),
+                ] {
+                    assert_eq!(listed(filter.clone())?, expected, "{filter:?}");
+                }
+                assert_eq!(tx.list(&all, MessageId(held), MessageId(refused))?.len(), 1);
+                assert_eq!(tx.list(&all, MessageId(held), MessageId(refused))?[0].kind, "account");
+                Ok(())
+            })
+            .await
+            .unwrap();
+        closing.close();
+    }
+
+    #[tokio::test]
+    async fn an_operators_command_makes_the_attempt_that_is_under_way_outdated() {
         let (store, closing) =
             Store::open(&StoreLocation::Memory, Clock::system(), Metrics::default()).unwrap();
         let openid = OpenId::new("oAnna").unwrap();
         let lane = Lane { direction: Direction::ToWechat, customer: openid.clone() };
         store
             .write(move |tx| {
-                let id = tx.add(&message(&openid))?;
-                tx.record_attempt(id)?;
-                let later = Settlement { due_at: tx.now().plus(60_000), ..Settlement::default() };
-                tx.settle(id, Move::Requeue, &later)?;
-                assert!(matches!(tx.head(&lane)?, Head::NotBefore(_)));
-                assert!(tx.make_due(id)?);
-                assert!(matches!(tx.head(&lane)?, Head::Ready(_)));
-                tx.settle(id, Move::Hold, &Settlement::default())?;
-                assert!(!tx.make_due(id)?, "a held message waits for its customer");
-                tx.attach(id, 1, "push", Millis(i64::MAX))?;
-                assert!(!tx.make_due(id)?, "it is attached to a reply");
+                for (transition, after) in [(Move::Reopen, State::Accepted), (Move::Discard, State::Refused)]
+                {
+                    let id = tx.add(&message(&openid))?;
+                    let Head::Ready(pending) = tx.head(&lane)? else { panic!("it is not ready") };
+                    tx.record_attempt(id)?;
+                    assert!(tx.is_current(&pending)?);
+                    assert_eq!(tx.act_as_operator(id, transition, None)?, State::Sending);
+                    assert_eq!(tx.state(id)?, after);
+                    assert!(!tx.is_current(&pending)?, "{transition:?}");
+                    tx.act_as_operator(id, Move::Discard, None)?;
+                }
                 Ok(())
             })
             .await

@@ -3,7 +3,7 @@
 
 use super::operator::MessageSummary;
 use super::{StoreError, Tx};
-use crate::model::{Direction, ImUserId, Millis, OpenId};
+use crate::model::{Direction, ImUserId, MessageKind, Millis, OpenId};
 
 /// The state under which they are listed. It is no state of a message.
 const UNREADABLE: &str = "unreadable";
@@ -75,6 +75,7 @@ impl Tx<'_> {
             let (why, bytes, copies): (String, i64, i64) = (row.get(4)?, row.get(5)?, row.get(6)?);
             Ok(MessageSummary {
                 id: -row.get::<_, i64>(0)?,
+                kind: MessageKind::Message.name(),
                 state: UNREADABLE,
                 direction: Direction::ToIm.name(),
                 openid: row.get::<_, Option<String>>(1)?.unwrap_or_default(),
@@ -82,6 +83,7 @@ impl Tx<'_> {
                 created_at: row.get(3)?,
                 attempts: 0,
                 last_error: Some(format!("{why} ({bytes} bytes, received {copies} times)")),
+                code: None,
             })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)

@@ -15,6 +15,13 @@ pub fn delay_ms(attempts: u32, random: u32) -> i64 {
     i64::try_from(wait.max(1)).unwrap_or(i64::MAX)
 }
 
+/// The same with little jitter: never less than three quarters of the longest wait. For calls whose
+/// number within a time is limited.
+pub fn steady_delay_ms(attempts: u32, random: u32) -> i64 {
+    let longest = delay_ms(attempts, u32::MAX);
+    longest - longest / 4 + delay_ms(attempts, random) / 4
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -27,6 +34,15 @@ mod tests {
             prop_assert!((1..=60_000).contains(&wait));
             prop_assert!(wait <= delay_ms(attempts, u32::MAX));
             prop_assert!(delay_ms(attempts, u32::MAX) <= delay_ms(attempts + 1, u32::MAX));
+        }
+    }
+
+    #[test]
+    fn the_steady_wait_begins_at_three_quarters() {
+        for attempts in 1..12 {
+            let longest = delay_ms(attempts, u32::MAX);
+            assert!((longest * 3 / 4..=longest * 3 / 4 + 1).contains(&steady_delay_ms(attempts, 0)));
+            assert!((longest - 1..=longest).contains(&steady_delay_ms(attempts, u32::MAX)));
         }
     }
 

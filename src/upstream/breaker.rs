@@ -28,6 +28,8 @@ struct BreakerState {
     pause_ms: i64,
     retry_at: Millis,
     has_just_closed: bool,
+    /// The last failure's text.
+    why: String,
 }
 
 impl Breaker {
@@ -76,6 +78,7 @@ impl Breaker {
         if state.failures < MAX_FAILURES {
             return;
         }
+        why.clone_into(&mut state.why);
         if state.failures == MAX_FAILURES {
             tracing::warn!(
                 breaker = self.name,
@@ -85,6 +88,12 @@ impl Breaker {
         }
         state.pause_ms = (state.pause_ms * 2).clamp(FIRST_PAUSE_MS, LONGEST_PAUSE_MS);
         state.retry_at = now.plus(state.pause_ms);
+    }
+
+    /// Why attempts pause; `None` if they do not.
+    pub fn why(&self) -> Option<String> {
+        let state = self.state();
+        (state.failures >= MAX_FAILURES).then(|| state.why.clone())
     }
 
     /// Whether the breaker has closed since the last call of this function.

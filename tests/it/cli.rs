@@ -109,6 +109,10 @@ fn a_missing_file_and_a_wrong_command_line_exit_with_2() {
         "check --offline --config none.toml",
         "frobnicate",
         "messages retry five",
+        "messages retry",
+        "messages discard --yes",
+        "messages discard 1 --state held",
+        "messages list --since 5",
         "usersig create",
         "sandbox --config a.toml",
     ] {
@@ -306,10 +310,12 @@ fn messages_are_listed_for_scripts_and_for_people() {
     assert_eq!((json.status, json.stderr.as_str()), (Some(0), ""));
     let rows: Vec<Value> = json.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let states: Vec<_> = rows.iter().map(|row| row["state"].as_str().unwrap()).collect();
-    assert_eq!(states, ["held", "unknown", "delivered"]);
+    assert_eq!(states, ["held", "unknown"]);
+    assert_eq!(folder.run("messages list --all --json").stdout.lines().count(), 3);
     let mut keys: Vec<_> = rows[0].as_object().unwrap().keys().map(String::as_str).collect();
     keys.sort_unstable();
-    let expected = ["agent", "attempts", "created_at", "direction", "id", "last_error", "openid", "state"];
+    let expected =
+        ["agent", "attempts", "created_at", "direction", "id", "kind", "last_error", "openid", "state"];
     assert_eq!(keys, expected);
     assert_eq!((&rows[1]["direction"], &rows[1]["openid"]), (&"to_wechat".into(), &OPENID.into()));
     assert_eq!(
@@ -330,11 +336,12 @@ fn stuck_messages_are_retried_or_discarded_while_the_server_runs() {
     let folder = Folder::valid();
     let (store, closing) = store_with_messages(&folder);
     for (line, status, part) in [
-        ("messages retry 2", 0, "message 2 is waiting"),
-        ("messages discard 1", 0, "message 1 is refused"),
-        ("messages discard 1", 1, "is already refused"),
-        ("messages retry 3", 1, "has been delivered"),
-        ("messages discard 3", 1, "has been delivered"),
+        ("messages retry 2", 0, "retried 1 message"),
+        ("messages discard 1", 0, "discarded 1 message"),
+        ("messages retry 1 3", 1, "has been delivered"),
+        ("messages discard --state waiting --since 1d", 1, "2 messages would be changed"),
+        // The notice to the agent waits too.
+        ("messages retry --state waiting --yes", 0, "retried 2 messages"),
         ("messages retry 99", 1, "there is no message 99"),
         ("messages discard 99", 1, "there is no message 99"),
     ] {

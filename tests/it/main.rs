@@ -36,6 +36,7 @@ mod rooms;
 mod sandbox;
 mod strays;
 mod serve;
+mod staying_faults;
 mod store_files;
 mod surface;
 mod token;

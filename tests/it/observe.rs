@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::sync::broadcast::Receiver;
 use wechat_im_bridge::internals::clock::Clock;
-use wechat_im_bridge::internals::model::{MessageId, State};
+use wechat_im_bridge::internals::model::MessageId;
 use wechat_im_bridge::internals::sandbox::fault::Fault;
 use wechat_im_bridge::internals::sandbox::im::AgentClient;
 use wechat_im_bridge::internals::sandbox::wechat::{Phone, Via, WireEvent};
-use wechat_im_bridge::internals::store::{MessageSummary, Store, StoreLocation};
+use wechat_im_bridge::internals::store::{MessageFilter, MessageSummary, Store, StoreLocation};
 
 use crate::world::{SOON, World, await_texts, eventually, openid, texts};
 
@@ -52,10 +52,13 @@ pub async fn stored(world: &World, customer: &str) -> Vec<MessageSummary> {
             .await
             .unwrap()
             .unwrap();
-    let all = store.read(|tx| tx.list(MessageId(0), &State::ALL, 10_000)).await.unwrap();
+    let all =
+        store.read(|tx| tx.list(&MessageFilter::all(), MessageId(0), MessageId(100_000))).await.unwrap();
     drop(store);
     tokio::task::spawn_blocking(|| closing.close()).await.unwrap();
-    all.into_iter().filter(|row| row.openid == customer && row.direction == "to_wechat").collect()
+    all.into_iter()
+        .filter(|row| row.openid == customer && row.direction == "to_wechat" && row.kind == "message")
+        .collect()
 }
 
 /// The states of the agents' messages to this customer, in the order in which the bridge accepted them.

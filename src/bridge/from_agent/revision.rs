@@ -128,7 +128,7 @@ fn recall(
     }
     let (openid, message) = (stored.openid.clone(), stored.id);
     let state = match stored.state {
-        State::Accepted | State::Held | State::Refused => {
+        State::Accepted | State::Held | State::Refused | State::Unreadable => {
             drop_recalled(tx, &openid, message)?;
             State::Recalled
         }
@@ -241,6 +241,6 @@ fn notify(
 ) -> Result<bool, StoreError> {
     let Some(agent) = &stored.agent else { return Ok(false) };
     let words = stored.calls.first().map_or("", |call: &OutboundCall| excerpt(call));
-    let text = notice::text(inner.settings.texts.locale, kind, words);
+    let text = notice::text(inner.settings.texts.locale, kind, stored.id, words);
     enqueue_notice(tx, &stored.openid, agent, &text, &format!("revision:{}", stored.id), random)
 }

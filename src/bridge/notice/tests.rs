@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::NoAnswer;
 
 #[test]
 fn every_notice_has_the_prefix_and_the_reason_in_every_locale() {
@@ -9,9 +10,16 @@ fn every_notice_has_the_prefix_and_the_reason_in_every_locale() {
             NoticeKind::Unknown { why: "W" },
             NoticeKind::AsLink { why: "W" },
         ] {
-            let note =
-                text(locale, &kind, "size M is in stock, and so is size L, and so are all of the others");
-            assert!(note.starts_with(NOTICE_PREFIX) && note.contains('W') && note.contains('…'), "{note}");
+            let note = text(
+                locale,
+                &kind,
+                MessageId(4711),
+                "size M is in stock, and so is size L, and so are all of the others",
+            );
+            assert!(
+                note.starts_with("[bridge] #4711 ") && note.contains('W') && note.contains('…'),
+                "{note}"
+            );
         }
     }
 }
@@ -26,7 +34,7 @@ fn a_notice_about_a_recall_or_an_edit_has_the_prefix_and_the_words_in_every_loca
             NoticeKind::EditedTooLate,
             NoticeKind::EditedToCommand,
         ];
-        let texts = kinds.map(|kind| text(locale, &kind, "size M"));
+        let texts = kinds.map(|kind| text(locale, &kind, MessageId(1), "size M"));
         for (index, note) in texts.iter().enumerate() {
             assert!(note.starts_with(NOTICE_PREFIX) && note.contains("“size M”"), "{note}");
             assert!(!texts[..index].contains(note), "{note}");
@@ -50,8 +58,8 @@ fn a_missing_answer_is_explained_in_the_locales_language() {
 
 #[test]
 fn waiting_notices_are_merged_up_to_a_limit() {
-    let one = calls(&text(Locale::En, &NoticeKind::Held { why: "W" }, "a"));
-    let two = append(&one, &text(Locale::En, &NoticeKind::Held { why: "W" }, "b")).unwrap();
+    let one = calls(&text(Locale::En, &NoticeKind::Held { why: "W" }, MessageId(1), "a"));
+    let two = append(&one, &text(Locale::En, &NoticeKind::Held { why: "W" }, MessageId(2), "b")).unwrap();
     let [OutboundCall::TextToAgent(both)] = two.as_slice() else { panic!("{two:?}") };
     assert_eq!(both.matches(NOTICE_PREFIX).count(), 1);
     assert!(both.contains("“a”") && both.contains("“b”"));

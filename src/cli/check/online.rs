@@ -97,7 +97,7 @@ fn push_permission_finding(base: &BaseUrl, reply: ReplyMode, outcome: Result<(),
         Err(failure) => failure,
     };
     let (number, msg) = match &failure {
-        Failure::NotSent(_) | Failure::NoAnswer(..) => {
+        Failure::NotSent(_) | Failure::NoAnswer(..) | Failure::Rejected(_) => {
             return network_finding("wechat.api_base", base, &failure.to_string());
         }
         Failure::Token(error) => return token_error_finding(base, error),

@@ -16,8 +16,8 @@ use crate::config::{Acknowledge, AesKey, EncryptionMode, Locale, OnUnsubscribe, 
 use crate::http::receipt::{channel, report_outcomes};
 use crate::http::testing::{Host, host, parts};
 use crate::media::Media;
-use crate::model::{Answer, AnswerPart, ImUserId, MessageId, Move, OpenId, State};
-use crate::store::{Closing, MessageSummary, Settlement, Store, StoreLocation};
+use crate::model::{Answer, AnswerPart, ImUserId, MessageId, Move, OpenId};
+use crate::store::{Closing, MessageFilter, MessageSummary, Settlement, Store, StoreLocation};
 use crate::wechat::receive::VerifierSettings;
 
 const TOKEN: &str = "BridgeToken2024";
@@ -128,7 +128,7 @@ impl World {
     }
 
     async fn messages(&self) -> Vec<MessageSummary> {
-        self.store.read(|tx| tx.list(MessageId(0), &State::ALL, 100)).await.unwrap()
+        list(&self.store).await
     }
 
     fn has_metric(&self, line: &str) -> bool {
@@ -164,8 +164,16 @@ impl World {
         self.tasks.close();
         self.tasks.wait().await;
         tokio::time::timeout(LONG, self.reporting).await.unwrap().unwrap();
-        self.store.read(|tx| tx.list(MessageId(0), &State::ALL, 100)).await.unwrap()
+        list(&self.store).await
     }
+}
+
+/// The customers' and agents' messages.
+async fn list(store: &Store) -> Vec<MessageSummary> {
+    let read = store.read(|tx| tx.list(&MessageFilter::all(), MessageId(0), MessageId(1_000)));
+    let mut all = read.await.unwrap();
+    all.retain(|message| message.kind == "message");
+    all
 }
 
 fn settings(agents: Vec<ImUserId>) -> Settings {

@@ -62,6 +62,12 @@ pub enum Failure {
         /// The reason; no secrets.
         why: String,
     },
+    /// The request was refused before IM executed it.
+    #[error("the request to IM was refused: HTTP {status}")]
+    Rejected {
+        /// The HTTP status: 4xx, except those that only ask to try again.
+        status: u16,
+    },
     /// IM returned an error: the call was not executed.
     #[error("IM error {code}: {info}")]
     Code {
@@ -138,7 +144,15 @@ impl Client {
         let mut response = request.send().await.map_err(to_failure)?;
         observe_date(&self.clock, &response, sent_ms);
         if response.status() != reqwest::StatusCode::OK {
-            return Err(Failure::NoAnswer { why: format!("HTTP {}", response.status().as_u16()) });
+            let status = response.status().as_u16();
+            // 408 Request Timeout, 425 Too Early and 429 Too Many Requests say nothing about the
+            // request itself.
+            let is_answer = matches!(status, 400..=499) && !matches!(status, 408 | 425 | 429);
+            return Err(if is_answer {
+                Failure::Rejected { status }
+            } else {
+                Failure::NoAnswer { why: format!("HTTP {status}") }
+            });
         }
         let mut response_body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(to_failure)? {

@@ -139,6 +139,7 @@ fn call_report<T>(outcome: &Result<T, Failure>) -> CallReport {
         Ok(_) => ("ok", false),
         Err(Failure::NotSent { .. }) => ("not_sent", false),
         Err(Failure::NoAnswer { .. }) => ("no_answer", false),
+        Err(Failure::Rejected { .. }) => ("rejected", false),
         Err(Failure::Code { code, .. }) => {
             let class = code::class(*code);
             (class.name(), class == code::Class::Quota)
@@ -149,6 +150,7 @@ fn call_report<T>(outcome: &Result<T, Failure>) -> CallReport {
 
 fn unresolved(failure: &Failure) -> Resolution {
     let (class, why) = match repeatable_verdict(failure) {
+        Verdict::Refuse { why } => return Resolution::Refused { why },
         // As for a send: no response may mean that IM is unreachable.
         Verdict::Retry { why, .. } if matches!(failure, Failure::NoAnswer { .. }) => {
             (FailureClass::Unreachable, why)
@@ -208,7 +210,7 @@ impl ImCourier {
             if !may_import {
                 return Err(refuse("the customer has left"));
             }
-            user = self.import(&pending.lane.customer).await?;
+            user = self.import(&pending.lane.customer).await.map_err(without_account)?;
         }
         match self.call_once(pending, call, &user, agent).await? {
             Ok(()) => Ok(()),
@@ -220,7 +222,7 @@ impl ImCourier {
                 if pending.kind != MessageKind::Notice {
                     self.check_agent(agent).await?;
                 }
-                let user = self.import(&pending.lane.customer).await?;
+                let user = self.import(&pending.lane.customer).await.map_err(without_account)?;
                 self.call_once(pending, call, &user, agent).await?.map_err(|outcome| match outcome {
                     Outcome::Verdict(verdict) => verdict,
                     Outcome::MissingAccount { why } => Verdict::Refuse { why },
@@ -345,5 +347,16 @@ fn words(elements: &[Element]) -> &str {
     match elements.first() {
         Some(Element::Text(text)) => &text.text,
         _ => "",
+    }
+}
+
+/// The verdict on a message whose customer's account cannot be made. The outbox gives it up after a
+/// while, unless the whole platform is out of reach.
+fn without_account(verdict: Verdict) -> Verdict {
+    match verdict {
+        Verdict::Retry { class, pause, why } if !class.is_platform_wide() && !class.retry_now() => {
+            Verdict::Retry { class: FailureClass::NoAccount, pause, why }
+        }
+        verdict => verdict,
     }
 }

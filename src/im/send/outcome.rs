@@ -52,7 +52,7 @@ impl Failure {
     pub fn pause(&self) -> Option<Duration> {
         match self {
             Self::Code { code, .. } => code::class(*code).pause(),
-            Self::NotSent { .. } | Self::NoAnswer { .. } => None,
+            Self::NotSent { .. } | Self::NoAnswer { .. } | Self::Rejected { .. } => None,
         }
     }
 }
@@ -61,6 +61,7 @@ fn failure_verdict(failure: &Failure, why: String) -> Verdict {
     let class = match failure {
         Failure::NotSent { .. } => FailureClass::Unreachable,
         Failure::NoAnswer { .. } => FailureClass::Busy,
+        Failure::Rejected { .. } => return Verdict::Refuse { why },
         Failure::Code { code, .. } => match code::class(*code) {
             CodeClass::Success => return Verdict::Delivered,
             CodeClass::Backoff => FailureClass::Busy,
@@ -130,6 +131,16 @@ mod tests {
             panic!()
         };
         assert_eq!(why, "IM error 123456: words");
+    }
+
+    #[test]
+    fn a_request_that_was_refused_is_not_repeated() {
+        let refused = Failure::Rejected { status: 403 };
+        for outcome in [send_outcome(&refused), import_outcome(&refused)] {
+            let Outcome::Verdict(Verdict::Refuse { why }) = outcome else { panic!("{outcome:?}") };
+            assert_eq!(why, "the request to IM was refused: HTTP 403");
+        }
+        assert!(matches!(repeatable_verdict(&refused), Verdict::Refuse { .. }));
     }
 
     #[test]

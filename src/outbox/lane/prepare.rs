@@ -140,6 +140,8 @@ mod tests {
             unsettled: false,
             attached: AttachState::Detached,
             before_backfill: false,
+            rounds: 0,
+            generation: 0,
         };
         let payload = Payload::AsAccepted;
         let prepared = Prepared { id: pending.id, call: text("old"), call_index: 0, payload };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 
-use super::{Claim, LaneWorker, Next, RESOLVE_DELAY_MS, Rest};
+use super::{Claim, LaneWorker, Next, Rest, resolve_delay_ms};
 use crate::bridge::notice::{EndReason, NoticeKind};
 use crate::bridge::{Bridge, too_late_notice};
 use crate::model::{
@@ -50,22 +50,19 @@ impl LaneWorker {
                     took_ms,
                     "the platform did not answer the send; it will be asked whether the message arrived"
                 );
-                let due =
-                    pending.attempt_at.plus(RESOLVE_DELAY_MS).max(self.clock.now().plus(RESOLVE_DELAY_MS));
-                self.store
-                    .write(move |tx| {
-                        // The platform must not be asked too early, even if the lane is woken
-                        // before.
-                        tx.postpone(pending.id, due, &why)?;
-                        tx.record_step(
-                            &pending.lane.customer,
-                            Some(pending.id),
-                            pending.api_name(),
-                            &why,
-                            Some(took_ms),
-                        )
-                    })
-                    .await?;
+                let due = self.clock.now().plus(resolve_delay_ms(pending.rounds));
+                let postpone = move |tx: &Tx<'_>| {
+                    if !tx.is_current(&pending)? {
+                        return drop_outcome(tx, &pending, &why, took_ms).map(|()| false);
+                    }
+                    // The platform must not be asked too early, even if the lane is woken before.
+                    tx.postpone(pending.id, due, &why)?;
+                    record_attempt_step(tx, &pending, &why, took_ms)?;
+                    Ok(true)
+                };
+                if !self.store.write(postpone).await? {
+                    return Ok(Next::Head);
+                }
                 return Ok(Next::Rest(Rest::Until { due, waits_for_platform: false }));
             }
             Verdict::Delivered if pending.call_index + 1 < pending.call_count => Outcome {
@@ -73,6 +70,10 @@ impl LaneWorker {
                 ..Outcome::new(Move::Requeue, "delivered in part", None)
             },
             Verdict::Delivered => Outcome::new(Move::Deliver, "delivered", None),
+            Verdict::Retry { class, why, .. } if self.gives_up(&pending, class) => Outcome {
+                agent_reason: Some(self.bridge.end_reason_text(EndReason::NoAccount).to_owned()),
+                ..Outcome::new(Move::Refuse, "refused", Some(why))
+            },
             Verdict::Retry { class, pause, why } => {
                 self.metrics.retried(direction, class);
                 tracing::warn!(
@@ -115,27 +116,22 @@ impl LaneWorker {
         let due = self.clock.now().plus(next);
         let bridge = self.bridge.clone();
         let (lane, random) = (pending.lane.clone(), rand::rng().random());
-        let (state, has_notice) = self
-            .store
-            .write(move |tx| {
-                bridge.refund_send(tx, &pending)?;
-                let due_at = if is_platform_wide { Millis(0) } else { due };
-                let settlement = Settlement { why: Some(why.clone()), due_at, call_done: false };
-                let was_recalled = tx.is_recall_requested(pending.id)?;
-                let state = tx.settle(pending.id, Move::Requeue, &settlement)?;
-                let has_begun = pending.call_index > 0;
-                let has_notice =
-                    was_recalled && notify_of_recall(tx, &bridge, &pending, state, has_begun, random)?;
-                tx.record_step(
-                    &pending.lane.customer,
-                    Some(pending.id),
-                    pending.api_name(),
-                    &why,
-                    Some(took_ms),
-                )?;
-                Ok((state, has_notice))
-            })
-            .await?;
+        let requeue = move |tx: &Tx<'_>| {
+            bridge.refund_send(tx, &pending)?;
+            if !tx.is_current(&pending)? {
+                return drop_outcome(tx, &pending, &why, took_ms).map(|()| None);
+            }
+            let due_at = if is_platform_wide { Millis(0) } else { due };
+            let settlement = Settlement { why: Some(why.clone()), due_at, call_done: false };
+            let was_recalled = tx.is_recall_requested(pending.id)?;
+            let state = tx.settle(pending.id, Move::Requeue, &settlement)?;
+            let has_begun = pending.call_index > 0;
+            let has_notice =
+                was_recalled && notify_of_recall(tx, &bridge, &pending, state, has_begun, random)?;
+            record_attempt_step(tx, &pending, &why, took_ms)?;
+            Ok(Some((state, has_notice)))
+        };
+        let Some((state, has_notice)) = self.store.write(requeue).await? else { return Ok(Next::Head) };
         if state == State::Recalled {
             self.metrics.ended(lane.direction, state);
             self.signal_notice(&lane, has_notice);
@@ -146,6 +142,19 @@ impl LaneWorker {
         } else {
             Next::Rest(Rest::Until { due, waits_for_platform: is_platform_wide })
         })
+    }
+
+    /// Whether a failure that might pass is given up, because it has lasted for too long: that of a
+    /// customer's account, and of a transfer, which would hold up all messages behind it.
+    fn gives_up(&self, pending: &PendingCall, class: FailureClass) -> bool {
+        let is_own_failure = match pending.kind {
+            MessageKind::Account | MessageKind::Transfer => !class.is_platform_wide(),
+            MessageKind::Message | MessageKind::Notice => class == FailureClass::NoAccount,
+        };
+        let waited_ms = self.clock.now().since(pending.created_at);
+        is_own_failure
+            && self.clock.is_trusted()
+            && self.limits.give_up_ms.is_some_and(|limit_ms| waited_ms >= limit_ms)
     }
 
     /// `as_link`: why the file was sent as a text with a link, if the agent should know.
@@ -159,9 +168,18 @@ impl LaneWorker {
         let (bridge, lane, created_at) = (self.bridge.clone(), pending.lane.clone(), pending.created_at);
         let (transition, kind) = (outcome.transition, pending.kind);
         let random = rand::rng().random();
-        let (state, has_notice) = self
+        let settled = self
             .store
             .write(move |tx| {
+                let why = outcome.settlement.why.as_deref();
+                let detail =
+                    why.map_or_else(|| outcome.label.to_owned(), |why| format!("{}: {why}", outcome.label));
+                if !tx.is_current(&pending)? {
+                    if outcome.transition == Move::Refuse {
+                        bridge.refund_send(tx, &pending)?;
+                    }
+                    return drop_outcome(tx, &pending, &detail, took_ms).map(|()| None);
+                }
                 if let Some(hold_reason) = outcome.hold_reason {
                     bridge.record_hold(tx, &pending, hold_reason)?;
                 }
@@ -171,7 +189,6 @@ impl LaneWorker {
                     Move::Refuse => bridge.refund_send(tx, &pending)?,
                     _ => {}
                 }
-                let why = outcome.settlement.why.as_deref();
                 let was_recalled = tx.is_recall_requested(pending.id)?;
                 let mut has_notice = match (outcome.agent_reason.as_deref().or(why), &as_link) {
                     // The agent gets a notice about the recall instead.
@@ -182,23 +199,24 @@ impl LaneWorker {
                     }
                     (None, None) => false,
                 };
-                let detail =
-                    why.map_or_else(|| outcome.label.to_owned(), |why| format!("{}: {why}", outcome.label));
+                if outcome.transition == Move::Deliver && tx.is_wait_noticed(pending.id)? {
+                    has_notice |= bridge.notify_agent(
+                        tx,
+                        &pending,
+                        &NoticeKind::DeliveredLate,
+                        random.wrapping_add(1),
+                    )?;
+                }
                 let state = tx.settle(pending.id, outcome.transition, &outcome.settlement)?;
                 if was_recalled {
                     let has_begun = pending.call_index > 0 || outcome.settlement.call_done;
                     has_notice = notify_of_recall(tx, &bridge, &pending, state, has_begun, random)?;
                 }
-                tx.record_step(
-                    &pending.lane.customer,
-                    Some(pending.id),
-                    pending.api_name(),
-                    &detail,
-                    Some(took_ms),
-                )?;
-                Ok((state, has_notice))
+                record_attempt_step(tx, &pending, &detail, took_ms)?;
+                Ok(Some((state, has_notice)))
             })
             .await?;
+        let Some((state, has_notice)) = settled else { return Ok(()) };
         match state {
             State::Delivered if kind == MessageKind::Message => {
                 self.metrics.record_delivered(lane.direction, self.clock.now().since(created_at));
@@ -218,6 +236,21 @@ impl LaneWorker {
         self.signal_notice(&lane, has_notice);
         Ok(())
     }
+}
+
+/// Records in the trace what came of an attempt.
+fn record_attempt_step(
+    tx: &Tx<'_>,
+    pending: &PendingCall,
+    detail: &str,
+    took_ms: i64,
+) -> Result<(), StoreError> {
+    tx.record_step(&pending.lane.customer, Some(pending.id), pending.api_name(), detail, Some(took_ms))
+}
+
+/// Drops the outcome of an attempt, because an operator acted on the message meanwhile.
+fn drop_outcome(tx: &Tx<'_>, pending: &PendingCall, detail: &str, took_ms: i64) -> Result<(), StoreError> {
+    record_attempt_step(tx, pending, &format!("the outcome no longer counts: {detail}"), took_ms)
 }
 
 /// Logs the recorded outcome of an attempt. The platform's reason is left out, because it may quote
@@ -256,7 +289,13 @@ pub(in crate::outbox) fn refuse_held(
     id: MessageId,
     random: u32,
 ) -> Result<(OpenId, bool), StoreError> {
-    let pending = tx.pending_call(id)?;
+    let pending = match tx.pending_call(id) {
+        Err(error) if error.is_unreadable() => {
+            let customer = tx.lane_of(id)?.customer;
+            return tx.set_aside(id).map(|()| (customer, false));
+        }
+        pending => pending?,
+    };
     let (_, has_notice) = settle_without_attempt(
         tx,
         bridge,

@@ -38,6 +38,8 @@ fn pending() -> PendingCall {
         unsettled: false,
         attached: AttachState::Detached,
         before_backfill: false,
+        rounds: 0,
+        generation: 0,
     }
 }
 

@@ -130,7 +130,14 @@ fn plain_names_keep_every_row_of_version_7() {
 
     let raw = Connection::open(&path).unwrap();
     migrate(&raw).unwrap();
-    assert_eq!(content(&raw), expected);
+    // Later migrations only add columns, at the end.
+    let mut found = content(&raw);
+    for ((_, rows), (_, expected)) in found.iter_mut().zip(&expected) {
+        for (row, expected) in rows.iter_mut().zip(expected) {
+            row.truncate(expected.len());
+        }
+    }
+    assert_eq!(found, expected);
     // The shorter ones are also names of other columns.
     let renamed = MIGRATIONS[7].split("RENAME COLUMN ").skip(1).filter_map(|rest| rest.split(' ').next());
     let old_names: Vec<&str> = renamed.filter(|name| name.len() > 5).collect();

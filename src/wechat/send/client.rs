@@ -79,6 +79,9 @@ pub enum Failure {
     /// executed it.
     #[error("WeChat gave no readable answer: {1}")]
     NoAnswer(NoAnswer, String),
+    /// The request was refused with this HTTP status before WeChat executed it.
+    #[error("the request to WeChat was refused: HTTP {0}")]
+    Rejected(u16),
     /// WeChat answered with a return code.
     #[error("{code} {}", message_or_meaning(*code, msg))]
     Code {
@@ -109,6 +112,7 @@ pub(super) fn outcome_label<T>(outcome: &Result<T, Failure>) -> &'static str {
         Ok(_) => "ok",
         Err(Failure::NotSent(_)) => "not_sent",
         Err(Failure::NoAnswer(..)) => "no_answer",
+        Err(Failure::Rejected(_)) => "rejected",
         Err(Failure::Token(_)) => "no_token",
         Err(Failure::Code { code, .. }) => code::class(*code).name(),
     }
@@ -138,6 +142,7 @@ pub fn verdict(failure: &Failure, not_allowed: NotAllowed) -> Verdict {
     let class = match failure {
         Failure::NotSent(_) | Failure::Token(TokenError::Unreachable(_)) => model::FailureClass::Unreachable,
         Failure::NoAnswer(silence, _) => return Verdict::Unknown { no_answer: Some(*silence), why },
+        Failure::Rejected(_) => return Verdict::Refuse { why },
         // A token request sends nothing to the customer, so a lost response is harmless.
         Failure::Token(TokenError::NoAnswer(_)) => model::FailureClass::Busy,
         Failure::Token(TokenError::Budget { .. } | TokenError::Stale) => model::FailureClass::Credential,
@@ -319,6 +324,7 @@ impl Client {
         };
         let response = response.map_err(|lost| match lost {
             TransportError::NotSent(why) => Failure::NotSent(why),
+            TransportError::Rejected(status) => Failure::Rejected(status),
             TransportError::NoAnswer(silence, why) => Failure::NoAnswer(silence, why),
         })?;
         read_response(&response, is_upload, token)
@@ -349,7 +355,7 @@ impl Client {
         Some(match failure {
             // The token's own health tells.
             Failure::Token(_) => return None,
-            Failure::NotSent(_) | Failure::NoAnswer(..) => {
+            Failure::NotSent(_) | Failure::NoAnswer(..) | Failure::Rejected(_) => {
                 Evidence::Failing(fault("check the network, DNS and wechat.api_base"))
             }
             Failure::Code { code, msg } => {

@@ -255,6 +255,7 @@ impl MediaDownloader {
         let response = request.send().await.map_err(|error| match transport::to_transport_error(error) {
             TransportError::NotSent(why) => Failure::NotSent(why),
             TransportError::NoAnswer(silence, why) => Failure::NoAnswer(silence, why),
+            TransportError::Rejected(status) => Failure::Rejected(status),
         })?;
         observe_date(&client.clock.remote(crate::wechat::CLOCK), &response, sent_ms);
         match response.status() {

@@ -49,6 +49,8 @@ pub fn http_client() -> reqwest::Result<reqwest::Client> {
 pub(super) enum TransportError {
     /// It was certainly not sent.
     NotSent(String),
+    /// It was refused with this HTTP status before WeChat executed it.
+    Rejected(u16),
     /// It was sent, at least in part, and WeChat may have executed it.
     NoAnswer(NoAnswer, String),
 }
@@ -115,6 +117,11 @@ async fn read_response(request: reqwest::RequestBuilder, clock: &Clock) -> Resul
     observe_date(&clock.remote(crate::wechat::CLOCK), &response, sent_ms);
     if response.status() != StatusCode::OK {
         let status = response.status().as_u16();
+        // 408 Request Timeout, 425 Too Early and 429 Too Many Requests say nothing about the request
+        // itself.
+        if matches!(status, 400..=499) && !matches!(status, 408 | 425 | 429) {
+            return Err(TransportError::Rejected(status));
+        }
         return Err(TransportError::NoAnswer(NoAnswer::Status(status), format!("HTTP {status}")));
     }
     let mut response_body = Vec::new();

@@ -194,7 +194,9 @@ async fn an_unreadable_response_is_no_answer() {
     let long = format!(r#"{{"ErrorCode":0,"x":"{}"}}"#, "x".repeat(MAX_RESPONSE_BYTES));
     let answers = [
         (StatusCode::BAD_GATEWAY, "<html>"),
-        (StatusCode::FORBIDDEN, DONE),
+        (StatusCode::REQUEST_TIMEOUT, DONE),
+        (StatusCode::TOO_EARLY, DONE),
+        (StatusCode::TOO_MANY_REQUESTS, DONE),
         (StatusCode::FOUND, DONE),
         (StatusCode::OK, "<html>"),
         (StatusCode::OK, ""),
@@ -209,6 +211,17 @@ async fn an_unreadable_response_is_no_answer() {
         assert!(matches!(call(&client).await, Err(Failure::NoAnswer { .. })), "{n}");
     }
     assert_eq!(fake.calls().len(), count, "a call was repeated or a redirect followed");
+}
+
+#[tokio::test]
+async fn a_request_that_http_refuses_is_answered() {
+    let refusals = [StatusCode::FORBIDDEN, StatusCode::NOT_FOUND, StatusCode::PAYLOAD_TOO_LARGE];
+    let fake = Fake::scripted(refusals.map(|status| (status, DONE.to_owned()))).await;
+    let client = fake.client();
+    for status in refusals {
+        let refused = Failure::Rejected { status: status.as_u16() };
+        assert_eq!(call(&client).await.unwrap_err(), refused);
+    }
 }
 
 /// A server that reads a request, then writes `bytes` and closes the connection, or never responds.

@@ -142,6 +142,7 @@ impl TokenHolder {
         let response = response.map_err(|lost| match lost {
             TransportError::NotSent(why) => TokenError::Unreachable(why),
             TransportError::NoAnswer(_, why) => TokenError::NoAnswer(why),
+            TransportError::Rejected(status) => TokenError::NoAnswer(format!("HTTP {status}")),
         })?;
         let response: TokenResponse =
             json::from_slice(&response).map_err(|_| unreadable("the response is not the expected JSON"))?;

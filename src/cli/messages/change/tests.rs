@@ -1,0 +1,102 @@
+use super::*;
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::model::{Direction, MessageKind, OpenId, OutboundCall};
+use crate::store::{Closing, Customer, Head, NewMessage, Settlement, StoreLocation};
+
+fn store() -> (Store, Closing) {
+    Store::open(&StoreLocation::Memory, Clock::system(), Metrics::default()).unwrap()
+}
+
+/// Adds a message and makes `moves` with it.
+fn message(tx: &Tx<'_>, moves: &[Move]) -> Result<MessageId, StoreError> {
+    let openid = OpenId::new("oAnna").unwrap();
+    tx.put_customer(&Customer::new(openid.clone()))?;
+    let id = tx.add(&NewMessage {
+        direction: Direction::ToWechat,
+        kind: MessageKind::Message,
+        openid,
+        agent: None,
+        calls: vec![OutboundCall::TextToCustomer("hello".to_owned())],
+        msg_seq: 1,
+        msg_random: 1,
+        source: "a".to_owned(),
+        erase: false,
+    })?;
+    for transition in moves {
+        match transition {
+            Move::Attempt => tx.record_attempt(id)?,
+            transition => drop(tx.settle(id, *transition, &Settlement::default())?),
+        }
+    }
+    Ok(id)
+}
+
+const HELD: &[Move] = &[Move::Hold];
+const REFUSED: &[Move] = &[Move::Refuse];
+const UNKNOWN: &[Move] = &[Move::Attempt, Move::MarkUnknown];
+const DELIVERED: &[Move] = &[Move::Attempt, Move::Deliver];
+const SENDING: &[Move] = &[Move::Attempt];
+
+const STATES: [&[Move]; 6] = [&[], HELD, REFUSED, UNKNOWN, SENDING, DELIVERED];
+
+const RETRY: Change = Change::Retry { of_delivered: true };
+const DISCARD: Change = Change::Discard { locale: Locale::En, random: 7 };
+
+#[tokio::test]
+async fn a_message_can_be_retried_in_every_state() {
+    let (store, closing) = store();
+    for moves in STATES {
+        let id = store.write(move |tx| message(tx, moves)).await.unwrap();
+        assert_eq!(apply_batch(&store, vec![id.0], None, RETRY).await.unwrap(), 1, "{moves:?}");
+        let check = move |tx: &Tx<'_>| {
+            assert_eq!(tx.state(id)?, State::Accepted, "{moves:?}");
+            let Head::Ready(head) = tx.head(&tx.lane_of(id)?)? else { panic!("{moves:?}: it is not due") };
+            assert_eq!((head.id, head.call_index), (id, 0), "{moves:?}");
+            tx.act_as_operator(id, Move::Discard, None)?;
+            tx.kv(OPERATOR_SIGNAL)
+        };
+        assert!(store.write(check).await.unwrap().is_some());
+    }
+    let steps = store.read(|tx| tx.steps(&OpenId::new("oAnna").unwrap())).await.unwrap();
+    assert_eq!(steps.iter().filter(|step| step.event == "retry").count(), STATES.len());
+    closing.close();
+}
+
+#[tokio::test]
+async fn a_message_can_be_discarded_in_every_state() {
+    let (store, closing) = store();
+    for moves in STATES {
+        let id = store.write(move |tx| message(tx, moves)).await.unwrap();
+        assert_eq!(apply_batch(&store, vec![id.0], None, DISCARD).await.unwrap(), 1, "{moves:?}");
+        let listed = store.read(move |tx| tx.message_summary(id)).await.unwrap();
+        assert_eq!(listed.state, "refused", "{moves:?}");
+        assert_eq!(listed.last_error.as_deref(), Some("discarded by the operator"));
+    }
+    closing.close();
+}
+
+#[tokio::test]
+async fn nothing_is_changed_if_one_of_the_ids_is_delivered_or_not_stored() {
+    let (store, closing) = store();
+    let (held, delivered) =
+        store.write(|tx| Ok((message(tx, HELD)?.0, message(tx, DELIVERED)?.0))).await.unwrap();
+    let careful = Change::Retry { of_delivered: false };
+    for (ids, change) in [(vec![held, delivered], careful), (vec![held, 99], DISCARD)] {
+        assert!(apply_batch(&store, ids.clone(), None, change).await.is_err(), "{ids:?}");
+        let state = store.read(move |tx| tx.state(MessageId(held))).await.unwrap();
+        assert_eq!(state, State::Held, "{ids:?}");
+    }
+    closing.close();
+}
+
+#[tokio::test]
+async fn a_message_whose_state_has_changed_since_it_was_found_is_left_alone() {
+    let (store, closing) = store();
+    let ids = store.write(|tx| Ok(vec![message(tx, HELD)?.0, message(tx, UNKNOWN)?.0])).await.unwrap();
+    let found = Some(vec![State::Unknown]);
+    assert_eq!(apply_batch(&store, [ids.as_slice(), &[99]].concat(), found, DISCARD).await.unwrap(), 1);
+    let held = MessageId(ids[0]);
+    assert_eq!(store.read(move |tx| tx.state(held)).await.unwrap(), State::Held);
+    closing.close();
+}

@@ -1,0 +1,95 @@
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::*;
+use crate::bridge::WorkSignal;
+use crate::bridge::tests::bridge_with_defaults;
+use crate::model::{ImUserId, MessageId, MessageKind, OpenId, OutboundCall, State};
+use crate::store::{Customer, NewMessage, StoreError, StoreLocation, Tx};
+
+const OPENID: &str = "oABCD1234efgh5678IJKL90_-mno";
+
+/// A platform whose calls panic if the text says so.
+#[derive(Debug, Default)]
+struct Panicking {
+    panics: AtomicU32,
+}
+
+impl Courier for Panicking {
+    fn send<'a>(
+        &'a self,
+        pending: &'a PendingCall,
+        _: &'a Payload,
+    ) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'a>> {
+        Box::pin(async move {
+            if matches!(&pending.call, OutboundCall::TextToAgent(text) if text == "panic") {
+                self.panics.fetch_add(1, Ordering::Relaxed);
+                panic!("a test's panic");
+            }
+            Verdict::Delivered
+        })
+    }
+
+    fn resolve<'a>(&'a self, _: &'a PendingCall) -> Pin<Box<dyn Future<Output = Resolution> + Send + 'a>> {
+        Box::pin(std::future::ready(Resolution::NotDelivered))
+    }
+}
+
+fn add(tx: &Tx<'_>, text: &str) -> Result<MessageId, StoreError> {
+    tx.add(&NewMessage {
+        direction: Direction::ToIm,
+        kind: MessageKind::Message,
+        openid: OpenId::new(OPENID).unwrap(),
+        agent: ImUserId::new("user1").ok(),
+        calls: vec![OutboundCall::TextToAgent(text.to_owned())],
+        msg_seq: 1,
+        msg_random: 1,
+        source: text.to_owned(),
+        erase: false,
+    })
+}
+
+#[tokio::test]
+async fn a_message_whose_processing_panics_three_times_ends_and_the_next_one_follows() {
+    let (clock, folder) = (Clock::movable(), tempfile::tempdir().unwrap());
+    let metrics = Metrics::default();
+    let (store, closing) = Store::open(&StoreLocation::Memory, clock.clone(), metrics.clone()).unwrap();
+    let bridge = bridge_with_defaults(&store, &clock, folder.path()).await;
+    let (bad, good) = store
+        .write(|tx| {
+            tx.put_customer(&Customer { known: true, ..Customer::new(OpenId::new(OPENID).unwrap()) })?;
+            Ok((add(tx, "panic")?, add(tx, "fine")?))
+        })
+        .await
+        .unwrap();
+    let (courier, panics, stop) =
+        (Arc::new(Panicking::default()), Panics::default(), CancellationToken::new());
+    let parts = OutboxParts {
+        store: store.clone(),
+        bridge,
+        to_im: courier.clone(),
+        to_wechat: courier.clone(),
+        work_signal: WorkSignal::default(),
+        clock: clock.clone(),
+        metrics,
+        in_flight: 4,
+        limits: Limits { unknown_after: None, give_up_ms: None, tell_waiting_ms: None },
+        panics: panics.clone(),
+    };
+    let running = tokio::spawn(Outbox::new(parts, stop.clone()).run());
+    let ended = async {
+        loop {
+            let states = store.read(move |tx| Ok((tx.state(bad)?, tx.state(good)?))).await.unwrap();
+            if states == (State::Unknown, State::Delivered) {
+                return;
+            }
+            clock.advance(100);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), ended).await.unwrap();
+    assert_eq!(courier.panics.load(Ordering::Relaxed), 3);
+    assert_eq!(panics.shown(clock.now()).map(|panicked| panicked.count), Some(3));
+    stop.cancel();
+    running.await.unwrap();
+    closing.close();
+}

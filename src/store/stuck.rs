@@ -1,0 +1,103 @@
+//! Messages that get nowhere: the rounds without an answer, the attempts that no longer count, the
+//! rows that cannot be read, and the agents' messages that wait for long.
+
+use const_format::formatcp;
+use rusqlite::OptionalExtension as _;
+
+use super::column::{DETACHED, MESSAGE, OPEN, TO_WECHAT, TRANSFER};
+use super::position::POSITION;
+use super::{PendingCall, Settlement, StoreError, Tx};
+use crate::model::{Direction, Lane, MessageId, Millis, Move};
+
+/// An agent's message that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingAnswer {
+    /// Its message id.
+    pub id: MessageId,
+    /// The last failure of the message, or of the first message of its lane.
+    pub why: Option<String>,
+}
+
+const FIRST_PENDING_ID: &str = formatcp!(
+    "SELECT id FROM message WHERE direction = ?1 AND openid = ?2 AND {OPEN} ORDER BY {POSITION} LIMIT 1"
+);
+const FIRST_TRANSFER_ID: &str = formatcp!(
+    "SELECT id FROM message WHERE direction = ?1 AND openid = ?2 AND {OPEN} AND {TRANSFER}
+     ORDER BY {POSITION} LIMIT 1"
+);
+
+impl Tx<'_> {
+    /// The platform neither answered the call nor has it in its history.
+    pub fn record_round(&self, id: MessageId) -> Result<(), StoreError> {
+        let sql = "UPDATE message SET rounds = rounds + 1 WHERE id = ?1";
+        self.connection.prepare_cached(sql)?.execute([id.0])?;
+        Ok(())
+    }
+
+    /// Whether the message is still as `pending` says: it is pending, and no operator has acted on
+    /// it since. If not, the outcome of what was done with `pending` must be dropped.
+    pub fn is_current(&self, pending: &PendingCall) -> Result<bool, StoreError> {
+        let sql =
+            formatcp!("SELECT EXISTS (SELECT 1 FROM message WHERE id = ?1 AND {OPEN} AND generation = ?2)");
+        let row = (pending.id.0, pending.generation);
+        Ok(self.connection.prepare_cached(sql)?.query_row(row, |row| row.get(0))?)
+    }
+
+    /// Sets a message aside whose stored data cannot be read, so that its lane goes on.
+    pub fn set_aside(&self, id: MessageId) -> Result<(), StoreError> {
+        let why = "this version cannot read the stored message".to_owned();
+        self.settle(id, Move::SetAside, &Settlement { why: Some(why), ..Settlement::default() })?;
+        Ok(())
+    }
+
+    /// Whether the agent got a notice that the message waits.
+    pub fn is_wait_noticed(&self, id: MessageId) -> Result<bool, StoreError> {
+        let sql = "SELECT wait_noticed FROM message WHERE id = ?1";
+        Ok(self.connection.prepare_cached(sql)?.query_row([id.0], |row| row.get(0))?)
+    }
+
+    /// The id of the message at the head of `lane`, without reading the message.
+    pub fn head_id(&self, lane: &Lane) -> Result<Option<MessageId>, StoreError> {
+        let row = (lane.direction, lane.customer.as_str());
+        for sql in [FIRST_TRANSFER_ID, FIRST_PENDING_ID] {
+            let found = self.connection.prepare_cached(sql)?.query_row(row, |row| row.get(0)).optional()?;
+            if found.is_some() {
+                return Ok(found.map(MessageId));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Up to `limit` agents' messages that have waited since `before` or longer and whose agent has
+    /// not been told, those that wait longest first. Leaves out those attached to a passive reply.
+    pub fn long_waiting(&self, before: Millis, limit: u32) -> Result<Vec<WaitingAnswer>, StoreError> {
+        let sql = formatcp!(
+            "SELECT id, openid, last_error FROM message INDEXED BY message_waiting
+             WHERE {OPEN} AND {TO_WECHAT} AND {MESSAGE} AND wait_noticed = 0 AND {DETACHED}
+             AND waiting_since <= ?1
+             ORDER BY waiting_since LIMIT ?2"
+        );
+        let head_sql = formatcp!(
+            "SELECT last_error FROM message WHERE direction = ?1 AND openid = ?2 AND {OPEN}
+             ORDER BY {POSITION} LIMIT 1"
+        );
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut head = self.connection.prepare_cached(head_sql)?;
+        let rows = statement.query_map((before.0, limit), |row| {
+            let (openid, own): (String, Option<String>) = (row.get(1)?, row.get(2)?);
+            let why = match own {
+                Some(own) => Some(own),
+                None => head.query_row((Direction::ToWechat, openid), |row| row.get(0)).optional()?.flatten(),
+            };
+            Ok(WaitingAnswer { id: MessageId(row.get(0)?), why })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Records that the agent gets a notice that the message waits.
+    pub fn mark_wait_noticed(&self, id: MessageId) -> Result<(), StoreError> {
+        let sql = "UPDATE message SET wait_noticed = 1 WHERE id = ?1";
+        self.connection.prepare_cached(sql)?.execute([id.0])?;
+        Ok(())
+    }
+}
