@@ -86,7 +86,7 @@ async fn a_message_that_http_refuses_for_ever_is_refused_and_the_next_one_leaves
         agent.say(&customer, POISON).await.unwrap();
         agent.say(&customer, "fine too").await.unwrap();
         await_shown(&phone, "fine too").await;
-        assert_eq!(states(&world, &customer).await, ["refused", "delivered"], "{status}");
+        await_states(&world, &customer, &["refused", "delivered"]).await;
         await_notice(&agent, &customer, "was not sent and will not be").await;
         assert!(notices(&agent, &customer).iter().all(|notice| notice.starts_with(note)));
         world.im.faults().clear();
@@ -306,7 +306,7 @@ async fn a_discard_during_a_hanging_attempt_holds_and_the_outcome_of_the_attempt
     agent.say(&customer, "next").await.unwrap();
     await_shown(&phone, "next").await;
     await_question(&world, &customer, 2, DELIVERED, "next").await;
-    assert_eq!(states(&world, &customer).await, ["refused", "delivered"]);
+    await_states(&world, &customer, &["refused", "delivered"]).await;
     assert_eq!(question_states(&world, &customer)[..2], [2, 4]);
     let noticed =
         async || notices(&agent, &customer).concat().matches("discarded by the operator").count() == 2;
@@ -339,6 +339,7 @@ async fn a_retry_during_a_hanging_attempt_sends_the_message_again() {
     operate(&world, &["messages", "retry", &id, "--yes"]).await;
     let again = async || world.wechat.ledger().sent_texts(&customer).len() == 3;
     assert!(eventually(SOON, again).await);
+    world.expect_doubles();
     world.finish().await;
 }
 
@@ -428,6 +429,7 @@ async fn a_stored_message_that_cannot_be_read_is_set_aside_and_its_lane_goes_on(
     agent.say(&customer, "next").await.unwrap();
     let tried = async || !world.wechat.faults().taken(CUSTOM_SEND).is_empty();
     assert!(eventually(SOON, tried).await);
+    world.expect_error("a stored message cannot be read");
     let corrupt =
         "UPDATE message SET calls = '[{\"FromTheFuture\":1}]', due_at = 0 WHERE calls LIKE '%poison%'";
     assert_eq!(world.database().execute(corrupt, []).unwrap(), 1);

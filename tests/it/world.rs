@@ -1,8 +1,15 @@
 //! A bridge between the two simulated platforms, with real HTTP and a real store.
 
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tempfile::TempDir;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 use wechat_im_bridge::internals::app::{self, Running};
 use wechat_im_bridge::internals::clock::Clock;
 use wechat_im_bridge::internals::config::Config;
@@ -68,6 +75,25 @@ impl Setup {
     }
 }
 
+/// The lines of the level ERROR that this thread's bridge has logged.
+#[derive(Clone, Default)]
+struct ErrorLines(Arc<Mutex<Vec<String>>>);
+
+impl<S: tracing::Subscriber> Layer<S> for ErrorLines {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        let metadata = event.metadata();
+        let is_ours = metadata.target().starts_with("wechat_im_bridge");
+        if *metadata.level() == tracing::Level::ERROR && is_ours && !metadata.target().contains("sandbox") {
+            let mut line = String::new();
+            event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+                // Writing to a String cannot fail.
+                let _ = write!(line, "{field}={value:?} ");
+            });
+            self.0.lock().push(line);
+        }
+    }
+}
+
 pub struct World {
     pub wechat: WechatSim,
     pub im: ImSim,
@@ -75,6 +101,10 @@ pub struct World {
     pub folder: TempDir,
     settings: Vec<(&'static str, String)>,
     bridge: Option<Running>,
+    errors: ErrorLines,
+    expected_errors: RefCell<Vec<&'static str>>,
+    expects_doubles: Cell<bool>,
+    _log: tracing::subscriber::DefaultGuard,
 }
 
 impl World {
@@ -112,7 +142,13 @@ impl World {
         let wechat = WechatSim::start(wechat, clock.clone()).await.unwrap();
         let im = ImSim::start(im, clock.clone()).await.unwrap();
         im.import("user1").unwrap();
+        let errors = ErrorLines::default();
+        let log = tracing_subscriber::registry().with(errors.clone()).set_default();
         Self {
+            errors,
+            expected_errors: RefCell::default(),
+            expects_doubles: Cell::default(),
+            _log: log,
             wechat,
             im,
             clock,
@@ -216,13 +252,68 @@ impl World {
         reqwest::get(format!("{}/metrics", self.ops())).await.unwrap().text().await.unwrap()
     }
 
-    /// Stops the bridge. Panics if a message still waits, or if IM delivered a message twice.
+    /// The bridge may log an error that contains `part`.
+    pub fn expect_error(&self, part: &'static str) {
+        self.expected_errors.borrow_mut().push(part);
+    }
+
+    /// A customer may see an answer twice, because the test asks for it.
+    pub fn expect_doubles(&self) {
+        self.expects_doubles.set(true);
+    }
+
+    /// Stops the bridge. Panics if a message still waits, if the agent or a customer got a message twice, or
+    /// if the bridge logged an error that nothing in the test explains.
     pub async fn finish(mut self) {
         let settled = eventually(SOON, async || self.ready().await["backlog"]["waiting"] == 0).await;
         assert!(settled, "a message still waits: {}", self.ready().await);
         self.stop_bridge().await;
         let repeated: Vec<String> = self.im.ledger().repeated_deliveries().map(SendRecord::text).collect();
         assert!(repeated.is_empty(), "delivered twice: {repeated:?}");
+        let doubles = self.doubles_at_customers();
+        assert!(self.expects_doubles.get() || doubles.is_empty(), "shown twice: {doubles:?}");
+        let unexplained: Vec<String> = self.unexplained_errors();
+        assert!(unexplained.is_empty(), "logged errors: {unexplained:#?}");
+    }
+
+    /// The texts that customers got more often than their agents wrote them.
+    fn doubles_at_customers(&self) -> Vec<(String, String)> {
+        let agents = self.config().im.agents;
+        let clients: Vec<AgentClient> = (agents.iter().map(ToString::to_string))
+            .filter(|agent| self.im.account(agent).is_some())
+            .map(|agent| self.im.agent(&agent).unwrap())
+            .collect();
+        let mut doubles = Vec::new();
+        for phone in self.wechat.phones() {
+            let openid = phone.openid().to_owned();
+            let mut written: HashMap<String, usize> = HashMap::new();
+            for account in std::iter::once(openid.clone()).chain((1..4).map(|n| format!("{openid}_{n}"))) {
+                for message in clients.iter().flat_map(|agent| agent.conversation(&account)) {
+                    if !message.from.starts_with(&openid) {
+                        *written.entry(message.text()).or_default() += 1;
+                    }
+                }
+            }
+            let mut shown: HashMap<String, usize> = HashMap::new();
+            for text in phone.texts() {
+                *shown.entry(text).or_default() += 1;
+            }
+            // Other texts are the bridge's own, or parts of what an agent wrote.
+            let is_double =
+                |(text, count): &(String, usize)| written.get(text).is_some_and(|said| count > said);
+            doubles.extend(shown.into_iter().filter(is_double).map(|(text, _)| (openid.clone(), text)));
+        }
+        doubles
+    }
+
+    /// The errors that neither the test nor a refusal or fault of IM explains.
+    fn unexplained_errors(&self) -> Vec<String> {
+        let im_fails = self.im.ledger().refused_calls().len() > 0 || !self.im.faults().taken("").is_empty();
+        let of_im = ["IM refuses or misses our calls", "the platform refused an account call"];
+        let mut expected = self.expected_errors.borrow().clone();
+        expected.extend(of_im.into_iter().filter(|_| im_fails));
+        let is_unexplained = |line: &String| !expected.iter().any(|part| line.contains(part));
+        self.errors.0.lock().iter().filter(|line| is_unexplained(line)).cloned().collect()
     }
 }
 

@@ -39,13 +39,8 @@ impl Filters {
 
     /// The filter for the store. `now`: the time from which the age counts.
     pub fn to_filter(&self, now: Millis) -> MessageFilter {
-        let states = match self.state {
-            Some(state) => state.states(),
-            None => {
-                let all = State::ALL.into_iter();
-                all.filter(|state| self.all || *state != State::Delivered).collect()
-            }
-        };
+        let all = State::ALL.into_iter().filter(|state| self.all || *state != State::Delivered);
+        let states = self.state.map_or_else(|| all.collect(), StateFilter::states);
         MessageFilter {
             states,
             customer: self.customer.clone(),

@@ -160,9 +160,11 @@ impl LaneWorker {
             "could not find out whether the message arrived; the platform will be asked again"
         );
         let (pending, why) = (pending.clone(), format!("it is not yet known whether it arrived: {why}"));
-        let reschedule = move |tx: &Tx<'_>| match tx.is_current(&pending)? {
-            true => tx.reschedule_resolve(pending.id, due_at, &why),
-            false => Ok(()),
+        let reschedule = move |tx: &Tx<'_>| {
+            if !tx.is_current(&pending)? {
+                return Ok(());
+            }
+            tx.reschedule_resolve(pending.id, due_at, &why)
         };
         self.store.write(reschedule).await?;
         Ok(Next::Rest(Rest::Until { due, waits_for_platform: is_platform_wide }))

@@ -297,6 +297,21 @@ impl Rig {
         connection.query_row("SELECT count(*) FROM message WHERE state IN (0, 1)", [], |row| row.get(0))
     }
 
+    /// Waits until `count` agents' messages are stored. Those whose callback was lost are found by the
+    /// backfill, at the latest in its next round.
+    pub async fn wait_until_answers_are_stored(&self, count: usize) {
+        let sql = "SELECT count(*) FROM message WHERE direction = 1 AND kind = 0";
+        let stored_count = || {
+            let connection =
+                rusqlite::Connection::open_with_flags(self.store(), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            connection.query_row(sql, [], |row| row.get::<_, i64>(0))
+        };
+        let all = eventually(2 * TIMEOUT, async || {
+            stored_count().is_ok_and(|stored| usize::try_from(stored) == Ok(count))
+        });
+        assert!(all.await, "{:?} of {count} answers are stored\n{}", stored_count(), self.log());
+    }
+
     /// Waits until no message waits, stops the bridge, and reads its store.
     pub async fn stop_and_read_store(&mut self) -> Stored {
         self.wait_until_idle().await;

@@ -11,8 +11,9 @@ use wechat_im_bridge::internals::sandbox::fault::{Fault, Faults};
 use wechat_im_bridge::internals::sandbox::im::{AgentClient, Direction};
 use wechat_im_bridge::internals::sandbox::wechat::Phone;
 
-use super::oracle::{Conversation, check_conversation};
+use super::oracle::{Conversation, Stored, check_conversation};
 use super::rig::{Rig, TIMEOUT, recovery_limit};
+use crate::observe::{CUSTOM_SEND, SENDMSG};
 use crate::world::openid;
 
 const CUSTOMERS: [&str; 6] = ["ann", "ben", "cai", "dan", "eva", "fay"];
@@ -31,6 +32,16 @@ const KILLS: &str = "CRASH_KILLS";
 enum End {
     Kill,
     Terminate,
+}
+
+/// A part of a long run.
+struct Wave {
+    end: End,
+    restarts: u64,
+    /// The restarts of this wave and those before it.
+    restarts_so_far: u64,
+    /// The restarts of the waves after it.
+    left: u64,
 }
 
 type Sender = JoinHandle<Vec<(String, bool)>>;
@@ -162,7 +173,7 @@ impl Load {
 }
 
 /// Starts the bridge and ends it at a random moment. Returns how long the bridge took to become ready and to
-/// make its first call, or `None` if it was killed before.
+/// send its first message, or `None` if it was killed before.
 async fn start_and_end(rig: &mut Rig, end: End, random: &mut StdRng) -> Option<(Duration, Duration)> {
     let mut calls = rig.im.events();
     let started = Instant::now();
@@ -173,13 +184,18 @@ async fn start_and_end(rig: &mut Rig, end: End, random: &mut StdRng) -> Option<(
         return None;
     }
     let first = tokio::spawn(async move {
-        while calls.recv().await.unwrap().direction != Direction::Received {}
-        started.elapsed()
+        loop {
+            let call = calls.recv().await.unwrap();
+            // Reading a history moves no message.
+            if call.direction == Direction::Received && call.path.ends_with(SENDMSG) {
+                return started.elapsed();
+            }
+        }
     });
     rig.wait_until_ready().await;
     let ready = started.elapsed();
     let first = tokio::time::timeout(TIMEOUT, first).await;
-    let first = first.unwrap_or_else(|_| panic!("the bridge makes no call\n{}", rig.log())).unwrap();
+    let first = first.unwrap_or_else(|_| panic!("the bridge sends no message\n{}", rig.log())).unwrap();
     tokio::time::sleep(Duration::from_millis(random.random_range(0..400))).await;
     match end {
         End::Kill => rig.kill(),
@@ -202,17 +218,18 @@ async fn restart_under_load(end: End, restarts: u64) {
     let mut rig = Rig::new().await;
     rig.im.change(|im| im.rate_per_second = IM_RATE_PER_SECOND);
     let (mut ready, mut first) = (Vec::new(), Vec::new());
-    let mut left = restarts;
+    let (mut left, mut answer_count) = (restarts, 0);
     while left > 0 {
         let in_this_wave = left.min(RESTARTS_PER_WAVE);
         left -= in_this_wave;
-        run_wave(&mut rig, end, in_this_wave, left, &mut random, &mut ready, &mut first).await;
+        let wave = Wave { end, restarts: in_this_wave, restarts_so_far: restarts - left, left };
+        run_wave(&mut rig, wave, &mut random, &mut answer_count, &mut ready, &mut first).await;
     }
     ready.sort();
     first.sort();
     let (slowest_ready, slowest_first) = (ready[ready.len() - 1], first[first.len() - 1]);
     println!(
-        "{restarts} restarts: ready after {:?} (median), {slowest_ready:?} (slowest); first call after {:?} (median), \
+        "{restarts} restarts: ready after {:?} (median), {slowest_ready:?} (slowest); first message after {:?} (median), \
          {slowest_first:?} (slowest)",
         ready[ready.len() / 2],
         first[first.len() / 2],
@@ -221,13 +238,30 @@ async fn restart_under_load(end: End, restarts: u64) {
     assert!(slowest_ready <= limit && slowest_first <= limit, "{SEED}={seed}");
 }
 
+/// Checks that each message that did not arrive for certain has a cause: an answer that a fault swallowed, or
+/// a kill. Nothing in this test is a reason to refuse a message.
+fn judge_ends(rig: &Rig, stored: &Stored, end: End, restarts: u64) {
+    assert_eq!(stored.count("refused"), 0, "{:?}\n{}", stored.answers, rig.log());
+    let delivered = stored.questions.get("delivered").copied().unwrap_or_default();
+    let questions: u32 = stored.questions.values().sum();
+    assert_eq!(delivered, questions, "{:?}\n{}", stored.questions, rig.log());
+    let swallowed = rig.wechat.faults().taken(CUSTOM_SEND);
+    let swallowed =
+        swallowed.iter().filter(|fault| !matches!(fault, Fault::Code(_) | Fault::Delay(_))).count();
+    let unknown = stored.answers.values().flatten().filter(|answer| answer.state == "unknown");
+    let (interrupted, unanswered): (Vec<_>, Vec<_>) =
+        unknown.partition(|answer| answer.reason.contains("interrupted"));
+    assert!(unanswered.len() <= swallowed, "{} for {swallowed} faults: {unanswered:?}", unanswered.len());
+    let kills = if end == End::Kill { usize::try_from(restarts).unwrap() } else { 0 };
+    assert!(interrupted.len() <= kills, "{} for {kills} kills: {interrupted:?}", interrupted.len());
+}
+
 /// Restarts the bridge under load with new customers, and then checks their conversations.
 async fn run_wave(
     rig: &mut Rig,
-    end: End,
-    restarts: u64,
-    left: u64,
+    Wave { end, restarts, restarts_so_far, left }: Wave,
     random: &mut StdRng,
+    answer_count: &mut usize,
     ready: &mut Vec<Duration>,
     first: &mut Vec<Duration>,
 ) {
@@ -244,7 +278,11 @@ async fn run_wave(
     let conversations = load.stop().await;
     rig.im.faults().clear();
     rig.wechat.faults().clear();
+    // The history has every answer, so none may be missing, whatever became of its callback.
+    *answer_count += conversations.iter().map(|conversation| conversation.answers.len()).sum::<usize>();
+    rig.wait_until_answers_are_stored(*answer_count).await;
     let stored = rig.stop_and_read_store().await;
+    judge_ends(rig, &stored, end, restarts_so_far);
     let mut late = 0;
     for (customer, conversation) in customers.iter().zip(&conversations) {
         late += check_conversation(rig, customer, conversation, &stored);
