@@ -269,6 +269,7 @@ async fn a_key_in_another_form_is_the_same_message() {
 #[tokio::test]
 async fn a_failed_round_is_repeated_and_each_round_reads_only_what_is_new() {
     let world = World::start().await;
+    world.expect_error("IM does not call back");
     let (phone, agent, customer) = (greeted(&world, "a").await, world.agent(), openid("a"));
     world.im.lose_next_callbacks(1);
     agent.say(&customer, "found late").await.unwrap();
@@ -306,6 +307,7 @@ async fn a_history_of_many_pages_is_backfilled_from_its_beginning() {
         .wechat(|settings| settings.quota_messages = 100)
         .start()
         .await;
+    world.expect_error("IM does not call back");
     let (agent, customer) = (world.agent(), openid("a"));
     greeted(&world, "a").await;
     let texts: Vec<String> = (0..16).map(|n| format!("{n:02} {}", "x".repeat(1_900))).collect();

@@ -370,6 +370,7 @@ async fn r10_a_video_is_fetched_from_the_address_that_wechat_names() {
 async fn r15_one_odd_byte_in_the_history_costs_no_message() {
     // The page has fixed times, so the customer becomes known just before them.
     let world = Setup::default().at(Millis(1_795_723_440_000)).start().await;
+    world.expect_error("IM does not call back");
     let (_phone, customer) = (greeted(&world, "r15").await, openid("r15"));
     let page = case("r15-history-raw-control.json", &[("OPENID", &customer)]);
     world.im.faults().script("openim/admin_getroammsg", 1, Fault::Answer(page.into()));
@@ -402,6 +403,7 @@ async fn g07_a_mistyped_agent_is_never_created_and_the_message_waits() {
     let text = case("g07-agent-mistyped.txt", &[]);
     let mistyped = text.split('"').nth(1).unwrap();
     let world = Setup::default().set("BRIDGE_IM__AGENTS", mistyped).start().await;
+    world.expect_error("IM has no account");
     let (phone, customer) = (world.follower("g07"), openid("g07"));
     phone.say("is anyone there?").await;
     let named = eventually(SOON, async || {

@@ -189,6 +189,7 @@ async fn a_push_in_the_name_of_an_im_account_of_ours_is_refused_in_every_mode() 
 #[tokio::test]
 async fn a_wrong_date_of_wechat_refuses_no_push() {
     let world = World::start().await;
+    world.expect_error("this machine's clock is");
     let phone = world.follower("date");
     phone.say("one").await;
     let hour_ago = world.clock.now().seconds() - 3600;

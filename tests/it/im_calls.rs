@@ -135,6 +135,7 @@ async fn a_missing_account_is_imported_and_the_message_sent_once_more() {
 #[tokio::test]
 async fn an_agent_whom_im_does_not_know_blocks_only_the_own_customers() {
     let world = Setup::default().set("BRIDGE_IM__AGENTS", "user1,user9").start().await;
+    world.expect_error("IM has no account");
     let (phones, agent) = (["x1", "x2"].map(|name| world.follower(name)), world.agent());
     for phone in &phones {
         phone.say("hello").await;
@@ -171,6 +172,7 @@ async fn an_agent_whom_im_does_not_know_blocks_only_the_own_customers() {
 async fn every_code_that_may_mean_a_missing_account_leads_to_the_agent_that_is_missing() {
     for code in [20003, 90012, 90048, 70107] {
         let world = Setup::default().set("BRIDGE_IM__AGENTS", "user9").start().await;
+        world.expect_error("IM has no account");
         world.im.faults().script(SENDMSG, 1, Fault::Code(code));
         world.follower("y").say("hello").await;
         assert!(eventually(SOON, async || is_named_by_readyz(&world, "user9").await).await, "{code}");

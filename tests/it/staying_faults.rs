@@ -463,6 +463,7 @@ async fn a_blank_message_of_an_agent_is_refused_with_a_notice() {
 #[tokio::test]
 async fn two_agents_answers_that_are_found_late_leave_in_the_order_in_which_they_were_written() {
     let world = Setup::default().set("BRIDGE_IM__AGENTS", "user1,user2,user3").start().await;
+    world.expect_error("IM does not call back");
     let agents = ["user3", "user1", "user2"].map(|id| world.im.agent(id).unwrap());
     for round in 0..3 {
         let name = format!("o{round}");
