@@ -187,6 +187,7 @@ async fn customers_messages_ask_for_typing_and_open_the_conversation_from_a_noti
 #[tokio::test]
 async fn readiness_names_the_callback_that_is_switched_off() {
     let mut world = Setup::default().im(|im| im.webhooks.after_send = false).start().await;
+    world.expect_error("IM does not call back");
     let (phone, agent, customer) = (greeted(&world, "off").await, world.agent(), openid("off"));
     let ready = world.ready().await;
     assert_eq!((&ready["status"], &ready["im"]["ok"]), (&json!("ok"), &json!(true)), "{ready}");
