@@ -102,6 +102,7 @@ async fn a_machine_that_slept_for_hours_loses_and_doubles_no_message() {
 /// Invariants 3, 5 and 6. Somebody sets the clock while the bridge runs: nothing is refused, and health says so until it is right again.
 async fn check_set_clock(by_ms: i64) {
     let (world, _) = world_with_own_clock().await;
+    world.expect_error("this machine's clock is");
     let waiting = Waiting::start(&world).await;
     world.clock.set_forward(by_ms);
     world.im.faults().clear();
@@ -125,6 +126,7 @@ async fn check_set_clock(by_ms: i64) {
 /// The bridge starts on a machine whose clock is wrong, with messages that wait from before.
 async fn check_wrong_start(by_ms: i64) {
     let (mut world, _) = world_with_own_clock().await;
+    world.expect_error("this machine's clock is");
     let waiting = Waiting::start(&world).await;
     world.stop_bridge().await;
     world.clock = Clock::wrong_at_start(by_ms);
@@ -184,6 +186,7 @@ async fn a_start_with_a_clock_that_is_wrong_by_minutes_loses_and_refuses_nothing
 #[tokio::test]
 async fn while_the_time_is_in_doubt_nothing_is_deleted() {
     let (mut world, _) = world_with_own_clock().await;
+    world.expect_error("this machine's clock is");
     world.stop_bridge().await;
     let old_ms = world.clock.now().plus(-40 * DAY_MS).0;
     let insert = "INSERT INTO dedup (key, at) VALUES ('old', ?1)";
