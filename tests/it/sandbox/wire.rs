@@ -1,13 +1,10 @@
 //! The wire: the list of all calls. A message can be followed through its calls, an encrypted body is shown
 //! with its plaintext, and no secret is shown.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
-use tokio::sync::broadcast::Receiver;
 
 use super::{Lab, SOON, contains, conversation, messages, screen, texts};
 
@@ -114,23 +111,28 @@ async fn one_message_can_be_followed_through_every_call() {
     lab.stop().await;
 }
 
-/// Starts a proxy in front of the bridge that holds back the bridge's response until a matching call was
-/// made. Returns the proxy's URL.
-async fn start_delaying_proxy<T: Send + Sync + 'static>(
-    bridge: String,
-    calls: Receiver<Arc<T>>,
-    is_awaited: impl Fn(&T) -> bool + Clone + Send + Sync + 'static,
-) -> String {
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let calls = Arc::new(Mutex::new(calls));
+/// Counts the calls of `api` that the page lists.
+async fn count_calls(http: &reqwest::Client, page: &str, api: &str) -> usize {
+    let state: Value = http.get(page).send().await.unwrap().json().await.unwrap();
+    let wire = state["wire"].as_array().unwrap().iter();
+    wire.filter(|call| call["path"].as_str().unwrap().ends_with(api)).count()
+}
+
+/// Starts a proxy in front of the bridge that holds back the bridge's response until the page lists a new call
+/// of `api`. Returns the proxy's URL.
+async fn start_delaying_proxy(lab: &Lab, api: &'static str) -> String {
+    let (http, bridge, page) = (lab.http.clone(), lab.sandbox.bridge_url(), lab.url("/api/state"));
     let answer = async move |request: axum::extract::Request| {
+        let before = count_calls(&http, &page, api).await;
         let (head, body) = request.into_parts();
         let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
         let url = format!("{bridge}{}", head.uri);
         let answer = http.post(url).headers(head.headers).body(body).send().await.unwrap();
         let (status, answer) = (answer.status(), answer.bytes().await.unwrap());
-        let mut calls = calls.lock().await;
-        while !is_awaited(&*calls.recv().await.unwrap()) {}
+        let deadline = tokio::time::Instant::now() + SOON;
+        while count_calls(&http, &page, api).await == before && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         (status, answer)
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -144,10 +146,7 @@ async fn a_call_is_assigned_to_its_message_although_the_push_ends_later() {
     let lab = Lab::start().await;
     let openid = lab.follower().await;
     let platforms = &lab.sandbox.session().stage;
-    let sends = platforms.im.events();
-    let bridge =
-        start_delaying_proxy(lab.sandbox.bridge_url(), sends, |call| call.path.ends_with("/openim/sendmsg"))
-            .await;
+    let bridge = start_delaying_proxy(&lab, "/openim/sendmsg").await;
     platforms.wechat.connect(&bridge);
     lab.act_as_customer(openid, json!({"do": "text", "text": "Is size M in stock?"})).await;
     let last_call = |state: &Value, path: &str| {
@@ -162,10 +161,7 @@ async fn a_call_is_assigned_to_its_message_although_the_push_ends_later() {
     assert!(send < push, "the push must end after the send");
     assert_eq!(message, question);
 
-    let sends = platforms.wechat.events();
-    let bridge =
-        start_delaying_proxy(lab.sandbox.bridge_url(), sends, |call| call.path.ends_with("/custom/send"))
-            .await;
+    let bridge = start_delaying_proxy(&lab, "/custom/send").await;
     platforms.im.connect(format!("{bridge}/imcallback"));
     let (agent, talk) = conversation(&state, openid).unwrap();
     let path = format!("/api/agents/{agent}/{}", talk["customer"].as_str().unwrap());
