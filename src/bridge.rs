@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use crate::clock::Clock;
 use crate::config::{Acknowledge, OnUnsubscribe, ReplyMode, Texts};
 use crate::media::Media;
+use crate::media::download::Rules;
 use crate::metrics::Metrics;
 use crate::model::{ImUserId, Millis};
 use crate::store::{Store, StoreError, Tx};
@@ -70,6 +71,8 @@ pub struct Settings {
     pub on_unsubscribe: OnUnsubscribe,
     /// Whether customers' media can be fetched from WeChat: the credentials are configured.
     pub may_fetch: bool,
+    /// Which addresses of agents' files may be followed.
+    pub download_rules: Rules,
 }
 
 /// The parts that the bridge is built from.
@@ -255,6 +258,11 @@ pub(crate) mod tests {
             reply: ReplyMode::Auto,
             on_unsubscribe: config.im.on_unsubscribe,
             may_fetch: false,
+            download_rules: Rules {
+                allow_hosts: config.media.allow_hosts,
+                allow_http: false,
+                allow_private: false,
+            },
         };
         let (retention, work_signal, metrics) =
             (Duration::from_hours(1), WorkSignal::default(), Metrics::default());

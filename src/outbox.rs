@@ -57,6 +57,15 @@ pub const MESSAGE_RETENTION_MS: i64 = 30 * 24 * 3600 * 1000;
 /// due.
 pub const OPERATOR_SIGNAL: &str = "operator_signal";
 
+/// What the agent must know of a text that replaced a file: why, as the agent reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TextNotice {
+    /// The text offers the file by a link.
+    Link(String),
+    /// The text is only the word for the file.
+    Label(String),
+}
+
 /// What the platform is asked to send for a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Payload {
@@ -66,8 +75,8 @@ pub enum Payload {
     Text {
         /// The text.
         text: String,
-        /// Why the call cannot be sent as intended, if the agent should know.
-        why: Option<String>,
+        /// What the agent must know of it.
+        notice: Option<TextNotice>,
     },
     /// A file that has been uploaded to the platform.
     Uploaded {

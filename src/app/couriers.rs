@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::settings::secret;
+use super::settings::{media_rules, secret};
 use crate::bridge::Bridge;
 use crate::clock::Clock;
 use crate::config::{Config, ReplyMode};
 use crate::im::send as im;
 use crate::lifecycle::Lifecycle;
 use crate::media::Media;
-use crate::media::download::{Downloader, Rules, Timeouts};
+use crate::media::download::{Downloader, Timeouts};
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::upstream::{Health, RateLimiter};
@@ -111,14 +111,6 @@ pub(super) fn start_typing(client: WechatClient, bridge: &Bridge, metrics: &Metr
     if let Some(client) = client {
         let stop = lifecycle.soft().clone();
         lifecycle.spawn("typing", wechat::typing::run(client, bridge.clone(), metrics.clone(), stop));
-    }
-}
-
-pub(super) fn media_rules(config: &Config) -> Rules {
-    Rules {
-        allow_hosts: config.media.allow_hosts.clone(),
-        allow_http: config.media.allow_http,
-        allow_private: config.media.allow_private,
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::couriers::{WechatClient, media_rules};
+use super::couriers::WechatClient;
+use super::settings::media_rules;
 use crate::bridge::Bridge;
 use crate::clock::Clock;
 use crate::config::Config;

@@ -6,6 +6,7 @@ use crate::bridge::{self, quota};
 use crate::clock::{Clock, millis};
 use crate::config::{Config, Secret};
 use crate::im::receive::CallbackVerifier;
+use crate::media::download::Rules;
 use crate::wechat::receive::{Verifier, VerifierSettings};
 
 pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
@@ -23,6 +24,15 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
         reply: config.wechat.reply,
         on_unsubscribe: config.im.on_unsubscribe,
         may_fetch: config.wechat.app_id.is_some() && config.wechat.app_secret.is_some(),
+        download_rules: media_rules(config),
+    }
+}
+
+pub(super) fn media_rules(config: &Config) -> Rules {
+    Rules {
+        allow_hosts: config.media.allow_hosts.clone(),
+        allow_http: config.media.allow_http,
+        allow_private: config.media.allow_private,
     }
 }
 

@@ -15,6 +15,8 @@ use super::command::{self, Command};
 use super::notice::{self, EndReason, NoticeKind};
 use super::send_policy::enqueue_notice;
 use super::{Bridge, Inner, to_wechat};
+use crate::media::download::{Forbidden, UrlOrigin};
+use crate::media::link::ReadLink;
 use crate::model::{
     Answer, Direction, ImUserId, Lane, MediaName, MediaOrigin, MessageId, MessageKind, Millis, Move, OpenId,
     OutboundCall,
@@ -191,15 +193,31 @@ impl AnswerContent {
     /// Reads and translates an agent's message. Takes the first of two slashes off it.
     fn of(inner: &Inner, answer: &mut Answer) -> Self {
         let texts = &inner.settings.texts;
-        let wording = to_wechat::Wording { locale: texts.locale, inquiry_prefix: &texts.inquiry_prefix };
         let command = command::parse(&answer.parts);
         command::unescape(&mut answer.parts);
+        let refused = refused_addresses(inner, answer);
+        let wording = to_wechat::Wording {
+            locale: texts.locale,
+            inquiry_prefix: &texts.inquiry_prefix,
+            refused: &refused,
+        };
         let message = || Self::Message {
             calls: to_wechat::calls(answer, wording, || MediaName::of_bits(rand::random())),
-            notices: to_wechat::notices(answer, texts.locale),
+            notices: to_wechat::notices(answer, wording),
         };
         command.map_or_else(message, Self::Command)
     }
+}
+
+/// The addresses in an answer that the download rules refuse, as far as that is known without asking
+/// a name server.
+fn refused_addresses(inner: &Inner, answer: &Answer) -> Vec<(String, Forbidden)> {
+    let (rules, now) = (&inner.settings.download_rules, inner.clock.now());
+    let addresses = answer.parts.iter().filter_map(to_wechat::address);
+    addresses
+        .filter(|url| inner.media.links.read(url, now) == ReadLink::Foreign)
+        .filter_map(|url| Some((url.to_owned(), rules.check(url, UrlOrigin::Client).err()?)))
+        .collect()
 }
 
 /// Adds a row for each file that `calls` send to the customer.

@@ -5,6 +5,7 @@ mod reason;
 mod wording;
 
 use crate::config::Locale;
+use crate::media::download::Forbidden;
 use crate::model::{MediaKind, MessageId, OutboundCall, Untranslatable, split_text};
 
 use super::translate::NOTICE_PREFIX;
@@ -36,6 +37,11 @@ pub enum NoticeKind<'a> {
     },
     /// It arrived, but as a text with a link.
     AsLink {
+        /// The reason, as the agent reads it.
+        why: &'a str,
+    },
+    /// The customer got only the word for the file.
+    AsLabel {
         /// The reason, as the agent reads it.
         why: &'a str,
     },
@@ -183,6 +189,18 @@ pub(super) fn without_address(locale: Locale, label: &str) -> String {
             "고객에게 {label} 표시만 전송되었습니다. 클라이언트가 파일 주소를 보내지 않았습니다. 다시 보내 주십시오."
         ),
         Locale::Zh => format!("客户只收到了{label}字样：您的客户端没有提供文件地址。请重新发送。"),
+    };
+    format!("{NOTICE_PREFIX}{text}")
+}
+
+/// Returns the notice that the customer does not read the address of a file, because of `why`.
+pub(super) fn refused_address(locale: Locale, label: &str, why: Forbidden) -> String {
+    let text = match locale {
+        Locale::En => format!("The customer got only the word {label}: {why}. Send the file itself."),
+        Locale::Ko => {
+            format!("고객에게 {label} 표시만 전송되었습니다: {why}. 파일을 직접 보내 주십시오.")
+        }
+        Locale::Zh => format!("客户只收到了{label}字样：{why}。请直接发送文件。"),
     };
     format!("{NOTICE_PREFIX}{text}")
 }

@@ -5,6 +5,7 @@ use unicode_segmentation::UnicodeSegmentation as _;
 use super::translate::{NOTICE_PREFIX, lines};
 use super::{emoji, notice};
 use crate::config::Locale;
+use crate::media::download::Forbidden;
 use crate::model::{
     Answer, AnswerPart, Attachment, AttachmentKind, MediaName, OutboundCall, SmallerPicture, split_text,
 };
@@ -23,6 +24,26 @@ pub struct Wording<'a> {
     pub locale: Locale,
     /// What the bridge puts before a customer's words. It comes off what an agent forwards.
     pub inquiry_prefix: &'a str,
+    /// The addresses of media that nobody may follow, which the customer therefore never reads.
+    pub refused: &'a [(String, Forbidden)],
+}
+
+impl Wording<'_> {
+    /// The rule that forbids the address `url`.
+    fn refusal(self, url: &str) -> Option<Forbidden> {
+        self.refused.iter().find(|(refused, _)| refused == url).map(|(_, why)| *why)
+    }
+}
+
+/// The address of a medium; `None` for an element of another kind.
+pub fn address(part: &AnswerPart) -> Option<&str> {
+    match part {
+        AnswerPart::Image { url, .. }
+        | AnswerPart::Sound { url, .. }
+        | AnswerPart::Video { url, .. }
+        | AnswerPart::File { url, .. } => Some(url),
+        _ => None,
+    }
 }
 
 /// Returns the calls that carry an agent's message to the customer, in the order of its elements.
@@ -50,16 +71,13 @@ pub fn calls(
 
 /// What the agent must know: elements that do not go to the customer as they are, in the order of
 /// the message.
-pub fn notices(answer: &Answer, locale: Locale) -> Vec<String> {
-    let of_part = |part: &AnswerPart| match part {
-        AnswerPart::Untranslatable(why) => Some(notice::untranslatable(locale, *why)),
-        AnswerPart::Image { url, .. }
-        | AnswerPart::Sound { url, .. }
-        | AnswerPart::Video { url, .. }
-        | AnswerPart::File { url, .. }
-            if !has_address(url) =>
-        {
-            Some(notice::without_address(locale, label(part, locale)))
+pub fn notices(answer: &Answer, wording: Wording<'_>) -> Vec<String> {
+    let locale = wording.locale;
+    let of_part = |part: &AnswerPart| match (part, address(part)) {
+        (AnswerPart::Untranslatable(why), _) => Some(notice::untranslatable(locale, *why)),
+        (_, Some(url)) if !has_address(url) => Some(notice::without_address(locale, label(part, locale))),
+        (_, Some(url)) => {
+            wording.refusal(url).map(|why| notice::refused_address(locale, label(part, locale), why))
         }
         _ => None,
     };
@@ -112,19 +130,21 @@ fn part_calls(
             let mut picture = attachment(AttachmentKind::Image, url, *size, &label, new_name());
             let smaller = smaller.as_ref().filter(|url| has_address(url));
             picture.smaller = smaller.map(|url| SmallerPicture { url: url.clone(), name: new_name() });
-            file_calls(picture)
+            file_calls(picture, wording)
         }
         AnswerPart::Sound { url, size, second } => {
-            file_calls(attachment(AttachmentKind::Sound { second: *second }, url, *size, &label, new_name()))
+            let kind = AttachmentKind::Sound { second: *second };
+            file_calls(attachment(kind, url, *size, &label, new_name()), wording)
         }
         AnswerPart::Video { url, size, thumb_url, .. } => {
             let kind = AttachmentKind::Video { thumb_url: thumb_url.clone(), thumb: new_name() };
-            file_calls(attachment(kind, url, *size, &label, new_name()))
+            file_calls(attachment(kind, url, *size, &label, new_name()), wording)
         }
         AnswerPart::File { url, size, name } => {
             let file_name: String = name.chars().filter(|c| !c.is_control()).collect();
             let label = lines(&[&label, &file_name]);
-            file_calls(attachment(AttachmentKind::File { file_name }, url, *size, &label, new_name()))
+            let kind = AttachmentKind::File { file_name };
+            file_calls(attachment(kind, url, *size, &label, new_name()), wording)
         }
         AnswerPart::Location { latitude, longitude, description } => {
             text_calls(&lines(&[&label, description, &format!("{latitude},{longitude}")]))
@@ -166,8 +186,11 @@ fn label(part: &AnswerPart, locale: Locale) -> &'static str {
 }
 
 /// The call for a file; a text if it has no address, or if the address is too long for a link in
-/// one text.
-fn file_calls(attachment: Attachment) -> Vec<OutboundCall> {
+/// one text. A text without the address if nobody may follow that.
+fn file_calls(attachment: Attachment, wording: Wording<'_>) -> Vec<OutboundCall> {
+    if wording.refusal(&attachment.url).is_some() {
+        return text_calls(attachment.as_text("").trim());
+    }
     let text = attachment.as_text(&attachment.url);
     if !has_address(&attachment.url) || text.len() > TEXT_BYTES {
         return text_calls(text.trim());
@@ -211,7 +234,7 @@ mod tests {
 
     fn translate_answer(answer: &Answer, locale: Locale) -> Vec<OutboundCall> {
         let mut drawn = 0;
-        calls(answer, Wording { locale, inquiry_prefix: "Inquiry: " }, || {
+        calls(answer, Wording { locale, inquiry_prefix: "Inquiry: ", refused: &[] }, || {
             drawn += 1;
             MediaName::of_bits(drawn)
         })
@@ -368,7 +391,7 @@ mod tests {
         ];
         assert_eq!(texts(&answer(&parts))[..3], ["hello", "[file]\na.pdf (7 B)", "[voice message]"]);
         for locale in [Locale::En, Locale::Ko, Locale::Zh] {
-            let notices = notices(&answer(&parts), locale);
+            let notices = notices(&answer(&parts), Wording { locale, inquiry_prefix: "", refused: &[] });
             assert_eq!(notices.len(), 3);
             assert!(notices.iter().all(|text| text.starts_with(NOTICE_PREFIX)), "{notices:?}");
         }

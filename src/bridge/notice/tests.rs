@@ -9,6 +9,7 @@ fn every_notice_has_the_prefix_and_the_reason_in_every_locale() {
             NoticeKind::Refused { why: "W" },
             NoticeKind::Unknown { why: "W" },
             NoticeKind::AsLink { why: "W" },
+            NoticeKind::AsLabel { why: "W" },
         ] {
             let note = text(
                 locale,

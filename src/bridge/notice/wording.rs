@@ -44,6 +44,9 @@ fn english(kind: &NoticeKind<'_>, answer: &str) -> String {
         NoticeKind::AsLink { why } => {
             format!("“{answer}” went to the customer as a text with a link: {why}.")
         }
+        NoticeKind::AsLabel { why } => {
+            format!("Of “{answer}” the customer got only the word for it: {why}. Send the file itself.")
+        }
         NoticeKind::Waiting { why } => {
             format!("“{answer}” has not left yet: {why}. It goes out by itself as soon as it can.")
         }
@@ -78,6 +81,9 @@ fn korean(kind: &NoticeKind<'_>, answer: &str) -> String {
         ),
         NoticeKind::AsLink { why } => {
             format!("“{answer}” 파일은 링크가 포함된 텍스트로 고객에게 전송되었습니다: {why}.")
+        }
+        NoticeKind::AsLabel { why } => {
+            format!("“{answer}” 파일 대신 표시만 고객에게 전송되었습니다: {why}. 파일을 직접 보내 주십시오.")
         }
         NoticeKind::Held { why } => {
             format!("“{answer}” 메시지가 보류되었습니다: {why}. 고객이 다시 메시지를 보내면 바로 전송됩니다.")
@@ -121,6 +127,9 @@ fn chinese(kind: &NoticeKind<'_>, answer: &str) -> String {
             format!("“{answer}”被改成了命令：消息不再发送，命令也不会执行。请将命令作为新消息发送。")
         }
         NoticeKind::AsLink { why } => format!("“{answer}”已改为带链接的文字发给客户：{why}。"),
+        NoticeKind::AsLabel { why } => {
+            format!("客户只收到了“{answer}”的类型字样：{why}。请直接发送文件。")
+        }
         NoticeKind::Held { why } => {
             format!("“{answer}”暂未发送：{why}。客户再次发来消息后会立即送出。")
         }

@@ -16,6 +16,7 @@ use crate::config::{Acknowledge, AesKey, EncryptionMode, Locale, OnUnsubscribe, 
 use crate::http::receipt::{channel, report_outcomes};
 use crate::http::testing::{Host, host, parts};
 use crate::media::Media;
+use crate::media::download::Rules;
 use crate::model::{Answer, AnswerPart, ImUserId, MessageId, Move, OpenId};
 use crate::store::{Closing, MessageFilter, MessageSummary, Settlement, Store, StoreLocation};
 use crate::wechat::receive::VerifierSettings;
@@ -191,6 +192,7 @@ fn settings(agents: Vec<ImUserId>) -> Settings {
         reply: ReplyMode::Passive,
         on_unsubscribe: OnUnsubscribe::Delete,
         may_fetch: true,
+        download_rules: Rules { allow_hosts: Vec::new(), allow_http: false, allow_private: false },
     }
 }
 

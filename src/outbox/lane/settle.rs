@@ -10,9 +10,18 @@ use crate::bridge::{Bridge, too_late_notice};
 use crate::model::{
     FailureClass, HoldReason, Lane, MessageId, MessageKind, Millis, Move, OpenId, State, Verdict,
 };
-use crate::outbox::Payload;
+use crate::outbox::{Payload, TextNotice};
 use crate::store::{AttachState, PendingCall, Settlement, StoreError, Tx};
 use crate::upstream::delay_ms;
+
+impl TextNotice {
+    fn kind(&self) -> NoticeKind<'_> {
+        match self {
+            Self::Link(why) => NoticeKind::AsLink { why },
+            Self::Label(why) => NoticeKind::AsLabel { why },
+        }
+    }
+}
 
 /// The outcome of an attempt, to be recorded.
 #[derive(Clone, Debug)]
@@ -95,11 +104,13 @@ impl LaneWorker {
                 ..Outcome::new(Move::MarkUnknown, "unknown", Some(why))
             },
         };
-        let as_link = match payload {
-            Payload::Text { why, .. } if matches!(outcome.label, "delivered" | "delivered in part") => why,
+        let as_text = match payload {
+            Payload::Text { notice, .. } if matches!(outcome.label, "delivered" | "delivered in part") => {
+                notice
+            }
             _ => None,
         };
-        self.record_outcome(pending, outcome, as_link, took_ms).await?;
+        self.record_outcome(pending, outcome, as_text, took_ms).await?;
         Ok(Next::Head)
     }
 
@@ -157,12 +168,12 @@ impl LaneWorker {
             && self.limits.give_up_ms.is_some_and(|limit_ms| waited_ms >= limit_ms)
     }
 
-    /// `as_link`: why the file was sent as a text with a link, if the agent should know.
+    /// `as_text`: what replaced the file, if the agent should know.
     async fn record_outcome(
         &self,
         pending: PendingCall,
         outcome: Outcome,
-        as_link: Option<String>,
+        as_text: Option<TextNotice>,
         took_ms: i64,
     ) -> Result<(), StoreError> {
         let (bridge, lane, created_at) = (self.bridge.clone(), pending.lane.clone(), pending.created_at);
@@ -190,13 +201,11 @@ impl LaneWorker {
                     _ => {}
                 }
                 let was_recalled = tx.is_recall_requested(pending.id)?;
-                let mut has_notice = match (outcome.agent_reason.as_deref().or(why), &as_link) {
+                let mut has_notice = match (outcome.agent_reason.as_deref().or(why), &as_text) {
                     // The agent gets a notice about the recall instead.
                     _ if was_recalled => false,
                     (Some(why), _) => notify_agent(tx, &bridge, &pending, outcome.transition, why, random)?,
-                    (None, Some(why)) => {
-                        bridge.notify_agent(tx, &pending, &NoticeKind::AsLink { why }, random)?
-                    }
+                    (None, Some(notice)) => bridge.notify_agent(tx, &pending, &notice.kind(), random)?,
                     (None, None) => false,
                 };
                 if outcome.transition == Move::Deliver && tx.is_wait_noticed(pending.id)? {

@@ -41,6 +41,11 @@ pub(super) enum UploadError {
         /// The reason, as the agent reads it.
         why: Option<String>,
     },
+    /// Nobody may follow the file's address: the customer gets only the word for the file.
+    Hidden {
+        /// The reason, as the agent reads it.
+        why: String,
+    },
 }
 
 impl From<StoreError> for UploadError {
@@ -114,6 +119,9 @@ impl MediaSource {
             // The agent gets no reason: neither the agent nor the operator can change WeChat's size
             // limit.
             Err(FetchError::Download(DownloadError::TooLarge(_))) => Err(UploadError::Link { why: None }),
+            Err(FetchError::Download(DownloadError::Forbidden(why))) => {
+                Err(UploadError::Hidden { why: why.to_string() })
+            }
             Err(FetchError::Download(error)) => Err(UploadError::Link { why: Some(error.to_string()) }),
         }
     }

@@ -18,7 +18,7 @@ use super::media_type::{MediaType, UPLOAD_LIFE_MS};
 use super::transport::{FilePart, Source};
 use crate::bridge::MAX_TEXT_BYTES;
 use crate::model::{Attachment, AttachmentKind, FailureClass, MediaHash, MediaName, Verdict};
-use crate::outbox::{Payload, PrepareError};
+use crate::outbox::{Payload, PrepareError, TextNotice};
 use crate::store::PendingCall;
 use crate::upstream::{ApiLabel, RateLimiter, paced};
 
@@ -72,7 +72,14 @@ impl MediaUploader {
         let mut link = attachment.url.clone();
         match self.upload(client, pending, attachment, &mut link).await {
             Ok(form) => Ok(form),
-            Err(UploadError::Link { why }) => Ok(Payload::Text { text: attachment.as_text(&link), why }),
+            Err(UploadError::Link { why }) => {
+                let notice = why.map(TextNotice::Link);
+                Ok(Payload::Text { text: attachment.as_text(&link), notice })
+            }
+            Err(UploadError::Hidden { why }) => {
+                let text = attachment.as_text("").trim().to_owned();
+                Ok(Payload::Text { text, notice: Some(TextNotice::Label(why)) })
+            }
             Err(UploadError::NotReady(not_ready)) => Err(not_ready),
         }
     }
@@ -155,8 +162,10 @@ impl MediaUploader {
             Ok(file) => media_form::of_picture(&self.source.media, &file).await,
             Err(error) => Err(error),
         };
-        let (why, smaller) = match (form, &attachment.smaller) {
-            (Err(UploadError::Link { why }), Some(smaller)) => (why, smaller),
+        let (refusal, smaller) = match (form, &attachment.smaller) {
+            (Err(refusal @ (UploadError::Link { .. } | UploadError::Hidden { .. })), Some(smaller)) => {
+                (refusal, smaller)
+            }
             (form, _) => return form,
         };
         let smaller =
@@ -165,7 +174,7 @@ impl MediaUploader {
                 Err(error) => Err(error),
             };
         match smaller {
-            Err(UploadError::Link { .. }) => Err(UploadError::Link { why }),
+            Err(UploadError::Link { .. } | UploadError::Hidden { .. }) => Err(refusal),
             form => form,
         }
     }
@@ -178,7 +187,10 @@ impl MediaUploader {
         attachment: &Attachment,
         file_name: &str,
     ) -> Result<Payload, UploadError> {
-        let theirs = |why| Ok(Payload::Text { text: attachment.as_text(&attachment.url), why });
+        let theirs = |why: Option<String>| {
+            let notice = why.map(TextNotice::Link);
+            Ok(Payload::Text { text: attachment.as_text(&attachment.url), notice })
+        };
         if !self.source.media.links.has_base() {
             return theirs(None);
         }
@@ -197,7 +209,7 @@ impl MediaUploader {
         };
         let link = self.source.media.links.link_to_file(&attachment.name, file_name, file.created_at);
         let text = Attachment { size: file.size, ..attachment.clone() }.as_text(&link.unwrap_or_default());
-        if text.len() > MAX_TEXT_BYTES { theirs(None) } else { Ok(Payload::Text { text, why: None }) }
+        if text.len() > MAX_TEXT_BYTES { theirs(None) } else { Ok(Payload::Text { text, notice: None }) }
     }
 
     /// Returns WeChat's copy of a file: from an earlier upload, or else from a new one.

@@ -7,7 +7,7 @@ use wechat_im_bridge::internals::sandbox::im::AgentClient;
 use wechat_im_bridge::internals::sandbox::wechat::Phone;
 
 use super::files::{await_pushed, file, image_at, local, pushed, start_bad_server};
-use crate::observe::{await_notice, await_states, counter_value, greeted, notices};
+use crate::observe::{await_notice, await_states, counter_value, greeted, notices, states};
 use crate::world::{SOON, Setup, World, eventually, openid};
 
 /// Asserts that the customer gets the URL as a text, and that a notice gives the agent the reason.
@@ -26,22 +26,63 @@ async fn assert_sent_as_link(world: &World, phone: &Phone, agent: &AgentClient, 
     assert!(world.wechat.ledger().uploads == 0, "{url}");
 }
 
+/// Asserts that the customer gets only the word for the picture, and that a notice gives the agent the reason.
+async fn assert_address_hidden(world: &World, phone: &Phone, agent: &AgentClient, url: &str, reason: &str) {
+    let before = pushed(phone).len();
+    phone.say("go on").await;
+    agent.send(phone.openid(), image_at(url)).await.unwrap();
+    let shown = eventually(SOON, async || pushed(phone).len() > before);
+    assert!(shown.await, "{url}: {:?}", notices(agent, phone.openid()));
+    assert_eq!(pushed(phone).pop().unwrap().1, "[image]", "{url}");
+    let notices = await_notice(agent, phone.openid(), reason).await;
+    assert!(notices.last().unwrap().contains("got only the word"), "{notices:?}");
+    assert!(world.wechat.ledger().uploads == 0, "{url}");
+}
+
 #[tokio::test]
-async fn a_file_that_cannot_be_fetched_is_sent_as_a_link_and_a_notice_gives_the_reason() {
+async fn a_file_that_cannot_be_fetched_is_sent_as_a_link_unless_its_address_is_refused() {
     let world = local().start().await;
     let (phone, agent) = (greeted(&world, "a").await, world.agent());
     let (address, _) = start_bad_server().await;
+    for (url, reason) in [(format!("http://{address}/gone"), "the server answered 410")] {
+        assert_sent_as_link(&world, &phone, &agent, &url, reason).await;
+    }
     for (url, reason) in [
-        (format!("http://{address}/gone"), "the server answered 410"),
         (format!("http://{address}/loop"), "too many redirects"),
         ("https://evil.example/a.jpg".to_owned(), "not one of media.allow_hosts"),
         (format!("http://user:pass@{address}/photo.jpg"), "a user name or a password"),
         ("ftp://127.0.0.1/a.jpg".to_owned(), "not https"),
     ] {
-        assert_sent_as_link(&world, &phone, &agent, &url, reason).await;
+        assert_address_hidden(&world, &phone, &agent, &url, reason).await;
     }
-    assert_eq!(counter_value(&world, "wechat_im_bridge_downloads_total{outcome=\"forbidden\"}").await, 4);
+    assert_eq!(counter_value(&world, "wechat_im_bridge_downloads_total{outcome=\"forbidden\"}").await, 1);
     assert_eq!(counter_value(&world, "wechat_im_bridge_downloads_total{outcome=\"status\"}").await, 1);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_reply_shows_an_address_only_if_it_may_be_followed() {
+    let world = local().set("BRIDGE_WECHAT__REPLY", "passive").start().await;
+    let (phone, agent, customer) = (greeted(&world, "p").await, world.agent(), openid("p"));
+    for (url, shown) in [
+        ("http://127.0.0.1:1/photo.jpg", "[image]\nhttp://127.0.0.1:1/photo.jpg"),
+        ("http://user:pass@127.0.0.1:1/photo.jpg", "[image]"),
+        ("https://evil.example/a.jpg", "[image]"),
+    ] {
+        let before = notices(&agent, &customer).len();
+        agent.send(&customer, image_at(url)).await.unwrap();
+        let is_told = shown.contains(url) || {
+            let told = async || {
+                notices(&agent, &customer)[before..].iter().any(|text| text.contains("only the word"))
+            };
+            eventually(SOON, told).await
+        };
+        assert!(is_told, "{url}: {:?}", notices(&agent, &customer));
+        let is_held = async || states(&world, &customer).await.last() == Some(&"held");
+        assert!(eventually(SOON, is_held).await, "{url}");
+        assert_eq!(phone.say("?").await.text(), Some(shown));
+        world.clock.advance(1_000);
+    }
     world.finish().await;
 }
 
@@ -61,7 +102,7 @@ async fn private_addresses_are_refused_as_hosts_and_behind_names() {
         format!("http://[::1]:{port}/photo.jpg"),
         "http://169.254.169.254/latest/meta-data/".to_owned(),
     ] {
-        assert_sent_as_link(&world, &phone, &agent, &url, "the host has no public address").await;
+        assert_address_hidden(&world, &phone, &agent, &url, "the host has no public address").await;
     }
     assert_eq!(requests.get(), 0, "the bridge must not connect to a private address");
     world.finish().await;
@@ -78,10 +119,9 @@ async fn redirects_are_followed_and_each_target_is_checked() {
     let (address, _) = start_bad_server().await;
     let base = format!("http://localhost:{}", address.port());
     let to_private = format!("{base}/to-private");
-    assert_sent_as_link(&world, &phone, &agent, &to_private, "not one of media.allow_hosts").await;
+    assert_address_hidden(&world, &phone, &agent, &to_private, "not one of media.allow_hosts").await;
     agent.send(&customer, image_at(&format!("{base}/moved"))).await.unwrap();
-    let link = format!("[image]\n{to_private}");
-    await_pushed(&phone, &[("text", &link, Bytes::new()), ("image", "", file("photo.jpg"))]).await;
+    await_pushed(&phone, &[("text", "[image]", Bytes::new()), ("image", "", file("photo.jpg"))]).await;
     world.finish().await;
 }
 
