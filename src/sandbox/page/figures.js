@@ -5,7 +5,7 @@ import { byId, el, set, svg, updateList, write } from "./dom.js";
 import { state } from "./store.js";
 import { duration, isKnown, t } from "./texts.js";
 
-const ENDS = ["delivered", "waiting", "held", "refused", "unknown"];
+const ENDS = ["delivered", "waiting", "held", "recalled", "refused", "unknown"];
 
 const WIDTH = 360;
 const HEIGHT = 64;

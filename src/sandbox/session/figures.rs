@@ -12,6 +12,8 @@ pub struct Counters {
     pub delivered: u64,
     /// Answers that are held now, until their customer writes.
     pub held: u64,
+    /// Messages that their agents took back in time.
+    pub recalled: u64,
     /// Messages that a platform refused.
     pub refused: u64,
     /// Messages whose outcome is unknown.
@@ -33,6 +35,7 @@ impl Counters {
                 "waiting" => counters.waiting = value,
                 "held" => counters.held = value,
                 "ended_total" if labels.contains("state=\"delivered\"") => counters.delivered += value,
+                "ended_total" if labels.contains("state=\"recalled\"") => counters.recalled += value,
                 "ended_total" if labels.contains("state=\"refused\"") => counters.refused += value,
                 "ended_total" if labels.contains("state=\"unknown\"") => counters.unknown += value,
                 _ => {}
@@ -68,6 +71,7 @@ impl CounterTotals {
         Counters {
             accepted: before.accepted + now.accepted,
             delivered: before.delivered + now.delivered,
+            recalled: before.recalled + now.recalled,
             refused: before.refused + now.refused,
             unknown: before.unknown + now.unknown,
             held: now.held,
@@ -87,9 +91,11 @@ mod tests {
                     wechat_im_bridge_ended_total{direction=\"to_im\",state=\"delivered\"} 3\n\
                     wechat_im_bridge_ended_total{direction=\"to_wechat\",state=\"held\"} 9\n\
                     wechat_im_bridge_ended_total{direction=\"to_wechat\",state=\"unknown\"} 1\n\
+                    wechat_im_bridge_ended_total{direction=\"to_wechat\",state=\"recalled\"} 2\n\
                     wechat_im_bridge_waiting 1\nwechat_im_bridge_held 1\nother_total 7\n# EOF\n";
         let counters = Counters::parse(text);
-        let expected = Counters { accepted: 5, delivered: 3, held: 1, refused: 0, unknown: 1, waiting: 1 };
+        let expected =
+            Counters { accepted: 5, delivered: 3, held: 1, recalled: 2, refused: 0, unknown: 1, waiting: 1 };
         assert_eq!(counters, expected);
         let mut totals = CounterTotals::default();
         assert_eq!(totals.update(1, counters), expected);

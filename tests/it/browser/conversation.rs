@@ -77,6 +77,14 @@ pub(super) async fn the_phone_shows_that_the_agent_types_and_a_held_answer_can_b
     tab.click("#messages .mine .action[tabindex='0']").await;
     let is_gone = "return ![...document.querySelectorAll('#messages .mine')].some((one) => one.innerText.includes('Part 7'))";
     tab.await_true(is_gone, "the desk without the answer that was taken back").await;
+    tab.await_element("#ends [data-end=recalled]:not([data-none])").await;
+    // What the bridge still held goes out with the customer's next message.
+    tab.type_and_send("#phone-text", "And?").await;
+    tab.await_text("#screen .theirs", "Part 6").await;
+    assert!(
+        !tab.texts("#screen .bubble").await.iter().any(|text| text.contains("Part 7")),
+        "Part 7 was taken back"
+    );
     tab.type_and_send("#wire-find", "AfterMsgWithDraw").await;
     tab.await_text("#calls [role=option] .what", "/imcallback").await;
     let clear = "const find = document.querySelector('#wire-find'); find.value = ''; \
