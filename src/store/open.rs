@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use const_format::formatcp;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::StoreLocation;
@@ -209,9 +210,19 @@ pub(super) fn reader(location: &StoreLocation) -> Result<Option<Connection>, Ope
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection =
         Connection::open_with_flags(path, flags).map_err(|source| sqlite_error(location, source))?;
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(|source| sqlite_error(location, source))?;
-    connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE_SIZE);
+    prepare(&connection).map_err(|source| sqlite_error(location, source))?;
     Ok(Some(connection))
+}
+
+/// The settings of every connection.
+///
+/// With the stability guarantee, a plan does not depend on the values of the parameters. Without it, SQLite, which is
+/// built with STAT4 here, parses and plans some statements anew at every execution.
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE_SIZE);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 fn configure(
@@ -220,8 +231,7 @@ fn configure(
 ) -> Result<Connection, OpenError> {
     let sqlite_error = |source| sqlite_error(location, source);
     let connection = connection.map_err(sqlite_error)?;
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(sqlite_error)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE_SIZE);
+    prepare(&connection).map_err(sqlite_error)?;
     // `secure_delete` overwrites deleted rows and pages: the messages of a customer who unsubscribed
     // must not stay in the file. [`super::erase`] does the rest. The value FAST would not do: it
     // leaves free pages as they are.
