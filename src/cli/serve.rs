@@ -20,6 +20,8 @@ use crate::telemetry;
 /// `POINT:NTH` or `POINT:NTH:MILLISECONDS`: the point where a build with fail points aborts as if
 /// it had been killed, and how long it pauses there first. Other builds ignore it.
 const KILL_AT: &str = "BRIDGE_KILL_AT";
+/// `POINT:TIMES`: the point where a build with fail points panics, and how often. Other builds ignore it.
+const PANIC_AT: &str = "BRIDGE_PANIC_AT";
 
 pub(super) async fn run(config: Config, warnings: Vec<String>, while_stdin: bool) -> Result<(), Error> {
     if matches!(config.store, config::StoreUrl::Postgres) {
@@ -30,10 +32,13 @@ pub(super) async fn run(config: Config, warnings: Vec<String>, while_stdin: bool
             fix: "use sqlite://FILE, with one instance".to_owned(),
         }])));
     }
-    if fail::has_failpoints()
-        && let Some(at) = std::env::var_os(KILL_AT)
-    {
-        abort_at(&at.to_string_lossy())?;
+    if fail::has_failpoints() {
+        if let Some(at) = std::env::var_os(KILL_AT) {
+            abort_at(&at.to_string_lossy())?;
+        }
+        if let Some(at) = std::env::var_os(PANIC_AT) {
+            panic_at(&at.to_string_lossy())?;
+        }
     }
     let mut signals = Signals::catch().context("cannot listen for signals")?;
     let stop = CancellationToken::new();
@@ -80,6 +85,12 @@ fn stdin_closed() -> io::Result<impl Future<Output = ()>> {
         let mut buffer = [0; 64];
         while pipe.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
     })
+}
+
+/// Arranges that a task panics at a fail point.
+fn panic_at(spec: &str) -> anyhow::Result<()> {
+    let (point, times) = spec.split_once(':').context("BRIDGE_PANIC_AT must be POINT:TIMES")?;
+    fail::cfg(point, &format!("{times}*panic")).map_err(anyhow::Error::msg)
 }
 
 /// Arranges that the process aborts exactly at a fail point. A `kill -9` from outside would come a

@@ -12,6 +12,7 @@ mod fail_points;
 mod hanging_disk;
 mod oracle;
 mod outage;
+mod panics;
 mod pictures;
 mod proxy;
 mod rig;

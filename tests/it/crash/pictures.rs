@@ -69,7 +69,7 @@ async fn a_kill_around_the_download_of_a_picture_neither_doubles_the_message_nor
 }
 
 /// How many of the pictures the bridge has downloaded.
-fn fetched_count(rig: &Rig) -> i64 {
+pub fn fetched_count(rig: &Rig) -> i64 {
     let connection =
         rusqlite::Connection::open_with_flags(rig.store(), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     let sql = "SELECT count(*) FROM media WHERE hash IS NOT NULL";
