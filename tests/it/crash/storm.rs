@@ -102,8 +102,9 @@ fn answering(
     }
 }
 
+/// Half of the faults are error codes: only after those is it certain what must become of a message.
 fn fault(random: &mut StdRng, codes: &[i64]) -> Fault {
-    match random.random_range(0..7) {
+    match random.random_range(0..12) {
         0 => Fault::DropBefore,
         1 => Fault::DropAfter,
         2 => Fault::BadGateway,
