@@ -103,6 +103,11 @@ impl Verifier {
         let (timestamp, nonce) = (query.timestamp()?, query.nonce()?);
         let plain_signature = self.check_signature(&query);
         let msg_signature = query.msg_signature();
+        // WeChat sends `signature` in every mode. It covers nothing of the body, but a wrong one shows before
+        // the body is read that the request is not from WeChat.
+        if query.signature().is_ok() {
+            plain_signature?;
+        }
         match self.0.mode {
             EncryptionMode::Plain => plain_signature?,
             EncryptionMode::Compatible if msg_signature.is_err() => plain_signature?,
