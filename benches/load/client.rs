@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::measure::Measured;
+use super::measure::{Measured, unix_micros, unix_s};
 use super::target::Target;
 
 /// Number of customers that write.
@@ -115,13 +115,14 @@ async fn run_connection(
 
 fn push() -> String {
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
-    let sent_at = super::measure::unix_micros();
+    let sent_at = unix_micros();
     let customer = id.wrapping_mul(2_654_435_761) % CUSTOMERS;
     let body = format!(
         "<xml><ToUserName><![CDATA[gh_bridge000001]]></ToUserName><FromUserName><![CDATA[oBench{customer:022}]]>\
-         </FromUserName><CreateTime>1700000000</CreateTime><MsgType><![CDATA[text]]></MsgType>\
+         </FromUserName><CreateTime>{}</CreateTime><MsgType><![CDATA[text]]></MsgType>\
          <Content><![CDATA[is this in stock, in size M? sent at {sent_at}]]></Content>\
          <MsgId>{}</MsgId></xml>",
+        unix_s(),
         24_300_000_000_000_000 + id
     );
     format!(

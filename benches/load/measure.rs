@@ -36,6 +36,11 @@ impl Measured {
     }
 }
 
+/// Unix time in seconds.
+pub fn unix_s() -> u128 {
+    unix_micros() / 1_000_000
+}
+
 /// Unix time in microseconds.
 #[expect(clippy::disallowed_methods, reason = "both processes need one clock")]
 pub fn unix_micros() -> u128 {

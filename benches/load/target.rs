@@ -11,13 +11,12 @@ use axum::routing::post;
 use wechat_im_bridge::internals::clock::Clock;
 use wechat_im_bridge::internals::metrics::Metrics;
 use wechat_im_bridge::internals::model::{Direction, ImUserId, MessageKind, Move, OpenId, OutboundCall};
+use wechat_im_bridge::internals::sandbox::wechat::crypto;
 use wechat_im_bridge::internals::store::{NewMessage, Settlement, Store, StoreLocation};
 
+use super::measure::unix_s;
 use super::sink::Sink;
 
-/// The reference's own example of a signed query.
-const SIGNED_PATH: &str =
-    "/?signature=fceb4a53d136f480622a04924881a40304cbba72&timestamp=1700000001&nonce=987654321";
 const TOKEN: &str = "BridgeToken2024";
 
 pub struct Target {
@@ -43,7 +42,7 @@ impl Target {
         let text = format!(
             "[server]\nlisten = \"127.0.0.1:0\"\nops_listen = \"\"\n[wechat]\ntoken = \"{TOKEN}\"\n\
              [im]\nsdk_app_id = 1400000000\nsecret_key = \"{}\"\napi_base = \"{}\"\n[store]\nurl = \"sqlite://{}\"\n\
-             [log]\nlevel = \"wechat_im_bridge::internals::app=info\"\n",
+             [log]\nlevel = \"wechat_im_bridge::app=info\"\n",
             "0".repeat(64),
             sink.base,
             folder.path().join("bridge.db").display()
@@ -86,12 +85,15 @@ impl Target {
         self.address
     }
 
-    pub fn signed_path() -> &'static str {
-        SIGNED_PATH
+    /// A path with a query that is signed now.
+    pub fn signed_path() -> String {
+        let (timestamp, nonce) = (unix_s().to_string(), "987654321");
+        let signature = crypto::sign(&[TOKEN, &timestamp, nonce]);
+        format!("/?signature={signature}&timestamp={timestamp}&nonce={nonce}")
     }
 
     fn get_path() -> String {
-        format!("{SIGNED_PATH}&echostr=5577006791947779410")
+        format!("{}&echostr=5577006791947779410", Self::signed_path())
     }
 
     pub fn get_request() -> String {
