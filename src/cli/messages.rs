@@ -210,7 +210,7 @@ fn print_messages(page: &[MessageSummary], json: bool, columns: &mut Option<Colu
         None if rows.is_empty() => print("no messages\n"),
         None => {
             let fitting = Columns::fitting(HEADER, &rows);
-            print(&(fitting.line(HEADER) + &fitting.lines(&rows)))?;
+            print(&fitting.table(HEADER, &rows))?;
             *columns = Some(fitting);
             Ok(())
         }
@@ -291,5 +291,5 @@ async fn print_groups(
         })
         .collect();
     let fitting = Columns::fitting(HEADER, &rows);
-    print(&(fitting.line(HEADER) + &fitting.lines(&rows)))
+    print(&fitting.table(HEADER, &rows))
 }

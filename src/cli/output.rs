@@ -48,6 +48,13 @@ impl Columns {
         line
     }
 
+    /// Formats the header and every row.
+    pub fn table<const N: usize>(&self, header: [&str; N], rows: &[[String; N]]) -> String {
+        let mut table = self.line(header);
+        table.push_str(&self.lines(rows));
+        table
+    }
+
     /// Formats every row as one line.
     pub fn lines<const N: usize>(&self, rows: &[[String; N]]) -> String {
         rows.iter().map(|row| self.line(row.each_ref().map(String::as_str))).collect()
@@ -62,7 +69,7 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [["1".to_owned(), "wait\ning".to_owned()], ["1000".to_owned(), String::new()]];
         let columns = Columns::fitting(["ID", "STATE"], &rows);
-        let table = columns.line(["ID", "STATE"]) + &columns.lines(&rows);
+        let table = columns.table(["ID", "STATE"], &rows);
         assert_eq!(table, "ID    STATE\n1     wait ing\n1000\n");
     }
 }

@@ -67,7 +67,7 @@ fn render(found: &TraceRecords) -> String {
     steps.sort_by_key(|step| step.at);
     let rows: Vec<_> = steps.into_iter().map(cells).collect();
     let columns = Columns::fitting(HEADER, &rows);
-    let mut text = columns.line(HEADER) + &columns.lines(&rows);
+    let mut text = columns.table(HEADER, &rows);
     if !found.messages.is_empty() {
         let rows: Vec<_> = found.messages.iter().map(messages::row).collect();
         let columns = Columns::fitting(messages::HEADER, &rows);
