@@ -6,7 +6,7 @@ mod clock_watch;
 mod component_status;
 mod couriers;
 mod disk;
-mod limits;
+mod listeners;
 mod media_fetching;
 mod private_files;
 mod settings;
@@ -18,25 +18,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use tokio::task::JoinHandle;
 
 use component_status::Inbound;
 use couriers::im_courier;
-use limits::connection_limit;
 use settings::{bridge_settings, callback_verifier, verifier};
 use workers::Workers;
 
 use crate::bridge::{self, Bridge, WorkSignal};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::http::body::BodyBudget;
+use crate::http::peer::TrustedProxies;
 use crate::http::{Limits, ops, public, receipt, serve, tls};
 use crate::lifecycle::{Lifecycle, Outcome, Signals};
 use crate::metrics::Metrics;
 use crate::outbox::Panics;
 use crate::store::Closing;
-
-/// How long an operator's request may still run after all other work has ended.
-const OPS_STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A running bridge.
 #[derive(Debug)]
@@ -47,17 +44,9 @@ pub struct Running {
     pub ops: Option<SocketAddr>,
     /// The life of the bridge, through which it can be stopped.
     pub lifecycle: Lifecycle,
-    operations: Option<Operations>,
+    operations: Option<listeners::Operations>,
     closing: Closing,
     grace: Duration,
-}
-
-/// The operations listener. It keeps running while other work finishes, so that `/readyz` can
-/// report it.
-#[derive(Debug)]
-struct Operations {
-    stop: serve::Stop,
-    server: JoinHandle<()>,
 }
 
 /// Starts a bridge. Logs that it listens only after all files are valid, the ports are bound and
@@ -67,9 +56,9 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
         Some(files) => Some(tokio::task::spawn_blocking(move || tls::acceptor(&files)).await??),
         None => None,
     };
-    let listener = serve::bind("server.listen", config.server.listen).await?;
+    let listener = serve::bind("server.listen", config.server.listen)?;
     let ops_listener = match config.server.ops_listen {
-        Some(address) => Some(serve::bind("server.ops_listen", address).await?),
+        Some(address) => Some(serve::bind("server.ops_listen", address)?),
         None => None,
     };
     let public = listener.local_addr()?;
@@ -98,6 +87,8 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
         "listening on {public}{}",
         ops.map(|ops| format!(", operations on {ops}")).unwrap_or_default()
     );
+    let proxies = TrustedProxies::new(&config.server.trusted_proxies);
+    let connections = listeners::Both::new(proxies, &clock, &metrics);
     let panics = Panics::default();
     let workers = Workers {
         config: &config,
@@ -116,10 +107,11 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     let inbound = Inbound::new(&clock);
     let mut parts = component_status::parts(&config, &to_im, client, &bridge, &inbound, &clock);
     parts.add("lanes", component_status::lanes(panics, clock.clone()));
+    parts.add("connections", component_status::connections(connections.public.clone()));
     parts.add("disk", Arc::new(move || disk.status()));
     let stop = serve::Stop { soft: lifecycle.soft().clone(), hard: lifecycle.hard().clone() };
     let operations = ops_listener.map(|ops_listener| {
-        Operations::begin(
+        listeners::Operations::begin(
             ops_listener,
             ops::Ops {
                 store,
@@ -128,28 +120,26 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
                 readiness: lifecycle.readiness().clone(),
                 parts,
             },
+            connections.ops,
             &lifecycle,
         )
     });
-    let limits = Limits {
-        body_bytes: config.server.body_limit,
-        connections: connection_limit(Limits::default().connections),
-        ..Limits::default()
-    };
+    let limits = Limits { body_bytes: config.server.body_limit, ..Limits::default() };
     let router = public::router(public::Public {
         verifier: verifier(&config),
         callback_verifier: callback_verifier(&config, &clock),
         bridge,
         clock,
-        metrics,
+        metrics: metrics.clone(),
         push_health: inbound.pushes,
         callback_health: inbound.callbacks,
         limits,
+        body_budget: BodyBudget::new(config.server.body_bytes_in_flight, config.server.body_limit, metrics),
         outcomes: receipt_sender,
         base_path: config.server.public_url.as_ref().map_or_else(String::new, |url| url.path().to_owned()),
         tasks: lifecycle.tasks().clone(),
     });
-    lifecycle.spawn("public", serve::serve(listener, tls, router, limits, stop));
+    lifecycle.spawn("public", serve::serve(listener, tls, router, limits, connections.public, stop));
     component_status::log_missing_programs(&media);
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -177,22 +167,6 @@ impl Running {
         match outcome {
             Outcome::Failed { task, .. } => bail!("the task {task} ended unexpectedly; the log says why"),
             Outcome::Finished | Outcome::Aborted => Ok(()),
-        }
-    }
-}
-
-impl Operations {
-    fn begin(listener: tokio::net::TcpListener, ops: ops::Ops, lifecycle: &Lifecycle) -> Self {
-        let stop = serve::Stop { hard: lifecycle.hard().child_token(), ..serve::Stop::default() };
-        let server = serve::serve(listener, None, ops::router(ops), Limits::default(), stop.clone());
-        Self { stop, server: tokio::spawn(server) }
-    }
-
-    async fn end(mut self) {
-        self.stop.soft.cancel();
-        if tokio::time::timeout(OPS_STOP_TIMEOUT, &mut self.server).await.is_err() {
-            self.stop.hard.cancel();
-            let _ = self.server.await;
         }
     }
 }

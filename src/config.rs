@@ -31,6 +31,8 @@ pub use fault::{Fault, Faults, Place};
 pub use secret::{AesKey, Secret};
 pub use texts::Texts;
 
+use ipnet::IpNet;
+
 use crate::model::ImUserId;
 use settings::Settings;
 
@@ -71,10 +73,15 @@ pub struct Server {
     pub public_url: Option<BaseUrl>,
     /// The maximum size of a request body, in bytes.
     pub body_limit: usize,
+    /// The maximum size of all request bodies that are held in memory at once, in bytes; at least
+    /// `body_limit`.
+    pub body_bytes_in_flight: usize,
     /// The time that running work has to finish after a stop.
     pub shutdown_grace: Duration,
     /// If set, `listen` uses HTTPS.
     pub tls: Option<Tls>,
+    /// The networks of proxies whose `X-Forwarded-For` names the client.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// The two PEM files for HTTPS. They have not been opened yet.

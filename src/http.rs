@@ -3,11 +3,13 @@
 //! Owns connections, their limits and the translation of outcomes into HTTP responses; decides
 //! nothing about messages. Must never respond with success before the bridge has committed.
 
-mod body;
+pub mod body;
 mod connection;
+pub mod connections;
 pub mod ops;
 pub mod public;
 mod log_limit;
+pub mod peer;
 pub mod serve;
 #[cfg(test)]
 mod testing;
@@ -17,11 +19,12 @@ pub mod receipt;
 
 use std::time::Duration;
 
+/// The seconds after which a refused caller may try again.
+const RETRY_AFTER: &str = "1";
+
 /// Limits on callers. The defaults are the values of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The number of open connections; further ones wait in the kernel's queue.
-    pub connections: usize,
     /// The time limit for a TLS handshake.
     pub handshake: Duration,
     /// The time limit for a request's whole head, and for an idle connection to send one.
@@ -44,7 +47,6 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 4096,
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             head_bytes: 16_384,

@@ -78,6 +78,9 @@ pub mod internals {
     pub mod json {
         pub use crate::json::from_slice;
     }
+    pub mod lifecycle {
+        pub use crate::lifecycle::open_files;
+    }
     pub mod metrics {
         pub use crate::metrics::Metrics;
     }

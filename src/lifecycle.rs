@@ -5,6 +5,7 @@
 //! the exit status shows it.
 
 pub mod deadline;
+pub mod open_files;
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -88,8 +89,11 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Catches SIGTERM and SIGINT from now on. Fails if the handlers cannot be installed.
+    /// Catches SIGTERM and SIGINT from now on, and SIGHUP, which asks for changed files and must not kill
+    /// the process. Fails if the handlers cannot be installed.
     pub fn catch() -> std::io::Result<Self> {
+        // The handler stays for the life of the process, also when this value is dropped.
+        let _ = signal(SignalKind::hangup())?;
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 

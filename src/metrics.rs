@@ -3,6 +3,8 @@
 //! `docs/metrics.md` lists names, labels and meanings; a test compares it with this file. Labels
 //! have fixed sets of values. No metric contains a customer's or an agent's name.
 
+mod listeners;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +19,7 @@ use crate::model::{Direction, FailureClass, State};
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 type Counters<const N: usize> = Family<Labels<N>, Counter>;
-type Gauges = Family<Labels<1>, Gauge>;
+type Gauges<const N: usize> = Family<Labels<N>, Gauge>;
 type Histograms<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram>;
 
 /// Buckets for times that a caller waits, in seconds: from 0.25 ms to 10 s.
@@ -54,12 +56,19 @@ struct Inner {
     waiting: Gauge,
     oldest: Gauge,
     held: Gauge,
-    part: Gauges,
-    clock_skew: Gauges,
+    part: Gauges<1>,
+    clock_skew: Gauges<1>,
     store_panics: Counter,
     store_log_bytes: Gauge,
     media_stored_bytes: Gauge,
     disk_free_bytes: Gauge,
+    connections: Gauges<1>,
+    connections_limit: Gauges<1>,
+    connections_of_one_address: Gauges<1>,
+    closed_connections: Counters<1>,
+    refused_connections: Counters<1>,
+    refused_downloads: Counters<1>,
+    body_bytes: Gauge,
 }
 
 fn short_histogram() -> Histogram {
@@ -112,6 +121,13 @@ impl Default for Metrics {
             store_log_bytes: Gauge::default(),
             media_stored_bytes: Gauge::default(),
             disk_free_bytes: Gauge::default(),
+            connections: Gauges::default(),
+            connections_limit: Gauges::default(),
+            connections_of_one_address: Gauges::default(),
+            closed_connections: Counters::default(),
+            refused_connections: Counters::default(),
+            refused_downloads: Counters::default(),
+            body_bytes: Gauge::default(),
             registry: Registry::default(),
         };
         let r = &mut registry;
@@ -159,19 +175,7 @@ impl Default for Metrics {
             "Time from acceptance to delivery, by direction",
             inner.end_to_end.clone(),
         );
-        r.register("calls", "API calls to a platform, by platform, API and outcome", inner.calls.clone());
-        r.register(
-            "call_seconds",
-            "Duration of an API call, by platform and API",
-            inner.call_duration.clone(),
-        );
-        r.register("downloads", "Attempts to download agents' files, by outcome", inner.downloads.clone());
-        r.register(
-            "customer_media",
-            "Attempts to download customers' media, by outcome",
-            inner.record_customer_media.clone(),
-        );
-        r.register("media_bytes", "Bytes of media, fetched or served", inner.record_media_bytes.clone());
+        register_calls(r, &inner);
         r.register("waiting", "Messages the outbox still has to act on", inner.waiting.clone());
         r.register("oldest_waiting_seconds", "Age of the oldest waiting message", inner.oldest.clone());
         r.register("held", "Agents' messages that wait until their customer writes", inner.held.clone());
@@ -182,8 +186,51 @@ impl Default for Metrics {
             inner.clock_skew.clone(),
         );
         register_storage(r, &inner);
+        register_listeners(r, &inner);
         Self(Arc::new(Inner { registry, ..inner }))
     }
+}
+
+fn register_calls(r: &mut Registry, inner: &Inner) {
+    r.register("calls", "API calls to a platform, by platform, API and outcome", inner.calls.clone());
+    r.register("call_seconds", "Duration of an API call, by platform and API", inner.call_duration.clone());
+    r.register("downloads", "Attempts to download agents' files, by outcome", inner.downloads.clone());
+    r.register(
+        "customer_media",
+        "Attempts to download customers' media, by outcome",
+        inner.record_customer_media.clone(),
+    );
+    r.register("media_bytes", "Bytes of media, fetched or served", inner.record_media_bytes.clone());
+}
+
+fn register_listeners(r: &mut Registry, inner: &Inner) {
+    r.register("connections", "Open connections, by listener", inner.connections.clone());
+    r.register(
+        "connections_limit",
+        "Connections that may be open, by listener",
+        inner.connections_limit.clone(),
+    );
+    r.register(
+        "connections_of_one_address",
+        "The most connections that one address has open, by listener",
+        inner.connections_of_one_address.clone(),
+    );
+    r.register(
+        "closed_connections",
+        "Connections without a complete request that were closed to make room, by listener",
+        inner.closed_connections.clone(),
+    );
+    r.register(
+        "refused_connections",
+        "Connections and forwarded requests refused because their address has its share, by listener",
+        inner.refused_connections.clone(),
+    );
+    r.register(
+        "refused_downloads",
+        "Downloads of media refused because too many run, by what has too many",
+        inner.refused_downloads.clone(),
+    );
+    r.register("body_bytes", "Bytes that request bodies take", inner.body_bytes.clone());
 }
 
 impl Metrics {
@@ -322,22 +369,4 @@ fn seconds(millis: i64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counts_are_rendered() {
-        let metrics = Metrics::default();
-        metrics.record_delivered(Direction::ToIm, 7);
-        metrics.retried(Direction::ToWechat, FailureClass::Busy);
-        let text = metrics.render(3, 4, 5).unwrap();
-        for line in [
-            "wechat_im_bridge_ended_total{direction=\"to_im\",state=\"delivered\"} 1",
-            "wechat_im_bridge_retried_total{direction=\"to_wechat\",class=\"busy\"} 1",
-            "wechat_im_bridge_waiting 3",
-            "wechat_im_bridge_held 5",
-        ] {
-            assert!(text.contains(line), "{line} is not in\n{text}");
-        }
-    }
-}
+mod tests;

@@ -11,6 +11,7 @@ use crate::bridge::callbacks::CallbackStatus;
 use crate::clock::Clock;
 use crate::clock::calendar::rfc3339;
 use crate::config::{Config, Exposure};
+use crate::http::connections::Connections;
 use crate::http::ops;
 use crate::im::receive::callback_name;
 use crate::im::send as im_send;
@@ -186,5 +187,19 @@ pub(super) fn lanes(panics: Panics, clock: Clock) -> ops::StatusFn {
             "report this bug with the lines of the log that say \"panicked\"; a message that panics three times is \
              ended, and `messages list` shows it",
         ),
+    })
+}
+
+/// Whether the public listener has room for more connections.
+pub(super) fn connections(connections: Connections) -> ops::StatusFn {
+    Arc::new(move || match connections.crowded_since() {
+        None => ops::ComponentStatus::healthy(),
+        Some(since) => {
+            let why =
+                format!("{} of {} connections are open", connections.open(), connections.limits().total);
+            let advice = "the log names the busiest address: block a stranger in the firewall, name a proxy of yours \
+                          in server.trusted_proxies, or raise the limit of open files";
+            ops::ComponentStatus::degraded(since, why, advice)
+        }
     })
 }

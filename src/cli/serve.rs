@@ -14,7 +14,7 @@ use super::Error;
 use crate::app;
 use crate::clock::Clock;
 use crate::config::{self, Config, Fault, Faults, Place};
-use crate::lifecycle::{Signals, deadline};
+use crate::lifecycle::{Signals, deadline, open_files};
 use crate::telemetry;
 
 /// `POINT:NTH` or `POINT:NTH:MILLISECONDS`: the point where a build with fail points aborts as if
@@ -44,6 +44,9 @@ pub(super) async fn run(config: Config, warnings: Vec<String>, while_stdin: bool
     let stop = CancellationToken::new();
     deadline::enforce(config.server.shutdown_grace, stop.clone()).context("cannot watch over the stop")?;
     telemetry::init(config.log.format, &config.log.level).context("cannot set up the log")?;
+    if let Err(error) = open_files::raise_limit() {
+        tracing::warn!(%error, "cannot raise the limit of open files to the hard limit; it stays as it is");
+    }
     let exposures = config.exposures.clone();
     let running = tokio::select! {
         started = app::start(config, warnings, Clock::system()) => started?,

@@ -3,8 +3,10 @@
 //! Error texts never contain the value, because a URL may contain a password.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use url::{Host, Url};
 
 /// An `http` or `https` URL to which paths are appended.
@@ -103,6 +105,11 @@ pub(super) fn normalize_host(text: &str) -> Option<String> {
     (!host.starts_with('.') && !host.contains("..")).then_some(host)
 }
 
+/// Reads a network such as `10.0.0.0/8`, or a single IP address as the network that contains only it.
+pub(super) fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from)).map(|net| net.trunc())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,6 +185,21 @@ mod tests {
         assert_eq!(normalize_host("127.0.0.1").as_deref(), Some("127.0.0.1"));
         for bad in ["", "https://a.com", "a.com:80", "a.com/x", "*.a.com ", ".a.com", "a..com"] {
             assert_eq!(normalize_host(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn networks_are_read_with_and_without_a_prefix() {
+        for (text, expected) in [
+            ("10.1.2.3/8", "10.0.0.0/8"),
+            ("10.1.2.3", "10.1.2.3/32"),
+            ("fd00::1", "fd00::1/128"),
+            ("2001:db8::/32", "2001:db8::/32"),
+        ] {
+            assert_eq!(network(text).unwrap().to_string(), expected);
+        }
+        for bad in ["", "10.0.0.0/33", "10.0.0", "proxy.example", "10.0.0.0/8/8", "::/129"] {
+            assert_eq!(network(bad), None, "{bad}");
         }
     }
 }

@@ -12,6 +12,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
@@ -64,14 +65,41 @@ fn server(settings: &mut Settings) -> Option<Server> {
         .then(|| base_url(settings, "server.public_url", "https://bridge.example.com"))
         .flatten();
     let tls = tls(settings);
+    let trusted_proxies = networks(settings, "server.trusted_proxies");
+    let body_limit = settings.size("server.body_limit_bytes");
+    let body_bytes_in_flight = settings.size("server.body_bytes_in_flight");
+    if body_bytes_in_flight < body_limit && !settings.is_faulty("server.body_limit_bytes") {
+        settings.add_value_fault(
+            "server.body_bytes_in_flight",
+            "is less than server.body_limit_bytes, so that the largest body never fits",
+            "set at least as much as server.body_limit_bytes",
+        );
+    }
     Some(Server {
         listen: listen?,
         ops_listen: if is_ops_off { None } else { Some(ops_listen?) },
         public_url,
-        body_limit: usize::try_from(settings.number("server.body_limit_bytes")).unwrap_or(usize::MAX),
+        body_limit,
+        body_bytes_in_flight,
         shutdown_grace: settings.seconds("server.shutdown_grace_s"),
         tls,
+        trusted_proxies,
     })
+}
+
+fn networks(settings: &mut Settings, key: &str) -> Vec<IpNet> {
+    let mut networks = Vec::new();
+    for (number, entry) in (1..).zip(settings.list(key)) {
+        match address::network(&entry) {
+            Some(network) => networks.push(network),
+            None => settings.add_value_fault(
+                key,
+                format!("entry {number} is neither an IP address nor a network"),
+                "write it as 10.0.0.5, 10.0.0.0/8 or fd00::/8",
+            ),
+        }
+    }
+    networks
 }
 
 fn listen_address(settings: &mut Settings, key: &str) -> Option<SocketAddr> {

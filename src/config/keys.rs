@@ -112,6 +112,8 @@ const SERVER: &[Key] = &[
     key("shutdown_grace_s", integer(10, 0, 3600)),
     key("tls_cert", ValueKind::Text("")),
     key("tls_key", ValueKind::Text("")),
+    key("trusted_proxies", ValueKind::List(&[])),
+    key("body_bytes_in_flight", integer(67_108_864, 1_048_576, 1_073_741_824)),
 ];
 
 const WECHAT: &[Key] = &[

@@ -167,6 +167,11 @@ impl Settings {
         }
     }
 
+    /// A number of bytes.
+    pub fn size(&self, full_key: &str) -> usize {
+        usize::try_from(self.number(full_key)).unwrap_or(usize::MAX)
+    }
+
     /// A number as `u32`.
     pub fn number_u32(&self, full_key: &str) -> u32 {
         u32::try_from(self.number(full_key)).unwrap_or(u32::MAX)

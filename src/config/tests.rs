@@ -48,6 +48,7 @@ fn the_required_keys_suffice_and_everything_else_has_the_contracts_default() {
     assert_eq!(server.ops_listen.unwrap().to_string(), "127.0.0.1:9090");
     assert!(server.public_url.is_none() && server.tls.is_none());
     assert_eq!((server.body_limit, server.shutdown_grace), (262_144, Duration::from_secs(10)));
+    assert!(server.trusted_proxies.is_empty() && server.body_bytes_in_flight == 67_108_864);
     assert_eq!(wechat.token.expose(), "BridgeToken2024");
     assert!(wechat.app_id.is_none() && wechat.app_secret.is_none() && wechat.account_id.is_none());
     assert!(wechat.encoding_aes_key.is_none() && wechat.previous_encoding_aes_key.is_none());

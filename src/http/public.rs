@@ -6,6 +6,7 @@
 //! line contains a body, a signature or a customer's name.
 
 mod callback;
+mod download_slots;
 mod media;
 mod path;
 mod push;
@@ -24,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::Limits;
+use super::body::BodyBudget;
 use super::log_limit::LogLimiter;
 use super::receipt::ReplyOutcome;
 use crate::bridge::Bridge;
@@ -33,6 +35,7 @@ use crate::metrics::Metrics;
 use crate::model::{DEDUP_RETENTION_MS, Millis};
 use crate::upstream::InboundHealth;
 use crate::wechat::receive::Verifier;
+use download_slots::DownloadSlots;
 
 /// The number of pushes and callbacks that the bridge handles at once. Further ones wait, and are
 /// refused when their time limit passes.
@@ -57,6 +60,8 @@ pub struct Public {
     pub callback_health: Arc<InboundHealth>,
     /// The limits on callers.
     pub limits: Limits,
+    /// What all request bodies together may take.
+    pub body_budget: BodyBudget,
     /// Takes the outcomes of replies with held answers: the sending end of
     /// [`super::receipt::channel`].
     pub outcomes: mpsc::Sender<ReplyOutcome>,
@@ -73,7 +78,7 @@ pub fn router(public: Public) -> Router {
     let state = PublicState {
         public,
         in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
-        files: Arc::new(Semaphore::new(media::FILES_AT_ONCE)),
+        downloads: DownloadSlots::default(),
         log_limiter: LogLimiter::default(),
         path_log_limiter: LogLimiter::one_a_minute(),
     };
@@ -93,7 +98,7 @@ pub fn router(public: Public) -> Router {
 struct PublicState {
     public: Public,
     in_flight: Arc<Semaphore>,
-    files: Arc<Semaphore>,
+    downloads: DownloadSlots,
     log_limiter: LogLimiter,
     path_log_limiter: LogLimiter,
 }

@@ -3,14 +3,12 @@
 use std::any::Any;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,10 +16,16 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::Limits;
 use super::connection::{self, ConnectionContext};
+use super::connections::Connections;
 
 /// The pause after a connection could not be accepted (usually because no file descriptors are
 /// left).
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How many connections may wait in the kernel's queue; the kernel takes its own limit if that is less
+/// (`net.core.somaxconn`, usually 4,096). When the queue is full, a caller tries again only after a second,
+/// so it must hold a crowd that arrives at once.
+const BACKLOG: u32 = 4096;
 
 /// Why the process cannot listen on an address.
 #[derive(Debug, thiserror::Error)]
@@ -48,9 +52,18 @@ fn fix(reason: &io::Error) -> &'static str {
     }
 }
 
-/// Binds `address`, the value of the setting `key`. No request is served before [`serve`] runs.
-pub async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address).await.map_err(|source| BindError { key, address, source })
+/// Binds `address`, the value of the setting `key`. No request is served before [`serve`] runs. Must be called
+/// within the runtime.
+pub fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, BindError> {
+    listen(address).map_err(|source| BindError { key, address, source })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart may bind while connections of the process before it are still being closed.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// The signals that stop a listener.
@@ -62,20 +75,21 @@ pub struct Stop {
     pub hard: CancellationToken,
 }
 
-/// Serves `router` on `listener`, with TLS if an acceptor is given. Returns after `stop`, when
-/// every connection is closed.
+/// Serves `router` on `listener`, with TLS if an acceptor is given, within the limits of
+/// `connections`. Returns after `stop`, when every connection is closed.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     router: Router,
     limits: Limits,
+    connections: Connections,
     stop: Stop,
 ) {
     let router = router.layer(CatchPanicLayer::custom(panic_response));
     let context = ConnectionContext { router, tls, limits, soft: stop.soft.clone(), hard: stop.hard.clone() };
     let open = TaskTracker::new();
     tokio::select! {
-        () = accept_all(&listener, &context, &open) => {}
+        () = accept_all(&listener, &context, &connections, &open) => {}
         () = stop.soft.cancelled() => {}
         () = stop.hard.cancelled() => {}
     }
@@ -84,24 +98,25 @@ pub async fn serve(
     open.wait().await;
 }
 
-async fn accept_all(listener: &TcpListener, context: &ConnectionContext, open: &TaskTracker) {
-    let permits = Arc::new(Semaphore::new(context.limits.connections));
-    // The semaphore is never closed, so this always gets a permit.
-    while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
-        let stream = accept(listener).await;
-        let context = context.clone();
-        open.spawn(async move {
-            connection::run(stream, context).await;
-            drop(permit);
-        });
+async fn accept_all(
+    listener: &TcpListener,
+    context: &ConnectionContext,
+    connections: &Connections,
+    open: &TaskTracker,
+) {
+    loop {
+        let (stream, peer) = accept(listener).await;
+        // While every connection processes a request, further ones wait in the kernel's queue.
+        let Some(connection) = connections.admit(peer.ip()).await else { continue };
+        open.spawn(connection::run(stream, context.clone(), connection));
     }
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     let mut logged = false;
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return stream,
+            Ok(accepted) => return accepted,
             // The caller has already disconnected; accept the next one.
             Err(error) if is_caller_error(&error) => {}
             Err(error) => {

@@ -3,6 +3,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use fail::fail_point;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::connections::OpenConnection;
 use super::receipt::PendingReceipts;
 
 /// A stream with a limit on how long a write may stall.
@@ -19,11 +21,17 @@ pub(super) struct ConnectionStream<S> {
     pending_receipts: PendingReceipts,
     stall_timeout: Duration,
     stall_timer: Option<Pin<Box<Sleep>>>,
+    connection: Arc<OpenConnection>,
 }
 
 impl<S> ConnectionStream<S> {
-    pub(super) fn new(stream: S, pending_receipts: PendingReceipts, stall_timeout: Duration) -> Self {
-        Self { stream, pending_receipts, stall_timeout, stall_timer: None }
+    pub(super) fn new(
+        stream: S,
+        pending_receipts: PendingReceipts,
+        stall_timeout: Duration,
+        connection: Arc<OpenConnection>,
+    ) -> Self {
+        Self { stream, pending_receipts, stall_timeout, stall_timer: None, connection }
     }
 
     fn limit_stall<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -82,6 +90,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ConnectionStream<S> {
         let outcome = self.limit_stall(cx, outcome);
         if matches!(outcome, Poll::Ready(Ok(()))) {
             self.pending_receipts.settle_written();
+            self.connection.flushed();
         }
         outcome
     }

@@ -10,9 +10,14 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
+use super::Limits;
+use super::connections::{ConnectionLimits, Connections};
+use super::peer::TrustedProxies;
 use super::serve::{Stop, bind, serve};
-use super::{Limits, tls};
+use super::tls;
+use crate::clock::Clock;
 use crate::config::Tls;
+use crate::metrics::Metrics;
 
 /// A running listener.
 pub struct Host {
@@ -43,10 +48,27 @@ pub async fn host(router: Router, limits: Limits) -> Host {
 
 /// Starts a listener.
 pub async fn host_with(router: Router, limits: Limits, tls: Option<TlsAcceptor>) -> Host {
-    let listener = bind("server.listen", "127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let connections = connections(ConnectionLimits::shared(4096));
+    host_within(router, limits, connections, tls).await
+}
+
+/// The connections of a listener with these limits.
+pub fn connections(limits: ConnectionLimits) -> Connections {
+    let clock = Clock::system();
+    Connections::new("public", limits, TrustedProxies::default(), clock, Metrics::default())
+}
+
+/// Starts a listener within the limits of `connections`.
+pub async fn host_within(
+    router: Router,
+    limits: Limits,
+    connections: Connections,
+    tls: Option<TlsAcceptor>,
+) -> Host {
+    let listener = bind("server.listen", "127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let stop = Stop::default();
-    let served = tokio::spawn(serve(listener, tls, router, limits, stop.clone()));
+    let served = tokio::spawn(serve(listener, tls, router, limits, connections, stop.clone()));
     Host { address, stop, served }
 }
 

@@ -38,6 +38,7 @@ mod strays;
 mod serve;
 mod staying_faults;
 mod store_files;
+mod strangers;
 mod surface;
 mod token;
 mod unfollow;

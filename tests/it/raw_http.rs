@@ -1,10 +1,11 @@
 //! An HTTP client that sends requests which a library refuses to send, and hides no part of a response.
 
+use std::net::SocketAddr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use wechat_im_bridge::internals::clock::Clock;
 use wechat_im_bridge::internals::sandbox::im;
 use wechat_im_bridge::internals::sandbox::wechat::crypto;
@@ -43,8 +44,20 @@ impl Connection {
         Self(TcpStream::connect(base.strip_prefix("http://").unwrap()).await.unwrap())
     }
 
+    /// Connects from `source`, an address of the loopback network.
+    pub async fn open_from(source: &str, base: &str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(source.parse().unwrap(), 0)).unwrap();
+        Self(socket.connect(base.strip_prefix("http://").unwrap().parse().unwrap()).await.unwrap())
+    }
+
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.0.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    /// Sends bytes to a bridge that may already have closed the connection.
+    pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+        self.0.write_all(bytes.as_ref()).await
     }
 
     /// The next response, or `None` if the bridge closes the connection without one. Panics after
@@ -53,7 +66,12 @@ impl Connection {
         tokio::time::timeout(TIMEOUT, self.read()).await.unwrap()
     }
 
-    async fn read(&mut self) -> Option<Response> {
+    /// Reads the head of the next response and leaves its body unread. Returns the status.
+    pub async fn head(&mut self) -> u16 {
+        tokio::time::timeout(TIMEOUT, self.read_head()).await.unwrap().unwrap().1
+    }
+
+    async fn read_head(&mut self) -> Option<(String, u16)> {
         let mut bytes = Vec::new();
         let head_end = loop {
             if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -66,6 +84,11 @@ impl Connection {
         };
         let head = String::from_utf8(bytes[..head_end].to_vec()).unwrap().to_ascii_lowercase();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Some((head, status))
+    }
+
+    async fn read(&mut self) -> Option<Response> {
+        let (head, status) = self.read_head().await?;
         let mut response = Response { status, head, body: Vec::new() };
         let length = response.header("content-length").map_or(0, |length| length.parse().unwrap());
         response.body = vec![0; length];

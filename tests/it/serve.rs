@@ -17,7 +17,7 @@ use crate::world::{
 };
 
 /// A running `serve`; killed when dropped.
-struct ServeProcess {
+pub struct ServeProcess {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
     reader: Option<std::thread::JoinHandle<()>>,
@@ -26,6 +26,15 @@ struct ServeProcess {
 impl ServeProcess {
     fn start(folder: &Path, config: &str) -> Self {
         Self::start_as(child::bridge(), folder, config)
+    }
+
+    /// Starts it with a limit of open files that it can raise to `hard` and no further.
+    pub fn start_with_open_files(folder: &Path, config: &str, soft: u64, hard: u64) -> Self {
+        let mut limited = Command::new("sh");
+        child::without_settings(&mut limited);
+        let run = format!("ulimit -S -n {soft} && ulimit -H -n {hard} && exec \"$@\"");
+        limited.args(["-c", &run, "sh"]).arg(child::bridge().get_program());
+        Self::start_as(limited, folder, config)
     }
 
     fn start_as(mut bridge: Command, folder: &Path, config: &str) -> Self {
@@ -48,12 +57,12 @@ impl ServeProcess {
         Self { child, log, reader: Some(reader) }
     }
 
-    fn log(&self) -> Vec<String> {
+    pub fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
 
     /// Waits for the line that says it listens, and returns the public and the operations address.
-    async fn await_listening(&self) -> (String, String) {
+    pub async fn await_listening(&self) -> (String, String) {
         let is_listening =
             eventually(SOON, async || self.log().iter().any(|line| line.contains("listening"))).await;
         assert!(is_listening, "{:?}", self.log());
@@ -90,7 +99,7 @@ impl Drop for ServeProcess {
 }
 
 /// A world whose bridge the test runs as a process.
-async fn world_without_bridge() -> World {
+pub async fn world_without_bridge() -> World {
     let mut world = World::start().await;
     world.stop_bridge().await;
     world

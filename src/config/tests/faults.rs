@@ -16,6 +16,12 @@ fn each_bad_value_is_one_fault_with_its_key_variable_and_fix() {
         ("BRIDGE_SERVER__PUBLIC_URL", "https://a.example/?q=1", "server.public_url: has a query"),
         ("BRIDGE_SERVER__PUBLIC_URL", "a.example", "server.public_url: is not a URL"),
         ("BRIDGE_SERVER__BODY_LIMIT_BYTES", "1023", "server.body_limit_bytes: is out of range"),
+        ("BRIDGE_SERVER__BODY_BYTES_IN_FLIGHT", "1000", "server.body_bytes_in_flight: is out of range"),
+        (
+            "BRIDGE_SERVER__TRUSTED_PROXIES",
+            "10.0.0.0/8,proxy.example",
+            "server.trusted_proxies: entry 2 is neither an IP address nor a network",
+        ),
         ("BRIDGE_SERVER__SHUTDOWN_GRACE_S", "-1", "server.shutdown_grace_s: is out of range"),
         ("BRIDGE_SERVER__SHUTDOWN_GRACE_S", "10s", "server.shutdown_grace_s: must be a whole number"),
         ("BRIDGE_SERVER__SHUTDOWN_GRACE_S", "", "server.shutdown_grace_s: must be a whole number"),
@@ -87,6 +93,14 @@ fn dependencies_between_settings_are_checked() {
     let push = fault_lines(REQUIRED, &[("BRIDGE_WECHAT__REPLY", "push")]);
     assert!(push[0].starts_with("wechat.app_id: is missing, though wechat.reply is push;"), "{push:?}");
     assert!(push[1].starts_with("wechat.app_secret: is missing, though wechat.reply is push;"), "{push:?}");
+    let small = only_fault(&[
+        ("BRIDGE_SERVER__BODY_LIMIT_BYTES", "8000000"),
+        ("BRIDGE_SERVER__BODY_BYTES_IN_FLIGHT", "7999999"),
+    ]);
+    assert!(
+        small.starts_with("server.body_bytes_in_flight: is less than server.body_limit_bytes"),
+        "{small}"
+    );
     for (set, missing_key) in [("CERT", "server.tls_key"), ("KEY", "server.tls_cert")] {
         let missing = only_fault(&[(&format!("BRIDGE_SERVER__TLS_{set}"), "a.pem")]);
         assert!(missing.starts_with(&format!("{missing_key}: is missing, though server.tls_")), "{missing}");

@@ -12,6 +12,8 @@ const OTHERS: &[(&str, &str)] = &[
     ("server.shutdown_grace_s", "3"),
     ("server.tls_cert", "cert.pem"),
     ("server.tls_key", "key.pem"),
+    ("server.trusted_proxies", "127.0.0.1, 10.1.2.3/8"),
+    ("server.body_bytes_in_flight", "1048577"),
     ("wechat.token", "AnotherToken"),
     ("wechat.app_id", "wx1234567890abcdef"),
     ("wechat.app_secret", "0123456789abcdef"),
@@ -93,6 +95,8 @@ fn the_environment_overrides_every_key_and_every_key_has_an_effect() {
         }
     }
     assert_eq!(whole.im.agents.iter().map(ImUserId::as_str).collect::<Vec<_>>(), ["anna", "ben"]);
+    let proxies: Vec<String> = whole.server.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(proxies, ["127.0.0.1/32", "10.0.0.0/8"]);
     assert_eq!(whole.im.api_base.as_str(), "http://127.0.0.1:2/mock");
     assert_eq!(whole.media.dir, Path::new("/var/lib/files"));
     assert!(whole.server.ops_listen.is_none() && whole.media.allow_hosts.is_empty());

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
@@ -14,6 +15,7 @@ use super::{PublicState, typed};
 use crate::bridge::AnswerOutcome;
 use crate::clock;
 use crate::http::body;
+use crate::http::peer::ClientAddress;
 use crate::im;
 use crate::im::receive::{Callback, Refusal, SkipReason, VerifiedQuery, error_response, ok_response};
 use crate::model::{AgentEvent, Answer};
@@ -23,15 +25,17 @@ const JSON: &str = "application/json";
 
 pub(super) async fn receive(
     State(state): State<Arc<PublicState>>,
+    client: Option<Extension<ClientAddress>>,
     RawQuery(query): RawQuery,
     body: Body,
 ) -> Response {
     // The level `error` keeps these fields on every line that is logged, whatever `log.level` is.
     let span = tracing::error_span!("callback", im.agent = Empty, openid.hash = Empty, message.id = Empty);
-    handle(&state, &query.unwrap_or_default(), body).instrument(span).await
+    let client = client.map(|Extension(client)| client);
+    handle(&state, client, &query.unwrap_or_default(), body).instrument(span).await
 }
 
-async fn handle(state: &PublicState, query: &str, body: Body) -> Response {
+async fn handle(state: &PublicState, client: Option<ClientAddress>, query: &str, body: Body) -> Response {
     let public = &state.public;
     let query = match verify_query(state, query).await {
         Ok(verified) => verified,
@@ -44,7 +48,7 @@ async fn handle(state: &PublicState, query: &str, body: Body) -> Response {
         }
     };
     public.callback_health.record_accepted();
-    let bytes = match body::read(body, &public.limits).await {
+    let bytes = match body::read(body, &public.limits, &public.body_budget, client).await {
         Ok(bytes) => bytes,
         Err(error) => {
             state.log_refusal("callback", error.name(), &error);
@@ -52,6 +56,8 @@ async fn handle(state: &PublicState, query: &str, body: Body) -> Response {
         }
     };
     let parsed = public.callback_verifier.parse(&query, &bytes);
+    // What was parsed is a copy, and a commit may take a while.
+    let _in_flight = bytes.free();
     if let (Ok(_), Some(event)) = (&parsed, query.event()) {
         record(state, event);
     }

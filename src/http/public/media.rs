@@ -3,7 +3,7 @@
 //! A link that is not ours or no longer valid is refused first. Files are streamed from disk, whole
 //! or as one range, with the content type that their bytes show; there is no listing. A link to a
 //! smaller copy of a picture returns the picture itself if there is no copy. Downloads have their
-//! own permits, so slow downloads never block pushes.
+//! own slots, so slow downloads never block pushes.
 
 use std::io;
 use std::pin::Pin;
@@ -20,18 +20,16 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::OwnedSemaphorePermit;
 use tower_http::services::ServeFile;
 
+use super::download_slots::DownloadSlot;
 use super::{PublicState, text};
+use crate::http::peer::ClientAddress;
 use crate::media::file_type::HEAD_BYTES;
 use crate::media::link::LinkTarget;
 use crate::media::{FileType, Scale, WaitOutcome};
 use crate::model::MediaHash;
 
-/// The number of concurrent downloads: far below that of connections, because each also holds an
-/// open file.
-pub(super) const FILES_AT_ONCE: usize = 256;
 /// The slowest accepted average download rate, in bytes per second, after [`GRACE`].
 const MIN_BYTES_PER_S: u64 = 16 * 1024;
 /// The time that every download may take, whatever its rate.
@@ -56,6 +54,15 @@ pub(super) async fn serve(
     if !asks_for_one_range(request.headers()) {
         request.headers_mut().remove(header::RANGE);
     }
+    let client = request.extensions().get::<ClientAddress>().copied();
+    // Waiting for the file takes a slot as well, because it asks the store.
+    let slot = match state.downloads.begin(link.name.as_str(), client) {
+        Ok(slot) => slot,
+        Err(full) => {
+            public.metrics.record_refused_download(full.name());
+            return full.into_response();
+        }
+    };
     let hash = match media.fetch_events.wait_urgent(public.bridge.store(), &link.name, WAIT).await {
         Ok(WaitOutcome::Ready(hash)) => hash,
         Ok(WaitOutcome::Unavailable) => return not_found(),
@@ -72,7 +79,7 @@ pub(super) async fn serve(
         _ => None,
     };
     let (path, kind) = copy.map_or_else(|| (media.files.path(&hash), kind), |copy| (copy, FileType::Jpeg));
-    send(&state, &path, kind, &disposition(&link, kind), request).await
+    send(&state, &path, kind, &disposition(&link, kind), request, slot).await
 }
 
 /// The `Content-Disposition`: only pictures, recordings and videos are shown inline, and a file that an
@@ -140,10 +147,8 @@ async fn send(
     kind: FileType,
     disposition: &str,
     request: Request,
+    slot: DownloadSlot,
 ) -> Response {
-    let Ok(permit) = Arc::clone(&state.files).try_acquire_owned() else {
-        return unavailable(&"too many downloads are running");
-    };
     let Ok(mime) = kind.mime().parse() else { return not_found() };
     let is_get = request.method() == Method::GET;
     let response = match ServeFile::new_with_mime(path, &mime).try_call(request).await {
@@ -170,14 +175,14 @@ async fn send(
         response.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     state.public.metrics.media_bytes("served", length.filter(|_| is_get).unwrap_or(0));
     let allowed = GRACE.saturating_add(Duration::from_secs(length.unwrap_or(0) / MIN_BYTES_PER_S));
-    response.map(|body| Body::new(DownloadBody { body, deadline: Instant::now() + allowed, _permit: permit }))
+    response.map(|body| Body::new(DownloadBody { body, deadline: Instant::now() + allowed, _slot: slot }))
 }
 
-/// The body of a download with its permit; it fails when the download is too slow.
+/// The body of a download with its slot; it fails when the download is too slow.
 struct DownloadBody {
     body: Body,
     deadline: Instant,
-    _permit: OwnedSemaphorePermit,
+    _slot: DownloadSlot,
 }
 
 impl http_body::Body for DownloadBody {
@@ -208,13 +213,13 @@ impl http_body::Body for DownloadBody {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt as _;
-    use tokio::sync::Semaphore;
 
+    use super::super::download_slots::DownloadSlots;
     use super::*;
 
     async fn read_download(until: Instant) -> Option<Bytes> {
-        let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-        let body = DownloadBody { body: Body::from("file"), deadline: until, _permit: permit };
+        let slot = DownloadSlots::default().begin("link", None).unwrap();
+        let body = DownloadBody { body: Body::from("file"), deadline: until, _slot: slot };
         Some(body.collect().await.ok()?.to_bytes())
     }
 

@@ -15,6 +15,7 @@ use super::{PublicState, text, typed};
 use crate::bridge::Reply;
 use crate::clock;
 use crate::http::body;
+use crate::http::peer::ClientAddress;
 use crate::http::receipt::{PendingReceipts, ReplyReceipt, TrackedBody};
 use crate::model::{Push, PushBody, UnreadablePush};
 use crate::store::StoreError;
@@ -39,18 +40,21 @@ pub(super) async fn echo(State(state): State<Arc<PublicState>>, RawQuery(query):
 pub(super) async fn receive(
     State(state): State<Arc<PublicState>>,
     pending_receipts: Option<Extension<PendingReceipts>>,
+    client: Option<Extension<ClientAddress>>,
     RawQuery(query): RawQuery,
     body: Body,
 ) -> Response {
     let receipts = pending_receipts.map(|Extension(receipts)| receipts);
     // The level `error` keeps these fields on every line that is logged, whatever `log.level` is.
     let span = tracing::error_span!("push", openid.hash = Empty, message.id = Empty);
-    handle(&state, receipts, &query.unwrap_or_default(), body).instrument(span).await
+    let client = client.map(|Extension(client)| client);
+    handle(&state, receipts, client, &query.unwrap_or_default(), body).instrument(span).await
 }
 
 async fn handle(
     state: &PublicState,
     pending_receipts: Option<PendingReceipts>,
+    client: Option<ClientAddress>,
     query: &str,
     body: Body,
 ) -> Response {
@@ -59,14 +63,17 @@ async fn handle(
         Ok(verified) => verified,
         Err(refusal) => return refuse(state, refusal),
     };
-    let bytes = match body::read(body, &public.limits).await {
+    let bytes = match body::read(body, &public.limits, &public.body_budget, client).await {
         Ok(bytes) => bytes,
         Err(error) => {
             state.log_refusal("push", error.name(), &error);
             return error.into_response();
         }
     };
-    match public.verifier.decrypt(&query, &bytes) {
+    let decrypted = public.verifier.decrypt(&query, &bytes);
+    // What was decrypted is a copy, and a commit may take a while.
+    let _in_flight = bytes.free();
+    match decrypted {
         Ok(decrypted) => {
             public.push_health.record_accepted();
             let now = public.clock.remote(wechat::CLOCK).now();

@@ -93,6 +93,7 @@ impl World {
             callback_health: Arc::new(InboundHealth::new(clock.clone())),
             limits,
             base_path: String::new(),
+            body_budget: BodyBudget::new(1 << 20, 1 << 20, Metrics::default()),
             outcomes,
             tasks: tasks.clone(),
         };

@@ -8,17 +8,21 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Notify;
 
-use super::super::body;
-use super::super::testing::{self, Host, host, host_with, impatient, parts, rest};
+use super::super::body::{self, BodyBudget};
+use super::super::connections::ConnectionLimits;
+use super::super::testing::{self, Host, host, host_with, host_within, impatient, parts, rest};
 use super::*;
+use crate::lifecycle::open_files;
+use crate::metrics::Metrics;
 
 const LONG: Duration = Duration::from_secs(20);
 
 fn router() -> Router {
     let read = |limits: Limits| {
+        let budget = BodyBudget::new(limits.body_bytes, limits.body_bytes, Metrics::default());
         post(move |body: Body| async move {
-            match body::read(body, &limits).await {
-                Ok(bytes) => bytes.into_response(),
+            match body::read(body, &limits, &budget, None).await {
+                Ok(body) => body.to_vec().into_response(),
                 Err(error) => error.into_response(),
             }
         })
@@ -26,6 +30,7 @@ fn router() -> Router {
     Router::new()
         .route("/", get(|| async { "here" }))
         .route("/body", read(impatient()))
+        .route("/patient", read(Limits { body: LONG, ..impatient() }))
         .route("/panic", get(panic_on_purpose))
 }
 
@@ -116,22 +121,92 @@ async fn a_head_over_the_limit_is_refused() {
 }
 
 #[tokio::test]
-async fn many_half_open_connections_do_not_block_others() {
-    let host = host(router(), Limits { head: LONG, ..Limits::default() }).await;
+async fn half_open_connections_on_every_permit_do_not_block_others() {
+    let connections = testing::connections(ConnectionLimits { total: 50, per_address: 100 });
+    let host = host_within(router(), Limits { head: LONG, ..Limits::default() }, connections, None).await;
     let mut open = Vec::new();
     for _ in 0..200 {
         let mut stream = host.connect().await;
-        stream.write_all(b"POST / HTTP/1.1\r\nho").await.unwrap();
+        let _ = stream.write_all(b"POST / HTTP/1.1\r\nho").await;
         open.push(stream);
     }
-    assert_eq!(parts(&host.get("/").await), (200, "here"));
+    // Sooner than a head times out, so that no permit was freed by that.
+    let answer = tokio::time::timeout(LONG / 2, host.get("/")).await.expect("blocked");
+    assert_eq!(parts(&answer), (200, "here"));
+}
+
+/// A caller whose connection finds the queue full tries again only after a second.
+#[tokio::test]
+async fn a_crowd_that_arrives_at_once_waits_in_the_queue() {
+    open_files::raise_limit().unwrap();
+    let listener = bind("server.listen", "127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let crowd = async {
+        let mut crowd = Vec::new();
+        for _ in 0..1500 {
+            crowd.push(TcpStream::connect(address).await.unwrap());
+        }
+        crowd
+    };
+    // Nothing is accepted, so that a queue that is full stays full.
+    assert!(tokio::time::timeout(LONG, crowd).await.is_ok(), "the queue is shorter than 1,500");
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_wait_for_a_permit() {
-    let host = host(router(), Limits { connections: 2, ..impatient() }).await;
-    let _held = [host.connect().await, host.connect().await];
-    assert_eq!(parts(&host.get("/").await).0, 200, "once the idle ones have been closed");
+async fn a_connection_that_has_had_its_answer_makes_room_but_not_one_that_waits_for_it() {
+    let release = Arc::new(Notify::new());
+    let wait = Arc::clone(&release);
+    let slow = move || {
+        let wait = Arc::clone(&wait);
+        async move {
+            wait.notified().await;
+            "finished"
+        }
+    };
+    let router = router().route("/slow", get(slow));
+    let connections = testing::connections(ConnectionLimits { total: 2, per_address: 10 });
+    let host = host_within(router, Limits { head: LONG, ..Limits::default() }, connections, None).await;
+    let mut waiting = host.connect().await;
+    waiting.write_all(b"GET /slow HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+    // Each closes the one before it, although these clients keep them open.
+    let mut open = Vec::new();
+    for _ in 0..5 {
+        let mut kept_alive = host.connect().await;
+        kept_alive.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        let mut answer = [0; 9];
+        let read = kept_alive.read_exact(&mut answer);
+        tokio::time::timeout(LONG / 2, read).await.expect("no room was made").unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 ");
+        open.push(kept_alive);
+    }
+    release.notify_one();
+    assert_eq!(parts(&rest(&mut waiting).await), (200, "finished"));
+}
+
+#[tokio::test]
+async fn bodies_beyond_the_budget_get_503_and_the_next_one_fits_again() {
+    let host = host(router(), Limits { body: LONG, ..impatient() }).await;
+    // The budget of `/patient` is 1,000 bytes.
+    let mut first = host.connect().await;
+    first.write_all(b"POST /patient HTTP/1.1\r\nhost: a\r\ncontent-length: 601\r\n\r\n").await.unwrap();
+    first.write_all(&[b'x'; 600]).await.unwrap();
+    let refused = async {
+        loop {
+            let answer = host.post("/patient", &"y".repeat(400)).await;
+            if parts(&answer).0 == 503 {
+                return answer;
+            }
+        }
+    };
+    let answer = tokio::time::timeout(LONG, refused).await.expect("never refused");
+    assert!(answer.contains("retry-after: 1\r\n") && answer.contains("connection: close"), "{answer}");
+    assert_eq!(parts(&host.post("/patient", &"y".repeat(399)).await).0, 200, "so much is left");
+    first.write_all(b"x").await.unwrap();
+    let mut status = [0; 12];
+    first.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 200");
+    let freed = async { while parts(&host.post("/patient", &"y".repeat(1000)).await).0 != 200 {} };
+    tokio::time::timeout(LONG, freed).await.expect("the budget is not given back");
 }
 
 #[tokio::test]
@@ -232,9 +307,9 @@ async fn tls_is_used_when_configured_and_a_silent_caller_is_disconnected() {
 
 #[tokio::test]
 async fn a_taken_port_is_reported_with_its_key_and_a_fix() {
-    let first = bind("server.listen", "127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let first = bind("server.listen", "127.0.0.1:0".parse().unwrap()).unwrap();
     let address = first.local_addr().unwrap();
-    let error = bind("server.ops_listen", address).await.unwrap_err().to_string();
+    let error = bind("server.ops_listen", address).unwrap_err().to_string();
     assert!(error.starts_with(&format!("server.ops_listen: cannot listen on {address}: ")), "{error}");
     assert!(error.ends_with("; stop the program that has this port, or set another one"), "{error}");
 }

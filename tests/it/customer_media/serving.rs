@@ -1,10 +1,9 @@
 //! `/media/...`: which requests get a file, and for how long a link is valid.
 
 use reqwest::{Client, Method, StatusCode};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use super::{JPEG, MP4, PDF, await_elements, get, local_url, with_public_url};
+use crate::raw_http::Connection;
 use crate::world::{SOON, World, eventually, openid};
 
 async fn link_to_picture(world: &World, name: &str, file: &'static [u8]) -> String {
@@ -98,29 +97,42 @@ async fn only_an_unchanged_and_unexpired_link_gets_a_file() {
     world.finish().await;
 }
 
-/// Clients that read nothing of their file can occupy some of the connections, but not all.
+/// Clients that read nothing of their file can occupy some of the connections, but not all: so many of one link,
+/// so many of one address.
 #[tokio::test]
-async fn slow_readers_of_files_leave_room_for_pushes() {
+async fn slow_readers_of_files_leave_room_for_others_and_for_pushes() {
+    const OF_ONE_LINK: usize = 8;
+    const FROM_ONE_ADDRESS: usize = 48;
     let world = with_public_url().start().await;
     // More than the sockets' buffers hold.
     let large: &'static [u8] = [JPEG, &vec![0; 12 << 20]].concat().leak();
-    let link = link_to_picture(&world, "snail", large).await;
-    let (host, path) = link.strip_prefix("http://").unwrap().split_once('/').unwrap();
-    let ask = format!("GET /{path} HTTP/1.1\r\nhost: a\r\n\r\n");
-    let mut slow = Vec::new();
-    for _ in 0..256 {
-        let mut stream = TcpStream::connect(host).await.unwrap();
-        stream.write_all(ask.as_bytes()).await.unwrap();
-        let mut status = [0; 12];
-        stream.read_exact(&mut status).await.unwrap();
-        assert_eq!(&status, b"HTTP/1.1 200");
-        slow.push(stream);
+    let mut links = Vec::new();
+    for nth in 0..=FROM_ONE_ADDRESS / OF_ONE_LINK {
+        links.push(link_to_picture(&world, &format!("snail{nth}"), large).await);
     }
-    assert_eq!(get(&link).await.status, 503);
+    let read_head = async |source: &str, link: &str| {
+        let path = link.strip_prefix(&world.public()).unwrap();
+        let mut connection = Connection::open_from(source, &world.public()).await;
+        connection.send(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
+        let status = connection.head().await;
+        (status, connection)
+    };
+    let (last, occupied) = links.split_last().unwrap();
+    let mut slow = Vec::new();
+    for link in occupied {
+        for _ in 0..OF_ONE_LINK {
+            let (status, connection) = read_head("127.0.0.1", link).await;
+            assert_eq!(status, 200);
+            slow.push(connection);
+        }
+    }
+    assert_eq!(get(last).await.status, 429, "the address has its share");
+    assert_eq!(read_head("127.0.0.2", &links[0]).await.0, 503, "the link has its share");
+    assert_eq!(read_head("127.0.0.2", last).await.0, 200);
     let phone = world.follower("quick");
     assert!(phone.say("hello").await.reply.is_some());
     drop(slow);
-    assert!(eventually(SOON, async || get(&link).await.status == 200).await);
+    assert!(eventually(SOON, async || get(last).await.status == 200).await);
     world.finish().await;
 }
 

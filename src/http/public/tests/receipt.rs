@@ -3,7 +3,8 @@ use tokio::net::TcpStream;
 
 use super::*;
 use crate::http::connection::{self, ConnectionContext};
-use crate::http::testing::impatient;
+use crate::http::connections::ConnectionLimits;
+use crate::http::testing::{self, impatient};
 
 fn states(messages: &[MessageSummary]) -> Vec<&str> {
     messages.iter().filter(|message| message.direction == "to_wechat").map(|message| message.state).collect()
@@ -82,7 +83,9 @@ async fn a_reply_that_the_caller_does_not_read_delivers_nothing() {
     };
     // The pipe is far smaller than the reply.
     let (mut caller, far_end) = tokio::io::duplex(16);
-    let served = tokio::spawn(connection::http(far_end, context));
+    let connections = testing::connections(ConnectionLimits::shared(1));
+    let open = connections.admit("127.0.0.1".parse().unwrap()).await.unwrap();
+    let served = tokio::spawn(connection::http(far_end, context, open));
     let xml = message("2", "hello?");
     let length = xml.len();
     let path = format!("/?{}", signed("1", "2"));
