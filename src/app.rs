@@ -29,7 +29,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::body::BodyBudget;
 use crate::http::peer::TrustedProxies;
-use crate::http::{Limits, ops, public, receipt, serve, tls};
+use crate::http::tls::Certificates;
+use crate::http::{Limits, ops, public, receipt, serve};
 use crate::lifecycle::{Lifecycle, Outcome, Signals};
 use crate::metrics::Metrics;
 use crate::outbox::Panics;
@@ -52,10 +53,8 @@ pub struct Running {
 /// Starts a bridge. Logs that it listens only after all files are valid, the ports are bound and
 /// the store is open. Fails if one of these steps fails.
 pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyhow::Result<Running> {
-    let tls = match config.server.tls.clone() {
-        Some(files) => Some(tokio::task::spawn_blocking(move || tls::acceptor(&files)).await??),
-        None => None,
-    };
+    let certificates = listeners::certificates(config.server.tls.clone(), clock.clone()).await?;
+    let tls = certificates.as_ref().map(Certificates::acceptor).transpose()?;
     let listener = serve::bind("server.listen", config.server.listen)?;
     let ops_listener = match config.server.ops_listen {
         Some(address) => Some(serve::bind("server.ops_listen", address)?),
@@ -89,6 +88,9 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     );
     let proxies = TrustedProxies::new(&config.server.trusted_proxies);
     let connections = listeners::Both::new(proxies, &clock, &metrics);
+    if let Some(certificates) = certificates.clone() {
+        lifecycle.spawn("certificates", certificates.watch(metrics.clone(), lifecycle.soft().clone()));
+    }
     let panics = Panics::default();
     let workers = Workers {
         config: &config,
@@ -108,6 +110,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     let mut parts = component_status::parts(&config, &to_im, client, &bridge, &inbound, &clock);
     parts.add("lanes", component_status::lanes(panics, clock.clone()));
     parts.add("connections", component_status::connections(connections.public.clone()));
+    parts.add("certificates", component_status::certificates(certificates));
     parts.add("disk", Arc::new(move || disk.status()));
     let stop = serve::Stop { soft: lifecycle.soft().clone(), hard: lifecycle.hard().clone() };
     let operations = ops_listener.map(|ops_listener| {

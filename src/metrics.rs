@@ -69,6 +69,7 @@ struct Inner {
     refused_connections: Counters<1>,
     refused_downloads: Counters<1>,
     body_bytes: Gauge,
+    certificate_end: Gauge,
 }
 
 fn short_histogram() -> Histogram {
@@ -128,6 +129,7 @@ impl Default for Metrics {
             refused_connections: Counters::default(),
             refused_downloads: Counters::default(),
             body_bytes: Gauge::default(),
+            certificate_end: Gauge::default(),
             registry: Registry::default(),
         };
         let r = &mut registry;
@@ -231,6 +233,11 @@ fn register_listeners(r: &mut Registry, inner: &Inner) {
         inner.refused_downloads.clone(),
     );
     r.register("body_bytes", "Bytes that request bodies take", inner.body_bytes.clone());
+    r.register(
+        "certificate_end_timestamp_seconds",
+        "When the TLS certificate ends, in Unix seconds; 0 without TLS",
+        inner.certificate_end.clone(),
+    );
 }
 
 impl Metrics {

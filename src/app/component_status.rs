@@ -13,6 +13,7 @@ use crate::clock::calendar::rfc3339;
 use crate::config::{Config, Exposure};
 use crate::http::connections::Connections;
 use crate::http::ops;
+use crate::http::tls::Certificates;
 use crate::im::receive::callback_name;
 use crate::im::send as im_send;
 use crate::media::Media;
@@ -200,6 +201,18 @@ pub(super) fn connections(connections: Connections) -> ops::StatusFn {
             let advice = "the log names the busiest address: block a stranger in the firewall, name a proxy of yours \
                           in server.trusted_proxies, or raise the limit of open files";
             ops::ComponentStatus::degraded(since, why, advice)
+        }
+    })
+}
+
+/// Whether the TLS certificate is valid for long enough.
+pub(super) fn certificates(certificates: Option<Certificates>) -> ops::StatusFn {
+    Arc::new(move || match certificates.as_ref().and_then(Certificates::problem) {
+        None => ops::ComponentStatus::healthy(),
+        Some(problem) => {
+            let advice = "renew the files server.tls_cert and server.tls_key; the bridge reads them by itself when \
+                          they change";
+            ops::ComponentStatus::degraded(problem.since, problem.why, advice)
         }
     })
 }

@@ -1,14 +1,17 @@
-//! The two listeners: how many connections each may have open, and how
-//! the one for operators starts and stops.
+//! The two listeners: how many connections each may have open, the certificate of the public one, and
+//! how the one for operators starts and stops.
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
+use crate::config::Tls;
 use crate::http::connections::{ConnectionLimits, Connections};
 use crate::http::peer::TrustedProxies;
+use crate::http::tls::Certificates;
 use crate::http::{Limits, ops, serve};
 use crate::lifecycle::{Lifecycle, open_files};
 use crate::metrics::Metrics;
@@ -68,6 +71,13 @@ impl Both {
             ops: listener("operations", ops, TrustedProxies::default()),
         }
     }
+}
+
+/// Reads the certificate, if HTTPS is configured.
+pub(super) async fn certificates(tls: Option<Tls>, clock: Clock) -> anyhow::Result<Option<Certificates>> {
+    let Some(tls) = tls else { return Ok(None) };
+    let opening = tokio::task::spawn_blocking(move || Certificates::open(&tls, clock));
+    Ok(Some(opening.await.context("reading the certificate")??))
 }
 
 /// The operations listener. It keeps running while other work finishes, so that `/readyz` can

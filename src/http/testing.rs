@@ -14,7 +14,7 @@ use super::Limits;
 use super::connections::{ConnectionLimits, Connections};
 use super::peer::TrustedProxies;
 use super::serve::{Stop, bind, serve};
-use super::tls;
+use super::tls::Certificates;
 use crate::clock::Clock;
 use crate::config::Tls;
 use crate::metrics::Metrics;
@@ -123,14 +123,14 @@ pub fn tls() -> Tls {
     Tls { cert: data("tls.cert.pem"), key: data("tls.key.pem") }
 }
 
-/// A key that matches none of the certificates.
-pub fn other_key() -> PathBuf {
-    data("other.key.pem")
+/// Another certificate for `localhost`, signed with its own key.
+pub fn other_tls() -> Tls {
+    Tls { cert: data("other.cert.pem"), key: data("other.key.pem") }
 }
 
 /// A TLS acceptor with [`tls`].
 pub fn acceptor() -> TlsAcceptor {
-    tls::acceptor(&tls()).unwrap()
+    Certificates::open(&tls(), Clock::system()).unwrap().acceptor().unwrap()
 }
 
 fn data(name: &str) -> PathBuf {

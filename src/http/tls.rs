@@ -1,17 +1,34 @@
-//! HTTPS on the public listener: creates a TLS acceptor from PEM files. No error contains key
-//! material.
+//! HTTPS on the public listener: a TLS acceptor whose certificate is read anew when its files change.
+//!
+//! A pair of files that cannot be used never replaces one that can. No error contains key material.
+
+mod files;
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use parking_lot::RwLock;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
 use crate::config::Tls;
+use crate::metrics::Metrics;
+use crate::model::Millis;
+use files::{Pair, Stamp};
+
+/// How often the files are looked at.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// How long before its end a certificate counts as a problem, in milliseconds: 14 days.
+const WARNING_MS: i64 = 14 * DAY_MS;
+const DAY_MS: i64 = 86_400_000;
 
 /// Why the public listener cannot speak TLS.
 #[derive(Debug, thiserror::Error)]
@@ -43,68 +60,143 @@ pub enum TlsError {
     Unfit(tokio_rustls::rustls::Error),
 }
 
-/// Creates an acceptor from both files. Blocks. The files are read only once: restart after
-/// renewing a certificate.
-pub fn acceptor(tls: &Tls) -> Result<TlsAcceptor, TlsError> {
-    let chain = chain(&tls.cert)?;
-    let key = key(&tls.key)?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-        .map_err(TlsError::Unfit)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+/// What is wrong with the certificate, for `/readyz`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateProblem {
+    /// Since when.
+    pub since: Millis,
+    /// What it is.
+    pub why: String,
 }
 
-fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = read("tls_cert", path)?;
-    let chain: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&pem).collect();
-    chain.ok().filter(|chain| !chain.is_empty()).ok_or_else(|| TlsError::Missing {
-        key: "tls_cert",
-        path: path.display().to_string(),
-        what: "certificate",
-        fix: "it must hold the server's certificate, then those of its issuers",
-    })
+/// The certificate of the public listener. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Certificates(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    tls: Tls,
+    clock: Clock,
+    state: RwLock<State>,
 }
 
-fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let pem = read("tls_key", path)?;
-    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| TlsError::Missing {
-        key: "tls_key",
-        path: path.display().to_string(),
-        what: "private key",
-        fix: "it must be PKCS#8, PKCS#1 or SEC1, without a passphrase",
-    })
+#[derive(Debug)]
+struct State {
+    pair: Pair,
+    /// The files that were read last.
+    stamp: Stamp,
+    /// Files that cannot be used, seen once. A renewal writes one file after the other, so that they are
+    /// judged when they have not changed until the next look.
+    suspect: Option<Stamp>,
+    /// Why the files as they are now cannot be used, and since when.
+    broken: Option<CertificateProblem>,
 }
 
-fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|source| TlsError::Unreadable {
-        key,
-        path: path.display().to_string(),
-        source,
-    })
+impl Certificates {
+    /// Reads both files. Blocks. Fails if they cannot be used.
+    pub fn open(tls: &Tls, clock: Clock) -> Result<Self, TlsError> {
+        let stamp = Stamp::of(tls);
+        let state = State { pair: Pair::read(tls)?, stamp, suspect: None, broken: None };
+        Ok(Self(Arc::new(Inner { tls: tls.clone(), clock, state: RwLock::new(state) })))
+    }
+
+    /// An acceptor that always uses the newest certificate.
+    pub fn acceptor(&self) -> Result<TlsAcceptor, TlsError> {
+        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Unfit)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(Resolver(self.clone())));
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+
+    /// Reads the files again whenever they change, and at SIGHUP, until `stop`.
+    pub async fn watch(self, metrics: Metrics, stop: CancellationToken) {
+        let mut hangup = signal(SignalKind::hangup()).ok();
+        let mut ticks = tokio::time::interval(CHECK_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut warned: Option<Millis> = None;
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                Some(()) = async { hangup.as_mut()?.recv().await } => {}
+                () = stop.cancelled() => return,
+            }
+            let certificates = self.clone();
+            // Files on a slow disk must not block the runtime.
+            let _ = tokio::task::spawn_blocking(move || certificates.refresh()).await;
+            metrics.set_certificate_end(self.end().map_or(0, Millis::seconds));
+            let now = self.0.clock.now();
+            if self.is_ending() && warned.is_none_or(|warned| now.since(warned) >= DAY_MS) {
+                tracing::warn!(
+                    "the TLS certificate {}; renew the files server.tls_cert and server.tls_key",
+                    self.ends_when()
+                );
+                warned = Some(now);
+            }
+        }
+    }
+
+    /// What is wrong: the changed files cannot be used, or the certificate ends within 14 days.
+    pub fn problem(&self) -> Option<CertificateProblem> {
+        if let Some(broken) = &self.0.state.read().broken {
+            return Some(broken.clone());
+        }
+        let since = self.end().filter(|_| self.is_ending())?.plus(-WARNING_MS);
+        Some(CertificateProblem { since, why: format!("the certificate {}", self.ends_when()) })
+    }
+
+    /// Reads the files if they have changed. Blocks.
+    fn refresh(&self) {
+        let stamp = Stamp::of(&self.0.tls);
+        if stamp == self.0.state.read().stamp {
+            return;
+        }
+        let read = Pair::read(&self.0.tls);
+        let mut state = self.0.state.write();
+        let is_suspect = state.suspect.replace(stamp) == Some(stamp);
+        match read {
+            Ok(pair) => {
+                tracing::info!("read the changed TLS certificate; new connections use it");
+                (state.pair, state.stamp, state.broken) = (pair, stamp, None);
+            }
+            Err(_) if !is_suspect => {}
+            Err(error) => {
+                state.stamp = stamp;
+                tracing::error!(%error, "cannot use the changed TLS certificate; the one before it stays in use");
+                let since = state.broken.as_ref().map_or(self.0.clock.now(), |broken| broken.since);
+                state.broken = Some(CertificateProblem { since, why: error.to_string() });
+            }
+        }
+    }
+
+    fn end(&self) -> Option<Millis> {
+        self.0.state.read().pair.not_after
+    }
+
+    fn is_ending(&self) -> bool {
+        self.end().is_some_and(|end| end.since(self.0.clock.now()) < WARNING_MS)
+    }
+
+    fn ends_when(&self) -> String {
+        let left_ms = self.end().map_or(0, |end| end.since(self.0.clock.now()));
+        match left_ms / DAY_MS {
+            _ if left_ms < 0 => "has ended".to_owned(),
+            0 => "ends today".to_owned(),
+            days => format!("ends in {days} days"),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Resolver(Certificates);
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.0.state.read().pair.key))
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::http::testing;
-
-    fn refused(tls: &Tls) -> String {
-        acceptor(tls).err().unwrap().to_string()
-    }
-
-    #[test]
-    fn a_fault_names_its_key_and_shows_nothing_of_the_file() {
-        let good = testing::tls();
-        assert!(acceptor(&good).is_ok());
-        let gone = refused(&Tls { cert: "missing.pem".into(), ..good.clone() });
-        assert!(gone.starts_with("server.tls_cert: cannot read missing.pem"), "{gone}");
-        let swapped = refused(&Tls { cert: good.key.clone(), key: good.key.clone() });
-        assert!(swapped.starts_with("server.tls_cert:") && swapped.contains("no certificate"), "{swapped}");
-        let swapped = refused(&Tls { cert: good.cert.clone(), key: good.cert.clone() });
-        assert!(swapped.starts_with("server.tls_key:") && swapped.contains("no private key"), "{swapped}");
-        let other = refused(&Tls { key: testing::other_key(), ..good });
-        assert!(other.starts_with("server.tls_cert, server.tls_key:"), "{other}");
-    }
-}
+mod tests;

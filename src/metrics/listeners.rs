@@ -1,4 +1,4 @@
-//! What the listeners record: connections, bodies and downloads.
+//! What the listeners record: connections, bodies, downloads and the certificate.
 //!
 //! Must never register a metric: `metrics.rs` alone does.
 
@@ -37,6 +37,11 @@ impl Metrics {
     /// Sets the bytes that request bodies take.
     pub fn set_body_bytes(&self, bytes: usize) {
         self.0.body_bytes.set(saturated(bytes));
+    }
+
+    /// Sets when the TLS certificate ends, in Unix seconds.
+    pub fn set_certificate_end(&self, unix_s: i64) {
+        self.0.certificate_end.set(unix_s);
     }
 }
 

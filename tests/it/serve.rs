@@ -270,6 +270,57 @@ async fn with_a_certificate_the_public_listener_speaks_only_https() {
     assert_eq!(raw_http::get(&ops, "/healthz").await.status, 200, "the operations listener stays plain");
 }
 
+/// A renewal writes one file after the other; in between, they do not match.
+#[tokio::test]
+async fn a_changed_certificate_is_used_without_a_restart() {
+    let world = world_without_bridge().await;
+    let folder = world.folder.path();
+    let replace = |cert: &str, key: &str| {
+        std::fs::copy(data(cert), folder.join("cert.pem")).unwrap();
+        std::fs::copy(data(key), folder.join("key.pem")).unwrap();
+    };
+    replace("tls.cert.pem", "tls.key.pem");
+    let tls = "[server]\ntls_cert = \"cert.pem\"\ntls_key = \"key.pem\"\n";
+    let serving = ServeProcess::start(folder, &world.config_toml().replace("[server]", tls));
+    let (public, _) = serving.await_listening().await;
+    let trusts = async |authority: &str| {
+        let client = reqwest::Client::builder()
+            .tls_certs_only([
+                reqwest::Certificate::from_pem(&std::fs::read(data(authority)).unwrap()).unwrap()
+            ])
+            .resolve("localhost", public.strip_prefix("http://").unwrap().parse().unwrap())
+            .no_proxy()
+            .build()
+            .unwrap();
+        let port = public.rsplit_once(':').unwrap().1;
+        client.get(format!("https://localhost:{port}/nothing")).send().await.is_ok()
+    };
+    assert!(trusts("ca.cert.pem").await && !trusts("other.cert.pem").await);
+    replace("other.cert.pem", "tls.key.pem");
+    serving.signal("HUP");
+    let is_reported =
+        async || serving.log().iter().any(|line| line.contains("cannot use the changed TLS certificate"));
+    assert!(eventually(SOON, is_reported).await, "{:?}", serving.log());
+    assert!(trusts("ca.cert.pem").await, "the certificate before it stays in use");
+    replace("other.cert.pem", "other.key.pem");
+    assert!(eventually(SOON * 2, async || trusts("other.cert.pem").await).await, "{:?}", serving.log());
+    assert!(!trusts("ca.cert.pem").await);
+}
+
+#[tokio::test]
+async fn sighup_does_not_end_a_server_without_a_certificate() {
+    let world = world_without_bridge().await;
+    let serving = ServeProcess::start(world.folder.path(), &world.config_toml());
+    let (_, ops) = serving.await_listening().await;
+    serving.signal("HUP");
+    serving.signal("HUP");
+    for _ in 0..10 {
+        assert_eq!(raw_http::get(&ops, "/healthz").await.status, 200);
+    }
+    serving.signal("TERM");
+    assert_eq!(serving.wait_end().await.0.code(), Some(0), "a signal that kills leaves no exit status");
+}
+
 /// Contract, sections 2 and 3: no secret is ever printed; at `info` there is one line per message,
 /// without its body.
 #[tokio::test]

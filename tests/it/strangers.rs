@@ -10,7 +10,7 @@ use crate::customer_media::{await_elements, local_url, with_public_url};
 use crate::raw_http::{self, Connection, exchange, head, text_message};
 use crate::serve::{ServeProcess, world_without_bridge};
 use crate::surface::{MODES, in_mode};
-use crate::world::{SOON, Setup, eventually, get_json, openid};
+use crate::world::{SOON, Setup, World, eventually, get_json, openid};
 
 /// The value of a metric's sample, such as `connections{listener="public"}`.
 async fn sample(ops: &str, name: &str) -> i64 {
@@ -206,4 +206,29 @@ async fn one_media_link_is_downloaded_only_a_few_times_at_once() {
     let freed = async || raw_http::get(&world.public(), path).await.status == 200;
     assert!(eventually(SOON, freed).await);
     world.finish().await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_ends_within_14_days_is_shown() {
+    let data = |name: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+    let setup = Setup::default()
+        .set("BRIDGE_SERVER__TLS_CERT", data("tls.cert.pem").display().to_string())
+        .set("BRIDGE_SERVER__TLS_KEY", data("tls.key.pem").display().to_string());
+    let world: World = setup.start().await;
+    assert_eq!(world.ready().await["certificates"], serde_json::json!({"ok": true}));
+    // It is valid until October 2126.
+    let end = 4_948_947_028_i64;
+    world.clock.advance((end - 13 * 86_400 - world.clock.now().seconds()) * 1000);
+    let body = world.ready().await;
+    let part = &body["certificates"];
+    assert_eq!(
+        (&part["ok"], &part["since"], &body["status"]),
+        (&false.into(), &(end - 14 * 86_400).into(), &"degraded".into())
+    );
+    assert!(
+        part["why"].as_str().unwrap().contains("12 days")
+            || part["why"].as_str().unwrap().contains("13 days"),
+        "{part}"
+    );
+    assert!(part["advice"].as_str().unwrap().contains("tls_cert"), "{part}");
 }

@@ -7,8 +7,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use super::Finding;
+use crate::clock::Clock;
 use crate::config::{Config, StoreUrl, Tls};
-use crate::http::tls;
+use crate::http::tls::Certificates;
 use crate::media::Ffmpeg;
 use crate::media::ffmpeg::WITHOUT_FFMPEG;
 use crate::owner_only;
@@ -59,8 +60,11 @@ fn public_url(config: &Config) -> Option<Finding> {
 }
 
 fn tls(files: &Tls) -> Finding {
-    match tls::acceptor(files) {
-        Ok(_) => Finding::ok("server.tls_cert", format!("{} and its key match", files.cert.display())),
+    match Certificates::open(files, Clock::system()) {
+        Ok(certificates) => match certificates.problem() {
+            Some(problem) => Finding::warn("server.tls_cert", problem.why, "renew it"),
+            None => Finding::ok("server.tls_cert", format!("{} and its key match", files.cert.display())),
+        },
         Err(error) => error_finding(&error),
     }
 }
