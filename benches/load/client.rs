@@ -113,7 +113,8 @@ async fn run_connection(
     (latencies, failed)
 }
 
-fn push() -> String {
+/// A text message of one of the customers, as a signed request.
+pub fn push() -> String {
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
     let sent_at = unix_micros();
     let customer = id.wrapping_mul(2_654_435_761) % CUSTOMERS;
@@ -133,7 +134,7 @@ fn push() -> String {
 }
 
 /// Reads one answer and returns whether its status is 200.
-async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> bool {
+pub async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> bool {
     let mut filled = 0;
     loop {
         let read = stream.read(&mut buffer[filled..]).await.unwrap();

@@ -1,7 +1,7 @@
 //! Measures the documented figures over real HTTP, next to a bare axum server that does nothing.
 //!
 //! `cargo bench --bench load` measures everything; `cargo bench --bench load -- accept` (or
-//! `open-loop`, `drain`, `memory`, `million`) measures one part. The figures in
+//! `open-loop`, `drain`, `memory`, `storm`, `million`) measures one part. The figures in
 //! `docs/benchmarks.md` come from here.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a failed measurement stops the run")]
 #![expect(clippy::cast_precision_loss, reason = "rounded figures for display")]
@@ -9,6 +9,7 @@
 mod client;
 mod measure;
 mod sink;
+mod storm;
 mod target;
 
 use std::time::{Duration, Instant};
@@ -40,6 +41,9 @@ fn main() {
         }
         if runs("memory") {
             measure_memory().await;
+        }
+        if runs("storm") {
+            storm::measure().await;
         }
         if runs("million") {
             with_a_million_stored().await;

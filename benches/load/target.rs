@@ -38,6 +38,23 @@ impl Target {
     }
 
     pub async fn bridge_in(folder: tempfile::TempDir, sink: &Sink, settings: &[(&str, &str)]) -> Self {
+        Self::start(Command::new(env!("CARGO_BIN_EXE_wechat-im-bridge")), folder, sink, settings).await
+    }
+
+    /// Starts it with a limit of open files that it cannot raise.
+    pub async fn bridge_with_open_files(sink: &Sink, open_files: u64) -> Self {
+        let mut command = Command::new("sh");
+        let run = format!("ulimit -n {open_files} && exec \"$@\"");
+        command.args(["-c", &run, "sh", env!("CARGO_BIN_EXE_wechat-im-bridge")]);
+        Self::start(command, tempfile::tempdir_in(base_folder()).unwrap(), sink, &[]).await
+    }
+
+    async fn start(
+        mut command: Command,
+        folder: tempfile::TempDir,
+        sink: &Sink,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let config = folder.path().join("config.toml");
         let text = format!(
             "[server]\nlisten = \"127.0.0.1:0\"\nops_listen = \"\"\n[wechat]\ntoken = \"{TOKEN}\"\n\
@@ -48,7 +65,6 @@ impl Target {
             folder.path().join("bridge.db").display()
         );
         std::fs::write(&config, text).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wechat-im-bridge"));
         command.arg("serve").arg("--config").arg(&config).envs(settings.iter().copied());
         let target = Self::spawn(command, Some(folder)).await;
         let answer = reqwest::get(format!("http://{}{}", target.address, Self::get_path())).await.unwrap();
@@ -102,8 +118,17 @@ impl Target {
 
     /// Resident memory, in whole megabytes.
     pub fn resident_mb(&self) -> u64 {
+        self.status_mb("VmRSS:")
+    }
+
+    /// The most resident memory so far, in whole megabytes.
+    pub fn most_resident_mb(&self) -> u64 {
+        self.status_mb("VmHWM:")
+    }
+
+    fn status_mb(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     }
 }
