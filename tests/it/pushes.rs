@@ -82,7 +82,7 @@ async fn in_safe_mode_only_pushes_encrypted_for_this_account_are_accepted() {
 }
 
 #[tokio::test]
-async fn in_compatible_mode_msg_signature_decides_with_encrypt_and_signature_without() {
+async fn in_compatible_mode_msg_signature_decides_with_encrypt_and_signature_without_it() {
     let world = in_mode(("compatible", Mode::Compatible)).start().await;
     let phone = world.follower("comp");
     let draft = phone.draft_text("whole");
@@ -94,7 +94,10 @@ async fn in_compatible_mode_msg_signature_decides_with_encrypt_and_signature_wit
     let (before, _) = whole.split_once("<Encrypt>").unwrap();
     let plain = format!("{before}</xml>");
     assert_eq!(status(whole.clone(), "msg_signature", "00").await, Some(403), "only `signature` is right");
-    assert_eq!(status(whole, "signature", "00").await, Some(200), "only `msg_signature` decides");
+    // A wrong one shows before the body that the push is not from WeChat.
+    assert_eq!(status(whole.clone(), "signature", "00").await, Some(403));
+    let unsigned = world.wechat.push_raw(&openid("comp"), whole, |query| query.remove("signature")).await;
+    assert_eq!(unsigned.status, Some(200), "`msg_signature` alone decides");
     assert_eq!(status(plain.clone(), "signature", "00").await, Some(403));
     assert_eq!(status(plain, "own", "1").await, Some(200));
     await_texts(&world.agent(), &openid("comp"), 1).await;
