@@ -1,6 +1,6 @@
 # Three stages: the final image has the bridge, a small ffmpeg and the CA certificates, but no toolchain.
 FROM rust:1.95-slim-bookworm AS build
-RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev make && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 # Build the dependencies in a layer of their own, because they change less often than the sources.
 COPY Cargo.toml Cargo.lock ./
