@@ -276,15 +276,15 @@ impl PushHandler {
         let more_line = (!may_push).then(|| passive_reply::more_line(self.inner.settings.texts.locale));
         // This reply leaves at once. A call to WeChat leaves later, so that it can wait for an earlier
         // message that is still being sent or that only a backfill can find.
-        let is_behind = tx.has_pending_before_held(&customer.openid)?;
+        let ahead = tx.count_held_before_pending(&customer.openid)? as usize;
         let waits_for_backfill = opener != WindowOpener::None
             && may_push
             && held.iter().any(|held| held.before_backfill)
             && self.inner.needs_backfill(tx, &customer.openid)?;
-        let plan = if is_behind || waits_for_backfill || self.push.account.is_empty() {
+        let plan = if waits_for_backfill || self.push.account.is_empty() {
             ReplyPlan::default()
         } else {
-            plan_reply(&held, more_line)
+            plan_reply(&held[..ahead.min(held.len())], more_line)
         };
         if let Some((id, calls)) = &plan.resplit {
             tx.resplit(*id, calls)?;

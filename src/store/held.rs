@@ -104,15 +104,21 @@ impl Tx<'_> {
         Ok(statement.query_row((Direction::ToWechat, openid.as_str()), |row| row.get(0))?)
     }
 
-    /// Whether pending answers come before the first held one in the lane.
-    pub fn has_pending_before_held(&self, openid: &OpenId) -> Result<bool, StoreError> {
+    /// How many held answers come before the first pending one in the lane: all of them if none is pending.
+    pub fn count_held_before_pending(&self, openid: &OpenId) -> Result<u32, StoreError> {
+        let first_pending = formatcp!(
+            "SELECT {POSITION} FROM message WHERE direction = ?1 AND openid = ?2 AND {OPEN}
+             ORDER BY {POSITION} LIMIT 1"
+        );
+        let mut statement = self.connection.prepare_cached(first_pending)?;
+        let mut rows = statement.query((Direction::ToWechat, openid.as_str()))?;
+        let first_pending = rows.next()?.map_or(Ok(i64::MAX), |row| row.get(0))?;
         let sql = formatcp!(
-            "SELECT EXISTS (SELECT 1 FROM message WHERE direction = ?1 AND openid = ?2 AND {OPEN}
-             AND {POSITION} < (SELECT min({POSITION}) FROM message INDEXED BY message_held
-                           WHERE openid = ?2 AND {HELD}))"
+            "SELECT count(*) FROM message INDEXED BY message_held
+             WHERE openid = ?1 AND {HELD} AND {POSITION} < ?2"
         );
         let mut statement = self.connection.prepare_cached(sql)?;
-        Ok(statement.query_row((Direction::ToWechat, openid.as_str()), |row| row.get(0))?)
+        Ok(statement.query_row((openid.as_str(), first_pending), |row| row.get(0))?)
     }
 
     /// Whether held answers come before message `id` in the lane.

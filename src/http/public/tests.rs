@@ -137,8 +137,8 @@ impl World {
         self.metrics.render(0, 0, 0).unwrap().contains(line)
     }
 
-    /// Accepts an agent's answer and holds it, as if WeChat had not accepted it.
-    async fn hold(&self, text: &str) {
+    /// Accepts an agent's answer. Nothing sends it here.
+    async fn accept(&self, text: &str) -> MessageId {
         let answer = Answer {
             from: ImUserId::new("user1").unwrap(),
             to: ImUserId::new(CUSTOMER).unwrap(),
@@ -150,7 +150,12 @@ impl World {
             parts: vec![AnswerPart::Text(text.to_owned())],
         };
         self.bridge.accept_answer(answer).await.unwrap();
-        let id = MessageId(self.messages().await.last().unwrap().id);
+        MessageId(self.messages().await.last().unwrap().id)
+    }
+
+    /// Accepts an agent's answer and holds it, as if WeChat had not accepted it.
+    async fn hold(&self, text: &str) {
+        let id = self.accept(text).await;
         let hold = move |tx: &crate::store::Tx<'_>| {
             tx.record_attempt(id)?;
             tx.settle(id, Move::Hold, &Settlement::default())

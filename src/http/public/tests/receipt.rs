@@ -22,6 +22,21 @@ async fn a_held_answer_attached_to_a_written_reply_is_delivered() {
     assert_eq!(states(&world.stop_and_list().await), ["delivered"]);
 }
 
+/// Answers may be released and held in turns, so that one waits between two held ones.
+#[tokio::test]
+async fn a_held_answer_behind_one_that_waits_is_not_attached() {
+    let world = World::new().await;
+    world.push(&message("1", "anyone?")).await;
+    for text in ["one", "two"] {
+        world.hold(text).await;
+    }
+    world.accept("three").await;
+    world.hold("four").await;
+    let reply = world.push(&message("2", "hello?")).await;
+    assert_eq!(element(parts(&reply).1, "Content"), "one\ntwo");
+    assert_eq!(states(&world.stop_and_list().await), ["delivered", "delivered", "waiting", "held"]);
+}
+
 #[tokio::test]
 async fn an_attached_answer_is_not_attached_again() {
     let world = World::new().await;
