@@ -233,7 +233,7 @@ async fn a_lost_callback_of_an_unassigned_agent_is_backfilled_too() {
     let mut events = world.wechat.events();
     phone.say("hello").await;
     await_texts(&first, &customer, 1).await;
-    world.im.lose_next_callbacks(2);
+    world.lose_callbacks(2);
     second.say(&customer, "may I?").await.unwrap();
     second.say(&customer, "/who").await.unwrap();
     world.clock.advance(61_000);

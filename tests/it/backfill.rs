@@ -38,7 +38,7 @@ fn callback_for(sent: &SentMessage, customer: &str, text: &str, key: &str) -> St
 async fn messages_with_lost_callbacks_are_backfilled_within_70_s_once_and_in_order() {
     let world = World::start().await;
     let (phone, agent, customer) = (greeted(&world, "a").await, world.agent(), openid("a"));
-    world.im.lose_next_callbacks(2);
+    world.lose_callbacks(2);
     let first = agent.say(&customer, "first").await.unwrap();
     agent.say(&customer, "second").await.unwrap();
     assert!(first.callback.is_none());
@@ -157,7 +157,7 @@ async fn an_answer_with_a_late_callback_goes_before_younger_held_answers() {
     agent.say(&customer, "zeroth").await.unwrap();
     await_states(&world, &customer, &["held"]).await;
     world.clock.advance(2_000);
-    world.im.lose_next_callbacks(1);
+    world.lose_callbacks(1);
     let overtaken = agent.say(&customer, "first").await.unwrap();
     world.clock.advance(2_000);
     agent.say(&customer, "second").await.unwrap();
@@ -221,7 +221,7 @@ async fn nothing_else_in_the_history_is_backfilled() {
     agent.say(&customer, "too early").await.unwrap();
     world.clock.advance(2_000);
     let phone = greeted(&world, "a").await;
-    world.im.lose_next_callbacks(3);
+    world.lose_callbacks(3);
     let taken_back = agent.say(&customer, "taken back").await.unwrap();
     assert!(agent.recall(&customer, &taken_back.msg_key));
     let servers = agent.say(&customer, "by a server").await.unwrap();
@@ -246,7 +246,7 @@ async fn nothing_else_in_the_history_is_backfilled() {
 async fn a_key_in_another_form_is_the_same_message() {
     let world = World::start().await;
     let (phone, agent, customer) = (greeted(&world, "a").await, world.agent(), openid("a"));
-    world.im.lose_next_callbacks(2);
+    world.lose_callbacks(2);
     let first = agent.say(&customer, "told").await.unwrap();
     assert_eq!(
         world.im.send_raw_callback(&callback_for(&first, &customer, "told", "k-1"), |_| {}).await.error,
@@ -271,7 +271,7 @@ async fn a_failed_round_is_repeated_and_each_round_reads_only_what_is_new() {
     let world = World::start().await;
     world.expect_error("IM does not call back");
     let (phone, agent, customer) = (greeted(&world, "a").await, world.agent(), openid("a"));
-    world.im.lose_next_callbacks(1);
+    world.lose_callbacks(1);
     agent.say(&customer, "found late").await.unwrap();
     world.im.faults().script(HISTORY, 1, Fault::Code(60008));
     next_round(&world, 1).await;
@@ -311,7 +311,7 @@ async fn a_history_of_many_pages_is_backfilled_from_its_beginning() {
     let (agent, customer) = (world.agent(), openid("a"));
     greeted(&world, "a").await;
     let texts: Vec<String> = (0..16).map(|n| format!("{n:02} {}", "x".repeat(1_900))).collect();
-    world.im.lose_next_callbacks(16);
+    world.lose_callbacks(16);
     for text in &texts {
         agent.say(&customer, text).await.unwrap();
     }

@@ -149,7 +149,7 @@ async fn a_message_that_is_recalled_while_it_is_being_sent_is_reported_when_it_a
 async fn a_recall_that_overtakes_its_message_is_remembered() {
     let world = World::start().await;
     let (phone, customer) = (greeted(&world, "early").await, openid("early"));
-    world.im.lose_next_callbacks(1);
+    world.lose_callbacks(1);
     let sent = world.agent().say(&customer, "never mind").await.unwrap();
     recall(&world, &customer, &sent.msg_key).await;
     assert_eq!(counter_value(&world, &ignored("unknown_message")).await, 1);

@@ -472,7 +472,7 @@ async fn two_agents_answers_that_are_found_late_leave_in_the_order_in_which_they
         let customer = openid(&name);
         let imported = async || world.im.account(&customer).is_some();
         assert!(eventually(SOON, imported).await);
-        world.im.lose_next_callbacks(4);
+        world.lose_callbacks(4);
         for (n, agent) in agents.iter().cycle().take(4).enumerate() {
             world.clock.advance(1_000);
             agent.say(&customer, &format!("line {n}")).await.unwrap();

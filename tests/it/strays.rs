@@ -224,7 +224,7 @@ async fn readiness_names_the_callback_that_is_switched_off() {
     assert_eq!(world.ready().await["im"]["callbacks"]["after_send"]["seen"], true, "over a restart");
     // From now on a single lost callback is no fault of the console.
     world.clock.advance(2_000);
-    world.im.lose_next_callbacks(1);
+    world.lose_callbacks(1);
     agent.say(&customer, "lost one").await.unwrap();
     world.clock.advance(61_000);
     await_shown(&phone, "lost one").await;

@@ -257,6 +257,13 @@ impl World {
         self.expected_errors.borrow_mut().push(part);
     }
 
+    /// IM makes no callback for the next agents' messages. The bridge may log that, but only for a message sent
+    /// in a later second than that of its start.
+    pub fn lose_callbacks(&self, count: u32) {
+        self.expect_error("IM does not call back");
+        self.im.lose_next_callbacks(count);
+    }
+
     /// A customer may see an answer twice, because the test asks for it.
     pub fn expect_doubles(&self) {
         self.expects_doubles.set(true);
