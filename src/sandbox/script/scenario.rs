@@ -1,8 +1,8 @@
 //! The documents' conversation: URL check, follow, question, answer, unfollow.
 
 use super::cast::{AGENT_TO_CUSTOMER, CUSTOMER_TO_SHOP, Cast, DEADLINE, SHOP_TO_CUSTOMER};
-use crate::sandbox::conditions::{Checked, Mismatch, describe_answer, expect, within};
-use crate::sandbox::im::AccountChangeKind;
+use crate::sandbox::conditions::{Checked, Mismatch, NOTICE_PREFIX, describe_answer, expect, within};
+use crate::sandbox::im::{self, AccountChangeKind};
 
 /// WeChat's URL check gets its `echostr` back.
 pub(super) async fn verify_url(cast: &mut Cast<'_>) -> Checked {
@@ -72,5 +72,7 @@ pub(super) async fn unfollow(cast: &mut Cast<'_>) -> Checked {
         format!("{:?}", String::from_utf8_lossy(&body))
     })?;
     cast.block.event(SHOP_TO_CUSTOMER, "nothing: success");
+    let is_notice = |send: &im::SendRecord| send.text().starts_with(NOTICE_PREFIX);
+    cast.expect_at_agent("the notice that the customer has left", is_notice).await?;
     cast.expect_account_change(AccountChangeKind::Deleted, before).await
 }
