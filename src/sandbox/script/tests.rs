@@ -57,6 +57,7 @@ async fn each_defect_fails_its_own_step() {
         (Defect::Repeats, 16, "Thank you!"),
         (Defect::Signature, 17, "403"),
         (Defect::Unfollow, 18, "success"),
+        (Defect::Farewell, 18, "the customer has left"),
     ] {
         let (result, transcript) = run_script(Locale::En, defect).await;
         let Err(ScriptError::Step { number, expected, seen, .. }) = result else {

@@ -100,6 +100,19 @@ async fn the_sandbox_plays_its_script_prints_the_next_steps_and_leaves_nothing_b
     assert_eq!(sandbox.temporary_files(), Vec::<PathBuf>::new());
 }
 
+/// The bridge runs in the same process here, and the script is played in the modes plain and safe.
+#[test]
+fn the_script_alone_passes_in_each_language() {
+    for locale in ["en", "ko", "zh"] {
+        let mut command = child::bridge();
+        command.args(["sandbox", "--script"]).env("BRIDGE_TEXTS__LOCALE", locale);
+        let played = command.env("BRIDGE_LOG__LEVEL", "off").stdin(Stdio::null()).output().unwrap();
+        let output = String::from_utf8(played.stdout).unwrap();
+        assert!(played.status.success(), "{locale}: {}\n{output}", String::from_utf8_lossy(&played.stderr));
+        assert_eq!(output.matches(" steps passed in ").count(), 2, "{locale}: {output}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_bridge_ends_when_its_sandbox_is_killed() {
     let mut sandbox = Process::start(&[]);

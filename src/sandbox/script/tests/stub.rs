@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::config::Texts;
+use crate::sandbox::conditions::NOTICE_PREFIX;
 use crate::sandbox::im::{self, issue_usersig};
 use crate::sandbox::serve::Server;
 use crate::sandbox::stage::Stage;
@@ -45,6 +46,8 @@ pub enum Defect {
     Signature,
     /// An unfollow gets a reply.
     Unfollow,
+    /// The agent is not told of an unfollow.
+    Farewell,
 }
 
 /// The bridge.
@@ -141,6 +144,10 @@ async fn push(State(stub): State<Arc<Stub>>, Query(query): Parameters, body: Str
             stub.reply(openid, if stub.defect == Defect::Welcome { "Hi" } else { &stub.texts.welcome })
         }
         "unsubscribe" => {
+            if stub.defect != Defect::Farewell {
+                let text = format!("{NOTICE_PREFIX}The customer has left.");
+                stub.to_agent(openid, json!({"MsgType": "TIMTextElem", "MsgContent": {"Text": text}})).await;
+            }
             let gone = json!({"DeleteItem": [{"UserID": openid}]});
             stub.call_im("im_open_login_svc/account_delete", gone).await;
             if stub.defect == Defect::Unfollow { stub.reply(openid, "Bye") } else { "success".to_owned() }
