@@ -284,7 +284,7 @@ impl PushHandler {
         let plan = if waits_for_backfill || self.push.account.is_empty() {
             ReplyPlan::default()
         } else {
-            plan_reply(&held[..ahead.min(held.len())], more_line)
+            plan_reply(&held, ahead, more_line)
         };
         if let Some((id, calls)) = &plan.resplit {
             tx.resplit(*id, calls)?;

@@ -62,13 +62,14 @@ pub(super) struct ReplyPlan {
     pub resplit: Option<(MessageId, Vec<OutboundCall>)>,
 }
 
-/// Joins as many whole answers as fit, in order, with line breaks. An answer longer than a reply
-/// goes part by part. If `more_line` is given, a reply that leaves answers behind ends with that
-/// line.
-pub(super) fn plan_reply(held: &[HeldAnswer], more_line: Option<&str>) -> ReplyPlan {
+/// Joins as many whole answers as fit, in order, with line breaks: at most the first `ahead` of
+/// `held`. An answer longer than a reply goes part by part. If `more_line` is given, a reply that
+/// leaves held answers behind ends with that line.
+pub(super) fn plan_reply(held: &[HeldAnswer], ahead: usize, more_line: Option<&str>) -> ReplyPlan {
+    let (all, held) = (held.len(), &held[..ahead.min(held.len())]);
     let wholes: Vec<String> = held.iter().map_while(|message| joined_text(&message.calls)).collect();
     let fit_count = count_fitting(&wholes, MAX_REPLY_BYTES);
-    if fit_count == held.len() {
+    if fit_count == all {
         return ReplyPlan::whole_answers(held, &wholes);
     }
     let max_bytes = MAX_REPLY_BYTES - more_line.map_or(0, |line| line.len() + 1);
@@ -224,7 +225,7 @@ mod tests {
     fn all_replies(mut held: Vec<HeldAnswer>, more: Option<&str>) -> Vec<String> {
         let mut replies = Vec::new();
         while !held.is_empty() {
-            let plan = plan_reply(&held, more);
+            let plan = plan_reply(&held, held.len(), more);
             if let Some((id, calls)) = plan.resplit {
                 assert_eq!(held[0].id, id);
                 held[0].calls = calls;
@@ -270,37 +271,47 @@ mod tests {
 
     #[test]
     fn whole_messages_are_joined_by_a_line_break() {
-        let plan = plan_reply(
-            &[held(1, &["one".into()]), held(2, &["two".into()]), held(3, &["x".repeat(1_999)])],
-            None,
-        );
+        let three = [held(1, &["one".into()]), held(2, &["two".into()]), held(3, &["x".repeat(1_999)])];
+        let plan = plan_reply(&three, 3, None);
         assert_eq!(plan.text, "one\ntwo");
         assert_eq!(plan.attached, [(MessageId(1), 1), (MessageId(2), 1)]);
     }
 
     #[test]
+    fn answers_that_may_not_be_attached_yet_count_as_left_behind() {
+        let two = [held(1, &["one".into()]), held(2, &["two".into()])];
+        let texts = |ahead| [None, Some(MORE)].map(|more| plan_reply(&two, ahead, more).text);
+        assert_eq!(texts(2), ["one\ntwo", "one\ntwo"]);
+        assert_eq!(texts(1), ["one", "one\nthere is more"]);
+        assert_eq!(texts(0), ["", ""]);
+    }
+
+    #[test]
     fn elements_get_their_own_lines_and_parts_are_concatenated() {
         let picture = ["see this".to_owned(), "[image]\nhttps://example.com/1".to_owned()];
-        assert_eq!(plan_reply(&[held(1, &picture)], None).text, "see this\n[image]\nhttps://example.com/1");
+        assert_eq!(
+            plan_reply(&[held(1, &picture)], 1, None).text,
+            "see this\n[image]\nhttps://example.com/1"
+        );
         let parts = ["a".repeat(1_500), "b".repeat(100)];
-        assert_eq!(plan_reply(&[held(1, &parts)], None).text, parts.concat());
+        assert_eq!(plan_reply(&[held(1, &parts)], 1, None).text, parts.concat());
     }
 
     #[test]
     fn a_first_answer_without_room_for_the_more_line_is_resplit() {
         let two = [held(1, &["x".repeat(2_000)]), held(2, &["y".into()])];
-        let plan = plan_reply(&two, Some(MORE));
+        let plan = plan_reply(&two, 2, Some(MORE));
         assert!(plan.text.ends_with("x\nthere is more") && plan.text.len() == MAX_REPLY_BYTES);
         let (id, calls) = plan.resplit.unwrap();
         assert_eq!(id, MessageId(1));
         assert_eq!(calls.iter().map(text).collect::<String>(), "x".repeat(2_000));
-        assert_eq!(plan_reply(&two, None).resplit, None);
+        assert_eq!(plan_reply(&two, 2, None).resplit, None);
     }
 
     #[test]
     fn short_answers_beyond_the_limit_are_not_forgotten() {
         let many: Vec<HeldAnswer> = (1..=65).map(|id| held(id, &["a".into()])).collect();
-        let plan = plan_reply(&many, Some(MORE));
+        let plan = plan_reply(&many, 65, Some(MORE));
         assert_eq!(plan.attached.len(), MAX_ATTACHED);
         assert!(plan.text.ends_with(MORE));
     }

@@ -33,7 +33,9 @@ async fn a_held_answer_behind_one_that_waits_is_not_attached() {
     world.accept("three").await;
     world.hold("four").await;
     let reply = world.push(&message("2", "hello?")).await;
-    assert_eq!(element(parts(&reply).1, "Content"), "one\ntwo");
+    let (attached, more) = element(parts(&reply).1, "Content").rsplit_once('\n').unwrap();
+    assert_eq!(attached, "one\ntwo");
+    assert!(more.starts_with("There is more: "), "{more}");
     assert_eq!(states(&world.stop_and_list().await), ["delivered", "delivered", "waiting", "held"]);
 }
 
