@@ -27,6 +27,8 @@ mod operator;
 mod position;
 mod prune;
 mod stuck;
+#[cfg(test)]
+pub mod testing;
 mod trace;
 mod unreadable_push;
 mod upload;

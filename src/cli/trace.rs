@@ -92,8 +92,8 @@ fn cells(step: TraceStep) -> [String; 5] {
 mod tests {
     use super::*;
     use crate::metrics::Metrics;
-    use crate::model::{Direction, MessageKind, Move, OutboundCall};
-    use crate::store::{Customer, NewMessage, Settlement, Store, StoreLocation};
+    use crate::model::{Direction, Move, OutboundCall};
+    use crate::store::{Customer, Settlement, Store, StoreLocation, testing};
 
     #[tokio::test]
     async fn a_trace_shows_each_step_and_the_state_of_each_message() {
@@ -107,17 +107,11 @@ mod tests {
                 tx.record_step(&openid, None, "subscribe", "event", None)?;
                 let mut ids = Vec::new();
                 for _ in 0..2 {
-                    ids.push(tx.add(&NewMessage {
-                        direction: Direction::ToIm,
-                        kind: MessageKind::Message,
-                        openid: openid.clone(),
-                        agent: None,
-                        calls: vec![OutboundCall::TextToAgent("private words".to_owned())],
-                        msg_seq: 1,
-                        msg_random: 1,
-                        source: "a".to_owned(),
-                        erase: false,
-                    })?);
+                    ids.push(tx.add(&testing::message(
+                        Direction::ToIm,
+                        &openid,
+                        OutboundCall::TextToAgent("private words".to_owned()),
+                    ))?);
                 }
                 tx.record_attempt(ids[0])?;
                 tx.record_step(&openid, Some(ids[0]), "sendmsg", "delivered", Some(35))?;

@@ -224,8 +224,8 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::metrics::Metrics;
-    use crate::model::{MediaName, MediaOrigin, OpenId};
-    use crate::store::{Closing, MediumFile, StoreLocation};
+    use crate::model::{Direction, MediaName, MediaOrigin, OpenId, OutboundCall};
+    use crate::store::{Closing, MediumFile, StoreLocation, testing};
     use tempfile::TempDir;
 
     const DAY_MS: i64 = 86_400_000;
@@ -311,17 +311,8 @@ mod tests {
             hashes.push(fixture.store_file(number, openid, &[u8::try_from(number).unwrap(); 90]).await);
             fixture.clock.advance(1_000);
         }
-        let waiting = crate::store::NewMessage {
-            direction: crate::model::Direction::ToIm,
-            kind: crate::model::MessageKind::Message,
-            openid: OpenId::new("oWaits").unwrap(),
-            agent: None,
-            calls: vec![crate::model::OutboundCall::ImportAccount],
-            msg_seq: 1,
-            msg_random: 1,
-            source: "m".into(),
-            erase: false,
-        };
+        let waiting =
+            testing::message(Direction::ToIm, &OpenId::new("oWaits").unwrap(), OutboundCall::ImportAccount);
         fixture.sweeper.store.write(move |tx| tx.add(&waiting)).await.unwrap();
         let left = async || {
             let mut left = Vec::new();

@@ -3,8 +3,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::*;
 use crate::bridge::WorkSignal;
 use crate::bridge::tests::bridge_with_defaults;
-use crate::model::{ImUserId, MessageId, MessageKind, OpenId, OutboundCall, State};
-use crate::store::{Customer, NewMessage, StoreError, StoreLocation, Tx};
+use crate::model::{ImUserId, MessageId, OpenId, OutboundCall, State};
+use crate::store::{Customer, NewMessage, StoreError, StoreLocation, Tx, testing};
 
 const OPENID: &str = "oABCD1234efgh5678IJKL90_-mno";
 
@@ -36,15 +36,13 @@ impl Courier for Panicking {
 
 fn add(tx: &Tx<'_>, text: &str) -> Result<MessageId, StoreError> {
     tx.add(&NewMessage {
-        direction: Direction::ToIm,
-        kind: MessageKind::Message,
-        openid: OpenId::new(OPENID).unwrap(),
         agent: ImUserId::new("user1").ok(),
-        calls: vec![OutboundCall::TextToAgent(text.to_owned())],
-        msg_seq: 1,
-        msg_random: 1,
         source: text.to_owned(),
-        erase: false,
+        ..testing::message(
+            Direction::ToIm,
+            &OpenId::new(OPENID).unwrap(),
+            OutboundCall::TextToAgent(text.to_owned()),
+        )
     })
 }
 

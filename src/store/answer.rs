@@ -100,24 +100,18 @@ fn read_answer(row: &Row<'_>) -> Result<StoredAnswer, StoreError> {
 mod tests {
     use crate::clock::Clock;
     use crate::metrics::Metrics;
-    use crate::model::{Direction, MessageKind, Move, OpenId, OutboundCall, State};
-    use crate::store::{NewMessage, Settlement, Store, StoreLocation};
+    use crate::model::{Direction, Move, OpenId, OutboundCall, State};
+    use crate::store::{Settlement, Store, StoreLocation, testing};
 
     #[tokio::test]
     async fn a_message_that_is_recalled_while_it_is_being_sent_is_not_sent_again() {
         let (store, closing) =
             Store::open(&StoreLocation::Memory, Clock::system(), Metrics::default()).unwrap();
-        let message = NewMessage {
-            direction: Direction::ToWechat,
-            kind: MessageKind::Message,
-            openid: OpenId::new("oA").unwrap(),
-            agent: None,
-            calls: vec![OutboundCall::TextToCustomer("hello".to_owned())],
-            msg_seq: 1,
-            msg_random: 1,
-            source: "c:a:b:k".to_owned(),
-            erase: false,
-        };
+        let message = testing::message(
+            Direction::ToWechat,
+            &OpenId::new("oA").unwrap(),
+            OutboundCall::TextToCustomer("hello".to_owned()),
+        );
         for (transition, expected) in [
             (Move::Requeue, State::Recalled),
             (Move::Hold, State::Recalled),

@@ -142,7 +142,7 @@ impl Health {
 mod tests {
     use super::*;
     use crate::model::{Direction, Lane, MessageKind, OpenId, OutboundCall};
-    use crate::store::{Head, NewMessage, Store, StoreLocation};
+    use crate::store::{Head, NewMessage, Store, StoreLocation, testing};
 
     /// Ends the writer thread: a panic while the thread drops it is caught by nothing.
     struct PanicsWhenDropped;
@@ -205,15 +205,8 @@ mod tests {
             Store::open(&StoreLocation::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
         let lane = Lane { direction: Direction::ToIm, customer: OpenId::new("oA").unwrap() };
         let message = NewMessage {
-            direction: lane.direction,
             kind: MessageKind::Account,
-            openid: lane.customer.clone(),
-            agent: None,
-            calls: vec![OutboundCall::ImportAccount],
-            msg_seq: 1,
-            msg_random: 1,
-            source: "a push".to_owned(),
-            erase: false,
+            ..testing::message(lane.direction, &lane.customer, OutboundCall::ImportAccount)
         };
         let id = store.write(move |tx| tx.add(&message)).await.unwrap();
         let breaks =

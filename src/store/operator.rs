@@ -175,21 +175,11 @@ mod tests {
         Direction, ImUserId, Lane, MessageId, MessageKind, Move, OpenId, OutboundCall, State,
     };
     use crate::store::{
-        Customer, Head, MessageFilter, NewMessage, Settlement, Store, StoreError, StoreLocation,
+        Customer, Head, MessageFilter, NewMessage, Settlement, Store, StoreError, StoreLocation, testing,
     };
 
     fn message(openid: &OpenId) -> NewMessage {
-        NewMessage {
-            direction: Direction::ToWechat,
-            kind: MessageKind::Message,
-            openid: openid.clone(),
-            agent: None,
-            calls: vec![OutboundCall::TextToCustomer("hello".to_owned())],
-            msg_seq: 1,
-            msg_random: 1,
-            source: "a".to_owned(),
-            erase: false,
-        }
+        testing::message(Direction::ToWechat, openid, OutboundCall::TextToCustomer("hello".to_owned()))
     }
 
     #[tokio::test]

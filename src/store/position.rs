@@ -123,8 +123,8 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::metrics::Metrics;
-    use crate::model::{Lane, MessageKind, Move, OutboundCall};
-    use crate::store::{Head, NewMessage, Settlement, Store, StoreLocation};
+    use crate::model::{Lane, Move, OutboundCall};
+    use crate::store::{Head, NewMessage, Settlement, Store, StoreLocation, testing};
     use proptest::prelude::*;
 
     fn entry() -> impl Strategy<Value = (SentAt, bool)> {
@@ -170,15 +170,12 @@ mod tests {
             .write(move |tx| {
                 let add = |sent_at: SentAt| {
                     let id = tx.add(&NewMessage {
-                        direction: Direction::ToWechat,
-                        kind: MessageKind::Message,
-                        openid: openid.clone(),
-                        agent: None,
-                        calls: vec![OutboundCall::TextToCustomer("hello".to_owned())],
                         msg_seq: sent_at.1,
-                        msg_random: 1,
-                        source: "a".to_owned(),
-                        erase: false,
+                        ..testing::message(
+                            Direction::ToWechat,
+                            &openid,
+                            OutboundCall::TextToCustomer("hello".to_owned()),
+                        )
                     })?;
                     tx.set_sent_at(id, sent_at.0, false)?;
                     Ok::<_, StoreError>(id)

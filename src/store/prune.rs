@@ -71,8 +71,8 @@ impl Tx<'_> {
 #[cfg(test)]
 mod tests {
     use crate::clock::Clock;
-    use crate::model::{Direction, MessageId, MessageKind, Move, OpenId, OutboundCall, State};
-    use crate::store::{NewMessage, Settlement, Store, StoreLocation};
+    use crate::model::{Direction, MessageId, Move, OpenId, OutboundCall, State};
+    use crate::store::{Settlement, Store, StoreLocation, testing};
 
     const DAY_MS: i64 = 24 * 3600 * 1000;
 
@@ -81,17 +81,8 @@ mod tests {
         let clock = Clock::movable();
         let (store, closing) =
             Store::open(&StoreLocation::Memory, clock.clone(), crate::metrics::Metrics::default()).unwrap();
-        let message = NewMessage {
-            direction: Direction::ToIm,
-            kind: MessageKind::Message,
-            openid: OpenId::new("oA").unwrap(),
-            agent: None,
-            calls: vec![OutboundCall::ImportAccount],
-            msg_seq: 1,
-            msg_random: 1,
-            source: "m".into(),
-            erase: false,
-        };
+        let message =
+            testing::message(Direction::ToIm, &OpenId::new("oA").unwrap(), OutboundCall::ImportAccount);
         let ids = store
             .write(move |tx| {
                 let (settled, waiting) = (tx.add(&message)?, tx.add(&message)?);

@@ -6,8 +6,8 @@ use super::*;
 use crate::http::Limits;
 use crate::http::testing::{Host, host, parts};
 use crate::lifecycle::Lifecycle;
-use crate::model::{Direction, MessageKind, OpenId, OutboundCall};
-use crate::store::{Closing, NewMessage, StoreLocation};
+use crate::model::{Direction, OpenId, OutboundCall};
+use crate::store::{Closing, NewMessage, StoreLocation, testing};
 
 struct World {
     host: Host,
@@ -64,17 +64,7 @@ impl World {
 }
 
 fn waiting() -> NewMessage {
-    NewMessage {
-        direction: Direction::ToIm,
-        kind: MessageKind::Message,
-        openid: OpenId::new("oA").unwrap(),
-        agent: None,
-        calls: vec![OutboundCall::TextToAgent("hi".to_owned())],
-        msg_seq: 1,
-        msg_random: 1,
-        source: "m:1".to_owned(),
-        erase: false,
-    }
+    testing::message(Direction::ToIm, &OpenId::new("oA").unwrap(), OutboundCall::TextToAgent("hi".to_owned()))
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@ use rusqlite::Connection;
 use super::*;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::model::{Direction, MessageId, MessageKind, Move, OpenId, OutboundCall};
-use crate::store::{Customer, NewMessage, Settlement, Store, StoreLocation};
+use crate::model::{Direction, MessageId, Move, OpenId, OutboundCall};
+use crate::store::{Customer, NewMessage, Settlement, Store, StoreLocation, testing};
 
 /// The number of files of the store in `folder` that contain `word`, by name. Reads through another
 /// process: closing the file in this one would release SQLite's locks.
@@ -71,17 +71,7 @@ async fn fill(store: &Store, seed: u64, messages: u32) {
 }
 
 fn message(openid: &OpenId, text: &str) -> NewMessage {
-    NewMessage {
-        direction: Direction::ToIm,
-        kind: MessageKind::Message,
-        openid: openid.clone(),
-        agent: None,
-        calls: vec![OutboundCall::TextToAgent(text.to_owned())],
-        msg_seq: 1,
-        msg_random: 1,
-        source: "m".into(),
-        erase: false,
-    }
+    testing::message(Direction::ToIm, openid, OutboundCall::TextToAgent(text.to_owned()))
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 use super::*;
 use crate::clock::Clock;
-use crate::store::{Store, StoreLocation, open};
+use crate::store::{Store, StoreLocation, open, testing};
 
 #[tokio::test]
 async fn a_due_time_beyond_the_longest_wait_is_ignored() {
@@ -8,15 +8,8 @@ async fn a_due_time_beyond_the_longest_wait_is_ignored() {
         Store::open(&StoreLocation::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
     let lane = Lane { direction: Direction::ToIm, customer: OpenId::new("oA").unwrap() };
     let message = NewMessage {
-        direction: lane.direction,
         kind: MessageKind::Account,
-        openid: lane.customer.clone(),
-        agent: None,
-        calls: vec![OutboundCall::ImportAccount],
-        msg_seq: 1,
-        msg_random: 1,
-        source: "a push".to_owned(),
-        erase: false,
+        ..testing::message(lane.direction, &lane.customer, OutboundCall::ImportAccount)
     };
     for (wait_ms, is_ready) in [(0, true), (3_600_000, false), (24 * 3_600_000, true)] {
         let (lane, message) = (lane.clone(), message.clone());

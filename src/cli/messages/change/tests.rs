@@ -1,8 +1,8 @@
 use super::*;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::model::{Direction, MessageKind, OpenId, OutboundCall};
-use crate::store::{Closing, Customer, Head, NewMessage, Settlement, StoreLocation};
+use crate::model::{Direction, OpenId, OutboundCall};
+use crate::store::{Closing, Customer, Head, Settlement, StoreLocation, testing};
 
 fn store() -> (Store, Closing) {
     Store::open(&StoreLocation::Memory, Clock::system(), Metrics::default()).unwrap()
@@ -12,17 +12,11 @@ fn store() -> (Store, Closing) {
 fn message(tx: &Tx<'_>, moves: &[Move]) -> Result<MessageId, StoreError> {
     let openid = OpenId::new("oAnna").unwrap();
     tx.put_customer(&Customer::new(openid.clone()))?;
-    let id = tx.add(&NewMessage {
-        direction: Direction::ToWechat,
-        kind: MessageKind::Message,
-        openid,
-        agent: None,
-        calls: vec![OutboundCall::TextToCustomer("hello".to_owned())],
-        msg_seq: 1,
-        msg_random: 1,
-        source: "a".to_owned(),
-        erase: false,
-    })?;
+    let id = tx.add(&testing::message(
+        Direction::ToWechat,
+        &openid,
+        OutboundCall::TextToCustomer("hello".to_owned()),
+    ))?;
     for transition in moves {
         match transition {
             Move::Attempt => tx.record_attempt(id)?,
