@@ -30,7 +30,8 @@ const MAX_CUSTOMERS: u32 = 5_000;
 /// milliseconds, when there is no time for all views.
 const OTHER_VIEWS_DELAY_MS: i64 = 600_000;
 
-const BACKFILL_COLUMNS: &str = "c.openid, c.number, c.known_since, a.value, ifnull(l.backfilled_until_s, 0)";
+const BACKFILL_COLUMNS: &str =
+    "c.openid, c.number, c.known_since, a.value, coalesce(l.backfilled_until_s, 0)";
 
 impl Tx<'_> {
     /// Up to `limit` views by `agents` of the conversations active since `since`, those read
@@ -43,13 +44,13 @@ impl Tx<'_> {
         limit: u32,
     ) -> Result<Vec<Backfill>, StoreError> {
         let sql = formatcp!(
-            "SELECT {BACKFILL_COLUMNS}, ifnull(l.run_id, 0) != ?6
+            "SELECT {BACKFILL_COLUMNS}, coalesce(l.run_id, 0) != ?6
              FROM (SELECT openid, number, agent, known_since FROM customer
                    WHERE (active_at >= ?1 OR known_since >= ?1) AND known = 1 AND imported = 1
                    ORDER BY active_at DESC LIMIT ?2) AS c
-             JOIN json_each(?3) AS a
+             CROSS JOIN json_each(?3) AS a
              LEFT JOIN backfill AS l ON l.openid = c.openid AND l.agent = a.value
-             ORDER BY ifnull(l.read_at, 0) + CASE WHEN a.value = c.agent THEN 0 ELSE ?4 END LIMIT ?5"
+             ORDER BY coalesce(l.read_at, 0) + CASE WHEN a.value = c.agent THEN 0 ELSE ?4 END LIMIT ?5"
         );
         let mut statement = self.connection.prepare_cached(sql)?;
         let agents = serde_json::to_string(agents)?;
@@ -71,9 +72,9 @@ impl Tx<'_> {
         run_id: i64,
     ) -> Result<Vec<Backfill>, StoreError> {
         let sql = formatcp!(
-            "SELECT {BACKFILL_COLUMNS}, 1 FROM customer AS c JOIN json_each(?2) AS a
+            "SELECT {BACKFILL_COLUMNS}, 1 FROM customer AS c CROSS JOIN json_each(?2) AS a
              LEFT JOIN backfill AS l ON l.openid = c.openid AND l.agent = a.value
-             WHERE c.openid = ?1 AND c.known = 1 AND ifnull(l.run_id, 0) != ?3"
+             WHERE c.openid = ?1 AND c.known = 1 AND coalesce(l.run_id, 0) != ?3"
         );
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query((openid.as_str(), serde_json::to_string(agents)?, run_id))?;
@@ -95,7 +96,8 @@ impl Tx<'_> {
         let sql = "INSERT INTO backfill (openid, agent, backfilled_until_s, read_at, run_id)
                    SELECT ?1, ?2, ?3, ?4, ?5 FROM customer WHERE openid = ?1 AND known = 1
                    ON CONFLICT (openid, agent) DO UPDATE
-                   SET backfilled_until_s = max(backfilled_until_s, excluded.backfilled_until_s),
+                   SET backfilled_until_s = CASE WHEN backfill.backfilled_until_s > excluded.backfilled_until_s
+                           THEN backfill.backfilled_until_s ELSE excluded.backfilled_until_s END,
                        read_at = excluded.read_at, run_id = excluded.run_id";
         let (openid, agent) = (backfill.customer.as_str(), backfill.agent.as_str());
         self.connection.prepare_cached(sql)?.execute((openid, agent, until_s, self.now.0, run_id))?;

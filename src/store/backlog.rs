@@ -1,11 +1,9 @@
 //! The backlog: which lanes have pending messages, and how many messages wait.
 
-use const_format::formatcp;
-use rusqlite::OptionalExtension as _;
-
 use super::column::{HELD, OPEN, parse_openid};
 use super::{StoreError, Tx};
 use crate::model::{Direction, Millis, OpenId};
+use const_format::formatcp;
 
 /// The size of the backlog.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,21 +29,19 @@ impl Tx<'_> {
         limit: usize,
     ) -> Result<Vec<OpenId>, StoreError> {
         let sql = formatcp!(
-            "SELECT openid FROM message
-                   WHERE direction = ?1 AND openid > ?2 AND {OPEN} ORDER BY openid LIMIT 1"
+            "WITH RECURSIVE lane (openid, number) AS (
+               SELECT (SELECT openid FROM message WHERE direction = ?1 AND openid > ?2 AND {OPEN}
+                       ORDER BY openid LIMIT 1), 1
+               UNION ALL
+               SELECT (SELECT m.openid FROM message AS m WHERE m.direction = ?1 AND m.openid > lane.openid
+                       AND m.{OPEN} ORDER BY m.openid LIMIT 1), lane.number + 1
+               FROM lane WHERE lane.openid IS NOT NULL AND lane.number < ?3)
+             SELECT openid FROM lane WHERE openid IS NOT NULL ORDER BY number"
         );
         let mut statement = self.connection.prepare_cached(sql)?;
-        let mut found: Vec<OpenId> = Vec::new();
-        while found.len() < limit {
-            let after = found.last().or(cursor).map_or("", OpenId::as_str);
-            let next: Option<String> =
-                statement.query_row((direction, after), |row| row.get(0)).optional()?;
-            match next {
-                Some(openid) => found.push(parse_openid(openid)?),
-                None => break,
-            }
-        }
-        Ok(found)
+        let (after, limit) = (cursor.map_or("", OpenId::as_str), i64::try_from(limit).unwrap_or(i64::MAX));
+        let rows = statement.query_map((direction, after, limit), |row| row.get::<_, String>(0))?;
+        rows.map(|row| parse_openid(row?)).collect()
     }
 
     /// Whether the customer has held answers.
@@ -67,5 +63,45 @@ impl Tx<'_> {
             .prepare_cached(formatcp!("SELECT count(*) FROM message WHERE {HELD}"))?
             .query_row([], |row| row.get(0))?;
         Ok(Counts { waiting, oldest: oldest.map(Millis), held })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::clock::Clock;
+    use crate::metrics::Metrics;
+    use crate::model::{Direction, MessageKind, Move, OpenId, OutboundCall};
+    use crate::store::{NewMessage, Settlement, Store, StoreLocation};
+
+    #[tokio::test]
+    async fn each_lane_with_pending_messages_is_listed_once_page_by_page() {
+        let (store, closing) =
+            Store::open(&StoreLocation::Memory, Clock::system(), Metrics::default()).unwrap();
+        let openid = |number: usize| OpenId::new(format!("o{number}")).unwrap();
+        let pages = store.write(move |tx| {
+            for number in [3, 1, 5, 1, 2, 4, 3] {
+                let id = tx.add(&NewMessage {
+                    direction: if number == 4 { Direction::ToWechat } else { Direction::ToIm },
+                    kind: MessageKind::Message,
+                    openid: openid(number),
+                    agent: None,
+                    calls: vec![OutboundCall::ImportAccount],
+                    msg_seq: 1,
+                    msg_random: 1,
+                    source: "a".to_owned(),
+                    erase: false,
+                })?;
+                if number == 2 {
+                    tx.settle(id, Move::Refuse, &Settlement::default())?;
+                }
+            }
+            let mut pages = vec![tx.open_lanes(Direction::ToIm, None, 2)?];
+            while let Some(last) = pages.last().and_then(|page| page.last()).cloned() {
+                pages.push(tx.open_lanes(Direction::ToIm, Some(&last), 2)?);
+            }
+            Ok(pages)
+        });
+        assert_eq!(pages.await.unwrap(), [vec![openid(1), openid(3)], vec![openid(5)], vec![]]);
+        closing.close();
     }
 }

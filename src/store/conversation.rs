@@ -33,10 +33,10 @@ impl Tx<'_> {
         let sql = formatcp!(
             "SELECT direction, agent, calls, created_at FROM
                    (SELECT id, direction, agent, calls, created_at FROM message
-                    WHERE openid = ?1 AND kind = ?2 AND agent IS NOT ?3 AND NOT ({GIVEN_UP})
+                    WHERE openid = ?1 AND kind = ?2 AND agent IS DISTINCT FROM ?3 AND NOT ({GIVEN_UP})
                     AND NOT (direction = ?4 AND state = ?5 AND calls_done = 0)
-                    AND id > (SELECT ifnull(max(id), 0) FROM message WHERE openid = ?1 AND kind = ?6 AND agent = ?3)
-                    ORDER BY id DESC LIMIT ?7) ORDER BY id"
+                    AND id > (SELECT coalesce(max(id), 0) FROM message WHERE openid = ?1 AND kind = ?6 AND agent = ?3)
+                    ORDER BY id DESC LIMIT ?7) AS last ORDER BY id"
         );
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query((

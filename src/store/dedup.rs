@@ -60,7 +60,7 @@ impl Tx<'_> {
         let last: Option<String> = self
             .connection
             .prepare_cached(
-                "SELECT max(key) FROM (SELECT key FROM dedup WHERE key > ?1 ORDER BY key LIMIT ?2)",
+                "SELECT max(key) FROM (SELECT key FROM dedup WHERE key > ?1 ORDER BY key LIMIT ?2) AS page",
             )?
             .query_row((cursor, limit), |row| row.get(0))?;
         let Some(last) = last else { return Ok(None) };

@@ -42,7 +42,8 @@ impl Tx<'_> {
         openid: &OpenId,
         request: &MediaRequest,
     ) -> Result<(), StoreError> {
-        let sql = "INSERT INTO fetch (name, mp3, openid, request, created_at, due_at, attempts, running)
+        let sql =
+            "INSERT INTO media_fetch (name, mp3, openid, request, created_at, due_at, attempts, running)
                    VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0)";
         let mp3 = request.mp3.as_ref().map(MediaName::as_str);
         let row = (name.as_str(), mp3, openid.as_str(), serde_json::to_string(request)?, self.now.0);
@@ -52,8 +53,8 @@ impl Tx<'_> {
 
     /// Claims up to `limit` due downloads, those due longest first, and counts an attempt for each.
     pub fn claim_fetches(&self, limit: usize) -> Result<Vec<MediaFetch>, StoreError> {
-        let sql = "UPDATE fetch SET running = 1, attempts = attempts + 1 WHERE name IN (
-                       SELECT name FROM fetch WHERE running = 0 AND (due_at <= ?1 OR due_at > ?2)
+        let sql = "UPDATE media_fetch SET running = 1, attempts = attempts + 1 WHERE name IN (
+                       SELECT name FROM media_fetch WHERE running = 0 AND (due_at <= ?1 OR due_at > ?2)
                        ORDER BY due_at LIMIT ?3)
                    RETURNING name, openid, request, created_at, attempts";
         let mut statement = self.connection.prepare_cached(sql)?;
@@ -68,14 +69,14 @@ impl Tx<'_> {
 
     /// When the next download is due; `None` if none is waiting.
     pub fn next_fetch_at(&self) -> Result<Option<Millis>, StoreError> {
-        let sql = "SELECT min(due_at) FROM fetch WHERE running = 0";
+        let sql = "SELECT min(due_at) FROM media_fetch WHERE running = 0";
         let due: Option<i64> = self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
         Ok(due.map(Millis))
     }
 
     /// Reschedules a download after a failed attempt: it is due again at `due_at`.
     pub fn reschedule_fetch(&self, name: &MediaName, due_at: Millis) -> Result<(), StoreError> {
-        let sql = "UPDATE fetch SET running = 0, due_at = ?2 WHERE name = ?1";
+        let sql = "UPDATE media_fetch SET running = 0, due_at = ?2 WHERE name = ?1";
         self.connection.prepare_cached(sql)?.execute((name.as_str(), due_at.0))?;
         Ok(())
     }
@@ -83,13 +84,13 @@ impl Tx<'_> {
     /// Removes a download that succeeded or was given up. `false` if it was removed before, because
     /// its medium was deleted.
     pub fn finish_fetch(&self, name: &MediaName) -> Result<bool, StoreError> {
-        let sql = "DELETE FROM fetch WHERE name = ?1";
+        let sql = "DELETE FROM media_fetch WHERE name = ?1";
         Ok(self.connection.prepare_cached(sql)?.execute([name.as_str()])? > 0)
     }
 
     /// Releases the downloads that were running when the process ended; they are due at `due_at`.
     pub fn release_fetches(&self, due_at: Millis) -> Result<(), StoreError> {
-        let sql = "UPDATE fetch SET running = 0, due_at = ?1 WHERE running = 1";
+        let sql = "UPDATE media_fetch SET running = 0, due_at = ?1 WHERE running = 1";
         self.connection.prepare_cached(sql)?.execute([due_at.0])?;
         Ok(())
     }
@@ -97,14 +98,14 @@ impl Tx<'_> {
     /// Makes the next attempt due now, because a client is waiting for this medium. `name` may also
     /// be the MP3 copy of the downloaded medium.
     pub fn make_fetch_due(&self, name: &MediaName) -> Result<(), StoreError> {
-        let sql = "UPDATE fetch SET due_at = min(due_at, ?2) WHERE name = ?1 OR mp3 = ?1";
+        let sql = "UPDATE media_fetch SET due_at = CASE WHEN due_at < ?2 THEN due_at ELSE ?2 END WHERE name = ?1 OR mp3 = ?1";
         self.connection.prepare_cached(sql)?.execute((name.as_str(), self.now.0))?;
         Ok(())
     }
 
     /// Whether a medium, or the one it is converted from, still has to be downloaded.
     pub fn is_fetch_pending(&self, name: &MediaName) -> Result<bool, StoreError> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM fetch WHERE name = ?1 OR mp3 = ?1)";
+        let sql = "SELECT EXISTS (SELECT 1 FROM media_fetch WHERE name = ?1 OR mp3 = ?1)";
         Ok(self.connection.prepare_cached(sql)?.query_row([name.as_str()], |row| row.get(0))?)
     }
 }

@@ -125,7 +125,7 @@ impl Tx<'_> {
     /// Marks a file that may have lost its last reference; it is removed later unless a row
     /// references it by then.
     pub fn mark_orphan(&self, hash: &MediaHash) -> Result<(), StoreError> {
-        let sql = "INSERT OR IGNORE INTO media_orphan (hash) VALUES (?1)";
+        let sql = "INSERT INTO media_orphan (hash) VALUES (?1) ON CONFLICT (hash) DO NOTHING";
         self.connection.prepare_cached(sql)?.execute([hash.as_str()])?;
         Ok(())
     }

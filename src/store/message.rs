@@ -174,8 +174,9 @@ impl Tx<'_> {
                                         created_at, due_at, attempts, attempt_at, settled_at, last_error, erase,
                                         hold_noticed, attached, attached_to, attached_calls, waiting_since)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, ?9, ?10, 0, 0, 0, 0, NULL, ?11,
-                           0, 0, NULL, 0, ?10)";
-        self.connection.prepare_cached(sql)?.execute((
+                           0, 0, NULL, 0, ?10)
+                   RETURNING id";
+        let row = (
             message.direction,
             message.kind,
             State::Accepted,
@@ -187,8 +188,9 @@ impl Tx<'_> {
             &message.source,
             self.now.0,
             message.erase,
-        ))?;
-        Ok(MessageId(self.connection.last_insert_rowid()))
+        );
+        let id = self.connection.prepare_cached(sql)?.query_row(row, |row| row.get(0))?;
+        Ok(MessageId(id))
     }
 
     /// The head of `lane`: the first transfer if there is one, else the first message by position.
@@ -274,7 +276,7 @@ impl Tx<'_> {
         let sql = "UPDATE message SET state = ?2, last_error = ?3, due_at = ?4, settled_at = ?5,
                    attached = 0, attached_to = NULL, attached_calls = 0, error_code = ?8,
                    calls_done = calls_done + ?6, attempts = attempts * ?7, rounds = rounds * ?7,
-                   waiting_since = ifnull(?9, waiting_since),
+                   waiting_since = coalesce(?9, waiting_since),
                    wait_noticed = CASE WHEN ?9 IS NULL THEN wait_noticed ELSE 0 END WHERE id = ?1";
         self.connection.prepare_cached(sql)?.execute((
             id.0,

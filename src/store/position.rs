@@ -9,7 +9,7 @@ use super::{StoreError, Tx};
 use crate::model::{Direction, MessageId, OpenId, State};
 
 /// The sort key of a lane. The indexes use the same expression.
-pub(super) const POSITION: &str = "ifnull(position, id)";
+pub(super) const POSITION: &str = "coalesce(position, id)";
 
 /// When IM accepted an agent's message: the second, and the `MsgSeq` within that second.
 pub type SentAt = (i64, u32);
@@ -68,10 +68,10 @@ impl Tx<'_> {
             "SELECT NOT EXISTS (SELECT 1 FROM (
                SELECT * FROM (SELECT sent_at_s, seq FROM message
                               WHERE direction = ?1 AND openid = ?2 AND {OPEN} AND id != ?3
-                              ORDER BY {POSITION} DESC LIMIT 1)
+                              ORDER BY {POSITION} DESC LIMIT 1) AS last_pending
                UNION ALL
                SELECT * FROM (SELECT sent_at_s, seq FROM message INDEXED BY message_held
-                              WHERE openid = ?2 AND {HELD} ORDER BY {POSITION} DESC LIMIT 1))
+                              WHERE openid = ?2 AND {HELD} ORDER BY {POSITION} DESC LIMIT 1) AS last_held) AS last
              WHERE (sent_at_s, seq) > (?4, ?5))"
         );
         let row = (Direction::ToWechat, openid.as_str(), newest.0, sent_at.0, sent_at.1);

@@ -20,7 +20,8 @@ impl Tx<'_> {
         limit: u32,
         before: Millis,
     ) -> Result<Option<MessageId>, StoreError> {
-        let page_sql = "SELECT max(id) FROM (SELECT id FROM message WHERE id > ?1 ORDER BY id LIMIT ?2)";
+        let page_sql =
+            "SELECT max(id) FROM (SELECT id FROM message WHERE id > ?1 ORDER BY id LIMIT ?2) AS page";
         let Some(last) = self.last_in_page(page_sql, after.0, limit)? else { return Ok(None) };
         let sql = formatcp!("DELETE FROM message WHERE id > ?1 AND id <= ?2 AND {ENDED} AND settled_at < ?3");
         self.connection.prepare_cached(sql)?.execute((after.0, last, before.0))?;
@@ -29,7 +30,7 @@ impl Tx<'_> {
 
     /// The same for trace steps, by their own ids.
     pub fn prune_steps(&self, after: i64, limit: u32, before: Millis) -> Result<Option<i64>, StoreError> {
-        let page_sql = "SELECT max(id) FROM (SELECT id FROM step WHERE id > ?1 ORDER BY id LIMIT ?2)";
+        let page_sql = "SELECT max(id) FROM (SELECT id FROM step WHERE id > ?1 ORDER BY id LIMIT ?2) AS page";
         let Some(last) = self.last_in_page(page_sql, after, limit)? else { return Ok(None) };
         let sql = "DELETE FROM step WHERE id > ?1 AND id <= ?2 AND at < ?3";
         self.connection.prepare_cached(sql)?.execute((after, last, before.0))?;

@@ -22,7 +22,8 @@ impl Tx<'_> {
         media_id: &str,
         until: Millis,
     ) -> Result<(), StoreError> {
-        let sql = "INSERT OR REPLACE INTO upload (hash, kind, media_id, until) VALUES (?1, ?2, ?3, ?4)";
+        let sql = "INSERT INTO upload (hash, kind, media_id, until) VALUES (?1, ?2, ?3, ?4)
+                   ON CONFLICT (hash, kind) DO UPDATE SET media_id = excluded.media_id, until = excluded.until";
         self.connection.prepare_cached(sql)?.execute((hash.as_str(), kind, media_id, until.0))?;
         // Only a few files are uploaded within the days that a copy lasts, so this can delete all
         // expired ones.

@@ -17,9 +17,19 @@ const ALLOWED_SCANS: [(&str, &str); 9] = [
     ("SCAN media USING INDEX media_at", "from the oldest on, with a limit, and only while all are too large"),
     ("SCAN sqlite_master", "the schema, read at start"),
 ];
-/// Scans in a plan that are not scans of the store's tables: `a` is a list of agents, `c` the result of a
-/// subquery.
-const NOT_TABLES: [&str; 4] = ["SCAN CONSTANT ROW", "SCAN (subquery", "SCAN a VIRTUAL TABLE", "SCAN c"];
+/// Scans in a plan that are not scans of the store's tables: `a` is a list of agents, the others are the results of
+/// subqueries.
+const NOT_TABLES: [&str; 9] = [
+    "SCAN CONSTANT ROW",
+    "SCAN (subquery",
+    "SCAN a VIRTUAL TABLE",
+    "SCAN c",
+    "SCAN lane",
+    "SCAN last",
+    "SCAN last_held",
+    "SCAN last_pending",
+    "SCAN page",
+];
 
 /// Whether a step of a plan is a scan that is not allowed.
 fn is_forbidden(step: &str) -> bool {
@@ -69,7 +79,9 @@ fn constants(code: &str) -> impl Iterator<Item = (String, String)> {
 /// The string literals that begin like an SQL statement.
 fn statements(code: &str, constants: &HashMap<String, String>) -> Vec<String> {
     code.split('"')
-        .filter(|text| ["SELECT ", "INSERT ", "UPDATE ", "DELETE "].iter().any(|word| text.starts_with(word)))
+        .filter(|text| {
+            ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH "].iter().any(|word| text.starts_with(word))
+        })
         .map(|text| {
             let fill = |name: &str| constants.get(name).map_or("", String::as_str);
             let pieces = text.split('{').enumerate().map(|(index, piece)| match piece.split_once('}') {

@@ -33,7 +33,7 @@ fn statements() -> Vec<String> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
     let sources = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let texts = sources.filter(|file| file.extension().is_some_and(|extension| extension == "rs"));
-    let begins = ["SELECT ", "INSERT ", "UPDATE ", "DELETE "];
+    let begins = ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH "];
     texts
         .map(|file| std::fs::read_to_string(file).unwrap())
         .flat_map(|source| source.split('"').map(str::to_owned).collect::<Vec<_>>())

@@ -120,6 +120,7 @@ fn plain_names_keep_every_row_of_version_7() {
                     row.extend(none.clone());
                 }
             }
+            "fetch" => "media_fetch".clone_into(table),
             "seen" => "dedup".clone_into(table),
             "looked" => "backfill".clone_into(table),
             _ => {}
