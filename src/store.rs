@@ -8,37 +8,31 @@
 mod answer;
 mod backfill;
 mod backlog;
-mod checkpoint;
 mod column;
 mod conversation;
 mod customer;
 mod dedup;
-mod erase;
 mod fetch;
-mod header;
 mod health;
 mod held;
-mod inspect;
-mod lock;
 mod media;
 mod message;
-mod open;
 mod operator;
 mod position;
 mod prune;
+mod session;
+mod sqlite;
 mod stuck;
 #[cfg(test)]
 pub mod testing;
 mod trace;
 mod unreadable_push;
 mod upload;
+mod value;
 mod writer;
 
-use parking_lot::Mutex;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-
-use rusqlite::Connection;
 
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -47,21 +41,20 @@ use crate::model::{IllegalMove, Millis};
 pub use answer::StoredAnswer;
 pub use backfill::Backfill;
 pub use backlog::Counts;
-use checkpoint::Checkpointer;
 pub use conversation::PastMessage;
 pub use customer::Customer;
-use erase::Eraser;
 pub use fetch::MediaFetch;
 pub use health::Outage;
 pub use held::HeldAnswer;
-pub use inspect::inspect;
 pub use media::MediumFile;
 pub use message::{AttachState, Head, NewMessage, PendingCall, Settlement};
-pub use open::OpenError;
 pub use operator::{MessageFilter, MessageSummary};
 pub use prune::HeldCursor;
+use session::Session;
+pub use sqlite::{OpenError, files_of, inspect, log_path};
 pub use trace::TraceStep;
 pub use unreadable_push::UnreadableRow;
+use value::params;
 
 /// Where the database is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,7 +139,7 @@ impl From<serde_json::Error> for StoreError {
 /// One transaction. All reads and changes of stored data go through its methods.
 #[derive(Debug)]
 pub struct Tx<'c> {
-    connection: &'c Connection,
+    session: Session<'c>,
     now: Millis,
 }
 
@@ -158,17 +151,22 @@ impl Tx<'_> {
 
     /// Reads a value from the key-value table; `None` if the key is not set.
     pub fn kv(&self, key: &str) -> Result<Option<String>, StoreError> {
-        use rusqlite::OptionalExtension as _;
-        let mut statement = self.connection.prepare_cached("SELECT value FROM kv WHERE key = ?1")?;
-        Ok(statement.query_row([key], |row| row.get(0)).optional()?)
+        self.session.find("SELECT value FROM kv WHERE key = ?1", params![key])
     }
 
     /// Writes a value to the key-value table, replacing the previous one.
     pub fn put_kv(&self, key: &str, value: &str) -> Result<(), StoreError> {
         let sql = "INSERT INTO kv (key, value) VALUES (?1, ?2)
                    ON CONFLICT (key) DO UPDATE SET value = excluded.value";
-        self.connection.prepare_cached(sql)?.execute([key, value])?;
+        self.session.run(sql, params![key, value])?;
         Ok(())
+    }
+
+    /// Requests that deleted rows are also overwritten in the database's files, once this is committed.
+    fn request_erasure(&self) -> Result<(), StoreError> {
+        match self.session {
+            Session::Sqlite(connection) => sqlite::request_erasure(connection),
+        }
     }
 }
 
@@ -176,7 +174,7 @@ impl Tx<'_> {
 #[derive(Clone, Debug)]
 pub struct Store {
     writer: writer::Writer,
-    reader: Option<Arc<Mutex<Connection>>>,
+    reader: sqlite::Reader,
     clock: Clock,
 }
 
@@ -185,7 +183,7 @@ pub struct Store {
 pub struct Closing {
     thread: std::thread::JoinHandle<()>,
     stop: writer::StopSignal,
-    _lock: Option<lock::Lock>,
+    _lock: Option<sqlite::Lock>,
 }
 
 impl Store {
@@ -195,35 +193,18 @@ impl Store {
         clock: Clock,
         metrics: Metrics,
     ) -> Result<(Self, Closing), OpenError> {
-        open::refuse_foreign(location)?;
-        let lock = lock::lock(location)?;
-        let connection = open::connect(location)?;
-        open::migrate(&connection)?;
-        open::check_writable(&connection)?;
-        let reader = open::reader(location)?.map(|reader| Arc::new(Mutex::new(reader)));
-        let database = lock.as_ref().map(|lock| Arc::clone(&lock.database));
-        let checkpointer = match (location, &database, open::checkpoint_connection(location, &connection)?) {
-            (StoreLocation::File(path), Some(file), Some(connection)) => {
-                let log = log_path(path);
-                let eraser = Eraser::new(Arc::clone(file), log.clone());
-                Some(Checkpointer::start(connection, eraser, log).map_err(OpenError::Thread)?)
-            }
-            _ => None,
-        };
+        let (engine, reader, lock) = sqlite::open(location)?;
         let (writer, thread, stop) =
-            writer::start(connection, checkpointer, database, clock.clone(), metrics)
-                .map_err(OpenError::Thread)?;
+            writer::start(engine, clock.clone(), metrics).map_err(OpenError::Thread)?;
         Ok((Self { writer, reader, clock }, Closing { thread, stop, _lock: lock }))
     }
 
     /// Opens a database for an operator's command while another process may be serving it: takes no
     /// lock, and fails if the schema is another version's. Blocks.
     pub fn open_for_operator(location: &StoreLocation, clock: Clock) -> Result<(Self, Closing), OpenError> {
-        let connection = open::connect_existing(location)?;
-        // A separate read connection, so that a long list does not block the serving process.
-        let reader = open::reader(location)?.map(|reader| Arc::new(Mutex::new(reader)));
-        let (writer, thread, stop) = writer::start(connection, None, None, clock.clone(), Metrics::default())
-            .map_err(OpenError::Thread)?;
+        let (engine, reader) = sqlite::open_for_operator(location)?;
+        let (writer, thread, stop) =
+            writer::start(engine, clock.clone(), Metrics::default()).map_err(OpenError::Thread)?;
         Ok((Self { writer, reader, clock }, Closing { thread, stop, _lock: None }))
     }
 
@@ -251,7 +232,7 @@ impl Store {
         let run = move || {
             let mut connection = reader.lock();
             let snapshot = connection.transaction()?;
-            work(&Tx { connection: &snapshot, now })
+            work(&Tx { session: Session::Sqlite(&snapshot), now })
         };
         tokio::task::spawn_blocking(run)
             .await
@@ -267,17 +248,6 @@ impl Store {
     pub fn panics(&self) -> u64 {
         self.writer.panics()
     }
-}
-
-/// The database's write-ahead log.
-pub fn log_path(database: &Path) -> PathBuf {
-    header::sibling_path(&std::fs::canonicalize(database).unwrap_or_else(|_| database.to_owned()), "-wal")
-}
-
-/// The files of the database at `path`, whether or not they exist now.
-pub fn files_of(path: &Path) -> Vec<PathBuf> {
-    let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    ["", "-wal", "-shm", "-lock"].map(|end| header::sibling_path(&real, end)).to_vec()
 }
 
 impl Closing {

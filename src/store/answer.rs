@@ -1,11 +1,11 @@
 //! Agents' messages as IM's later events name them: found by their key, recalled, edited.
 
-use const_format::formatcp;
-use rusqlite::{OptionalExtension as _, Row};
-
 use super::column::{TO_WECHAT, parse_openid, parse_optional_agent};
+use super::session::Row;
+use super::value::params;
 use super::{StoreError, Tx};
 use crate::model::{ImUserId, MessageId, Millis, OpenId, OutboundCall, State};
+use const_format::formatcp;
 
 /// An agent's message, as far as a recall or an edit depends on it.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,30 +37,26 @@ impl Tx<'_> {
     /// The agent's message that was accepted under the dedup key `source`.
     pub fn answer_by_source(&self, source: &str) -> Result<Option<StoredAnswer>, StoreError> {
         let sql = formatcp!("SELECT {ANSWER_COLUMNS} FROM message WHERE source = ?1 AND {TO_WECHAT} LIMIT 1");
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let mut rows = statement.query([source])?;
-        rows.next()?.map(read_answer).transpose()
+        self.session.one(sql, params![source], read_answer)
     }
 
     /// The agent's message with this id.
     pub fn answer(&self, id: MessageId) -> Result<Option<StoredAnswer>, StoreError> {
         let sql = formatcp!("SELECT {ANSWER_COLUMNS} FROM message WHERE id = ?1 AND {TO_WECHAT}");
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let mut rows = statement.query([id.0])?;
-        rows.next()?.map(read_answer).transpose()
+        self.session.one(sql, params![id.0], read_answer)
     }
 
     /// Records the hash of what an agent sent, and IM's time of the edit; 0 for the first version.
     pub fn set_content_hash(&self, id: MessageId, hash: &str, edited_at: Millis) -> Result<(), StoreError> {
         let sql = "UPDATE message SET content_hash = ?2, edited_at = ?3 WHERE id = ?1";
-        self.connection.prepare_cached(sql)?.execute((id.0, hash, edited_at.0))?;
+        self.session.run(sql, params![id.0, hash, edited_at.0])?;
         Ok(())
     }
 
     /// Replaces all calls of a message of which nothing has been sent.
     pub fn replace_calls(&self, id: MessageId, calls: &[OutboundCall]) -> Result<(), StoreError> {
         let sql = "UPDATE message SET calls = ?2 WHERE id = ?1 AND calls_done = 0";
-        self.connection.prepare_cached(sql)?.execute((id.0, serde_json::to_string(calls)?))?;
+        self.session.run(sql, params![id.0, &serde_json::to_string(calls)?])?;
         Ok(())
     }
 
@@ -68,7 +64,7 @@ impl Tx<'_> {
     /// turns out not to have left.
     pub fn request_recall(&self, id: MessageId) -> Result<(), StoreError> {
         let sql = "UPDATE message SET recall_requested = 1 WHERE id = ?1";
-        self.connection.prepare_cached(sql)?.execute([id.0])?;
+        self.session.run(sql, params![id.0])?;
         Ok(())
     }
 
@@ -76,13 +72,12 @@ impl Tx<'_> {
     /// stored.
     pub fn is_recall_requested(&self, id: MessageId) -> Result<bool, StoreError> {
         let sql = "SELECT recall_requested FROM message WHERE id = ?1";
-        let found: Option<bool> =
-            self.connection.prepare_cached(sql)?.query_row([id.0], |row| row.get(0)).optional()?;
+        let found: Option<bool> = self.session.find(sql, params![id.0])?;
         Ok(found.unwrap_or(false))
     }
 }
 
-fn read_answer(row: &Row<'_>) -> Result<StoredAnswer, StoreError> {
+fn read_answer(row: Row<'_>) -> Result<StoredAnswer, StoreError> {
     Ok(StoredAnswer {
         id: MessageId(row.get(0)?),
         openid: parse_openid(row.get(1)?)?,
@@ -92,7 +87,7 @@ fn read_answer(row: &Row<'_>) -> Result<StoredAnswer, StoreError> {
         recall_requested: row.get(5)?,
         content_hash: row.get(6)?,
         edited_at: Millis(row.get(7)?),
-        calls: serde_json::from_str(row.get_ref(8)?.as_str().map_err(StoreError::unreadable)?)?,
+        calls: serde_json::from_str(row.text(8)?)?,
     })
 }
 

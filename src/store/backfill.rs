@@ -1,11 +1,11 @@
 //! Backfills: which agents' views of conversations must be read from IM's history, and how far each
 //! has been read.
 
-use const_format::formatcp;
-use rusqlite::Row;
-
+use super::session::Row;
+use super::value::params;
 use super::{StoreError, Tx};
 use crate::model::{ImUserId, Millis, OpenId};
+use const_format::formatcp;
 
 /// An agent's view of a conversation, to be read from IM's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,15 +52,9 @@ impl Tx<'_> {
              LEFT JOIN backfill AS l ON l.openid = c.openid AND l.agent = a.value
              ORDER BY coalesce(l.read_at, 0) + CASE WHEN a.value = c.agent THEN 0 ELSE ?4 END LIMIT ?5"
         );
-        let mut statement = self.connection.prepare_cached(sql)?;
         let agents = serde_json::to_string(agents)?;
-        let mut rows =
-            statement.query((since.0, MAX_CUSTOMERS, agents, OTHER_VIEWS_DELAY_MS, limit, run_id))?;
-        let mut backfills = Vec::new();
-        while let Some(row) = rows.next()? {
-            backfills.push(read_backfill(row)?);
-        }
-        Ok(backfills)
+        let values = params![since.0, MAX_CUSTOMERS, &agents, OTHER_VIEWS_DELAY_MS, limit, run_id];
+        self.session.all(sql, values, read_backfill)
     }
 
     /// The views by `agents` of one conversation that the run `run_id` has not read. Does not
@@ -76,13 +70,8 @@ impl Tx<'_> {
              LEFT JOIN backfill AS l ON l.openid = c.openid AND l.agent = a.value
              WHERE c.openid = ?1 AND c.known = 1 AND coalesce(l.run_id, 0) != ?3"
         );
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let mut rows = statement.query((openid.as_str(), serde_json::to_string(agents)?, run_id))?;
-        let mut backfills = Vec::new();
-        while let Some(row) = rows.next()? {
-            backfills.push(read_backfill(row)?);
-        }
-        Ok(backfills)
+        let agents = serde_json::to_string(agents)?;
+        self.session.all(sql, params![openid.as_str(), &agents, run_id], read_backfill)
     }
 
     /// Records that the run `run_id` has read a view up to `until_s`, Unix seconds. Stores nothing
@@ -100,7 +89,7 @@ impl Tx<'_> {
                            THEN backfill.backfilled_until_s ELSE excluded.backfilled_until_s END,
                        read_at = excluded.read_at, run_id = excluded.run_id";
         let (openid, agent) = (backfill.customer.as_str(), backfill.agent.as_str());
-        self.connection.prepare_cached(sql)?.execute((openid, agent, until_s, self.now.0, run_id))?;
+        self.session.run(sql, params![openid, agent, until_s, self.now.0, run_id])?;
         Ok(())
     }
 
@@ -110,12 +99,12 @@ impl Tx<'_> {
                    SELECT ?1, ?2, 0, 0, ?3 FROM customer WHERE openid = ?1 AND known = 1
                    ON CONFLICT (openid, agent) DO UPDATE SET run_id = excluded.run_id";
         let (openid, agent) = (backfill.customer.as_str(), backfill.agent.as_str());
-        self.connection.prepare_cached(sql)?.execute((openid, agent, run_id))?;
+        self.session.run(sql, params![openid, agent, run_id])?;
         Ok(())
     }
 }
 
-fn read_backfill(row: &Row<'_>) -> Result<Backfill, StoreError> {
+fn read_backfill(row: Row<'_>) -> Result<Backfill, StoreError> {
     Ok(Backfill {
         customer: super::column::parse_openid(row.get(0)?)?,
         number: row.get(1)?,

@@ -1,6 +1,7 @@
 //! The backlog: which lanes have pending messages, and how many messages wait.
 
 use super::column::{HELD, OPEN, parse_openid};
+use super::value::params;
 use super::{StoreError, Tx};
 use crate::model::{Direction, Millis, OpenId};
 use const_format::formatcp;
@@ -38,10 +39,8 @@ impl Tx<'_> {
                FROM lane WHERE lane.openid IS NOT NULL AND lane.number < ?3)
              SELECT openid FROM lane WHERE openid IS NOT NULL ORDER BY number"
         );
-        let mut statement = self.connection.prepare_cached(sql)?;
         let (after, limit) = (cursor.map_or("", OpenId::as_str), i64::try_from(limit).unwrap_or(i64::MAX));
-        let rows = statement.query_map((direction, after, limit), |row| row.get::<_, String>(0))?;
-        rows.map(|row| parse_openid(row?)).collect()
+        self.session.all(sql, params![direction, after, limit], |row| parse_openid(row.get(0)?))
     }
 
     /// Whether the customer has held answers.
@@ -49,19 +48,17 @@ impl Tx<'_> {
         let sql = formatcp!(
             "SELECT EXISTS (SELECT 1 FROM message INDEXED BY message_held WHERE openid = ?1 AND {HELD})"
         );
-        Ok(self.connection.prepare_cached(sql)?.query_row([openid.as_str()], |row| row.get(0))?)
+        self.session.value(sql, params![openid.as_str()])
     }
 
     /// The numbers of pending and held messages.
     pub fn counts(&self) -> Result<Counts, StoreError> {
-        let (waiting, oldest): (i64, Option<i64>) = self
-            .connection
-            .prepare_cached(formatcp!("SELECT count(*), min(created_at) FROM message WHERE {OPEN}"))?
-            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let held = self
-            .connection
-            .prepare_cached(formatcp!("SELECT count(*) FROM message WHERE {HELD}"))?
-            .query_row([], |row| row.get(0))?;
+        let sql = formatcp!("SELECT count(*), min(created_at) FROM message WHERE {OPEN}");
+        let (waiting, oldest) = self
+            .session
+            .one(sql, params![], |row| Ok((row.get(0)?, row.get::<Option<i64>>(1)?)))?
+            .unwrap_or_default();
+        let held = self.session.value(formatcp!("SELECT count(*) FROM message WHERE {HELD}"), params![])?;
         Ok(Counts { waiting, oldest: oldest.map(Millis), held })
     }
 }

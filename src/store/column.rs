@@ -1,9 +1,8 @@
 //! How the model's enums and ids are stored in columns. A number that was ever assigned is never reused for
 //! another value.
 
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-
 use super::StoreError;
+use super::value::{Column, FromColumn, Mismatch, Param};
 use crate::model::{Direction, ImUserId, MessageKind, OpenId, State};
 
 /// SQL conditions on `message.state`. A statement that contains [`OPEN`] or [`HELD`] word for word can use the partial
@@ -55,62 +54,57 @@ pub(super) fn in_states(states: &[State]) -> String {
     format!("state IN ({})", codes.join(", "))
 }
 
-impl ToSql for State {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(state_code(*self).into())
+impl From<State> for Param<'_> {
+    fn from(state: State) -> Self {
+        Self::Int(state_code(state))
     }
 }
 
-impl FromSql for State {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let stored = value.as_i64()?;
-        Self::ALL
-            .into_iter()
-            .find(|state| state_code(*state) == stored)
-            .ok_or(FromSqlError::OutOfRange(stored))
+impl FromColumn for State {
+    fn from_column(column: Column<'_>) -> Result<Self, Mismatch> {
+        let stored = i64::from_column(column)?;
+        Self::ALL.into_iter().find(|state| state_code(*state) == stored).ok_or(Mismatch)
     }
 }
 
-impl ToSql for Direction {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(match self {
-            Self::ToIm => 0_i64,
-            Self::ToWechat => 1,
-        }
-        .into())
+impl From<Direction> for Param<'_> {
+    fn from(direction: Direction) -> Self {
+        Self::Int(match direction {
+            Direction::ToIm => 0,
+            Direction::ToWechat => 1,
+        })
     }
 }
 
-impl FromSql for Direction {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        match value.as_i64()? {
-            0 => Ok(Self::ToIm),
-            1 => Ok(Self::ToWechat),
-            other => Err(FromSqlError::OutOfRange(other)),
+impl FromColumn for Direction {
+    fn from_column(column: Column<'_>) -> Result<Self, Mismatch> {
+        match column {
+            Column::Int(0) => Ok(Self::ToIm),
+            Column::Int(1) => Ok(Self::ToWechat),
+            _ => Err(Mismatch),
         }
     }
 }
 
-impl ToSql for MessageKind {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(match self {
-            Self::Message => 0_i64,
-            Self::Account => 1,
-            Self::Notice => 2,
-            Self::Transfer => 3,
-        }
-        .into())
+impl From<MessageKind> for Param<'_> {
+    fn from(kind: MessageKind) -> Self {
+        Self::Int(match kind {
+            MessageKind::Message => 0,
+            MessageKind::Account => 1,
+            MessageKind::Notice => 2,
+            MessageKind::Transfer => 3,
+        })
     }
 }
 
-impl FromSql for MessageKind {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        match value.as_i64()? {
-            0 => Ok(Self::Message),
-            1 => Ok(Self::Account),
-            2 => Ok(Self::Notice),
-            3 => Ok(Self::Transfer),
-            other => Err(FromSqlError::OutOfRange(other)),
+impl FromColumn for MessageKind {
+    fn from_column(column: Column<'_>) -> Result<Self, Mismatch> {
+        match column {
+            Column::Int(0) => Ok(Self::Message),
+            Column::Int(1) => Ok(Self::Account),
+            Column::Int(2) => Ok(Self::Notice),
+            Column::Int(3) => Ok(Self::Transfer),
+            _ => Err(Mismatch),
         }
     }
 }
@@ -131,13 +125,15 @@ pub(super) fn parse_openid(stored: String) -> Result<OpenId, StoreError> {
 mod tests {
     use super::*;
     use crate::store::AttachState;
+    use crate::store::session::Session;
 
     #[test]
     fn conditions_match_exactly_the_values_that_they_name() {
         let database = rusqlite::Connection::open_in_memory().unwrap();
-        let holds = |condition: &str, column: &str, value: &dyn ToSql| -> bool {
-            let sql = format!("SELECT {condition} FROM (SELECT ?1 AS {column})");
-            database.query_row(&sql, [value], |row| row.get(0)).unwrap()
+        let session = Session::Sqlite(&database);
+        let holds = |condition: &str, column: &str, value: Param<'_>| -> bool {
+            let sql = format!("SELECT {condition} FROM (SELECT ?1 AS {column}) AS row");
+            session.value(&sql, &[value]).unwrap()
         };
         for state in State::ALL {
             for (condition, expected) in [
@@ -159,25 +155,29 @@ mod tests {
                 ),
                 (GIVEN_UP, matches!(state, State::Refused | State::Recalled)),
             ] {
-                assert_eq!(holds(condition, "state", &state), expected, "{condition} of {state:?}");
+                assert_eq!(holds(condition, "state", state.into()), expected, "{condition} of {state:?}");
             }
             for listed in [&State::ALL[..], &[State::Held, State::Unknown], &[]] {
-                assert_eq!(holds(&in_states(listed), "state", &state), listed.contains(&state), "{state:?}");
+                assert_eq!(
+                    holds(&in_states(listed), "state", state.into()),
+                    listed.contains(&state),
+                    "{state:?}"
+                );
             }
         }
         for kind in [MessageKind::Message, MessageKind::Account, MessageKind::Notice, MessageKind::Transfer] {
-            assert_eq!(holds(MESSAGE, "kind", &kind), kind == MessageKind::Message, "{kind:?}");
-            assert_eq!(holds(NOTICE, "kind", &kind), kind == MessageKind::Notice, "{kind:?}");
-            assert_eq!(holds(TRANSFER, "kind", &kind), kind == MessageKind::Transfer, "{kind:?}");
+            assert_eq!(holds(MESSAGE, "kind", kind.into()), kind == MessageKind::Message, "{kind:?}");
+            assert_eq!(holds(NOTICE, "kind", kind.into()), kind == MessageKind::Notice, "{kind:?}");
+            assert_eq!(holds(TRANSFER, "kind", kind.into()), kind == MessageKind::Transfer, "{kind:?}");
         }
         for direction in [Direction::ToIm, Direction::ToWechat] {
             let expected = direction == Direction::ToWechat;
-            assert_eq!(holds(TO_WECHAT, "direction", &direction), expected, "{direction:?}");
+            assert_eq!(holds(TO_WECHAT, "direction", direction.into()), expected, "{direction:?}");
         }
         for attached in [AttachState::Detached, AttachState::MaybeSent, AttachState::NotSent] {
             let expected = attached == AttachState::Detached;
-            assert_eq!(holds(DETACHED, "attached", &attached), expected, "{attached:?}");
-            assert_eq!(holds(ATTACHED, "attached", &attached), !expected, "{attached:?}");
+            assert_eq!(holds(DETACHED, "attached", attached.into()), expected, "{attached:?}");
+            assert_eq!(holds(ATTACHED, "attached", attached.into()), !expected, "{attached:?}");
         }
     }
 }

@@ -4,6 +4,7 @@ use const_format::formatcp;
 
 use super::column::{GIVEN_UP, HELD, OPEN};
 use super::position::POSITION;
+use super::value::params;
 use super::{StoreError, Tx};
 use crate::model::{Direction, ImUserId, MessageKind, Millis, OpenId, OutboundCall, State};
 
@@ -38,8 +39,7 @@ impl Tx<'_> {
                     AND id > (SELECT coalesce(max(id), 0) FROM message WHERE openid = ?1 AND kind = ?6 AND agent = ?3)
                     ORDER BY id DESC LIMIT ?7) AS last ORDER BY id"
         );
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let mut rows = statement.query((
+        let values = params![
             openid.as_str(),
             MessageKind::Message,
             agent.as_str(),
@@ -47,17 +47,15 @@ impl Tx<'_> {
             State::Accepted,
             MessageKind::Transfer,
             limit,
-        ))?;
-        let mut messages = Vec::new();
-        while let Some(row) = rows.next()? {
-            messages.push(PastMessage {
+        ];
+        self.session.all(sql, values, |row| {
+            Ok(PastMessage {
                 direction: row.get(0)?,
                 agent: super::column::parse_optional_agent(row.get(1)?)?,
-                calls: serde_json::from_str(&row.get::<_, String>(2)?)?,
+                calls: serde_json::from_str(row.text(2)?)?,
                 accepted_at: Millis(row.get(3)?),
-            });
-        }
-        Ok(messages)
+            })
+        })
     }
 
     /// Reassigns to `agent` all of the customer's pending messages that are known not to have reached
@@ -75,17 +73,12 @@ impl Tx<'_> {
              WHERE direction = ?1 AND openid = ?2 AND {OPEN} AND state = ?3 AND kind = ?4 AND calls_done = 0
              ORDER BY {POSITION}"
         );
-        let mut pending = self.connection.prepare_cached(sql)?;
-        let pending = pending
-            .query_map((Direction::ToIm, openid.as_str(), State::Accepted, MessageKind::Message), |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, u32>(1)?))
-            })?;
-        let pending: Vec<(i64, u32)> = pending.collect::<Result<_, _>>()?;
-        let mut update =
-            self.connection.prepare_cached("UPDATE message SET agent = ?2, seq = ?3 WHERE id = ?1")?;
+        let values = params![Direction::ToIm, openid.as_str(), State::Accepted, MessageKind::Message];
+        let pending: Vec<(i64, u32)> = self.session.all(sql, values, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let update = "UPDATE message SET agent = ?2, seq = ?3 WHERE id = ?1";
         let mut seq = next_seq;
         for (id, call_count) in pending {
-            update.execute((id, agent.as_str(), seq))?;
+            self.session.run(update, params![id, agent.as_str(), seq])?;
             seq = seq.wrapping_add(call_count);
         }
         Ok(seq)
@@ -95,6 +88,6 @@ impl Tx<'_> {
     pub fn count_held(&self, openid: &OpenId) -> Result<u32, StoreError> {
         let sql =
             formatcp!("SELECT count(*) FROM message INDEXED BY message_held WHERE openid = ?1 AND {HELD}");
-        Ok(self.connection.prepare_cached(sql)?.query_row([openid.as_str()], |row| row.get(0))?)
+        self.session.value(sql, params![openid.as_str()])
     }
 }

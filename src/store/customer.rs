@@ -1,11 +1,11 @@
 //! Customers: their IM account, the agent of their conversation, and their send windows.
 
-use const_format::formatcp;
-use rusqlite::{OptionalExtension as _, Row};
-
-use super::column::{OPEN, TO_WECHAT, UNSENT};
+use super::column::{OPEN, TO_WECHAT, UNSENT, parse_openid, parse_optional_agent};
+use super::session::Row;
+use super::value::params;
 use super::{StoreError, Tx};
 use crate::model::{ImUserId, Millis, OpenId};
+use const_format::formatcp;
 
 /// A customer as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,20 +60,13 @@ impl Customer {
 const COLUMNS: &str = "openid, known, number, imported, agent, active_at, next_seq,
                        message_until, message_left, event_until, event_left, known_since";
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Result<Customer, StoreError>> {
-    let openid: String = row.get(0)?;
-    let agent: Option<String> = row.get(4)?;
-    let unreadable = |error: crate::model::InvalidId| StoreError::unreadable(error);
-    let (openid, agent) = match (OpenId::new(openid), agent.map(ImUserId::new).transpose()) {
-        (Ok(openid), Ok(agent)) => (openid, agent),
-        (Err(error), _) | (_, Err(error)) => return Ok(Err(unreadable(error))),
-    };
-    Ok(Ok(Customer {
-        openid,
+fn read(row: Row<'_>) -> Result<Customer, StoreError> {
+    Ok(Customer {
+        openid: parse_openid(row.get(0)?)?,
         known: row.get(1)?,
         number: row.get(2)?,
         imported: row.get(3)?,
-        agent,
+        agent: parse_optional_agent(row.get(4)?)?,
         active_at: Millis(row.get(5)?),
         next_seq: row.get(6)?,
         message_until: Millis(row.get(7)?),
@@ -81,15 +74,14 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Result<Customer, StoreError>> {
         event_until: Millis(row.get(9)?),
         event_left: row.get(10)?,
         known_since: Millis(row.get(11)?),
-    }))
+    })
 }
 
 impl Tx<'_> {
     /// The stored customer, known or erased; `None` if there is no row.
     pub fn customer(&self, openid: &OpenId) -> Result<Option<Customer>, StoreError> {
         let sql = formatcp!("SELECT {COLUMNS} FROM customer WHERE openid = ?1");
-        let mut statement = self.connection.prepare_cached(sql)?;
-        statement.query_row([openid.as_str()], read).optional()?.transpose()
+        self.session.one(sql, params![openid.as_str()], read)
     }
 
     /// Inserts or updates a customer.
@@ -99,23 +91,26 @@ impl Tx<'_> {
              ON CONFLICT (openid) DO UPDATE SET known = ?2, number = ?3, imported = ?4, agent = ?5, active_at = ?6,
              next_seq = ?7, message_until = ?8, message_left = ?9, event_until = ?10, event_left = ?11"
         );
-        self.connection.prepare_cached(sql)?.execute((
-            customer.openid.as_str(),
-            customer.known,
-            customer.number,
-            customer.imported,
-            customer.agent.as_ref().map(ImUserId::as_str),
-            customer.active_at.0,
-            customer.next_seq,
-            customer.message_until.0,
-            customer.message_left,
-            customer.event_until.0,
-            customer.event_left,
-            customer.known_since.0,
-        ))?;
+        self.session.run(
+            sql,
+            params![
+                customer.openid.as_str(),
+                customer.known,
+                customer.number,
+                customer.imported,
+                customer.agent.as_ref().map(ImUserId::as_str),
+                customer.active_at.0,
+                customer.next_seq,
+                customer.message_until.0,
+                customer.message_left,
+                customer.event_until.0,
+                customer.event_left,
+                customer.known_since.0,
+            ],
+        )?;
         // A statement of its own: the value hardly ever changes, and writing it updates an index.
         let sql = "UPDATE customer SET known_since = ?2 WHERE openid = ?1 AND known_since <> ?2";
-        self.connection.prepare_cached(sql)?.execute((customer.openid.as_str(), customer.known_since.0))?;
+        self.session.run(sql, params![customer.openid.as_str(), customer.known_since.0])?;
         Ok(())
     }
 
@@ -127,9 +122,7 @@ impl Tx<'_> {
     /// Returns how many of the agents' answers will never reach the customer.
     pub fn forget_customer(&self, openid: &OpenId) -> Result<usize, StoreError> {
         let openid = openid.as_str();
-        let run = |sql: &str| -> Result<usize, StoreError> {
-            Ok(self.connection.prepare_cached(sql)?.execute([openid])?)
-        };
+        let run = |sql: &str| self.session.run(sql, params![openid]);
         let undelivered =
             run(formatcp!("DELETE FROM message WHERE openid = ?1 AND {TO_WECHAT} AND {UNSENT}"))?;
         run(formatcp!("DELETE FROM message WHERE openid = ?1 AND NOT ({OPEN})"))?;
@@ -148,10 +141,10 @@ impl Tx<'_> {
     /// Records the number of a customer's IM UserID, and whether the account exists.
     pub fn set_account(&self, openid: &OpenId, number: u32, imported: bool) -> Result<(), StoreError> {
         let sql = "UPDATE customer SET number = ?2, imported = ?3 WHERE openid = ?1";
-        self.connection.prepare_cached(sql)?.execute((openid.as_str(), number, imported))?;
+        self.session.run(sql, params![openid.as_str(), number, imported])?;
         // Of a customer who left, only the number of the next UserID is kept.
         let sql = "DELETE FROM customer WHERE openid = ?1 AND known = 0 AND imported = 0 AND number = 0";
-        self.connection.prepare_cached(sql)?.execute([openid.as_str()])?;
+        self.session.run(sql, params![openid.as_str()])?;
         Ok(())
     }
 
@@ -159,9 +152,7 @@ impl Tx<'_> {
     pub fn conversations_by_agent(&self, since: Millis) -> Result<Vec<(String, i64)>, StoreError> {
         let sql = "SELECT agent, count(*) FROM customer
                    WHERE known = 1 AND agent IS NOT NULL AND active_at >= ?1 GROUP BY agent";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let rows = statement.query_map([since.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        self.session.all(sql, params![since.0], |row| Ok((row.get(0)?, row.get(1)?)))
     }
 }
 

@@ -1,7 +1,6 @@
 //! Dedup records: which pushes and callbacks were accepted, and the reply that each received.
 
-use rusqlite::OptionalExtension as _;
-
+use super::value::params;
 use super::{StoreError, Tx};
 use crate::model::{DedupKey, Millis, OpenId};
 
@@ -27,17 +26,15 @@ impl Tx<'_> {
 
     /// The first reply, if `key` was accepted before.
     pub fn first_reply(&self, key: &str) -> Result<Option<FirstReply>, StoreError> {
-        let mut statement = self.connection.prepare_cached("SELECT reply, at FROM dedup WHERE key = ?1")?;
-        let found = statement
-            .query_row([key], |row| Ok(FirstReply { reply: row.get(0)?, accepted_at: Millis(row.get(1)?) }))
-            .optional()?;
-        Ok(found)
+        self.session.one("SELECT reply, at FROM dedup WHERE key = ?1", params![key], |row| {
+            Ok(FirstReply { reply: row.get(0)?, accepted_at: Millis(row.get(1)?) })
+        })
     }
 
     /// Records that `key` was accepted, with the text of its reply; `None`: `success`.
     pub fn record_dedup(&self, key: &str, reply: Option<&str>) -> Result<(), StoreError> {
         let sql = "INSERT INTO dedup (key, at, reply) VALUES (?1, ?2, ?3)";
-        self.connection.prepare_cached(sql)?.execute((key, self.now.0, reply))?;
+        self.session.run(sql, params![key, self.now.0, reply])?;
         Ok(())
     }
 
@@ -45,7 +42,7 @@ impl Tx<'_> {
     /// deleted with the customer's data.
     pub fn set_reply_customer(&self, key: &str, openid: &OpenId) -> Result<(), StoreError> {
         let sql = "UPDATE dedup SET reply_customer = ?2 WHERE key = ?1";
-        self.connection.prepare_cached(sql)?.execute((key, openid.as_str()))?;
+        self.session.run(sql, params![key, openid.as_str()])?;
         Ok(())
     }
 
@@ -57,16 +54,12 @@ impl Tx<'_> {
         limit: i64,
         before: Millis,
     ) -> Result<Option<String>, StoreError> {
-        let last: Option<String> = self
-            .connection
-            .prepare_cached(
-                "SELECT max(key) FROM (SELECT key FROM dedup WHERE key > ?1 ORDER BY key LIMIT ?2) AS page",
-            )?
-            .query_row((cursor, limit), |row| row.get(0))?;
+        let page_sql =
+            "SELECT max(key) FROM (SELECT key FROM dedup WHERE key > ?1 ORDER BY key LIMIT ?2) AS page";
+        let last: Option<String> = self.session.value(page_sql, params![cursor, limit])?;
         let Some(last) = last else { return Ok(None) };
-        self.connection
-            .prepare_cached("DELETE FROM dedup WHERE key > ?1 AND key <= ?2 AND at < ?3")?
-            .execute((cursor, &last, before.0))?;
+        let sql = "DELETE FROM dedup WHERE key > ?1 AND key <= ?2 AND at < ?3";
+        self.session.run(sql, params![cursor, &last, before.0])?;
         Ok(Some(last))
     }
 }

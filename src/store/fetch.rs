@@ -1,7 +1,7 @@
 //! Pending downloads of media: enqueued, claimed, rescheduled, finished.
 
-use rusqlite::Row;
-
+use super::session::Row;
+use super::value::params;
 use super::{StoreError, Tx};
 use crate::model::{MediaName, MediaRequest, Millis, OpenId};
 
@@ -24,11 +24,11 @@ pub struct MediaFetch {
     pub attempts: u32,
 }
 
-fn read(row: &Row<'_>) -> Result<MediaFetch, StoreError> {
+fn read(row: Row<'_>) -> Result<MediaFetch, StoreError> {
     Ok(MediaFetch {
-        name: MediaName::new(row.get::<_, String>(0)?).map_err(StoreError::unreadable)?,
-        openid: OpenId::new(row.get::<_, String>(1)?).map_err(StoreError::unreadable)?,
-        request: serde_json::from_str(&row.get::<_, String>(2)?)?,
+        name: MediaName::new(row.get::<String>(0)?).map_err(StoreError::unreadable)?,
+        openid: OpenId::new(row.get::<String>(1)?).map_err(StoreError::unreadable)?,
+        request: serde_json::from_str(row.text(2)?)?,
         created_at: Millis(row.get(3)?),
         attempts: row.get(4)?,
     })
@@ -46,8 +46,8 @@ impl Tx<'_> {
             "INSERT INTO media_fetch (name, mp3, openid, request, created_at, due_at, attempts, running)
                    VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0)";
         let mp3 = request.mp3.as_ref().map(MediaName::as_str);
-        let row = (name.as_str(), mp3, openid.as_str(), serde_json::to_string(request)?, self.now.0);
-        self.connection.prepare_cached(sql)?.execute(row)?;
+        let request = serde_json::to_string(request)?;
+        self.session.run(sql, params![name.as_str(), mp3, openid.as_str(), &request, self.now.0])?;
         Ok(())
     }
 
@@ -57,27 +57,21 @@ impl Tx<'_> {
                        SELECT name FROM media_fetch WHERE running = 0 AND (due_at <= ?1 OR due_at > ?2)
                        ORDER BY due_at LIMIT ?3)
                    RETURNING name, openid, request, created_at, attempts";
-        let mut statement = self.connection.prepare_cached(sql)?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut rows = statement.query((self.now.0, self.now.plus(LONGEST_PAUSE_MS).0, limit))?;
-        let mut claimed = Vec::new();
-        while let Some(row) = rows.next()? {
-            claimed.push(read(row)?);
-        }
-        Ok(claimed)
+        self.session.all(sql, params![self.now.0, self.now.plus(LONGEST_PAUSE_MS).0, limit], read)
     }
 
     /// When the next download is due; `None` if none is waiting.
     pub fn next_fetch_at(&self) -> Result<Option<Millis>, StoreError> {
         let sql = "SELECT min(due_at) FROM media_fetch WHERE running = 0";
-        let due: Option<i64> = self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+        let due: Option<i64> = self.session.value(sql, params![])?;
         Ok(due.map(Millis))
     }
 
     /// Reschedules a download after a failed attempt: it is due again at `due_at`.
     pub fn reschedule_fetch(&self, name: &MediaName, due_at: Millis) -> Result<(), StoreError> {
         let sql = "UPDATE media_fetch SET running = 0, due_at = ?2 WHERE name = ?1";
-        self.connection.prepare_cached(sql)?.execute((name.as_str(), due_at.0))?;
+        self.session.run(sql, params![name.as_str(), due_at.0])?;
         Ok(())
     }
 
@@ -85,13 +79,13 @@ impl Tx<'_> {
     /// its medium was deleted.
     pub fn finish_fetch(&self, name: &MediaName) -> Result<bool, StoreError> {
         let sql = "DELETE FROM media_fetch WHERE name = ?1";
-        Ok(self.connection.prepare_cached(sql)?.execute([name.as_str()])? > 0)
+        Ok(self.session.run(sql, params![name.as_str()])? > 0)
     }
 
     /// Releases the downloads that were running when the process ended; they are due at `due_at`.
     pub fn release_fetches(&self, due_at: Millis) -> Result<(), StoreError> {
         let sql = "UPDATE media_fetch SET running = 0, due_at = ?1 WHERE running = 1";
-        self.connection.prepare_cached(sql)?.execute([due_at.0])?;
+        self.session.run(sql, params![due_at.0])?;
         Ok(())
     }
 
@@ -99,14 +93,14 @@ impl Tx<'_> {
     /// be the MP3 copy of the downloaded medium.
     pub fn make_fetch_due(&self, name: &MediaName) -> Result<(), StoreError> {
         let sql = "UPDATE media_fetch SET due_at = CASE WHEN due_at < ?2 THEN due_at ELSE ?2 END WHERE name = ?1 OR mp3 = ?1";
-        self.connection.prepare_cached(sql)?.execute((name.as_str(), self.now.0))?;
+        self.session.run(sql, params![name.as_str(), self.now.0])?;
         Ok(())
     }
 
     /// Whether a medium, or the one it is converted from, still has to be downloaded.
     pub fn is_fetch_pending(&self, name: &MediaName) -> Result<bool, StoreError> {
         let sql = "SELECT EXISTS (SELECT 1 FROM media_fetch WHERE name = ?1 OR mp3 = ?1)";
-        Ok(self.connection.prepare_cached(sql)?.query_row([name.as_str()], |row| row.get(0))?)
+        self.session.value(sql, params![name.as_str()])
     }
 }
 

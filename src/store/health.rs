@@ -215,9 +215,9 @@ mod tests {
             let set = format!("SAVEPOINT whole; UPDATE message SET {column} WHERE id = {}", id.0);
             let lane = lane.clone();
             let head = store.write(move |tx| {
-                tx.connection.execute_batch(&set)?;
+                tx.session.batch(&set)?;
                 let head = tx.head(&lane);
-                tx.connection.execute_batch("ROLLBACK TO whole; RELEASE whole")?;
+                tx.session.batch("ROLLBACK TO whole; RELEASE whole")?;
                 head
             });
             assert_eq!(head.await.unwrap(), Head::Unreadable(id), "{column}");

@@ -5,6 +5,8 @@ use const_format::formatcp;
 
 use super::column::{ACCEPTED, ATTACHED, HELD, NOTICE, OPEN, SENDING, parse_optional_agent};
 use super::position::POSITION;
+use super::session::Row;
+use super::value::params;
 use super::{AttachState, Settlement, StoreError, Tx};
 use crate::model::{Direction, ImUserId, MessageId, Millis, Move, OpenId, OutboundCall};
 
@@ -43,20 +45,18 @@ impl Tx<'_> {
             "SELECT id, agent, calls, calls_done, before_backfill FROM message INDEXED BY message_held
              WHERE openid = ?1 AND {HELD} ORDER BY {POSITION} LIMIT ?2"
         );
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let mut rows = statement.query((openid.as_str(), limit))?;
-        let mut held = Vec::new();
         let mut unreadable = Vec::new();
-        while let Some(row) = rows.next()? {
-            match read_held_answer(row) {
-                Ok(answer) => held.push(answer),
-                Err(error) if error.is_unreadable() => unreadable.push(MessageId(row.get(0)?)),
-                Err(error) => return Err(error),
-            }
-        }
+        let held =
+            self.session.all(sql, params![openid.as_str(), limit], |row| match read_held_answer(row) {
+                Err(error) if error.is_unreadable() => {
+                    unreadable.push(MessageId(row.get(0)?));
+                    Ok(None)
+                }
+                answer => answer.map(Some),
+            })?;
         // It could never be released, and those behind it would wait with it.
         unreadable.into_iter().try_for_each(|id| self.set_aside(id))?;
-        Ok(held)
+        Ok(held.into_iter().flatten().collect())
     }
 
     /// Attaches the next `count` calls of a held answer to the reply to the push `key`. If the
@@ -65,31 +65,25 @@ impl Tx<'_> {
         let state = self.state(id)?.after(Move::Attempt)?;
         let sql = "UPDATE message SET state = ?2, attempts = attempts + 1, attempt_at = ?3, due_at = ?4,
                    attached = ?5, attached_to = ?6, attached_calls = ?7 WHERE id = ?1";
-        self.connection.prepare_cached(sql)?.execute((
-            id.0,
-            state,
-            self.now.0,
-            until.0,
-            AttachState::MaybeSent,
-            key,
-            count,
-        ))?;
+        self.session
+            .run(sql, params![id.0, state, self.now.0, until.0, AttachState::MaybeSent, key, count,])?;
         Ok(())
     }
 
     /// Splits the rest of a held answer again: `calls` replaces the calls that are still to be
     /// made.
     pub fn resplit(&self, id: MessageId, calls: &[OutboundCall]) -> Result<(), StoreError> {
-        let (stored, calls_done): (String, u32) = self
-            .connection
-            .prepare_cached("SELECT calls, calls_done FROM message WHERE id = ?1")?
-            .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let mut all: Vec<OutboundCall> = serde_json::from_str(&stored)?;
-        all.truncate(calls_done as usize);
+        let sql = "SELECT calls, calls_done FROM message WHERE id = ?1";
+        let done = self.session.one(sql, params![id.0], |row| {
+            let all: Vec<OutboundCall> = serde_json::from_str(row.text(0)?)?;
+            Ok(all.into_iter().take(row.get::<u32>(1)? as usize).collect())
+        })?;
+        let mut all: Vec<OutboundCall> = done.ok_or(StoreError::NoMessage(id))?;
         all.extend_from_slice(calls);
-        self.connection
-            .prepare_cached("UPDATE message SET calls = ?2 WHERE id = ?1")?
-            .execute((id.0, serde_json::to_string(&all)?))?;
+        self.session.run(
+            "UPDATE message SET calls = ?2 WHERE id = ?1",
+            params![id.0, &serde_json::to_string(&all)?],
+        )?;
         Ok(())
     }
 
@@ -100,8 +94,7 @@ impl Tx<'_> {
             "SELECT EXISTS (SELECT 1 FROM message
                    WHERE direction = ?1 AND openid = ?2 AND {OPEN} AND {ATTACHED})"
         );
-        let mut statement = self.connection.prepare_cached(sql)?;
-        Ok(statement.query_row((Direction::ToWechat, openid.as_str()), |row| row.get(0))?)
+        self.session.value(sql, params![Direction::ToWechat, openid.as_str()])
     }
 
     /// How many held answers come before the first pending one in the lane: all of them if none is pending.
@@ -110,15 +103,13 @@ impl Tx<'_> {
             "SELECT {POSITION} FROM message WHERE direction = ?1 AND openid = ?2 AND {OPEN}
              ORDER BY {POSITION} LIMIT 1"
         );
-        let mut statement = self.connection.prepare_cached(first_pending)?;
-        let mut rows = statement.query((Direction::ToWechat, openid.as_str()))?;
-        let first_pending = rows.next()?.map_or(Ok(i64::MAX), |row| row.get(0))?;
+        let first_pending: Option<i64> =
+            self.session.find(first_pending, params![Direction::ToWechat, openid.as_str()])?;
         let sql = formatcp!(
             "SELECT count(*) FROM message INDEXED BY message_held
              WHERE openid = ?1 AND {HELD} AND {POSITION} < ?2"
         );
-        let mut statement = self.connection.prepare_cached(sql)?;
-        Ok(statement.query_row((openid.as_str(), first_pending), |row| row.get(0))?)
+        self.session.value(sql, params![openid.as_str(), first_pending.unwrap_or(i64::MAX)])
     }
 
     /// Whether held answers come before message `id` in the lane.
@@ -127,7 +118,7 @@ impl Tx<'_> {
             "SELECT EXISTS (SELECT 1 FROM message INDEXED BY message_held WHERE openid = ?1 AND {HELD}
              AND {POSITION} < (SELECT {POSITION} FROM message WHERE id = ?2))"
         );
-        Ok(self.connection.prepare_cached(sql)?.query_row((openid.as_str(), id.0), |row| row.get(0))?)
+        self.session.value(sql, params![openid.as_str(), id.0])
     }
 
     /// The reply to the push `key` is about to be sent again, so the answers attached to it wait
@@ -138,13 +129,9 @@ impl Tx<'_> {
             "UPDATE message SET attached = ?4, due_at = ?5
                    WHERE direction = ?1 AND openid = ?2 AND {OPEN} AND {SENDING} AND attached_to = ?3"
         );
-        let changed = self.connection.prepare_cached(sql)?.execute((
-            Direction::ToWechat,
-            openid.as_str(),
-            key,
-            AttachState::MaybeSent,
-            until.0,
-        ))?;
+        let changed = self
+            .session
+            .run(sql, params![Direction::ToWechat, openid.as_str(), key, AttachState::MaybeSent, until.0,])?;
         Ok(changed > 0)
     }
 
@@ -164,21 +151,20 @@ impl Tx<'_> {
              WHERE direction = ?1 AND openid = ?2 AND {OPEN} AND {SENDING} AND attached_to = ?3
              ORDER BY {POSITION}"
         );
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let rows = statement.query_map((Direction::ToWechat, openid.as_str(), key), |row| {
+        let answers = self.session.all(sql, params![Direction::ToWechat, openid.as_str(), key], |row| {
             let attached = AttachedAnswer {
                 id: MessageId(row.get(0)?),
                 created_at: Millis(row.get(1)?),
                 is_complete: row.get(2)?,
                 recall_requested: row.get(4)?,
             };
-            Ok((attached, row.get::<_, u32>(3)?))
+            Ok((attached, row.get::<u32>(3)?))
         })?;
-        let answers: Vec<(AttachedAnswer, u32)> = rows.collect::<Result<_, _>>()?;
         for (answer, count) in &answers {
-            self.connection
-                .prepare_cached("UPDATE message SET calls_done = calls_done + ?2 WHERE id = ?1")?
-                .execute((answer.id.0, count))?;
+            self.session.run(
+                "UPDATE message SET calls_done = calls_done + ?2 WHERE id = ?1",
+                params![answer.id.0, *count],
+            )?;
             let transition = if answer.is_complete { Move::Deliver } else { rest_move };
             self.settle(answer.id, transition, &Settlement::default())?;
         }
@@ -188,17 +174,14 @@ impl Tx<'_> {
     /// Pushes nothing to the customer before `until`. Stores nothing for a customer who left.
     pub fn set_push_not_before(&self, openid: &OpenId, until: Millis) -> Result<(), StoreError> {
         let sql = "UPDATE customer SET push_not_before = ?2 WHERE openid = ?1 AND known = 1";
-        self.connection.prepare_cached(sql)?.execute((openid.as_str(), until.0))?;
+        self.session.run(sql, params![openid.as_str(), until.0])?;
         Ok(())
     }
 
     /// No message is pushed to the customer before this time; it may be in the past.
     pub fn push_not_before(&self, openid: &OpenId) -> Result<Millis, StoreError> {
-        use rusqlite::OptionalExtension as _;
         let sql = "SELECT push_not_before FROM customer WHERE openid = ?1";
-        let not_before =
-            self.connection.prepare_cached(sql)?.query_row([openid.as_str()], |row| row.get(0)).optional()?;
-        Ok(Millis(not_before.unwrap_or_default()))
+        Ok(Millis(self.session.find(sql, params![openid.as_str()])?.unwrap_or_default()))
     }
 
     /// The reply to the push `key` was not sent. WeChat may still repeat the push and receive it
@@ -209,12 +192,7 @@ impl Tx<'_> {
             "UPDATE message SET attached = ?4
                    WHERE direction = ?1 AND openid = ?2 AND {OPEN} AND {SENDING} AND attached_to = ?3"
         );
-        self.connection.prepare_cached(sql)?.execute((
-            Direction::ToWechat,
-            openid.as_str(),
-            key,
-            AttachState::NotSent,
-        ))?;
+        self.session.run(sql, params![Direction::ToWechat, openid.as_str(), key, AttachState::NotSent,])?;
         Ok(())
     }
 
@@ -222,7 +200,7 @@ impl Tx<'_> {
     /// first.
     pub fn mark_held_noticed(&self, id: MessageId) -> Result<bool, StoreError> {
         let sql = "UPDATE message SET hold_noticed = 1 WHERE id = ?1 AND hold_noticed = 0";
-        Ok(self.connection.prepare_cached(sql)?.execute([id.0])? > 0)
+        Ok(self.session.run(sql, params![id.0])? > 0)
     }
 
     /// Merges another notice to this agent into a pending one that has had no attempt yet. `merge`
@@ -234,39 +212,34 @@ impl Tx<'_> {
         agent: &ImUserId,
         merge: impl Fn(&[OutboundCall]) -> Option<Vec<OutboundCall>>,
     ) -> Result<bool, StoreError> {
-        use rusqlite::OptionalExtension as _;
         // OPEN lets SQLite use the partial index message_open.
         let sql = formatcp!(
             "SELECT id, calls FROM message WHERE direction = ?1 AND openid = ?2 AND {OPEN}
              AND {ACCEPTED} AND {NOTICE} AND attempts = 0 AND calls_done = 0 AND agent = ?3 ORDER BY {POSITION} DESC LIMIT 1"
         );
-        let answers: Option<(i64, String)> = self
-            .connection
-            .prepare_cached(sql)?
-            .query_row((Direction::ToIm, openid.as_str(), agent.as_str()), |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
-            .optional()?;
-        let Some((id, calls)) = answers else { return Ok(false) };
+        let values = params![Direction::ToIm, openid.as_str(), agent.as_str()];
+        let notice = self.session.one(sql, values, |row| Ok((row.get::<i64>(0)?, row.get::<String>(1)?)))?;
+        let Some((id, calls)) = notice else { return Ok(false) };
         // A notice that cannot be read is left to its lane.
         let Some(merged) =
             serde_json::from_str::<Vec<OutboundCall>>(&calls).ok().and_then(|calls| merge(&calls))
         else {
             return Ok(false);
         };
-        self.connection
-            .prepare_cached("UPDATE message SET calls = ?2 WHERE id = ?1")?
-            .execute((id, serde_json::to_string(&merged)?))?;
+        self.session.run(
+            "UPDATE message SET calls = ?2 WHERE id = ?1",
+            params![id, &serde_json::to_string(&merged)?],
+        )?;
         Ok(true)
     }
 }
 
-fn read_held_answer(row: &rusqlite::Row<'_>) -> Result<HeldAnswer, StoreError> {
-    let calls: Vec<OutboundCall> = serde_json::from_str(&row.get::<_, String>(2)?)?;
+fn read_held_answer(row: Row<'_>) -> Result<HeldAnswer, StoreError> {
+    let calls: Vec<OutboundCall> = serde_json::from_str(row.text(2)?)?;
     Ok(HeldAnswer {
         id: MessageId(row.get(0)?),
         agent: parse_optional_agent(row.get(1)?)?,
-        calls: calls.into_iter().skip(row.get::<_, u32>(3)? as usize).collect(),
+        calls: calls.into_iter().skip(row.get::<u32>(3)? as usize).collect(),
         before_backfill: row.get(4)?,
     })
 }

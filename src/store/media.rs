@@ -4,10 +4,10 @@
 //! still removed after a crash in between.
 
 use const_format::formatcp;
-use rusqlite::Row;
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
 use super::column::{HELD, OPEN};
+use super::session::Row;
+use super::value::{Column, FromColumn, Mismatch, Param, params};
 use super::{StoreError, Tx};
 use crate::model::{MediaHash, MediaName, MediaOrigin, Millis, OpenId};
 
@@ -35,16 +35,16 @@ pub struct MediumFile {
     pub size: u64,
 }
 
-fn read(row: &Row<'_>) -> Result<Medium, StoreError> {
-    let file = match (row.get(4)?, row.get::<_, Option<i64>>(5)?) {
+fn read(row: Row<'_>) -> Result<Medium, StoreError> {
+    let file = match (row.get(4)?, row.get::<Option<i64>>(5)?) {
         (Some(file), Some(size)) => {
             Some(MediumFile { hash: parse_hash(file)?, size: u64::try_from(size).unwrap_or(0) })
         }
         _ => None,
     };
     Ok(Medium {
-        name: MediaName::new(row.get::<_, String>(0)?).map_err(StoreError::unreadable)?,
-        openid: OpenId::new(row.get::<_, String>(1)?).map_err(StoreError::unreadable)?,
+        name: MediaName::new(row.get::<String>(0)?).map_err(StoreError::unreadable)?,
+        openid: OpenId::new(row.get::<String>(1)?).map_err(StoreError::unreadable)?,
         origin: row.get(2)?,
         created_at: Millis(row.get(3)?),
         file,
@@ -64,8 +64,7 @@ impl Tx<'_> {
         origin: MediaOrigin,
     ) -> Result<(), StoreError> {
         let sql = "INSERT INTO media (name, openid, origin, created_at) VALUES (?1, ?2, ?3, ?4)";
-        let row = (name.as_str(), openid.as_str(), origin, self.now.0);
-        self.connection.prepare_cached(sql)?.execute(row)?;
+        self.session.run(sql, params![name.as_str(), openid.as_str(), origin, self.now.0])?;
         Ok(())
     }
 
@@ -74,8 +73,7 @@ impl Tx<'_> {
     pub fn set_medium_file(&self, name: &MediaName, file: &MediumFile) -> Result<bool, StoreError> {
         let sql = "UPDATE media SET hash = ?2, size = ?3 WHERE name = ?1";
         let size = i64::try_from(file.size).unwrap_or(i64::MAX);
-        let row = (name.as_str(), file.hash.as_str(), size);
-        let known = self.connection.prepare_cached(sql)?.execute(row)? > 0;
+        let known = self.session.run(sql, params![name.as_str(), file.hash.as_str(), size])? > 0;
         if !known {
             self.mark_orphan(&file.hash)?;
         }
@@ -85,15 +83,13 @@ impl Tx<'_> {
     /// Finds a medium by its name.
     pub fn medium(&self, name: &MediaName) -> Result<Option<Medium>, StoreError> {
         let sql = "SELECT name, openid, origin, created_at, hash, size FROM media WHERE name = ?1";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let mut rows = statement.query([name.as_str()])?;
-        rows.next()?.map(read).transpose()
+        self.session.one(sql, params![name.as_str()], read)
     }
 
     /// Deletes up to `limit` media created before `before`. Returns how many were deleted.
     pub fn prune_media(&self, before: Millis, limit: u32) -> Result<usize, StoreError> {
         let sql = "DELETE FROM media WHERE name IN (SELECT name FROM media WHERE created_at < ?1 LIMIT ?2)";
-        Ok(self.connection.prepare_cached(sql)?.execute((before.0, limit))?)
+        self.session.run(sql, params![before.0, limit])
     }
 
     /// Deletes the oldest media, at most `limit`, until `bytes` bytes are deleted. Media of customers
@@ -106,17 +102,14 @@ impl Tx<'_> {
              AND NOT EXISTS (SELECT 1 FROM message m WHERE m.openid = media.openid AND m.{HELD})
              ORDER BY created_at LIMIT ?1"
         );
-        let mut statement = self.connection.prepare_cached(oldest)?;
-        let rows =
-            statement.query_map([limit], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
+        let rows: Vec<(String, i64)> =
+            self.session.all(oldest, params![limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let (mut deleted, mut freed) = (0, 0_u64);
-        for row in rows {
-            let (name, size) = row?;
+        for (name, size) in rows {
             if freed >= bytes {
                 break;
             }
-            deleted +=
-                self.connection.prepare_cached("DELETE FROM media WHERE name = ?1")?.execute([name])?;
+            deleted += self.session.run("DELETE FROM media WHERE name = ?1", params![&name])?;
             freed = freed.saturating_add(size.unsigned_abs());
         }
         Ok(deleted)
@@ -126,47 +119,45 @@ impl Tx<'_> {
     /// references it by then.
     pub fn mark_orphan(&self, hash: &MediaHash) -> Result<(), StoreError> {
         let sql = "INSERT INTO media_orphan (hash) VALUES (?1) ON CONFLICT (hash) DO NOTHING";
-        self.connection.prepare_cached(sql)?.execute([hash.as_str()])?;
+        self.session.run(sql, params![hash.as_str()])?;
         Ok(())
     }
 
     /// Up to `limit` files that may have lost their last reference.
     pub fn orphans(&self, limit: u32) -> Result<Vec<MediaHash>, StoreError> {
-        let mut statement = self.connection.prepare_cached("SELECT hash FROM media_orphan LIMIT ?1")?;
-        let rows = statement.query_map([limit], |row| row.get::<_, String>(0))?;
-        rows.map(|row| parse_hash(row?)).collect()
+        let sql = "SELECT hash FROM media_orphan LIMIT ?1";
+        self.session.all(sql, params![limit], |row| parse_hash(row.get(0)?))
     }
 
     /// Whether a row references the file.
     pub fn is_file_referenced(&self, hash: &MediaHash) -> Result<bool, StoreError> {
         let sql = "SELECT EXISTS (SELECT 1 FROM media WHERE hash = ?1)";
-        Ok(self.connection.prepare_cached(sql)?.query_row([hash.as_str()], |row| row.get(0))?)
+        self.session.value(sql, params![hash.as_str()])
     }
 
     /// Unmarks a file that has been removed, or is referenced again.
     pub fn unmark_orphan(&self, hash: &MediaHash) -> Result<(), StoreError> {
         let sql = "DELETE FROM media_orphan WHERE hash = ?1";
-        self.connection.prepare_cached(sql)?.execute([hash.as_str()])?;
+        self.session.run(sql, params![hash.as_str()])?;
         Ok(())
     }
 }
 
-impl ToSql for MediaOrigin {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(match self {
-            Self::Customer => 0_i64,
-            Self::Agent => 1,
-        }
-        .into())
+impl From<MediaOrigin> for Param<'_> {
+    fn from(origin: MediaOrigin) -> Self {
+        Self::Int(match origin {
+            MediaOrigin::Customer => 0,
+            MediaOrigin::Agent => 1,
+        })
     }
 }
 
-impl FromSql for MediaOrigin {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        match value.as_i64()? {
-            0 => Ok(Self::Customer),
-            1 => Ok(Self::Agent),
-            other => Err(FromSqlError::OutOfRange(other)),
+impl FromColumn for MediaOrigin {
+    fn from_column(column: Column<'_>) -> Result<Self, Mismatch> {
+        match column {
+            Column::Int(0) => Ok(Self::Customer),
+            Column::Int(1) => Ok(Self::Agent),
+            _ => Err(Mismatch),
         }
     }
 }

@@ -2,11 +2,11 @@
 //! model.
 
 use const_format::formatcp;
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{OptionalExtension as _, Row};
 
 use super::column::{OPEN, TRANSFER, parse_openid, parse_optional_agent};
 use super::position::POSITION;
+use super::session::Row;
+use super::value::{Column, FromColumn, Mismatch, Param, params};
 use super::{StoreError, Tx};
 use crate::model::{
     Direction, ImUserId, Lane, MessageId, MessageKind, Millis, Move, OpenId, OutboundCall, State, return_code,
@@ -102,24 +102,23 @@ impl PendingCall {
     }
 }
 
-impl ToSql for AttachState {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(match self {
-            Self::Detached => 0_i64,
-            Self::MaybeSent => 1,
-            Self::NotSent => 2,
-        }
-        .into())
+impl From<AttachState> for Param<'_> {
+    fn from(attached: AttachState) -> Self {
+        Self::Int(match attached {
+            AttachState::Detached => 0,
+            AttachState::MaybeSent => 1,
+            AttachState::NotSent => 2,
+        })
     }
 }
 
-impl FromSql for AttachState {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        match value.as_i64()? {
-            0 => Ok(Self::Detached),
-            1 => Ok(Self::MaybeSent),
-            2 => Ok(Self::NotSent),
-            other => Err(FromSqlError::OutOfRange(other)),
+impl FromColumn for AttachState {
+    fn from_column(column: Column<'_>) -> Result<Self, Mismatch> {
+        match column {
+            Column::Int(0) => Ok(Self::Detached),
+            Column::Int(1) => Ok(Self::MaybeSent),
+            Column::Int(2) => Ok(Self::NotSent),
+            _ => Err(Mismatch),
         }
     }
 }
@@ -158,12 +157,12 @@ const PENDING_COLUMNS: &str =
     "id, kind, agent, calls, calls_done, seq, random, created_at, attempts, attempt_at, state, due_at,
                     attached, before_backfill, rounds, generation";
 /// The first pending message of a lane.
-const FIRST_PENDING: &str = formatcp!(
+pub(super) const FIRST_PENDING: &str = formatcp!(
     "SELECT {PENDING_COLUMNS} FROM message WHERE direction = ?1 AND openid = ?2 AND {OPEN}
      ORDER BY {POSITION} LIMIT 1"
 );
 /// The first pending transfer of a lane.
-const FIRST_TRANSFER: &str = formatcp!(
+pub(super) const FIRST_TRANSFER: &str = formatcp!(
     "SELECT {PENDING_COLUMNS} FROM message WHERE direction = ?1 AND openid = ?2 AND {OPEN} AND {TRANSFER}
      ORDER BY {POSITION} LIMIT 1"
 );
@@ -176,21 +175,21 @@ impl Tx<'_> {
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, ?9, ?10, 0, 0, 0, 0, NULL, ?11,
                            0, 0, NULL, 0, ?10)
                    RETURNING id";
-        let row = (
+        let calls = serde_json::to_string(&message.calls)?;
+        let values = params![
             message.direction,
             message.kind,
             State::Accepted,
             message.openid.as_str(),
             message.agent.as_ref().map(ImUserId::as_str),
-            serde_json::to_string(&message.calls)?,
+            &calls,
             message.msg_seq,
             message.msg_random,
             &message.source,
             self.now.0,
             message.erase,
-        );
-        let id = self.connection.prepare_cached(sql)?.query_row(row, |row| row.get(0))?;
-        Ok(MessageId(id))
+        ];
+        Ok(MessageId(self.session.value(sql, values)?))
     }
 
     /// The head of `lane`: the first transfer if there is one, else the first message by position.
@@ -206,15 +205,20 @@ impl Tx<'_> {
 
     /// The message of `lane` that `sql` finds, as a head.
     fn first_pending(&self, lane: &Lane, sql: &str) -> Result<Head, StoreError> {
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let mut rows = statement.query((lane.direction, lane.customer.as_str()))?;
-        let Some(row) = rows.next()? else { return Ok(Head::Empty) };
-        let id = MessageId(row.get(0)?);
-        let times = || Ok::<_, StoreError>((Millis(row.get(11)?), Millis(row.get(9)?)));
-        let (due, attempt_at) = match times() {
-            Err(error) if error.is_unreadable() => return Ok(Head::Unreadable(id)),
-            times => times?,
-        };
+        let values = params![lane.direction, lane.customer.as_str()];
+        let head = self.session.one(sql, values, |row| {
+            let id = MessageId(row.get(0)?);
+            match self.read_head(row, lane) {
+                Err(error) if error.is_unreadable() => Ok(Head::Unreadable(id)),
+                head => head,
+            }
+        });
+        Ok(head?.unwrap_or(Head::Empty))
+    }
+
+    /// Reads a row of [`PENDING_COLUMNS`] as the head of `lane`.
+    fn read_head(&self, row: Row<'_>, lane: &Lane) -> Result<Head, StoreError> {
+        let (due, attempt_at) = (Millis(row.get(11)?), Millis(row.get(9)?));
         // An attempt time in the future means that the clock was set back since. The message must
         // not wait until that time comes again.
         let clock_went_back =
@@ -222,20 +226,15 @@ impl Tx<'_> {
         if due > self.now && !clock_went_back {
             return Ok(Head::NotBefore(due));
         }
-        match read_pending_call(row, lane.clone()) {
-            Err(error) if error.is_unreadable() => Ok(Head::Unreadable(id)),
-            pending => Ok(Head::Ready(Box::new(pending?))),
-        }
+        Ok(Head::Ready(Box::new(read_pending_call(row, lane.clone())?)))
     }
 
     /// A message with its next call.
     pub fn pending_call(&self, id: MessageId) -> Result<PendingCall, StoreError> {
         let lane = self.lane_of(id)?;
         let sql = formatcp!("SELECT {PENDING_COLUMNS} FROM message WHERE id = ?1");
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let mut rows = statement.query([id.0])?;
-        let row = rows.next()?.ok_or(StoreError::NoMessage(id))?;
-        read_pending_call(row, lane)
+        let pending = self.session.one(sql, params![id.0], |row| read_pending_call(row, lane));
+        pending?.ok_or(StoreError::NoMessage(id))
     }
 
     /// Records that an attempt begins now.
@@ -244,7 +243,7 @@ impl Tx<'_> {
         // A repeated attempt after an unsettled one is recorded like a first one.
         let state = if state == State::Sending { State::Sending } else { state.after(Move::Attempt)? };
         let sql = "UPDATE message SET state = ?2, attempts = attempts + 1, attempt_at = ?3 WHERE id = ?1";
-        self.connection.prepare_cached(sql)?.execute((id.0, state, self.now.0))?;
+        self.session.run(sql, params![id.0, state, self.now.0])?;
         Ok(())
     }
 
@@ -252,8 +251,8 @@ impl Tx<'_> {
     pub fn reschedule_preparation(&self, id: MessageId, due_at: Millis, why: &str) -> Result<(), StoreError> {
         let sql = "UPDATE message SET attempts = attempts + 1, attempt_at = ?2, due_at = ?3, last_error = ?4,
                    error_code = ?6 WHERE id = ?1 AND state = ?5";
-        let row = (id.0, self.now.0, due_at.0, why, State::Accepted, return_code(why));
-        self.connection.prepare_cached(sql)?.execute(row)?;
+        let values = params![id.0, self.now.0, due_at.0, why, State::Accepted, return_code(why)];
+        self.session.run(sql, values)?;
         Ok(())
     }
 
@@ -270,7 +269,7 @@ impl Tx<'_> {
             state = state.after(Move::Recall)?;
         }
         let ended_at = if state.is_open() { 0 } else { self.now.0 };
-        let (calls_done, attempts_factor) = if settlement.call_done { (1, 0) } else { (0, 1) };
+        let (calls_done, attempts_factor) = if settlement.call_done { (1_i64, 0_i64) } else { (0, 1) };
         // A message that is held, or waits again, has not waited so far.
         let waits_anew = matches!(transition, Move::Hold | Move::Release | Move::Reopen);
         let sql = "UPDATE message SET state = ?2, last_error = ?3, due_at = ?4, settled_at = ?5,
@@ -278,20 +277,23 @@ impl Tx<'_> {
                    calls_done = calls_done + ?6, attempts = attempts * ?7, rounds = rounds * ?7,
                    waiting_since = coalesce(?9, waiting_since),
                    wait_noticed = CASE WHEN ?9 IS NULL THEN wait_noticed ELSE 0 END WHERE id = ?1";
-        self.connection.prepare_cached(sql)?.execute((
-            id.0,
-            state,
-            &settlement.why,
-            settlement.due_at.0,
-            ended_at,
-            calls_done,
-            attempts_factor,
-            settlement.why.as_deref().and_then(return_code),
-            waits_anew.then_some(self.now.0),
-        ))?;
+        self.session.run(
+            sql,
+            params![
+                id.0,
+                state,
+                settlement.why.as_deref(),
+                settlement.due_at.0,
+                ended_at,
+                calls_done,
+                attempts_factor,
+                settlement.why.as_deref().and_then(return_code),
+                waits_anew.then_some(self.now.0),
+            ],
+        )?;
         if !state.is_open() {
             let sql = "DELETE FROM message WHERE id = ?1 AND erase = 1";
-            if self.connection.prepare_cached(sql)?.execute([id.0])? > 0 {
+            if self.session.run(sql, params![id.0])? > 0 {
                 self.request_erasure()?;
             }
         }
@@ -301,7 +303,7 @@ impl Tx<'_> {
     /// Leaves an unsettled attempt as it is, until `due_at`.
     pub fn postpone(&self, id: MessageId, due_at: Millis, why: &str) -> Result<(), StoreError> {
         let sql = "UPDATE message SET due_at = ?2, last_error = ?3, error_code = ?4 WHERE id = ?1";
-        self.connection.prepare_cached(sql)?.execute((id.0, due_at.0, why, return_code(why)))?;
+        self.session.run(sql, params![id.0, due_at.0, why, return_code(why)])?;
         Ok(())
     }
 
@@ -309,41 +311,36 @@ impl Tx<'_> {
     /// `due_at`.
     pub fn reschedule_resolve(&self, id: MessageId, due_at: Millis, why: &str) -> Result<(), StoreError> {
         let sql = "UPDATE message SET attempts = attempts + 1 WHERE id = ?1";
-        self.connection.prepare_cached(sql)?.execute([id.0])?;
+        self.session.run(sql, params![id.0])?;
         self.postpone(id, due_at, why)
     }
 
     /// The state of a message.
     pub fn state(&self, id: MessageId) -> Result<State, StoreError> {
-        self.connection
-            .prepare_cached("SELECT state FROM message WHERE id = ?1")?
-            .query_row([id.0], |row| row.get(0))
-            .optional()?
+        self.session
+            .find("SELECT state FROM message WHERE id = ?1", params![id.0])?
             .ok_or(StoreError::NoMessage(id))
     }
 
     /// The lane of a message.
     pub fn lane_of(&self, id: MessageId) -> Result<Lane, StoreError> {
-        let found: Option<(Direction, String)> = self
-            .connection
-            .prepare_cached("SELECT direction, openid FROM message WHERE id = ?1")?
-            .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let (direction, openid) = found.ok_or(StoreError::NoMessage(id))?;
-        Ok(Lane { direction, customer: parse_openid(openid)? })
+        let sql = "SELECT direction, openid FROM message WHERE id = ?1";
+        let lane = self.session.one(sql, params![id.0], |row| {
+            Ok(Lane { direction: row.get(0)?, customer: parse_openid(row.get(1)?)? })
+        });
+        lane?.ok_or(StoreError::NoMessage(id))
     }
 }
 
 /// Reads a row of [`PENDING_COLUMNS`]. A value that does not fit names its message in the error.
-fn read_pending_call(row: &Row<'_>, lane: Lane) -> Result<PendingCall, StoreError> {
+fn read_pending_call(row: Row<'_>, lane: Lane) -> Result<PendingCall, StoreError> {
     let id = MessageId(row.get(0)?);
     read_columns(row, id, lane).map_err(|error| error.of_message(id))
 }
 
-fn read_columns(row: &Row<'_>, id: MessageId, lane: Lane) -> Result<PendingCall, StoreError> {
-    let calls: Vec<OutboundCall> =
-        serde_json::from_str(row.get_ref(3)?.as_str().map_err(StoreError::unreadable)?)?;
-    let (call_index, call_count) = (row.get::<_, u32>(4)?, calls.len());
+fn read_columns(row: Row<'_>, id: MessageId, lane: Lane) -> Result<PendingCall, StoreError> {
+    let calls: Vec<OutboundCall> = serde_json::from_str(row.text(3)?)?;
+    let (call_index, call_count) = (row.get::<u32>(4)?, calls.len());
     let call = calls.into_iter().nth(call_index as usize).ok_or_else(|| {
         StoreError::unreadable(format!(
             "message {id} has {call_count} calls, but its next call has index {call_index}"
@@ -357,12 +354,12 @@ fn read_columns(row: &Row<'_>, id: MessageId, lane: Lane) -> Result<PendingCall,
         call,
         call_index,
         call_count: u32::try_from(call_count).unwrap_or(u32::MAX),
-        msg_seq: row.get::<_, u32>(5)?.wrapping_add(call_index),
-        msg_random: row.get::<_, u32>(6)?.wrapping_add(call_index),
+        msg_seq: row.get::<u32>(5)?.wrapping_add(call_index),
+        msg_random: row.get::<u32>(6)?.wrapping_add(call_index),
         created_at: Millis(row.get(7)?),
         attempts: row.get(8)?,
         attempt_at: Millis(row.get(9)?),
-        unsettled: row.get::<_, State>(10)? == State::Sending,
+        unsettled: row.get::<State>(10)? == State::Sending,
         attached: row.get(12)?,
         before_backfill: row.get(13)?,
         rounds: row.get(14)?,

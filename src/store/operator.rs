@@ -1,10 +1,10 @@
 //! Reads for operators, and the changes that operators make to messages.
 
 use const_format::formatcp;
-use rusqlite::types::ValueRef;
-use rusqlite::{OptionalExtension as _, Row};
 
 use super::column::in_states;
+use super::session::Row;
+use super::value::{Column, params};
 use super::{Settlement, StoreError, TraceStep, Tx};
 use crate::model::{Direction, MessageId, MessageKind, Millis, Move, OpenId, State};
 
@@ -65,8 +65,8 @@ const SUMMARY_COLUMNS: &str =
 impl Tx<'_> {
     /// The largest message id; 0 without any message.
     pub fn newest_message(&self) -> Result<MessageId, StoreError> {
-        let mut statement = self.connection.prepare_cached("SELECT max(id) FROM message")?;
-        Ok(MessageId(statement.query_row([], |row| row.get::<_, Option<i64>>(0))?.unwrap_or(0)))
+        let newest: Option<i64> = self.session.value("SELECT max(id) FROM message", params![])?;
+        Ok(MessageId(newest.unwrap_or(0)))
     }
 
     /// The messages that pass `filter`, of any kind, with ids above `after` and up to `until`, in
@@ -83,11 +83,10 @@ impl Tx<'_> {
              AND (?3 IS NULL OR openid = ?3) AND (?4 IS NULL OR agent = ?4) AND (?5 IS NULL OR error_code = ?5)
              AND created_at >= ?6 ORDER BY id"
         );
-        let mut statement = self.connection.prepare_cached(&sql)?;
         let openid = filter.customer.as_ref().map(OpenId::as_str);
-        let filters = (after.0, until.0, openid, &filter.agent, filter.code, filter.since.0);
-        let rows = statement.query_map(filters, read_summary)?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        let agent = filter.agent.as_deref();
+        let values = params![after.0, until.0, openid, agent, filter.code, filter.since.0];
+        self.session.all(&sql, values, read_summary)
     }
 
     /// Makes the move [`Move::Reopen`] or [`Move::Discard`], from any state. If an attempt is being
@@ -104,7 +103,7 @@ impl Tx<'_> {
             "UPDATE message SET generation = generation + 1, attempts = 0, rounds = 0, recall_requested = 0,
                    calls_done = CASE WHEN ?2 THEN 0 ELSE calls_done END WHERE id = ?1";
         let starts_over = before == State::Delivered && transition == Move::Reopen;
-        self.connection.prepare_cached(sql)?.execute((id.0, starts_over))?;
+        self.session.run(sql, params![id.0, starts_over])?;
         let why = why.map(str::to_owned);
         self.settle(id, transition, &Settlement { why, ..Settlement::default() })?;
         Ok(before)
@@ -113,51 +112,46 @@ impl Tx<'_> {
     /// One message of any kind.
     pub fn message_summary(&self, id: MessageId) -> Result<MessageSummary, StoreError> {
         let sql = formatcp!("SELECT {SUMMARY_COLUMNS} FROM message WHERE id = ?1");
-        let mut statement = self.connection.prepare_cached(sql)?;
-        statement.query_row([id.0], read_summary).optional()?.ok_or(StoreError::NoMessage(id))
+        self.session.one(sql, params![id.0], read_summary)?.ok_or(StoreError::NoMessage(id))
     }
 
     /// All stored messages of a customer, of any kind, in order of id. Retention bounds their
     /// number.
     pub fn messages_of(&self, openid: &OpenId) -> Result<Vec<MessageSummary>, StoreError> {
         let sql = formatcp!("SELECT {SUMMARY_COLUMNS} FROM message WHERE openid = ?1 ORDER BY id");
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let rows = statement.query_map([openid.as_str()], read_summary)?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        self.session.all(sql, params![openid.as_str()], read_summary)
     }
 
     /// The trace steps of a customer's messages, in order. Retention bounds their number.
     pub fn steps(&self, openid: &OpenId) -> Result<Vec<TraceStep>, StoreError> {
         let sql = "SELECT message, at, event, detail, took_ms FROM step WHERE openid = ?1 ORDER BY id";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let rows = statement.query_map([openid.as_str()], |row| {
+        self.session.all(sql, params![openid.as_str()], |row| {
             Ok(TraceStep {
-                message: row.get::<_, Option<i64>>(0)?.map(MessageId),
+                message: row.get::<Option<i64>>(0)?.map(MessageId),
                 at: Millis(row.get(1)?),
                 event: row.get(2)?,
                 detail: row.get(3)?,
                 took_ms: row.get(4)?,
             })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        })
     }
 }
 
 /// Reads a row of [`SUMMARY_COLUMNS`]. A value that cannot be read does not hide its message.
-fn read_summary(row: &Row<'_>) -> rusqlite::Result<MessageSummary> {
-    let text = |column: usize| match row.get_ref(column)? {
-        ValueRef::Null => Ok(None),
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
-            Ok(Some(String::from_utf8_lossy(bytes).into_owned()))
-        }
-        ValueRef::Integer(number) => Ok(Some(number.to_string())),
-        ValueRef::Real(number) => Ok::<_, rusqlite::Error>(Some(number.to_string())),
+fn read_summary(row: Row<'_>) -> Result<MessageSummary, StoreError> {
+    let text = |index: usize| {
+        Ok::<_, StoreError>(match row.column(index)? {
+            Column::Null => None,
+            Column::Text(bytes) | Column::Bytes(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+            Column::Int(number) => Some(number.to_string()),
+            Column::Real(number) => Some(number.to_string()),
+        })
     };
     Ok(MessageSummary {
         id: row.get(0)?,
-        kind: row.get::<_, MessageKind>(8).map_or(UNREADABLE, MessageKind::name),
-        state: row.get::<_, State>(1).map_or(UNREADABLE, State::name),
-        direction: row.get::<_, Direction>(2).map_or(UNREADABLE, Direction::name),
+        kind: row.get::<MessageKind>(8).map_or(UNREADABLE, MessageKind::name),
+        state: row.get::<State>(1).map_or(UNREADABLE, State::name),
+        direction: row.get::<Direction>(2).map_or(UNREADABLE, Direction::name),
         openid: text(3)?.unwrap_or_default(),
         agent: text(4)?,
         created_at: row.get(5).unwrap_or_default(),

@@ -5,6 +5,7 @@
 use const_format::formatcp;
 
 use super::column::{HELD, OPEN};
+use super::value::params;
 use super::{StoreError, Tx};
 use crate::model::{Direction, MessageId, OpenId, State};
 
@@ -35,7 +36,7 @@ impl Tx<'_> {
         before_backfill: bool,
     ) -> Result<(), StoreError> {
         let sql = "UPDATE message SET sent_at_s = ?2, before_backfill = ?3 WHERE id = ?1";
-        self.connection.prepare_cached(sql)?.execute((id.0, sent_at_s, before_backfill))?;
+        self.session.run(sql, params![id.0, sent_at_s, before_backfill])?;
         Ok(())
     }
 
@@ -54,9 +55,9 @@ impl Tx<'_> {
         }
         let entries = self.lane_entries(openid)?;
         let Some(shifted) = shifted_positions(&entries, newest, sent_at) else { return Ok(()) };
-        let mut update = self.connection.prepare_cached("UPDATE message SET position = ?2 WHERE id = ?1")?;
+        let update = "UPDATE message SET position = ?2 WHERE id = ?1";
         for (id, position) in shifted {
-            update.execute((id.0, position))?;
+            self.session.run(update, params![id.0, position])?;
         }
         Ok(())
     }
@@ -74,8 +75,8 @@ impl Tx<'_> {
                               WHERE openid = ?2 AND {HELD} ORDER BY {POSITION} DESC LIMIT 1) AS last_held) AS last
              WHERE (sent_at_s, seq) > (?4, ?5))"
         );
-        let row = (Direction::ToWechat, openid.as_str(), newest.0, sent_at.0, sent_at.1);
-        Ok(self.connection.prepare_cached(sql)?.query_row(row, |row| row.get(0))?)
+        let values = params![Direction::ToWechat, openid.as_str(), newest.0, sent_at.0, sent_at.1];
+        self.session.value(sql, values)
     }
 
     /// The pending and held answers to a customer, in lane order.
@@ -88,16 +89,14 @@ impl Tx<'_> {
              WHERE openid = ?2 AND {HELD}
              ORDER BY at"
         );
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let rows = statement.query_map((Direction::ToWechat, openid.as_str(), State::Sending), |row| {
+        self.session.all(sql, params![Direction::ToWechat, openid.as_str(), State::Sending], |row| {
             Ok(LaneEntry {
                 id: MessageId(row.get(0)?),
                 position: row.get(1)?,
                 sent_at: (row.get(2)?, row.get(3)?),
                 has_begun: row.get(4)?,
             })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        })
     }
 }
 

@@ -4,6 +4,7 @@ use const_format::formatcp;
 
 use super::column::{ENDED, HELD};
 use super::position::POSITION;
+use super::value::params;
 use super::{StoreError, Tx};
 use crate::model::{MessageId, Millis};
 
@@ -24,7 +25,7 @@ impl Tx<'_> {
             "SELECT max(id) FROM (SELECT id FROM message WHERE id > ?1 ORDER BY id LIMIT ?2) AS page";
         let Some(last) = self.last_in_page(page_sql, after.0, limit)? else { return Ok(None) };
         let sql = formatcp!("DELETE FROM message WHERE id > ?1 AND id <= ?2 AND {ENDED} AND settled_at < ?3");
-        self.connection.prepare_cached(sql)?.execute((after.0, last, before.0))?;
+        self.session.run(sql, params![after.0, last, before.0])?;
         Ok(Some(MessageId(last)))
     }
 
@@ -33,7 +34,7 @@ impl Tx<'_> {
         let page_sql = "SELECT max(id) FROM (SELECT id FROM step WHERE id > ?1 ORDER BY id LIMIT ?2) AS page";
         let Some(last) = self.last_in_page(page_sql, after, limit)? else { return Ok(None) };
         let sql = "DELETE FROM step WHERE id > ?1 AND id <= ?2 AND at < ?3";
-        self.connection.prepare_cached(sql)?.execute((after, last, before.0))?;
+        self.session.run(sql, params![after, last, before.0])?;
         Ok(Some(last))
     }
 
@@ -50,22 +51,21 @@ impl Tx<'_> {
             "SELECT openid, {POSITION}, id, created_at FROM message INDEXED BY message_held
              WHERE {HELD} AND (openid, {POSITION}, id) > (?1, ?2, ?3) ORDER BY openid, {POSITION}, id LIMIT ?4"
         );
-        let mut statement = self.connection.prepare_cached(sql)?;
         let HeldCursor(openid, position, id) = after;
-        let mut rows = statement.query((openid, position, id, limit))?;
         let (mut expired, mut last) = (Vec::new(), None);
-        while let Some(row) = rows.next()? {
+        self.session.all(sql, params![openid, *position, *id, limit], |row| {
             let id = MessageId(row.get(2)?);
             if Millis(row.get(3)?) < before {
                 expired.push(id);
             }
             last = Some(HeldCursor(row.get(0)?, row.get(1)?, id.0));
-        }
+            Ok(())
+        })?;
         Ok((expired, last))
     }
 
     fn last_in_page(&self, page_sql: &str, after: i64, limit: u32) -> Result<Option<i64>, StoreError> {
-        Ok(self.connection.prepare_cached(page_sql)?.query_row((after, limit), |row| row.get(0))?)
+        self.session.value(page_sql, params![after, limit])
     }
 }
 

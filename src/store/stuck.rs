@@ -1,13 +1,12 @@
 //! Messages that get nowhere: the rounds without an answer, the attempts that no longer count, the
 //! rows that cannot be read, and the agents' messages that wait for long.
 
-use const_format::formatcp;
-use rusqlite::OptionalExtension as _;
-
 use super::column::{DETACHED, MESSAGE, OPEN, TO_WECHAT, TRANSFER};
 use super::position::POSITION;
+use super::value::params;
 use super::{PendingCall, Settlement, StoreError, Tx};
 use crate::model::{Direction, Lane, MessageId, Millis, Move};
+use const_format::formatcp;
 
 /// An agent's message that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +29,7 @@ impl Tx<'_> {
     /// The platform neither answered the call nor has it in its history.
     pub fn record_round(&self, id: MessageId) -> Result<(), StoreError> {
         let sql = "UPDATE message SET rounds = rounds + 1 WHERE id = ?1";
-        self.connection.prepare_cached(sql)?.execute([id.0])?;
+        self.session.run(sql, params![id.0])?;
         Ok(())
     }
 
@@ -39,8 +38,7 @@ impl Tx<'_> {
     pub fn is_current(&self, pending: &PendingCall) -> Result<bool, StoreError> {
         let sql =
             formatcp!("SELECT EXISTS (SELECT 1 FROM message WHERE id = ?1 AND {OPEN} AND generation = ?2)");
-        let row = (pending.id.0, pending.generation);
-        Ok(self.connection.prepare_cached(sql)?.query_row(row, |row| row.get(0))?)
+        self.session.value(sql, params![pending.id.0, pending.generation])
     }
 
     /// Sets a message aside whose stored data cannot be read, so that its lane goes on.
@@ -53,14 +51,13 @@ impl Tx<'_> {
     /// Whether the agent got a notice that the message waits.
     pub fn is_wait_noticed(&self, id: MessageId) -> Result<bool, StoreError> {
         let sql = "SELECT wait_noticed FROM message WHERE id = ?1";
-        Ok(self.connection.prepare_cached(sql)?.query_row([id.0], |row| row.get(0))?)
+        self.session.value(sql, params![id.0])
     }
 
     /// The id of the message at the head of `lane`, without reading the message.
     pub fn head_id(&self, lane: &Lane) -> Result<Option<MessageId>, StoreError> {
-        let row = (lane.direction, lane.customer.as_str());
         for sql in [FIRST_TRANSFER_ID, FIRST_PENDING_ID] {
-            let found = self.connection.prepare_cached(sql)?.query_row(row, |row| row.get(0)).optional()?;
+            let found = self.session.find(sql, params![lane.direction, lane.customer.as_str()])?;
             if found.is_some() {
                 return Ok(found.map(MessageId));
             }
@@ -81,23 +78,24 @@ impl Tx<'_> {
             "SELECT last_error FROM message WHERE direction = ?1 AND openid = ?2 AND {OPEN}
              ORDER BY {POSITION} LIMIT 1"
         );
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let mut head = self.connection.prepare_cached(head_sql)?;
-        let rows = statement.query_map((before.0, limit), |row| {
-            let (openid, own): (String, Option<String>) = (row.get(1)?, row.get(2)?);
+        let waiting: Vec<(i64, String, Option<String>)> =
+            self.session
+                .all(sql, params![before.0, limit], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let mut answers = Vec::with_capacity(waiting.len());
+        for (id, openid, own) in waiting {
             let why = match own {
                 Some(own) => Some(own),
-                None => head.query_row((Direction::ToWechat, openid), |row| row.get(0)).optional()?.flatten(),
+                None => self.session.find(head_sql, params![Direction::ToWechat, &openid])?.flatten(),
             };
-            Ok(WaitingAnswer { id: MessageId(row.get(0)?), why })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+            answers.push(WaitingAnswer { id: MessageId(id), why });
+        }
+        Ok(answers)
     }
 
     /// Records that the agent gets a notice that the message waits.
     pub fn mark_wait_noticed(&self, id: MessageId) -> Result<(), StoreError> {
         let sql = "UPDATE message SET wait_noticed = 1 WHERE id = ?1";
-        self.connection.prepare_cached(sql)?.execute([id.0])?;
+        self.session.run(sql, params![id.0])?;
         Ok(())
     }
 }

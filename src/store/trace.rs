@@ -1,5 +1,6 @@
 //! Trace steps: what happened to a customer's messages, attempt by attempt.
 
+use super::value::params;
 use super::{StoreError, Tx};
 use crate::model::{MessageId, Millis, OpenId};
 
@@ -30,14 +31,10 @@ impl Tx<'_> {
     ) -> Result<(), StoreError> {
         let sql = "INSERT INTO step (openid, message, at, event, detail, took_ms)
                    SELECT ?1, ?2, ?3, ?4, ?5, ?6 FROM customer WHERE openid = ?1 AND known = 1";
-        self.connection.prepare_cached(sql)?.execute((
-            openid.as_str(),
-            message.map(|id| id.0),
-            self.now.0,
-            event,
-            detail,
-            took_ms,
-        ))?;
+        self.session.run(
+            sql,
+            params![openid.as_str(), message.map(|id| id.0), self.now.0, event, detail, took_ms,],
+        )?;
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //! version. They are never sent.
 
 use super::operator::MessageSummary;
+use super::value::params;
 use super::{StoreError, Tx};
 use crate::model::{Direction, ImUserId, MessageKind, Millis, OpenId};
 
@@ -31,36 +32,37 @@ impl Tx<'_> {
     /// Keeps a push that could not be read. Returns whether these bytes are new.
     pub fn keep_unreadable(&self, push: &UnreadableRow) -> Result<bool, StoreError> {
         let sql = "UPDATE unreadable SET copies = copies + 1 WHERE hash = ?1";
-        if self.connection.prepare_cached(sql)?.execute([&push.hash])? > 0 {
+        if self.session.run(sql, params![&push.hash])? > 0 {
             return Ok(false);
         }
         let sql = "INSERT INTO unreadable (hash, created_at, openid, agent, why, bytes, body)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-        self.connection.prepare_cached(sql)?.execute((
-            &push.hash,
-            self.now.0,
-            push.openid.as_ref().map(OpenId::as_str),
-            push.agent.as_ref().map(ImUserId::as_str),
-            &push.why,
-            i64::try_from(push.body.len()).unwrap_or(i64::MAX),
-            &push.body,
-        ))?;
+        self.session.run(
+            sql,
+            params![
+                &push.hash,
+                self.now.0,
+                push.openid.as_ref().map(OpenId::as_str),
+                push.agent.as_ref().map(ImUserId::as_str),
+                &push.why,
+                i64::try_from(push.body.len()).unwrap_or(i64::MAX),
+                push.body.as_slice(),
+            ],
+        )?;
         self.bound_unreadable()?;
         Ok(true)
     }
 
     /// Deletes the oldest beyond the limits of number and size.
     fn bound_unreadable(&self) -> Result<(), StoreError> {
-        let mut statement =
-            self.connection.prepare_cached("SELECT id, bytes FROM unreadable ORDER BY id DESC")?;
-        let mut rows = statement.query([])?;
+        let sql = "SELECT id, bytes FROM unreadable ORDER BY id DESC";
+        let rows: Vec<(i64, i64)> = self.session.all(sql, params![], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let (mut count, mut total) = (0, 0_i64);
-        while let Some(row) = rows.next()? {
+        for (last, bytes) in rows {
             count += 1;
-            total = total.saturating_add(row.get(1)?);
+            total = total.saturating_add(bytes);
             if count > 1 && (count > MAX_ROWS || total > MAX_TOTAL_BYTES) {
-                let last: i64 = row.get(0)?;
-                self.connection.prepare_cached("DELETE FROM unreadable WHERE id <= ?1")?.execute([last])?;
+                self.session.run("DELETE FROM unreadable WHERE id <= ?1", params![last])?;
                 return Ok(());
             }
         }
@@ -70,30 +72,26 @@ impl Tx<'_> {
     /// All of them, the oldest first. Their ids are negative, because they share none with messages.
     pub fn list_unreadable(&self) -> Result<Vec<MessageSummary>, StoreError> {
         let sql = "SELECT id, openid, agent, created_at, why, bytes, copies FROM unreadable ORDER BY id";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let rows = statement.query_map([], |row| {
+        self.session.all(sql, params![], |row| {
             let (why, bytes, copies): (String, i64, i64) = (row.get(4)?, row.get(5)?, row.get(6)?);
             Ok(MessageSummary {
-                id: -row.get::<_, i64>(0)?,
+                id: -row.get::<i64>(0)?,
                 kind: MessageKind::Message.name(),
                 state: UNREADABLE,
                 direction: Direction::ToIm.name(),
-                openid: row.get::<_, Option<String>>(1)?.unwrap_or_default(),
+                openid: row.get::<Option<String>>(1)?.unwrap_or_default(),
                 agent: row.get(2)?,
                 created_at: row.get(3)?,
                 attempts: 0,
                 last_error: Some(format!("{why} ({bytes} bytes, received {copies} times)")),
                 code: None,
             })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        })
     }
 
     /// Deletes those that came before `before`.
     pub fn prune_unreadable(&self, before: Millis) -> Result<(), StoreError> {
-        self.connection
-            .prepare_cached("DELETE FROM unreadable WHERE created_at < ?1")?
-            .execute([before.0])?;
+        self.session.run("DELETE FROM unreadable WHERE created_at < ?1", params![before.0])?;
         Ok(())
     }
 }

@@ -1,7 +1,6 @@
 //! Uploaded files: the platform's id for its copy of a file, and until when that copy can be used.
 
-use rusqlite::OptionalExtension as _;
-
+use super::value::params;
 use super::{StoreError, Tx};
 use crate::model::{MediaHash, Millis};
 
@@ -10,8 +9,7 @@ impl Tx<'_> {
     /// none or it has expired.
     pub fn uploaded_media_id(&self, hash: &MediaHash, kind: &str) -> Result<Option<String>, StoreError> {
         let sql = "SELECT media_id FROM upload WHERE hash = ?1 AND kind = ?2 AND until > ?3";
-        let row = (hash.as_str(), kind, self.now.0);
-        Ok(self.connection.prepare_cached(sql)?.query_row(row, |row| row.get(0)).optional()?)
+        self.session.find(sql, params![hash.as_str(), kind, self.now.0])
     }
 
     /// Records an uploaded file; the copy can be used until `until`.
@@ -24,16 +22,16 @@ impl Tx<'_> {
     ) -> Result<(), StoreError> {
         let sql = "INSERT INTO upload (hash, kind, media_id, until) VALUES (?1, ?2, ?3, ?4)
                    ON CONFLICT (hash, kind) DO UPDATE SET media_id = excluded.media_id, until = excluded.until";
-        self.connection.prepare_cached(sql)?.execute((hash.as_str(), kind, media_id, until.0))?;
+        self.session.run(sql, params![hash.as_str(), kind, media_id, until.0])?;
         // Only a few files are uploaded within the days that a copy lasts, so this can delete all
         // expired ones.
-        self.connection.prepare_cached("DELETE FROM upload WHERE until <= ?1")?.execute([self.now.0])?;
+        self.session.run("DELETE FROM upload WHERE until <= ?1", params![self.now.0])?;
         Ok(())
     }
 
     /// Removes a copy that the platform no longer has.
     pub fn forget_upload(&self, media_id: &str) -> Result<(), StoreError> {
-        self.connection.prepare_cached("DELETE FROM upload WHERE media_id = ?1")?.execute([media_id])?;
+        self.session.run("DELETE FROM upload WHERE media_id = ?1", params![media_id])?;
         Ok(())
     }
 }
@@ -43,7 +41,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::metrics::Metrics;
     use crate::model::MediaHash;
-    use crate::store::{Store, StoreLocation};
+    use crate::store::{Store, StoreLocation, params};
 
     #[tokio::test]
     async fn an_upload_is_found_by_its_kind_until_it_expires() {
@@ -71,9 +69,8 @@ mod tests {
         record(&other, "M3").await;
         store.write(|tx| tx.forget_upload("M3")).await.unwrap();
         assert_eq!(lookup(&other, "image").await, None);
-        let count = |tx: &crate::store::Tx<'_>| {
-            Ok(tx.connection.query_row("SELECT count(*) FROM upload", [], |row| row.get::<_, i64>(0))?)
-        };
+        let count =
+            |tx: &crate::store::Tx<'_>| tx.session.value::<i64>("SELECT count(*) FROM upload", params![]);
         assert_eq!(store.read(count).await.unwrap(), 0, "expired uploads are deleted");
         closing.close();
     }

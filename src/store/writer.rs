@@ -4,21 +4,20 @@
 //! transaction, syncs it to disk, and only then answers the callers. There is no timer, so grouping
 //! adds no latency to an idle store.
 
-use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fail::fail_point;
-use rusqlite::{Connection, TransactionBehavior};
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::checkpoint::Checkpointer;
 use super::health::Health;
+use super::session::Session;
 use super::{Outage, StoreError, Tx};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::model::Millis;
 
 /// The most writes in the queue; further callers wait for room.
 const QUEUE_CAPACITY: usize = 4096;
@@ -102,11 +101,44 @@ impl Writer {
     }
 }
 
-/// Starts the thread. It keeps `database` open until its connection is closed.
+/// What the writer needs of a database. It lives in the writer's thread.
+pub(super) trait Engine: Send + 'static {
+    /// Runs `work` in a transaction and commits it.
+    fn transact(
+        &mut self,
+        work: &mut dyn FnMut(Session<'_>) -> Result<(), StoreError>,
+    ) -> Result<Committed, Failure>;
+    /// Writes something harmless, to find out whether commits succeed.
+    fn probe(&mut self, now: Millis) -> Result<(), StoreError>;
+    /// Whether the error says that every other commit would fail too.
+    fn is_outage(&self, error: &StoreError) -> bool;
+    /// A group was committed, or failed.
+    fn tried_group(&mut self);
+    /// No write follows.
+    fn close(self);
+}
+
+/// A transaction that was committed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Committed {
+    /// How long the commit took.
+    pub took: Duration,
+    /// It changed something.
+    pub has_changes: bool,
+}
+
+/// Why a transaction was not committed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// It could not begin, so that no other could either.
+    Begin(StoreError),
+    /// A write in it failed, or the commit did.
+    Write(StoreError),
+}
+
+/// Starts the thread.
 pub(super) fn start(
-    connection: Connection,
-    checkpointer: Option<Checkpointer>,
-    database: Option<Arc<File>>,
+    engine: impl Engine,
     clock: Clock,
     metrics: Metrics,
 ) -> std::io::Result<(Writer, std::thread::JoinHandle<()>, StopSignal)> {
@@ -114,35 +146,33 @@ pub(super) fn start(
     let (stop, stopped) = mpsc::channel(1);
     let health = Arc::new(Health::new(clock.clone(), metrics.clone()));
     let of_thread = Arc::clone(&health);
-    let state = WriterThread { connection, checkpointer, clock, metrics, health: Arc::clone(&health) };
+    let writer = WriterThread { engine, clock, metrics, health: Arc::clone(&health) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
-        if catch_unwind(AssertUnwindSafe(|| runtime.block_on(state.run(jobs, stopped)))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| writer.run(&runtime, jobs, stopped))).is_err() {
             of_thread.thread_ended();
         }
-        drop(database);
     })?;
     Ok((Writer { queue, health }, thread, StopSignal(stop)))
 }
 
-struct WriterThread {
-    connection: Connection,
-    checkpointer: Option<Checkpointer>,
+struct WriterThread<E> {
+    engine: E,
     clock: Clock,
     metrics: Metrics,
     health: Arc<Health>,
 }
 
-/// Why a transaction was not committed.
-enum Failure {
-    /// It could not begin, so that no other could either.
-    Begin(StoreError),
-    /// A write in it failed, or the commit did.
-    Write(StoreError),
+/// What the thread does next.
+enum Step {
+    Probe,
+    Commit,
+    CloseQueue,
+    End,
 }
 
-impl WriterThread {
-    async fn run(mut self, mut jobs: mpsc::Receiver<BoxedJob>, mut stopped: mpsc::Receiver<()>) {
+impl<E: Engine> WriterThread<E> {
+    fn run(mut self, runtime: &Runtime, mut jobs: mpsc::Receiver<BoxedJob>, mut stopped: mpsc::Receiver<()>) {
         let mut group = Vec::with_capacity(MAX_GROUP);
         let mut probe_at = Instant::now();
         loop {
@@ -150,38 +180,37 @@ impl WriterThread {
             if !is_failing {
                 probe_at = Instant::now();
             }
-            tokio::select! {
-                biased;
-                // While the store fails, callers are turned away, so the writer itself must probe
-                // whether the disk has recovered. This branch comes first, or constant reads would
-                // keep it from running.
-                () = tokio::time::sleep_until(probe_at), if is_failing => {
+            let next = async {
+                tokio::select! {
+                    biased;
+                    // While the store fails, callers are turned away, so the writer itself must probe
+                    // whether the disk has recovered. This branch comes first, or constant reads would
+                    // keep it from running.
+                    () = tokio::time::sleep_until(probe_at), if is_failing => Step::Probe,
+                    count = jobs.recv_many(&mut group, MAX_GROUP) => {
+                        if count == 0 { Step::End } else { Step::Commit }
+                    }
+                    _ = stopped.recv() => Step::CloseQueue,
+                }
+            };
+            match runtime.block_on(next) {
+                Step::Probe => {
                     self.probe();
                     probe_at = Instant::now() + PROBE_INTERVAL;
+                    self.engine.tried_group();
                 }
-                count = jobs.recv_many(&mut group, MAX_GROUP) => if count == 0 { break },
-                _ = stopped.recv() => {
-                    jobs.close();
-                    continue;
+                Step::Commit => {
+                    self.commit(&mut group);
+                    self.engine.tried_group();
                 }
-            }
-            self.commit(&mut group);
-            if let Some(checkpointer) = &self.checkpointer {
-                checkpointer.notify_commit();
+                Step::CloseQueue => jobs.close(),
+                Step::End => break,
             }
         }
-        if let Some(checkpointer) = self.checkpointer {
-            checkpointer.end();
-        }
-        if let Err(error) = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
-            tracing::debug!(%error, "the final checkpoint failed; the next start makes it");
-        }
+        self.engine.close();
     }
 
     fn commit(&mut self, group: &mut Vec<BoxedJob>) {
-        if group.is_empty() {
-            return;
-        }
         match self.commit_group(group) {
             Ok(()) => group.drain(..).for_each(|job| job.finish(Ok(()))),
             // One write of the group failed, or the commit did. Run each write alone, so that none
@@ -203,9 +232,12 @@ impl WriterThread {
         self.health.begin();
         let result = self.try_commit_group(group);
         match &result {
-            Ok(written) => drop(self.health.succeeded(*written)),
+            Ok(committed) => {
+                self.metrics.record_commit(committed.took);
+                self.health.succeeded(committed.has_changes);
+            }
             Err(Failure::Begin(error)) => self.health.failed(error),
-            Err(Failure::Write(error)) if is_certainly_the_disks(error) => self.health.failed(error),
+            Err(Failure::Write(error)) if self.engine.is_outage(error) => self.health.failed(error),
             Err(Failure::Write(error)) => {
                 self.health.withdrawn();
                 // A bad row or a bug fails one write. The store fails only if a harmless write does.
@@ -217,51 +249,28 @@ impl WriterThread {
         result.map(drop)
     }
 
-    /// Returns whether the transaction wrote anything.
-    fn try_commit_group(&mut self, group: &mut [BoxedJob]) -> Result<bool, Failure> {
-        let (now, changes) = (self.clock.now(), self.connection.total_changes());
-        let transaction = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(|error| Failure::Begin(error.into()))?;
-        let tx = Tx { connection: &transaction, now };
-        for job in group.iter_mut() {
-            // A bug in one closure must not end the store for all callers. Its transaction is
-            // rolled back.
-            let ran = catch_unwind(AssertUnwindSafe(|| job.run(&tx))).unwrap_or_else(|_| {
-                self.health.panicked();
-                Err(StoreError::Panicked)
-            });
-            ran.map_err(Failure::Write)?;
-        }
-        let started = std::time::Instant::now();
-        fail_point!("store.commit");
-        transaction.commit().map_err(|error| Failure::Write(error.into()))?;
-        fail_point!("store.committed");
-        self.metrics.record_commit(started.elapsed());
-        Ok(self.connection.total_changes() > changes)
+    fn try_commit_group(&mut self, group: &mut [BoxedJob]) -> Result<Committed, Failure> {
+        let (now, health) = (self.clock.now(), &self.health);
+        self.engine.transact(&mut |session| {
+            let tx = Tx { session, now };
+            group.iter_mut().try_for_each(|job| {
+                // A bug in one closure must not end the store for all callers. Its transaction is
+                // rolled back.
+                catch_unwind(AssertUnwindSafe(|| job.run(&tx))).unwrap_or_else(|_| {
+                    health.panicked();
+                    Err(StoreError::Panicked)
+                })
+            })
+        })
     }
 
     fn probe(&mut self) {
-        let now = self.clock.now().0;
-        let sql = "INSERT INTO kv (key, value) VALUES ('probe', ?1)
-                   ON CONFLICT (key) DO UPDATE SET value = excluded.value";
         self.health.begin();
-        match self.connection.execute(sql, [now]) {
-            Ok(_) => drop(self.health.succeeded(true)),
-            Err(error) => self.health.failed(&error.into()),
+        match self.engine.probe(self.clock.now()) {
+            Ok(()) => drop(self.health.succeeded(true)),
+            Err(error) => self.health.failed(&error),
         }
     }
-}
-
-/// Whether every other commit would fail for the same reason.
-fn is_certainly_the_disks(error: &StoreError) -> bool {
-    use rusqlite::ErrorCode;
-    let StoreError::Database(error) = error else { return false };
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull | ErrorCode::ReadOnly)
-    )
 }
 
 #[cfg(test)]
@@ -298,7 +307,7 @@ mod tests {
     async fn reads_do_not_mark_a_failing_store_healthy() {
         let (store, closing) =
             Store::open(&StoreLocation::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
-        let run = |sql: &'static str| move |tx: &Tx<'_>| Ok(tx.connection.execute_batch(sql)?);
+        let run = |sql: &'static str| move |tx: &Tx<'_>| tx.session.batch(sql);
         let make_inserts_fail =
             "CREATE TEMP TRIGGER full BEFORE INSERT ON kv BEGIN SELECT RAISE(ABORT, 'full'); END";
         store.write(run(make_inserts_fail)).await.unwrap();

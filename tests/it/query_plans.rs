@@ -55,9 +55,10 @@ fn migrated() -> Connection {
 }
 
 fn sources() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let folders = ["src/store", "src/store/sqlite"];
+    let entries =
+        folders.map(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).read_dir().unwrap());
+    let mut files: Vec<PathBuf> = entries.into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "rs"));
     files
 }

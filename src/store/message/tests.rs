@@ -1,6 +1,6 @@
 use super::*;
 use crate::clock::Clock;
-use crate::store::{Store, StoreLocation, open, testing};
+use crate::store::{Store, StoreLocation, testing};
 
 #[tokio::test]
 async fn a_due_time_beyond_the_longest_wait_is_ignored() {
@@ -26,46 +26,4 @@ async fn a_due_time_beyond_the_longest_wait_is_ignored() {
         assert_eq!(ready.await.unwrap(), is_ready, "due in {wait_ms} ms");
     }
     closing.close();
-}
-
-/// The statements that the store's sources spell out in one piece.
-fn statements() -> Vec<String> {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
-    let sources = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let texts = sources.filter(|file| file.extension().is_some_and(|extension| extension == "rs"));
-    let begins = ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH "];
-    texts
-        .map(|file| std::fs::read_to_string(file).unwrap())
-        .flat_map(|source| source.split('"').map(str::to_owned).collect::<Vec<_>>())
-        .filter(|text| begins.iter().any(|begin| text.starts_with(begin)) && !text.contains('{'))
-        .map(|text| text.replace("\\\n", "\n"))
-        .chain([FIRST_PENDING.to_owned(), FIRST_TRANSFER.to_owned()])
-        .collect()
-}
-
-#[test]
-fn no_statement_is_planned_anew_at_each_execution() {
-    let folder = tempfile::tempdir().unwrap();
-    let location = StoreLocation::File(folder.path().join("bridge.db"));
-    let writer = open::connect(&location).unwrap();
-    open::migrate(&writer).unwrap();
-    let reader = open::reader(&location).unwrap().unwrap();
-    let (mut executed, mut planned_anew) = (0, Vec::new());
-    for sql in statements() {
-        for (name, connection) in [("writer", &writer), ("reader", &reader)] {
-            for value in 0..3 {
-                let Ok(mut statement) = connection.prepare_cached(&sql) else { continue };
-                let values = vec![value; statement.parameter_count()];
-                // Whether the values fit the statement does not matter.
-                let rows = statement.query(rusqlite::params_from_iter(values));
-                executed += usize::from(rows.and_then(|mut rows| rows.next().map(|_| ())).is_ok());
-            }
-            let Ok(statement) = connection.prepare_cached(&sql) else { continue };
-            if statement.get_status(rusqlite::StatementStatus::RePrepare) > 0 {
-                planned_anew.push(format!("{name}: {sql}"));
-            }
-        }
-    }
-    assert!(executed > 200, "only {executed} executions");
-    assert!(planned_anew.is_empty(), "{}", planned_anew.join("\n"));
 }

@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
+use super::super::StoreError;
 use super::header::BUSY_TIMEOUT;
-use super::{StoreError, Tx};
 
 /// The key in `kv` that counts the erasures whose bytes are still to be overwritten.
 const PENDING: &str = "erase_pending";
@@ -35,14 +35,12 @@ const TRUNCATE_WAIT: Duration = Duration::from_millis(50);
 /// In larger files, the first byte of an overflow page may look like that of a b-tree page.
 const MAX_PAGES: u64 = 1 << 25;
 
-impl Tx<'_> {
-    /// Requests that deleted rows are also overwritten in the files, once this is committed.
-    pub(super) fn request_erasure(&self) -> Result<(), StoreError> {
-        let sql = "INSERT INTO kv (key, value) VALUES (?1, '1')
-                   ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1";
-        self.connection.prepare_cached(sql)?.execute([PENDING])?;
-        Ok(())
-    }
+/// Requests that deleted rows are also overwritten in the files, once this is committed.
+pub(in crate::store) fn request_erasure(connection: &Connection) -> Result<(), StoreError> {
+    let sql = "INSERT INTO kv (key, value) VALUES (?1, '1')
+               ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1";
+    connection.prepare_cached(sql)?.execute([PENDING])?;
+    Ok(())
 }
 
 /// What a step achieved.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::StoreLocation;
+use super::super::StoreLocation;
 use super::header::OPERATOR_BUSY_TIMEOUT;
 use super::lock::lock_holder;
 use super::open::{self, OpenError};

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::StoreLocation;
+use super::super::StoreLocation;
 use super::header::sibling_path;
 use super::open::{OpenError, refuse_hard_links};
 
@@ -23,7 +23,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Keeps other processes from serving the file for as long as it lives.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub(in crate::store) struct Lock {
     /// The database file. Closing it releases SQLite's locks of this process, so it must be closed
     /// after the last connection.
     pub database: Arc<File>,

@@ -8,25 +8,25 @@ use const_format::formatcp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::StoreLocation;
+use super::super::StoreLocation;
 use super::checkpoint::WRITER_CHECKPOINT_PAGES;
 use super::header::{self, APPLICATION_ID, BUSY_TIMEOUT, FileKind, OPERATOR_BUSY_TIMEOUT};
 
 /// The migrations, numbered from 1 by their index, as their names say. Never change a statement of a released one; add
 /// the next.
 pub(super) const MIGRATIONS: [&str; 12] = [
-    include_str!("../../migrations/0001-initial.sql"),
-    include_str!("../../migrations/0002-media.sql"),
-    include_str!("../../migrations/0003-history-backfill.sql"),
-    include_str!("../../migrations/0004-uploads.sql"),
-    include_str!("../../migrations/0005-media-fetches.sql"),
-    include_str!("../../migrations/0006-late-messages.sql"),
-    include_str!("../../migrations/0007-push-after-reply.sql"),
-    include_str!("../../migrations/0008-plain-names.sql"),
-    include_str!("../../migrations/0009-unreadable-pushes.sql"),
-    include_str!("../../migrations/0010-recalls-and-edits.sql"),
-    include_str!("../../migrations/0011-outbox.sql"),
-    include_str!("../../migrations/0012-one-dialect.sql"),
+    include_str!("../../../migrations/0001-initial.sql"),
+    include_str!("../../../migrations/0002-media.sql"),
+    include_str!("../../../migrations/0003-history-backfill.sql"),
+    include_str!("../../../migrations/0004-uploads.sql"),
+    include_str!("../../../migrations/0005-media-fetches.sql"),
+    include_str!("../../../migrations/0006-late-messages.sql"),
+    include_str!("../../../migrations/0007-push-after-reply.sql"),
+    include_str!("../../../migrations/0008-plain-names.sql"),
+    include_str!("../../../migrations/0009-unreadable-pushes.sql"),
+    include_str!("../../../migrations/0010-recalls-and-edits.sql"),
+    include_str!("../../../migrations/0011-outbox.sql"),
+    include_str!("../../../migrations/0012-one-dialect.sql"),
 ];
 
 /// More than the number of different statements, so that none is parsed twice.

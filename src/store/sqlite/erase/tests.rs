@@ -10,6 +10,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::{Direction, MessageId, Move, OpenId, OutboundCall};
+use crate::store::value::params;
 use crate::store::{Customer, NewMessage, Settlement, Store, StoreLocation, testing};
 
 /// The number of files of the store in `folder` that contain `word`, by name. Reads through another
@@ -51,7 +52,7 @@ async fn fill(store: &Store, seed: u64, messages: u32) {
                 tx.put_customer(&Customer::new(openid.clone()))?;
                 let id = tx.add(&message(openid, text))?;
                 let sql = "INSERT INTO dedup (key, at, reply, reply_customer) VALUES (?1, 1, ?2, ?3)";
-                tx.connection.prepare_cached(sql)?.execute((key, text, openid.as_str()))?;
+                tx.session.run(sql, params![key, text, openid.as_str()])?;
                 tx.record_attempt(id)?;
             }
             Ok(())

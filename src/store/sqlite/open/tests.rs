@@ -7,6 +7,7 @@ use crate::model::{
     OpenId, OutboundCall, State,
 };
 use crate::store::dedup::FirstReply;
+use crate::store::message::{FIRST_PENDING, FIRST_TRANSFER};
 use crate::store::{AttachState, Head, HeldAnswer, Store, StoreError};
 use rusqlite::types::Value;
 
@@ -65,7 +66,7 @@ fn the_error_names_a_missing_folder() {
 
 /// A row in every table of schema 7, in the words of that schema. All values differ, so that none can take the place
 /// of another. The customer `oA` waits for an answer that is attached to a reply, and for a held one.
-const ROWS_OF_VERSION_7: &str = include_str!("../../../tests/data/version-7.sql");
+const ROWS_OF_VERSION_7: &str = include_str!("../../../../tests/data/version-7.sql");
 
 /// Writes a store of schema 7 with a row in every table, and returns its content.
 fn write_version_7(path: &Path) -> Vec<(String, Vec<Vec<Value>>)> {
@@ -210,4 +211,46 @@ async fn the_store_goes_on_with_what_version_7_left() {
         .await
         .unwrap();
     closing.close();
+}
+
+/// The statements that the store's sources spell out in one piece.
+fn statements() -> Vec<String> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
+    let sources = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let texts = sources.filter(|file| file.extension().is_some_and(|extension| extension == "rs"));
+    let begins = ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH "];
+    texts
+        .map(|file| std::fs::read_to_string(file).unwrap())
+        .flat_map(|source| source.split('"').map(str::to_owned).collect::<Vec<_>>())
+        .filter(|text| begins.iter().any(|begin| text.starts_with(begin)) && !text.contains('{'))
+        .map(|text| text.replace("\\\n", "\n"))
+        .chain([FIRST_PENDING.to_owned(), FIRST_TRANSFER.to_owned()])
+        .collect()
+}
+
+#[test]
+fn no_statement_is_planned_anew_at_each_execution() {
+    let folder = tempfile::tempdir().unwrap();
+    let location = StoreLocation::File(folder.path().join("bridge.db"));
+    let writer = connect(&location).unwrap();
+    migrate(&writer).unwrap();
+    let reader = super::reader(&location).unwrap().unwrap();
+    let (mut executed, mut planned_anew) = (0, Vec::new());
+    for sql in statements() {
+        for (name, connection) in [("writer", &writer), ("reader", &reader)] {
+            for value in 0..3 {
+                let Ok(mut statement) = connection.prepare_cached(&sql) else { continue };
+                let values = vec![value; statement.parameter_count()];
+                // Whether the values fit the statement does not matter.
+                let rows = statement.query(rusqlite::params_from_iter(values));
+                executed += usize::from(rows.and_then(|mut rows| rows.next().map(|_| ())).is_ok());
+            }
+            let Ok(statement) = connection.prepare_cached(&sql) else { continue };
+            if statement.get_status(rusqlite::StatementStatus::RePrepare) > 0 {
+                planned_anew.push(format!("{name}: {sql}"));
+            }
+        }
+    }
+    assert!(executed > 200, "only {executed} executions");
+    assert!(planned_anew.is_empty(), "{}", planned_anew.join("\n"));
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::StoreError;
+use super::super::StoreError;
 use super::erase::{Eraser, Progress, truncate_log};
 
 /// A checkpoint runs when the log has this many pages: 4 MB.
