@@ -218,6 +218,20 @@ impl OutboundCall {
     pub fn needs_preparation(&self) -> bool {
         matches!(self, Self::MediaToCustomer(_) | Self::MediaToAgent(_))
     }
+
+    /// The name of the API call, as traces show it.
+    pub fn api_name(&self) -> &'static str {
+        match self {
+            Self::ImportAccount => "account_import",
+            Self::DeleteAccount => "account_delete",
+            Self::TextToAgent(_)
+            | Self::LocationToAgent { .. }
+            | Self::MediaToAgent(_)
+            | Self::CardToAgent { .. } => "sendmsg",
+            Self::EarlierMessageToAgent { .. } => "importmsg",
+            Self::TextToCustomer(_) | Self::MediaToCustomer(_) => "custom/send",
+        }
+    }
 }
 
 #[cfg(test)]

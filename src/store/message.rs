@@ -86,22 +86,6 @@ pub struct PendingCall {
     pub generation: u32,
 }
 
-impl PendingCall {
-    /// The name of the API call, as traces show it.
-    pub fn api_name(&self) -> &'static str {
-        match self.call {
-            OutboundCall::ImportAccount => "account_import",
-            OutboundCall::DeleteAccount => "account_delete",
-            OutboundCall::TextToAgent(_)
-            | OutboundCall::LocationToAgent { .. }
-            | OutboundCall::MediaToAgent(_)
-            | OutboundCall::CardToAgent { .. } => "sendmsg",
-            OutboundCall::EarlierMessageToAgent { .. } => "importmsg",
-            OutboundCall::TextToCustomer(_) | OutboundCall::MediaToCustomer(_) => "custom/send",
-        }
-    }
-}
-
 impl From<AttachState> for Param<'_> {
     fn from(attached: AttachState) -> Self {
         Self::Int(match attached {
@@ -145,6 +129,8 @@ pub struct Settlement {
     pub due_at: Millis,
     /// The call is done and the next call of the message follows; only with [`Move::Requeue`].
     pub call_done: bool,
+    /// How long the call took that delivered the message, milliseconds, if that is all that its trace step says.
+    pub took_ms: Option<i64>,
 }
 
 /// A clock that steps back by less is being corrected, not set; milliseconds.
@@ -274,7 +260,7 @@ impl Tx<'_> {
         let waits_anew = matches!(transition, Move::Hold | Move::Release | Move::Reopen);
         let sql = "UPDATE message SET state = ?2, last_error = ?3, due_at = ?4, settled_at = ?5,
                    attached = 0, attached_to = NULL, attached_calls = 0, error_code = ?8,
-                   calls_done = calls_done + ?6, attempts = attempts * ?7, rounds = rounds * ?7,
+                   calls_done = calls_done + ?6, attempts = attempts * ?7, rounds = rounds * ?7, took_ms = ?10,
                    waiting_since = coalesce(?9, waiting_since),
                    wait_noticed = CASE WHEN ?9 IS NULL THEN wait_noticed ELSE 0 END WHERE id = ?1";
         self.session.run(
@@ -289,6 +275,7 @@ impl Tx<'_> {
                 attempts_factor,
                 settlement.why.as_deref().and_then(return_code),
                 waits_anew.then_some(self.now.0),
+                settlement.took_ms,
             ],
         )?;
         if !state.is_open() {

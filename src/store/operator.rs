@@ -5,7 +5,7 @@ use const_format::formatcp;
 use super::column::in_states;
 use super::session::Row;
 use super::value::{Column, params};
-use super::{Settlement, StoreError, TraceStep, Tx};
+use super::{Settlement, StoreError, Tx};
 use crate::model::{Direction, MessageId, MessageKind, Millis, Move, OpenId, State};
 
 /// A message as operators see it.
@@ -98,6 +98,7 @@ impl Tx<'_> {
         why: Option<&str>,
     ) -> Result<State, StoreError> {
         let before = self.state(id)?;
+        self.keep_delivery_step(id)?;
         // A delivered message is sent again from its first call on. A recall no longer counts.
         let sql =
             "UPDATE message SET generation = generation + 1, attempts = 0, rounds = 0, recall_requested = 0,
@@ -120,20 +121,6 @@ impl Tx<'_> {
     pub fn messages_of(&self, openid: &OpenId) -> Result<Vec<MessageSummary>, StoreError> {
         let sql = formatcp!("SELECT {SUMMARY_COLUMNS} FROM message WHERE openid = ?1 ORDER BY id");
         self.session.all(sql, params![openid.as_str()], read_summary)
-    }
-
-    /// The trace steps of a customer's messages, in order. Retention bounds their number.
-    pub fn steps(&self, openid: &OpenId) -> Result<Vec<TraceStep>, StoreError> {
-        let sql = "SELECT message, at, event, detail, took_ms FROM step WHERE openid = ?1 ORDER BY id";
-        self.session.all(sql, params![openid.as_str()], |row| {
-            Ok(TraceStep {
-                message: row.get::<Option<i64>>(0)?.map(MessageId),
-                at: Millis(row.get(1)?),
-                event: row.get(2)?,
-                detail: row.get(3)?,
-                took_ms: row.get(4)?,
-            })
-        })
     }
 }
 

@@ -133,7 +133,7 @@ impl LaneWorker {
                 return drop_outcome(tx, &pending, &why, took_ms).map(|()| None);
             }
             let due_at = if is_platform_wide { Millis(0) } else { due };
-            let settlement = Settlement { why: Some(why.clone()), due_at, call_done: false };
+            let settlement = Settlement { why: Some(why.clone()), due_at, ..Settlement::default() };
             let was_recalled = tx.is_recall_requested(pending.id)?;
             let state = tx.settle(pending.id, Move::Requeue, &settlement)?;
             let has_begun = pending.call_index > 0;
@@ -216,12 +216,18 @@ impl LaneWorker {
                         random.wrapping_add(1),
                     )?;
                 }
-                let state = tx.settle(pending.id, outcome.transition, &outcome.settlement)?;
+                // Most messages are delivered and have nothing else to tell: their step needs no row.
+                let is_plain = outcome.transition == Move::Deliver && why.is_none();
+                let settlement =
+                    Settlement { took_ms: is_plain.then_some(took_ms), ..outcome.settlement.clone() };
+                let state = tx.settle(pending.id, outcome.transition, &settlement)?;
                 if was_recalled {
                     let has_begun = pending.call_index > 0 || outcome.settlement.call_done;
                     has_notice = notify_of_recall(tx, &bridge, &pending, state, has_begun, random)?;
                 }
-                record_attempt_step(tx, &pending, &detail, took_ms)?;
+                if !is_plain {
+                    record_attempt_step(tx, &pending, &detail, took_ms)?;
+                }
                 Ok(Some((state, has_notice)))
             })
             .await?;
@@ -254,7 +260,7 @@ fn record_attempt_step(
     detail: &str,
     took_ms: i64,
 ) -> Result<(), StoreError> {
-    tx.record_step(&pending.lane.customer, Some(pending.id), pending.api_name(), detail, Some(took_ms))
+    tx.record_step(&pending.lane.customer, Some(pending.id), pending.call.api_name(), detail, Some(took_ms))
 }
 
 /// Drops the outcome of an attempt, because an operator acted on the message meanwhile.

@@ -124,7 +124,9 @@ pub struct Conversation {
 
 /// Start and end of a message's steps with this event name, in Unix milliseconds.
 fn steps(connection: &Connection, message: i64, event: &str) -> Vec<(i64, i64)> {
-    let sql = "SELECT at - ifnull(took_ms, 0), at FROM step WHERE message = ?1 AND event = ?2 ORDER BY id";
+    let sql = "SELECT at - ifnull(took_ms, 0), at FROM step WHERE message = ?1 AND event = ?2
+               UNION ALL SELECT settled_at - took_ms, settled_at FROM message
+                         WHERE id = ?1 AND took_ms IS NOT NULL AND ?2 = 'custom/send'";
     let mut statement = connection.prepare(sql).unwrap();
     let rows = statement.query_map((message, event), |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
     rows.collect::<Result<_, _>>().unwrap()
