@@ -138,7 +138,9 @@ impl PushHandler {
             Some(customer) if customer.known => Ok(customer),
             found => {
                 let customer = found.unwrap_or_else(|| Customer::new(self.push.from.clone()));
-                Ok(Customer { known: true, known_since: tx.now(), ..customer })
+                let mut customer = Customer { known: true, known_since: tx.now(), ..customer };
+                tx.begin_conversation(&mut customer)?;
+                Ok(customer)
             }
         }
     }
@@ -191,6 +193,10 @@ impl PushHandler {
         let idle_ms = tx.now().since(customer.active_at);
         // A conversation without an agent has not begun or has been closed by an agent.
         let is_new_session = customer.agent.is_none() || idle_ms >= settings.session_idle_ms;
+        // In one that has just begun nobody has written yet.
+        if is_new_session && customer.active_at > Millis(0) {
+            tx.begin_conversation(&mut customer)?;
+        }
         self.assign_agent(tx, &mut customer, is_new_session)?;
         customer.active_at = tx.now();
         // A tap on a menu message arrives as a text, but opens only the window of a menu click.

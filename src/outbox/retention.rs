@@ -80,6 +80,11 @@ pub async fn round(
             store.write(move |tx| tx.prune_steps(from, BATCH, tx.now().plus(-MESSAGE_RETENTION_MS))).await?;
         tokio::time::sleep(PAUSE).await;
     }
+    let mut after = Some(0);
+    while let Some(from) = after {
+        after = store.write(move |tx| tx.prune_conversations(from, BATCH)).await?;
+        tokio::time::sleep(PAUSE).await;
+    }
     store.write(|tx| tx.prune_unreadable(tx.now().plus(-MESSAGE_RETENTION_MS))).await?;
     tokio::time::sleep(PAUSE).await;
     let mut after = Some(HeldCursor::default());

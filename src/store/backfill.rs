@@ -1,6 +1,7 @@
 //! Backfills: which agents' views of conversations must be read from IM's history, and how far each
 //! has been read.
 
+use super::customer::HOUR_MS;
 use super::session::Row;
 use super::value::params;
 use super::{StoreError, Tx};
@@ -24,7 +25,7 @@ pub struct Backfill {
     pub is_first: bool,
 }
 
-/// The most customers in one round; those who wrote last are preferred.
+/// The most customers in one round; those who wrote in the last hours are preferred.
 const MAX_CUSTOMERS: u32 = 5_000;
 /// Views of agents other than the one who has the conversation are read later by this much,
 /// milliseconds, when there is no time for all views.
@@ -45,15 +46,17 @@ impl Tx<'_> {
     ) -> Result<Vec<Backfill>, StoreError> {
         let sql = formatcp!(
             "SELECT {BACKFILL_COLUMNS}, coalesce(l.run_id, 0) != ?6
-             FROM (SELECT openid, number, agent, known_since FROM customer
-                   WHERE (active_at >= ?1 OR known_since >= ?1) AND known = 1 AND imported = 1
-                   ORDER BY active_at DESC LIMIT ?2) AS c
+             FROM (SELECT k.openid, k.number, v.agent, k.known_since FROM conversation AS v CROSS JOIN customer AS k
+                   WHERE v.hour >= ?7 AND k.openid = v.openid AND k.conversation = v.id
+                   AND (v.active_at >= ?1 OR k.known_since >= ?1) AND k.known = 1 AND k.imported = 1
+                   ORDER BY v.hour DESC, v.id DESC LIMIT ?2) AS c
              CROSS JOIN json_each(?3) AS a
              LEFT JOIN backfill AS l ON l.openid = c.openid AND l.agent = a.value
              ORDER BY coalesce(l.read_at, 0) + CASE WHEN a.value = c.agent THEN 0 ELSE ?4 END LIMIT ?5"
         );
         let agents = serde_json::to_string(agents)?;
-        let values = params![since.0, MAX_CUSTOMERS, &agents, OTHER_VIEWS_DELAY_MS, limit, run_id];
+        let values =
+            params![since.0, MAX_CUSTOMERS, &agents, OTHER_VIEWS_DELAY_MS, limit, run_id, since.0 / HOUR_MS];
         self.session.all(sql, values, read_backfill)
     }
 

@@ -3,6 +3,7 @@
 use const_format::formatcp;
 
 use super::column::{GIVEN_UP, HELD, OPEN};
+use super::customer::OF_CUSTOMER;
 use super::position::POSITION;
 use super::value::params;
 use super::{StoreError, Tx};
@@ -34,9 +35,10 @@ impl Tx<'_> {
         let sql = formatcp!(
             "SELECT direction, agent, calls, created_at FROM
                    (SELECT id, direction, agent, calls, created_at FROM message
-                    WHERE openid = ?1 AND kind = ?2 AND agent IS DISTINCT FROM ?3 AND NOT ({GIVEN_UP})
+                    WHERE {OF_CUSTOMER} AND kind = ?2 AND agent IS DISTINCT FROM ?3 AND NOT ({GIVEN_UP})
                     AND NOT (direction = ?4 AND state = ?5 AND calls_done = 0)
-                    AND id > (SELECT coalesce(max(id), 0) FROM message WHERE openid = ?1 AND kind = ?6 AND agent = ?3)
+                    AND id > (SELECT coalesce(max(id), 0) FROM message
+                              WHERE {OF_CUSTOMER} AND kind = ?6 AND agent = ?3)
                     ORDER BY id DESC LIMIT ?7) AS last ORDER BY id"
         );
         let values = params![

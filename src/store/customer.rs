@@ -1,4 +1,7 @@
 //! Customers: their IM account, the agent of their conversation, and their send windows.
+//!
+//! What every message changes is in the customer's present conversation. Each session begins a new one, so that those of
+//! the customers who write now lie together: a busy store then writes few pages.
 
 use super::column::{OPEN, TO_WECHAT, UNSENT, parse_openid, parse_optional_agent};
 use super::session::Row;
@@ -35,6 +38,8 @@ pub struct Customer {
     pub event_until: Millis,
     /// The number of sends left in that window.
     pub event_left: u32,
+    /// The row of the present conversation; 0: not stored yet.
+    pub conversation: i64,
 }
 
 impl Customer {
@@ -53,12 +58,26 @@ impl Customer {
             message_left: 0,
             event_until: Millis(0),
             event_left: 0,
+            conversation: 0,
         }
     }
 }
 
-const COLUMNS: &str = "openid, known, number, imported, agent, active_at, next_seq,
-                       message_until, message_left, event_until, event_left, known_since";
+const COLUMNS: &str = "c.openid, c.known, c.number, c.imported, v.agent, v.active_at, v.next_seq,
+    v.message_until, v.message_left, v.event_until, v.event_left, c.known_since, v.id";
+
+/// The messages of the customer `?1`, also those that belong to no conversation.
+pub(super) const OF_CUSTOMER: &str =
+    "conversation IN (SELECT 0 UNION ALL SELECT id FROM conversation WHERE openid = ?1)
+    AND openid = ?1";
+
+/// A conversation that is not its customer's present one and has no message.
+const UNUSED: &str = "NOT EXISTS (SELECT 1 FROM message AS m WHERE m.conversation = conversation.id)
+    AND NOT EXISTS (SELECT 1 FROM customer AS c
+                    WHERE c.openid = conversation.openid AND c.conversation = conversation.id)";
+
+/// Milliseconds.
+pub(super) const HOUR_MS: i64 = 3_600_000;
 
 fn read(row: Row<'_>) -> Result<Customer, StoreError> {
     Ok(Customer {
@@ -74,30 +93,59 @@ fn read(row: Row<'_>) -> Result<Customer, StoreError> {
         event_until: Millis(row.get(9)?),
         event_left: row.get(10)?,
         known_since: Millis(row.get(11)?),
+        conversation: row.get(12)?,
     })
 }
 
 impl Tx<'_> {
     /// The stored customer, known or erased; `None` if there is no row.
     pub fn customer(&self, openid: &OpenId) -> Result<Option<Customer>, StoreError> {
-        let sql = formatcp!("SELECT {COLUMNS} FROM customer WHERE openid = ?1");
+        let sql = formatcp!(
+            "SELECT {COLUMNS} FROM customer AS c CROSS JOIN conversation AS v
+             WHERE c.openid = ?1 AND v.id = c.conversation"
+        );
         self.session.one(sql, params![openid.as_str()], read)
+    }
+
+    /// Begins a new conversation of the customer and stores the customer. Messages that are added from now on belong
+    /// to it.
+    pub fn begin_conversation(&self, customer: &mut Customer) -> Result<(), StoreError> {
+        let sql = "INSERT INTO conversation (openid, active_at, hour, next_seq, message_until, message_left,
+                                             event_until, event_left)
+                   VALUES (?1, 0, ?2, 0, 0, 0, 0, 0) RETURNING id";
+        customer.conversation =
+            self.session.value(sql, params![customer.openid.as_str(), self.now.0 / HOUR_MS])?;
+        self.put_customer(customer)
     }
 
     /// Inserts or updates a customer.
     pub fn put_customer(&self, customer: &Customer) -> Result<(), StoreError> {
-        let sql = formatcp!(
-            "INSERT INTO customer ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
-             ON CONFLICT (openid) DO UPDATE SET known = ?2, number = ?3, imported = ?4, agent = ?5, active_at = ?6,
-             next_seq = ?7, message_until = ?8, message_left = ?9, event_until = ?10, event_left = ?11"
-        );
+        let openid = customer.openid.as_str();
+        let mut conversation = customer.conversation;
+        if conversation == 0 {
+            let sql = "SELECT conversation FROM customer WHERE openid = ?1";
+            match self.session.find(sql, params![openid])? {
+                Some(present) => conversation = present,
+                None => return self.begin_conversation(&mut customer.clone()),
+            }
+        }
+        // Most of it hardly ever changes, and is then not written.
+        let sql = "INSERT INTO customer (openid, known, number, imported, known_since, conversation)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                   ON CONFLICT (openid) DO UPDATE SET known = excluded.known, number = excluded.number,
+                       imported = excluded.imported, known_since = excluded.known_since,
+                       conversation = excluded.conversation
+                   WHERE customer.known <> excluded.known OR customer.number <> excluded.number
+                      OR customer.imported <> excluded.imported OR customer.known_since <> excluded.known_since
+                      OR customer.conversation <> excluded.conversation";
+        let Customer { known, number, imported, known_since, .. } = customer;
+        self.session.run(sql, params![openid, *known, *number, *imported, known_since.0, conversation])?;
+        let sql = "UPDATE conversation SET agent = ?2, active_at = ?3, next_seq = ?4, message_until = ?5,
+                   message_left = ?6, event_until = ?7, event_left = ?8 WHERE id = ?1";
         self.session.run(
             sql,
             params![
-                customer.openid.as_str(),
-                customer.known,
-                customer.number,
-                customer.imported,
+                conversation,
                 customer.agent.as_ref().map(ImUserId::as_str),
                 customer.active_at.0,
                 customer.next_seq,
@@ -105,12 +153,11 @@ impl Tx<'_> {
                 customer.message_left,
                 customer.event_until.0,
                 customer.event_left,
-                customer.known_since.0,
             ],
         )?;
         // A statement of its own: the value hardly ever changes, and writing it updates an index.
-        let sql = "UPDATE customer SET known_since = ?2 WHERE openid = ?1 AND known_since <> ?2";
-        self.session.run(sql, params![customer.openid.as_str(), customer.known_since.0])?;
+        let sql = "UPDATE conversation SET hour = ?2 WHERE id = ?1 AND hour < ?2";
+        self.session.run(sql, params![conversation, customer.active_at.0 / HOUR_MS])?;
         Ok(())
     }
 
@@ -124,17 +171,19 @@ impl Tx<'_> {
         let openid = openid.as_str();
         let run = |sql: &str| self.session.run(sql, params![openid]);
         let undelivered =
-            run(formatcp!("DELETE FROM message WHERE openid = ?1 AND {TO_WECHAT} AND {UNSENT}"))?;
-        run(formatcp!("DELETE FROM message WHERE openid = ?1 AND NOT ({OPEN})"))?;
-        run("UPDATE message SET erase = 1 WHERE openid = ?1")?;
+            run(formatcp!("DELETE FROM message WHERE {OF_CUSTOMER} AND {TO_WECHAT} AND {UNSENT}"))?;
+        run(formatcp!("DELETE FROM message WHERE {OF_CUSTOMER} AND NOT ({OPEN})"))?;
+        run(formatcp!("UPDATE message SET erase = 1 WHERE {OF_CUSTOMER}"))?;
         self.request_erasure()?;
         run("DELETE FROM step WHERE openid = ?1")?;
         run("DELETE FROM media WHERE openid = ?1")?;
         run("UPDATE dedup SET reply = NULL, reply_customer = NULL WHERE reply_customer = ?1")?;
         run("DELETE FROM backfill WHERE openid = ?1")?;
         run("DELETE FROM unreadable WHERE openid = ?1")?;
-        run("UPDATE customer SET known = 0, agent = NULL, known_since = 0, active_at = 0,
-             message_until = 0, message_left = 0, event_until = 0, event_left = 0, push_not_before = 0 WHERE openid = ?1")?;
+        run("UPDATE customer SET known = 0, known_since = 0, push_not_before = 0 WHERE openid = ?1")?;
+        run("UPDATE conversation SET agent = NULL, active_at = 0, hour = 0, message_until = 0, message_left = 0,
+             event_until = 0, event_left = 0 WHERE openid = ?1")?;
+        self.delete_unused_conversations(openid)?;
         Ok(undelivered)
     }
 
@@ -144,39 +193,40 @@ impl Tx<'_> {
         self.session.run(sql, params![openid.as_str(), number, imported])?;
         // Of a customer who left, only the number of the next UserID is kept.
         let sql = "DELETE FROM customer WHERE openid = ?1 AND known = 0 AND imported = 0 AND number = 0";
-        self.session.run(sql, params![openid.as_str()])?;
+        if self.session.run(sql, params![openid.as_str()])? > 0 {
+            self.delete_unused_conversations(openid.as_str())?;
+        }
         Ok(())
+    }
+
+    /// Deletes the customer's conversations that are over and have no message any more.
+    pub(super) fn delete_unused_conversations(&self, openid: &str) -> Result<(), StoreError> {
+        let sql = formatcp!("DELETE FROM conversation WHERE openid = ?1 AND {UNUSED}");
+        self.session.run(sql, params![openid])?;
+        Ok(())
+    }
+
+    /// Scans up to `limit` conversations with ids above `after` and deletes those that are over and have no message
+    /// any more. Returns the id to continue from, or `None` at the end.
+    pub fn prune_conversations(&self, after: i64, limit: u32) -> Result<Option<i64>, StoreError> {
+        let page =
+            "SELECT max(id) FROM (SELECT id FROM conversation WHERE id > ?1 ORDER BY id LIMIT ?2) AS page";
+        let Some(last) = self.session.value::<Option<i64>>(page, params![after, limit])? else {
+            return Ok(None);
+        };
+        let sql = formatcp!("DELETE FROM conversation WHERE id > ?1 AND id <= ?2 AND {UNUSED}");
+        self.session.run(sql, params![after, last])?;
+        Ok(Some(last))
     }
 
     /// The number of known customers of each agent who were active since `since`.
     pub fn conversations_by_agent(&self, since: Millis) -> Result<Vec<(String, i64)>, StoreError> {
-        let sql = "SELECT agent, count(*) FROM customer
-                   WHERE known = 1 AND agent IS NOT NULL AND active_at >= ?1 GROUP BY agent";
-        self.session.all(sql, params![since.0], |row| Ok((row.get(0)?, row.get(1)?)))
+        // That of a customer who was erased has no agent.
+        let sql = "SELECT agent, count(*) FROM conversation
+                   WHERE hour >= ?2 AND agent IS NOT NULL AND active_at >= ?1 GROUP BY agent";
+        self.session.all(sql, params![since.0, since.0 / HOUR_MS], |row| Ok((row.get(0)?, row.get(1)?)))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::clock::Clock;
-    use crate::model::{Millis, OpenId};
-    use crate::store::{Customer, Store, StoreLocation};
-
-    #[tokio::test]
-    async fn a_customer_is_read_as_it_was_stored() {
-        let (store, closing) =
-            Store::open(&StoreLocation::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
-        let mut customer = Customer::new(OpenId::new("oA").unwrap());
-        customer.agent = Some(crate::model::ImUserId::new("user1").unwrap());
-        customer.number = 3;
-        customer.known_since = Millis(1_600_000_000_000);
-        customer.next_seq = u32::MAX;
-        customer.message_until = Millis(1_700_000_000_000);
-        customer.message_left = 5;
-        let stored = customer.clone();
-        store.write(move |tx| tx.put_customer(&stored)).await.unwrap();
-        let openid = customer.openid.clone();
-        assert_eq!(store.read(move |tx| tx.customer(&openid)).await.unwrap(), Some(customer));
-        closing.close();
-    }
-}
+mod tests;

@@ -157,9 +157,11 @@ impl Tx<'_> {
     pub fn add(&self, message: &NewMessage) -> Result<MessageId, StoreError> {
         let sql = "INSERT INTO message (direction, kind, state, openid, agent, calls, calls_done, seq, random, source,
                                         created_at, due_at, attempts, attempt_at, settled_at, last_error, erase,
-                                        hold_noticed, attached, attached_to, attached_calls, waiting_since)
+                                        hold_noticed, attached, attached_to, attached_calls, waiting_since,
+                                        conversation)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, ?9, ?10, 0, 0, 0, 0, NULL, ?11,
-                           0, 0, NULL, 0, ?10)
+                           0, 0, NULL, 0, ?10,
+                           coalesce((SELECT conversation FROM customer WHERE openid = ?4), 0))
                    RETURNING id";
         let calls = serde_json::to_string(&message.calls)?;
         let values = params![
@@ -279,8 +281,9 @@ impl Tx<'_> {
             ],
         )?;
         if !state.is_open() {
-            let sql = "DELETE FROM message WHERE id = ?1 AND erase = 1";
-            if self.session.run(sql, params![id.0])? > 0 {
+            let sql = "DELETE FROM message WHERE id = ?1 AND erase = 1 RETURNING openid";
+            if let Some(openid) = self.session.find::<String>(sql, params![id.0])? {
+                self.delete_unused_conversations(&openid)?;
                 self.request_erasure()?;
             }
         }

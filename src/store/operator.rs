@@ -3,6 +3,7 @@
 use const_format::formatcp;
 
 use super::column::in_states;
+use super::customer::OF_CUSTOMER;
 use super::session::Row;
 use super::value::{Column, params};
 use super::{Settlement, StoreError, Tx};
@@ -119,7 +120,7 @@ impl Tx<'_> {
     /// All stored messages of a customer, of any kind, in order of id. Retention bounds their
     /// number.
     pub fn messages_of(&self, openid: &OpenId) -> Result<Vec<MessageSummary>, StoreError> {
-        let sql = formatcp!("SELECT {SUMMARY_COLUMNS} FROM message WHERE openid = ?1 ORDER BY id");
+        let sql = formatcp!("SELECT {SUMMARY_COLUMNS} FROM message WHERE {OF_CUSTOMER} ORDER BY id");
         self.session.all(sql, params![openid.as_str()], read_summary)
     }
 }

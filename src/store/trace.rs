@@ -2,6 +2,9 @@
 //!
 //! The step of a delivery that has nothing to tell but its duration has no row: the message has what it says.
 
+use const_format::formatcp;
+
+use super::customer::OF_CUSTOMER;
 use super::session::Row;
 use super::value::params;
 use super::{StoreError, Tx};
@@ -57,8 +60,10 @@ impl Tx<'_> {
                 took_ms: row.get(4)?,
             })
         })?;
-        let sql = "SELECT id, settled_at, took_ms, calls FROM message
-                   WHERE openid = ?1 AND took_ms IS NOT NULL ORDER BY id";
+        let sql = formatcp!(
+            "SELECT id, settled_at, took_ms, calls FROM message
+             WHERE {OF_CUSTOMER} AND took_ms IS NOT NULL ORDER BY id"
+        );
         steps.extend(self.session.all(sql, params![openid.as_str()], read_delivery)?);
         // The sort is stable: steps of the same millisecond stay in the order in which they were recorded.
         steps.sort_by_key(|step| step.at);

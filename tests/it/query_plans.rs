@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 /// Scans that are allowed, and the reason for each.
-const ALLOWED_SCANS: [(&str, &str); 9] = [
+const ALLOWED_SCANS: [(&str, &str); 8] = [
     ("SCAN message USING INDEX message_open", "the reader counts the backlog, at most once a second"),
     ("SCAN message USING COVERING INDEX message_held", "the reader counts them, at most once a second"),
     ("SCAN message USING INDEX message_held", "retention scans the held answers in small steps"),
-    ("SCAN customer USING INDEX customer_active", "the reader scans it once a minute"),
     ("SCAN upload", "it holds the uploads of three days"),
     ("SCAN unreadable", "it holds at most 1,000 rows"),
     ("SCAN media_orphan", "it holds only files that are about to be removed, and the statement has a limit"),

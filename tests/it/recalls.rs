@@ -265,7 +265,7 @@ async fn an_edit_into_a_command_is_neither_sent_nor_carried_out() {
     edit(&world, &customer, &sent, "/close", 10).await;
     await_notice(&world.agent(), &customer, "changed into a command").await;
     await_states(&world, &customer, &["recalled"]).await;
-    let sql = "SELECT agent FROM customer WHERE openid = ?1";
+    let sql = "SELECT agent FROM conversation WHERE openid = ?1";
     let agent: Option<String> = world.database().query_row(sql, [&customer], |row| row.get(0)).unwrap();
     assert_eq!(agent.as_deref(), Some("user1"), "the conversation goes on");
     assert_eq!(phone.say("?").await.text(), Some(TRANSFERRING));

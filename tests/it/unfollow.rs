@@ -135,7 +135,7 @@ async fn no_message_text_outlives_the_customer() {
         assert!(is_deleted(&world, &openid("gone")).await);
         let erased = eventually(ERASED, async || words_left_in_store(&world, &words).is_empty()).await;
         assert!(erased, "reply = {reply}: {:?}", words_left_in_store(&world, &words));
-        for table in ["message", "step", "customer"] {
+        for table in ["message", "step", "customer", "conversation"] {
             let rows = || {
                 let sql = format!("SELECT count(*) FROM {table}");
                 world.database().query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap()
@@ -153,8 +153,8 @@ async fn no_message_text_outlives_the_customer() {
             world.database().query_row(imported, [], |row| row.get(0)).is_ok_and(|imported: bool| !imported)
         });
         assert!(recorded.await, "the deletion is recorded");
-        let columns =
-            "SELECT known, number, imported, agent, active_at, message_until, event_until FROM customer";
+        let columns = "SELECT known, number, imported, agent, active_at, message_until, event_until
+                       FROM customer AS c JOIN conversation AS v ON v.id = c.conversation";
         let values: Vec<Value> = world
             .database()
             .query_row(columns, [], |row| {

@@ -16,10 +16,10 @@ impl PushHandler {
         tx.put_customer(&customer)?;
         let dropped = tx.forget_customer(&customer.openid)?;
         let agent = customer.agent.clone();
-        let account = (customer.number, customer.imported, customer.next_seq);
-        let mut former = Customer::new(customer.openid);
-        (former.number, former.imported, former.next_seq) = account;
-        former.known = false;
+        let Customer { openid, number, imported, next_seq, conversation, .. } = customer;
+        let known = false;
+        let mut former =
+            Customer { known, number, imported, next_seq, conversation, ..Customer::new(openid) };
         // Without an account the agent has no conversation that could show the notice.
         if let Some(agent) = agent.filter(|_| former.imported) {
             let text = notice::customer_left(self.inner.settings.texts.locale, dropped);

@@ -14,7 +14,7 @@ use super::header::{self, APPLICATION_ID, BUSY_TIMEOUT, FileKind, OPERATOR_BUSY_
 
 /// The migrations, numbered from 1 by their index, as their names say. Never change a statement of a released one; add
 /// the next.
-pub(super) const MIGRATIONS: [&str; 13] = [
+pub(super) const MIGRATIONS: [&str; 14] = [
     include_str!("../../../migrations/0001-initial.sql"),
     include_str!("../../../migrations/0002-media.sql"),
     include_str!("../../../migrations/0003-history-backfill.sql"),
@@ -28,6 +28,7 @@ pub(super) const MIGRATIONS: [&str; 13] = [
     include_str!("../../../migrations/0011-outbox.sql"),
     include_str!("../../../migrations/0012-one-dialect.sql"),
     include_str!("../../../migrations/0013-took-ms.sql"),
+    include_str!("../../../migrations/0014-conversations.sql"),
 ];
 
 /// More than the number of different statements, so that none is parsed twice.

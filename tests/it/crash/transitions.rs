@@ -38,7 +38,7 @@ async fn kill_during_transfer(point: &str) {
     // If the callback was lost, the backfill finds the command.
     transfer.await.unwrap();
     let is_transferred = eventually(2 * TIMEOUT, async || {
-        let sql = "SELECT agent = 'user2' FROM customer";
+        let sql = "SELECT agent = 'user2' FROM conversation";
         let rows = rusqlite::Connection::open(rig.store()).unwrap();
         rows.query_row(sql, [], |row| row.get(0)).is_ok_and(|is_transferred: bool| is_transferred)
     });
