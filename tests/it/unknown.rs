@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use wechat_im_bridge::internals::sandbox::fault::Fault;
 use wechat_im_bridge::internals::sandbox::im::Outcome;
 
@@ -186,11 +186,16 @@ async fn an_answer_that_takes_over_ten_seconds_counts_as_lost() {
 
 #[tokio::test]
 async fn a_message_that_was_never_sent_waits_and_is_delivered_when_wechat_is_back() {
-    // A port on which no server listens yet.
-    let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // A port on which no server listens yet, and which nobody else can take.
+    let reserved = TcpSocket::new_v4().unwrap();
+    reserved.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = reserved.local_addr().unwrap();
-    drop(reserved);
-    let world = Setup::default().set("BRIDGE_WECHAT__API_BASE", format!("http://{address}")).start().await;
+    let world = Setup::default()
+        .set("BRIDGE_WECHAT__API_BASE", format!("http://{address}"))
+        // However far the clock is moved below, this agent is told nothing of the wait.
+        .set("BRIDGE_OUTBOX__TELL_WAITING_S", "86400")
+        .start()
+        .await;
     let (phone, agent, customer) = (greeted(&world, "y").await, world.agent(), openid("y"));
     agent.say(&customer, "patience").await.unwrap();
     let is_shown = eventually(SOON, async || {
@@ -199,7 +204,7 @@ async fn a_message_that_was_never_sent_waits_and_is_delivered_when_wechat_is_bac
     });
     assert!(is_shown.await, "{}", world.ready().await);
     assert_eq!(states(&world, &customer).await, ["waiting"]);
-    let listener = TcpListener::bind(address).await.unwrap();
+    let listener = reserved.listen(64).unwrap();
     let target = world.wechat.base_url().trim_start_matches("http://").to_owned();
     tokio::spawn(async move {
         while let Ok((mut near, _)) = listener.accept().await {
