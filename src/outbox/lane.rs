@@ -2,10 +2,11 @@
 //! the lane is empty or must wait.
 //!
 //! This file has the loop, the claim and the attempt. [`prepare`] makes a call ready before its
-//! attempt; [`settle`] records the outcomes; [`resolve`] finds out those that are not known. All of
+//! attempt; [`settle`] records the [`outcome`]s; [`resolve`] finds out those that are not known. All of
 //! them log within the span of the attempt, which names the message, so their lines need not.
 //! [`panicked`] ends a message whose processing panics again and again.
 
+mod outcome;
 mod panicked;
 mod prepare;
 mod resolve;

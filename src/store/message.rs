@@ -227,11 +227,13 @@ impl Tx<'_> {
 
     /// Records that an attempt begins now.
     pub fn record_attempt(&self, id: MessageId) -> Result<(), StoreError> {
-        let state = self.state(id)?;
         // A repeated attempt after an unsettled one is recorded like a first one.
-        let state = if state == State::Sending { State::Sending } else { state.after(Move::Attempt)? };
-        let sql = "UPDATE message SET state = ?2, attempts = attempts + 1, attempt_at = ?3 WHERE id = ?1";
-        self.session.run(sql, params![id.0, state, self.now.0])?;
+        let sql = formatcp!(
+            "UPDATE message SET state = ?2, attempts = attempts + 1, attempt_at = ?3 WHERE id = ?1 AND {OPEN}"
+        );
+        if self.session.run(sql, params![id.0, State::Sending, self.now.0])? == 0 {
+            self.state(id)?.after(Move::Attempt)?;
+        }
         Ok(())
     }
 
@@ -252,8 +254,13 @@ impl Tx<'_> {
         transition: Move,
         settlement: &Settlement,
     ) -> Result<State, StoreError> {
-        let mut state = self.state(id)?.after(transition)?;
-        if matches!(state, State::Accepted | State::Held) && self.is_recall_requested(id)? {
+        let sql = "SELECT state, recall_requested, erase FROM message WHERE id = ?1";
+        let stored = self.session.one(sql, params![id.0], |row| {
+            Ok((row.get::<State>(0)?, row.get::<bool>(1)?, row.get::<bool>(2)?))
+        })?;
+        let (before, recall_requested, erase) = stored.ok_or(StoreError::NoMessage(id))?;
+        let mut state = before.after(transition)?;
+        if matches!(state, State::Accepted | State::Held) && recall_requested {
             state = state.after(Move::Recall)?;
         }
         let ended_at = if state.is_open() { 0 } else { self.now.0 };
@@ -280,8 +287,8 @@ impl Tx<'_> {
                 settlement.took_ms,
             ],
         )?;
-        if !state.is_open() {
-            let sql = "DELETE FROM message WHERE id = ?1 AND erase = 1 RETURNING openid";
+        if erase && !state.is_open() {
+            let sql = "DELETE FROM message WHERE id = ?1 RETURNING openid";
             if let Some(openid) = self.session.find::<String>(sql, params![id.0])? {
                 self.delete_unused_conversations(&openid)?;
                 self.request_erasure()?;

@@ -250,10 +250,10 @@ mod tests {
                     let id = tx.add(&message(&openid))?;
                     let Head::Ready(pending) = tx.head(&lane)? else { panic!("it is not ready") };
                     tx.record_attempt(id)?;
-                    assert!(tx.is_current(&pending)?);
+                    assert!(tx.current(&pending)?.is_some());
                     assert_eq!(tx.act_as_operator(id, transition, None)?, State::Sending);
                     assert_eq!(tx.state(id)?, after);
-                    assert!(!tx.is_current(&pending)?, "{transition:?}");
+                    assert_eq!(tx.current(&pending)?, None, "{transition:?}");
                     tx.act_as_operator(id, Move::Discard, None)?;
                 }
                 Ok(())

@@ -17,6 +17,15 @@ pub struct WaitingAnswer {
     pub why: Option<String>,
 }
 
+/// What was told about a message while it was being sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Current {
+    /// Its agent recalled it when it could no longer be dropped.
+    pub recall_requested: bool,
+    /// The agent got a notice that it waits.
+    pub wait_noticed: bool,
+}
+
 const FIRST_PENDING_ID: &str = formatcp!(
     "SELECT id FROM message WHERE direction = ?1 AND openid = ?2 AND {OPEN} ORDER BY {POSITION} LIMIT 1"
 );
@@ -33,12 +42,15 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Whether the message is still as `pending` says: it is pending, and no operator has acted on
+    /// What was told about the message, if it is still as `pending` says: it is pending, and no operator has acted on
     /// it since. If not, the outcome of what was done with `pending` must be dropped.
-    pub fn is_current(&self, pending: &PendingCall) -> Result<bool, StoreError> {
-        let sql =
-            formatcp!("SELECT EXISTS (SELECT 1 FROM message WHERE id = ?1 AND {OPEN} AND generation = ?2)");
-        self.session.value(sql, params![pending.id.0, pending.generation])
+    pub fn current(&self, pending: &PendingCall) -> Result<Option<Current>, StoreError> {
+        let sql = formatcp!(
+            "SELECT recall_requested, wait_noticed FROM message WHERE id = ?1 AND {OPEN} AND generation = ?2"
+        );
+        self.session.one(sql, params![pending.id.0, pending.generation], |row| {
+            Ok(Current { recall_requested: row.get(0)?, wait_noticed: row.get(1)? })
+        })
     }
 
     /// Sets a message aside whose stored data cannot be read, so that its lane goes on.
@@ -46,12 +58,6 @@ impl Tx<'_> {
         let why = "this version cannot read the stored message".to_owned();
         self.settle(id, Move::SetAside, &Settlement { why: Some(why), ..Settlement::default() })?;
         Ok(())
-    }
-
-    /// Whether the agent got a notice that the message waits.
-    pub fn is_wait_noticed(&self, id: MessageId) -> Result<bool, StoreError> {
-        let sql = "SELECT wait_noticed FROM message WHERE id = ?1";
-        self.session.value(sql, params![id.0])
     }
 
     /// The id of the message at the head of `lane`, without reading the message.

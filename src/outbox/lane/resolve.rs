@@ -95,7 +95,7 @@ impl LaneWorker {
         let (bridge, pending, max) = (self.bridge.clone(), pending.clone(), self.limits.unknown_after);
         let random = rand::rng().random();
         let record = move |tx: &Tx<'_>| {
-            if !tx.is_current(&pending)? {
+            if tx.current(&pending)?.is_none() {
                 return Ok(Round::Dropped);
             }
             tx.record_round(pending.id)?;
@@ -161,7 +161,7 @@ impl LaneWorker {
         );
         let (pending, why) = (pending.clone(), format!("it is not yet known whether it arrived: {why}"));
         let reschedule = move |tx: &Tx<'_>| {
-            if !tx.is_current(&pending)? {
+            if tx.current(&pending)?.is_none() {
                 return Ok(());
             }
             tx.reschedule_resolve(pending.id, due_at, &why)

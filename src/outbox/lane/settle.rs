@@ -4,42 +4,14 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 
+use super::outcome::{Outcome, log_outcome};
 use super::{Claim, LaneWorker, Next, Rest, resolve_delay_ms};
 use crate::bridge::notice::{EndReason, NoticeKind};
 use crate::bridge::{Bridge, too_late_notice};
-use crate::model::{
-    FailureClass, HoldReason, Lane, MessageId, MessageKind, Millis, Move, OpenId, State, Verdict,
-};
+use crate::model::{FailureClass, MessageId, MessageKind, Millis, Move, OpenId, State, Verdict};
 use crate::outbox::{Payload, TextNotice};
 use crate::store::{AttachState, PendingCall, Settlement, StoreError, Tx};
 use crate::upstream::delay_ms;
-
-impl TextNotice {
-    fn kind(&self) -> NoticeKind<'_> {
-        match self {
-            Self::Link(why) => NoticeKind::AsLink { why },
-            Self::Label(why) => NoticeKind::AsLabel { why },
-        }
-    }
-}
-
-/// The outcome of an attempt, to be recorded.
-#[derive(Clone, Debug)]
-struct Outcome {
-    transition: Move,
-    settlement: Settlement,
-    hold_reason: Option<HoldReason>,
-    /// The reason as the agent reads it; `None`: the recorded reason.
-    agent_reason: Option<String>,
-    label: &'static str,
-}
-
-impl Outcome {
-    fn new(transition: Move, label: &'static str, why: Option<String>) -> Self {
-        let settlement = Settlement { why, ..Settlement::default() };
-        Self { transition, settlement, hold_reason: None, agent_reason: None, label }
-    }
-}
 
 impl LaneWorker {
     /// Records the outcome of an attempt.
@@ -61,7 +33,7 @@ impl LaneWorker {
                 );
                 let due = self.clock.now().plus(resolve_delay_ms(pending.rounds));
                 let postpone = move |tx: &Tx<'_>| {
-                    if !tx.is_current(&pending)? {
+                    if tx.current(&pending)?.is_none() {
                         return drop_outcome(tx, &pending, &why, took_ms).map(|()| false);
                     }
                     // The platform must not be asked too early, even if the lane is woken before.
@@ -110,8 +82,7 @@ impl LaneWorker {
             }
             _ => None,
         };
-        self.record_outcome(pending, outcome, as_text, took_ms).await?;
-        Ok(Next::Head)
+        self.record_outcome(pending, outcome, as_text, took_ms).await
     }
 
     async fn put_back(
@@ -129,12 +100,12 @@ impl LaneWorker {
         let (lane, random) = (pending.lane.clone(), rand::rng().random());
         let requeue = move |tx: &Tx<'_>| {
             bridge.refund_send(tx, &pending)?;
-            if !tx.is_current(&pending)? {
+            let Some(current) = tx.current(&pending)? else {
                 return drop_outcome(tx, &pending, &why, took_ms).map(|()| None);
-            }
+            };
             let due_at = if is_platform_wide { Millis(0) } else { due };
             let settlement = Settlement { why: Some(why.clone()), due_at, ..Settlement::default() };
-            let was_recalled = tx.is_recall_requested(pending.id)?;
+            let was_recalled = current.recall_requested;
             let state = tx.settle(pending.id, Move::Requeue, &settlement)?;
             let has_begun = pending.call_index > 0;
             let has_notice =
@@ -175,7 +146,7 @@ impl LaneWorker {
         outcome: Outcome,
         as_text: Option<TextNotice>,
         took_ms: i64,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Next, StoreError> {
         let (bridge, lane, created_at) = (self.bridge.clone(), pending.lane.clone(), pending.created_at);
         let (transition, kind) = (outcome.transition, pending.kind);
         let random = rand::rng().random();
@@ -185,12 +156,12 @@ impl LaneWorker {
                 let why = outcome.settlement.why.as_deref();
                 let detail =
                     why.map_or_else(|| outcome.label.to_owned(), |why| format!("{}: {why}", outcome.label));
-                if !tx.is_current(&pending)? {
+                let Some(current) = tx.current(&pending)? else {
                     if outcome.transition == Move::Refuse {
                         bridge.refund_send(tx, &pending)?;
                     }
                     return drop_outcome(tx, &pending, &detail, took_ms).map(|()| None);
-                }
+                };
                 if let Some(hold_reason) = outcome.hold_reason {
                     bridge.record_hold(tx, &pending, hold_reason)?;
                 }
@@ -200,7 +171,7 @@ impl LaneWorker {
                     Move::Refuse => bridge.refund_send(tx, &pending)?,
                     _ => {}
                 }
-                let was_recalled = tx.is_recall_requested(pending.id)?;
+                let was_recalled = current.recall_requested;
                 let mut has_notice = match (outcome.agent_reason.as_deref().or(why), &as_text) {
                     // The agent gets a notice about the recall instead.
                     _ if was_recalled => false,
@@ -208,7 +179,7 @@ impl LaneWorker {
                     (None, Some(notice)) => bridge.notify_agent(tx, &pending, &notice.kind(), random)?,
                     (None, None) => false,
                 };
-                if outcome.transition == Move::Deliver && tx.is_wait_noticed(pending.id)? {
+                if outcome.transition == Move::Deliver && current.wait_noticed {
                     has_notice |= bridge.notify_agent(
                         tx,
                         &pending,
@@ -228,10 +199,12 @@ impl LaneWorker {
                 if !is_plain {
                     record_attempt_step(tx, &pending, &detail, took_ms)?;
                 }
-                Ok(Some((state, has_notice)))
+                // Most lanes are empty then, and need no transaction of their own to find out.
+                let is_empty = tx.head_id(&pending.lane)?.is_none();
+                Ok(Some((state, has_notice, is_empty)))
             })
             .await?;
-        let Some((state, has_notice)) = settled else { return Ok(()) };
+        let Some((state, has_notice, is_empty)) = settled else { return Ok(Next::Head) };
         match state {
             State::Delivered if kind == MessageKind::Message => {
                 self.metrics.record_delivered(lane.direction, self.clock.now().since(created_at));
@@ -249,7 +222,7 @@ impl LaneWorker {
             log_outcome(&lane, transition, kind, has_notice);
         }
         self.signal_notice(&lane, has_notice);
-        Ok(())
+        Ok(if is_empty { Next::Rest(Rest::Idle) } else { Next::Head })
     }
 }
 
@@ -266,34 +239,6 @@ fn record_attempt_step(
 /// Drops the outcome of an attempt, because an operator acted on the message meanwhile.
 fn drop_outcome(tx: &Tx<'_>, pending: &PendingCall, detail: &str, took_ms: i64) -> Result<(), StoreError> {
     record_attempt_step(tx, pending, &format!("the outcome no longer counts: {detail}"), took_ms)
-}
-
-/// Logs the recorded outcome of an attempt. The platform's reason is left out, because it may quote
-/// the message; `trace` shows it.
-fn log_outcome(lane: &Lane, transition: Move, kind: MessageKind, has_notice: bool) {
-    let lane = lane.direction.name();
-    match (transition, kind) {
-        (Move::Deliver, MessageKind::Message) => tracing::debug!(lane, "delivered the message"),
-        (Move::Deliver, _) => tracing::debug!(lane, "made an account call, a notice or a transfer"),
-        (Move::Hold, _) => {
-            tracing::info!(lane, has_notice, "the message is held until its customer writes again");
-        }
-        (Move::Refuse, MessageKind::Message) => {
-            tracing::warn!(lane, has_notice, "the platform refused the message; it will not be retried");
-        }
-        (Move::Refuse, _) => tracing::error!(
-            lane,
-            "the platform refused an account call, a notice or a transfer; it will not be retried"
-        ),
-        (Move::MarkUnknown, _) => {
-            tracing::warn!(
-                lane,
-                has_notice,
-                "it is unknown whether the message arrived; it will not be repeated"
-            );
-        }
-        _ => {}
-    }
 }
 
 /// Refuses an answer that was held for too long. Returns its customer, and whether the agent gets a
