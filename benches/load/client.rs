@@ -113,13 +113,21 @@ async fn run_connection(
     (latencies, failed)
 }
 
+/// The openid of a customer. As WeChat's, they are in no order.
+pub fn openid(customer: u64) -> String {
+    format!(
+        "oBench{:022}",
+        u128::from(customer + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) % 10_u128.pow(22)
+    )
+}
+
 /// A text message of one of the customers, as a signed request.
 pub fn push() -> String {
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
     let sent_at = unix_micros();
-    let customer = id.wrapping_mul(2_654_435_761) % CUSTOMERS;
+    let customer = openid(id.wrapping_mul(2_654_435_761) % CUSTOMERS);
     let body = format!(
-        "<xml><ToUserName><![CDATA[gh_bridge000001]]></ToUserName><FromUserName><![CDATA[oBench{customer:022}]]>\
+        "<xml><ToUserName><![CDATA[gh_bridge000001]]></ToUserName><FromUserName><![CDATA[{customer}]]>\
          </FromUserName><CreateTime>{}</CreateTime><MsgType><![CDATA[text]]></MsgType>\
          <Content><![CDATA[is this in stock, in size M? sent at {sent_at}]]></Content>\
          <MsgId>{}</MsgId></xml>",

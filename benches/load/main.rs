@@ -1,7 +1,7 @@
 //! Measures the documented figures over real HTTP, next to a bare axum server that does nothing.
 //!
 //! `cargo bench --bench load` measures everything; `cargo bench --bench load -- accept` (or
-//! `open-loop`, `drain`, `memory`, `storm`, `million`) measures one part. The figures in
+//! `open-loop`, `drain`, `memory`, `storm`, `million`, `customers`) measures one part. The figures in
 //! `docs/benchmarks.md` come from here.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a failed measurement stops the run")]
 #![expect(clippy::cast_precision_loss, reason = "rounded figures for display")]
@@ -47,6 +47,9 @@ fn main() {
         }
         if runs("million") {
             with_a_million_stored().await;
+        }
+        if runs("customers") {
+            with_many_customers().await;
         }
     });
 }
@@ -96,8 +99,10 @@ async fn measure_open_loop() {
     let bridge = Target::bridge(&sink, &[("BRIDGE_IM__RATE_PER_SECOND", "1000000")]).await;
     Load::open(200, 1_000.0, Duration::from_secs(2)).run(&bridge).await;
     sink.clear();
+    let used = bridge.used();
     let measured = Load::open(200, 1_000.0, Duration::from_secs(15)).run(&bridge).await;
     let delays = sink.delays(measured.count(), Duration::from_secs(10)).await;
+    let used = bridge.used().per_message(used, measured.count());
     println!(
         "\nopen loop at 1,000 messages/s for 15 s, {} accepted, {} refused",
         measured.count(),
@@ -116,6 +121,7 @@ async fn measure_open_loop() {
         delays.percentile(99.9),
         delays.count()
     );
+    println!("each message:      {used}");
     println!("memory after it:   {} MB", bridge.resident_mb());
 }
 
@@ -123,7 +129,7 @@ async fn measure_open_loop() {
 async fn measure_drain() {
     let sink = Sink::start().await;
     let bridge = Target::bridge(&sink, &[("BRIDGE_IM__RATE_PER_SECOND", "1000000")]).await;
-    let started = Instant::now();
+    let (started, used) = (Instant::now(), bridge.used());
     let measured = Load::burst(256, 20_000).run(&bridge).await;
     let accepted = started.elapsed();
     sink.delays(20_000, Duration::from_mins(2)).await;
@@ -135,6 +141,7 @@ async fn measure_drain() {
         drained.as_secs_f64(),
         20_000.0 / drained.as_secs_f64()
     );
+    println!("each message: {}", bridge.used().per_message(used, 20_000));
 }
 
 async fn measure_memory() {
@@ -149,13 +156,55 @@ async fn measure_memory() {
     println!("memory after {} s of 256 connections: {} MB", LOAD.as_secs(), bridge.resident_mb());
 }
 
+/// Compares an empty store with one that knows 200,000 customers, each met once, of whom 5,000 write now: accepting alone,
+/// because IM takes only 200 calls per second, and accepting and forwarding.
+async fn with_many_customers() {
+    println!(
+        "\n| customers known | accepted/s at 256 | each message | forwarded/s | each message |\n|---|---|---|---|---|"
+    );
+    let mut per_second = Vec::new();
+    for stored in [0, 200_000] {
+        let sink = Sink::start().await;
+        let bridge = Target::bridge_in(folder_with_messages(200_000, stored).await, &sink, &[]).await;
+        // Each of the 5,000 writes a few times first, so that all have a conversation.
+        Load::burst(256, 20_000).run(&bridge).await;
+        let used = bridge.used();
+        let accepted = Load::closed(256, LOAD).run(&bridge).await;
+        let used_to_accept = bridge.used().per_message(used, accepted.count());
+        drop(bridge);
+
+        let folder = folder_with_messages(200_000, stored).await;
+        let sink = Sink::start().await;
+        let bridge = Target::bridge_in(folder, &sink, &[("BRIDGE_IM__RATE_PER_SECOND", "1000000")]).await;
+        Load::burst(256, 20_000).run(&bridge).await;
+        sink.delays(20_000, Duration::from_mins(2)).await;
+        sink.clear();
+        let (started, used) = (Instant::now(), bridge.used());
+        Load::burst(256, 40_000).run(&bridge).await;
+        sink.delays(40_000, Duration::from_mins(2)).await;
+        let forwarded = 40_000.0 / started.elapsed().as_secs_f64();
+        let used_to_forward = bridge.used().per_message(used, 40_000);
+        println!(
+            "| {stored} | {:.0} | {used_to_accept} | {forwarded:.0} | {used_to_forward} |",
+            accepted.per_second()
+        );
+        per_second.push((accepted.per_second(), forwarded));
+    }
+    let ((accepted, forwarded), (accepted_of_many, forwarded_of_many)) = (per_second[0], per_second[1]);
+    println!(
+        "with 200,000 customers: accepting {:.2}, forwarding {:.2} of the empty store",
+        accepted_of_many / accepted,
+        forwarded_of_many / forwarded
+    );
+}
+
 /// Compares an empty store with one that already holds a million messages.
 async fn with_a_million_stored() {
     println!("\n| stored | start ms | requests/s at 256 |\n|---|---|---|");
     let mut per_second = Vec::new();
     for stored in [0, 1_000_000] {
         let sink = Sink::start().await;
-        let folder = folder_with_messages(stored).await;
+        let folder = folder_with_messages(100_000, stored).await;
         let started = Instant::now();
         let bridge = Target::bridge_in(folder, &sink, &[]).await;
         let start = started.elapsed();

@@ -12,8 +12,11 @@ use wechat_im_bridge::internals::clock::Clock;
 use wechat_im_bridge::internals::metrics::Metrics;
 use wechat_im_bridge::internals::model::{Direction, ImUserId, MessageKind, Move, OpenId, OutboundCall};
 use wechat_im_bridge::internals::sandbox::wechat::crypto;
-use wechat_im_bridge::internals::store::{NewMessage, Settlement, Store, StoreLocation};
+use wechat_im_bridge::internals::store::{
+    Customer, NewMessage, Settlement, Store, StoreError, StoreLocation, Tx,
+};
 
+use super::client::openid;
 use super::measure::unix_s;
 use super::sink::Sink;
 
@@ -126,10 +129,42 @@ impl Target {
         self.status_mb("VmHWM:")
     }
 
+    /// CPU time, user and system, and what it wrote to the disk: the log of the store and its pages.
+    pub fn used(&self) -> Used {
+        let process = format!("/proc/{}", self.child.id());
+        let stat = std::fs::read_to_string(format!("{process}/stat")).unwrap();
+        // The name of the program, in brackets, may contain spaces.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks: f64 = fields[11..13].iter().map(|field| field.parse::<f64>().unwrap()).sum();
+        let io = std::fs::read_to_string(format!("{process}/io")).unwrap();
+        let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).unwrap();
+        // A tick of the kernel's accounts is 10 ms on every Linux.
+        Used { cpu_ms: ticks * 10.0, written_pages: written.parse::<f64>().unwrap() / 4096.0 }
+    }
+
     fn status_mb(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    }
+}
+
+/// What a server has used so far.
+#[derive(Clone, Copy)]
+pub struct Used {
+    cpu_ms: f64,
+    written_pages: f64,
+}
+
+impl Used {
+    /// What it used since `earlier` for each of `count` messages.
+    pub fn per_message(self, earlier: Self, count: usize) -> String {
+        let of = |now: f64, earlier: f64| (now - earlier) / count as f64;
+        format!(
+            "{:.3} ms of CPU, {:.2} pages of 4 KB written",
+            of(self.cpu_ms, earlier.cpu_ms),
+            of(self.written_pages, earlier.written_pages)
+        )
     }
 }
 
@@ -154,39 +189,20 @@ fn base_folder() -> PathBuf {
     folder
 }
 
-/// A folder with a store of `stored` delivered messages of 100,000 customers.
-pub async fn folder_with_messages(stored: u64) -> tempfile::TempDir {
+/// A folder with a store of `customers` customers and `stored` delivered messages of theirs, one customer after the
+/// other, the last of them a day ago.
+pub async fn folder_with_messages(customers: u64, stored: u64) -> tempfile::TempDir {
+    const DAY_MS: i64 = 24 * 3600 * 1000;
     let folder = tempfile::tempdir_in(base_folder()).unwrap();
     let place = StoreLocation::File(folder.path().join("bridge.db"));
-    let (store, closing) = Store::open(&place, Clock::system(), Metrics::default()).unwrap();
+    let clock = Clock::movable();
+    clock.advance(-DAY_MS);
+    let (store, closing) = Store::open(&place, clock, Metrics::default()).unwrap();
     for chunk in 0..stored / 1_000 {
         store
             .write(move |tx| {
                 for nth in chunk * 1_000..(chunk + 1) * 1_000 {
-                    let source = format!("m:{}:oStored:gh_bridge000001", 14_300_000_000_000_000 + nth);
-                    tx.record_dedup(
-                        &source,
-                        Some("Transferring you to a customer service agent, please wait."),
-                    )?;
-                    let id = tx.add(&NewMessage {
-                        direction: Direction::ToIm,
-                        kind: MessageKind::Message,
-                        openid: OpenId::new(format!(
-                            "oStored{:021}",
-                            nth.wrapping_mul(2_654_435_761) % 100_000
-                        ))
-                        .unwrap(),
-                        agent: ImUserId::new("user1").ok(),
-                        calls: vec![OutboundCall::TextToAgent(
-                            "is this in stock, in size M or L or XL?".repeat(3),
-                        )],
-                        msg_seq: 1,
-                        msg_random: 1,
-                        source,
-                        erase: false,
-                    })?;
-                    tx.record_attempt(id)?;
-                    tx.settle(id, Move::Deliver, &Settlement::default())?;
+                    store_message(tx, OpenId::new(openid(nth % customers)).unwrap(), nth)?;
                 }
                 Ok(())
             })
@@ -196,4 +212,34 @@ pub async fn folder_with_messages(stored: u64) -> tempfile::TempDir {
     drop(store);
     tokio::task::spawn_blocking(move || closing.close()).await.unwrap();
     folder
+}
+
+/// Stores a delivered message of a customer who is met for the first time or again.
+fn store_message(tx: &Tx<'_>, openid: OpenId, nth: u64) -> Result<(), StoreError> {
+    let agent = ImUserId::new("user1").ok();
+    let customer = tx.customer(&openid)?.unwrap_or_else(|| Customer::new(openid.clone()));
+    let number = customer.next_seq;
+    tx.put_customer(&Customer {
+        imported: true,
+        agent: agent.clone(),
+        active_at: tx.now(),
+        next_seq: number + 1,
+        ..customer
+    })?;
+    let source = format!("m:{}:{openid}:gh_bridge000001", 14_300_000_000_000_000 + nth);
+    tx.record_dedup(&source, Some("Transferring you to a customer service agent, please wait."))?;
+    let id = tx.add(&NewMessage {
+        direction: Direction::ToIm,
+        kind: MessageKind::Message,
+        openid,
+        agent,
+        calls: vec![OutboundCall::TextToAgent("is this in stock, in size M or L or XL?".repeat(3))],
+        msg_seq: number,
+        msg_random: 1,
+        source,
+        erase: false,
+    })?;
+    tx.record_attempt(id)?;
+    let delivered = Settlement { took_ms: Some(20), ..Settlement::default() };
+    tx.settle(id, Move::Deliver, &delivered).map(|_| ())
 }
