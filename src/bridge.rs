@@ -16,6 +16,7 @@ mod from_customer;
 mod impersonation;
 pub mod quota;
 mod passive_reply;
+mod places;
 mod send_policy;
 mod media_link;
 pub mod to_im;
@@ -42,9 +43,10 @@ pub use backfill::BACKFILL_WAIT;
 pub use from_agent::{AnswerOutcome, too_late_notice};
 pub use media_link::MediaUnavailable;
 pub use passive_reply::{AttachedAnswers, Reply};
+pub use places::{Place, Places};
 pub use send_policy::notify_discarded;
 pub use to_wechat::TEXT_BYTES as MAX_TEXT_BYTES;
-pub use work_signal::WorkSignal;
+pub use work_signal::{DirectCall, WorkSignal};
 
 /// How long after WeChat says that the account may not push (48001) until a push is tried again,
 /// milliseconds.

@@ -6,6 +6,7 @@
 //! is recorded before it is made, so that after a crash "was being sent" is a known state with a
 //! rule of its own.
 
+mod courier;
 pub mod fetch;
 mod lane;
 mod panics;
@@ -15,18 +16,17 @@ mod waiting;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::bridge::Bridge;
+use crate::bridge::{Bridge, DirectCall, Place, Places};
 use crate::clock::{Clock, millis};
 use crate::config;
 use crate::metrics::Metrics;
-use crate::model::{Direction, FailureClass, Lane, Millis, Resolution, Verdict};
+use crate::model::{Direction, Lane, Millis};
 use crate::store::{PendingCall, Store};
 use crate::upstream::Breaker;
 
@@ -34,6 +34,7 @@ use lane::{LaneWorker, PanicCounts, Permits, Rest};
 use schedule::{Scan, Schedule};
 use waiting::WaitNotices;
 
+pub use courier::{Courier, Payload, PrepareError, TextNotice};
 pub use panics::Panics;
 
 /// The most lanes of one direction in memory; further lanes wait in the store.
@@ -46,6 +47,10 @@ const PAGE_SIZE: usize = 512;
 /// A lost signal, or a change by another process, is noticed within this time.
 const TICK: Duration = Duration::from_secs(1);
 
+/// A call that was handed over is made within this time, or its lane finds out what came of it. Less than the time after
+/// which a lane asks for the outcome of an attempt.
+const DIRECT_TIME: Duration = Duration::from_millis(800);
+
 /// A clock that steps back by less is being corrected, not set; milliseconds.
 const CLOCK_STEP_MS: i64 = 1_000;
 
@@ -56,77 +61,6 @@ pub const MESSAGE_RETENTION_MS: i64 = 30 * 24 * 3600 * 1000;
 /// The key whose value an operator's command, in another process, changes after it made messages
 /// due.
 pub const OPERATOR_SIGNAL: &str = "operator_signal";
-
-/// What the agent must know of a text that replaced a file: why, as the agent reads it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TextNotice {
-    /// The text offers the file by a link.
-    Link(String),
-    /// The text is only the word for the file.
-    Label(String),
-}
-
-/// What the platform is asked to send for a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Payload {
-    /// The call as it was accepted.
-    AsAccepted,
-    /// A text in its place.
-    Text {
-        /// The text.
-        text: String,
-        /// What the agent must know of it.
-        notice: Option<TextNotice>,
-    },
-    /// A file that has been uploaded to the platform.
-    Uploaded {
-        /// The platform's id for the file.
-        id: String,
-        /// The platform's id for the first picture of a video.
-        thumb: Option<String>,
-        /// The type it was uploaded as.
-        kind: &'static str,
-        /// Ids from before this preparation; the platform may have deleted their files since.
-        maybe_expired: Vec<String>,
-    },
-}
-
-/// Why a call could not be prepared; another preparation may succeed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PrepareError {
-    /// The class of the failure, for metrics.
-    pub class: FailureClass,
-    /// The reason, from the platform or from us; no secrets.
-    pub why: String,
-}
-
-/// The work that a platform does for the outbox.
-pub trait Courier: std::fmt::Debug + Send + Sync {
-    /// Prepares a call for its attempt, if it [needs that]. A preparation may be cancelled, and is
-    /// repeated freely, also after a crash: no effect of it may reach the receiver.
-    ///
-    /// [needs that]: crate::model::OutboundCall::needs_preparation
-    fn prepare<'a>(
-        &'a self,
-        _pending: &'a PendingCall,
-    ) -> Pin<Box<dyn Future<Output = Result<Payload, PrepareError>> + Send + 'a>> {
-        Box::pin(std::future::ready(Ok(Payload::AsAccepted)))
-    }
-
-    /// Makes one attempt at a call with its prepared `payload`. It repeats the request by itself
-    /// only after it refreshed a credential or created an account.
-    fn send<'a>(
-        &'a self,
-        pending: &'a PendingCall,
-        payload: &'a Payload,
-    ) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'a>>;
-
-    /// Finds out the outcome of an attempt that was not settled.
-    fn resolve<'a>(
-        &'a self,
-        pending: &'a PendingCall,
-    ) -> Pin<Box<dyn Future<Output = Resolution> + Send + 'a>>;
-}
 
 /// The dependencies of the outbox.
 #[derive(Debug)]
@@ -197,14 +131,15 @@ struct Pipeline {
     direction: Direction,
     schedule: Schedule,
     worker: Arc<LaneWorker>,
-    in_flight: usize,
-    max_in_flight: usize,
+    places: Places,
+    /// Calls that were handed over while their lane was running. It may find nothing to do and end, or be about to.
+    waiting: HashMap<Lane, DirectCall>,
 }
 
 impl Outbox {
     /// Creates an outbox that starts with the pending messages of the store.
     pub fn new(parts: OutboxParts, stop: CancellationToken) -> Self {
-        let pipeline = |direction, courier: &Arc<dyn Courier>, max_preparing| Pipeline {
+        let pipeline = |direction, courier: &Arc<dyn Courier>, places: Places, max_preparing| Pipeline {
             direction,
             schedule: Schedule::new(MAX_LANES),
             worker: Arc::new(LaneWorker {
@@ -221,15 +156,19 @@ impl Outbox {
                 panic_counts: PanicCounts::default(),
                 stop: stop.clone(),
             }),
-            in_flight: 0,
-            max_in_flight: parts.in_flight,
+            places,
+            waiting: HashMap::new(),
         };
+        let (to_im, to_wechat) = (parts.work_signal.places().clone(), Places::default());
+        for places in [&to_im, &to_wechat] {
+            places.add(parts.in_flight);
+        }
         Self {
             pipelines: [
                 // A preparation for IM is short, because its courier bounds it, so every lane gets
                 // a permit.
-                pipeline(Direction::ToIm, &parts.to_im, parts.in_flight),
-                pipeline(Direction::ToWechat, &parts.to_wechat, MAX_PREPARING),
+                pipeline(Direction::ToIm, &parts.to_im, to_im, parts.in_flight),
+                pipeline(Direction::ToWechat, &parts.to_wechat, to_wechat, MAX_PREPARING),
             ],
             wait_notices: WaitNotices {
                 store: parts.store.clone(),
@@ -259,6 +198,7 @@ impl Outbox {
             self.load_lanes().await;
             self.take_signals();
             self.start_lanes();
+            self.offer_places();
             let work_signal = self.work_signal.clone();
             let due = self.sleep_until_due();
             tokio::select! {
@@ -277,6 +217,9 @@ impl Outbox {
                 self.lane_ended(joined);
             }
         }
+        self.work_signal.places().offer(false);
+        // The attempts of these are recorded, so they must be made.
+        self.take_signals();
         while let Some(joined) = self.running.join_next_with_id().await {
             self.lane_ended(joined);
         }
@@ -314,6 +257,37 @@ impl Outbox {
         if signals.overflowed {
             self.pipelines.iter_mut().for_each(|pipeline| pipeline.schedule.restart_scan());
         }
+        for direct in signals.direct {
+            self.start_direct(direct);
+        }
+    }
+
+    /// Makes a call that was handed over, after the lane has ended if it is running.
+    fn start_direct(&mut self, direct: DirectCall) {
+        let lane = direct.pending.lane.clone();
+        let pipeline = self.pipeline(lane.direction);
+        if pipeline.schedule.start(&lane) {
+            self.spawn(lane, direct.place, Some(direct.pending));
+        } else {
+            pipeline.waiting.insert(lane, direct);
+        }
+    }
+
+    fn spawn(&mut self, lane: Lane, place: Place, direct: Option<PendingCall>) {
+        let worker = Arc::clone(&self.pipeline(lane.direction).worker);
+        let work = worker.work_or_panic(lane.clone(), direct);
+        let id = self.running.spawn(async move {
+            let _place = place;
+            work.await
+        });
+        self.lanes.insert(id.id(), lane);
+    }
+
+    /// Offers places while they would be used for nothing else: nothing waits, and IM answers.
+    fn offer_places(&self) {
+        let [to_im, _] = &self.pipelines;
+        let is_offered = to_im.schedule.is_quiet() && to_im.worker.breaker.is_closed();
+        to_im.places.offer(is_offered);
     }
 
     fn start_lanes(&mut self) {
@@ -330,12 +304,11 @@ impl Outbox {
             if pipeline.worker.breaker.take_just_closed() {
                 pipeline.schedule.wake_platform_waiters();
             }
-            while pipeline.in_flight < pipeline.max_in_flight {
-                let Some(lane) = pipeline.schedule.next() else { break };
-                pipeline.in_flight += 1;
-                let work = Arc::clone(&pipeline.worker).work_or_panic(lane.clone());
-                let id = self.running.spawn(work).id();
-                self.lanes.insert(id, lane);
+        }
+        for direction in [Direction::ToIm, Direction::ToWechat] {
+            while let Some(place) = self.pipeline(direction).places.take() {
+                let Some(lane) = self.pipeline(direction).schedule.next() else { break };
+                self.spawn(lane, place, None);
             }
         }
     }
@@ -356,8 +329,13 @@ impl Outbox {
         };
         let Some(lane) = self.lanes.remove(&id) else { return };
         let pipeline = self.pipeline(lane.direction);
-        pipeline.in_flight -= 1;
-        pipeline.schedule.rest(lane, rest);
+        pipeline.schedule.rest(lane.clone(), rest);
+        match pipeline.waiting.remove(&lane) {
+            Some(direct) if direct.accepted_at.elapsed() < DIRECT_TIME => self.start_direct(direct),
+            // The lane has perhaps found out what came of the attempt, and sent the message itself.
+            Some(_) => pipeline.schedule.notify(&lane),
+            None => {}
+        }
     }
 
     /// Runs every second: scans the store again if an operator's command has changed messages.

@@ -5,6 +5,7 @@
 //! *attached* when the passive reply to this push contains it; otherwise it is released, so that the
 //! outbox sends it. A *backfill* reads IM's history for answers whose callback never came.
 
+mod assignment;
 mod departure;
 
 use std::sync::Arc;
@@ -20,13 +21,10 @@ use super::passive_reply::{
 use super::{Account, Bridge, Inner, passive_reply, quota, to_im};
 use crate::config::Acknowledge;
 use crate::model::{
-    Content, Direction, Event, EventKind, ImUserId, Lane, MediaName, MediaOrigin, MediaRequest, MessageId,
-    MessageKind, Millis, Move, OutboundCall, Push, PushBody,
+    Content, Direction, Event, EventKind, Lane, MediaName, MediaOrigin, MediaRequest, MessageId, MessageKind,
+    Millis, Move, OutboundCall, Push, PushBody,
 };
-use crate::store::{Customer, HeldAnswer, NewMessage, Settlement, StoreError, Tx};
-
-/// The `kv` key with the agent who got the last new conversation.
-const LAST_ASSIGNED_KEY: &str = "assigned_last";
+use crate::store::{Customer, HeldAnswer, NewMessage, PendingCall, Settlement, StoreError, Tx};
 
 /// The result of a push.
 #[derive(Debug)]
@@ -40,6 +38,8 @@ struct PushDecision {
     has_media_requests: bool,
     /// The message to IM that it became.
     message: Option<MessageId>,
+    /// The call of that message, if its attempt is recorded already.
+    direct: Option<PendingCall>,
 }
 
 impl PushDecision {
@@ -53,6 +53,7 @@ impl PushDecision {
             account: None,
             has_media_requests: false,
             message: None,
+            direct: None,
         }
     }
 }
@@ -71,9 +72,13 @@ impl Bridge {
         let inner = &self.0;
         let (openid, key) = (push.from.clone(), push.dedup_key.as_str().to_owned());
         let is_unsubscribe = push.is_unsubscribe();
+        let place = matches!(push.body, PushBody::Message(_))
+            .then(|| inner.work_signal.places().take_offered())
+            .flatten();
         let handler = PushHandler {
             inner: Arc::clone(inner),
             push,
+            has_place: place.is_some(),
             random: rand::rng().random(),
             names: [MediaName::of_bits(rand::rng().random()), MediaName::of_bits(rand::rng().random())],
         };
@@ -88,7 +93,12 @@ impl Bridge {
         if let Some(account) = decision.account {
             inner.accounts.insert(&openid, account);
         }
-        for direction in &decision.notify {
+        let mut notify = decision.notify;
+        if let (Some(pending), Some(place)) = (decision.direct, place) {
+            notify.retain(|direction| *direction != pending.lane.direction);
+            inner.work_signal.hand_over(pending, place);
+        }
+        for direction in &notify {
             inner.work_signal.notify(Lane { direction: *direction, customer: openid.clone() });
         }
         if decision.has_media_requests {
@@ -105,6 +115,8 @@ impl Bridge {
 struct PushHandler {
     inner: Arc<Inner>,
     push: Push,
+    /// The outbox has a place for the message's call.
+    has_place: bool,
     random: u32,
     /// Names for the media of the message, if it has any.
     names: [MediaName; 2],
@@ -227,37 +239,6 @@ impl PushHandler {
         Ok(())
     }
 
-    /// Assigns the conversation's agent. The agent stays while the session lasts and the agent is
-    /// configured. Otherwise the agent with the fewest open conversations gets it; on a tie, the
-    /// next one after the agent who got the last conversation.
-    fn assign_agent(
-        &self,
-        tx: &Tx<'_>,
-        customer: &mut Customer,
-        is_new_session: bool,
-    ) -> Result<(), StoreError> {
-        let agents = &self.inner.settings.agents;
-        let is_kept = !is_new_session && customer.agent.as_ref().is_some_and(|agent| agents.contains(agent));
-        if is_kept {
-            return Ok(());
-        }
-        if let [only] = agents.as_slice() {
-            customer.agent = Some(only.clone());
-            return Ok(());
-        }
-        let since = tx.now().plus(-self.inner.settings.session_idle_ms);
-        let open = tx.conversations_by_agent(since)?;
-        let busy = |agent: &ImUserId| {
-            open.iter().find(|(name, _)| name == agent.as_str()).map_or(0, |(_, count)| *count)
-        };
-        let fewest = agents.iter().map(busy).min().unwrap_or(0);
-        let last = tx.kv(LAST_ASSIGNED_KEY)?;
-        let last_index = agents.iter().position(|agent| last.as_deref() == Some(agent.as_str()));
-        let rotation = agents.iter().cycle().skip(last_index.map_or(0, |last| last + 1)).take(agents.len());
-        customer.agent = { rotation }.find(|agent| busy(agent) == fewest).cloned();
-        customer.agent.as_ref().map_or(Ok(()), |agent| tx.put_kv(LAST_ASSIGNED_KEY, agent.as_str()))
-    }
-
     /// Handles a customer's action: attaches held answers to the passive reply, and pushes as many
     /// more as the window allows.
     fn on_action(
@@ -321,7 +302,9 @@ impl PushHandler {
             return Ok(());
         }
         let count = u32::try_from(calls.len()).unwrap_or(u32::MAX);
-        let id = tx.add(&NewMessage {
+        let is_ready =
+            kind == MessageKind::Message && calls.first().is_some_and(|call| !call.needs_preparation());
+        let message = NewMessage {
             direction: Direction::ToIm,
             kind,
             openid: customer.openid.clone(),
@@ -331,10 +314,17 @@ impl PushHandler {
             msg_random: self.random,
             source: self.push.dedup_key.as_str().to_owned(),
             erase: self.push.is_unsubscribe(),
-        })?;
+        };
+        let lane = Lane { direction: message.direction, customer: message.openid.clone() };
+        if self.has_place && is_ready && tx.head_id(&lane)?.is_none() {
+            let pending = tx.add_claimed(message)?;
+            decision.message = Some(pending.id);
+            decision.direct = Some(pending);
+        } else {
+            decision.message = Some(tx.add(&message)?);
+        }
         customer.next_seq = customer.next_seq.wrapping_add(count);
         decision.notify.push(Direction::ToIm);
-        decision.message = Some(id);
         Ok(())
     }
 }

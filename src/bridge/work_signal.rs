@@ -1,5 +1,7 @@
 //! The signal that tells the outbox which lanes have new work, after the commit that created it.
 //!
+//! A call whose attempt was recorded when its message was accepted is handed over with its place.
+//!
 //! A lost signal costs time, never a message: the store is the source of truth, and the outbox also
 //! scans it by itself.
 
@@ -8,8 +10,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use super::places::{Place, Places};
 use crate::model::Lane;
+use crate::store::PendingCall;
 
 /// The most lanes that are remembered between two calls of [`WorkSignal::take`]. Beyond that, the
 /// outbox scans the store instead.
@@ -22,6 +27,19 @@ pub struct NotifiedLanes {
     pub lanes: HashSet<Lane>,
     /// More lanes were notified than are remembered.
     pub overflowed: bool,
+    /// Calls whose attempt was recorded when their messages were accepted.
+    pub direct: Vec<DirectCall>,
+}
+
+/// A call whose attempt was recorded in the transaction that accepted its message. It must be made now.
+#[derive(Debug)]
+pub struct DirectCall {
+    /// The call, as it was before the attempt.
+    pub pending: PendingCall,
+    /// Its place.
+    pub place: Place,
+    /// When the transaction was committed.
+    pub accepted_at: Instant,
 }
 
 /// The signal that there is work. Clones share it.
@@ -33,6 +51,7 @@ struct Inner {
     capacity: usize,
     notified: Mutex<NotifiedLanes>,
     notify: Notify,
+    places: Places,
 }
 
 impl Default for WorkSignal {
@@ -44,7 +63,23 @@ impl Default for WorkSignal {
 impl WorkSignal {
     /// Creates a signal that remembers at most `capacity` lanes.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self(Arc::new(Inner { capacity, notified: Mutex::default(), notify: Notify::new() }))
+        Self(Arc::new(Inner {
+            capacity,
+            notified: Mutex::default(),
+            notify: Notify::new(),
+            places: Places::default(),
+        }))
+    }
+
+    /// The places for calls to IM.
+    pub fn places(&self) -> &Places {
+        &self.0.places
+    }
+
+    /// Hands over a call whose attempt has been recorded.
+    pub fn hand_over(&self, pending: PendingCall, place: Place) {
+        self.0.notified.lock().direct.push(DirectCall { pending, place, accepted_at: Instant::now() });
+        self.0.notify.notify_one();
     }
 
     /// Signals new work in `lane`.

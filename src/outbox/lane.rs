@@ -123,14 +123,18 @@ enum Next {
 }
 
 impl LaneWorker {
-    /// Works on `lane` until it rests.
-    pub(super) async fn work(self: Arc<Self>, lane: Lane) -> Rest {
+    /// Works on `lane` until it rests, beginning with the call whose attempt is recorded already.
+    pub(super) async fn work(self: Arc<Self>, lane: Lane, mut direct: Option<PendingCall>) -> Rest {
         let mut prepared = None;
         for _ in 0..BATCH {
-            if self.stop.is_cancelled() {
+            if self.stop.is_cancelled() && direct.is_none() {
                 return Rest::Stopped;
             }
-            match self.process_head(&lane, prepared.take()).await {
+            let next = match direct.take() {
+                Some(pending) => self.attempt(pending, Payload::AsAccepted).await,
+                None => self.process_head(&lane, prepared.take()).await,
+            };
+            match next {
                 Ok(Next::Head) => {}
                 Ok(Next::Prepared(ready)) => prepared = Some(*ready),
                 Ok(Next::Rest(rest)) => return rest,

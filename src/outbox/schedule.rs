@@ -92,9 +92,32 @@ impl Schedule {
 
     /// The next lane to work on; it counts as running from now on.
     pub(super) fn next(&mut self) -> Option<Lane> {
-        let lane = self.ready.pop_front()?;
+        while let Some(lane) = self.ready.pop_front() {
+            // A lane may have been started meanwhile.
+            if self.lanes.get(&lane) == Some(&LaneState::Ready) {
+                self.lanes.insert(lane.clone(), LaneState::Running { notified: false });
+                return Some(lane);
+            }
+        }
+        None
+    }
+
+    /// Starts this lane out of turn; it counts as running from now on. `false` if it is running already.
+    pub(super) fn start(&mut self, lane: &Lane) -> bool {
+        match self.lanes.get(lane) {
+            Some(LaneState::Running { .. }) => return false,
+            Some(LaneState::Sleeping { due, .. }) => {
+                self.sleeping.remove(&(*due, lane.clone()));
+            }
+            Some(LaneState::Ready) | None => {}
+        }
         self.lanes.insert(lane.clone(), LaneState::Running { notified: false });
-        Some(lane)
+        true
+    }
+
+    /// No lane waits for its turn, all lanes of the store are known, and there is room for more.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.ready.is_empty() && self.scan == Scan::Done && self.room() > 0
     }
 
     /// A running lane stops running.
@@ -166,6 +189,7 @@ mod tests {
     enum Step {
         Notify(u8),
         Next,
+        Start(u8),
         Rest(u8),
         Wake,
         PlatformBack,
@@ -175,6 +199,7 @@ mod tests {
         let step = prop_oneof![
             (0_u8..6).prop_map(Step::Notify),
             Just(Step::Next),
+            (0_u8..6).prop_map(Step::Start),
             (0_u8..5).prop_map(Step::Rest),
             Just(Step::Wake),
             Just(Step::PlatformBack),
@@ -220,6 +245,8 @@ mod tests {
             let mut schedule = Schedule::new(4);
             let mut running: Vec<Lane> = Vec::new();
             let mut notified_while_running: Vec<Lane> = Vec::new();
+            // Lanes that were started out of turn when there was no room.
+            let mut beyond = 0;
             for step in steps {
                 match step {
                     Step::Notify(n) => {
@@ -232,6 +259,15 @@ mod tests {
                         prop_assert!(!running.contains(&next), "{next:?} runs twice");
                         running.push(next);
                     },
+                    Step::Start(n) => {
+                        let is_new = !schedule.lanes.contains_key(&lane(n));
+                        beyond += usize::from(is_new && schedule.room() == 0);
+                        let has_started = schedule.start(&lane(n));
+                        prop_assert_eq!(has_started, !running.contains(&lane(n)));
+                        if has_started {
+                            running.push(lane(n));
+                        }
+                    }
                     Step::Rest(how) => if let Some(lane) = running.pop() {
                         let rest = match how {
                             0 => Rest::Yield,
@@ -247,7 +283,7 @@ mod tests {
                     Step::Wake => schedule.wake(Millis(8)),
                     Step::PlatformBack => schedule.wake_platform_waiters(),
                 }
-                prop_assert!(schedule.lanes.len() <= 4 + running.len());
+                prop_assert!(schedule.lanes.len() <= 4 + running.len() + beyond);
             }
             // In the end every lane in the schedule is run.
             schedule.wake(Millis(i64::MAX));

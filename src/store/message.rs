@@ -9,31 +9,8 @@ use super::session::Row;
 use super::value::{Column, FromColumn, Mismatch, Param, params};
 use super::{StoreError, Tx};
 use crate::model::{
-    Direction, ImUserId, Lane, MessageId, MessageKind, Millis, Move, OpenId, OutboundCall, State, return_code,
+    Direction, ImUserId, Lane, MessageId, MessageKind, Millis, Move, OutboundCall, State, return_code,
 };
-
-/// A message to be stored.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NewMessage {
-    /// The direction in which it is sent.
-    pub direction: Direction,
-    /// What kind of message it is.
-    pub kind: MessageKind,
-    /// The customer.
-    pub openid: OpenId,
-    /// The agent who receives it or wrote it.
-    pub agent: Option<ImUserId>,
-    /// The calls to make; at least one.
-    pub calls: Vec<OutboundCall>,
-    /// `MsgSeq` of the first call; each further call has the next number.
-    pub msg_seq: u32,
-    /// `MsgRandom` of the first call; each further call has the next number.
-    pub msg_random: u32,
-    /// The dedup key of the push or callback that contained it.
-    pub source: String,
-    /// The customer has left: the row is deleted as soon as the message is settled.
-    pub erase: bool,
-}
 
 /// Whether a message is attached to a passive reply, and what is known of that reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,33 +130,6 @@ pub(super) const FIRST_TRANSFER: &str = formatcp!(
      ORDER BY {POSITION} LIMIT 1"
 );
 impl Tx<'_> {
-    /// Stores a message. Each message gets a larger id than all before it.
-    pub fn add(&self, message: &NewMessage) -> Result<MessageId, StoreError> {
-        let sql = "INSERT INTO message (direction, kind, state, openid, agent, calls, calls_done, seq, random, source,
-                                        created_at, due_at, attempts, attempt_at, settled_at, last_error, erase,
-                                        hold_noticed, attached, attached_to, attached_calls, waiting_since,
-                                        conversation)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, ?9, ?10, 0, 0, 0, 0, NULL, ?11,
-                           0, 0, NULL, 0, ?10,
-                           coalesce((SELECT conversation FROM customer WHERE openid = ?4), 0))
-                   RETURNING id";
-        let calls = serde_json::to_string(&message.calls)?;
-        let values = params![
-            message.direction,
-            message.kind,
-            State::Accepted,
-            message.openid.as_str(),
-            message.agent.as_ref().map(ImUserId::as_str),
-            &calls,
-            message.msg_seq,
-            message.msg_random,
-            &message.source,
-            self.now.0,
-            message.erase,
-        ];
-        Ok(MessageId(self.session.value(sql, values)?))
-    }
-
     /// The head of `lane`: the first transfer if there is one, else the first message by position.
     pub fn head(&self, lane: &Lane) -> Result<Head, StoreError> {
         if lane.direction == Direction::ToIm

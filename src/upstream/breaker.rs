@@ -52,6 +52,11 @@ impl Breaker {
         Ok(())
     }
 
+    /// Whether attempts are admitted as they come.
+    pub fn is_closed(&self) -> bool {
+        self.state().failures < MAX_FAILURES
+    }
+
     /// The admitted attempt made no call, so another may be the probe.
     pub fn release_probe(&self) {
         let mut state = self.state();

@@ -14,7 +14,7 @@ use super::{LaneWorker, Rest};
 use crate::bridge::notice::EndReason;
 use crate::model::{Lane, MessageId, Move, State};
 use crate::outbox::panics::{MAX_PANICS, PANIC_REST_MS};
-use crate::store::{Settlement, StoreError, Tx};
+use crate::store::{PendingCall, Settlement, StoreError, Tx};
 
 /// The most lanes whose panics are remembered; at the limit, all are forgotten.
 const MAX_LANES: usize = 4_096;
@@ -41,9 +41,13 @@ impl PanicCounts {
 }
 
 impl LaneWorker {
-    /// Works on `lane` until it rests or panics.
-    pub(in crate::outbox) async fn work_or_panic(self: Arc<Self>, lane: Lane) -> Rest {
-        let work = AssertUnwindSafe(Arc::clone(&self).work(lane.clone()));
+    /// Works on `lane` until it rests or panics, beginning with the call whose attempt is recorded already.
+    pub(in crate::outbox) async fn work_or_panic(
+        self: Arc<Self>,
+        lane: Lane,
+        direct: Option<PendingCall>,
+    ) -> Rest {
+        let work = AssertUnwindSafe(Arc::clone(&self).work(lane.clone(), direct));
         match work.catch_unwind().await {
             Ok(rest) => rest,
             Err(_) => self.panicked(&lane).await,

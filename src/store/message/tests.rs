@@ -1,6 +1,7 @@
 use super::*;
 use crate::clock::Clock;
-use crate::store::{Store, StoreLocation, testing};
+use crate::model::OpenId;
+use crate::store::{NewMessage, Store, StoreLocation, testing};
 
 #[tokio::test]
 async fn a_due_time_beyond_the_longest_wait_is_ignored() {
