@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::customers::openid;
 use super::measure::{Measured, unix_micros, unix_s};
 use super::target::Target;
 
@@ -111,14 +112,6 @@ async fn run_connection(
         }
     }
     (latencies, failed)
-}
-
-/// The openid of a customer. As WeChat's, they are in no order.
-pub fn openid(customer: u64) -> String {
-    format!(
-        "oBench{:022}",
-        u128::from(customer + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) % 10_u128.pow(22)
-    )
 }
 
 /// A text message of one of the customers, as a signed request.

@@ -7,6 +7,7 @@
 #![expect(clippy::cast_precision_loss, reason = "rounded figures for display")]
 
 mod client;
+mod customers;
 mod measure;
 mod sink;
 mod storm;

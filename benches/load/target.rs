@@ -16,7 +16,7 @@ use wechat_im_bridge::internals::store::{
     Customer, NewMessage, Settlement, Store, StoreError, StoreLocation, Tx,
 };
 
-use super::client::openid;
+use super::customers::openid;
 use super::measure::unix_s;
 use super::sink::Sink;
 
