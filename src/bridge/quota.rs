@@ -212,4 +212,72 @@ mod tests {
         assert_eq!(budget(&customer, now), Err(NoBudget::UsedUp));
         assert_eq!(budget(&customer, now.plus(60_000)), Err(NoBudget::WindowClosed));
     }
+
+    /// The sends left of a message's window and the end of that window, then the same for an event's.
+    type Windows = (u32, i64, u32, i64);
+
+    const NOW: Millis = Millis(100);
+
+    fn customer((message_left, message_until, event_left, event_until): Windows) -> Customer {
+        let (message_until, event_until) = (Millis(message_until), Millis(event_until));
+        let customer = Customer::new(OpenId::new("oA").unwrap());
+        Customer { message_left, message_until, event_left, event_until, ..customer }
+    }
+
+    #[test]
+    fn a_send_is_taken_from_the_open_window_that_ends_first() {
+        use NoBudget::{UsedUp, WindowClosed};
+        for (windows, sends, left) in [
+            ((5, 200, 3, 150), Ok((8, 200)), (5, 2)),
+            ((5, 150, 3, 200), Ok((8, 200)), (4, 3)),
+            ((5, 150, 3, 150), Ok((8, 150)), (5, 2)),
+            ((5, 200, 0, 150), Ok((5, 200)), (4, 0)),
+            ((5, 150, 0, 200), Ok((5, 150)), (4, 0)),
+            ((0, 150, 3, 200), Ok((3, 200)), (0, 2)),
+            ((0, 200, 3, 150), Ok((3, 150)), (0, 2)),
+            // A window has ended at its end.
+            ((5, 100, 3, 200), Ok((3, 200)), (5, 2)),
+            ((5, 200, 3, 100), Ok((5, 200)), (4, 3)),
+            ((5, 100, 3, 100), Err(WindowClosed), (5, 3)),
+            ((0, 100, 0, 101), Err(UsedUp), (0, 0)),
+            ((0, 101, 0, 100), Err(UsedUp), (0, 0)),
+            ((0, 100, 0, 100), Err(WindowClosed), (0, 0)),
+        ] {
+            let mut customer = customer(windows);
+            let found = budget(&customer, NOW);
+            assert_eq!(found.map(|budget| (budget.sends, budget.until.0)), sends, "{windows:?}");
+            assert_eq!(spend(&mut customer, NOW).err(), sends.err(), "{windows:?}");
+            assert_eq!((customer.message_left, customer.event_left), left, "{windows:?}");
+        }
+    }
+
+    #[test]
+    fn a_send_is_refunded_to_an_open_window_that_is_not_full() {
+        for (windows, left) in [
+            ((4, 200, 2, 150), (5, 2)),
+            ((5, 200, 2, 150), (5, 3)),
+            ((5, 200, 3, 150), (5, 3)),
+            ((4, 100, 2, 150), (4, 3)),
+            ((4, 100, 2, 100), (4, 2)),
+            ((5, 100, 2, 101), (5, 3)),
+        ] {
+            let mut customer = customer(windows);
+            refund(&mut customer, NOW, &LIMITS);
+            assert_eq!((customer.message_left, customer.event_left), left, "{windows:?}");
+        }
+    }
+
+    #[test]
+    fn what_wechat_says_of_the_windows_overrides_the_count() {
+        for (reason, windows, until) in [
+            (NoBudget::UsedUp, (5, 200, 3, 150), (200, 150)),
+            (NoBudget::WindowClosed, (5, 200, 3, 150), (100, 100)),
+            (NoBudget::WindowClosed, (5, 50, 3, 60), (50, 60)),
+        ] {
+            let mut customer = customer(windows);
+            revoke(&mut customer, reason, NOW);
+            assert_eq!((customer.message_left, customer.event_left), (0, 0), "{windows:?}");
+            assert_eq!((customer.message_until.0, customer.event_until.0), until, "{windows:?}");
+        }
+    }
 }
