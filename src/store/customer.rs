@@ -223,7 +223,7 @@ impl Tx<'_> {
     pub fn conversations_by_agent(&self, since: Millis) -> Result<Vec<(String, i64)>, StoreError> {
         // That of a customer who was erased has no agent.
         let sql = "SELECT agent, count(*) FROM conversation
-                   WHERE hour >= ?2 AND agent IS NOT NULL AND active_at >= ?1 GROUP BY agent";
+                   WHERE hour >= ?2 AND agent IS NOT NULL AND active_at >= ?1 GROUP BY agent ORDER BY agent";
         self.session.all(sql, params![since.0, since.0 / HOUR_MS], |row| Ok((row.get(0)?, row.get(1)?)))
     }
 }

@@ -75,9 +75,10 @@ async fn each_defect_fails_its_own_step() {
 
 #[tokio::test]
 async fn a_closed_port_fails_the_first_step() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    // Bound and not listening: nobody answers there, and no other program can take it.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
     let stage = Stage::start(Clock::system(), Settings::default()).await.unwrap();
     stage.connect(&format!("http://{address}"));
     let mut transcript = Vec::new();

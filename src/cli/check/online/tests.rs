@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::extract::State;
 use axum::http::Uri;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::*;
 use crate::cli::check::{Severity, lines as told};
@@ -121,9 +121,10 @@ async fn wechat_is_not_called_for_a_passive_account() {
 
 #[tokio::test]
 async fn hosts_that_cannot_be_reached_are_named() {
-    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base = format!("http://{}", taken.local_addr().unwrap());
-    drop(taken);
+    // Bound and not listening: nobody answers there, and no other program can take it.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let base = format!("http://{}", socket.local_addr().unwrap());
     let config = config(&base, &[]);
     for (findings, key) in [
         (wechat(&config, &Clock::system()).await, "wechat.api_base"),

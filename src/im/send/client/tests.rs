@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::{Request, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::*;
 use crate::clock::Clock;
@@ -263,9 +263,10 @@ async fn a_timeout_is_no_answer() {
 
 #[tokio::test]
 async fn a_request_that_was_never_sent_is_not_sent() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let closed = base_of(&listener);
-    drop(listener);
+    // Bound and not listening: nobody answers there, and no other program can take it.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = format!("http://{}", socket.local_addr().unwrap()).parse().unwrap();
     let mut no_tls = raw(Some("no TLS here")).await;
     no_tls.set_scheme("https").unwrap();
     let mut silent = raw(None).await;

@@ -1,5 +1,5 @@
 use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::*;
 use crate::model::FailureClass as Why;
@@ -210,9 +210,10 @@ async fn a_connection_cut_after_the_request_is_unknown_and_not_repeated() {
 #[tokio::test]
 async fn a_refused_connection_makes_the_message_wait() {
     let fake = Fake::start().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-    drop(listener);
+    // Bound and not listening: nobody answers there, and no other program can take it.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let base = format!("http://{}", socket.local_addr().unwrap()).parse().unwrap();
     let client = fake.client_at(base, &Clock::movable());
     let failure = client.send_text(&customer(), "您好").await.unwrap_err();
     assert!(matches!(&failure, Failure::NotSent(_)), "{failure}");
