@@ -221,7 +221,7 @@ mod tests {
     fn customer((message_left, message_until, event_left, event_until): Windows) -> Customer {
         let (message_until, event_until) = (Millis(message_until), Millis(event_until));
         let customer = Customer::new(OpenId::new("oA").unwrap());
-        Customer { message_left, message_until, event_left, event_until, ..customer }
+        Customer { message_until, message_left, event_until, event_left, ..customer }
     }
 
     #[test]
