@@ -175,7 +175,7 @@ fn with_store<T>(
                 "set store.url to sqlite://FILE to use this command",
             ));
         }
-        config::StoreUrl::Postgres => {
+        config::StoreUrl::Postgres(_) => {
             return Err(unreadable(
                 "store.url names PostgreSQL, which this command cannot read",
                 "read the database with psql, or set store.url to sqlite://FILE",

@@ -10,6 +10,7 @@ mod choice;
 mod exposure;
 mod fault;
 mod keys;
+mod postgres_url;
 mod secret;
 mod settings;
 mod source;
@@ -28,6 +29,7 @@ pub use address::{BaseUrl, StoreUrl};
 pub use choice::{Acknowledge, EncryptionMode, Locale, LogFormat, OnUnsubscribe, ReplyMode};
 pub use exposure::Exposure;
 pub use fault::{Fault, Faults, Place};
+pub use postgres_url::SslMode;
 pub use secret::{AesKey, Secret};
 pub use texts::Texts;
 

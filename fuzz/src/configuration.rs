@@ -41,7 +41,7 @@ pub fn check(input: &[u8]) {
 /// All secrets of a configuration, formatted as a log would show them.
 fn secrets(config: &Config) -> String {
     let (wechat, im) = (&config.wechat, &config.im);
-    let store = if matches!(config.store, StoreUrl::Postgres) {
+    let store = if matches!(config.store, StoreUrl::Postgres(_)) {
         format!("{:?}", config.store)
     } else {
         String::new()

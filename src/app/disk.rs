@@ -80,7 +80,7 @@ pub(super) fn start(
     tokio::task::spawn_blocking(move || private_files::mend(&url, &mended));
     let database = match &config.store {
         StoreUrl::SqliteFile(path) => Some(path.clone()),
-        StoreUrl::SqliteMemory | StoreUrl::Postgres => None,
+        StoreUrl::SqliteMemory | StoreUrl::Postgres(_) => None,
     };
     let limits = Thresholds::default();
     let watch = DiskWatch::new(database, files.clone(), limits, clock.clone(), metrics.clone());

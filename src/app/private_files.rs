@@ -12,7 +12,7 @@ use crate::store;
 pub(super) fn mend(store: &config::StoreUrl, media: &Files) {
     let database = match store {
         config::StoreUrl::SqliteFile(path) => store::files_of(path),
-        config::StoreUrl::SqliteMemory | config::StoreUrl::Postgres => Vec::new(),
+        config::StoreUrl::SqliteMemory | config::StoreUrl::Postgres(_) => Vec::new(),
     };
     restrict("database files", database);
     let folders = media.folders();

@@ -22,7 +22,7 @@ pub(super) async fn open_store(
     let location = match url {
         config::StoreUrl::SqliteFile(path) => StoreLocation::File(path.clone()),
         config::StoreUrl::SqliteMemory => StoreLocation::Memory,
-        config::StoreUrl::Postgres => bail!("store.url: this version does not support PostgreSQL"),
+        config::StoreUrl::Postgres(_) => bail!("store.url: this version does not support PostgreSQL"),
     };
     let mut opening = tokio::task::spawn_blocking(move || Store::open(&location, clock, metrics));
     loop {

@@ -24,7 +24,7 @@ const KILL_AT: &str = "BRIDGE_KILL_AT";
 const PANIC_AT: &str = "BRIDGE_PANIC_AT";
 
 pub(super) async fn run(config: Config, warnings: Vec<String>, while_stdin: bool) -> Result<(), Error> {
-    if matches!(config.store, config::StoreUrl::Postgres) {
+    if matches!(config.store, config::StoreUrl::Postgres(_)) {
         return Err(Error::Configuration(Faults(vec![Fault {
             key: "store.url".to_owned(),
             place: Place::Unspecified,

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use url::{Host, Url};
 
+use super::postgres_url::PostgresUrl;
+
 /// An `http` or `https` URL to which paths are appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl(Url);
@@ -60,8 +62,8 @@ pub enum StoreUrl {
     SqliteFile(PathBuf),
     /// A SQLite database in memory, which is lost when the process ends.
     SqliteMemory,
-    /// A PostgreSQL database, which this version does not support.
-    Postgres,
+    /// A PostgreSQL database.
+    Postgres(Box<PostgresUrl>),
 }
 
 impl StoreUrl {
@@ -80,11 +82,7 @@ impl StoreUrl {
             };
         }
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            return match Url::parse(url) {
-                Ok(parsed) if parsed.has_host() => Ok(Self::Postgres),
-                Ok(_) => Err("names no host".to_owned()),
-                Err(problem) => Err(format!("is not a URL: {problem}")),
-            };
+            return Ok(Self::Postgres(Box::new(PostgresUrl::new(url)?)));
         }
         Err("is not the URL of a known store".to_owned())
     }
@@ -93,7 +91,7 @@ impl StoreUrl {
     pub(super) fn resolve_dir(&self, dir: &Path) -> PathBuf {
         match self {
             Self::SqliteFile(file) => file.parent().map_or_else(|| dir.to_owned(), |parent| parent.join(dir)),
-            Self::SqliteMemory | Self::Postgres => dir.to_owned(),
+            Self::SqliteMemory | Self::Postgres(_) => dir.to_owned(),
         }
     }
 }
@@ -156,7 +154,7 @@ mod tests {
         assert!(matches!(StoreUrl::new("sqlite::memory:"), Ok(StoreUrl::SqliteMemory)));
         let postgres = StoreUrl::new("postgres://bridge:hidden@db.example/bridge").unwrap();
         assert!(!format!("{postgres:?}").contains("hidden"));
-        assert!(matches!(postgres, StoreUrl::Postgres));
+        assert!(matches!(postgres, StoreUrl::Postgres(_)));
         for bad in [
             "",
             "bridge.db",

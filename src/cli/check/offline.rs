@@ -85,7 +85,7 @@ fn database(store: &StoreUrl) -> Finding {
             let evidence = "keeps everything in memory: a restart loses all waiting messages";
             return Finding::warn(KEY, evidence, "set sqlite://FILE");
         }
-        StoreUrl::Postgres => {
+        StoreUrl::Postgres(_) => {
             let evidence = "names PostgreSQL, which this version does not support";
             return Finding::fail(KEY, evidence, "set sqlite://FILE");
         }

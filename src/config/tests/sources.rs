@@ -160,7 +160,7 @@ fn a_secret_can_be_a_files_content() {
     let (config, _) = Config::from_toml_str(&text, env(&pairs)).unwrap();
     assert_eq!(config.wechat.token.expose(), "FileToken");
     assert_eq!(config.im.callback_token.unwrap().expose(), "FileToken");
-    assert!(matches!(config.store, StoreUrl::Postgres));
+    assert!(matches!(config.store, StoreUrl::Postgres(_)));
 
     let both = fault_lines(&text, &[("BRIDGE_WECHAT__TOKEN", "x")]);
     assert_eq!(
