@@ -240,7 +240,6 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::store::StoreLocation;
 
     /// Creates a bridge with the usual settings.
     pub(crate) async fn bridge_with_defaults(store: &Store, clock: &Clock, folder: &Path) -> Bridge {
@@ -278,7 +277,7 @@ pub(crate) mod tests {
     async fn push_allowed_is_stored_after_a_failed_transaction() {
         let (clock, folder) = (Clock::movable(), tempfile::tempdir().unwrap());
         let (store, closing) =
-            Store::open(&StoreLocation::Memory, clock.clone(), Metrics::default()).unwrap();
+            Store::open(&crate::store::testing::location(), clock.clone(), Metrics::default()).unwrap();
         let bridge = bridge_with_defaults(&store, &clock, folder.path()).await;
         let writing = bridge.clone();
         store.write(move |tx| writing.record_push_denied(tx)).await.unwrap();

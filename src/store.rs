@@ -11,6 +11,8 @@ mod backlog;
 mod column;
 mod conversation;
 mod customer;
+#[cfg(test)]
+mod differential;
 mod dedup;
 mod fetch;
 mod health;
@@ -18,9 +20,12 @@ mod held;
 mod media;
 mod message;
 mod new_message;
+mod open_error;
 mod operator;
 mod position;
+mod postgres;
 mod prune;
+mod scope;
 mod session;
 mod sqlite;
 mod stuck;
@@ -32,8 +37,10 @@ mod upload;
 mod value;
 mod writer;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -45,15 +52,22 @@ pub use backlog::Counts;
 pub use conversation::PastMessage;
 pub use customer::Customer;
 pub use fetch::MediaFetch;
+use health::Health;
 pub use health::Outage;
 pub use held::HeldAnswer;
 pub use media::MediumFile;
 pub use message::{AttachState, Head, PendingCall, Settlement};
 pub use new_message::NewMessage;
+pub use open_error::OpenError;
 pub use operator::{MessageFilter, MessageSummary};
+pub use postgres::connect::PostgresLocation;
+use postgres::error::PostgresError;
+pub use postgres::tls::TlsMode;
 pub use prune::HeldCursor;
+use scope::Queue;
+pub use scope::Scope;
 use session::Session;
-pub use sqlite::{OpenError, files_of, inspect, log_path};
+pub use sqlite::{files_of, inspect, log_path};
 pub use trace::TraceStep;
 pub use unreadable_push::UnreadableRow;
 use value::params;
@@ -65,6 +79,18 @@ pub enum StoreLocation {
     File(PathBuf),
     /// In memory. The data is lost when the process ends.
     Memory,
+    /// A PostgreSQL database.
+    Postgres(Box<PostgresLocation>),
+}
+
+impl StoreLocation {
+    /// SQLite's file, if the store is in one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Memory | Self::Postgres(_) => None,
+        }
+    }
 }
 
 /// Why a read or a write failed. A failed write leaves nothing in the database.
@@ -73,6 +99,9 @@ pub enum StoreError {
     /// SQLite returned an error: the disk is full, or the file is read-only, locked or damaged.
     #[error("the store failed: {0}")]
     Database(#[source] Arc<rusqlite::Error>),
+    /// PostgreSQL refused it or cannot be reached.
+    #[error("the store failed: {0}")]
+    Postgres(#[from] PostgresError),
     /// This version cannot read the stored data.
     #[error("this version cannot read the stored data: {0}")]
     Unreadable(#[source] Arc<dyn std::error::Error + Send + Sync>),
@@ -168,6 +197,8 @@ impl Tx<'_> {
     fn request_erasure(&self) -> Result<(), StoreError> {
         match self.session {
             Session::Sqlite(connection) => sqlite::request_erasure(connection),
+            // PostgreSQL has no counterpart: the rows go with the next vacuum, and later from its log.
+            Session::Postgres(_) => Ok(()),
         }
     }
 }
@@ -175,16 +206,26 @@ impl Tx<'_> {
 /// A handle to the store. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Store {
-    writer: writer::Writer,
-    reader: sqlite::Reader,
+    doors: writer::Writer,
+    /// The same one where the database has a single writer.
+    outbox: writer::Writer,
+    reader: Reader,
     clock: Clock,
+}
+
+/// Who runs reads.
+#[derive(Clone, Debug)]
+enum Reader {
+    /// A connection that blocks its caller's thread.
+    Sqlite(Arc<Mutex<rusqlite::Connection>>),
+    /// Threads of their own, or the writer's.
+    Threads(Arc<[writer::Writer]>),
 }
 
 /// Closes the store after all accepted writes are committed. Dropping it does not wait.
 #[derive(Debug)]
 pub struct Closing {
-    thread: std::thread::JoinHandle<()>,
-    stop: writer::StopSignal,
+    threads: Vec<writer::Thread>,
     _lock: Option<sqlite::Lock>,
 }
 
@@ -195,22 +236,38 @@ impl Store {
         clock: Clock,
         metrics: Metrics,
     ) -> Result<(Self, Closing), OpenError> {
+        if let StoreLocation::Postgres(server) = location {
+            return postgres::open(server, &clock, &metrics);
+        }
         let (engine, reader, lock) = sqlite::open(location)?;
-        let (writer, thread, stop) =
-            writer::start(engine, clock.clone(), metrics).map_err(OpenError::Thread)?;
-        Ok((Self { writer, reader, clock }, Closing { thread, stop, _lock: lock }))
+        Self::on_sqlite(engine, reader, lock, Health::new(clock, metrics))
     }
 
     /// Opens a database for an operator's command while another process may be serving it: takes no
     /// lock, and fails if the schema is another version's. Blocks.
     pub fn open_for_operator(location: &StoreLocation, clock: Clock) -> Result<(Self, Closing), OpenError> {
+        if let StoreLocation::Postgres(server) = location {
+            return postgres::open_for_operator(server, &clock);
+        }
         let (engine, reader) = sqlite::open_for_operator(location)?;
-        let (writer, thread, stop) =
-            writer::start(engine, clock.clone(), Metrics::default()).map_err(OpenError::Thread)?;
-        Ok((Self { writer, reader, clock }, Closing { thread, stop, _lock: None }))
+        Self::on_sqlite(engine, reader, None, Health::new(clock, Metrics::default()))
     }
 
-    /// Runs `work` in a transaction that is committed and synced before this returns `Ok`.
+    fn on_sqlite(
+        engine: sqlite::Sqlite,
+        reader: sqlite::Reader,
+        lock: Option<sqlite::Lock>,
+        health: Health,
+    ) -> Result<(Self, Closing), OpenError> {
+        let clock = health.clock.clone();
+        let (writer, thread) = writer::start("store", health, move |_| Ok(engine))?;
+        let reader = reader.map_or_else(|| Reader::Threads(Arc::new([writer.clone()])), Reader::Sqlite);
+        let store = Self { doors: writer.clone(), outbox: writer, reader, clock };
+        Ok((store, Closing { threads: vec![thread], _lock: lock }))
+    }
+
+    /// Runs `work` in a transaction that is committed and synced before this returns `Ok`. No other write runs at
+    /// the same time.
     ///
     /// `work` may run more than once: it shares its transaction with other writes and runs again
     /// alone if one of them fails. It must therefore draw no random numbers and have no side
@@ -220,7 +277,21 @@ impl Store {
         T: Send + 'static,
         F: FnMut(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     {
-        self.writer.submit(work).await
+        self.write_for(Scope::EVERYTHING, work).await
+    }
+
+    /// The same for a `work` that reads and changes nothing outside `scope`, as far as its decisions depend on it.
+    /// Writes with other scopes may run at the same time.
+    pub async fn write_for<T, F>(&self, scope: Scope, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let writer = match scope.queue() {
+            Queue::Doors => &self.doors,
+            Queue::Outbox => &self.outbox,
+        };
+        writer.submit(scope, work).await
     }
 
     /// Runs `work` on a snapshot of the committed data, without waiting for the writer.
@@ -229,7 +300,13 @@ impl Store {
         T: Send + 'static,
         F: FnMut(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     {
-        let Some(reader) = self.reader.clone() else { return self.writer.submit(work).await };
+        let reader = match &self.reader {
+            Reader::Sqlite(reader) => Arc::clone(reader),
+            Reader::Threads(readers) => {
+                let idlest = readers.iter().min_by_key(|reader| reader.load());
+                return idlest.ok_or(StoreError::Closed)?.submit(Scope::EVERYTHING, work).await;
+            }
+        };
         let (now, mut work) = (self.clock.now(), work);
         let run = move || {
             let mut connection = reader.lock();
@@ -243,21 +320,19 @@ impl Store {
 
     /// The present failure of the store; `None` while commits succeed in time.
     pub fn outage(&self) -> Option<Outage> {
-        self.writer.outage()
+        self.doors.outage().or_else(|| self.outbox.outage())
     }
 
-    /// How many panics the store's writer thread has had.
+    /// How many panics the store's writer threads have had.
     pub fn panics(&self) -> u64 {
-        self.writer.panics()
+        let of_outbox = if self.outbox.is_same(&self.doors) { 0 } else { self.outbox.panics() };
+        self.doors.panics() + of_outbox
     }
 }
 
 impl Closing {
     /// Waits until every accepted write is committed, then closes the database. Blocks.
     pub fn close(self) {
-        self.stop.send();
-        if self.thread.join().is_err() {
-            tracing::error!("the store's writer thread panicked before the store was closed");
-        }
+        self.threads.into_iter().for_each(writer::Thread::close);
     }
 }

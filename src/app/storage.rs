@@ -2,28 +2,41 @@
 
 use std::time::Duration;
 
-use anyhow::bail;
-
 use super::settings::secret;
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{Config, SslMode, StoreUrl};
 use crate::media::Media;
 use crate::metrics::Metrics;
-use crate::store::{Closing, Store, StoreLocation};
+use crate::store::{Closing, PostgresLocation, Store, StoreLocation, TlsMode};
 
 /// How long the store may take to open before a warning is logged. Repeated after the same time.
 const OPEN_WARNING_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Where the configured store is.
+pub(crate) fn location(url: &StoreUrl) -> StoreLocation {
+    match url {
+        StoreUrl::SqliteFile(path) => StoreLocation::File(path.clone()),
+        StoreUrl::SqliteMemory => StoreLocation::Memory,
+        StoreUrl::Postgres(url) => StoreLocation::Postgres(Box::new(PostgresLocation {
+            config: url.config.clone(),
+            tls: match url.ssl_mode {
+                SslMode::Disable => TlsMode::Disable,
+                SslMode::Prefer => TlsMode::Prefer,
+                SslMode::Require => TlsMode::Require,
+                SslMode::VerifyCa => TlsMode::VerifyCa,
+                SslMode::VerifyFull => TlsMode::VerifyFull,
+            },
+            root_cert: url.ssl_root_cert.clone(),
+        })),
+    }
+}
+
 pub(super) async fn open_store(
-    url: &config::StoreUrl,
+    url: &StoreUrl,
     clock: Clock,
     metrics: Metrics,
 ) -> anyhow::Result<(Store, Closing)> {
-    let location = match url {
-        config::StoreUrl::SqliteFile(path) => StoreLocation::File(path.clone()),
-        config::StoreUrl::SqliteMemory => StoreLocation::Memory,
-        config::StoreUrl::Postgres(_) => bail!("store.url: this version does not support PostgreSQL"),
-    };
+    let location = location(url);
     let mut opening = tokio::task::spawn_blocking(move || Store::open(&location, clock, metrics));
     loop {
         if let Ok(opened) = tokio::time::timeout(OPEN_WARNING_INTERVAL, &mut opening).await {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quick_cache::sync::Cache;
 
 use crate::model::OpenId;
-use crate::store::{Store, StoreError};
+use crate::store::{Scope, Store, StoreError};
 
 /// The most customers in the cache. The least used ones are read from the store again.
 const CACHED_ACCOUNTS: usize = 50_000;
@@ -50,7 +50,9 @@ impl Accounts {
     /// Records the account's number and state in the store and drops the cached copy.
     pub async fn record(&self, openid: &OpenId, number: u32, imported: bool) -> Result<(), StoreError> {
         let customer = openid.clone();
-        self.store.write(move |tx| tx.set_account(&customer, number, imported)).await?;
+        self.store
+            .write_for(Scope::customer(openid), move |tx| tx.set_account(&customer, number, imported))
+            .await?;
         self.cache.remove(openid);
         Ok(())
     }

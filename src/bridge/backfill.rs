@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Bridge, Inner};
 use crate::model::{Direction, Lane, Millis, OpenId};
-use crate::store::{Backfill, PendingCall, StoreError, Tx};
+use crate::store::{Backfill, PendingCall, Scope, StoreError, Tx};
 
 /// The longest time that an answer waits for the backfill of its conversation.
 pub const BACKFILL_WAIT: Duration = Duration::from_millis(1_500);
@@ -75,7 +75,8 @@ impl Bridge {
     /// and that every message in it was accepted.
     pub async fn finish_backfill(&self, backfill: Backfill, until_s: i64) -> Result<(), StoreError> {
         let (run_id, is_first, customer) = (self.run_id(), backfill.is_first, backfill.customer.clone());
-        self.0.store.write(move |tx| tx.set_backfilled_until(&backfill, until_s, run_id)).await?;
+        let scope = Scope::customer(&customer);
+        self.0.store.write_for(scope, move |tx| tx.set_backfilled_until(&backfill, until_s, run_id)).await?;
         if is_first {
             self.notify_to_wechat(customer);
         }
@@ -90,7 +91,7 @@ impl Bridge {
             let backfills = tx.missing_backfills(&openid, &agents, run_id)?;
             backfills.iter().try_for_each(|backfill| tx.abandon_backfill(backfill, run_id))
         };
-        self.0.store.write(give_up).await?;
+        self.0.store.write_for(Scope::customer(&customer), give_up).await?;
         self.notify_to_wechat(customer);
         Ok(())
     }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::Bridge;
 use crate::model::{AgentEvent, Millis};
-use crate::store::{Store, StoreError};
+use crate::store::{Scope, Store, StoreError};
 
 /// Messages found in a row without a callback before it counts as switched off, if it came at some time. IM makes each
 /// callback once, so single ones get lost.
@@ -96,7 +96,9 @@ impl Bridge {
 
     /// Stores that a callback came at some time, for later runs.
     pub async fn remember_callback(&self, event: AgentEvent) -> Result<(), StoreError> {
-        self.0.store.write(move |tx| tx.put_kv(&seen_key(event), &tx.now().0.to_string())).await
+        let key = seen_key(event);
+        let scope = Scope::kv(&key);
+        self.0.store.write_for(scope, move |tx| tx.put_kv(&key, &tx.now().0.to_string())).await
     }
 
     /// Which callbacks IM makes.

@@ -21,7 +21,7 @@ use crate::model::{
     Answer, Direction, ImUserId, Lane, MediaName, MediaOrigin, MessageId, MessageKind, Millis, Move, OpenId,
     OutboundCall,
 };
-use crate::store::{Customer, NewMessage, Settlement, StoreError, Tx};
+use crate::store::{Customer, NewMessage, Scope, Settlement, StoreError, Tx};
 
 use keys::DedupKeys;
 pub use revision::too_late_notice;
@@ -108,11 +108,12 @@ impl Bridge {
     /// Records a callback's message that must not be forwarded, so that a backfill does not forward
     /// it either.
     pub async fn mark_ignored(&self, answer: Answer) -> Result<(), StoreError> {
+        let scope = Scope::account(&answer.to);
         let mark = move |tx: &Tx<'_>| match customer_with_account(tx, &answer.to)? {
             Some(_) => DedupKeys::of(&answer).insert(tx, Arrival::Callback),
             None => Ok(()),
         };
-        self.0.store.write(mark).await
+        self.0.store.write_for(scope, mark).await
     }
 
     async fn accept(&self, mut answer: Answer, arrival: Arrival) -> Result<AnswerOutcome, StoreError> {
@@ -138,7 +139,7 @@ impl Bridge {
             random: rand::rng().random(),
         };
         // Do not await anything before this write, or a later message could overtake this one.
-        Ok(match inner.store.write(move |tx| handler.decide(tx)).await? {
+        Ok(match inner.store.write_for(Scope::account(&to), move |tx| handler.decide(tx)).await? {
             Ok((customer, message)) => {
                 let span = tracing::Span::current();
                 span.record("openid.hash", tracing::field::display(customer.log_hash()));

@@ -24,7 +24,7 @@ use crate::model::{
     Content, Direction, Event, EventKind, Lane, MediaName, MediaOrigin, MediaRequest, MessageId, MessageKind,
     Millis, Move, OutboundCall, Push, PushBody,
 };
-use crate::store::{Customer, HeldAnswer, NewMessage, PendingCall, Settlement, StoreError, Tx};
+use crate::store::{Customer, HeldAnswer, NewMessage, PendingCall, Scope, Settlement, StoreError, Tx};
 
 /// The result of a push.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl Bridge {
         };
         let started = Instant::now();
         fail_point!("push.received");
-        let decision = inner.store.write(move |tx| handler.decide(tx)).await?;
+        let decision = inner.store.write_for(Scope::customer(&openid), move |tx| handler.decide(tx)).await?;
         fail_point!("push.committed");
         inner.metrics.record_push(decision.is_repeat, started.elapsed());
         if let Some(id) = decision.message {

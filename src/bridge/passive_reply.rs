@@ -7,7 +7,7 @@ use rand::RngExt as _;
 use super::{Bridge, Inner};
 use crate::config::Locale;
 use crate::model::{Direction, Lane, MessageId, Millis, Move, OpenId, OutboundCall, State, split_text};
-use crate::store::{HeldAnswer, StoreError};
+use crate::store::{HeldAnswer, Scope, StoreError};
 
 /// The longest passive reply that WeChat shows for certain, in bytes ("Passive replies",
 /// "Unknown").
@@ -152,7 +152,7 @@ impl Bridge {
         let rest = if self.may_push(now) { Move::Requeue } else { Move::Hold };
         let (bridge, random) = (self.clone(), rand::rng().random());
         let (attached, has_notice) = store
-            .write(move |tx| {
+            .write_for(Scope::customer(&lane.customer), move |tx| {
                 if !was_written {
                     tx.mark_reply_not_sent(&openid, &key)?;
                     return Ok((Vec::new(), false));

@@ -93,13 +93,12 @@ mod tests {
     use super::*;
     use crate::metrics::Metrics;
     use crate::model::{Direction, Move, OutboundCall};
-    use crate::store::{Customer, Settlement, Store, StoreLocation, testing};
+    use crate::store::{Customer, Settlement, Store, testing};
 
     #[tokio::test]
     async fn a_trace_shows_each_step_and_the_state_of_each_message() {
         let clock = Clock::movable();
-        let (store, closing) =
-            Store::open(&StoreLocation::Memory, clock.clone(), Metrics::default()).unwrap();
+        let (store, closing) = Store::open(&testing::location(), clock.clone(), Metrics::default()).unwrap();
         let openid = OpenId::new("oAnna").unwrap();
         store
             .write(move |tx| {
@@ -136,7 +135,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_found_about_unknown_and_erased_customers() {
         let (store, closing) =
-            Store::open(&StoreLocation::Memory, Clock::system(), Metrics::default()).unwrap();
+            Store::open(&testing::location(), Clock::system(), Metrics::default()).unwrap();
         let openid = OpenId::new("oAnna").unwrap();
         store
             .write(move |tx| {

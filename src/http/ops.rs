@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use crate::clock::Clock;
 use crate::lifecycle::{self, Readiness};
 use crate::metrics::Metrics;
-use crate::store::{Counts, Store};
+use crate::store::{Counts, Scope, Store};
 
 pub use parts::{ComponentStatus, Parts, StatusFn};
 
@@ -216,7 +216,9 @@ impl OpsState {
         let task = tokio::spawn(async move {
             let _permit = permit;
             // The writer only commits; counting a long backlog is left to the reader.
-            let committed = store.write(|tx| tx.put_kv(CHECKED_AT, &tx.now().0.to_string())).await;
+            let committed = store
+                .write_for(Scope::kv(CHECKED_AT), |tx| tx.put_kv(CHECKED_AT, &tx.now().0.to_string()))
+                .await;
             if committed.is_err() {
                 return;
             }

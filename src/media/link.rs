@@ -196,7 +196,6 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::metrics::Metrics;
-    use crate::store::StoreLocation;
     use proptest::prelude::*;
 
     const DAY_MS: i64 = 86_400_000;
@@ -278,7 +277,7 @@ mod tests {
     #[tokio::test]
     async fn the_key_persists_and_is_not_in_debug_output() {
         let (store, closing) =
-            Store::open(&StoreLocation::Memory, Clock::system(), Metrics::default()).unwrap();
+            Store::open(&crate::store::testing::location(), Clock::system(), Metrics::default()).unwrap();
         let first =
             LinkSigner::load(&store, Some(BaseUrl::new("http://a.example").unwrap()), DAY_MS).await.unwrap();
         let second = LinkSigner::load(&store, None, DAY_MS).await.unwrap();
@@ -293,7 +292,7 @@ mod tests {
     async fn links_survive_one_rotation_of_the_secret_and_not_two() {
         let clock = Clock::movable();
         let (store, closing) =
-            Store::open(&StoreLocation::Memory, clock.clone(), Metrics::default()).unwrap();
+            Store::open(&crate::store::testing::location(), clock.clone(), Metrics::default()).unwrap();
         let base = || Some(BaseUrl::new("http://a.example").unwrap());
         let secret = |text: &str| SecretString::from(text.to_owned());
         let load = async || LinkSigner::load(&store, base(), DAY_MS).await.unwrap();

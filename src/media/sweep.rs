@@ -225,7 +225,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::metrics::Metrics;
     use crate::model::{Direction, MediaName, MediaOrigin, OpenId, OutboundCall};
-    use crate::store::{Closing, MediumFile, StoreLocation, testing};
+    use crate::store::{Closing, MediumFile, testing};
     use tempfile::TempDir;
 
     const DAY_MS: i64 = 86_400_000;
@@ -239,8 +239,7 @@ mod tests {
 
     fn fixture() -> Fixture {
         let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::movable());
-        let (store, closing) =
-            Store::open(&StoreLocation::Memory, clock.clone(), Metrics::default()).unwrap();
+        let (store, closing) = Store::open(&testing::location(), clock.clone(), Metrics::default()).unwrap();
         let files = Files::open(folder.path(), clock.clone()).unwrap();
         Fixture {
             sweeper: Sweeper::new(store, files, 30 * DAY_MS, clock.clone()),

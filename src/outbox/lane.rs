@@ -34,7 +34,7 @@ use crate::bridge::{Bridge, WorkSignal};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::{Direction, Lane, Millis, Move, State, Verdict};
-use crate::store::{AttachState, Head, PendingCall, Store, StoreError};
+use crate::store::{AttachState, Head, PendingCall, Scope, Store, StoreError};
 use crate::upstream::{Breaker, steady_delay_ms};
 
 /// The most messages of one lane before it yields to the other lanes.
@@ -200,11 +200,11 @@ impl LaneWorker {
     }
 
     async fn claim(&self, lane: &Lane, prepared: Option<Prepared>) -> Result<Claim, StoreError> {
-        let (bridge, lane) = (self.bridge.clone(), lane.clone());
+        let (scope, bridge, lane) = (Scope::lane(lane), self.bridge.clone(), lane.clone());
         let random = rand::rng().random();
         let ages_count = self.clock.is_trusted();
         self.store
-            .write(move |tx| {
+            .write_for(scope, move |tx| {
                 let pending = match tx.head(&lane)? {
                     Head::Empty => return Ok(Claim::Rest(Rest::Idle)),
                     Head::NotBefore(due) => {

@@ -5,7 +5,7 @@ use super::*;
 use crate::bridge::WorkSignal;
 use crate::bridge::tests::bridge_with_defaults;
 use crate::model::{ImUserId, MessageId, OpenId, OutboundCall, Resolution, State, Verdict};
-use crate::store::{Customer, NewMessage, StoreError, StoreLocation, Tx, testing};
+use crate::store::{Customer, NewMessage, StoreError, Tx, testing};
 
 const OPENID: &str = "oABCD1234efgh5678IJKL90_-mno";
 
@@ -51,7 +51,7 @@ fn add(tx: &Tx<'_>, text: &str) -> Result<MessageId, StoreError> {
 async fn a_message_whose_processing_panics_three_times_ends_and_the_next_one_follows() {
     let (clock, folder) = (Clock::movable(), tempfile::tempdir().unwrap());
     let metrics = Metrics::default();
-    let (store, closing) = Store::open(&StoreLocation::Memory, clock.clone(), metrics.clone()).unwrap();
+    let (store, closing) = Store::open(&testing::location(), clock.clone(), metrics.clone()).unwrap();
     let bridge = bridge_with_defaults(&store, &clock, folder.path()).await;
     let (bad, good) = store
         .write(|tx| {
@@ -133,7 +133,7 @@ async fn until(is_true: impl AsyncFn() -> bool) {
 async fn a_call_that_is_handed_over_is_made_once_and_places_are_offered_only_while_nothing_waits() {
     let (clock, folder) = (Clock::movable(), tempfile::tempdir().unwrap());
     let metrics = Metrics::default();
-    let (store, closing) = Store::open(&StoreLocation::Memory, clock.clone(), metrics.clone()).unwrap();
+    let (store, closing) = Store::open(&crate::store::testing::location(), clock.clone(), metrics.clone()).unwrap();
     let bridge = bridge_with_defaults(&store, &clock, folder.path()).await;
     let courier = Arc::new(Counting {
         sends: AtomicU32::new(0),

@@ -96,12 +96,12 @@ mod tests {
     use crate::clock::Clock;
     use crate::metrics::Metrics;
     use crate::model::{Direction, Move, OpenId, OutboundCall, State};
-    use crate::store::{Settlement, Store, StoreLocation, testing};
+    use crate::store::{Settlement, Store, testing};
 
     #[tokio::test]
     async fn a_message_that_is_recalled_while_it_is_being_sent_is_not_sent_again() {
         let (store, closing) =
-            Store::open(&StoreLocation::Memory, Clock::system(), Metrics::default()).unwrap();
+            Store::open(&testing::location(), Clock::system(), Metrics::default()).unwrap();
         let message = testing::message(
             Direction::ToWechat,
             &OpenId::new("oA").unwrap(),

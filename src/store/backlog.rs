@@ -68,12 +68,12 @@ mod tests {
     use crate::clock::Clock;
     use crate::metrics::Metrics;
     use crate::model::{Direction, MessageKind, Move, OpenId, OutboundCall};
-    use crate::store::{NewMessage, Settlement, Store, StoreLocation};
+    use crate::store::{NewMessage, Settlement, Store};
 
     #[tokio::test]
     async fn each_lane_with_pending_messages_is_listed_once_page_by_page() {
         let (store, closing) =
-            Store::open(&StoreLocation::Memory, Clock::system(), Metrics::default()).unwrap();
+            Store::open(&crate::store::testing::location(), Clock::system(), Metrics::default()).unwrap();
         let openid = |number: usize| OpenId::new(format!("o{number}")).unwrap();
         let pages = store.write(move |tx| {
             for number in [3, 1, 5, 1, 2, 4, 3] {

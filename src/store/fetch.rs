@@ -109,12 +109,12 @@ mod tests {
     use crate::clock::Clock;
     use crate::metrics::Metrics;
     use crate::model::{MediaKind, MediaName, MediaOrigin, MediaRequest, Millis, OpenId};
-    use crate::store::{Store, StoreLocation};
+    use crate::store::Store;
 
     #[tokio::test]
     async fn a_fetch_is_claimed_once_rescheduled_and_deleted_with_its_medium() {
         let (store, closing) =
-            Store::open(&StoreLocation::Memory, Clock::system(), Metrics::default()).unwrap();
+            Store::open(&crate::store::testing::location(), Clock::system(), Metrics::default()).unwrap();
         let (name, openid) = (MediaName::of_bits(1), OpenId::new("oA").unwrap());
         let mp3 = MediaName::of_bits(2);
         let request =

@@ -81,7 +81,7 @@ impl Tx<'_> {
         let in_states = in_states(&filter.states);
         let sql = format!(
             "SELECT {SUMMARY_COLUMNS} FROM message WHERE id > ?1 AND id <= ?2 AND {in_states}
-             AND (?3 IS NULL OR openid = ?3) AND (?4 IS NULL OR agent = ?4) AND (?5 IS NULL OR error_code = ?5)
+             AND (openid = ?3 OR ?3 IS NULL) AND (agent = ?4 OR ?4 IS NULL) AND (error_code = ?5 OR ?5 IS NULL)
              AND created_at >= ?6 ORDER BY id"
         );
         let openid = filter.customer.as_ref().map(OpenId::as_str);
@@ -156,9 +156,7 @@ mod tests {
     use crate::model::{
         Direction, ImUserId, Lane, MessageId, MessageKind, Move, OpenId, OutboundCall, State,
     };
-    use crate::store::{
-        Customer, Head, MessageFilter, NewMessage, Settlement, Store, StoreError, StoreLocation, testing,
-    };
+    use crate::store::{Customer, Head, MessageFilter, NewMessage, Settlement, Store, StoreError, testing};
 
     fn message(openid: &OpenId) -> NewMessage {
         testing::message(Direction::ToWechat, openid, OutboundCall::TextToCustomer("hello".to_owned()))
@@ -167,7 +165,7 @@ mod tests {
     #[tokio::test]
     async fn a_customers_messages_and_steps_are_found_and_no_others() {
         let (store, closing) =
-            Store::open(&StoreLocation::Memory, Clock::system(), Metrics::default()).unwrap();
+            Store::open(&testing::location(), Clock::system(), Metrics::default()).unwrap();
         let (anna, ben) = (OpenId::new("oAnna").unwrap(), OpenId::new("oBen").unwrap());
         store
             .write(move |tx| {
@@ -201,7 +199,7 @@ mod tests {
     #[tokio::test]
     async fn a_message_passes_all_filters_or_is_not_listed() {
         let (store, closing) =
-            Store::open(&StoreLocation::Memory, Clock::system(), Metrics::default()).unwrap();
+            Store::open(&testing::location(), Clock::system(), Metrics::default()).unwrap();
         store
             .write(|tx| {
                 let (anna, ben) = (OpenId::new("oAnna").unwrap(), OpenId::new("oBen").unwrap());
@@ -240,7 +238,7 @@ mod tests {
     #[tokio::test]
     async fn an_operators_command_makes_the_attempt_that_is_under_way_outdated() {
         let (store, closing) =
-            Store::open(&StoreLocation::Memory, Clock::system(), Metrics::default()).unwrap();
+            Store::open(&testing::location(), Clock::system(), Metrics::default()).unwrap();
         let openid = OpenId::new("oAnna").unwrap();
         let lane = Lane { direction: Direction::ToWechat, customer: openid.clone() };
         store

@@ -123,7 +123,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::metrics::Metrics;
     use crate::model::{Lane, Move, OutboundCall};
-    use crate::store::{Head, NewMessage, Settlement, Store, StoreLocation, testing};
+    use crate::store::{Head, NewMessage, Settlement, Store, testing};
     use proptest::prelude::*;
 
     fn entry() -> impl Strategy<Value = (SentAt, bool)> {
@@ -162,7 +162,7 @@ mod tests {
     #[tokio::test]
     async fn a_late_message_goes_before_later_sent_ones_that_wait_or_are_held() {
         let (store, closing) =
-            Store::open(&StoreLocation::Memory, Clock::system(), Metrics::default()).unwrap();
+            Store::open(&testing::location(), Clock::system(), Metrics::default()).unwrap();
         let openid = OpenId::new("oAnna").unwrap();
         let lane = Lane { direction: Direction::ToWechat, customer: openid.clone() };
         store

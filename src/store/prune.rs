@@ -73,7 +73,7 @@ impl Tx<'_> {
 mod tests {
     use crate::clock::Clock;
     use crate::model::{Direction, MessageId, Move, OpenId, OutboundCall, State};
-    use crate::store::{Settlement, Store, StoreLocation, testing};
+    use crate::store::{Settlement, Store, testing};
 
     const DAY_MS: i64 = 24 * 3600 * 1000;
 
@@ -81,7 +81,7 @@ mod tests {
     async fn only_old_settled_messages_are_pruned() {
         let clock = Clock::movable();
         let (store, closing) =
-            Store::open(&StoreLocation::Memory, clock.clone(), crate::metrics::Metrics::default()).unwrap();
+            Store::open(&testing::location(), clock.clone(), crate::metrics::Metrics::default()).unwrap();
         let message =
             testing::message(Direction::ToIm, &OpenId::new("oA").unwrap(), OutboundCall::ImportAccount);
         let ids = store

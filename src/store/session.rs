@@ -6,6 +6,8 @@
 use std::fmt;
 
 use super::StoreError;
+use super::postgres::link::Link;
+use super::postgres::statement as postgres;
 use super::sqlite::statement as sqlite;
 use super::value::{Column, FromColumn, Mismatch, Param};
 
@@ -14,12 +16,15 @@ use super::value::{Column, FromColumn, Mismatch, Param};
 pub(super) enum Session<'c> {
     /// SQLite.
     Sqlite(&'c rusqlite::Connection),
+    /// PostgreSQL.
+    Postgres(&'c Link),
 }
 
 /// A row that a statement returned.
 #[derive(Clone, Copy)]
 pub(super) enum Row<'r> {
     Sqlite(&'r rusqlite::Row<'r>),
+    Postgres(&'r tokio_postgres::Row),
 }
 
 impl Session<'_> {
@@ -27,6 +32,7 @@ impl Session<'_> {
     pub fn run(self, sql: &str, params: &[Param<'_>]) -> Result<usize, StoreError> {
         match self {
             Self::Sqlite(connection) => sqlite::run(connection, sql, params),
+            Self::Postgres(link) => postgres::run(link, sql, params),
         }
     }
 
@@ -39,6 +45,7 @@ impl Session<'_> {
     ) -> Result<Option<T>, StoreError> {
         match self {
             Self::Sqlite(connection) => sqlite::one(connection, sql, params, |row| read(Row::Sqlite(row))),
+            Self::Postgres(link) => postgres::one(link, sql, params, |row| read(Row::Postgres(row))),
         }
     }
 
@@ -51,6 +58,7 @@ impl Session<'_> {
     ) -> Result<Vec<T>, StoreError> {
         match self {
             Self::Sqlite(connection) => sqlite::all(connection, sql, params, |row| read(Row::Sqlite(row))),
+            Self::Postgres(link) => postgres::all(link, sql, params, |row| read(Row::Postgres(row))),
         }
     }
 
@@ -69,6 +77,7 @@ impl Session<'_> {
     pub fn batch(self, sql: &str) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(connection) => Ok(connection.execute_batch(sql)?),
+            Self::Postgres(link) => link.batch(sql),
         }
     }
 }
@@ -86,6 +95,7 @@ impl<'r> Row<'r> {
     pub fn column(self, index: usize) -> Result<Column<'r>, StoreError> {
         match self {
             Self::Sqlite(row) => sqlite::column(row, index),
+            Self::Postgres(row) => postgres::column(row, index),
         }
     }
 

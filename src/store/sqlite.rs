@@ -20,6 +20,8 @@ use fail::fail_point;
 use parking_lot::Mutex;
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::open_error::OpenError;
+use super::scope::Scope;
 use super::session::Session;
 use super::writer::{Committed, Engine, Failure};
 use super::{StoreError, StoreLocation};
@@ -30,7 +32,6 @@ use erase::Eraser;
 pub(super) use erase::request_erasure;
 pub use inspect::inspect;
 pub(super) use lock::Lock;
-pub use open::OpenError;
 
 /// The connection of the writer's thread, and what depends on it.
 #[derive(Debug)]
@@ -86,6 +87,7 @@ pub fn files_of(path: &Path) -> Vec<PathBuf> {
 impl Engine for Sqlite {
     fn transact(
         &mut self,
+        _: &[Scope],
         work: &mut dyn FnMut(Session<'_>) -> Result<(), StoreError>,
     ) -> Result<Committed, Failure> {
         let changes = self.connection.total_changes();

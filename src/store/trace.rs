@@ -96,13 +96,13 @@ mod tests {
     use crate::clock::Clock;
     use crate::metrics::Metrics;
     use crate::model::{Direction, Move, OpenId, OutboundCall};
-    use crate::store::{Customer, Settlement, Store, StoreLocation, testing};
+    use crate::store::{Customer, Settlement, Store, testing};
 
     #[tokio::test]
     async fn a_plain_delivery_is_a_step_without_a_row_and_stays_one_when_it_is_repeated() {
         let clock = Clock::movable();
         let (store, closing) =
-            Store::open(&StoreLocation::Memory, clock.clone(), Metrics::default()).unwrap();
+            Store::open(&crate::store::testing::location(), clock.clone(), Metrics::default()).unwrap();
         let openid = OpenId::new("oAnna").unwrap();
         let deliver = |took_ms: i64| {
             let openid = openid.clone();

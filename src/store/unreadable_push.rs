@@ -101,7 +101,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::metrics::Metrics;
-    use crate::store::{Store, StoreLocation};
+    use crate::store::Store;
 
     fn row(number: usize, bytes: usize) -> UnreadableRow {
         UnreadableRow {
@@ -115,7 +115,7 @@ mod tests {
 
     async fn kept(rows: Vec<UnreadableRow>) -> Vec<i64> {
         let (store, closing) =
-            Store::open(&StoreLocation::Memory, Clock::system(), Metrics::default()).unwrap();
+            Store::open(&crate::store::testing::location(), Clock::system(), Metrics::default()).unwrap();
         let ids = store.write(move |tx| {
             for row in &rows {
                 tx.keep_unreadable(row)?;

@@ -41,13 +41,13 @@ mod tests {
     use crate::clock::Clock;
     use crate::metrics::Metrics;
     use crate::model::MediaHash;
-    use crate::store::{Store, StoreLocation, params};
+    use crate::store::{Store, params};
 
     #[tokio::test]
     async fn an_upload_is_found_by_its_kind_until_it_expires() {
         let clock = Clock::movable();
         let (store, closing) =
-            Store::open(&StoreLocation::Memory, clock.clone(), Metrics::default()).unwrap();
+            Store::open(&crate::store::testing::location(), clock.clone(), Metrics::default()).unwrap();
         let (one, other) = (MediaHash::of_digest([1; 32]), MediaHash::of_digest([2; 32]));
         let lookup = async |hash: &MediaHash, kind: &'static str| {
             let hash = hash.clone();

@@ -5,7 +5,9 @@
 //! adds no latency to an idle store.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
@@ -13,10 +15,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::health::Health;
+use super::open_error::OpenError;
+use super::scope::Scope;
 use super::session::Session;
 use super::{Outage, StoreError, Tx};
-use crate::clock::Clock;
-use crate::metrics::Metrics;
 use crate::model::Millis;
 
 /// The most writes in the queue; further callers wait for room.
@@ -27,11 +29,13 @@ const MAX_GROUP: usize = 256;
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
 trait Job: Send {
+    fn scope(&self) -> Scope;
     fn run(&mut self, tx: &Tx<'_>) -> Result<(), StoreError>;
     fn finish(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
 struct Write<F, T> {
+    scope: Scope,
     work: F,
     result: Option<T>,
     caller: oneshot::Sender<Result<T, StoreError>>,
@@ -42,6 +46,10 @@ where
     F: FnMut(&Tx<'_>) -> Result<T, StoreError> + Send,
     T: Send,
 {
+    fn scope(&self) -> Scope {
+        self.scope
+    }
+
     fn run(&mut self, tx: &Tx<'_>) -> Result<(), StoreError> {
         self.result = Some((self.work)(tx)?);
         Ok(())
@@ -62,14 +70,24 @@ type BoxedJob = Box<dyn Job>;
 pub(super) struct Writer {
     queue: mpsc::Sender<BoxedJob>,
     health: Arc<Health>,
+    load: Arc<AtomicUsize>,
+}
+
+/// A job that its caller waits for.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Tells the thread to end once its queue is empty.
 #[derive(Debug)]
-pub(super) struct StopSignal(mpsc::Sender<()>);
+struct StopSignal(mpsc::Sender<()>);
 
 impl StopSignal {
-    pub(super) fn send(self) {
+    fn send(self) {
         drop(self.0);
     }
 }
@@ -81,15 +99,27 @@ impl std::fmt::Debug for dyn Job {
 }
 
 impl Writer {
-    pub(super) async fn submit<T, F>(&self, work: F) -> Result<T, StoreError>
+    pub(super) async fn submit<T, F>(&self, scope: Scope, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnMut(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     {
+        self.load.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting(&self.load);
         let (caller, result) = oneshot::channel();
-        let job: BoxedJob = Box::new(Write { work, result: None, caller });
+        let job: BoxedJob = Box::new(Write { scope, work, result: None, caller });
         self.queue.send(job).await.map_err(|_| StoreError::Closed)?;
         result.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Whether both are handles to one queue.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.queue.same_channel(&other.queue)
+    }
+
+    /// How many callers wait for their jobs.
+    pub(super) fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
     }
 
     pub(super) fn outage(&self) -> Option<Outage> {
@@ -102,10 +132,11 @@ impl Writer {
 }
 
 /// What the writer needs of a database. It lives in the writer's thread.
-pub(super) trait Engine: Send + 'static {
-    /// Runs `work` in a transaction and commits it.
+pub(super) trait Engine {
+    /// Runs `work` in a transaction and commits it. Where others may write too, it locks the scopes first.
     fn transact(
         &mut self,
+        scopes: &[Scope],
         work: &mut dyn FnMut(Session<'_>) -> Result<(), StoreError>,
     ) -> Result<Committed, Failure>;
     /// Writes something harmless, to find out whether commits succeed.
@@ -136,30 +167,62 @@ pub(super) enum Failure {
     Write(StoreError),
 }
 
-/// Starts the thread.
-pub(super) fn start(
-    engine: impl Engine,
-    clock: Clock,
-    metrics: Metrics,
-) -> std::io::Result<(Writer, std::thread::JoinHandle<()>, StopSignal)> {
+/// A thread of the store, which ends once its queue is empty and it is told to.
+#[derive(Debug)]
+pub(super) struct Thread {
+    handle: std::thread::JoinHandle<()>,
+    stop: StopSignal,
+}
+
+impl Thread {
+    /// Waits until every accepted job is done, then closes the connection. Blocks.
+    pub fn close(self) {
+        self.stop.send();
+        if self.handle.join().is_err() {
+            tracing::error!("a thread of the store panicked before the store was closed");
+        }
+    }
+}
+
+/// Starts a thread, which opens its engine itself and drives it. Blocks until the engine is open.
+pub(super) fn start<E: Engine>(
+    name: &str,
+    health: Health,
+    open: impl FnOnce(&Rc<Runtime>) -> Result<E, OpenError> + Send + 'static,
+) -> Result<(Writer, Thread), OpenError> {
     let (queue, jobs) = mpsc::channel(QUEUE_CAPACITY);
     let (stop, stopped) = mpsc::channel(1);
-    let health = Arc::new(Health::new(clock.clone(), metrics.clone()));
+    let health = Arc::new(health);
     let of_thread = Arc::clone(&health);
-    let writer = WriterThread { engine, clock, metrics, health: Arc::clone(&health) };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
+    let (opened, is_open) = std::sync::mpsc::channel();
+    let run = move || {
+        let build = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let opening = build.map_err(OpenError::Thread).and_then(|runtime| {
+            let runtime = Rc::new(runtime);
+            Ok((open(&runtime)?, runtime))
+        });
+        let (engine, runtime) = match opening {
+            Ok(opening) => opening,
+            Err(error) => {
+                let _ = opened.send(Err(error));
+                return;
+            }
+        };
+        let _ = opened.send(Ok(()));
+        let writer = WriterThread { engine, health: Arc::clone(&of_thread) };
         if catch_unwind(AssertUnwindSafe(|| writer.run(&runtime, jobs, stopped))).is_err() {
             of_thread.thread_ended();
         }
-    })?;
-    Ok((Writer { queue, health }, thread, StopSignal(stop)))
+    };
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(OpenError::Thread)?;
+    let died = |_| OpenError::Thread(std::io::Error::other("the store's thread panicked while opening it"));
+    is_open.recv().map_err(died)??;
+    let writer = Writer { queue, health, load: Arc::default() };
+    Ok((writer, Thread { handle: thread, stop: StopSignal(stop) }))
 }
 
 struct WriterThread<E> {
     engine: E,
-    clock: Clock,
-    metrics: Metrics,
     health: Arc<Health>,
 }
 
@@ -233,7 +296,7 @@ impl<E: Engine> WriterThread<E> {
         let result = self.try_commit_group(group);
         match &result {
             Ok(committed) => {
-                self.metrics.record_commit(committed.took);
+                self.health.metrics.record_commit(committed.took);
                 self.health.succeeded(committed.has_changes);
             }
             Err(Failure::Begin(error)) => self.health.failed(error),
@@ -241,7 +304,7 @@ impl<E: Engine> WriterThread<E> {
             Err(Failure::Write(error)) => {
                 self.health.withdrawn();
                 // A bad row or a bug fails one write. The store fails only if a harmless write does.
-                if matches!(error, StoreError::Database(_)) {
+                if matches!(error, StoreError::Database(_) | StoreError::Postgres(_)) {
                     self.probe();
                 }
             }
@@ -250,9 +313,10 @@ impl<E: Engine> WriterThread<E> {
     }
 
     fn try_commit_group(&mut self, group: &mut [BoxedJob]) -> Result<Committed, Failure> {
-        let (now, health) = (self.clock.now(), &self.health);
-        self.engine.transact(&mut |session| {
-            let tx = Tx { session, now };
+        let health = &self.health;
+        let scopes: Vec<Scope> = group.iter().map(|job| job.scope()).collect();
+        self.engine.transact(&scopes, &mut |session| {
+            let tx = Tx { session, now: health.clock.now() };
             group.iter_mut().try_for_each(|job| {
                 // A bug in one closure must not end the store for all callers. Its transaction is
                 // rolled back.
@@ -266,7 +330,7 @@ impl<E: Engine> WriterThread<E> {
 
     fn probe(&mut self) {
         self.health.begin();
-        match self.engine.probe(self.clock.now()) {
+        match self.engine.probe(self.health.clock.now()) {
             Ok(()) => drop(self.health.succeeded(true)),
             Err(error) => self.health.failed(&error),
         }
@@ -274,89 +338,4 @@ impl<E: Engine> WriterThread<E> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::{Store, StoreLocation};
-    use super::*;
-
-    #[tokio::test]
-    async fn a_failed_write_is_rolled_back_and_the_others_of_its_group_commit() {
-        let (store, closing) =
-            Store::open(&StoreLocation::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
-        let writes = (0..50).map(|n| {
-            let store = store.clone();
-            tokio::spawn(async move {
-                store
-                    .write(move |tx| {
-                        tx.put_kv(&format!("key{n}"), "kept")?;
-                        if n % 7 == 0 { Err(StoreError::unreadable("no")) } else { Ok(()) }
-                    })
-                    .await
-            })
-        });
-        let results = futures_util::future::join_all(writes).await;
-        for (n, result) in results.into_iter().enumerate() {
-            let stored = store.read(move |tx| tx.kv(&format!("key{n}"))).await.unwrap();
-            assert_eq!(result.unwrap().is_ok(), n % 7 != 0);
-            assert_eq!(stored.is_some(), n % 7 != 0, "write {n}");
-        }
-        assert_eq!(store.outage(), None, "a refused write is no failure of the store");
-        closing.close();
-    }
-
-    #[tokio::test]
-    async fn reads_do_not_mark_a_failing_store_healthy() {
-        let (store, closing) =
-            Store::open(&StoreLocation::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
-        let run = |sql: &'static str| move |tx: &Tx<'_>| tx.session.batch(sql);
-        let make_inserts_fail =
-            "CREATE TEMP TRIGGER full BEFORE INSERT ON kv BEGIN SELECT RAISE(ABORT, 'full'); END";
-        store.write(run(make_inserts_fail)).await.unwrap();
-        store.write(|tx| tx.put_kv("a", "b")).await.unwrap_err();
-        assert!(store.outage().is_some());
-        store.write(|tx| tx.kv("a")).await.unwrap();
-        assert!(store.outage().is_some());
-        store.write(run("DROP TRIGGER full")).await.unwrap();
-        // The writer notices by itself, although all other transactions write nothing.
-        let recovers = async {
-            while store.outage().is_some() {
-                store.write(|tx| tx.kv("a")).await.unwrap();
-            }
-        };
-        tokio::time::timeout(std::time::Duration::from_secs(10), recovers).await.unwrap();
-        closing.close();
-    }
-
-    #[tokio::test]
-    async fn a_panic_fails_its_own_write_or_read_and_nothing_else() {
-        let (store, closing) =
-            Store::open(&StoreLocation::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
-        let panics = store.write(|tx| -> Result<(), StoreError> {
-            tx.put_kv("a", "half")?;
-            panic!("on purpose")
-        });
-        let commits = store.write(|tx| tx.put_kv("b", "whole"));
-        let (panics, commits) = tokio::join!(panics, commits);
-        assert!(matches!(panics, Err(StoreError::Panicked)), "{panics:?}");
-        commits.unwrap();
-        let stored = store.read(|tx| Ok((tx.kv("a")?, tx.kv("b")?))).await.unwrap();
-        assert_eq!(stored, (None, Some("whole".to_owned())));
-        assert_eq!(store.outage(), None);
-        closing.close();
-    }
-
-    #[tokio::test]
-    async fn closing_waits_for_accepted_writes() {
-        let folder = tempfile::tempdir().unwrap();
-        let location = StoreLocation::File(folder.path().join("bridge.db"));
-        let (store, closing) =
-            Store::open(&location, Clock::system(), crate::metrics::Metrics::default()).unwrap();
-        let write = tokio::spawn(async move { store.write(|tx| tx.put_kv("a", "b")).await });
-        tokio::task::yield_now().await;
-        tokio::task::spawn_blocking(|| closing.close()).await.unwrap();
-        let written = write.await.unwrap().is_ok();
-        let (store, closing) =
-            Store::open(&location, Clock::system(), crate::metrics::Metrics::default()).unwrap();
-        assert_eq!(store.read(|tx| tx.kv("a")).await.unwrap().is_some(), written);
-        closing.close();
-    }
-}
+mod tests;

@@ -12,7 +12,7 @@ use crate::bridge::{Bridge, Inner};
 use crate::model::{
     AnswerEdit, AnswerId, AnswerPart, Direction, Lane, MessageId, Millis, Move, OpenId, OutboundCall, State,
 };
-use crate::store::{Settlement, StoreError, StoredAnswer, Tx};
+use crate::store::{Scope, Settlement, StoreError, StoredAnswer, Tx};
 
 /// What the store and traces say about a message that its agent recalled.
 const RECALLED_WHY: &str = "recalled by its agent";
@@ -34,7 +34,8 @@ impl Bridge {
     /// are recognised.
     pub async fn accept_recall(&self, id: AnswerId) -> Result<AnswerOutcome, StoreError> {
         let (bridge, random) = (self.clone(), rand::rng().random());
-        let revised = self.0.store.write(move |tx| recall(&bridge.0, tx, &id, random)).await?;
+        let scope = Scope::account(&id.to);
+        let revised = self.0.store.write_for(scope, move |tx| recall(&bridge.0, tx, &id, random)).await?;
         Ok(self.signal_revised(revised))
     }
 
@@ -50,7 +51,8 @@ impl Bridge {
             random: rand::rng().random(),
         };
         let bridge = self.clone();
-        let revised = inner.store.write(move |tx| handler.apply(&bridge.0, tx)).await?;
+        let scope = Scope::account(&handler.id.to);
+        let revised = inner.store.write_for(scope, move |tx| handler.apply(&bridge.0, tx)).await?;
         Ok(self.signal_revised(revised))
     }
 

@@ -11,7 +11,7 @@ use crate::bridge::Bridge;
 use crate::bridge::notice;
 use crate::bridge::send_policy::enqueue_notice;
 use crate::model::{Answer, Direction, ImUserId, Lane, MessageKind, Millis, OpenId};
-use crate::store::{Customer, NewMessage, StoreError, Tx};
+use crate::store::{Customer, NewMessage, Scope, StoreError, Tx};
 
 /// How long a conversation gets no second notice, milliseconds.
 const HOUR_MS: i64 = 3600 * 1000;
@@ -64,7 +64,7 @@ impl Bridge {
         }
         let is_due = inner.hourly_notices.take(&from, &to, inner.clock.now());
         let (text, random) = (notice::not_an_agent(inner.settings.texts.locale), rand::rng().random());
-        let written = inner.store.write(move |tx| {
+        let written = inner.store.write_for(Scope::account(&to), move |tx| {
             let Some(customer) = customer_with_account(tx, &stray.to)? else { return Ok(None) };
             let keys = DedupKeys::of(&stray);
             keys.insert(tx, Arrival::Callback)?;
@@ -90,7 +90,7 @@ impl Bridge {
         }
         let text = notice::customer_left(inner.settings.texts.locale, 0);
         let (agent, random): (_, u32) = (from.clone(), rand::rng().random());
-        let written = inner.store.write(move |tx| {
+        let written = inner.store.write_for(Scope::customer(&former.openid), move |tx| {
             let Some(mut former) = tx.customer(&former.openid)?.filter(is_departed) else { return Ok(None) };
             tx.add(&farewell(&former, &agent, &text, random))?;
             former.next_seq = former.next_seq.wrapping_add(1);

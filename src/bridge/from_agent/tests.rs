@@ -56,7 +56,8 @@ async fn accepting_an_answer_waits_for_no_read() {
 #[tokio::test]
 async fn callbacks_keep_their_order_within_a_second_and_are_put_in_order_beyond() {
     let (clock, folder) = (Clock::movable(), tempfile::tempdir().unwrap());
-    let (store, closing) = Store::open(&StoreLocation::Memory, clock.clone(), Metrics::default()).unwrap();
+    let (store, closing) =
+        Store::open(&crate::store::testing::location(), clock.clone(), Metrics::default()).unwrap();
     let bridge = bridge_with_anna(&store, &clock, folder.path()).await;
     for (msg_time, msg_seq) in [(20, 7), (20, 3), (30, 1), (10, 9), (20, 5)] {
         bridge.accept_answer(answer(&bridge, msg_time, msg_seq)).await.unwrap();

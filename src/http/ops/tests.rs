@@ -69,7 +69,7 @@ fn waiting() -> NewMessage {
 
 #[tokio::test]
 async fn ready_only_between_start_and_stop_and_always_alive() {
-    let world = world(&StoreLocation::Memory).await;
+    let world = world(&testing::location()).await;
     let (status, body) = world.readyz().await;
     assert_eq!((status, &body["status"], &body["why"]), (503, &json!("unavailable"), &json!("starting")));
     world.life.readiness().set_ready();
@@ -91,7 +91,7 @@ async fn ready_only_between_start_and_stop_and_always_alive() {
 
 #[tokio::test]
 async fn a_degraded_platform_degrades_readyz_with_advice() {
-    let world = world(&StoreLocation::Memory).await;
+    let world = world(&testing::location()).await;
     world.life.readiness().set_ready();
     world.im_is_healthy.store(false, Ordering::Relaxed);
     let (status, body) = world.readyz().await;
@@ -131,7 +131,7 @@ async fn a_store_that_cannot_commit_is_noticed_without_traffic() {
 
 #[tokio::test]
 async fn the_backlog_comes_from_the_store_and_a_closed_store_does_not_hang_the_probe() {
-    let world = world(&StoreLocation::Memory).await;
+    let world = world(&testing::location()).await;
     world.life.readiness().set_ready();
     world.store.write(|tx| tx.add(&waiting())).await.unwrap();
     world.clock.advance(90_500);
@@ -145,7 +145,7 @@ async fn the_backlog_comes_from_the_store_and_a_closed_store_does_not_hang_the_p
 
 #[tokio::test]
 async fn the_metrics_are_open_metrics() {
-    let world = world(&StoreLocation::Memory).await;
+    let world = world(&testing::location()).await;
     world.metrics.record_backfilled();
     world.store.write(|tx| tx.add(&waiting())).await.unwrap();
     let answer = world.host.get("/metrics").await;

@@ -44,7 +44,7 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        Self::with(EncryptionMode::Plain, &StoreLocation::Memory, Limits::default()).await
+        Self::with(EncryptionMode::Plain, &crate::store::testing::location(), Limits::default()).await
     }
 
     async fn with(mode: EncryptionMode, location: &StoreLocation, limits: Limits) -> Self {

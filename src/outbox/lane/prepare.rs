@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::{LaneWorker, Next, Rest};
 use crate::model::{FailureClass, MessageId, Millis, OutboundCall};
 use crate::outbox::{Payload, PrepareError};
-use crate::store::{PendingCall, StoreError};
+use crate::store::{PendingCall, Scope, StoreError};
 use crate::upstream::delay_ms;
 
 /// The shortest rest of a lane that finds no free permit, milliseconds.
@@ -105,7 +105,7 @@ impl LaneWorker {
         }
         let due = self.clock.now().plus(delay_ms(pending.attempts + 1, rand::rng().random()));
         self.store
-            .write(move |tx| {
+            .write_for(Scope::lane(&pending.lane), move |tx| {
                 tx.reschedule_preparation(pending.id, due, &why)?;
                 tx.record_step(&pending.lane.customer, Some(pending.id), "prepare", &why, None)
             })

@@ -10,7 +10,7 @@ use super::{LaneWorker, Next, RESOLVE_DELAY_MS, Rest, in_millis, resolve_delay_m
 use crate::bridge::notice::EndReason;
 use crate::model::{FailureClass, Millis, Move, Resolution, State, Verdict};
 use crate::outbox::Payload;
-use crate::store::{PendingCall, StoreError, Tx};
+use crate::store::{PendingCall, Scope, StoreError, Tx};
 use crate::upstream::delay_ms;
 
 /// What is known of an unsettled attempt.
@@ -93,7 +93,7 @@ impl LaneWorker {
     /// say. With `attempt_again`, records the next attempt too, unless the rounds are used up.
     async fn finish_round(&self, pending: &PendingCall, attempt_again: bool) -> Result<Round, StoreError> {
         let (bridge, pending, max) = (self.bridge.clone(), pending.clone(), self.limits.unknown_after);
-        let random = rand::rng().random();
+        let (scope, random) = (Scope::lane(&pending.lane), rand::rng().random());
         let record = move |tx: &Tx<'_>| {
             if tx.current(&pending)?.is_none() {
                 return Ok(Round::Dropped);
@@ -110,7 +110,7 @@ impl LaneWorker {
             }
             Ok(Round::Again)
         };
-        self.store.write(record).await
+        self.store.write_for(scope, record).await
     }
 
     fn round_ended(&self, pending: &PendingCall, round: &Round) -> Next {
@@ -160,13 +160,14 @@ impl LaneWorker {
             "could not find out whether the message arrived; the platform will be asked again"
         );
         let (pending, why) = (pending.clone(), format!("it is not yet known whether it arrived: {why}"));
+        let scope = Scope::lane(&pending.lane);
         let reschedule = move |tx: &Tx<'_>| {
             if tx.current(&pending)?.is_none() {
                 return Ok(());
             }
             tx.reschedule_resolve(pending.id, due_at, &why)
         };
-        self.store.write(reschedule).await?;
+        self.store.write_for(scope, reschedule).await?;
         Ok(Next::Rest(Rest::Until { due, waits_for_platform: is_platform_wide }))
     }
 }

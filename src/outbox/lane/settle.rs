@@ -10,7 +10,7 @@ use crate::bridge::notice::{EndReason, NoticeKind};
 use crate::bridge::{Bridge, too_late_notice};
 use crate::model::{FailureClass, MessageId, MessageKind, Millis, Move, OpenId, State, Verdict};
 use crate::outbox::{Payload, TextNotice};
-use crate::store::{AttachState, PendingCall, Settlement, StoreError, Tx};
+use crate::store::{AttachState, PendingCall, Scope, Settlement, StoreError, Tx};
 use crate::upstream::delay_ms;
 
 impl LaneWorker {
@@ -22,7 +22,7 @@ impl LaneWorker {
         verdict: Verdict,
         took_ms: i64,
     ) -> Result<Next, StoreError> {
-        let direction = pending.lane.direction;
+        let (direction, scope) = (pending.lane.direction, Scope::lane(&pending.lane));
         let wait_ms = delay_ms(pending.attempts + 1, rand::rng().random());
         let outcome = match verdict {
             Verdict::Unsettled { why } => {
@@ -41,7 +41,7 @@ impl LaneWorker {
                     record_attempt_step(tx, &pending, &why, took_ms)?;
                     Ok(true)
                 };
-                if !self.store.write(postpone).await? {
+                if !self.store.write_for(scope, postpone).await? {
                     return Ok(Next::Head);
                 }
                 return Ok(Next::Rest(Rest::Until { due, waits_for_platform: false }));
@@ -113,7 +113,8 @@ impl LaneWorker {
             record_attempt_step(tx, &pending, &why, took_ms)?;
             Ok(Some((state, has_notice)))
         };
-        let Some((state, has_notice)) = self.store.write(requeue).await? else { return Ok(Next::Head) };
+        let requeued = self.store.write_for(Scope::lane(&lane), requeue).await?;
+        let Some((state, has_notice)) = requeued else { return Ok(Next::Head) };
         if state == State::Recalled {
             self.metrics.ended(lane.direction, state);
             self.signal_notice(&lane, has_notice);
@@ -152,7 +153,7 @@ impl LaneWorker {
         let random = rand::rng().random();
         let settled = self
             .store
-            .write(move |tx| {
+            .write_for(Scope::lane(&lane), move |tx| {
                 let why = outcome.settlement.why.as_deref();
                 let detail =
                     why.map_or_else(|| outcome.label.to_owned(), |why| format!("{}: {why}", outcome.label));

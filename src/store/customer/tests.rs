@@ -3,10 +3,10 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::{Direction, ImUserId, Millis, Move, OpenId, OutboundCall};
 use crate::store::value::params;
-use crate::store::{Closing, Customer, NewMessage, Settlement, Store, StoreError, StoreLocation, testing};
+use crate::store::{Closing, Customer, NewMessage, Settlement, Store, StoreError, testing};
 
 fn open(clock: &Clock) -> (Store, Closing) {
-    Store::open(&StoreLocation::Memory, clock.clone(), Metrics::default()).unwrap()
+    Store::open(&crate::store::testing::location(), clock.clone(), Metrics::default()).unwrap()
 }
 
 fn question(openid: &OpenId) -> NewMessage {
@@ -15,7 +15,7 @@ fn question(openid: &OpenId) -> NewMessage {
 
 #[tokio::test]
 async fn a_customer_is_read_as_it_was_stored() {
-    let (store, closing) = Store::open(&StoreLocation::Memory, Clock::system(), Metrics::default()).unwrap();
+    let (store, closing) = Store::open(&crate::store::testing::location(), Clock::system(), Metrics::default()).unwrap();
     let mut customer = Customer::new(OpenId::new("oA").unwrap());
     customer.agent = Some(ImUserId::new("user1").unwrap());
     customer.number = 3;

@@ -1,12 +1,12 @@
 use super::*;
 use crate::clock::Clock;
 use crate::model::OpenId;
-use crate::store::{NewMessage, Store, StoreLocation, testing};
+use crate::store::{NewMessage, Store, testing};
 
 #[tokio::test]
 async fn a_due_time_beyond_the_longest_wait_is_ignored() {
     let (store, closing) =
-        Store::open(&StoreLocation::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
+        Store::open(&testing::location(), Clock::system(), crate::metrics::Metrics::default()).unwrap();
     let lane = Lane { direction: Direction::ToIm, customer: OpenId::new("oA").unwrap() };
     let message = NewMessage {
         kind: MessageKind::Account,

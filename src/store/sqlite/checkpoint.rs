@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::super::StoreError;
 use super::erase::{Eraser, Progress, truncate_log};
+use crate::store::StoreError;
 
 /// A checkpoint runs when the log has this many pages: 4 MB.
 const MIN_CHECKPOINT_PAGES: i64 = 1_000;

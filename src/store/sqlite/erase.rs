@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
-use super::super::StoreError;
 use super::header::BUSY_TIMEOUT;
+use crate::store::StoreError;
 
 /// The key in `kv` that counts the erasures whose bytes are still to be overwritten.
 const PENDING: &str = "erase_pending";

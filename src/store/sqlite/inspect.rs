@@ -4,10 +4,11 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::super::StoreLocation;
 use super::header::OPERATOR_BUSY_TIMEOUT;
 use super::lock::lock_holder;
-use super::open::{self, OpenError};
+use super::open;
+use crate::store::StoreLocation;
+use crate::store::open_error::OpenError;
 
 /// The state of a database file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::StoreLocation;
 use super::header::sibling_path;
-use super::open::{OpenError, refuse_hard_links};
+use super::open::refuse_hard_links;
+use crate::store::StoreLocation;
+use crate::store::open_error::OpenError;
 
 /// How often, and at which interval, the lock is tried again before the open fails because another
 /// process holds it.

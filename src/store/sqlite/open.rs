@@ -2,15 +2,16 @@
 //! pragmas, applies the numbered migrations.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use const_format::formatcp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::super::StoreLocation;
 use super::checkpoint::WRITER_CHECKPOINT_PAGES;
 use super::header::{self, APPLICATION_ID, BUSY_TIMEOUT, FileKind, OPERATOR_BUSY_TIMEOUT};
+use crate::store::StoreLocation;
+use crate::store::open_error::OpenError;
 
 /// The migrations, numbered from 1 by their index, as their names say. Never change a statement of a released one; add
 /// the next.
@@ -37,95 +38,6 @@ const STATEMENT_CACHE_SIZE: usize = 256;
 /// The log is cut to this many bytes when it starts again from its beginning. It is what the log
 /// needs in normal work.
 const LOG_BYTES: i64 = 4_096 * WRITER_CHECKPOINT_PAGES;
-
-/// Why the store cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process serves this file.
-    #[error("store.url: {path} is in use by {holder}; stop it first, or give this instance its own file")]
-    InUse {
-        /// The database file.
-        path: PathBuf,
-        /// The process that holds the lock.
-        holder: String,
-    },
-    /// The lock file could not be created or locked.
-    #[error("store.url: cannot lock {path}: {source}; the folder must exist and be writable")]
-    Lock {
-        /// The lock file.
-        path: PathBuf,
-        /// The error of the file system.
-        source: std::io::Error,
-    },
-    /// The file is not a database of this program.
-    #[error("store.url: {path} is not a database of this program; give another file")]
-    Foreign {
-        /// The file.
-        path: String,
-    },
-    /// The file is no SQLite database.
-    #[error(
-        "store.url: cannot open {path}: the file is damaged or not a database; restore a backup, or move it away to \
-         start afresh"
-    )]
-    NotADatabase {
-        /// The file.
-        path: String,
-    },
-    /// The file has more than one name.
-    #[error(
-        "store.url: {path} is one of {links} names of the same file (hard links), and SQLite keeps its log beside \
-         each name; remove the other names"
-    )]
-    HardLinks {
-        /// The file.
-        path: PathBuf,
-        /// The number of its names.
-        links: u64,
-    },
-    /// Another version wrote the file, and a command must not migrate it.
-    #[error(
-        "store.url: {path} belongs to another version (schema {found}, this program has {known}), and a command \
-         never migrates it; use the program of the running server, or first start `serve` of this version"
-    )]
-    OtherVersion {
-        /// The database file.
-        path: String,
-        /// The schema version of the file.
-        found: i64,
-        /// The schema version of this program.
-        known: usize,
-    },
-    /// A newer version wrote the file.
-    #[error(
-        "store.url: {path} was written by a newer version (schema {found}, this program knows {known}); \
-         run that version, or restore a backup"
-    )]
-    Newer {
-        /// The database file.
-        path: String,
-        /// The schema version of the file.
-        found: i64,
-        /// The newest schema version that this program knows.
-        known: usize,
-    },
-    /// SQLite returned an error.
-    #[error("store.url: cannot open {path}: {source}; {fix}")]
-    Sqlite {
-        /// The database file.
-        path: String,
-        /// The error of SQLite.
-        source: rusqlite::Error,
-        /// What the operator can do about it.
-        fix: &'static str,
-    },
-    /// There is no database file.
-    #[error("store.url: there is no database at {0}; run `serve` first, or name the right file")]
-    Missing(PathBuf),
-    /// A thread of the store could not be started.
-    #[error("cannot start the store's thread: {0}")]
-    Thread(std::io::Error),
-}
 
 /// Refuses a file that is not this program's, without changing a byte of it.
 pub(super) fn refuse_foreign(location: &StoreLocation) -> Result<(), OpenError> {
@@ -156,10 +68,7 @@ pub(super) fn check_writable(connection: &Connection) -> Result<(), OpenError> {
 
 /// Opens the database for the writer.
 pub(super) fn connect(location: &StoreLocation) -> Result<Connection, OpenError> {
-    let connection = match location {
-        StoreLocation::File(path) => Connection::open(path),
-        StoreLocation::Memory => Connection::open_in_memory(),
-    };
+    let connection = location.file().map_or_else(Connection::open_in_memory, Connection::open);
     configure(connection, location)
 }
 
@@ -316,10 +225,7 @@ fn sqlite_error_at(path: String, source: rusqlite::Error) -> OpenError {
 }
 
 fn display_path(location: &StoreLocation) -> String {
-    match location {
-        StoreLocation::File(path) => path.display().to_string(),
-        StoreLocation::Memory => "memory".to_owned(),
-    }
+    location.file().map_or_else(|| "memory".to_owned(), |path| path.display().to_string())
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@ use super::*;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::{Direction, OpenId, OutboundCall};
-use crate::store::{Closing, Customer, Head, Settlement, StoreLocation, testing};
+use crate::store::{Closing, Customer, Head, Settlement, testing};
 
 fn store() -> (Store, Closing) {
-    Store::open(&StoreLocation::Memory, Clock::system(), Metrics::default()).unwrap()
+    Store::open(&testing::location(), Clock::system(), Metrics::default()).unwrap()
 }
 
 /// Adds a message and makes `moves` with it.

@@ -79,7 +79,8 @@ async fn a_signed_body_that_cannot_be_read_is_acknowledged_and_counted() {
 
 #[tokio::test]
 async fn in_safe_mode_the_answer_is_encrypted_and_plain_pushes_are_refused() {
-    let world = World::with(EncryptionMode::Safe, &StoreLocation::Memory, Limits::default()).await;
+    let world =
+        World::with(EncryptionMode::Safe, &crate::store::testing::location(), Limits::default()).await;
     assert_eq!(parts(&world.push(&message("1", "hi")).await).0, 403);
     let encrypt = envelope::encrypt(&key(), APP_ID, message("1", "hi").as_bytes(), [7; 16]);
     let signature = sha1_of(vec![TOKEN, "1", "2", &encrypt]);
@@ -103,7 +104,7 @@ async fn in_safe_mode_the_answer_is_encrypted_and_plain_pushes_are_refused() {
 
 #[tokio::test]
 async fn bodies_paths_and_methods_have_their_limits() {
-    let world = World::with(EncryptionMode::Plain, &StoreLocation::Memory, impatient()).await;
+    let world = World::with(EncryptionMode::Plain, &crate::store::testing::location(), impatient()).await;
     assert_eq!(parts(&world.push(&"x".repeat(1001)).await).0, 413);
     let late = format!("POST /?{} HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n<", signed("1", "2"));
     assert_eq!(parts(&world.host.request(&late).await).0, 408);

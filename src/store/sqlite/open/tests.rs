@@ -10,6 +10,7 @@ use crate::store::dedup::FirstReply;
 use crate::store::message::{FIRST_PENDING, FIRST_TRANSFER};
 use crate::store::{AttachState, Head, HeldAnswer, Store, StoreError};
 use rusqlite::types::Value;
+use std::path::PathBuf;
 
 fn location(folder: &tempfile::TempDir) -> StoreLocation {
     StoreLocation::File(folder.path().join("bridge.db"))

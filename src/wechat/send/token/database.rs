@@ -74,7 +74,6 @@ impl TokenStore for DatabaseTokenStore {
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::store::StoreLocation;
 
     fn token(value: &str, generation: u64, expires_at: i64) -> StoredToken {
         StoredToken { value: SecretString::from(value), generation, expires_at: Millis(expires_at) }
@@ -82,8 +81,12 @@ mod tests {
 
     #[tokio::test]
     async fn an_older_token_never_overwrites_a_newer() {
-        let (store, closing) =
-            Store::open(&StoreLocation::Memory, Clock::system(), crate::metrics::Metrics::default()).unwrap();
+        let (store, closing) = Store::open(
+            &crate::store::testing::location(),
+            Clock::system(),
+            crate::metrics::Metrics::default(),
+        )
+        .unwrap();
         let tokens = DatabaseTokenStore::new(store);
         assert!(tokens.load().await.unwrap().is_none());
         for (saved, wins) in [

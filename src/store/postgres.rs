@@ -1,0 +1,177 @@
+//! PostgreSQL: the engine of a store on another machine.
+//!
+//! Each thread of the store has one direct connection and drives it itself: a statement blocks its thread and no other.
+//! A connection that is lost is made anew, and the group that was running on it is run again. Must never report a
+//! group as failed that was committed, nor the other way round: [`transaction`] asks the server.
+
+pub(super) mod connect;
+pub(super) mod error;
+pub(super) mod link;
+mod migrate;
+mod password;
+mod serve;
+pub(super) mod statement;
+pub(super) mod tls;
+mod transaction;
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+
+use super::health::Health;
+use super::open_error::OpenError;
+use super::scope::Queue;
+use super::{Closing, Reader, Store, StoreError, writer};
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use connect::{Connector, PostgresLocation};
+use error::PostgresError;
+use link::Link;
+
+/// How many connections read: a long read does not keep all others waiting.
+const READERS: usize = 2;
+/// How long a lost connection is made anew before the writes that wait for it fail.
+const RECONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// This process serves the database, and no other may. The connection is this writer's.
+    Serve(Queue),
+    /// An operator's command beside the process that serves.
+    Operator,
+    /// Reads snapshots.
+    Read,
+}
+
+/// A thread's connection, and how to make the next one.
+#[derive(Debug)]
+pub(super) struct Postgres {
+    connector: Connector,
+    runtime: Rc<Runtime>,
+    access: Access,
+    /// `None` after it was lost, until the next group needs one.
+    link: Option<Link>,
+    /// The name of the connection that was lost.
+    lost: Option<String>,
+}
+
+impl Postgres {
+    /// Connects a writer and keeps other processes from serving the database. The writer of the doors is the first,
+    /// and applies missing migrations. Blocks.
+    pub fn open(location: &PostgresLocation, queue: Queue, runtime: Rc<Runtime>) -> Result<Self, OpenError> {
+        let (connector, link) = connect(location, &runtime)?;
+        if queue == Queue::Doors {
+            migrate::migrate(&link, &connector)?;
+        }
+        serve::claim(&link, queue, &connector)?;
+        Ok(Self { connector, runtime, access: Access::Serve(queue), link: Some(link), lost: None })
+    }
+
+    /// Connects to a database that another process may be serving. Migrates nothing. Blocks.
+    pub fn open_for_operator(location: &PostgresLocation, runtime: Rc<Runtime>) -> Result<Self, OpenError> {
+        let (connector, link) = connect(location, &runtime)?;
+        migrate::check(&link, &connector)?;
+        Ok(Self { connector, runtime, access: Access::Operator, link: Some(link), lost: None })
+    }
+
+    /// Connects to read. Blocks.
+    pub fn open_to_read(location: &PostgresLocation, runtime: Rc<Runtime>) -> Result<Self, OpenError> {
+        let (connector, link) = connect(location, &runtime)?;
+        Ok(Self { connector, runtime, access: Access::Read, link: Some(link), lost: None })
+    }
+
+    /// The connection. Makes a lost one anew, and tries that for [`RECONNECT_TIMEOUT`].
+    fn link(&mut self) -> Result<&Link, StoreError> {
+        if let Some(link) = self.link.take_if(|link| link.is_lost()) {
+            self.lost = Some(link.name.clone());
+        }
+        let until = Instant::now() + RECONNECT_TIMEOUT;
+        while self.link.is_none() {
+            match self.reconnect() {
+                Ok(link) => {
+                    tracing::info!("the connection to PostgreSQL was lost and is made anew");
+                    self.lost = None;
+                    self.link = Some(link);
+                }
+                Err(error) if Instant::now() >= until => return Err(error.into()),
+                Err(_) => std::thread::sleep(RECONNECT_PAUSE),
+            }
+        }
+        self.link.as_ref().ok_or(StoreError::Closed)
+    }
+
+    fn reconnect(&self) -> Result<Link, PostgresError> {
+        let link = self.connector.connect(&self.runtime)?;
+        let lost = self.lost.as_deref().unwrap_or_default();
+        match self.access {
+            Access::Serve(queue) if !serve::claim_again(&link, queue, lost)? => Err(PostgresError::TakenOver),
+            Access::Serve(_) | Access::Read => Ok(link),
+            Access::Operator => {
+                serve::end_session(&link, lost)?;
+                Ok(link)
+            }
+        }
+    }
+}
+
+/// Opens the store for this process alone: a writer for the doors, one for the outbox, and the readers. Blocks.
+pub(super) fn open(
+    server: &PostgresLocation,
+    clock: &Clock,
+    metrics: &Metrics,
+) -> Result<(Store, Closing), OpenError> {
+    let health = || Health::new(clock.clone(), metrics.clone());
+    let write = |name, queue| {
+        let server = server.clone();
+        writer::start(name, health(), move |runtime| Postgres::open(&server, queue, Rc::clone(runtime)))
+    };
+    let (doors, accepting) = write("store-doors", Queue::Doors)?;
+    let (outbox, sending) = write("store-outbox", Queue::Outbox)?;
+    let (reader, reading) = open_readers(server, clock, READERS)?;
+    let threads = [accepting, sending].into_iter().chain(reading).collect();
+    Ok((Store { doors, outbox, reader, clock: clock.clone() }, Closing { threads, _lock: None }))
+}
+
+/// Opens the store for an operator's command while another process may be serving it. Blocks.
+pub(super) fn open_for_operator(
+    server: &PostgresLocation,
+    clock: &Clock,
+) -> Result<(Store, Closing), OpenError> {
+    let (health, of_writer) = (Health::new(clock.clone(), Metrics::default()), server.clone());
+    let (writer, writing) = writer::start("store", health, move |runtime| {
+        Postgres::open_for_operator(&of_writer, Rc::clone(runtime))
+    })?;
+    let (reader, reading) = open_readers(server, clock, 1)?;
+    let threads = std::iter::once(writing).chain(reading).collect();
+    let store = Store { doors: writer.clone(), outbox: writer, reader, clock: clock.clone() };
+    Ok((store, Closing { threads, _lock: None }))
+}
+
+fn open_readers(
+    server: &PostgresLocation,
+    clock: &Clock,
+    count: usize,
+) -> Result<(Reader, Vec<writer::Thread>), OpenError> {
+    let mut readers = Vec::new();
+    let mut threads = Vec::new();
+    for _ in 0..count {
+        let server = server.clone();
+        let open = move |runtime: &Rc<Runtime>| Postgres::open_to_read(&server, Rc::clone(runtime));
+        let (reader, thread) = writer::start("store-reader", Health::of_reader(clock.clone()), open)?;
+        readers.push(reader);
+        threads.push(thread);
+    }
+    Ok((Reader::Threads(readers.into()), threads))
+}
+
+fn connect(location: &PostgresLocation, runtime: &Rc<Runtime>) -> Result<(Connector, Link), OpenError> {
+    let connector = Connector::new(location)?;
+    let link = connector.connect(runtime).map_err(|error| connector.error(&error))?;
+    Ok((connector, link))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,319 @@
+//! A PostgreSQL server for the tests of one process: made by `initdb` in a temporary folder, and gone with the process,
+//! however that ends; or the one that `BRIDGE_TEST_STORE` names. Each test gets a schema of its own.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::{Client, Config};
+
+/// How long the server may take to start on a busy machine.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Runs the server until the test's process closes its end of the pipe, then removes the folder. `kill` ends the server
+/// as a crash does, `start` starts it again.
+const KEEPER: &str = r#"folder=$1; shift
+run() { "$@" >>"$folder/log" 2>&1 & server=$!; }
+run "$@"
+while read -r word; do
+    case $word in
+        kill) kill -QUIT "$server"; wait "$server" ;;
+        start) run "$@" ;;
+    esac
+done
+kill -QUIT "$server"; wait "$server"
+rm -rf "$folder""#;
+
+/// A running server.
+#[derive(Debug)]
+pub struct Cluster {
+    /// How its administrator connects to it.
+    admin: Config,
+    /// The server runs as long as this process holds the other end of the pipe. `None`: it is not ours.
+    keeper: Option<Mutex<Child>>,
+}
+
+/// Where the tests are to run.
+#[derive(Debug)]
+enum Choice {
+    Sqlite,
+    /// On a server that this process makes.
+    Postgres,
+    /// On the server with this URL.
+    Server(String),
+}
+
+fn choice() -> Choice {
+    match std::env::var("BRIDGE_TEST_STORE").as_deref() {
+        Ok("postgres") => Choice::Postgres,
+        Ok("sqlite" | "") | Err(_) => Choice::Sqlite,
+        Ok(url) if url.starts_with("postgres://") => Choice::Server(url.to_owned()),
+        Ok(_) => panic!("BRIDGE_TEST_STORE must be postgres, postgres://USER@HOST/DB or sqlite"),
+    }
+}
+
+/// Whether the tests are to run on PostgreSQL: `BRIDGE_TEST_STORE=postgres`.
+pub fn is_chosen() -> bool {
+    !matches!(choice(), Choice::Sqlite)
+}
+
+/// A schema for one test.
+#[derive(Clone, Debug)]
+pub struct Schema {
+    /// Connects to it.
+    pub config: Config,
+    /// Its name.
+    pub name: String,
+}
+
+/// Makes an empty schema. `None` if PostgreSQL is not installed, which is said aloud, and fails where it was
+/// chosen and in CI.
+pub fn empty_schema() -> Option<Schema> {
+    cluster().map(Cluster::empty_schema)
+}
+
+/// The server of this process, which the first call starts.
+pub fn cluster() -> Option<&'static Cluster> {
+    static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
+    let cluster = CLUSTER.get_or_init(|| match choice() {
+        Choice::Server(url) => Some(Cluster::given(&url)),
+        Choice::Sqlite | Choice::Postgres => Cluster::start(),
+    });
+    if cluster.is_none() {
+        let problem = "PostgreSQL's initdb is not installed (Debian: postgresql)";
+        assert!(!is_chosen() && std::env::var_os("CI").is_none(), "{problem}");
+        eprintln!("SKIPPED: {problem}");
+    }
+    cluster.as_ref()
+}
+
+/// The folder with `initdb` and `postgres`. Debian does not put it on PATH.
+fn find_programs() -> Option<PathBuf> {
+    let on_path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&on_path).collect();
+    let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    folders.extend(debian.map(|version| version.path().join("bin")));
+    folders.into_iter().find(|folder| folder.join("initdb").exists() && folder.join("postgres").exists())
+}
+
+/// The user and the group that the server runs as: PostgreSQL refuses to run as root. `None` if this is not root.
+fn other_user(folder: &Path) -> Option<(u32, u32)> {
+    use std::os::unix::fs::MetadataExt as _;
+    if std::fs::metadata(folder).unwrap().uid() != 0 {
+        return None;
+    }
+    let users = std::fs::read_to_string("/etc/passwd").unwrap();
+    ["postgres:", "nobody:"].iter().find_map(|name| {
+        let line = users.lines().find(|line| line.starts_with(name))?;
+        let mut fields = line.split(':').skip(2).map(|field| field.parse().unwrap());
+        Some((fields.next()?, fields.next()?))
+    })
+}
+
+impl Cluster {
+    /// Starts a server; `None` if PostgreSQL is not installed.
+    pub fn start() -> Option<Self> {
+        let programs = find_programs()?;
+        let folder = tempfile::Builder::new().prefix("bridge-postgres-").tempdir().unwrap().keep();
+        let user = other_user(&folder);
+        if let Some((user, group)) = user {
+            chown(&folder, Some(user), Some(group)).unwrap();
+        }
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let data = folder.join("data");
+        let mut initdb = as_user(user);
+        initdb.push(programs.join("initdb").into());
+        initdb.extend(
+            ["--auth=trust", "--username=bridge", "--encoding=UTF8", "--locale=C", "--no-sync"]
+                .map(Into::into),
+        );
+        initdb.extend(["-D".into(), data.clone().into()]);
+        let made = Command::new(&initdb[0]).args(&initdb[1..]).current_dir(&folder).output().unwrap();
+        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+
+        let mut server = as_user(user);
+        server.push(programs.join("postgres").into());
+        server.extend(["-D".into(), data.into(), "-k".into(), folder.clone().into()]);
+        // Nothing of it must survive the machine.
+        let settings = [
+            "listen_addresses=",
+            "fsync=off",
+            "full_page_writes=off",
+            "max_connections=400",
+            "shared_buffers=64MB",
+        ];
+        server.extend(settings.iter().flat_map(|setting| ["-c".into(), setting.into()]));
+        let mut keeper = Command::new("sh");
+        keeper.args(["-c", KEEPER, "keeper"]).arg(&folder).args(&server);
+        let keeper = keeper.current_dir("/").stdin(Stdio::piped()).spawn().unwrap();
+        let mut admin = Config::new();
+        admin.host_path(&folder).user("bridge").dbname("postgres");
+        Some(Self { admin, keeper: Some(Mutex::new(keeper)) })
+    }
+
+    /// The server at `url`. Schemas that a former run left there are dropped.
+    fn given(url: &str) -> Self {
+        let given = Self { admin: url.parse().unwrap(), keeper: None };
+        let leftovers = r"SELECT nspname::text FROM pg_namespace WHERE nspname LIKE 'test\_%'";
+        for row in query(&given.admin, leftovers, &[]).unwrap() {
+            let name = row[0].as_str().unwrap();
+            let process = name.split('_').nth(1).unwrap_or_default();
+            if !Path::new("/proc").join(process).exists() {
+                given.run(&format!("DROP SCHEMA {name} CASCADE"));
+            }
+        }
+        given
+    }
+
+    /// Makes an empty schema.
+    pub fn empty_schema(&self) -> Schema {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let name = format!("test_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        self.run(&format!("CREATE SCHEMA {name}"));
+        let mut config = self.admin.clone();
+        config.options(format!("-csearch_path={name}"));
+        Schema { config, name }
+    }
+
+    /// Runs statements as its administrator, once it answers.
+    pub fn run(&self, sql: &str) {
+        let sql = sql.to_owned();
+        on_connection(&self.admin, async move |client| client.batch_execute(&sql).await).unwrap();
+    }
+
+    /// Ends the server as a crash does.
+    pub fn kill(&self) {
+        self.tell("kill");
+    }
+
+    /// Starts the server again.
+    pub fn start_again(&self) {
+        self.tell("start");
+    }
+
+    fn tell(&self, word: &str) {
+        let mut keeper = self.keeper.as_ref().expect("a server of our own").lock().unwrap();
+        writeln!(keeper.stdin.as_mut().unwrap(), "{word}").unwrap();
+    }
+}
+
+impl Schema {
+    /// The URL that a configuration names.
+    pub fn url(&self) -> String {
+        use tokio_postgres::config::Host;
+        let host = match self.config.get_hosts().first().unwrap() {
+            Host::Tcp(host) => host.clone(),
+            Host::Unix(folder) => folder.to_str().unwrap().replace('/', "%2F"),
+        };
+        let port = self.config.get_ports().first().copied().unwrap_or(5432);
+        let (user, name) = (self.config.get_user().unwrap(), self.config.get_dbname().unwrap());
+        format!("postgres://{user}@{host}:{port}/{name}?options=-csearch_path%3D{}", self.name)
+    }
+}
+
+/// Runs one statement, in SQLite's words, and returns its rows. Booleans are numbers, and bytes are arrays.
+pub fn query(config: &Config, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>, String> {
+    let (sql, params) = (sql.replace('?', "$"), params.to_vec());
+    on_connection(config, async move |client| {
+        let params: Vec<Json> = params.into_iter().map(Json).collect();
+        let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|param| param as _).collect();
+        let rows = client.query(&sql, &params).await?;
+        rows.iter()
+            .map(|row| (0..row.len()).map(|at| row.try_get(at).map(|Json(value)| value)).collect())
+            .collect()
+    })
+}
+
+/// Runs one statement, in SQLite's words, and returns how many rows it changed.
+pub fn execute(config: &Config, sql: &str, params: &[Value]) -> Result<u64, String> {
+    let (sql, params) = (sql.replace('?', "$"), params.to_vec());
+    on_connection(config, async move |client| {
+        let params: Vec<Json> = params.into_iter().map(Json).collect();
+        let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|param| param as _).collect();
+        client.execute(&sql, &params).await
+    })
+}
+
+/// Runs `work` on a connection of its own, once the server answers.
+fn on_connection<T: Send + 'static>(
+    config: &Config,
+    work: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error> + Send + 'static,
+) -> Result<T, String> {
+    let config = config.clone();
+    // A test may already be in a runtime, which must not be blocked by another one.
+    let run = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let started = Instant::now();
+            let (client, connection) = loop {
+                match config.connect(tokio_postgres::NoTls).await {
+                    Ok(connected) => break connected,
+                    Err(error) => assert!(started.elapsed() < START_TIMEOUT, "{error}"),
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            };
+            tokio::spawn(connection);
+            work(&client).await.map_err(|error| format!("{error:?}"))
+        })
+    });
+    run.join().unwrap()
+}
+
+/// A value on its way to the server and back.
+#[derive(Debug)]
+struct Json(Value);
+
+type BoxedError = Box<dyn std::error::Error + Sync + Send>;
+
+impl ToSql for Json {
+    fn to_sql(&self, ty: &Type, out: &mut bytes::BytesMut) -> Result<IsNull, BoxedError> {
+        match (&self.0, ty) {
+            (Value::Null, _) => return Ok(IsNull::Yes),
+            (Value::Number(number), &Type::INT8) => {
+                out.extend_from_slice(&number.as_i64().ok_or("too large")?.to_be_bytes());
+            }
+            (Value::String(text), _) => out.extend_from_slice(text.as_bytes()),
+            (value, ty) => return Err(format!("{value} is no {ty}").into()),
+        }
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+impl<'r> FromSql<'r> for Json {
+    fn from_sql(ty: &Type, raw: &'r [u8]) -> Result<Self, BoxedError> {
+        Ok(Self(match *ty {
+            Type::BOOL => i64::from(raw != [0]).into(),
+            Type::BYTEA => raw.into(),
+            Type::INT4 => i32::from_sql(ty, raw)?.into(),
+            Type::INT8 => i64::from_sql(ty, raw)?.into(),
+            _ => std::str::from_utf8(raw)?.into(),
+        }))
+    }
+
+    fn from_sql_null(_: &Type) -> Result<Self, BoxedError> {
+        Ok(Self(Value::Null))
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}
+
+/// How a command begins that runs as `user`.
+fn as_user(user: Option<(u32, u32)>) -> Vec<OsString> {
+    let Some((user, group)) = user else { return Vec::new() };
+    let options = [format!("--reuid={user}"), format!("--regid={group}"), "--clear-groups".to_owned()];
+    std::iter::once("setpriv".to_owned()).chain(options).map(Into::into).collect()
+}
