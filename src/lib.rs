@@ -117,8 +117,8 @@ pub mod internals {
     }
     pub mod store {
         pub use crate::store::{
-            Closing, Customer, MessageFilter, MessageSummary, NewMessage, Settlement, Store, StoreError,
-            StoreLocation, Tx,
+            Closing, Customer, MessageFilter, MessageSummary, NewMessage, PostgresLocation, Settlement,
+            Store, StoreError, StoreLocation, TlsMode, Tx,
         };
     }
     pub mod wechat {

@@ -158,6 +158,9 @@ async fn a_transfer_keeps_the_order_and_loses_nothing() {
     world.im.faults().script(SENDMSG, 100, Fault::Code(60008));
     phone.say("waits 1").await;
     phone.say("waits 2").await;
+    // One that is just being sent stays with its agent.
+    let rests = "SELECT count(*) FROM message WHERE attempts > 0 AND state = 0 AND calls LIKE '%waits 1%'";
+    assert!(eventually(SOON, async || world.database().try_value::<i64>(rests, &[]) == Ok(1)).await);
     let mut exchanges = world.im.events();
     first.say(&customer, "/to user2").await.unwrap();
     phone.say("waits 3").await;

@@ -56,11 +56,7 @@ async fn messages_with_lost_callbacks_are_backfilled_within_70_s_once_and_in_ord
     assert_eq!(await_sends(&world, &customer, 3).await, ["first", "second", "third"]);
     assert_eq!(counter_value(&world, BACKFILLED).await, 2, "a message that came by callback is not counted");
     let steps: Vec<String> =
-        (world.database().prepare("SELECT detail FROM step WHERE event = 'recovered'").unwrap())
-            .query_map([], |row| row.get(0))
-            .unwrap()
-            .collect::<Result<_, _>>()
-            .unwrap();
+        world.database().column("SELECT detail FROM step WHERE event = 'recovered'", &[]);
     assert_eq!(steps, ["its callback did not arrive"; 2]);
     world.finish().await;
 }

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
 use wechat_im_bridge::internals::model::Millis;
 use wechat_im_bridge::internals::sandbox::fault::Fault;
 use wechat_im_bridge::internals::sandbox::wechat::{Field, Phone};
@@ -129,7 +130,7 @@ async fn is_an_event(file: &str, name: &str, event: &str) {
     let (phone, customer) = (greeted(&world, name).await, openid(name));
     assert_eq!(push(&world, file, &customer, &[]).await, "success");
     let step = "SELECT count(*) FROM step WHERE openid = ?1 AND event = ?2";
-    let steps: i64 = world.database().query_row(step, (&customer, event), |row| row.get(0)).unwrap();
+    let steps: i64 = world.database().value(step, &[json!(customer), json!(event)]);
     assert_eq!(steps, 1, "{event} is in the customer's trace");
     phone.say("after it").await;
     let seen = await_texts(&world.agent(), &customer, 2).await;

@@ -177,8 +177,7 @@ async fn a_push_in_the_name_of_an_im_account_of_ours_is_refused_in_every_mode() 
         let refused =
             metric(&world, "refused_requests_total{source=\"push\",reason=\"reserved_sender\"}").await;
         assert!(refused.is_some_and(|count| count >= 2), "{refused:?}");
-        let customers: i64 =
-            world.database().query_row("SELECT count(*) FROM customer", [], |row| row.get(0)).unwrap();
+        let customers: i64 = world.database().value("SELECT count(*) FROM customer", &[]);
         assert_eq!(customers, 0);
         assert_eq!(world.ready().await["wechat"]["ok"], true, "no setting is wrong");
         world.finish().await;

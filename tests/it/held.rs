@@ -136,7 +136,7 @@ async fn an_answer_right_after_a_reply_is_delayed_so_that_the_reply_arrives_firs
     await_states(&world, &customer, &["delivered", "delivered"]).await;
     assert_eq!(phone.texts()[phone.texts().len() - 2..], ["first", "second"]);
     let sql = "SELECT max(attempt_at) - min(settled_at) FROM message WHERE openid = ?1 AND direction = 1";
-    let later: i64 = world.database().query_row(sql, [&customer], |row| row.get(0)).unwrap();
+    let later: i64 = world.database().value(sql, &[json!(customer)]);
     assert!(later >= 300, "after {later} ms");
     world.finish().await;
 }

@@ -11,9 +11,12 @@ mod cases;
 mod child;
 mod circles;
 mod cli;
+#[path = "../cluster.rs"]
+mod cluster;
 mod conversation;
 mod crash;
 mod customer_media;
+mod database;
 mod departures;
 mod docs;
 mod fuzz_corpora;

@@ -10,7 +10,7 @@ use wechat_im_bridge::internals::model::MessageId;
 use wechat_im_bridge::internals::sandbox::fault::Fault;
 use wechat_im_bridge::internals::sandbox::im::AgentClient;
 use wechat_im_bridge::internals::sandbox::wechat::{Phone, Via, WireEvent};
-use wechat_im_bridge::internals::store::{MessageFilter, MessageSummary, Store, StoreLocation};
+use wechat_im_bridge::internals::store::{MessageFilter, MessageSummary, Store};
 
 use crate::world::{SOON, World, await_texts, eventually, openid, texts};
 
@@ -46,7 +46,7 @@ pub async fn greeted(world: &World, name: &str) -> Phone {
 
 /// The agents' messages to this customer, read from the store.
 pub async fn stored(world: &World, customer: &str) -> Vec<MessageSummary> {
-    let location = StoreLocation::File(world.folder.path().join("bridge.db"));
+    let location = world.location();
     let (store, closing) =
         tokio::task::spawn_blocking(move || Store::open_for_operator(&location, Clock::system()))
             .await

@@ -106,11 +106,11 @@ async fn the_operations_listener_may_be_off() {
 /// Another connection holds the database's write lock, which stops commits as a full disk would.
 #[tokio::test]
 async fn while_the_store_cannot_commit_nothing_is_acknowledged_and_afterwards_work_continues() {
-    let world = World::start().await;
+    let world = Setup::default().on_sqlite().start().await;
     let (phone, agent) = (world.follower("jam"), world.agent());
     phone.say("before").await;
     await_texts(&agent, &openid("jam"), 1).await;
-    let other = world.database();
+    let other = rusqlite::Connection::open(world.folder.path().join("bridge.db")).unwrap();
     assert!(eventually(SOON, async || other.execute_batch("BEGIN EXCLUSIVE").is_ok()).await);
 
     let push = format!("/?{}", raw_http::query(&world));

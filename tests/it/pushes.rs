@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use wechat_im_bridge::internals::sandbox::wechat::{Field, Mode, Phone, PushResult, tiny_png};
 
 use crate::raw_http::{self, text_message};
@@ -222,9 +223,8 @@ async fn any_other_event_is_answered_success_and_only_records_a_step() {
         assert_eq!(body(&phone.push_xml(event(name, fields)).await), b"success", "{name}");
         let stranger = world.wechat.customer("oMASSSENDHELPER_nobody").push_xml(event(name, vec![])).await;
         assert_eq!(body(&stranger), b"success", "{name} from a sender who is not a customer");
-        let step = "SELECT count(*) FROM step WHERE openid = ?1 AND event = ?2 COLLATE NOCASE";
-        let steps: i64 =
-            world.database().query_row(step, (openid("events"), name), |row| row.get(0)).unwrap();
+        let step = "SELECT count(*) FROM step WHERE openid = ?1 AND lower(event) = lower(?2)";
+        let steps: i64 = world.database().value(step, &[json!(openid("events")), json!(name)]);
         assert_eq!(steps, 1, "{name} is in the customer's trace");
     }
     assert!(count >= 20 && agent.inbox().is_empty(), "{:?}", agent.inbox());

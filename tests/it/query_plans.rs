@@ -46,6 +46,7 @@ fn migrated() -> Connection {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
     let mut migrations: Vec<PathBuf> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    migrations.retain(|path| path.is_file());
     migrations.sort();
     for migration in migrations {
         connection.execute_batch(&std::fs::read_to_string(migration).unwrap()).unwrap();

@@ -89,7 +89,7 @@ async fn a_message_that_waits_for_its_next_attempt_is_recalled_and_the_next_one_
     let far_off = world.clock.now().plus(3_600_000).0;
     let postponed = eventually(SOON, async || {
         let sql = "UPDATE message SET due_at = ?2 WHERE openid = ?1 AND attempts > 0 AND state = 0";
-        world.database().execute(sql, (&customer, far_off)).unwrap() == 1
+        world.database().execute(sql, &[json!(customer), json!(far_off)]) == 1
     });
     assert!(postponed.await, "{:?}", stored(&world, &customer).await);
     world.wechat.faults().clear();
@@ -266,7 +266,7 @@ async fn an_edit_into_a_command_is_neither_sent_nor_carried_out() {
     await_notice(&world.agent(), &customer, "changed into a command").await;
     await_states(&world, &customer, &["recalled"]).await;
     let sql = "SELECT agent FROM conversation WHERE openid = ?1";
-    let agent: Option<String> = world.database().query_row(sql, [&customer], |row| row.get(0)).unwrap();
+    let agent: Option<String> = world.database().value(sql, &[json!(customer)]);
     assert_eq!(agent.as_deref(), Some("user1"), "the conversation goes on");
     assert_eq!(phone.say("?").await.text(), Some(TRANSFERRING));
     world.finish().await;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use wechat_im_bridge::internals::sandbox::fault::Fault;
 
 use crate::child;
@@ -18,11 +19,8 @@ const POISON: &str = "poison";
 
 /// The states of the customer's own messages, in order.
 fn question_states(world: &World, customer: &str) -> Vec<u8> {
-    let database = world.database();
     let sql = "SELECT state FROM message WHERE openid = ?1 AND direction = 0 AND kind = 0 ORDER BY id";
-    let mut statement = database.prepare(sql).unwrap();
-    let rows = statement.query_map([customer], |row| row.get(0)).unwrap();
-    rows.collect::<Result<_, _>>().unwrap()
+    world.database().column(sql, &[json!(customer)])
 }
 
 const WAITING: &[u8] = &[0, 1];
@@ -311,12 +309,8 @@ async fn a_discard_during_a_hanging_attempt_holds_and_the_outcome_of_the_attempt
     let noticed =
         async || notices(&agent, &customer).concat().matches("discarded by the operator").count() == 2;
     assert!(eventually(SOON, noticed).await, "{:?}", notices(&agent, &customer));
-    let dropped: u32 = world
-        .database()
-        .query_row("SELECT count(*) FROM step WHERE detail LIKE 'the outcome no longer counts%'", [], |row| {
-            row.get(0)
-        })
-        .unwrap();
+    let dropped = "SELECT count(*) FROM step WHERE detail LIKE 'the outcome no longer counts%'";
+    let dropped: u32 = world.database().value(dropped, &[]);
     assert_eq!(dropped, 2);
     world.finish().await;
 }
@@ -432,7 +426,7 @@ async fn a_stored_message_that_cannot_be_read_is_set_aside_and_its_lane_goes_on(
     world.expect_error("a stored message cannot be read");
     let corrupt =
         "UPDATE message SET calls = '[{\"FromTheFuture\":1}]', due_at = 0 WHERE calls LIKE '%poison%'";
-    assert_eq!(world.database().execute(corrupt, []).unwrap(), 1);
+    assert_eq!(world.database().execute(corrupt, &[]), 1);
     await_shown(&phone, "next").await;
     await_states(&world, &customer, &["unreadable", "delivered"]).await;
     let listed = operate(&world, &["messages", "list", "--state", "unreadable", "--json"]).await;

@@ -10,7 +10,7 @@ use wechat_im_bridge::internals::sandbox::wechat::tiny_png;
 
 use crate::child;
 use crate::raw_http;
-use crate::world::{SOON, World, await_texts, eventually, openid};
+use crate::world::{SOON, Setup, World, await_texts, eventually, openid};
 
 /// A running `serve`; killed when dropped.
 struct Serve(Child, PathBuf);
@@ -49,7 +49,7 @@ impl Drop for Serve {
 }
 
 async fn world_without_bridge() -> World {
-    let mut world = World::start().await;
+    let mut world = Setup::default().on_sqlite().start().await;
     world.stop_bridge().await;
     for end in ["bridge.db", "bridge.db-lock"] {
         std::fs::remove_file(world.folder.path().join(end)).unwrap();

@@ -146,7 +146,7 @@ async fn an_unfollow_is_told_to_the_agent_with_what_became_of_held_answers() {
         }
         let emptied = eventually(SOON, async || {
             let sql = "SELECT count(*) FROM message WHERE openid = ?1";
-            world.database().query_row(sql, [&customer], |row| row.get(0)).is_ok_and(|count: i64| count == 0)
+            world.database().try_value::<i64>(sql, &[json!(customer)]) == Ok(0)
         });
         assert!(emptied.await, "nothing is kept of someone who left by {how}");
         world.finish().await;
@@ -217,7 +217,7 @@ async fn readiness_names_the_callback_that_is_switched_off() {
     assert_eq!(ready["im"]["callbacks"]["after_send"], json!({"seen": true}));
     let stored = eventually(SOON, async || {
         let sql = "SELECT count(*) FROM kv WHERE key = 'callback_seen:after_send'";
-        world.database().query_row(sql, [], |row| row.get(0)).is_ok_and(|count: i64| count == 1)
+        world.database().try_value::<i64>(sql, &[]) == Ok(1)
     });
     assert!(stored.await);
     world.restart().await;

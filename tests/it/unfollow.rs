@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use wechat_im_bridge::internals::sandbox::im::{AccountChangeKind, Edition};
 
 use crate::world::{
@@ -52,9 +52,8 @@ async fn with_keep_an_unfollow_keeps_the_account_and_still_erases_the_customer()
     assert!(settled, "{}", world.ready().await);
     let changes = world.im.ledger();
     assert!(changes.account_changes().all(|change| change.kind != AccountChangeKind::Deleted));
-    let database = world.database();
     let count = "SELECT count(*) FROM customer WHERE openid = ?1";
-    let left: i64 = database.query_row(count, [openid("nobody")], |row| row.get(0)).unwrap();
+    let left: i64 = world.database().value(count, &[json!(openid("nobody"))]);
     assert_eq!(left, 0, "nothing is kept about a person without an account");
     world.finish().await;
 }
@@ -102,6 +101,7 @@ async fn no_message_text_outlives_the_customer() {
         let world = Setup::default()
             .set("BRIDGE_WECHAT__REPLY", reply)
             .im(|im| im.edition = Edition::PAID)
+            .on_sqlite()
             .start()
             .await;
         let (phone, agent) = (world.wechat.customer(&openid("gone")), world.agent());
@@ -138,7 +138,7 @@ async fn no_message_text_outlives_the_customer() {
         for table in ["message", "step", "customer", "conversation"] {
             let rows = || {
                 let sql = format!("SELECT count(*) FROM {table}");
-                world.database().query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap()
+                world.database().value::<i64>(&sql, &[])
             };
             assert!(eventually(SOON, async || rows() == 0).await, "{table}: {} rows are left", rows());
         }
@@ -149,25 +149,11 @@ async fn no_message_text_outlives_the_customer() {
         phone.unfollow().await;
         assert!(is_deleted(&world, &second).await);
         let imported = "SELECT imported FROM customer";
-        let recorded = eventually(SOON, async || {
-            world.database().query_row(imported, [], |row| row.get(0)).is_ok_and(|imported: bool| !imported)
-        });
+        let recorded = eventually(SOON, async || world.database().try_value::<i64>(imported, &[]) == Ok(0));
         assert!(recorded.await, "the deletion is recorded");
         let columns = "SELECT known, number, imported, agent, active_at, message_until, event_until
                        FROM customer AS c JOIN conversation AS v ON v.id = c.conversation";
-        let values: Vec<Value> = world
-            .database()
-            .query_row(columns, [], |row| {
-                (0..7)
-                    .map(|at| {
-                        Ok(match row.get_ref(at)? {
-                            rusqlite::types::ValueRef::Integer(number) => number.into(),
-                            _ => Value::Null,
-                        })
-                    })
-                    .collect()
-            })
-            .unwrap();
+        let values = world.database().rows(columns, &[]).unwrap().swap_remove(0);
         let only_the_number: Vec<Value> = [0, 1, 0].into_iter().map(Value::from).collect();
         assert_eq!(values[..3], only_the_number);
         assert_eq!(values[3..], [Value::Null, 0.into(), 0.into(), 0.into()]);

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::net::{TcpSocket, TcpStream};
 use wechat_im_bridge::internals::sandbox::fault::Fault;
 use wechat_im_bridge::internals::sandbox::im::Outcome;
@@ -52,9 +53,8 @@ async fn the_notice_is_in_the_configured_locale_and_the_error_is_stored_for_the_
         let notice_texts = notices(&agent, &customer).concat();
         let foreign = notice_texts.replace("[bridge]", "").replace("perhaps", "").replace("WeChat", "");
         assert!(!foreign.contains(|letter: char| letter.is_ascii_alphabetic()), "{notice_texts}");
-        let last_error: String = (world.database())
-            .query_row("SELECT last_error FROM message WHERE direction = 1", [], |row| row.get(0))
-            .unwrap();
+        let last_error: String =
+            world.database().value("SELECT last_error FROM message WHERE direction = 1", &[]);
         assert!(last_error.starts_with("WeChat gave no readable answer: "), "{last_error}");
         world.finish().await;
     }
@@ -130,7 +130,7 @@ async fn a_rate_limited_history_does_not_mark_the_platform_as_down() {
     let waits = async || {
         let sql = "SELECT count(*) FROM message WHERE openid = ?1 AND last_error LIKE '%60007%'
                    AND due_at > 0 AND attempts > 3";
-        world.database().query_row(sql, [&customer], |row| row.get::<_, u32>(0)).unwrap() == 1
+        world.database().value::<u32>(sql, &[json!(customer)]) == 1
     };
     assert!(eventually(SOON, waits).await);
     world.im.faults().clear();
@@ -149,7 +149,7 @@ async fn a_send_that_cannot_be_looked_up_shows_the_reason_and_is_given_up_after_
         let sql = format!(
             "SELECT CAST({column} AS TEXT) FROM message WHERE openid = ?1 AND kind = 0 ORDER BY id DESC LIMIT 1"
         );
-        world.database().query_row(&sql, [&customer], |row| row.get(0)).unwrap()
+        world.database().value(&sql, &[json!(customer)])
     };
     let says_why = async || last("last_error").is_some_and(|why| why.contains("60008"));
     assert!(eventually(SOON, says_why).await, "{:?}", last("last_error"));

@@ -45,9 +45,7 @@ async fn listed_json(world: &World) -> Vec<Value> {
 }
 
 fn kept_bodies(world: &World) -> Vec<Vec<u8>> {
-    let database = world.database();
-    let mut statement = database.prepare("SELECT body FROM unreadable ORDER BY id").unwrap();
-    statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    world.database().column("SELECT body FROM unreadable ORDER BY id", &[])
 }
 
 #[tokio::test]

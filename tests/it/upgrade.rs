@@ -109,6 +109,7 @@ fn copy_into(folder: &Path) {
 
 fn setup() -> Setup {
     Setup::default()
+        .on_sqlite()
         .set("BRIDGE_IM__AGENTS", "user1,user2")
         .set("BRIDGE_SERVER__PUBLIC_URL", PUBLIC_URL)
         .set("BRIDGE_MEDIA__ALLOW_HOSTS", "127.0.0.1,localhost")
@@ -179,7 +180,7 @@ impl Before {
 async fn found() -> (World, Before) {
     let world = setup().at(TAKEN_OVER_AT).without_bridge().await;
     copy_into(world.folder.path());
-    let before = Before(world.database());
+    let before = Before(Connection::open(world.folder.path().join("bridge.db")).unwrap());
     for agent in ["user1", "user2"] {
         world.im.agent(agent).unwrap();
     }

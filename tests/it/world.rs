@@ -18,6 +18,10 @@ use wechat_im_bridge::internals::sandbox::im::{AgentClient, ImSim, SendRecord, S
 use wechat_im_bridge::internals::sandbox::wechat::{
     Phone, PushResult, Settings as WechatSettings, WechatSim,
 };
+use wechat_im_bridge::internals::store::{PostgresLocation, StoreLocation, TlsMode};
+
+use crate::cluster::{self, Schema};
+use crate::database::Database;
 
 pub const SDK_APP_ID: u32 = 1_400_000_000;
 pub const SECRET_KEY: &str = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e";
@@ -40,6 +44,8 @@ pub struct Setup {
     pub im: Option<Change<ImSettings>>,
     /// The time of the clock when the platforms start; `None` means now.
     pub at: Option<Millis>,
+    on_sqlite: bool,
+    schema: Option<Schema>,
 }
 
 impl Setup {
@@ -61,6 +67,18 @@ impl Setup {
     /// Starts the clock at this time instead of now.
     pub fn at(mut self, at: Millis) -> Self {
         self.at = Some(at);
+        self
+    }
+
+    /// Keeps the store in SQLite's file, whichever engine was chosen.
+    pub fn on_sqlite(mut self) -> Self {
+        self.on_sqlite = true;
+        self
+    }
+
+    /// Keeps the store in this schema, whichever engine was chosen.
+    pub fn in_schema(mut self, schema: Schema) -> Self {
+        self.schema = Some(schema);
         self
     }
 
@@ -99,6 +117,8 @@ pub struct World {
     pub im: ImSim,
     pub clock: Clock,
     pub folder: TempDir,
+    /// `None`: the store is in SQLite's file.
+    schema: Option<Schema>,
     settings: Vec<(&'static str, String)>,
     bridge: Option<Running>,
     errors: ErrorLines,
@@ -153,6 +173,8 @@ impl World {
             im,
             clock,
             folder: tempfile::tempdir().unwrap(),
+            schema: (setup.schema)
+                .or_else(|| (cluster::is_chosen() && !setup.on_sqlite).then(cluster::empty_schema).flatten()),
             settings: setup.settings,
             bridge: None,
         }
@@ -161,7 +183,6 @@ impl World {
     /// The configuration of this world's bridge.
     pub fn config_toml(&self) -> String {
         let (wechat, im) = (self.wechat.settings(), self.im.settings());
-        let store = self.folder.path().join("bridge.db");
         format!(
             r#"
             [server]
@@ -179,7 +200,7 @@ impl World {
             callback_token = "{CALLBACK_TOKEN}"
             api_base = "{im_base}"
             [store]
-            url = "sqlite://{store}"
+            url = "{store}"
             "#,
             token = wechat.token,
             app_id = wechat.app_id,
@@ -188,12 +209,15 @@ impl World {
             wechat_base = self.wechat.base_url(),
             sdk_app_id = im.sdk_app_id,
             im_base = self.im.base_url(),
-            store = store.display(),
+            store = self.store_url(),
         )
     }
 
     pub fn config(&self) -> Config {
         let settings = self.settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        // On SQLite the media are beside the file.
+        let media = ("BRIDGE_MEDIA__DIR".to_owned(), self.folder.path().join("media").display().to_string());
+        let settings = self.schema.iter().map(|_| media.clone()).chain(settings);
         Config::from_toml_str(&self.config_toml(), settings).unwrap_or_else(|faults| panic!("{faults}")).0
     }
 
@@ -229,8 +253,30 @@ impl World {
     }
 
     /// Opens another connection to the bridge's database.
-    pub fn database(&self) -> rusqlite::Connection {
-        rusqlite::Connection::open(self.folder.path().join("bridge.db")).unwrap()
+    pub fn database(&self) -> Database {
+        match &self.schema {
+            Some(schema) => Database::in_schema(schema),
+            None => Database::in_file(&self.folder.path().join("bridge.db")),
+        }
+    }
+
+    /// Where the bridge's store is.
+    pub fn location(&self) -> StoreLocation {
+        match &self.schema {
+            None => StoreLocation::File(self.folder.path().join("bridge.db")),
+            Some(schema) => StoreLocation::Postgres(Box::new(PostgresLocation {
+                config: schema.config.clone(),
+                tls: TlsMode::Disable,
+                root_cert: None,
+            })),
+        }
+    }
+
+    fn store_url(&self) -> String {
+        match &self.schema {
+            Some(schema) => schema.url(),
+            None => format!("sqlite://{}", self.folder.path().join("bridge.db").display()),
+        }
     }
 
     /// A customer who follows the account, and whose follow event the bridge did not receive.

@@ -60,12 +60,10 @@ async fn killed_at(point: &str, expected: Expected) {
     );
     let status = rig.terminate().await;
     assert!(status.success(), "{status}\n{}", rig.log());
-    let stored = rusqlite::Connection::open(rig.store()).unwrap();
-    let mut rows = stored.prepare("SELECT state FROM message WHERE direction = 1 ORDER BY id").unwrap();
-    let final_states: Vec<&str> = rows
-        .query_map([], |row| row.get::<_, i64>(0))
-        .unwrap()
-        .map(|state| match state.unwrap() {
+    let stored = rig.database().column("SELECT state FROM message WHERE direction = 1 ORDER BY id", &[]);
+    let final_states: Vec<&str> = stored
+        .into_iter()
+        .map(|state: i64| match state {
             2 => "delivered",
             5 => "unknown",
             _ => "other",

@@ -60,7 +60,7 @@ fn memory_kb(pid: u32) -> u64 {
 /// the backlog.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backlog_of_a_hundred_thousand_starts_within_two_seconds_in_bounded_memory() {
-    let mut rig = Rig::new().await;
+    let mut rig = Rig::on_sqlite().await;
     fill(&rig).await;
     // While IM answers slowly, the number of concurrent calls must stay bounded.
     let im = Proxy::start(&rig.im.base_url()).await;

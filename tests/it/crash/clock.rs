@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use wechat_im_bridge::internals::clock::Clock;
 use wechat_im_bridge::internals::sandbox::fault::Fault;
 use wechat_im_bridge::internals::sandbox::im::SendRecord;
@@ -204,10 +205,10 @@ async fn while_the_time_is_in_doubt_nothing_is_deleted() {
     world.stop_bridge().await;
     let old_ms = world.clock.now().plus(-40 * DAY_MS).0;
     let insert = "INSERT INTO dedup (key, at) VALUES ('old', ?1)";
-    world.database().execute(insert, [old_ms]).unwrap();
+    world.database().execute(insert, &[json!(old_ms)]);
     let count = |world: &World| -> i64 {
         let sql = "SELECT count(*) FROM dedup WHERE key = 'old'";
-        world.database().query_row(sql, [], |row| row.get(0)).unwrap()
+        world.database().value(sql, &[])
     };
     world.clock = Clock::movable();
     world.clock.set_forward(FIVE_HOURS_MS);

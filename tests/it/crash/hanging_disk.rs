@@ -40,7 +40,7 @@ async fn rig() -> Option<Rig> {
         child::report_skip("a hanging disk", "C compiler", "gcc libc6-dev");
         return None;
     };
-    let mut rig = Rig::new().await;
+    let mut rig = Rig::on_sqlite().await;
     let (source, library) = (rig.path("hang.c"), rig.path("hang.so"));
     std::fs::write(&source, LIBRARY).unwrap();
     let built = Command::new(compiler)
@@ -189,7 +189,7 @@ async fn a_stop_ends_a_start_that_hangs() {
 /// Nobody reads the bridge's log, and its pipe is full.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_ends_in_time_when_the_log_blocks() {
-    let rig = Rig::new().await;
+    let rig = Rig::on_sqlite().await;
     let mut command = rig.command();
     command.env("BRIDGE_LOG__LEVEL", "debug").env("BRIDGE_SERVER__SHUTDOWN_GRACE_S", "1");
     let mut bridge = command.arg("serve").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

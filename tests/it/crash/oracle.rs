@@ -1,13 +1,13 @@
 //! The oracle: compares the texts that were sent and accepted with both platforms' ledgers and the store.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
 
-use rusqlite::Connection;
+use serde_json::json;
 use wechat_im_bridge::internals::sandbox::im::SendRecord;
 use wechat_im_bridge::internals::sandbox::wechat::Via;
 
 use super::rig::Rig;
+use crate::database::Database;
 use crate::world::{INQUIRY, TRANSFERRING, WELCOME, openid};
 
 /// An agent's message, read from the store.
@@ -47,31 +47,25 @@ pub struct Stored {
 const STATES: [&str; 6] = ["waiting", "waiting", "delivered", "held", "refused", "unknown"];
 
 impl Stored {
-    pub fn read(store: &Path) -> Self {
-        let connection = Connection::open(store).unwrap();
-        let mut statement = connection
-            .prepare(
-                "SELECT direction, state, calls, last_error, id, attempt_at FROM message WHERE kind = 0 ORDER BY id",
-            )
-            .unwrap();
-        let mut rows = statement.query([]).unwrap();
+    pub fn read(database: &Database) -> Self {
+        let sql = "SELECT direction, state, calls, coalesce(last_error, ''), id, attempt_at FROM message
+                   WHERE kind = 0 ORDER BY id";
         let mut stored = Self::default();
-        while let Some(row) = rows.next().unwrap() {
-            let state = STATES[usize::from(row.get::<_, u8>(1).unwrap())];
-            if row.get::<_, i64>(0).unwrap() == 0 {
+        for row in database.rows(sql, &[]).unwrap() {
+            let number = |at: usize| row[at].as_i64().unwrap();
+            let state = STATES[usize::try_from(number(1)).unwrap()];
+            if number(0) == 0 {
                 *stored.questions.entry(state).or_default() += 1;
                 continue;
             }
-            let calls: serde_json::Value = serde_json::from_str(&row.get::<_, String>(2).unwrap()).unwrap();
+            let calls: serde_json::Value = serde_json::from_str(row[2].as_str().unwrap()).unwrap();
             let texts = calls.as_array().unwrap().iter().map(|call| call["TextToCustomer"].as_str().unwrap());
-            let reason = row.get::<_, Option<String>>(3).unwrap().unwrap_or_default();
-            let id: i64 = row.get(4).unwrap();
             let answer = StoredAnswer {
                 state,
-                reason,
-                backfilled_at: steps(&connection, id, "recovered").first().map(|(_, at)| *at),
-                last_attempt_at: row.get(5).unwrap(),
-                attempts: steps(&connection, id, "custom/send"),
+                reason: row[3].as_str().unwrap().to_owned(),
+                backfilled_at: steps(database, number(4), "recovered").first().map(|(_, at)| *at),
+                last_attempt_at: number(5),
+                attempts: steps(database, number(4), "custom/send"),
             };
             stored.answers.entry(texts.collect()).or_default().push(answer);
         }
@@ -123,13 +117,12 @@ pub struct Conversation {
 }
 
 /// Start and end of a message's steps with this event name, in Unix milliseconds.
-fn steps(connection: &Connection, message: i64, event: &str) -> Vec<(i64, i64)> {
-    let sql = "SELECT at - ifnull(took_ms, 0), at FROM step WHERE message = ?1 AND event = ?2
+fn steps(database: &Database, message: i64, event: &str) -> Vec<(i64, i64)> {
+    let sql = "SELECT at - coalesce(took_ms, 0), at FROM step WHERE message = ?1 AND event = ?2
                UNION ALL SELECT settled_at - took_ms, settled_at FROM message
                          WHERE id = ?1 AND took_ms IS NOT NULL AND ?2 = 'custom/send'";
-    let mut statement = connection.prepare(sql).unwrap();
-    let rows = statement.query_map((message, event), |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
-    rows.collect::<Result<_, _>>().unwrap()
+    let rows = database.rows(sql, &[json!(message), json!(event)]).unwrap();
+    rows.iter().map(|row| (row[0].as_i64().unwrap(), row[1].as_i64().unwrap())).collect()
 }
 
 fn index_of(all: &[String], text: &str) -> usize {

@@ -2,14 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt as _, stream};
-use rusqlite::OpenFlags;
-
 use super::downloads::status_kb;
 use super::rig::{Rig, TIMEOUT};
 use crate::customer_media::sizes::{oversized_png, picture};
 use crate::customer_media::{JPEG, PUBLIC_URL, get};
 use crate::world::{eventually, openid};
+use futures_util::{StreamExt as _, stream};
 
 const CUSTOMER: &str = "anna";
 /// The time within which the bridge answers a push (CONTRACT, section 3).
@@ -70,10 +68,7 @@ async fn a_kill_around_the_download_of_a_picture_neither_doubles_the_message_nor
 
 /// How many of the pictures the bridge has downloaded.
 pub fn fetched_count(rig: &Rig) -> i64 {
-    let connection =
-        rusqlite::Connection::open_with_flags(rig.store(), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-    let sql = "SELECT count(*) FROM media WHERE hash IS NOT NULL";
-    connection.query_row(sql, [], |row| row.get(0)).unwrap_or(0)
+    rig.database().try_value("SELECT count(*) FROM media WHERE hash IS NOT NULL", &[]).unwrap_or(0)
 }
 
 /// Invariants 1, 8.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use rusqlite::OpenFlags;
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wechat_im_bridge::internals::clock::Clock;
@@ -16,6 +15,8 @@ use wechat_im_bridge::internals::sandbox::wechat::{Phone, Settings as WechatSett
 
 use super::oracle::Stored;
 use crate::child;
+use crate::cluster::{self, Schema};
+use crate::database::Database;
 use crate::world::{CALLBACK_TOKEN, SDK_APP_ID, SECRET_KEY, eventually, openid};
 
 /// The time within which the bridge works again after a crash, on a machine that is free.
@@ -54,6 +55,8 @@ pub struct Rig {
     pub wechat: WechatSim,
     pub im: Arc<ImSim>,
     pub folder: TempDir,
+    /// `None`: the store is in SQLite's file.
+    schema: Option<Schema>,
     pub public: u16,
     pub ops: u16,
     environment: Vec<(&'static str, String)>,
@@ -67,6 +70,16 @@ pub struct Rig {
 impl Rig {
     /// Starts the platforms and writes a configuration. The bridge does not run yet.
     pub async fn new() -> Self {
+        Self::with_schema(cluster::is_chosen().then(cluster::empty_schema).flatten()).await
+    }
+
+    /// The same with a store in SQLite's file, whatever was chosen.
+    pub async fn on_sqlite() -> Self {
+        Self::with_schema(None).await
+    }
+
+    /// The same with a store in this schema.
+    pub async fn with_schema(schema: Option<Schema>) -> Self {
         let permit = PERMITS.acquire().await.unwrap();
         let wechat = WechatSettings {
             token: "wechattoken".into(),
@@ -87,6 +100,7 @@ impl Rig {
             wechat,
             im,
             folder,
+            schema,
             public,
             ops,
             environment: Vec::new(),
@@ -118,7 +132,7 @@ impl Rig {
             secret_key = "{SECRET_KEY}"
             callback_token = "{CALLBACK_TOKEN}"
             [store]
-            url = "sqlite://{store}"
+            url = "{store}"
             "#,
             public = self.public,
             ops = self.ops,
@@ -126,7 +140,7 @@ impl Rig {
             app_id = settings.app_id,
             app_secret = settings.app_secret,
             account_id = settings.account_id,
-            store = self.store().display(),
+            store = self.store_url(),
         );
         std::fs::write(self.path("config.toml"), text).unwrap();
     }
@@ -146,8 +160,28 @@ impl Rig {
         self.folder.path().join(name)
     }
 
+    /// SQLite's file.
     pub fn store(&self) -> PathBuf {
         self.path("bridge.db")
+    }
+
+    fn store_url(&self) -> String {
+        match &self.schema {
+            Some(schema) => schema.url(),
+            None => format!("sqlite://{}", self.store().display()),
+        }
+    }
+
+    /// The bridge's database, to read it.
+    pub fn database(&self) -> Database {
+        self.try_database().unwrap()
+    }
+
+    fn try_database(&self) -> Result<Database, String> {
+        match &self.schema {
+            Some(schema) => Ok(Database::in_schema(schema)),
+            None => Database::to_read(&self.store()),
+        }
     }
 
     /// A command that runs the binary with this rig's environment.
@@ -291,21 +325,15 @@ impl Rig {
         assert!(is_idle, "{:?} messages still wait\n{}", self.waiting_count(), self.log());
     }
 
-    fn waiting_count(&self) -> rusqlite::Result<i64> {
-        let connection =
-            rusqlite::Connection::open_with_flags(self.store(), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        connection.query_row("SELECT count(*) FROM message WHERE state IN (0, 1)", [], |row| row.get(0))
+    fn waiting_count(&self) -> Result<i64, String> {
+        self.try_database()?.try_value("SELECT count(*) FROM message WHERE state IN (0, 1)", &[])
     }
 
     /// Waits until `count` agents' messages are stored. Those whose callback was lost are found by the
     /// backfill, at the latest in its next round.
     pub async fn wait_until_answers_are_stored(&self, count: usize) {
         let sql = "SELECT count(*) FROM message WHERE direction = 1 AND kind = 0";
-        let stored_count = || {
-            let connection =
-                rusqlite::Connection::open_with_flags(self.store(), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-            connection.query_row(sql, [], |row| row.get::<_, i64>(0))
-        };
+        let stored_count = || self.try_database()?.try_value::<i64>(sql, &[]);
         let all = eventually(2 * TIMEOUT, async || {
             stored_count().is_ok_and(|stored| usize::try_from(stored) == Ok(count))
         });
@@ -317,7 +345,7 @@ impl Rig {
         self.wait_until_idle().await;
         let status = self.terminate().await;
         assert!(status.success(), "{status}\n{}", self.log());
-        Stored::read(&self.store())
+        Stored::read(&self.database())
     }
 
     /// A customer who follows the account, and whose follow event the bridge did not receive.

@@ -26,7 +26,10 @@ async fn a_second_process_with_the_same_store_refuses_to_start_and_names_the_fir
     rig.set("BRIDGE_SERVER__LISTEN", "127.0.0.1:0");
     rig.set("BRIDGE_SERVER__OPS_LISTEN", "127.0.0.1:0");
     let stderr = refused_start(&rig);
-    assert!(stderr.contains(&format!("is in use by process {}", rig.pid())), "{stderr}");
+    assert!(
+        stderr.contains("is in use by") && stderr.contains(&format!("process {} ", rig.pid())),
+        "{stderr}"
+    );
     assert!(!rig.has_exited(), "the first process still runs");
     // A killed process leaves no lock behind.
     rig.kill();
@@ -36,7 +39,7 @@ async fn a_second_process_with_the_same_store_refuses_to_start_and_names_the_fir
 
 #[tokio::test]
 async fn a_bridge_with_a_damaged_or_newer_database_refuses_to_start_and_says_why() {
-    let rig = Rig::new().await;
+    let rig = Rig::on_sqlite().await;
     std::fs::write(rig.store(), vec![7; 8192]).unwrap();
     let stderr = refused_start(&rig);
     assert!(stderr.contains("damaged") && stderr.contains("restore a backup"), "{stderr}");
@@ -96,7 +99,7 @@ fn limit(pid: &str, size: &str) {
 /// when there is space.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bridge_with_a_full_disk_refuses_pushes_and_accepts_them_again_after_space_is_freed() {
-    let mut rig = Rig::new().await;
+    let mut rig = Rig::on_sqlite().await;
     std::fs::create_dir(rig.path("disk")).unwrap();
     rig.set("BRIDGE_STORE__URL", format!("sqlite://{}", rig.path("disk/bridge.db").display()));
     let small = Disk::can_be_small();

@@ -16,15 +16,15 @@ use super::rig::{Rig, TIMEOUT, recovery_limit};
 use crate::observe::{CUSTOM_SEND, SENDMSG};
 use crate::world::openid;
 
-const CUSTOMERS: [&str; 6] = ["ann", "ben", "cai", "dan", "eva", "fay"];
+pub(super) const CUSTOMERS: [&str; 6] = ["ann", "ben", "cai", "dan", "eva", "fay"];
 /// Restarts per wave. After each wave the bridge becomes idle, the oracle checks the conversations, and new
 /// customers follow, because real conversations do not have thousands of messages within minutes.
 const RESTARTS_PER_WAVE: u64 = 100;
 /// The rate limit of the simulated IM. It is raised because a bridge that starts several times a second reads
 /// more histories than IM allows.
-const IM_RATE_PER_SECOND: u32 = 2_000;
+pub(super) const IM_RATE_PER_SECOND: u32 = 2_000;
 /// Environment variable with the seed of a run. A run with the same seed kills at the same moments.
-const SEED: &str = "CRASH_SEED";
+pub(super) const SEED: &str = "CRASH_SEED";
 /// Environment variable with the number of kills of the long run.
 const KILLS: &str = "CRASH_KILLS";
 
@@ -47,7 +47,7 @@ struct Wave {
 type Sender = JoinHandle<Vec<(String, bool)>>;
 
 /// Customers, agents and faults that act at the same time until `stop` is set.
-struct Load {
+pub(super) struct Load {
     stop: Arc<AtomicBool>,
     question_senders: Vec<Sender>,
     answer_senders: Vec<Sender>,
@@ -133,7 +133,7 @@ async fn inject_faults(im: Faults, wechat: Faults, stop: Arc<AtomicBool>, mut ra
 }
 
 impl Load {
-    fn start(rig: &Rig, customers: &[String], random: &mut StdRng) -> Self {
+    pub(super) fn start(rig: &Rig, customers: &[String], random: &mut StdRng) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (mut question_senders, mut answer_senders) = (Vec::new(), Vec::new());
         for customer in customers {
@@ -161,7 +161,7 @@ impl Load {
     }
 
     /// Stops the load, and returns what was sent in each conversation.
-    async fn stop(self) -> Vec<Conversation> {
+    pub(super) async fn stop(self) -> Vec<Conversation> {
         self.stop.store(true, Ordering::Relaxed);
         self.faults.await.unwrap();
         let mut conversations = Vec::new();
@@ -208,7 +208,7 @@ async fn start_and_end(rig: &mut Rig, end: End, random: &mut StdRng) -> Option<(
     Some((ready, first))
 }
 
-fn number_from_env(name: &str) -> Option<u64> {
+pub(super) fn number_from_env(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap())
 }
 

@@ -39,8 +39,7 @@ async fn kill_during_transfer(point: &str) {
     transfer.await.unwrap();
     let is_transferred = eventually(2 * TIMEOUT, async || {
         let sql = "SELECT agent = 'user2' FROM conversation";
-        let rows = rusqlite::Connection::open(rig.store()).unwrap();
-        rows.query_row(sql, [], |row| row.get(0)).is_ok_and(|is_transferred: bool| is_transferred)
+        rig.database().try_value::<i64>(sql, &[]) == Ok(1)
     });
     assert!(is_transferred.await, "{point}: the command was lost\n{}", rig.log());
     assert!(!phone.say("three").await.fault_line);
@@ -105,9 +104,7 @@ async fn kill_during_backfill(point: &str) {
     assert!(status.code().is_none(), "{point}: {status}");
     rig.start().await;
     let backfilled = eventually(TIMEOUT, async || {
-        let rows = rusqlite::Connection::open(rig.store()).unwrap();
-        let count = rows.query_row("SELECT count(*) FROM message WHERE direction = 1", [], |row| row.get(0));
-        count.is_ok_and(|count: i64| count == 2)
+        rig.database().try_value::<i64>("SELECT count(*) FROM message WHERE direction = 1", &[]) == Ok(2)
     });
     assert!(backfilled.await, "{point}: the backfill did not find both messages\n{}", rig.log());
     let stored = rig.stop_and_read_store().await;
