@@ -70,8 +70,8 @@ impl Media {
         clock: Clock,
     ) -> Result<Self, MediaOpenError> {
         let dir = dir.to_owned();
-        let of_files = clock.clone();
-        let open = move || Files::open(&dir, of_files).map(|files| (files, Ffmpeg::find()));
+        let (of_files, kept_in) = (clock.clone(), store.keeps_media().then(|| store.clone()));
+        let open = move || Files::open_cache(&dir, of_files, kept_in).map(|files| (files, Ffmpeg::find()));
         let opened = tokio::task::spawn_blocking(open).await;
         let (files, ffmpeg) = opened.map_err(|_| StoreError::Closed)??;
         let retention_ms = clock::millis(retention);

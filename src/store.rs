@@ -11,8 +11,6 @@ mod backlog;
 mod column;
 mod conversation;
 mod customer;
-#[cfg(test)]
-mod differential;
 mod dedup;
 mod fetch;
 mod health;
@@ -211,6 +209,7 @@ pub struct Store {
     outbox: writer::Writer,
     reader: Reader,
     clock: Clock,
+    keeps_media: bool,
 }
 
 /// Who runs reads.
@@ -262,7 +261,7 @@ impl Store {
         let clock = health.clock.clone();
         let (writer, thread) = writer::start("store", health, move |_| Ok(engine))?;
         let reader = reader.map_or_else(|| Reader::Threads(Arc::new([writer.clone()])), Reader::Sqlite);
-        let store = Self { doors: writer.clone(), outbox: writer, reader, clock };
+        let store = Self { doors: writer.clone(), outbox: writer, reader, clock, keeps_media: false };
         Ok((store, Closing { threads: vec![thread], _lock: lock }))
     }
 
@@ -316,6 +315,11 @@ impl Store {
         tokio::task::spawn_blocking(run)
             .await
             .map_err(|error| if error.is_panic() { StoreError::Panicked } else { StoreError::Closed })?
+    }
+
+    /// Whether the database keeps the bytes of media, so that `media.dir` is only a cache.
+    pub fn keeps_media(&self) -> bool {
+        self.keeps_media
     }
 
     /// The present failure of the store; `None` while commits succeed in time.

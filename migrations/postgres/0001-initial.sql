@@ -118,6 +118,15 @@ CREATE INDEX media_of ON media (openid);
 CREATE INDEX media_at ON media (created_at);
 CREATE INDEX media_file ON media (hash) WHERE hash IS NOT NULL;
 
+-- The bytes of media, 256 KB a row. They are compressed already.
+CREATE TABLE chunk (
+    hash   text COLLATE "C" NOT NULL,
+    number bigint NOT NULL,
+    bytes  bytea NOT NULL,
+    PRIMARY KEY (hash, number)
+);
+ALTER TABLE chunk ALTER COLUMN bytes SET STORAGE EXTERNAL;
+
 CREATE TABLE media_orphan (
     hash text COLLATE "C" PRIMARY KEY
 );

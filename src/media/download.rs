@@ -70,7 +70,7 @@ impl From<FilesError> for DownloadError {
     fn from(error: FilesError) -> Self {
         match error {
             FilesError::TooLarge(max) => Self::TooLarge(max),
-            FilesError::Io { .. } => Self::Disk(error),
+            FilesError::Io { .. } | FilesError::Store(_) => Self::Disk(error),
         }
     }
 }

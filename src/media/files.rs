@@ -5,6 +5,7 @@
 //! unreferenced files, but never one that a row is about to reference.
 
 mod derived;
+mod kept;
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{HashMap, HashSet};
@@ -19,7 +20,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::file_type::{FileType, HEAD_BYTES};
 use crate::clock::Clock;
 use crate::model::MediaHash;
-use crate::store::Outage;
+use crate::store::{Outage, Store, StoreError};
 
 pub(super) use derived::{Scratch, VIDEO, VOICE};
 
@@ -40,6 +41,9 @@ pub enum FilesError {
         /// The system's error.
         source: io::Error,
     },
+    /// The database, which keeps the bytes, failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// The media directory. Clones share it.
@@ -49,6 +53,8 @@ pub struct Files(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     dir: PathBuf,
+    /// The store that keeps the bytes; `None`: the directory does.
+    kept_in: Option<Store>,
     clock: Clock,
     pins: Mutex<PinState>,
     failing: Mutex<Failures>,
@@ -105,9 +111,15 @@ impl Drop for Pin {
 }
 
 impl Files {
-    /// Opens the files in `dir`, which is created if it is missing, and removes the incomplete
-    /// files of an earlier process. Blocks.
+    /// The files of a directory that keeps them itself.
+    #[cfg(test)]
     pub fn open(dir: &Path, clock: Clock) -> Result<Self, FilesError> {
+        Self::open_cache(dir, clock, None)
+    }
+
+    /// Opens the files in `dir`, which is created if it is missing, and removes the incomplete
+    /// files of an earlier process. `kept_in` is the store that keeps their bytes, if one does. Blocks.
+    pub fn open_cache(dir: &Path, clock: Clock, kept_in: Option<Store>) -> Result<Self, FilesError> {
         let incoming = dir.join(INCOMING);
         let failed = |source| FilesError::Io { path: incoming.clone(), source };
         std::fs::create_dir_all(&incoming).map_err(failed)?;
@@ -116,6 +128,7 @@ impl Files {
         }
         Ok(Self(Arc::new(Inner {
             dir: dir.to_owned(),
+            kept_in,
             clock,
             pins: Mutex::default(),
             failing: Mutex::default(),
@@ -172,6 +185,12 @@ impl Files {
                 self.failures().reading = None;
                 Ok(Some(file))
             }
+            Err(error) if error.kind() == ErrorKind::NotFound && self.restore(hash).await? => {
+                let opened = tokio::fs::File::open(&path).await;
+                opened
+                    .map(Some)
+                    .map_err(|source| self.record_failure(|failures| &mut failures.reading, &path, source))
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(source) => Err(self.record_failure(|failures| &mut failures.reading, &path, source)),
         }
@@ -196,6 +215,11 @@ impl Files {
             pins.unreferenced.insert(hash.clone());
         }
         is_unpinned
+    }
+
+    /// Whether a row may be about to reference the file.
+    pub(super) fn is_pinned(&self, hash: &MediaHash) -> bool {
+        self.lock_pins().pinned.contains_key(hash)
     }
 
     /// Unmarks a file that is needed after all.
@@ -268,6 +292,15 @@ impl Files {
     }
 }
 
+/// What becomes of a file that is complete.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    /// A row may name it.
+    Durable,
+    /// It came from the database.
+    Cached,
+}
+
 /// A file that is being written. If it is dropped before it is finished, it leaves nothing.
 #[derive(Debug)]
 pub struct IncomingFile {
@@ -301,8 +334,12 @@ impl IncomingFile {
         &self.head
     }
 
-    /// Completes the file: syncs it and gives it its name.
-    pub async fn finish(mut self) -> Result<StoredFile, FilesError> {
+    /// Completes the file: syncs it, gives it its name, and copies it into the database if that keeps the bytes.
+    pub async fn finish(self) -> Result<StoredFile, FilesError> {
+        self.complete(Keep::Durable).await
+    }
+
+    async fn complete(mut self, keep: Keep) -> Result<StoredFile, FilesError> {
         let path = self.path();
         let flushed = self.file.flush().await;
         self.files.check_write(&path, flushed)?;
@@ -321,6 +358,9 @@ impl IncomingFile {
         self.temp.path = None;
         self.files.failures().writing = None;
         self.files.0.total_bytes.fetch_add(self.size, Ordering::Relaxed);
+        if keep == Keep::Durable {
+            self.files.keep(&hash).await?;
+        }
         Ok(StoredFile { hash, size: self.size, kind: FileType::detect(&self.head), _pin: pin })
     }
 

@@ -30,6 +30,8 @@ impl Media {
     pub async fn measure(&self, store: &Store, name: &MediaName) -> Option<FileInfo> {
         let name = name.clone();
         let file = store.read(move |tx| tx.medium(&name)).await.ok()??.file?;
+        // It may have to come from the database first.
+        self.files.read(&file.hash).await.ok()??;
         let path = self.files.path(&file.hash);
         let read = move || {
             let mut opened = std::fs::File::open(path)?;

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Files, FilesError};
 use crate::clock::Clock;
 use crate::model::MediaHash;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Tx};
 
 /// The pause between two rounds.
 const ROUND_INTERVAL: Duration = Duration::from_mins(10);
@@ -114,10 +114,7 @@ impl Sweeper {
     /// with messages that wait or are held stay, because the messages need them.
     async fn shrink(&self) -> Result<(), SweepError> {
         loop {
-            let (files, sweeper) = (self.files.clone(), self.clone());
-            let counted = move || Ok::<_, FilesError>((files.count_bytes()?, sweeper.max_total()));
-            let counted = tokio::task::spawn_blocking(counted).await;
-            let (total, limit) = counted.map_err(|_| StoreError::Closed)??;
+            let (total, limit) = self.total_and_limit().await?;
             if total <= limit {
                 return Ok(());
             }
@@ -138,6 +135,33 @@ impl Sweeper {
             self.remove_orphans().await?;
             tokio::time::sleep(STEP_PAUSE).await;
         }
+    }
+
+    /// The bytes of all media, and how many there may be. Where the database keeps them, the cache is brought within
+    /// its limit, and the media have one only if it is configured.
+    async fn total_and_limit(&self) -> Result<(u64, u64), SweepError> {
+        let (files, sweeper, is_cache) = (self.files.clone(), self.clone(), self.store.keeps_media());
+        let count = move || {
+            let (total, limit) = (files.count_bytes()?, sweeper.max_total());
+            if is_cache && total > limit {
+                files.shrink_cache(limit / 4 * 3)?;
+            }
+            Ok::<_, FilesError>((total, limit))
+        };
+        let counted = tokio::task::spawn_blocking(count).await.map_err(|_| StoreError::Closed)??;
+        if !is_cache {
+            return Ok(counted);
+        }
+        let limit = match self.max_total_bytes.load(Ordering::Relaxed) {
+            0 => u64::MAX,
+            limit => limit,
+        };
+        #[expect(
+            clippy::redundant_closure_for_method_calls,
+            reason = "the method is not general enough over the transaction's lifetime"
+        )]
+        let total = self.store.read(|tx| tx.media_bytes()).await?;
+        Ok((total, limit))
     }
 
     fn is_too_large(&self) -> bool {
@@ -183,12 +207,27 @@ impl Sweeper {
             let removed = tokio::task::spawn_blocking(move || files.remove(&hash)).await;
             removed.map_err(|_| StoreError::Closed)??;
         }
-        let swept = hash.clone();
-        Ok(self.store.write(move |tx| tx.unmark_orphan(&swept)).await?)
+        let (files, swept) = (self.files.clone(), hash.clone());
+        let forget = move |tx: &Tx<'_>| {
+            // One that is stored again now gets its row after its bytes.
+            if !files.is_pinned(&swept) {
+                tx.drop_chunks(&swept)?;
+            }
+            tx.unmark_orphan(&swept)
+        };
+        Ok(self.store.write(forget).await?)
     }
 
     /// Finds files that were stored but got no row, because the process was killed in between.
     async fn mark_lost_files(&self) -> Result<(), SweepError> {
+        if self.store.keeps_media() {
+            #[expect(
+                clippy::redundant_closure_for_method_calls,
+                reason = "the method is not general enough over the transaction's lifetime"
+            )]
+            let marked = self.store.write(|tx| tx.mark_lost_chunks()).await;
+            marked?;
+        }
         let files = self.files.clone();
         let mut listed =
             tokio::task::spawn_blocking(move || files.list()).await.map_err(|_| StoreError::Closed)??;
@@ -220,131 +259,4 @@ impl Sweeper {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::Clock;
-    use crate::metrics::Metrics;
-    use crate::model::{Direction, MediaName, MediaOrigin, OpenId, OutboundCall};
-    use crate::store::{Closing, MediumFile, testing};
-    use tempfile::TempDir;
-
-    const DAY_MS: i64 = 86_400_000;
-
-    struct Fixture {
-        sweeper: Sweeper,
-        clock: Clock,
-        _folder: TempDir,
-        _closing: Closing,
-    }
-
-    fn fixture() -> Fixture {
-        let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::movable());
-        let (store, closing) = Store::open(&testing::location(), clock.clone(), Metrics::default()).unwrap();
-        let files = Files::open(folder.path(), clock.clone()).unwrap();
-        Fixture {
-            sweeper: Sweeper::new(store, files, 30 * DAY_MS, clock.clone()),
-            clock,
-            _folder: folder,
-            _closing: closing,
-        }
-    }
-
-    impl Fixture {
-        async fn store_file(&self, number: u128, openid: &str, bytes: &[u8]) -> MediaHash {
-            let mut incoming = self.sweeper.files.create(100).await.unwrap();
-            incoming.write(bytes).await.unwrap();
-            let stored = incoming.finish().await.unwrap();
-            let (name, openid) = (MediaName::of_bits(number), OpenId::new(openid).unwrap());
-            let file = MediumFile { hash: stored.hash.clone(), size: stored.size };
-            let row = move |tx: &crate::store::Tx<'_>| {
-                tx.add_medium(&name, &openid, MediaOrigin::Customer)?;
-                tx.set_medium_file(&name, &file)
-            };
-            assert!(self.sweeper.store.write(row).await.unwrap());
-            stored.hash.clone()
-        }
-
-        async fn is_there(&self, hash: &MediaHash) -> bool {
-            self.sweeper.files.read(hash).await.unwrap().is_some()
-        }
-
-        async fn forget_customer(&self, openid: &str) {
-            let openid = OpenId::new(openid).unwrap();
-            self.sweeper.store.write(move |tx| tx.forget_customer(&openid)).await.unwrap();
-        }
-    }
-
-    #[tokio::test]
-    async fn a_customers_files_go_with_the_customer_but_not_those_of_others() {
-        let fixture = fixture();
-        let own = fixture.store_file(1, "oA", b"own").await;
-        let shared = fixture.store_file(2, "oA", b"shared").await;
-        assert_eq!(fixture.store_file(3, "oB", b"shared").await, shared);
-        fixture.sweeper.round().await.unwrap();
-        assert!(fixture.is_there(&own).await);
-        fixture.forget_customer("oA").await;
-        fixture.sweeper.round().await.unwrap();
-        assert!(!fixture.is_there(&own).await && fixture.is_there(&shared).await);
-        fixture.forget_customer("oB").await;
-        fixture.sweeper.round().await.unwrap();
-        assert!(!fixture.is_there(&shared).await);
-        assert_eq!(fixture.sweeper.store.read(|tx| tx.orphans(9)).await.unwrap(), []);
-    }
-
-    #[tokio::test]
-    async fn files_older_than_the_retention_are_removed() {
-        let fixture = fixture();
-        let old = fixture.store_file(1, "oA", b"old").await;
-        fixture.clock.advance(29 * DAY_MS);
-        let young = fixture.store_file(2, "oA", b"young").await;
-        fixture.clock.advance(2 * DAY_MS);
-        fixture.sweeper.round().await.unwrap();
-        assert!(!fixture.is_there(&old).await && fixture.is_there(&young).await);
-    }
-
-    #[tokio::test]
-    async fn the_oldest_go_first_when_all_are_too_large_but_never_those_that_wait() {
-        let fixture = fixture();
-        let mut hashes = Vec::new();
-        for (number, openid) in [(1, "oWaits"), (2, "oA"), (3, "oB"), (4, "oC")] {
-            hashes.push(fixture.store_file(number, openid, &[u8::try_from(number).unwrap(); 90]).await);
-            fixture.clock.advance(1_000);
-        }
-        let waiting =
-            testing::message(Direction::ToIm, &OpenId::new("oWaits").unwrap(), OutboundCall::ImportAccount);
-        fixture.sweeper.store.write(move |tx| tx.add(&waiting)).await.unwrap();
-        let left = async || {
-            let mut left = Vec::new();
-            for hash in &hashes {
-                left.push(fixture.is_there(hash).await);
-            }
-            left
-        };
-        fixture.sweeper.limit_total(Some(4 * 90));
-        fixture.sweeper.round().await.unwrap();
-        assert_eq!(left().await, [true, true, true, true], "at the limit");
-        fixture.sweeper.limit_total(Some(3 * 90));
-        fixture.sweeper.round().await.unwrap();
-        assert_eq!(left().await, [true, false, true, true], "the oldest that no message needs");
-        fixture.sweeper.limit_total(Some(1));
-        fixture.sweeper.round().await.unwrap();
-        assert_eq!(left().await, [true, false, false, false]);
-        assert_eq!(fixture.sweeper.files.total_bytes(), 90);
-    }
-
-    #[tokio::test]
-    async fn a_file_that_never_got_a_row_is_found_at_the_start() {
-        let fixture = fixture();
-        let kept = fixture.store_file(1, "oA", b"kept").await;
-        let mut incoming = fixture.sweeper.files.create(100).await.unwrap();
-        incoming.write(b"lost").await.unwrap();
-        let lost = incoming.finish().await.unwrap();
-        fixture.sweeper.mark_lost_files().await.unwrap();
-        fixture.sweeper.round().await.unwrap();
-        assert!(fixture.is_there(&lost.hash).await, "its row may still come");
-        let hash = lost.hash.clone();
-        drop(lost);
-        fixture.sweeper.round().await.unwrap();
-        assert!(!fixture.is_there(&hash).await && fixture.is_there(&kept).await);
-    }
-}
+mod tests;

@@ -24,11 +24,13 @@ use crate::clock::Clock;
 use crate::media::{Files, Media, StoredFile};
 use crate::metrics::Metrics;
 use crate::model::{Direction, Lane, MediaName, MediaRequest, Millis};
-use crate::store::{MediaFetch, MediumFile, Store, StoreError};
+use crate::store::{MediaFetch, MediumFile, Scope, Store, StoreError};
 use crate::upstream::delay_ms;
 
 /// The most fetches at once.
 const MAX_RUNNING: usize = 16;
+/// What only this task changes: which downloads are claimed.
+const CLAIM: &str = "claim of downloads";
 /// How long the platform keeps a medium, milliseconds.
 const MEDIA_LIFETIME_MS: i64 = 3 * 24 * 3600 * 1000;
 /// From this attempt on the pauses are five times as long.
@@ -137,7 +139,7 @@ impl Fetcher {
         let wait = self.store.read(|tx| Ok(tx.next_fetch_at()?.map(|due| due.since(tx.now())))).await?;
         let Some(wait_ms) = wait else { return Ok(TICK) };
         if wait_ms <= 0 {
-            for fetch in self.store.write(move |tx| tx.claim_fetches(room)).await? {
+            for fetch in self.store.write_for(Scope::task(CLAIM), move |tx| tx.claim_fetches(room)).await? {
                 let fetcher = self.clone();
                 running.spawn(async move { fetcher.attempt_or_panic(fetch).await });
             }
@@ -238,7 +240,8 @@ impl Fetcher {
         files.extend(fetch.request.mp3.clone().map(|name| (name, file(copy.as_ref().unwrap_or(&stored)))));
         let (name, openid) = (fetch.name.clone(), fetch.openid.clone());
         let detail = format!("{} of {} bytes", stored.kind.mime(), stored.size);
-        let was_pending = self.store.write(move |tx| {
+        let scope = Scope::customer(&fetch.openid).in_background();
+        let was_pending = self.store.write_for(scope, move |tx| {
             for (name, file) in &files {
                 tx.set_medium_file(name, file)?;
             }
@@ -269,8 +272,9 @@ impl Fetcher {
             why,
             "could not fetch a customer's media file; it will be retried"
         );
+        let scope = Scope::customer(&fetch.openid).in_background();
         self.store
-            .write(move |tx| {
+            .write_for(scope, move |tx| {
                 tx.record_step(&openid, None, "media not fetched yet", &detail, None)?;
                 tx.reschedule_fetch(&name, tx.now().plus(pause_ms))
             })
@@ -287,7 +291,8 @@ impl Fetcher {
     ) -> Result<(), StoreError> {
         let (bridge, random, owned_fetch) = (self.bridge.clone(), rand::rng().random(), fetch.clone());
         let detail = why.to_owned();
-        let given_up = self.store.write(move |tx| {
+        let scope = Scope::customer(&fetch.openid).in_background();
+        let given_up = self.store.write_for(scope, move |tx| {
             if !tx.finish_fetch(&owned_fetch.name)? {
                 return Ok(None);
             }

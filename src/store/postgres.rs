@@ -4,6 +4,7 @@
 //! A connection that is lost is made anew, and the group that was running on it is run again. Must never report a
 //! group as failed that was committed, nor the other way round: [`transaction`] asks the server.
 
+mod chunk;
 pub(super) mod connect;
 pub(super) mod error;
 pub(super) mod link;
@@ -132,7 +133,10 @@ pub(super) fn open(
     let (outbox, sending) = write("store-outbox", Queue::Outbox)?;
     let (reader, reading) = open_readers(server, clock, READERS)?;
     let threads = [accepting, sending].into_iter().chain(reading).collect();
-    Ok((Store { doors, outbox, reader, clock: clock.clone() }, Closing { threads, _lock: None }))
+    Ok((
+        Store { doors, outbox, reader, clock: clock.clone(), keeps_media: true },
+        Closing { threads, _lock: None },
+    ))
 }
 
 /// Opens the store for an operator's command while another process may be serving it. Blocks.
@@ -146,7 +150,8 @@ pub(super) fn open_for_operator(
     })?;
     let (reader, reading) = open_readers(server, clock, 1)?;
     let threads = std::iter::once(writing).chain(reading).collect();
-    let store = Store { doors: writer.clone(), outbox: writer, reader, clock: clock.clone() };
+    let store =
+        Store { doors: writer.clone(), outbox: writer, reader, clock: clock.clone(), keeps_media: true };
     Ok((store, Closing { threads, _lock: None }))
 }
 

@@ -5,7 +5,7 @@
 //! else may change meanwhile, and its transaction locks that before its first statement. Two writes whose scopes have
 //! nothing in common must never depend on one another.
 
-use crate::model::{ImUserId, Lane, OpenId};
+use crate::model::{ImUserId, Lane, MediaHash, OpenId};
 
 /// What a write reads and changes, and which of the writers runs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +52,27 @@ impl Scope {
 
     /// A customer's conversation, which the outbox changes.
     pub fn lane(lane: &Lane) -> Self {
-        Self { queue: Queue::Outbox, ..Self::customer(&lane.customer) }
+        Self::customer(&lane.customer).in_background()
+    }
+
+    /// What only one task of the background changes, by its name.
+    pub fn task(name: &str) -> Self {
+        Self { queue: Queue::Outbox, keys: Keys::These([Some(key("task", name)), None]) }
+    }
+
+    /// The same for a write that no platform waits for.
+    pub fn in_background(self) -> Self {
+        Self { queue: Queue::Outbox, ..self }
     }
 
     /// The value of one key in `kv`.
     pub fn kv(name: &str) -> Self {
         Self { queue: Queue::Doors, keys: Keys::These([Some(key("kv", name)), None]) }
+    }
+
+    /// The bytes of a file.
+    pub fn media(hash: &MediaHash) -> Self {
+        Self { queue: Queue::Outbox, keys: Keys::These([Some(key("media", hash.as_str())), None]) }
     }
 
     pub(super) fn queue(self) -> Queue {

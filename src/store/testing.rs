@@ -1,6 +1,8 @@
 //! What tests of several rooms store, and where: `BRIDGE_TEST_STORE` chooses the engine. Must not be used outside
 //! tests.
 
+mod differential;
+
 #[path = "../../tests/cluster.rs"]
 #[expect(dead_code, reason = "the integration tests use the rest")]
 pub mod cluster;

@@ -68,6 +68,15 @@ impl<'a> From<&'a String> for Param<'a> {
     }
 }
 
+impl FromColumn for Vec<u8> {
+    fn from_column(column: Column<'_>) -> Result<Self, Mismatch> {
+        match column {
+            Column::Bytes(bytes) => Ok(bytes.to_vec()),
+            _ => Err(Mismatch),
+        }
+    }
+}
+
 impl<'a> From<&'a [u8]> for Param<'a> {
     fn from(bytes: &'a [u8]) -> Self {
         Self::Bytes(bytes)

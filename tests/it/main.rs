@@ -12,6 +12,7 @@ mod child;
 mod circles;
 mod cli;
 #[path = "../cluster.rs"]
+#[expect(dead_code, reason = "the unit tests use the rest")]
 mod cluster;
 mod conversation;
 mod crash;

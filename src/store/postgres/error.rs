@@ -77,7 +77,8 @@ impl From<tokio_postgres::Error> for PostgresError {
             Some(source) => format!("{error}: {source}"),
             None => error.to_string(),
         };
-        let is_io = std::error::Error::source(&error).is_some_and(|source| source.is::<std::io::Error>());
+        let is_io =
+            std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>);
         if error.is_closed() || is_io { Self::Lost(text) } else { Self::Client(text) }
     }
 }

@@ -1,3 +1,4 @@
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -88,27 +89,37 @@ async fn sessions_that_end_at_any_moment_fail_no_write_and_repeat_none() {
     let Some(server) = cluster::cluster().and_then(|_| Cluster::start()) else { return };
     let (store, closing) = open(&location(&server.empty_schema()));
     let stop = Arc::new(AtomicBool::new(false));
+    let done = Arc::new(AtomicU32::new(0));
     let killer = {
-        let stop = Arc::clone(&stop);
+        let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
         std::thread::spawn(move || {
             let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'wechat-im-%'";
-            let mut pause_us = 1;
+            let (mut pause_us, mut seen, mut kills) = (1, 0, 0);
             while !stop.load(Ordering::Relaxed) {
+                // On a slow machine a connection would be ended again before it has done anything.
+                let now = done.load(Ordering::Relaxed);
+                if now == seen {
+                    std::thread::sleep(Duration::from_millis(1));
+                    continue;
+                }
+                seen = now;
                 server.run(end);
+                kills += 1;
                 // Another moment of the transactions each time.
-                pause_us = (pause_us + 7_919) * 7 % 200_003;
-                std::thread::sleep(Duration::from_micros(20_000 + pause_us));
+                pause_us = (pause_us + 7_919) * 7 % 50_021;
+                std::thread::sleep(Duration::from_micros(pause_us));
             }
-            server
+            (server, kills)
         })
     };
     let writers = (0..6).map(|_| {
-        let store = store.clone();
+        let (store, done) = (store.clone(), Arc::clone(&done));
         tokio::spawn(async move {
             let mut numbers = Vec::new();
             for n in 0..60 {
                 let scope = if n % 2 == 0 { Scope::kv("count") } else { Scope::EVERYTHING };
                 numbers.push(store.write_for(scope, count).await.unwrap());
+                done.fetch_add(1, Ordering::Relaxed);
             }
             numbers
         })
@@ -116,7 +127,8 @@ async fn sessions_that_end_at_any_moment_fail_no_write_and_repeat_none() {
     let mut numbers: Vec<u32> =
         futures_util::future::join_all(writers).await.into_iter().flat_map(Result::unwrap).collect();
     stop.store(true, Ordering::Relaxed);
-    let _server = tokio::task::spawn_blocking(|| killer.join().unwrap()).await.unwrap();
+    let (_server, kills) = tokio::task::spawn_blocking(|| killer.join().unwrap()).await.unwrap();
+    assert!(kills > 10, "{kills}");
     numbers.sort_unstable();
     assert_eq!(numbers, (1..=360).collect::<Vec<_>>(), "each write counted once");
     close(store, closing).await;
@@ -306,4 +318,53 @@ fn errors_say_what_to_do_and_never_the_password() {
     assert!(no_schema.contains("create the schema, or correct search_path"), "{no_schema}");
     let no_server = error(|config| config.port(1));
     assert!(no_server.contains("start the server, and correct host, port and sslmode"), "{no_server}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sslmode_demands_what_libpq_demands_and_the_password_must_be_right() {
+    let data = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let server = cluster::cluster()
+        .and_then(|_| Cluster::start_with_tls(port, &data("tls.cert.pem"), &data("tls.key.pem")));
+    let Some(server) = server else { return };
+    server.run("ALTER ROLE bridge PASSWORD 'of the test'");
+    let schema = server.empty_schema();
+    // The certificate names localhost and 127.0.0.1.
+    let (named, unnamed) = ("127.0.0.1", "127.0.0.2");
+    let (ca, other) = (Some(data("ca.cert.pem")), Some(data("other.cert.pem")));
+    let open = |host: &str, tls: TlsMode, root_cert: Option<PathBuf>, password: &str| {
+        let mut config = tokio_postgres::Config::new();
+        config.host(host).port(port).user("bridge").dbname("postgres").password(password);
+        config.options(schema.config.get_options().unwrap());
+        let location = StoreLocation::Postgres(Box::new(PostgresLocation { config, tls, root_cert }));
+        Store::open(&location, Clock::system(), Metrics::default()).map_err(|error| error.to_string())
+    };
+    let encrypted = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    for (host, tls, root_cert, expected) in [
+        (named, TlsMode::Disable, None, false),
+        (named, TlsMode::Prefer, other.clone(), true),
+        (unnamed, TlsMode::Require, None, true),
+        (unnamed, TlsMode::Require, ca.clone(), true),
+        (unnamed, TlsMode::VerifyCa, ca.clone(), true),
+        (named, TlsMode::VerifyFull, ca.clone(), true),
+    ] {
+        let (store, closing) = open(host, tls, root_cert, "of the test").unwrap();
+        let is_encrypted: bool = store.write(move |tx| tx.session.value(encrypted, &[])).await.unwrap();
+        assert_eq!(is_encrypted, expected, "{tls:?}");
+        close(store, closing).await;
+    }
+    let fix = "start the server, and correct host, port and sslmode";
+    for (host, tls, root_cert, fix) in [
+        (named, TlsMode::Require, other.clone(), fix),
+        (named, TlsMode::VerifyCa, other.clone(), fix),
+        (named, TlsMode::VerifyFull, other, fix),
+        (unnamed, TlsMode::VerifyFull, ca.clone(), fix),
+        (named, TlsMode::VerifyFull, None, fix),
+        (named, TlsMode::VerifyFull, Some(data("none.pem")), "correct sslrootcert"),
+    ] {
+        let refused = open(host, tls, root_cert, "of the test").unwrap_err();
+        assert!(refused.contains(fix), "{tls:?}: {refused}");
+    }
+    let refused = open(named, TlsMode::VerifyFull, ca, "wrong").unwrap_err();
+    assert!(refused.contains("correct the password") && !refused.contains("wrong"), "{refused}");
 }

@@ -34,12 +34,12 @@ pub enum TlsMode {
 /// How connections do TLS. The error says what is wrong with `root_cert`.
 pub(super) fn connector(mode: TlsMode, root_cert: Option<&Path>) -> Result<MakeRustlsConnect, String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifies = match mode {
+    let is_checked = match mode {
         TlsMode::Disable | TlsMode::Prefer => false,
         TlsMode::Require => root_cert.is_some(),
         TlsMode::VerifyCa | TlsMode::VerifyFull => true,
     };
-    let authority: Option<Arc<dyn ServerCertVerifier>> = match (verifies, root_cert) {
+    let authority: Option<Arc<dyn ServerCertVerifier>> = match (is_checked, root_cert) {
         (false, _) => None,
         (true, Some(path)) => Some(verifier_of(path, &provider)?),
         (true, None) => {

@@ -11,7 +11,7 @@ use crate::media::{FileType, Media};
 use crate::metrics::Metrics;
 use crate::model::{FailureClass, MediaHash, MediaName, MediaOrigin, Millis, OpenId};
 use crate::outbox::PrepareError;
-use crate::store::{MediumFile, PendingCall, Store, StoreError, Tx};
+use crate::store::{MediumFile, PendingCall, Scope, Store, StoreError, Tx};
 
 /// After this many attempts, a file that cannot be downloaded or uploaded is sent as a link.
 pub(super) const MAX_ATTEMPTS: u32 = 5;
@@ -197,7 +197,9 @@ impl MediaSource {
         let stored = downloaded.map_err(FetchError::Download)?;
         let file = MediumFile { hash: stored.hash.clone(), size: stored.size };
         let (name, customer) = (name.clone(), pending.lane.customer.clone());
-        let kept = self.store.write(move |tx| keep(tx, &name, &customer, &file));
+        // The file stays while `stored` lives, so that nothing else has to wait.
+        let scope = Scope::lane(&pending.lane);
+        let kept = self.store.write_for(scope, move |tx| keep(tx, &name, &customer, &file));
         let created_at = kept.await.map_err(FetchError::Store)?;
         fail_point!("media.fetched");
         Ok(LocalFile { hash: stored.hash.clone(), size: stored.size, kind: stored.kind, created_at })

@@ -76,7 +76,7 @@ fn pass(mut client: UnixStream, behind: &PathBuf, state: &State) {
     let holds_back = Arc::new(Mutex::new(false));
     let held = Arc::clone(&holds_back);
     let back = std::thread::spawn(move || {
-        let mut bytes = [0; 65_536];
+        let mut bytes = [0; 8_192];
         while let Ok(count @ 1..) = from_server.read(&mut bytes) {
             if *held.lock() {
                 continue;
@@ -87,7 +87,7 @@ fn pass(mut client: UnixStream, behind: &PathBuf, state: &State) {
         }
         let _ = to_client.shutdown(std::net::Shutdown::Both);
     });
-    let mut bytes = [0; 65_536];
+    let mut bytes = [0; 8_192];
     while let Ok(count @ 1..) = client.read(&mut bytes) {
         let sent = &bytes[..count];
         if sent.ends_with(COMMIT) {

@@ -2,13 +2,13 @@
 
 use proptest::prelude::*;
 
-use super::*;
 use crate::model::{
     Direction, ImUserId, Lane, MediaHash, MediaKind, MediaName, MediaOrigin, MediaRequest, MessageId,
     MessageKind, Move, OpenId, OutboundCall, State,
 };
-use session::Row;
-use value::Column;
+use crate::store::session::Row;
+use crate::store::value::{Column, params};
+use crate::store::*;
 
 const DAY_MS: i64 = 86_400_000;
 const MOVES: [Move; 11] = [
@@ -58,7 +58,7 @@ fn agent(n: u8) -> ImUserId {
 }
 
 fn direction(n: u8) -> Direction {
-    if n % 2 == 0 { Direction::ToIm } else { Direction::ToWechat }
+    if n.is_multiple_of(2) { Direction::ToIm } else { Direction::ToWechat }
 }
 
 fn text(n: u8) -> &'static str {
@@ -95,6 +95,7 @@ fn debug<T: std::fmt::Debug>(answer: T) -> String {
 }
 
 /// Makes the call and returns its answer.
+#[expect(clippy::too_many_lines, reason = "one line or two for each call")]
 fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
     let Call { what, a, b, c, .. } = call;
     let (now, openid, id) = (tx.now(), customer(a), message(b));
@@ -136,7 +137,7 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
             let settlement = Settlement {
                 why: (c % 2 > 0).then(|| text(c).to_owned()),
                 due_at: now.plus(i64::from(c) * 100),
-                call_done: c % 5 == 0,
+                call_done: c.is_multiple_of(5),
             };
             debug(tx.settle(id, MOVES[usize::from(c) % MOVES.len()], &settlement)?)
         }
@@ -214,7 +215,11 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
             }
             debug(tx.set_medium_file(&name(c), &MediumFile { hash: hash(c), size: u64::from(c) << 33 })?)
         }
-        64 => debug((tx.claim_fetches(2)?, tx.next_fetch_at()?)),
+        64 => {
+            let mut claimed = tx.claim_fetches(2)?;
+            claimed.sort_by_key(|fetch| (fetch.created_at, fetch.name.as_str().to_owned()));
+            debug((claimed, tx.next_fetch_at()?))
+        }
         65 => debug((tx.reschedule_fetch(&name(b), now)?, tx.make_fetch_due(&name(c))?)),
         66 => debug((tx.finish_fetch(&name(b))?, tx.is_fetch_pending(&name(c))?, tx.release_fetches(now)?)),
         67 => {
@@ -250,12 +255,12 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
             let filter = MessageFilter {
                 customer: (a % 2 > 0).then_some(openid.clone()),
                 agent: (b % 2 > 0).then(|| agent(b).to_string()),
-                code: (c % 7 == 0).then_some(45_015),
+                code: (c.is_multiple_of(7)).then_some(45_015),
                 ..MessageFilter::all()
             };
             let listed = tx.list(&filter, MessageId(0), id)?;
             let why = (c % 2 > 0).then(|| text(c));
-            let transition = if c % 3 == 0 { Move::Reopen } else { Move::Discard };
+            let transition = if c.is_multiple_of(3) { Move::Reopen } else { Move::Discard };
             let before = tx.state(id).ok().map(|_| tx.act_as_operator(id, transition, why)).transpose()?;
             debug((listed, before, tx.messages_of(&openid)?, tx.steps(&openid)?))
         }
