@@ -133,7 +133,8 @@ async fn until(is_true: impl AsyncFn() -> bool) {
 async fn a_call_that_is_handed_over_is_made_once_and_places_are_offered_only_while_nothing_waits() {
     let (clock, folder) = (Clock::movable(), tempfile::tempdir().unwrap());
     let metrics = Metrics::default();
-    let (store, closing) = Store::open(&crate::store::testing::location(), clock.clone(), metrics.clone()).unwrap();
+    let (store, closing) =
+        Store::open(&crate::store::testing::location(), clock.clone(), metrics.clone()).unwrap();
     let bridge = bridge_with_defaults(&store, &clock, folder.path()).await;
     let courier = Arc::new(Counting {
         sends: AtomicU32::new(0),

@@ -15,7 +15,8 @@ fn question(openid: &OpenId) -> NewMessage {
 
 #[tokio::test]
 async fn a_customer_is_read_as_it_was_stored() {
-    let (store, closing) = Store::open(&crate::store::testing::location(), Clock::system(), Metrics::default()).unwrap();
+    let (store, closing) =
+        Store::open(&crate::store::testing::location(), Clock::system(), Metrics::default()).unwrap();
     let mut customer = Customer::new(OpenId::new("oA").unwrap());
     customer.agent = Some(ImUserId::new("user1").unwrap());
     customer.number = 3;

@@ -104,7 +104,7 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
         0..=7 => {
             let kinds =
                 [MessageKind::Message, MessageKind::Account, MessageKind::Notice, MessageKind::Transfer];
-            debug(tx.add(&NewMessage {
+            let message = NewMessage {
                 direction: direction(b),
                 kind: kinds[usize::from(if c < 160 { 0 } else { c % 4 })],
                 openid,
@@ -114,19 +114,27 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
                 msg_random: u32::MAX - u32::from(b),
                 source: key(c),
                 erase: c == 7,
-            })?)
+            };
+            if what.is_multiple_of(4) { debug(tx.add_claimed(message)?) } else { debug(tx.add(&message)?) }
         }
-        8..=11 => debug(tx.put_customer(&Customer {
-            agent: (b % 3 > 0).then(|| agent(c)),
-            active_at: now,
-            known: c % 9 > 0,
-            imported: b % 2 > 0,
-            next_seq: u32::from(c),
-            message_until: now.plus(1_000),
-            message_left: 5,
-            known_since: now,
-            ..Customer::new(openid)
-        })?),
+        8..=11 => {
+            let mut customer = Customer {
+                agent: (b % 3 > 0).then(|| agent(c)),
+                active_at: now,
+                known: c % 9 > 0,
+                imported: b % 2 > 0,
+                next_seq: u32::from(c),
+                message_until: now.plus(1_000),
+                message_left: 5,
+                known_since: now,
+                ..Customer::new(openid)
+            };
+            if c % 4 > 0 {
+                debug(tx.put_customer(&customer)?)
+            } else {
+                debug(tx.begin_conversation(&mut customer)?)
+            }
+        }
         12 => debug(tx.customer(&openid)?),
         13 => debug(tx.set_account(&openid, u32::from(b), c % 2 > 0)?),
         14 => debug(tx.conversations_by_agent(now.plus(-DAY_MS))?),
@@ -138,6 +146,7 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
                 why: (c % 2 > 0).then(|| text(c).to_owned()),
                 due_at: now.plus(i64::from(c) * 100),
                 call_done: c.is_multiple_of(5),
+                took_ms: (c % 3 > 0).then(|| i64::from(c)),
             };
             debug(tx.settle(id, MOVES[usize::from(c) % MOVES.len()], &settlement)?)
         }
@@ -148,7 +157,10 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
         32 => debug(tx.pending_call(id)?),
         33 => debug(tx.record_round(id)?),
         34 => debug(tx.set_aside(id)?),
-        35 => debug((tx.is_wait_noticed(id)?, tx.mark_wait_noticed(id)?)),
+        35 => {
+            let pending = tx.pending_call(id)?;
+            debug((tx.current(&pending)?, tx.mark_wait_noticed(id)?))
+        }
         36 => debug(tx.head_id(&lane())?),
         37 => debug(tx.long_waiting(now.plus(-1_000), 3)?),
         38 => debug(tx.held(&openid, 3)?),
@@ -273,6 +285,7 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
                 tx.prune_dedup("", 5, limit)?,
                 tx.prune_messages(MessageId(0), 9, limit)?,
                 tx.prune_steps(0, 9, limit)?,
+                tx.prune_conversations(0, 9)?,
                 State::ALL.len(),
             ))
         }
