@@ -275,6 +275,40 @@ pub fn execute(config: &Config, sql: &str, params: &[Value]) -> Result<u64, Stri
     })
 }
 
+/// Runs statements without parameters.
+pub fn batch(config: &Config, sql: &str) {
+    let sql = sql.to_owned();
+    on_connection(config, async move |client| client.batch_execute(&sql).await).unwrap();
+}
+
+/// The plans of statements in SQLite's words, for any values of their parameters and as if no table were small.
+pub fn plans(config: &Config, statements: Vec<String>) -> Vec<Vec<String>> {
+    let explained = on_connection(config, async move |client| {
+        let settings = "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan; SET jit = off";
+        client.batch_execute(settings).await?;
+        let mut plans = Vec::new();
+        for sql in statements {
+            let nulls = (1..).take_while(|n| sql.contains(&format!("?{n}"))).map(|_| "NULL");
+            let nulls = nulls.collect::<Vec<_>>().join(", ");
+            let arguments = if nulls.is_empty() { nulls } else { format!("({nulls})") };
+            let mut words: Vec<&str> = sql.split_whitespace().collect();
+            while let Some(at) = words.iter().position(|word| *word == "INDEXED") {
+                words.drain(at..at + 3);
+            }
+            client.batch_execute(&format!("PREPARE p AS {}", words.join(" ").replace('?', "$"))).await?;
+            let messages = client.simple_query(&format!("EXPLAIN (COSTS OFF) EXECUTE p{arguments}")).await?;
+            let steps = messages.iter().filter_map(|message| match message {
+                tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+                _ => None,
+            });
+            plans.push(steps.collect());
+            client.batch_execute("DEALLOCATE p").await?;
+        }
+        Ok(plans)
+    });
+    explained.unwrap()
+}
+
 /// Runs `work` on a connection of its own, once the server answers.
 fn on_connection<T: Send + 'static>(
     config: &Config,

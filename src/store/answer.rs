@@ -1,6 +1,6 @@
 //! Agents' messages as IM's later events name them: found by their key, recalled, edited.
 
-use super::column::{TO_WECHAT, parse_openid, parse_optional_agent};
+use super::column::{ALSO_TO_WECHAT, TO_WECHAT, parse_openid, parse_optional_agent};
 use super::session::Row;
 use super::value::params;
 use super::{StoreError, Tx};
@@ -42,7 +42,7 @@ impl Tx<'_> {
 
     /// The agent's message with this id.
     pub fn answer(&self, id: MessageId) -> Result<Option<StoredAnswer>, StoreError> {
-        let sql = formatcp!("SELECT {ANSWER_COLUMNS} FROM message WHERE id = ?1 AND {TO_WECHAT}");
+        let sql = formatcp!("SELECT {ANSWER_COLUMNS} FROM message WHERE id = ?1 AND {ALSO_TO_WECHAT}");
         self.session.one(sql, params![id.0], read_answer)
     }
 

@@ -30,6 +30,9 @@ pub(super) const TRANSFER: &str = "kind = 3";
 
 /// SQL conditions on `message.direction`: to the customer.
 pub(super) const TO_WECHAT: &str = "direction = 1";
+/// The same beside a condition that selects better: the plus keeps a planner from the index on that one, which is small
+/// only while the table is empty.
+pub(super) const ALSO_TO_WECHAT: &str = "+direction = 1";
 
 /// SQL conditions on `message.attached`, the numbers of [`AttachState`](super::AttachState).
 pub(super) const DETACHED: &str = "attached = 0";

@@ -3,7 +3,7 @@
 //! What every message changes is in the customer's present conversation. Each session begins a new one, so that those of
 //! the customers who write now lie together: a busy store then writes few pages.
 
-use super::column::{OPEN, TO_WECHAT, UNSENT, parse_openid, parse_optional_agent};
+use super::column::{ALSO_TO_WECHAT, OPEN, UNSENT, parse_openid, parse_optional_agent};
 use super::session::Row;
 use super::value::params;
 use super::{StoreError, Tx};
@@ -171,7 +171,7 @@ impl Tx<'_> {
         let openid = openid.as_str();
         let run = |sql: &str| self.session.run(sql, params![openid]);
         let undelivered =
-            run(formatcp!("DELETE FROM message WHERE {OF_CUSTOMER} AND {TO_WECHAT} AND {UNSENT}"))?;
+            run(formatcp!("DELETE FROM message WHERE {OF_CUSTOMER} AND {ALSO_TO_WECHAT} AND {UNSENT}"))?;
         run(formatcp!("DELETE FROM message WHERE {OF_CUSTOMER} AND NOT ({OPEN})"))?;
         run(formatcp!("UPDATE message SET erase = 1 WHERE {OF_CUSTOMER}"))?;
         self.request_erasure()?;
