@@ -22,6 +22,7 @@ use anyhow::{Context as _, bail};
 use component_status::Inbound;
 use couriers::im_courier;
 use settings::{bridge_settings, callback_verifier, verifier};
+pub(crate) use storage::location as store_location;
 use workers::Workers;
 
 use crate::bridge::{self, Bridge, WorkSignal};

@@ -19,10 +19,11 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use const_format::formatcp;
 
+use crate::app::store_location;
 use crate::clock::Clock;
 use crate::config::{self, Config, Faults};
 use crate::owner_only;
-use crate::store::{self, Closing, Store};
+use crate::store::{Closing, Store};
 
 pub use error::{Error, ErrorWithHint};
 
@@ -96,6 +97,9 @@ enum Command {
         /// Address of the page, or of the bridge with --script [default: a free port on loopback]
         #[arg(long, value_name = "ADDR")]
         listen: Option<std::net::SocketAddr>,
+        /// Keep the bridge's store in schemas of this PostgreSQL database, which are dropped when the sandbox ends
+        #[arg(long, value_name = "postgres://USER@HOST/DB")]
+        store: Option<String>,
     },
     /// List the stored messages, and retry or discard those that are stuck
     ///
@@ -134,9 +138,9 @@ impl Cli {
             }
             Command::Usersig(action) => usersig::run(action, &self.load()?.0, &clock),
             #[cfg(feature = "sandbox")]
-            Command::Sandbox { script, listen } => {
+            Command::Sandbox { script, listen, store } => {
                 sandbox::reject_config(self.config.as_deref())?;
-                runtime()?.block_on(sandbox::run(*script, *listen))
+                runtime()?.block_on(sandbox::run(*script, *listen, store.as_deref()))
             }
             Command::Messages(action) => messages::run(action, &self.load()?.0, &clock),
             Command::Trace { openid_or_id: whose } => trace::run(whose, &self.load()?.0, &clock),
@@ -164,24 +168,13 @@ fn with_store<T>(
     clock: &Clock,
     work: impl AsyncFnOnce(Store) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let unreadable = |problem: &str, hint: &str| {
-        Error::from(ErrorWithHint { problem: problem.to_owned(), hint: hint.to_owned() })
-    };
-    let location = match &config.store {
-        config::StoreUrl::SqliteFile(path) => store::StoreLocation::File(path.clone()),
-        config::StoreUrl::SqliteMemory => {
-            return Err(unreadable(
-                "store.url is sqlite::memory:, which only the running bridge itself can read",
-                "set store.url to sqlite://FILE to use this command",
-            ));
-        }
-        config::StoreUrl::Postgres(_) => {
-            return Err(unreadable(
-                "store.url names PostgreSQL, which this command cannot read",
-                "read the database with psql, or set store.url to sqlite://FILE",
-            ));
-        }
-    };
+    if matches!(config.store, config::StoreUrl::SqliteMemory) {
+        let problem =
+            "store.url is sqlite::memory:, which only the running bridge itself can read".to_owned();
+        let hint = "set store.url to sqlite://FILE to use this command".to_owned();
+        return Err(ErrorWithHint { problem, hint }.into());
+    }
+    let location = store_location(&config.store);
     let (store, closing): (Store, Closing) =
         Store::open_for_operator(&location, clock.clone()).map_err(anyhow::Error::from)?;
     let outcome = runtime()?.block_on(work(store));

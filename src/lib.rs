@@ -92,6 +92,7 @@ pub mod internals {
     }
     #[cfg(feature = "sandbox")]
     pub mod sandbox {
+        pub use crate::sandbox::stores::Stores;
         pub use crate::sandbox::{Sandbox, Settings};
         pub mod fault {
             pub use crate::sandbox::fault::{Fault, Faults};

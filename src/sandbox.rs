@@ -14,6 +14,7 @@ pub mod wechat;
 pub mod stage;
 pub mod conditions;
 pub mod script;
+pub mod stores;
 pub mod child;
 pub mod wire;
 pub mod session;
@@ -33,6 +34,7 @@ use child::Child;
 use serve::Server;
 use session::Session;
 use stage::Stage;
+use stores::Stores;
 use wechat::Mode;
 
 /// The settings of a sandbox.
@@ -45,6 +47,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The texts that the bridge uses.
     pub texts: Texts,
+    /// Where the bridge's stores are.
+    pub stores: Stores,
 }
 
 /// The reasons why the sandbox cannot start.
@@ -79,6 +83,7 @@ impl Sandbox {
         let child = Child::start(child::Settings {
             program: settings.program,
             environment: settings.environment,
+            stores: settings.stores,
             config: Box::new(move |addresses, store| {
                 configured.config_toml(addresses.public, addresses.ops, store)
             }),

@@ -60,6 +60,8 @@ pub use open_error::OpenError;
 pub use operator::{MessageFilter, MessageSummary};
 pub use postgres::connect::PostgresLocation;
 use postgres::error::PostgresError;
+pub use postgres::inspect::{ServerState, inspect_server};
+pub use postgres::scratch::{drop_schema, make_schema};
 pub use postgres::tls::TlsMode;
 pub use prune::HeldCursor;
 use scope::Queue;

@@ -3,6 +3,7 @@
 //! `--script` plays one conversation with a bridge in this process. Otherwise the bridge runs as a
 //! separate process, so that it can be killed, and a page lets people play both sides.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -10,14 +11,16 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use super::Error;
-use crate::app;
+use crate::app::{self, store_location};
 use crate::clock::Clock;
-use crate::config::{self, Config, Fault, Faults, Place};
+use crate::config::{self, Config, Fault, Faults, Place, StoreUrl};
 use crate::lifecycle::Signals;
 use crate::sandbox::script;
 use crate::sandbox::stage::{Settings, Stage, how_to};
+use crate::sandbox::stores::{MAIN_STORE, PERSONAL_STORE, Stores};
 use crate::sandbox::wechat::Mode;
 use crate::sandbox::{self, Sandbox};
+use crate::store::{self, PostgresLocation, StoreLocation};
 use crate::telemetry;
 
 /// Fails if a configuration is given, which the sandbox would not use.
@@ -43,11 +46,78 @@ const PASSED_THROUGH: [&str; 5] = [
     "BRIDGE_WECHAT__SESSION_IDLE_S",
     "BRIDGE_WECHAT__REPLY",
 ];
+const IN_MEMORY: &str = "sqlite::memory:";
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-pub(super) async fn run(is_script: bool, listen: Option<SocketAddr>) -> Result<(), Error> {
+pub(super) async fn run(
+    is_script: bool,
+    listen: Option<SocketAddr>,
+    store: Option<&str>,
+) -> Result<(), Error> {
     let listen = listen.unwrap_or(LOOPBACK);
-    if is_script { run_script(listen).await } else { run_page(listen).await }
+    let schemas = store.map(Schemas::new).transpose()?;
+    let played = if is_script {
+        run_script(listen, schemas.as_ref()).await
+    } else {
+        run_page(listen, schemas.as_ref()).await
+    };
+    if let Some(schemas) = schemas {
+        schemas.drop_all().await?;
+    }
+    played
+}
+
+/// Schemas of a PostgreSQL database, for the stores of this sandbox.
+struct Schemas {
+    url: String,
+    location: PostgresLocation,
+}
+
+impl Schemas {
+    const KEY: &str = "--store";
+
+    fn new(url: &str) -> Result<Self, Error> {
+        let fault = |problem: &str, fix: &str| {
+            Error::from(Faults(vec![Fault {
+                key: Self::KEY.to_owned(),
+                place: Place::Unspecified,
+                problem: problem.to_owned(),
+                fix: fix.to_owned(),
+            }]))
+        };
+        let parsed = StoreUrl::new(url).map_err(|problem| fault(&problem, "set postgres://USER@HOST/DB"))?;
+        let StoreLocation::Postgres(location) = store_location(&parsed) else {
+            return Err(fault("names no PostgreSQL database", "leave it out to use SQLite"));
+        };
+        if config::in_schema(url, "any").is_none() {
+            return Err(fault("has options", "leave them out: the sandbox makes its own schemas"));
+        }
+        Ok(Self { url: url.to_owned(), location: *location })
+    }
+
+    fn schema(name: &str) -> String {
+        format!("wechat_im_bridge_sandbox_{}_{name}", std::process::id())
+    }
+
+    /// Makes an empty schema, and returns its URL.
+    async fn make(&self, name: &'static str) -> Result<String, Error> {
+        let (location, schema) = (self.location.clone(), Self::schema(name));
+        let url = config::in_schema(&self.url, &schema).context("the URL has options")?;
+        let made = tokio::task::spawn_blocking(move || {
+            store::drop_schema(&location, &schema)?;
+            store::make_schema(&location, &schema)
+        });
+        made.await.context("making a schema panicked")?.map_err(anyhow::Error::from)?;
+        Ok(url)
+    }
+
+    async fn drop_all(self) -> Result<(), Error> {
+        let dropped = tokio::task::spawn_blocking(move || {
+            let names = ["plain", "safe", MAIN_STORE, PERSONAL_STORE];
+            names.iter().try_for_each(|name| store::drop_schema(&self.location, &Self::schema(name)))
+        });
+        Ok(dropped.await.context("dropping the schemas panicked")?.map_err(anyhow::Error::from)?)
+    }
 }
 
 /// The bridge's environment. It logs only warnings, unless a variable sets another level.
@@ -59,8 +129,13 @@ fn environment() -> Vec<(String, String)> {
 }
 
 /// The configuration of a bridge in this process on `stage`, with its warnings.
-fn configure(stage: &Stage, listen: SocketAddr, media: &Path) -> Result<(Config, Vec<String>), Error> {
-    let text = stage.config_toml(listen, LOOPBACK, "sqlite::memory:");
+fn configure(
+    stage: &Stage,
+    listen: SocketAddr,
+    media: &Path,
+    store_url: &str,
+) -> Result<(Config, Vec<String>), Error> {
+    let text = stage.config_toml(listen, LOOPBACK, store_url);
     let media = ("BRIDGE_MEDIA__DIR".to_owned(), media.display().to_string());
     Ok(Config::from_toml_str(&text, environment().into_iter().chain([media]))?)
 }
@@ -70,15 +145,19 @@ fn with_port(listen: SocketAddr) -> io::Result<SocketAddr> {
     if listen.port() == 0 { std::net::TcpListener::bind(listen)?.local_addr() } else { Ok(listen) }
 }
 
-async fn run_script(listen: SocketAddr) -> Result<(), Error> {
-    for mode in [Mode::Plain, Mode::Safe] {
-        play_script_in_mode(listen, mode).await?;
+async fn run_script(listen: SocketAddr, schemas: Option<&Schemas>) -> Result<(), Error> {
+    for (mode, name) in [(Mode::Plain, "plain"), (Mode::Safe, "safe")] {
+        let store_url = match schemas {
+            Some(schemas) => schemas.make(name).await?,
+            None => IN_MEMORY.to_owned(),
+        };
+        play_script_in_mode(listen, mode, &store_url).await?;
     }
     Ok(())
 }
 
 /// Plays the script once, on its own stage and with its own bridge.
-async fn play_script_in_mode(listen: SocketAddr, mode: Mode) -> Result<(), Error> {
+async fn play_script_in_mode(listen: SocketAddr, mode: Mode, store_url: &str) -> Result<(), Error> {
     let clock = Clock::movable();
     let mut settings = Settings::default();
     settings.wechat.mode = mode;
@@ -87,7 +166,7 @@ async fn play_script_in_mode(listen: SocketAddr, mode: Mode) -> Result<(), Error
         .context("cannot start the simulated platforms on loopback")?;
     let folder = tempfile::tempdir().context("cannot create a directory for the media files")?;
     let listen = with_port(listen).with_context(|| format!("cannot listen on {listen}"))?;
-    let (config, warnings) = configure(&stage, listen, folder.path())?;
+    let (config, warnings) = configure(&stage, listen, folder.path(), store_url)?;
     if mode == Mode::Plain {
         telemetry::init(config.log.format, &config.log.level).context("cannot set up the log")?;
     }
@@ -103,10 +182,10 @@ async fn play_script_in_mode(listen: SocketAddr, mode: Mode) -> Result<(), Error
     outcome(played)
 }
 
-async fn run_page(listen: SocketAddr) -> Result<(), Error> {
+async fn run_page(listen: SocketAddr, schemas: Option<&Schemas>) -> Result<(), Error> {
     let mut signals = Signals::catch().context("cannot listen for signals")?;
     let sandbox = tokio::select! {
-        sandbox = start(listen) => sandbox?,
+        sandbox = start(listen, schemas) => sandbox?,
         _ = signals.next() => return Ok(()),
     };
     let played = tokio::select! {
@@ -120,15 +199,26 @@ async fn run_page(listen: SocketAddr) -> Result<(), Error> {
     played
 }
 
-async fn start(listen: SocketAddr) -> Result<Sandbox, Error> {
+async fn start(listen: SocketAddr, schemas: Option<&Schemas>) -> Result<Sandbox, Error> {
     // Report faults of the environment before anything else starts.
     let trial_stage = Stage::start(Clock::system(), Settings::default()).await;
     let trial = trial_stage.context("cannot start the simulated platforms on loopback")?;
-    let (config, _) = configure(&trial, LOOPBACK, Path::new("media"))?;
+    let (config, _) = configure(&trial, LOOPBACK, Path::new("media"), IN_MEMORY)?;
     telemetry::init(config.log.format, &config.log.level).context("cannot set up the log")?;
     trial.stop().await;
     let program = std::env::current_exe().context("cannot find the path of this program")?;
-    let settings = sandbox::Settings { program, environment: environment(), listen, texts: config.texts };
+    let stores = match schemas {
+        Some(schemas) => {
+            let mut urls = BTreeMap::new();
+            for name in [MAIN_STORE, PERSONAL_STORE] {
+                urls.insert(name, schemas.make(name).await?);
+            }
+            Stores::Urls(urls)
+        }
+        None => Stores::Files,
+    };
+    let environment = environment();
+    let settings = sandbox::Settings { program, environment, listen, texts: config.texts, stores };
     Ok(Sandbox::start(settings).await.with_context(|| format!("cannot start the sandbox on {listen}"))?)
 }
 

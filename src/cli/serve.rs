@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Error;
 use crate::app;
 use crate::clock::Clock;
-use crate::config::{self, Config, Fault, Faults, Place};
+use crate::config::Config;
 use crate::lifecycle::{Signals, deadline, open_files};
 use crate::telemetry;
 
@@ -24,14 +24,6 @@ const KILL_AT: &str = "BRIDGE_KILL_AT";
 const PANIC_AT: &str = "BRIDGE_PANIC_AT";
 
 pub(super) async fn run(config: Config, warnings: Vec<String>, while_stdin: bool) -> Result<(), Error> {
-    if matches!(config.store, config::StoreUrl::Postgres(_)) {
-        return Err(Error::Configuration(Faults(vec![Fault {
-            key: "store.url".to_owned(),
-            place: Place::Unspecified,
-            problem: "names PostgreSQL, which this version does not support".to_owned(),
-            fix: "use sqlite://FILE, with one instance".to_owned(),
-        }])));
-    }
     if fail::has_failpoints() {
         if let Some(at) = std::env::var_os(KILL_AT) {
             abort_at(&at.to_string_lossy())?;

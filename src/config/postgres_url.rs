@@ -91,6 +91,16 @@ impl PostgresUrl {
     }
 }
 
+/// The URL of a schema of the database that `url` names; `None` if `url` has options of its own.
+pub fn in_schema(url: &str, schema: &str) -> Option<String> {
+    let mut url = Url::parse(url).ok()?;
+    if url.query_pairs().any(|(key, _)| key == "options") {
+        return None;
+    }
+    url.query_pairs_mut().append_pair("options", &format!("-csearch_path={schema}"));
+    Some(url.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +125,15 @@ mod tests {
             assert_eq!(read.config.get_hosts(), [Host::Unix(PathBuf::from("/run/postgresql"))], "{socket}");
             assert_eq!(read.ssl_mode, SslMode::Prefer);
         }
+    }
+
+    #[test]
+    fn a_schema_of_a_database_has_a_url_of_its_own() {
+        let url = in_schema("postgres://bridge@db.example/chat?sslmode=require", "one").unwrap();
+        let read = PostgresUrl::new(&url).unwrap();
+        assert_eq!(read.config.get_options(), Some("-csearch_path=one"));
+        assert_eq!(read.ssl_mode, SslMode::Require);
+        assert_eq!(in_schema(&url, "two"), None);
     }
 
     #[test]

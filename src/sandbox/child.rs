@@ -19,6 +19,8 @@ use tokio::process::{Child as Process, ChildStdin, Command};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::stores::{MAIN_STORE, Stores};
+
 /// How long the bridge may take to become ready, with room for a loaded machine.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the bridge may take to shut down before it is killed.
@@ -45,6 +47,8 @@ pub struct Settings {
     pub environment: Vec<(String, String)>,
     /// Writes the configuration file.
     pub config: Configure,
+    /// The URLs of its stores.
+    pub stores: Stores,
     /// Called with the addresses before the first start and before each start at other addresses.
     pub on_move: Box<dyn Fn(Addresses) + Send + Sync>,
 }
@@ -117,9 +121,6 @@ pub struct Child {
     commands: mpsc::Sender<SupervisorCommand>,
     folder: PathBuf,
 }
-
-/// The name of the store on which the bridge starts.
-pub const MAIN_STORE: &str = "bridge";
 
 impl Child {
     /// Creates a folder that only this user can read, starts the bridge on a store in it, and waits
@@ -336,7 +337,7 @@ impl Supervisor {
     async fn spawn(&self) -> io::Result<Process> {
         let Status { addresses, store, .. } = *self.status_tx.borrow();
         let file = self.folder.path().join("config.toml");
-        let store = format!("sqlite://{}", self.folder.path().join(store).with_extension("db").display());
+        let store = self.settings.stores.url(self.folder.path(), store).ok_or(io::ErrorKind::NotFound)?;
         tokio::fs::write(&file, (self.settings.config)(addresses, &store)).await?;
         let mut command = Command::new(&self.settings.program);
         command.args(["serve", "--while-stdin", "--config"]).arg(&file).current_dir(self.folder.path());

@@ -7,9 +7,11 @@
 mod chunk;
 pub(super) mod connect;
 pub(super) mod error;
+pub(super) mod inspect;
 pub(super) mod link;
 mod migrate;
 mod password;
+pub(super) mod scratch;
 mod serve;
 pub(super) mod statement;
 pub(super) mod tls;
@@ -170,6 +172,12 @@ fn open_readers(
         threads.push(thread);
     }
     Ok((Reader::Threads(readers.into()), threads))
+}
+
+/// What drives the connections of one thread.
+fn runtime() -> Result<Rc<Runtime>, OpenError> {
+    let build = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    build.map(Rc::new).map_err(OpenError::Thread)
 }
 
 fn connect(location: &PostgresLocation, runtime: &Rc<Runtime>) -> Result<(Connector, Link), OpenError> {

@@ -7,6 +7,7 @@
 mod attachments;
 mod backlog;
 mod clock;
+mod database;
 mod downloads;
 mod fail_points;
 mod hanging_disk;

@@ -29,6 +29,7 @@ mod observe;
 mod operations;
 mod page;
 mod paths;
+mod postgres;
 mod properties;
 mod pushes;
 mod query_plans;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use wechat_im_bridge::internals::config::{Locale, Texts};
-use wechat_im_bridge::internals::sandbox::{Sandbox, Settings};
+use wechat_im_bridge::internals::sandbox::{Sandbox, Settings, Stores};
 
 use crate::world::eventually;
 
@@ -32,6 +32,7 @@ impl Lab {
             environment: vec![("BRIDGE_LOG__LEVEL".into(), "off".into())],
             listen: "127.0.0.1:0".parse().unwrap(),
             texts: Texts::defaults(Locale::En, "XX"),
+            stores: Stores::Files,
         };
         let sandbox = Sandbox::start(settings).await.unwrap();
         Self { sandbox, http: reqwest::Client::builder().no_proxy().build().unwrap() }

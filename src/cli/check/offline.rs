@@ -7,13 +7,14 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use super::Finding;
+use crate::app::store_location;
 use crate::clock::Clock;
 use crate::config::{Config, StoreUrl, Tls};
 use crate::http::tls::Certificates;
 use crate::media::Ffmpeg;
 use crate::media::ffmpeg::WITHOUT_FFMPEG;
 use crate::owner_only;
-use crate::store;
+use crate::store::{self, PostgresLocation, ServerState, StoreLocation};
 
 pub(super) fn findings(config: &Config, warnings: &[String]) -> Vec<Finding> {
     let mut findings = vec![Finding::ok("configuration", "every key is known and has a usable value")];
@@ -29,7 +30,7 @@ pub(super) fn findings(config: &Config, warnings: &[String]) -> Vec<Finding> {
     );
     findings.extend(public_url(config));
     findings.extend(config.server.tls.as_ref().map(tls));
-    findings.push(database(&config.store));
+    findings.extend(database(&config.store));
     findings.push(media(&config.media.dir));
     findings.push(ffmpeg(Ffmpeg::find().as_ref()));
     findings.extend(readable_by_others(config));
@@ -77,19 +78,50 @@ fn error_finding(error: &dyn Error) -> Finding {
     Finding::fail(key, evidence, fix)
 }
 
-fn database(store: &StoreUrl) -> Finding {
-    const KEY: &str = "store.url";
-    let path = match store {
-        StoreUrl::SqliteFile(path) => path,
+const DATABASE: &str = "store.url";
+
+fn database(store: &StoreUrl) -> Vec<Finding> {
+    match store {
+        StoreUrl::SqliteFile(path) => vec![file(path)],
         StoreUrl::SqliteMemory => {
             let evidence = "keeps everything in memory: a restart loses all waiting messages";
-            return Finding::warn(KEY, evidence, "set sqlite://FILE");
+            vec![Finding::warn(DATABASE, evidence, "set sqlite://FILE")]
         }
-        StoreUrl::Postgres(_) => {
-            let evidence = "names PostgreSQL, which this version does not support";
-            return Finding::fail(KEY, evidence, "set sqlite://FILE");
-        }
+        StoreUrl::Postgres(_) => match store_location(store) {
+            StoreLocation::Postgres(server) => self::server(&server),
+            StoreLocation::File(_) | StoreLocation::Memory => Vec::new(),
+        },
+    }
+}
+
+fn server(location: &PostgresLocation) -> Vec<Finding> {
+    let state = match store::inspect_server(location, &Clock::system()) {
+        Ok(state) => state,
+        Err(error) => return vec![error_finding(&error)],
     };
+    let ServerState { name, version, .. } = &state;
+    let main = match &state.holder {
+        Some(holder) => {
+            let evidence = format!("{name} is in use by {holder}");
+            let fix = "fine if that is the running bridge; else give each its own database";
+            Finding::warn(DATABASE, evidence, fix)
+        }
+        None if state.is_empty => {
+            Finding::ok(DATABASE, format!("{name} (version {version}) is empty, and will be set up"))
+        }
+        None if state.is_outdated => {
+            let evidence = format!("{name} (version {version}) will be migrated at the next start");
+            Finding::ok(DATABASE, evidence)
+        }
+        None => Finding::ok(DATABASE, format!("{name} (version {version}) can be read and written")),
+    };
+    let warnings =
+        state.warnings.iter().map(|(evidence, fix)| Finding::warn(DATABASE, evidence.as_str(), *fix));
+    std::iter::once(main).chain(warnings).collect()
+}
+
+fn file(path: &Path) -> Finding {
+    const KEY: &str = DATABASE;
     let folder = folder_of(path);
     if let Err(error) = check_writable(folder) {
         let evidence = format!("the folder {} is not writable: {error}", folder.display());

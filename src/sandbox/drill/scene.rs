@@ -9,12 +9,13 @@ use serde_json::Value;
 
 use super::Measurements;
 use crate::clock::Clock;
-use crate::sandbox::child::{self, MAIN_STORE};
+use crate::sandbox::child;
 use crate::sandbox::conditions::{
     self, Checked, Mismatch, NOTICE_PREFIX, await_entry, expect, expect_webhook,
 };
 use crate::sandbox::im::{AgentClient, SentMessage};
 use crate::sandbox::session::{Change, Session};
+use crate::sandbox::stores::MAIN_STORE;
 use crate::sandbox::wechat::{Phone, PushResult, ScreenEntry, tiny_png};
 
 const CUSTOMER: &str = "oSandboxDrillCustomer0000001";

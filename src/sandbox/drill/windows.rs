@@ -7,14 +7,12 @@ use super::DrillResult;
 use super::scene::{DEADLINE, Scene, values};
 use crate::sandbox::conditions::{Checked, expect};
 use crate::sandbox::im::AgentClient;
+use crate::sandbox::stores::PERSONAL_STORE;
 
 /// One minute longer than the window that a customer's message opens.
 const TWO_DAYS_MS: i64 = (48 * 3_600 + 60) * 1_000;
 /// Answers that one message of the customer allows.
 const BUDGET: usize = 5;
-/// A store of its own for the personal account: the bridge remembers for a day that the account may
-/// not send.
-const PERSONAL_STORE: &str = "personal";
 
 /// The customer wrote 48 hours ago: WeChat refuses the answer. The bridge holds it and attaches it
 /// to the reply to the next message.

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use const_format::formatcp;
 use tokio::runtime::Runtime;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
@@ -27,17 +28,22 @@ const OLDEST_VERSION: i64 = 13;
 /// data that is not acknowledged.
 const SILENCE: Duration = Duration::from_secs(5);
 
+/// How long a transaction waits for what another has locked.
+pub(super) const LOCK_TIMEOUT: &str = "5s";
+
 /// The settings of every session.
 ///
 /// Plans are made once and for any values. On the empty tables of a new database they would scan, and go on scanning
 /// when the tables have grown. A session that stops in the middle of a transaction must not keep its locks.
-const SETTINGS: &str = "SET enable_seqscan = off;
+const SETTINGS: &str = formatcp!(
+    "SET enable_seqscan = off;
     SET plan_cache_mode = force_generic_plan;
     SET jit = off;
-    SET lock_timeout = '5s';
+    SET lock_timeout = '{LOCK_TIMEOUT}';
     SET idle_in_transaction_session_timeout = '5s';
     SET client_min_messages = warning;
-    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';";
+    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';"
+);
 
 /// Where a PostgreSQL server is, and how to log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,16 +166,18 @@ impl Connector {
 
 /// Sets up a new session.
 fn prepare(link: &mut Link) -> Result<(), PostgresError> {
-    link.ask(async |client| client.batch_execute(SETTINGS).await)?;
     let sql = "SELECT current_setting('server_version_num')::bigint / 10000,
-               current_schema()::regnamespace::oid";
-    let (version, schema): (i64, Option<u32>) = link.ask(async |client| {
+               current_schema()::regnamespace::oid, pg_backend_pid()";
+    let (version, schema, pid): (i64, Option<u32>, i32) = link.ask(async |client| {
         let row = client.query_one(sql, &[]).await?;
-        Ok((row.try_get(0)?, row.try_get(1)?))
+        Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
     })?;
+    link.pid = pid;
     if version < OLDEST_VERSION {
         return Err(PostgresError::TooOld(version));
     }
+    // An old server does not know some of them.
+    link.ask(async |client| client.batch_execute(SETTINGS).await)?;
     link.schema = schema.ok_or(PostgresError::NoSchema)?;
     Ok(())
 }

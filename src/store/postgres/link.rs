@@ -29,6 +29,8 @@ pub(in crate::store) struct Link {
     pub name: String,
     /// Tells the advisory locks of one schema from those of others.
     pub schema: u32,
+    /// The server's process.
+    pub pid: i32,
 }
 
 /// What an advisory lock protects.
@@ -62,6 +64,7 @@ impl Link {
             has_changes: Cell::default(),
             name,
             schema: 0,
+            pid: 0,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Migrations of a PostgreSQL schema, each known by its name and applied once.
 
-use super::connect::Connector;
+use super::connect::{Connector, LOCK_TIMEOUT};
 use super::link::{Link, LockKind};
 use crate::store::open_error::OpenError;
 
@@ -15,7 +15,9 @@ pub(super) fn migrate(link: &Link, connector: &Connector) -> Result<(), OpenErro
         done.map_err(|error| connector.error(&error))
     };
     let lock = link.lock_key(LockKind::Migration);
-    batch(&format!("SET lock_timeout = 0; SELECT pg_advisory_lock({lock}); RESET lock_timeout"))?;
+    batch(&format!(
+        "SET lock_timeout = 0; SELECT pg_advisory_lock({lock}); SET lock_timeout = '{LOCK_TIMEOUT}'"
+    ))?;
     for (name, migration) in missing(link, connector)? {
         batch(&format!(
             "BEGIN;

@@ -66,6 +66,11 @@ pub(super) fn end_session(link: &Link, former: &str) -> Result<(), PostgresError
     link.ask(async |client| client.query(sql, &[&former]).await).map(drop)
 }
 
+/// The process that serves the database, as its session names it.
+pub(super) fn holder_now(link: &Link) -> Result<Option<String>, PostgresError> {
+    holder(link, link.lock_key(LockKind::Doors))
+}
+
 fn holder(link: &Link, key: i64) -> Result<Option<String>, PostgresError> {
     let sql = "SELECT a.application_name || coalesce(' at ' || host(a.client_addr), '')
                FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid

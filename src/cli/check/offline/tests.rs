@@ -19,39 +19,37 @@ fn a_certificate_is_tried_with_its_key() {
     assert!(missing.fix.contains("PEM file"), "{missing}");
 }
 
-fn url(path: &Path) -> StoreUrl {
-    StoreUrl::new(&format!("sqlite://{}", path.display())).unwrap()
-}
-
 #[test]
 fn a_database_is_inspected_and_not_created() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bridge.db");
-    assert!(database(&url(&path)).to_string().ends_with("bridge.db will be created"));
+    assert!(file(&path).to_string().ends_with("bridge.db will be created"));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "the check leaves no file behind");
 
     let (_store, closing) =
         Opened::open(&StoreLocation::File(path.clone()), Clock::system(), Metrics::default()).unwrap();
-    let used = database(&url(&path));
+    let used = file(&path);
     assert_eq!(used.severity, Severity::Warn, "{used}");
     assert!(used.evidence.contains(&format!("process {}", std::process::id())), "{used}");
     closing.close();
-    assert!(database(&url(&path)).to_string().ends_with("can be opened and written"));
+    assert!(file(&path).to_string().ends_with("can be opened and written"));
 
     fs::write(&path, vec![7; 8192]).unwrap();
-    let damaged = database(&url(&path));
+    let damaged = file(&path);
     assert_eq!(damaged.severity, Severity::Fail);
     assert!(damaged.evidence.starts_with("cannot open") && damaged.fix.contains("backup"), "{damaged}");
 
-    let nowhere = database(&url(&folder.path().join("none/bridge.db")));
+    let nowhere = file(&folder.path().join("none/bridge.db"));
     assert_eq!(nowhere.severity, Severity::Fail);
     assert!(nowhere.evidence.contains("none is not writable"), "{nowhere}");
 }
 
 #[test]
 fn stores_without_a_file() {
-    assert_eq!(database(&StoreUrl::new("sqlite::memory:").unwrap()).severity, Severity::Warn);
-    assert_eq!(database(&StoreUrl::new("postgres://a:hidden@b/c").unwrap()).severity, Severity::Fail);
+    assert_eq!(database(&StoreUrl::new("sqlite::memory:").unwrap())[0].severity, Severity::Warn);
+    let refused = &database(&StoreUrl::new("postgres://a:hidden@127.0.0.1:1/c").unwrap())[0];
+    assert_eq!(refused.severity, Severity::Fail);
+    assert!(refused.to_string().contains("start the server") && !refused.to_string().contains("hidden"));
 }
 
 #[test]
