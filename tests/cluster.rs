@@ -17,8 +17,9 @@ use tokio_postgres::{Client, Config};
 /// How long the server may take to start on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
 /// Runs the server until the test's process closes its end of the pipe, then removes the folder. `kill` ends the server
-/// as a crash does, `start` starts it again.
-const KEEPER: &str = r#"folder=$1; shift
+/// as a crash does, `start` starts it again. A signal to the whole group of processes must not keep it from cleaning up.
+const KEEPER: &str = r#"trap '' HUP INT TERM
+folder=$1; shift
 run() { "$@" >>"$folder/log" 2>&1 & server=$!; }
 run "$@"
 while read -r word; do

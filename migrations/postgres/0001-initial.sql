@@ -92,6 +92,12 @@ CREATE TABLE step (
 );
 CREATE INDEX step_of ON step (openid, id);
 
+-- Each writer's last transaction that changed something, by a token that the writer drew.
+CREATE TABLE writer (
+    name  text COLLATE "C" PRIMARY KEY,
+    token bigint NOT NULL
+) WITH (fillfactor = 50);
+
 CREATE TABLE kv (
     key   text COLLATE "C" PRIMARY KEY,
     value text COLLATE "C" NOT NULL

@@ -2,7 +2,7 @@
 //!
 //! Each thread of the store has one direct connection and drives it itself: a statement blocks its thread and no other.
 //! A connection that is lost is made anew, and the group that was running on it is run again. Must never report a
-//! group as failed that was committed, nor the other way round: [`transaction`] asks the server.
+//! group as failed that was committed, nor the other way round: [`transaction`] finds out.
 
 mod chunk;
 pub(super) mod connect;
@@ -55,6 +55,8 @@ pub(super) struct Postgres {
     connector: Connector,
     runtime: Rc<Runtime>,
     access: Access,
+    /// The name of its row in the table `writer`.
+    writer: String,
     /// `None` after it was lost, until the next group needs one.
     link: Option<Link>,
     /// The name of the connection that was lost.
@@ -70,20 +72,27 @@ impl Postgres {
             migrate::migrate(&link, &connector)?;
         }
         serve::claim(&link, queue, &connector)?;
-        Ok(Self { connector, runtime, access: Access::Serve(queue), link: Some(link), lost: None })
+        let writer = format!("{queue:?}");
+        if queue == Queue::Doors {
+            transaction::forget_operator(&link, "%").map_err(|error| connector.error(&error))?;
+        }
+        let access = Access::Serve(queue);
+        Ok(Self { connector, runtime, access, writer, link: Some(link), lost: None })
     }
 
     /// Connects to a database that another process may be serving. Migrates nothing. Blocks.
     pub fn open_for_operator(location: &PostgresLocation, runtime: Rc<Runtime>) -> Result<Self, OpenError> {
         let (connector, link) = connect(location, &runtime)?;
         migrate::check(&link, &connector)?;
-        Ok(Self { connector, runtime, access: Access::Operator, link: Some(link), lost: None })
+        let writer = format!("operator {:016x}", rand::random::<u64>());
+        Ok(Self { connector, runtime, access: Access::Operator, writer, link: Some(link), lost: None })
     }
 
     /// Connects to read. Blocks.
     pub fn open_to_read(location: &PostgresLocation, runtime: Rc<Runtime>) -> Result<Self, OpenError> {
         let (connector, link) = connect(location, &runtime)?;
-        Ok(Self { connector, runtime, access: Access::Read, link: Some(link), lost: None })
+        let (access, writer) = (Access::Read, String::new());
+        Ok(Self { connector, runtime, access, writer, link: Some(link), lost: None })
     }
 
     /// The connection. Makes a lost one anew, and tries that for [`RECONNECT_TIMEOUT`].

@@ -22,7 +22,7 @@ static NUMBER: AtomicU64 = AtomicU64::new(1);
 
 /// The longest time that connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The oldest version that has all that the store uses: `pg_current_xact_id`, `xid8`.
+/// The oldest version that is still tested by its makers, and has all that the store uses.
 const OLDEST_VERSION: i64 = 13;
 /// A connection over which nothing comes back is given up after about this time: the kernel's probes, and the limit of
 /// data that is not acknowledged.

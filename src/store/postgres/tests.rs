@@ -86,16 +86,16 @@ async fn what_was_acknowledged_survives_crashes_of_the_server() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_that_end_at_any_moment_fail_no_write_and_repeat_none() {
-    const KILLS: u32 = 20;
     let Some(server) = cluster::cluster().and_then(|_| Cluster::start()) else { return };
     let (store, closing) = open(&location(&server.empty_schema()));
+    let stop = Arc::new(AtomicBool::new(false));
     let (done, kills) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let killer = {
-        let (kills, done) = (Arc::clone(&kills), Arc::clone(&done));
+        let (stop, done, kills) = (Arc::clone(&stop), Arc::clone(&done), Arc::clone(&kills));
         std::thread::spawn(move || {
             let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'wechat-im-%'";
             let (mut pause_us, mut seen) = (1, 0);
-            while kills.load(Ordering::Relaxed) < KILLS {
+            while !stop.load(Ordering::Relaxed) {
                 // On a slow machine a connection would be ended again before it has done anything.
                 let now = done.load(Ordering::Relaxed);
                 if now == seen {
@@ -117,7 +117,7 @@ async fn sessions_that_end_at_any_moment_fail_no_write_and_repeat_none() {
         tokio::spawn(async move {
             let mut numbers = Vec::new();
             for n in 0.. {
-                if kills.load(Ordering::Relaxed) >= KILLS {
+                if kills.load(Ordering::Relaxed) > 20 {
                     break;
                 }
                 let scope = if n % 2 == 0 { Scope::kv("count") } else { Scope::EVERYTHING };
@@ -129,10 +129,11 @@ async fn sessions_that_end_at_any_moment_fail_no_write_and_repeat_none() {
     });
     let mut numbers: Vec<u32> =
         futures_util::future::join_all(writers).await.into_iter().flat_map(Result::unwrap).collect();
+    stop.store(true, Ordering::Relaxed);
     let _server = tokio::task::spawn_blocking(|| killer.join().unwrap()).await.unwrap();
     numbers.sort_unstable();
-    let all: Vec<u32> = (1..).take(numbers.len()).collect();
-    assert_eq!(numbers, all, "each write counted once");
+    let count = u32::try_from(numbers.len()).unwrap();
+    assert_eq!(numbers, (1..=count).collect::<Vec<_>>(), "each write counted once");
     close(store, closing).await;
 }
 
@@ -146,6 +147,10 @@ async fn a_commit_whose_answer_is_lost_is_neither_lost_nor_repeated() {
     {
         let runs = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&runs);
+        // After a slow commit the writer probes by itself, and that must not meet the fate.
+        while store.outage().is_some() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         let before = proxy.commits();
         proxy.next_commit(fate);
         let written = store

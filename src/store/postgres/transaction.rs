@@ -1,7 +1,8 @@
 //! Transactions: a group of writes, or of reads.
 //!
 //! A group that was running when its connection was lost is run again on the next one. If the answer to its COMMIT was
-//! lost, the server is asked first whether it committed: each transaction knows its number.
+//! lost, the next transaction looks first whether it committed: each leaves a token of its own in the row of its writer.
+//! The number that the server gives to a transaction would not do: after a crash the server gives it again.
 
 use std::time::{Duration, Instant};
 
@@ -25,16 +26,32 @@ const REPEAT_TIMEOUT: Duration = Duration::from_secs(2);
 const OUTCOME_TIMEOUT: Duration = Duration::from_secs(30);
 const OUTCOME_PAUSE: Duration = Duration::from_millis(100);
 
+const FIND_TOKEN: &str = "SELECT token FROM writer WHERE name = ?1";
+const LEAVE_TOKEN: &str = "INSERT INTO writer (name, token) VALUES (?1, ?2)
+    ON CONFLICT (name) DO UPDATE SET token = excluded.token";
+
+/// What an attempt needs besides its work.
+struct Attempting<'a> {
+    access: Access,
+    /// The writer's name.
+    writer: &'a str,
+    locks: Locks,
+    /// The token of an attempt whose COMMIT may have succeeded.
+    unsure: Option<i64>,
+}
+
 /// How an attempt to commit ended.
 enum Attempt {
     Committed(Committed),
+    /// It could not begin.
+    NotBegun(PostgresError),
     /// Nothing of it is stored, for a reason of its own.
     Failed(StoreError),
     /// Nothing of it is stored, and another attempt may succeed.
     Repeat(PostgresError),
     /// The answer to COMMIT was lost.
     Unknown {
-        number: String,
+        token: i64,
         error: PostgresError,
     },
 }
@@ -45,26 +62,43 @@ impl Engine for Postgres {
         scopes: &[Scope],
         work: &mut dyn FnMut(Session<'_>) -> Result<(), StoreError>,
     ) -> Result<Committed, Failure> {
+        let writer = self.writer.clone();
         let locks = Locks::of(scopes.iter().copied());
+        let mut attempting = Attempting { access: self.access, writer: &writer, locks, unsure: None };
         let (started, mut tries) = (Instant::now(), 0);
         loop {
             tries += 1;
-            let access = self.access;
-            let link = self.link().map_err(Failure::Begin)?;
-            let error = match attempt(link, access, &locks, work) {
+            // Nobody may hear of a failure, and nothing may be run again, before the outcome of a lost COMMIT is known.
+            let must_know = attempting.unsure.is_some() && started.elapsed() < OUTCOME_TIMEOUT;
+            let link = match self.link() {
+                Ok(link) => link,
+                Err(_) if must_know => continue,
+                Err(error) => return Err(Failure::Begin(error)),
+            };
+            let error = match attempt(link, &mut attempting, work) {
                 Attempt::Committed(committed) => return Ok(committed),
                 Attempt::Failed(error) => return Err(Failure::Write(error)),
-                Attempt::Repeat(error) => error,
-                Attempt::Unknown { number, error } => match self.has_committed(&number) {
-                    Some(true) => return Ok(Committed { took: Duration::ZERO, has_changes: true }),
-                    Some(false) => error,
-                    None => return Err(Failure::Begin(error.into())),
-                },
+                Attempt::NotBegun(_) | Attempt::Repeat(_) if attempting.unsure.is_some() && must_know => {
+                    std::thread::sleep(OUTCOME_PAUSE);
+                    continue;
+                }
+                Attempt::NotBegun(error) if attempting.unsure.is_none() => {
+                    return Err(Failure::Write(error.into()));
+                }
+                Attempt::NotBegun(error) | Attempt::Repeat(error) => error,
+                Attempt::Unknown { error, .. } if started.elapsed() > OUTCOME_TIMEOUT => {
+                    return Err(Failure::Begin(error.into()));
+                }
+                Attempt::Unknown { token, error } => {
+                    attempting.unsure = Some(token);
+                    tracing::debug!(%error, "the answer to a COMMIT was lost");
+                    continue;
+                }
             };
-            if tries >= MIN_TRIES && started.elapsed() > REPEAT_TIMEOUT {
-                let is_conflict = error.is_conflict();
+            if attempting.unsure.is_some() || (tries >= MIN_TRIES && started.elapsed() > REPEAT_TIMEOUT) {
+                let may_go_alone = error.is_conflict() && attempting.unsure.is_none();
                 let error = StoreError::from(error);
-                return Err(if is_conflict { Failure::Write(error) } else { Failure::Begin(error) });
+                return Err(if may_go_alone { Failure::Write(error) } else { Failure::Begin(error) });
             }
             tracing::debug!(%error, "a transaction is run again");
         }
@@ -92,57 +126,95 @@ impl Engine for Postgres {
 
     fn tried_group(&mut self) {}
 
-    fn close(self) {}
+    fn close(mut self) {
+        let writer = std::mem::take(&mut self.writer);
+        if self.access == Access::Operator
+            && let Ok(link) = self.link()
+        {
+            // Otherwise the next start of the server does it.
+            let _ = forget_operator(link, &writer);
+        }
+    }
 }
 
-/// Runs `work` in one transaction on `link`.
+/// Drops the token of an operator's command, or with `%` of all that have ended.
+pub(super) fn forget_operator(link: &Link, writer: &str) -> Result<(), PostgresError> {
+    let sql = "DELETE FROM writer WHERE name LIKE $1 AND name LIKE 'operator %'";
+    link.ask(async |client| client.execute(sql, &[&writer]).await).map(drop)
+}
+
+/// Runs the work in one transaction on `link`.
 fn attempt(
     link: &Link,
-    access: Access,
-    locks: &Locks,
+    attempting: &mut Attempting<'_>,
     work: &mut dyn FnMut(Session<'_>) -> Result<(), StoreError>,
 ) -> Attempt {
     link.take_failure();
     link.take_changes();
-    let number = match begin(link, access, locks) {
-        Ok(number) => number,
-        Err(error) if error.is_lost() || error.is_conflict() => return Attempt::Repeat(error),
-        Err(error) => return roll_back(link, error.into()),
-    };
+    let begun = begin(link, attempting.access, &attempting.locks).and_then(|()| match attempting.unsure {
+        // Its locks are ours now, so that it has ended.
+        Some(token) => Ok(find_token(link, attempting.writer)? == Some(token)),
+        None => Ok(false),
+    });
+    match begun {
+        Ok(false) => attempting.unsure = None,
+        Ok(true) => {
+            roll_back(link);
+            return Attempt::Committed(Committed { took: Duration::ZERO, has_changes: true });
+        }
+        Err(error) if error.is_lost() || error.is_conflict() => {
+            roll_back(link);
+            return Attempt::Repeat(error);
+        }
+        Err(error) => {
+            roll_back(link);
+            return Attempt::NotBegun(error);
+        }
+    }
     let result = work(Session::Postgres(link));
     // The server commits nothing after a failed statement, even if `work` went on.
     if let Some(error) = link.take_failure() {
         if link.is_lost() {
             return Attempt::Repeat(error);
         }
-        return match roll_back(link, result.err().unwrap_or_else(|| error.clone().into())) {
-            Attempt::Failed(_) if error.is_conflict() => Attempt::Repeat(error),
-            failed => failed,
+        roll_back(link);
+        return if error.is_conflict() {
+            Attempt::Repeat(error)
+        } else {
+            Attempt::Failed(result.err().unwrap_or_else(|| error.into()))
         };
     }
     if let Err(error) = result {
-        return roll_back(link, error);
+        roll_back(link);
+        return Attempt::Failed(error);
     }
     let started = Instant::now();
     fail_point!("store.commit");
-    match link.ask(async |client| client.batch_execute("COMMIT").await) {
+    let has_changes = link.take_changes();
+    let token = rand::random();
+    let committed = if has_changes {
+        commit(link, attempting.writer, token)
+    } else {
+        link.ask(async |client| client.batch_execute("COMMIT").await)
+    };
+    match committed {
         Ok(()) => {
             fail_point!("store.committed");
-            Attempt::Committed(Committed { took: started.elapsed(), has_changes: link.take_changes() })
+            Attempt::Committed(Committed { took: started.elapsed(), has_changes })
         }
-        Err(error) if access == Access::Read => Attempt::Repeat(error),
-        Err(error) if error.is_lost() => Attempt::Unknown { number, error },
+        Err(error) if error.is_lost() && has_changes => Attempt::Unknown { token, error },
+        // Nothing was to be stored.
+        Err(error) if error.is_lost() => Attempt::Repeat(error),
         // A deferred check, or a full disk: the server has rolled it back.
         Err(error) => Attempt::Failed(error.into()),
     }
 }
 
-/// Begins a transaction and locks what it may change. Returns its number; none for one that only reads.
-fn begin(link: &Link, access: Access, locks: &Locks) -> Result<String, PostgresError> {
+/// Begins a transaction and locks what it may change.
+fn begin(link: &Link, access: Access, locks: &Locks) -> Result<(), PostgresError> {
     if access == Access::Read {
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-        link.ask(async |client| client.batch_execute(begin).await)?;
-        return Ok(String::new());
+        return link.ask(async |client| client.batch_execute(begin).await);
     }
     let (lock_all, keys) = match locks {
         Locks::Everything => ("SELECT pg_advisory_xact_lock(?1)", &[][..]),
@@ -150,61 +222,47 @@ fn begin(link: &Link, access: Access, locks: &Locks) -> Result<String, PostgresE
     };
     // `unnest` keeps the order.
     let lock_keys = "SELECT pg_advisory_xact_lock(?1, key) FROM unnest(?2::int4[]) AS key";
-    let number = "SELECT pg_current_xact_id()::text";
     link.ask(async |client| {
         let lock_all = link.statement(client, lock_all).await?;
         let lock_keys = link.statement(client, lock_keys).await?;
-        let number = link.statement(client, number).await?;
         let all: [&(dyn ToSql + Sync); 1] = [&link.lock_key(LockKind::Write)];
         let keys: [&(dyn ToSql + Sync); 2] = [&link.schema_key(), &keys];
         // All are sent before the first is answered, in this order.
-        let (begun, has_all, has_keys, number) = tokio::join!(
+        let (begun, has_all, has_keys) = tokio::join!(
             client.batch_execute("BEGIN"),
             client.execute(&lock_all, &all),
             client.execute(&lock_keys, &keys),
-            client.query_one(&number, &[]),
         );
         begun?;
         has_all?;
         has_keys?;
-        number?.try_get(0)
+        Ok(())
+    })
+}
+
+/// Leaves the token and commits. Both are sent before the first is answered.
+fn commit(link: &Link, writer: &str, token: i64) -> Result<(), PostgresError> {
+    link.ask(async |client| {
+        let leave = link.statement(client, LEAVE_TOKEN).await?;
+        let values: [&(dyn ToSql + Sync); 2] = [&writer, &token];
+        let (left, committed) = tokio::join!(client.execute(&leave, &values), client.batch_execute("COMMIT"));
+        // After a failed statement the server answers COMMIT with success, and rolls back.
+        left?;
+        committed
+    })
+}
+
+/// The token of the last transaction that a writer committed.
+fn find_token(link: &Link, writer: &str) -> Result<Option<i64>, PostgresError> {
+    link.ask(async |client| {
+        let find = link.statement(client, FIND_TOKEN).await?;
+        client.query_opt(&find, &[&writer]).await?.map(|row| row.try_get(0)).transpose()
     })
 }
 
 /// Ends a transaction of which nothing must stay.
-fn roll_back(link: &Link, error: StoreError) -> Attempt {
+fn roll_back(link: &Link) {
     // If it fails, the connection is lost, and the transaction with it.
     let _ = link.batch("ROLLBACK");
     link.take_failure();
-    Attempt::Failed(error)
-}
-
-impl Postgres {
-    /// Whether the transaction `number` was committed; `None` if nobody can tell.
-    fn has_committed(&mut self, number: &str) -> Option<bool> {
-        let until = Instant::now() + OUTCOME_TIMEOUT;
-        while Instant::now() < until {
-            // Ends the former session, so that the transaction is no longer running.
-            if let Ok(link) = self.link() {
-                let sql = "SELECT pg_xact_status(?1::text::xid8)";
-                let status: Result<Option<String>, PostgresError> = link.ask(async |client| {
-                    let statement = link.statement(client, sql).await?;
-                    client.query_one(&statement, &[&number]).await?.try_get(0)
-                });
-                link.take_failure();
-                match status {
-                    Ok(Some(status)) if status == "committed" => return Some(true),
-                    Ok(Some(status)) if status == "aborted" => return Some(false),
-                    // It is still running, or the connection was lost again.
-                    Ok(Some(_)) => {}
-                    Ok(None) => return None,
-                    Err(error) if error.is_lost() => {}
-                    // The number is in the future of a server that took over and lost the last commits.
-                    Err(_) => return Some(false),
-                }
-            }
-            std::thread::sleep(OUTCOME_PAUSE);
-        }
-        None
-    }
 }
