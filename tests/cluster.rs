@@ -16,6 +16,8 @@ use tokio_postgres::{Client, Config};
 
 /// How long the server may take to start on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long one attempt to connect may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Runs the server until the test's process closes its end of the pipe, then removes the folder. `kill` ends the server
 /// as a crash does, `start` starts it again. A signal to the whole group of processes must not keep it from cleaning up.
 const KEEPER: &str = r#"trap '' HUP INT TERM
@@ -322,9 +324,14 @@ fn on_connection<T: Send + 'static>(
         runtime.block_on(async {
             let started = Instant::now();
             let (client, connection) = loop {
-                match config.connect(tokio_postgres::NoTls).await {
-                    Ok(connected) => break connected,
-                    Err(error) => assert!(started.elapsed() < START_TIMEOUT, "{error}"),
+                let connecting = config.connect(tokio_postgres::NoTls);
+                match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+                    Ok(Ok(connected)) => break connected,
+                    failed => assert!(
+                        started.elapsed() < START_TIMEOUT,
+                        "PostgreSQL does not answer: {:?}",
+                        failed.map(Result::err)
+                    ),
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             };
