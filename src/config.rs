@@ -29,7 +29,9 @@ pub use address::{BaseUrl, StoreUrl};
 pub use choice::{Acknowledge, EncryptionMode, Locale, LogFormat, OnUnsubscribe, ReplyMode};
 pub use exposure::Exposure;
 pub use fault::{Fault, Faults, Place};
-pub use postgres_url::{SslMode, in_schema};
+pub use postgres_url::SslMode;
+#[cfg(feature = "sandbox")]
+pub use postgres_url::in_schema;
 pub use secret::{AesKey, Secret};
 pub use texts::Texts;
 

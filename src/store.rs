@@ -61,6 +61,7 @@ pub use operator::{MessageFilter, MessageSummary};
 pub use postgres::connect::PostgresLocation;
 use postgres::error::PostgresError;
 pub use postgres::inspect::{ServerState, inspect_server};
+#[cfg(feature = "sandbox")]
 pub use postgres::scratch::{drop_schema, make_schema};
 pub use postgres::tls::TlsMode;
 pub use prune::HeldCursor;

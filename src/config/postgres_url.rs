@@ -92,6 +92,7 @@ impl PostgresUrl {
 }
 
 /// The URL of a schema of the database that `url` names; `None` if `url` has options of its own.
+#[cfg(feature = "sandbox")]
 pub fn in_schema(url: &str, schema: &str) -> Option<String> {
     let mut url = Url::parse(url).ok()?;
     if url.query_pairs().any(|(key, _)| key == "options") {

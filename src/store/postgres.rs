@@ -11,6 +11,7 @@ pub(super) mod inspect;
 pub(super) mod link;
 mod migrate;
 mod password;
+#[cfg(feature = "sandbox")]
 pub(super) mod scratch;
 mod serve;
 pub(super) mod statement;
