@@ -36,7 +36,7 @@ const BACKFILL_COLUMNS: &str =
 
 impl Tx<'_> {
     /// Up to `limit` views by `agents` of the conversations active since `since`, those read
-    /// longest ago first. `run_id` identifies this run of the bridge.
+    /// longest ago first, then those of the newest conversations. `run_id` identifies this run of the bridge.
     pub fn due_backfills(
         &self,
         agents: &[ImUserId],
@@ -46,13 +46,15 @@ impl Tx<'_> {
     ) -> Result<Vec<Backfill>, StoreError> {
         let sql = formatcp!(
             "SELECT {BACKFILL_COLUMNS}, coalesce(l.run_id, 0) != ?6
-             FROM (SELECT k.openid, k.number, v.agent, k.known_since FROM conversation AS v CROSS JOIN customer AS k
+             FROM (SELECT k.openid, k.number, v.agent, k.known_since, v.hour, v.id
+                   FROM conversation AS v CROSS JOIN customer AS k
                    WHERE v.hour >= ?7 AND k.openid = v.openid AND k.conversation = v.id
                    AND (v.active_at >= ?1 OR k.known_since >= ?1) AND k.known = 1 AND k.imported = 1
                    ORDER BY v.hour DESC, v.id DESC LIMIT ?2) AS c
              CROSS JOIN json_each(?3) AS a
              LEFT JOIN backfill AS l ON l.openid = c.openid AND l.agent = a.value
-             ORDER BY coalesce(l.read_at, 0) + CASE WHEN a.value = c.agent THEN 0 ELSE ?4 END LIMIT ?5"
+             ORDER BY coalesce(l.read_at, 0) + CASE WHEN a.value = c.agent THEN 0 ELSE ?4 END,
+                      c.hour DESC, c.id DESC, a.value LIMIT ?5"
         );
         let agents = serde_json::to_string(agents)?;
         let values =

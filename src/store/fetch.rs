@@ -55,7 +55,7 @@ impl Tx<'_> {
     pub fn claim_fetches(&self, limit: usize) -> Result<Vec<MediaFetch>, StoreError> {
         let sql = "UPDATE media_fetch SET running = 1, attempts = attempts + 1 WHERE name IN (
                        SELECT name FROM media_fetch WHERE running = 0 AND (due_at <= ?1 OR due_at > ?2)
-                       ORDER BY due_at LIMIT ?3)
+                       ORDER BY due_at, name LIMIT ?3)
                    RETURNING name, openid, request, created_at, attempts";
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.session.all(sql, params![self.now.0, self.now.plus(LONGEST_PAUSE_MS).0, limit], read)

@@ -86,9 +86,10 @@ impl Tx<'_> {
         self.session.one(sql, params![name.as_str()], read)
     }
 
-    /// Deletes up to `limit` media created before `before`. Returns how many were deleted.
+    /// Deletes the oldest media, up to `limit`, created before `before`. Returns how many were deleted.
     pub fn prune_media(&self, before: Millis, limit: u32) -> Result<usize, StoreError> {
-        let sql = "DELETE FROM media WHERE name IN (SELECT name FROM media WHERE created_at < ?1 LIMIT ?2)";
+        let sql = "DELETE FROM media WHERE name IN (
+                       SELECT name FROM media WHERE created_at < ?1 ORDER BY created_at, name LIMIT ?2)";
         self.session.run(sql, params![before.0, limit])
     }
 
@@ -100,7 +101,7 @@ impl Tx<'_> {
              AND NOT EXISTS (SELECT 1 FROM message m WHERE m.direction = 0 AND m.openid = media.openid AND m.{OPEN})
              AND NOT EXISTS (SELECT 1 FROM message m WHERE m.direction = 1 AND m.openid = media.openid AND m.{OPEN})
              AND NOT EXISTS (SELECT 1 FROM message m WHERE m.openid = media.openid AND m.{HELD})
-             ORDER BY created_at LIMIT ?1"
+             ORDER BY created_at, name LIMIT ?1"
         );
         let rows: Vec<(String, i64)> =
             self.session.all(oldest, params![limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -125,7 +126,7 @@ impl Tx<'_> {
 
     /// Up to `limit` files that may have lost their last reference.
     pub fn orphans(&self, limit: u32) -> Result<Vec<MediaHash>, StoreError> {
-        let sql = "SELECT hash FROM media_orphan LIMIT ?1";
+        let sql = "SELECT hash FROM media_orphan ORDER BY hash LIMIT ?1";
         self.session.all(sql, params![limit], |row| parse_hash(row.get(0)?))
     }
 

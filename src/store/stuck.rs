@@ -78,7 +78,7 @@ impl Tx<'_> {
             "SELECT id, openid, last_error FROM message INDEXED BY message_waiting
              WHERE {OPEN} AND {TO_WECHAT} AND {MESSAGE} AND wait_noticed = 0 AND {DETACHED}
              AND waiting_since <= ?1
-             ORDER BY waiting_since LIMIT ?2"
+             ORDER BY waiting_since, id LIMIT ?2"
         );
         let head_sql = formatcp!(
             "SELECT last_error FROM message WHERE direction = ?1 AND openid = ?2 AND {OPEN}
