@@ -120,6 +120,8 @@ pub struct Outbox {
     lanes: HashMap<Id, Lane>,
     /// The value of the operator signal at the last check.
     operator_signal: Option<String>,
+    /// How many outages of the store had ended at the last check.
+    recoveries: u64,
     /// The time of the last pass.
     last_pass_at: Millis,
     wait_notices: WaitNotices,
@@ -182,6 +184,7 @@ impl Outbox {
             running: JoinSet::new(),
             lanes: HashMap::new(),
             operator_signal: None,
+            recoveries: 0,
             last_pass_at: Millis(0),
             stop,
         }
@@ -206,7 +209,7 @@ impl Outbox {
                 Some(joined) = self.running.join_next_with_id() => self.lane_ended(joined),
                 () = due => {}
                 _ = tick.tick() => {
-                    self.check_operator_signal().await;
+                    self.check_store().await;
                     let [_, to_wechat] = &self.pipelines;
                     self.wait_notices.send(to_wechat.worker.breaker.why()).await;
                 }
@@ -338,13 +341,15 @@ impl Outbox {
         }
     }
 
-    /// Runs every second: scans the store again if an operator's command has changed messages.
-    async fn check_operator_signal(&mut self) {
+    /// Runs every second: scans the store again if an operator's command has changed messages, or if an outage has
+    /// ended in which messages may have been stored that nobody signalled.
+    async fn check_store(&mut self) {
+        let recoveries = self.store.recoveries();
         let operator_signal = self.store.read(|tx| tx.kv(OPERATOR_SIGNAL)).await.unwrap_or_default();
-        if operator_signal != self.operator_signal {
+        if (&operator_signal, recoveries) != (&self.operator_signal, self.recoveries) {
             self.pipelines.iter_mut().for_each(|pipeline| pipeline.schedule.restart_scan());
         }
-        self.operator_signal = operator_signal;
+        (self.operator_signal, self.recoveries) = (operator_signal, recoveries);
     }
 
     fn sleep_until_due(&self) -> impl Future<Output = ()> + use<> {

@@ -330,10 +330,20 @@ impl Store {
         self.doors.outage().or_else(|| self.outbox.outage())
     }
 
+    /// How many outages have ended. After one, the store may hold messages whose acceptance was refused or never
+    /// answered.
+    pub fn recoveries(&self) -> u64 {
+        self.of_writers(writer::Writer::recoveries)
+    }
+
     /// How many panics the store's writer threads have had.
     pub fn panics(&self) -> u64 {
-        let of_outbox = if self.outbox.is_same(&self.doors) { 0 } else { self.outbox.panics() };
-        self.doors.panics() + of_outbox
+        self.of_writers(writer::Writer::panics)
+    }
+
+    fn of_writers(&self, count: impl Fn(&writer::Writer) -> u64) -> u64 {
+        let of_outbox = if self.outbox.is_same(&self.doors) { 0 } else { count(&self.outbox) };
+        count(&self.doors) + of_outbox
     }
 }
 

@@ -194,3 +194,46 @@ async fn a_call_that_is_handed_over_is_made_once_and_places_are_offered_only_whi
     running.await.unwrap();
     closing.close();
 }
+
+#[tokio::test]
+async fn what_was_stored_in_an_outage_and_never_signalled_is_sent_after_it() {
+    let (clock, folder) = (Clock::movable(), tempfile::tempdir().unwrap());
+    let metrics = Metrics::default();
+    let (store, closing) = Store::open(&testing::location(), clock.clone(), metrics.clone()).unwrap();
+    let bridge = bridge_with_defaults(&store, &clock, folder.path()).await;
+    let (courier, stop) = (Arc::new(Panicking::default()), CancellationToken::new());
+    let parts = OutboxParts {
+        store: store.clone(),
+        bridge,
+        to_im: courier.clone(),
+        to_wechat: courier.clone(),
+        work_signal: WorkSignal::default(),
+        clock: clock.clone(),
+        metrics,
+        in_flight: 4,
+        limits: Limits { unknown_after: None, give_up_ms: None, tell_waiting_ms: None },
+        panics: Panics::default(),
+    };
+    let (work_signal, signalled) = (parts.work_signal.clone(), OpenId::new("oFirst").unwrap());
+    let running = tokio::spawn(Outbox::new(parts, stop.clone()).run());
+    // The first scan is over once a lane is worked on that it did not find.
+    let lane = Lane { direction: Direction::ToIm, customer: signalled };
+    let text = OutboundCall::TextToAgent("first".to_owned());
+    let message = testing::message(lane.direction, &lane.customer, text);
+    until(async || work_signal.places().take_offered().is_some()).await;
+    let first = store.write(move |tx| tx.add(&message)).await.unwrap();
+    work_signal.notify(lane);
+    until(async || store.read(move |tx| tx.state(first)).await.unwrap() == State::Delivered).await;
+
+    // A commit that takes longer than a caller waits.
+    let stored = store.write(|tx| {
+        std::thread::sleep(Duration::from_millis(2_100));
+        add(tx, "fine")
+    });
+    let stored = stored.await.unwrap();
+    until(async || store.recoveries() == 1).await;
+    until(async || store.read(move |tx| tx.state(stored)).await.unwrap() == State::Delivered).await;
+    stop.cancel();
+    running.await.unwrap();
+    closing.close();
+}

@@ -39,6 +39,7 @@ struct HealthState {
     outage: Option<Outage>,
     /// The commit that is running.
     running: Option<(Instant, Millis)>,
+    recoveries: u64,
     panics: u64,
 }
 
@@ -69,6 +70,11 @@ impl Health {
         self.state.lock().panics
     }
 
+    /// How many outages have ended.
+    pub fn recoveries(&self) -> u64 {
+        self.state.lock().recoveries
+    }
+
     /// Whether a commit failed or was too slow, and none succeeded in time since.
     pub fn is_failing(&self) -> bool {
         self.state.lock().outage.is_some()
@@ -91,6 +97,7 @@ impl Health {
             return false;
         }
         if written && let Some(ended) = state.outage.take() {
+            state.recoveries += 1;
             drop(state);
             tracing::info!(
                 store.failed_for_ms = self.clock.now().since(ended.since),
@@ -208,8 +215,9 @@ mod tests {
         health.begin();
         assert!(!health.succeeded(false), "a commit without a change proves nothing");
         health.begin();
+        assert_eq!(health.recoveries(), 0);
         assert!(health.succeeded(true));
-        assert_eq!(health.outage(), None);
+        assert_eq!((health.outage(), health.recoveries()), (None, 1));
     }
 
     #[tokio::test]

@@ -126,6 +126,10 @@ impl Writer {
         self.health.outage()
     }
 
+    pub(super) fn recoveries(&self) -> u64 {
+        self.health.recoveries()
+    }
+
     pub(super) fn panics(&self) -> u64 {
         self.health.panics()
     }
