@@ -86,20 +86,22 @@ fn find_programs(test: &str) -> Option<(PathBuf, PathBuf)> {
 }
 
 /// Reads lines until `find` returns a value for one. A thread discards the later lines, so that the writer
-/// never blocks.
-fn find_in_output<T>(stdout: ChildStdout, mut find: impl FnMut(&str) -> Option<T>) -> T {
+/// never blocks. If there is no such line, returns all that was printed.
+fn find_in_output<T>(stdout: ChildStdout, mut find: impl FnMut(&str) -> Option<T>) -> Result<T, String> {
     let mut reader = BufReader::new(stdout);
     let mut output = String::new();
     let found = loop {
         let mut line = String::new();
-        assert!(reader.read_line(&mut line).unwrap() > 0, "the process ended too early: {output}");
+        if reader.read_line(&mut line).unwrap() == 0 {
+            return Err(output);
+        }
         if let Some(found) = find(&line) {
             break found;
         }
         output.push_str(&line);
     };
     std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
-    found
+    Ok(found)
 }
 
 fn start_sandbox(temporary: &Path, log: &Log) -> (Running, String) {
@@ -115,19 +117,29 @@ fn start_sandbox(temporary: &Path, log: &Log) -> (Running, String) {
             rest.chars().take_while(|c| c.is_ascii_alphanumeric() || ".:".contains(*c)).collect();
         Some(format!("http://{host}"))
     });
-    (process, address)
+    (process, address.unwrap_or_else(|output| panic!("the sandbox ended too early: {output}")))
 }
+
+/// Some drivers take a free port of IPv6 first, and end if that of IPv4 is not free.
+const BUSY_PORT: &str = "port not available";
 
 fn start_driver(program: &Path, temporary: &Path) -> ChromeDriver {
     let mut command = Command::new(program);
     command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     command.env("TMPDIR", temporary).env("HOME", temporary);
-    let mut process = Running(command.spawn().unwrap());
-    let port = find_in_output(process.0.stdout.take().unwrap(), |line| {
-        let (_, port) = line.split_once("started successfully on port ")?;
-        port.trim().trim_end_matches('.').parse().ok()
-    });
-    ChromeDriver { process, port }
+    for _ in 0..50 {
+        let mut process = Running(command.spawn().unwrap());
+        let port = find_in_output(process.0.stdout.take().unwrap(), |line| {
+            let (_, port) = line.split_once("started successfully on port ")?;
+            port.trim().trim_end_matches('.').parse().ok()
+        });
+        match port {
+            Ok(port) => return ChromeDriver { process, port },
+            Err(output) if output.contains(BUSY_PORT) => {}
+            Err(output) => panic!("the driver ended too early: {output}"),
+        }
+    }
+    panic!("the driver found no free port in 50 starts");
 }
 
 impl Tab {
