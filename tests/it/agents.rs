@@ -1,5 +1,6 @@
 //! Several agents: assignment of new customers, commands, and transfer of conversations.
 
+use serde_json::json;
 use wechat_im_bridge::internals::sandbox::fault::Fault;
 use wechat_im_bridge::internals::sandbox::im::AgentClient;
 
@@ -158,13 +159,18 @@ async fn a_transfer_keeps_the_order_and_loses_nothing() {
     world.im.faults().script(SENDMSG, 100, Fault::Code(60008));
     phone.say("waits 1").await;
     phone.say("waits 2").await;
-    // One that is just being sent stays with its agent.
-    let rests = "SELECT count(*) FROM message WHERE attempts > 0 AND state = 0 AND calls LIKE '%waits 1%'";
-    assert!(eventually(SOON, async || world.database().try_value::<i64>(rests, &[]) == Ok(1)).await);
+    // One that is just being sent stays with its agent, so the next attempt is put off.
+    let put_off = async |until: i64| {
+        let sql = "UPDATE message SET due_at = ?2 WHERE openid = ?1 AND attempts > 0 AND state = 0";
+        world.database().execute(sql, &[json!(customer), json!(until)])
+    };
+    let far_off = world.clock.now().plus(3_600_000).0;
+    assert!(eventually(SOON, async || put_off(far_off).await == 1).await);
     let mut exchanges = world.im.events();
     first.say(&customer, "/to user2").await.unwrap();
     phone.say("waits 3").await;
     world.im.faults().clear();
+    assert!(put_off(0).await >= 1);
     phone.say("after").await;
 
     let notice = "[bridge] This conversation is now yours (assigned by user1).";
