@@ -59,6 +59,8 @@ struct Inner {
     part: Gauges<1>,
     clock_skew: Gauges<1>,
     store_panics: Counter,
+    store_statements: Counter,
+    store_trips: Counter,
     store_log_bytes: Gauge,
     media_stored_bytes: Gauge,
     disk_free_bytes: Gauge,
@@ -83,6 +85,12 @@ fn long_histogram() -> Histogram {
 /// Registers what concerns the store, the media and their disks.
 fn register_storage(r: &mut Registry, inner: &Inner) {
     r.register("store_panics", "Panics of the store's writer thread, each a bug", inner.store_panics.clone());
+    r.register("store_statements", "Statements of writing transactions", inner.store_statements.clone());
+    r.register(
+        "store_trips",
+        "Times that a writing transaction waited for the database server",
+        inner.store_trips.clone(),
+    );
     r.register("store_log_bytes", "Size of the database's write-ahead log", inner.store_log_bytes.clone());
     r.register("media_stored_bytes", "Bytes of all files of media.dir", inner.media_stored_bytes.clone());
     r.register(
@@ -119,6 +127,8 @@ impl Default for Metrics {
             part: Gauges::default(),
             clock_skew: Gauges::default(),
             store_panics: Counter::default(),
+            store_statements: Counter::default(),
+            store_trips: Counter::default(),
             store_log_bytes: Gauge::default(),
             media_stored_bytes: Gauge::default(),
             disk_free_bytes: Gauge::default(),
@@ -281,6 +291,12 @@ impl Metrics {
     /// Records the duration of a commit of the store.
     pub fn record_commit(&self, took: Duration) {
         self.0.commit.observe(took.as_secs_f64());
+    }
+
+    /// Counts what a writing transaction has asked of the database.
+    pub fn record_transaction(&self, statements: u64, trips: u64) {
+        self.0.store_statements.inc_by(statements);
+        self.0.store_trips.inc_by(trips);
     }
 
     /// Counts a push (`source` is `push`) or callback (`callback`) that was refused or not

@@ -13,6 +13,7 @@ mod conversation;
 mod customer;
 mod dedup;
 mod fetch;
+mod foresight;
 mod health;
 mod held;
 mod media;
@@ -23,10 +24,12 @@ mod operator;
 mod position;
 mod postgres;
 mod prune;
+mod questions;
 mod scope;
 mod session;
 mod sqlite;
 mod stuck;
+mod tally;
 #[cfg(test)]
 pub mod testing;
 mod trace;
@@ -199,7 +202,7 @@ impl Tx<'_> {
         match self.session {
             Session::Sqlite(connection) => sqlite::request_erasure(connection),
             // PostgreSQL has no counterpart: the rows go with the next vacuum, and later from its log.
-            Session::Postgres(_) => Ok(()),
+            Session::Postgres(_) | Session::Questions(_) => Ok(()),
         }
     }
 }
@@ -289,11 +292,26 @@ impl Store {
         T: Send + 'static,
         F: FnMut(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     {
+        self.write_foreseen(scope, |_| {}, work).await
+    }
+
+    /// The same for a `work` that can tell before what it will probably read: `foresee` calls the methods that read it,
+    /// and gets no answers.
+    pub async fn write_foreseen<T, F>(
+        &self,
+        scope: Scope,
+        foresee: impl Fn(&Tx<'_>) + Send + 'static,
+        work: F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
         let writer = match scope.queue() {
             Queue::Doors => &self.doors,
             Queue::Outbox => &self.outbox,
         };
-        writer.submit(scope, work).await
+        writer.submit(scope, foresee, work).await
     }
 
     /// Runs `work` on a snapshot of the committed data, without waiting for the writer.
@@ -306,7 +324,7 @@ impl Store {
             Reader::Sqlite(reader) => Arc::clone(reader),
             Reader::Threads(readers) => {
                 let idlest = readers.iter().min_by_key(|reader| reader.load());
-                return idlest.ok_or(StoreError::Closed)?.submit(Scope::EVERYTHING, work).await;
+                return idlest.ok_or(StoreError::Closed)?.submit(Scope::EVERYTHING, |_| {}, work).await;
             }
         };
         let (now, mut work) = (self.clock.now(), work);

@@ -1,7 +1,7 @@
 //! The measured server: the real binary or a bare axum server, each in a process of its own.
 
-use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -24,6 +24,7 @@ const TOKEN: &str = "BridgeToken2024";
 
 pub struct Target {
     address: SocketAddr,
+    operations: Option<SocketAddr>,
     child: Child,
     _folder: Option<tempfile::TempDir>,
 }
@@ -60,7 +61,7 @@ impl Target {
     ) -> Self {
         let config = folder.path().join("config.toml");
         let text = format!(
-            "[server]\nlisten = \"127.0.0.1:0\"\nops_listen = \"\"\n[wechat]\ntoken = \"{TOKEN}\"\n\
+            "[server]\nlisten = \"127.0.0.1:0\"\nops_listen = \"127.0.0.1:0\"\n[wechat]\ntoken = \"{TOKEN}\"\n\
              [im]\nsdk_app_id = 1400000000\nsecret_key = \"{}\"\napi_base = \"{}\"\n[store]\nurl = \"sqlite://{}\"\n\
              [log]\nlevel = \"wechat_im_bridge::app=info\"\n",
             "0".repeat(64),
@@ -84,20 +85,22 @@ impl Target {
     async fn spawn(mut command: Command, folder: Option<tempfile::TempDir>) -> Self {
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let (address, lines) = tokio::task::spawn_blocking(move || {
+        let (addresses, lines) = tokio::task::spawn_blocking(move || {
             let line = lines
                 .find(|line| line.as_ref().is_ok_and(|line| line.contains("listening on ")))
                 .unwrap()
                 .unwrap();
-            let address =
-                line.split("listening on ").nth(1).unwrap().split([',', ' ']).next().unwrap().to_owned();
-            (address, lines)
+            let rest = line.split("listening on ").nth(1).unwrap();
+            let address = |text: &str| text.split([',', ' ']).next().unwrap().parse::<SocketAddr>().unwrap();
+            let operations = rest.split("operations on ").nth(1).map(address);
+            ((address(rest), operations), lines)
         })
         .await
         .unwrap();
         // Drain the rest of the log, or a full pipe would stop the server.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { address: address.parse().unwrap(), child, _folder: folder }
+        let (address, operations) = addresses;
+        Self { address, operations, child, _folder: folder }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -129,7 +132,8 @@ impl Target {
         self.status_mb("VmHWM:")
     }
 
-    /// CPU time, user and system, and what it wrote to the disk: the log of the store and its pages.
+    /// CPU time, user and system, what it wrote to the disk (the log of the store and its pages), and what it asked of
+    /// the store. On SQLite each commit is one sync, and the checkpoints that follow are two each.
     pub fn used(&self) -> Used {
         let process = format!("/proc/{}", self.child.id());
         let stat = std::fs::read_to_string(format!("{process}/stat")).unwrap();
@@ -139,7 +143,28 @@ impl Target {
         let io = std::fs::read_to_string(format!("{process}/io")).unwrap();
         let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).unwrap();
         // A tick of the kernel's accounts is 10 ms on every Linux.
-        Used { cpu_ms: ticks * 10.0, written_pages: written.parse::<f64>().unwrap() / 4096.0 }
+        let metrics = self.metrics();
+        let metric = |name: &str| {
+            let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            line.map_or(0.0, |value| value.parse().unwrap())
+        };
+        Used {
+            cpu_ms: ticks * 10.0,
+            written_pages: written.parse::<f64>().unwrap() / 4096.0,
+            commits: metric("wechat_im_bridge_commit_seconds_count"),
+            statements: metric("wechat_im_bridge_store_statements_total"),
+            trips: metric("wechat_im_bridge_store_trips_total"),
+        }
+    }
+
+    /// What the bridge counts.
+    fn metrics(&self) -> String {
+        let Some(operations) = self.operations else { return String::new() };
+        let mut stream = TcpStream::connect(operations).unwrap();
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: {operations}\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     fn status_mb(&self, name: &str) -> u64 {
@@ -154,6 +179,9 @@ impl Target {
 pub struct Used {
     cpu_ms: f64,
     written_pages: f64,
+    commits: f64,
+    statements: f64,
+    trips: f64,
 }
 
 impl Used {
@@ -161,9 +189,12 @@ impl Used {
     pub fn per_message(self, earlier: Self, count: usize) -> String {
         let of = |now: f64, earlier: f64| (now - earlier) / count as f64;
         format!(
-            "{:.3} ms of CPU, {:.2} pages of 4 KB written",
+            "{:.3} ms of CPU, {:.2} pages of 4 KB written, {:.3} commits, {:.2} statements, {:.3} trips",
             of(self.cpu_ms, earlier.cpu_ms),
-            of(self.written_pages, earlier.written_pages)
+            of(self.written_pages, earlier.written_pages),
+            of(self.commits, earlier.commits),
+            of(self.statements, earlier.statements),
+            of(self.trips, earlier.trips)
         )
     }
 }
@@ -239,7 +270,8 @@ fn store_message(tx: &Tx<'_>, openid: OpenId, nth: u64) -> Result<(), StoreError
         source,
         erase: false,
     })?;
-    tx.record_attempt(id)?;
+    let pending = tx.pending_call(id)?;
+    tx.record_attempt(&pending)?;
     let delivered = Settlement { took_ms: Some(20), ..Settlement::default() };
     tx.settle(id, Move::Deliver, &delivered).map(|_| ())
 }

@@ -84,7 +84,10 @@ impl Bridge {
         };
         let started = Instant::now();
         fail_point!("push.received");
-        let decision = inner.store.write_for(Scope::customer(&openid), move |tx| handler.decide(tx)).await?;
+        let (scope, may_claim) = (Scope::customer(&openid), place.is_some());
+        let (of_key, customer) = (handler.push.dedup_key.clone(), openid.clone());
+        let foresee = move |tx: &Tx<'_>| tx.foresee_push(&of_key, &customer, may_claim);
+        let decision = inner.store.write_foreseen(scope, foresee, move |tx| handler.decide(tx)).await?;
         fail_point!("push.committed");
         inner.metrics.record_push(decision.is_repeat, started.elapsed());
         if let Some(id) = decision.message {

@@ -112,7 +112,7 @@ mod tests {
                         OutboundCall::TextToAgent("private words".to_owned()),
                     ))?);
                 }
-                tx.record_attempt(ids[0])?;
+                tx.record_attempt_at(ids[0])?;
                 tx.record_step(&openid, Some(ids[0]), "sendmsg", "delivered", Some(35))?;
                 tx.settle(ids[0], Move::Deliver, &Settlement::default())?;
 

@@ -203,65 +203,70 @@ impl LaneWorker {
         let (scope, bridge, lane) = (Scope::lane(lane), self.bridge.clone(), lane.clone());
         let random = rand::rng().random();
         let ages_count = self.clock.is_trusted();
+        let to_claim = lane.clone();
         self.store
-            .write_for(scope, move |tx| {
-                let pending = match tx.head(&lane)? {
-                    Head::Empty => return Ok(Claim::Rest(Rest::Idle)),
-                    Head::NotBefore(due) => {
+            .write_foreseen(
+                scope,
+                move |tx| tx.foresee_claim(&to_claim),
+                move |tx| {
+                    let pending = match tx.head(&lane)? {
+                        Head::Empty => return Ok(Claim::Rest(Rest::Idle)),
+                        Head::NotBefore(due) => {
+                            return Ok(Claim::Rest(Rest::Until { due, waits_for_platform: false }));
+                        }
+                        Head::Ready(pending) => pending,
+                        Head::Unreadable(id) => {
+                            tx.set_aside(id)?;
+                            return Ok(Claim::Settled { state: State::Unreadable, has_notice: false });
+                        }
+                    };
+                    if pending.attached != AttachState::Detached {
+                        return settle_attached(tx, &bridge, &pending, random);
+                    }
+                    let is_too_old = ages_count && tx.now().since(pending.created_at) > MESSAGE_RETENTION_MS;
+                    if pending.unsettled && is_too_old {
+                        let why = bridge.end_reason_text(EndReason::WaitedTooLong);
+                        let (state, has_notice) =
+                            settle_without_attempt(tx, &bridge, &pending, Move::MarkUnknown, why, random)?;
+                        return Ok(Claim::Settled { state, has_notice });
+                    }
+                    if pending.unsettled {
+                        return Ok(Claim::Unsettled(pending));
+                    }
+                    if is_too_old {
+                        let why = bridge.end_reason_text(EndReason::WaitedTooLong);
+                        let (state, has_notice) =
+                            settle_without_attempt(tx, &bridge, &pending, Move::Refuse, why, random)?;
+                        return Ok(Claim::Settled { state, has_notice });
+                    }
+                    if let Some(due) = bridge.backfill_wait_until(tx, &pending)? {
+                        return Ok(Claim::BeforeBackfill(due));
+                    }
+                    if let Some(due) = Bridge::reply_wait_until(tx, &pending)? {
                         return Ok(Claim::Rest(Rest::Until { due, waits_for_platform: false }));
                     }
-                    Head::Ready(pending) => pending,
-                    Head::Unreadable(id) => {
-                        tx.set_aside(id)?;
-                        return Ok(Claim::Settled { state: State::Unreadable, has_notice: false });
+                    // A payload that was prepared for another head is dropped.
+                    let payload = match &prepared {
+                        Some(prepared) if prepared.is_of(&pending) => Some(prepared.payload.clone()),
+                        _ => (!pending.call.needs_preparation()).then_some(Payload::AsAccepted),
+                    };
+                    // The send is reserved in the transaction that records the attempt. A preparation
+                    // reserves nothing; it only must not begin for a message that is held anyway.
+                    let withheld = match payload {
+                        Some(_) => bridge.reserve_send(tx, &pending)?,
+                        None => bridge.hold_reason(tx, &pending)?,
+                    };
+                    if let Some(hold_reason) = withheld {
+                        let why = bridge.hold_reason_text(hold_reason);
+                        let (state, has_notice) =
+                            settle_without_attempt(tx, &bridge, &pending, Move::Hold, &why, random)?;
+                        return Ok(Claim::Settled { state, has_notice });
                     }
-                };
-                if pending.attached != AttachState::Detached {
-                    return settle_attached(tx, &bridge, &pending, random);
-                }
-                let is_too_old = ages_count && tx.now().since(pending.created_at) > MESSAGE_RETENTION_MS;
-                if pending.unsettled && is_too_old {
-                    let why = bridge.end_reason_text(EndReason::WaitedTooLong);
-                    let (state, has_notice) =
-                        settle_without_attempt(tx, &bridge, &pending, Move::MarkUnknown, why, random)?;
-                    return Ok(Claim::Settled { state, has_notice });
-                }
-                if pending.unsettled {
-                    return Ok(Claim::Unsettled(pending));
-                }
-                if is_too_old {
-                    let why = bridge.end_reason_text(EndReason::WaitedTooLong);
-                    let (state, has_notice) =
-                        settle_without_attempt(tx, &bridge, &pending, Move::Refuse, why, random)?;
-                    return Ok(Claim::Settled { state, has_notice });
-                }
-                if let Some(due) = bridge.backfill_wait_until(tx, &pending)? {
-                    return Ok(Claim::BeforeBackfill(due));
-                }
-                if let Some(due) = Bridge::reply_wait_until(tx, &pending)? {
-                    return Ok(Claim::Rest(Rest::Until { due, waits_for_platform: false }));
-                }
-                // A payload that was prepared for another head is dropped.
-                let payload = match &prepared {
-                    Some(prepared) if prepared.is_of(&pending) => Some(prepared.payload.clone()),
-                    _ => (!pending.call.needs_preparation()).then_some(Payload::AsAccepted),
-                };
-                // The send is reserved in the transaction that records the attempt. A preparation
-                // reserves nothing; it only must not begin for a message that is held anyway.
-                let withheld = match payload {
-                    Some(_) => bridge.reserve_send(tx, &pending)?,
-                    None => bridge.hold_reason(tx, &pending)?,
-                };
-                if let Some(hold_reason) = withheld {
-                    let why = bridge.hold_reason_text(hold_reason);
-                    let (state, has_notice) =
-                        settle_without_attempt(tx, &bridge, &pending, Move::Hold, &why, random)?;
-                    return Ok(Claim::Settled { state, has_notice });
-                }
-                let Some(payload) = payload else { return Ok(Claim::Prepare(pending)) };
-                tx.record_attempt(pending.id)?;
-                Ok(Claim::Attempt(pending, payload))
-            })
+                    let Some(payload) = payload else { return Ok(Claim::Prepare(pending)) };
+                    tx.record_attempt(&pending)?;
+                    Ok(Claim::Attempt(pending, payload))
+                },
+            )
             .await
     }
 

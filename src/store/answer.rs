@@ -117,7 +117,7 @@ mod tests {
             let message = message.clone();
             let ended = store.write(move |tx| {
                 let id = tx.add(&message)?;
-                tx.record_attempt(id)?;
+                tx.record_attempt_at(id)?;
                 tx.request_recall(id)?;
                 tx.settle(id, transition, &Settlement::default())
             });

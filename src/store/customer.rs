@@ -110,11 +110,13 @@ impl Tx<'_> {
     /// Begins a new conversation of the customer and stores the customer. Messages that are added from now on belong
     /// to it.
     pub fn begin_conversation(&self, customer: &mut Customer) -> Result<(), StoreError> {
-        let sql = "INSERT INTO conversation (openid, active_at, hour, next_seq, message_until, message_left,
+        let sql =
+            "INSERT INTO conversation (id, openid, active_at, hour, next_seq, message_until, message_left,
                                              event_until, event_left)
-                   VALUES (?1, 0, ?2, 0, 0, 0, 0, 0) RETURNING id";
-        customer.conversation =
-            self.session.value(sql, params![customer.openid.as_str(), self.now.0 / HOUR_MS])?;
+                   VALUES (?1, ?2, 0, ?3, 0, 0, 0, 0, 0) RETURNING id";
+        let drawn = self.session.draw_id("conversation")?;
+        let values = params![drawn, customer.openid.as_str(), self.now.0 / HOUR_MS];
+        customer.conversation = self.session.add_row(sql, values, drawn)?;
         self.put_customer(customer)
     }
 
@@ -139,10 +141,10 @@ impl Tx<'_> {
                       OR customer.imported <> excluded.imported OR customer.known_since <> excluded.known_since
                       OR customer.conversation <> excluded.conversation";
         let Customer { known, number, imported, known_since, .. } = customer;
-        self.session.run(sql, params![openid, *known, *number, *imported, known_since.0, conversation])?;
+        self.session.defer(sql, params![openid, *known, *number, *imported, known_since.0, conversation])?;
         let sql = "UPDATE conversation SET agent = ?2, active_at = ?3, next_seq = ?4, message_until = ?5,
                    message_left = ?6, event_until = ?7, event_left = ?8 WHERE id = ?1";
-        self.session.run(
+        self.session.defer(
             sql,
             params![
                 conversation,
@@ -157,8 +159,7 @@ impl Tx<'_> {
         )?;
         // A statement of its own: the value hardly ever changes, and writing it updates an index.
         let sql = "UPDATE conversation SET hour = ?2 WHERE id = ?1 AND hour < ?2";
-        self.session.run(sql, params![conversation, customer.active_at.0 / HOUR_MS])?;
-        Ok(())
+        self.session.defer(sql, params![conversation, customer.active_at.0 / HOUR_MS])
     }
 
     /// Erases a customer. Settled and held messages and pending answers go at once; a message that

@@ -34,8 +34,7 @@ impl Tx<'_> {
     /// Records that `key` was accepted, with the text of its reply; `None`: `success`.
     pub fn record_dedup(&self, key: &str, reply: Option<&str>) -> Result<(), StoreError> {
         let sql = "INSERT INTO dedup (key, at, reply) VALUES (?1, ?2, ?3)";
-        self.session.run(sql, params![key, self.now.0, reply])?;
-        Ok(())
+        self.session.defer(sql, params![key, self.now.0, reply])
     }
 
     /// Records that the reply to `key` contains agents' answers to this customer, which must be

@@ -129,6 +129,10 @@ pub(super) const FIRST_TRANSFER: &str = formatcp!(
     "SELECT {PENDING_COLUMNS} FROM message WHERE direction = ?1 AND openid = ?2 AND {OPEN} AND {TRANSFER}
      ORDER BY {POSITION} LIMIT 1"
 );
+const RECORD_ATTEMPT: &str = formatcp!(
+    "UPDATE message SET state = ?2, attempts = attempts + 1, attempt_at = ?3 WHERE id = ?1 AND {OPEN}"
+);
+
 impl Tx<'_> {
     /// The head of `lane`: the first transfer if there is one, else the first message by position.
     pub fn head(&self, lane: &Lane) -> Result<Head, StoreError> {
@@ -175,13 +179,16 @@ impl Tx<'_> {
         pending?.ok_or(StoreError::NoMessage(id))
     }
 
-    /// Records that an attempt begins now.
-    pub fn record_attempt(&self, id: MessageId) -> Result<(), StoreError> {
-        // A repeated attempt after an unsettled one is recorded like a first one.
-        let sql = formatcp!(
-            "UPDATE message SET state = ?2, attempts = attempts + 1, attempt_at = ?3 WHERE id = ?1 AND {OPEN}"
-        );
-        if self.session.run(sql, params![id.0, State::Sending, self.now.0])? == 0 {
+    /// Records that an attempt begins now at a call that this transaction has found pending. A repeated attempt after an
+    /// unsettled one is recorded like a first one.
+    pub fn record_attempt(&self, pending: &PendingCall) -> Result<(), StoreError> {
+        self.session.defer(RECORD_ATTEMPT, params![pending.id.0, State::Sending, self.now.0])
+    }
+
+    /// The same for any message. Fails if it is not pending.
+    #[cfg(test)]
+    pub fn record_attempt_at(&self, id: MessageId) -> Result<(), StoreError> {
+        if self.session.run(RECORD_ATTEMPT, params![id.0, State::Sending, self.now.0])? == 0 {
             self.state(id)?.after(Move::Attempt)?;
         }
         Ok(())
@@ -204,10 +211,7 @@ impl Tx<'_> {
         transition: Move,
         settlement: &Settlement,
     ) -> Result<State, StoreError> {
-        let sql = "SELECT state, recall_requested, erase FROM message WHERE id = ?1";
-        let stored = self.session.one(sql, params![id.0], |row| {
-            Ok((row.get::<State>(0)?, row.get::<bool>(1)?, row.get::<bool>(2)?))
-        })?;
+        let stored = self.before_settling(id)?;
         let (before, recall_requested, erase) = stored.ok_or(StoreError::NoMessage(id))?;
         let mut state = before.after(transition)?;
         if matches!(state, State::Accepted | State::Held) && recall_requested {
@@ -222,7 +226,7 @@ impl Tx<'_> {
                    calls_done = calls_done + ?6, attempts = attempts * ?7, rounds = rounds * ?7, took_ms = ?10,
                    waiting_since = coalesce(?9, waiting_since),
                    wait_noticed = CASE WHEN ?9 IS NULL THEN wait_noticed ELSE 0 END WHERE id = ?1";
-        self.session.run(
+        self.session.defer(
             sql,
             params![
                 id.0,
@@ -245,6 +249,12 @@ impl Tx<'_> {
             }
         }
         Ok(state)
+    }
+
+    /// What decides about a move: the state, whether the agent has recalled the message, and whether its customer has left.
+    pub(super) fn before_settling(&self, id: MessageId) -> Result<Option<(State, bool, bool)>, StoreError> {
+        let sql = "SELECT state, recall_requested, erase FROM message WHERE id = ?1";
+        self.session.one(sql, params![id.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
     }
 
     /// Leaves an unsettled attempt as it is, until `due_at`.

@@ -60,17 +60,19 @@ impl Tx<'_> {
     }
 
     fn insert(&self, message: &NewMessage, state: State) -> Result<MessageId, StoreError> {
-        let sql = "INSERT INTO message (direction, kind, state, openid, agent, calls, calls_done, seq, random, source,
-                                        created_at, due_at, attempts, attempt_at, settled_at, last_error, erase,
-                                        hold_noticed, attached, attached_to, attached_calls, waiting_since,
+        let sql = "INSERT INTO message (id, direction, kind, state, openid, agent, calls, calls_done, seq, random,
+                                        source, created_at, due_at, attempts, attempt_at, settled_at, last_error,
+                                        erase, hold_noticed, attached, attached_to, attached_calls, waiting_since,
                                         conversation)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, ?9, ?10, 0, ?12, ?13, 0, NULL, ?11,
-                           0, 0, NULL, 0, ?10,
-                           coalesce((SELECT conversation FROM customer WHERE openid = ?4), 0))
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, ?10, ?11, 0, ?13, ?14, 0, NULL, ?12,
+                           0, 0, NULL, 0, ?11,
+                           coalesce((SELECT conversation FROM customer WHERE openid = ?5), 0))
                    RETURNING id";
         let calls = serde_json::to_string(&message.calls)?;
         let attempts = i64::from(state == State::Sending);
+        let drawn = self.session.draw_id("message")?;
         let values = params![
+            drawn,
             message.direction,
             message.kind,
             state,
@@ -85,6 +87,6 @@ impl Tx<'_> {
             attempts,
             if attempts > 0 { self.now.0 } else { 0 },
         ];
-        Ok(MessageId(self.session.value(sql, values)?))
+        Ok(MessageId(self.session.add_row(sql, values, drawn)?))
     }
 }

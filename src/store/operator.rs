@@ -247,7 +247,7 @@ mod tests {
                 {
                     let id = tx.add(&message(&openid))?;
                     let Head::Ready(pending) = tx.head(&lane)? else { panic!("it is not ready") };
-                    tx.record_attempt(id)?;
+                    tx.record_attempt_at(id)?;
                     assert!(tx.current(&pending)?.is_some());
                     assert_eq!(tx.act_as_operator(id, transition, None)?, State::Sending);
                     assert_eq!(tx.state(id)?, after);

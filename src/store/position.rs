@@ -189,7 +189,7 @@ mod tests {
                     other => panic!("{other:?}"),
                 };
                 let (being_sent, held, waiting) = (add((9, 0))?, add((9, 5))?, add((9, 7))?);
-                tx.record_attempt(being_sent)?;
+                tx.record_attempt_at(being_sent)?;
                 tx.settle(held, Move::Hold, &Settlement::default())?;
                 let between = add_late((9, 6))?;
                 let older = add_late((9, 1))?;

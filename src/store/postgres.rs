@@ -7,8 +7,10 @@
 mod chunk;
 pub(super) mod connect;
 pub(super) mod error;
+mod image;
 pub(super) mod inspect;
 pub(super) mod link;
+mod many;
 mod migrate;
 mod password;
 #[cfg(feature = "sandbox")]

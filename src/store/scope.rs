@@ -75,6 +75,14 @@ impl Scope {
         Self { queue: Queue::Outbox, keys: Keys::These([Some(key("media", hash.as_str())), None]) }
     }
 
+    /// The keys that its transaction locks; `None`: everything.
+    pub(super) fn lock_keys(self) -> Option<Vec<i32>> {
+        match self.keys {
+            Keys::Everything => None,
+            Keys::These(keys) => Some(keys.into_iter().flatten().map(u32::cast_signed).collect()),
+        }
+    }
+
     pub(super) fn queue(self) -> Queue {
         self.queue
     }
@@ -94,9 +102,9 @@ impl Locks {
     pub fn of(scopes: impl IntoIterator<Item = Scope>) -> Self {
         let mut sorted = Vec::new();
         for scope in scopes {
-            match scope.keys {
-                Keys::Everything => return Self::Everything,
-                Keys::These(keys) => sorted.extend(keys.into_iter().flatten().map(u32::cast_signed)),
+            match scope.lock_keys() {
+                None => return Self::Everything,
+                Some(keys) => sorted.extend(keys),
             }
         }
         sorted.sort_unstable();

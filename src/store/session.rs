@@ -8,6 +8,8 @@ use std::fmt;
 use super::StoreError;
 use super::postgres::link::Link;
 use super::postgres::statement as postgres;
+use super::questions::Questions;
+use super::scope::Scope;
 use super::sqlite::statement as sqlite;
 use super::value::{Column, FromColumn, Mismatch, Param};
 
@@ -18,6 +20,8 @@ pub(super) enum Session<'c> {
     Sqlite(&'c rusqlite::Connection),
     /// PostgreSQL.
     Postgres(&'c Link),
+    /// None yet: collects what will be asked, and answers that nothing was found.
+    Questions(&'c Questions),
 }
 
 /// A row that a statement returned.
@@ -28,11 +32,50 @@ pub(super) enum Row<'r> {
 }
 
 impl Session<'_> {
+    /// The next write of the group begins.
+    pub fn begin_write(self, scope: Scope) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(_) | Self::Questions(_) => Ok(()),
+            Self::Postgres(link) => postgres::begin_write(link, scope),
+        }
+    }
+
     /// Runs a statement that returns no rows. Returns how many rows it changed.
     pub fn run(self, sql: &str, params: &[Param<'_>]) -> Result<usize, StoreError> {
         match self {
             Self::Sqlite(connection) => sqlite::run(connection, sql, params),
             Self::Postgres(link) => postgres::run(link, sql, params),
+            Self::Questions(_) => Ok(0),
+        }
+    }
+
+    /// Runs an `INSERT … VALUES` or an `UPDATE` with one `WHERE`, now or later, but before the next question and before
+    /// the commit. It must write only rows of the scope.
+    pub fn defer(self, sql: &str, params: &[Param<'_>]) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(connection) => sqlite::run(connection, sql, params).map(drop),
+            Self::Postgres(link) => postgres::defer(link, sql, params),
+            Self::Questions(_) => Ok(()),
+        }
+    }
+
+    /// Adds a row by an `INSERT` that returns its id, now or later. `drawn` is its id if one was drawn.
+    pub fn add_row(self, sql: &str, params: &[Param<'_>], drawn: Option<i64>) -> Result<i64, StoreError> {
+        match drawn {
+            Some(id) => self.defer(sql, params).map(|()| id),
+            None => self.value(sql, params),
+        }
+    }
+
+    /// The id of a row that will be added to `table`; `None`: the database gives it when the row is added.
+    pub fn draw_id(self, table: &'static str) -> Result<Option<i64>, StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(None),
+            Self::Postgres(link) => postgres::draw_id(link, table).map(Some),
+            Self::Questions(questions) => {
+                questions.add_row(table);
+                Ok(None)
+            }
         }
     }
 
@@ -46,6 +89,10 @@ impl Session<'_> {
         match self {
             Self::Sqlite(connection) => sqlite::one(connection, sql, params, |row| read(Row::Sqlite(row))),
             Self::Postgres(link) => postgres::one(link, sql, params, |row| read(Row::Postgres(row))),
+            Self::Questions(questions) => {
+                questions.ask(sql, params);
+                Ok(None)
+            }
         }
     }
 
@@ -59,6 +106,10 @@ impl Session<'_> {
         match self {
             Self::Sqlite(connection) => sqlite::all(connection, sql, params, |row| read(Row::Sqlite(row))),
             Self::Postgres(link) => postgres::all(link, sql, params, |row| read(Row::Postgres(row))),
+            Self::Questions(questions) => {
+                questions.ask(sql, params);
+                Ok(Vec::new())
+            }
         }
     }
 
@@ -77,7 +128,8 @@ impl Session<'_> {
     pub fn batch(self, sql: &str) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(connection) => Ok(connection.execute_batch(sql)?),
-            Self::Postgres(link) => link.batch(sql),
+            Self::Postgres(link) => postgres::batch(link, sql),
+            Self::Questions(_) => Ok(()),
         }
     }
 }

@@ -88,6 +88,7 @@ impl Engine for Sqlite {
     fn transact(
         &mut self,
         _: &[Scope],
+        _: &dyn Fn(Session<'_>),
         work: &mut dyn FnMut(Session<'_>) -> Result<(), StoreError>,
     ) -> Result<Committed, Failure> {
         let changes = self.connection.total_changes();

@@ -71,6 +71,15 @@ impl Tx<'_> {
         Ok(None)
     }
 
+    /// Whether the lane of `pending` has another pending message.
+    pub fn has_other_pending(&self, pending: &PendingCall) -> Result<bool, StoreError> {
+        let sql = formatcp!(
+            "SELECT EXISTS (SELECT 1 FROM message WHERE direction = ?1 AND openid = ?2 AND {OPEN} AND id <> ?3)"
+        );
+        let Lane { direction, customer } = &pending.lane;
+        self.session.value(sql, params![*direction, customer.as_str(), pending.id.0])
+    }
+
     /// Up to `limit` agents' messages that have waited since `before` or longer and whose agent has
     /// not been told, those that wait longest first. Leaves out those attached to a passive reply.
     pub fn long_waiting(&self, before: Millis, limit: u32) -> Result<Vec<WaitingAnswer>, StoreError> {

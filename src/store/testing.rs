@@ -2,6 +2,7 @@
 //! tests.
 
 mod differential;
+mod groups;
 
 #[path = "../../tests/cluster.rs"]
 #[expect(dead_code, reason = "the integration tests use the rest")]

@@ -116,7 +116,7 @@ mod tests {
                         OutboundCall::TextToAgent("hello".to_owned()),
                     ))?,
                 };
-                tx.record_attempt(id)?;
+                tx.record_attempt_at(id)?;
                 let plain = Settlement { took_ms: Some(took_ms), ..Settlement::default() };
                 tx.settle(id, Move::Deliver, &plain)?;
                 Ok(id)

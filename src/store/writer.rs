@@ -4,6 +4,7 @@
 //! transaction, syncs it to disk, and only then answers the callers. There is no timer, so grouping
 //! adds no latency to an idle store.
 
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use super::health::Health;
 use super::open_error::OpenError;
 use super::scope::Scope;
 use super::session::Session;
+use super::tally::{self, Tally};
 use super::{Outage, StoreError, Tx};
 use crate::model::Millis;
 
@@ -30,24 +32,31 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
 trait Job: Send {
     fn scope(&self) -> Scope;
+    fn foresee(&self, tx: &Tx<'_>);
     fn run(&mut self, tx: &Tx<'_>) -> Result<(), StoreError>;
     fn finish(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
-struct Write<F, T> {
+struct Write<G, F, T> {
     scope: Scope,
+    foresee: G,
     work: F,
     result: Option<T>,
     caller: oneshot::Sender<Result<T, StoreError>>,
 }
 
-impl<F, T> Job for Write<F, T>
+impl<G, F, T> Job for Write<G, F, T>
 where
+    G: Fn(&Tx<'_>) + Send,
     F: FnMut(&Tx<'_>) -> Result<T, StoreError> + Send,
     T: Send,
 {
     fn scope(&self) -> Scope {
         self.scope
+    }
+
+    fn foresee(&self, tx: &Tx<'_>) {
+        (self.foresee)(tx);
     }
 
     fn run(&mut self, tx: &Tx<'_>) -> Result<(), StoreError> {
@@ -99,7 +108,13 @@ impl std::fmt::Debug for dyn Job {
 }
 
 impl Writer {
-    pub(super) async fn submit<T, F>(&self, scope: Scope, work: F) -> Result<T, StoreError>
+    /// Runs a job on the thread. `foresee` asks what `work` will probably ask.
+    pub(super) async fn submit<T, F>(
+        &self,
+        scope: Scope,
+        foresee: impl Fn(&Tx<'_>) + Send + 'static,
+        work: F,
+    ) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnMut(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
@@ -107,7 +122,7 @@ impl Writer {
         self.load.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(&self.load);
         let (caller, result) = oneshot::channel();
-        let job: BoxedJob = Box::new(Write { scope, work, result: None, caller });
+        let job: BoxedJob = Box::new(Write { scope, foresee, work, result: None, caller });
         self.queue.send(job).await.map_err(|_| StoreError::Closed)?;
         result.await.map_err(|_| StoreError::Closed)?
     }
@@ -137,10 +152,12 @@ impl Writer {
 
 /// What the writer needs of a database. It lives in the writer's thread.
 pub(super) trait Engine {
-    /// Runs `work` in a transaction and commits it. Where others may write too, it locks the scopes first.
+    /// Runs `work` in a transaction and commits it. Where others may write too, it locks the scopes first. Where
+    /// questions cost time, it asks what `foresee` asks in one go.
     fn transact(
         &mut self,
         scopes: &[Scope],
+        foresee: &dyn Fn(Session<'_>),
         work: &mut dyn FnMut(Session<'_>) -> Result<(), StoreError>,
     ) -> Result<Committed, Failure>;
     /// Writes something harmless, to find out whether commits succeed.
@@ -297,7 +314,10 @@ impl<E: Engine> WriterThread<E> {
     /// Runs the group as one transaction.
     fn commit_group(&mut self, group: &mut [BoxedJob]) -> Result<(), Failure> {
         self.health.begin();
+        tally::take();
         let result = self.try_commit_group(group);
+        let Tally { statements, trips } = tally::take();
+        self.health.metrics.record_transaction(statements, trips);
         match &result {
             Ok(committed) => {
                 self.health.metrics.record_commit(committed.took);
@@ -319,9 +339,15 @@ impl<E: Engine> WriterThread<E> {
     fn try_commit_group(&mut self, group: &mut [BoxedJob]) -> Result<Committed, Failure> {
         let health = &self.health;
         let scopes: Vec<Scope> = group.iter().map(|job| job.scope()).collect();
-        self.engine.transact(&scopes, &mut |session| {
+        let group = RefCell::new(group);
+        let foresee = |session: Session<'_>| {
             let tx = Tx { session, now: health.clock.now() };
-            group.iter_mut().try_for_each(|job| {
+            group.borrow().iter().for_each(|job| job.foresee(&tx));
+        };
+        self.engine.transact(&scopes, &foresee, &mut |session| {
+            let tx = Tx { session, now: health.clock.now() };
+            group.borrow_mut().iter_mut().try_for_each(|job| {
+                session.begin_write(job.scope())?;
                 // A bug in one closure must not end the store for all callers. Its transaction is
                 // rolled back.
                 catch_unwind(AssertUnwindSafe(|| job.run(&tx))).unwrap_or_else(|_| {

@@ -273,7 +273,7 @@ fn store_with_messages(folder: &Folder) -> (Store, Closing) {
                 let id = message(tx, &openid)?;
                 for transition in moves {
                     match transition {
-                        Move::Attempt => tx.record_attempt(id)?,
+                        Move::Attempt => tx.record_attempt(&tx.pending_call(id)?)?,
                         transition => {
                             let why = Some(format!("{transition:?}\nof a test"));
                             tx.settle(id, *transition, &Settlement { why, ..Settlement::default() })?;

@@ -157,7 +157,7 @@ impl World {
     async fn hold(&self, text: &str) {
         let id = self.accept(text).await;
         let hold = move |tx: &crate::store::Tx<'_>| {
-            tx.record_attempt(id)?;
+            tx.record_attempt_at(id)?;
             tx.settle(id, Move::Hold, &Settlement::default())
         };
         self.store.write(hold).await.unwrap();

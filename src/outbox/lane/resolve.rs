@@ -106,7 +106,7 @@ impl LaneWorker {
                 return Ok(Round::UsedUp { has_notice });
             }
             if attempt_again {
-                tx.record_attempt(pending.id)?;
+                tx.record_attempt(&pending)?;
             }
             Ok(Round::Again)
         };

@@ -151,59 +151,67 @@ impl LaneWorker {
         let (bridge, lane, created_at) = (self.bridge.clone(), pending.lane.clone(), pending.created_at);
         let (transition, kind) = (outcome.transition, pending.kind);
         let random = rand::rng().random();
+        let to_settle = pending.clone();
         let settled = self
             .store
-            .write_for(Scope::lane(&lane), move |tx| {
-                let why = outcome.settlement.why.as_deref();
-                let detail =
-                    why.map_or_else(|| outcome.label.to_owned(), |why| format!("{}: {why}", outcome.label));
-                let Some(current) = tx.current(&pending)? else {
-                    if outcome.transition == Move::Refuse {
-                        bridge.refund_send(tx, &pending)?;
+            .write_foreseen(
+                Scope::lane(&lane),
+                move |tx| tx.foresee_outcome(&to_settle),
+                move |tx| {
+                    let why = outcome.settlement.why.as_deref();
+                    let detail = why
+                        .map_or_else(|| outcome.label.to_owned(), |why| format!("{}: {why}", outcome.label));
+                    let Some(current) = tx.current(&pending)? else {
+                        if outcome.transition == Move::Refuse {
+                            bridge.refund_send(tx, &pending)?;
+                        }
+                        return drop_outcome(tx, &pending, &detail, took_ms).map(|()| None);
+                    };
+                    // Most lanes are empty then, and need no transaction of their own to find out.
+                    let has_other = tx.has_other_pending(&pending)?;
+                    if let Some(hold_reason) = outcome.hold_reason {
+                        bridge.record_hold(tx, &pending, hold_reason)?;
                     }
-                    return drop_outcome(tx, &pending, &detail, took_ms).map(|()| None);
-                };
-                if let Some(hold_reason) = outcome.hold_reason {
-                    bridge.record_hold(tx, &pending, hold_reason)?;
-                }
-                match outcome.transition {
-                    Move::Deliver => bridge.record_delivered(tx, &pending)?,
-                    // WeChat does not count a message that it refuses.
-                    Move::Refuse => bridge.refund_send(tx, &pending)?,
-                    _ => {}
-                }
-                let was_recalled = current.recall_requested;
-                let mut has_notice = match (outcome.agent_reason.as_deref().or(why), &as_text) {
-                    // The agent gets a notice about the recall instead.
-                    _ if was_recalled => false,
-                    (Some(why), _) => notify_agent(tx, &bridge, &pending, outcome.transition, why, random)?,
-                    (None, Some(notice)) => bridge.notify_agent(tx, &pending, &notice.kind(), random)?,
-                    (None, None) => false,
-                };
-                if outcome.transition == Move::Deliver && current.wait_noticed {
-                    has_notice |= bridge.notify_agent(
-                        tx,
-                        &pending,
-                        &NoticeKind::DeliveredLate,
-                        random.wrapping_add(1),
-                    )?;
-                }
-                // Most messages are delivered and have nothing else to tell: their step needs no row.
-                let is_plain = outcome.transition == Move::Deliver && why.is_none();
-                let settlement =
-                    Settlement { took_ms: is_plain.then_some(took_ms), ..outcome.settlement.clone() };
-                let state = tx.settle(pending.id, outcome.transition, &settlement)?;
-                if was_recalled {
-                    let has_begun = pending.call_index > 0 || outcome.settlement.call_done;
-                    has_notice = notify_of_recall(tx, &bridge, &pending, state, has_begun, random)?;
-                }
-                if !is_plain {
-                    record_attempt_step(tx, &pending, &detail, took_ms)?;
-                }
-                // Most lanes are empty then, and need no transaction of their own to find out.
-                let is_empty = tx.head_id(&pending.lane)?.is_none();
-                Ok(Some((state, has_notice, is_empty)))
-            })
+                    match outcome.transition {
+                        Move::Deliver => bridge.record_delivered(tx, &pending)?,
+                        // WeChat does not count a message that it refuses.
+                        Move::Refuse => bridge.refund_send(tx, &pending)?,
+                        _ => {}
+                    }
+                    let was_recalled = current.recall_requested;
+                    let mut has_notice = match (outcome.agent_reason.as_deref().or(why), &as_text) {
+                        // The agent gets a notice about the recall instead.
+                        _ if was_recalled => false,
+                        (Some(why), _) => {
+                            notify_agent(tx, &bridge, &pending, outcome.transition, why, random)?
+                        }
+                        (None, Some(notice)) => bridge.notify_agent(tx, &pending, &notice.kind(), random)?,
+                        (None, None) => false,
+                    };
+                    if outcome.transition == Move::Deliver && current.wait_noticed {
+                        has_notice |= bridge.notify_agent(
+                            tx,
+                            &pending,
+                            &NoticeKind::DeliveredLate,
+                            random.wrapping_add(1),
+                        )?;
+                    }
+                    // Most messages are delivered and have nothing else to tell: their step needs no row.
+                    let is_plain = outcome.transition == Move::Deliver && why.is_none();
+                    let settlement =
+                        Settlement { took_ms: is_plain.then_some(took_ms), ..outcome.settlement.clone() };
+                    let state = tx.settle(pending.id, outcome.transition, &settlement)?;
+                    if was_recalled {
+                        let has_begun = pending.call_index > 0 || outcome.settlement.call_done;
+                        has_notice = notify_of_recall(tx, &bridge, &pending, state, has_begun, random)?;
+                    }
+                    if !is_plain {
+                        record_attempt_step(tx, &pending, &detail, took_ms)?;
+                    }
+                    // A notice that was added meanwhile is signalled.
+                    Ok(Some((state, has_notice, !has_other && !state.is_open())))
+                },
+            )
             .await?;
         let Some((state, has_notice, is_empty)) = settled else { return Ok(Next::Head) };
         match state {

@@ -1,15 +1,21 @@
 //! One connection, driven by the thread that waits for it.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell, RefMut};
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::runtime::Runtime;
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Error, Row, Statement};
 
 use super::error::PostgresError;
+use super::image::{Batch, Image};
+use super::many;
 use crate::store::StoreError;
+use crate::store::tally;
+use crate::store::value::{Param, Value};
 
 /// The longest time that a statement may take.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,6 +26,10 @@ pub(in crate::store) struct Link {
     runtime: Rc<Runtime>,
     /// The prepared statements, by their text.
     statements: RefCell<HashMap<String, Statement>>,
+    /// Those for many sets of parameters, by the text of the one that they are made from.
+    for_many: RefCell<HashMap<String, Statement>>,
+    /// Of the present transaction.
+    image: RefCell<Image>,
     /// The first failure of the present transaction, after which the server commits nothing.
     failure: RefCell<Option<PostgresError>>,
     is_lost: Cell<bool>,
@@ -59,6 +69,8 @@ impl Link {
             client,
             runtime,
             statements: RefCell::default(),
+            for_many: RefCell::default(),
+            image: RefCell::default(),
             failure: RefCell::default(),
             is_lost: Cell::default(),
             has_changes: Cell::default(),
@@ -100,6 +112,7 @@ impl Link {
         limit: Option<Duration>,
         question: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>,
     ) -> Result<T, PostgresError> {
+        tally::count_trip();
         let answer = self.runtime.block_on(async {
             let answer = question(&self.client);
             let Some(limit) = limit else { return answer.await.map_err(PostgresError::from) };
@@ -128,6 +141,87 @@ impl Link {
         Ok(statement)
     }
 
+    /// The image of the present transaction. Must not be held while a question is asked.
+    pub(super) fn image(&self) -> RefMut<'_, Image> {
+        self.image.borrow_mut()
+    }
+
+    /// Sends what was deferred, and `question` behind it before the first is answered.
+    pub(super) fn ask_behind_deferred<T>(
+        &self,
+        question: impl AsyncFnOnce(&Client) -> Result<T, Error>,
+    ) -> Result<T, PostgresError> {
+        let batches = self.image().take_deferred();
+        if batches.is_empty() {
+            return self.ask(question);
+        }
+        self.ask(async |client| {
+            let mut statements = Vec::with_capacity(batches.len());
+            for batch in &batches {
+                statements.push(self.statement_for_many(client, &batch.sql).await?);
+            }
+            let all = statements.iter().zip(&batches);
+            // Few enough to be sent in order.
+            let executed = join_all(all.map(|(statement, batch)| execute_for_many(client, statement, batch)));
+            let (executed, answer) = tokio::join!(executed, question(client));
+            // After a failed statement, the server refuses those behind it.
+            for changed_rows in executed {
+                if changed_rows? > 0 {
+                    self.note_change();
+                }
+            }
+            answer
+        })
+    }
+
+    /// Sends what was deferred.
+    pub(super) fn send_deferred(&self) -> Result<(), PostgresError> {
+        self.ask_behind_deferred(async |_| Ok(()))
+    }
+
+    /// The answers to `sql` for each set of parameters.
+    pub(super) async fn answers(
+        &self,
+        client: &Client,
+        sql: &str,
+        sets: &HashSet<Vec<Value>>,
+    ) -> Result<HashMap<Vec<Value>, Vec<Row>>, Error> {
+        let statement = self.statement_for_many(client, sql).await?;
+        let sets: Vec<&Vec<Value>> = sets.iter().collect();
+        let columns = columns(&sets);
+        tally::count_statement();
+        let rows = client.query(&statement, &to_dyn(&columns)).await?;
+        let mut answers = vec![Vec::new(); sets.len()];
+        for row in rows {
+            let number: i64 = row.try_get(row.len() - 1)?;
+            if let Some(answer) = usize::try_from(number - 1).ok().and_then(|at| answers.get_mut(at)) {
+                answer.push(row);
+            }
+        }
+        Ok(sets.into_iter().cloned().zip(answers).collect())
+    }
+
+    /// Draws ids for new rows of `table`, in order.
+    pub(super) async fn draw_ids(&self, client: &Client, table: &str, count: i64) -> Result<Vec<i64>, Error> {
+        let sql = format!("SELECT nextval('{table}_id_seq') FROM generate_series(1, ?1::int8)");
+        let statement = self.statement(client, &sql).await?;
+        tally::count_statement();
+        client.query(&statement, &[&count]).await?.iter().map(|row| row.try_get(0)).collect()
+    }
+
+    /// The prepared statement that does for many sets of parameters what the statement with this text does for one.
+    pub(super) async fn statement_for_many(&self, client: &Client, sql: &str) -> Result<Statement, Error> {
+        if let Some(statement) = self.for_many.borrow().get(sql) {
+            return Ok(statement.clone());
+        }
+        let of_one = self.statement(client, sql).await?;
+        let (text, types) = (translate(sql), of_one.params());
+        let text = many::change(&text, types).unwrap_or_else(|| many::select(&text, types));
+        let statement = client.prepare(&text).await?;
+        self.for_many.borrow_mut().insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+
     /// Whether the connection can no longer be used.
     pub(super) fn is_lost(&self) -> bool {
         self.is_lost.get() || self.client.is_closed()
@@ -143,15 +237,39 @@ impl Link {
         self.has_changes.set(true);
     }
 
+    /// Whether the present transaction has changed something.
+    pub(super) fn has_changes(&self) -> bool {
+        self.has_changes.get()
+    }
+
     /// Whether something was changed since the last call of this method.
     pub(super) fn take_changes(&self) -> bool {
         self.has_changes.take()
     }
 
-    /// Runs statements without parameters.
+    /// Runs statements without parameters, outside of any write.
     pub(in crate::store) fn batch(&self, sql: &str) -> Result<(), StoreError> {
         Ok(self.ask(async |client| client.batch_execute(sql).await)?)
     }
+}
+
+/// The sets of parameters, column by column.
+fn columns<'a>(sets: &[&'a Vec<Value>]) -> Vec<Vec<Param<'a>>> {
+    let count = sets.first().map_or(0, |set| set.len());
+    (0..count)
+        .map(|at| sets.iter().map(|set| set.get(at).map_or(Param::Null, Param::from)).collect())
+        .collect()
+}
+
+fn to_dyn<'a>(columns: &'a [Vec<Param<'a>>]) -> Vec<&'a (dyn ToSql + Sync)> {
+    columns.iter().map(|column| column as &(dyn ToSql + Sync)).collect()
+}
+
+async fn execute_for_many(client: &Client, statement: &Statement, batch: &Batch) -> Result<u64, Error> {
+    let sets: Vec<&Vec<Value>> = batch.sets.iter().collect();
+    let columns = columns(&sets);
+    tally::count_statement();
+    client.execute(statement, &to_dyn(&columns)).await
 }
 
 /// A statement of the store in PostgreSQL's words: its parameters are numbered `$1`, and it names no index.

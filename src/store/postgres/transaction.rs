@@ -7,15 +7,19 @@
 use std::time::{Duration, Instant};
 
 use fail::fail_point;
+use futures_util::future::join_all;
 use tokio_postgres::types::ToSql;
 
 use super::error::PostgresError;
+use super::image::Image;
 use super::link::{Link, LockKind};
 use super::{Access, Postgres};
 use crate::model::Millis;
 use crate::store::StoreError;
+use crate::store::questions::Questions;
 use crate::store::scope::{Locks, Scope};
 use crate::store::session::Session;
+use crate::store::tally;
 use crate::store::writer::{Committed, Engine, Failure};
 
 /// A group that meets other transactions or loses its connection is run this often at least.
@@ -60,6 +64,7 @@ impl Engine for Postgres {
     fn transact(
         &mut self,
         scopes: &[Scope],
+        foresee: &dyn Fn(Session<'_>),
         work: &mut dyn FnMut(Session<'_>) -> Result<(), StoreError>,
     ) -> Result<Committed, Failure> {
         let writer = self.writer.clone();
@@ -75,7 +80,7 @@ impl Engine for Postgres {
                 Err(_) if must_know => continue,
                 Err(error) => return Err(Failure::Begin(error)),
             };
-            let error = match attempt(link, &mut attempting, work) {
+            let error = match attempt(link, &mut attempting, foresee, work) {
                 Attempt::Committed(committed) => return Ok(committed),
                 Attempt::Failed(error) => return Err(Failure::Write(error)),
                 Attempt::NotBegun(_) | Attempt::Repeat(_) if attempting.unsure.is_some() && must_know => {
@@ -113,7 +118,7 @@ impl Engine for Postgres {
             return Ok(());
         }
         let now = now.0.to_string();
-        let probed = self.transact(&[Scope::kv("probe")], &mut |session| {
+        let probed = self.transact(&[Scope::kv("probe")], &|_| {}, &mut |session| {
             session.run(sql, &[now.as_str().into()])?;
             Ok(())
         });
@@ -147,11 +152,17 @@ pub(super) fn forget_operator(link: &Link, writer: &str) -> Result<(), PostgresE
 fn attempt(
     link: &Link,
     attempting: &mut Attempting<'_>,
+    foresee: &dyn Fn(Session<'_>),
     work: &mut dyn FnMut(Session<'_>) -> Result<(), StoreError>,
 ) -> Attempt {
     link.take_failure();
     link.take_changes();
-    let begun = begin(link, attempting.access, &attempting.locks).and_then(|()| match attempting.unsure {
+    *link.image() = Image::default();
+    let questions = Questions::default();
+    foresee(Session::Questions(&questions));
+    let begun = begin(link, attempting.access, &attempting.locks, &questions).and_then(|()| match attempting
+        .unsure
+    {
         // Its locks are ours now, so that it has ended.
         Some(token) => Ok(find_token(link, attempting.writer)? == Some(token)),
         None => Ok(false),
@@ -190,9 +201,9 @@ fn attempt(
     }
     let started = Instant::now();
     fail_point!("store.commit");
-    let has_changes = link.take_changes();
+    let may_change = link.has_changes() || link.image().has_deferred();
     let token = rand::random();
-    let committed = if has_changes {
+    let committed = if may_change {
         commit(link, attempting.writer, token)
     } else {
         link.ask(async |client| client.batch_execute("COMMIT").await)
@@ -200,18 +211,24 @@ fn attempt(
     match committed {
         Ok(()) => {
             fail_point!("store.committed");
-            Attempt::Committed(Committed { took: started.elapsed(), has_changes })
+            Attempt::Committed(Committed { took: started.elapsed(), has_changes: link.take_changes() })
         }
-        Err(error) if error.is_lost() && has_changes => Attempt::Unknown { token, error },
+        Err(error) if error.is_lost() && may_change => Attempt::Unknown { token, error },
         // Nothing was to be stored.
-        Err(error) if error.is_lost() => Attempt::Repeat(error),
-        // A deferred check, or a full disk: the server has rolled it back.
-        Err(error) => Attempt::Failed(error.into()),
+        Err(error) if error.is_lost() || error.is_conflict() => {
+            roll_back(link);
+            Attempt::Repeat(error)
+        }
+        // What was deferred fails, or the disk is full: the server has rolled it back.
+        Err(error) => {
+            roll_back(link);
+            Attempt::Failed(error.into())
+        }
     }
 }
 
-/// Begins a transaction and locks what it may change.
-fn begin(link: &Link, access: Access, locks: &Locks) -> Result<(), PostgresError> {
+/// Begins a transaction, locks what it may change, and asks what it will probably read.
+fn begin(link: &Link, access: Access, locks: &Locks, questions: &Questions) -> Result<(), PostgresError> {
     if access == Access::Read {
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
         return link.ask(async |client| client.batch_execute(begin).await);
@@ -222,29 +239,46 @@ fn begin(link: &Link, access: Access, locks: &Locks) -> Result<(), PostgresError
     };
     // `unnest` keeps the order.
     let lock_keys = "SELECT pg_advisory_xact_lock(?1, key) FROM unnest(?2::int4[]) AS key";
+    let (asked, rows) = (questions.asked(), questions.rows());
     link.ask(async |client| {
         let lock_all = link.statement(client, lock_all).await?;
         let lock_keys = link.statement(client, lock_keys).await?;
         let all: [&(dyn ToSql + Sync); 1] = [&link.lock_key(LockKind::Write)];
         let keys: [&(dyn ToSql + Sync); 2] = [&link.schema_key(), &keys];
+        let answers = asked.iter().map(|(sql, sets)| link.answers(client, sql, sets));
+        let ids = rows.iter().map(|(table, count)| link.draw_ids(client, table, *count));
+        tally::count_statement();
+        tally::count_statement();
         // All are sent before the first is answered, in this order.
-        let (begun, has_all, has_keys) = tokio::join!(
+        let (begun, has_all, has_keys, answers, ids) = tokio::join!(
             client.batch_execute("BEGIN"),
             client.execute(&lock_all, &all),
             client.execute(&lock_keys, &keys),
+            join_all(answers),
+            join_all(ids),
         );
         begun?;
         has_all?;
         has_keys?;
+        let mut image = link.image();
+        for (sql, answers) in asked.keys().zip(answers) {
+            image.learn(sql.clone(), answers?);
+        }
+        for (table, ids) in rows.keys().zip(ids) {
+            image.learn_ids(table, ids?);
+        }
         Ok(())
     })
 }
 
-/// Leaves the token and commits. Both are sent before the first is answered.
+/// Sends what was deferred, leaves the token and commits. All are sent before the first is answered.
 fn commit(link: &Link, writer: &str, token: i64) -> Result<(), PostgresError> {
-    link.ask(async |client| {
+    // The first time, what is deferred is sent before the token and the commit.
+    link.ask(async |client| link.statement(client, LEAVE_TOKEN).await.map(drop))?;
+    link.ask_behind_deferred(async |client| {
         let leave = link.statement(client, LEAVE_TOKEN).await?;
         let values: [&(dyn ToSql + Sync); 2] = [&writer, &token];
+        tally::count_statement();
         let (left, committed) = tokio::join!(client.execute(&leave, &values), client.batch_execute("COMMIT"));
         // After a failed statement the server answers COMMIT with success, and rolls back.
         left?;

@@ -4,6 +4,7 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, params_from_iter};
 
 use crate::store::StoreError;
+use crate::store::tally;
 use crate::store::value::{Column, Param};
 
 /// Runs a statement that returns no rows. Returns how many rows it changed.
@@ -12,6 +13,7 @@ pub(in crate::store) fn run(
     sql: &str,
     params: &[Param<'_>],
 ) -> Result<usize, StoreError> {
+    tally::count_statement();
     Ok(connection.prepare_cached(sql)?.execute(params_from_iter(params))?)
 }
 
@@ -22,6 +24,7 @@ pub(in crate::store) fn one<T>(
     params: &[Param<'_>],
     read: impl FnOnce(&Row<'_>) -> Result<T, StoreError>,
 ) -> Result<Option<T>, StoreError> {
+    tally::count_statement();
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params_from_iter(params))?;
     rows.next()?.map(read).transpose()
@@ -34,6 +37,7 @@ pub(in crate::store) fn all<T>(
     params: &[Param<'_>],
     mut read: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
 ) -> Result<Vec<T>, StoreError> {
+    tally::count_statement();
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params_from_iter(params))?;
     let mut found = Vec::new();

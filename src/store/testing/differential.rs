@@ -140,7 +140,7 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
         14 => debug(tx.conversations_by_agent(now.plus(-DAY_MS))?),
         15 if c < 60 => debug(tx.forget_customer(&openid)?),
         16..=18 => debug(tx.head(&lane())?),
-        19..=21 => debug(tx.record_attempt(id)?),
+        19..=21 => debug(tx.record_attempt_at(id)?),
         22..=27 => {
             let settlement = Settlement {
                 why: (c % 2 > 0).then(|| text(c).to_owned()),
@@ -284,7 +284,7 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
                 held,
                 tx.prune_dedup("", 5, limit)?,
                 tx.prune_messages(MessageId(0), 9, limit)?,
-                tx.prune_steps(0, 9, limit)?,
+                tx.prune_steps(0, 9, limit)?.is_some(),
                 tx.prune_conversations(0, 9)?,
                 State::ALL.len(),
             ))

@@ -19,7 +19,7 @@ fn message(tx: &Tx<'_>, moves: &[Move]) -> Result<MessageId, StoreError> {
     ))?;
     for transition in moves {
         match transition {
-            Move::Attempt => tx.record_attempt(id)?,
+            Move::Attempt => tx.record_attempt_at(id)?,
             transition => drop(tx.settle(id, *transition, &Settlement::default())?),
         }
     }

@@ -53,7 +53,7 @@ async fn fill(store: &Store, seed: u64, messages: u32) {
                 let id = tx.add(&message(openid, text))?;
                 let sql = "INSERT INTO dedup (key, at, reply, reply_customer) VALUES (?1, 1, ?2, ?3)";
                 tx.session.run(sql, params![key, text, openid.as_str()])?;
-                tx.record_attempt(id)?;
+                tx.record_attempt_at(id)?;
             }
             Ok(())
         })
@@ -111,7 +111,7 @@ async fn a_message_that_goes_after_its_customer_left_is_erased_too() {
         .write(move |tx| {
             let id = tx.add(&message(&openid, "the-last-words"))?;
             tx.forget_customer(&openid)?;
-            tx.record_attempt(id)?;
+            tx.record_attempt_at(id)?;
             Ok(id)
         })
         .await
