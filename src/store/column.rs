@@ -8,6 +8,8 @@ use crate::model::{Direction, ImUserId, MessageKind, OpenId, State};
 /// SQL conditions on `message.state`. A statement that contains [`OPEN`] or [`HELD`] word for word can use the partial
 /// index on that condition, `message_open` or `message_held`. The outbox still has to send or settle the message.
 pub(super) const OPEN: &str = "state IN (0, 1)";
+/// The same beside a condition that selects better, as [`ALSO_TO_WECHAT`].
+pub(super) const ALSO_OPEN: &str = "+state IN (0, 1)";
 /// Not sent yet.
 pub(super) const ACCEPTED: &str = "state = 0";
 /// An attempt is recorded and not settled.

@@ -3,7 +3,7 @@
 
 use const_format::formatcp;
 
-use super::column::{OPEN, TRANSFER, parse_openid, parse_optional_agent};
+use super::column::{ALSO_OPEN, OPEN, TRANSFER, parse_openid, parse_optional_agent};
 use super::position::POSITION;
 use super::session::Row;
 use super::value::{Column, FromColumn, Mismatch, Param, params};
@@ -130,7 +130,7 @@ pub(super) const FIRST_TRANSFER: &str = formatcp!(
      ORDER BY {POSITION} LIMIT 1"
 );
 const RECORD_ATTEMPT: &str = formatcp!(
-    "UPDATE message SET state = ?2, attempts = attempts + 1, attempt_at = ?3 WHERE id = ?1 AND {OPEN}"
+    "UPDATE message SET state = ?2, attempts = attempts + 1, attempt_at = ?3 WHERE id = ?1 AND {ALSO_OPEN}"
 );
 
 impl Tx<'_> {

@@ -15,8 +15,11 @@ pub(super) struct Questions {
 }
 
 impl Questions {
-    /// A statement will be asked.
+    /// A statement will be asked. One that changes something cannot be foreseen.
     pub fn ask(&self, sql: &str, params: &[Param<'_>]) {
+        if !sql.starts_with("SELECT") && !sql.starts_with("WITH") {
+            return;
+        }
         let set = params.iter().copied().map(Value::from).collect();
         let mut asked = self.asked.borrow_mut();
         match asked.get_mut(sql) {

@@ -342,7 +342,11 @@ impl<E: Engine> WriterThread<E> {
         let group = RefCell::new(group);
         let foresee = |session: Session<'_>| {
             let tx = Tx { session, now: health.clock.now() };
-            group.borrow().iter().for_each(|job| job.foresee(&tx));
+            for job in group.borrow().iter() {
+                if catch_unwind(AssertUnwindSafe(|| job.foresee(&tx))).is_err() {
+                    health.panicked();
+                }
+            }
         };
         self.engine.transact(&scopes, &foresee, &mut |session| {
             let tx = Tx { session, now: health.clock.now() };

@@ -13,6 +13,7 @@ use tokio_postgres::{Client, Error, Row, Statement};
 use super::error::PostgresError;
 use super::image::{Batch, Image};
 use super::many;
+use super::statement::{Encoded, encode};
 use crate::store::StoreError;
 use crate::store::tally;
 use crate::store::value::{Param, Value};
@@ -151,18 +152,13 @@ impl Link {
         &self,
         question: impl AsyncFnOnce(&Client) -> Result<T, Error>,
     ) -> Result<T, PostgresError> {
-        let batches = self.image().take_deferred();
-        if batches.is_empty() {
+        let deferred = self.encode_deferred()?;
+        if deferred.is_empty() {
             return self.ask(question);
         }
         self.ask(async |client| {
-            let mut statements = Vec::with_capacity(batches.len());
-            for batch in &batches {
-                statements.push(self.statement_for_many(client, &batch.sql).await?);
-            }
-            let all = statements.iter().zip(&batches);
             // Few enough to be sent in order.
-            let executed = join_all(all.map(|(statement, batch)| execute_for_many(client, statement, batch)));
+            let executed = join_all(deferred.iter().map(|deferred| deferred.execute(client)));
             let (executed, answer) = tokio::join!(executed, question(client));
             // After a failed statement, the server refuses those behind it.
             for changed_rows in executed {
@@ -174,9 +170,28 @@ impl Link {
         })
     }
 
+    /// Takes what was deferred, ready to be sent: what cannot be sent must be known before anything behind it is.
+    fn encode_deferred(&self) -> Result<Vec<Deferred>, PostgresError> {
+        let batches = self.image().take_deferred();
+        let encode = |batch: Batch| {
+            let statement = self.prepared_for_many(&batch.sql)?;
+            let sets: Vec<&Vec<Value>> = batch.sets.iter().collect();
+            let columns = columns(&sets);
+            let each = columns.iter().zip(statement.params());
+            let encoded: Result<Vec<_>, _> = each.map(|(column, ty)| encode(column, ty)).collect();
+            let columns = encoded.map_err(|error| {
+                let error = PostgresError::Client(error.to_string());
+                self.failure.borrow_mut().get_or_insert_with(|| error.clone());
+                error
+            })?;
+            Ok(Deferred { statement, columns })
+        };
+        batches.into_iter().map(encode).collect()
+    }
+
     /// Sends what was deferred.
     pub(super) fn send_deferred(&self) -> Result<(), PostgresError> {
-        self.ask_behind_deferred(async |_| Ok(()))
+        if self.image().has_deferred() { self.ask_behind_deferred(async |_| Ok(())) } else { Ok(()) }
     }
 
     /// The answers to `sql` for each set of parameters.
@@ -209,8 +224,22 @@ impl Link {
         client.query(&statement, &[&count]).await?.iter().map(|row| row.try_get(0)).collect()
     }
 
+    /// Prepares the statement with this text, unless it is prepared already.
+    pub(super) fn prepare(&self, sql: &str) -> Result<(), PostgresError> {
+        let is_known = self.statements.borrow().contains_key(sql);
+        if is_known { Ok(()) } else { self.ask(async |client| self.statement(client, sql).await.map(drop)) }
+    }
+
+    fn prepared_for_many(&self, sql: &str) -> Result<Statement, PostgresError> {
+        let known = self.for_many.borrow().get(sql).cloned();
+        match known {
+            Some(statement) => Ok(statement),
+            None => self.ask(async |client| self.statement_for_many(client, sql).await),
+        }
+    }
+
     /// The prepared statement that does for many sets of parameters what the statement with this text does for one.
-    pub(super) async fn statement_for_many(&self, client: &Client, sql: &str) -> Result<Statement, Error> {
+    async fn statement_for_many(&self, client: &Client, sql: &str) -> Result<Statement, Error> {
         if let Some(statement) = self.for_many.borrow().get(sql) {
             return Ok(statement.clone());
         }
@@ -220,6 +249,16 @@ impl Link {
         let statement = client.prepare(&text).await?;
         self.for_many.borrow_mut().insert(sql.to_owned(), statement.clone());
         Ok(statement)
+    }
+
+    /// The statements for many sets of parameters so far.
+    #[cfg(test)]
+    pub(super) fn texts_for_many(&self) -> Vec<String> {
+        let texts = self.for_many.borrow().keys().cloned().collect::<Vec<_>>().into_iter().map(|sql| {
+            let (text, of_one) = (translate(&sql), self.statements.borrow()[&sql].clone());
+            many::change(&text, of_one.params()).unwrap_or_else(|| many::select(&text, of_one.params()))
+        });
+        texts.collect()
     }
 
     /// Whether the connection can no longer be used.
@@ -265,11 +304,19 @@ fn to_dyn<'a>(columns: &'a [Vec<Param<'a>>]) -> Vec<&'a (dyn ToSql + Sync)> {
     columns.iter().map(|column| column as &(dyn ToSql + Sync)).collect()
 }
 
-async fn execute_for_many(client: &Client, statement: &Statement, batch: &Batch) -> Result<u64, Error> {
-    let sets: Vec<&Vec<Value>> = batch.sets.iter().collect();
-    let columns = columns(&sets);
-    tally::count_statement();
-    client.execute(statement, &to_dyn(&columns)).await
+/// A deferred statement that can be sent.
+struct Deferred {
+    statement: Statement,
+    columns: Vec<Encoded>,
+}
+
+impl Deferred {
+    async fn execute(&self, client: &Client) -> Result<u64, Error> {
+        let columns: Vec<&(dyn ToSql + Sync)> =
+            self.columns.iter().map(|column| column as &(dyn ToSql + Sync)).collect();
+        tally::count_statement();
+        client.execute(&self.statement, &columns).await
+    }
 }
 
 /// A statement of the store in PostgreSQL's words: its parameters are numbered `$1`, and it names no index.

@@ -133,6 +133,30 @@ impl ToSql for Param<'_> {
     to_sql_checked!();
 }
 
+/// The values of one parameter as they are sent.
+#[derive(Debug)]
+pub(super) struct Encoded(BytesMut);
+
+/// Encodes the values of one parameter, which has the type `ty`.
+pub(super) fn encode(values: &Vec<Param<'_>>, ty: &Type) -> Result<Encoded, BoxedError> {
+    let mut bytes = BytesMut::new();
+    values.to_sql_checked(ty, &mut bytes)?;
+    Ok(Encoded(bytes))
+}
+
+impl ToSql for Encoded {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, BoxedError> {
+        out.extend_from_slice(&self.0);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
 /// PostgreSQL's text has no NUL characters. They mean nothing in any text that is stored.
 fn without_nul(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { text.replace('\0', "").into() } else { text.into() }

@@ -11,6 +11,7 @@ use crate::model::{Direction, Lane, OpenId};
 use crate::store::testing::cluster::{self, Cluster, Schema};
 use crate::store::{Customer, Scope, StoreLocation, Tx, testing};
 
+mod groups;
 mod proxy;
 
 fn location(schema: &Schema) -> StoreLocation {

@@ -159,13 +159,13 @@ fn attempt(
     link.take_changes();
     *link.image() = Image::default();
     let questions = Questions::default();
-    foresee(Session::Questions(&questions));
-    let begun = begin(link, attempting.access, &attempting.locks, &questions).and_then(|()| match attempting
-        .unsure
-    {
+    if attempting.unsure.is_none() {
+        foresee(Session::Questions(&questions));
+    }
+    let begun = begin(link, attempting.access, &attempting.locks, &questions).and_then(|()| {
         // Its locks are ours now, so that it has ended.
-        Some(token) => Ok(find_token(link, attempting.writer)? == Some(token)),
-        None => Ok(false),
+        let Some(token) = attempting.unsure else { return Ok(false) };
+        Ok(find_token(link, attempting.writer)? == Some(token))
     });
     match begun {
         Ok(false) => attempting.unsure = None,
@@ -274,7 +274,7 @@ fn begin(link: &Link, access: Access, locks: &Locks, questions: &Questions) -> R
 /// Sends what was deferred, leaves the token and commits. All are sent before the first is answered.
 fn commit(link: &Link, writer: &str, token: i64) -> Result<(), PostgresError> {
     // The first time, what is deferred is sent before the token and the commit.
-    link.ask(async |client| link.statement(client, LEAVE_TOKEN).await.map(drop))?;
+    link.prepare(LEAVE_TOKEN)?;
     link.ask_behind_deferred(async |client| {
         let leave = link.statement(client, LEAVE_TOKEN).await?;
         let values: [&(dyn ToSql + Sync); 2] = [&writer, &token];
