@@ -6,6 +6,7 @@
 
 mod chunk;
 pub(super) mod connect;
+pub(super) mod encoding;
 pub(super) mod error;
 mod image;
 pub(super) mod inspect;

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use super::StoreError;
+use super::postgres::encoding;
 use super::postgres::link::Link;
 use super::postgres::statement as postgres;
 use super::questions::Questions;
@@ -147,7 +148,7 @@ impl<'r> Row<'r> {
     pub fn column(self, index: usize) -> Result<Column<'r>, StoreError> {
         match self {
             Self::Sqlite(row) => sqlite::column(row, index),
-            Self::Postgres(row) => postgres::column(row, index),
+            Self::Postgres(row) => encoding::column(row, index),
         }
     }
 

@@ -10,10 +10,10 @@ use tokio::runtime::Runtime;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row, Statement};
 
+use super::encoding::{Encoded, encode};
 use super::error::PostgresError;
 use super::image::{Batch, Image};
 use super::many;
-use super::statement::{Encoded, encode};
 use crate::store::StoreError;
 use crate::store::tally;
 use crate::store::value::{Param, Value};
