@@ -35,6 +35,28 @@ impl Courier for Panicking {
     }
 }
 
+/// An outbox with four calls in flight, whose platforms are both `courier`.
+fn parts(
+    store: &Store,
+    bridge: Bridge,
+    courier: Arc<dyn Courier>,
+    clock: &Clock,
+    metrics: Metrics,
+) -> OutboxParts {
+    OutboxParts {
+        store: store.clone(),
+        bridge,
+        to_im: Arc::clone(&courier),
+        to_wechat: courier,
+        work_signal: WorkSignal::default(),
+        clock: clock.clone(),
+        metrics,
+        in_flight: 4,
+        limits: Limits { unknown_after: None, give_up_ms: None, tell_waiting_ms: None },
+        panics: Panics::default(),
+    }
+}
+
 fn add(tx: &Tx<'_>, text: &str) -> Result<MessageId, StoreError> {
     tx.add(&NewMessage {
         agent: ImUserId::new("user1").ok(),
@@ -62,18 +84,8 @@ async fn a_message_whose_processing_panics_three_times_ends_and_the_next_one_fol
         .unwrap();
     let (courier, panics, stop) =
         (Arc::new(Panicking::default()), Panics::default(), CancellationToken::new());
-    let parts = OutboxParts {
-        store: store.clone(),
-        bridge,
-        to_im: courier.clone(),
-        to_wechat: courier.clone(),
-        work_signal: WorkSignal::default(),
-        clock: clock.clone(),
-        metrics,
-        in_flight: 4,
-        limits: Limits { unknown_after: None, give_up_ms: None, tell_waiting_ms: None },
-        panics: panics.clone(),
-    };
+    let parts =
+        OutboxParts { panics: panics.clone(), ..parts(&store, bridge, courier.clone(), &clock, metrics) };
     let running = tokio::spawn(Outbox::new(parts, stop.clone()).run());
     let ended = async {
         loop {
@@ -143,16 +155,9 @@ async fn a_call_that_is_handed_over_is_made_once_and_places_are_offered_only_whi
     });
     let (work_signal, stop) = (WorkSignal::default(), CancellationToken::new());
     let parts = OutboxParts {
-        store: store.clone(),
-        bridge,
-        to_im: courier.clone(),
-        to_wechat: courier.clone(),
         work_signal: work_signal.clone(),
-        clock: clock.clone(),
-        metrics,
         in_flight: 1,
-        limits: Limits { unknown_after: None, give_up_ms: None, tell_waiting_ms: None },
-        panics: Panics::default(),
+        ..parts(&store, bridge, courier.clone(), &clock, metrics)
     };
     assert!(work_signal.places().take_offered().is_none(), "nobody makes calls yet");
     let running = tokio::spawn(Outbox::new(parts, stop.clone()).run());
@@ -202,18 +207,7 @@ async fn what_was_stored_in_an_outage_and_never_signalled_is_sent_after_it() {
     let (store, closing) = Store::open(&testing::location(), clock.clone(), metrics.clone()).unwrap();
     let bridge = bridge_with_defaults(&store, &clock, folder.path()).await;
     let (courier, stop) = (Arc::new(Panicking::default()), CancellationToken::new());
-    let parts = OutboxParts {
-        store: store.clone(),
-        bridge,
-        to_im: courier.clone(),
-        to_wechat: courier.clone(),
-        work_signal: WorkSignal::default(),
-        clock: clock.clone(),
-        metrics,
-        in_flight: 4,
-        limits: Limits { unknown_after: None, give_up_ms: None, tell_waiting_ms: None },
-        panics: Panics::default(),
-    };
+    let parts = parts(&store, bridge, courier.clone(), &clock, metrics);
     let (work_signal, signalled) = (parts.work_signal.clone(), OpenId::new("oFirst").unwrap());
     let running = tokio::spawn(Outbox::new(parts, stop.clone()).run());
     // The first scan is over once a lane is worked on that it did not find.
