@@ -8,6 +8,8 @@ mod id;
 mod media;
 mod message;
 mod push;
+#[cfg(test)]
+mod tests;
 mod text;
 mod verdict;
 
