@@ -181,6 +181,11 @@ impl WechatSim {
         self.platform.tokens.lock().revoke_all();
     }
 
+    /// Refuses all tokens, and goes on handing the stable one out until it is forced to make another.
+    pub fn distrust_tokens(&self) {
+        self.platform.tokens.lock().distrust_all();
+    }
+
     /// Makes every access token expire now (42001).
     pub fn expire_tokens(&self) {
         self.platform.tokens.lock().expire_all(self.platform.clock.now());

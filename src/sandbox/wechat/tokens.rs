@@ -29,6 +29,8 @@ struct Token {
     value: String,
     expires: Millis,
     revoked: bool,
+    /// Calls with it are refused, and it is handed out all the same.
+    is_distrusted: bool,
 }
 
 /// The tokens that were issued lately.
@@ -88,7 +90,7 @@ impl Tokens {
     pub fn check(&self, now: Millis, value: Option<&str>) -> Result<(), i64> {
         let Some(value) = value.filter(|value| !value.is_empty()) else { return Err(codes::TOKEN_MISSING) };
         match self.issued.iter().find(|token| token.value == value) {
-            Some(token) if token.revoked => Err(codes::TOKEN_INVALID),
+            Some(token) if token.revoked || token.is_distrusted => Err(codes::TOKEN_INVALID),
             Some(token) if token.expires <= now => Err(codes::TOKEN_EXPIRED),
             Some(_) => Ok(()),
             None => Err(codes::TOKEN_INVALID),
@@ -99,6 +101,14 @@ impl Tokens {
     pub fn revoke_all(&mut self) {
         for token in &mut self.issued {
             token.revoked = true;
+        }
+    }
+
+    /// Refuses every token from now on, and goes on handing the stable one out until it is forced to make another, as
+    /// WeChat does at times.
+    pub fn distrust_all(&mut self) {
+        for token in &mut self.issued {
+            token.is_distrusted = true;
         }
     }
 
@@ -116,7 +126,7 @@ impl Tokens {
             self.issued.pop_front();
         }
         let expires = now.plus(lifetime_s * 1000);
-        self.issued.push_back(Token { value: value.clone(), expires, revoked: false });
+        self.issued.push_back(Token { value: value.clone(), expires, revoked: false, is_distrusted: false });
         value
     }
 }
