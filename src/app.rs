@@ -6,6 +6,7 @@ mod clock_watch;
 mod component_status;
 mod couriers;
 mod disk;
+mod fleet;
 mod listeners;
 mod media_fetching;
 mod private_files;
@@ -47,6 +48,7 @@ pub struct Running {
     /// The life of the bridge, through which it can be stopped.
     pub lifecycle: Lifecycle,
     operations: Option<listeners::Operations>,
+    membership: Option<fleet::Joined>,
     closing: Closing,
     grace: Duration,
 }
@@ -67,7 +69,8 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     let metrics = Metrics::default();
     let (store, closing) = storage::open_store(&config.store, clock.clone(), metrics.clone()).await?;
     let media = storage::open_media(&config, &store, &clock).await?;
-    let work_signal = WorkSignal::default();
+    let (instances, membership) = fleet::join(&config, &store, &clock, &metrics).await?;
+    let work_signal = WorkSignal::new(instances.clone());
     let bridge = Bridge::new(bridge::Parts {
         settings: bridge_settings(&config),
         store: store.clone(),
@@ -79,6 +82,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     let bridge = bridge.await?;
 
     let lifecycle = Lifecycle::default();
+    let membership = membership.map(|member| fleet::start(member, &lifecycle));
     let to_im = Arc::new(im_courier(&config, &bridge, &clock, &metrics)?);
     // Log this before any task starts that may log something itself.
     tracing::info!(
@@ -112,6 +116,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     parts.add("lanes", component_status::lanes(panics, clock.clone()));
     parts.add("connections", component_status::connections(connections.public.clone()));
     parts.add("certificates", component_status::certificates(certificates));
+    parts.add("fleet", fleet::status(instances));
     parts.add("disk", Arc::new(move || disk.status()));
     let stop = serve::Stop { soft: lifecycle.soft().clone(), hard: lifecycle.hard().clone() };
     let operations = ops_listener.map(|ops_listener| {
@@ -150,7 +155,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     }
     lifecycle.readiness().set_ready();
     let grace = config.server.shutdown_grace;
-    Ok(Running { public, ops, lifecycle, operations, closing, grace })
+    Ok(Running { public, ops, lifecycle, operations, membership, closing, grace })
 }
 
 impl Running {
@@ -166,6 +171,9 @@ impl Running {
         let outcome = self.lifecycle.drain(self.grace).await;
         if let Some(operations) = self.operations {
             operations.end().await;
+        }
+        if let Some(membership) = self.membership {
+            membership.leave().await;
         }
         tokio::task::spawn_blocking(|| self.closing.close()).await.context("closing the store")?;
         match outcome {

@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::clock::Clock;
 use crate::config::{Acknowledge, OnUnsubscribe, ReplyMode, Texts};
+use crate::fleet::Fleet;
 use crate::media::Media;
 use crate::media::download::Rules;
 use crate::metrics::Metrics;
@@ -37,7 +38,7 @@ use crate::model::{ImUserId, Millis};
 use crate::store::{Store, StoreError, Tx};
 
 pub use account::{Account, Accounts};
-use backfill::{MAX_BACKFILL_REQUESTS, Run};
+use backfill::MAX_BACKFILL_REQUESTS;
 
 pub use backfill::BACKFILL_WAIT;
 pub use from_agent::{AnswerOutcome, too_late_notice};
@@ -109,7 +110,7 @@ struct Inner {
     metrics: Metrics,
     /// When WeChat said that the account may not push, Unix milliseconds; 0 if it has not.
     push_denied_at: AtomicI64,
-    run: Run,
+    fleet: Fleet,
     /// Signals the conversations whose history must be backfilled.
     backfill_requests: WorkSignal,
     /// The typing signals that wait, and those that phones show.
@@ -128,8 +129,9 @@ impl Bridge {
         let push_denied_at = AtomicI64::new(denied_at.and_then(|at| at.parse().ok()).unwrap_or(0));
         let callbacks = callbacks::CallbackWatch::load(&store).await?;
         let accounts = Accounts::new(store.clone());
-        let run = Run { id: rand::random_range(1..=i64::MAX), started_ms: clock.monotonic_ms() };
-        let backfill_requests = WorkSignal::with_capacity(MAX_BACKFILL_REQUESTS);
+        let fleet = work_signal.fleet().clone();
+        // Only lanes of this instance request one.
+        let backfill_requests = WorkSignal::with_capacity(Fleet::alone(0), MAX_BACKFILL_REQUESTS);
         Ok(Self(Arc::new(Inner {
             settings,
             store,
@@ -139,7 +141,7 @@ impl Bridge {
             clock,
             metrics,
             push_denied_at,
-            run,
+            fleet,
             backfill_requests,
             typing: typing::TypingSignals::default(),
             callbacks,
@@ -218,6 +220,14 @@ impl Bridge {
         self.0.push_denied_at.store(0, Ordering::Relaxed);
         Ok(())
     }
+
+    /// Reads again whether WeChat has denied pushes, which another instance may have recorded.
+    pub async fn refresh_push_denied(&self) -> Result<(), StoreError> {
+        let denied_at = self.0.store.read(|tx| tx.kv(PUSH_DENIED_AT)).await?;
+        let denied_at = denied_at.and_then(|at| at.parse().ok()).unwrap_or(0);
+        self.0.push_denied_at.store(denied_at, Ordering::Relaxed);
+        Ok(())
+    }
 }
 
 impl Inner {
@@ -266,7 +276,7 @@ pub(crate) mod tests {
             },
         };
         let (retention, work_signal, metrics) =
-            (Duration::from_hours(1), WorkSignal::default(), Metrics::default());
+            (Duration::from_hours(1), WorkSignal::new(Fleet::alone(0)), Metrics::default());
         let media = Media::open(store, folder, None, retention, clock.clone()).await.unwrap();
         let parts =
             Parts { settings, store: store.clone(), media, work_signal, clock: clock.clone(), metrics };

@@ -5,6 +5,7 @@
 
 mod check;
 mod error;
+mod fleet;
 mod messages;
 mod output;
 #[cfg(feature = "sandbox")]
@@ -116,6 +117,11 @@ enum Command {
         #[arg(value_name = "OPENID_OR_ID")]
         openid_or_id: String,
     },
+    /// Show which instances serve the database, since when, and how many customers' shards each has
+    ///
+    /// Several instances need PostgreSQL. Also works while they run.
+    #[command(after_help = "Example:\n  wechat-im-bridge fleet --config config.toml")]
+    Fleet,
 }
 
 impl Cli {
@@ -144,6 +150,7 @@ impl Cli {
             }
             Command::Messages(action) => messages::run(action, &self.load()?.0, &clock),
             Command::Trace { openid_or_id: whose } => trace::run(whose, &self.load()?.0, &clock),
+            Command::Fleet => fleet::run(&self.load()?.0, &clock),
         };
         match outcome {
             Err(Error::ClosedPipe) => Ok(()),
@@ -213,6 +220,8 @@ mod tests {
             "messages discard 5",
             "messages discard --customer oA",
             "trace oA",
+            "fleet",
+            "fleet --config a.toml",
         ] {
             let words = ["wechat-im-bridge"].into_iter().chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");

@@ -152,15 +152,23 @@ impl Clock {
         self.now().plus(monotonic_ms - self.monotonic_ms())
     }
 
+    /// What the machine's clock shows, right or wrong, to be compared with that of a server on which tests let no time
+    /// pass.
+    pub fn of_machine(&self) -> Millis {
+        let error = match &self.0.source {
+            Source::System => 0,
+            Source::Movable { error, .. } => error.load(Ordering::Relaxed),
+        };
+        Millis(system_millis() + error)
+    }
+
     /// What the machine's clock shows, right or wrong.
     fn wall(&self) -> i64 {
-        system_millis()
-            + match &self.0.source {
-                Source::System => 0,
-                Source::Movable { passed, error } => {
-                    passed.load(Ordering::Relaxed) + error.load(Ordering::Relaxed)
-                }
-            }
+        let passed = match &self.0.source {
+            Source::System => 0,
+            Source::Movable { passed, .. } => passed.load(Ordering::Relaxed),
+        };
+        self.of_machine().0 + passed
     }
 
     /// The Unix time at which the monotonic clock showed 0, by the machine's clock.

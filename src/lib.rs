@@ -30,6 +30,7 @@ mod config;
 mod telemetry;
 mod metrics;
 mod store;
+mod fleet;
 mod media;
 mod upstream;
 mod bridge;

@@ -144,6 +144,17 @@ impl Lifecycle {
         });
     }
 
+    /// The same for a task that the other tasks need to the end, so that [`Self::drain`] does not wait for it: its owner
+    /// ends it after that.
+    pub fn spawn_beside(
+        &self,
+        task: &'static str,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> tokio::task::JoinHandle<()> {
+        let (life, running) = (self.clone(), tokio::spawn(work));
+        tokio::spawn(async move { life.on_task_end(task, &running.await) })
+    }
+
     fn on_task_end(&self, task: &'static str, ended: &Result<(), JoinError>) {
         let panicked = ended.as_ref().is_err_and(JoinError::is_panic);
         if !panicked && self.soft().is_cancelled() {

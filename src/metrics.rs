@@ -3,7 +3,10 @@
 //! `docs/metrics.md` lists names, labels and meanings; a test compares it with this file. Labels
 //! have fixed sets of values. No metric contains a customer's or an agent's name.
 
+mod calls;
+mod instances;
 mod listeners;
+mod storage;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,6 +75,12 @@ struct Inner {
     refused_downloads: Counters<1>,
     body_bytes: Gauge,
     certificate_end: Gauge,
+    instances: Gauge,
+    shards_owned: Gauge,
+    buried: Counter,
+    fenced: Counter,
+    failovers: Counter,
+    takeover: Histogram,
 }
 
 fn short_histogram() -> Histogram {
@@ -140,6 +149,12 @@ impl Default for Metrics {
             refused_downloads: Counters::default(),
             body_bytes: Gauge::default(),
             certificate_end: Gauge::default(),
+            instances: Gauge::default(),
+            shards_owned: Gauge::default(),
+            buried: Counter::default(),
+            fenced: Counter::default(),
+            failovers: Counter::default(),
+            takeover: long_histogram(),
             registry: Registry::default(),
         };
         let r = &mut registry;
@@ -188,19 +203,24 @@ impl Default for Metrics {
             inner.end_to_end.clone(),
         );
         register_calls(r, &inner);
-        r.register("waiting", "Messages the outbox still has to act on", inner.waiting.clone());
-        r.register("oldest_waiting_seconds", "Age of the oldest waiting message", inner.oldest.clone());
-        r.register("held", "Agents' messages that wait until their customer writes", inner.held.clone());
-        r.register("part_ok", "Whether a part works, as /readyz says: 1 or 0, by part", inner.part.clone());
-        r.register(
-            "clock_skew_seconds",
-            "How far this machine's clock is ahead of a platform's, by platform",
-            inner.clock_skew.clone(),
-        );
+        register_state(r, &inner);
         register_storage(r, &inner);
         register_listeners(r, &inner);
+        register_instances(r, &inner);
         Self(Arc::new(Inner { registry, ..inner }))
     }
+}
+
+fn register_state(r: &mut Registry, inner: &Inner) {
+    r.register("waiting", "Messages the outbox still has to act on", inner.waiting.clone());
+    r.register("oldest_waiting_seconds", "Age of the oldest waiting message", inner.oldest.clone());
+    r.register("held", "Agents' messages that wait until their customer writes", inner.held.clone());
+    r.register("part_ok", "Whether a part works, as /readyz says: 1 or 0, by part", inner.part.clone());
+    r.register(
+        "clock_skew_seconds",
+        "How far this machine's clock is ahead of a platform's, by platform",
+        inner.clock_skew.clone(),
+    );
 }
 
 fn register_calls(r: &mut Registry, inner: &Inner) {
@@ -250,6 +270,27 @@ fn register_listeners(r: &mut Registry, inner: &Inner) {
     );
 }
 
+fn register_instances(r: &mut Registry, inner: &Inner) {
+    r.register("instances", "Instances that are alive on this database", inner.instances.clone());
+    r.register(
+        "shards_owned",
+        "Shards of customers that this instance sends for",
+        inner.shards_owned.clone(),
+    );
+    r.register("buried", "Instances that this one has taken for dead", inner.buried.clone());
+    r.register(
+        "fenced",
+        "Writes refused because this instance had been taken for dead",
+        inner.fenced.clone(),
+    );
+    r.register("failovers", "Times that another PostgreSQL server took over", inner.failovers.clone());
+    r.register(
+        "takeover_seconds",
+        "How long an instance had been silent when its customers were taken over",
+        inner.takeover.clone(),
+    );
+}
+
 impl Metrics {
     /// Counts a push that was accepted, or recognised as a repeat, after `took`.
     pub fn record_push(&self, repeat: bool, took: Duration) {
@@ -288,17 +329,6 @@ impl Metrics {
         self.0.pickup.get_or_create(&[("direction", direction.name())]).observe(seconds(elapsed_ms));
     }
 
-    /// Records the duration of a commit of the store.
-    pub fn record_commit(&self, took: Duration) {
-        self.0.commit.observe(took.as_secs_f64());
-    }
-
-    /// Counts what a writing transaction has asked of the database.
-    pub fn record_transaction(&self, statements: u64, trips: u64) {
-        self.0.store_statements.inc_by(statements);
-        self.0.store_trips.inc_by(trips);
-    }
-
     /// Counts a push (`source` is `push`) or callback (`callback`) that was refused or not
     /// understood.
     pub fn record_refused_request(&self, source: &'static str, reason: &'static str) {
@@ -320,37 +350,6 @@ impl Metrics {
         self.0.panics.get_or_create(&[("part", part)]).inc();
     }
 
-    /// Counts an API call to a platform and records its duration.
-    pub fn record_call(
-        &self,
-        platform: &'static str,
-        api: &'static str,
-        outcome: &'static str,
-        took: Duration,
-    ) {
-        self.0.calls.get_or_create(&[("platform", platform), ("api", api), ("outcome", outcome)]).inc();
-        self.0
-            .call_duration
-            .get_or_create(&[("platform", platform), ("api", api)])
-            .observe(took.as_secs_f64());
-    }
-
-    /// Counts an attempt to download an agent's file.
-    pub fn record_download(&self, outcome: &'static str) {
-        self.0.downloads.get_or_create(&[("outcome", outcome)]).inc();
-    }
-
-    /// Counts an attempt to download a customer's medium. `outcome` is `fetched`, `retry`, `failed`
-    /// or `unwanted`.
-    pub fn customer_media(&self, outcome: &'static str) {
-        self.0.record_customer_media.get_or_create(&[("outcome", outcome)]).inc();
-    }
-
-    /// Counts bytes of a customer's medium (`way` is `fetched`) or of any medium served (`served`).
-    pub fn media_bytes(&self, way: &'static str, bytes: u64) {
-        self.0.record_media_bytes.get_or_create(&[("way", way)]).inc_by(bytes);
-    }
-
     /// Records whether a part of `/readyz` works.
     pub fn record_part(&self, part: &'static str, ok: bool) {
         self.0.part.get_or_create(&[("part", part)]).set(i64::from(ok));
@@ -360,19 +359,6 @@ impl Metrics {
     /// it is behind.
     pub fn record_clock_skew(&self, platform: &'static str, skew_ms: i64) {
         self.0.clock_skew.get_or_create(&[("platform", platform)]).set(skew_ms / 1000);
-    }
-
-    /// Counts a panic in the store's writer thread.
-    pub fn record_store_panic(&self) {
-        self.0.store_panics.inc();
-    }
-
-    /// Sets the size of the database's log, the size of all media, and the free space, in bytes.
-    pub fn set_disk_use(&self, log: u64, media: u64, free: u64) {
-        let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.0.store_log_bytes.set(gauge(log));
-        self.0.media_stored_bytes.set(gauge(media));
-        self.0.disk_free_bytes.set(gauge(free));
     }
 
     /// Renders the metrics as Prometheus text. The arguments are the store's current backlog.

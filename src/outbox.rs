@@ -12,6 +12,7 @@ mod lane;
 mod panics;
 pub mod retention;
 mod schedule;
+mod signals;
 mod waiting;
 
 use std::collections::HashMap;
@@ -20,18 +21,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::{Bridge, DirectCall, Place, Places};
 use crate::clock::{Clock, millis};
 use crate::config;
+use crate::fleet::{Fleet, Hold};
 use crate::metrics::Metrics;
 use crate::model::{Direction, Lane, Millis};
 use crate::store::{PendingCall, Store};
 use crate::upstream::Breaker;
 
 use lane::{LaneWorker, PanicCounts, Permits, Rest};
-use schedule::{Scan, Schedule};
+use schedule::Schedule;
 use waiting::WaitNotices;
 
 pub use courier::{Courier, Payload, PrepareError, TextNotice};
@@ -42,10 +45,13 @@ const MAX_LANES: usize = 16_384;
 /// The most calls to WeChat in preparation at once: a fraction of the calls in flight, so that slow
 /// downloads do not hold up texts.
 const MAX_PREPARING: usize = 16;
-/// The number of lanes read from the store at once.
-const PAGE_SIZE: usize = 512;
-/// A lost signal, or a change by another process, is noticed within this time.
+/// A change by an operator's command is noticed within this time.
 const TICK: Duration = Duration::from_secs(1);
+/// A lost signal is noticed within this time.
+const SCAN_INTERVAL: Duration = Duration::from_mins(1);
+
+/// How often an outbox that stops looks whether a call is still handed over.
+const LAST_LOOK: Duration = Duration::from_millis(20);
 
 /// A call that was handed over is made within this time, or its lane finds out what came of it. Less than the time after
 /// which a lane asks for the outcome of an attempt.
@@ -114,7 +120,9 @@ impl From<&config::Outbox> for Limits {
 pub struct Outbox {
     pipelines: [Pipeline; 2],
     store: Store,
+    bridge: Bridge,
     work_signal: crate::bridge::WorkSignal,
+    fleet: Fleet,
     clock: Clock,
     running: JoinSet<Rest>,
     lanes: HashMap<Id, Lane>,
@@ -122,6 +130,8 @@ pub struct Outbox {
     operator_signal: Option<String>,
     /// How many outages of the store had ended at the last check.
     recoveries: u64,
+    /// When the store was last scanned because it was time.
+    scanned_at: Instant,
     /// The time of the last pass.
     last_pass_at: Millis,
     wait_notices: WaitNotices,
@@ -179,12 +189,15 @@ impl Outbox {
                 after_ms: parts.limits.tell_waiting_ms,
             },
             store: parts.store,
+            bridge: parts.bridge,
+            fleet: parts.work_signal.fleet().clone(),
             work_signal: parts.work_signal,
             clock: parts.clock,
             running: JoinSet::new(),
             lanes: HashMap::new(),
             operator_signal: None,
             recoveries: 0,
+            scanned_at: Instant::now(),
             last_pass_at: Millis(0),
             stop,
         }
@@ -202,10 +215,11 @@ impl Outbox {
             self.take_signals();
             self.start_lanes();
             self.offer_places();
-            let work_signal = self.work_signal.clone();
+            let (work_signal, fleet) = (self.work_signal.clone(), self.fleet.clone());
             let due = self.sleep_until_due();
             tokio::select! {
                 () = work_signal.notified() => {}
+                () = fleet.signalled() => self.take_foreign_signals(),
                 Some(joined) = self.running.join_next_with_id() => self.lane_ended(joined),
                 () = due => {}
                 _ = tick.tick() => {
@@ -220,48 +234,19 @@ impl Outbox {
                 self.lane_ended(joined);
             }
         }
-        self.work_signal.places().offer(false);
-        // The attempts of these are recorded, so they must be made.
-        self.take_signals();
-        while let Some(joined) = self.running.join_next_with_id().await {
-            self.lane_ended(joined);
-        }
-    }
-
-    /// Loads the next page of lanes with work, as long as the schedule has room.
-    async fn load_lanes(&mut self) {
-        for pipeline in &mut self.pipelines {
-            let Scan::At { after, .. } = pipeline.schedule.scan().clone() else { continue };
-            if pipeline.schedule.room() < PAGE_SIZE {
-                continue;
-            }
-            let direction = pipeline.direction;
-            let found = self.store.read(move |tx| tx.open_lanes(direction, after.as_ref(), PAGE_SIZE)).await;
-            match found {
-                Ok(found) => {
-                    pipeline.schedule.scanned_to(found.last().filter(|_| found.len() == PAGE_SIZE).cloned());
-                    for customer in found {
-                        pipeline.schedule.notify(&Lane { direction, customer });
+        let places = self.work_signal.places().clone();
+        places.offer(false);
+        // The attempts of what is being accepted may be recorded, so they must be made.
+        loop {
+            self.take_signals();
+            tokio::select! {
+                Some(joined) = self.running.join_next_with_id() => self.lane_ended(joined),
+                () = tokio::time::sleep(LAST_LOOK) => {
+                    if self.running.is_empty() && places.are_all_free() {
+                        break;
                     }
                 }
-                Err(error) => tracing::warn!(
-                    %error,
-                    "the outbox cannot read its lanes from the store; it tries again within a second"
-                ),
             }
-        }
-    }
-
-    fn take_signals(&mut self) {
-        let signals = self.work_signal.take();
-        for lane in &signals.lanes {
-            self.pipeline(lane.direction).schedule.notify(lane);
-        }
-        if signals.overflowed {
-            self.pipelines.iter_mut().for_each(|pipeline| pipeline.schedule.restart_scan());
-        }
-        for direct in signals.direct {
-            self.start_direct(direct);
         }
     }
 
@@ -270,20 +255,21 @@ impl Outbox {
         let lane = direct.pending.lane.clone();
         let pipeline = self.pipeline(lane.direction);
         if pipeline.schedule.start(&lane) {
-            self.spawn(lane, direct.place, Some(direct.pending));
+            self.spawn(lane, direct.place, direct.hold, Some(direct.pending));
         } else {
             pipeline.waiting.insert(lane, direct);
         }
     }
 
-    fn spawn(&mut self, lane: Lane, place: Place, direct: Option<PendingCall>) {
+    fn spawn(&mut self, lane: Lane, place: Place, hold: Hold, direct: Option<PendingCall>) {
         let worker = Arc::clone(&self.pipeline(lane.direction).worker);
-        let work = worker.work_or_panic(lane.clone(), direct);
+        let key = lane.clone();
+        let work = worker.work_or_panic(lane, direct, hold);
         let id = self.running.spawn(async move {
             let _place = place;
             work.await
         });
-        self.lanes.insert(id.id(), lane);
+        self.lanes.insert(id.id(), key);
     }
 
     /// Offers places while they would be used for nothing else: nothing waits, and IM answers.
@@ -311,7 +297,11 @@ impl Outbox {
         for direction in [Direction::ToIm, Direction::ToWechat] {
             while let Some(place) = self.pipeline(direction).places.take() {
                 let Some(lane) = self.pipeline(direction).schedule.next() else { break };
-                self.spawn(lane, place, None);
+                match self.fleet.hold(&lane.customer) {
+                    Some(hold) => self.spawn(lane, place, hold, None),
+                    // Whoever has it scans its lanes.
+                    None => self.pipeline(direction).schedule.rest(lane, Rest::Stopped),
+                }
             }
         }
     }
@@ -346,10 +336,21 @@ impl Outbox {
     async fn check_store(&mut self) {
         let recoveries = self.store.recoveries();
         let operator_signal = self.store.read(|tx| tx.kv(OPERATOR_SIGNAL)).await.unwrap_or_default();
-        if (&operator_signal, recoveries) != (&self.operator_signal, self.recoveries) {
+        if recoveries != self.recoveries {
+            // They may be another instance's.
+            self.fleet.signal_scan();
+        }
+        let is_due = self.scanned_at.elapsed() >= SCAN_INTERVAL;
+        if is_due || (&operator_signal, recoveries) != (&self.operator_signal, self.recoveries) {
+            self.scanned_at = Instant::now();
             self.pipelines.iter_mut().for_each(|pipeline| pipeline.schedule.restart_scan());
         }
         (self.operator_signal, self.recoveries) = (operator_signal, recoveries);
+        if !self.fleet.is_alone()
+            && let Err(error) = self.bridge.refresh_push_denied().await
+        {
+            tracing::debug!(%error, "cannot read whether WeChat has denied pushes; this is tried again");
+        }
     }
 
     fn sleep_until_due(&self) -> impl Future<Output = ()> + use<> {

@@ -62,8 +62,10 @@ pub use new_message::NewMessage;
 pub use open_error::OpenError;
 pub use operator::{MessageFilter, MessageSummary};
 pub use postgres::connect::PostgresLocation;
+pub use postgres::control::{Heard, MEMBERS_CHANGED, Membership};
 use postgres::error::PostgresError;
 pub use postgres::inspect::{ServerState, inspect_server};
+pub use postgres::membership::{Instance, Roll, TTL};
 #[cfg(feature = "sandbox")]
 pub use postgres::scratch::{drop_schema, make_schema};
 pub use postgres::tls::TlsMode;
@@ -123,6 +125,9 @@ pub enum StoreError {
     /// No message has this id.
     #[error("there is no message {0}")]
     NoMessage(crate::model::MessageId),
+    /// Others have taken this instance for dead, and send what it was sending.
+    #[error("the other instances have taken this one for dead and have taken over its customers")]
+    Buried,
     /// The closure of a read or a write panicked. The store keeps working.
     #[error("the transaction's closure panicked, which is a bug")]
     Panicked,
@@ -216,6 +221,7 @@ pub struct Store {
     reader: Reader,
     clock: Clock,
     keeps_media: bool,
+    membership: Option<Membership>,
 }
 
 /// Who runs reads.
@@ -231,6 +237,7 @@ enum Reader {
 #[derive(Debug)]
 pub struct Closing {
     threads: Vec<writer::Thread>,
+    control: Option<postgres::control::ControlThread>,
     _lock: Option<sqlite::Lock>,
 }
 
@@ -267,8 +274,9 @@ impl Store {
         let clock = health.clock.clone();
         let (writer, thread) = writer::start("store", health, move |_| Ok(engine))?;
         let reader = reader.map_or_else(|| Reader::Threads(Arc::new([writer.clone()])), Reader::Sqlite);
-        let store = Self { doors: writer.clone(), outbox: writer, reader, clock, keeps_media: false };
-        Ok((store, Closing { threads: vec![thread], _lock: lock }))
+        let (doors, outbox) = (writer.clone(), writer);
+        let store = Self { doors, outbox, reader, clock, keeps_media: false, membership: None };
+        Ok((store, Closing { threads: vec![thread], control: None, _lock: lock }))
     }
 
     /// Runs `work` in a transaction that is committed and synced before this returns `Ok`. No other write runs at
@@ -338,9 +346,19 @@ impl Store {
             .map_err(|error| if error.is_panic() { StoreError::Panicked } else { StoreError::Closed })?
     }
 
+    /// The place of this process among the instances that serve the database; `None` where it serves it alone.
+    pub fn membership(&self) -> Option<&Membership> {
+        self.membership.as_ref()
+    }
+
     /// Whether the database keeps the bytes of media, so that `media.dir` is only a cache.
     pub fn keeps_media(&self) -> bool {
         self.keeps_media
+    }
+
+    /// Whether other processes that serve may use the database at the same time. SQLite's is locked for one.
+    pub fn is_shared(&self) -> bool {
+        self.membership.is_some()
     }
 
     /// The present failure of the store; `None` while commits succeed in time.
@@ -369,5 +387,8 @@ impl Closing {
     /// Waits until every accepted write is committed, then closes the database. Blocks.
     pub fn close(self) {
         self.threads.into_iter().for_each(writer::Thread::close);
+        if let Some(control) = self.control {
+            control.close();
+        }
     }
 }

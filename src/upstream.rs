@@ -7,6 +7,7 @@
 mod backoff;
 mod breaker;
 mod health;
+mod leased_body;
 mod inbound;
 mod pace;
 mod rate_limit;
@@ -16,6 +17,7 @@ pub use backoff::{delay_ms, steady_delay_ms};
 pub use breaker::Breaker;
 pub use health::{Degraded, Evidence, Fault, Health};
 pub use inbound::{InboundHealth, Refused};
+pub use leased_body::{is_lease_over, leased};
 pub use pace::{ApiLabel, CallReport, paced};
 pub use rate_limit::RateLimiter;
 #[cfg(test)]

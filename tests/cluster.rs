@@ -253,6 +253,23 @@ impl Schema {
         let (user, name) = (self.config.get_user().unwrap(), self.config.get_dbname().unwrap());
         format!("postgres://{user}@{host}:{port}/{name}?options=-csearch_path%3D{}", self.name)
     }
+
+    /// The server's socket.
+    pub fn socket(&self) -> PathBuf {
+        use tokio_postgres::config::Host;
+        let port = self.config.get_ports().first().copied().unwrap_or(5432);
+        match self.config.get_hosts().first().unwrap() {
+            Host::Unix(folder) => folder.join(format!(".s.PGSQL.{port}")),
+            Host::Tcp(_) => panic!("the tests' own server has a socket"),
+        }
+    }
+
+    /// The URL of the same schema behind a port of this machine that leads to [`Self::socket`].
+    pub fn url_at(&self, port: u16) -> String {
+        let (user, name) = (self.config.get_user().unwrap(), self.config.get_dbname().unwrap());
+        let schema = &self.name;
+        format!("postgres://{user}@127.0.0.1:{port}/{name}?sslmode=disable&options=-csearch_path%3D{schema}")
+    }
 }
 
 /// Runs one statement, in SQLite's words, and returns its rows. Booleans are numbers, and bytes are arrays.

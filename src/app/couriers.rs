@@ -9,6 +9,7 @@ use super::settings::{media_rules, secret};
 use crate::bridge::Bridge;
 use crate::clock::Clock;
 use crate::config::{Config, ReplyMode};
+use crate::fleet::Fleet;
 use crate::im::send as im;
 use crate::lifecycle::Lifecycle;
 use crate::media::Media;
@@ -38,17 +39,19 @@ pub(super) fn im_courier(
         config.im.usersig_expire.as_secs(),
         clock.clone(),
     );
+    let fleet = bridge.work_signal().fleet();
     let client = im::Client::new(
-        im::http_client().context("the HTTP client for IM")?,
+        im::http_client(fleet.is_alone()).context("the HTTP client for IM")?,
         config.im.api_base.url().clone(),
         signer,
         im::CALL_TIMEOUT,
-    )?;
+    )?
+    .with_lease(fleet.lease());
     Ok(im::ImCourier {
         client: Arc::new(client),
         accounts: bridge.accounts().clone(),
         media_inspector: im::MediaInspector::new(bridge.media().clone(), bridge.store().clone()),
-        rate_limiter: Arc::new(RateLimiter::new(config.im.rate_per_second)),
+        rate_limiter: Arc::new(RateLimiter::shared(config.im.rate_per_second, fleet.share())),
         clock: clock.clone(),
         metrics: metrics.clone(),
         health: Health::default(),
@@ -62,16 +65,16 @@ pub(super) type WechatClient = Option<Arc<wechat::Client>>;
 
 pub(super) fn wechat_courier(
     config: &Config,
-    store: &Store,
-    media: &Media,
+    bridge: &Bridge,
     clock: &Clock,
     metrics: &Metrics,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<(wechat::WechatCourier, WechatClient)> {
+    let (store, media, fleet) = (bridge.store(), bridge.media(), bridge.work_signal().fleet());
     let client = match (&config.wechat.app_id, &config.wechat.app_secret) {
         (Some(app_id), Some(app_secret)) => {
             let base = config.wechat.api_base.url().clone();
-            let http = wechat::http_client().context("the HTTP client for WeChat")?;
+            let http = wechat::http_client(fleet.is_alone()).context("the HTTP client for WeChat")?;
             let credentials = wechat::Credentials { app_id: app_id.clone(), secret: secret(app_secret) };
             let tokens = Arc::new(wechat::TokenHolder::new(
                 http.clone(),
@@ -86,7 +89,7 @@ pub(super) fn wechat_courier(
             if config.wechat.reply != ReplyMode::Passive {
                 lifecycle.spawn("access token", Arc::clone(&tokens).renew_loop(lifecycle.soft().clone()));
             }
-            let client = wechat::Client::new(http, base, tokens, clock.clone());
+            let client = wechat::Client::new(http, base, tokens, clock.clone()).with_lease(fleet.lease());
             let must_push = config.wechat.reply == ReplyMode::Push;
             Some(Arc::new(if must_push { client.must_push() } else { client }))
         }
@@ -98,8 +101,8 @@ pub(super) fn wechat_courier(
     };
     let courier = wechat::WechatCourier {
         client: client.clone().filter(|_| config.wechat.reply != ReplyMode::Passive),
-        media_uploader: attachments(config, store, media, metrics)?,
-        rate_limiter: Arc::new(RateLimiter::new(CUSTOM_SEND_PER_SECOND)),
+        media_uploader: attachments(config, store, media, fleet, metrics)?,
+        rate_limiter: Arc::new(RateLimiter::shared(CUSTOM_SEND_PER_SECOND, fleet.share())),
         metrics: metrics.clone(),
         not_allowed,
     };
@@ -118,6 +121,7 @@ fn attachments(
     config: &Config,
     store: &Store,
     media: &Media,
+    fleet: &Fleet,
     metrics: &Metrics,
 ) -> anyhow::Result<wechat::MediaUploader> {
     let source = wechat::MediaSource {
@@ -128,6 +132,6 @@ fn attachments(
         metrics: metrics.clone(),
         max_bytes: config.media.max_bytes,
     };
-    let rate_limiter = Arc::new(RateLimiter::new(UPLOADS_PER_SECOND));
+    let rate_limiter = Arc::new(RateLimiter::shared(UPLOADS_PER_SECOND, fleet.share()));
     Ok(wechat::MediaUploader { source, rate_limiter, upload_locks: wechat::UploadLocks::default() })
 }

@@ -36,7 +36,10 @@ pub(super) fn start(
         client,
         downloader: Downloader::new(media_rules(config), Timeouts::default())
             .context("the HTTP client for media")?,
-        rate_limiter: Arc::new(RateLimiter::new(MEDIA_GET_PER_SECOND)),
+        rate_limiter: Arc::new(RateLimiter::shared(
+            MEDIA_GET_PER_SECOND,
+            bridge.work_signal().fleet().share(),
+        )),
         metrics: metrics.clone(),
         timeouts: wechat::Timeouts::default(),
     };

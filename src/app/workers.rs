@@ -33,7 +33,7 @@ impl Workers<'_> {
     pub(super) fn start(&self, to_im: &Arc<im::ImCourier>) -> anyhow::Result<WechatClient> {
         let Self { config, bridge, work_signal, clock, metrics, lifecycle, panics } = *self;
         let (store, stop) = (bridge.store(), lifecycle.soft());
-        let (to_wechat, client) = wechat_courier(config, store, bridge.media(), clock, metrics, lifecycle)?;
+        let (to_wechat, client) = wechat_courier(config, bridge, clock, metrics, lifecycle)?;
         let outbox = Outbox::new(
             OutboxParts {
                 store: store.clone(),

@@ -1,11 +1,12 @@
-//! A bounded in-memory cache of the customers' IM accounts, in front of the store.
+//! A bounded in-memory cache of the customers' IM accounts, in front of the store. Where other instances change
+//! accounts too, each claim of a customer's message renews what is cached of the customer, in its own transaction.
 
 use std::sync::Arc;
 
 use quick_cache::sync::Cache;
 
 use crate::model::OpenId;
-use crate::store::{Scope, Store, StoreError};
+use crate::store::{Customer, Scope, Store, StoreError};
 
 /// The most customers in the cache. The least used ones are read from the store again.
 const CACHED_ACCOUNTS: usize = 50_000;
@@ -19,6 +20,13 @@ pub struct Account {
     pub number: u32,
     /// The account exists at IM, as far as we know.
     pub imported: bool,
+}
+
+impl Account {
+    /// The account of a stored customer.
+    pub fn of(customer: &Customer) -> Self {
+        Self { known: customer.known, number: customer.number, imported: customer.imported }
+    }
 }
 
 /// The cache. Clones share it.
@@ -42,7 +50,7 @@ impl Accounts {
         let key = openid.clone();
         let found = self.store.read(move |tx| tx.customer(&key)).await?;
         let Some(customer) = found else { return Ok(None) };
-        let account = Account { known: customer.known, number: customer.number, imported: customer.imported };
+        let account = Account::of(&customer);
         self.cache.insert(openid.clone(), account);
         Ok(Some(account))
     }
@@ -57,8 +65,8 @@ impl Accounts {
         Ok(())
     }
 
-    /// Caches the account that a commit has just stored.
-    pub(super) fn insert(&self, openid: &OpenId, account: Account) {
+    /// Caches the account that a transaction has just stored or read.
+    pub fn insert(&self, openid: &OpenId, account: Account) {
         if self.cache.get(openid) != Some(account) {
             self.cache.insert(openid.clone(), account);
         }

@@ -1,5 +1,5 @@
-//! The first backfill after a start. Messages that agents sent while the bridge was down produced
-//! no callback. Before a younger message of such a conversation goes out, the bridge reads the
+//! The first backfill of an era, which begins when the bridge starts, or an instance of it is lost.
+//! Messages that agents sent while the bridge was down produced no callback. Before a younger message of such a conversation goes out, the bridge reads the
 //! conversation's history, so that the customer gets all messages in order.
 //!
 //! An answer waits for at most [`BACKFILL_WAIT`]: a wrong order is better than a long delay.
@@ -18,36 +18,28 @@ const BACKFILL_WAIT_MS: i64 = 1_500;
 /// [`BACKFILL_WAIT`].
 pub(super) const MAX_BACKFILL_REQUESTS: usize = 1_024;
 
-/// This run of the bridge: from its start to its end.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Run {
-    /// Random, so that no clock can give two runs the same id; never 0.
-    pub id: i64,
-    /// When the run began, by the monotonic clock: the time may not have been known then.
-    pub started_ms: i64,
-}
-
 impl Inner {
-    /// Whether agents may have written to the customer before this run without a callback, and no
-    /// backfill has run since. For a conversation known only since this run began, no message can be
+    /// Whether agents may have written to the customer before this era without a callback, and no
+    /// backfill has run since. For a conversation known only since this era began, no message can be
     /// missing.
     pub(super) fn needs_backfill(&self, tx: &Tx<'_>, openid: &OpenId) -> Result<bool, StoreError> {
-        let started_at = self.clock.at_monotonic(self.run.started_ms);
-        let backfills = tx.missing_backfills(openid, &self.settings.agents, self.run.id)?;
+        let era = self.fleet.era();
+        let started_at = self.clock.at_monotonic(era.started_ms);
+        let backfills = tx.missing_backfills(openid, &self.settings.agents, era.id)?;
         Ok(backfills.iter().any(|backfill| backfill.known_since.since(started_at) < 0))
     }
 }
 
 impl Bridge {
-    /// A number that distinguishes this run of the bridge from every other.
-    pub fn run_id(&self) -> i64 {
-        self.0.run.id
+    /// A number that distinguishes this era from every other.
+    pub fn era_id(&self) -> i64 {
+        self.0.fleet.era().id
     }
 
     /// Until when an answer that could go now waits for the backfill of its conversation; `None` if
     /// it need not wait.
     pub fn backfill_wait_until(&self, tx: &Tx<'_>, call: &PendingCall) -> Result<Option<Millis>, StoreError> {
-        let since = call.created_at.max(self.0.clock.at_monotonic(self.0.run.started_ms));
+        let since = call.created_at.max(self.0.clock.at_monotonic(self.0.fleet.era().started_ms));
         let is_in_time = (0..BACKFILL_WAIT_MS).contains(&tx.now().since(since));
         if !call.before_backfill
             || !is_in_time
@@ -74,9 +66,9 @@ impl Bridge {
     /// Records that one agent's history with the customer was read up to `until_s` (Unix seconds)
     /// and that every message in it was accepted.
     pub async fn finish_backfill(&self, backfill: Backfill, until_s: i64) -> Result<(), StoreError> {
-        let (run_id, is_first, customer) = (self.run_id(), backfill.is_first, backfill.customer.clone());
+        let (is_first, customer) = (backfill.is_first, backfill.customer.clone());
         let scope = Scope::customer(&customer);
-        self.0.store.write_for(scope, move |tx| tx.set_backfilled_until(&backfill, until_s, run_id)).await?;
+        self.0.store.write_for(scope, move |tx| tx.set_backfilled_until(&backfill, until_s)).await?;
         if is_first {
             self.notify_to_wechat(customer);
         }
@@ -86,10 +78,10 @@ impl Bridge {
     /// Records that the customer's conversation could not be backfilled in time, so that no answer
     /// waits for it any longer.
     pub async fn abandon_backfill(&self, customer: OpenId) -> Result<(), StoreError> {
-        let (run_id, agents, openid) = (self.run_id(), self.agents().to_vec(), customer.clone());
+        let (era_id, agents, openid) = (self.era_id(), self.agents().to_vec(), customer.clone());
         let give_up = move |tx: &Tx<'_>| {
-            let backfills = tx.missing_backfills(&openid, &agents, run_id)?;
-            backfills.iter().try_for_each(|backfill| tx.abandon_backfill(backfill, run_id))
+            let backfills = tx.missing_backfills(&openid, &agents, era_id)?;
+            backfills.iter().try_for_each(|backfill| tx.abandon_backfill(backfill, era_id))
         };
         self.0.store.write_for(Scope::customer(&customer), give_up).await?;
         self.notify_to_wechat(customer);

@@ -107,9 +107,9 @@ impl Bridge {
     }
 
     /// Records that the backfill found a message of `sent_at_s`, Unix seconds, that no callback announced. One that was
-    /// sent before this run proves nothing: the bridge was down.
+    /// sent before this era proves nothing: the bridge was down.
     pub(super) fn record_unannounced(&self, sent_at_s: i64) {
-        let started_at = self.0.clock.at_monotonic(self.0.run.started_ms);
+        let started_at = self.0.clock.at_monotonic(self.0.fleet.era().started_ms);
         let was_up = sent_at_s > started_at.seconds();
         if was_up && self.0.callbacks.record_unannounced(self.0.clock.now()) {
             tracing::error!(

@@ -73,7 +73,7 @@ impl Bridge {
         let (openid, key) = (push.from.clone(), push.dedup_key.as_str().to_owned());
         let is_unsubscribe = push.is_unsubscribe();
         let place = matches!(push.body, PushBody::Message(_))
-            .then(|| inner.work_signal.places().take_offered())
+            .then(|| inner.work_signal.take_offered(&openid))
             .flatten();
         let handler = PushHandler {
             inner: Arc::clone(inner),
@@ -84,7 +84,9 @@ impl Bridge {
         };
         let started = Instant::now();
         fail_point!("push.received");
-        let (scope, may_claim) = (Scope::customer(&openid), place.is_some());
+        let may_claim = place.is_some();
+        let scope = Scope::customer(&openid);
+        let scope = if may_claim { scope.may_claim() } else { scope };
         let (of_key, customer) = (handler.push.dedup_key.clone(), openid.clone());
         let foresee = move |tx: &Tx<'_>| tx.foresee_push(&of_key, &customer, may_claim);
         let decision = inner.store.write_foreseen(scope, foresee, move |tx| handler.decide(tx)).await?;
@@ -97,9 +99,9 @@ impl Bridge {
             inner.accounts.insert(&openid, account);
         }
         let mut notify = decision.notify;
-        if let (Some(pending), Some(place)) = (decision.direct, place) {
+        if let (Some(pending), Some((place, hold))) = (decision.direct, place) {
             notify.retain(|direction| *direction != pending.lane.direction);
-            inner.work_signal.hand_over(pending, place);
+            inner.work_signal.hand_over(pending, place, hold);
         }
         for direction in &notify {
             inner.work_signal.notify(Lane { direction: *direction, customer: openid.clone() });

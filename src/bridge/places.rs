@@ -4,7 +4,7 @@
 //! accepts it, which saves a commit.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -15,6 +15,7 @@ pub struct Places(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     free: Arc<Semaphore>,
+    count: AtomicUsize,
     is_offered: AtomicBool,
 }
 
@@ -24,14 +25,24 @@ pub struct Place(#[expect(dead_code, reason = "it is held, and never read")] Own
 
 impl Default for Places {
     fn default() -> Self {
-        Self(Arc::new(Inner { free: Arc::new(Semaphore::new(0)), is_offered: AtomicBool::new(false) }))
+        Self(Arc::new(Inner {
+            free: Arc::new(Semaphore::new(0)),
+            count: AtomicUsize::new(0),
+            is_offered: AtomicBool::new(false),
+        }))
     }
 }
 
 impl Places {
     /// Makes `count` more places.
     pub fn add(&self, count: usize) {
+        self.0.count.fetch_add(count, Ordering::Relaxed);
         self.0.free.add_permits(count);
+    }
+
+    /// Whether nobody has a place.
+    pub fn are_all_free(&self) -> bool {
+        self.0.free.available_permits() == self.0.count.load(Ordering::Relaxed)
     }
 
     /// Takes a place; `None` if none is free.

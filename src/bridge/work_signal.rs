@@ -2,6 +2,8 @@
 //!
 //! A call whose attempt was recorded when its message was accepted is handed over with its place.
 //!
+//! A lane of a customer who belongs to another instance is signalled to that one.
+//!
 //! A lost signal costs time, never a message: the store is the source of truth, and the outbox also
 //! scans it by itself.
 
@@ -13,7 +15,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::places::{Place, Places};
-use crate::model::Lane;
+use crate::fleet::{Fleet, Hold};
+use crate::model::{Lane, OpenId};
 use crate::store::PendingCall;
 
 /// The most lanes that are remembered between two calls of [`WorkSignal::take`]. Beyond that, the
@@ -38,6 +41,8 @@ pub struct DirectCall {
     pub pending: PendingCall,
     /// Its place.
     pub place: Place,
+    /// Keeps the customer with this instance.
+    pub hold: Hold,
     /// When the transaction was committed.
     pub accepted_at: Instant,
 }
@@ -52,23 +57,35 @@ struct Inner {
     notified: Mutex<NotifiedLanes>,
     notify: Notify,
     places: Places,
-}
-
-impl Default for WorkSignal {
-    fn default() -> Self {
-        Self::with_capacity(MAX_LANES)
-    }
+    fleet: Fleet,
 }
 
 impl WorkSignal {
+    /// Creates a signal for the customers of this instance of `fleet`.
+    pub fn new(fleet: Fleet) -> Self {
+        Self::with_capacity(fleet, MAX_LANES)
+    }
+
     /// Creates a signal that remembers at most `capacity` lanes.
-    pub fn with_capacity(capacity: usize) -> Self {
+    pub fn with_capacity(fleet: Fleet, capacity: usize) -> Self {
         Self(Arc::new(Inner {
             capacity,
             notified: Mutex::default(),
             notify: Notify::new(),
             places: Places::default(),
+            fleet,
         }))
+    }
+
+    /// The instances, of which this one signals to itself.
+    pub fn fleet(&self) -> &Fleet {
+        &self.0.fleet
+    }
+
+    /// Takes a place for a message that is being accepted, if its call may be made by this instance.
+    pub fn take_offered(&self, customer: &OpenId) -> Option<(Place, Hold)> {
+        let place = self.0.places.take_offered()?;
+        Some((place, self.0.fleet.hold(customer)?))
     }
 
     /// The places for calls to IM.
@@ -77,13 +94,16 @@ impl WorkSignal {
     }
 
     /// Hands over a call whose attempt has been recorded.
-    pub fn hand_over(&self, pending: PendingCall, place: Place) {
-        self.0.notified.lock().direct.push(DirectCall { pending, place, accepted_at: Instant::now() });
+    pub fn hand_over(&self, pending: PendingCall, place: Place, hold: Hold) {
+        self.0.notified.lock().direct.push(DirectCall { pending, place, hold, accepted_at: Instant::now() });
         self.0.notify.notify_one();
     }
 
     /// Signals new work in `lane`.
     pub fn notify(&self, lane: Lane) {
+        if !self.0.fleet.owns(&lane.customer) {
+            return self.0.fleet.signal(lane);
+        }
         {
             let mut notified = self.0.notified.lock();
             if notified.lanes.len() < self.0.capacity {
@@ -109,11 +129,11 @@ impl WorkSignal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Direction, OpenId};
+    use crate::model::Direction;
 
     #[tokio::test]
     async fn a_notification_before_the_wait_is_not_lost() {
-        let signal = WorkSignal::default();
+        let signal = WorkSignal::new(Fleet::alone(0));
         let lane = Lane { direction: Direction::ToIm, customer: OpenId::new("oA").unwrap() };
         signal.notify(lane.clone());
         signal.notified().await;

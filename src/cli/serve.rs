@@ -20,6 +20,9 @@ use crate::telemetry;
 /// `POINT:NTH` or `POINT:NTH:MILLISECONDS`: the point where a build with fail points aborts as if
 /// it had been killed, and how long it pauses there first. Other builds ignore it.
 const KILL_AT: &str = "BRIDGE_KILL_AT";
+/// `POINT:NTH`: the point where a build with fail points stops itself with SIGSTOP, until somebody lets it go on.
+/// Other builds ignore it.
+const PAUSE_AT: &str = "BRIDGE_PAUSE_AT";
 /// `POINT:TIMES`: the point where a build with fail points panics, and how often. Other builds ignore it.
 const PANIC_AT: &str = "BRIDGE_PANIC_AT";
 
@@ -27,6 +30,9 @@ pub(super) async fn run(config: Config, warnings: Vec<String>, while_stdin: bool
     if fail::has_failpoints() {
         if let Some(at) = std::env::var_os(KILL_AT) {
             abort_at(&at.to_string_lossy())?;
+        }
+        if let Some(at) = std::env::var_os(PAUSE_AT) {
+            pause_at(&at.to_string_lossy())?;
         }
         if let Some(at) = std::env::var_os(PANIC_AT) {
             panic_at(&at.to_string_lossy())?;
@@ -86,6 +92,19 @@ fn stdin_closed() -> io::Result<impl Future<Output = ()>> {
 fn panic_at(spec: &str) -> anyhow::Result<()> {
     let (point, times) = spec.split_once(':').context("BRIDGE_PANIC_AT must be POINT:TIMES")?;
     fail::cfg(point, &format!("{times}*panic")).map_err(anyhow::Error::msg)
+}
+
+/// Arranges that the process stops itself exactly at a fail point.
+fn pause_at(spec: &str) -> anyhow::Result<()> {
+    let (point, nth) = spec.split_once(':').context("BRIDGE_PAUSE_AT must be POINT:NTH")?;
+    let nth: u32 = nth.parse().context("BRIDGE_PAUSE_AT must be POINT:NTH")?;
+    let passed = AtomicU32::new(0);
+    let pause = move || {
+        if passed.fetch_add(1, Ordering::Relaxed) + 1 == nth {
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
+        }
+    };
+    fail::cfg_callback(point, pause).map_err(anyhow::Error::msg)
 }
 
 /// Arranges that the process aborts exactly at a fail point. A `kill -9` from outside would come a

@@ -141,11 +141,13 @@ pub enum FailureClass {
     LostUpload,
     /// The customer's IM account, without which nothing can be sent, cannot be made.
     NoAccount,
+    /// Another instance may send in this one's place, so that the request was not written.
+    LeaseOver,
 }
 
 impl FailureClass {
     /// All classes, for metrics.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Unreachable,
         Self::Busy,
         Self::Quota,
@@ -156,6 +158,7 @@ impl FailureClass {
         Self::SourceUnavailable,
         Self::LostUpload,
         Self::NoAccount,
+        Self::LeaseOver,
     ];
 
     /// Whether the cause has already been removed, so that the next attempt need not wait.
@@ -182,6 +185,7 @@ impl FailureClass {
             Self::SourceUnavailable => "source",
             Self::LostUpload => "lost_upload",
             Self::NoAccount => "no_account",
+            Self::LeaseOver => "lease_over",
         }
     }
 }

@@ -24,11 +24,13 @@ use crate::clock::Clock;
 use crate::media::{Files, Media, StoredFile};
 use crate::metrics::Metrics;
 use crate::model::{Direction, Lane, MediaName, MediaRequest, Millis};
-use crate::store::{MediaFetch, MediumFile, Scope, Store, StoreError};
+use crate::store::{MediaFetch, MediumFile, Membership, Scope, Store, StoreError, Tx};
 use crate::upstream::delay_ms;
 
 /// The most fetches at once.
 const MAX_RUNNING: usize = 16;
+/// Who claims a download where there is only one instance.
+const ALONE: i64 = 1;
 /// What only this task changes: which downloads are claimed.
 const CLAIM: &str = "claim of downloads";
 /// How long the platform keeps a medium, milliseconds.
@@ -128,7 +130,8 @@ impl Fetcher {
         has_released: &mut bool,
     ) -> Result<Duration, StoreError> {
         if !*has_released {
-            self.store.write(|tx| tx.release_fetches(Millis(0))).await?;
+            let is_alone = self.work_signal.fleet().is_alone();
+            self.store.write(move |tx| tx.release_fetches(Millis(0), is_alone)).await?;
             *has_released = true;
         }
         let room = MAX_RUNNING.saturating_sub(running.len());
@@ -139,7 +142,9 @@ impl Fetcher {
         let wait = self.store.read(|tx| Ok(tx.next_fetch_at()?.map(|due| due.since(tx.now())))).await?;
         let Some(wait_ms) = wait else { return Ok(TICK) };
         if wait_ms <= 0 {
-            for fetch in self.store.write_for(Scope::task(CLAIM), move |tx| tx.claim_fetches(room)).await? {
+            let owner = self.store.membership().map_or(ALONE, Membership::id);
+            let claim = move |tx: &Tx<'_>| tx.claim_fetches(room, owner);
+            for fetch in self.store.write_for(Scope::task(CLAIM), claim).await? {
                 let fetcher = self.clone();
                 running.spawn(async move { fetcher.attempt_or_panic(fetch).await });
             }

@@ -30,11 +30,12 @@ pub(super) use prepare::Permits;
 pub(super) use settle::refuse_held;
 
 use crate::bridge::notice::EndReason;
-use crate::bridge::{Bridge, WorkSignal};
+use crate::bridge::{Account, Bridge, WorkSignal};
 use crate::clock::Clock;
+use crate::fleet::Hold;
 use crate::metrics::Metrics;
-use crate::model::{Direction, Lane, Millis, Move, State, Verdict};
-use crate::store::{AttachState, Head, PendingCall, Scope, Store, StoreError};
+use crate::model::{Direction, FailureClass, Lane, Millis, Move, State, Verdict};
+use crate::store::{AttachState, Head, PendingCall, Scope, Store, StoreError, Tx};
 use crate::upstream::{Breaker, steady_delay_ms};
 
 /// The most messages of one lane before it yields to the other lanes.
@@ -124,15 +125,20 @@ enum Next {
 
 impl LaneWorker {
     /// Works on `lane` until it rests, beginning with the call whose attempt is recorded already.
-    pub(super) async fn work(self: Arc<Self>, lane: Lane, mut direct: Option<PendingCall>) -> Rest {
+    pub(super) async fn work(
+        self: Arc<Self>,
+        lane: Lane,
+        mut direct: Option<PendingCall>,
+        hold: &Hold,
+    ) -> Rest {
         let mut prepared = None;
         for _ in 0..BATCH {
-            if self.stop.is_cancelled() && direct.is_none() {
+            if (self.stop.is_cancelled() || hold.is_draining()) && direct.is_none() {
                 return Rest::Stopped;
             }
             let next = match direct.take() {
                 Some(pending) => self.attempt(pending, Payload::AsAccepted).await,
-                None => self.process_head(&lane, prepared.take()).await,
+                None => self.process_head(&lane, prepared.take(), hold).await,
             };
             match next {
                 Ok(Next::Head) => {}
@@ -155,7 +161,12 @@ impl LaneWorker {
     }
 
     /// Claims the head and carries out its next step.
-    async fn process_head(&self, lane: &Lane, prepared: Option<Prepared>) -> Result<Next, StoreError> {
+    async fn process_head(
+        &self,
+        lane: &Lane,
+        prepared: Option<Prepared>,
+        hold: &Hold,
+    ) -> Result<Next, StoreError> {
         if let Err(due) = self.breaker.admit(self.clock.now()) {
             return Ok(Next::Rest(Rest::Until { due, waits_for_platform: true }));
         }
@@ -191,7 +202,7 @@ impl LaneWorker {
             Claim::Attempt(pending, payload) => self.attempt(*pending, payload).await,
             Claim::Unsettled(pending) => {
                 let span = attempt_span(&pending, pending.attempts);
-                match self.resolve(*pending).instrument(span).await? {
+                match self.resolve(*pending, hold.owned_for()).instrument(span).await? {
                     Resolved::Next(next) => Ok(next),
                     Resolved::NotDelivered(pending) => self.attempt(*pending, Payload::AsAccepted).await,
                 }
@@ -203,71 +214,84 @@ impl LaneWorker {
         let (scope, bridge, lane) = (Scope::lane(lane), self.bridge.clone(), lane.clone());
         let random = rand::rng().random();
         let ages_count = self.clock.is_trusted();
+        let customer = lane.customer.clone();
+        // Where others change accounts too, the call goes by what this transaction reads.
+        let reads_account = lane.direction == Direction::ToIm && !self.work_signal.fleet().is_alone();
         let to_claim = lane.clone();
-        self.store
-            .write_foreseen(
-                scope,
-                move |tx| tx.foresee_claim(&to_claim),
-                move |tx| {
-                    let pending = match tx.head(&lane)? {
-                        Head::Empty => return Ok(Claim::Rest(Rest::Idle)),
-                        Head::NotBefore(due) => {
-                            return Ok(Claim::Rest(Rest::Until { due, waits_for_platform: false }));
-                        }
-                        Head::Ready(pending) => pending,
-                        Head::Unreadable(id) => {
-                            tx.set_aside(id)?;
-                            return Ok(Claim::Settled { state: State::Unreadable, has_notice: false });
-                        }
-                    };
-                    if pending.attached != AttachState::Detached {
-                        return settle_attached(tx, &bridge, &pending, random);
-                    }
-                    let is_too_old = ages_count && tx.now().since(pending.created_at) > MESSAGE_RETENTION_MS;
-                    if pending.unsettled && is_too_old {
-                        let why = bridge.end_reason_text(EndReason::WaitedTooLong);
-                        let (state, has_notice) =
-                            settle_without_attempt(tx, &bridge, &pending, Move::MarkUnknown, why, random)?;
-                        return Ok(Claim::Settled { state, has_notice });
-                    }
-                    if pending.unsettled {
-                        return Ok(Claim::Unsettled(pending));
-                    }
-                    if is_too_old {
-                        let why = bridge.end_reason_text(EndReason::WaitedTooLong);
-                        let (state, has_notice) =
-                            settle_without_attempt(tx, &bridge, &pending, Move::Refuse, why, random)?;
-                        return Ok(Claim::Settled { state, has_notice });
-                    }
-                    if let Some(due) = bridge.backfill_wait_until(tx, &pending)? {
-                        return Ok(Claim::BeforeBackfill(due));
-                    }
-                    if let Some(due) = Bridge::reply_wait_until(tx, &pending)? {
-                        return Ok(Claim::Rest(Rest::Until { due, waits_for_platform: false }));
-                    }
-                    // A payload that was prepared for another head is dropped.
-                    let payload = match &prepared {
-                        Some(prepared) if prepared.is_of(&pending) => Some(prepared.payload.clone()),
-                        _ => (!pending.call.needs_preparation()).then_some(Payload::AsAccepted),
-                    };
-                    // The send is reserved in the transaction that records the attempt. A preparation
-                    // reserves nothing; it only must not begin for a message that is held anyway.
-                    let withheld = match payload {
-                        Some(_) => bridge.reserve_send(tx, &pending)?,
-                        None => bridge.hold_reason(tx, &pending)?,
-                    };
-                    if let Some(hold_reason) = withheld {
-                        let why = bridge.hold_reason_text(hold_reason);
-                        let (state, has_notice) =
-                            settle_without_attempt(tx, &bridge, &pending, Move::Hold, &why, random)?;
-                        return Ok(Claim::Settled { state, has_notice });
-                    }
-                    let Some(payload) = payload else { return Ok(Claim::Prepare(pending)) };
-                    tx.record_attempt(&pending)?;
-                    Ok(Claim::Attempt(pending, payload))
-                },
-            )
-            .await
+        let foresee = move |tx: &Tx<'_>| {
+            tx.foresee_claim(&to_claim);
+            if reads_account {
+                let _ = tx.customer(&to_claim.customer);
+            }
+        };
+        let of_customer = customer.clone();
+        let decide = move |tx: &Tx<'_>| {
+            let pending = match tx.head(&lane)? {
+                Head::Empty => return Ok(Claim::Rest(Rest::Idle)),
+                Head::NotBefore(due) => {
+                    return Ok(Claim::Rest(Rest::Until { due, waits_for_platform: false }));
+                }
+                Head::Ready(pending) => pending,
+                Head::Unreadable(id) => {
+                    tx.set_aside(id)?;
+                    return Ok(Claim::Settled { state: State::Unreadable, has_notice: false });
+                }
+            };
+            if pending.attached != AttachState::Detached {
+                return settle_attached(tx, &bridge, &pending, random);
+            }
+            let is_too_old = ages_count && tx.now().since(pending.created_at) > MESSAGE_RETENTION_MS;
+            if pending.unsettled && is_too_old {
+                let why = bridge.end_reason_text(EndReason::WaitedTooLong);
+                let (state, has_notice) =
+                    settle_without_attempt(tx, &bridge, &pending, Move::MarkUnknown, why, random)?;
+                return Ok(Claim::Settled { state, has_notice });
+            }
+            if pending.unsettled {
+                return Ok(Claim::Unsettled(pending));
+            }
+            if is_too_old {
+                let why = bridge.end_reason_text(EndReason::WaitedTooLong);
+                let (state, has_notice) =
+                    settle_without_attempt(tx, &bridge, &pending, Move::Refuse, why, random)?;
+                return Ok(Claim::Settled { state, has_notice });
+            }
+            if let Some(due) = bridge.backfill_wait_until(tx, &pending)? {
+                return Ok(Claim::BeforeBackfill(due));
+            }
+            if let Some(due) = Bridge::reply_wait_until(tx, &pending)? {
+                return Ok(Claim::Rest(Rest::Until { due, waits_for_platform: false }));
+            }
+            // A payload that was prepared for another head is dropped.
+            let payload = match &prepared {
+                Some(prepared) if prepared.is_of(&pending) => Some(prepared.payload.clone()),
+                _ => (!pending.call.needs_preparation()).then_some(Payload::AsAccepted),
+            };
+            // The send is reserved in the transaction that records the attempt. A preparation
+            // reserves nothing; it only must not begin for a message that is held anyway.
+            let withheld = match payload {
+                Some(_) => bridge.reserve_send(tx, &pending)?,
+                None => bridge.hold_reason(tx, &pending)?,
+            };
+            if let Some(hold_reason) = withheld {
+                let why = bridge.hold_reason_text(hold_reason);
+                let (state, has_notice) =
+                    settle_without_attempt(tx, &bridge, &pending, Move::Hold, &why, random)?;
+                return Ok(Claim::Settled { state, has_notice });
+            }
+            let Some(payload) = payload else { return Ok(Claim::Prepare(pending)) };
+            tx.record_attempt(&pending)?;
+            Ok(Claim::Attempt(pending, payload))
+        };
+        let read_and_decide = move |tx: &Tx<'_>| {
+            let found = if reads_account { tx.customer(&of_customer)? } else { None };
+            Ok((decide(tx)?, found.as_ref().map(Account::of)))
+        };
+        let (claim, account) = self.store.write_foreseen(scope, foresee, read_and_decide).await?;
+        if let Some(account) = account {
+            self.bridge.accounts().insert(&customer, account);
+        }
+        Ok(claim)
     }
 
     /// Makes the recorded attempt and records its outcome.
@@ -302,6 +326,8 @@ impl LaneWorker {
             Verdict::Retry { class, why, .. } if class.is_platform_wide() => {
                 self.breaker.record_failure(self.clock.now(), why);
             }
+            // The platform was not asked.
+            Verdict::Retry { class: FailureClass::LeaseOver, .. } => self.breaker.release_probe(),
             Verdict::Unsettled { why } | Verdict::Unknown { why, .. } => {
                 self.breaker.record_failure(self.clock.now(), why);
             }

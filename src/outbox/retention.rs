@@ -41,6 +41,10 @@ pub async fn run(
         tokio::select! {
             done = async {
                 clock.until_trusted().await;
+                // One instance is enough. That two do it for a moment does no harm.
+                if !work_signal.fleet().owns_first_shard() {
+                    return Ok(());
+                }
                 round(&store, &bridge, &work_signal, &metrics).await
             } => if let Err(error) = done {
                 tracing::warn!(

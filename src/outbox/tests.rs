@@ -48,7 +48,7 @@ fn parts(
         bridge,
         to_im: Arc::clone(&courier),
         to_wechat: courier,
-        work_signal: WorkSignal::default(),
+        work_signal: WorkSignal::new(crate::fleet::Fleet::alone(0)),
         clock: clock.clone(),
         metrics,
         in_flight: 4,
@@ -153,7 +153,7 @@ async fn a_call_that_is_handed_over_is_made_once_and_places_are_offered_only_whi
         questions: AtomicU32::new(0),
         go_on: tokio::sync::Semaphore::new(0),
     });
-    let (work_signal, stop) = (WorkSignal::default(), CancellationToken::new());
+    let (work_signal, stop) = (WorkSignal::new(crate::fleet::Fleet::alone(0)), CancellationToken::new());
     let parts = OutboxParts {
         work_signal: work_signal.clone(),
         in_flight: 1,
@@ -182,7 +182,8 @@ async fn a_call_that_is_handed_over_is_made_once_and_places_are_offered_only_whi
     let pending = store.write(claimed).await.unwrap();
     let (id, lane) = (pending.id, pending.lane.clone());
     assert_eq!(store.read(move |tx| tx.state(id)).await.unwrap(), State::Sending);
-    work_signal.hand_over(pending, place.unwrap());
+    let hold = work_signal.fleet().hold(&pending.lane.customer).unwrap();
+    work_signal.hand_over(pending, place.unwrap(), hold);
     until(async || sends() == 1).await;
     // The only place is taken, so what is added now waits, and no place is offered.
     let next = store.write(|tx| add(tx, "next")).await.unwrap();

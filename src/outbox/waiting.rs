@@ -35,14 +35,19 @@ impl WaitNotices {
 
     async fn send_due(&self, after_ms: i64, outage: Option<String>) -> Result<(), StoreError> {
         // Read first, because a write is a commit.
-        let due = move |tx: &Tx<'_>| tx.long_waiting(tx.now().plus(-after_ms), 1);
-        if self.store.read(due).await?.is_empty() {
+        let due = move |tx: &Tx<'_>| tx.long_waiting(tx.now().plus(-after_ms), BATCH);
+        let due = self.store.read(due).await?;
+        let fleet = self.work_signal.fleet();
+        if !due.iter().any(|waiting| fleet.owns(&waiting.openid)) {
             return Ok(());
         }
         let (bridge, random) = (self.bridge.clone(), rand::rng().random::<u32>());
+        let fleet = fleet.clone();
         let notify = move |tx: &Tx<'_>| {
             let mut notified = Vec::new();
-            for (index, waiting) in (0..).zip(tx.long_waiting(tx.now().plus(-after_ms), BATCH)?) {
+            let due = tx.long_waiting(tx.now().plus(-after_ms), BATCH)?;
+            let ours = due.into_iter().filter(|waiting| fleet.owns(&waiting.openid));
+            for (index, waiting) in (0..).zip(ours) {
                 tx.mark_wait_noticed(waiting.id)?;
                 // A message that cannot be read is set aside by its lane.
                 let Ok(pending) = tx.pending_call(waiting.id) else { continue };

@@ -23,6 +23,8 @@ pub struct Backfill {
     pub backfilled_until_s: i64,
     /// This run of the bridge has not read the view yet.
     pub is_first: bool,
+    /// The run in which it is read.
+    pub run_id: i64,
 }
 
 /// The most customers in one round; those who wrote in the last hours are preferred.
@@ -59,7 +61,7 @@ impl Tx<'_> {
         let agents = serde_json::to_string(agents)?;
         let values =
             params![since.0, MAX_CUSTOMERS, &agents, OTHER_VIEWS_DELAY_MS, limit, run_id, since.0 / HOUR_MS];
-        self.session.all(sql, values, read_backfill)
+        self.session.all(sql, values, |row| read_backfill(row, run_id))
     }
 
     /// The views by `agents` of one conversation that the run `run_id` has not read. Does not
@@ -76,17 +78,13 @@ impl Tx<'_> {
              WHERE c.openid = ?1 AND c.known = 1 AND coalesce(l.run_id, 0) != ?3"
         );
         let agents = serde_json::to_string(agents)?;
-        self.session.all(sql, params![openid.as_str(), &agents, run_id], read_backfill)
+        self.session.all(sql, params![openid.as_str(), &agents, run_id], |row| read_backfill(row, run_id))
     }
 
     /// Records that the run `run_id` has read a view up to `until_s`, Unix seconds. Stores nothing
     /// for a customer who is not known.
-    pub fn set_backfilled_until(
-        &self,
-        backfill: &Backfill,
-        until_s: i64,
-        run_id: i64,
-    ) -> Result<(), StoreError> {
+    pub fn set_backfilled_until(&self, backfill: &Backfill, until_s: i64) -> Result<(), StoreError> {
+        let run_id = backfill.run_id;
         let sql = "INSERT INTO backfill (openid, agent, backfilled_until_s, read_at, run_id)
                    SELECT ?1, ?2, ?3, ?4, ?5 FROM customer WHERE openid = ?1 AND known = 1
                    ON CONFLICT (openid, agent) DO UPDATE
@@ -109,7 +107,7 @@ impl Tx<'_> {
     }
 }
 
-fn read_backfill(row: Row<'_>) -> Result<Backfill, StoreError> {
+fn read_backfill(row: Row<'_>, run_id: i64) -> Result<Backfill, StoreError> {
     Ok(Backfill {
         customer: super::column::parse_openid(row.get(0)?)?,
         number: row.get(1)?,
@@ -117,5 +115,6 @@ fn read_backfill(row: Row<'_>) -> Result<Backfill, StoreError> {
         agent: super::column::parse_agent(row.get(3)?)?,
         backfilled_until_s: row.get(4)?,
         is_first: row.get(5)?,
+        run_id,
     })
 }

@@ -1,5 +1,6 @@
 //! Pending downloads of media: enqueued, claimed, rescheduled, finished.
 
+use super::postgres::membership::RELEASE_OF_THE_GONE;
 use super::session::Row;
 use super::value::params;
 use super::{StoreError, Tx};
@@ -51,14 +52,15 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Claims up to `limit` due downloads, those due longest first, and counts an attempt for each.
-    pub fn claim_fetches(&self, limit: usize) -> Result<Vec<MediaFetch>, StoreError> {
-        let sql = "UPDATE media_fetch SET running = 1, attempts = attempts + 1 WHERE name IN (
+    /// Claims up to `limit` due downloads for the instance `owner`, those due longest first, and counts an attempt for
+    /// each.
+    pub fn claim_fetches(&self, limit: usize, owner: i64) -> Result<Vec<MediaFetch>, StoreError> {
+        let sql = "UPDATE media_fetch SET running = ?4, attempts = attempts + 1 WHERE name IN (
                        SELECT name FROM media_fetch WHERE running = 0 AND (due_at <= ?1 OR due_at > ?2)
                        ORDER BY due_at, name LIMIT ?3)
                    RETURNING name, openid, request, created_at, attempts";
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.session.all(sql, params![self.now.0, self.now.plus(LONGEST_PAUSE_MS).0, limit], read)
+        self.session.all(sql, params![self.now.0, self.now.plus(LONGEST_PAUSE_MS).0, limit, owner], read)
     }
 
     /// When the next download is due; `None` if none is waiting.
@@ -82,9 +84,14 @@ impl Tx<'_> {
         Ok(self.session.run(sql, params![name.as_str()])? > 0)
     }
 
-    /// Releases the downloads that were running when the process ended; they are due at `due_at`.
-    pub fn release_fetches(&self, due_at: Millis) -> Result<(), StoreError> {
-        let sql = "UPDATE media_fetch SET running = 0, due_at = ?1 WHERE running = 1";
+    /// Releases the downloads that were running when their process ended; they are due at `due_at`. `is_alone`: there
+    /// is no other instance whose downloads are running.
+    pub fn release_fetches(&self, due_at: Millis, is_alone: bool) -> Result<(), StoreError> {
+        let sql = if is_alone {
+            "UPDATE media_fetch SET running = 0, due_at = ?1 WHERE running > 0"
+        } else {
+            RELEASE_OF_THE_GONE
+        };
         self.session.run(sql, params![due_at.0])?;
         Ok(())
     }
@@ -125,18 +132,18 @@ mod tests {
                     tx.add_medium(name, &openid, MediaOrigin::Customer)?;
                 }
                 tx.enqueue_fetch(&name, &openid, &request)?;
-                let claimed = tx.claim_fetches(9)?;
+                let claimed = tx.claim_fetches(9, 7)?;
                 assert_eq!((claimed.len(), claimed[0].attempts, &claimed[0].request), (1, 1, &request));
-                assert_eq!((tx.claim_fetches(9)?.len(), tx.next_fetch_at()?), (0, None));
+                assert_eq!((tx.claim_fetches(9, 7)?.len(), tx.next_fetch_at()?), (0, None));
                 tx.reschedule_fetch(&name, tx.now().plus(1_000))?;
-                assert_eq!(tx.claim_fetches(9)?, []);
+                assert_eq!(tx.claim_fetches(9, 7)?, []);
                 tx.make_fetch_due(&mp3)?;
                 assert!(tx.is_fetch_pending(&mp3)? && !tx.is_fetch_pending(&MediaName::of_bits(3))?);
-                assert_eq!(tx.claim_fetches(9)?[0].attempts, 2);
-                tx.release_fetches(Millis(0))?;
+                assert_eq!(tx.claim_fetches(9, 7)?[0].attempts, 2);
+                tx.release_fetches(Millis(0), true)?;
                 assert_eq!(tx.next_fetch_at()?, Some(Millis(0)));
                 tx.forget_customer(&openid)?;
-                assert_eq!((tx.claim_fetches(9)?.len(), tx.finish_fetch(&name)?), (0, false));
+                assert_eq!((tx.claim_fetches(9, 7)?.len(), tx.finish_fetch(&name)?), (0, false));
                 Ok(())
             })
             .await

@@ -6,12 +6,15 @@
 
 mod chunk;
 pub(super) mod connect;
+pub(super) mod control;
 pub(super) mod encoding;
 pub(super) mod error;
 mod image;
+mod instances;
 pub(super) mod inspect;
 pub(super) mod link;
 mod many;
+pub(super) mod membership;
 mod migrate;
 mod password;
 #[cfg(feature = "sandbox")]
@@ -22,6 +25,7 @@ pub(super) mod tls;
 mod transaction;
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
@@ -33,6 +37,7 @@ use super::{Closing, Reader, Store, StoreError, writer};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use connect::{Connector, PostgresLocation};
+use control::Life;
 use error::PostgresError;
 use link::Link;
 
@@ -43,10 +48,10 @@ const RECONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a connection is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 enum Access {
-    /// This process serves the database, and no other may. The connection is this writer's.
-    Serve(Queue),
+    /// This process serves the database, as long as this is its life.
+    Serve(Arc<Life>),
     /// An operator's command beside the process that serves.
     Operator,
     /// Reads snapshots.
@@ -68,34 +73,39 @@ pub(super) struct Postgres {
 }
 
 impl Postgres {
-    /// Connects a writer and keeps other processes from serving the database. The writer of the doors is the first,
-    /// and applies missing migrations. Blocks.
-    pub fn open(location: &PostgresLocation, queue: Queue, runtime: Rc<Runtime>) -> Result<Self, OpenError> {
-        let (connector, link) = connect(location, &runtime)?;
-        if queue == Queue::Doors {
-            migrate::migrate(&link, &connector)?;
-        }
-        serve::claim(&link, queue, &connector)?;
-        let writer = format!("{queue:?}");
-        if queue == Queue::Doors {
-            transaction::forget_operator(&link, "%").map_err(|error| connector.error(&error))?;
-        }
-        let access = Access::Serve(queue);
-        Ok(Self { connector, runtime, access, writer, link: Some(link), lost: None })
+    /// Connects a writer of a process that serves the database. Blocks.
+    fn open(
+        connector: Connector,
+        queue: Queue,
+        life: Arc<Life>,
+        runtime: Rc<Runtime>,
+    ) -> Result<Self, OpenError> {
+        let writer = format!("{queue:?} {}", connector.process);
+        Self::connect(connector, Access::Serve(life), writer, runtime)
     }
 
-    /// Connects to a database that another process may be serving. Migrates nothing. Blocks.
-    pub fn open_for_operator(location: &PostgresLocation, runtime: Rc<Runtime>) -> Result<Self, OpenError> {
-        let (connector, link) = connect(location, &runtime)?;
-        migrate::check(&link, &connector)?;
-        let writer = format!("operator {:016x}", rand::random::<u64>());
-        Ok(Self { connector, runtime, access: Access::Operator, writer, link: Some(link), lost: None })
+    /// Connects to a database that other processes may be serving. Migrates nothing. Blocks.
+    fn open_for_operator(connector: Connector, runtime: Rc<Runtime>) -> Result<Self, OpenError> {
+        let writer = format!("operator {}", connector.process);
+        let postgres = Self::connect(connector, Access::Operator, writer, runtime)?;
+        if let Some(link) = &postgres.link {
+            migrate::check(link, &postgres.connector)?;
+        }
+        Ok(postgres)
     }
 
     /// Connects to read. Blocks.
-    pub fn open_to_read(location: &PostgresLocation, runtime: Rc<Runtime>) -> Result<Self, OpenError> {
-        let (connector, link) = connect(location, &runtime)?;
-        let (access, writer) = (Access::Read, String::new());
+    fn open_to_read(connector: Connector, runtime: Rc<Runtime>) -> Result<Self, OpenError> {
+        Self::connect(connector, Access::Read, String::new(), runtime)
+    }
+
+    fn connect(
+        connector: Connector,
+        access: Access,
+        writer: String,
+        runtime: Rc<Runtime>,
+    ) -> Result<Self, OpenError> {
+        let link = connector.connect(&runtime).map_err(|error| connector.error(&error))?;
         Ok(Self { connector, runtime, access, writer, link: Some(link), lost: None })
     }
 
@@ -122,64 +132,68 @@ impl Postgres {
     fn reconnect(&self) -> Result<Link, PostgresError> {
         let link = self.connector.connect(&self.runtime)?;
         let lost = self.lost.as_deref().unwrap_or_default();
-        match self.access {
-            Access::Serve(queue) if !serve::claim_again(&link, queue, lost)? => Err(PostgresError::TakenOver),
-            Access::Serve(_) | Access::Read => Ok(link),
-            Access::Operator => {
-                serve::end_session(&link, lost)?;
-                Ok(link)
-            }
+        // A reader's session has nothing that another would need.
+        if !matches!(self.access, Access::Read) {
+            serve::end_session(&link, lost)?;
         }
+        Ok(link)
     }
 }
 
-/// Opens the store for this process alone: a writer for the doors, one for the outbox, and the readers. Blocks.
+/// Opens the store as one of the instances on the database: the control connection, a writer for the doors, one for
+/// the outbox, and the readers. Blocks.
 pub(super) fn open(
     server: &PostgresLocation,
     clock: &Clock,
     metrics: &Metrics,
 ) -> Result<(Store, Closing), OpenError> {
+    let (connector, life) = (Connector::new(server)?, Arc::<Life>::default());
+    let (membership, control) = control::start(connector.clone(), Arc::clone(&life), metrics.clone())?;
     let health = || Health::new(clock.clone(), metrics.clone());
     let write = |name, queue| {
-        let server = server.clone();
-        writer::start(name, health(), move |runtime| Postgres::open(&server, queue, Rc::clone(runtime)))
+        let (connector, life) = (connector.clone(), Arc::clone(&life));
+        writer::start(name, health(), move |runtime| {
+            Postgres::open(connector, queue, life, Rc::clone(runtime))
+        })
     };
     let (doors, accepting) = write("store-doors", Queue::Doors)?;
     let (outbox, sending) = write("store-outbox", Queue::Outbox)?;
-    let (reader, reading) = open_readers(server, clock, READERS)?;
+    let (reader, reading) = open_readers(&connector, clock, READERS)?;
     let threads = [accepting, sending].into_iter().chain(reading).collect();
+    let (clock, membership) = (clock.clone(), Some(membership));
     Ok((
-        Store { doors, outbox, reader, clock: clock.clone(), keeps_media: true },
-        Closing { threads, _lock: None },
+        Store { doors, outbox, reader, clock, keeps_media: true, membership },
+        Closing { threads, control: Some(control), _lock: None },
     ))
 }
 
-/// Opens the store for an operator's command while another process may be serving it. Blocks.
+/// Opens the store for an operator's command while other processes may be serving it. Blocks.
 pub(super) fn open_for_operator(
     server: &PostgresLocation,
     clock: &Clock,
 ) -> Result<(Store, Closing), OpenError> {
-    let (health, of_writer) = (Health::new(clock.clone(), Metrics::default()), server.clone());
+    let connector = Connector::new(server)?;
+    let (health, of_writer) = (Health::new(clock.clone(), Metrics::default()), connector.clone());
     let (writer, writing) = writer::start("store", health, move |runtime| {
-        Postgres::open_for_operator(&of_writer, Rc::clone(runtime))
+        Postgres::open_for_operator(of_writer, Rc::clone(runtime))
     })?;
-    let (reader, reading) = open_readers(server, clock, 1)?;
+    let (reader, reading) = open_readers(&connector, clock, 1)?;
     let threads = std::iter::once(writing).chain(reading).collect();
-    let store =
-        Store { doors: writer.clone(), outbox: writer, reader, clock: clock.clone(), keeps_media: true };
-    Ok((store, Closing { threads, _lock: None }))
+    let (doors, outbox, clock) = (writer.clone(), writer, clock.clone());
+    let store = Store { doors, outbox, reader, clock, keeps_media: true, membership: None };
+    Ok((store, Closing { threads, control: None, _lock: None }))
 }
 
 fn open_readers(
-    server: &PostgresLocation,
+    connector: &Connector,
     clock: &Clock,
     count: usize,
 ) -> Result<(Reader, Vec<writer::Thread>), OpenError> {
     let mut readers = Vec::new();
     let mut threads = Vec::new();
     for _ in 0..count {
-        let server = server.clone();
-        let open = move |runtime: &Rc<Runtime>| Postgres::open_to_read(&server, Rc::clone(runtime));
+        let connector = connector.clone();
+        let open = move |runtime: &Rc<Runtime>| Postgres::open_to_read(connector, Rc::clone(runtime));
         let (reader, thread) = writer::start("store-reader", Health::of_reader(clock.clone()), open)?;
         readers.push(reader);
         threads.push(thread);
@@ -191,12 +205,6 @@ fn open_readers(
 fn runtime() -> Result<Rc<Runtime>, OpenError> {
     let build = tokio::runtime::Builder::new_current_thread().enable_all().build();
     build.map(Rc::new).map_err(OpenError::Thread)
-}
-
-fn connect(location: &PostgresLocation, runtime: &Rc<Runtime>) -> Result<(Connector, Link), OpenError> {
-    let connector = Connector::new(location)?;
-    let link = connector.connect(runtime).map_err(|error| connector.error(&error))?;
-    Ok((connector, link))
 }
 
 #[cfg(test)]

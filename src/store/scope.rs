@@ -12,6 +12,8 @@ use crate::model::{ImUserId, Lane, MediaHash, OpenId};
 pub struct Scope {
     queue: Queue,
     keys: Keys,
+    /// It records an attempt, which only an instance that is alive may make.
+    is_sending: bool,
 }
 
 /// The writers: neither waits for the other's group.
@@ -33,11 +35,11 @@ enum Keys {
 
 impl Scope {
     /// All that is stored.
-    pub const EVERYTHING: Self = Self { queue: Queue::Outbox, keys: Keys::Everything };
+    pub const EVERYTHING: Self = Self { queue: Queue::Outbox, keys: Keys::Everything, is_sending: true };
 
     /// A customer's conversation, which a platform's request changes.
     pub fn customer(openid: &OpenId) -> Self {
-        Self { queue: Queue::Doors, keys: Keys::These([Some(key("customer", openid.as_str())), None]) }
+        Self::of_doors(Keys::These([Some(key("customer", openid.as_str())), None]))
     }
 
     /// The conversation of the customer who has this IM account, which a platform's request changes.
@@ -47,7 +49,12 @@ impl Scope {
         let keys = [next(), next()];
         // Not known: no user has more.
         let keys = if openids.next().is_some() { Keys::Everything } else { Keys::These(keys) };
-        Self { queue: Queue::Doors, keys }
+        Self::of_doors(keys)
+    }
+
+    /// The same for a write that may also claim the first message of the customer's lane.
+    pub fn may_claim(self) -> Self {
+        Self { is_sending: true, ..self }
     }
 
     /// A customer's conversation, which the outbox changes.
@@ -57,22 +64,31 @@ impl Scope {
 
     /// What only one task of the background changes, by its name.
     pub fn task(name: &str) -> Self {
-        Self { queue: Queue::Outbox, keys: Keys::These([Some(key("task", name)), None]) }
+        Self::of_doors(Keys::These([Some(key("task", name)), None])).in_background()
     }
 
     /// The same for a write that no platform waits for.
     pub fn in_background(self) -> Self {
-        Self { queue: Queue::Outbox, ..self }
+        Self { queue: Queue::Outbox, is_sending: true, ..self }
     }
 
     /// The value of one key in `kv`.
     pub fn kv(name: &str) -> Self {
-        Self { queue: Queue::Doors, keys: Keys::These([Some(key("kv", name)), None]) }
+        Self::of_doors(Keys::These([Some(key("kv", name)), None]))
     }
 
     /// The bytes of a file.
     pub fn media(hash: &MediaHash) -> Self {
-        Self { queue: Queue::Outbox, keys: Keys::These([Some(key("media", hash.as_str())), None]) }
+        Self::of_doors(Keys::These([Some(key("media", hash.as_str())), None])).in_background()
+    }
+
+    fn of_doors(keys: Keys) -> Self {
+        Self { queue: Queue::Doors, keys, is_sending: false }
+    }
+
+    /// Whether an instance that others take for dead must not make this write.
+    pub(super) fn is_sending(self) -> bool {
+        self.is_sending
     }
 
     /// The keys that its transaction locks; `None`: everything.

@@ -1,11 +1,11 @@
 //! Messages that get nowhere: the rounds without an answer, the attempts that no longer count, the
 //! rows that cannot be read, and the agents' messages that wait for long.
 
-use super::column::{DETACHED, MESSAGE, OPEN, TO_WECHAT, TRANSFER};
+use super::column::{DETACHED, MESSAGE, OPEN, TO_WECHAT, TRANSFER, parse_openid};
 use super::position::POSITION;
 use super::value::params;
 use super::{PendingCall, Settlement, StoreError, Tx};
-use crate::model::{Direction, Lane, MessageId, Millis, Move};
+use crate::model::{Direction, Lane, MessageId, Millis, Move, OpenId};
 use const_format::formatcp;
 
 /// An agent's message that waits.
@@ -13,6 +13,8 @@ use const_format::formatcp;
 pub struct WaitingAnswer {
     /// Its message id.
     pub id: MessageId,
+    /// The customer.
+    pub openid: OpenId,
     /// The last failure of the message, or of the first message of its lane.
     pub why: Option<String>,
 }
@@ -102,7 +104,7 @@ impl Tx<'_> {
                 Some(own) => Some(own),
                 None => self.session.find(head_sql, params![Direction::ToWechat, &openid])?.flatten(),
             };
-            answers.push(WaitingAnswer { id: MessageId(id), why });
+            answers.push(WaitingAnswer { id: MessageId(id), openid: parse_openid(openid)?, why });
         }
         Ok(answers)
     }

@@ -327,6 +327,9 @@ impl<E: Engine> WriterThread<E> {
             Err(Failure::Write(error)) if self.engine.is_outage(error) => self.health.failed(error),
             Err(Failure::Write(error)) => {
                 self.health.withdrawn();
+                if matches!(error, StoreError::Buried) && group.len() == 1 {
+                    self.health.metrics.record_fenced();
+                }
                 // A bad row or a bug fails one write. The store fails only if a harmless write does.
                 if matches!(error, StoreError::Database(_) | StoreError::Postgres(_)) {
                     self.probe();

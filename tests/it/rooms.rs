@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each room, with the other rooms that it may use.
-const ROOMS: [(&str, &[&str]); 19] = [
+const ROOMS: [(&str, &[&str]); 20] = [
     ("model", &[]),
     ("clock", &["model"]),
     ("json", &[]),
@@ -14,17 +14,24 @@ const ROOMS: [(&str, &[&str]); 19] = [
     ("metrics", &["model"]),
     ("lifecycle", &[]),
     ("store", &["model", "clock", "metrics"]),
+    ("fleet", &["model", "clock", "metrics", "store"]),
     ("media", &["model", "clock", "config", "metrics", "store"]),
-    ("upstream", &["model", "clock", "metrics"]),
-    ("bridge", &["model", "clock", "config", "metrics", "store", "media"]),
-    ("outbox", &["model", "clock", "config", "metrics", "store", "media", "upstream", "bridge"]),
+    ("upstream", &["model", "clock", "metrics", "fleet"]),
+    ("bridge", &["model", "clock", "config", "metrics", "store", "fleet", "media"]),
+    ("outbox", &["model", "clock", "config", "metrics", "store", "fleet", "media", "upstream", "bridge"]),
     (
         "wechat",
-        &["model", "clock", "json", "config", "metrics", "store", "media", "upstream", "bridge", "outbox"],
+        &[
+            "model", "clock", "json", "config", "metrics", "store", "fleet", "media", "upstream", "bridge",
+            "outbox",
+        ],
     ),
     (
         "im",
-        &["model", "clock", "json", "config", "metrics", "store", "media", "upstream", "bridge", "outbox"],
+        &[
+            "model", "clock", "json", "config", "metrics", "store", "fleet", "media", "upstream", "bridge",
+            "outbox",
+        ],
     ),
     (
         "http",
@@ -34,6 +41,7 @@ const ROOMS: [(&str, &[&str]); 19] = [
             "config",
             "metrics",
             "store",
+            "fleet",
             "media",
             "upstream",
             "bridge",
@@ -54,6 +62,7 @@ const ROOMS: [(&str, &[&str]); 19] = [
             "owner_only",
             "metrics",
             "store",
+            "fleet",
             "media",
             "upstream",
             "bridge",
@@ -74,6 +83,7 @@ const ROOMS: [(&str, &[&str]); 19] = [
             "owner_only",
             "metrics",
             "store",
+            "fleet",
             "media",
             "upstream",
             "bridge",

@@ -233,6 +233,10 @@ async fn a_port_or_store_in_use_is_reported_in_one_message_with_its_key_and_fix(
             "{log:?}"
         );
     }
+    if crate::cluster::is_chosen() {
+        // Several may serve one PostgreSQL.
+        return;
+    }
     let first = ServeProcess::start(world.folder.path(), &world.config_toml());
     first.await_listening().await;
     let (status, log) = ServeProcess::start(world.folder.path(), &world.config_toml()).wait_end().await;

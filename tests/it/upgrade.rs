@@ -160,7 +160,7 @@ impl Before {
         let signer =
             Signer::new(SDK_APP_ID, SecretString::from(SECRET_KEY), user("user0"), 3600, world.clock.clone());
         let base = world.im.base_url().parse().unwrap();
-        let client = Client::new(http_client().unwrap(), base, signer, CALL_TIMEOUT).unwrap();
+        let client = Client::new(http_client(true).unwrap(), base, signer, CALL_TIMEOUT).unwrap();
         let message = SendMsg {
             from: &user(&openid("arrived")),
             to: &user("user1"),

@@ -100,20 +100,20 @@ fn server(location: &PostgresLocation) -> Vec<Finding> {
         Err(error) => return vec![error_finding(&error)],
     };
     let ServerState { name, version, .. } = &state;
-    let main = match &state.holder {
-        Some(holder) => {
-            let evidence = format!("{name} is in use by {holder}");
-            let fix = "fine if that is the running bridge; else give each its own database";
+    let main = match &state.holders[..] {
+        holders @ [_, ..] => {
+            let evidence = format!("{name} is in use by {}", holders.join(", "));
+            let fix = "fine if those are instances of this bridge; else give each bridge its own database";
             Finding::warn(DATABASE, evidence, fix)
         }
-        None if state.is_empty => {
+        [] if state.is_empty => {
             Finding::ok(DATABASE, format!("{name} (version {version}) is empty, and will be set up"))
         }
-        None if state.is_outdated => {
+        [] if state.is_outdated => {
             let evidence = format!("{name} (version {version}) will be migrated at the next start");
             Finding::ok(DATABASE, evidence)
         }
-        None => Finding::ok(DATABASE, format!("{name} (version {version}) can be read and written")),
+        [] => Finding::ok(DATABASE, format!("{name} (version {version}) can be read and written")),
     };
     let warnings =
         state.warnings.iter().map(|(evidence, fix)| Finding::warn(DATABASE, evidence.as_str(), *fix));

@@ -46,7 +46,7 @@ pub(super) async fn wechat(config: &Config, clock: &Clock) -> Vec<Finding> {
     if wechat.reply == ReplyMode::Passive {
         return vec![Finding::ok("wechat.reply", "passive: WeChat's API is not called")];
     }
-    let http = match wechat_send::http_client() {
+    let http = match wechat_send::http_client(true) {
         Ok(http) => http,
         Err(error) => return vec![network_finding(BASE, &wechat.api_base, &error.to_string())],
     };
@@ -68,7 +68,7 @@ pub(super) async fn wechat(config: &Config, clock: &Clock) -> Vec<Finding> {
 
 fn token_error_finding(base: &BaseUrl, error: &TokenError) -> Finding {
     match error {
-        TokenError::Unreachable(_) | TokenError::NoAnswer(_) => {
+        TokenError::Unreachable(_) | TokenError::NoAnswer(_) | TokenError::Claimed => {
             network_finding("wechat.api_base", base, &error.to_string())
         }
         TokenError::Code { code: number, msg } => {
@@ -97,7 +97,7 @@ fn push_permission_finding(base: &BaseUrl, reply: ReplyMode, outcome: Result<(),
         Err(failure) => failure,
     };
     let (number, msg) = match &failure {
-        Failure::NotSent(_) | Failure::NoAnswer(..) | Failure::Rejected(_) => {
+        Failure::NotSent(_) | Failure::LeaseOver(_) | Failure::NoAnswer(..) | Failure::Rejected(_) => {
             return network_finding("wechat.api_base", base, &failure.to_string());
         }
         Failure::Token(error) => return token_error_finding(base, error),
@@ -158,7 +158,7 @@ pub(super) async fn im(config: &Config, clock: &Clock) -> Vec<Finding> {
 }
 
 fn client(im: &Im, clock: &Clock) -> Result<im_send::Client, String> {
-    let http = im_send::http_client().map_err(|error| error.to_string())?;
+    let http = im_send::http_client(true).map_err(|error| error.to_string())?;
     let key = im.secret_key.expose().into();
     let expire_s = im.usersig_expire.as_secs();
     let signer = Signer::new(im.sdk_app_id.get(), key, im.admin.clone(), expire_s, clock.clone());

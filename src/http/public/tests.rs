@@ -60,7 +60,7 @@ impl World {
             settings: settings(agents.clone()),
             store: store.clone(),
             media,
-            work_signal: WorkSignal::default(),
+            work_signal: WorkSignal::new(crate::fleet::Fleet::alone(0)),
             clock: clock.clone(),
             metrics: metrics.clone(),
         });

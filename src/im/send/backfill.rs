@@ -121,9 +121,9 @@ impl BackfillWorker {
 
     /// Reads every agent's view of a conversation.
     async fn backfill_views(&self, customer: &OpenId) -> Result<(), BackfillError> {
-        let (openid, agents, run_id) =
-            (customer.clone(), self.bridge.agents().to_vec(), self.bridge.run_id());
-        let backfills = self.store.read(move |tx| tx.missing_backfills(&openid, &agents, run_id)).await?;
+        let (openid, agents, era_id) =
+            (customer.clone(), self.bridge.agents().to_vec(), self.bridge.era_id());
+        let backfills = self.store.read(move |tx| tx.missing_backfills(&openid, &agents, era_id)).await?;
         self.backfill_all(backfills).await
     }
 
@@ -153,10 +153,13 @@ impl BackfillWorker {
 
     async fn run_round(&self) -> Result<(), BackfillError> {
         let (agents, since) = (self.bridge.agents().to_vec(), self.clock.now().plus(-ACTIVE_MS));
-        let run_id = self.bridge.run_id();
+        let era_id = self.bridge.era_id();
         let backfills =
-            self.store.read(move |tx| tx.due_backfills(&agents, run_id, since, CALLS_PER_ROUND)).await?;
-        self.backfill_all(backfills).await
+            self.store.read(move |tx| tx.due_backfills(&agents, era_id, since, CALLS_PER_ROUND)).await?;
+        // The others read those of their customers.
+        let fleet = self.bridge.work_signal().fleet();
+        let ours = backfills.into_iter().filter(|backfill| fleet.owns(&backfill.customer));
+        self.backfill_all(ours.collect()).await
     }
 
     /// Backfills the conversations one beside another. A conversation that fails does not stop the

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use fail::fail_point;
+use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect::Policy;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
@@ -16,15 +18,20 @@ use super::Api;
 use super::code::{self, Class};
 use super::usersig::Signer;
 use crate::clock::RemoteClock;
+use crate::fleet::{Lease, LeaseOver};
 use crate::im::{number, text};
 use crate::json;
-use crate::upstream::observe_date;
+use crate::upstream::{is_lease_over, leased, observe_date};
 
 /// The time limit of a call, connecting included; the server itself gives up after 3 s.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The time limit for connecting. It separates an unreachable server from a slow one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long connecting takes at most, and how long the system goes on sending data that is not acknowledged, beside
+/// other instances. What a lost network delivers later would arrive when another has looked for it already.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// How long an idle connection is kept. If the server closed a connection just as we send on it,
 /// the outcome of the send would be unknown.
@@ -44,6 +51,7 @@ pub struct Client {
     signer: Signer,
     clock: RemoteClock,
     timeout: Duration,
+    lease: Lease,
 }
 
 /// Why a call did not succeed.
@@ -55,6 +63,9 @@ pub enum Failure {
         /// The reason; no secrets.
         why: String,
     },
+    /// The request was not sent, because another instance may send in this one's place.
+    #[error("not sent: {0}")]
+    LeaseOver(#[from] LeaseOver),
     /// The request was sent, or may have been, but no readable response came: IM may have executed
     /// it.
     #[error("no readable answer from IM: {why}")]
@@ -84,17 +95,17 @@ pub enum Failure {
 pub struct InvalidBase;
 
 /// Creates the HTTP client that [`Client`] needs: no redirects, 3 s to connect. It takes proxies
-/// from the environment.
-pub fn http_client() -> reqwest::Result<reqwest::Client> {
-    http_client_with(CONNECT_TIMEOUT)
+/// from the environment. `is_alone`: no other instance may send in this one's place.
+pub fn http_client(is_alone: bool) -> reqwest::Result<reqwest::Client> {
+    let client = http_client_with(CONNECT_TIMEOUT);
+    if is_alone { client } else { client.connect_timeout(SILENCE).tcp_user_timeout(SILENCE) }.build()
 }
 
-fn http_client_with(connect_timeout: Duration) -> reqwest::Result<reqwest::Client> {
+fn http_client_with(connect_timeout: Duration) -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .redirect(Policy::none())
         .connect_timeout(connect_timeout)
         .pool_idle_timeout(IDLE_TIMEOUT)
-        .build()
 }
 
 impl Client {
@@ -112,7 +123,13 @@ impl Client {
         base.set_query(None);
         base.set_fragment(None);
         let clock = signer.clock().remote(crate::im::CLOCK);
-        Ok(Self { http, base, signer, clock, timeout })
+        Ok(Self { http, base, signer, clock, timeout, lease: Lease::unlimited() })
+    }
+
+    /// Makes calls only as long as this instance has `lease`.
+    #[must_use]
+    pub fn with_lease(self, lease: Lease) -> Self {
+        Self { lease, ..self }
     }
 
     /// The HTTP client of its calls.
@@ -135,12 +152,20 @@ impl Client {
     async fn attempt(&self, api: Api, body: &impl Serialize, sig: &str) -> Result<Value, Failure> {
         let clean = |text: &str| sanitize(text, sig);
         let to_failure = |error: reqwest::Error| {
+            if is_lease_over(&error) {
+                return Failure::LeaseOver(LeaseOver);
+            }
             let not_sent = error.is_connect() || error.is_builder();
             let why = clean(&error_chain(&error.without_url()));
             if not_sent { Failure::NotSent { why } } else { Failure::NoAnswer { why } }
         };
-        let request = self.http.post(self.url(api, sig)).timeout(self.timeout).json(body);
+        let body = serde_json::to_vec(body).map_err(|error| Failure::NotSent { why: error.to_string() })?;
+        let request = self.http.post(self.url(api, sig)).timeout(self.timeout);
+        let request = request.header(CONTENT_TYPE, "application/json").body(leased(body.into(), &self.lease));
         let sent_ms = self.clock.local().monotonic_ms();
+        fail_point!("im.ready");
+        // Nothing may be awaited between this and the request.
+        self.lease.check()?;
         let mut response = request.send().await.map_err(to_failure)?;
         observe_date(&self.clock, &response, sent_ms);
         if response.status() != reqwest::StatusCode::OK {

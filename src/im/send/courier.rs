@@ -137,7 +137,7 @@ impl Courier for ImCourier {
 fn call_report<T>(outcome: &Result<T, Failure>) -> CallReport {
     let (label, too_often) = match outcome {
         Ok(_) => ("ok", false),
-        Err(Failure::NotSent { .. }) => ("not_sent", false),
+        Err(Failure::NotSent { .. } | Failure::LeaseOver(_)) => ("not_sent", false),
         Err(Failure::NoAnswer { .. }) => ("no_answer", false),
         Err(Failure::Rejected { .. }) => ("rejected", false),
         Err(Failure::Code { code, .. }) => {
@@ -291,6 +291,10 @@ impl ImCourier {
     }
 
     fn update_health<T>(&self, api: Api, outcome: &Result<T, Failure>) {
+        // Nothing was asked of IM.
+        if matches!(outcome, Err(Failure::LeaseOver(_))) {
+            return;
+        }
         let evidence = evidence(outcome);
         if let Evidence::Failing(fault) | Evidence::Blocked(fault) | Evidence::Exhausted(fault) = &evidence {
             let Fault { why, advice } = fault.clone();
@@ -354,7 +358,9 @@ fn words(elements: &[Element]) -> &str {
 /// while, unless the whole platform is out of reach.
 fn without_account(verdict: Verdict) -> Verdict {
     match verdict {
-        Verdict::Retry { class, pause, why } if !class.is_platform_wide() && !class.retry_now() => {
+        Verdict::Retry { class, pause, why }
+            if !class.is_platform_wide() && !class.retry_now() && class != FailureClass::LeaseOver =>
+        {
             Verdict::Retry { class: FailureClass::NoAccount, pause, why }
         }
         verdict => verdict,

@@ -52,7 +52,7 @@ impl Failure {
     pub fn pause(&self) -> Option<Duration> {
         match self {
             Self::Code { code, .. } => code::class(*code).pause(),
-            Self::NotSent { .. } | Self::NoAnswer { .. } | Self::Rejected { .. } => None,
+            Self::NotSent { .. } | Self::LeaseOver(_) | Self::NoAnswer { .. } | Self::Rejected { .. } => None,
         }
     }
 }
@@ -60,6 +60,7 @@ impl Failure {
 fn failure_verdict(failure: &Failure, why: String) -> Verdict {
     let class = match failure {
         Failure::NotSent { .. } => FailureClass::Unreachable,
+        Failure::LeaseOver(_) => FailureClass::LeaseOver,
         Failure::NoAnswer { .. } => FailureClass::Busy,
         Failure::Rejected { .. } => return Verdict::Refuse { why },
         Failure::Code { code, .. } => match code::class(*code) {

@@ -12,6 +12,7 @@ use rand::RngExt as _;
 use super::settle::settle_without_attempt;
 use super::{LaneWorker, Rest};
 use crate::bridge::notice::EndReason;
+use crate::fleet::Hold;
 use crate::model::{Lane, MessageId, Move, State};
 use crate::outbox::panics::{MAX_PANICS, PANIC_REST_MS};
 use crate::store::{PendingCall, Settlement, StoreError, Tx};
@@ -41,16 +42,24 @@ impl PanicCounts {
 }
 
 impl LaneWorker {
-    /// Works on `lane` until it rests or panics, beginning with the call whose attempt is recorded already.
+    /// Works on `lane` until it rests or panics, or this instance is taken for dead, beginning with the call whose attempt is recorded already.
     pub(in crate::outbox) async fn work_or_panic(
         self: Arc<Self>,
         lane: Lane,
         direct: Option<PendingCall>,
+        hold: Hold,
     ) -> Rest {
-        let work = AssertUnwindSafe(Arc::clone(&self).work(lane.clone(), direct));
-        match work.catch_unwind().await {
-            Ok(rest) => rest,
-            Err(_) => self.panicked(&lane).await,
+        let work = AssertUnwindSafe(Arc::clone(&self).work(lane.clone(), direct, &hold));
+        tokio::select! {
+            worked = work.catch_unwind() => match worked {
+                Ok(rest) => rest,
+                Err(_) => self.panicked(&lane).await,
+            },
+            // Another instance has taken over the lane. What this one has begun is as after a crash.
+            () = hold.buried() => {
+                self.breaker.release_probe();
+                Rest::Stopped
+            }
         }
     }
 

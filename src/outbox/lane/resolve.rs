@@ -8,6 +8,7 @@ use rand::RngExt as _;
 use super::settle::settle_without_attempt;
 use super::{LaneWorker, Next, RESOLVE_DELAY_MS, Rest, in_millis, resolve_delay_ms};
 use crate::bridge::notice::EndReason;
+use crate::clock::millis;
 use crate::model::{FailureClass, Millis, Move, Resolution, State, Verdict};
 use crate::outbox::Payload;
 use crate::store::{PendingCall, Scope, StoreError, Tx};
@@ -35,7 +36,21 @@ enum Round {
 impl LaneWorker {
     /// Finds out the outcome of an unsettled attempt, and records it. If the platform does not have
     /// the message, records a new attempt, which the caller makes.
-    pub(super) async fn resolve(&self, mut pending: PendingCall) -> Result<Resolved, StoreError> {
+    ///
+    /// `owned_for`: how long this instance has had the lane, if another may have had it before. By its own clock, whose
+    /// attempt may seem older here than it is.
+    pub(super) async fn resolve(
+        &self,
+        mut pending: PendingCall,
+        owned_for: Option<Duration>,
+    ) -> Result<Resolved, StoreError> {
+        let too_new =
+            owned_for.map(|owned_for| RESOLVE_DELAY_MS - millis(owned_for)).filter(|wait| *wait > 0);
+        if let Some(wait_ms) = too_new {
+            self.breaker.release_probe();
+            let due = self.clock.now().plus(wait_ms);
+            return Ok(Resolved::Next(Next::Rest(Rest::Until { due, waits_for_platform: false })));
+        }
         let ready_at = pending.attempt_at.plus(RESOLVE_DELAY_MS);
         if self.clock.now() < pending.attempt_at {
             // The clock was set back, so `ready_at` may be hours away and the age of the attempt is

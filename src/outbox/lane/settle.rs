@@ -136,6 +136,7 @@ impl LaneWorker {
         };
         let waited_ms = self.clock.now().since(pending.created_at);
         is_own_failure
+            && class != FailureClass::LeaseOver
             && self.clock.is_trusted()
             && self.limits.give_up_ms.is_some_and(|limit_ms| waited_ms >= limit_ms)
     }

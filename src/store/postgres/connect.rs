@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use const_format::formatcp;
+use futures_util::{StreamExt as _, stream};
 use tokio::runtime::Runtime;
-use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::{AsyncMessage, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::PostgresError;
@@ -40,7 +41,7 @@ const SETTINGS: &str = formatcp!(
     SET plan_cache_mode = force_generic_plan;
     SET jit = off;
     SET lock_timeout = '{LOCK_TIMEOUT}';
-    SET idle_in_transaction_session_timeout = '5s';
+    SET idle_in_transaction_session_timeout = '2500ms';
     SET client_min_messages = warning;
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';"
 );
@@ -70,11 +71,24 @@ impl std::fmt::Display for PostgresLocation {
     }
 }
 
-/// Makes connections to one database.
+/// What a connection tells without being asked. It must not block.
+pub(super) type OnEvent = Box<dyn Fn(Event) + Send + Sync>;
+
+/// Something that happened on a connection.
+pub(super) enum Event {
+    /// Another session's NOTIFY.
+    Notified(String),
+    /// The connection has ended.
+    Ended,
+}
+
+/// Makes connections to one database. Clones make connections of the same process.
 #[derive(Clone)]
 pub(super) struct Connector {
     config: Config,
     tls: MakeRustlsConnect,
+    /// Tells the sessions of one process from those of all others. Processes in containers often have the same number.
+    pub process: String,
     /// For errors and log lines.
     pub name: String,
 }
@@ -109,27 +123,49 @@ impl Connector {
         let tls = tls::connector(location.tls, location.root_cert.as_deref()).map_err(|problem| {
             OpenError::Postgres { name: name.clone(), problem, fix: "correct sslrootcert" }
         })?;
-        Ok(Self { config, tls, name })
+        let process = format!("{:016x}", rand::random::<u64>());
+        Ok(Self { config, tls, process, name })
     }
 
     /// Makes a connection, which `runtime` drives whenever its thread waits for something.
     pub fn connect(&self, runtime: &Rc<Runtime>) -> Result<Link, PostgresError> {
+        self.connect_and_hear(runtime, None)
+    }
+
+    /// The same for a connection whose events somebody hears.
+    pub fn connect_and_hear(
+        &self,
+        runtime: &Rc<Runtime>,
+        on_event: Option<OnEvent>,
+    ) -> Result<Link, PostgresError> {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        // Processes in containers often have the same number.
-        let random: u32 = rand::random();
-        let name = format!("wechat-im-bridge process {} {number}-{random:08x}", std::process::id());
+        let name = format!("wechat-im-bridge process {} {} {number}", std::process::id(), self.process);
         let mut config = self.config.clone();
         config.application_name(&name);
         let connecting =
             async { tokio::time::timeout(CONNECT_TIMEOUT, config.connect(self.tls.clone())).await };
         let connected = runtime.block_on(connecting);
-        let (client, connection) =
+        let (client, mut connection) =
             connected.map_err(|_| PostgresError::Timeout(CONNECT_TIMEOUT.as_secs()))??;
-        runtime.spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error = %PostgresError::from(error), "a connection to PostgreSQL has ended");
+        let drive = async move {
+            let mut messages = stream::poll_fn(move |context| connection.poll_message(context));
+            let tell = |event| on_event.as_ref().map_or((), |on_event| on_event(event));
+            while let Some(message) = messages.next().await {
+                match message {
+                    Ok(AsyncMessage::Notification(notification)) => {
+                        tell(Event::Notified(notification.payload().to_owned()));
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        let error = PostgresError::from(error);
+                        tracing::debug!(%error, "a connection to PostgreSQL has ended");
+                        break;
+                    }
+                }
             }
-        });
+            tell(Event::Ended);
+        };
+        runtime.spawn(drive);
         let mut link = Link::new(client, Rc::clone(runtime), name);
         prepare(&mut link)?;
         Ok(link)

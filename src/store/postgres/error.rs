@@ -28,9 +28,6 @@ pub enum PostgresError {
     /// The server gave two connections one session.
     #[error("a transaction pooler stands before PostgreSQL: two connections share a session")]
     Pooled,
-    /// Another process serves the database.
-    #[error("another process has taken over PostgreSQL's database")]
-    TakenOver,
     /// The client could not ask: a value does not fit its parameter.
     #[error("PostgreSQL cannot be asked: {0}")]
     Client(String),
@@ -41,7 +38,7 @@ impl PostgresError {
     pub(super) fn is_lost(&self) -> bool {
         match self {
             Self::Lost(_) | Self::Timeout(_) => true,
-            Self::Client(_) | Self::TooOld(_) | Self::NoSchema | Self::Pooled | Self::TakenOver => false,
+            Self::Client(_) | Self::TooOld(_) | Self::NoSchema | Self::Pooled => false,
             // The classes: connection exception, operator intervention (but not a cancelled statement); and the end
             // of a session that was idle in its transaction.
             Self::Refused { code, .. } => {

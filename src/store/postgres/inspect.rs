@@ -24,8 +24,8 @@ pub struct ServerState {
     pub is_empty: bool,
     /// Its schema lacks migrations.
     pub is_outdated: bool,
-    /// The process that serves it.
-    pub holder: Option<String>,
+    /// The processes that serve it.
+    pub holders: Vec<String>,
     /// What works and is not as it should be.
     pub warnings: Vec<Warning>,
 }
@@ -52,9 +52,9 @@ pub fn inspect_server(location: &PostgresLocation, clock: &Clock) -> Result<Serv
     }
     let is_empty = missing == migrate::MIGRATIONS.len();
     let (version, warnings) = settings(&link, clock).map_err(error)?;
-    let holder = serve::holder_now(&link).map_err(error)?;
+    let holders = serve::holders(&link).map_err(error)?;
     let name = connector.name.clone();
-    Ok(ServerState { name, version, is_empty, is_outdated: missing > 0, holder, warnings })
+    Ok(ServerState { name, version, is_empty, is_outdated: missing > 0, holders, warnings })
 }
 
 /// Fails if the user may not change what is stored. Returns whether the user may create tables.

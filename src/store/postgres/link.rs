@@ -51,9 +51,9 @@ pub(super) enum LockKind {
     Write = 0,
     /// The migrations.
     Migration = 1,
-    /// Serving the database: the session that accepts.
+    /// Accepting, by a program that serves the database alone.
     Doors = 2,
-    /// Serving the database: the session that sends.
+    /// Sending, by a program that serves the database alone.
     Outbox = 3,
 }
 

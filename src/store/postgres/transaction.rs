@@ -13,6 +13,7 @@ use tokio_postgres::types::ToSql;
 use super::error::PostgresError;
 use super::image::Image;
 use super::link::{Link, LockKind};
+use super::membership::fence;
 use super::{Access, Postgres};
 use crate::model::Millis;
 use crate::store::StoreError;
@@ -31,12 +32,17 @@ const OUTCOME_TIMEOUT: Duration = Duration::from_secs(30);
 const OUTCOME_PAUSE: Duration = Duration::from_millis(100);
 
 const FIND_TOKEN: &str = "SELECT token FROM writer WHERE name = ?1";
+/// Whoever buries an instance waits for this lock first. Then the row tells.
+const SHARE_FENCE: &str = "SELECT pg_advisory_xact_lock_shared(?1)";
+const IS_ALIVE: &str = "SELECT EXISTS (SELECT 1 FROM instance WHERE id = ?1)";
 const LEAVE_TOKEN: &str = "INSERT INTO writer (name, token) VALUES (?1, ?2)
     ON CONFLICT (name) DO UPDATE SET token = excluded.token";
 
 /// What an attempt needs besides its work.
 struct Attempting<'a> {
     access: Access,
+    /// The number by which this instance must be alive, if it is to record attempts.
+    life: Option<i64>,
     /// The writer's name.
     writer: &'a str,
     locks: Locks,
@@ -69,7 +75,12 @@ impl Engine for Postgres {
     ) -> Result<Committed, Failure> {
         let writer = self.writer.clone();
         let locks = Locks::of(scopes.iter().copied());
-        let mut attempting = Attempting { access: self.access, writer: &writer, locks, unsure: None };
+        let life = match &self.access {
+            Access::Serve(life) if scopes.iter().any(|scope| scope.is_sending()) => Some(life.get()),
+            Access::Serve(_) | Access::Operator | Access::Read => None,
+        };
+        let access = self.access.clone();
+        let mut attempting = Attempting { access, life, writer: &writer, locks, unsure: None };
         let (started, mut tries) = (Instant::now(), 0);
         loop {
             tries += 1;
@@ -112,9 +123,8 @@ impl Engine for Postgres {
     fn probe(&mut self, now: Millis) -> Result<(), StoreError> {
         let sql = "INSERT INTO kv (key, value) VALUES ('probe', ?1)
                    ON CONFLICT (key) DO UPDATE SET value = excluded.value";
-        let access = self.access;
         self.link()?;
-        if access == Access::Read {
+        if matches!(self.access, Access::Read) {
             return Ok(());
         }
         let now = now.0.to_string();
@@ -133,19 +143,14 @@ impl Engine for Postgres {
 
     fn close(mut self) {
         let writer = std::mem::take(&mut self.writer);
-        if self.access == Access::Operator
+        if matches!(self.access, Access::Operator)
             && let Ok(link) = self.link()
         {
-            // Otherwise the next start of the server does it.
-            let _ = forget_operator(link, &writer);
+            // If this fails, a row that nobody reads stays.
+            let sql = "DELETE FROM writer WHERE name = $1";
+            let _ = link.ask(async |client| client.execute(sql, &[&writer]).await);
         }
     }
-}
-
-/// Drops the token of an operator's command, or with `%` of all that have ended.
-pub(super) fn forget_operator(link: &Link, writer: &str) -> Result<(), PostgresError> {
-    let sql = "DELETE FROM writer WHERE name LIKE $1 AND name LIKE 'operator %'";
-    link.ask(async |client| client.execute(sql, &[&writer]).await).map(drop)
 }
 
 /// Runs the work in one transaction on `link`.
@@ -162,14 +167,18 @@ fn attempt(
     if attempting.unsure.is_none() {
         foresee(Session::Questions(&questions));
     }
-    let begun = begin(link, attempting.access, &attempting.locks, &questions).and_then(|()| {
+    let begun = begin(link, attempting, &questions).and_then(|is_alive| {
         // Its locks are ours now, so that it has ended.
-        let Some(token) = attempting.unsure else { return Ok(false) };
-        Ok(find_token(link, attempting.writer)? == Some(token))
+        let Some(token) = attempting.unsure else { return Ok((is_alive, false)) };
+        Ok((is_alive, find_token(link, attempting.writer)? == Some(token)))
     });
     match begun {
-        Ok(false) => attempting.unsure = None,
-        Ok(true) => {
+        Ok((false, false)) => {
+            roll_back(link);
+            return Attempt::Failed(StoreError::Buried);
+        }
+        Ok((true, false)) => attempting.unsure = None,
+        Ok((_, true)) => {
             roll_back(link);
             return Attempt::Committed(Committed { took: Duration::ZERO, has_changes: true });
         }
@@ -227,13 +236,14 @@ fn attempt(
     }
 }
 
-/// Begins a transaction, locks what it may change, and asks what it will probably read.
-fn begin(link: &Link, access: Access, locks: &Locks, questions: &Questions) -> Result<(), PostgresError> {
-    if access == Access::Read {
+/// Begins a transaction, locks what it may change, and asks what it will probably read. Returns whether this instance
+/// is alive, as far as it must be.
+fn begin(link: &Link, attempting: &Attempting<'_>, questions: &Questions) -> Result<bool, PostgresError> {
+    if matches!(attempting.access, Access::Read) {
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-        return link.ask(async |client| client.batch_execute(begin).await);
+        return link.ask(async |client| client.batch_execute(begin).await).map(|()| true);
     }
-    let (lock_all, keys) = match locks {
+    let (lock_all, keys) = match &attempting.locks {
         Locks::Everything => ("SELECT pg_advisory_xact_lock(?1)", &[][..]),
         Locks::Keys(keys) => ("SELECT pg_advisory_xact_lock_shared(?1)", &keys[..]),
     };
@@ -243,6 +253,18 @@ fn begin(link: &Link, access: Access, locks: &Locks, questions: &Questions) -> R
     link.ask(async |client| {
         let lock_all = link.statement(client, lock_all).await?;
         let lock_keys = link.statement(client, lock_keys).await?;
+        let share_fence = link.statement(client, SHARE_FENCE).await?;
+        let is_alive = link.statement(client, IS_ALIVE).await?;
+        let prove = async {
+            let Some(id) = attempting.life else { return Ok(true) };
+            tally::count_statement();
+            tally::count_statement();
+            let (fence, id): ([&(dyn ToSql + Sync); 1], [&(dyn ToSql + Sync); 1]) = ([&fence(id)], [&id]);
+            let (shared, found) =
+                tokio::join!(client.execute(&share_fence, &fence), client.query_one(&is_alive, &id));
+            shared?;
+            found?.try_get(0)
+        };
         let all: [&(dyn ToSql + Sync); 1] = [&link.lock_key(LockKind::Write)];
         let keys: [&(dyn ToSql + Sync); 2] = [&link.schema_key(), &keys];
         let answers = asked.iter().map(|(sql, sets)| link.answers(client, sql, sets));
@@ -250,8 +272,9 @@ fn begin(link: &Link, access: Access, locks: &Locks, questions: &Questions) -> R
         tally::count_statement();
         tally::count_statement();
         // All are sent before the first is answered, in this order.
-        let (begun, has_all, has_keys, answers, ids) = tokio::join!(
+        let (begun, is_alive, has_all, has_keys, answers, ids) = tokio::join!(
             client.batch_execute("BEGIN"),
+            prove,
             client.execute(&lock_all, &all),
             client.execute(&lock_keys, &keys),
             join_all(answers),
@@ -267,7 +290,7 @@ fn begin(link: &Link, access: Access, locks: &Locks, questions: &Questions) -> R
         for (table, ids) in rows.keys().zip(ids) {
             image.learn_ids(table, ids?);
         }
-        Ok(())
+        is_alive
     })
 }
 

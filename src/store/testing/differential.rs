@@ -205,7 +205,8 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
             let due = tx.due_backfills(&agents, i64::from(c % 2), now.plus(-DAY_MS), 4)?;
             let missing = tx.missing_backfills(&openid, &agents, i64::from(c % 2))?;
             for backfill in missing.iter().take(usize::from(b % 3)) {
-                tx.set_backfilled_until(backfill, i64::from(b), i64::from(c % 2))?;
+                let backfill = Backfill { run_id: i64::from(c % 2), ..backfill.clone() };
+                tx.set_backfilled_until(&backfill, i64::from(b))?;
             }
             if let Some(backfill) = missing.last().filter(|_| b > 200) {
                 tx.abandon_backfill(backfill, i64::from(c % 2))?;
@@ -228,12 +229,16 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
             debug(tx.set_medium_file(&name(c), &MediumFile { hash: hash(c), size: u64::from(c) << 33 })?)
         }
         64 => {
-            let mut claimed = tx.claim_fetches(2)?;
+            let mut claimed = tx.claim_fetches(2, 1)?;
             claimed.sort_by_key(|fetch| (fetch.created_at, fetch.name.as_str().to_owned()));
             debug((claimed, tx.next_fetch_at()?))
         }
         65 => debug((tx.reschedule_fetch(&name(b), now)?, tx.make_fetch_due(&name(c))?)),
-        66 => debug((tx.finish_fetch(&name(b))?, tx.is_fetch_pending(&name(c))?, tx.release_fetches(now)?)),
+        66 => debug((
+            tx.finish_fetch(&name(b))?,
+            tx.is_fetch_pending(&name(c))?,
+            tx.release_fetches(now, true)?,
+        )),
         67 => {
             let orphans = tx.orphans(9)?;
             let referenced = tx.is_file_referenced(&hash(c))?;

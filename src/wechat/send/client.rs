@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fail::fail_point;
 use reqwest::Url;
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
@@ -19,9 +20,10 @@ use super::media_type::MediaType;
 use super::token::{Token, TokenError, TokenHolder};
 use super::transport::{self, FilePart, TIMEOUT, TransportError};
 use crate::clock::Clock;
+use crate::fleet::{Lease, LeaseOver};
 use crate::json;
 use crate::model::{self, HoldReason, NoAnswer, OpenId, Verdict};
-use crate::upstream::{CallReport, Degraded, Evidence, Fault, Health};
+use crate::upstream::{CallReport, Degraded, Evidence, Fault, Health, leased};
 
 /// A message for `custom/send`, in WeChat's JSON form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -75,6 +77,9 @@ pub enum Failure {
     /// The request was certainly not sent.
     #[error("WeChat is out of reach: {0}")]
     NotSent(String),
+    /// The request was not sent, because another instance may send in this one's place.
+    #[error("not sent: {0}")]
+    LeaseOver(#[from] LeaseOver),
     /// The request was sent, at least in part, but no readable response came: WeChat may have
     /// executed it.
     #[error("WeChat gave no readable answer: {1}")]
@@ -95,8 +100,6 @@ pub enum Failure {
     Token(#[from] TokenError),
 }
 
-impl Failure {}
-
 /// The platform's name in metrics.
 pub(super) const PLATFORM: &str = "wechat";
 
@@ -110,7 +113,7 @@ pub(super) fn call_report<T>(outcome: &Result<T, Failure>) -> CallReport {
 pub(super) fn outcome_label<T>(outcome: &Result<T, Failure>) -> &'static str {
     match outcome {
         Ok(_) => "ok",
-        Err(Failure::NotSent(_)) => "not_sent",
+        Err(Failure::NotSent(_) | Failure::LeaseOver(_)) => "not_sent",
         Err(Failure::NoAnswer(..)) => "no_answer",
         Err(Failure::Rejected(_)) => "rejected",
         Err(Failure::Token(_)) => "no_token",
@@ -141,10 +144,11 @@ pub fn verdict(failure: &Failure, not_allowed: NotAllowed) -> Verdict {
     let why = failure.to_string();
     let class = match failure {
         Failure::NotSent(_) | Failure::Token(TokenError::Unreachable(_)) => model::FailureClass::Unreachable,
+        Failure::LeaseOver(_) => model::FailureClass::LeaseOver,
         Failure::NoAnswer(silence, _) => return Verdict::Unknown { no_answer: Some(*silence), why },
         Failure::Rejected(_) => return Verdict::Refuse { why },
         // A token request sends nothing to the customer, so a lost response is harmless.
-        Failure::Token(TokenError::NoAnswer(_)) => model::FailureClass::Busy,
+        Failure::Token(TokenError::NoAnswer(_) | TokenError::Claimed) => model::FailureClass::Busy,
         Failure::Token(TokenError::Budget { .. } | TokenError::Stale) => model::FailureClass::Credential,
         Failure::Token(TokenError::Code { code, .. }) => match code::token_class(*code) {
             Class::Busy => model::FailureClass::Busy,
@@ -177,6 +181,7 @@ pub struct Client {
     timeout: Duration,
     must_push: bool,
     health: Health,
+    lease: Lease,
 }
 
 #[derive(Serialize)]
@@ -237,7 +242,14 @@ enum Payload<'a> {
 impl Client {
     /// Creates a client of the API at `base`. `http` should come from [`super::http_client`].
     pub fn new(http: reqwest::Client, base: Url, tokens: Arc<TokenHolder>, clock: Clock) -> Self {
-        Self { http, base, tokens, clock, timeout: TIMEOUT, must_push: false, health: Health::default() }
+        let (health, lease) = (Health::default(), Lease::unlimited());
+        Self { http, base, tokens, clock, timeout: TIMEOUT, must_push: false, health, lease }
+    }
+
+    /// Makes calls only as long as this instance has `lease`.
+    #[must_use]
+    pub fn with_lease(self, lease: Lease) -> Self {
+        Self { lease, ..self }
     }
 
     /// Sets the time limit of one attempt.
@@ -315,8 +327,14 @@ impl Client {
         let mut url = transport::endpoint(&self.base, path);
         url.query_pairs_mut().append_pair("access_token", token);
         let is_upload = matches!(payload, Payload::File(..));
+        fail_point!("wechat.ready");
+        // Nothing may be awaited between this and the request.
+        self.lease.check()?;
         let response = match payload {
-            Payload::Json(body) => transport::post(&self.http, url, body, self.timeout, &self.clock).await,
+            Payload::Json(body) => {
+                let body = leased(body, &self.lease);
+                transport::post(&self.http, url, body, self.timeout, &self.clock).await
+            }
             Payload::File(kind, file) => {
                 url.query_pairs_mut().append_pair("type", kind.name());
                 transport::upload(&self.http, url, file, self.timeout.max(UPLOAD_TIMEOUT), &self.clock).await
@@ -324,6 +342,7 @@ impl Client {
         };
         let response = response.map_err(|lost| match lost {
             TransportError::NotSent(why) => Failure::NotSent(why),
+            TransportError::LeaseOver(over) => Failure::LeaseOver(over),
             TransportError::Rejected(status) => Failure::Rejected(status),
             TransportError::NoAnswer(silence, why) => Failure::NoAnswer(silence, why),
         })?;
@@ -353,8 +372,8 @@ impl Client {
         let Err(failure) = outcome else { return Some(Evidence::Success) };
         let fault = |advice: &str| Fault { why: failure.to_string(), advice: advice.to_owned() };
         Some(match failure {
-            // The token's own health tells.
-            Failure::Token(_) => return None,
+            // The token's own health tells, and that of this instance.
+            Failure::Token(_) | Failure::LeaseOver(_) => return None,
             Failure::NotSent(_) | Failure::NoAnswer(..) | Failure::Rejected(_) => {
                 Evidence::Failing(fault("check the network, DNS and wechat.api_base"))
             }

@@ -254,6 +254,7 @@ impl MediaDownloader {
         let sent_ms = client.clock.monotonic_ms();
         let response = request.send().await.map_err(|error| match transport::to_transport_error(error) {
             TransportError::NotSent(why) => Failure::NotSent(why),
+            TransportError::LeaseOver(over) => Failure::LeaseOver(over),
             TransportError::NoAnswer(silence, why) => Failure::NoAnswer(silence, why),
             TransportError::Rejected(status) => Failure::Rejected(status),
         })?;

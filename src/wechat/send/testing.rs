@@ -1,7 +1,7 @@
 //! A tiny WeChat on loopback for unit tests: one account, one token, responses that a test scripts.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -9,14 +9,13 @@ use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::routing::post;
-use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use reqwest::Url;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::token::{Credentials, Settings, StoreError, StoredToken, TokenHolder, TokenStore};
+use super::token::{Credentials, Settings, TokenHolder, TokenStore};
 use super::{Client, http_client};
 use crate::clock::Clock;
 use crate::model::OpenId;
@@ -135,7 +134,7 @@ impl Fake {
         settings: Settings,
     ) -> Arc<TokenHolder> {
         let credentials = Credentials { app_id: "wx1234567890abcdef".into(), secret: SECRET.into() };
-        let http = http_client().unwrap();
+        let http = http_client(true).unwrap();
         Arc::new(TokenHolder::new(http, self.base.clone(), credentials, store, clock.clone(), settings))
     }
 
@@ -147,33 +146,13 @@ impl Fake {
     /// A client that takes its tokens from this fake and sends its messages to `base`.
     pub fn client_at(&self, base: Url, clock: &Clock) -> Client {
         let tokens = self.holder(clock, Arc::new(super::NoTokenStore));
-        Client::new(http_client().unwrap(), base, tokens, clock.clone())
+        Client::new(http_client(true).unwrap(), base, tokens, clock.clone())
     }
 }
 
 /// A customer.
 pub fn customer() -> OpenId {
     OpenId::new("oBridgeUser0000000000000001x").unwrap()
-}
-
-/// Keeps the newest token in memory.
-#[derive(Default)]
-pub struct MemoryStore(pub Mutex<Option<StoredToken>>);
-
-impl TokenStore for MemoryStore {
-    fn load(&self) -> BoxFuture<'_, Result<Option<StoredToken>, StoreError>> {
-        ready(Ok(self.0.lock().unwrap().clone())).boxed()
-    }
-
-    fn save(&self, token: StoredToken) -> BoxFuture<'_, Result<StoredToken, StoreError>> {
-        let mut stored = self.0.lock().unwrap();
-        let winner = match stored.take() {
-            Some(newer) if newer.generation >= token.generation => newer,
-            _ => token,
-        };
-        *stored = Some(winner.clone());
-        ready(Ok(winner)).boxed()
-    }
 }
 
 type Shared = State<Arc<watch::Sender<Account>>>;

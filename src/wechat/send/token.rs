@@ -1,23 +1,27 @@
 //! The access token: fetched once for all callers, renewed before it expires, replaced when WeChat
 //! refuses it.
 //!
-//! Never runs two fetches at a time. Never forces a refresh without need, because a forced refresh
-//! invalidates the token that other instances use. Backs off while fetching fails.
+//! Never runs two fetches at a time, not even in several instances that share a store. Never forces
+//! a refresh without need, because a forced refresh invalidates the token that other instances use;
+//! instances that share a store share one budget of them. Backs off while fetching fails.
 
-mod fetch;
+mod claim;
 mod database;
+mod fetch;
+mod forced;
+mod record;
+mod state;
 mod store;
 #[cfg(test)]
 mod tests;
 
 use parking_lot::{Mutex, MutexGuard};
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +32,9 @@ use crate::model::Millis;
 use crate::upstream::{Degraded, Evidence, Fault, Health};
 
 pub use database::DatabaseTokenStore;
-pub use store::{NoTokenStore, StoreError, StoredToken, TokenStore};
+pub use forced::ForcedLimits;
+use state::{FetchFailure, FetchReason, State};
+pub use store::{Claim, HolderId, NoTokenStore, Spent, StoreError, StoredToken, TokenStore, Wanted};
 
 /// The API that hands out tokens.
 const API: &str = "stable_token";
@@ -48,10 +54,10 @@ pub struct Credentials {
 pub struct Settings {
     /// The time limit of one fetch.
     pub timeout: Duration,
-    /// The number of forced refreshes in any 24 hours.
-    pub forced_per_day: usize,
-    /// The shortest time between two forced refreshes.
-    pub forced_apart: Duration,
+    /// The time limit of one question to the store.
+    pub store_timeout: Duration,
+    /// How often refreshes may be forced, by all instances together.
+    pub forced: ForcedLimits,
     /// How long before its expiry a token is renewed; at most a quarter of the life it had when it
     /// was fetched.
     pub renew_ahead: Duration,
@@ -67,8 +73,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             timeout: TIMEOUT,
-            forced_per_day: 20,
-            forced_apart: Duration::from_secs(30),
+            store_timeout: Duration::from_secs(3),
+            forced: ForcedLimits { per_day: 20, apart: Duration::from_secs(30) },
             renew_ahead: Duration::from_mins(10),
             backoff_min: Duration::from_secs(1),
             backoff_max: Duration::from_mins(1),
@@ -114,10 +120,15 @@ pub enum TokenError {
     /// WeChat returned the same token that it refuses.
     #[error("no access token: WeChat returned the same token that it refuses")]
     Stale,
+    /// Another instance fetches one, and has not finished in time.
+    #[error("no access token: another instance is fetching one")]
+    Claimed,
 }
 
 /// Holds the access token of an Official Account.
 pub struct TokenHolder {
+    /// Tells this holder's claims in the store from those of others.
+    id: HolderId,
     http: reqwest::Client,
     base: Url,
     credentials: Credentials,
@@ -132,63 +143,6 @@ pub struct TokenHolder {
     renew_signal: Notify,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    token: Option<Token>,
-    renew_at: Millis,
-    /// The highest generation seen, kept even when its token is gone.
-    generation: u64,
-    /// The last token value that WeChat refused.
-    refused: Option<SecretString>,
-    /// The times of the forced refreshes of the last 24 hours; at most `forced_per_day`.
-    forced: VecDeque<Millis>,
-    failure: Option<FetchFailure>,
-    /// The last pause after a failure; zero after a successful fetch.
-    pause: Duration,
-}
-
-/// A failed fetch; every caller gets its error until the next fetch is allowed.
-#[derive(Clone, Debug)]
-struct FetchFailure {
-    error: TokenError,
-    at: Millis,
-    until: Millis,
-}
-
-impl FetchFailure {
-    /// Whether the pause still lasts. If the clock was set back to before the failure, the pause
-    /// ends.
-    fn is_active(&self, now: Millis) -> bool {
-        (self.at..self.until).contains(&now)
-    }
-}
-
-impl State {
-    fn valid(&self, now: Millis) -> Option<&Token> {
-        self.token.as_ref().filter(|token| now < token.expires_at)
-    }
-
-    fn is_refused(&self, value: &SecretString) -> bool {
-        self.refused.as_ref().is_some_and(|refused| same_secret(refused, value))
-    }
-
-    /// When the next fetch is due without a caller.
-    fn fetch_due_at(&self, now: Millis) -> Millis {
-        let due_at = if self.valid(now).is_some() { self.renew_at } else { now };
-        let failure = self.failure.as_ref().filter(|failure| failure.is_active(now));
-        failure.map_or(due_at, |failure| due_at.max(failure.until))
-    }
-}
-
-/// The reason for a fetch.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum FetchReason {
-    /// A call needs any valid token.
-    NoValidToken,
-    /// The current token is still valid but due for renewal.
-    Renewal,
-}
-
 impl TokenHolder {
     /// Creates a holder without a token. `base` is the API's base URL; the token endpoint is below
     /// it.
@@ -201,6 +155,7 @@ impl TokenHolder {
         settings: Settings,
     ) -> Self {
         Self {
+            id: HolderId::random(),
             http,
             base,
             credentials,
@@ -350,6 +305,9 @@ impl TokenHolder {
                 let advice = code::with_address(code::token_advice(*number), *number, msg);
                 (advice, code::token_class(*number) == code::Class::Busy)
             }
+            TokenError::Claimed => {
+                ("check the other instances that use this store, and their clocks".to_owned(), true)
+            }
             TokenError::Budget { .. } | TokenError::Stale => {
                 (code::advice(40001).unwrap_or_default().to_owned(), false)
             }
@@ -385,8 +343,4 @@ impl fmt::Debug for TokenHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenHolder").field("app_id", &self.credentials.app_id).finish_non_exhaustive()
     }
-}
-
-fn same_secret(one: &SecretString, other: &SecretString) -> bool {
-    one.expose_secret() == other.expose_secret()
 }

@@ -8,20 +8,25 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use bytes::Bytes;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::multipart::{Form, Part};
 use reqwest::{Body, StatusCode, Url, redirect};
 
 use crate::clock::Clock;
+use crate::fleet::LeaseOver;
 use crate::model::NoAnswer;
-use crate::upstream::observe_date;
+use crate::upstream::{is_lease_over, observe_date};
 
 /// The time limit of one call, from connecting to the last byte of the response.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The time limit for connecting, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long connecting takes at most, and how long the system goes on sending data that is not acknowledged, beside
+/// other instances. What a lost network delivers later would arrive when another has told the agent that its fate is not
+/// known.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// How long an idle connection is kept. If WeChat closed a connection just as we send a request,
 /// the message would become `unknown`, so we close idle connections first.
@@ -36,12 +41,13 @@ const MAX_ERRMSG_BYTES: usize = 1000;
 
 /// Creates the HTTP client for calls to WeChat: 3 s to connect, and no redirects, which would send
 /// the access token to another host. Create it once and share it.
-pub fn http_client() -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder()
+/// `is_alone`: no other instance may send in this one's place.
+pub fn http_client(is_alone: bool) -> reqwest::Result<reqwest::Client> {
+    let client = reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(IDLE_TIMEOUT)
-        .redirect(redirect::Policy::none())
-        .build()
+        .redirect(redirect::Policy::none());
+    if is_alone { client } else { client.connect_timeout(SILENCE).tcp_user_timeout(SILENCE) }.build()
 }
 
 /// Why a request got no readable response.
@@ -49,6 +55,8 @@ pub fn http_client() -> reqwest::Result<reqwest::Client> {
 pub(super) enum TransportError {
     /// It was certainly not sent.
     NotSent(String),
+    /// It was not sent, because another instance may send in this one's place.
+    LeaseOver(LeaseOver),
     /// It was refused with this HTTP status before WeChat executed it.
     Rejected(u16),
     /// It was sent, at least in part, and WeChat may have executed it.
@@ -59,7 +67,7 @@ pub(super) enum TransportError {
 pub(super) async fn post(
     http: &reqwest::Client,
     url: Url,
-    body: Bytes,
+    body: Body,
     timeout: Duration,
     clock: &Clock,
 ) -> Result<Vec<u8>, TransportError> {
@@ -136,6 +144,9 @@ async fn read_response(request: reqwest::RequestBuilder, clock: &Clock) -> Resul
 }
 
 pub(super) fn to_transport_error(error: reqwest::Error) -> TransportError {
+    if is_lease_over(&error) {
+        return TransportError::LeaseOver(LeaseOver);
+    }
     if error.is_connect() || error.is_builder() {
         return TransportError::NotSent(error_chain(error));
     }

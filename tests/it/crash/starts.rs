@@ -18,10 +18,10 @@ fn refused_start(rig: &Rig) -> String {
     stderr
 }
 
-/// Invariants 2 and 3: two processes with one store would both send each message.
+/// Invariants 2 and 3: two processes with one file would both send each message.
 #[tokio::test]
-async fn a_second_process_with_the_same_store_refuses_to_start_and_names_the_first() {
-    let mut rig = Rig::new().await;
+async fn a_second_process_with_the_same_file_refuses_to_start_and_names_the_first() {
+    let mut rig = Rig::on_sqlite().await;
     rig.start().await;
     rig.set("BRIDGE_SERVER__LISTEN", "127.0.0.1:0");
     rig.set("BRIDGE_SERVER__OPS_LISTEN", "127.0.0.1:0");

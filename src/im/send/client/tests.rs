@@ -106,7 +106,7 @@ fn base_of(listener: &TcpListener) -> Url {
 
 fn client(base: Url, clock: &Clock) -> Client {
     let signer = Signer::new(APP, KEY.into(), user("admin+1"), 86_400, clock.clone());
-    Client::new(http_client().unwrap(), base, signer, Duration::from_secs(5)).unwrap()
+    Client::new(http_client(true).unwrap(), base, signer, Duration::from_secs(5)).unwrap()
 }
 
 async fn call(client: &Client) -> Result<Value, Failure> {
@@ -156,7 +156,7 @@ fn a_path_in_the_base_is_kept_and_no_other_scheme_is_accepted() {
     }
     for base in ["ftp://example.org", "mailto:im@example.org"] {
         let signer = Signer::new(APP, KEY.into(), user("a"), 60, clock.clone());
-        let made = Client::new(http_client().unwrap(), Url::parse(base).unwrap(), signer, CALL_TIMEOUT);
+        let made = Client::new(http_client(true).unwrap(), Url::parse(base).unwrap(), signer, CALL_TIMEOUT);
         assert_eq!(made.err(), Some(InvalidBase), "{base}");
     }
 }
@@ -273,7 +273,7 @@ async fn a_request_that_was_never_sent_is_not_sent() {
     silent.set_scheme("https").unwrap();
     for base in [closed, no_tls, silent] {
         let mut client = client(base.clone(), &Clock::system());
-        client.http = http_client_with(Duration::from_millis(200)).unwrap();
+        client.http = http_client_with(Duration::from_millis(200)).build().unwrap();
         let failure = call(&client).await.unwrap_err();
         assert!(matches!(failure, Failure::NotSent { .. }), "{base}: {failure}");
         assert_no_secret(&failure, &client);

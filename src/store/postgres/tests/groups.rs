@@ -78,7 +78,10 @@ fn what_is_asked_for_many_writes_reads_no_whole_index() {
     let Some(schema) = cluster::empty_schema() else { return };
     let StoreLocation::Postgres(server) = location(&schema) else { panic!("it is on PostgreSQL") };
     let runtime = runtime().unwrap();
-    let mut engine = Postgres::open(&server, Queue::Doors, runtime).unwrap();
+    let (connector, of_instance) = (Connector::new(&server).unwrap(), Arc::<Life>::default());
+    let (_membership, control) =
+        control::start(connector.clone(), Arc::clone(&of_instance), Metrics::default()).unwrap();
+    let mut engine = Postgres::open(connector, Queue::Doors, of_instance, runtime).unwrap();
     let lane = Lane { direction: Direction::ToIm, customer: OpenId::new("oA").unwrap() };
     let key = DedupKey::of_message("m:1", 1);
     let pending = PendingCall {
@@ -124,4 +127,5 @@ fn what_is_asked_for_many_writes_reads_no_whole_index() {
         }
     }
     engine.close();
+    control.close();
 }

@@ -212,7 +212,7 @@ async fn the_store_goes_on_with_what_version_7_left() {
                 url: None,
                 mp3: Some(MediaName::of_bits(2)),
             };
-            assert_eq!(tx.claim_fetches(9)?[0].request, request);
+            assert_eq!(tx.claim_fetches(9, 1)?[0].request, request);
             // A deleted medium takes its fetch along, and a customer's data goes with the customer.
             tx.forget_customer(&openid)?;
             assert!(!tx.is_fetch_pending(&name)?);

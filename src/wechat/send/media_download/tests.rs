@@ -68,7 +68,7 @@ async fn world_that_allows(allow_private: bool) -> (MediaDownloader, Files, Temp
         .route("/video", get(|| async { &b"\0\0\0\x18ftypmp42"[..] }))
         .with_state(base.clone());
     tokio::spawn(async move { axum::serve(listener, router).await });
-    let (http, base): (_, Url) = (http_client().unwrap(), base.parse().unwrap());
+    let (http, base): (_, Url) = (http_client(true).unwrap(), base.parse().unwrap());
     let credentials = Credentials { app_id: "wx1".into(), secret: "secret".into() };
     let tokens = Arc::new(TokenHolder::new(
         http.clone(),

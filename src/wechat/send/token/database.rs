@@ -1,77 +1,90 @@
 //! The access token in the bridge's own store.
 
-use futures_util::future::BoxFuture;
-use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{StoreError, StoredToken, TokenStore};
+use futures_util::future::{BoxFuture, FutureExt as _};
+
+use super::record::Record;
+use super::{Claim, ForcedLimits, HolderId, Spent, StoreError, StoredToken, TokenStore, Wanted};
 use crate::model::Millis;
-use crate::store::{self, Store, Tx};
+use crate::store::{Scope, Store};
 
 /// The token's key in the store's `kv` table.
 const KEY: &str = "access_token";
 
-/// Keeps the token in the bridge's store, so that it survives a restart.
+/// Keeps the token in the bridge's store, so that it survives a restart and reaches all instances that
+/// use the store.
 #[derive(Clone, Debug)]
-pub struct DatabaseTokenStore(Store);
-
-#[derive(Serialize, Deserialize)]
-struct TokenRecord {
-    value: String,
-    generation: u64,
-    expires_at: Millis,
+pub struct DatabaseTokenStore {
+    store: Store,
+    /// Whether a claim that is found may be that of a process that has ended: no other one uses the
+    /// store, and this one has not claimed yet. Waiting for it would delay the first message after a
+    /// crash.
+    may_find_dead: Arc<AtomicBool>,
 }
 
 impl DatabaseTokenStore {
     /// Keeps the token in `store`.
     pub fn new(store: Store) -> Self {
-        Self(store)
+        let may_find_dead = Arc::new(AtomicBool::new(!store.is_shared()));
+        Self { store, may_find_dead }
     }
-}
 
-fn load_record(tx: &Tx<'_>) -> Result<Option<TokenRecord>, store::StoreError> {
-    let text = tx.kv(KEY)?;
-    Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
-}
-
-fn to_stored_token(record: TokenRecord) -> StoredToken {
-    StoredToken {
-        value: SecretString::from(record.value),
-        generation: record.generation,
-        expires_at: record.expires_at,
+    /// Reads the record and changes it; no other instance can do so meanwhile.
+    fn change<T: Send + 'static>(
+        &self,
+        mut change: impl FnMut(&mut Record, Millis) -> T + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, StoreError>> {
+        // No platform waits for this. A request must not wait either because another instance has the key.
+        let scope = Scope::kv(KEY).in_background();
+        let done = self.store.write_for(scope, move |tx| {
+            let before = tx.kv(KEY)?;
+            let mut record = Record::read(before.as_deref());
+            let result = change(&mut record, tx.now());
+            let after = serde_json::to_string(&record)?;
+            // A holder that waits asks ten times a second and usually changes nothing.
+            if before.is_none_or(|before| before != after) {
+                tx.put_kv(KEY, &after)?;
+            }
+            Ok(result)
+        });
+        done.map(|result| result.map_err(StoreError::from)).boxed()
     }
 }
 
 impl TokenStore for DatabaseTokenStore {
-    fn load(&self) -> BoxFuture<'_, Result<Option<StoredToken>, StoreError>> {
-        Box::pin(async move { Ok(self.0.read(load_record).await?.map(to_stored_token)) })
+    fn claim(&self, holder: HolderId, wanted: Wanted) -> BoxFuture<'_, Result<Claim, StoreError>> {
+        let is_first = self.may_find_dead.swap(false, Ordering::Relaxed);
+        self.change(move |record, now| {
+            if is_first {
+                record.end_claim();
+            }
+            record.claim(holder, &wanted, now)
+        })
     }
 
-    fn save(&self, token: StoredToken) -> BoxFuture<'_, Result<StoredToken, StoreError>> {
-        let save = move |tx: &Tx<'_>| {
-            let present = load_record(tx)?;
-            let value = token.value.expose_secret();
-            let is_newer = present.as_ref().is_none_or(|present| {
-                let same = present.value == value && present.expires_at < token.expires_at;
-                present.generation < token.generation || (present.generation == token.generation && same)
-            });
-            if let Some(present) = present.filter(|_| !is_newer) {
-                return Ok(present);
-            }
-            let winner = TokenRecord {
-                value: value.to_owned(),
-                generation: token.generation,
-                expires_at: token.expires_at,
-            };
-            tx.put_kv(KEY, &serde_json::to_string(&winner)?)?;
-            Ok(winner)
-        };
-        Box::pin(async move { Ok(to_stored_token(self.0.write(save).await?)) })
+    fn spend_forced(
+        &self,
+        holder: HolderId,
+        limits: ForcedLimits,
+    ) -> BoxFuture<'_, Result<Spent, StoreError>> {
+        self.change(move |record, now| record.spend_forced(holder, limits, now))
+    }
+
+    fn save(&self, holder: HolderId, token: StoredToken) -> BoxFuture<'_, Result<StoredToken, StoreError>> {
+        self.change(move |record, _| record.save(holder, token.clone()))
+    }
+
+    fn release(&self, holder: HolderId) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.change(move |record, _| record.release(holder))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use secrecy::{ExposeSecret as _, SecretString};
+
     use super::*;
     use crate::clock::Clock;
 
@@ -88,17 +101,22 @@ mod tests {
         )
         .unwrap();
         let tokens = DatabaseTokenStore::new(store);
-        assert!(tokens.load().await.unwrap().is_none());
+        let holder = HolderId::random();
+        let wanted = Wanted { above_generation: 0, expires_after: Millis(0), refused: None };
+        let first = tokens.claim(holder, wanted.clone()).await.unwrap();
+        assert!(matches!(first, Claim::Claimed(None)), "{first:?}");
         for (saved, wins) in [
             (token("first", 1, 10), "first"),
             (token("third", 3, 10), "third"),
             (token("second", 2, 99), "third"),
             (token("rival", 3, 99), "third"),
         ] {
-            assert_eq!(tokens.save(saved).await.unwrap().value.expose_secret(), wins);
+            assert_eq!(tokens.save(holder, saved).await.unwrap().value.expose_secret(), wins);
         }
-        assert_eq!(tokens.save(token("third", 3, 50)).await.unwrap().expires_at, Millis(50));
-        assert_eq!(tokens.load().await.unwrap().unwrap().generation, 3);
+        assert_eq!(tokens.save(holder, token("third", 3, 50)).await.unwrap().expires_at, Millis(50));
+        let last = tokens.claim(holder, wanted).await.unwrap();
+        let Claim::Newer(last) = last else { panic!("{last:?}") };
+        assert_eq!(last.generation, 3);
         closing.close();
     }
 }

@@ -3,15 +3,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use bytes::Bytes;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{StoredToken, TokenError, TokenHolder, millis, same_secret};
+use super::claim::Turn;
+use super::state::same_secret;
+use super::{StoredToken, TokenError, TokenHolder};
 use crate::json;
 use crate::model::Millis;
 use crate::wechat::send::transport::{self, TransportError};
-
-const DAY: i64 = 24 * 60 * 60 * 1000;
 
 #[derive(Serialize)]
 struct Request<'a> {
@@ -38,43 +37,44 @@ struct FetchedToken {
 }
 
 impl TokenHolder {
-    /// Obtains a token other than the refused one, if possible. Only one caller may run this at a
-    /// time.
+    /// Obtains a token other than the refused one, if possible: from the store, or from WeChat with the
+    /// claim on fetching. Only one caller may run this at a time.
+    pub(super) async fn obtain(&self) -> Result<StoredToken, TokenError> {
+        let stored = match self.claim().await? {
+            Turn::Take(token) => return Ok(token),
+            Turn::Fetch(stored) => stored,
+        };
+        let outcome = self.obtain_from_wechat(stored.as_ref()).await;
+        match outcome {
+            Ok(fresh) => Ok(self.save(fresh).await),
+            Err(error) => {
+                // The others need not wait until the claim runs out.
+                self.release().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Fetches a token, and forces a refresh only if WeChat hands out the refused one without.
     ///
     /// While no refresh may be forced, every other attempt tries the refused token again: WeChat
     /// sometimes refuses valid tokens for a while, and a refused call does no harm.
-    pub(super) async fn obtain(&self) -> Result<StoredToken, TokenError> {
-        let stored = self.load().await;
-        if let Some(stored) = stored.clone().filter(|stored| self.is_better(stored)) {
-            return Ok(stored);
-        }
+    async fn obtain_from_wechat(&self, stored: Option<&StoredToken>) -> Result<StoredToken, TokenError> {
         let mut fetched = self.fetch(false).await?;
         if self.is_refused(&fetched.value) {
-            match self.spend_forced() {
+            match self.spend_forced().await {
                 Ok(()) => {
                     fetched = self.fetch(true).await?;
                     if self.is_refused(&fetched.value) {
                         return Err(TokenError::Stale);
                     }
                 }
-                Err(_) if self.may_try_refused() => {}
+                Err(TokenError::Budget { .. }) if self.may_try_refused() => {}
                 Err(error) => return Err(error),
             }
         }
-        let generation = self.generation_of(&fetched.value, stored.as_ref());
-        let fresh = StoredToken { value: fetched.value, generation, expires_at: fetched.expires_at };
-        Ok(self.save(fresh).await)
-    }
-
-    /// Whether another instance has stored a better token than ours.
-    fn is_better(&self, stored: &StoredToken) -> bool {
-        let now = self.clock.now();
-        let ahead = millis(self.settings.renew_ahead);
-        let state = self.state();
-        let min_expiry = state.valid(now).map_or(now, |ours| ours.expires_at.plus(ahead));
-        stored.generation > state.generation
-            && stored.expires_at > min_expiry
-            && !state.is_refused(&stored.value)
+        let generation = self.generation_of(&fetched.value, stored);
+        Ok(StoredToken { value: fetched.value, generation, expires_at: fetched.expires_at })
     }
 
     fn is_refused(&self, value: &SecretString) -> bool {
@@ -105,26 +105,6 @@ impl TokenHolder {
         }
     }
 
-    /// Takes one forced refresh from the budget. It counts even if it fails.
-    fn spend_forced(&self) -> Result<(), TokenError> {
-        let now = self.clock.now();
-        let mut state = self.state();
-        while state.forced.front().is_some_and(|oldest| now.since(*oldest) >= DAY) {
-            state.forced.pop_front();
-        }
-        let spacing_ends_at = state.forced.back().map(|last| last.plus(millis(self.settings.forced_apart)));
-        let daily = match state.forced.front() {
-            _ if state.forced.len() < self.settings.forced_per_day => None,
-            Some(oldest) => Some(oldest.plus(DAY)),
-            None => Some(now.plus(DAY)),
-        };
-        if let Some(retry_at) = spacing_ends_at.max(daily).filter(|retry_at| *retry_at > now) {
-            return Err(TokenError::Budget { retry_at });
-        }
-        state.forced.push_back(now);
-        Ok(())
-    }
-
     async fn fetch(&self, force_refresh: bool) -> Result<FetchedToken, TokenError> {
         // Count the life from here, so that a slow response does not lengthen it.
         let requested_at = self.clock.now();
@@ -138,9 +118,11 @@ impl TokenHolder {
         let body = serde_json::to_vec(&request).map_err(|_| unreadable("the request is not JSON"))?;
         let url = transport::endpoint(&self.base, "cgi-bin/stable_token");
         let response =
-            transport::post(&self.http, url, Bytes::from(body), self.settings.timeout, &self.clock).await;
+            transport::post(&self.http, url, body.into(), self.settings.timeout, &self.clock).await;
         let response = response.map_err(|lost| match lost {
             TransportError::NotSent(why) => TokenError::Unreachable(why),
+            // A token request has no lease.
+            TransportError::LeaseOver(over) => TokenError::Unreachable(over.to_string()),
             TransportError::NoAnswer(_, why) => TokenError::NoAnswer(why),
             TransportError::Rejected(status) => TokenError::NoAnswer(format!("HTTP {status}")),
         })?;
@@ -160,29 +142,6 @@ impl TokenHolder {
             return Err(unreadable("the token had already expired when it arrived"));
         }
         Ok(FetchedToken { value, expires_at })
-    }
-
-    async fn load(&self) -> Option<StoredToken> {
-        self.store.load().await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot load the access token from the store; fetching one from WeChat");
-            None
-        })
-    }
-
-    /// Saves `fresh` and returns the token to use: the stored one, if another instance was first.
-    async fn save(&self, fresh: StoredToken) -> StoredToken {
-        let winner = match self.store.save(fresh.clone()).await {
-            Ok(winner) => winner,
-            Err(error) => {
-                tracing::warn!(%error, "cannot save the access token; using it without the store");
-                return fresh;
-            }
-        };
-        let now = self.clock.now();
-        let state = self.state();
-        let usable = winner.expires_at > now && !state.is_refused(&winner.value);
-        // A generation that callers already know must not change its token.
-        if usable && winner.generation > state.generation { winner } else { fresh }
     }
 }
 

@@ -1,10 +1,24 @@
+mod shared;
+mod useless;
+
+use secrecy::ExposeSecret as _;
+
 use super::*;
-use crate::wechat::send::testing::{Fake, MemoryStore, SECRET, Scripted, code};
+use crate::wechat::send::testing::{Fake, SECRET, Scripted, code};
 
 const MINUTE: i64 = 60_000;
 
 fn none() -> Arc<dyn TokenStore> {
     Arc::new(NoTokenStore)
+}
+
+fn value(token: &Token) -> &str {
+    token.value.expose_secret()
+}
+
+/// Waits at most 10 s: less than a claim lasts, so that no test passes because one has run out.
+async fn soon<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(10), work).await.expect("still waiting")
 }
 
 #[tokio::test]
@@ -241,37 +255,6 @@ async fn a_short_life_is_renewed_within_its_last_quarter() {
     clock.advance(20_000);
     fake.set(|account| account.token = 2);
     assert_eq!(holder.current().await.unwrap().generation, 2, "an expired token is not returned");
-}
-
-#[tokio::test]
-async fn a_token_outlives_the_process_and_reaches_other_instances() {
-    let fake = Fake::start().await;
-    let clock = Clock::movable();
-    let store = Arc::new(MemoryStore::default());
-    let one = fake.holder(&clock, Arc::<MemoryStore>::clone(&store));
-    let first = one.current().await.unwrap();
-    let two = fake.holder(&clock, Arc::<MemoryStore>::clone(&store));
-    assert_eq!(two.current().await.unwrap().generation, first.generation);
-    assert_eq!(fake.fetches(), (1, 0));
-    // One of them has to force a refresh; the other finds the new token in the store.
-    let second = one.replace_rejected(first.generation).await.unwrap();
-    assert_eq!(two.replace_rejected(first.generation).await.unwrap().generation, second.generation);
-    assert_eq!(fake.fetches(), (2, 1));
-}
-
-#[tokio::test]
-async fn a_newer_stored_token_wins() {
-    let fake = Fake::start().await;
-    let clock = Clock::movable();
-    let store = Arc::new(MemoryStore::default());
-    fake.set(|account| account.open = false);
-    let holder = fake.holder(&clock, Arc::<MemoryStore>::clone(&store));
-    let fetching = tokio::spawn(async move { holder.current().await });
-    fake.until(|account| account.normal == 1).await;
-    let newer = StoredToken { value: "77_newer".into(), generation: 9, expires_at: clock.now().plus(MINUTE) };
-    *store.0.lock().unwrap() = Some(newer);
-    fake.set(|account| account.open = true);
-    assert_eq!(fetching.await.unwrap().unwrap().value.expose_secret(), "77_newer");
 }
 
 #[tokio::test]
