@@ -20,6 +20,7 @@ mod customer_media;
 mod database;
 mod departures;
 mod docs;
+mod fleet;
 mod fuzz_corpora;
 mod health;
 mod held;

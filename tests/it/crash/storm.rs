@@ -16,15 +16,15 @@ use super::rig::{Rig, TIMEOUT, recovery_limit};
 use crate::observe::{CUSTOM_SEND, SENDMSG};
 use crate::world::openid;
 
-pub(super) const CUSTOMERS: [&str; 6] = ["ann", "ben", "cai", "dan", "eva", "fay"];
+pub const CUSTOMERS: [&str; 6] = ["ann", "ben", "cai", "dan", "eva", "fay"];
 /// Restarts per wave. After each wave the bridge becomes idle, the oracle checks the conversations, and new
 /// customers follow, because real conversations do not have thousands of messages within minutes.
 const RESTARTS_PER_WAVE: u64 = 100;
 /// The rate limit of the simulated IM. It is raised because a bridge that starts several times a second reads
 /// more histories than IM allows.
-pub(super) const IM_RATE_PER_SECOND: u32 = 2_000;
+pub const IM_RATE_PER_SECOND: u32 = 2_000;
 /// Environment variable with the seed of a run. A run with the same seed kills at the same moments.
-pub(super) const SEED: &str = "CRASH_SEED";
+pub const SEED: &str = "CRASH_SEED";
 /// Environment variable with the number of kills of the long run.
 const KILLS: &str = "CRASH_KILLS";
 
@@ -47,11 +47,11 @@ struct Wave {
 type Sender = JoinHandle<Vec<(String, bool)>>;
 
 /// Customers, agents and faults that act at the same time until `stop` is set.
-pub(super) struct Load {
+pub struct Load {
     stop: Arc<AtomicBool>,
     question_senders: Vec<Sender>,
     answer_senders: Vec<Sender>,
-    faults: JoinHandle<()>,
+    faults: Option<JoinHandle<()>>,
 }
 
 /// Starts a customer or an agent that sends texts. `send` returns whether a text was accepted, or `None` if
@@ -133,7 +133,15 @@ async fn inject_faults(im: Faults, wechat: Faults, stop: Arc<AtomicBool>, mut ra
 }
 
 impl Load {
-    pub(super) fn start(rig: &Rig, customers: &[String], random: &mut StdRng) -> Self {
+    pub fn start(rig: &Rig, customers: &[String], random: &mut StdRng) -> Self {
+        let load = Self::start_calm(rig, customers, random);
+        let (im, wechat) = (rig.im.faults().clone(), rig.wechat.faults().clone());
+        let faults = tokio::spawn(inject_faults(im, wechat, Arc::clone(&load.stop), random.fork()));
+        Self { faults: Some(faults), ..load }
+    }
+
+    /// The same without faults of the platforms.
+    pub fn start_calm(rig: &Rig, customers: &[String], random: &mut StdRng) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (mut question_senders, mut answer_senders) = (Vec::new(), Vec::new());
         for customer in customers {
@@ -155,15 +163,15 @@ impl Load {
                 answers,
             ));
         }
-        let (im, wechat) = (rig.im.faults().clone(), rig.wechat.faults().clone());
-        let faults = tokio::spawn(inject_faults(im, wechat, Arc::clone(&stop), random.fork()));
-        Self { stop, question_senders, answer_senders, faults }
+        Self { stop, question_senders, answer_senders, faults: None }
     }
 
     /// Stops the load, and returns what was sent in each conversation.
-    pub(super) async fn stop(self) -> Vec<Conversation> {
+    pub async fn stop(self) -> Vec<Conversation> {
         self.stop.store(true, Ordering::Relaxed);
-        self.faults.await.unwrap();
+        if let Some(faults) = self.faults {
+            faults.await.unwrap();
+        }
         let mut conversations = Vec::new();
         for (questions, answers) in self.question_senders.into_iter().zip(self.answer_senders) {
             conversations
@@ -208,7 +216,7 @@ async fn start_and_end(rig: &mut Rig, end: End, random: &mut StdRng) -> Option<(
     Some((ready, first))
 }
 
-pub(super) fn number_from_env(name: &str) -> Option<u64> {
+pub fn number_from_env(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap())
 }
 

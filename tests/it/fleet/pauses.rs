@@ -1,0 +1,155 @@
+//! Instances that are paused in the middle of a send, or cut off from the database, and come back when others have taken
+//! over.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::rig::Fleet;
+use crate::crash::oracle::check_conversation;
+use crate::crash::rig::TIMEOUT;
+use crate::crash::storm::{IM_RATE_PER_SECOND, Load, SEED, number_from_env};
+use crate::world::eventually;
+
+/// Environment variable with the length of a pause, in seconds.
+const PAUSE_S: &str = "FLEET_PAUSE_S";
+/// Longer than the time after which the others take over.
+const DEFAULT_PAUSE_S: u64 = 5;
+/// Each point between the record of an attempt and the record of its outcome.
+const POINTS: [&str; 4] = ["outbox.recorded", "im.ready", "wechat.ready", "outbox.called"];
+/// So many that each instance has some of them.
+const CUSTOMERS: usize = 16;
+
+/// What `disturb` does to the instances under load loses, doubles and reorders nothing.
+async fn under_load(fleet: &mut Fleet, disturb: impl AsyncFnOnce(&mut Fleet)) {
+    let seed = number_from_env(SEED).unwrap_or_else(rand::random);
+    println!("{SEED}={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    fleet.rig.im.change(|im| im.rate_per_second = IM_RATE_PER_SECOND);
+    let customers: Vec<String> = (0..CUSTOMERS).map(|n| format!("c{n}")).collect();
+    let load = Load::start_calm(&fleet.rig, &customers, &mut random);
+    disturb(fleet).await;
+    let conversations = load.stop().await;
+    let answers = conversations.iter().map(|conversation| conversation.answers.len()).sum();
+    fleet.rig.wait_until_answers_are_stored(answers).await;
+    let stored = fleet.stop_and_read_store().await;
+    for (customer, conversation) in customers.iter().zip(&conversations) {
+        check_conversation(&fleet.rig, customer, conversation, &stored);
+    }
+    assert_eq!(stored.count("refused"), 0, "{:?}", stored.answers);
+}
+
+/// One that wakes when others have taken its customers over must send nothing and record nothing.
+async fn pause_at(point: &str) {
+    let Some(mut fleet) = Fleet::start().await else { return };
+    let pause = Duration::from_secs(number_from_env(PAUSE_S).unwrap_or(DEFAULT_PAUSE_S));
+    under_load(&mut fleet, async |fleet| {
+        assert!(fleet.terminate(1).await.success());
+        // The first calls fetch the token and import accounts.
+        fleet.spawn(1, &[("BRIDGE_PAUSE_AT", &format!("{point}:5"))]);
+        fleet.wait_until_paused(1).await;
+        tokio::time::sleep(pause).await;
+        let (status, body) = fleet.ready(0).await.unwrap();
+        assert_eq!((status, &body["fleet"]["alive"]), (200, &2.into()), "{point}: it is taken for dead");
+        fleet.go_on(1);
+        fleet.wait_until_even().await;
+    })
+    .await;
+    assert!(fleet.log_of(1).contains("the other instances have taken this one for dead"), "{}", fleet.logs());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_paused_between_an_attempt_and_its_call_sends_nothing_when_it_wakes() {
+    for point in POINTS {
+        println!("{point}");
+        pause_at(point).await;
+    }
+}
+
+/// A way to the database that can be frozen: nothing passes, and no connection ends.
+struct Freezer {
+    address: SocketAddr,
+    is_frozen: Arc<AtomicBool>,
+}
+
+impl Freezer {
+    async fn start(target: std::path::PathBuf) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, is_frozen) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+        let frozen = Arc::clone(&is_frozen);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (target, frozen) = (target.clone(), Arc::clone(&frozen));
+                tokio::spawn(async move {
+                    while frozen.load(Ordering::Relaxed) {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                    let Ok(server) = tokio::net::UnixStream::connect(target).await else { return };
+                    let ((from_client, to_client), (from_server, to_server)) =
+                        (client.into_split(), server.into_split());
+                    tokio::join!(
+                        pass(from_client, to_server, Arc::clone(&frozen)),
+                        pass(from_server, to_client, frozen)
+                    );
+                });
+            }
+        });
+        Self { address, is_frozen }
+    }
+
+    fn freeze(&self, is_frozen: bool) {
+        self.is_frozen.store(is_frozen, Ordering::Relaxed);
+    }
+}
+
+async fn pass(
+    mut from: impl tokio::io::AsyncRead + Unpin,
+    mut to: impl tokio::io::AsyncWrite + Unpin,
+    is_frozen: Arc<AtomicBool>,
+) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        while is_frozen.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        if to.write_all(&buffer[..read]).await.is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_cannot_reach_the_database_stops_sending_and_joins_again() {
+    let Some(mut fleet) = Fleet::start().await else { return };
+    let freezer = Freezer::start(fleet.schema.socket()).await;
+    under_load(&mut fleet, async |fleet| {
+        assert!(fleet.terminate(1).await.success());
+        fleet.set_database(1, fleet.schema.url_at(freezer.address.port()));
+        fleet.spawn(1, &[]);
+        fleet.wait_until_even().await;
+        freezer.freeze(true);
+        let is_alone = eventually(TIMEOUT, async || {
+            fleet.ready(0).await.is_some_and(|(_, body)| body["fleet"]["alive"] == 2)
+        });
+        assert!(is_alone.await, "it is taken for dead\n{}", fleet.logs());
+        // It knows that itself, and says so while it is cut off.
+        let knows = eventually(TIMEOUT, async || {
+            fleet.ready(1).await.is_some_and(|(_, body)| body["fleet"]["ok"] == false)
+        });
+        assert!(knows.await, "{}", fleet.logs());
+        freezer.freeze(false);
+        fleet.wait_until_even().await;
+    })
+    .await;
+    // Its requests went to others.
+    let (count, slowest, others) = fleet.answers();
+    // Conversations whose locks it held wait until the server ends its sessions.
+    println!("cut off: {} of {count} answers were not 200; the slowest after {slowest} s", others.len());
+}
