@@ -1,13 +1,14 @@
 //! Measures the documented figures over real HTTP, next to a bare axum server that does nothing.
 //!
 //! `cargo bench --bench load` measures everything; `cargo bench --bench load -- accept` (or
-//! `open-loop`, `drain`, `memory`, `storm`, `million`, `customers`) measures one part. The figures in
+//! `open-loop`, `drain`, `memory`, `storm`, `million`, `customers`, `instances`) measures one part. The figures in
 //! `docs/benchmarks.md` come from here.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a failed measurement stops the run")]
 #![expect(clippy::cast_precision_loss, reason = "rounded figures for display")]
 
 mod client;
 mod customers;
+mod instances;
 mod measure;
 mod sink;
 mod storm;
@@ -51,6 +52,9 @@ fn main() {
         }
         if runs("customers") {
             with_many_customers().await;
+        }
+        if runs("instances") {
+            instances::measure().await;
         }
     });
 }

@@ -1,4 +1,4 @@
-//! A stand-in for IM that answers every call at once, checks nothing, and records the delays.
+//! A stand-in for IM that answers every call at once or after a while, checks nothing, and records the delays.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -18,13 +18,20 @@ const OK: &str =
 pub struct Sink {
     pub base: String,
     delays: Arc<Mutex<Vec<f32>>>,
+    /// How long it takes for an answer.
+    takes: Duration,
 }
 
 impl Sink {
     pub async fn start() -> Self {
+        Self::start_slow(Duration::ZERO).await
+    }
+
+    /// Starts one that takes this long for each answer.
+    pub async fn start_slow(takes: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let sink = Self { base, delays: Arc::default() };
+        let sink = Self { base, delays: Arc::default(), takes };
         let router = Router::new()
             .route("/v4/openim/sendmsg", post(on_sendmsg))
             .fallback(|| async { OK })
@@ -55,6 +62,9 @@ async fn on_sendmsg(State(sink): State<Sink>, body: Bytes) -> &'static str {
     if let Some(sent_at) = sent_at.and_then(|sent_at| sent_at.parse::<u128>().ok()) {
         let delay = unix_micros().saturating_sub(sent_at) as f64 / 1000.0;
         sink.delays.lock().unwrap().push(delay as f32);
+    }
+    if !sink.takes.is_zero() {
+        tokio::time::sleep(sink.takes).await;
     }
     OK
 }

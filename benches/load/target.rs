@@ -157,6 +157,18 @@ impl Target {
         }
     }
 
+    /// Waits until it owns between `least` and `most` of the shards.
+    pub async fn until_it_owns(&self, least: u32, most: u32) {
+        let owned = || {
+            let metrics = self.metrics();
+            let line = metrics.lines().find_map(|line| line.strip_prefix("wechat_im_bridge_shards_owned "));
+            line.map_or(0, |owned| owned.parse().unwrap())
+        };
+        while !(least..=most).contains(&owned()) {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    }
+
     /// What the bridge counts.
     fn metrics(&self) -> String {
         let Some(operations) = self.operations else { return String::new() };
