@@ -36,7 +36,7 @@ fn find_nginx() -> Option<PathBuf> {
     let found = child::find(&["nginx"])
         .or_else(|| Some(PathBuf::from("/usr/sbin/nginx")).filter(|path| path.exists()));
     if found.is_none() {
-        child::report_skip("the tests of several instances", "nginx", "nginx-light");
+        child::report_skip("the tests of several instances", "nginx", "nginx");
     }
     found
 }
@@ -68,7 +68,7 @@ impl Fleet {
         let folder = rig.folder.path().display().to_string();
         let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|kind| format!("{kind}_temp_path {folder}/{kind};"));
-        let user = if rustix_is_root() { "user root;" } else { "" };
+        let user = if is_root() { "user root;" } else { "" };
         let config = format!(
             "daemon off; {user} worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx.log;
              events {{ worker_connections 2048; }}
@@ -262,7 +262,7 @@ impl Fleet {
     }
 }
 
-fn rustix_is_root() -> bool {
+fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt as _;
     std::fs::metadata("/proc/self").is_ok_and(|proc| proc.uid() == 0)
 }
