@@ -89,7 +89,8 @@ enum Command {
     /// purpose, until SIGTERM or SIGINT. The bridge then runs as a separate process with its store
     /// in a temporary folder. Both are removed when the sandbox ends (the folder stays if the
     /// sandbox is killed).
-    #[command(after_help = "Examples:\n  wechat-im-bridge sandbox\n  wechat-im-bridge sandbox --script")]
+    #[command(after_help = "Examples:\n  wechat-im-bridge sandbox\n  wechat-im-bridge sandbox --script\n  \
+                            wechat-im-bridge sandbox --instances 3 --store postgres://bridge@localhost/scratch")]
     #[cfg(feature = "sandbox")]
     Sandbox {
         /// Play one conversation, print its transcript, and succeed only if every step passed
@@ -101,6 +102,10 @@ enum Command {
         /// Keep the bridge's store in schemas of this PostgreSQL database, which are dropped when the sandbox ends
         #[arg(long, value_name = "postgres://USER@HOST/DB")]
         store: Option<String>,
+        /// Run so many bridges on that database, 2 to 8, with a front that asks them in turn. With --script, the two
+        /// steps that move the bridge's clock are left out
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=8))]
+        instances: Option<u8>,
     },
     /// List the stored messages, and retry or discard those that are stuck
     ///
@@ -144,9 +149,10 @@ impl Cli {
             }
             Command::Usersig(action) => usersig::run(action, &self.load()?.0, &clock),
             #[cfg(feature = "sandbox")]
-            Command::Sandbox { script, listen, store } => {
+            Command::Sandbox { script, listen, store, instances } => {
                 sandbox::reject_config(self.config.as_deref())?;
-                runtime()?.block_on(sandbox::run(*script, *listen, store.as_deref()))
+                let instances = instances.map(usize::from);
+                runtime()?.block_on(sandbox::run(*script, *listen, store.as_deref(), instances))
             }
             Command::Messages(action) => messages::run(action, &self.load()?.0, &clock),
             Command::Trace { openid_or_id: whose } => trace::run(whose, &self.load()?.0, &clock),
@@ -252,9 +258,12 @@ mod tests {
     #[cfg(feature = "sandbox")]
     #[test]
     fn the_command_lines_of_the_sandbox_are_understood() {
-        for line in ["sandbox", "sandbox --script --listen 127.0.0.1:0"] {
-            let words = ["wechat-im-bridge"].into_iter().chain(line.split(' '));
-            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        let parse = |line: &str| Cli::try_parse_from(["wechat-im-bridge"].into_iter().chain(line.split(' ')));
+        for line in ["sandbox", "sandbox --script --listen 127.0.0.1:0", "sandbox --instances 8"] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+        for line in ["sandbox --instances 1", "sandbox --instances 9", "sandbox --instances"] {
+            assert!(parse(line).is_err(), "{line}");
         }
     }
 

@@ -16,13 +16,15 @@ pub mod conditions;
 pub mod script;
 pub mod stores;
 pub mod child;
+mod front;
+pub mod bridges;
 pub mod wire;
 pub mod session;
 pub mod drill;
 pub mod page_server;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -30,7 +32,7 @@ use tokio::net::TcpListener;
 
 use crate::clock::Clock;
 use crate::config::Texts;
-use child::Child;
+use bridges::{Bridges, Fleet};
 use serve::Server;
 use session::Session;
 use stage::Stage;
@@ -49,6 +51,8 @@ pub struct Settings {
     pub texts: Texts,
     /// Where the bridge's stores are.
     pub stores: Stores,
+    /// How many bridges share the stores; `None` for one without a front.
+    pub instances: Option<usize>,
 }
 
 /// The reasons why the sandbox cannot start.
@@ -79,19 +83,19 @@ impl Sandbox {
         // WeChat's three requests then outlast a restart of the bridge.
         platforms.wechat.retry_pause = std::time::Duration::from_millis(1_500);
         let stage = Arc::new(Stage::start_with_clocks(clock.clone(), Clock::system(), platforms).await?);
-        let (configured, moved) = (Arc::clone(&stage), Arc::clone(&stage));
-        let child = Child::start(child::Settings {
+        let fleet = match settings.instances {
+            Some(count) => Some(Fleet { count, front: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await? }),
+            None => None,
+        };
+        let bridges = bridges::Settings {
             program: settings.program,
             environment: settings.environment,
             stores: settings.stores,
-            config: Box::new(move |addresses, store| {
-                configured.config_toml(addresses.public, addresses.ops, store)
-            }),
-            on_move: Box::new(move |addresses| moved.connect(&format!("http://{}", addresses.public))),
-        })
-        .await?;
+            fleet,
+        };
+        let bridges = Bridges::start(&stage, bridges).await?;
         let names = drill::DRILLS.iter().map(|drill| drill.name).collect();
-        let session = Session::start(stage, clock, child, settings.texts, names)?;
+        let session = Session::start(stage, clock, bridges, settings.texts, names)?;
         let served = Server::start(listener, page_server::router(Arc::clone(&session)))?;
         Ok(Self { session, served })
     }
@@ -106,9 +110,9 @@ impl Sandbox {
         &self.session
     }
 
-    /// The base URL of the bridge's public listener.
+    /// The base URL at which the platforms reach the bridge.
     pub fn bridge_url(&self) -> String {
-        format!("http://{}", self.session.child.status().borrow().addresses.public)
+        self.session.bridges.url()
     }
 
     /// Runs the documented scenario of the script on this stage, visible on the page. Until it
@@ -127,8 +131,8 @@ impl Sandbox {
         self.served.stop().await;
         self.session.tasks.close();
         self.session.tasks.wait().await;
-        self.session.child.stop().await;
         // If another owner is left, the platforms stop when that owner drops the stage.
+        self.session.bridges.stop().await;
         if let Some(stage) = Arc::into_inner(self.session).and_then(|session| Arc::into_inner(session.stage))
         {
             stage.stop().await;

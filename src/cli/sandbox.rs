@@ -1,22 +1,26 @@
 //! `sandbox`: runs the bridge between two simulated platforms, without any configuration.
 //!
 //! `--script` plays one conversation with a bridge in this process. Otherwise the bridge runs as a
-//! separate process, so that it can be killed, and a page lets people play both sides.
+//! separate process, so that it can be killed, and a page lets people play both sides. With
+//! `--instances` the bridges are always processes of their own.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
+use tokio::net::TcpListener;
 
 use super::Error;
 use crate::app::{self, store_location};
 use crate::clock::Clock;
-use crate::config::{self, Config, Fault, Faults, Place, StoreUrl};
+use crate::config::{self, Config, Fault, Faults, Place, StoreUrl, Texts};
 use crate::lifecycle::Signals;
+use crate::sandbox::bridges::{self, Bridges, Fleet};
 use crate::sandbox::script;
-use crate::sandbox::stage::{Settings, Stage, how_to};
+use crate::sandbox::stage::{Placement, Settings, Stage, how_to};
 use crate::sandbox::stores::{MAIN_STORE, PERSONAL_STORE, Stores};
 use crate::sandbox::wechat::Mode;
 use crate::sandbox::{self, Sandbox};
@@ -28,12 +32,18 @@ pub(super) fn reject_config(config: Option<&Path>) -> Result<(), Faults> {
     if config.is_none() {
         return Ok(());
     }
-    Err(Faults(vec![Fault {
-        key: "--config".to_owned(),
+    let fix = "leave it out: the sandbox makes its own configuration";
+    Err(fault("--config", "has no effect on the sandbox", fix))
+}
+
+/// A fault of an option.
+fn fault(option: &str, problem: &str, fix: &str) -> Faults {
+    Faults(vec![Fault {
+        key: option.to_owned(),
         place: Place::Unspecified,
-        problem: "has no effect on the sandbox".to_owned(),
-        fix: "leave it out: the sandbox makes its own configuration".to_owned(),
-    }]))
+        problem: problem.to_owned(),
+        fix: fix.to_owned(),
+    }])
 }
 
 /// The variables that may change the texts and the behaviour of the sandbox's bridge. All others
@@ -53,13 +63,18 @@ pub(super) async fn run(
     is_script: bool,
     listen: Option<SocketAddr>,
     store: Option<&str>,
+    instances: Option<usize>,
 ) -> Result<(), Error> {
     let listen = listen.unwrap_or(LOOPBACK);
+    if instances.is_some() && store.is_none() {
+        let fix = "add --store postgres://USER@HOST/DB: several bridges work only on one PostgreSQL";
+        return Err(fault("--instances", "has no database", fix).into());
+    }
     let schemas = store.map(Schemas::new).transpose()?;
-    let played = if is_script {
-        run_script(listen, schemas.as_ref()).await
-    } else {
-        run_page(listen, schemas.as_ref()).await
+    let played = match (is_script, instances, &schemas) {
+        (true, Some(count), Some(schemas)) => run_script_with_instances(listen, count, schemas).await,
+        (true, _, _) => run_script(listen, schemas.as_ref()).await,
+        (false, _, _) => run_page(listen, schemas.as_ref(), instances).await,
     };
     if let Some(schemas) = schemas {
         schemas.drop_all().await?;
@@ -77,17 +92,13 @@ impl Schemas {
     const KEY: &str = "--store";
 
     fn new(url: &str) -> Result<Self, Error> {
-        let fault = |problem: &str, fix: &str| {
-            Error::from(Faults(vec![Fault {
-                key: Self::KEY.to_owned(),
-                place: Place::Unspecified,
-                problem: problem.to_owned(),
-                fix: fix.to_owned(),
-            }]))
-        };
+        let fault = |problem: &str, fix: &str| Error::from(fault(Self::KEY, problem, fix));
         let parsed = StoreUrl::new(url).map_err(|problem| fault(&problem, "set postgres://USER@HOST/DB"))?;
         let StoreLocation::Postgres(location) = store_location(&parsed) else {
-            return Err(fault("names no PostgreSQL database", "leave it out to use SQLite"));
+            return Err(fault(
+                "names no PostgreSQL database",
+                "set postgres://USER@HOST/DB, or leave it out",
+            ));
         };
         if config::in_schema(url, "any").is_none() {
             return Err(fault("has options", "leave them out: the sandbox makes its own schemas"));
@@ -135,7 +146,7 @@ fn configure(
     media: &Path,
     store_url: &str,
 ) -> Result<(Config, Vec<String>), Error> {
-    let text = stage.config_toml(listen, LOOPBACK, store_url);
+    let text = stage.config_toml(Placement { listen, ops: LOOPBACK, public: listen, store_url });
     let media = ("BRIDGE_MEDIA__DIR".to_owned(), media.display().to_string());
     Ok(Config::from_toml_str(&text, environment().into_iter().chain([media]))?)
 }
@@ -182,10 +193,58 @@ async fn play_script_in_mode(listen: SocketAddr, mode: Mode, store_url: &str) ->
     outcome(played)
 }
 
-async fn run_page(listen: SocketAddr, schemas: Option<&Schemas>) -> Result<(), Error> {
+/// Like [`run_script`], with several bridges as processes of their own.
+async fn run_script_with_instances(listen: SocketAddr, count: usize, schemas: &Schemas) -> Result<(), Error> {
+    let mut signals = Signals::catch().context("cannot listen for signals")?;
+    let texts = check_environment().await?;
+    for (mode, name) in [(Mode::Plain, "plain"), (Mode::Safe, "safe")] {
+        let urls = BTreeMap::from([(MAIN_STORE, schemas.make(name).await?)]);
+        let front = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+        let mut settings = Settings::default();
+        settings.wechat.mode = mode;
+        let stage = Stage::start(Clock::system(), settings)
+            .await
+            .context("cannot start the simulated platforms on loopback")?;
+        let stage = Arc::new(stage);
+        let settings = bridges::Settings {
+            program: this_program()?,
+            environment: environment(),
+            stores: Stores::Urls(urls),
+            fleet: Some(Fleet { count, front }),
+        };
+        let bridges = tokio::select! {
+            bridges = Bridges::start(&stage, settings) => bridges.context("cannot start the bridges")?,
+            _ = signals.next() => return Ok(()),
+        };
+        let play = async {
+            match mode {
+                Mode::Safe => script::play_in_safe_mode(&stage, &texts, &mut io::stdout()).await,
+                Mode::Plain | Mode::Compatible => {
+                    script::play_in_real_time(&stage, &texts, &mut io::stdout()).await
+                }
+            }
+        };
+        let played = tokio::select! {
+            played = play => Some(played),
+            _ = signals.next() => None,
+        };
+        bridges.stop().await;
+        match played {
+            Some(played) => outcome(played)?,
+            None => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+async fn run_page(
+    listen: SocketAddr,
+    schemas: Option<&Schemas>,
+    instances: Option<usize>,
+) -> Result<(), Error> {
     let mut signals = Signals::catch().context("cannot listen for signals")?;
     let sandbox = tokio::select! {
-        sandbox = start(listen, schemas) => sandbox?,
+        sandbox = start(listen, schemas, instances) => sandbox?,
         _ = signals.next() => return Ok(()),
     };
     let played = tokio::select! {
@@ -199,14 +258,26 @@ async fn run_page(listen: SocketAddr, schemas: Option<&Schemas>) -> Result<(), E
     played
 }
 
-async fn start(listen: SocketAddr, schemas: Option<&Schemas>) -> Result<Sandbox, Error> {
-    // Report faults of the environment before anything else starts.
+/// Reports faults of the environment before anything else starts, and sets up the log. Returns the bridge's texts.
+async fn check_environment() -> Result<Texts, Error> {
     let trial_stage = Stage::start(Clock::system(), Settings::default()).await;
     let trial = trial_stage.context("cannot start the simulated platforms on loopback")?;
     let (config, _) = configure(&trial, LOOPBACK, Path::new("media"), IN_MEMORY)?;
     telemetry::init(config.log.format, &config.log.level).context("cannot set up the log")?;
     trial.stop().await;
-    let program = std::env::current_exe().context("cannot find the path of this program")?;
+    Ok(config.texts)
+}
+
+fn this_program() -> Result<PathBuf, Error> {
+    Ok(std::env::current_exe().context("cannot find the path of this program")?)
+}
+
+async fn start(
+    listen: SocketAddr,
+    schemas: Option<&Schemas>,
+    instances: Option<usize>,
+) -> Result<Sandbox, Error> {
+    let (texts, program) = (check_environment().await?, this_program()?);
     let stores = match schemas {
         Some(schemas) => {
             let mut urls = BTreeMap::new();
@@ -218,7 +289,7 @@ async fn start(listen: SocketAddr, schemas: Option<&Schemas>) -> Result<Sandbox,
         None => Stores::Files,
     };
     let environment = environment();
-    let settings = sandbox::Settings { program, environment, listen, texts: config.texts, stores };
+    let settings = sandbox::Settings { program, environment, listen, texts, stores, instances };
     Ok(Sandbox::start(settings).await.with_context(|| format!("cannot start the sandbox on {listen}"))?)
 }
 

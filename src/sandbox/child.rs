@@ -5,21 +5,23 @@
 //! The bridge ends when its standard input closes, which also happens when this process is killed.
 //! This module knows the bridge only by its configuration and its addresses.
 
+mod addresses;
+mod ops;
+
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use rand::RngExt as _;
-use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child as Process, ChildStdin, Command};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::stores::{MAIN_STORE, Stores};
+pub use addresses::Addresses;
+pub use ops::fetch_ops_snapshot;
 
 /// How long the bridge may take to become ready, with room for a loaded machine.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -29,9 +31,6 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 const READY_POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// The delay before the bridge is restarted after it died by itself or could not be started.
 const RESTART_DELAY: Duration = Duration::from_millis(500);
-/// The ports for the bridge. They lie below the system's ephemeral ports, so that no client socket
-/// takes the port of a dead bridge.
-const PORT_RANGE: std::ops::Range<u16> = 10_000..30_000;
 /// The prefix of environment variables that change the bridge's settings.
 const SETTING_PREFIX: &str = "BRIDGE_";
 
@@ -51,15 +50,6 @@ pub struct Settings {
     pub stores: Stores,
     /// Called with the addresses before the first start and before each start at other addresses.
     pub on_move: Box<dyn Fn(Addresses) + Send + Sync>,
-}
-
-/// The bridge's listeners.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Addresses {
-    /// The public listener.
-    pub public: SocketAddr,
-    /// The operations listener.
-    pub ops: SocketAddr,
 }
 
 /// The state of the process.
@@ -190,26 +180,6 @@ impl Child {
         // Sending fails only if the supervisor has already ended.
         if self.commands.send(SupervisorCommand::Stop(reply_tx)).await.is_ok() {
             let _ = reply_rx.await;
-        }
-    }
-}
-
-impl Addresses {
-    /// Picks two addresses that are free now.
-    fn free() -> io::Result<Self> {
-        let listeners = [Self::listener()?, Self::listener()?];
-        Ok(Self { public: listeners[0].local_addr()?, ops: listeners[1].local_addr()? })
-    }
-
-    fn listener() -> io::Result<TcpListener> {
-        let mut tries = 0;
-        loop {
-            let port = rand::rng().random_range(PORT_RANGE);
-            match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-                Err(error) if tries == 100 => return Err(error),
-                Err(_) => tries += 1,
-                listener => return listener,
-            }
         }
     }
 }
@@ -361,27 +331,5 @@ impl Supervisor {
 
     fn set_state(&self, state: State) {
         self.status_tx.send_modify(|status| status.state = state);
-    }
-}
-
-/// The answers of the bridge's operations listener.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OpsSnapshot {
-    /// The status from `/readyz`: `ok`, `degraded` or `unavailable`. `None` if it does not answer.
-    pub readiness: Option<String>,
-    /// The text of `/metrics`. `None` if it does not answer.
-    pub metrics: Option<String>,
-}
-
-/// Queries the bridge's operations listener. Waits at most one second for each answer.
-pub async fn fetch_ops_snapshot(http: &reqwest::Client, ops: SocketAddr) -> OpsSnapshot {
-    let get = async |path: &str| {
-        let request = http.get(format!("http://{ops}/{path}")).timeout(Duration::from_secs(1));
-        request.send().await.ok()?.text().await.ok()
-    };
-    let ready = get("readyz").await.and_then(|text| serde_json::from_str::<Value>(&text).ok());
-    OpsSnapshot {
-        readiness: ready.and_then(|ready| ready["status"].as_str().map(str::to_owned)),
-        metrics: get("metrics").await,
     }
 }

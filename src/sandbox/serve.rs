@@ -125,7 +125,7 @@ impl Server {
     }
 
     /// Stops listening, cuts every connection and waits until all are closed.
-    pub async fn stop(self) {
+    pub async fn stop(&self) {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;

@@ -11,7 +11,7 @@ mod figures;
 mod view;
 mod watch;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
@@ -24,10 +24,10 @@ use tokio_util::task::TaskTracker;
 pub use actions::{ActionError, CustomerAction};
 pub use agent_actions::AgentAction;
 pub use event_log::{Busy, Change, ChangeBatch, DrillPhase, DrillState, EventLog};
-pub use figures::CounterTotals;
+pub use figures::{CounterTotals, Counters};
 pub use view::{event, state};
 
-use super::child::Child;
+use super::bridges::Bridges;
 use super::stage::Stage;
 use super::wechat::Phone;
 use super::wire::Secrets;
@@ -51,8 +51,8 @@ pub struct Session {
     pub stage: Arc<Stage>,
     /// WeChat's clock, which drills move. IM and the bridge use the system's clock.
     pub clock: Clock,
-    /// The bridge's process.
-    pub child: Child,
+    /// The bridges' processes.
+    pub bridges: Bridges,
     /// Calls, drills, latencies and the numbered changes that the page reads.
     pub event_log: EventLog,
     /// The texts that the bridge uses.
@@ -68,8 +68,10 @@ pub struct Session {
     drill_names: Vec<&'static str>,
     customer_names: Mutex<HashMap<String, String>>,
     next_customer: AtomicUsize,
-    totals: Mutex<CounterTotals>,
-    readiness: Mutex<String>,
+    /// The counters of each bridge.
+    totals: Mutex<Vec<CounterTotals>>,
+    /// The last status of each bridge from `/readyz`.
+    readiness: Mutex<Vec<String>>,
     /// Whether customers and agents may act. It is `false` while the script runs, so that nothing
     /// disturbs it.
     may_act: tokio::sync::watch::Sender<bool>,
@@ -84,13 +86,15 @@ impl Session {
     pub(super) fn start(
         stage: Arc<Stage>,
         clock: Clock,
-        child: Child,
+        bridges: Bridges,
         texts: Texts,
         drill_names: Vec<&'static str>,
     ) -> io::Result<Arc<Self>> {
         let session = Arc::new(Self {
             clock,
-            child,
+            totals: Mutex::new(bridges.children().iter().map(|_| CounterTotals::default()).collect()),
+            readiness: Mutex::new(bridges.children().iter().map(|_| "ok".to_owned()).collect()),
+            bridges,
             event_log: EventLog::new(drill_names.len()),
             texts,
             tasks: TaskTracker::new(),
@@ -99,8 +103,6 @@ impl Session {
             drill_names,
             customer_names: Mutex::default(),
             next_customer: AtomicUsize::new(1),
-            totals: Mutex::default(),
-            readiness: Mutex::new("ok".to_owned()),
             may_act: tokio::sync::watch::Sender::new(true),
             reader_permits: Arc::new(tokio::sync::Semaphore::new(MAX_READERS)),
             reader_count: tokio::sync::watch::Sender::new(0),
@@ -155,13 +157,9 @@ impl Session {
         self.customer_names.lock().insert(openid.to_owned(), name);
     }
 
-    fn totals(&self) -> MutexGuard<'_, CounterTotals> {
-        self.totals.lock()
-    }
-
-    /// The bridge's last status from `/readyz`.
-    fn readiness(&self) -> String {
-        self.readiness.lock().clone()
+    /// The counters of all bridges together.
+    fn counters(&self) -> Counters {
+        Counters::of_all(self.totals.lock().iter().map(CounterTotals::total))
     }
 
     /// Registers a reader of events. `None` if there are too many.

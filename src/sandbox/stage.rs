@@ -57,6 +57,19 @@ impl Default for Settings {
     }
 }
 
+/// Where a bridge between the platforms is.
+#[derive(Clone, Copy)]
+pub struct Placement<'a> {
+    /// Its public listener.
+    pub listen: SocketAddr,
+    /// Its operations listener.
+    pub ops: SocketAddr,
+    /// Where agents load customers' media from: `listen`, unless something stands in front of the bridge.
+    pub public: SocketAddr,
+    /// The URL of its store.
+    pub store_url: &'a str,
+}
+
 /// The two platforms, which stop when this is dropped.
 pub struct Stage {
     /// The simulated WeChat.
@@ -98,9 +111,10 @@ impl Stage {
         &self.agents
     }
 
-    /// The configuration file of a bridge between these platforms that listens on `listen`, and for
-    /// operators on `ops`. Credentials, addresses and mode are the platforms' current ones.
-    pub fn config_toml(&self, listen: SocketAddr, ops: SocketAddr, store_url: &str) -> String {
+    /// The configuration file of a bridge between these platforms. Credentials, addresses and mode are the
+    /// platforms' current ones.
+    pub fn config_toml(&self, placement: Placement<'_>) -> String {
+        let Placement { listen, ops, public, store_url } = placement;
         let (wechat, im) = (self.wechat.settings(), self.im.settings());
         let agents: Vec<&str> = self.agents.iter().map(AgentClient::user_id).collect();
         let encryption = match wechat.mode {
@@ -112,9 +126,9 @@ impl Stage {
         };
         let callback_token = im.callback_token.as_ref().map_or("", |token| token.expose_secret());
         // Agents load customers' media from this URL. With port 0 the port is not known yet.
-        let public_url = match listen.port() {
+        let public_url = match public.port() {
             0 => String::new(),
-            _ => format!("public_url = \"http://{listen}\"\n"),
+            _ => format!("public_url = \"http://{public}\"\n"),
         };
         // A JSON string, or an array of JSON strings, is valid TOML too.
         format!(
@@ -184,6 +198,11 @@ mod tests {
 
     const ANYWHERE: &str = "127.0.0.1:0";
 
+    fn anywhere(store_url: &str) -> Placement<'_> {
+        let address = ANYWHERE.parse().unwrap();
+        Placement { listen: address, ops: address, public: address, store_url }
+    }
+
     async fn stage(change: impl FnOnce(&mut Settings)) -> Stage {
         let mut settings = Settings::default();
         change(&mut settings);
@@ -193,7 +212,7 @@ mod tests {
     #[tokio::test]
     async fn the_configuration_is_read_without_a_warning_and_names_the_platforms() {
         let stage = stage(|_| ()).await;
-        let text = stage.config_toml(ANYWHERE.parse().unwrap(), ANYWHERE.parse().unwrap(), "sqlite::memory:");
+        let text = stage.config_toml(anywhere("sqlite::memory:"));
         let (config, warnings) = Config::from_toml_str(&text, []).unwrap();
         assert!(warnings.is_empty(), "{warnings:?}");
         assert_eq!(config.wechat.api_base.as_str(), stage.wechat.base_url());
@@ -210,11 +229,7 @@ mod tests {
     #[tokio::test]
     async fn the_environment_overrides_and_the_mode_is_the_platforms() {
         let stage = stage(|settings| settings.wechat.mode = Mode::Safe).await;
-        let text = stage.config_toml(
-            ANYWHERE.parse().unwrap(),
-            ANYWHERE.parse().unwrap(),
-            "sqlite:///tmp/a \"b\".db",
-        );
+        let text = stage.config_toml(anywhere("sqlite:///tmp/a \"b\".db"));
         let env = [("BRIDGE_TEXTS__LOCALE".to_owned(), "ko".to_owned())];
         let (config, _) = Config::from_toml_str(&text, env).unwrap();
         assert_eq!(config.texts.locale, Locale::Ko);

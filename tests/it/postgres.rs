@@ -1,6 +1,6 @@
 //! The commands on a store in PostgreSQL.
 
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use serde_json::json;
 
@@ -95,12 +95,18 @@ fn the_sandbox_plays_its_script_on_postgresql_and_leaves_nothing_there() {
     let Some(schema) = cluster::empty_schema() else { return };
     let url = schema.url();
     let url = url.split('?').next().unwrap();
-    let Output { status, stdout, stderr } =
-        child::bridge().args(["sandbox", "--script", "--store", url]).output().unwrap();
+    let mut command = child::bridge();
+    command.args(["sandbox", "--script", "--store", url]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let sandbox = command.spawn().unwrap();
+    // Other tests may run sandboxes of their own on the same server.
+    let left = format!(
+        "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'wechat_im_bridge_sandbox_{}_%'",
+        sandbox.id()
+    );
+    let Output { status, stdout, stderr } = sandbox.wait_with_output().unwrap();
     let text = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
     assert!(status.success(), "{text}");
-    let left = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'wechat_im_bridge_sandbox%'";
-    assert_eq!(Database::in_schema(&schema).value::<i64>(left, &[]), 0);
+    assert_eq!(Database::in_schema(&schema).value::<i64>(&left, &[]), 0);
 
     for (wrong, problem) in
         [("sqlite://a.db", "names no PostgreSQL database"), (&schema.url(), "has options")]

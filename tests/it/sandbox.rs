@@ -3,6 +3,7 @@
 mod actions;
 mod drills;
 mod events;
+mod instances;
 mod process;
 mod safety;
 mod wire;
@@ -33,6 +34,7 @@ impl Lab {
             listen: "127.0.0.1:0".parse().unwrap(),
             texts: Texts::defaults(Locale::En, "XX"),
             stores: Stores::Files,
+            instances: None,
         };
         let sandbox = Sandbox::start(settings).await.unwrap();
         Self { sandbox, http: reqwest::Client::builder().no_proxy().build().unwrap() }

@@ -47,7 +47,7 @@ pub(super) async fn bridge_killed(scene: &Scene) -> DrillResult {
 
     let killed = async {
         let began = Instant::now();
-        let started = scene.session.child.kill().await;
+        let started = scene.session.bridges.kill().await;
         started.map(|ready_after| (ready_after, began.elapsed())).map_err(|failed| restart_failed(&failed))
     };
     let (killed, pushed) = tokio::join!(killed, scene.customer.say(&last));

@@ -214,7 +214,7 @@ impl Scene {
 
     /// Restarts the bridge with another store.
     pub async fn change_store(&self, name: &'static str) -> Checked {
-        let changed = self.session.child.change_store(name).await;
+        let changed = self.session.bridges.change_store(name).await;
         changed.map(drop).map_err(|failed| restart_failed(&failed))
     }
 
@@ -231,7 +231,7 @@ impl Scene {
         if ahead.abs() > 1_000 {
             self.move_clock(-ahead);
         }
-        if self.session.child.store() != MAIN_STORE {
+        if !self.session.bridges.are_on(MAIN_STORE) {
             self.change_store(MAIN_STORE).await?;
         }
         Ok(())

@@ -43,6 +43,19 @@ impl Counters {
         }
         counters
     }
+
+    /// The counters of several bridges together. Each reads `held` and `waiting` from the same store.
+    pub fn of_all(each: impl IntoIterator<Item = Self>) -> Self {
+        each.into_iter().fold(Self::default(), |all, one| Self {
+            accepted: all.accepted + one.accepted,
+            delivered: all.delivered + one.delivered,
+            recalled: all.recalled + one.recalled,
+            refused: all.refused + one.refused,
+            unknown: all.unknown + one.unknown,
+            held: all.held.max(one.held),
+            waiting: all.waiting.max(one.waiting),
+        })
+    }
 }
 
 /// The counters over several processes of the bridge, each of which counts from 0.
@@ -103,5 +116,7 @@ mod tests {
         let total = totals.update(2, second);
         assert_eq!((total.accepted, total.delivered, total.held), (6, 3, 0));
         assert_eq!(totals.update(2, second), total);
+        let all = Counters::of_all([total, Counters { held: 2, waiting: 1, ..total }]);
+        assert_eq!((all.accepted, all.held, all.waiting), (12, 2, 1));
     }
 }

@@ -3,12 +3,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::event_log::{Change, DrillState};
 use super::{SNAPSHOT_CALLS, Session};
 use crate::config::Locale;
-use crate::sandbox::child::State;
+use crate::sandbox::child::{State, Status};
 use crate::sandbox::im::{AgentClient, MessageView, Shown};
 use crate::sandbox::wechat::{CustomerAction, Mode, Phone, ScreenEntry, TimelineEntry, TimelineEvent, Via};
 
@@ -42,7 +43,7 @@ pub fn state(session: &Session) -> Value {
         "customers": phones.iter().take(PEOPLE_LIMIT).map(|phone| customer(session, phone)).collect::<Vec<_>>(),
         "agents": agents,
         "menu": [{"key": "HOURS", "title": "Opening hours"}, {"key": "RETURNS", "title": "Returns"}],
-        "counters": session.totals().total(),
+        "counters": session.counters(),
         "latency": snapshot.latency,
         "wire": snapshot.wire.iter().map(|entry| json!(**entry)).collect::<Vec<_>>(),
         "drills": drills,
@@ -56,7 +57,7 @@ pub fn event(session: &Session, change: &Change) -> (&'static str, Value) {
         Change::Customer(openid) => ("customer", customer(session, &session.stage.wechat.customer(openid))),
         Change::Agent(at) => ("agent", agent(session, *at)),
         Change::Bridge => ("bridge", bridge(session)),
-        Change::Counters => ("counters", json!(session.totals().total())),
+        Change::Counters => ("counters", json!(session.counters())),
         Change::Latency(points) => ("latency", json!(points)),
         Change::Drill(at) => ("drill", drill(session, *at, &session.event_log.drill(*at))),
         Change::Clock => ("clock", json!({"now": session.clock.now().0})),
@@ -76,17 +77,51 @@ fn account(session: &Session) -> Value {
 }
 
 fn bridge(session: &Session) -> Value {
-    let status = *session.child.status().borrow();
-    let (state, pid) = match status.state {
-        State::Starting => ("starting", None),
-        State::Running { pid, .. } => ("running", Some(pid)),
-        State::Dead => ("dead", None),
+    let readiness = session.readiness.lock().clone();
+    let each: Vec<Instance> = session
+        .bridges
+        .children()
+        .iter()
+        .zip(readiness)
+        .map(|(child, ready)| Instance::new(*child.status().borrow(), ready))
+        .collect();
+    let first = |states: &[&'static str], of: fn(&Instance) -> &str| {
+        states.iter().copied().find(|state| each.iter().any(|one| of(one) == *state))
     };
-    let ready = if pid.is_some() { session.readiness() } else { "unavailable".to_owned() };
+    // One that works is enough; one that is not well is worth saying.
+    let state = first(&["running", "starting"], |one| one.state).unwrap_or("dead");
+    let ready = match first(&["ok", "degraded"], |one| &one.ready) {
+        Some(_) if each.iter().any(|one| one.ready != "ok") => "degraded",
+        found => found.unwrap_or("unavailable"),
+    };
     json!({
-        "state": state, "address": format!("http://{}", status.addresses.public), "pid": pid,
-        "restarts": status.restarts, "ready": ready,
+        "state": state, "address": session.bridges.url(), "ready": ready,
+        "pid": each.first().filter(|_| each.len() == 1).and_then(|one| one.pid),
+        "restarts": each.iter().map(|one| one.restarts).sum::<u32>(),
+        "instances": if each.len() > 1 { each.as_slice() } else { &[] },
     })
+}
+
+/// One of the bridges.
+#[derive(Serialize)]
+struct Instance {
+    state: &'static str,
+    pid: Option<u32>,
+    restarts: u32,
+    /// Its last status from `/readyz`.
+    ready: String,
+}
+
+impl Instance {
+    fn new(status: Status, ready: String) -> Self {
+        let (state, pid) = match status.state {
+            State::Starting => ("starting", None),
+            State::Running { pid, .. } => ("running", Some(pid)),
+            State::Dead => ("dead", None),
+        };
+        let ready = if pid.is_some() { ready } else { "unavailable".to_owned() };
+        Self { state, pid, restarts: status.restarts, ready }
+    }
 }
 
 /// A drill as JSON.
@@ -198,8 +233,7 @@ impl Session {
     }
 
     fn is_sandbox_url(&self, url: &str) -> bool {
-        let bridge = format!("http://{}", self.child.status().borrow().addresses.public);
-        let bases = [bridge, self.stage.wechat.base_url().to_owned(), self.stage.im.base_url()];
+        let bases = [self.bridges.url(), self.stage.wechat.base_url().to_owned(), self.stage.im.base_url()];
         bases.iter().any(|base| url.strip_prefix(base.as_str()).is_some_and(|rest| rest.starts_with('/')))
     }
 }

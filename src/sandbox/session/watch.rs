@@ -6,6 +6,7 @@ use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::Instant;
 
@@ -13,7 +14,7 @@ use super::event_log::Change;
 use super::figures::Counters;
 use super::{Session, view};
 use crate::clock::Clock;
-use crate::sandbox::child::{self, State};
+use crate::sandbox::child::{self, Child, State};
 use crate::sandbox::im::Exchange;
 use crate::sandbox::wechat::WireEvent;
 use crate::sandbox::wire::{CallInfo, CallTracker, WireCall};
@@ -158,33 +159,40 @@ async fn desks(session: Arc<Session>, mut changes: tokio::sync::watch::Receiver<
 }
 
 async fn bridge(session: Arc<Session>) {
-    let mut status = session.child.status();
-    while status.changed().await.is_ok() {
-        session.event_log.add_change(Change::Bridge);
-    }
+    join_all(session.bridges.children().iter().map(async |child| {
+        let mut status = child.status();
+        while status.changed().await.is_ok() {
+            session.event_log.add_change(Change::Bridge);
+        }
+    }))
+    .await;
 }
 
-/// Reads the bridge's counters and its readiness while a page is open.
+/// Reads the bridges' counters and their readiness while a page is open.
 async fn figures(session: Arc<Session>) {
     let mut readers = session.reader_count.subscribe();
     while readers.wait_for(|readers| *readers > 0).await.is_ok() {
-        let status = *session.child.status().borrow();
-        if let State::Running { pid, .. } = status.state {
-            let report = child::fetch_ops_snapshot(&session.http, status.addresses.ops).await;
-            if let Some(metrics) = &report.metrics {
-                let mut figures = session.totals();
-                let (before, now) = (figures.total(), figures.update(pid, Counters::parse(metrics)));
-                drop(figures);
-                if before != now {
-                    session.event_log.add_change(Change::Counters);
-                }
-            }
-            let ready = report.readiness.unwrap_or_else(|| "unavailable".to_owned());
-            let before = std::mem::replace(&mut *session.readiness.lock(), ready.clone());
-            if before != ready {
-                session.event_log.add_change(Change::Bridge);
-            }
+        let before = session.counters();
+        join_all(session.bridges.children().iter().enumerate().map(|(at, child)| read(&session, at, child)))
+            .await;
+        if session.counters() != before {
+            session.event_log.add_change(Change::Counters);
         }
         tokio::time::sleep(COUNTERS_INTERVAL).await;
+    }
+}
+
+/// Reads the counters and the readiness of the bridge at index `at`.
+async fn read(session: &Session, at: usize, child: &Child) {
+    let status = *child.status().borrow();
+    let State::Running { pid, .. } = status.state else { return };
+    let report = child::fetch_ops_snapshot(&session.http, status.addresses.ops).await;
+    if let (Some(metrics), Some(totals)) = (&report.metrics, session.totals.lock().get_mut(at)) {
+        totals.update(pid, Counters::parse(metrics));
+    }
+    let ready = report.readiness.unwrap_or_else(|| "unavailable".to_owned());
+    let before = session.readiness.lock().get_mut(at).map(|known| std::mem::replace(known, ready.clone()));
+    if before.is_some_and(|before| before != ready) {
+        session.event_log.add_change(Change::Bridge);
     }
 }

@@ -12,10 +12,10 @@ use crate::child::{self, Log};
 use crate::world::eventually;
 
 /// A `sandbox` command that has printed all of its output.
-struct Process {
-    child: Child,
+pub(super) struct Process {
+    pub child: Child,
     output: Vec<String>,
-    page: String,
+    pub page: String,
     _log: Log,
     temporary: tempfile::TempDir,
     _log_folder: tempfile::TempDir,
@@ -23,10 +23,18 @@ struct Process {
 
 impl Process {
     fn start(environment: &[(&str, &str)]) -> Self {
+        Self::start_with(&[], environment)
+    }
+
+    pub fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let (temporary, log_folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let log = Log::in_folder(log_folder.path());
         let mut command = child::bridge();
-        command.arg("sandbox").env("TMPDIR", temporary.path()).env("BRIDGE_LOG__LEVEL", "error");
+        command
+            .arg("sandbox")
+            .args(arguments)
+            .env("TMPDIR", temporary.path())
+            .env("BRIDGE_LOG__LEVEL", "error");
         command.envs(environment.iter().copied()).stderr(log.file());
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut output = Vec::new();
@@ -41,16 +49,16 @@ impl Process {
         Self { child, page: page.to_owned(), output, _log: log, temporary, _log_folder: log_folder }
     }
 
-    async fn state(&self) -> Value {
+    pub async fn state(&self) -> Value {
         reqwest::get(format!("{}api/state", self.page)).await.unwrap().json().await.unwrap()
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 
-    fn temporary_files(&self) -> Vec<PathBuf> {
+    pub fn temporary_files(&self) -> Vec<PathBuf> {
         std::fs::read_dir(self.temporary.path()).unwrap().map(|entry| entry.unwrap().path()).collect()
     }
 }
@@ -62,7 +70,7 @@ impl Drop for Process {
     }
 }
 
-fn is_running(pid: u64) -> bool {
+pub(super) fn is_running(pid: u64) -> bool {
     // A process that has exited stays in `/proc` as a zombie until its parent reads its status.
     let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     status.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
