@@ -17,6 +17,7 @@ pub mod script;
 pub mod stores;
 pub mod child;
 mod front;
+pub mod instance;
 pub mod bridges;
 pub mod wire;
 pub mod session;
@@ -80,6 +81,7 @@ impl Sandbox {
         let mut platforms = stage::Settings::default();
         // In safe mode the page shows the encrypted body beside the decrypted one.
         platforms.wechat.mode = Mode::Safe;
+        platforms.instances = settings.instances.unwrap_or(0);
         // WeChat's three requests then outlast a restart of the bridge.
         platforms.wechat.retry_pause = std::time::Duration::from_millis(1_500);
         let stage = Arc::new(Stage::start_with_clocks(clock.clone(), Clock::system(), platforms).await?);

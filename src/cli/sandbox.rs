@@ -146,7 +146,8 @@ fn configure(
     media: &Path,
     store_url: &str,
 ) -> Result<(Config, Vec<String>), Error> {
-    let text = stage.config_toml(Placement { listen, ops: LOOPBACK, public: listen, store_url });
+    let text =
+        stage.config_toml(Placement { listen, ops: LOOPBACK, public: listen, store_url, instance: None });
     let media = ("BRIDGE_MEDIA__DIR".to_owned(), media.display().to_string());
     Ok(Config::from_toml_str(&text, environment().into_iter().chain([media]))?)
 }
@@ -202,6 +203,7 @@ async fn run_script_with_instances(listen: SocketAddr, count: usize, schemas: &S
         let front = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
         let mut settings = Settings::default();
         settings.wechat.mode = mode;
+        settings.instances = count;
         let stage = Stage::start(Clock::system(), settings)
             .await
             .context("cannot start the simulated platforms on loopback")?;

@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 
 use super::child::{self, Child, ChildError};
 use super::front::Front;
+use super::instance::Instance;
 use super::stage::{Placement, Stage};
 use super::stores::Stores;
 
@@ -63,6 +64,7 @@ impl Bridges {
                         ops: addresses.ops,
                         public: public.unwrap_or(addresses.public),
                         store_url,
+                        instance: public.map(|_| Instance::at(index)),
                     })
                 }),
                 on_move: Box::new(move |addresses| match &instances {

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 
+use super::instance::Instance;
 use super::serve::Server;
 
 /// How long a connection to an instance may take.
@@ -109,11 +110,14 @@ impl Instances {
     }
 
     /// The instances in the order in which the next request asks them.
-    fn in_turn(&self) -> Vec<SocketAddr> {
-        let mut addresses = self.addresses.lock().clone();
-        let first = self.turn.fetch_add(1, Ordering::Relaxed) % addresses.len().max(1);
-        addresses.rotate_left(first);
-        addresses.into_iter().flatten().collect()
+    fn in_turn(&self) -> Vec<(Instance, SocketAddr)> {
+        let addresses = self.addresses.lock();
+        let numbered = addresses.iter().enumerate();
+        let mut asked: Vec<_> = numbered.map(|(at, address)| (Instance::at(at), *address)).collect();
+        drop(addresses);
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % asked.len().max(1);
+        asked.rotate_left(first);
+        asked.into_iter().filter_map(|(instance, address)| Some((instance, address?))).collect()
     }
 }
 
@@ -127,9 +131,12 @@ async fn forward(State(instances): State<Arc<Instances>>, request: Request) -> R
     let is_file = head.uri.path().starts_with(FILES);
     let (client, tries) = if is_file { (&instances.files, usize::MAX) } else { (&instances.calls, TRIES) };
     let mut last = StatusCode::BAD_GATEWAY.into_response();
-    for address in instances.in_turn().into_iter().take(tries) {
+    for (instance, address) in instances.in_turn().into_iter().take(tries) {
         last = match ask(client, address, &head, body.clone()).await {
-            Ok(answer) => answer,
+            Ok(mut answer) => {
+                instance.note(answer.headers_mut());
+                answer
+            }
             Err(error) if error.is_timeout() && !error.is_connect() => {
                 StatusCode::GATEWAY_TIMEOUT.into_response()
             }
@@ -200,10 +207,16 @@ mod tests {
     }
 
     async fn push(front: &Front, path: &str) -> (u16, String) {
+        let (status, text, _) = push_to(front, path).await;
+        (status, text)
+    }
+
+    async fn push_to(front: &Front, path: &str) -> (u16, String, Option<usize>) {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let answer = client.post(format!("http://{}{path}", front.address())).body("hello").send().await;
-        let answer = answer.unwrap();
-        (answer.status().as_u16(), answer.text().await.unwrap())
+        let mut answer = answer.unwrap();
+        let taken_by = Instance::take(answer.headers_mut()).map(Instance::index);
+        (answer.status().as_u16(), answer.text().await.unwrap(), taken_by)
     }
 
     #[tokio::test]
@@ -223,7 +236,7 @@ mod tests {
         let began = Instant::now();
         assert_eq!(push(&front, "/").await.0, 504, "the fourth is not asked");
         assert!(began.elapsed() >= ANSWER_TIMEOUT, "{:?}", began.elapsed());
-        assert_eq!(push(&front, "/").await, (200, "one hello".to_owned()));
+        assert_eq!(push_to(&front, "/").await, (200, "one hello".to_owned(), Some(3)));
         front.stop().await;
     }
 

@@ -35,6 +35,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use axum::Router;
+use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, broadcast, watch};
 
@@ -52,7 +54,8 @@ pub(in crate::sandbox) use usersig::issue as issue_usersig;
 
 use crate::clock::Clock;
 use crate::sandbox::fault::Faults;
-use crate::sandbox::serve::{Server, only_date, with_date};
+use crate::sandbox::instance::Instance;
+use crate::sandbox::serve::{self, Server, only_date, with_date};
 
 /// The number of exchanges that a watcher may lag behind before it misses some.
 const WIRE_BUFFER: usize = 1024;
@@ -63,6 +66,9 @@ const MAX_WEBHOOKS: usize = 1024;
 pub struct ImSim {
     shared: Arc<Shared>,
     server: Server,
+    router: Router,
+    /// The listeners for one of several bridges each.
+    entrances: Vec<Server>,
 }
 
 /// The state that the HTTP side, the agent clients and the handle share.
@@ -122,13 +128,27 @@ impl ImSim {
         let router =
             control::routes().merge(files::routes()).fallback(wire::serve).with_state(Arc::clone(&shared));
         let router = router.route("/", axum::routing::get(only_date));
-        let server = Server::start(listener, with_date(router, shared.clock.clone()))?;
-        Ok(Self { shared, server })
+        let router = with_date(router, shared.clock.clone());
+        let server = Server::start(listener, router.clone())?;
+        Ok(Self { shared, server, router, entrances: Vec::new() })
+    }
+
+    /// Opens an address of its own for each of `count` bridges.
+    pub(super) async fn open_entrances(&mut self, count: usize) -> std::io::Result<()> {
+        let ip = self.server.address().ip();
+        self.entrances = serve::entrances(ip, &self.router, count).await?;
+        Ok(())
+    }
+
+    /// The base URL of the REST API for one of several bridges.
+    pub(super) fn base_url_for(&self, instance: Option<Instance>) -> String {
+        let entrance = instance.and_then(|instance| self.entrances.get(instance.index()));
+        entrance.unwrap_or(&self.server).base_url()
     }
 
     /// The base URL of the REST API: `http://127.0.0.1:PORT`.
     pub fn base_url(&self) -> String {
-        format!("http://{}", self.server.address())
+        self.server.base_url()
     }
 
     /// Sets the URL that receives webhooks.
@@ -244,7 +264,7 @@ impl ImSim {
 
     /// Stops listening and cuts every connection.
     pub async fn stop(self) {
-        self.server.stop().await;
+        join_all(self.entrances.iter().chain([&self.server]).map(Server::stop)).await;
     }
 }
 

@@ -2,12 +2,12 @@
 //! connection can be cut on purpose.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+use axum::{Extension, Router};
 use futures_util::{StreamExt as _, stream};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use super::instance::Instance;
 use crate::clock::Clock;
 
 /// The most concurrent connections. Further ones are closed.
@@ -96,6 +97,16 @@ pub async fn only_date() -> StatusCode {
     StatusCode::NOT_FOUND
 }
 
+/// Serves `router` at `count` further addresses. A handler finds in the request's extensions which [`Instance`] came.
+pub(super) async fn entrances(ip: IpAddr, router: &Router, count: usize) -> std::io::Result<Vec<Server>> {
+    let mut servers = Vec::with_capacity(count);
+    for index in 0..count {
+        let listener = TcpListener::bind((ip, 0)).await?;
+        servers.push(Server::start(listener, router.clone().layer(Extension(Instance::at(index))))?);
+    }
+    Ok(servers)
+}
+
 /// A running server. It stops when dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -122,6 +133,11 @@ impl Server {
     /// The address on which the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its base URL.
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// Stops listening, cuts every connection and waits until all are closed.

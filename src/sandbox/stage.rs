@@ -14,6 +14,7 @@ use serde_json::json;
 pub use how_to::how_to;
 
 use super::im::{self, AgentClient, ImSim};
+use super::instance::Instance;
 use super::wechat::{self, Mode, WechatSim};
 use crate::clock::Clock;
 
@@ -40,6 +41,8 @@ pub struct Settings {
     pub im: im::Settings,
     /// UserIDs of the agents, who are all signed in; at least one.
     pub agents: Vec<String>,
+    /// For how many bridges each platform has an address of its own. 0 if there is one bridge.
+    pub instances: usize,
 }
 
 impl Default for Settings {
@@ -53,7 +56,7 @@ impl Default for Settings {
         };
         let mut im = im::Settings::new(SDK_APP_ID, SECRET_KEY, ADMIN);
         im.callback_token = Some(CALLBACK_TOKEN.into());
-        Self { wechat, im, agents: AGENTS.map(str::to_owned).to_vec() }
+        Self { wechat, im, agents: AGENTS.map(str::to_owned).to_vec(), instances: 0 }
     }
 }
 
@@ -68,6 +71,8 @@ pub struct Placement<'a> {
     pub public: SocketAddr,
     /// The URL of its store.
     pub store_url: &'a str,
+    /// Which of several bridges it is.
+    pub instance: Option<Instance>,
 }
 
 /// The two platforms, which stop when this is dropped.
@@ -90,8 +95,10 @@ impl Stage {
     /// Like [`Self::start`], but `clock` is WeChat's clock and `im_clock` is IM's. The `Date` of both
     /// platforms' answers shows the latter.
     pub async fn start_with_clocks(clock: Clock, im_clock: Clock, settings: Settings) -> io::Result<Self> {
-        let wechat = WechatSim::start_with_date(settings.wechat, clock.clone(), im_clock.clone()).await?;
-        let im = ImSim::start(settings.im, im_clock).await?;
+        let mut wechat = WechatSim::start_with_date(settings.wechat, clock.clone(), im_clock.clone()).await?;
+        let mut im = ImSim::start(settings.im, im_clock).await?;
+        wechat.open_entrances(settings.instances).await?;
+        im.open_entrances(settings.instances).await?;
         let agents: Result<Vec<AgentClient>, _> =
             settings.agents.iter().map(|agent| im.agent(agent)).collect();
         let agents = agents.map_err(io::Error::other)?;
@@ -114,7 +121,7 @@ impl Stage {
     /// The configuration file of a bridge between these platforms. Credentials, addresses and mode are the
     /// platforms' current ones.
     pub fn config_toml(&self, placement: Placement<'_>) -> String {
-        let Placement { listen, ops, public, store_url } = placement;
+        let Placement { listen, ops, public, store_url, instance } = placement;
         let (wechat, im) = (self.wechat.settings(), self.im.settings());
         let agents: Vec<&str> = self.agents.iter().map(AgentClient::user_id).collect();
         let encryption = match wechat.mode {
@@ -165,13 +172,13 @@ impl Stage {
             json!(wechat.app_id),
             json!(wechat.app_secret),
             json!(wechat.account_id),
-            json!(self.wechat.base_url()),
+            json!(self.wechat.base_url_for(instance)),
             im.sdk_app_id,
             json!(im.secret_key.expose_secret()),
             json!(im.admins.first()),
             json!(agents),
             json!(callback_token),
-            json!(self.im.base_url()),
+            json!(self.im.base_url_for(instance)),
             json!(store_url),
         )
     }
@@ -200,7 +207,7 @@ mod tests {
 
     fn anywhere(store_url: &str) -> Placement<'_> {
         let address = ANYWHERE.parse().unwrap();
-        Placement { listen: address, ops: address, public: address, store_url }
+        Placement { listen: address, ops: address, public: address, store_url, instance: None }
     }
 
     async fn stage(change: impl FnOnce(&mut Settings)) -> Stage {

@@ -41,12 +41,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use axum::Router;
+use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
 
 use crate::clock::Clock;
 use crate::sandbox::fault::Faults;
-use crate::sandbox::serve::{Server, only_date, with_date};
+use crate::sandbox::instance::Instance;
+use crate::sandbox::serve::{self, Server, only_date, with_date};
 
 pub use draft::Draft;
 pub use language::PhoneLanguage;
@@ -72,6 +75,9 @@ const FIRST_MSG_ID: u64 = 24_300_000_000_000_000;
 pub struct WechatSim {
     platform: Arc<Platform>,
     server: Server,
+    router: Router,
+    /// The listeners for one of several bridges each.
+    entrances: Vec<Server>,
 }
 
 /// The state that the APIs, the phones and the handle share.
@@ -132,8 +138,22 @@ impl WechatSim {
             clock,
         });
         let router = api::router(platform.clone()).route("/", axum::routing::get(only_date));
-        let server = Server::start(listener, with_date(router, date))?;
-        Ok(Self { platform, server })
+        let router = with_date(router, date);
+        let server = Server::start(listener, router.clone())?;
+        Ok(Self { platform, server, router, entrances: Vec::new() })
+    }
+
+    /// Opens an address of its own for each of `count` bridges.
+    pub(super) async fn open_entrances(&mut self, count: usize) -> io::Result<()> {
+        let ip = self.server.address().ip();
+        self.entrances = serve::entrances(ip, &self.router, count).await?;
+        Ok(())
+    }
+
+    /// The base URL of the APIs for one of several bridges.
+    pub(super) fn base_url_for(&self, instance: Option<Instance>) -> String {
+        let entrance = instance.and_then(|instance| self.entrances.get(instance.index()));
+        entrance.map_or_else(|| self.base_url().to_owned(), Server::base_url)
     }
 
     /// The base URL of the APIs, for the bridge's `wechat.api_base`.
@@ -285,7 +305,7 @@ impl WechatSim {
 
     /// Stops listening and waits until every connection is closed.
     pub async fn stop(self) {
-        self.server.stop().await;
+        join_all(self.entrances.iter().chain([&self.server]).map(Server::stop)).await;
     }
 }
 

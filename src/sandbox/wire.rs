@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::im::{self, Exchange};
+use super::instance::Instance;
 use super::wechat::{self, WireEvent};
 
 pub use tracker::{CallInfo, CallTracker};
@@ -69,6 +70,8 @@ pub struct WireCall {
     pub also: Vec<String>,
     /// The openid of the customer.
     pub customer: Option<String>,
+    /// Which of several bridges took or made the call. `None` if there is one, or none answered.
+    pub instance: Option<Instance>,
     /// The request.
     pub request: HttpMessage,
     /// The response.
@@ -160,6 +163,7 @@ impl WireCall {
             message: info.message,
             also: info.also,
             customer: info.customer,
+            instance: event.instance,
             request: secrets.http_message(&event.request_headers, &request.0, request.1.as_deref()),
             response: secrets.http_message(&event.response_headers, &response.0, response.1.as_deref()),
         }
@@ -186,6 +190,7 @@ impl WireCall {
             message: info.message,
             also: info.also,
             customer: info.customer,
+            instance: exchange.instance,
             request: secrets.http_message(&exchange.request_headers, &exchange.request, None),
             response: secrets.http_message(&exchange.response_headers, &exchange.response, None),
         }

@@ -3,6 +3,8 @@
 //! `Sign` has its own implementation here, which is checked against the official vector. The
 //! bridge's code is not used.
 
+mod query;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +19,8 @@ use super::checks::ApiError;
 use super::exchange::{self, Direction, Exchange};
 use super::history::Message;
 use super::settings::{BeforeSend, Settings};
+use crate::sandbox::instance::Instance;
+pub use query::Query;
 
 /// The longest answer to a webhook, in bytes. A longer one counts as a failure.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -54,28 +58,6 @@ pub enum CallbackError {
     /// The answer is not a JSON object, or is too long.
     #[error("the answer is not a JSON object")]
     NotJson,
-}
-
-/// The query of a webhook. Tests may change it.
-#[derive(Clone, Debug, Default)]
-pub struct Query(Vec<(String, String)>);
-
-impl Query {
-    /// Sets the parameter `name` and removes earlier ones of that name.
-    pub fn set(&mut self, name: &str, value: impl Into<String>) {
-        self.remove(name);
-        self.add(name, value);
-    }
-
-    /// Adds a parameter, even if one of that name exists.
-    pub fn add(&mut self, name: &str, value: impl Into<String>) {
-        self.0.push((name.to_owned(), value.into()));
-    }
-
-    /// Removes every parameter called `name`.
-    pub fn remove(&mut self, name: &str) {
-        self.0.retain(|(key, _)| key != name);
-    }
 }
 
 /// The `Sign` of a webhook at `request_time` (Unix seconds as text): the lower-case hex SHA-256 of
@@ -304,16 +286,17 @@ async fn post(
         request_headers: Vec::new(),
         response_headers: Vec::new(),
         error: None,
+        instance: None,
     });
     if let Some(event) = &event {
         // Sending fails only if there is no subscriber.
         let _ = shared.started_calls.send(Arc::new(event.clone()));
     }
-    let (status, headers, body, error) = match url {
+    let (status, mut headers, body, error) = match url {
         Some(url) => exchange(shared, settings, url, Arc::clone(&webhook.body)).await,
         None => (None, HeaderMap::new(), String::new(), Some(CallbackError::NoUrl)),
     };
-    let took = began.elapsed();
+    let (took, instance) = (began.elapsed(), Instance::take(&mut headers));
     if let Some(event) = event {
         shared.publish(|| Exchange {
             took,
@@ -321,6 +304,7 @@ async fn post(
             response: body.clone(),
             response_headers: exchange::headers(&headers),
             error: error.as_ref().map(CallbackError::to_string),
+            instance,
             ..event
         });
     }

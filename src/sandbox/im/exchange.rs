@@ -7,6 +7,7 @@ use axum::http::HeaderMap;
 use tokio::time::Instant;
 
 use crate::model::Millis;
+use crate::sandbox::instance::Instance;
 
 /// The most bytes of a body that an [`Exchange`] contains.
 const MAX_PUBLISHED_BODY: usize = 16 * 1024;
@@ -49,6 +50,8 @@ pub struct Exchange {
     pub response_headers: Vec<(String, String)>,
     /// Why IM counts the call as failed.
     pub error: Option<String>,
+    /// Which of several bridges took or made the call. `None` if there is one, or none answered.
+    pub instance: Option<Instance>,
 }
 
 /// Headers as text. None of the headers that IM uses is a secret.

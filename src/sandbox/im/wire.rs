@@ -48,6 +48,7 @@ pub(super) async fn serve(State(shared): State<Arc<Shared>>, request: Request) -
             request_headers: headers(&head.headers),
             response_headers: headers(answer.response.headers()),
             error: answer.status().is_none().then(|| "the connection was cut".to_owned()),
+            instance: head.extensions.get().copied(),
         });
     }
     answer.response

@@ -55,6 +55,7 @@ function about(call) {
 		"call.at": clockTime(call.at),
 		"call.took": duration(call.took_ms),
 		"call.status": call.status ?? t("call.unanswered"),
+		"call.instance": call.instance,
 		"call.customer": call.customer && nameOf(call.customer),
 		"call.message": idsOf(call).join(" "),
 		"call.query": call.query,

@@ -54,7 +54,9 @@ function drawBridge() {
 		write(place, t(state.isLoaded ? "top.lost" : "top.loading"));
 		return;
 	}
-	const words = [t(`bridge.${bridge.state}`)];
+	const all = bridge.instances ?? [];
+	const running = all.filter((one) => one.state === "running").length;
+	const words = [all.length ? t("bridge.instances", { running, all: all.length }) : t(`bridge.${bridge.state}`)];
 	if (bridge.state === "running" && bridge.ready) words.push(t(`ready.${bridge.ready}`));
 	if (bridge.pid) words.push(t("bridge.pid", { pid: bridge.pid }));
 	words.push(t("bridge.restarts", { count: bridge.restarts ?? 0 }));

@@ -129,10 +129,17 @@ function createRow({ call }) {
 		{ role: "option", id: `call-${call.id}`, class: "row" },
 		el("time", { text: clockTime(call.at).slice(3) }),
 		el("span", { class: "ladder", ...way }, el("i"), el("span", { class: "hidden" })),
-		el("span", { class: "what" }, el("b", { text: call.path }), el("small")),
+		el("span", { class: "what" }, instance(call), el("b", { text: call.path }), el("small")),
 		el("span", { class: "status" }),
 		el("span", { class: "took" }),
 	);
+}
+
+/** Which of several bridges took or made the call. */
+function instance(call) {
+	if (!call.instance) return "";
+	const label = t("wire.instance", { number: call.instance });
+	return el("i", { class: "instance", role: "img", label, text: call.instance });
 }
 
 function drawRow(row, { call, at }) {

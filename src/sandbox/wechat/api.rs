@@ -106,6 +106,7 @@ async fn serve(State(platform): State<Arc<Platform>>, request: Request) -> Respo
         error: answer.status().is_none().then(|| "the connection was cut".to_owned()),
         openid: serde_json::from_slice::<Recipient>(&call.body).ok().map(|body| body.touser),
         msg_id: None,
+        instance: parts.extensions.get().copied(),
     });
     answer.response
 }

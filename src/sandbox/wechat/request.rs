@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::model::Millis;
+use crate::sandbox::instance::Instance;
 
 use super::Platform;
 use super::crypto::sign;
@@ -147,6 +148,7 @@ impl Platform {
             error: None,
             openid: query.get("openid").filter(|openid| !openid.is_empty()).map(str::to_owned),
             msg_id: draft.and_then(Draft::msg_id),
+            instance: None,
         });
         if let Some(event) = &event {
             // Sending fails only if there is no subscriber.
@@ -157,7 +159,7 @@ impl Platform {
             Err(error) => Err(error),
         };
         let took = started.elapsed();
-        let (attempt, response_headers) = match result {
+        let (attempt, mut response_headers) = match result {
             Ok((status, headers, body)) => {
                 (Attempt { status: Some(status), body, took, error: None }, headers)
             }
@@ -165,6 +167,7 @@ impl Platform {
                 (Attempt { status: None, body: Bytes::new(), took, error: Some(error) }, HeaderMap::new())
             }
         };
+        let instance = Instance::take(&mut response_headers);
         if let Some(event) = event {
             let answered_draft = draft.filter(|_| attempt.status == Some(200));
             let answer = answered_draft.map(|draft| self.check_answer(settings, draft, &attempt.body));
@@ -186,6 +189,7 @@ impl Platform {
                 encrypted_response: sealed_response,
                 response_headers: wire::headers(&response_headers),
                 error,
+                instance,
                 ..event
             });
         }

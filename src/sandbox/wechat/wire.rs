@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::model::Millis;
+use crate::sandbox::instance::Instance;
 
 const MASK: &str = "***";
 /// The longest body that an event contains, in bytes. A longer body is replaced by its size.
@@ -61,6 +62,8 @@ pub struct WireEvent {
     pub openid: Option<String>,
     /// The `MsgId` of the pushed message.
     pub msg_id: Option<u64>,
+    /// Which of several bridges took or made the call. `None` if there is one, or none answered.
+    pub instance: Option<Instance>,
 }
 
 /// Headers as text. None of the headers that these platforms use is a secret.
