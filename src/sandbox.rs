@@ -19,6 +19,7 @@ pub mod child;
 mod front;
 pub mod instance;
 pub mod bridges;
+pub mod database;
 pub mod wire;
 pub mod session;
 pub mod drill;
@@ -33,7 +34,7 @@ use tokio::net::TcpListener;
 
 use crate::clock::Clock;
 use crate::config::Texts;
-use bridges::{Bridges, Fleet};
+use bridges::{Bridges, EndSessions, Fleet};
 use serve::Server;
 use session::Session;
 use stage::Stage;
@@ -52,8 +53,16 @@ pub struct Settings {
     pub texts: Texts,
     /// Where the bridge's stores are.
     pub stores: Stores,
-    /// How many bridges share the stores; `None` for one without a front.
-    pub instances: Option<usize>,
+    /// The bridges that share the stores; `None` for one without a front.
+    pub instances: Option<Instances>,
+}
+
+/// Several bridges on one database.
+pub struct Instances {
+    /// How many.
+    pub count: usize,
+    /// Ends their sessions.
+    pub end_sessions: EndSessions,
 }
 
 /// The reasons why the sandbox cannot start.
@@ -81,12 +90,15 @@ impl Sandbox {
         let mut platforms = stage::Settings::default();
         // In safe mode the page shows the encrypted body beside the decrypted one.
         platforms.wechat.mode = Mode::Safe;
-        platforms.instances = settings.instances.unwrap_or(0);
+        platforms.instances = settings.instances.as_ref().map_or(0, |instances| instances.count);
         // WeChat's three requests then outlast a restart of the bridge.
         platforms.wechat.retry_pause = std::time::Duration::from_millis(1_500);
         let stage = Arc::new(Stage::start_with_clocks(clock.clone(), Clock::system(), platforms).await?);
         let fleet = match settings.instances {
-            Some(count) => Some(Fleet { count, front: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await? }),
+            Some(Instances { count, end_sessions }) => {
+                let front = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+                Some(Fleet { count, front, end_sessions })
+            }
             None => None,
         };
         let bridges = bridges::Settings {
@@ -96,7 +108,7 @@ impl Sandbox {
             fleet,
         };
         let bridges = Bridges::start(&stage, bridges).await?;
-        let names = drill::DRILLS.iter().map(|drill| drill.name).collect();
+        let names = drill::offered(&bridges).map(|drill| drill.name).collect();
         let session = Session::start(stage, clock, bridges, settings.texts, names)?;
         let served = Server::start(listener, page_server::router(Arc::clone(&session)))?;
         Ok(Self { session, served })

@@ -67,7 +67,7 @@ use postgres::error::PostgresError;
 pub use postgres::inspect::{ServerState, inspect_server};
 pub use postgres::membership::{Instance, Roll, TTL};
 #[cfg(feature = "sandbox")]
-pub use postgres::scratch::{drop_schema, make_schema};
+pub use postgres::scratch::{drop_schema, end_sessions, find_password, make_schema};
 pub use postgres::tls::TlsMode;
 pub use prune::HeldCursor;
 use scope::Queue;

@@ -12,13 +12,15 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
+use url::Url;
 
 use super::Error;
 use crate::app::{self, store_location};
 use crate::clock::Clock;
 use crate::config::{self, Config, Fault, Faults, Place, StoreUrl, Texts};
 use crate::lifecycle::Signals;
-use crate::sandbox::bridges::{self, Bridges, Fleet};
+use crate::sandbox::bridges::{self, Bridges, EndSessions, Fleet};
+use crate::sandbox::database;
 use crate::sandbox::script;
 use crate::sandbox::stage::{Placement, Settings, Stage, how_to};
 use crate::sandbox::stores::{MAIN_STORE, PERSONAL_STORE, Stores};
@@ -70,7 +72,10 @@ pub(super) async fn run(
         let fix = "add --store postgres://USER@HOST/DB: several bridges work only on one PostgreSQL";
         return Err(fault("--instances", "has no database", fix).into());
     }
-    let schemas = store.map(Schemas::new).transpose()?;
+    let mut schemas = store.map(Schemas::new).transpose()?;
+    if let (Some(_), Some(schemas)) = (instances, &mut schemas) {
+        schemas.check_ways()?;
+    }
     let played = match (is_script, instances, &schemas) {
         (true, Some(count), Some(schemas)) => run_script_with_instances(listen, count, schemas).await,
         (true, _, _) => run_script(listen, schemas.as_ref()).await,
@@ -104,6 +109,35 @@ impl Schemas {
             return Err(fault("has options", "leave them out: the sandbox makes its own schemas"));
         }
         Ok(Self { url: url.to_owned(), location: *location })
+    }
+
+    /// Fails if the sandbox cannot stand between its bridges and the database. They find no password for that way in
+    /// the password file, so the URL gets it.
+    fn check_ways(&mut self) -> Result<(), Error> {
+        let fix = "name one server, with another sslmode, or leave --instances out";
+        database::check(&self.url).map_err(|problem| fault(Self::KEY, &problem.to_string(), fix))?;
+        let mut url = Url::parse(&self.url).context("the store's URL is none")?;
+        if let Some(password) = store::find_password(&self.location) {
+            // It fails only for a URL without a host, whose server asks for no password.
+            let _ = url.set_password(Some(&password));
+        }
+        self.url = url.into();
+        Ok(())
+    }
+
+    /// Ends the sessions of the bridges on the store of this name.
+    fn end_sessions(&self, name: &'static str) -> EndSessions {
+        let location = self.location.clone();
+        Box::new(move || {
+            let location = location.clone();
+            Box::pin(async move {
+                let ended = tokio::task::spawn_blocking(move || {
+                    store::end_sessions(&location, &Self::schema(name)).map_err(|error| error.to_string())
+                });
+                let ended = ended.await.map_err(|error| error.to_string())??;
+                u64::try_from(ended).map_err(|error| error.to_string())
+            })
+        })
     }
 
     fn schema(name: &str) -> String {
@@ -212,7 +246,7 @@ async fn run_script_with_instances(listen: SocketAddr, count: usize, schemas: &S
             program: this_program()?,
             environment: environment(),
             stores: Stores::Urls(urls),
-            fleet: Some(Fleet { count, front }),
+            fleet: Some(Fleet { count, front, end_sessions: schemas.end_sessions(name) }),
         };
         let bridges = tokio::select! {
             bridges = Bridges::start(&stage, settings) => bridges.context("cannot start the bridges")?,
@@ -291,6 +325,9 @@ async fn start(
         None => Stores::Files,
     };
     let environment = environment();
+    let instances = schemas
+        .zip(instances)
+        .map(|(schemas, count)| sandbox::Instances { count, end_sessions: schemas.end_sessions(MAIN_STORE) });
     let settings = sandbox::Settings { program, environment, listen, texts, stores, instances };
     Ok(Sandbox::start(settings).await.with_context(|| format!("cannot start the sandbox on {listen}"))?)
 }

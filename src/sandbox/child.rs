@@ -7,6 +7,7 @@
 
 mod addresses;
 mod ops;
+mod status;
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 use tokio::process::{Child as Process, ChildStdin, Command};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -22,6 +24,7 @@ use tokio::time::Instant;
 use super::stores::{MAIN_STORE, Stores};
 pub use addresses::Addresses;
 pub use ops::fetch_ops_snapshot;
+pub use status::{State, Status};
 
 /// How long the bridge may take to become ready, with room for a loaded machine.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -52,35 +55,6 @@ pub struct Settings {
     pub on_move: Box<dyn Fn(Addresses) + Send + Sync>,
 }
 
-/// The state of the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// The process was started and is not ready yet.
-    Starting,
-    /// The process is ready.
-    Running {
-        /// The process id.
-        pid: u32,
-        /// The time from its start until it was ready.
-        startup_time: Duration,
-    },
-    /// No process is running.
-    Dead,
-}
-
-/// The published status of the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Status {
-    /// The state of the process.
-    pub state: State,
-    /// The bridge's listeners.
-    pub addresses: Addresses,
-    /// The number of restarts.
-    pub restarts: u32,
-    /// The name of the current store.
-    pub store: &'static str,
-}
-
 /// A command to the child process failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChildError {
@@ -99,6 +73,14 @@ pub enum ChildError {
 enum SupervisorCommand {
     /// Send SIGKILL and restart on the same store.
     Kill(oneshot::Sender<Result<Duration, ChildError>>),
+    /// Send SIGKILL and do not restart.
+    KeepDead(oneshot::Sender<Result<Duration, ChildError>>),
+    /// Start after `KeepDead`.
+    Revive(oneshot::Sender<Result<Duration, ChildError>>),
+    /// Send SIGSTOP.
+    Pause(oneshot::Sender<Result<Duration, ChildError>>),
+    /// Send SIGCONT.
+    Resume(oneshot::Sender<Result<Duration, ChildError>>),
     /// Shut down and start on the store of this name.
     ChangeStore(&'static str, oneshot::Sender<Result<Duration, ChildError>>),
     /// Shut down and remove the folder.
@@ -131,6 +113,7 @@ impl Child {
             status_tx,
             process: None,
             stdin: None,
+            stays_dead: false,
         };
         (supervisor.settings.on_move)(addresses);
         supervisor.start_with_retries().await?;
@@ -165,6 +148,31 @@ impl Child {
         self.send_command(|reply_tx| SupervisorCommand::ChangeStore(name, reply_tx)).await
     }
 
+    /// Kills the bridge with SIGKILL. It stays dead until [`Self::revive`].
+    pub async fn keep_dead(&self) -> Result<(), ChildError> {
+        self.send_command(SupervisorCommand::KeepDead).await.map(drop)
+    }
+
+    /// Starts the bridge again after [`Self::keep_dead`]; otherwise does nothing.
+    pub async fn revive(&self) -> Result<(), ChildError> {
+        self.send_command(SupervisorCommand::Revive).await.map(drop)
+    }
+
+    /// Stops the bridge with SIGSTOP until [`Self::resume`].
+    pub async fn pause(&self) -> Result<(), ChildError> {
+        self.send_command(SupervisorCommand::Pause).await.map(drop)
+    }
+
+    /// Lets the bridge go on with SIGCONT; does nothing if it is not paused.
+    pub async fn resume(&self) -> Result<(), ChildError> {
+        self.send_command(SupervisorCommand::Resume).await.map(drop)
+    }
+
+    /// Shuts the bridge down and starts it on the same store. Returns how long the new process took to become ready.
+    pub async fn restart(&self) -> Result<Duration, ChildError> {
+        self.change_store(self.store()).await
+    }
+
     async fn send_command(
         &self,
         make_command: impl FnOnce(oneshot::Sender<Result<Duration, ChildError>>) -> SupervisorCommand,
@@ -192,6 +200,8 @@ struct Supervisor {
     /// The bridge runs as long as this is open. It is kept apart from `process`, because waiting
     /// for a process closes the process's own stdin.
     stdin: Option<ChildStdin>,
+    /// The bridge was killed and must not be restarted.
+    stays_dead: bool,
     http: reqwest::Client,
 }
 
@@ -205,6 +215,7 @@ impl Supervisor {
                     Ok(None) => return,
                     Ok(Some(SupervisorCommand::Stop(answer))) => return self.finish(answer),
                     Ok(Some(command)) => self.execute(command).await,
+                    Err(_) if self.stays_dead => {}
                     Err(_) => {
                         let _ = self.restart().await;
                     }
@@ -240,13 +251,20 @@ impl Supervisor {
         let (reply_tx, result) = match command {
             SupervisorCommand::Stop(_) => return,
             SupervisorCommand::Kill(answer) => {
-                if let Some(mut process) = self.process.take() {
-                    // Killing fails only if the process has died meanwhile.
-                    let _ = process.kill().await;
-                }
-                self.set_state(State::Dead);
+                self.kill().await;
                 (answer, self.restart().await)
             }
+            SupervisorCommand::KeepDead(answer) => {
+                self.kill().await;
+                self.stays_dead = true;
+                (answer, Ok(Duration::ZERO))
+            }
+            SupervisorCommand::Revive(answer) => {
+                let was_dead = std::mem::take(&mut self.stays_dead);
+                (answer, if was_dead { self.restart().await } else { Ok(Duration::ZERO) })
+            }
+            SupervisorCommand::Pause(answer) => (answer, self.pause()),
+            SupervisorCommand::Resume(answer) => (answer, self.resume()),
             SupervisorCommand::ChangeStore(name, answer) => {
                 self.shut_down().await;
                 self.status_tx.send_modify(|status| status.store = name);
@@ -255,6 +273,40 @@ impl Supervisor {
         };
         // Sending fails only if the caller no longer waits.
         let _ = reply_tx.send(result);
+    }
+
+    async fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // Killing fails only if the process has died meanwhile.
+            let _ = process.kill().await;
+        }
+        self.set_state(State::Dead);
+    }
+
+    fn pause(&self) -> Result<Duration, ChildError> {
+        let State::Running { pid, startup_time } = self.status_tx.borrow().state else {
+            return Err(ChildError::NotReady);
+        };
+        self.signal(Signal::STOP)?;
+        self.set_state(State::Paused { pid, startup_time });
+        Ok(Duration::ZERO)
+    }
+
+    fn resume(&self) -> Result<Duration, ChildError> {
+        let State::Paused { pid, startup_time } = self.status_tx.borrow().state else {
+            return Ok(Duration::ZERO);
+        };
+        self.signal(Signal::CONT)?;
+        self.set_state(State::Running { pid, startup_time });
+        Ok(Duration::ZERO)
+    }
+
+    /// Sends a signal to the process. The process is not reaped before this returns, so the id is still its own.
+    fn signal(&self, signal: Signal) -> Result<(), ChildError> {
+        let id =
+            self.process.as_ref().and_then(Process::id).and_then(|id| Pid::from_raw(id.try_into().ok()?));
+        rustix::process::kill_process(id.ok_or(ChildError::NotReady)?, signal).map_err(io::Error::from)?;
+        Ok(())
     }
 
     async fn restart(&mut self) -> Result<Duration, ChildError> {
@@ -322,6 +374,8 @@ impl Supervisor {
 
     /// Shuts the process down. Kills it if that takes too long.
     async fn shut_down(&mut self) {
+        // A paused process could not shut down.
+        let _ = self.resume();
         let Some(mut process) = self.process.take() else { return };
         self.stdin = None;
         if tokio::time::timeout(STOP_TIMEOUT, process.wait()).await.is_err() {

@@ -4,6 +4,7 @@
 //! A drill acts only on the platforms and on the bridge's process. It must leave no fault behind,
 //! however it ends.
 
+mod instances;
 mod killed;
 mod scene;
 mod bad_pushes;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 
+use super::bridges::Bridges;
 use super::conditions::{Checked, Mismatch};
 use super::session::{Busy, DrillPhase, DrillState, Session};
 use scene::Scene;
@@ -39,7 +41,7 @@ const fn seconds(limit: u64) -> Duration {
     Duration::from_secs(limit)
 }
 
-/// Every drill, in the order in which the page offers them.
+/// The drills of any sandbox, in the order in which the page offers them.
 pub static DRILLS: [Drill; 11] = [
     Drill { name: "im_down", limit: seconds(60), play: |scene| Box::pin(outages::im_down(scene)) },
     Drill { name: "im_slow", limit: seconds(60), play: |scene| Box::pin(outages::im_slow(scene)) },
@@ -78,6 +80,41 @@ pub static DRILLS: [Drill; 11] = [
     Drill { name: "bridge_killed", limit: seconds(90), play: |scene| Box::pin(killed::bridge_killed(scene)) },
 ];
 
+/// The drills of several bridges, which follow the others.
+pub static INSTANCE_DRILLS: [Drill; 5] = [
+    Drill {
+        name: "instance_killed",
+        limit: seconds(240),
+        play: |scene| Box::pin(instances::instance_killed(scene)),
+    },
+    Drill {
+        name: "instance_paused",
+        limit: seconds(240),
+        play: |scene| Box::pin(instances::instance_paused(scene)),
+    },
+    Drill {
+        name: "instance_cut_off",
+        limit: seconds(240),
+        play: |scene| Box::pin(instances::instance_cut_off(scene)),
+    },
+    Drill {
+        name: "sessions_ended",
+        limit: seconds(240),
+        play: |scene| Box::pin(instances::sessions_ended(scene)),
+    },
+    Drill {
+        name: "rolling_restart",
+        limit: seconds(240),
+        play: |scene| Box::pin(instances::rolling_restart(scene)),
+    },
+];
+
+/// The drills that the page offers for these bridges, in order.
+pub(super) fn offered(bridges: &Bridges) -> impl Iterator<Item = &'static Drill> {
+    let of_several = if bridges.children().len() > 1 { INSTANCE_DRILLS.as_slice() } else { &[] };
+    DRILLS.iter().chain(of_several)
+}
+
 /// Runs a drill to its end, then removes every fault that it left.
 ///
 /// Fails if a condition is not met, if the drill exceeds its limit, or if the repair fails.
@@ -93,7 +130,7 @@ pub async fn run(session: &Arc<Session>, drill: &Drill) -> DrillResult {
 
 /// Begins a drill in the background, unless one is running. `None` if no drill has this name.
 pub fn begin(session: &Arc<Session>, name: &str) -> Option<Result<(), Busy>> {
-    let drill = DRILLS.iter().find(|drill| drill.name == name)?;
+    let drill = offered(&session.bridges).find(|drill| drill.name == name)?;
     let index = session.drill_index(name)?;
     let busy = session.event_log.begin_drill(index);
     if busy.is_ok() {

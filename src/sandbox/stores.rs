@@ -28,6 +28,13 @@ impl std::fmt::Debug for Stores {
 }
 
 impl Stores {
+    /// The same stores by other URLs. `None` if `change` has none for one of them.
+    pub(super) fn by_other_urls(&self, change: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let Self::Urls(urls) = self else { return None };
+        let changed = urls.iter().map(|(name, url)| Some((*name, change(url)?)));
+        changed.collect::<Option<_>>().map(Self::Urls)
+    }
+
     /// The URL of a store of a sandbox in `folder`. `None` if there is no such store.
     pub(super) fn url(&self, folder: &Path, name: &str) -> Option<String> {
         match self {

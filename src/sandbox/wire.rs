@@ -169,6 +169,12 @@ impl WireCall {
         }
     }
 
+    /// Whether the call sent a message with these words to an agent.
+    pub fn delivers(&self, words: &str) -> bool {
+        let is_success = self.status == Some(200) && self.note.is_none();
+        is_success && self.path.ends_with("/openim/sendmsg") && self.request.body.contains(words)
+    }
+
     /// A call that IM made or received.
     pub fn of_im(id: u64, at: i64, exchange: &Exchange, info: CallInfo, secrets: &Secrets) -> Self {
         let (from, to) = match exchange.direction {

@@ -111,6 +111,23 @@ fn every_text_key_in_use_exists() {
 }
 
 #[test]
+fn every_drill_has_its_texts() {
+    let drills = concat!(env!("CARGO_MANIFEST_DIR"), "/src/sandbox/drill.rs");
+    let (source, words) = (std::fs::read_to_string(drills).unwrap(), page_texts());
+    let names = quoted_after(&source, "name: \"");
+    assert!(names.len() > 15, "{names:?}");
+    for name in names {
+        // The drills of one instance share the text of their outcome.
+        let outcome = if name.starts_with("instance_") { "instance" } else { name };
+        for key in
+            [format!("drill.{name}"), format!("drill.{name}.expect"), format!("drill.{outcome}.passed")]
+        {
+            assert!(words.contains_key(&key), "{key}");
+        }
+    }
+}
+
+#[test]
 fn page_html_has_no_inline_code_or_style() {
     let page = &files()["page.html"];
     for inline in ["style=", "onclick", "<style", "http://", "https://"] {

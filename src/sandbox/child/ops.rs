@@ -10,6 +10,8 @@ use serde_json::Value;
 pub struct OpsSnapshot {
     /// The status from `/readyz`: `ok`, `degraded` or `unavailable`. `None` if it does not answer.
     pub readiness: Option<String>,
+    /// The part `fleet` of `/readyz`.
+    pub fleet: Value,
     /// The text of `/metrics`. `None` if it does not answer.
     pub metrics: Option<String>,
 }
@@ -21,8 +23,10 @@ pub async fn fetch_ops_snapshot(http: &reqwest::Client, ops: SocketAddr) -> OpsS
         request.send().await.ok()?.text().await.ok()
     };
     let ready = get("readyz").await.and_then(|text| serde_json::from_str::<Value>(&text).ok());
+    let ready = ready.unwrap_or_default();
     OpsSnapshot {
-        readiness: ready.and_then(|ready| ready["status"].as_str().map(str::to_owned)),
+        readiness: ready["status"].as_str().map(str::to_owned),
+        fleet: ready["fleet"].clone(),
         metrics: get("metrics").await,
     }
 }

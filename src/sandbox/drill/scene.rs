@@ -13,7 +13,8 @@ use crate::sandbox::child;
 use crate::sandbox::conditions::{
     self, Checked, Mismatch, NOTICE_PREFIX, await_entry, expect, expect_webhook,
 };
-use crate::sandbox::im::{AgentClient, SentMessage};
+use crate::sandbox::im::{AgentClient, SendRecord, SentMessage};
+use crate::sandbox::instance::Instance;
 use crate::sandbox::session::{Change, Session};
 use crate::sandbox::stores::MAIN_STORE;
 use crate::sandbox::wechat::{Phone, PushResult, ScreenEntry, tiny_png};
@@ -155,6 +156,34 @@ impl Scene {
         expect(positions.is_sorted(), "the answers in their order", || format!("{positions:?}"))
     }
 
+    /// Fails if the `questions` reached the agents in another order.
+    pub fn expect_arrived_in_order(&self, questions: &[String]) -> Checked {
+        let ledger = self.session.stage.im.ledger();
+        let texts: Vec<String> = ledger.deliveries().map(SendRecord::text).collect();
+        let arrived = |question: &String| texts.iter().position(|text| text.contains(question));
+        let positions: Vec<_> = questions.iter().map(arrived).collect();
+        expect(positions.is_sorted(), "the questions in their order", || format!("{positions:?}"))
+    }
+
+    /// Waits until the call that sent `words` to an agent has ended. Returns which of several bridges made it.
+    pub async fn await_sender(&self, words: &str) -> Checked<Instance> {
+        let log = &self.session.event_log;
+        let mut changes = log.subscribe();
+        let sender = async {
+            loop {
+                changes.mark_unchanged();
+                if let Some(instance) =
+                    log.find_call(|call| call.delivers(words)).and_then(|call| call.instance)
+                {
+                    return instance;
+                }
+                // The log outlives its drills, so this cannot fail.
+                let _ = changes.changed().await;
+            }
+        };
+        conditions::within(DEADLINE, format!("the call that sends {words:?}"), sender).await
+    }
+
     /// The number of notices from the bridge that the agent has in this conversation.
     pub fn count_notices(&self, desk: &AgentClient) -> usize {
         self.notice_texts(desk).len()
@@ -221,6 +250,7 @@ impl Scene {
     /// Removes every fault and restores clock, account type and store.
     pub async fn repair(&self) -> Checked {
         let (wechat, im) = (&self.session.stage.wechat, &self.session.stage.im);
+        self.session.bridges.repair().await.map_err(|failed| restart_failed(&failed))?;
         wechat.faults().clear();
         im.faults().clear();
         im.lose_next_callbacks(0);

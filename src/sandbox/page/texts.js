@@ -25,7 +25,8 @@ export function isKnown(key) {
 
 /** A drill's outcome in words. Values whose name ends in `_ms` are durations. */
 export function outcomeText({ key, values = {} }) {
-	const known = isKnown(key) ? key : key.replace(/\.\w+\.failed$/, ".failed");
+	const shared = key.replace(/\.\w+\.failed$/, ".failed").replace(/\.instance_\w+\./, ".instance.");
+	const known = isKnown(key) ? key : shared;
 	const shown = Object.entries(values).map(([name, value]) => [name, name.endsWith("_ms") ? duration(value) : value]);
 	return t(known, Object.fromEntries(shown));
 }

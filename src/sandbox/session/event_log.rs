@@ -228,6 +228,11 @@ impl EventLog {
         }
     }
 
+    /// The newest call that fulfils the condition.
+    pub fn find_call(&self, condition: impl Fn(&WireCall) -> bool) -> Option<Arc<WireCall>> {
+        self.inner.lock().wire.iter().rev().find(|call| condition(call)).cloned()
+    }
+
     /// The changes after `number`, at most `at_once` of them.
     pub fn since(&self, number: u64, limit: usize) -> ChangeBatch {
         let inner = self.inner.lock();

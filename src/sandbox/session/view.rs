@@ -117,9 +117,10 @@ impl Instance {
         let (state, pid) = match status.state {
             State::Starting => ("starting", None),
             State::Running { pid, .. } => ("running", Some(pid)),
+            State::Paused { pid, .. } => ("paused", Some(pid)),
             State::Dead => ("dead", None),
         };
-        let ready = if pid.is_some() { ready } else { "unavailable".to_owned() };
+        let ready = if state == "running" { ready } else { "unavailable".to_owned() };
         Self { state, pid, restarts: status.restarts, ready }
     }
 }

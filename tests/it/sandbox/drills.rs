@@ -10,13 +10,14 @@ use crate::world::eventually;
 /// Longer than any drill may take.
 const DRILL_TIMEOUT: Duration = Duration::from_secs(130);
 
-fn drill<'a>(state: &'a Value, name: &str) -> &'a Value {
+pub(super) fn drill<'a>(state: &'a Value, name: &str) -> &'a Value {
     let drills = state["drills"].as_array().unwrap();
     drills.iter().find(|drill| drill["name"] == name).unwrap()
 }
 
 /// The conditions of drills that a busy machine may miss although the bridge does nothing wrong.
-const TIMED: [&str; 2] = ["the bridge to be ready within 2 s", "the push to be answered within a second"];
+pub(super) const TIMED: [&str; 2] =
+    ["the bridge to be ready within 2 s", "the push to be answered within a second"];
 
 /// Runs the drill, asserts that it passes, and returns the values of its outcome. Tries again if the bridge was
 /// only too slow, because the machine may be busy with other tests.

@@ -1,9 +1,11 @@
 //! The `sandbox` command with several instances on one PostgreSQL: real processes, and the sandbox's own front.
 
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::drills::{TIMED, drill};
 use super::process::{Process, is_running};
 use super::{FIRST, SOON};
 use crate::child;
@@ -12,6 +14,8 @@ use crate::database::Database;
 use crate::world::eventually;
 
 const INSTANCES: usize = 3;
+/// Longer than any drill of several instances may take.
+const DRILL_TIMEOUT: Duration = Duration::from_secs(250);
 
 /// The URL of the schema's database, without options.
 fn database_url(schema: &Schema) -> String {
@@ -91,6 +95,25 @@ impl Fleet {
         state
     }
 
+    /// Runs the drill, asserts that it passes, and returns the values of its outcome. Tries again if a bridge was only
+    /// too slow.
+    async fn run_drill(&self, name: &str) -> Value {
+        let mut ended = Value::Null;
+        for _ in 0..4 {
+            self.post(&format!("api/drills/{name}"), json!({})).await;
+            let has_ended = eventually(DRILL_TIMEOUT, async || {
+                ended = drill(&self.process.state().await, name).clone();
+                ended["state"] != "running"
+            });
+            assert!(has_ended.await, "{name} does not end");
+            if !TIMED.iter().any(|expected| ended["outcome"]["values"]["expected"] == *expected) {
+                break;
+            }
+        }
+        assert_eq!(ended["state"], "passed", "{ended:#}");
+        ended["outcome"]["values"].clone()
+    }
+
     /// Lets the first customer follow the account.
     async fn follow(&self) {
         self.post(&format!("api/customers/{FIRST}"), json!({"do": "follow"})).await;
@@ -141,5 +164,64 @@ async fn several_instances_work_behind_one_address_and_a_killed_one_comes_back()
             first["state"] == "running" && first["pid"] != killed && first["restarts"] == 1
         })
         .await;
+    fleet.stop().await;
+}
+
+/// The calls of one kind with these words in their body, the newest first.
+fn calls_with<'a>(state: &'a Value, from: &str, words: &str) -> Vec<&'a Value> {
+    let has_words = |call: &&Value| {
+        let request = &call["request"];
+        [&request["body"], &request["decrypted"]].iter().any(|body| body.to_string().contains(words))
+    };
+    let calls = state["wire"].as_array().unwrap().iter().rev();
+    calls.filter(|call| call["from"] == from).filter(has_words).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_kills_the_instance_that_sends_and_the_calls_name_others() {
+    let Some(fleet) = Fleet::start() else { return };
+    let killed = fleet.run_drill("instance_killed").await;
+    let number = |name: &str| killed[name].as_str().unwrap().parse::<u64>().unwrap();
+    let (victim, successor) = (number("instance"), number("successor"));
+    assert_ne!(victim, successor);
+    let state = fleet.process.state().await;
+    assert_eq!(instances(&state)[usize::try_from(victim).unwrap() - 1]["restarts"], 1, "{state:#}");
+
+    // The first question is asked before the kill, the third after it, the fourth when the instance is back.
+    assert_eq!(calls_with(&state, "bridge", "Question 1 ")[0]["instance"], victim);
+    assert_eq!(calls_with(&state, "bridge", "Question 3 ")[0]["instance"], successor);
+    for (from, words) in [("wechat", "Question 3 "), ("im", "Answer 2 "), ("im", "Answer 3 ")] {
+        let taken_by = calls_with(&state, from, words)[0]["instance"].as_u64();
+        assert!(taken_by.is_some_and(|taken_by| taken_by != victim), "{words}: {taken_by:?}");
+    }
+    let pushes = state["wire"].as_array().unwrap().iter().filter(|call| call["from"] == "wechat");
+    let took: std::collections::BTreeSet<u64> = pushes.filter_map(|call| call["instance"].as_u64()).collect();
+    assert_eq!(took, (1..=3).collect(), "all of them take pushes");
+    assert!(!state.to_string().contains("x-sandbox"), "the page does not show the front's note");
+
+    fleet.follow().await;
+    fleet.say("Still there?").await;
+    fleet.until("the question", |state| super::messages(state, FIRST).len() == 1).await;
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_message_is_lost_while_instances_are_paused_cut_off_and_replaced() {
+    let Some(fleet) = Fleet::start() else { return };
+    for name in ["instance_cut_off", "instance_paused"] {
+        let outcome = fleet.run_drill(name).await;
+        assert_ne!(outcome["instance"], outcome["successor"], "{name}: {outcome}");
+    }
+    let ended = fleet.run_drill("sessions_ended").await;
+    assert!(ended["sessions"].as_u64().unwrap() >= INSTANCES as u64, "{ended}");
+    let replaced = fleet.run_drill("rolling_restart").await;
+    assert_eq!(replaced["instances"], INSTANCES);
+    let state = fleet.process.state().await;
+    assert!(
+        instances(&state).iter().all(|one| one["state"] == "running" && one["restarts"] == 1),
+        "{state:#}"
+    );
+    // The drill of one bridge restarts all of them.
+    fleet.run_drill("bridge_killed").await;
     fleet.stop().await;
 }
