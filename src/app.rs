@@ -116,7 +116,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     parts.add("lanes", component_status::lanes(panics, clock.clone()));
     parts.add("connections", component_status::connections(connections.public.clone()));
     parts.add("certificates", component_status::certificates(certificates));
-    parts.add("fleet", fleet::status(instances));
+    parts.add("fleet", fleet::status(instances, clock.clone()));
     parts.add("disk", Arc::new(move || disk.status()));
     let stop = serve::Stop { soft: lifecycle.soft().clone(), hard: lifecycle.hard().clone() };
     let operations = ops_listener.map(|ops_listener| {

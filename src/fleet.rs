@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{Lane, OpenId};
+use crate::model::{Lane, Millis, OpenId};
 use crate::store::{Membership, TTL};
 
 pub use exchange::ForeignSignals;
@@ -256,9 +256,15 @@ impl Fleet {
         self.0.others.as_ref().map(|others| others.exchange.take()).unwrap_or_default()
     }
 
-    /// The instances, for `/readyz`; `None` where there is only one.
-    pub fn status(&self) -> Option<FleetStatus> {
-        self.0.others.as_ref().map(|others| others.status.lock().clone())
+    /// The instances `now`, for `/readyz`; `None` where there is only one.
+    pub fn status(&self, now: Millis) -> Option<FleetStatus> {
+        let others = self.0.others.as_ref()?;
+        // Under the lock, so that a heartbeat that succeeds meanwhile has the last word.
+        let mut status = others.status.lock();
+        if !others.has_lease() {
+            status.out_of_reach_since.get_or_insert(now);
+        }
+        Some(status.clone())
     }
 }
 

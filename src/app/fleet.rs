@@ -81,9 +81,9 @@ fn digest(config: &Config) -> String {
 }
 
 /// The instances, as `/readyz` shows them.
-pub(super) fn status(fleet: Fleet) -> ops::StatusFn {
+pub(super) fn status(fleet: Fleet, clock: Clock) -> ops::StatusFn {
     Arc::new(move || {
-        let Some(status) = fleet.status() else {
+        let Some(status) = fleet.status(clock.now()) else {
             return ops::ComponentStatus::healthy().with("alive", 1).with("shards", SHARDS);
         };
         let FleetStatus { id, alive, owned, era, .. } = status;

@@ -83,7 +83,8 @@ impl Member {
         Ok((fleet, member))
     }
 
-    /// Runs until `left`. From `leaving` on it gives its shards back as soon as nothing holds them.
+    /// Runs until `left`. From `leaving` on it gives its shards back as soon as nothing holds them. Ends earlier if the
+    /// thread of the control connection has ended, which is a bug: without it nobody can be alive.
     pub async fn run(mut self, leaving: CancellationToken, left: CancellationToken) {
         self.is_ready = true;
         std::mem::take(&mut self.found_dead).iter().for_each(log_burial);
@@ -104,7 +105,7 @@ impl Member {
                     Some(heard) => if self.hear(others, &heard) {
                         self.try_beat().await;
                     },
-                    None => left.cancelled().await,
+                    None => return,
                 },
                 () = left.cancelled() => {}
             }
@@ -114,7 +115,6 @@ impl Member {
     async fn try_beat(&mut self) {
         if let Err(error) = self.beat().await {
             tracing::debug!(%error, "this instance cannot tell the others that it is alive; it tries again");
-            self.out_of_reach();
         }
     }
 
@@ -156,14 +156,6 @@ impl Member {
         self.balance(others, &roll, me).await?;
         self.update_status(others, &roll, me);
         Ok(())
-    }
-
-    fn out_of_reach(&self) {
-        let Some(others) = &self.fleet.0.others else { return };
-        let now = self.parts.clock.now();
-        if !others.has_lease() {
-            others.status.lock().out_of_reach_since.get_or_insert(now);
-        }
     }
 
     async fn bury(&mut self, dead: &Instance) -> Result<(), StoreError> {

@@ -34,5 +34,5 @@ async fn the_only_instance_owns_all_and_has_no_lease_to_lose() {
     assert!(fleet.owns(&openid(2)) && fleet.owns_first_shard() && !hold.is_draining());
     assert_eq!((fleet.lease().check(), fleet.era().started_ms), (Ok(()), 7));
     fleet.signal(Lane { direction: Direction::ToIm, customer: openid(1) });
-    assert!(!fleet.take_signals().must_scan && fleet.status().is_none());
+    assert!(!fleet.take_signals().must_scan && fleet.status(Millis(0)).is_none());
 }
