@@ -12,6 +12,7 @@ use crate::store::testing::cluster::{self, Cluster, Schema};
 use crate::store::{Customer, Scope, StoreLocation, Tx, testing};
 
 mod groups;
+mod instances;
 mod proxy;
 
 fn location(schema: &Schema) -> StoreLocation {
@@ -264,26 +265,6 @@ async fn writes_of_one_conversation_wait_for_each_other_and_others_do_not() {
     close(store, closing).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn several_instances_serve_and_commands_work_beside_them() {
-    let Some(location) = testing::on_postgres() else { return };
-    let before = Store::open_for_operator(&location, Clock::system()).unwrap_err().to_string();
-    assert!(before.contains("holds no store yet; run `serve` first"), "{before}");
-    let (store, closing) = open(&location);
-    let (second, close_second) = open(&location);
-    second.write_for(Scope::kv("b"), |tx| tx.put_kv("b", "from the second")).await.unwrap();
-    assert_eq!(store.read(|tx| tx.kv("b")).await.unwrap().as_deref(), Some("from the second"));
-    close(second, close_second).await;
-    let (beside, close_beside) = Store::open_for_operator(&location, Clock::system()).unwrap();
-    beside.write(|tx| tx.put_kv("a", "from the operator")).await.unwrap();
-    assert_eq!(store.read(|tx| tx.kv("a")).await.unwrap().as_deref(), Some("from the operator"));
-    close(beside, close_beside).await;
-    close(store, closing).await;
-    let (store, closing) = open(&location);
-    assert!(store.read(|tx| tx.kv("a")).await.unwrap().is_some());
-    close(store, closing).await;
-}
-
 #[test]
 fn foreign_and_newer_schemas_are_refused_and_left_as_they_are() {
     let Some(schema) = cluster::empty_schema() else { return };
@@ -309,123 +290,6 @@ fn foreign_and_newer_schemas_are_refused_and_left_as_they_are() {
     cluster::execute(&schema.config, newer, &[]).unwrap();
     let newer = refused(&schema);
     assert!(newer.contains("written by a newer version, with the migration 0099-later"), "{newer}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_who_is_buried_can_record_no_attempt_and_accepts_all_the_same() {
-    let Some(schema) = cluster::empty_schema() else { return };
-    let location = location(&schema);
-    let ((dead, close_dead), (living, close_living)) = (open(&location), open(&location));
-    let lane = Lane { direction: Direction::ToIm, customer: OpenId::new("oA").unwrap() };
-    let write = async |store: &Store, scope: Scope| store.write_for(scope, count).await;
-    assert_eq!(write(&dead, Scope::lane(&lane)).await.unwrap(), 1);
-    let burier = living.membership().unwrap();
-    let id = dead.membership().unwrap().id();
-    assert!(!burier.bury(id).await.unwrap(), "it is alive");
-    let end_presence = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'
-        AND (classid::bigint << 32) | objid::bigint = ?1";
-    cluster::query(&schema.config, end_presence, &[serde_json::json!(id)]).unwrap();
-    let is_buried = async || {
-        while !burier.bury(id).await.unwrap() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    // Those whose sessions the burier ends are replaced, and the new ones prove the life anew.
-    tokio::time::timeout(Duration::from_secs(10), is_buried()).await.unwrap();
-    assert!(!burier.bury(id).await.unwrap(), "somebody was first");
-    for scope in [Scope::lane(&lane), Scope::customer(&lane.customer).may_claim(), Scope::EVERYTHING] {
-        let refused = write(&dead, scope).await.unwrap_err();
-        assert!(matches!(refused, StoreError::Buried), "{refused}");
-    }
-    assert_eq!(write(&dead, Scope::customer(&lane.customer)).await.unwrap(), 2, "any instance accepts");
-    let membership = dead.membership().unwrap();
-    assert_eq!(membership.beat(false, String::new()).await.unwrap(), None);
-    assert_eq!(membership.take(9).await.unwrap(), Vec::<u8>::new());
-    membership.enter_again().await.unwrap();
-    assert_ne!(membership.id(), id);
-    assert_eq!(write(&dead, Scope::lane(&lane)).await.unwrap(), 3);
-    assert_eq!(membership.take(9).await.unwrap().len(), 9);
-    assert_eq!(dead.outage(), None);
-    close(dead, close_dead).await;
-    assert_eq!(burier.take(256).await.unwrap().len(), 256, "what a leaver owned is free");
-    close(living, close_living).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_a_failover_young_messages_count_as_sent_perhaps() {
-    let Some(schema) = cluster::empty_schema() else { return };
-    let (store, closing) = open(&location(&schema));
-    let membership = store.membership().unwrap().clone();
-    let era = async || membership.beat(false, String::new()).await.unwrap().unwrap().era;
-    let add = |name: &str, age_ms: i64| {
-        let openid = OpenId::new(name).unwrap();
-        let call = crate::model::OutboundCall::TextToCustomer(String::new());
-        let message = testing::message(Direction::ToWechat, &openid, call);
-        store.write(move |tx| {
-            let id = tx.add(&message)?;
-            let sql =
-                format!("UPDATE message SET created_at = created_at - {age_ms} WHERE openid = '{openid}'");
-            tx.session.batch(&sql)?;
-            Ok(id)
-        })
-    };
-    let (young, old) = (add("oA", 0).await.unwrap(), add("oB", 61_000).await.unwrap());
-    let before = era().await;
-    // As if the server had another timeline, which only a real standby has.
-    let was_other = "UPDATE era SET timeline = '00000000'";
-    let end_session = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()";
-    cluster::execute(&schema.config, was_other, &[]).unwrap();
-    let states = async || store.read(move |tx| Ok((tx.state(young)?, tx.state(old)?))).await.unwrap();
-    assert_eq!(states().await, (crate::model::State::Accepted, crate::model::State::Accepted));
-    let number = membership.connection().1;
-    cluster::query(&schema.config, end_session, &[]).unwrap();
-    while membership.beat(false, String::new()).await.is_err()
-        || membership.connection() != (true, number + 1)
-    {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_ne!(era().await, before);
-    assert_eq!(states().await, (crate::model::State::Sending, crate::model::State::Accepted));
-    close(store, closing).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn beside_a_program_that_serves_alone_nothing_is_sent_and_none_can_start_later() {
-    let Some(schema) = cluster::empty_schema() else { return };
-    // The schema as the version before leaves it, whose program holds these locks for as long as it runs.
-    cluster::batch(
-        &schema.config,
-        &format!(
-            "CREATE TABLE schema_migration (name text PRIMARY KEY, applied_at timestamptz NOT NULL); {}
-             INSERT INTO schema_migration (name, applied_at) VALUES ('0001-initial', now());",
-            include_str!("../../../migrations/postgres/0001-initial.sql")
-        ),
-    );
-    let key = |kind: i64| format!("((current_schema()::regnamespace::oid::bigint << 8) | {kind})");
-    let take = format!("SELECT pg_advisory_lock({}), pg_advisory_lock({}), pg_sleep(1.5)", key(2), key(3));
-    let config = schema.config.clone();
-    let old = tokio::task::spawn_blocking(move || cluster::batch(&config, &take));
-    let holds = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND database =
-        (SELECT oid FROM pg_database WHERE datname = current_database()) AND objid::bigint & 255 IN (2, 3)
-        AND (classid::bigint << 24 | objid::bigint >> 8) = current_schema()::regnamespace::oid::bigint";
-    let locked = || cluster::query(&schema.config, holds, &[]).unwrap() == [[serde_json::json!(2)]];
-    while !locked() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let (store, closing) = open(&location(&schema));
-    let membership = store.membership().unwrap();
-    assert!(membership.is_served_alone().await.unwrap());
-    old.await.unwrap();
-    // The server needs a moment to end the session.
-    let until_it_ends = async || {
-        while membership.is_served_alone().await.unwrap() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), until_it_ends()).await.unwrap();
-    let try_again = format!("SELECT CASE WHEN pg_try_advisory_lock({}) THEN 1 ELSE 0 END::int8", key(2));
-    assert_eq!(cluster::query(&schema.config, &try_again, &[]).unwrap(), [[serde_json::json!(0)]]);
-    close(store, closing).await;
 }
 
 #[test]
