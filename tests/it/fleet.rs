@@ -6,6 +6,7 @@
 mod doors;
 mod kills;
 mod limits;
+mod load;
 mod pauses;
 mod rig;
 mod rolling;

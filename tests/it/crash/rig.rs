@@ -33,6 +33,21 @@ pub fn recovery_limit() -> Duration {
     RECOVERY_TARGET.mul_f64((runnable / f64::from(u32::try_from(cores).unwrap())).max(1.0))
 }
 
+/// Waits until a process has exited by itself; kills it if it does not in time, and returns `None`.
+pub async fn end_of(mut child: Child) -> Option<ExitStatus> {
+    let mut status = None;
+    eventually(TIMEOUT, async || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    })
+    .await;
+    if status.is_none() {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    status
+}
+
 static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
 
 /// Returns a free port below the system's ephemeral ports, so that no client's socket takes the port of a
@@ -226,17 +241,8 @@ impl Rig {
 
     /// Waits until the bridge has exited by itself.
     pub async fn wait_for_exit(&mut self) -> ExitStatus {
-        let mut child = self.child.take().unwrap();
-        let mut status = None;
-        eventually(TIMEOUT, async || {
-            status = child.try_wait().unwrap();
-            status.is_some()
-        })
-        .await;
-        if status.is_none() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
+        let child = self.child.take().unwrap();
+        let status = end_of(child).await;
         status.unwrap_or_else(|| panic!("the bridge still runs; its log:\n{}", self.log()))
     }
 

@@ -6,15 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rand::SeedableRng as _;
-use rand::rngs::StdRng;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use super::load::under_load;
 use super::rig::Fleet;
-use crate::crash::oracle::check_conversation;
 use crate::crash::rig::TIMEOUT;
-use crate::crash::storm::{IM_RATE_PER_SECOND, Load, SEED, number_from_env};
+use crate::crash::storm::number_from_env;
 use crate::world::eventually;
 
 /// Environment variable with the length of a pause, in seconds.
@@ -26,30 +24,11 @@ const POINTS: [&str; 4] = ["outbox.recorded", "im.ready", "wechat.ready", "outbo
 /// So many that each instance has some of them.
 const CUSTOMERS: usize = 16;
 
-/// What `disturb` does to the instances under load loses, doubles and reorders nothing.
-async fn under_load(fleet: &mut Fleet, disturb: impl AsyncFnOnce(&mut Fleet)) {
-    let seed = number_from_env(SEED).unwrap_or_else(rand::random);
-    println!("{SEED}={seed}");
-    let mut random = StdRng::seed_from_u64(seed);
-    fleet.rig.im.change(|im| im.rate_per_second = IM_RATE_PER_SECOND);
-    let customers: Vec<String> = (0..CUSTOMERS).map(|n| format!("c{n}")).collect();
-    let load = Load::start_calm(&fleet.rig, &customers, &mut random);
-    disturb(fleet).await;
-    let conversations = load.stop().await;
-    let answers = conversations.iter().map(|conversation| conversation.answers.len()).sum();
-    fleet.rig.wait_until_answers_are_stored(answers).await;
-    let stored = fleet.stop_and_read_store().await;
-    for (customer, conversation) in customers.iter().zip(&conversations) {
-        check_conversation(&fleet.rig, customer, conversation, &stored);
-    }
-    assert_eq!(stored.count("refused"), 0, "{:?}", stored.answers);
-}
-
 /// One that wakes when others have taken its customers over must send nothing and record nothing.
 async fn pause_at(point: &str) {
     let Some(mut fleet) = Fleet::start().await else { return };
     let pause = Duration::from_secs(number_from_env(PAUSE_S).unwrap_or(DEFAULT_PAUSE_S));
-    under_load(&mut fleet, async |fleet| {
+    under_load(&mut fleet, CUSTOMERS, async |fleet| {
         assert!(fleet.terminate(1).await.success());
         // The first calls fetch the token and import accounts.
         fleet.spawn(1, &[("BRIDGE_PAUSE_AT", &format!("{point}:5"))]);
@@ -129,7 +108,7 @@ async fn pass(
 async fn one_that_cannot_reach_the_database_stops_sending_and_joins_again() {
     let Some(mut fleet) = Fleet::start().await else { return };
     let freezer = Freezer::start(fleet.schema.socket()).await;
-    under_load(&mut fleet, async |fleet| {
+    under_load(&mut fleet, CUSTOMERS, async |fleet| {
         assert!(fleet.terminate(1).await.success());
         fleet.set_database(1, fleet.schema.url_at(freezer.address.port()));
         fleet.spawn(1, &[]);

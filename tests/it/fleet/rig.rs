@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::child;
 use crate::cluster::{self, Schema};
 use crate::crash::oracle::Stored;
-use crate::crash::rig::{Rig, TIMEOUT, free_port};
+use crate::crash::rig::{Rig, TIMEOUT, end_of, free_port};
 use crate::world::{eventually, get_json};
 
 /// One of the bridges.
@@ -180,18 +180,8 @@ impl Fleet {
     /// Sends SIGTERM and waits until the instance has exited.
     pub async fn terminate(&mut self, number: usize) -> ExitStatus {
         self.signal(number, "-TERM");
-        let mut child = self.instances[number].child.take().unwrap();
-        let mut status = None;
-        eventually(TIMEOUT, async || {
-            status = child.try_wait().unwrap();
-            status.is_some()
-        })
-        .await;
-        if status.is_none() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-        status.unwrap_or_else(|| panic!("it still runs\n{}", self.logs()))
+        let child = self.instances[number].child.take().unwrap();
+        end_of(child).await.unwrap_or_else(|| panic!("it still runs\n{}", self.logs()))
     }
 
     /// `/readyz` of an instance.
