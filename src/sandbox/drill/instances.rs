@@ -4,10 +4,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::Instant;
 
-use super::DrillResult;
 use super::scene::{DEADLINE, Scene, millis, restart_failed, values};
+use super::{DrillResult, Measurements};
 use crate::sandbox::child::{self, Child};
 use crate::sandbox::conditions::{self, Checked, Mismatch, expect, expect_accepted};
 use crate::sandbox::fault::Fault;
@@ -89,6 +90,28 @@ impl<'s> Talk<'s> {
         Ok(took)
     }
 
+    /// What became of an instance that was away for a while, and of the messages.
+    fn taken_over(
+        &self,
+        away: Instance,
+        successor: Instance,
+        took: Duration,
+        back: Duration,
+    ) -> Measurements {
+        values([
+            ("instance", away.to_string().into()),
+            ("successor", successor.to_string().into()),
+            ("taken_over_ms", millis(took)),
+            ("back_ms", millis(back)),
+            ("messages", self.count()),
+        ])
+    }
+
+    /// How many messages there were.
+    fn count(&self) -> Value {
+        (self.questions.len() + self.answers.len()).into()
+    }
+
     /// Fails unless each message arrived once, in order.
     fn check(&self) -> Checked {
         for question in &self.questions {
@@ -129,7 +152,7 @@ pub(super) async fn instance_killed(scene: &Scene) -> DrillResult {
         ("instance", killed.to_string().into()),
         ("successor", successor.to_string().into()),
         ("taken_over_ms", millis(took)),
-        ("messages", (talk.questions.len() + talk.answers.len()).into()),
+        ("messages", talk.count()),
     ]))
 }
 
@@ -150,13 +173,7 @@ pub(super) async fn instance_paused(scene: &Scene) -> DrillResult {
     let back = await_all(scene).await?;
     talk.exchange().await?;
     talk.check()?;
-    Ok(values([
-        ("instance", paused.to_string().into()),
-        ("successor", successor.to_string().into()),
-        ("taken_over_ms", millis(took)),
-        ("back_ms", millis(back)),
-        ("messages", (talk.questions.len() + talk.answers.len()).into()),
-    ]))
+    Ok(talk.taken_over(paused, successor, took, back))
 }
 
 /// The instance that sends for the customer cannot reach the database: it stops sending, and another one goes on.
@@ -173,13 +190,7 @@ pub(super) async fn instance_cut_off(scene: &Scene) -> DrillResult {
     let back = await_all(scene).await?;
     talk.exchange().await?;
     talk.check()?;
-    Ok(values([
-        ("instance", cut_off.to_string().into()),
-        ("successor", successor.to_string().into()),
-        ("taken_over_ms", millis(took)),
-        ("back_ms", millis(back)),
-        ("messages", (talk.questions.len() + talk.answers.len()).into()),
-    ]))
+    Ok(talk.taken_over(cut_off, successor, took, back))
 }
 
 /// The database ends the sessions of all instances: each connects again by itself.
@@ -196,7 +207,7 @@ pub(super) async fn sessions_ended(scene: &Scene) -> DrillResult {
         ("sessions", ended.into()),
         ("arrived_after_ms", millis(took)),
         ("back_ms", millis(back)),
-        ("messages", (talk.questions.len() + talk.answers.len()).into()),
+        ("messages", talk.count()),
     ]))
 }
 
@@ -233,7 +244,7 @@ pub(super) async fn rolling_restart(scene: &Scene) -> DrillResult {
         ("instances", scene.session.bridges.children().len().into()),
         ("restarted_ms", millis(restarted)),
         ("slowest_ms", millis(slowest)),
-        ("messages", (talk.questions.len() + talk.answers.len()).into()),
+        ("messages", talk.count()),
     ]))
 }
 
