@@ -103,6 +103,13 @@ impl Target {
         Self { address, operations, child, _folder: folder }
     }
 
+    /// Stops it in order.
+    pub fn end(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(self.child.wait().unwrap().success());
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.address
     }
