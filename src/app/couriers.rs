@@ -56,6 +56,7 @@ pub(super) fn im_courier(
         metrics: metrics.clone(),
         health: Health::default(),
         unknown_agents: im::UnknownAgents::default(),
+        searches: im::Searches::default(),
         message_lifetime_s: config.im.message_lifetime.as_secs(),
     })
 }

@@ -20,7 +20,7 @@ pub mod usersig;
 pub use api::Api;
 pub use backfill::BackfillWorker;
 pub use client::{CALL_TIMEOUT, Client, Failure, http_client};
-pub use courier::ImCourier;
+pub use courier::{ImCourier, Searches};
 pub use history::{History, HistoryPage, PastMessage};
 pub use media_info::MediaInspector;
 pub use message::{ImportMode, ImportMsg, OfflinePush, SendMsg};

@@ -73,7 +73,7 @@ impl RateLimiter {
     }
 
     /// Waits until `api` may be called.
-    pub(super) async fn until_ready(&self, api: &'static str) {
+    pub async fn until_ready(&self, api: &'static str) {
         while let Err(wait) = self.reserve(api, Instant::now()) {
             tokio::time::sleep(wait).await;
         }

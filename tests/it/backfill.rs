@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use wechat_im_bridge::internals::sandbox::fault::Fault;
 use wechat_im_bridge::internals::sandbox::im::SentMessage;
+use wechat_im_bridge::internals::sandbox::wechat::Phone;
 
-use crate::observe::{await_sends, await_states, counter_value, greeted};
+use crate::observe::{SENDMSG, await_sends, await_states, counter_value, greeted};
 use crate::world::{SOON, Setup, World, await_shown, await_texts, eventually, openid};
 
 const HISTORY: &str = "openim/admin_getroammsg";
@@ -314,5 +315,37 @@ async fn a_history_of_many_pages_is_backfilled_from_its_beginning() {
     next_round(&world, 3).await;
     assert_eq!(await_sends(&world, &customer, 16).await, texts);
     assert_eq!(counter_value(&world, BACKFILLED).await, 16);
+    world.finish().await;
+}
+
+/// How many messages wait.
+async fn waiting(world: &World) -> u64 {
+    world.ready().await["backlog"]["waiting"].as_u64().unwrap()
+}
+
+/// A conversation waits for the search for its last attempt, while a backfill of many histories can wait.
+#[tokio::test]
+async fn a_search_for_an_attempt_overtakes_the_backfills() {
+    let agents: Vec<String> = (1..=8).map(|number| format!("user{number}")).collect();
+    let mut world = Setup::default().set("BRIDGE_IM__AGENTS", agents.join(",")).start().await;
+    for agent in &agents {
+        world.im.agent(agent).unwrap();
+    }
+    let phones: Vec<Phone> = ["a", "b", "c", "d", "e", "f"].map(|name| world.follower(name)).into();
+    for phone in &phones {
+        phone.say("hello").await;
+    }
+    assert!(eventually(SOON, async || waiting(&world).await == 0).await);
+    world.im.faults().script(SENDMSG, 1, Fault::DropAfter);
+    phones[0].say("is it sent?").await;
+    assert!(eventually(SOON, async || world.im.ledger().sends().count() == 7).await);
+    world.stop_bridge().await;
+    // The histories of six conversations with eight agents are read after each start, five pages a second.
+    world.set("BRIDGE_IM__RATE_PER_SECOND", "5");
+    let before = world.im.ledger().call_count(HISTORY);
+    world.start_bridge().await;
+    assert!(eventually(SOON, async || waiting(&world).await == 0).await);
+    let read = world.im.ledger().call_count(HISTORY) - before;
+    assert!(read <= 16, "{read} pages were read before");
     world.finish().await;
 }

@@ -274,7 +274,7 @@ impl BackfillWorker {
         let mut messages = Vec::new();
         while pages.next().is_some() {
             calls.fetch_add(1, Ordering::Relaxed);
-            messages.extend(self.courier.next_page(&mut pages).await?.unwrap_or_default());
+            messages.extend(self.courier.next_page_of_backfill(&mut pages).await?.unwrap_or_default());
         }
         if !pages.is_exhausted() {
             tracing::warn!(im.agent = %backfill.agent, "a conversation is too long; only its newest part is backfilled");

@@ -2,17 +2,18 @@
 //! outcome.
 
 mod accounts;
+mod searches;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use accounts::{missing_agent, nickname};
+pub use searches::Searches;
 
-use super::history::{HistoryPages, PAGE_MESSAGES};
+use super::history::PAGE_MESSAGES;
 use super::{
-    Api, Client, Failure, History, ImportMode, ImportMsg, MediaInspector, OfflinePush, Outcome, PastMessage,
-    SendMsg, UnknownAgents, code, import_outcome, repeatable_verdict, send_outcome,
+    Api, Client, Failure, History, ImportMode, ImportMsg, MediaInspector, OfflinePush, Outcome, SendMsg,
+    UnknownAgents, code, import_outcome, repeatable_verdict, send_outcome,
 };
 use crate::bridge::Accounts;
 use crate::clock::Clock;
@@ -30,9 +31,6 @@ const PLATFORM: &str = "im";
 /// The largest assumed difference between IM's clock and ours, seconds, when the history is
 /// searched.
 const HISTORY_SKEW_S: i64 = 600;
-
-/// The pause before a history that was too long is searched again.
-const TOO_LONG_PAUSE: Duration = Duration::from_mins(1);
 
 /// The courier to IM.
 #[derive(Debug)]
@@ -53,6 +51,8 @@ pub struct ImCourier {
     pub health: Health,
     /// The agents whom IM does not know.
     pub unknown_agents: UnknownAgents,
+    /// The searches for attempts whose outcome is unknown.
+    pub searches: Searches,
     /// `MsgLifeTime`, seconds.
     pub message_lifetime_s: u64,
 }
@@ -162,39 +162,6 @@ fn unresolved(failure: &Failure) -> Resolution {
 }
 
 impl ImCourier {
-    /// Searches the history for a message with these numbers.
-    async fn find_in_history(
-        &self,
-        history: History<'_>,
-        msg_seq: u32,
-        msg_random: u32,
-    ) -> Result<Resolution, Failure> {
-        let mut pages = HistoryPages::new(history);
-        let matches =
-            |past: &PastMessage| (past.message.msg_seq, past.message.msg_random) == (msg_seq, msg_random);
-        while let Some(messages) = self.next_page(&mut pages).await? {
-            if messages.iter().any(matches) {
-                return Ok(Resolution::Delivered);
-            }
-        }
-        if pages.is_exhausted() {
-            return Ok(Resolution::NotDelivered);
-        }
-        // We stopped before the end of the history, so absence proves nothing.
-        let why = "the conversation's history is too long to search".to_owned();
-        Ok(Resolution::AskLater { class: FailureClass::Busy, pause: Some(TOO_LONG_PAUSE), why })
-    }
-
-    /// Reads the messages of a history's next page; `None` if there is none.
-    pub(super) async fn next_page(
-        &self,
-        pages: &mut HistoryPages<'_>,
-    ) -> Result<Option<Vec<PastMessage>>, Failure> {
-        let Some(history) = pages.next() else { return Ok(None) };
-        let page = self.rate_limited(Api::GetRoamMsg, self.client.admin_getroammsg(history)).await?;
-        pages.accept_page(page).map(Some)
-    }
-
     async fn send_message(&self, pending: &PendingCall, call: &OutboundCall) -> StepResult<()> {
         let refuse = |why: &str| Verdict::Refuse { why: why.to_owned() };
         let agent = pending.agent.as_ref().ok_or_else(|| refuse("the message has no agent"))?;
