@@ -51,6 +51,7 @@ impl Stored {
         let sql = "SELECT direction, state, calls, coalesce(last_error, ''), id, attempt_at FROM message
                    WHERE kind = 0 ORDER BY id";
         let mut stored = Self::default();
+        let (mut recovered, mut sent) = (steps(database, "recovered"), steps(database, "custom/send"));
         for row in database.rows(sql, &[]).unwrap() {
             let number = |at: usize| row[at].as_i64().unwrap();
             let state = STATES[usize::try_from(number(1)).unwrap()];
@@ -63,9 +64,9 @@ impl Stored {
             let answer = StoredAnswer {
                 state,
                 reason: row[3].as_str().unwrap().to_owned(),
-                backfilled_at: steps(database, number(4), "recovered").first().map(|(_, at)| *at),
+                backfilled_at: recovered.remove(&number(4)).and_then(|steps| Some(steps.first()?.1)),
                 last_attempt_at: number(5),
-                attempts: steps(database, number(4), "custom/send"),
+                attempts: sent.remove(&number(4)).unwrap_or_default(),
             };
             stored.answers.entry(texts.collect()).or_default().push(answer);
         }
@@ -116,13 +117,18 @@ pub struct Conversation {
     pub answers: Vec<(String, bool)>,
 }
 
-/// Start and end of a message's steps with this event name, in Unix milliseconds.
-fn steps(database: &Database, message: i64, event: &str) -> Vec<(i64, i64)> {
-    let sql = "SELECT at - coalesce(took_ms, 0), at FROM step WHERE message = ?1 AND event = ?2
-               UNION ALL SELECT settled_at - took_ms, settled_at FROM message
-                         WHERE id = ?1 AND took_ms IS NOT NULL AND ?2 = 'custom/send'";
-    let rows = database.rows(sql, &[json!(message), json!(event)]).unwrap();
-    rows.iter().map(|row| (row[0].as_i64().unwrap(), row[1].as_i64().unwrap())).collect()
+/// Start and end of each message's steps with this event name, in Unix milliseconds.
+fn steps(database: &Database, event: &str) -> HashMap<i64, Vec<(i64, i64)>> {
+    let sql =
+        "SELECT message, at - coalesce(took_ms, 0), at FROM step WHERE event = ?1 AND message IS NOT NULL
+               UNION ALL SELECT id, settled_at - took_ms, settled_at FROM message
+                         WHERE took_ms IS NOT NULL AND ?1 = 'custom/send' ORDER BY 1, 2";
+    let mut of_message: HashMap<i64, Vec<(i64, i64)>> = HashMap::new();
+    for row in database.rows(sql, &[json!(event)]).unwrap() {
+        let [message, begun, ended] = [0, 1, 2].map(|column| row[column].as_i64().unwrap());
+        of_message.entry(message).or_default().push((begun, ended));
+    }
+    of_message
 }
 
 fn index_of(all: &[String], text: &str) -> usize {

@@ -5,11 +5,13 @@ use wechat_im_bridge::internals::sandbox::im::SendRecord;
 
 use super::rig::Fleet;
 use crate::crash::rig::TIMEOUT;
+use crate::crash::storm::number_from_env;
 use crate::customer_media::{JPEG, PUBLIC_URL, get};
 use crate::raw_http::{exchange, head, signed, started_s, text_message};
 use crate::world::{INQUIRY, eventually, openid};
 
-const PUSHES: u64 = 200;
+/// Environment variable with the number of pushes.
+const PUSHES: &str = "FLEET_PUSHES";
 
 /// A push with this number, as WeChat sends it.
 fn push(fleet: &Fleet, customer: &str, id: u64) -> String {
@@ -22,8 +24,9 @@ fn push(fleet: &Fleet, customer: &str, id: u64) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_push_that_comes_to_two_instances_at_once_is_one_message_with_one_answer() {
     let Some(mut fleet) = Fleet::start().await else { return };
+    let pushes = number_from_env(PUSHES).unwrap_or(200);
     let customers = ["ann", "ben", "cai"].map(openid);
-    for id in 1..=PUSHES {
+    for id in 1..=pushes {
         let customer = &customers[usize::try_from(id).unwrap() % customers.len()];
         let request = push(&fleet, customer, id);
         let bases = [fleet.base(0), fleet.base(1)];
@@ -40,13 +43,13 @@ async fn a_push_that_comes_to_two_instances_at_once_is_one_message_with_one_answ
             .filter(|text| text.starts_with(INQUIRY))
             .collect();
         let of_customer =
-            (1..=PUSHES).filter(|id| customers[usize::try_from(*id).unwrap() % customers.len()] == *customer);
+            (1..=pushes).filter(|id| customers[usize::try_from(*id).unwrap() % customers.len()] == *customer);
         let expected: Vec<String> = of_customer.map(|id| format!("{INQUIRY}question {id}")).collect();
         assert_eq!(sent, expected, "each once, in the order of acceptance");
     }
     let stored = "SELECT count(*) FROM message WHERE direction = ?1 AND kind = 0";
     let stored: i64 = fleet.rig.database().value(stored, &[json!(0)]);
-    assert_eq!(stored, i64::try_from(PUSHES).unwrap());
+    assert_eq!(stored, i64::try_from(pushes).unwrap());
     fleet.stop_and_read_store().await;
 }
 

@@ -91,7 +91,8 @@ impl Fleet {
         Some(fleet)
     }
 
-    async fn with_instances(mut self) -> Self {
+    /// Starts three instances.
+    pub async fn with_instances(mut self) -> Self {
         for number in 0..self.instances.len() {
             self.spawn(number, &[]);
         }
@@ -190,6 +191,13 @@ impl Fleet {
         let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().unwrap();
         let answer = client.get(url).send().await.ok()?;
         Some((answer.status().as_u16(), answer.json().await.ok()?))
+    }
+
+    /// Waits until the server of the database has been running for so long that instances take others for dead.
+    pub async fn wait_until_server_is_old(&self) {
+        let sql = "SELECT CASE WHEN clock_timestamp() - pg_postmaster_start_time() > interval '3.5 s' THEN 1 ELSE 0 END";
+        let is_old = async || self.rig.database().column::<i64>(sql, &[]) == [1];
+        assert!(eventually(TIMEOUT, is_old).await);
     }
 
     /// Waits until each running instance is ready and owns its share. Returns how long that took.
