@@ -7,17 +7,24 @@
 mod address;
 mod check;
 mod choice;
+mod desk;
 mod exposure;
 mod fault;
+mod hours;
 mod keys;
+mod names;
 mod postgres_url;
 mod secret;
 mod settings;
 mod source;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod typed;
+mod without_effect;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
@@ -26,7 +33,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use address::{BaseUrl, StoreUrl};
-pub use choice::{Acknowledge, EncryptionMode, Locale, LogFormat, OnUnsubscribe, ReplyMode};
+pub use choice::{Acknowledge, AfterHours, EncryptionMode, Locale, LogFormat, OnUnsubscribe, ReplyMode};
 pub use exposure::Exposure;
 pub use fault::{Fault, Faults, Place};
 pub use postgres_url::SslMode;
@@ -38,6 +45,7 @@ pub use texts::Texts;
 use ipnet::IpNet;
 
 use crate::model::ImUserId;
+pub use desk::{Canary, Desk, Group, Telemetry};
 use settings::Settings;
 
 /// The checked configuration. Each field holds the section of its name.
@@ -55,10 +63,20 @@ pub struct Config {
     pub store: StoreUrl,
     /// `[outbox]`
     pub outbox: Outbox,
+    /// `[desk]`
+    pub desk: Desk,
+    /// `[replies]`: the canned replies by name, in small letters.
+    pub replies: BTreeMap<String, String>,
     /// `[media]`
     pub media: Media,
     /// `[texts]`
     pub texts: Texts,
+    /// `[alert]`: the webhook that is called when a part fails or recovers.
+    pub alert_url: Option<Secret>,
+    /// `[canary]`
+    pub canary: Canary,
+    /// `[telemetry]`
+    pub telemetry: Telemetry,
     /// `[log]`
     pub log: Log,
     /// The files with secrets that this configuration was read from: each with the key that names
@@ -86,6 +104,10 @@ pub struct Server {
     pub tls: Option<Tls>,
     /// The networks of proxies whose `X-Forwarded-For` names the client.
     pub trusted_proxies: Vec<IpNet>,
+    /// If set, the operations page asks for it before it shows personal data.
+    pub ops_token: Option<Secret>,
+    /// Whether a changed file is applied as after SIGHUP.
+    pub watch_config: bool,
 }
 
 /// The two PEM files for HTTPS. They have not been opened yet.

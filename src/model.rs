@@ -4,6 +4,7 @@
 
 mod answer;
 mod attachment;
+pub mod hours;
 mod id;
 mod media;
 mod message;

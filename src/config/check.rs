@@ -4,6 +4,7 @@
 //! Every check runs, even if others fail. A value that is missing because of a fault is `None`
 //! here.
 
+mod desk;
 mod im;
 mod wechat;
 
@@ -15,13 +16,15 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
+use url::Url;
 
 use super::address::{self, BaseUrl, StoreUrl};
 use super::choice::Locale;
 use super::exposure;
 use super::settings::Settings;
 use super::texts::{self, Texts};
-use super::{Config, Log, Media, Outbox, Server, Tls};
+use super::without_effect;
+use super::{Canary, Config, Log, Media, Outbox, Secret, Server, Telemetry, Tls};
 
 /// Checks all sections. Returns `None` if a value is missing because of a fault.
 pub(super) fn config(settings: &mut Settings) -> Option<Config> {
@@ -29,19 +32,30 @@ pub(super) fn config(settings: &mut Settings) -> Option<Config> {
     let wechat = wechat::wechat(settings);
     let im = im::im(settings);
     let outbox = outbox(settings);
+    let desk = desk::desk(settings);
+    let replies = desk::replies(settings);
     let store = store(settings);
     let media = media(settings, store.as_ref());
     let texts = texts(settings);
+    let alert_url = alert_url(settings);
+    let canary = canary(settings);
+    let telemetry = telemetry(settings);
     let log = log(settings);
+    without_effect::warn(settings);
     let mut config = Config {
         exposures: Vec::new(),
         server: server?,
         wechat: wechat?,
         im: im?,
         outbox,
+        desk: desk?,
+        replies,
         store: store?,
         media: media?,
         texts: texts?,
+        alert_url,
+        canary,
+        telemetry,
         log: log?,
         secret_files: settings.secret_files(),
     };
@@ -75,6 +89,10 @@ fn server(settings: &mut Settings) -> Option<Server> {
             "set at least as much as server.body_limit_bytes",
         );
     }
+    let ops_token = settings.secret("server.ops_token");
+    if ops_token.as_ref().is_some_and(|token| token.expose().len() < MIN_TOKEN_BYTES) {
+        settings.warn("server.ops_token", "is shorter than 16 characters, so that it can be guessed");
+    }
     Some(Server {
         listen: listen?,
         ops_listen: if is_ops_off { None } else { Some(ops_listen?) },
@@ -84,8 +102,13 @@ fn server(settings: &mut Settings) -> Option<Server> {
         shutdown_grace: settings.seconds("server.shutdown_grace_s"),
         tls,
         trusted_proxies,
+        ops_token,
+        watch_config: settings.flag("server.watch_config"),
     })
 }
+
+/// The shortest token that takes long to guess.
+const MIN_TOKEN_BYTES: usize = 16;
 
 fn networks(settings: &mut Settings, key: &str) -> Vec<IpNet> {
     let mut networks = Vec::new();
@@ -206,7 +229,48 @@ fn texts(settings: &mut Settings) -> Option<Texts> {
             );
         }
     }
+    let templates =
+        [("texts.queued", &mut texts.queued, texts::AHEAD), ("texts.away", &mut texts.away, texts::OPENS)];
+    for (key, text, placeholder) in templates {
+        if let Some(text_override) = settings.override_text(key) {
+            *text = text_override;
+        }
+        if let Some(problem) = texts::template_problem(text, placeholder) {
+            let fix = format!(
+                "write {placeholder} where it belongs and no other braces, at most 2000 bytes in all"
+            );
+            settings.add_value_fault(key, problem, &fix);
+        }
+    }
     Some(texts)
+}
+
+/// The webhook's URL, which may contain a key.
+fn alert_url(settings: &mut Settings) -> Option<Secret> {
+    let url = settings.secret("alert.url")?;
+    let parsed = Url::parse(url.expose()).ok();
+    if parsed.is_none_or(|parsed| !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host()) {
+        let problem = "is neither an http nor an https URL";
+        settings.add_value_fault("alert.url", problem, "set the whole URL of the webhook");
+    }
+    Some(url)
+}
+
+/// How often the canary may be sent at most, seconds.
+const MIN_CANARY_S: u64 = 10;
+
+fn canary(settings: &mut Settings) -> Canary {
+    let every_s = settings.number("canary.every_s");
+    if (1..MIN_CANARY_S).contains(&every_s) {
+        settings.add_value_fault("canary.every_s", "is less than 10 seconds", "set 0 or 10 to 86400");
+    }
+    Canary { every: Some(Duration::from_secs(every_s)).filter(|every| !every.is_zero()) }
+}
+
+fn telemetry(settings: &mut Settings) -> Telemetry {
+    const KEY: &str = "telemetry.otlp_endpoint";
+    let is_set = !settings.text(KEY).is_empty();
+    Telemetry { otlp_endpoint: is_set.then(|| base_url(settings, KEY, "http://127.0.0.1:4318")).flatten() }
 }
 
 fn log(settings: &mut Settings) -> Option<Log> {

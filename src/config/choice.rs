@@ -82,6 +82,16 @@ choice! {
 }
 
 choice! {
+    /// What happens to a customer's message outside the working hours.
+    AfterHours {
+        /// It is delivered to its agent when the desk opens.
+        Hold = "hold",
+        /// It is delivered at once.
+        Deliver = "deliver",
+    }
+}
+
+choice! {
     /// The language of the default texts.
     Locale {
         /// English.

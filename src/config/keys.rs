@@ -1,11 +1,24 @@
 //! Every known key with its type, default and limits; `config.example.toml` explains each. The loader and the
 //! test of the example file use this list.
 
-use super::choice::{Acknowledge, EncryptionMode, Locale, LogFormat, OnUnsubscribe, ReplyMode};
+use super::choice::{Acknowledge, AfterHours, EncryptionMode, Locale, LogFormat, OnUnsubscribe, ReplyMode};
 
 /// A section of the file.
 #[derive(Debug)]
 pub struct Section {
+    /// Its name in the file.
+    pub name: &'static str,
+    /// Its keys, in the order of the example file.
+    pub keys: &'static [Key],
+    /// Its tables, of which a file may have several: `[[section.table]]`.
+    pub tables: &'static [Table],
+    /// Whether the operator chooses the names of its keys; each value is a text.
+    pub has_free_names: bool,
+}
+
+/// A table of a section. The full key of one in the second table of that name is `section.table[2].key`.
+#[derive(Debug)]
+pub struct Table {
     /// Its name in the file.
     pub name: &'static str,
     /// Its keys, in the order of the example file.
@@ -72,10 +85,17 @@ impl ValueKind {
     }
 }
 
-/// Finds a key by its full name, `section.key`.
+/// Finds a key by its full name, `section.key` or `section.table[1].key`.
 pub fn find_key(full_key: &str) -> Option<&'static Key> {
     let (section, key) = full_key.split_once('.')?;
-    find_section(section)?.keys.iter().find(|known| known.name == key)
+    let section = find_section(section)?;
+    let (keys, name) = match key.split_once("].").zip(key.split_once('[')) {
+        Some(((_, name), (table, _))) => {
+            (section.tables.iter().find(|known| known.name == table)?.keys, name)
+        }
+        None => (section.keys, key),
+    };
+    keys.iter().find(|known| known.name == name)
 }
 
 pub(super) fn find_section(name: &str) -> Option<&'static Section> {
@@ -86,6 +106,10 @@ const fn key(name: &'static str, kind: ValueKind) -> Key {
     Key { name, kind }
 }
 
+const fn section(name: &'static str, keys: &'static [Key]) -> Section {
+    Section { name, keys, tables: &[], has_free_names: false }
+}
+
 const fn integer(default: i64, min: i64, max: i64) -> ValueKind {
     ValueKind::Integer { default, min, max }
 }
@@ -94,14 +118,19 @@ const DAY: i64 = 86_400;
 
 /// Every section, in the order of the example file.
 pub const SECTIONS: &[Section] = &[
-    Section { name: "server", keys: SERVER },
-    Section { name: "wechat", keys: WECHAT },
-    Section { name: "im", keys: IM },
-    Section { name: "outbox", keys: OUTBOX },
-    Section { name: "store", keys: STORE },
-    Section { name: "media", keys: MEDIA },
-    Section { name: "texts", keys: TEXTS },
-    Section { name: "log", keys: LOG },
+    section("server", SERVER),
+    section("wechat", WECHAT),
+    section("im", IM),
+    section("outbox", OUTBOX),
+    Section { tables: DESK_TABLES, ..section("desk", DESK) },
+    Section { has_free_names: true, ..section("replies", &[]) },
+    section("store", STORE),
+    section("media", MEDIA),
+    section("texts", TEXTS),
+    section("alert", ALERT),
+    section("canary", CANARY),
+    section("telemetry", TELEMETRY),
+    section("log", LOG),
 ];
 
 const SERVER: &[Key] = &[
@@ -114,6 +143,8 @@ const SERVER: &[Key] = &[
     key("tls_key", ValueKind::Text("")),
     key("trusted_proxies", ValueKind::List(&[])),
     key("body_bytes_in_flight", integer(67_108_864, 1_048_576, 1_073_741_824)),
+    key("ops_token", ValueKind::Secret("")),
+    key("watch_config", ValueKind::Flag(false)),
 ];
 
 const WECHAT: &[Key] = &[
@@ -159,6 +190,33 @@ const OUTBOX: &[Key] = &[
     key("tell_waiting_s", integer(60, 0, 30 * DAY)),
 ];
 
+const DESK: &[Key] = &[
+    key("sticky_s", integer(30 * DAY, 0, 3650 * DAY)),
+    key("presence", ValueKind::Flag(true)),
+    key("capacity", integer(0, 0, 1_000_000)),
+    key("hours", ValueKind::Text("")),
+    key("closed", ValueKind::List(&[])),
+    key("time_zone", ValueKind::Text("Asia/Shanghai")),
+    key("after_hours", ValueKind::Choice(AfterHours::WORDS)),
+    key("first_answer_s", integer(0, 0, 30 * DAY)),
+    key("supervisor", ValueKind::Text("")),
+    key("remind_before_s", integer(3600, 0, 30 * DAY)),
+    key("merge_below", integer(3, 0, 1_000_000)),
+    key("merge_wait_ms", integer(3000, 0, 60_000)),
+    key("rating", ValueKind::Flag(false)),
+    key("ask", ValueKind::Flag(false)),
+];
+
+const DESK_TABLES: &[Table] = &[Table { name: "group", keys: GROUP }];
+
+const GROUP: &[Key] = &[
+    key("name", ValueKind::Text("")),
+    key("agents", ValueKind::List(&[])),
+    key("scenes", ValueKind::List(&[])),
+    key("menu", ValueKind::List(&[])),
+    key("words", ValueKind::List(&[])),
+];
+
 const STORE: &[Key] = &[key("url", ValueKind::Secret("sqlite://bridge.db"))];
 
 const MEDIA: &[Key] = &[
@@ -187,7 +245,16 @@ const TEXTS: &[Key] = &[
     key("welcome", ValueKind::Override),
     key("transferring", ValueKind::Override),
     key("inquiry_prefix", ValueKind::Override),
+    key("queued", ValueKind::Override),
+    key("away", ValueKind::Override),
 ];
+
+/// The address may contain a key, as those of chat robots do.
+const ALERT: &[Key] = &[key("url", ValueKind::Secret(""))];
+
+const CANARY: &[Key] = &[key("every_s", integer(0, 0, DAY))];
+
+const TELEMETRY: &[Key] = &[key("otlp_endpoint", ValueKind::Text(""))];
 
 const LOG: &[Key] =
     &[key("format", ValueKind::Choice(LogFormat::WORDS)), key("level", ValueKind::Text("info"))];

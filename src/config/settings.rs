@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::choice::Choice;
 use super::fault::{Fault, Faults, Place};
 use super::keys::{self, Value, ValueKind};
+use super::names;
 use super::secret::Secret;
 
 /// A configured value.
@@ -31,6 +32,8 @@ const MAX_FAULTS: usize = 100;
 #[derive(Default)]
 pub(super) struct Settings {
     values: BTreeMap<String, ConfiguredValue>,
+    /// How many tables there are of each kind, by `section.table`.
+    tables: BTreeMap<String, usize>,
     faulty: BTreeSet<String>,
     faults: Vec<Fault>,
     warnings: Vec<String>,
@@ -101,6 +104,41 @@ impl Settings {
         if !self.is_faulty(full_key) {
             self.add_fault(full_key, self.place_of(full_key), &problem.to_string(), fix);
         }
+    }
+
+    /// Records that there are `count` tables `section.table`, and forgets those that were read before.
+    pub fn replace_tables(&mut self, table_key: &str, count: usize) {
+        let is_of_table = |key: &str| key.strip_prefix(table_key).is_some_and(|rest| rest.starts_with('['));
+        self.values.retain(|key, _| !is_of_table(key));
+        self.faults.retain(|fault| fault.key != table_key && !is_of_table(&fault.key));
+        self.faulty.retain(|key| key != table_key && !is_of_table(key));
+        self.tables.insert(table_key.to_owned(), count);
+    }
+
+    /// The full keys of the tables `section.table`, in order.
+    pub fn tables(&self, table_key: &str) -> Vec<String> {
+        let count = self.tables.get(table_key).copied().unwrap_or_default();
+        (1..=count).map(|number| format!("{table_key}[{number}]")).collect()
+    }
+
+    /// The full keys that are set in a section whose names are free, in alphabetical order.
+    pub fn keys_of(&self, section: &str) -> Vec<String> {
+        let is_of_section = |key: &&String| key.split_once('.').is_some_and(|(name, _)| name == section);
+        self.values.keys().filter(is_of_section).cloned().collect()
+    }
+
+    /// Whether the key or its file is set, to something other than the default.
+    pub fn is_changed(&self, full_key: &str) -> bool {
+        let is_set = |key: &str| self.values.get(key).map(|configured| &configured.value);
+        let default = keys::find_key(full_key).map(|key| key.kind.default());
+        let has_file =
+            is_set(&format!("{full_key}_file")).is_some_and(|value| *value != Value::Text(String::new()));
+        is_set(full_key).is_some_and(|value| default.as_ref() != Some(value)) || has_file
+    }
+
+    /// Records a fault of a key whose name is free, at the place of its value.
+    pub fn add_named_fault(&mut self, full_key: &str, problem: &str, fix: &str) {
+        self.add_fault(names::shown_key(full_key), self.place_of(full_key), problem, fix);
     }
 
     fn place_of(&self, full_key: &str) -> Place {

@@ -3,45 +3,14 @@
 //! Looks at names and types only; the checker interprets the values. Error texts contain no value,
 //! and no name that may be a value.
 
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::fault::Place;
 use super::keys::{self, SECTIONS, Section, Value, ValueKind};
+use super::names::{name_if_safe, nearest_name};
 use super::settings::{ConfiguredValue, Settings};
-
-/// Returns an unknown name if it is safe to show. A name unlike any known one may be a value
-/// whose key is missing.
-fn name_if_safe(name: &str) -> Option<&str> {
-    let is_harmless =
-        name.len() <= 30 && name.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-'));
-    let is_misspelt = || name.bytes().all(|byte| byte.is_ascii_graphic()) && best_similarity(name) > 0.7;
-    (is_harmless || is_misspelt()).then_some(name)
-}
-
-/// The similarity to the most similar known name, from 0 to 1.
-fn best_similarity(name: &str) -> f64 {
-    if name.len() > 100 {
-        return 0.0;
-    }
-    let score = |known: &str| strsim::normalized_damerau_levenshtein(&name.to_lowercase(), known);
-    SECTIONS
-        .iter()
-        .flat_map(|section| std::iter::once(section.name).chain(section.keys.iter().map(|key| key.name)))
-        .map(score)
-        .fold(0.0, f64::max)
-}
-
-/// The most similar known name.
-fn nearest_name(name: &str, known: impl Iterator<Item = String>) -> String {
-    // No known name is nearly as long, and the comparison takes time and memory in proportion to
-    // the length.
-    let name: String = name.chars().take(100).collect::<String>().to_lowercase();
-    known
-        .map(|known| (strsim::normalized_damerau_levenshtein(&name, &known.to_lowercase()), known))
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map_or_else(String::new, |(_, known)| known)
-}
+use super::tables;
+use super::typed::typed_value;
 
 /// Reads the file's text into `settings`. Returns false if it is not TOML; then none of its values
 /// count.
@@ -88,8 +57,11 @@ pub(super) fn read_toml(text: &str, label: &str, settings: &mut Settings) -> boo
 
 fn unknown_section(name: &str, label: &str, place: Place, settings: &mut Settings) {
     let home = SECTIONS.iter().find(|section| section.keys.iter().any(|key| key.name == name));
+    let table_home = SECTIONS.iter().find(|section| section.tables.iter().any(|table| table.name == name));
     let fix = if let Some(section) = home {
         format!("put it below [{}]", section.name)
+    } else if let Some(section) = table_home {
+        format!("write it as [[{}.{name}]]", section.name)
     } else {
         let near = nearest_name(name, SECTIONS.iter().map(|section| section.name.to_owned()));
         format!("the nearest known section is [{near}]")
@@ -116,6 +88,14 @@ fn read_section(
             break;
         }
         let place = line_of(name.span().start);
+        if let Some(table) = section.tables.iter().find(|table| table.name == name.get_ref()) {
+            tables::read(section, table, value, place, line_of, settings);
+            continue;
+        }
+        if section.has_free_names {
+            tables::read_named(section, name.get_ref(), value, place, settings);
+            continue;
+        }
         let full_key = format!("{}.{}", section.name, name.get_ref());
         let Some((_, kind)) = settable_keys(section).find(|(known, _)| *known == full_key) else {
             unknown_key(section, name.get_ref(), place, settings);
@@ -159,27 +139,6 @@ fn settable_keys(section: &Section) -> impl Iterator<Item = (String, ValueKind)>
     })
 }
 
-fn typed_value(kind: ValueKind, value: &Spanned<DeValue>) -> Option<Value> {
-    match (kind, value.get_ref()) {
-        (
-            ValueKind::Text(_) | ValueKind::Secret(_) | ValueKind::Override | ValueKind::Choice(_),
-            DeValue::String(text),
-        ) => Some(Value::Text(text.clone().into_owned())),
-        (ValueKind::Integer { .. }, DeValue::Integer(number)) => {
-            i64::from_str_radix(number.as_str(), number.radix()).ok().map(Value::Integer)
-        }
-        (ValueKind::Flag(_), DeValue::Boolean(flag)) => Some(Value::Flag(*flag)),
-        (ValueKind::List(_), DeValue::Array(entries)) => {
-            let texts = entries.iter().map(|entry| match entry.get_ref() {
-                DeValue::String(text) => Some(text.clone().into_owned()),
-                _ => None,
-            });
-            texts.collect::<Option<_>>().map(Value::List)
-        }
-        _ => None,
-    }
-}
-
 fn env_variables() -> impl Iterator<Item = (String, String, ValueKind)> {
     SECTIONS.iter().flat_map(settable_keys).map(|(full, kind)| (keys::env_variable(&full), full, kind))
 }
@@ -194,8 +153,13 @@ pub(super) fn names_a_section(name: &str) -> bool {
 /// Overrides the values of the file with the `BRIDGE_` variables of `env`.
 pub(super) fn read_environment(env: &[(String, String)], settings: &mut Settings) {
     for (name, text) in env.iter().filter(|(name, _)| name.starts_with("BRIDGE_")) {
-        let Some((_, full, kind)) = env_variables().find(|(known, ..)| known == name) else {
-            let near = nearest_name(name, env_variables().map(|(known, ..)| known));
+        if tables::read_variable(name, text, settings) {
+            continue;
+        }
+        let known = env_variables().find(|(known, ..)| known == name).map(|(_, full, kind)| (full, kind));
+        let Some((full, kind)) = known.or_else(|| tables::named_variable(name)) else {
+            let near =
+                nearest_name(name, env_variables().map(|(known, ..)| known).chain(tables::variables()));
             settings.warn(
                 name,
                 &format!("is not a known variable and has no effect; the nearest known one is {near}"),

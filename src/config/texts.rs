@@ -13,7 +13,18 @@ pub struct Texts {
     pub transferring: String,
     /// The prefix of a customer's text, as the agent sees it. May be empty.
     pub inquiry_prefix: String,
+    /// The reply to a customer who waits in line, with [`AHEAD`]. Empty: none.
+    pub queued: String,
+    /// The reply outside the working hours, with [`OPENS`]. Empty: none.
+    pub away: String,
 }
+
+/// Stands in [`Texts::queued`] for the number of customers before this one.
+pub(super) const AHEAD: &str = "{ahead}";
+/// Stands in [`Texts::away`] for the time at which the desk opens.
+pub(super) const OPENS: &str = "{opens}";
+/// The longest words that replace either of them, in bytes.
+const LONGEST_WORDS: usize = 64;
 
 /// The maximum length of a text, in bytes of UTF-8: WeChat's limit for one text to a customer.
 pub(super) const MAX_BYTES: usize = 2000;
@@ -21,11 +32,13 @@ pub(super) const MAX_BYTES: usize = 2000;
 impl Texts {
     /// The default texts of `locale`.
     pub fn defaults(locale: Locale, shop_name: &str) -> Self {
-        let (welcome, transferring, inquiry_prefix) = match locale {
+        let (welcome, transferring, inquiry_prefix, queued, away) = match locale {
             Locale::En => (
                 format!("Thanks for following {shop_name}. We want to offer you the best service."),
                 "Transferring you to a customer service agent, please wait.",
                 "Inquiry from a WeChat subscription account: ",
+                "All our agents are busy. Customers ahead of you: {ahead}. Please wait, it will be your turn.",
+                "Nobody is here at the moment. We open {opens} and will answer your message then.",
             ),
             Locale::Ko => (
                 format!(
@@ -33,11 +46,15 @@ impl Texts {
                 ),
                 "고객 서비스 상담원에게 연결하는 중입니다. 잠시만 기다려 주십시오.",
                 "WeChat 구독 계정에서 온 문의:",
+                "지금은 모든 상담원이 상담 중입니다. 앞에 {ahead}명의 고객이 기다리고 있습니다. 순서대로 연결해 드리겠습니다.",
+                "지금은 상담 시간이 아닙니다. 상담은 {opens}에 시작되며, 남겨 주신 메시지에 그때 답변드리겠습니다.",
             ),
             Locale::Zh => (
                 format!("感谢您关注{shop_name}，我们将竭诚为您提供最优质的服务！"),
                 "正在为您转接人工客服，请稍候。",
                 "来自微信公众号的咨询：",
+                "客服正忙，您前面还有{ahead}位顾客，请稍候，我们会按顺序为您服务。",
+                "现在不是服务时间，我们将于{opens}开始服务，届时会回复您的留言。",
             ),
         };
         Self {
@@ -45,8 +62,24 @@ impl Texts {
             welcome,
             transferring: transferring.to_owned(),
             inquiry_prefix: inquiry_prefix.to_owned(),
+            queued: queued.to_owned(),
+            away: away.to_owned(),
         }
     }
+
+    /// The reply outside the working hours. `opens`: when the desk opens, in words. `None`: there is none.
+    pub fn away(&self, opens: &str) -> Option<String> {
+        (!self.away.trim().is_empty()).then(|| self.away.replace(OPENS, opens))
+    }
+}
+
+/// A phrase that describes why a text with a placeholder cannot be sent; `None` if it can. No other braces may be in
+/// it: they are most probably a misspelt placeholder, and a customer would read it.
+pub(super) fn template_problem(text: &str, placeholder: &str) -> Option<String> {
+    if text.replace(placeholder, "").contains(['{', '}']) {
+        return Some(format!("contains braces that are not {placeholder}"));
+    }
+    text_problem(&text.replace(placeholder, &"x".repeat(LONGEST_WORDS)), true).map(str::to_owned)
 }
 
 /// A phrase that describes why a text cannot be sent as XML; `None` if it can.
@@ -83,6 +116,24 @@ mod tests {
         assert_eq!(ko.transferring, "고객 서비스 상담원에게 연결하는 중입니다. 잠시만 기다려 주십시오.");
         assert_eq!(ko.inquiry_prefix, "WeChat 구독 계정에서 온 문의:");
         assert!(Texts::defaults(Locale::Zh, "小店").welcome.contains("关注小店，"));
+    }
+
+    #[test]
+    fn templates_know_one_placeholder_and_their_defaults_use_it() {
+        for locale in [Locale::En, Locale::Ko, Locale::Zh] {
+            let texts = Texts::defaults(locale, "XX");
+            for (text, placeholder) in [(&texts.queued, AHEAD), (&texts.away, OPENS)] {
+                assert_eq!(text.matches(placeholder).count(), 1, "{text}");
+                assert_eq!(template_problem(text, placeholder), None, "{text}");
+            }
+            assert!(texts.away("09:00").is_some_and(|text| text.contains("09:00") && !text.contains('{')));
+        }
+        for bad in ["{open}", "{ahead}", "{opens", "opens}", "{}", "{ opens }"] {
+            assert!(template_problem(bad, OPENS).is_some(), "{bad}");
+        }
+        assert_eq!(template_problem("", OPENS), None);
+        assert_eq!(template_problem(&format!("{}{OPENS}", "x".repeat(1936)), OPENS), None);
+        assert!(template_problem(&format!("{}{OPENS}", "x".repeat(1937)), OPENS).is_some());
     }
 
     #[test]

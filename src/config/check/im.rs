@@ -96,8 +96,13 @@ fn agents(settings: &mut Settings) -> Vec<ImUserId> {
     agents
 }
 
-/// The UserID of an agent or the admin: valid, and impossible for a customer's account.
-fn own_user(settings: &mut Settings, key: &str, text: &str, entry_prefix: &str) -> Option<ImUserId> {
+/// The UserID of an agent, the supervisor or the admin: valid, and impossible for a customer's account.
+pub(super) fn own_user(
+    settings: &mut Settings,
+    key: &str,
+    text: &str,
+    entry_prefix: &str,
+) -> Option<ImUserId> {
     let Ok(user) = ImUserId::new(text) else {
         let problem = format!("{entry_prefix}is not an IM UserID");
         settings.add_value_fault(key, problem, "set 1 to 32 bytes of printable ASCII");

@@ -4,7 +4,7 @@
 use toml::{Table, Value as Toml};
 
 use super::*;
-use crate::config::keys::{SECTIONS, Value, ValueKind};
+use crate::config::keys::{Key, SECTIONS, Value, ValueKind};
 
 const EXAMPLE: &str = include_str!("../../../config.example.toml");
 const PLACEHOLDERS: [&str; 5] =
@@ -33,6 +33,8 @@ fn the_example_shows_every_key_with_its_default() {
                 "texts.welcome" => Value::Text(texts.welcome),
                 "texts.transferring" => Value::Text(texts.transferring),
                 "texts.inquiry_prefix" => Value::Text(texts.inquiry_prefix),
+                "texts.queued" => Value::Text(texts.queued),
+                "texts.away" => Value::Text(texts.away),
                 _ => key.kind.default(),
             };
             let same = value(shown) == default;
@@ -48,9 +50,27 @@ fn the_example_shows_every_key_with_its_default() {
 }
 
 #[test]
+fn the_examples_of_tables_and_of_free_names_are_accepted() {
+    let agents = [("BRIDGE_IM__AGENTS".to_owned(), "anna,ben".to_owned())];
+    let shown: String = EXAMPLE
+        .lines()
+        .map(|line| match line.strip_prefix("#: ") {
+            Some(example) => example.to_owned() + "\n",
+            None => line.to_owned() + "\n",
+        })
+        .collect();
+    let (config, _) = Config::from_toml_str(&shown, agents).unwrap();
+    let Group { name, agents, scenes, menu, words } = &config.desk.groups[0];
+    assert!(!name.is_empty() && ![agents.len(), scenes.len(), menu.len(), words.len()].contains(&0));
+    assert!(!config.replies.is_empty());
+}
+
+#[test]
 fn the_example_explains_every_key() {
-    let lines: Vec<&str> = EXAMPLE.lines().collect();
-    for key in SECTIONS.iter().flat_map(|section| section.keys) {
+    let lines: Vec<&str> = EXAMPLE.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line)).collect();
+    let of_tables = SECTIONS.iter().flat_map(|section| section.tables).flat_map(|table| table.keys);
+    let keys: Vec<&Key> = SECTIONS.iter().flat_map(|section| section.keys).chain(of_tables).collect();
+    for key in keys {
         let start = format!("{} = ", key.name);
         let at = lines.iter().position(|line| uncommented(line).starts_with(&start)).unwrap();
         // Neighbouring keys may share an explanation.

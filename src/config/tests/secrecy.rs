@@ -36,6 +36,11 @@ const PLACES: &[&str] = &[
     "[im]\nadmin = \"SECRET SECRET\"\nagents = [\"SECRET SECRET\", \"a b\"]",
     "[server]\nlisten = \"SECRET\"\npublic_url = \"http://SECRET:SECRET@a/?SECRET\"\ntls_key = \"SECRET\"",
     "[media]\nallow_hosts = [\"https://SECRET\"]\nmax_bytes = \"SECRET\"",
+    "[desk]\nhours = \"SECRET\"\nclosed = [\"SECRET\"]\ntime_zone = \"SECRET\"\nsupervisor = \"SECRET SECRET\"",
+    "[[desk.group]]\nname = \"SECRETSECRETSECRET\"\nagents = [\"SECRET\"]\nSECRET = 1",
+    "[desk]\ngroup = \"SECRET\"",
+    "[replies]\nSECRET = 5\n\"SECRET x\" = \"a\"",
+    "[alert]\nurl = \"SECRET\"\n[telemetry]\notlp_endpoint = \"SECRET\"",
     "[log]\nlevel = \"SECRET\"\nformat = \"SECRET\"",
     "[log]\nlevel = \"a=SECRET=\"",
     // Not TOML.
