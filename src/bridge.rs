@@ -6,6 +6,7 @@
 
 pub mod account;
 mod emoji;
+mod desk_hours;
 mod from_agent;
 pub mod work_signal;
 mod command;
@@ -29,11 +30,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::clock::Clock;
-use crate::config::{Acknowledge, OnUnsubscribe, ReplyMode, Texts};
+use crate::config::{Acknowledge, AfterHours, OnUnsubscribe, ReplyMode, Texts};
 use crate::fleet::Fleet;
 use crate::media::Media;
 use crate::media::download::Rules;
 use crate::metrics::Metrics;
+use crate::model::hours::WorkingHours;
 use crate::model::{ImUserId, Millis};
 use crate::store::{Store, StoreError, Tx};
 
@@ -76,6 +78,10 @@ pub struct Settings {
     pub may_fetch: bool,
     /// Which addresses of agents' files may be followed.
     pub download_rules: Rules,
+    /// When agents work; `None`: always.
+    pub hours: Option<WorkingHours>,
+    /// What happens to customers' messages at other times.
+    pub after_hours: AfterHours,
 }
 
 /// The parts that the bridge is built from.
@@ -274,6 +280,8 @@ pub(crate) mod tests {
                 allow_http: false,
                 allow_private: false,
             },
+            hours: None,
+            after_hours: AfterHours::Hold,
         };
         let (retention, work_signal, metrics) =
             (Duration::from_hours(1), WorkSignal::new(Fleet::alone(0)), Metrics::default());

@@ -59,6 +59,7 @@ struct Inner {
     waiting: Gauge,
     oldest: Gauge,
     held: Gauge,
+    deferred: Gauge,
     part: Gauges<1>,
     clock_skew: Gauges<1>,
     store_panics: Counter,
@@ -133,6 +134,7 @@ impl Default for Metrics {
             waiting: Gauge::default(),
             oldest: Gauge::default(),
             held: Gauge::default(),
+            deferred: Gauge::default(),
             part: Gauges::default(),
             clock_skew: Gauges::default(),
             store_panics: Counter::default(),
@@ -215,6 +217,7 @@ fn register_state(r: &mut Registry, inner: &Inner) {
     r.register("waiting", "Messages the outbox still has to act on", inner.waiting.clone());
     r.register("oldest_waiting_seconds", "Age of the oldest waiting message", inner.oldest.clone());
     r.register("held", "Agents' messages that wait until their customer writes", inner.held.clone());
+    r.register("deferred", "Customers' messages that wait until the desk opens", inner.deferred.clone());
     r.register("part_ok", "Whether a part works, as /readyz says: 1 or 0, by part", inner.part.clone());
     r.register(
         "clock_skew_seconds",
@@ -359,6 +362,11 @@ impl Metrics {
     /// it is behind.
     pub fn record_clock_skew(&self, platform: &'static str, skew_ms: i64) {
         self.0.clock_skew.get_or_create(&[("platform", platform)]).set(skew_ms / 1000);
+    }
+
+    /// Records how many of the customers' messages are deferred.
+    pub fn record_deferred(&self, count: i64) {
+        self.0.deferred.set(count);
     }
 
     /// Renders the metrics as Prometheus text. The arguments are the store's current backlog.

@@ -9,6 +9,7 @@
 mod courier;
 pub mod fetch;
 mod lane;
+pub mod opening;
 mod panics;
 pub mod retention;
 mod schedule;

@@ -15,6 +15,7 @@ mod dedup;
 mod fetch;
 mod foresight;
 mod health;
+mod deferred;
 mod held;
 mod media;
 mod message;

@@ -67,15 +67,20 @@ pub(super) fn start(member: Member, lifecycle: &Lifecycle) -> Joined {
 /// A digest of the settings in which all instances must agree. No secret can be found from it.
 fn digest(config: &Config) -> String {
     let agents: Vec<&str> = config.im.agents.iter().map(ImUserId::as_str).collect();
-    let settings = json!([
+    let mut settings = vec![json!([
         config.wechat.app_id,
         config.im.sdk_app_id.get(),
         config.im.admin.as_str(),
         agents,
         format!("{:?}", config.wechat.reply),
         config.im.rate_per_second.get(),
-    ]);
-    let digest = Sha256::digest(settings.to_string());
+    ])];
+    // Without hours an earlier version has the same digest.
+    if let Some(hours) = &config.desk.hours {
+        settings.push(json!([format!("{hours:?}"), config.desk.after_hours.word()]));
+    }
+    let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+    let digest = Sha256::digest(settings.concat());
     let start = digest.iter().take(8).fold(0_u64, |start, byte| (start << 8) | u64::from(*byte));
     format!("{start:016x}")
 }
@@ -112,7 +117,7 @@ fn trouble(status: &FleetStatus) -> ops::ComponentStatus {
     }
     if let Some((since, others)) = &status.different_settings {
         let why = format!(
-            "app_id, sdk_app_id, admin, agents, reply or rate_per_second differ at {}",
+            "app_id, sdk_app_id, admin, agents, reply, rate_per_second or the working hours differ at {}",
             others.join(", ")
         );
         return degraded(*since, &why, "give all instances the same configuration");

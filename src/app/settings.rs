@@ -25,6 +25,8 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
         on_unsubscribe: config.im.on_unsubscribe,
         may_fetch: config.wechat.app_id.is_some() && config.wechat.app_secret.is_some(),
         download_rules: media_rules(config),
+        hours: config.desk.hours.clone(),
+        after_hours: config.desk.after_hours,
     }
 }
 
@@ -57,7 +59,8 @@ pub(super) fn verifier(config: &Config) -> Verifier {
 
 /// The accounts of IM that act for us, as whom no customer may write.
 fn reserved_senders(config: &Config) -> Vec<String> {
-    std::iter::once(&config.im.admin).chain(&config.im.agents).map(ToString::to_string).collect()
+    let own = std::iter::once(&config.im.admin).chain(&config.im.agents).chain(&config.desk.supervisor);
+    own.map(ToString::to_string).collect()
 }
 
 pub(super) fn callback_verifier(config: &Config, clock: &Clock) -> CallbackVerifier {

@@ -1,5 +1,5 @@
-//! The tasks that work in the background: the outbox, the downloads, the backfill, the retention and
-//! the watch on the clock.
+//! The tasks that work in the background: the outbox, the downloads, the backfill, the retention, the release of what
+//! waits for the working hours, and the watch on the clock.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::im::send as im;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
-use crate::outbox::{Outbox, OutboxParts, Panics, retention};
+use crate::outbox::{Outbox, OutboxParts, Panics, opening, retention};
 
 /// The maximum number of outbound calls in flight in each direction.
 const IN_FLIGHT: usize = 128;
@@ -63,6 +63,13 @@ impl Workers<'_> {
             stop.clone(),
         );
         lifecycle.spawn("retention", retention);
+        let opening = opening::Opening {
+            store: store.clone(),
+            bridge: bridge.clone(),
+            work_signal: work_signal.clone(),
+            clock: clock.clone(),
+        };
+        lifecycle.spawn("opening", opening.run(stop.clone()));
         let backfill =
             im::BackfillWorker::new(Arc::clone(to_im), store.clone(), bridge.clone(), clock.clone());
         lifecycle.spawn("backfill", backfill.run(stop.clone()));

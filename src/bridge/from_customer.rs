@@ -7,6 +7,7 @@
 
 mod assignment;
 mod departure;
+mod hours;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,7 +20,6 @@ use super::passive_reply::{
     AFTER_REPLY_MS, ATTACH_MS, AttachedAnswers, HELD_READ, Reply, ReplyPlan, plan_reply,
 };
 use super::{Account, Bridge, Inner, passive_reply, quota, to_im};
-use crate::config::Acknowledge;
 use crate::model::{
     Content, Direction, Event, EventKind, Lane, MediaName, MediaOrigin, MediaRequest, MessageId, MessageKind,
     Millis, Move, OutboundCall, Push, PushBody,
@@ -219,7 +219,11 @@ impl PushHandler {
         // A tap on a menu message arrives as a text, but opens only the window of a menu click.
         let is_menu_tap = matches!(content, Content::Text { menu_id: Some(_), .. });
         let opener = if is_menu_tap { WindowOpener::Event } else { WindowOpener::Message };
-        self.on_action(tx, &mut customer, opener, decision)?;
+        let has_deferred = self.on_action(tx, &mut customer, opener, decision)?;
+        if has_deferred && self.inner.settings.deferred_until(tx.now()).is_none() {
+            // They were written before.
+            tx.release_deferred(&customer.openid)?;
+        }
         let media_link = MediaLink {
             links: &self.inner.media.links,
             now: tx.now(),
@@ -232,36 +236,31 @@ impl PushHandler {
         enqueue_fetches(tx, &customer, &translated.media_requests)?;
         decision.has_media_requests = !translated.media_requests.is_empty();
         self.enqueue(tx, &mut customer, MessageKind::Message, translated.calls, decision)?;
-        save_customer(tx, &customer, decision)?;
-        let acknowledge = match settings.acknowledge {
-            Acknowledge::Always => true,
-            Acknowledge::Session => is_new_session,
-            Acknowledge::Never => false,
-        };
-        if decision.text.is_none() && acknowledge {
-            decision.text = Some(settings.texts.transferring.clone());
+        if decision.text.is_none() && !self.push.account.is_empty() {
+            decision.text = self.acknowledgement(tx.now(), &mut customer, is_new_session);
         }
-        Ok(())
+        save_customer(tx, &customer, decision)
     }
 
     /// Handles a customer's action: attaches held answers to the passive reply, and pushes as many
-    /// more as the window allows.
+    /// more as the window allows. Returns whether the customer has deferred messages.
     fn on_action(
         &self,
         tx: &Tx<'_>,
         customer: &mut Customer,
         opener: WindowOpener,
         decision: &mut PushDecision,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let limits = &self.inner.settings.limits;
         match opener {
             WindowOpener::Message => limits.open_message_window(customer, tx.now()),
             WindowOpener::Event => limits.open_event_window(customer, tx.now()),
             WindowOpener::None => {}
         }
+        let parked = tx.parked(&customer.openid)?;
         // Answers attached to an earlier, unconfirmed reply must arrive first.
-        if !tx.has_held(&customer.openid)? || tx.has_attached(&customer.openid)? {
-            return Ok(());
+        if !parked.has_held || tx.has_attached(&customer.openid)? {
+            return Ok(parked.has_deferred);
         }
         let may_push = self.inner.may_push(tx.now());
         let held = tx.held(&customer.openid, HELD_READ)?;
@@ -292,7 +291,7 @@ impl PushHandler {
         if opener != WindowOpener::None && may_push {
             release_held(tx, customer, &held[attached..], decision)?;
         }
-        Ok(())
+        Ok(parked.has_deferred)
     }
 
     fn enqueue(
@@ -321,6 +320,13 @@ impl PushHandler {
             erase: self.push.is_unsubscribe(),
         };
         let lane = Lane { direction: message.direction, customer: message.openid.clone() };
+        customer.next_seq = customer.next_seq.wrapping_add(count);
+        if kind == MessageKind::Message
+            && let Some(opening) = self.inner.settings.deferred_until(tx.now())
+        {
+            decision.message = Some(Self::defer(tx, &message, opening)?);
+            return Ok(());
+        }
         if self.has_place && is_ready && tx.head_id(&lane)?.is_none() {
             let pending = tx.add_claimed(message)?;
             decision.message = Some(pending.id);
@@ -328,7 +334,6 @@ impl PushHandler {
         } else {
             decision.message = Some(tx.add(&message)?);
         }
-        customer.next_seq = customer.next_seq.wrapping_add(count);
         decision.notify.push(Direction::ToIm);
         Ok(())
     }

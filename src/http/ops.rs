@@ -90,6 +90,7 @@ struct Backlog {
     waiting: Option<i64>,
     oldest_s: Option<i64>,
     held: Option<i64>,
+    deferred: Option<i64>,
 }
 
 async fn readyz(State(state): State<Arc<OpsState>>) -> Response {
@@ -137,8 +138,10 @@ async fn metrics(State(state): State<Arc<OpsState>>) -> Response {
     for (name, skew_ms) in state.ops.clock.skews() {
         state.ops.metrics.record_clock_skew(name, skew_ms);
     }
-    let Backlog { waiting, oldest_s, held, .. } = backlog;
-    let [waiting, oldest_s, held] = [waiting, oldest_s, held].map(Option::unwrap_or_default);
+    let Backlog { waiting, oldest_s, held, deferred } = backlog;
+    let [waiting, oldest_s, held, deferred] =
+        [waiting, oldest_s, held, deferred].map(Option::unwrap_or_default);
+    state.ops.metrics.record_deferred(deferred);
     match state.ops.metrics.render(waiting, oldest_s, held) {
         Ok(text) => ([(header::CONTENT_TYPE, HeaderValue::from_static(OPEN_METRICS))], text).into_response(),
         Err(error) => {
@@ -199,6 +202,7 @@ impl OpsState {
             waiting: counts.map(|counts| counts.waiting),
             oldest_s: counts.map(age_s),
             held: counts.map(|counts| counts.held),
+            deferred: counts.map(|counts| counts.deferred),
         }
     }
 

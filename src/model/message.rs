@@ -63,7 +63,7 @@ impl MessageKind {
 }
 
 /// The state of a message. Every message ends in one of `Delivered`, `Refused`, `Unknown`, `Recalled` and
-/// `Unreadable`, or is held.
+/// `Unreadable`, or is held. A deferred one is released at a time that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum State {
     /// Stored, and waiting for the messages before it or for its next attempt.
@@ -82,6 +82,8 @@ pub enum State {
     Recalled,
     /// Its stored data cannot be read, so it was set aside.
     Unreadable,
+    /// A customer's message that waits until the agents work again.
+    Deferred,
 }
 
 /// A change of a message's state.
@@ -95,7 +97,7 @@ pub enum Move {
     Requeue,
     /// The customer cannot be reached now.
     Hold,
-    /// The customer acted, so the message may be sent again.
+    /// The customer acted, or the agents work again, so the message may be sent.
     Release,
     /// It can never succeed, or it is too old.
     Refuse,
@@ -123,7 +125,7 @@ pub struct IllegalMove {
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Accepted,
         Self::Sending,
         Self::Delivered,
@@ -132,18 +134,21 @@ impl State {
         Self::Unknown,
         Self::Recalled,
         Self::Unreadable,
+        Self::Deferred,
     ];
 
     /// The state after a move. This is the only table of moves; a move that it does not list is a
     /// bug.
     pub fn after(self, transition: Move) -> Result<Self, IllegalMove> {
-        use State::{Accepted, Delivered, Held, Recalled, Refused, Sending, Unknown, Unreadable};
+        use State::{Accepted, Deferred, Delivered, Held, Recalled, Refused, Sending, Unknown, Unreadable};
         match (self, transition) {
             (Accepted | Held, Move::Attempt) => Ok(Sending),
             (Sending | Unknown, Move::Deliver) => Ok(Delivered),
-            (Sending, Move::Requeue) | (Held, Move::Release) | (_, Move::Reopen) => Ok(Accepted),
+            (Sending, Move::Requeue) | (Held | Deferred, Move::Release) | (_, Move::Reopen) => Ok(Accepted),
             (Accepted | Sending, Move::Hold) => Ok(Held),
-            (Accepted | Sending | Held | Unknown, Move::Refuse) | (_, Move::Discard) => Ok(Refused),
+            (Accepted | Sending | Held | Unknown | Deferred, Move::Refuse) | (_, Move::Discard) => {
+                Ok(Refused)
+            }
             (Sending, Move::MarkUnknown) => Ok(Unknown),
             // What is being sent now cannot be caught any more.
             (Accepted | Held | Refused | Unreadable, Move::Recall) => Ok(Recalled),
@@ -167,6 +172,7 @@ impl State {
             Self::Unknown => "unknown",
             Self::Recalled => "recalled",
             Self::Unreadable => "unreadable",
+            Self::Deferred => "deferred",
         }
     }
 }

@@ -17,6 +17,7 @@ fn names_are_the_documented_words() {
         (State::Unknown, "unknown", false),
         (State::Recalled, "recalled", false),
         (State::Unreadable, "unreadable", false),
+        (State::Deferred, "deferred", false),
     ] {
         assert_eq!((state.name(), state.is_open()), (name, is_open), "{state:?}");
     }

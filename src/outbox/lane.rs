@@ -240,7 +240,7 @@ impl LaneWorker {
             if pending.attached != AttachState::Detached {
                 return settle_attached(tx, &bridge, &pending, random);
             }
-            let is_too_old = ages_count && tx.now().since(pending.created_at) > MESSAGE_RETENTION_MS;
+            let is_too_old = ages_count && tx.now().since(pending.waits_from()) > MESSAGE_RETENTION_MS;
             if pending.unsettled && is_too_old {
                 let why = bridge.end_reason_text(EndReason::WaitedTooLong);
                 let (state, has_notice) =
@@ -317,7 +317,7 @@ impl LaneWorker {
 
     fn record_pickup(&self, pending: &PendingCall) {
         if pending.attempts == 0 && pending.call_index == 0 {
-            self.metrics.record_pickup(pending.lane.direction, self.clock.now().since(pending.created_at));
+            self.metrics.record_pickup(pending.lane.direction, self.clock.now().since(pending.waits_from()));
         }
     }
 

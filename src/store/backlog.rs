@@ -1,6 +1,6 @@
 //! The backlog: which lanes have pending messages, and how many messages wait.
 
-use super::column::{HELD, OPEN, parse_openid};
+use super::column::{DEFERRED, HELD, OPEN, parse_openid};
 use super::value::params;
 use super::{StoreError, Tx};
 use crate::model::{Direction, Millis, OpenId};
@@ -11,10 +11,12 @@ use const_format::formatcp;
 pub struct Counts {
     /// Messages that the outbox still has to send or settle.
     pub waiting: i64,
-    /// When the oldest of them was accepted.
+    /// When the oldest of them was accepted, or released if it was deferred.
     pub oldest: Option<Millis>,
     /// Messages that wait for their customer to write.
     pub held: i64,
+    /// Customers' messages that wait for the agents to work again.
+    pub deferred: i64,
 }
 
 impl Tx<'_> {
@@ -43,23 +45,20 @@ impl Tx<'_> {
         self.session.all(sql, params![direction, after, limit], |row| parse_openid(row.get(0)?))
     }
 
-    /// Whether the customer has held answers.
-    pub fn has_held(&self, openid: &OpenId) -> Result<bool, StoreError> {
-        let sql = formatcp!(
-            "SELECT EXISTS (SELECT 1 FROM message INDEXED BY message_held WHERE openid = ?1 AND {HELD})"
-        );
-        self.session.value(sql, params![openid.as_str()])
-    }
-
-    /// The numbers of pending and held messages.
+    /// The numbers of pending, held and deferred messages.
     pub fn counts(&self) -> Result<Counts, StoreError> {
-        let sql = formatcp!("SELECT count(*), min(created_at) FROM message WHERE {OPEN}");
+        let sql = formatcp!(
+            "SELECT count(*), min(CASE WHEN direction = 0 AND waiting_since > created_at THEN waiting_since
+                                       ELSE created_at END) FROM message WHERE {OPEN}"
+        );
         let (waiting, oldest) = self
             .session
             .one(sql, params![], |row| Ok((row.get(0)?, row.get::<Option<i64>>(1)?)))?
             .unwrap_or_default();
         let held = self.session.value(formatcp!("SELECT count(*) FROM message WHERE {HELD}"), params![])?;
-        Ok(Counts { waiting, oldest: oldest.map(Millis), held })
+        let deferred =
+            self.session.value(formatcp!("SELECT count(*) FROM message WHERE {DEFERRED}"), params![])?;
+        Ok(Counts { waiting, oldest: oldest.map(Millis), held, deferred })
     }
 }
 

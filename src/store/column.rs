@@ -16,6 +16,8 @@ pub(super) const ACCEPTED: &str = "state = 0";
 pub(super) const SENDING: &str = "state = 1";
 /// Waits for the customer.
 pub(super) const HELD: &str = "state = 3";
+/// Waits for the agents.
+pub(super) const DEFERRED: &str = "state = 9";
 /// Nothing of it has been sent.
 pub(super) const UNSENT: &str = "state IN (0, 3)";
 /// Will not move by itself any more.
@@ -50,6 +52,7 @@ fn state_code(state: State) -> i64 {
         State::Unknown => 5,
         State::Recalled => 6,
         State::Unreadable => 7,
+        State::Deferred => 9,
     }
 }
 
@@ -146,6 +149,7 @@ mod tests {
                 (ACCEPTED, state == State::Accepted),
                 (SENDING, state == State::Sending),
                 (HELD, state == State::Held),
+                (DEFERRED, state == State::Deferred),
                 (UNSENT, matches!(state, State::Accepted | State::Held)),
                 (
                     ENDED,

@@ -2,7 +2,7 @@
 
 use const_format::formatcp;
 
-use super::column::{GIVEN_UP, HELD, OPEN};
+use super::column::{DEFERRED, GIVEN_UP, HELD, OPEN};
 use super::customer::OF_CUSTOMER;
 use super::position::POSITION;
 use super::value::params;
@@ -36,7 +36,7 @@ impl Tx<'_> {
             "SELECT direction, agent, calls, created_at FROM
                    (SELECT id, direction, agent, calls, created_at FROM message
                     WHERE {OF_CUSTOMER} AND kind = ?2 AND agent IS DISTINCT FROM ?3 AND NOT ({GIVEN_UP})
-                    AND NOT (direction = ?4 AND state = ?5 AND calls_done = 0)
+                    AND NOT (direction = ?4 AND state IN (?5, ?8) AND calls_done = 0)
                     AND id > (SELECT coalesce(max(id), 0) FROM message
                               WHERE {OF_CUSTOMER} AND kind = ?6 AND agent = ?3)
                     ORDER BY id DESC LIMIT ?7) AS last ORDER BY id"
@@ -49,6 +49,7 @@ impl Tx<'_> {
             State::Accepted,
             MessageKind::Transfer,
             limit,
+            State::Deferred,
         ];
         self.session.all(sql, values, |row| {
             Ok(PastMessage {
@@ -60,7 +61,7 @@ impl Tx<'_> {
         })
     }
 
-    /// Reassigns to `agent` all of the customer's pending messages that are known not to have reached
+    /// Reassigns to `agent` all of the customer's pending and deferred messages that are known not to have reached
     /// any agent, in order, and numbers them from `next_seq` on: in a conversation that is new to
     /// the agent, they must come after the history shown there. Returns the next free `MsgSeq`.
     pub fn reassign_pending(
@@ -71,9 +72,12 @@ impl Tx<'_> {
     ) -> Result<u32, StoreError> {
         // OPEN lets SQLite use the partial index message_open.
         let sql = formatcp!(
-            "SELECT id, json_array_length(calls) FROM message
+            "SELECT id, json_array_length(calls), {POSITION} AS at FROM message
              WHERE direction = ?1 AND openid = ?2 AND {OPEN} AND state = ?3 AND kind = ?4 AND calls_done = 0
-             ORDER BY {POSITION}"
+             UNION ALL
+             SELECT id, json_array_length(calls), {POSITION} AS at FROM message INDEXED BY message_deferred
+             WHERE openid = ?2 AND {DEFERRED}
+             ORDER BY at"
         );
         let values = params![Direction::ToIm, openid.as_str(), State::Accepted, MessageKind::Message];
         let pending: Vec<(i64, u32)> = self.session.all(sql, values, |row| Ok((row.get(0)?, row.get(1)?)))?;

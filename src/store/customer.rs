@@ -38,6 +38,8 @@ pub struct Customer {
     pub event_until: Millis,
     /// The number of sends left in that window.
     pub event_left: u32,
+    /// The opening that the customer was told of outside the working hours; 0: none in this session.
+    pub away_until: Millis,
     /// The row of the present conversation; 0: not stored yet.
     pub conversation: i64,
 }
@@ -58,13 +60,14 @@ impl Customer {
             message_left: 0,
             event_until: Millis(0),
             event_left: 0,
+            away_until: Millis(0),
             conversation: 0,
         }
     }
 }
 
 const COLUMNS: &str = "c.openid, c.known, c.number, c.imported, v.agent, v.active_at, v.next_seq,
-    v.message_until, v.message_left, v.event_until, v.event_left, c.known_since, v.id";
+    v.message_until, v.message_left, v.event_until, v.event_left, c.known_since, v.id, v.away_until";
 
 /// The messages of the customer `?1`, also those that belong to no conversation.
 pub(super) const OF_CUSTOMER: &str =
@@ -94,6 +97,7 @@ fn read(row: Row<'_>) -> Result<Customer, StoreError> {
         event_left: row.get(10)?,
         known_since: Millis(row.get(11)?),
         conversation: row.get(12)?,
+        away_until: Millis(row.get(13)?),
     })
 }
 
@@ -143,7 +147,7 @@ impl Tx<'_> {
         let Customer { known, number, imported, known_since, .. } = customer;
         self.session.defer(sql, params![openid, *known, *number, *imported, known_since.0, conversation])?;
         let sql = "UPDATE conversation SET agent = ?2, active_at = ?3, next_seq = ?4, message_until = ?5,
-                   message_left = ?6, event_until = ?7, event_left = ?8 WHERE id = ?1";
+                   message_left = ?6, event_until = ?7, event_left = ?8, away_until = ?9 WHERE id = ?1";
         self.session.defer(
             sql,
             params![
@@ -155,6 +159,7 @@ impl Tx<'_> {
                 customer.message_left,
                 customer.event_until.0,
                 customer.event_left,
+                customer.away_until.0,
             ],
         )?;
         // A statement of its own: the value hardly ever changes, and writing it updates an index.
@@ -183,7 +188,7 @@ impl Tx<'_> {
         run("DELETE FROM unreadable WHERE openid = ?1")?;
         run("UPDATE customer SET known = 0, known_since = 0, push_not_before = 0 WHERE openid = ?1")?;
         run("UPDATE conversation SET agent = NULL, active_at = 0, hour = 0, message_until = 0, message_left = 0,
-             event_until = 0, event_left = 0 WHERE openid = ?1")?;
+             event_until = 0, event_left = 0, away_until = 0 WHERE openid = ?1")?;
         self.delete_unused_conversations(openid)?;
         Ok(undelivered)
     }

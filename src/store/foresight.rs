@@ -8,7 +8,7 @@ impl Tx<'_> {
     pub fn foresee_push(&self, key: &DedupKey, openid: &OpenId, may_claim: bool) {
         let _ = self.first_copy(key);
         let _ = self.customer(openid);
-        let _ = self.has_held(openid);
+        let _ = self.parked(openid);
         if may_claim {
             let _ = self.head_id(&Lane { direction: Direction::ToIm, customer: openid.clone() });
         }

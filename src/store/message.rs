@@ -61,6 +61,19 @@ pub struct PendingCall {
     pub rounds: u32,
     /// The number of operators' commands on the message so far.
     pub generation: u32,
+    /// Since when it waits: its acceptance, or its last release.
+    pub waiting_since: Millis,
+}
+
+impl PendingCall {
+    /// The time from which its age counts: its acceptance, or, for a message to an agent, its release if it was deferred
+    /// until then.
+    pub fn waits_from(&self) -> Millis {
+        match self.lane.direction {
+            Direction::ToIm => self.created_at.max(self.waiting_since),
+            Direction::ToWechat => self.created_at,
+        }
+    }
 }
 
 impl From<AttachState> for Param<'_> {
@@ -118,7 +131,7 @@ const LONGEST_WAIT_MS: i64 = 2 * 3_600_000;
 
 const PENDING_COLUMNS: &str =
     "id, kind, agent, calls, calls_done, seq, random, created_at, attempts, attempt_at, state, due_at,
-                    attached, before_backfill, rounds, generation";
+                    attached, before_backfill, rounds, generation, waiting_since";
 /// The first pending message of a lane.
 pub(super) const FIRST_PENDING: &str = formatcp!(
     "SELECT {PENDING_COLUMNS} FROM message WHERE direction = ?1 AND openid = ?2 AND {OPEN}
@@ -321,6 +334,7 @@ fn read_columns(row: Row<'_>, id: MessageId, lane: Lane) -> Result<PendingCall, 
         before_backfill: row.get(13)?,
         rounds: row.get(14)?,
         generation: row.get(15)?,
+        waiting_since: Millis(row.get(16)?),
     })
 }
 

@@ -56,10 +56,11 @@ impl Tx<'_> {
             before_backfill: false,
             rounds: 0,
             generation: 0,
+            waiting_since: self.now,
         })
     }
 
-    fn insert(&self, message: &NewMessage, state: State) -> Result<MessageId, StoreError> {
+    pub(super) fn insert(&self, message: &NewMessage, state: State) -> Result<MessageId, StoreError> {
         let sql = "INSERT INTO message (id, direction, kind, state, openid, agent, calls, calls_done, seq, random,
                                         source, created_at, due_at, attempts, attempt_at, settled_at, last_error,
                                         erase, hold_noticed, attached, attached_to, attached_calls, waiting_since,

@@ -19,6 +19,7 @@ mod crash;
 mod customer_media;
 mod database;
 mod departures;
+mod desk_hours;
 mod docs;
 mod fleet;
 mod fuzz_corpora;

@@ -35,7 +35,7 @@ async fn await_question(world: &World, customer: &str, index: usize, expected: &
 }
 
 /// Runs a command of the binary beside the running bridge, and returns its output if it succeeded.
-async fn operate(world: &World, words: &[&str]) -> String {
+pub async fn operate(world: &World, words: &[&str]) -> String {
     let (succeeded, stdout, stderr) = try_operate(world, words).await;
     assert!(succeeded, "{words:?}: {stderr}");
     stdout

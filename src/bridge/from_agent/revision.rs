@@ -134,8 +134,8 @@ fn recall(
             drop_recalled(tx, &openid, message)?;
             State::Recalled
         }
-        // An attempt may still fail; then the message is dropped instead of sent again.
-        State::Sending | State::Delivered | State::Unknown | State::Recalled => {
+        // An attempt may still fail; then the message is dropped instead of sent again. Answers are never deferred.
+        State::Sending | State::Delivered | State::Unknown | State::Recalled | State::Deferred => {
             tx.request_recall(message)?;
             tx.record_step(&openid, Some(message), "recall", "too late", None)?;
             stored.state

@@ -14,6 +14,8 @@ impl PushHandler {
     pub(super) fn on_departure(&self, tx: &Tx<'_>, decision: &mut PushDecision) -> Result<(), StoreError> {
         let customer = self.customer(tx)?;
         tx.put_customer(&customer)?;
+        // What waits for the agents' hours reaches them now: the account is about to be deleted.
+        tx.release_deferred(&customer.openid)?;
         let dropped = tx.forget_customer(&customer.openid)?;
         let agent = customer.agent.clone();
         let Customer { openid, number, imported, next_seq, conversation, .. } = customer;

@@ -13,6 +13,8 @@ use crate::config::{Config, StoreUrl, Tls};
 use crate::http::tls::Certificates;
 use crate::media::Ffmpeg;
 use crate::media::ffmpeg::WITHOUT_FFMPEG;
+use crate::model::Millis;
+use crate::model::hours::WorkingHours;
 use crate::owner_only;
 use crate::store::{self, PostgresLocation, ServerState, StoreLocation};
 
@@ -30,6 +32,7 @@ pub(super) fn findings(config: &Config, warnings: &[String]) -> Vec<Finding> {
     );
     findings.extend(public_url(config));
     findings.extend(config.server.tls.as_ref().map(tls));
+    findings.extend(config.desk.hours.as_ref().map(|hours| desk_hours(hours, Clock::system().now())));
     findings.extend(database(&config.store));
     findings.push(media(&config.media.dir));
     findings.push(ffmpeg(Ffmpeg::find().as_ref()));
@@ -58,6 +61,24 @@ fn public_url(config: &Config) -> Option<Finding> {
     let port = url.port()?;
     let evidence = format!("names port {port}, but WeChat calls only 80 for http and 443 for https");
     Some(Finding::warn("server.public_url", evidence, "forward one of these ports, and omit the port here"))
+}
+
+/// Shows how the hours and the time zone are understood.
+fn desk_hours(hours: &WorkingHours, now: Millis) -> Finding {
+    const KEY: &str = "desk.hours";
+    let clock = format!("the clock in the desk's time zone shows {}", minutes(hours, now));
+    match hours.next_opening(now) {
+        Some(opening) if opening == now => Finding::ok(KEY, format!("{clock}: the desk is open")),
+        Some(opening) => {
+            Finding::ok(KEY, format!("{clock}: the desk is closed until {}", minutes(hours, opening)))
+        }
+        None => Finding::warn(KEY, "the desk never opens", "set other hours"),
+    }
+}
+
+/// A date and a time as a clock in the desk's time zone shows them.
+fn minutes(hours: &WorkingHours, at: Millis) -> String {
+    hours.local(at).strftime("%Y-%m-%d %H:%M").to_string()
 }
 
 fn tls(files: &Tls) -> Finding {

@@ -151,7 +151,10 @@ fn change_one(tx: &Tx<'_>, id: MessageId, change: Change) -> Result<(), StoreErr
         lane => tx.record_step(&lane?.customer, Some(id), event, "by the operator", None)?,
     }
     if let Change::Discard { locale, random } = change
-        && matches!(tx.state(id)?, State::Accepted | State::Sending | State::Held | State::Unknown)
+        && matches!(
+            tx.state(id)?,
+            State::Accepted | State::Sending | State::Held | State::Unknown | State::Deferred
+        )
     {
         match tx.pending_call(id) {
             Err(error) if error.is_unreadable() => {}

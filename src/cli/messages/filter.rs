@@ -68,6 +68,8 @@ pub(in crate::cli) enum StateFilter {
     Unreadable,
     /// Its agent recalled it before it left
     Recalled,
+    /// A customer's message that waits until the desk opens
+    Deferred,
 }
 
 impl StateFilter {
@@ -81,6 +83,7 @@ impl StateFilter {
             Self::Unknown => vec![State::Unknown],
             Self::Unreadable => vec![State::Unreadable],
             Self::Recalled => vec![State::Recalled],
+            Self::Deferred => vec![State::Deferred],
         }
     }
 }

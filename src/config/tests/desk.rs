@@ -24,7 +24,7 @@ agents = ["anna", "ben"]
 menu = ["broken"]
 [replies]
 Hello = "Hello!"
-退款 = "退款说明"
+"退款" = "退款说明"
 "#;
 
 #[test]

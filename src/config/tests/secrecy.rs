@@ -112,6 +112,7 @@ proptest! {
                         full_key.as_str(),
                         "media.dir" | "texts.shop_name" | "texts.welcome" | "texts.transferring" | "texts.inquiry_prefix"
                             | "wechat.app_id" | "wechat.account_id" | "im.admin" | "im.agents" | "media.allow_hosts"
+                            | "desk.supervisor" | "texts.queued" | "texts.away"
                     );
                     if !takes_any {
                         hides(&Config::from_toml_str(REQUIRED, [(name.clone(), secret.clone())]), &secret, &name)?;

@@ -12,7 +12,9 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::bridge::{Parts, Settings, WorkSignal, quota};
-use crate::config::{Acknowledge, AesKey, EncryptionMode, Locale, OnUnsubscribe, ReplyMode, Texts};
+use crate::config::{
+    Acknowledge, AesKey, AfterHours, EncryptionMode, Locale, OnUnsubscribe, ReplyMode, Texts,
+};
 use crate::http::receipt::{channel, report_outcomes};
 use crate::http::testing::{Host, host, parts};
 use crate::media::Media;
@@ -199,6 +201,8 @@ fn settings(agents: Vec<ImUserId>) -> Settings {
         on_unsubscribe: OnUnsubscribe::Delete,
         may_fetch: true,
         download_rules: Rules { allow_hosts: Vec::new(), allow_http: false, allow_private: false },
+        hours: None,
+        after_hours: AfterHours::Hold,
     }
 }
 

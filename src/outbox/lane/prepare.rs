@@ -142,6 +142,7 @@ mod tests {
             before_backfill: false,
             rounds: 0,
             generation: 0,
+            waiting_since: Millis(0),
         };
         let payload = Payload::AsAccepted;
         let prepared = Prepared { id: pending.id, call: text("old"), call_index: 0, payload };

@@ -134,7 +134,7 @@ impl LaneWorker {
             MessageKind::Account | MessageKind::Transfer => !class.is_platform_wide(),
             MessageKind::Message | MessageKind::Notice => class == FailureClass::NoAccount,
         };
-        let waited_ms = self.clock.now().since(pending.created_at);
+        let waited_ms = self.clock.now().since(pending.waits_from());
         is_own_failure
             && class != FailureClass::LeaseOver
             && self.clock.is_trusted()
@@ -149,7 +149,7 @@ impl LaneWorker {
         as_text: Option<TextNotice>,
         took_ms: i64,
     ) -> Result<Next, StoreError> {
-        let (bridge, lane, created_at) = (self.bridge.clone(), pending.lane.clone(), pending.created_at);
+        let (bridge, lane, waits_from) = (self.bridge.clone(), pending.lane.clone(), pending.waits_from());
         let (transition, kind) = (outcome.transition, pending.kind);
         let random = rand::rng().random();
         let to_settle = pending.clone();
@@ -217,7 +217,7 @@ impl LaneWorker {
         let Some((state, has_notice, is_empty)) = settled else { return Ok(Next::Head) };
         match state {
             State::Delivered if kind == MessageKind::Message => {
-                self.metrics.record_delivered(lane.direction, self.clock.now().since(created_at));
+                self.metrics.record_delivered(lane.direction, self.clock.now().since(waits_from));
             }
             state if state.is_open() || kind != MessageKind::Message => {}
             state => self.metrics.ended(lane.direction, state),

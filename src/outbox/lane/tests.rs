@@ -40,6 +40,7 @@ fn pending() -> PendingCall {
         before_backfill: false,
         rounds: 0,
         generation: 0,
+        waiting_since: Millis(0),
     }
 }
 

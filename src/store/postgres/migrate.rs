@@ -20,7 +20,7 @@ pub(super) struct Migration {
 }
 
 /// The migrations, in order.
-pub(super) const MIGRATIONS: [Migration; 2] = [
+pub(super) const MIGRATIONS: [Migration; 3] = [
     Migration {
         name: "0001-initial",
         statements: include_str!("../../../migrations/postgres/0001-initial.sql"),
@@ -29,6 +29,11 @@ pub(super) const MIGRATIONS: [Migration; 2] = [
     Migration {
         name: "0002-instances",
         statements: include_str!("../../../migrations/postgres/0002-instances.sql"),
+        compatible: 1,
+    },
+    Migration {
+        name: "0003-working-hours",
+        statements: include_str!("../../../migrations/postgres/0003-working-hours.sql"),
         compatible: 1,
     },
 ];

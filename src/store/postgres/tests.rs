@@ -286,8 +286,9 @@ fn foreign_and_newer_schemas_are_refused_and_left_as_they_are() {
     let (store, closing) = open(&location(&schema));
     drop(store);
     closing.close();
-    let newer = "UPDATE schema_migration SET compatible = 3 WHERE name = '0099-later'";
-    cluster::execute(&schema.config, newer, &[]).unwrap();
+    let too_new = super::migrate::VERSION + 1;
+    let newer = format!("UPDATE schema_migration SET compatible = {too_new} WHERE name = '0099-later'");
+    cluster::execute(&schema.config, &newer, &[]).unwrap();
     let newer = refused(&schema);
     assert!(newer.contains("written by a newer version, with the migration 0099-later"), "{newer}");
 }

@@ -100,7 +100,7 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
     let Call { what, a, b, c, .. } = call;
     let (now, openid, id) = (tx.now(), customer(a), message(b));
     let lane = || Lane { direction: direction(b), customer: customer(a) };
-    Ok(match what % 72 {
+    Ok(match what % 73 {
         0..=7 => {
             let kinds =
                 [MessageKind::Message, MessageKind::Account, MessageKind::Notice, MessageKind::Transfer];
@@ -126,6 +126,7 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
                 next_seq: u32::from(c),
                 message_until: now.plus(1_000),
                 message_left: 5,
+                away_until: now.plus(i64::from(c)),
                 known_since: now,
                 ..Customer::new(openid)
             };
@@ -166,7 +167,7 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
         38 => debug(tx.held(&openid, 3)?),
         39 => debug(tx.attach(id, u32::from(c % 3), &key(c), now.plus(20_000))?),
         40 => debug(tx.resplit(id, &calls(c))?),
-        41 => debug((tx.has_attached(&openid)?, tx.has_held(&openid)?, tx.count_held(&openid)?)),
+        41 => debug((tx.has_attached(&openid)?, tx.parked(&openid)?, tx.count_held(&openid)?)),
         42 => debug((tx.count_held_before_pending(&openid)?, tx.has_held_before(&openid, id)?)),
         43 => debug(tx.reattach(&openid, &key(c), now.plus(20_000))?),
         44 => debug(tx.settle_sent_reply(&openid, &key(c), Move::Requeue)?),
@@ -293,6 +294,15 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
                 tx.prune_conversations(0, 9)?,
                 State::ALL.len(),
             ))
+        }
+        72 => {
+            let message = NewMessage {
+                calls: calls(c),
+                ..testing::message(Direction::ToIm, &openid, calls(0)[0].clone())
+            };
+            let added = if b % 4 > 0 { Some(tx.add_deferred(&message, text(c))?) } else { None };
+            let released = if c % 3 > 0 { 0 } else { tx.release_deferred(&openid)? };
+            debug((added, released, tx.deferred_customers(None, 3)?))
         }
         _ => debug(tx.newest_message()?),
     })

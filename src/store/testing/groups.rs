@@ -50,7 +50,7 @@ fn push(tx: &Tx<'_>, lane: &Lane, key: &DedupKey, asks_late: bool) -> Result<Str
     if is_new {
         tx.begin_conversation(&mut customer)?;
     }
-    let has_held = tx.has_held(&lane.customer)?;
+    let has_held = tx.parked(&lane.customer)?.has_held;
     let before = if asks_late { None } else { tx.head_id(lane)? };
     let seq = customer.next_seq;
     tx.add(&NewMessage {

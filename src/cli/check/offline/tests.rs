@@ -4,6 +4,7 @@ use super::*;
 use crate::cli::check::Severity;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::model::hours::Shift;
 use crate::store::{Store as Opened, StoreLocation};
 
 #[test]
@@ -17,6 +18,21 @@ fn a_certificate_is_tried_with_its_key() {
     let missing = tls(&Tls { key: "missing.pem".into(), ..good });
     assert_eq!((missing.severity, missing.subject.as_str()), (Severity::Fail, "server.tls_key"));
     assert!(missing.fix.contains("PEM file"), "{missing}");
+}
+
+#[test]
+fn the_hours_are_shown_as_the_desk_understands_them() {
+    let zone = crate::model::hours::time_zone("Asia/Shanghai").unwrap();
+    let mut week: [Vec<Shift>; 7] = Default::default();
+    week[3] = vec![Shift { start: 540, end: 1080 }];
+    let hours = WorkingHours::new(week, Vec::new(), zone);
+    // Thursday, 2026-10-01, 09:00 in Shanghai.
+    let opening = Millis(1_790_816_400_000);
+    let shown = |now| desk_hours(&hours, now).evidence;
+    assert_eq!(shown(opening), "the clock in the desk's time zone shows 2026-10-01 09:00: the desk is open");
+    let closed =
+        "the clock in the desk's time zone shows 2026-10-01 08:59: the desk is closed until 2026-10-01 09:00";
+    assert_eq!(shown(opening.plus(-1)), closed);
 }
 
 #[test]

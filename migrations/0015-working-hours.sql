@@ -1,0 +1,5 @@
+-- Working hours: a customer's message that comes outside them waits in a state of its own.
+
+-- The opening that the customer was told of outside the working hours; 0: none in this session.
+ALTER TABLE conversation ADD COLUMN away_until INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX message_deferred ON message (openid) WHERE state = 9;

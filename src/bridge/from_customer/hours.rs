@@ -1,0 +1,41 @@
+//! A customer writes outside the working hours: the message is deferred until the desk opens, and the customer is told,
+//! once in a session. In hours, the customer is told that an agent comes.
+
+use super::PushHandler;
+use crate::clock::calendar::rfc3339;
+use crate::config::Acknowledge;
+use crate::model::{MessageId, Millis};
+use crate::store::{Customer, NewMessage, StoreError, Tx};
+
+impl PushHandler {
+    /// Stores a message that waits for the opening.
+    pub(super) fn defer(tx: &Tx<'_>, message: &NewMessage, opening: Millis) -> Result<MessageId, StoreError> {
+        let why = format!("outside the working hours; leaves at {}", rfc3339(opening.seconds()));
+        let id = tx.add_deferred(message, &why)?;
+        tx.record_step(&message.openid, Some(id), "deferred", &why, None)?;
+        Ok(id)
+    }
+
+    /// The text for a customer whose message comes `now`, if no agent's answer takes its place.
+    pub(super) fn acknowledgement(
+        &self,
+        now: Millis,
+        customer: &mut Customer,
+        is_new_session: bool,
+    ) -> Option<String> {
+        let settings = &self.inner.settings;
+        let told = std::mem::replace(&mut customer.away_until, Millis(0));
+        if let Some(opening) = settings.closed_until(now) {
+            customer.away_until = opening;
+            let is_told = !is_new_session && told == opening;
+            return if is_told { None } else { settings.away_text(now, opening) };
+        }
+        let is_due = match settings.acknowledge {
+            Acknowledge::Always => true,
+            // In a session that began before the opening it has not been said yet.
+            Acknowledge::Session => is_new_session || told > Millis(0),
+            Acknowledge::Never => false,
+        };
+        is_due.then(|| settings.texts.transferring.clone())
+    }
+}
