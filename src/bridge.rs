@@ -64,6 +64,8 @@ pub struct Settings {
     pub agents: Vec<ImUserId>,
     /// The texts for customers and agents.
     pub texts: Texts,
+    /// The canned replies that agents send by name.
+    pub replies: command::canned::Replies,
     /// When the customer gets the text that an agent is coming.
     pub acknowledge: Acknowledge,
     /// A new session begins after this long without a message from the customer, milliseconds.
@@ -264,6 +266,7 @@ pub(crate) mod tests {
         let settings = Settings {
             agents: config.im.agents,
             texts: config.texts,
+            replies: command::canned::Replies::new(),
             acknowledge: config.wechat.acknowledge,
             session_idle_ms: 1,
             limits: quota::Limits {

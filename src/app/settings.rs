@@ -13,6 +13,7 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
     bridge::Settings {
         agents: config.im.agents.clone(),
         texts: config.texts.clone(),
+        replies: config.replies.clone(),
         acknowledge: config.wechat.acknowledge,
         session_idle_ms: millis(config.wechat.session_idle),
         limits: quota::Limits {

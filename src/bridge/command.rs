@@ -1,7 +1,14 @@
 //! The commands that an agent can send in a customer's conversation. Pure; `effect` carries them
 //! out.
 
+pub(super) mod canned;
+mod drop;
 pub(super) mod effect;
+mod help;
+mod history;
+mod name;
+mod note;
+mod retry;
 mod words;
 
 use unicode_normalization::UnicodeNormalization as _;
@@ -9,13 +16,11 @@ use unicode_normalization::UnicodeNormalization as _;
 use super::emoji;
 use super::impersonation::is_invisible;
 use crate::model::{AnswerPart, ImUserId};
+use name::Name;
 
 /// The characters that begin a command: what the slash key gives on a keyboard for English, and on one for Chinese with
 /// wide or with narrow punctuation.
 const SLASHES: [char; 3] = ['/', '／', '、'];
-
-/// The names of all commands.
-const NAMES: [&str; 4] = ["who", "to", "close", "help"];
 
 /// The longest name that a notice repeats, in characters.
 const MAX_NAME_CHARS: usize = 20;
@@ -29,6 +34,18 @@ pub(super) enum Command {
     To(Option<ImUserId>),
     /// End the conversation. The customer's next message begins a new one.
     Close,
+    /// Keep these words for other agents.
+    Note(String),
+    /// List the canned replies.
+    Replies,
+    /// Send the canned reply of this name. One that exists becomes a message before this is carried out.
+    Reply(String),
+    /// Show the customer's last messages.
+    History,
+    /// Send the messages again that failed.
+    Retry,
+    /// Give up the messages that are held.
+    Drop,
     /// Explain the commands. Also used for a command with wrong arguments.
     Help,
     /// There is no such command.
@@ -47,19 +64,42 @@ pub(super) fn parse(parts: &[AnswerPart]) -> Option<Command> {
     if !rest.starts_with(char::is_alphabetic) || emoji::starts_with_wechat_name(rest) {
         return None;
     }
-    let (name, argument) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-    let (name, argument) = (name.nfkc().flat_map(char::to_lowercase).collect::<String>(), argument.trim());
-    Some(match (name.as_str(), argument) {
+    let (typed, argument) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let typed = folded(typed);
+    let typed = typed.trim_end_matches(':');
+    let found = name::find(typed).map(|name| (name, argument)).or_else(|| name::split_chinese(rest));
+    let Some((name, argument)) = found else {
+        return Some(Command::Unknown {
+            nearest: name::nearest(typed),
+            name: typed.chars().take(MAX_NAME_CHARS).filter(|c| !c.is_control()).collect(),
+        });
+    };
+    let argument = argument.trim_start_matches(is_separator).trim_end();
+    Some(match (name, argument) {
+        _ if !others.is_empty() => Command::Help,
+        (Name::Who, "") => Command::Who,
+        (Name::Close, "") => Command::Close,
+        (Name::Reply, "") => Command::Replies,
+        (Name::History, "") => Command::History,
+        (Name::Retry, "") => Command::Retry,
+        (Name::Drop, "") => Command::Drop,
         // A UserID may contain spaces.
-        ("to", agent) if !agent.is_empty() && others.is_empty() => Command::To(ImUserId::new(agent).ok()),
-        ("who", "") if others.is_empty() => Command::Who,
-        ("close", "") if others.is_empty() => Command::Close,
-        (name, ..) if NAMES.contains(&name) => Command::Help,
-        (name, ..) => Command::Unknown {
-            nearest: nearest(name),
-            name: name.chars().take(MAX_NAME_CHARS).filter(|c| !c.is_control()).collect(),
-        },
+        (Name::To, agent) if !agent.is_empty() => Command::To(ImUserId::new(agent).ok()),
+        (Name::Note, words) if !words.is_empty() => Command::Note(words.to_owned()),
+        (Name::Reply, reply) => Command::Reply(reply.to_owned()),
+        // The help itself, and whatever has too many or too few words.
+        _ => Command::Help,
     })
+}
+
+/// A typed name as it is compared: in lower case, without the wide forms of letters.
+fn folded(name: &str) -> String {
+    name.nfkc().flat_map(char::to_lowercase).collect()
+}
+
+/// What may stand between a command and its argument.
+fn is_separator(c: char) -> bool {
+    c.is_whitespace() || matches!(c, ':' | '：')
 }
 
 /// Removes the first of two slashes, with which an agent sends a text that begins with one.
@@ -73,11 +113,6 @@ pub(super) fn unescape(parts: &mut [AnswerPart]) {
 /// What follows the slash that `text` begins with. Characters that are not drawn may stand before it.
 fn after_slash(text: &str) -> Option<&str> {
     text.trim_start_matches(is_invisible).strip_prefix(SLASHES)
-}
-
-fn nearest(name: &str) -> &'static str {
-    let distance = |known: &&&str| strsim::damerau_levenshtein(name, known);
-    NAMES.iter().min_by_key(distance).copied().unwrap_or("help")
 }
 
 #[cfg(test)]
@@ -100,6 +135,36 @@ mod tests {
             ("/to \u{4e8c}", Command::To(None)),
             ("/close", Command::Close),
             ("/help", Command::Help),
+            ("/note wants an invoice\nby mail ", Command::Note("wants an invoice\nby mail".to_owned())),
+            ("/Note: wants an invoice", Command::Note("wants an invoice".to_owned())),
+            ("/r", Command::Replies),
+            ("/R Opening hours", Command::Reply("Opening hours".to_owned())),
+            ("/history", Command::History),
+            ("/retry", Command::Retry),
+            ("/drop", Command::Drop),
+            ("/查询", Command::Who),
+            ("、转接 user2", Command::To(ImUserId::new("user2").ok())),
+            ("/转接user2", Command::To(ImUserId::new("user2").ok())),
+            ("/结束", Command::Close),
+            ("／备注　要发票", Command::Note("要发票".to_owned())),
+            ("/备注客户要发票 急", Command::Note("客户要发票 急".to_owned())),
+            ("/备注：要发票", Command::Note("要发票".to_owned())),
+            ("/快捷", Command::Replies),
+            ("/快捷营业时间", Command::Reply("营业时间".to_owned())),
+            ("/历史", Command::History),
+            ("/重发", Command::Retry),
+            ("/丢弃", Command::Drop),
+            ("/帮助", Command::Help),
+            ("/조회", Command::Who),
+            ("/\u{110c}\u{1169}\u{1112}\u{116c}", Command::Who),
+            ("/이관 user2", Command::To(ImUserId::new("user2").ok())),
+            ("/종료", Command::Close),
+            ("/메모 세금계산서", Command::Note("세금계산서".to_owned())),
+            ("/답변 영업시간", Command::Reply("영업시간".to_owned())),
+            ("/이력", Command::History),
+            ("/재전송", Command::Retry),
+            ("/폐기", Command::Drop),
+            ("/도움말", Command::Help),
             ("／who", Command::Who),
             ("、who", Command::Who),
             ("／ｗｈｏ", Command::Who),
@@ -133,11 +198,24 @@ mod tests {
 
     #[test]
     fn malformed_commands_are_explained_and_never_sent() {
-        for text in ["/to", "/to ", "/close the door", "/who are you", "/help me"] {
+        for text in [
+            "/to",
+            "/to ",
+            "/close the door",
+            "/who are you",
+            "/help me",
+            "/note",
+            "/备注：",
+            "/history 5",
+            "/retry 17",
+            "/drop it",
+        ] {
             assert_eq!(parse_text(text), Some(Command::Help), "{text:?}");
         }
-        let with_picture = [AnswerPart::Text("/who".into()), AnswerPart::Other { kind: "x".into() }];
-        assert_eq!(parse(&with_picture), Some(Command::Help));
+        for text in ["/who", "/note see this", "/r hours"] {
+            let with_picture = [AnswerPart::Text(text.into()), AnswerPart::Other { kind: "x".into() }];
+            assert_eq!(parse(&with_picture), Some(Command::Help), "{text}");
+        }
     }
 
     #[test]

@@ -11,15 +11,15 @@ use fail::fail_point;
 use rand::RngExt as _;
 
 use super::command::effect::Effect;
-use super::command::{self, Command};
+use super::command::{self, Command, canned};
 use super::notice::{self, EndReason, NoticeKind};
 use super::send_policy::enqueue_notice;
 use super::{Bridge, Inner, to_wechat};
 use crate::media::download::{Forbidden, UrlOrigin};
 use crate::media::link::ReadLink;
 use crate::model::{
-    Answer, Direction, ImUserId, Lane, MediaName, MediaOrigin, MessageId, MessageKind, Millis, Move, OpenId,
-    OutboundCall,
+    Answer, AnswerPart, Direction, ImUserId, Lane, MediaName, MediaOrigin, MessageId, MessageKind, Millis,
+    Move, OpenId, OutboundCall,
 };
 use crate::store::{Customer, NewMessage, Scope, Settlement, StoreError, Tx};
 
@@ -123,14 +123,12 @@ impl Bridge {
         }
         let (from, to) = (answer.from.clone(), answer.to.clone());
         let content = AnswerContent::of(inner, &mut answer);
-        // A blank message makes a notice too.
-        let has_notices = matches!(
-            &content,
-            AnswerContent::Message { calls, notices } if !notices.is_empty() || calls.is_empty()
-        );
-        // The reply to a command goes to the agent who sent it.
-        let direction =
-            if matches!(content, AnswerContent::Command(_)) { Direction::ToIm } else { Direction::ToWechat };
+        let (to_im, to_wechat) = match &content {
+            // The reply to a command goes to the agent who sent it.
+            AnswerContent::Command(command) => (true, *command == Command::Retry),
+            // A blank message makes a notice too.
+            AnswerContent::Message { calls, notices } => (!notices.is_empty() || calls.is_empty(), true),
+        };
         let handler = AnswerHandler {
             inner: Arc::clone(inner),
             answer,
@@ -147,11 +145,13 @@ impl Bridge {
                     span.record("message.id", id.0);
                 }
                 inner.typing.message_sent(&customer, inner.clock.now());
-                if has_notices {
+                if to_im {
                     let customer = customer.clone();
                     inner.work_signal.notify(Lane { direction: Direction::ToIm, customer });
                 }
-                inner.work_signal.notify(Lane { direction, customer });
+                if to_wechat {
+                    inner.work_signal.notify(Lane { direction: Direction::ToWechat, customer });
+                }
                 AnswerOutcome::Accepted
             }
             Err(why) => {
@@ -191,11 +191,18 @@ enum AnswerContent {
 }
 
 impl AnswerContent {
-    /// Reads and translates an agent's message. Takes the first of two slashes off it.
+    /// Reads and translates an agent's message. Takes the first of two slashes off it, and puts a canned reply in the
+    /// place of the command that asks for it.
     fn of(inner: &Inner, answer: &mut Answer) -> Self {
         let texts = &inner.settings.texts;
-        let command = command::parse(&answer.parts);
+        let mut command = command::parse(&answer.parts);
         command::unescape(&mut answer.parts);
+        if let Some(Command::Reply(name)) = &command
+            && let Some(reply) = canned::find(&inner.settings.replies, name)
+        {
+            answer.parts = vec![AnswerPart::Text(reply.to_owned())];
+            command = None;
+        }
         let refused = refused_addresses(inner, answer);
         let wording = to_wechat::Wording {
             locale: texts.locale,

@@ -1,7 +1,7 @@
 //! The bridge's own notices to an agent, in the conversation that they are about. Pure.
 
 mod reason;
-
+pub(super) mod time_left;
 mod wording;
 
 use crate::config::Locale;

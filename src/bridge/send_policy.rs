@@ -157,7 +157,18 @@ pub fn notify_discarded(
     call: &PendingCall,
     random: u32,
 ) -> Result<bool, StoreError> {
-    let why = notice::end_reason(locale, EndReason::Discarded);
+    notify_ended(tx, locale, call, EndReason::Discarded, random)
+}
+
+/// Enqueues a notice, in `locale`, to the agent whose message somebody ended. Returns whether there is one.
+pub(super) fn notify_ended(
+    tx: &Tx<'_>,
+    locale: Locale,
+    call: &PendingCall,
+    ended: EndReason,
+    random: u32,
+) -> Result<bool, StoreError> {
+    let why = notice::end_reason(locale, ended);
     notify_agent(tx, locale, call, &NoticeKind::Refused { why }, random)
 }
 
@@ -229,7 +240,8 @@ pub(super) fn excerpt(call: &OutboundCall) -> &str {
         OutboundCall::TextToCustomer(text)
         | OutboundCall::TextToAgent(text)
         | OutboundCall::CardToAgent { text, .. }
-        | OutboundCall::EarlierMessageToAgent { text, .. } => text,
+        | OutboundCall::EarlierMessageToAgent { text, .. }
+        | OutboundCall::Note(text) => text,
         OutboundCall::MediaToAgent(info) => &info.link,
         OutboundCall::LocationToAgent { description, .. } => description,
         OutboundCall::MediaToCustomer(attachment) => &attachment.label,

@@ -28,8 +28,8 @@ const WINDOW: i64 = 20_000;
 pub(super) enum Action {
     /// List the stored messages without their texts, the newest last
     ///
-    /// Account calls, notices and transfers are listed too. Delivered messages are listed only with
-    /// --state delivered or --all.
+    /// Account calls, notices, transfers and agents' notes are listed too. Delivered messages are listed
+    /// only with --state delivered or --all.
     #[command(after_help = "Examples:\n  wechat-im-bridge messages list --state held --json\n  \
                             wechat-im-bridge messages list --group --since 1d")]
     List {

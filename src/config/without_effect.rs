@@ -18,7 +18,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "desk.rating",
     "desk.ask",
     "desk.group",
-    "replies",
     "texts.queued",
     "alert.url",
     "canary.every_s",

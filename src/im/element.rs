@@ -226,6 +226,7 @@ pub fn elements_for(call: &OutboundCall, details: &MediaDetails) -> Option<Vec<E
         OutboundCall::ImportAccount
         | OutboundCall::DeleteAccount
         | OutboundCall::EarlierMessageToAgent { .. }
+        | OutboundCall::Note(_)
         | OutboundCall::TextToCustomer(_)
         | OutboundCall::MediaToCustomer(_) => None,
     }

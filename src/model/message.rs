@@ -48,6 +48,8 @@ pub enum MessageKind {
     /// The earlier messages that an agent gets on taking over a conversation. Sent before all other
     /// waiting messages.
     Transfer,
+    /// An agent's note for other agents. It is stored as delivered and never sent.
+    Note,
 }
 
 impl MessageKind {
@@ -58,6 +60,7 @@ impl MessageKind {
             Self::Account => "account",
             Self::Notice => "notice",
             Self::Transfer => "transfer",
+            Self::Note => "note",
         }
     }
 }
@@ -212,6 +215,8 @@ pub enum OutboundCall {
         /// The time of the message, in Unix seconds.
         at_s: i64,
     },
+    /// An agent's note, which is kept for other agents. No platform is ever asked to send it.
+    Note(String),
     /// Sends text to the customer; at most 2,000 bytes.
     TextToCustomer(String),
     /// Sends a file to the customer, or a text with a link to it.
@@ -235,6 +240,7 @@ impl OutboundCall {
             | Self::MediaToAgent(_)
             | Self::CardToAgent { .. } => "sendmsg",
             Self::EarlierMessageToAgent { .. } => "importmsg",
+            Self::Note(_) => "none",
             Self::TextToCustomer(_) | Self::MediaToCustomer(_) => "custom/send",
         }
     }

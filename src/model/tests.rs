@@ -6,8 +6,16 @@ use super::*;
 fn names_are_the_documented_words() {
     assert_eq!(AgentEvent::ALL.map(AgentEvent::name), ["after_send", "recall", "edit"]);
     assert_eq!(Direction::ALL.map(Direction::name), ["to_im", "to_wechat"]);
-    let kinds = [MessageKind::Message, MessageKind::Account, MessageKind::Notice, MessageKind::Transfer];
-    assert_eq!(kinds.map(MessageKind::name), ["message", "account", "notice", "transfer"]);
+    let kinds = [
+        (MessageKind::Message, "message"),
+        (MessageKind::Account, "account"),
+        (MessageKind::Notice, "notice"),
+        (MessageKind::Transfer, "transfer"),
+        (MessageKind::Note, "note"),
+    ];
+    for (kind, name) in kinds {
+        assert_eq!(kind.name(), name);
+    }
     for (state, name, is_open) in [
         (State::Accepted, "waiting", true),
         (State::Sending, "waiting", true),

@@ -22,6 +22,8 @@ pub(super) const DEFERRED: &str = "state = 9";
 pub(super) const UNSENT: &str = "state IN (0, 3)";
 /// Will not move by itself any more.
 pub(super) const ENDED: &str = "state IN (2, 4, 5, 6, 7)";
+/// It was not delivered, or perhaps not.
+pub(super) const FAILED: &str = "state IN (4, 5)";
 /// The bridge or its agent gave it up.
 pub(super) const GIVEN_UP: &str = "state IN (4, 6)";
 
@@ -29,6 +31,8 @@ pub(super) const GIVEN_UP: &str = "state IN (4, 6)";
 pub(super) const MESSAGE: &str = "kind = 0";
 /// A notice of the bridge.
 pub(super) const NOTICE: &str = "kind = 2";
+/// A message, or a note of an agent about it.
+pub(super) const SAID: &str = "kind IN (0, 4)";
 /// The history shown to an agent who takes a conversation over. With [`OPEN`], the index `message_transfer`.
 pub(super) const TRANSFER: &str = "kind = 3";
 
@@ -101,6 +105,7 @@ impl From<MessageKind> for Param<'_> {
             MessageKind::Account => 1,
             MessageKind::Notice => 2,
             MessageKind::Transfer => 3,
+            MessageKind::Note => 4,
         })
     }
 }
@@ -112,6 +117,7 @@ impl FromColumn for MessageKind {
             Column::Int(1) => Ok(Self::Account),
             Column::Int(2) => Ok(Self::Notice),
             Column::Int(3) => Ok(Self::Transfer),
+            Column::Int(4) => Ok(Self::Note),
             _ => Err(Mismatch),
         }
     }
@@ -163,6 +169,7 @@ mod tests {
                     ),
                 ),
                 (GIVEN_UP, matches!(state, State::Refused | State::Recalled)),
+                (FAILED, matches!(state, State::Refused | State::Unknown)),
             ] {
                 assert_eq!(holds(condition, "state", state.into()), expected, "{condition} of {state:?}");
             }
@@ -174,8 +181,16 @@ mod tests {
                 );
             }
         }
-        for kind in [MessageKind::Message, MessageKind::Account, MessageKind::Notice, MessageKind::Transfer] {
+        for kind in [
+            MessageKind::Message,
+            MessageKind::Account,
+            MessageKind::Notice,
+            MessageKind::Transfer,
+            MessageKind::Note,
+        ] {
             assert_eq!(holds(MESSAGE, "kind", kind.into()), kind == MessageKind::Message, "{kind:?}");
+            let is_said = matches!(kind, MessageKind::Message | MessageKind::Note);
+            assert_eq!(holds(SAID, "kind", kind.into()), is_said, "{kind:?}");
             assert_eq!(holds(NOTICE, "kind", kind.into()), kind == MessageKind::Notice, "{kind:?}");
             assert_eq!(holds(TRANSFER, "kind", kind.into()), kind == MessageKind::Transfer, "{kind:?}");
         }

@@ -1,17 +1,23 @@
-//! Conversations as agents see them: the last messages, and which agent receives the pending ones.
+//! Conversations as agents see them: the last messages and notes, those that failed, and which agent receives the
+//! pending ones.
 
 use const_format::formatcp;
 
-use super::column::{DEFERRED, GIVEN_UP, HELD, OPEN};
+use super::column::{
+    ALSO_TO_WECHAT, DEFERRED, FAILED, GIVEN_UP, HELD, MESSAGE, OPEN, SAID, parse_optional_agent,
+};
 use super::customer::OF_CUSTOMER;
 use super::position::POSITION;
+use super::session::Row;
 use super::value::params;
-use super::{StoreError, Tx};
-use crate::model::{Direction, ImUserId, MessageKind, Millis, OpenId, OutboundCall, State};
+use super::{Customer, StoreError, Tx};
+use crate::model::{Direction, ImUserId, MessageId, MessageKind, Millis, OpenId, OutboundCall, State};
 
-/// A message that a customer or an agent sent earlier.
+/// A message that a customer or an agent sent earlier, or a note of an agent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PastMessage {
+    /// [`MessageKind::Message`] or [`MessageKind::Note`].
+    pub kind: MessageKind,
     /// The direction in which it was sent.
     pub direction: Direction,
     /// The agent who received it or wrote it.
@@ -22,8 +28,10 @@ pub struct PastMessage {
     pub accepted_at: Millis,
 }
 
+const PAST_COLUMNS: &str = "kind, direction, agent, calls, created_at";
+
 impl Tx<'_> {
-    /// Up to `limit` of the last messages of a conversation that `agent` has not received, in
+    /// Up to `limit` of the last messages of a conversation that `agent` has not received, and of other agents' notes, in
     /// order. Leaves out messages from before the agent last took the conversation over, refused and
     /// recalled messages, and customers' messages that still wait to be sent.
     pub fn past_messages(
@@ -33,17 +41,16 @@ impl Tx<'_> {
         limit: u32,
     ) -> Result<Vec<PastMessage>, StoreError> {
         let sql = formatcp!(
-            "SELECT direction, agent, calls, created_at FROM
-                   (SELECT id, direction, agent, calls, created_at FROM message
-                    WHERE {OF_CUSTOMER} AND kind = ?2 AND agent IS DISTINCT FROM ?3 AND NOT ({GIVEN_UP})
-                    AND NOT (direction = ?4 AND state IN (?5, ?8) AND calls_done = 0)
+            "SELECT {PAST_COLUMNS} FROM
+                   (SELECT id, {PAST_COLUMNS} FROM message
+                    WHERE {OF_CUSTOMER} AND {SAID} AND agent IS DISTINCT FROM ?2 AND NOT ({GIVEN_UP})
+                    AND NOT (direction = ?3 AND state IN (?4, ?7) AND calls_done = 0)
                     AND id > (SELECT coalesce(max(id), 0) FROM message
-                              WHERE {OF_CUSTOMER} AND kind = ?6 AND agent = ?3)
-                    ORDER BY id DESC LIMIT ?7) AS last ORDER BY id"
+                              WHERE {OF_CUSTOMER} AND kind = ?5 AND agent = ?2)
+                    ORDER BY id DESC LIMIT ?6) AS last ORDER BY id"
         );
         let values = params![
             openid.as_str(),
-            MessageKind::Message,
             agent.as_str(),
             Direction::ToIm,
             State::Accepted,
@@ -51,14 +58,44 @@ impl Tx<'_> {
             limit,
             State::Deferred,
         ];
-        self.session.all(sql, values, |row| {
-            Ok(PastMessage {
-                direction: row.get(0)?,
-                agent: super::column::parse_optional_agent(row.get(1)?)?,
-                calls: serde_json::from_str(row.text(2)?)?,
-                accepted_at: Millis(row.get(3)?),
-            })
-        })
+        self.session.all(sql, values, read_past_message)
+    }
+
+    /// Up to `limit` of the last messages of a customer and of the notes about the customer, in order, whoever has
+    /// received them. Leaves out refused and recalled messages, and customers' messages that still wait to be sent.
+    pub fn last_messages(&self, openid: &OpenId, limit: u32) -> Result<Vec<PastMessage>, StoreError> {
+        let sql = formatcp!(
+            "SELECT {PAST_COLUMNS} FROM
+                   (SELECT id, {PAST_COLUMNS} FROM message
+                    WHERE {OF_CUSTOMER} AND {SAID} AND NOT ({GIVEN_UP})
+                    AND NOT (direction = ?2 AND state IN (?3, ?5) AND calls_done = 0)
+                    ORDER BY id DESC LIMIT ?4) AS last ORDER BY id"
+        );
+        let values = params![openid.as_str(), Direction::ToIm, State::Accepted, limit, State::Deferred];
+        self.session.all(sql, values, read_past_message)
+    }
+
+    /// The note about a customer that an agent wrote in the message with the dedup key `source`, unless it was removed.
+    pub fn note_by_source(&self, openid: &OpenId, source: &str) -> Result<Option<MessageId>, StoreError> {
+        let sql = formatcp!(
+            "SELECT id FROM message
+             WHERE {OF_CUSTOMER} AND kind = ?2 AND source = ?3 AND NOT ({GIVEN_UP}) LIMIT 1"
+        );
+        let found: Option<i64> =
+            self.session.find(sql, params![openid.as_str(), MessageKind::Note, source])?;
+        Ok(found.map(MessageId))
+    }
+
+    /// Up to `limit` of the agents' messages of the customer's present conversation that ended `refused` or `unknown`
+    /// after an attempt, in lane order. Leaves out those that their agent recalled, that somebody discarded, and that
+    /// were blank: the last two have no attempt.
+    pub fn failed_answers(&self, customer: &Customer, limit: u32) -> Result<Vec<MessageId>, StoreError> {
+        let sql = formatcp!(
+            "SELECT id FROM message WHERE conversation = ?1 AND openid = ?2 AND {ALSO_TO_WECHAT} AND {MESSAGE}
+             AND {FAILED} AND attempts > 0 AND recall_requested = 0 ORDER BY {POSITION} LIMIT ?3"
+        );
+        let values = params![customer.conversation, customer.openid.as_str(), limit];
+        self.session.all(sql, values, |row| Ok(MessageId(row.get(0)?)))
     }
 
     /// Reassigns to `agent` all of the customer's pending and deferred messages that are known not to have reached
@@ -96,4 +133,15 @@ impl Tx<'_> {
             formatcp!("SELECT count(*) FROM message INDEXED BY message_held WHERE openid = ?1 AND {HELD}");
         self.session.value(sql, params![openid.as_str()])
     }
+}
+
+/// Reads a row of [`PAST_COLUMNS`].
+fn read_past_message(row: Row<'_>) -> Result<PastMessage, StoreError> {
+    Ok(PastMessage {
+        kind: row.get(0)?,
+        direction: row.get(1)?,
+        agent: parse_optional_agent(row.get(2)?)?,
+        calls: serde_json::from_str(row.text(3)?)?,
+        accepted_at: Millis(row.get(4)?),
+    })
 }

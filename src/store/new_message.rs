@@ -60,12 +60,17 @@ impl Tx<'_> {
         })
     }
 
+    /// Stores an agent's note, which needs no attempt.
+    pub fn add_note(&self, note: &NewMessage) -> Result<MessageId, StoreError> {
+        self.insert(note, State::Delivered)
+    }
+
     pub(super) fn insert(&self, message: &NewMessage, state: State) -> Result<MessageId, StoreError> {
         let sql = "INSERT INTO message (id, direction, kind, state, openid, agent, calls, calls_done, seq, random,
                                         source, created_at, due_at, attempts, attempt_at, settled_at, last_error,
                                         erase, hold_noticed, attached, attached_to, attached_calls, waiting_since,
                                         conversation)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, ?10, ?11, 0, ?13, ?14, 0, NULL, ?12,
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, ?10, ?11, 0, ?13, ?14, ?15, NULL, ?12,
                            0, 0, NULL, 0, ?11,
                            coalesce((SELECT conversation FROM customer WHERE openid = ?5), 0))
                    RETURNING id";
@@ -87,6 +92,7 @@ impl Tx<'_> {
             message.erase,
             attempts,
             if attempts > 0 { self.now.0 } else { 0 },
+            if state.is_open() { 0 } else { self.now.0 },
         ];
         Ok(MessageId(self.session.add_row(sql, values, drawn)?))
     }

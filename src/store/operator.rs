@@ -14,7 +14,7 @@ use crate::model::{Direction, MessageId, MessageKind, Millis, Move, OpenId, Stat
 pub struct MessageSummary {
     /// Its message id.
     pub id: i64,
-    /// `message`, `account`, `notice` or `transfer`.
+    /// `message`, `account`, `notice`, `transfer` or `note`.
     pub kind: &'static str,
     /// The name of its [`State`].
     pub state: &'static str,
@@ -115,6 +115,13 @@ impl Tx<'_> {
     pub fn message_summary(&self, id: MessageId) -> Result<MessageSummary, StoreError> {
         let sql = formatcp!("SELECT {SUMMARY_COLUMNS} FROM message WHERE id = ?1");
         self.session.one(sql, params![id.0], read_summary)?.ok_or(StoreError::NoMessage(id))
+    }
+
+    /// Whether a message is an agent's note, which no command may send.
+    pub fn is_note(&self, id: MessageId) -> Result<bool, StoreError> {
+        let kind: Option<MessageKind> =
+            self.session.find("SELECT kind FROM message WHERE id = ?1", params![id.0])?;
+        Ok(kind == Some(MessageKind::Note))
     }
 
     /// All stored messages of a customer, of any kind, in order of id. Retention bounds their

@@ -2,6 +2,7 @@
 //! tests.
 
 mod differential;
+mod dump;
 mod groups;
 
 #[path = "../../tests/cluster.rs"]

@@ -14,6 +14,7 @@ mod cli;
 #[path = "../cluster.rs"]
 #[expect(dead_code, reason = "the unit tests use the rest")]
 mod cluster;
+mod commands;
 mod conversation;
 mod crash;
 mod customer_media;

@@ -31,8 +31,13 @@ async fn post(world: &World, body: &str) {
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 
-async fn recall(world: &World, customer: &str, msg_key: &str) {
-    post(world, &RECALL.replace("{{OPENID}}", customer).replace("{{MSGKEY}}", msg_key)).await;
+pub async fn recall(world: &World, customer: &str, msg_key: &str) {
+    recall_by(world, "user1", customer, msg_key).await;
+}
+
+pub async fn recall_by(world: &World, agent: &str, customer: &str, msg_key: &str) {
+    let body = RECALL.replace("user1", agent);
+    post(world, &body.replace("{{OPENID}}", customer).replace("{{MSGKEY}}", msg_key)).await;
 }
 
 /// The callback about an edit at the time `at` of the message `sent`.

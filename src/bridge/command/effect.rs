@@ -1,10 +1,12 @@
 //! Carries out an agent's command within the transaction that accepts it.
 
 use super::Command;
+use super::help;
 use super::words::{self, CommandReply};
 use crate::bridge::send_policy::enqueue_notice;
 use crate::bridge::translate::NOTICE_PREFIX;
 use crate::bridge::{Inner, quota};
+use crate::config::Locale;
 use crate::model::{Direction, HoldReason, ImUserId, MessageKind, OutboundCall};
 use crate::store::{Customer, NewMessage, PastMessage, StoreError, Tx};
 
@@ -36,14 +38,23 @@ impl Effect<'_> {
             Command::Who => "/who",
             Command::To(_) => "/to",
             Command::Close => "/close",
+            Command::Note(_) => "/note",
+            Command::Replies | Command::Reply(_) => "/r",
+            Command::History => "/history",
+            Command::Retry => "/retry",
+            Command::Drop => "/drop",
             Command::Help => "/help",
             Command::Unknown { .. } => "an unknown command",
         };
         tx.record_step(&customer.openid, None, "command", detail, None)?;
         match self.command {
-            Command::Help => {
-                self.notify_agent(tx, &customer, self.sender, CommandReply::Help { agents: &settings.agents })
-            }
+            Command::Help => self.reply(tx, &customer, &help::text(self.locale(), &settings.agents)),
+            Command::Note(words) => self.keep_note(tx, &customer, words),
+            Command::Replies => self.list_replies(tx, &customer),
+            Command::Reply(name) => self.reject_reply(tx, &customer, name),
+            Command::History => self.show_history(tx, customer),
+            Command::Retry => self.retry(tx, &customer),
+            Command::Drop => self.drop_held(tx, &customer),
             Command::Unknown { name, nearest } => {
                 self.notify_agent(tx, &customer, self.sender, CommandReply::NoSuchCommand { name, nearest })
             }
@@ -82,7 +93,7 @@ impl Effect<'_> {
     /// message. The transfer goes ahead of everything else in the lane.
     fn hand_over(&self, tx: &Tx<'_>, mut customer: Customer, agent: &ImUserId) -> Result<(), StoreError> {
         let previous = customer.agent.replace(agent.clone());
-        let mut calls = replay(&tx.past_messages(&customer.openid, agent, PAST_MESSAGES)?);
+        let mut calls = replay(self.locale(), &tx.past_messages(&customer.openid, agent, PAST_MESSAGES)?);
         calls.drain(..calls.len().saturating_sub(PAST_CALLS));
         let notice =
             words::text(self.inner.settings.texts.locale, CommandReply::Assigned { by: self.sender });
@@ -110,6 +121,16 @@ impl Effect<'_> {
         if self.sender == agent { Ok(()) } else { self.notify_agent(tx, &customer, self.sender, reply) }
     }
 
+    /// The language of the replies.
+    pub(super) fn locale(&self) -> Locale {
+        self.inner.settings.texts.locale
+    }
+
+    /// Enqueues a notice to the agent who sent the command.
+    pub(super) fn reply(&self, tx: &Tx<'_>, customer: &Customer, text: &str) -> Result<(), StoreError> {
+        enqueue_notice(tx, &customer.openid, self.sender, text, self.source, self.random[1]).map(drop)
+    }
+
     fn notify_agent(
         &self,
         tx: &Tx<'_>,
@@ -124,8 +145,8 @@ impl Effect<'_> {
 }
 
 /// The past messages as sent from the customer's account: the customer's words unchanged, an
-/// agent's words with the agent's name and a prefix that no customer's text can imitate.
-fn replay(past: &[PastMessage]) -> Vec<OutboundCall> {
+/// agent's words and notes with the agent's name and a prefix that no customer's text can imitate.
+fn replay(locale: Locale, past: &[PastMessage]) -> Vec<OutboundCall> {
     let mut at_s = 0;
     let mut calls = Vec::new();
     for message in past {
@@ -142,6 +163,10 @@ fn replay(past: &[PastMessage]) -> Vec<OutboundCall> {
                 OutboundCall::TextToCustomer(text) => agent_text(message, text),
                 OutboundCall::MediaToCustomer(attachment) => {
                     agent_text(message, &attachment.as_text(&attachment.url))
+                }
+                OutboundCall::Note(words) => {
+                    let author = message.agent.as_ref().map_or("", ImUserId::as_str);
+                    format!("{NOTICE_PREFIX}{}", words::note_by(locale, author, words))
                 }
                 OutboundCall::ImportAccount
                 | OutboundCall::DeleteAccount
@@ -166,6 +191,7 @@ mod tests {
     #[test]
     fn past_messages_keep_their_order_and_name_the_agent() {
         let past_message = |direction, call, at| PastMessage {
+            kind: MessageKind::Message,
             direction,
             agent: ImUserId::new("user1").ok(),
             calls: vec![call],
@@ -177,11 +203,20 @@ mod tests {
             past_message(Direction::ToIm, OutboundCall::TextToAgent("Q: size M?".into()), 5_000),
             past_message(Direction::ToWechat, OutboundCall::TextToCustomer("Yes.".into()), 4_000),
             past_message(Direction::ToIm, location, 7_000),
+            PastMessage {
+                kind: MessageKind::Note,
+                ..past_message(Direction::ToIm, OutboundCall::Note("pays late".into()), 7_500)
+            },
         ];
         let expected = |text: &str, at_s| OutboundCall::EarlierMessageToAgent { text: text.into(), at_s };
         assert_eq!(
-            replay(&past),
-            [expected("Q: size M?", 5), expected("[bridge] user1: Yes.", 5), expected("Here\n22.5,114", 7)]
+            replay(Locale::En, &past),
+            [
+                expected("Q: size M?", 5),
+                expected("[bridge] user1: Yes.", 5),
+                expected("Here\n22.5,114", 7),
+                expected("[bridge] note by user1: pays late", 7)
+            ]
         );
     }
 }

@@ -1,6 +1,7 @@
-//! The replies to agents' commands, in the configured locale. Pure.
+//! The replies to the commands about the conversation itself, in the configured locale. Pure.
 
 use crate::bridge::notice;
+use crate::bridge::notice::time_left::{duration, minute};
 use crate::bridge::quota::{Budget, NoBudget};
 use crate::bridge::translate::NOTICE_PREFIX;
 use crate::config::Locale;
@@ -12,8 +13,6 @@ const MAX_NAMED: usize = 20;
 /// The reply to a command.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum CommandReply<'a> {
-    /// Explains the commands.
-    Help { agents: &'a [ImUserId] },
     /// There is no such command; nothing was sent.
     NoSuchCommand { name: &'a str, nearest: &'a str },
     /// Shows the state of the conversation.
@@ -36,14 +35,6 @@ pub(super) fn text(locale: Locale, reply: CommandReply<'_>) -> String {
         (_, CommandReply::Who { agent, budget: left, held, now }) => {
             state_text(locale, agent, left, held, now)
         }
-        (Locale::En, CommandReply::Help { agents }) => format!(
-            "/who: whose conversation this is, what may still be sent, what is held\n\
-             /to AGENT: hands it over; agents: {}\n\
-             /close: ends it; the customer's next message begins a new one\n\
-             /help: this\n\
-             //TEXT: sends /TEXT to the customer; any other text that begins with / is not sent",
-            names(agents)
-        ),
         (Locale::En, CommandReply::NoSuchCommand { name, nearest }) => format!(
             "Not sent: there is no command /{name}. Did you mean /{nearest}? To send a text that begins with /, \
              type // in place of the first /. All commands: /help"
@@ -63,14 +54,6 @@ pub(super) fn text(locale: Locale, reply: CommandReply<'_>) -> String {
         (Locale::En, CommandReply::Assigned { by }) => {
             format!("This conversation is now yours (assigned by {by}).")
         }
-        (Locale::Ko, CommandReply::Help { agents }) => format!(
-            "/who: 담당 상담원, 남은 발송 횟수, 보류된 메시지\n\
-             /to 상담원: 대화를 넘깁니다. 상담원: {}\n\
-             /close: 대화를 끝냅니다. 고객의 다음 메시지는 새 대화가 됩니다\n\
-             /help: 이 안내\n\
-             //내용: /내용을 고객에게 보냅니다. /로 시작하는 다른 내용은 전송되지 않습니다",
-            names(agents)
-        ),
         (Locale::Ko, CommandReply::NoSuchCommand { name, nearest }) => format!(
             "전송되지 않았습니다: /{name} 명령은 없습니다. /{nearest}을(를) 입력하려 하셨습니까? /로 시작하는 내용을 \
              보내려면 맨 앞에 //를 입력하십시오. 모든 명령: /help"
@@ -90,14 +73,6 @@ pub(super) fn text(locale: Locale, reply: CommandReply<'_>) -> String {
         (Locale::Ko, CommandReply::Assigned { by }) => {
             format!("{by} 님이 이 대화를 넘겼습니다. 이제부터 담당하십니다.")
         }
-        (Locale::Zh, CommandReply::Help { agents }) => format!(
-            "/who：会话归属、剩余可发条数、待发消息\n\
-             /to 客服：转交会话，客服：{}\n\
-             /close：结束会话，客户下一条消息将开始新会话\n\
-             /help：本说明\n\
-             //文字：把/文字发给客户；其他以/开头的文字不会发出",
-            names(agents)
-        ),
         (Locale::Zh, CommandReply::NoSuchCommand { name, nearest }) => format!(
             "未发出：没有命令/{name}。是否要输入/{nearest}？要发送以/开头的文字，请在开头输入//。全部命令：/help"
         ),
@@ -129,11 +104,11 @@ fn state_text(
     };
     let budget_text = match budget {
         Ok(Budget { sends, until }) => {
-            let time = duration(locale, until.since(now));
+            let (time, until) = (duration(locale, until, now), minute(until));
             match locale {
-                Locale::En => format!("Messages left: {sends}, for {time}."),
-                Locale::Ko => format!("남은 메시지: {sends}건, {time} 동안."),
-                Locale::Zh => format!("剩余可发：{sends}条，{time}内。"),
+                Locale::En => format!("Messages left: {sends}, for {time} (until {until})."),
+                Locale::Ko => format!("남은 메시지: {sends}건, {time} 동안({until}까지)."),
+                Locale::Zh => format!("剩余可发：{sends}条，{time}内（至{until}）。"),
             }
         }
         Err(reason) => {
@@ -153,18 +128,17 @@ fn state_text(
     format!("{owner} {budget_text} {held_text}")
 }
 
-/// A duration in hours and minutes, rounded up to a whole minute.
-fn duration(locale: Locale, millis: i64) -> String {
-    let minutes = millis.max(0).saturating_add(59_999) / 60_000;
-    let (hours, minutes) = (minutes / 60, minutes % 60);
+/// A note as other agents read it.
+pub(super) fn note_by(locale: Locale, author: &str, words: &str) -> String {
     match locale {
-        Locale::En => format!("{hours} h {minutes} min"),
-        Locale::Ko => format!("{hours}시간 {minutes}분"),
-        Locale::Zh => format!("{hours}小时{minutes}分钟"),
+        Locale::En => format!("note by {author}: {words}"),
+        Locale::Ko => format!("{author} 님의 메모: {words}"),
+        Locale::Zh => format!("{author}的备注：{words}"),
     }
 }
 
-fn names(agents: &[ImUserId]) -> String {
+/// The agents' names, as far as a notice has room for them.
+pub(super) fn names(agents: &[ImUserId]) -> String {
     let more = if agents.len() > MAX_NAMED { ", …" } else { "" };
     let names: Vec<&str> = agents.iter().take(MAX_NAMED).map(ImUserId::as_str).collect();
     format!("{}{more}", names.join(", "))
@@ -190,21 +164,17 @@ mod tests {
         for locale in [Locale::En, Locale::Ko, Locale::Zh] {
             for (reply, words) in [
                 (
-                    CommandReply::Help { agents: &agents },
-                    vec!["/who", "/to", "/close", "/help", "//", agent.as_str(), "…"],
-                ),
-                (
                     CommandReply::NoSuchCommand { name: "colse", nearest: "close" },
                     vec!["/colse", "/close", "//", "/help"],
                 ),
-                (CommandReply::NoSuchAgent { agents: &agents[..3] }, vec![agents[2].as_str()]),
+                (CommandReply::NoSuchAgent { agents: &agents }, vec![agent.as_str(), "…"]),
                 (CommandReply::AlreadyAssigned { agent }, vec![agent.as_str()]),
                 (CommandReply::HandedOver { agent }, vec![agent.as_str()]),
                 (CommandReply::Assigned { by: agent }, vec![agent.as_str()]),
                 (CommandReply::Closed, vec![]),
                 (
                     CommandReply::Who { agent: Some(agent), budget, held: 2, now: Millis(60_001) },
-                    vec![agent.as_str(), "4", "47", "59", "2"],
+                    vec![agent.as_str(), "4", "47", "59", "01-03 00:00 UTC", "2"],
                 ),
                 (
                     CommandReply::Who {

@@ -12,7 +12,7 @@ use crate::bridge::{Bridge, Inner};
 use crate::model::{
     AnswerEdit, AnswerId, AnswerPart, Direction, Lane, MessageId, Millis, Move, OpenId, OutboundCall, State,
 };
-use crate::store::{Scope, Settlement, StoreError, StoredAnswer, Tx};
+use crate::store::{Customer, Scope, Settlement, StoreError, StoredAnswer, Tx};
 
 /// What the store and traces say about a message that its agent recalled.
 const RECALLED_WHY: &str = "recalled by its agent";
@@ -123,7 +123,7 @@ fn recall(
 ) -> Result<Result<Revised, IgnoreReason>, StoreError> {
     let source = message_key(id);
     let Some(stored) = tx.answer_by_source(&source)? else {
-        return remember_recall(inner, tx, id, &source).map(Err);
+        return recall_without_answer(inner, tx, id, &source);
     };
     if stored.state == State::Recalled || stored.recall_requested {
         return Ok(Err(IgnoreReason::Repeat));
@@ -148,25 +148,30 @@ fn recall(
     Ok(Ok(Revised { customer: openid, message, is_dropped: state == State::Recalled, has_notice }))
 }
 
-/// Remembers a recall whose message has not arrived: callbacks may overtake one another.
-fn remember_recall(
+/// Takes back a note, or remembers a recall whose message has not arrived: callbacks may overtake one another.
+fn recall_without_answer(
     inner: &Inner,
     tx: &Tx<'_>,
     id: &AnswerId,
     source: &str,
-) -> Result<IgnoreReason, StoreError> {
+) -> Result<Result<Revised, IgnoreReason>, StoreError> {
     if !inner.settings.agents.contains(&id.from) {
-        return Ok(IgnoreReason::NotAnAgent);
+        return Ok(Err(IgnoreReason::NotAnAgent));
     }
-    if customer_with_account(tx, &id.to)?.is_none() {
-        return Ok(IgnoreReason::NotACustomer);
+    let Some(Customer { openid, .. }) = customer_with_account(tx, &id.to)? else {
+        return Ok(Err(IgnoreReason::NotACustomer));
+    };
+    if let Some(note) = tx.note_by_source(&openid, source)? {
+        tx.act_as_operator(note, Move::Discard, Some(RECALLED_WHY))?;
+        tx.record_step(&openid, Some(note), "recall", "dropped", None)?;
+        return Ok(Ok(Revised { customer: openid, message: note, is_dropped: false, has_notice: false }));
     }
     let key = recall_key(source);
     // A message that arrived and left no row was a command, or was not to be moved.
     if tx.first_reply(source)?.is_none() && tx.first_reply(&key)?.is_none() {
         tx.record_dedup(&key, None)?;
     }
-    Ok(IgnoreReason::UnknownMessage)
+    Ok(Err(IgnoreReason::UnknownMessage))
 }
 
 struct EditHandler {

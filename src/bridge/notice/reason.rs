@@ -60,6 +60,8 @@ pub enum EndReason {
     InterruptedReply,
     /// An operator discarded it.
     Discarded,
+    /// An agent dropped it.
+    Dropped,
     /// IM answered none of several sends, and does not have the message.
     Unanswered,
     /// The customer's IM account could not be made for too long.
@@ -78,6 +80,7 @@ pub fn end_reason(locale: Locale, ended: EndReason) -> &'static str {
         (Locale::En, EndReason::Interrupted) => "the bridge was interrupted while sending it",
         (Locale::En, EndReason::InterruptedReply) => "the bridge was interrupted while sending it in a reply",
         (Locale::En, EndReason::Discarded) => "discarded by the operator",
+        (Locale::En, EndReason::Dropped) => "dropped by an agent",
         (Locale::En, EndReason::Unanswered) => "IM answered none of the attempts and does not have it",
         (Locale::En, EndReason::NoAccount) => "the customer's IM account could not be made",
         (Locale::En, EndReason::Panicked) => "an internal error of the bridge",
@@ -87,6 +90,7 @@ pub fn end_reason(locale: Locale, ended: EndReason) -> &'static str {
         (Locale::Ko, EndReason::Interrupted) => "보내는 도중에 브리지가 중단되었습니다",
         (Locale::Ko, EndReason::InterruptedReply) => "답장에 실어 보내는 도중에 브리지가 중단되었습니다",
         (Locale::Ko, EndReason::Discarded) => "운영자가 폐기했습니다",
+        (Locale::Ko, EndReason::Dropped) => "상담원이 폐기했습니다",
         (Locale::Ko, EndReason::Unanswered) => "IM이 여러 번의 전송에 응답하지 않았고 기록에도 없습니다",
         (Locale::Ko, EndReason::NoAccount) => "고객의 IM 계정을 만들 수 없었습니다",
         (Locale::Ko, EndReason::Panicked) => "브리지 내부 오류입니다",
@@ -96,6 +100,7 @@ pub fn end_reason(locale: Locale, ended: EndReason) -> &'static str {
         (Locale::Zh, EndReason::Interrupted) => "发送过程中系统中断",
         (Locale::Zh, EndReason::InterruptedReply) => "随回复发送时系统中断",
         (Locale::Zh, EndReason::Discarded) => "已被管理员丢弃",
+        (Locale::Zh, EndReason::Dropped) => "已被客服丢弃",
         (Locale::Zh, EndReason::Unanswered) => "IM多次未应答，历史记录中也没有",
         (Locale::Zh, EndReason::NoAccount) => "无法创建客户的IM账号",
         (Locale::Zh, EndReason::Panicked) => "系统内部错误",

@@ -44,6 +44,14 @@ pub(super) enum Change {
     Discard { locale: Locale, random: u32 },
 }
 
+/// A message that must not be changed, so that none is.
+enum Kept {
+    /// It was delivered or recalled, and `--yes` is missing.
+    Ended(MessageId, State),
+    /// It is a note, which cannot be sent.
+    Note(MessageId),
+}
+
 /// Changes the selected messages and prints how many.
 pub(super) async fn apply(
     store: &Store,
@@ -111,10 +119,16 @@ async fn apply_batch(
                 // It was deleted since it was found.
                 Err(StoreError::NoMessage(_)) if states.is_some() => {}
                 Ok(state) if states.as_ref().is_some_and(|states| !states.contains(&state)) => {}
+                // A note has no receiver. It can be discarded, and is then shown to nobody.
+                Ok(_) if matches!(change, Change::Retry { .. }) && tx.is_note(id)? => {
+                    if states.is_none() {
+                        return Ok(Err(Kept::Note(id)));
+                    }
+                }
                 Ok(state @ (State::Delivered | State::Recalled))
                     if matches!(change, Change::Retry { of_delivered: false }) =>
                 {
-                    return Ok(Err((id, state)));
+                    return Ok(Err(Kept::Ended(id, state)));
                 }
                 Ok(_) => selected.push(id),
                 Err(error) => return Err(error),
@@ -126,7 +140,12 @@ async fn apply_batch(
     };
     match store.write(write).await {
         Ok(Ok(count)) => Ok(count),
-        Ok(Err((id, state))) => {
+        Ok(Err(Kept::Note(id))) => {
+            let problem = format!("message {id} is a note of an agent; nothing is changed");
+            let hint = "a note is never sent; `messages discard` removes it from what agents see";
+            Err(ErrorWithHint { problem, hint: hint.to_owned() }.into())
+        }
+        Ok(Err(Kept::Ended(id, state))) => {
             let problem = format!("message {id} has been {}; nothing is changed", state.name());
             let hint = "add --yes to send it nevertheless".to_owned();
             Err(ErrorWithHint { problem, hint }.into())

@@ -189,6 +189,7 @@ fn settings(agents: Vec<ImUserId>) -> Settings {
     Settings {
         agents,
         texts: Texts::defaults(Locale::En, "XX"),
+        replies: std::collections::BTreeMap::new(),
         acknowledge: Acknowledge::Always,
         session_idle_ms: 1_800_000,
         limits: quota::Limits {

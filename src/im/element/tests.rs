@@ -156,6 +156,7 @@ fn calls_become_elements() {
     for other in [
         OutboundCall::ImportAccount,
         OutboundCall::DeleteAccount,
+        OutboundCall::Note(String::new()),
         OutboundCall::TextToCustomer("x".to_owned()),
     ] {
         assert_eq!(elements_for(&other, &MediaDetails::default()), None);

@@ -132,7 +132,7 @@ impl LaneWorker {
     fn gives_up(&self, pending: &PendingCall, class: FailureClass) -> bool {
         let is_own_failure = match pending.kind {
             MessageKind::Account | MessageKind::Transfer => !class.is_platform_wide(),
-            MessageKind::Message | MessageKind::Notice => class == FailureClass::NoAccount,
+            MessageKind::Message | MessageKind::Notice | MessageKind::Note => class == FailureClass::NoAccount,
         };
         let waited_ms = self.clock.now().since(pending.waits_from());
         is_own_failure

@@ -228,14 +228,23 @@ function messageContents(message) {
 
 function drawCommands() {
 	const others = state.agents.map((one) => one.user_id).filter((user) => user !== agent()?.user_id);
-	const offered = ["/who", ...others.map((user) => `/to ${user}`), "/close", "/help"];
+	const offered = [
+		"/who",
+		...others.map((user) => `/to ${user}`),
+		"/note ",
+		"/history",
+		"/retry",
+		"/drop",
+		"/close",
+		"/help",
+	];
 	const about = (command) => t(`command.${command.split(" ")[0].slice(1)}`);
 	const create = (command) => {
 		const put = () => {
 			byId("desk-text").value = command;
 			byId("desk-text").focus();
 		};
-		return el("button", { text: command, on: { click: put } });
+		return el("button", { text: command.trim(), on: { click: put } });
 	};
 	updateList(byId("commands"), offered, String, create, (button, command) =>
 		set(button, { title: about(command), "aria-label": `${command}: ${about(command)}` }),

@@ -2,12 +2,11 @@
 
 use proptest::prelude::*;
 
+use super::dump::{dump, tables};
 use crate::model::{
     Direction, ImUserId, Lane, MediaHash, MediaKind, MediaName, MediaOrigin, MediaRequest, MessageId,
     MessageKind, Move, OpenId, OutboundCall, State,
 };
-use crate::store::session::Row;
-use crate::store::value::{Column, params};
 use crate::store::*;
 
 const DAY_MS: i64 = 86_400_000;
@@ -104,9 +103,10 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
         0..=7 => {
             let kinds =
                 [MessageKind::Message, MessageKind::Account, MessageKind::Notice, MessageKind::Transfer];
+            let kind = kinds[usize::from(if c < 160 { 0 } else { c % 4 })];
             let message = NewMessage {
                 direction: direction(b),
-                kind: kinds[usize::from(if c < 160 { 0 } else { c % 4 })],
+                kind: if c > 230 { MessageKind::Note } else { kind },
                 openid,
                 agent: (b % 3 > 0).then(|| agent(c)),
                 calls: calls(c),
@@ -115,7 +115,11 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
                 source: key(c),
                 erase: c == 7,
             };
-            if what.is_multiple_of(4) { debug(tx.add_claimed(message)?) } else { debug(tx.add(&message)?) }
+            match what % 4 {
+                0 => debug(tx.add_claimed(message)?),
+                _ if message.kind == MessageKind::Note => debug(tx.add_note(&message)?),
+                _ => debug(tx.add(&message)?),
+            }
         }
         8..=11 => {
             let mut customer = Customer {
@@ -187,7 +191,12 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
         52 => debug((tx.answer(id)?, tx.answer_by_source(&key(c))?)),
         53 => debug((tx.set_content_hash(id, text(c), now)?, tx.replace_calls(id, &calls(c))?)),
         54 => debug((tx.request_recall(id)?, tx.is_recall_requested(id)?)),
-        55 => debug(tx.past_messages(&openid, &agent(c), 5)?),
+        55 => {
+            let customer = tx.customer(&openid)?.unwrap_or_else(|| Customer::new(openid.clone()));
+            let failed = tx.failed_answers(&customer, 3)?;
+            let note = tx.note_by_source(&openid, &key(c))?.is_some();
+            debug((tx.past_messages(&openid, &agent(c), 5)?, tx.last_messages(&openid, 5)?, failed, note))
+        }
         56 => debug(tx.reassign_pending(&openid, &agent(c), u32::from(b))?),
         57 => {
             debug(tx.record_step(&openid, (b % 2 > 0).then_some(id), text(b), text(c), Some(i64::from(c)))?)
@@ -315,38 +324,6 @@ fn outcome(answer: Result<String, StoreError>) -> String {
         Err(StoreError::Database(_) | StoreError::Postgres(_)) => "the database refused it".to_owned(),
         Err(other) => format!("{other:?}"),
     }
-}
-
-/// The columns of each table, as SQLite names them. The numbers of steps and of pushes only have to grow: SQLite gives
-/// one again after the newest row was deleted.
-fn tables(tx: &Tx<'_>) -> Vec<(String, String)> {
-    let sql = "SELECT t.name, group_concat('\"' || c.name || '\"', ', ')
-               FROM sqlite_master AS t, pragma_table_info(t.name) AS c
-               WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite%'
-               AND NOT (c.name = 'id' AND t.name IN ('step', 'unreadable')) GROUP BY t.name ORDER BY t.name";
-    tx.session.all(sql, params![], |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
-}
-
-/// All rows, sorted by what they show.
-fn dump(tx: &Tx<'_>, tables: &[(String, String)]) -> Vec<String> {
-    let show = |row: Row<'_>, columns: usize| {
-        let columns = (0..columns).map(|at| match row.column(at)? {
-            Column::Text(bytes) => Ok(String::from_utf8_lossy(bytes).into_owned()),
-            other => Ok(format!("{other:?}")),
-        });
-        Ok(columns.collect::<Result<Vec<_>, StoreError>>()?.join(" | "))
-    };
-    let of_table = |(table, columns): &(String, String)| {
-        let count = columns.split(", ").count();
-        let sql = format!("SELECT {columns} FROM {table}");
-        let mut rows = tx.session.all(&sql, params![], |row| show(row, count)).unwrap();
-        // SQLite alone must overwrite what is erased.
-        rows.retain(|row| !row.starts_with("erase_pending"));
-        rows.sort();
-        rows.insert(0, format!("{table}: {columns}"));
-        rows
-    };
-    tables.iter().flat_map(of_table).collect()
 }
 
 /// Runs each call in a transaction of its own. Returns the answers.

@@ -1,8 +1,8 @@
 use super::*;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::model::{Direction, OpenId, OutboundCall};
-use crate::store::{Closing, Customer, Head, Settlement, testing};
+use crate::model::{Direction, MessageKind, OpenId, OutboundCall};
+use crate::store::{Closing, Customer, Head, NewMessage, Settlement, testing};
 
 fn store() -> (Store, Closing) {
     Store::open(&testing::location(), Clock::system(), Metrics::default()).unwrap()
@@ -81,6 +81,29 @@ async fn nothing_is_changed_if_one_of_the_ids_is_delivered_or_not_stored() {
         let state = store.read(move |tx| tx.state(MessageId(held))).await.unwrap();
         assert_eq!(state, State::Held, "{ids:?}");
     }
+    closing.close();
+}
+
+#[tokio::test]
+async fn a_note_is_never_sent_and_can_be_removed() {
+    let (store, closing) = store();
+    let note = store
+        .write(|tx| {
+            let openid = OpenId::new("oAnna").unwrap();
+            tx.put_customer(&Customer::new(openid.clone()))?;
+            let call = OutboundCall::Note("pays late".to_owned());
+            let note = testing::message(Direction::ToIm, &openid, call);
+            tx.add_note(&NewMessage { kind: MessageKind::Note, ..note })
+        })
+        .await
+        .unwrap();
+    assert!(apply_batch(&store, vec![note.0], None, RETRY).await.is_err());
+    let found = Some(State::ALL.to_vec());
+    assert_eq!(apply_batch(&store, vec![note.0], found, RETRY).await.unwrap(), 0);
+    assert_eq!(store.read(move |tx| tx.state(note)).await.unwrap(), State::Delivered);
+    assert_eq!(apply_batch(&store, vec![note.0], None, DISCARD).await.unwrap(), 1);
+    let openid = OpenId::new("oAnna").unwrap();
+    assert_eq!(store.read(move |tx| tx.last_messages(&openid, 9)).await.unwrap(), []);
     closing.close();
 }
 
