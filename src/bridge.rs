@@ -47,7 +47,7 @@ pub use from_agent::{AnswerOutcome, too_late_notice};
 pub use media_link::MediaUnavailable;
 pub use passive_reply::{AttachedAnswers, Reply};
 pub use places::{Place, Places};
-pub use send_policy::notify_discarded;
+pub use send_policy::{Reservation, notify_discarded};
 pub use to_wechat::TEXT_BYTES as MAX_TEXT_BYTES;
 pub use work_signal::{DirectCall, WorkSignal};
 

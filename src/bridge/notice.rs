@@ -1,5 +1,6 @@
 //! The bridge's own notices to an agent, in the conversation that they are about. Pure.
 
+mod budget;
 mod reason;
 pub(super) mod time_left;
 mod wording;
@@ -10,6 +11,7 @@ use crate::model::{MediaKind, MessageId, OutboundCall, Untranslatable, split_tex
 
 use super::translate::NOTICE_PREFIX;
 
+pub(super) use budget::budget;
 pub use reason::{EndReason, end_reason, hold_reason, no_answer, waits_in_line};
 
 /// The longest notice, in bytes. A text that would make it longer becomes a notice of its own.

@@ -20,6 +20,9 @@ pub struct Limits {
     pub event_window_ms: i64,
 }
 
+/// With so many sends left, the agent is told so.
+pub const LOW_SENDS: u32 = 2;
+
 /// Why nothing may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoBudget {
@@ -62,6 +65,15 @@ pub fn budget(customer: &Customer, now: Millis) -> Result<Budget, NoBudget> {
         Some(until) => Ok(Budget { sends, until }),
         None if windows.iter().any(|(_, until)| now < *until) => Err(NoBudget::UsedUp),
         None => Err(NoBudget::WindowClosed),
+    }
+}
+
+/// Whether the agent is told of what a send has left: [`LOW_SENDS`], or none. Each comes up once until the customer acts
+/// again, because a send that is refunded is not told of.
+pub fn is_told(left: Result<Budget, NoBudget>) -> bool {
+    match left {
+        Ok(Budget { sends, .. }) => sends == LOW_SENDS,
+        Err(no_budget) => no_budget == NoBudget::UsedUp,
     }
 }
 
@@ -198,6 +210,24 @@ mod tests {
             for _ in 0..refunds { refund(&mut customer, now, &LIMITS); }
             prop_assert_eq!(budget(&customer, now).map_or(0, |left| left.sends), refunds.min(5));
         }
+    }
+
+    #[test]
+    fn two_left_and_none_left_are_told_once_whatever_is_refunded() {
+        let mut customer = Customer::new(OpenId::new("oA").unwrap());
+        let now = Millis(1_700_000_000_000);
+        for _ in 0..2 {
+            LIMITS.open_message_window(&mut customer, now);
+            let mut told = Vec::new();
+            for _ in 0..5 {
+                spend(&mut customer, now).unwrap();
+                refund(&mut customer, now, &LIMITS);
+                spend(&mut customer, now).unwrap();
+                told.push(is_told(budget(&customer, now)));
+            }
+            assert_eq!(told, [false, false, true, false, true]);
+        }
+        assert!(!is_told(budget(&customer, now.plus(LIMITS.message_window_ms))), "the window is closed");
     }
 
     #[test]

@@ -10,6 +10,24 @@ use crate::config::{Locale, ReplyMode};
 use crate::model::{Direction, HoldReason, ImUserId, MessageKind, Millis, NoAnswer, OpenId, OutboundCall};
 use crate::store::{MediaFetch, NewMessage, PendingCall, StoreError, Tx};
 
+/// Whether a call may be made now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reservation {
+    /// It must be held.
+    Withheld(HoldReason),
+    /// It may be made.
+    Granted {
+        /// The agent is told what it leaves of the budget, if it is not refunded.
+        tells_budget: bool,
+    },
+}
+
+impl From<Option<HoldReason>> for Reservation {
+    fn from(reason: Option<HoldReason>) -> Self {
+        reason.map_or(Self::Granted { tells_budget: false }, Self::Withheld)
+    }
+}
+
 impl Bridge {
     /// Returns why a call would have to be held now, if so. Takes nothing from the customer's
     /// budget.
@@ -27,18 +45,33 @@ impl Bridge {
         Ok(quota::budget(&customer, tx.now()).err().map(to_hold_reason))
     }
 
-    /// Returns why a call must be held, if so. Otherwise takes one send from the customer's budget.
-    pub fn reserve_send(&self, tx: &Tx<'_>, call: &PendingCall) -> Result<Option<HoldReason>, StoreError> {
+    /// Takes one send from the customer's budget, unless the call must be held.
+    pub fn reserve_send(&self, tx: &Tx<'_>, call: &PendingCall) -> Result<Reservation, StoreError> {
         let reason = self.hold_reason(tx, call)?;
         if reason.is_some() || call.lane.direction == Direction::ToIm {
-            return Ok(reason);
+            return Ok(reason.into());
         }
-        let Some(mut customer) = tx.customer(&call.lane.customer)? else { return Ok(None) };
+        let Some(mut customer) = tx.customer(&call.lane.customer)? else { return Ok(None.into()) };
         if let Err(no_budget) = quota::spend(&mut customer, tx.now()) {
-            return Ok(Some(to_hold_reason(no_budget)));
+            return Ok(Reservation::Withheld(to_hold_reason(no_budget)));
         }
         tx.put_customer(&customer)?;
-        Ok(None)
+        let tells_budget = quota::is_told(quota::budget(&customer, tx.now()));
+        Ok(Reservation::Granted { tells_budget })
+    }
+
+    /// Enqueues a notice to the conversation's agent that few sends are left, or none, unless the customer has acted since
+    /// `call` was reserved. Returns whether there is a notice to send.
+    pub fn notify_budget(&self, tx: &Tx<'_>, call: &PendingCall, random: u32) -> Result<bool, StoreError> {
+        let Some(customer) = tx.customer(&call.lane.customer)? else { return Ok(false) };
+        let left = quota::budget(&customer, tx.now());
+        let Some(agent) = customer.agent.as_ref().or(call.agent.as_ref()).filter(|_| quota::is_told(left))
+        else {
+            return Ok(false);
+        };
+        let text = notice::budget(self.texts().locale, left.ok(), tx.now());
+        let source = format!("budget:{}:{}", call.id, call.call_index);
+        enqueue_notice(tx, &call.lane.customer, agent, &text, &source, random)
     }
 
     /// Returns when a call that follows right behind a reply may go; `None` means now.

@@ -30,7 +30,7 @@ pub(super) use prepare::Permits;
 pub(super) use settle::refuse_held;
 
 use crate::bridge::notice::EndReason;
-use crate::bridge::{Account, Bridge, WorkSignal};
+use crate::bridge::{Account, Bridge, Reservation, WorkSignal};
 use crate::clock::Clock;
 use crate::fleet::Hold;
 use crate::metrics::Metrics;
@@ -94,13 +94,28 @@ pub(super) struct LaneWorker {
     pub stop: CancellationToken,
 }
 
+/// An attempt that is recorded and must be made now.
+#[derive(Debug)]
+struct Attempt {
+    pending: PendingCall,
+    payload: Payload,
+    /// The agent is told what it leaves of the customer's budget.
+    tells_budget: bool,
+}
+
+impl From<PendingCall> for Attempt {
+    fn from(pending: PendingCall) -> Self {
+        Self { pending, payload: Payload::AsAccepted, tells_budget: false }
+    }
+}
+
 /// The result of claiming the head of a lane.
 #[derive(Debug)]
 enum Claim {
     /// The call must be prepared first; no attempt has been recorded.
     Prepare(Box<PendingCall>),
     /// An attempt has been recorded and must be made now.
-    Attempt(Box<PendingCall>, Payload),
+    Attempt(Box<Attempt>),
     /// Earlier answers may be missing: wait until this time, unless the backfill of the
     /// conversation ends earlier.
     BeforeBackfill(Millis),
@@ -137,7 +152,7 @@ impl LaneWorker {
                 return Rest::Stopped;
             }
             let next = match direct.take() {
-                Some(pending) => self.attempt(pending, Payload::AsAccepted).await,
+                Some(pending) => self.attempt(pending.into()).await,
                 None => self.process_head(&lane, prepared.take(), hold).await,
             };
             match next {
@@ -199,12 +214,12 @@ impl LaneWorker {
                 let span = attempt_span(&pending, pending.attempts + 1);
                 self.prepare(*pending).instrument(span).await
             }
-            Claim::Attempt(pending, payload) => self.attempt(*pending, payload).await,
+            Claim::Attempt(attempt) => self.attempt(*attempt).await,
             Claim::Unsettled(pending) => {
                 let span = attempt_span(&pending, pending.attempts);
                 match self.resolve(*pending, hold.owned_for()).instrument(span).await? {
                     Resolved::Next(next) => Ok(next),
-                    Resolved::NotDelivered(pending) => self.attempt(*pending, Payload::AsAccepted).await,
+                    Resolved::NotDelivered(pending) => self.attempt((*pending).into()).await,
                 }
             }
         }
@@ -269,19 +284,22 @@ impl LaneWorker {
             };
             // The send is reserved in the transaction that records the attempt. A preparation
             // reserves nothing; it only must not begin for a message that is held anyway.
-            let withheld = match payload {
+            let reservation = match payload {
                 Some(_) => bridge.reserve_send(tx, &pending)?,
-                None => bridge.hold_reason(tx, &pending)?,
+                None => bridge.hold_reason(tx, &pending)?.into(),
             };
-            if let Some(hold_reason) = withheld {
-                let why = bridge.hold_reason_text(hold_reason);
-                let (state, has_notice) =
-                    settle_without_attempt(tx, &bridge, &pending, Move::Hold, &why, random)?;
-                return Ok(Claim::Settled { state, has_notice });
-            }
+            let tells_budget = match reservation {
+                Reservation::Granted { tells_budget } => tells_budget,
+                Reservation::Withheld(hold_reason) => {
+                    let why = bridge.hold_reason_text(hold_reason);
+                    let (state, has_notice) =
+                        settle_without_attempt(tx, &bridge, &pending, Move::Hold, &why, random)?;
+                    return Ok(Claim::Settled { state, has_notice });
+                }
+            };
             let Some(payload) = payload else { return Ok(Claim::Prepare(pending)) };
             tx.record_attempt(&pending)?;
-            Ok(Claim::Attempt(pending, payload))
+            Ok(Claim::Attempt(Box::new(Attempt { pending: *pending, payload, tells_budget })))
         };
         let read_and_decide = move |tx: &Tx<'_>| {
             let found = if reads_account { tx.customer(&of_customer)? } else { None };
@@ -295,22 +313,23 @@ impl LaneWorker {
     }
 
     /// Makes the recorded attempt and records its outcome.
-    async fn attempt(&self, pending: PendingCall, payload: Payload) -> Result<Next, StoreError> {
-        let span = attempt_span(&pending, pending.attempts + 1);
-        self.send(pending, payload).instrument(span).await
+    async fn attempt(&self, attempt: Attempt) -> Result<Next, StoreError> {
+        let span = attempt_span(&attempt.pending, attempt.pending.attempts + 1);
+        self.send(attempt).instrument(span).await
     }
 
-    async fn send(&self, pending: PendingCall, payload: Payload) -> Result<Next, StoreError> {
+    async fn send(&self, attempt: Attempt) -> Result<Next, StoreError> {
+        let Attempt { pending, payload, .. } = &attempt;
         if !pending.call.needs_preparation() {
-            self.record_pickup(&pending);
+            self.record_pickup(pending);
         }
         let started = self.clock.now();
         fail_point!("outbox.recorded");
-        let verdict = self.courier.send(&pending, &payload).await;
+        let verdict = self.courier.send(pending, payload).await;
         fail_point!("outbox.called");
         let took_ms = self.clock.now().since(started);
         self.update_breaker(&verdict);
-        let next = self.settle(pending, payload, verdict, took_ms).await;
+        let next = self.settle(attempt, verdict, took_ms).await;
         fail_point!("outbox.settled");
         next
     }

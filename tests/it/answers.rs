@@ -10,8 +10,8 @@ use wechat_im_bridge::internals::sandbox::wechat::Via;
 
 use crate::child;
 use crate::observe::{
-    CUSTOM_SEND, await_notice, await_sends, await_states, calls, counter_value, greeted, notices, shown,
-    states, stored,
+    CUSTOM_SEND, await_notice, await_sends, await_states, calls, counter_value, greeted, notices,
+    notices_but_budget, shown, states, stored,
 };
 use crate::world::{SOON, Setup, World, await_shown, eventually, openid};
 
@@ -114,7 +114,7 @@ async fn parts_over_the_budget_are_held_and_continue_where_they_stopped() {
     });
     assert!(all.await, "{:#?}", phone.texts());
     await_states(&world, &customer, &["delivered"; 4]).await;
-    assert_eq!(notices(&agent, &customer).len(), 1, "{:?}", notices(&agent, &customer));
+    assert_eq!(notices_but_budget(&agent, &customer).len(), 1, "{:?}", notices(&agent, &customer));
     world.finish().await;
 }
 
@@ -138,7 +138,7 @@ async fn a_refused_answer_is_sent_once_causes_a_notice_and_costs_no_budget() {
     let expected: Vec<&str> = [["refused"; 7].as_slice(), &["delivered"; 5]].concat();
     await_states(&world, &customer, &expected).await;
     assert!(stored(&world, &customer).await[0].last_error.as_deref().unwrap().starts_with("40003"));
-    assert_eq!(notices(&agent, &customer).len(), codes.len(), "{:?}", notices(&agent, &customer));
+    assert_eq!(notices_but_budget(&agent, &customer).len(), codes.len(), "{:?}", notices(&agent, &customer));
     world.finish().await;
 }
 
@@ -154,7 +154,7 @@ async fn an_answer_that_may_succeed_later_waits_and_is_delivered_once() {
         assert_eq!(world.wechat.ledger().refusal_count(code), 2);
         await_states(&world, &customer, &vec!["delivered"; n + 1]).await;
     }
-    assert!(notices(&agent, &customer).is_empty());
+    assert!(notices_but_budget(&agent, &customer).is_empty());
     assert_eq!(phone.sends_left(), 2, "refused attempts cost nothing");
     agent.say(&customer, "four").await.unwrap();
     agent.say(&customer, "five").await.unwrap();

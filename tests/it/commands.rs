@@ -1,4 +1,5 @@
-//! Commands about what is said: canned replies, notes, the history, and messages that failed or are held.
+//! Commands about what is said: canned replies, notes, the history, and messages that failed or are held; and the notices
+//! that the customer's budget is nearly used.
 
 use serde_json::json;
 use wechat_im_bridge::internals::sandbox::fault::Fault;
@@ -238,5 +239,57 @@ async fn names_in_the_agents_language_work_and_emoji_go_to_the_customer() {
     agent.say(&customer, "/微笑").await.unwrap();
     await_shown(&phone, "/微笑").await;
     await_states(&world, &customer, &["delivered"]).await;
+    world.finish().await;
+}
+
+/// How many of the agent's notices say that two sends are left, and that the last one is used.
+fn told_of_budget(agent: &AgentClient, customer: &str) -> (usize, usize) {
+    let all = notices(agent, customer).concat();
+    (
+        all.matches("2 more messages may be sent until ").count(),
+        all.matches("That was the last message").count(),
+    )
+}
+
+#[tokio::test]
+async fn the_conversations_agent_is_told_once_that_two_sends_are_left_and_that_none_is() {
+    let (mut world, [first, second]) = world_of_two().await;
+    let (phone, customer) = (world.follower("budget"), openid("budget"));
+    let told = |count| {
+        let (first, customer) = (&first, &customer);
+        eventually(SOON, async move || told_of_budget(first, customer) == count)
+    };
+    let mut sent = 0;
+    for window in 0..2 {
+        phone.say("hello").await;
+        await_texts(&first, &customer, 1).await;
+        // WeChat counts no message that it refuses.
+        for (words, fault) in [("a", None), ("b", None), ("no", Some(Fault::Code(40003))), ("c", None)] {
+            if let Some(fault) = fault {
+                world.wechat.faults().script(CUSTOM_SEND, 1, fault);
+            }
+            assert_eq!(told_of_budget(&first, &customer), (window, window), "before {words:?}");
+            second.say(&customer, words).await.unwrap();
+            sent += usize::from(words != "no");
+            await_sends(&world, &customer, sent).await;
+            assert!(eventually(SOON, async || !states(&world, &customer).await.contains(&"waiting")).await);
+        }
+        assert!(told((window + 1, window)).await, "{:?}", notices(&first, &customer));
+        let all = notices(&first, &customer);
+        assert!(all.iter().any(|notice| notice.contains(" UTC, for 48 h 0 min.")), "{all:?}");
+        world.restart().await;
+        for words in ["d", "e"] {
+            first.say(&customer, words).await.unwrap();
+            sent += 1;
+            await_sends(&world, &customer, sent).await;
+        }
+        assert!(told((window + 1, window + 1)).await, "{:?}", notices(&first, &customer));
+        first.say(&customer, "f").await.unwrap();
+        assert!(eventually(SOON, async || states(&world, &customer).await.contains(&"held")).await);
+        first.say(&customer, "/drop").await.unwrap();
+        assert!(eventually(SOON, async || !states(&world, &customer).await.contains(&"held")).await);
+    }
+    assert_eq!(told_of_budget(&first, &customer), (2, 2));
+    assert_eq!(told_of_budget(&second, &customer), (0, 0), "it is the other one's conversation");
     world.finish().await;
 }

@@ -24,6 +24,20 @@ pub fn notices(agent: &AgentClient, customer: &str) -> Vec<String> {
     texts(agent, customer).into_iter().filter(|text| text.starts_with("[bridge] ")).collect()
 }
 
+/// The same without those that tell how many sends are left, which share a notice with others.
+pub fn notices_but_budget(agent: &AgentClient, customer: &str) -> Vec<String> {
+    let is_budget = |line: &&str| {
+        let line = line.strip_prefix("[bridge] ").unwrap_or(line);
+        line.starts_with("2 more messages may be sent until ")
+            || line.starts_with("That was the last message")
+    };
+    let without = notices(agent, customer).into_iter().map(|notice| {
+        let lines: Vec<&str> = notice.lines().filter(|line| !is_budget(line)).collect();
+        lines.join("\n")
+    });
+    without.filter(|notice| !notice.is_empty()).collect()
+}
+
 /// Waits until one of the agent's notices contains `part`, and returns all notices.
 pub async fn await_notice(agent: &AgentClient, customer: &str, part: &str) -> Vec<String> {
     let contains_part = || notices(agent, customer).iter().any(|notice| notice.contains(part));

@@ -25,12 +25,19 @@ pub(super) struct Outcome {
     /// The reason as the agent reads it; `None`: the recorded reason.
     pub(super) agent_reason: Option<String>,
     pub(super) label: &'static str,
+    /// The agent is told what the send has left of the customer's budget, if it counts.
+    pub(super) tells_budget: bool,
 }
 
 impl Outcome {
+    /// Whether WeChat has counted the send, or may have.
+    pub(super) fn counts(&self) -> bool {
+        self.settlement.call_done || matches!(self.transition, Move::Deliver | Move::MarkUnknown)
+    }
+
     pub(super) fn new(transition: Move, label: &'static str, why: Option<String>) -> Self {
         let settlement = Settlement { why, ..Settlement::default() };
-        Self { transition, settlement, hold_reason: None, agent_reason: None, label }
+        Self { transition, settlement, hold_reason: None, agent_reason: None, label, tells_budget: false }
     }
 }
 

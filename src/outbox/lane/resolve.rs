@@ -10,7 +10,6 @@ use super::{LaneWorker, Next, RESOLVE_DELAY_MS, Rest, in_millis, resolve_delay_m
 use crate::bridge::notice::EndReason;
 use crate::clock::millis;
 use crate::model::{FailureClass, Millis, Move, Resolution, State, Verdict};
-use crate::outbox::Payload;
 use crate::store::{PendingCall, Scope, StoreError, Tx};
 use crate::upstream::delay_ms;
 
@@ -101,7 +100,7 @@ impl LaneWorker {
         if verdict == Verdict::Delivered {
             self.breaker.record_success();
         }
-        self.settle(pending, Payload::AsAccepted, verdict, took_ms).await.map(Resolved::Next)
+        self.settle(pending.into(), verdict, took_ms).await.map(Resolved::Next)
     }
 
     /// Records that the platform answered and that the message is not there, or that it refuses to

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::RngExt as _;
 
 use super::outcome::{Outcome, log_outcome};
-use super::{Claim, LaneWorker, Next, Rest, resolve_delay_ms};
+use super::{Attempt, Claim, LaneWorker, Next, Rest, resolve_delay_ms};
 use crate::bridge::notice::{EndReason, NoticeKind};
 use crate::bridge::{Bridge, too_late_notice};
 use crate::model::{FailureClass, MessageId, MessageKind, Millis, Move, OpenId, State, Verdict};
@@ -17,14 +17,14 @@ impl LaneWorker {
     /// Records the outcome of an attempt.
     pub(super) async fn settle(
         &self,
-        pending: PendingCall,
-        payload: Payload,
+        attempt: Attempt,
         verdict: Verdict,
         took_ms: i64,
     ) -> Result<Next, StoreError> {
+        let Attempt { pending, payload, tells_budget } = attempt;
         let (direction, scope) = (pending.lane.direction, Scope::lane(&pending.lane));
         let wait_ms = delay_ms(pending.attempts + 1, rand::rng().random());
-        let outcome = match verdict {
+        let mut outcome = match verdict {
             Verdict::Unsettled { why } => {
                 tracing::warn!(
                     %why,
@@ -76,6 +76,7 @@ impl LaneWorker {
                 ..Outcome::new(Move::MarkUnknown, "unknown", Some(why))
             },
         };
+        outcome.tells_budget = tells_budget;
         let as_text = match payload {
             Payload::Text { notice, .. } if matches!(outcome.label, "delivered" | "delivered in part") => {
                 notice
@@ -132,7 +133,9 @@ impl LaneWorker {
     fn gives_up(&self, pending: &PendingCall, class: FailureClass) -> bool {
         let is_own_failure = match pending.kind {
             MessageKind::Account | MessageKind::Transfer => !class.is_platform_wide(),
-            MessageKind::Message | MessageKind::Notice | MessageKind::Note => class == FailureClass::NoAccount,
+            MessageKind::Message | MessageKind::Notice | MessageKind::Note => {
+                class == FailureClass::NoAccount
+            }
         };
         let waited_ms = self.clock.now().since(pending.waits_from());
         is_own_failure
@@ -205,6 +208,9 @@ impl LaneWorker {
                     if was_recalled {
                         let has_begun = pending.call_index > 0 || outcome.settlement.call_done;
                         has_notice = notify_of_recall(tx, &bridge, &pending, state, has_begun, random)?;
+                    }
+                    if outcome.tells_budget && outcome.counts() {
+                        has_notice |= bridge.notify_budget(tx, &pending, random.wrapping_add(2))?;
                     }
                     if !is_plain {
                         record_attempt_step(tx, &pending, &detail, took_ms)?;

@@ -197,10 +197,19 @@ impl Scene {
 
     /// Waits for a notice to the agent after the first `before` notices, and returns its text.
     pub async fn await_notice(&self, desk: &AgentClient, before: usize) -> Checked<String> {
-        let awaited = desk.wait_for(|_| self.count_notices(desk) > before, DEADLINE).await;
+        self.await_notice_with(desk, before, "").await
+    }
+
+    /// The same for a notice that contains `part`.
+    pub async fn await_notice_with(&self, desk: &AgentClient, before: usize, part: &str) -> Checked<String> {
+        let find = || {
+            let new = self.notice_texts(desk).into_iter().skip(before);
+            new.rev().find(|text| text.contains(part))
+        };
+        let awaited = desk.wait_for(|_| find().is_some(), DEADLINE).await;
         let missed = Mismatch::late("a notice to the agent", DEADLINE);
         awaited.map_err(|_| missed.clone())?;
-        self.notice_texts(desk).into_iter().next_back().ok_or(missed)
+        find().ok_or(missed)
     }
 
     /// The number of calls about this customer that WeChat refused with `code`.

@@ -45,7 +45,8 @@ pub(super) async fn budget_used_up(scene: &Scene) -> DrillResult {
     for part in sent {
         scene.await_on_screen(part, DEADLINE).await?;
     }
-    let note = scene.await_notice(&desk, notes).await?;
+    // Others tell that few sends are left.
+    let note = scene.await_notice_with(&desk, notes, &format!("Part {}", BUDGET + 1)).await?;
     expect_attached(scene, last).await?;
     scene.expect_in_order(&words)?;
     for part in sent {

@@ -30,6 +30,10 @@ pub(super) async fn held(cast: &mut Cast<'_>) -> Checked {
         let words = detail_text(cast, number);
         cast.agent_sends_text(&words).await?;
         cast.expect_on_screen(&words, before).await?;
+        // The agent is told that two sends are left, and that none is.
+        if [2, 0].contains(&(allowed - number)) {
+            cast.expect_notice("").await?;
+        }
     }
     let words = detail_text(cast, allowed + 1);
     cast.agent_sends_text(&words).await?;
