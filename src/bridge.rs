@@ -6,11 +6,13 @@
 
 pub mod account;
 mod emoji;
+mod desk;
 mod desk_hours;
 mod from_agent;
 pub mod work_signal;
 mod command;
 mod backfill;
+mod hand_over;
 pub mod callbacks;
 pub mod notice;
 mod from_customer;
@@ -41,6 +43,7 @@ use crate::store::{Store, StoreError, Tx};
 
 pub use account::{Account, Accounts};
 use backfill::MAX_BACKFILL_REQUESTS;
+pub use desk::DeskSettings;
 
 pub use backfill::BACKFILL_WAIT;
 pub use from_agent::{AnswerOutcome, too_late_notice};
@@ -80,6 +83,8 @@ pub struct Settings {
     pub may_fetch: bool,
     /// Which addresses of agents' files may be followed.
     pub download_rules: Rules,
+    /// Which agent gets a customer.
+    pub desk: DeskSettings,
     /// When agents work; `None`: always.
     pub hours: Option<WorkingHours>,
     /// What happens to customers' messages at other times.
@@ -283,6 +288,7 @@ pub(crate) mod tests {
                 allow_http: false,
                 allow_private: false,
             },
+            desk: DeskSettings::default(),
             hours: None,
             after_hours: AfterHours::Hold,
         };

@@ -9,7 +9,7 @@ mod history;
 mod name;
 mod note;
 mod retry;
-mod words;
+pub(super) mod words;
 
 use unicode_normalization::UnicodeNormalization as _;
 

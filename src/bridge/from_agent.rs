@@ -288,6 +288,9 @@ impl AnswerHandler {
                 }
                 add_media(tx, &openid, calls)?;
                 let before_backfill = self.inner.needs_backfill(tx, &openid)?;
+                if !is_recalled {
+                    tx.record_served(&customer, &self.answer.from)?;
+                }
                 let id = tx.add(&NewMessage {
                     direction: Direction::ToWechat,
                     kind: MessageKind::Message,

@@ -80,6 +80,7 @@ impl Bridge {
             push,
             has_place: place.is_some(),
             random: rand::rng().random(),
+            hand_over_random: rand::rng().random(),
             names: [MediaName::of_bits(rand::rng().random()), MediaName::of_bits(rand::rng().random())],
         };
         let started = Instant::now();
@@ -123,6 +124,8 @@ struct PushHandler {
     /// The outbox has a place for the message's call.
     has_place: bool,
     random: u32,
+    /// Those of the messages by which the conversation changes hands.
+    hand_over_random: [u32; 3],
     /// Names for the media of the message, if it has any.
     names: [MediaName; 2],
 }
@@ -214,7 +217,9 @@ impl PushHandler {
         if is_new_session && customer.active_at > Millis(0) {
             tx.begin_conversation(&mut customer)?;
         }
-        self.assign_agent(tx, &mut customer, is_new_session)?;
+        if self.assign_agent(tx, &mut customer, is_new_session)? {
+            decision.notify.push(Direction::ToIm);
+        }
         customer.active_at = tx.now();
         // A tap on a menu message arrives as a text, but opens only the window of a menu click.
         let is_menu_tap = matches!(content, Content::Text { menu_id: Some(_), .. });

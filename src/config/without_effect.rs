@@ -7,7 +7,6 @@ use super::settings::Settings;
 const WITHOUT_EFFECT: &[&str] = &[
     "server.ops_token",
     "server.watch_config",
-    "desk.sticky_s",
     "desk.presence",
     "desk.capacity",
     "desk.first_answer_s",

@@ -10,11 +10,9 @@ mod media;
 mod quote;
 mod read;
 
-pub use media::MediaDetails;
+pub use media::{MediaDetails, media_element};
 pub use quote::quoted;
 pub use read::parts;
-
-use media::media_element;
 
 use serde::{Serialize, Serializer};
 

@@ -214,6 +214,9 @@ pub enum OutboundCall {
         text: String,
         /// The time of the message, in Unix seconds.
         at_s: i64,
+        /// The customer's medium that the message is, shown in place of the text.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        medium: Option<MediaInfo>,
     },
     /// An agent's note, which is kept for other agents. No platform is ever asked to send it.
     Note(String),

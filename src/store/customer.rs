@@ -42,6 +42,10 @@ pub struct Customer {
     pub away_until: Millis,
     /// The row of the present conversation; 0: not stored yet.
     pub conversation: i64,
+    /// The agent who last answered. Written by [`Tx::record_served`] alone.
+    pub served_by: Option<ImUserId>,
+    /// When that was, up to [`SERVED_STEP_MS`] too early; 0: never.
+    pub served_at: Millis,
 }
 
 impl Customer {
@@ -62,12 +66,15 @@ impl Customer {
             event_left: 0,
             away_until: Millis(0),
             conversation: 0,
+            served_by: None,
+            served_at: Millis(0),
         }
     }
 }
 
 const COLUMNS: &str = "c.openid, c.known, c.number, c.imported, v.agent, v.active_at, v.next_seq,
-    v.message_until, v.message_left, v.event_until, v.event_left, c.known_since, v.id, v.away_until";
+    v.message_until, v.message_left, v.event_until, v.event_left, c.known_since, v.id, v.away_until, c.served_by,
+    c.served_at";
 
 /// The messages of the customer `?1`, also those that belong to no conversation.
 pub(super) const OF_CUSTOMER: &str =
@@ -81,6 +88,9 @@ const UNUSED: &str = "NOT EXISTS (SELECT 1 FROM message AS m WHERE m.conversatio
 
 /// Milliseconds.
 pub(super) const HOUR_MS: i64 = 3_600_000;
+/// The time of a further answer of the same agent is written after this long, so that most answers write no row more;
+/// milliseconds.
+const SERVED_STEP_MS: i64 = 60_000;
 
 fn read(row: Row<'_>) -> Result<Customer, StoreError> {
     Ok(Customer {
@@ -98,6 +108,8 @@ fn read(row: Row<'_>) -> Result<Customer, StoreError> {
         known_since: Millis(row.get(11)?),
         conversation: row.get(12)?,
         away_until: Millis(row.get(13)?),
+        served_by: parse_optional_agent(row.get(14)?)?,
+        served_at: Millis(row.get(15)?),
     })
 }
 
@@ -167,6 +179,17 @@ impl Tx<'_> {
         self.session.defer(sql, params![conversation, customer.active_at.0 / HOUR_MS])
     }
 
+    /// Records that `agent` answers the customer now.
+    pub fn record_served(&self, customer: &Customer, agent: &ImUserId) -> Result<(), StoreError> {
+        let is_known = customer.served_by.as_ref() == Some(agent)
+            && (0..SERVED_STEP_MS).contains(&self.now.since(customer.served_at));
+        if is_known {
+            return Ok(());
+        }
+        let sql = "UPDATE customer SET served_by = ?2, served_at = ?3 WHERE openid = ?1";
+        self.session.defer(sql, params![customer.openid.as_str(), agent.as_str(), self.now.0])
+    }
+
     /// Erases a customer. Settled and held messages and pending answers go at once; a message that
     /// still has to reach the agent goes when it is settled. The number of the IM UserID and the
     /// dedup records stay; replies that contain agents' answers are removed from them. What is
@@ -186,7 +209,8 @@ impl Tx<'_> {
         run("UPDATE dedup SET reply = NULL, reply_customer = NULL WHERE reply_customer = ?1")?;
         run("DELETE FROM backfill WHERE openid = ?1")?;
         run("DELETE FROM unreadable WHERE openid = ?1")?;
-        run("UPDATE customer SET known = 0, known_since = 0, push_not_before = 0 WHERE openid = ?1")?;
+        run("UPDATE customer SET known = 0, known_since = 0, push_not_before = 0, served_by = NULL, served_at = 0
+             WHERE openid = ?1")?;
         run("UPDATE conversation SET agent = NULL, active_at = 0, hour = 0, message_until = 0, message_left = 0,
              event_until = 0, event_left = 0, away_until = 0 WHERE openid = ?1")?;
         self.delete_unused_conversations(openid)?;

@@ -20,6 +20,7 @@ mod crash;
 mod customer_media;
 mod database;
 mod departures;
+mod desk;
 mod desk_hours;
 mod docs;
 mod fleet;

@@ -12,7 +12,7 @@ const MAX_NAMED: usize = 20;
 
 /// The reply to a command.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum CommandReply<'a> {
+pub(in crate::bridge) enum CommandReply<'a> {
     /// There is no such command; nothing was sent.
     NoSuchCommand { name: &'a str, nearest: &'a str },
     /// Shows the state of the conversation.
@@ -30,7 +30,7 @@ pub(super) enum CommandReply<'a> {
 }
 
 /// Returns the text of the notice.
-pub(super) fn text(locale: Locale, reply: CommandReply<'_>) -> String {
+pub(in crate::bridge) fn text(locale: Locale, reply: CommandReply<'_>) -> String {
     let text = match (locale, reply) {
         (_, CommandReply::Who { agent, budget: left, held, now }) => {
             state_text(locale, agent, left, held, now)
@@ -129,7 +129,7 @@ fn state_text(
 }
 
 /// A note as other agents read it.
-pub(super) fn note_by(locale: Locale, author: &str, words: &str) -> String {
+pub(in crate::bridge) fn note_by(locale: Locale, author: &str, words: &str) -> String {
     match locale {
         Locale::En => format!("note by {author}: {words}"),
         Locale::Ko => format!("{author} 님의 메모: {words}"),

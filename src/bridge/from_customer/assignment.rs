@@ -1,6 +1,8 @@
-//! Which agent gets a customer's conversation.
+//! Which agent gets a customer's conversation, and what an agent gets who takes another's over.
 
 use super::PushHandler;
+use crate::bridge::desk::{Agents, is_recent};
+use crate::bridge::hand_over::{Cause, HandOver};
 use crate::model::ImUserId;
 use crate::store::{Customer, StoreError, Tx};
 
@@ -8,34 +10,57 @@ use crate::store::{Customer, StoreError, Tx};
 const LAST_ASSIGNED_KEY: &str = "assigned_last";
 
 impl PushHandler {
-    /// Assigns the conversation's agent. The agent stays while the session lasts and the agent is
-    /// configured. Otherwise the agent with the fewest open conversations gets it; on a tie, the
-    /// next one after the agent who got the last conversation.
+    /// Assigns the conversation's agent, and stores the customer if it changes hands. The agent stays while the session
+    /// lasts and the agent is configured. A customer who comes back goes to the agent who served last. Returns whether
+    /// the conversation has changed hands, so that the lane has work.
     pub(super) fn assign_agent(
         &self,
         tx: &Tx<'_>,
         customer: &mut Customer,
         is_new_session: bool,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let agents = &self.inner.settings.agents;
         let is_kept = !is_new_session && customer.agent.as_ref().is_some_and(|agent| agents.contains(agent));
         if is_kept {
-            return Ok(());
+            return Ok(false);
         }
-        if let [only] = agents.as_slice() {
-            customer.agent = Some(only.clone());
-            return Ok(());
-        }
-        let since = tx.now().plus(-self.inner.settings.session_idle_ms);
-        let open = tx.conversations_by_agent(since)?;
-        let busy = |agent: &ImUserId| {
-            open.iter().find(|(name, _)| name == agent.as_str()).map_or(0, |(_, count)| *count)
+        let Some(agent) = self.choose_agent(tx, customer)? else { return Ok(false) };
+        let former = customer.agent.as_ref().or(customer.served_by.as_ref()).cloned();
+        let Some(former) = former.filter(|former| *former != agent) else {
+            customer.agent = Some(agent);
+            return Ok(false);
         };
-        let fewest = agents.iter().map(busy).min().unwrap_or(0);
+        let hand_over = HandOver {
+            locale: self.inner.settings.texts.locale,
+            agents,
+            agent: &agent,
+            cause: Cause::Return,
+            source: self.push.dedup_key.as_str(),
+            random: self.hand_over_random,
+        };
+        hand_over.apply(tx, customer, Some(&former))?;
+        Ok(true)
+    }
+
+    /// The agent who gets the customer's new conversation.
+    fn choose_agent(&self, tx: &Tx<'_>, customer: &Customer) -> Result<Option<ImUserId>, StoreError> {
+        let settings = &self.inner.settings;
+        let agents = &settings.agents;
+        if let [only] = agents.as_slice() {
+            return Ok(Some(only.clone()));
+        }
+        let served_by = customer.served_by.as_ref();
+        let preferred = served_by.filter(|agent| {
+            agents.contains(agent) && is_recent(customer.served_at, tx.now(), settings.desk.sticky_ms)
+        });
+        if preferred.is_some() {
+            return Ok(preferred.cloned());
+        }
+        let open = tx.conversations_by_agent(tx.now().plus(-settings.session_idle_ms))?;
         let last = tx.kv(LAST_ASSIGNED_KEY)?;
-        let last_index = agents.iter().position(|agent| last.as_deref() == Some(agent.as_str()));
-        let rotation = agents.iter().cycle().skip(last_index.map_or(0, |last| last + 1)).take(agents.len());
-        customer.agent = { rotation }.find(|agent| busy(agent) == fewest).cloned();
-        customer.agent.as_ref().map_or(Ok(()), |agent| tx.put_kv(LAST_ASSIGNED_KEY, agent.as_str()))
+        let known = Agents { all: agents, open: &open, last: last.as_deref() };
+        let chosen = known.choose(preferred);
+        chosen.map_or(Ok(()), |agent| tx.put_kv(LAST_ASSIGNED_KEY, agent.as_str()))?;
+        Ok(chosen.cloned())
     }
 }

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::bridge::{Parts, Settings, WorkSignal, quota};
+use crate::bridge::{DeskSettings, Parts, Settings, WorkSignal, quota};
 use crate::config::{
     Acknowledge, AesKey, AfterHours, EncryptionMode, Locale, OnUnsubscribe, ReplyMode, Texts,
 };
@@ -188,6 +188,7 @@ async fn list(store: &Store) -> Vec<MessageSummary> {
 fn settings(agents: Vec<ImUserId>) -> Settings {
     Settings {
         agents,
+        desk: DeskSettings::default(),
         texts: Texts::defaults(Locale::En, "XX"),
         replies: std::collections::BTreeMap::new(),
         acknowledge: Acknowledge::Always,

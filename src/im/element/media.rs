@@ -18,7 +18,8 @@ pub struct MediaDetails {
     pub thumb_link: Option<String>,
 }
 
-pub(super) fn media_element(info: &MediaInfo, details: &MediaDetails) -> Element {
+/// The element that shows a medium.
+pub fn media_element(info: &MediaInfo, details: &MediaDetails) -> Element {
     let uuid = info.name.as_str().to_owned();
     let url = info.link.clone();
     let size = details.file.map_or(0, |file| file.size);

@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::im::element::{self, Element, MediaDetails};
 use crate::metrics::Metrics;
 use crate::model::{
-    FailureClass, ImUserId, MediaInfo, MediaInfoKind, MessageKind, OutboundCall, Resolution, Verdict,
+    FailureClass, ImUserId, MediaInfo, MediaInfoKind, MessageKind, Millis, OutboundCall, Resolution, Verdict,
 };
 use crate::outbox::{Courier, Payload, PrepareError};
 use crate::store::PendingCall;
@@ -207,8 +207,15 @@ impl ImCourier {
         to: &ImUserId,
     ) -> StepResult<Result<(), Outcome>> {
         let (msg_seq, msg_random) = (pending.msg_seq, pending.msg_random);
-        if let OutboundCall::EarlierMessageToAgent { text, at_s } = call {
-            let elements = [Element::text(text.as_str())];
+        if let OutboundCall::EarlierMessageToAgent { text, at_s, medium } = call {
+            let elements = match medium {
+                None => [Element::text(text.as_str())],
+                Some(info) => {
+                    let details =
+                        self.media_inspector.details(info, Millis(at_s.saturating_mul(1_000))).await;
+                    [element::media_element(info, &details)]
+                }
+            };
             let (import, timestamp_s) = (ImportMode::History, *at_s);
             let past =
                 ImportMsg { mode: import, from, to, msg_seq, msg_random, timestamp_s, elements: &elements };

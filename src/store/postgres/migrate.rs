@@ -20,7 +20,7 @@ pub(super) struct Migration {
 }
 
 /// The migrations, in order.
-pub(super) const MIGRATIONS: [Migration; 3] = [
+pub(super) const MIGRATIONS: [Migration; 4] = [
     Migration {
         name: "0001-initial",
         statements: include_str!("../../../migrations/postgres/0001-initial.sql"),
@@ -34,6 +34,11 @@ pub(super) const MIGRATIONS: [Migration; 3] = [
     Migration {
         name: "0003-working-hours",
         statements: include_str!("../../../migrations/postgres/0003-working-hours.sql"),
+        compatible: 1,
+    },
+    Migration {
+        name: "0004-served-by",
+        statements: include_str!("../../../migrations/postgres/0004-served-by.sql"),
         compatible: 1,
     },
 ];

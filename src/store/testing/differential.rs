@@ -140,7 +140,11 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
                 debug(tx.begin_conversation(&mut customer)?)
             }
         }
-        12 => debug(tx.customer(&openid)?),
+        12 => {
+            let customer = tx.customer(&openid)?;
+            customer.as_ref().map_or(Ok(()), |customer| tx.record_served(customer, &agent(c)))?;
+            debug(customer)
+        }
         13 => debug(tx.set_account(&openid, u32::from(b), c % 2 > 0)?),
         14 => debug(tx.conversations_by_agent(now.plus(-DAY_MS))?),
         15 if c < 60 => debug(tx.forget_customer(&openid)?),
