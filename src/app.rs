@@ -8,6 +8,7 @@ mod couriers;
 mod disk;
 mod fleet;
 mod listeners;
+mod live_settings;
 mod media_fetching;
 mod private_files;
 mod settings;
@@ -22,7 +23,8 @@ use anyhow::{Context as _, bail};
 
 use component_status::Inbound;
 use couriers::im_courier;
-use settings::{bridge_settings, callback_verifier, verifier};
+pub use live_settings::{LiveSettings, Source};
+use settings::{callback_verifier, verifier};
 pub(crate) use storage::location as store_location;
 use workers::Workers;
 
@@ -47,6 +49,8 @@ pub struct Running {
     pub ops: Option<SocketAddr>,
     /// The life of the bridge, through which it can be stopped.
     pub lifecycle: Lifecycle,
+    /// The settings that may change while it runs.
+    pub settings: LiveSettings,
     operations: Option<listeners::Operations>,
     membership: Option<fleet::Joined>,
     closing: Closing,
@@ -69,10 +73,11 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     let metrics = Metrics::default();
     let (store, closing) = storage::open_store(&config.store, clock.clone(), metrics.clone()).await?;
     let media = storage::open_media(&config, &store, &clock).await?;
-    let (instances, membership) = fleet::join(&config, &store, &clock, &metrics).await?;
+    let settings = LiveSettings::new(&config, warnings.clone(), certificates.clone(), clock.clone());
+    let (instances, membership) = fleet::join(&store, &clock, &metrics, settings.digest()).await?;
     let work_signal = WorkSignal::new(instances.clone());
     let bridge = Bridge::new(bridge::Parts {
-        settings: bridge_settings(&config),
+        settings: settings.bridge(),
         store: store.clone(),
         media: media.clone(),
         work_signal: work_signal.clone(),
@@ -112,7 +117,8 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     lifecycle.spawn("receipts", receipt::report_outcomes(receipts, bridge.clone()));
 
     let inbound = Inbound::new(&clock);
-    let mut parts = component_status::parts(&config, &to_im, client, &bridge, &inbound, &clock);
+    let mut parts = component_status::parts(&to_im, client, &bridge, &inbound, &clock);
+    parts.add("settings", settings.status());
     parts.add("lanes", component_status::lanes(panics, clock.clone()));
     parts.add("connections", component_status::connections(connections.public.clone()));
     parts.add("certificates", component_status::certificates(certificates));
@@ -135,8 +141,8 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     });
     let limits = Limits { body_bytes: config.server.body_limit, ..Limits::default() };
     let router = public::router(public::Public {
-        verifier: verifier(&config),
-        callback_verifier: callback_verifier(&config, &clock),
+        verifier: verifier(&config, settings.reserved_senders()),
+        callback_verifier: callback_verifier(&config, settings.callback_senders(), &clock),
         bridge,
         clock,
         metrics: metrics.clone(),
@@ -155,7 +161,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     }
     lifecycle.readiness().set_ready();
     let grace = config.server.shutdown_grace;
-    Ok(Running { public, ops, lifecycle, operations, membership, closing, grace })
+    Ok(Running { public, ops, lifecycle, settings, operations, membership, closing, grace })
 }
 
 impl Running {

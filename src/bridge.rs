@@ -28,12 +28,14 @@ mod translate;
 mod typing;
 mod unreadable;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::clock::Clock;
-use crate::config::{Acknowledge, AfterHours, OnUnsubscribe, ReplyMode, Texts};
+use crate::config::{Acknowledge, AfterHours, Locale, OnUnsubscribe, ReplyMode, Texts};
 use crate::fleet::Fleet;
+use crate::live::Live;
 use crate::media::Media;
 use crate::media::download::Rules;
 use crate::metrics::Metrics;
@@ -94,8 +96,8 @@ pub struct Settings {
 /// The parts that the bridge is built from.
 #[derive(Debug)]
 pub struct Parts {
-    /// The settings that the decisions depend on.
-    pub settings: Settings,
+    /// The settings that the decisions depend on, which may change at any time.
+    pub settings: Live<Settings>,
     /// The store, which is the source of truth.
     pub store: Store,
     /// Media files and their links.
@@ -110,11 +112,26 @@ pub struct Parts {
 
 /// The bridge. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Bridge(Arc<Inner>);
+pub struct Bridge(Arc<Shared>);
+
+/// What one decision stands on: the parts of the bridge, and the settings as they were when it began.
+#[derive(Clone, Debug)]
+struct Inner {
+    settings: Arc<Settings>,
+    shared: Arc<Shared>,
+}
+
+impl Deref for Inner {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
 
 #[derive(Debug)]
-struct Inner {
-    settings: Settings,
+struct Shared {
+    live: Live<Settings>,
     store: Store,
     media: Media,
     accounts: Accounts,
@@ -145,8 +162,8 @@ impl Bridge {
         let fleet = work_signal.fleet().clone();
         // Only lanes of this instance request one.
         let backfill_requests = WorkSignal::with_capacity(Fleet::alone(0), MAX_BACKFILL_REQUESTS);
-        Ok(Self(Arc::new(Inner {
-            settings,
+        Ok(Self(Arc::new(Shared {
+            live: settings,
             store,
             media,
             accounts,
@@ -183,37 +200,48 @@ impl Bridge {
     }
 
     /// The configured agents.
-    pub fn agents(&self) -> &[ImUserId] {
-        &self.0.settings.agents
+    pub fn agents(&self) -> Vec<ImUserId> {
+        self.0.live.get().agents.clone()
+    }
+
+    /// The settings as they are now.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.0.live.get()
+    }
+
+    /// The settings as they are now, with the parts: what a decision takes once, when it begins.
+    fn inner(&self) -> Inner {
+        Inner { settings: self.0.live.get(), shared: Arc::clone(&self.0) }
     }
 
     /// How answers reach customers at present. [`ReplyMode::Auto`] becomes `Passive` while WeChat
     /// denies pushes.
     pub fn reply_mode(&self) -> ReplyMode {
-        match self.0.settings.reply {
-            ReplyMode::Auto if !self.0.may_push(self.0.clock.now()) => ReplyMode::Passive,
+        let inner = self.inner();
+        match inner.settings.reply {
+            ReplyMode::Auto if !inner.may_push(inner.clock.now()) => ReplyMode::Passive,
             mode => mode,
         }
     }
 
     /// The configured reply mode.
     pub fn configured_reply_mode(&self) -> ReplyMode {
-        self.0.settings.reply
+        self.0.live.get().reply
     }
 
-    /// The texts for customers and agents, with the locale of notices.
-    pub fn texts(&self) -> &Texts {
-        &self.0.settings.texts
+    /// The language of the texts for customers and agents.
+    pub fn locale(&self) -> Locale {
+        self.0.live.get().texts.locale
     }
 
     /// The windows and budgets.
-    pub fn limits(&self) -> &quota::Limits {
-        &self.0.settings.limits
+    pub fn limits(&self) -> quota::Limits {
+        self.0.live.get().limits
     }
 
     /// Whether answers may be pushed now, as far as we know.
     pub fn may_push(&self, now: Millis) -> bool {
-        self.0.may_push(now)
+        self.inner().may_push(now)
     }
 
     /// Records that WeChat denied a push: answers go out as passive replies for a day.
@@ -295,8 +323,14 @@ pub(crate) mod tests {
         let (retention, work_signal, metrics) =
             (Duration::from_hours(1), WorkSignal::new(Fleet::alone(0)), Metrics::default());
         let media = Media::open(store, folder, None, retention, clock.clone()).await.unwrap();
-        let parts =
-            Parts { settings, store: store.clone(), media, work_signal, clock: clock.clone(), metrics };
+        let parts = Parts {
+            settings: Live::new(settings),
+            store: store.clone(),
+            media,
+            work_signal,
+            clock: clock.clone(),
+            metrics,
+        };
         Bridge::new(parts).await.unwrap()
     }
 

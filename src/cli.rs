@@ -14,13 +14,13 @@ mod serve;
 mod trace;
 mod usersig;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use const_format::formatcp;
 
-use crate::app::store_location;
+use crate::app::{self, store_location};
 use crate::clock::Clock;
 use crate::config::{self, Config, Faults};
 use crate::owner_only;
@@ -136,9 +136,8 @@ impl Cli {
         let clock = Clock::system();
         let outcome = match &self.command {
             Command::Serve { while_stdin } => {
-                let (config, warnings) = self.load()?;
                 let runtime = runtime()?;
-                let outcome = runtime.block_on(serve::run(config, warnings, *while_stdin));
+                let outcome = runtime.block_on(serve::run(self.source(), *while_stdin));
                 // A thread that hangs in a call must not keep the process alive.
                 runtime.shutdown_background();
                 outcome
@@ -165,8 +164,15 @@ impl Cli {
     }
 
     fn load(&self) -> Result<(Config, Vec<String>), Faults> {
-        let path = self.config.as_deref().unwrap_or(Path::new("config.toml"));
-        Config::load(path, self.config.is_some(), config::environment())
+        (self.source().load)()
+    }
+
+    /// Where the configuration comes from.
+    fn source(&self) -> app::Source {
+        let (explicit, environment) = (self.config.is_some(), config::environment());
+        let path = self.config.clone().unwrap_or_else(|| PathBuf::from("config.toml"));
+        let file = path.clone();
+        app::Source { path, load: Box::new(move || Config::load(&file, explicit, environment.clone())) }
     }
 }
 

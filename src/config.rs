@@ -5,6 +5,7 @@
 //! output of this module contains a secret, or any value that may be a misplaced secret.
 
 mod address;
+mod changes;
 mod check;
 mod choice;
 mod desk;
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use address::{BaseUrl, StoreUrl};
+pub use changes::ChangedKeys;
 pub use choice::{Acknowledge, AfterHours, EncryptionMode, Locale, LogFormat, OnUnsubscribe, ReplyMode};
 pub use exposure::Exposure;
 pub use fault::{Fault, Faults, Place};
@@ -82,6 +84,8 @@ pub struct Config {
     /// The files with secrets that this configuration was read from: each with the key that names
     /// it, or `configuration`.
     pub secret_files: Vec<(String, PathBuf)>,
+    /// What tells which keys differ from those of another configuration.
+    fingerprints: changes::Fingerprints,
 }
 
 /// `[server]`
@@ -111,7 +115,7 @@ pub struct Server {
 }
 
 /// The two PEM files for HTTPS. They have not been opened yet.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
     /// The certificate chain.
     pub cert: PathBuf,

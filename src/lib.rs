@@ -25,6 +25,7 @@
 mod model;
 mod clock;
 mod json;
+mod live;
 mod owner_only;
 mod config;
 mod telemetry;

@@ -35,7 +35,7 @@ pub fn verifier() -> Verifier {
         mode: EncryptionMode::Safe,
         key: Some(key()),
         previous_key: None,
-        reserved_senders: Vec::new(),
+        reserved_senders: Vec::new().into(),
         max_skew_s: 300,
     })
 }

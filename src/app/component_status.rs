@@ -10,7 +10,6 @@ use crate::bridge::Bridge;
 use crate::bridge::callbacks::CallbackStatus;
 use crate::clock::Clock;
 use crate::clock::calendar::rfc3339;
-use crate::config::{Config, Exposure};
 use crate::http::connections::Connections;
 use crate::http::ops;
 use crate::http::tls::Certificates;
@@ -41,7 +40,6 @@ impl Inbound {
 
 /// All parts of `/readyz`, beside the store and the backlog.
 pub(super) fn parts(
-    config: &Config,
     to_im: &Arc<im_send::ImCourier>,
     client: WechatClient,
     bridge: &Bridge,
@@ -56,7 +54,6 @@ pub(super) fn parts(
     parts.add("wechat", pushes(Arc::clone(&inbound.pushes)));
     parts.add("clock", clock(of_machine.clone()));
     parts.add("media", media(bridge.media().clone()));
-    parts.add("settings", settings(&config.exposures));
     parts
 }
 
@@ -107,12 +104,6 @@ fn clock(clock: Clock) -> ops::StatusFn {
         let skews: Map<_, _> = skews.map(|(name, ms)| (name.to_owned(), (ms / 1000).into())).collect();
         status.with("ahead_of_s", skews)
     })
-}
-
-/// Settings by which strangers may speak or read. They stop nothing, so the part stays healthy.
-fn settings(exposures: &[Exposure]) -> ops::StatusFn {
-    let warnings: Vec<_> = exposures.iter().map(ToString::to_string).collect();
-    Arc::new(move || ops::ComponentStatus::healthy().with("warnings", warnings.clone()))
 }
 
 fn im(courier: &Arc<im_send::ImCourier>) -> ops::StatusFn {

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::fleet::{Fleet, FleetStatus, Member, MemberParts, SHARDS};
 use crate::http::ops;
 use crate::lifecycle::Lifecycle;
+use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::model::ImUserId;
 use crate::store::Store;
@@ -37,10 +38,10 @@ impl Joined {
 
 /// Takes the place of this process among the instances on its database.
 pub(super) async fn join(
-    config: &Config,
     store: &Store,
     clock: &Clock,
     metrics: &Metrics,
+    settings: Live<String>,
 ) -> anyhow::Result<(Fleet, Option<Member>)> {
     let Some(membership) = store.membership() else {
         metrics.set_fleet(1, SHARDS);
@@ -51,7 +52,7 @@ pub(super) async fn join(
         store: store.clone(),
         clock: clock.clone(),
         metrics: metrics.clone(),
-        settings: digest(config),
+        settings,
     };
     let (fleet, member) = Member::join(parts).await?;
     Ok((fleet, Some(member)))
@@ -65,7 +66,7 @@ pub(super) fn start(member: Member, lifecycle: &Lifecycle) -> Joined {
 }
 
 /// A digest of the settings in which all instances must agree. No secret can be found from it.
-fn digest(config: &Config) -> String {
+pub(super) fn digest(config: &Config) -> String {
     let agents: Vec<&str> = config.im.agents.iter().map(ImUserId::as_str).collect();
     let mut settings = vec![json!([
         config.wechat.app_id,

@@ -6,7 +6,9 @@ use crate::bridge::{self, quota};
 use crate::clock::{Clock, millis};
 use crate::config::{Config, Secret};
 use crate::im::receive::CallbackVerifier;
+use crate::live::Live;
 use crate::media::download::Rules;
+use crate::model::ImUserId;
 use crate::wechat::receive::{Verifier, VerifierSettings};
 
 pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
@@ -44,7 +46,7 @@ pub(super) fn secret(secret: &Secret) -> SecretString {
     SecretString::from(secret.expose().to_owned())
 }
 
-pub(super) fn verifier(config: &Config) -> Verifier {
+pub(super) fn verifier(config: &Config, reserved_senders: Live<Vec<String>>) -> Verifier {
     let wechat = &config.wechat;
     Verifier::new(VerifierSettings {
         token: secret(&wechat.token),
@@ -54,23 +56,32 @@ pub(super) fn verifier(config: &Config) -> Verifier {
         mode: wechat.mode,
         key: wechat.encoding_aes_key.clone(),
         previous_key: wechat.previous_encoding_aes_key.clone(),
-        reserved_senders: reserved_senders(config),
+        reserved_senders,
         max_skew_s: wechat.max_skew.map_or(0, |skew| skew.as_secs()),
     })
 }
 
 /// The accounts of IM that act for us, as whom no customer may write.
-fn reserved_senders(config: &Config) -> Vec<String> {
+pub(super) fn reserved_senders(config: &Config) -> Vec<String> {
     let own = std::iter::once(&config.im.admin).chain(&config.im.agents).chain(&config.desk.supervisor);
     own.map(ToString::to_string).collect()
 }
 
-pub(super) fn callback_verifier(config: &Config, clock: &Clock) -> CallbackVerifier {
+/// The accounts whose messages go to customers.
+pub(super) fn callback_senders(config: &Config) -> Vec<ImUserId> {
+    config.im.agents.clone()
+}
+
+pub(super) fn callback_verifier(
+    config: &Config,
+    senders: Live<Vec<ImUserId>>,
+    clock: &Clock,
+) -> CallbackVerifier {
     CallbackVerifier::new(
         config.im.sdk_app_id.get(),
         config.im.callback_token.as_ref().map(secret),
         config.im.callback_max_skew.as_secs(),
-        config.im.agents.clone(),
+        senders,
         clock.clone(),
     )
     .with_rest_answers(config.im.rest_answers)

@@ -48,7 +48,7 @@ impl Bridge {
         {
             return Ok(None);
         }
-        let needs_backfill = self.0.needs_backfill(tx, &call.lane.customer)?;
+        let needs_backfill = self.inner().needs_backfill(tx, &call.lane.customer)?;
         Ok(needs_backfill.then(|| since.plus(BACKFILL_WAIT_MS)))
     }
 
@@ -78,7 +78,7 @@ impl Bridge {
     /// Records that the customer's conversation could not be backfilled in time, so that no answer
     /// waits for it any longer.
     pub async fn abandon_backfill(&self, customer: OpenId) -> Result<(), StoreError> {
-        let (era_id, agents, openid) = (self.era_id(), self.agents().to_vec(), customer.clone());
+        let (era_id, agents, openid) = (self.era_id(), self.agents(), customer.clone());
         let give_up = move |tx: &Tx<'_>| {
             let backfills = tx.missing_backfills(&openid, &agents, era_id)?;
             backfills.iter().try_for_each(|backfill| tx.abandon_backfill(backfill, era_id))

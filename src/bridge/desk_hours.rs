@@ -36,7 +36,7 @@ impl Settings {
 impl Bridge {
     /// Until when customers' messages are deferred; `None`: those that are deferred may leave.
     pub fn deferred_until(&self, now: Millis) -> Option<Millis> {
-        self.0.settings.deferred_until(now)
+        self.0.live.get().deferred_until(now)
     }
 }
 

@@ -5,8 +5,6 @@ mod keys;
 mod revision;
 mod stray;
 
-use std::sync::Arc;
-
 use fail::fail_point;
 use rand::RngExt as _;
 
@@ -117,25 +115,20 @@ impl Bridge {
     }
 
     async fn accept(&self, mut answer: Answer, arrival: Arrival) -> Result<AnswerOutcome, StoreError> {
-        let inner = &self.0;
+        let inner = self.inner();
         if !inner.settings.agents.contains(&answer.from) {
             return Ok(AnswerOutcome::Ignored(IgnoreReason::NotAnAgent));
         }
         let (from, to) = (answer.from.clone(), answer.to.clone());
-        let content = AnswerContent::of(inner, &mut answer);
+        let content = AnswerContent::of(&inner, &mut answer);
         let (to_im, to_wechat) = match &content {
             // The reply to a command goes to the agent who sent it.
             AnswerContent::Command(command) => (true, *command == Command::Retry),
             // A blank message makes a notice too.
             AnswerContent::Message { calls, notices } => (!notices.is_empty() || calls.is_empty(), true),
         };
-        let handler = AnswerHandler {
-            inner: Arc::clone(inner),
-            answer,
-            arrival,
-            content,
-            random: rand::rng().random(),
-        };
+        let handler =
+            AnswerHandler { inner: inner.clone(), answer, arrival, content, random: rand::rng().random() };
         // Do not await anything before this write, or a later message could overtake this one.
         Ok(match inner.store.write_for(Scope::account(&to), move |tx| handler.decide(tx)).await? {
             Ok((customer, message)) => {
@@ -240,7 +233,7 @@ fn add_media(tx: &Tx<'_>, openid: &OpenId, calls: &[OutboundCall]) -> Result<(),
 }
 
 struct AnswerHandler {
-    inner: Arc<Inner>,
+    inner: Inner,
     answer: Answer,
     arrival: Arrival,
     content: AnswerContent,
@@ -272,7 +265,7 @@ impl AnswerHandler {
         let message = match &self.content {
             AnswerContent::Command(_) if is_recalled => return Ok(Err(IgnoreReason::Recalled)),
             AnswerContent::Command(command) => {
-                let (inner, by) = (&*self.inner, &self.answer.from);
+                let (inner, by) = (&self.inner, &self.answer.from);
                 Effect { inner, command, sender: by, source, random: self.random }.apply(tx, customer)?;
                 None
             }

@@ -9,7 +9,6 @@ mod assignment;
 mod departure;
 mod hours;
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use fail::fail_point;
@@ -69,14 +68,14 @@ enum WindowOpener {
 impl Bridge {
     /// Accepts a push. `Ok` means that the push and all its calls are on disk.
     pub async fn accept_push(&self, push: Push) -> Result<Reply, StoreError> {
-        let inner = &self.0;
+        let inner = self.inner();
         let (openid, key) = (push.from.clone(), push.dedup_key.as_str().to_owned());
         let is_unsubscribe = push.is_unsubscribe();
         let place = matches!(push.body, PushBody::Message(_))
             .then(|| inner.work_signal.take_offered(&openid))
             .flatten();
         let handler = PushHandler {
-            inner: Arc::clone(inner),
+            inner: inner.clone(),
             push,
             has_place: place.is_some(),
             random: rand::rng().random(),
@@ -119,7 +118,7 @@ impl Bridge {
 }
 
 struct PushHandler {
-    inner: Arc<Inner>,
+    inner: Inner,
     push: Push,
     /// The outbox has a place for the message's call.
     has_place: bool,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use rand::RngExt as _;
 
-use super::{Bridge, Inner};
+use super::{Bridge, Shared};
 use crate::config::Locale;
 use crate::model::{Direction, Lane, MessageId, Millis, Move, OpenId, OutboundCall, State, split_text};
 use crate::store::{HeldAnswer, Scope, StoreError};
@@ -144,7 +144,7 @@ impl Bridge {
         attached: AttachedAnswers,
         was_written: bool,
     ) -> Result<(), StoreError> {
-        let Inner { store, metrics, clock, work_signal, .. } = &*self.0;
+        let Shared { store, metrics, clock, work_signal, .. } = &*self.0;
         let AttachedAnswers { openid, key } = attached;
         let lane = Lane { direction: Direction::ToWechat, customer: openid.clone() };
         let now = clock.now();

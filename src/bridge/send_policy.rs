@@ -69,7 +69,7 @@ impl Bridge {
         else {
             return Ok(false);
         };
-        let text = notice::budget(self.texts().locale, left.ok(), tx.now());
+        let text = notice::budget(self.locale(), left.ok(), tx.now());
         let source = format!("budget:{}:{}", call.id, call.call_index);
         enqueue_notice(tx, &call.lane.customer, agent, &text, &source, random)
     }
@@ -90,7 +90,7 @@ impl Bridge {
             return Ok(());
         }
         let Some(mut customer) = tx.customer(&call.lane.customer)? else { return Ok(()) };
-        quota::refund(&mut customer, tx.now(), self.limits());
+        quota::refund(&mut customer, tx.now(), &self.limits());
         tx.put_customer(&customer)
     }
 
@@ -123,12 +123,12 @@ impl Bridge {
 
     /// The hold reason as text, in the configured locale.
     pub fn hold_reason_text(&self, reason: HoldReason) -> String {
-        notice::hold_reason(self.texts().locale, reason).to_owned()
+        notice::hold_reason(self.locale(), reason).to_owned()
     }
 
     /// The reason for a missing answer as text, in the configured locale.
     pub fn no_answer_text(&self, reason: NoAnswer) -> String {
-        notice::no_answer(self.texts().locale, reason)
+        notice::no_answer(self.locale(), reason)
     }
 
     /// Enqueues a notice to the agent who wrote `call` about what happened to it. A waiting notice
@@ -140,7 +140,7 @@ impl Bridge {
         kind: &NoticeKind<'_>,
         random: u32,
     ) -> Result<bool, StoreError> {
-        notify_agent(tx, self.texts().locale, call, kind, random)
+        notify_agent(tx, self.locale(), call, kind, random)
     }
 
     /// Enqueues a notice to the agent who wrote `call` that it waits. `why`: what is known of the
@@ -152,13 +152,13 @@ impl Bridge {
         why: Option<&str>,
         random: u32,
     ) -> Result<bool, StoreError> {
-        let why = why.unwrap_or_else(|| notice::waits_in_line(self.texts().locale));
+        let why = why.unwrap_or_else(|| notice::waits_in_line(self.locale()));
         self.notify_agent(tx, call, &NoticeKind::Waiting { why }, random)
     }
 
     /// The reason why the bridge ended a message as text, in the configured locale.
     pub fn end_reason_text(&self, ended: EndReason) -> &'static str {
-        notice::end_reason(self.texts().locale, ended)
+        notice::end_reason(self.locale(), ended)
     }
 
     /// Enqueues a notice to the agent that `fetch` has failed for good. Returns whether there is a
@@ -170,7 +170,7 @@ impl Bridge {
         unavailable: MediaUnavailable,
         random: u32,
     ) -> Result<bool, StoreError> {
-        let locale = self.texts().locale;
+        let locale = self.locale();
         let Some(label) = notice::media_label(locale, fetch.request.kind) else { return Ok(false) };
         // The conversation may have been handed over since, so notify its current agent.
         let Some(agent) = tx.customer(&fetch.openid)?.and_then(|customer| customer.agent) else {

@@ -13,7 +13,7 @@ impl Bridge {
     /// Accepts a push that could not be read. `Ok` means that its bytes are on disk; the same bytes are kept once and
     /// cause one notice.
     pub async fn accept_unreadable(&self, push: UnreadablePush) -> Result<(), StoreError> {
-        let (sender, locale) = (push.sender.clone(), self.texts().locale);
+        let (sender, locale) = (push.sender.clone(), self.locale());
         let random = rand::rng().random();
         let hash = hex::encode(Sha256::digest(&push.bytes));
         let row = UnreadableRow { hash, openid: push.sender, agent: None, why: push.why, body: push.bytes };

@@ -8,12 +8,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
 use crate::app;
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::lifecycle::{Signals, deadline, open_files};
 use crate::telemetry;
 
@@ -26,7 +26,12 @@ const PAUSE_AT: &str = "BRIDGE_PAUSE_AT";
 /// `POINT:TIMES`: the point where a build with fail points panics, and how often. Other builds ignore it.
 const PANIC_AT: &str = "BRIDGE_PANIC_AT";
 
-pub(super) async fn run(config: Config, warnings: Vec<String>, while_stdin: bool) -> Result<(), Error> {
+pub(super) async fn run(source: app::Source, while_stdin: bool) -> Result<(), Error> {
+    // From now on SIGHUP is kept until the bridge has started, and then applied.
+    let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+    let stamp = source.stamp();
+    let (config, warnings) = (source.load)()?;
+
     if fail::has_failpoints() {
         if let Some(at) = std::env::var_os(KILL_AT) {
             abort_at(&at.to_string_lossy())?;
@@ -57,7 +62,8 @@ pub(super) async fn run(config: Config, warnings: Vec<String>, while_stdin: bool
     for exposure in exposures.iter().filter(|_| !while_stdin) {
         tracing::warn!("{exposure}");
     }
-    let soft = running.lifecycle.soft().clone();
+    let (settings, soft) = (running.settings.clone(), running.lifecycle.soft().clone());
+    running.lifecycle.spawn("settings", settings.follow(source, stamp, hangup, soft.clone()));
     tokio::spawn(async move {
         soft.cancelled().await;
         stop.cancel();

@@ -58,6 +58,7 @@ pub(super) fn config(settings: &mut Settings) -> Option<Config> {
         telemetry,
         log: log?,
         secret_files: settings.secret_files(),
+        fingerprints: settings.fingerprints(),
     };
     config.exposures = exposure::of_settings(&config);
     Some(config)

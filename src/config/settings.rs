@@ -10,6 +10,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::changes::Fingerprints;
 use super::choice::Choice;
 use super::fault::{Fault, Faults, Place};
 use super::keys::{self, Value, ValueKind};
@@ -38,6 +39,8 @@ pub(super) struct Settings {
     faults: Vec<Fault>,
     warnings: Vec<String>,
     secret_files: Vec<(String, PathBuf)>,
+    /// The keys of secrets that were read from files.
+    of_files: Fingerprints,
 }
 
 impl Settings {
@@ -160,6 +163,23 @@ impl Settings {
         self.secret_files.clone()
     }
 
+    /// What tells which keys differ from those of other settings. Secrets must have been read.
+    pub fn fingerprints(&self) -> Fingerprints {
+        let mut fingerprints = self.of_files.clone();
+        for (key, configured) in &self.values {
+            let names_a_file = base_key(key) != key && keys::find_key(base_key(key)).is_some();
+            let kind = keys::find_key(key).map(|key| key.kind);
+            // An empty text differs from the default that an override replaces.
+            let is_default = kind.is_some_and(|kind| {
+                !matches!(kind, ValueKind::Override) && kind.default() == configured.value
+            });
+            if !names_a_file && !is_default {
+                fingerprints.insert(key, &configured.value);
+            }
+        }
+        fingerprints
+    }
+
     /// The faults and the warnings.
     pub fn into_outcome(self) -> (Faults, Vec<String>) {
         (Faults(self.faults), self.warnings)
@@ -230,7 +250,7 @@ impl Settings {
         if self.is_faulty(full_key) {
             return None;
         }
-        let file_key = format!("{full_key}_file");
+        let file_key = format!("{full_key}{FILE}");
         let file = self.text(&file_key);
         let is_set_directly = self.values.contains_key(full_key) && !self.text(full_key).is_empty();
         if file.is_empty() {
@@ -249,6 +269,7 @@ impl Settings {
         match read_secret(Path::new(&file)) {
             Ok(secret) => {
                 self.secret_files.push((file_key, PathBuf::from(&file)));
+                self.of_files.insert(full_key, &Value::Text(secret.expose().to_owned()));
                 Some(secret)
             }
             Err(problem) => {
@@ -264,9 +285,12 @@ impl Settings {
     }
 }
 
+/// The end of the key that names the file of a secret.
+const FILE: &str = "_file";
+
 /// The key to which a `KEY_file` belongs.
 fn base_key(full_key: &str) -> &str {
-    full_key.strip_suffix("_file").unwrap_or(full_key)
+    full_key.strip_suffix(FILE).unwrap_or(full_key)
 }
 
 /// Whether `file` is certainly a path. An operator may put the secret itself in place of the file

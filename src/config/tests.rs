@@ -1,5 +1,6 @@
 //! The configuration as a whole: accepted values, refused values with their texts, and secrecy.
 
+mod changes;
 mod desk;
 mod example;
 mod faults;

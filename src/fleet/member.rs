@@ -12,6 +12,7 @@ use super::judge::{self, Judgement};
 use super::shards::Ownership;
 use super::{Era, Fleet, LEASE, Others};
 use crate::clock::Clock;
+use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::model::Millis;
 use crate::store::{Heard, Instance, Membership, Roll, Scope, Store, StoreError, TTL, Tx};
@@ -36,8 +37,8 @@ pub struct MemberParts {
     pub clock: Clock,
     /// The metrics.
     pub metrics: Metrics,
-    /// A digest of the settings that all instances must share.
-    pub settings: String,
+    /// A digest of the settings that all instances must share. It may change at any time.
+    pub settings: Live<String>,
 }
 
 /// The task of one instance.
@@ -124,7 +125,7 @@ impl Member {
         let Some(others) = &fleet.0.others else { return Ok(()) };
         let asked = Instant::now();
         let number = self.parts.membership.connection().1;
-        let roll = self.parts.membership.beat(self.is_leaving, self.parts.settings.clone()).await?;
+        let roll = self.parts.membership.beat(self.is_leaving, self.parts.settings.get().to_string()).await?;
         let Some(roll) = roll else { return self.begin_again(others).await };
         let connection = self.parts.membership.connection().1;
         if connection != self.connection.0 {
@@ -313,10 +314,11 @@ impl Member {
         let now = self.parts.clock.now();
         let ahead_ms = roll.server_ms - self.parts.clock.of_machine().0;
         let since = |known: Option<Millis>| known.unwrap_or(now);
+        let settings = self.parts.settings.get();
         let different: Vec<String> = roll
             .instances
             .iter()
-            .filter(|other| !other.settings.is_empty() && other.settings != self.parts.settings)
+            .filter(|other| !other.settings.is_empty() && other.settings != *settings)
             .map(|other| other.name.clone())
             .collect();
         let owned = others.state.lock().owned();

@@ -75,13 +75,13 @@ pub struct Certificates(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    tls: Tls,
     clock: Clock,
     state: RwLock<State>,
 }
 
 #[derive(Debug)]
 struct State {
+    tls: Tls,
     pair: Pair,
     /// The files that were read last.
     stamp: Stamp,
@@ -92,12 +92,30 @@ struct State {
     broken: Option<CertificateProblem>,
 }
 
+impl State {
+    fn read(tls: &Tls) -> Result<Self, TlsError> {
+        let stamp = Stamp::of(tls);
+        Ok(Self { tls: tls.clone(), pair: Pair::read(tls)?, stamp, suspect: None, broken: None })
+    }
+}
+
 impl Certificates {
     /// Reads both files. Blocks. Fails if they cannot be used.
     pub fn open(tls: &Tls, clock: Clock) -> Result<Self, TlsError> {
-        let stamp = Stamp::of(tls);
-        let state = State { pair: Pair::read(tls)?, stamp, suspect: None, broken: None };
-        Ok(Self(Arc::new(Inner { tls: tls.clone(), clock, state: RwLock::new(state) })))
+        let state = RwLock::new(State::read(tls)?);
+        Ok(Self(Arc::new(Inner { clock, state })))
+    }
+
+    /// Whether these are the files.
+    pub fn are(&self, tls: &Tls) -> bool {
+        self.0.state.read().tls == *tls
+    }
+
+    /// Uses other files from now on. Blocks. Fails if they cannot be used; those before them then stay in use.
+    pub fn replace(&self, tls: &Tls) -> Result<(), TlsError> {
+        let state = State::read(tls)?;
+        *self.0.state.write() = state;
+        Ok(())
     }
 
     /// An acceptor that always uses the newest certificate.
@@ -149,12 +167,16 @@ impl Certificates {
 
     /// Reads the files if they have changed. Blocks.
     fn refresh(&self) {
-        let stamp = Stamp::of(&self.0.tls);
+        let tls = self.0.state.read().tls.clone();
+        let stamp = Stamp::of(&tls);
         if stamp == self.0.state.read().stamp {
             return;
         }
-        let read = Pair::read(&self.0.tls);
+        let read = Pair::read(&tls);
         let mut state = self.0.state.write();
+        if state.tls != tls {
+            return;
+        }
         let is_suspect = state.suspect.replace(stamp) == Some(stamp);
         match read {
             Ok(pair) => {

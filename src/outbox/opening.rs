@@ -4,6 +4,7 @@
 //! were changed. Whoever writes after the opening and before this task's turn is not overtaken: the acceptance of the
 //! message releases what the customer wrote before it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -44,12 +45,18 @@ impl Opening {
         stop.run_until_cancelled(self.clock.settled()).await;
         // When the store was last asked since the desk is open.
         let mut asked_at: Option<Millis> = None;
+        let mut settings = self.bridge.settings();
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
                 () = stop.cancelled() => return,
             }
             let now = self.clock.now();
+            // Other hours may have closed the desk and opened it again between two ticks.
+            let before = std::mem::replace(&mut settings, self.bridge.settings());
+            if !Arc::ptr_eq(&before, &settings) {
+                asked_at = None;
+            }
             if self.bridge.deferred_until(now).is_some() {
                 asked_at = None;
                 continue;

@@ -28,6 +28,7 @@ mod fuzz_corpora;
 mod health;
 mod held;
 mod im_calls;
+mod live_settings;
 mod mutations;
 mod observe;
 mod operations;

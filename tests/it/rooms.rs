@@ -4,33 +4,34 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each room, with the other rooms that it may use.
-const ROOMS: [(&str, &[&str]); 20] = [
+const ROOMS: [(&str, &[&str]); 21] = [
     ("model", &[]),
     ("clock", &["model"]),
     ("json", &[]),
+    ("live", &[]),
     ("owner_only", &[]),
     ("config", &["model"]),
     ("telemetry", &["config"]),
     ("metrics", &["model"]),
     ("lifecycle", &[]),
     ("store", &["model", "clock", "metrics"]),
-    ("fleet", &["model", "clock", "metrics", "store"]),
+    ("fleet", &["model", "clock", "live", "metrics", "store"]),
     ("media", &["model", "clock", "config", "metrics", "store"]),
     ("upstream", &["model", "clock", "metrics", "fleet"]),
-    ("bridge", &["model", "clock", "config", "metrics", "store", "fleet", "media"]),
+    ("bridge", &["model", "clock", "live", "config", "metrics", "store", "fleet", "media"]),
     ("outbox", &["model", "clock", "config", "metrics", "store", "fleet", "media", "upstream", "bridge"]),
     (
         "wechat",
         &[
-            "model", "clock", "json", "config", "metrics", "store", "fleet", "media", "upstream", "bridge",
-            "outbox",
+            "model", "clock", "json", "live", "config", "metrics", "store", "fleet", "media", "upstream",
+            "bridge", "outbox",
         ],
     ),
     (
         "im",
         &[
-            "model", "clock", "json", "config", "metrics", "store", "fleet", "media", "upstream", "bridge",
-            "outbox",
+            "model", "clock", "json", "live", "config", "metrics", "store", "fleet", "media", "upstream",
+            "bridge", "outbox",
         ],
     ),
     (
@@ -57,6 +58,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
         &[
             "model",
             "clock",
+            "live",
             "config",
             "telemetry",
             "owner_only",

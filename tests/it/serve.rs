@@ -24,7 +24,7 @@ pub struct ServeProcess {
 }
 
 impl ServeProcess {
-    fn start(folder: &Path, config: &str) -> Self {
+    pub fn start(folder: &Path, config: &str) -> Self {
         Self::start_as(child::bridge(), folder, config)
     }
 
@@ -37,8 +37,17 @@ impl ServeProcess {
         Self::start_as(limited, folder, config)
     }
 
-    fn start_as(mut bridge: Command, folder: &Path, config: &str) -> Self {
+    fn start_as(bridge: Command, folder: &Path, config: &str) -> Self {
         std::fs::write(folder.join("config.toml"), config).unwrap();
+        Self::spawn(bridge, folder)
+    }
+
+    /// Starts it with the file that is there.
+    pub fn start_with_the_file(folder: &Path) -> Self {
+        Self::spawn(child::bridge(), folder)
+    }
+
+    fn spawn(mut bridge: Command, folder: &Path) -> Self {
         let mut child = bridge
             .current_dir(folder)
             .args(["serve", "--config", "config.toml"])
@@ -77,13 +86,13 @@ impl ServeProcess {
         (after("listening on "), after("operations on "))
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
     /// Waits for the process to end, and returns its status and the whole log.
-    async fn wait_end(mut self) -> (ExitStatus, Vec<String>) {
+    pub async fn wait_end(mut self) -> (ExitStatus, Vec<String>) {
         let ended = eventually(SOON * 3, async || self.child.try_wait().unwrap().is_some()).await;
         assert!(ended, "the process does not end: {:?}", self.log());
         self.reader.take().unwrap().join().unwrap();
@@ -105,7 +114,7 @@ pub async fn world_without_bridge() -> World {
     world
 }
 
-fn connect(world: &World, public: &str) {
+pub fn connect(world: &World, public: &str) {
     world.wechat.connect(&format!("{public}/"));
     world.im.connect(format!("{public}/imcallback"));
 }

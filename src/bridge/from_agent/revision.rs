@@ -33,26 +33,25 @@ impl Bridge {
     /// gets a notice that the customer has it. A recall that overtakes its message is remembered as long as repeats
     /// are recognised.
     pub async fn accept_recall(&self, id: AnswerId) -> Result<AnswerOutcome, StoreError> {
-        let (bridge, random) = (self.clone(), rand::rng().random());
+        let (inner, random) = (self.inner(), rand::rng().random());
         let scope = Scope::account(&id.to);
-        let revised = self.0.store.write_for(scope, move |tx| recall(&bridge.0, tx, &id, random)).await?;
+        let revised = self.0.store.write_for(scope, move |tx| recall(&inner, tx, &id, random)).await?;
         Ok(self.signal_revised(revised))
     }
 
     /// Accepts the edit of an agent's message. `Ok` means that it is on disk: the message has its new words, or the
     /// agent gets a notice that the customer has the old ones.
     pub async fn accept_edit(&self, mut edit: AnswerEdit) -> Result<AnswerOutcome, StoreError> {
-        let inner = &self.0;
+        let inner = self.inner();
         let handler = EditHandler {
-            content: AnswerContent::of(inner, &mut edit.answer),
+            content: AnswerContent::of(&inner, &mut edit.answer),
             hash: content_hash(&edit.answer.parts),
             id: edit.answer.id(),
             edited_at: Millis(edit.edited_at_ms),
             random: rand::rng().random(),
         };
-        let bridge = self.clone();
         let scope = Scope::account(&handler.id.to);
-        let revised = inner.store.write_for(scope, move |tx| handler.apply(&bridge.0, tx)).await?;
+        let revised = self.0.store.write_for(scope, move |tx| handler.apply(&inner, tx)).await?;
         Ok(self.signal_revised(revised))
     }
 
@@ -66,7 +65,7 @@ impl Bridge {
     ) -> Result<bool, StoreError> {
         let Some(stored) = tx.answer(id)? else { return Ok(false) };
         match too_late_notice(stored.state, stored.has_begun) {
-            Some(kind) => notify(&self.0, tx, &stored, &kind, random),
+            Some(kind) => notify(&self.inner(), tx, &stored, &kind, random),
             None => Ok(false),
         }
     }

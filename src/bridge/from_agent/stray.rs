@@ -51,7 +51,7 @@ impl Bridge {
     /// Answers a message to a known customer from someone who is no agent with a notice. The message is never moved,
     /// even if its sender becomes an agent and a backfill finds it.
     pub async fn accept_stray(&self, stray: Answer) -> Result<(), StoreError> {
-        let inner = &self.0;
+        let inner = self.inner();
         let (from, to) = (stray.from.clone(), stray.to.clone());
         let (account, sender) = (to.clone(), from.clone());
         let is_stray = move |tx: &Tx<'_>| {
@@ -80,7 +80,7 @@ impl Bridge {
 
     /// Answers an agent's message to a customer who has left with a notice, if the customer's account still exists.
     pub(super) async fn notify_of_departed(&self, from: &ImUserId, to: &ImUserId) -> Result<(), StoreError> {
-        let inner = &self.0;
+        let inner = self.inner();
         let account = to.clone();
         let Some(former) = inner.store.read(move |tx| departed_with_account(tx, &account)).await? else {
             return Ok(());

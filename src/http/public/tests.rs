@@ -59,7 +59,7 @@ impl World {
         let keep = Duration::from_hours(720);
         let media = Media::open(&store, folder.path(), None, keep, clock.clone()).await.unwrap();
         let bridge = Bridge::new(Parts {
-            settings: settings(agents.clone()),
+            settings: settings(agents.clone()).into(),
             store: store.clone(),
             media,
             work_signal: WorkSignal::new(crate::fleet::Fleet::alone(0)),
@@ -78,7 +78,7 @@ impl World {
                 mode,
                 key: Some(key()),
                 previous_key: None,
-                reserved_senders: Vec::new(),
+                reserved_senders: Vec::new().into(),
                 max_skew_s: 0,
             }),
             callback_verifier: CallbackVerifier::new(

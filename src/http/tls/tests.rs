@@ -81,6 +81,19 @@ fn a_changed_pair_is_used_and_a_broken_one_is_reported_and_not_used() {
 }
 
 #[test]
+fn other_files_are_used_unless_they_cannot_be() {
+    let (first, second) = (testing::tls(), testing::other_tls());
+    let certificates = open(&first).unwrap();
+    let mixed = Tls { key: first.key.clone(), ..second.clone() };
+    assert!(certificates.replace(&mixed).is_err() && certificates.are(&first));
+    assert_eq!(used(&certificates), certificate(&first.cert));
+    certificates.replace(&second).unwrap();
+    certificates.refresh();
+    assert!(certificates.are(&second));
+    assert_eq!((used(&certificates), certificates.problem()), (certificate(&second.cert), None));
+}
+
+#[test]
 fn a_certificate_is_a_problem_from_14_days_before_its_end() {
     let clock = Clock::movable();
     let certificates = Certificates::open(&testing::tls(), clock.clone()).unwrap();

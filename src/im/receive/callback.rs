@@ -132,7 +132,7 @@ impl CallbackVerifier {
             (false, true) => Some(SkipReason::NotDelivered),
             (false, false) => None,
         };
-        let is_agent = account(body, "From_Account").is_ok_and(|from| self.agents.contains(&from));
+        let is_agent = account(body, "From_Account").is_ok_and(|from| self.agents.get().contains(&from));
         match (self.message(body), skip_reason) {
             (Ok(answer), None) if is_agent => Callback::Answer(answer),
             (Ok(answer), Some(reason)) if is_agent => Callback::Skipped(reason, answer),
@@ -165,7 +165,7 @@ impl CallbackVerifier {
 
     fn typing(&self, body: &Value, is_typing: bool) -> Option<TypingSignal> {
         let (agent, to) = (account(body, "From_Account").ok()?, account(body, "To_Account").ok()?);
-        self.agents.contains(&agent).then_some(TypingSignal { agent, to, is_typing })
+        self.agents.get().contains(&agent).then_some(TypingSignal { agent, to, is_typing })
     }
 
     /// The time in seconds: of the message, else of the event (in milliseconds), else of our clock.

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use crate::clock::Clock;
+use crate::live::Live;
 use crate::model::ImUserId;
 
 /// Authenticates callbacks.
@@ -20,7 +21,7 @@ pub struct CallbackVerifier {
     token: Option<SecretString>,
     previous_token: Option<SecretString>,
     max_skew_s: u64,
-    pub(super) agents: Vec<ImUserId>,
+    pub(super) agents: Live<Vec<ImUserId>>,
     pub(super) rest_answers: bool,
     pub(super) clock: Clock,
 }
@@ -75,16 +76,17 @@ impl Refusal {
 impl CallbackVerifier {
     /// Creates a verifier for one app. Without a `token` (the console's authentication token) only
     /// the app's id is checked. `max_skew_s` is the largest distance between a signed callback's
-    /// time and IM's clock, as far as `clock` knows it, in seconds either way.
+    /// time and IM's clock, as far as `clock` knows it, in seconds either way. `agents` may change at any time.
     pub fn new(
         sdk_app_id: u32,
         token: Option<SecretString>,
         max_skew_s: u64,
-        agents: Vec<ImUserId>,
+        agents: impl Into<Live<Vec<ImUserId>>>,
         clock: Clock,
     ) -> Self {
         // Anyone can sign with an empty token.
         let token = token.filter(|token| !token.expose_secret().is_empty());
+        let agents = agents.into();
         Self { sdk_app_id, token, previous_token: None, max_skew_s, agents, rest_answers: true, clock }
     }
 

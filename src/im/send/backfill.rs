@@ -121,8 +121,7 @@ impl BackfillWorker {
 
     /// Reads every agent's view of a conversation.
     async fn backfill_views(&self, customer: &OpenId) -> Result<(), BackfillError> {
-        let (openid, agents, era_id) =
-            (customer.clone(), self.bridge.agents().to_vec(), self.bridge.era_id());
+        let (openid, agents, era_id) = (customer.clone(), self.bridge.agents(), self.bridge.era_id());
         let backfills = self.store.read(move |tx| tx.missing_backfills(&openid, &agents, era_id)).await?;
         self.backfill_all(backfills).await
     }
@@ -152,7 +151,7 @@ impl BackfillWorker {
     }
 
     async fn run_round(&self) -> Result<(), BackfillError> {
-        let (agents, since) = (self.bridge.agents().to_vec(), self.clock.now().plus(-ACTIVE_MS));
+        let (agents, since) = (self.bridge.agents(), self.clock.now().plus(-ACTIVE_MS));
         let era_id = self.bridge.era_id();
         let backfills =
             self.store.read(move |tx| tx.due_backfills(&agents, era_id, since, CALLS_PER_ROUND)).await?;

@@ -15,6 +15,7 @@ use super::xml::{Element, XmlError};
 use super::{Refusal, sender, signature};
 use super::{document, envelope};
 use crate::config::{AesKey, EncryptionMode};
+use crate::live::Live;
 use crate::model::{Millis, Push, UnreadablePush};
 
 /// Settings from WeChat's console and from the configuration. Empty strings count as not set.
@@ -35,8 +36,8 @@ pub struct VerifierSettings {
     pub key: Option<AesKey>,
     /// The previous EncodingAESKey, still accepted during a rotation.
     pub previous_key: Option<AesKey>,
-    /// Senders that are never customers: pushes in their name are refused.
-    pub reserved_senders: Vec<String>,
+    /// Senders that are never customers: pushes in their name are refused. They may change at any time.
+    pub reserved_senders: Live<Vec<String>>,
     /// The largest accepted distance between `timestamp` and WeChat's clock, either way, in seconds; 0
     /// switches the check off.
     pub max_skew_s: u64,
@@ -202,7 +203,7 @@ impl Verifier {
     fn check_sender(&self, root: &Element) -> Result<(), Refusal> {
         let from = root.trimmed_text("FromUserName");
         let is_reserved =
-            from.is_some_and(|from| self.0.reserved_senders.iter().any(|sender| sender == from));
+            from.is_some_and(|from| self.0.reserved_senders.get().iter().any(|sender| sender == from));
         if is_reserved { Err(Refusal::ReservedSender) } else { Ok(()) }
     }
 

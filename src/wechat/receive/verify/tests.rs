@@ -21,7 +21,7 @@ fn settings(mode: EncryptionMode, account: &Account) -> VerifierSettings {
         mode,
         key: Some(account.key()),
         previous_key: None,
-        reserved_senders: vec!["user1".to_owned()],
+        reserved_senders: vec!["user1".to_owned()].into(),
         max_skew_s: 0,
     }
 }
