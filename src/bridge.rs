@@ -20,6 +20,7 @@ mod impersonation;
 pub mod quota;
 mod passive_reply;
 mod places;
+mod presence;
 mod send_policy;
 mod media_link;
 pub mod to_im;

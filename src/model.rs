@@ -8,6 +8,7 @@ pub mod hours;
 mod id;
 mod media;
 mod message;
+mod presence;
 mod push;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ pub use attachment::{Attachment, AttachmentKind, SmallerPicture};
 pub use id::{ImUserId, InvalidId, MessageId, Millis, OpenId};
 pub use media::{MediaHash, MediaInfo, MediaInfoKind, MediaKind, MediaName, MediaOrigin, MediaRequest};
 pub use message::{Direction, IllegalMove, Lane, MessageKind, Move, OutboundCall, State};
+pub use presence::PresenceChange;
 pub use push::{
     Content, DEDUP_RETENTION_MS, DedupKey, Event, EventDetails, EventKind, Push, PushBody, UnreadablePush,
 };

@@ -58,7 +58,7 @@ fn check_body(verifier: &CallbackVerifier, query: &VerifiedQuery, body: &[u8]) {
     let json = serde_json::from_slice::<Value>(body).ok().filter(Value::is_object);
     match (verifier.parse(query, body), json) {
         // A broken document may be repaired. What is repaired is not judged here.
-        (_, None) | (Ok(Callback::Ignored(_) | Callback::Typing(_)), Some(_)) => {}
+        (_, None) | (Ok(Callback::Ignored(_) | Callback::Typing(_) | Callback::Presence(_)), Some(_)) => {}
         (Ok(Callback::Skipped(_, answer)), Some(json)) => {
             assert!(!is_agent(&answer) && !is_from_server(query) || json["SendMsgResult"] != 0);
             check_answer(&answer, &json);

@@ -28,7 +28,10 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
         on_unsubscribe: config.im.on_unsubscribe,
         may_fetch: config.wechat.app_id.is_some() && config.wechat.app_secret.is_some(),
         download_rules: media_rules(config),
-        desk: bridge::DeskSettings { sticky_ms: config.desk.sticky.map(millis) },
+        desk: bridge::DeskSettings {
+            sticky_ms: config.desk.sticky.map(millis),
+            presence: config.desk.presence,
+        },
         hours: config.desk.hours.clone(),
         after_hours: config.desk.after_hours,
     }

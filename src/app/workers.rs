@@ -73,6 +73,8 @@ impl Workers<'_> {
         let backfill =
             im::BackfillWorker::new(Arc::clone(to_im), store.clone(), bridge.clone(), clock.clone());
         lifecycle.spawn("backfill", backfill.run(stop.clone()));
+        let presence = im::PresenceWorker::new(Arc::clone(to_im), bridge.clone(), clock.clone());
+        lifecycle.spawn("presence", presence.run(stop.clone()));
         Ok(client)
     }
 }

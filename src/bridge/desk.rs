@@ -1,5 +1,6 @@
 //! Whose customer is it? Pure: decides by what the store says of the agents, and changes nothing.
 
+use super::Settings;
 use crate::model::{ImUserId, Millis};
 
 /// Which agent gets a customer.
@@ -7,6 +8,8 @@ use crate::model::{ImUserId, Millis};
 pub struct DeskSettings {
     /// A customer who comes back within this goes to the agent who served last, milliseconds; `None`: never.
     pub sticky_ms: Option<i64>,
+    /// Customers go only to agents who are there, if one is.
+    pub presence: bool,
 }
 
 /// What is known of the agents when a customer needs one.
@@ -14,6 +17,8 @@ pub struct DeskSettings {
 pub(super) struct Agents<'a> {
     /// Those who are configured, in their order.
     pub all: &'a [ImUserId],
+    /// Those who are not there.
+    pub absent: &'a [String],
     /// How many open conversations each of them has; none, if an agent is not listed.
     pub open: &'a [(String, i64)],
     /// The agent who got the last new conversation.
@@ -21,20 +26,34 @@ pub(super) struct Agents<'a> {
 }
 
 impl<'a> Agents<'a> {
-    /// The agent who gets a customer: `preferred`, or else the one with the fewest open conversations; on a tie, the next
-    /// one after the agent who got the last new conversation. `None`: there is no agent.
+    /// The agent who gets a customer, of those who are there: `preferred`, or else the one with the fewest open
+    /// conversations; on a tie, the next one after the agent who got the last new conversation. `None`: no agent is there.
     pub fn choose(&self, preferred: Option<&ImUserId>) -> Option<&'a ImUserId> {
-        if let Some(preferred) = self.all.iter().find(|agent| Some(*agent) == preferred) {
+        if let Some(preferred) =
+            self.all.iter().find(|agent| Some(*agent) == preferred && self.may_get(agent))
+        {
             return Some(preferred);
         }
-        let fewest = self.all.iter().map(|agent| self.load(agent)).min()?;
+        let fewest =
+            self.all.iter().filter(|agent| self.may_get(agent)).map(|agent| self.load(agent)).min()?;
         let last = self.all.iter().position(|agent| self.last == Some(agent.as_str()));
         let rotation = self.all.iter().cycle().skip(last.map_or(0, |last| last + 1)).take(self.all.len());
-        { rotation }.find(|agent| self.load(agent) == fewest)
+        { rotation }.find(|agent| self.may_get(agent) && self.load(agent) == fewest)
+    }
+
+    fn may_get(&self, agent: &ImUserId) -> bool {
+        self.absent.iter().all(|absent| absent != agent.as_str())
     }
 
     fn load(&self, agent: &ImUserId) -> i64 {
         self.open.iter().find(|(name, _)| name == agent.as_str()).map_or(0, |(_, count)| *count)
+    }
+}
+
+impl Settings {
+    /// Whether it matters which agents are there: with one there is nothing to choose.
+    pub(super) fn needs_presence(&self) -> bool {
+        self.desk.presence && self.agents.len() > 1
     }
 }
 
@@ -71,28 +90,34 @@ mod tests {
             loads in prop::collection::vec(0_i64..4, 6),
             last in 0_usize..8,
             preferred in 0_usize..8,
+            away in 0_u8..64,
         ) {
             let all = agents(count);
             let open: Vec<(String, i64)> =
                 all.iter().zip(&loads).map(|(agent, load)| (agent.to_string(), *load)).collect();
             let name = format!("user{last}");
             let preferred = ImUserId::new(format!("user{preferred}")).unwrap();
-            let known = Agents { all: &all, open: &open, last: Some(&name) };
+            let is_away = |agent: &ImUserId| away & (1 << all.iter().position(|a| a == agent).unwrap()) > 0;
+            let absent: Vec<String> = all.iter().filter(|agent| is_away(agent)).map(ToString::to_string).collect();
+            let known = Agents { all: &all, absent: &absent, open: &open, last: Some(&name) };
             let chosen = known.choose(None);
-            prop_assert_eq!(chosen.is_none(), count == 0);
+            prop_assert_eq!(chosen.is_none(), absent.len() == count);
             if let Some(chosen) = chosen {
                 let load = |agent: &ImUserId| loads[all.iter().position(|a| a == agent).unwrap()];
-                prop_assert!(all.iter().all(|agent| load(agent) >= load(chosen)));
+                prop_assert!(!is_away(chosen));
+                let present = || all.iter().filter(|agent| !is_away(agent));
+                prop_assert!(present().all(|agent| load(agent) >= load(chosen)));
                 let distance = |agent: &ImUserId| {
                     let at = all.iter().position(|a| a == agent).unwrap();
                     let first = if last < count { last + 1 } else { 0 };
                     (at + count - first % count) % count
                 };
                 let passed_over = |agent: &&ImUserId| distance(agent) < distance(chosen);
-                prop_assert!(all.iter().filter(passed_over).all(|agent| load(agent) > load(chosen)));
+                prop_assert!(present().filter(passed_over).all(|agent| load(agent) > load(chosen)));
             }
             let back = known.choose(Some(&preferred));
-            prop_assert_eq!(back, if all.contains(&preferred) { Some(&preferred) } else { chosen });
+            let is_there = all.contains(&preferred) && !is_away(&preferred);
+            prop_assert_eq!(back, if is_there { Some(&preferred) } else { chosen });
         }
     }
 }

@@ -6,7 +6,6 @@ use super::settings::Settings;
 /// The full names of keys, of kinds of tables, and of sections with free names.
 const WITHOUT_EFFECT: &[&str] = &[
     "server.ops_token",
-    "desk.presence",
     "desk.capacity",
     "desk.first_answer_s",
     "desk.supervisor",

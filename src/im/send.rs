@@ -14,6 +14,7 @@ mod message;
 mod outcome;
 mod backfill;
 mod media_info;
+mod presence;
 mod unknown_agents;
 pub mod usersig;
 
@@ -25,4 +26,5 @@ pub use history::{History, HistoryPage, PastMessage};
 pub use media_info::MediaInspector;
 pub use message::{ImportMode, ImportMsg, OfflinePush, SendMsg};
 pub use outcome::{Outcome, import_outcome, repeatable_verdict, send_outcome};
+pub use presence::PresenceWorker;
 pub use unknown_agents::UnknownAgents;

@@ -17,6 +17,7 @@ mod history;
 mod ledger;
 mod messages;
 mod msg_key;
+mod presence;
 mod retract;
 mod roam;
 mod settings;

@@ -2,6 +2,7 @@
 //! customer reads what was said.
 
 use serde_json::Value;
+use wechat_im_bridge::internals::sandbox::fault::Fault;
 use wechat_im_bridge::internals::sandbox::im::AgentClient;
 
 use crate::customer_media::{JPEG, PUBLIC_URL};
@@ -126,5 +127,96 @@ async fn without_a_time_to_go_back_the_least_busy_agent_gets_whoever_comes_back(
     await_last(&second, &customer, "one more thing").await;
     await_notice(&second, &customer, "Last served by user1").await;
     await_notice(&first, &customer, "This is user2's conversation from now on.").await;
+    world.finish().await;
+}
+
+const ONLINE_STATUS: &str = "openim/query_online_status";
+
+/// Waits until IM has been asked more than `before` times who is there.
+async fn asked_after(world: &World, before: u64) {
+    let asked = eventually(SOON, async || world.im.ledger().call_count(ONLINE_STATUS) > before).await;
+    assert!(asked, "IM was not asked");
+}
+
+/// Lets time pass until IM is asked again.
+async fn ask_again(world: &World) {
+    let before = world.im.ledger().call_count(ONLINE_STATUS);
+    world.clock.advance(31_000);
+    asked_after(world, before).await;
+}
+
+#[tokio::test]
+async fn customers_go_to_agents_who_are_signed_in_or_reachable_by_push() {
+    let mut world = Setup::default().set("BRIDGE_IM__AGENTS", "user1,user2").start().await;
+    let began = world.clock.now();
+    let [first, second] = agents(&world);
+    asked_after(&world, 0).await;
+    first.sign_out().await.unwrap();
+    let phone = world.follower("d");
+    phone.say("hello").await;
+    await_last(&second, &openid("d"), "hello").await;
+    second.say(&openid("d"), "good day").await.unwrap();
+    await_shown(&phone, "good day").await;
+
+    // It is the second agent's customer, who is away now.
+    first.sign_in().await.unwrap();
+    second.sign_out().await.unwrap();
+    world.restart().await;
+    world.clock.advance(PAUSE_MS);
+    asked_after(&world, 1).await;
+    phone.say("me again").await;
+    await_last(&first, &openid("d"), "me again").await;
+    await_notice(&first, &openid("d"), "Last served by user2").await;
+    await_notice(&second, &openid("d"), "This is user1's conversation from now on.").await;
+
+    // Without callbacks the next question tells. A phone is reachable by push.
+    world.im.change(|settings| settings.webhooks.state_change = false);
+    second.sign_in().await;
+    second.clone().on_phone().close().await;
+    first.sign_out().await;
+    ask_again(&world).await;
+    for name in ["e", "f"] {
+        world.follower(name).say("hello").await;
+        await_last(&second, &openid(name), "hello").await;
+    }
+    let elapsed_s = world.clock.now().since(began) / 1_000;
+    let asked = world.im.ledger().call_count(ONLINE_STATUS);
+    assert!(i64::try_from(asked).unwrap() <= 1 + elapsed_s / 30, "{asked} times in {elapsed_s} s");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_fault_of_im_stops_no_assignment_and_what_is_not_known_counts_as_present() {
+    let world = Setup::default().set("BRIDGE_IM__AGENTS", "user1,user2").start().await;
+    let [first, second] = agents(&world);
+    asked_after(&world, 0).await;
+    first.sign_out().await.unwrap();
+    second.sign_out().await.unwrap();
+    second.sign_in().await.unwrap();
+    world.im.faults().script(ONLINE_STATUS, 100, Fault::Code(60008));
+    ask_again(&world).await;
+    world.follower("g").say("hello").await;
+    await_last(&second, &openid("g"), "hello").await;
+    for _ in 0..3 {
+        ask_again(&world).await;
+    }
+    world.follower("h").say("hello").await;
+    await_last(&first, &openid("h"), "hello").await;
+    world.im.faults().clear();
+    ask_again(&world).await;
+    let of_im = async || world.ready().await["im"]["ok"] == true;
+    assert!(eventually(SOON, of_im).await, "{}", world.ready().await);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn one_agent_is_never_asked_for() {
+    let world = World::start().await;
+    let agent = world.agent();
+    agent.sign_out().await.unwrap();
+    world.follower("i").say("hello").await;
+    agent.sign_in().await.unwrap();
+    await_last(&agent, &openid("i"), "hello").await;
+    assert_eq!(world.im.ledger().call_count(ONLINE_STATUS), 0);
     world.finish().await;
 }

@@ -190,6 +190,7 @@ fn mutated_callbacks_move_a_message_or_nothing() {
                 format!("ignored: {}", reason.name())
             }
             Ok(Callback::Typing(_)) => "typing".to_owned(),
+            Ok(Callback::Presence(_)) => "presence".to_owned(),
             Ok(Callback::Recalled(_)) => "recall".to_owned(),
             Ok(Callback::Edited(_)) => "edit".to_owned(),
             Err(_) => "400".to_owned(),

@@ -3,6 +3,7 @@
 use super::PushHandler;
 use crate::bridge::desk::{Agents, is_recent};
 use crate::bridge::hand_over::{Cause, HandOver};
+use crate::bridge::presence;
 use crate::model::ImUserId;
 use crate::store::{Customer, StoreError, Tx};
 
@@ -53,13 +54,17 @@ impl PushHandler {
         let preferred = served_by.filter(|agent| {
             agents.contains(agent) && is_recent(customer.served_at, tx.now(), settings.desk.sticky_ms)
         });
-        if preferred.is_some() {
-            return Ok(preferred.cloned());
+        let absent = if settings.needs_presence() { presence::absent(tx)? } else { Vec::new() };
+        if let Some(preferred) =
+            preferred.filter(|agent| !absent.iter().any(|absent| absent == agent.as_str()))
+        {
+            return Ok(Some(preferred.clone()));
         }
         let open = tx.conversations_by_agent(tx.now().plus(-settings.session_idle_ms))?;
         let last = tx.kv(LAST_ASSIGNED_KEY)?;
-        let known = Agents { all: agents, open: &open, last: last.as_deref() };
-        let chosen = known.choose(preferred);
+        let known = Agents { all: agents, absent: &absent, open: &open, last: last.as_deref() };
+        // With nobody there, the message waits at the agent's client.
+        let chosen = known.choose(None).or_else(|| Agents { absent: &[], ..known }.choose(preferred));
         chosen.map_or(Ok(()), |agent| tx.put_kv(LAST_ASSIGNED_KEY, agent.as_str()))?;
         Ok(chosen.cloned())
     }

@@ -56,7 +56,12 @@ fn im(config: &Config, base: &str) -> Vec<(&'static str, String)> {
         ("Callback URL", format!("{base}/imcallback")),
         ("Callbacks", "C2C.CallbackAfterSendMsg: after sending a one-to-one message".to_owned()),
         ("", "C2C.CallbackAfterMsgWithDraw: after recalling a one-to-one message".to_owned()),
-        ("", "C2C.CallbackAfterModifyMsg: after editing a one-to-one message; all others off".to_owned()),
+        ("", "C2C.CallbackAfterModifyMsg: after editing a one-to-one message".to_owned()),
+        (
+            "",
+            "State.StateChange: after an agent signs in or out, used with several agents; all others off"
+                .to_owned(),
+        ),
         ("Authentication token", token.to_owned()),
         ("App admin", config.im.admin.to_string()),
         ("Accounts to import", agents.join(", ")),
@@ -90,6 +95,7 @@ mod tests {
             "C2C.CallbackAfterSendMsg",
             "C2C.CallbackAfterMsgWithDraw",
             "C2C.CallbackAfterModifyMsg",
+            "State.StateChange",
             "the value of wechat.token",
             "the value of wechat.encoding_aes_key",
             "safe (wechat.mode)",

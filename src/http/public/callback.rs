@@ -85,6 +85,18 @@ async fn handle(state: &PublicState, client: Option<ClientAddress>, query: &str,
             public.bridge.signal_typing(signal);
             ignore(state, SkipReason::OnlineOnly.name())
         }
+        Ok(Callback::Presence(change)) => {
+            Span::current().record("im.agent", display(&change.agent));
+            let bridge = public.bridge.clone();
+            match state
+                .run_to_end(public.limits.callback, async move { bridge.accept_presence(change).await })
+                .await
+            {
+                Some(Ok(())) => typed(StatusCode::OK, JSON, ok_response()),
+                Some(Err(error)) => unavailable(state, &error),
+                None => unavailable(state, &"the commit took too long"),
+            }
+        }
         Ok(Callback::Ignored(reason)) => ignore(state, reason.name()),
         Err(bad) => {
             state.log_refusal("callback", "body_no_json", &bad);

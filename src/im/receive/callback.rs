@@ -9,12 +9,14 @@ use serde_json::{Map, Value};
 use super::{CallbackVerifier, VerifiedQuery};
 use crate::im::{element, msg_key, number, text};
 use crate::json::{self, integer};
-use crate::model::{AgentEvent, Answer, AnswerEdit, AnswerId, ImUserId, TypingSignal};
+use crate::model::{AgentEvent, Answer, AnswerEdit, AnswerId, ImUserId, PresenceChange, TypingSignal};
 
 /// A message was sent.
 const AFTER_SEND: &str = "C2C.CallbackAfterSendMsg";
 /// A message was recalled.
 const AFTER_RECALL: &str = "C2C.CallbackAfterMsgWithDraw";
+/// A client was connected or disconnected.
+const STATE_CHANGE: &str = "State.StateChange";
 /// A message or the data beside it was edited.
 const AFTER_EDIT: &str = "C2C.CallbackAfterModifyMsg";
 
@@ -31,6 +33,8 @@ pub enum Callback {
     Edited(AnswerEdit),
     /// An agent starts or stops typing to an account that may be a customer's.
     Typing(TypingSignal),
+    /// An agent has come or gone.
+    Presence(PresenceChange),
     /// There is no message to move.
     Ignored(SkipReason),
 }
@@ -105,6 +109,9 @@ impl CallbackVerifier {
             }
             (body, query) => body.or(query),
         };
+        if command == Some(STATE_CHANGE) {
+            return self.presence(query, body).map_or_else(Callback::Ignored, Callback::Presence);
+        }
         match command.and_then(event_named) {
             Some(AgentEvent::Sent) => self.sent(query, body),
             Some(AgentEvent::Recalled) => answer_id(body).map_or_else(Callback::Ignored, Callback::Recalled),
@@ -161,6 +168,26 @@ impl CallbackVerifier {
         let msg_key =
             text(body, "MsgKey").map_or_else(|| msg_key(msg_seq, msg_random, msg_time), str::to_owned);
         Ok(Answer { from, to, msg_key, msg_time, msg_seq, msg_random, quoted: element::quoted(body), parts })
+    }
+
+    /// An agent's coming or going. A phone whose connection ended may still be reached by push, so that says nothing;
+    /// a browser cannot.
+    fn presence(&self, query: &VerifiedQuery, body: &Value) -> Result<PresenceChange, SkipReason> {
+        let info = body.get("Info").ok_or(SkipReason::OtherCommand)?;
+        let agent = account(info, "To_Account")?;
+        if !self.agents.get().contains(&agent) {
+            return Err(SkipReason::NotAnAgent);
+        }
+        let is_web =
+            query.opt_platform.as_deref().is_some_and(|platform| platform.eq_ignore_ascii_case("Web"));
+        let is_present = match text(info, "Action") {
+            Some("Login") => true,
+            Some("Logout") => false,
+            Some("Disconnect") if is_web => false,
+            _ => return Err(SkipReason::OtherCommand),
+        };
+        let at_ms = number(body, "EventTime").unwrap_or_else(|| self.clock.now().0);
+        Ok(PresenceChange { agent, is_present, at_ms })
     }
 
     fn typing(&self, body: &Value, is_typing: bool) -> Option<TypingSignal> {

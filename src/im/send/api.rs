@@ -16,6 +16,8 @@ pub enum Api {
     ImportMsg,
     /// Reads a page of a conversation's history.
     GetRoamMsg,
+    /// Asks who is signed in.
+    OnlineStatus,
 }
 
 impl Api {
@@ -23,7 +25,7 @@ impl Api {
     pub fn service(self) -> &'static str {
         match self {
             Self::AccountImport | Self::AccountDelete | Self::AccountCheck => "im_open_login_svc",
-            Self::SendMsg | Self::ImportMsg | Self::GetRoamMsg => "openim",
+            Self::SendMsg | Self::ImportMsg | Self::GetRoamMsg | Self::OnlineStatus => "openim",
         }
     }
 
@@ -36,6 +38,7 @@ impl Api {
             Self::SendMsg => "sendmsg",
             Self::ImportMsg => "importmsg",
             Self::GetRoamMsg => "admin_getroammsg",
+            Self::OnlineStatus => "query_online_status",
         }
     }
 }

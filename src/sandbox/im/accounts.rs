@@ -33,6 +33,26 @@ pub struct Account {
     pub(super) first_serial: u64,
     /// Whether a client of the account is connected.
     pub(super) connected: bool,
+    /// What `query_online_status` says; `None`: the account was never signed in or out.
+    pub(super) status: Option<Status>,
+}
+
+/// The status of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    Online,
+    PushOnline,
+    Offline,
+}
+
+impl Status {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Online => "Online",
+            Self::PushOnline => "PushOnline",
+            Self::Offline => "Offline",
+        }
+    }
 }
 
 /// The state of a UserID in the app.
@@ -80,6 +100,14 @@ impl Accounts {
     pub fn set_connected(&mut self, user: &str, connected: bool) {
         if let Some(account) = self.live.get_mut(user) {
             account.connected = connected;
+            account.status = Some(if connected { Status::Online } else { Status::Offline });
+        }
+    }
+
+    /// Sets what `query_online_status` says of `user`.
+    pub fn set_status(&mut self, user: &str, status: Status) {
+        if let Some(account) = self.live.get_mut(user) {
+            account.status = Some(status);
         }
     }
 }
@@ -130,6 +158,7 @@ impl World {
             tiny_id: 144_115_200_000_000_000 + accounts.imports,
             first_serial: self.messages.next_serial(),
             connected: false,
+            status: None,
         };
         accounts.live.insert(user.to_owned(), account);
         Ok(())
@@ -246,7 +275,7 @@ pub(super) fn check(shared: &Shared, body: &Object) -> Result<Value, ApiError> {
 }
 
 /// `query_online_status`.
-pub(super) fn online_status(shared: &Shared, body: &Object) -> Result<Value, ApiError> {
+pub(super) fn online_status(shared: &Shared, settings: &Settings, body: &Object) -> Result<Value, ApiError> {
     let users = checks::texts(body, "To_Account").required(90001, "To_Account must be an Array of String")?;
     if users.is_empty() {
         return Err(ApiError::new(90001, "To_Account is empty"));
@@ -263,8 +292,9 @@ pub(super) fn online_status(shared: &Shared, body: &Object) -> Result<Value, Api
             errors.push(json!({"To_Account": user, "ErrorCode": 70107}));
             continue;
         };
-        let status = if account.connected { "Online" } else { "Offline" };
-        let mut result = json!({"To_Account": user, "Status": status});
+        let unseen = if settings.signed_in_from_import { Status::Online } else { Status::Offline };
+        let status = account.status.unwrap_or(unseen);
+        let mut result = json!({"To_Account": user, "Status": status.name()});
         if needs_detail == Some(1) && account.connected {
             result["Detail"] = json!([{"Platform": "Web", "Status": "Online"}]);
         }

@@ -116,7 +116,8 @@ impl SendEvent<'_> {
 }
 
 impl Webhook {
-    fn new(command: &str, platform: &str, body: &Value) -> Self {
+    /// A webhook with this body.
+    pub fn new(command: &str, platform: &str, body: &Value) -> Self {
         Self { command: command.to_owned(), platform: platform.to_owned(), body: body.to_string().into() }
     }
 

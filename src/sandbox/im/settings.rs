@@ -38,6 +38,8 @@ pub struct Settings {
     pub account_fields: Generation,
     /// The names of the two account fields in `admin_getroammsg`.
     pub history_fields: Generation,
+    /// Whether an account that was never signed in or out counts as signed in.
+    pub signed_in_from_import: bool,
     /// Whether a repeat within one second is dropped (reference 4.3).
     pub dedup: bool,
     /// How long a new message stays invisible to `admin_getroammsg`, in milliseconds.
@@ -108,6 +110,8 @@ pub struct Webhooks {
     pub after_withdraw: bool,
     /// Whether `C2C.CallbackAfterModifyMsg` is on.
     pub after_modify: bool,
+    /// Whether `State.StateChange` is on.
+    pub state_change: bool,
 }
 
 /// The switch of `C2C.CallbackBeforeSendMsg`, and the fate of a message whose webhook fails.
@@ -140,11 +144,13 @@ impl Settings {
                 after_read: false,
                 after_withdraw: true,
                 after_modify: true,
+                state_change: true,
             },
             rate_per_second: 200,
             edition: Edition::UNLIMITED,
             account_fields: Generation::New,
             history_fields: Generation::New,
+            signed_in_from_import: true,
             dedup: true,
             history_delay_ms: 0,
             body_limit: 12_000,

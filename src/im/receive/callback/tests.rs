@@ -240,3 +240,26 @@ fn online_only_messages_move_nothing_and_typing_is_passed_on() {
     assert_eq!(read(&json!({"MsgBody": typing(start), "From_Account": "stranger"})), ignored);
     assert_eq!(read(&json!({"MsgBody": typing(start), "SendMsgResult": 80001})), ignored);
 }
+
+#[test]
+fn an_agents_coming_and_going_is_read() {
+    let event = |action: &str, platform: &str, user: &str| {
+        let body = json!({
+            "CallbackCommand": "State.StateChange", "EventTime": 1_700_000_001_234_i64,
+            "Info": {"Action": action, "To_Account": user, "Reason": "Register"},
+        });
+        verifier().parse(&verified_query(None, Some(platform)), body.to_string().as_bytes()).unwrap()
+    };
+    for (action, platform, is_present) in
+        [("Login", "IOS", true), ("Logout", "Android", false), ("Disconnect", "web", false)]
+    {
+        let change =
+            PresenceChange { agent: ImUserId::new("kf_lin").unwrap(), is_present, at_ms: 1_700_000_001_234 };
+        assert_eq!(event(action, platform, "kf_lin"), Callback::Presence(change), "{action}");
+    }
+    for (action, platform) in [("Disconnect", "Android"), ("Sleep", "Web")] {
+        let ignored = Callback::Ignored(SkipReason::OtherCommand);
+        assert_eq!(event(action, platform, "kf_lin"), ignored, "a push may still reach a phone");
+    }
+    assert_eq!(event("Login", "Web", "anna"), Callback::Ignored(SkipReason::NotAnAgent));
+}

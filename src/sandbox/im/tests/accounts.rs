@@ -103,6 +103,9 @@ async fn the_status_of_each_account_is_known() {
     let query = json!({"IsNeedDetail": 1, "To_Account": [AGENT, CUSTOMER, "nobody"]});
     let answer = bench.call("openim/query_online_status", &query).await;
     assert_eq!(answer["QueryResult"][0]["Status"], "Online");
+    assert_eq!(answer["QueryResult"][1]["Status"], "Online", "every account is signed in from the start");
+    bench.sim.change(|settings| settings.signed_in_from_import = false);
+    let answer = bench.call("openim/query_online_status", &query).await;
     assert_eq!(answer["QueryResult"][1]["Status"], "Offline");
     assert_eq!(answer["ErrorList"], json!([{"To_Account": "nobody", "ErrorCode": 70107}]));
     assert_eq!(bench.code("openim/query_online_status", &json!({"To_Account": []})).await, 90001);
