@@ -5,6 +5,7 @@
 //! format and calls neither platform; the outbox makes the calls that are decided here.
 
 pub mod account;
+mod burst;
 mod emoji;
 mod desk;
 mod desk_hours;
@@ -49,6 +50,7 @@ use backfill::MAX_BACKFILL_REQUESTS;
 pub use desk::DeskSettings;
 
 pub use backfill::BACKFILL_WAIT;
+pub use burst::MergeRule;
 pub use from_agent::{AnswerOutcome, too_late_notice};
 pub use media_link::MediaUnavailable;
 pub use passive_reply::{AttachedAnswers, Reply};
@@ -92,6 +94,8 @@ pub struct Settings {
     pub hours: Option<WorkingHours>,
     /// What happens to customers' messages at other times.
     pub after_hours: AfterHours,
+    /// When lines of an agent are merged; `None`: never.
+    pub merge: Option<MergeRule>,
 }
 
 /// The parts that the bridge is built from.
@@ -320,6 +324,7 @@ pub(crate) mod tests {
             desk: DeskSettings::default(),
             hours: None,
             after_hours: AfterHours::Hold,
+            merge: None,
         };
         let (retention, work_signal, metrics) =
             (Duration::from_hours(1), WorkSignal::new(Fleet::alone(0)), Metrics::default());

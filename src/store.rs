@@ -8,6 +8,7 @@
 mod answer;
 mod backfill;
 mod backlog;
+mod burst;
 mod column;
 mod conversation;
 mod customer;

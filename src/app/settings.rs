@@ -2,9 +2,9 @@
 
 use secrecy::SecretString;
 
-use crate::bridge::{self, quota};
+use crate::bridge::{self, MergeRule, quota};
 use crate::clock::{Clock, millis};
-use crate::config::{Config, Secret};
+use crate::config::{Config, Desk, Secret};
 use crate::im::receive::CallbackVerifier;
 use crate::live::Live;
 use crate::media::download::Rules;
@@ -34,7 +34,14 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
         },
         hours: config.desk.hours.clone(),
         after_hours: config.desk.after_hours,
+        merge: merge_rule(&config.desk),
     }
+}
+
+/// `None`: lines are never merged.
+fn merge_rule(desk: &Desk) -> Option<MergeRule> {
+    let rule = MergeRule { below: desk.merge_below, wait_ms: millis(desk.merge_wait) };
+    (rule.below > 0 && rule.wait_ms > 0).then_some(rule)
 }
 
 pub(super) fn media_rules(config: &Config) -> Rules {

@@ -256,6 +256,10 @@ impl PushHandler {
         decision: &mut PushDecision,
     ) -> Result<bool, StoreError> {
         let limits = &self.inner.settings.limits;
+        // A line that waits for others leaves at once when there are sends again.
+        if self.inner.settings.merge.is_some_and(|rule| rule.is_due(customer, tx.now())) {
+            decision.notify.push(Direction::ToWechat);
+        }
         match opener {
             WindowOpener::Message => limits.open_message_window(customer, tx.now()),
             WindowOpener::Event => limits.open_event_window(customer, tx.now()),

@@ -79,12 +79,18 @@ pub enum NoticeKind<'a> {
 /// Returns the text of a notice about message `id`. About an agent's message, it quotes the
 /// beginning of `answer`.
 pub fn text(locale: Locale, kind: &NoticeKind<'_>, id: MessageId, answer: &str) -> String {
+    text_of_all(locale, kind, &[id], answer)
+}
+
+/// The same about several messages that shared a call, whose words together are `answer`.
+pub(super) fn text_of_all(locale: Locale, kind: &NoticeKind<'_>, ids: &[MessageId], answer: &str) -> String {
+    let numbers = ids.iter().map(|id| format!("#{id} ")).collect::<Vec<_>>().concat();
     match kind {
         // The customer's words are not quoted: they may be the reason of the refusal.
         NoticeKind::CustomerRefused { .. } | NoticeKind::CustomerUnknown { .. } => {
-            format!("{NOTICE_PREFIX}#{id} {}", wording::about(locale, kind, ""))
+            format!("{NOTICE_PREFIX}{numbers}{}", wording::about(locale, kind, ""))
         }
-        _ => format!("{NOTICE_PREFIX}#{id} {}", wording::about(locale, kind, &excerpt(answer))),
+        _ => format!("{NOTICE_PREFIX}{numbers}{}", wording::about(locale, kind, &excerpt(answer))),
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) const ATTACH_MS: i64 = 20_000;
 /// How long a push waits after a reply, milliseconds, so that WeChat gets the reply first.
 pub(super) const AFTER_REPLY_MS: i64 = 300;
 /// The most held answers in one reply.
-const MAX_ATTACHED: usize = 64;
+pub(super) const MAX_ATTACHED: usize = 64;
 /// Held answers read for one reply: one more than it may carry, to know whether more are waiting.
 pub(super) const HELD_READ: u32 = 65;
 
@@ -88,8 +88,14 @@ impl ReplyPlan {
     fn whole_answers(held: &[HeldAnswer], wholes: &[String]) -> Self {
         let attachment =
             |message: &HeldAnswer| (message.id, u32::try_from(message.calls.len()).unwrap_or(u32::MAX));
-        Self { text: wholes.join("\n"), attached: held.iter().map(attachment).collect(), resplit: None }
+        Self { text: join_lines(wholes), attached: held.iter().map(attachment).collect(), resplit: None }
     }
+}
+
+/// Joins whole messages into one text.
+pub(super) fn join_lines<T: AsRef<str>>(wholes: &[T]) -> String {
+    let wholes: Vec<&str> = wholes.iter().map(AsRef::as_ref).collect();
+    wholes.join("\n")
 }
 
 /// Returns how many of the first `texts` fit into `max_bytes`.

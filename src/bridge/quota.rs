@@ -68,6 +68,13 @@ pub fn budget(customer: &Customer, now: Millis) -> Result<Budget, NoBudget> {
     }
 }
 
+/// When the first of the windows closes that still allow sends; `None`: there are none.
+pub fn first_end(customer: &Customer, now: Millis) -> Option<Millis> {
+    let windows =
+        [(customer.message_left, customer.message_until), (customer.event_left, customer.event_until)];
+    windows.into_iter().filter(|(left, until)| *left > 0 && now < *until).map(|(_, until)| until).min()
+}
+
 /// Whether the agent is told of what a send has left: [`LOW_SENDS`], or none. Each comes up once until the customer acts
 /// again, because a send that is refunded is not told of.
 pub fn is_told(left: Result<Budget, NoBudget>) -> bool {

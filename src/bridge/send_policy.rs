@@ -2,29 +2,39 @@
 //! means for the window, and which notice the agent gets.
 
 use super::Bridge;
+use super::burst::{self, Burst};
 use super::media_link::{self, MediaUnavailable};
 use super::notice::{self, EndReason, NoticeKind};
 use super::passive_reply::AFTER_REPLY_MS;
 use super::quota::{self, NoBudget};
 use crate::config::{Locale, ReplyMode};
-use crate::model::{Direction, HoldReason, ImUserId, MessageKind, Millis, NoAnswer, OpenId, OutboundCall};
-use crate::store::{MediaFetch, NewMessage, PendingCall, StoreError, Tx};
+use crate::model::{
+    Direction, HoldReason, ImUserId, MessageId, MessageKind, Millis, NoAnswer, OpenId, OutboundCall,
+};
+use crate::store::{Customer, MediaFetch, NewMessage, PendingCall, StoreError, Tx};
 
 /// Whether a call may be made now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Reservation {
     /// It must be held.
     Withheld(HoldReason),
+    /// Further lines may join it until this time.
+    Waits(Millis),
+    /// Lines that would come before those that join it may be missing: it waits until this time, unless the backfill of
+    /// the conversation ends earlier.
+    BeforeBackfill(Millis),
     /// It may be made.
     Granted {
         /// The agent is told what it leaves of the budget, if it is not refunded.
         tells_budget: bool,
+        /// The lines behind it that the same call sends.
+        joined: Vec<PendingCall>,
     },
 }
 
 impl From<Option<HoldReason>> for Reservation {
     fn from(reason: Option<HoldReason>) -> Self {
-        reason.map_or(Self::Granted { tells_budget: false }, Self::Withheld)
+        reason.map_or(Self::Granted { tells_budget: false, joined: Vec::new() }, Self::Withheld)
     }
 }
 
@@ -45,19 +55,49 @@ impl Bridge {
         Ok(quota::budget(&customer, tx.now()).err().map(to_hold_reason))
     }
 
-    /// Takes one send from the customer's budget, unless the call must be held.
+    /// Takes one send from the customer's budget, unless the call must be held or waits for lines that may join it.
     pub fn reserve_send(&self, tx: &Tx<'_>, call: &PendingCall) -> Result<Reservation, StoreError> {
         let reason = self.hold_reason(tx, call)?;
         if reason.is_some() || call.lane.direction == Direction::ToIm {
             return Ok(reason.into());
         }
         let Some(mut customer) = tx.customer(&call.lane.customer)? else { return Ok(None.into()) };
+        let joined = match self.burst(tx, &customer, call)? {
+            Burst::Waits(until) => return Ok(Reservation::Waits(until)),
+            Burst::BeforeBackfill(until) => return Ok(Reservation::BeforeBackfill(until)),
+            Burst::Leaves(joined) => joined,
+        };
         if let Err(no_budget) = quota::spend(&mut customer, tx.now()) {
             return Ok(Reservation::Withheld(to_hold_reason(no_budget)));
         }
         tx.put_customer(&customer)?;
         let tells_budget = quota::is_told(quota::budget(&customer, tx.now()));
-        Ok(Reservation::Granted { tells_budget })
+        Ok(Reservation::Granted { tells_budget, joined })
+    }
+
+    /// The burst that begins with `call`. Reads nothing while enough sends are left.
+    fn burst(&self, tx: &Tx<'_>, customer: &Customer, call: &PendingCall) -> Result<Burst, StoreError> {
+        let now = tx.now();
+        let rule = self.settings().merge.filter(|rule| rule.is_due(customer, now));
+        let (Some(rule), Some(window_end)) = (rule, quota::first_end(customer, now)) else {
+            return Ok(Burst::Leaves(Vec::new()));
+        };
+        let burst = rule.burst(call, tx.lane_behind(call, burst::MAX_LINES)?, window_end, now);
+        if let Burst::Leaves(joined) = &burst
+            && now < rule.limit(call)
+        {
+            for line in joined {
+                if let Some(until) = self.backfill_wait_until(tx, line)? {
+                    return Ok(Burst::BeforeBackfill(until));
+                }
+            }
+        }
+        Ok(burst)
+    }
+
+    /// The text of the one call that sends `first` and the lines that `joined` it.
+    pub fn burst_text(first: &PendingCall, joined: &[PendingCall]) -> String {
+        burst::joined_text(std::iter::once(first).chain(joined))
     }
 
     /// Enqueues a notice to the conversation's agent that few sends are left, or none, unless the customer has acted since
@@ -140,7 +180,18 @@ impl Bridge {
         kind: &NoticeKind<'_>,
         random: u32,
     ) -> Result<bool, StoreError> {
-        notify_agent(tx, self.locale(), call, kind, random)
+        notify_agent(tx, self.locale(), &[call], kind, random)
+    }
+
+    /// The same about all of `lines`, which shared a call.
+    pub fn notify_agent_of_all(
+        &self,
+        tx: &Tx<'_>,
+        lines: &[&PendingCall],
+        kind: &NoticeKind<'_>,
+        random: u32,
+    ) -> Result<bool, StoreError> {
+        notify_agent(tx, self.locale(), lines, kind, random)
     }
 
     /// Enqueues a notice to the agent who wrote `call` that it waits. `why`: what is known of the
@@ -202,29 +253,39 @@ pub(super) fn notify_ended(
     random: u32,
 ) -> Result<bool, StoreError> {
     let why = notice::end_reason(locale, ended);
-    notify_agent(tx, locale, call, &NoticeKind::Refused { why }, random)
+    notify_agent(tx, locale, &[call], &NoticeKind::Refused { why }, random)
 }
 
+/// `lines`: one message, or several of one agent that shared a call.
 fn notify_agent(
     tx: &Tx<'_>,
     locale: Locale,
-    call: &PendingCall,
+    lines: &[&PendingCall],
     kind: &NoticeKind<'_>,
     random: u32,
 ) -> Result<bool, StoreError> {
-    let Some(agent) = call.agent.as_ref().filter(|_| call.kind == MessageKind::Message) else {
+    let Some(call) = lines.first().filter(|first| first.kind == MessageKind::Message) else {
         return Ok(false);
     };
+    let Some(agent) = &call.agent else { return Ok(false) };
     let kind = &match (call.lane.direction, kind) {
         (Direction::ToIm, NoticeKind::Refused { why }) => NoticeKind::CustomerRefused { why },
         (Direction::ToIm, NoticeKind::Unknown { why }) => NoticeKind::CustomerUnknown { why },
         (Direction::ToIm, _) => return Ok(false),
         (Direction::ToWechat, kind) => kind.clone(),
     };
-    if matches!(kind, NoticeKind::Held { .. }) && !tx.mark_held_noticed(call.id)? {
+    let mut told = Vec::with_capacity(lines.len());
+    for line in lines {
+        if !matches!(kind, NoticeKind::Held { .. }) || tx.mark_held_noticed(line.id)? {
+            told.push(*line);
+        }
+    }
+    if told.is_empty() {
         return Ok(false);
     }
-    let text = notice::text(locale, kind, call.id, excerpt(&call.call));
+    let ids: Vec<MessageId> = told.iter().map(|line| line.id).collect();
+    let words: Vec<&str> = told.iter().map(|line| excerpt(&line.call)).collect();
+    let text = notice::text_of_all(locale, kind, &ids, &words.join(" "));
     enqueue_notice(tx, &call.lane.customer, agent, &text, &format!("note:{}", call.id), random)
 }
 

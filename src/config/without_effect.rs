@@ -10,8 +10,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "desk.first_answer_s",
     "desk.supervisor",
     "desk.remind_before_s",
-    "desk.merge_below",
-    "desk.merge_wait_ms",
     "desk.rating",
     "desk.ask",
     "desk.group",

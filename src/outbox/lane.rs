@@ -6,9 +6,11 @@
 //! them log within the span of the attempt, which names the message, so their lines need not.
 //! [`panicked`] ends a message whose processing panics again and again.
 
+mod attempt;
 mod outcome;
 mod panicked;
 mod prepare;
+mod record;
 mod resolve;
 mod settle;
 
@@ -17,10 +19,11 @@ use std::sync::Arc;
 use fail::fail_point;
 use rand::RngExt as _;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, Span};
+use tracing::Instrument as _;
 
 use super::panics::Panics;
 use super::{Courier, Limits, MESSAGE_RETENTION_MS, Payload};
+use attempt::{Attempt, attempt_span};
 use prepare::Prepared;
 use resolve::Resolved;
 use settle::{in_millis, settle_attached, settle_without_attempt};
@@ -94,21 +97,6 @@ pub(super) struct LaneWorker {
     pub stop: CancellationToken,
 }
 
-/// An attempt that is recorded and must be made now.
-#[derive(Debug)]
-struct Attempt {
-    pending: PendingCall,
-    payload: Payload,
-    /// The agent is told what it leaves of the customer's budget.
-    tells_budget: bool,
-}
-
-impl From<PendingCall> for Attempt {
-    fn from(pending: PendingCall) -> Self {
-        Self { pending, payload: Payload::AsAccepted, tells_budget: false }
-    }
-}
-
 /// The result of claiming the head of a lane.
 #[derive(Debug)]
 enum Claim {
@@ -119,8 +107,8 @@ enum Claim {
     /// Earlier answers may be missing: wait until this time, unless the backfill of the
     /// conversation ends earlier.
     BeforeBackfill(Millis),
-    /// The outcome of an earlier attempt is not known.
-    Unsettled(Box<PendingCall>),
+    /// The outcome of an earlier attempt is not known. It also sent the lines that `joined` the head.
+    Unsettled { pending: Box<PendingCall>, joined: Vec<PendingCall> },
     /// The head was settled without an attempt. `has_notice`: the agent gets a notice.
     Settled { state: State, has_notice: bool },
     /// There is nothing to do now.
@@ -215,9 +203,9 @@ impl LaneWorker {
                 self.prepare(*pending).instrument(span).await
             }
             Claim::Attempt(attempt) => self.attempt(*attempt).await,
-            Claim::Unsettled(pending) => {
+            Claim::Unsettled { pending, joined } => {
                 let span = attempt_span(&pending, pending.attempts);
-                match self.resolve(*pending, hold.owned_for()).instrument(span).await? {
+                match self.resolve(*pending, joined, hold.owned_for()).instrument(span).await? {
                     Resolved::Next(next) => Ok(next),
                     Resolved::NotDelivered(pending) => self.attempt((*pending).into()).await,
                 }
@@ -263,7 +251,8 @@ impl LaneWorker {
                 return Ok(Claim::Settled { state, has_notice });
             }
             if pending.unsettled {
-                return Ok(Claim::Unsettled(pending));
+                let joined = tx.rest_of_burst(&pending)?;
+                return Ok(Claim::Unsettled { pending, joined });
             }
             if is_too_old {
                 let why = bridge.end_reason_text(EndReason::WaitedTooLong);
@@ -288,8 +277,12 @@ impl LaneWorker {
                 Some(_) => bridge.reserve_send(tx, &pending)?,
                 None => bridge.hold_reason(tx, &pending)?.into(),
             };
-            let tells_budget = match reservation {
-                Reservation::Granted { tells_budget } => tells_budget,
+            let (tells_budget, joined) = match reservation {
+                Reservation::Granted { tells_budget, joined } => (tells_budget, joined),
+                Reservation::BeforeBackfill(due) => return Ok(Claim::BeforeBackfill(due)),
+                Reservation::Waits(due) => {
+                    return Ok(Claim::Rest(Rest::Until { due, waits_for_platform: false }));
+                }
                 Reservation::Withheld(hold_reason) => {
                     let why = bridge.hold_reason_text(hold_reason);
                     let (state, has_notice) =
@@ -297,9 +290,13 @@ impl LaneWorker {
                     return Ok(Claim::Settled { state, has_notice });
                 }
             };
-            let Some(payload) = payload else { return Ok(Claim::Prepare(pending)) };
-            tx.record_attempt(&pending)?;
-            Ok(Claim::Attempt(Box::new(Attempt { pending: *pending, payload, tells_budget })))
+            let Some(mut payload) = payload else { return Ok(Claim::Prepare(pending)) };
+            if !joined.is_empty() {
+                payload = Payload::Text { text: Bridge::burst_text(&pending, &joined), notice: None };
+            }
+            let attempt = Attempt { pending: *pending, joined, payload, tells_budget };
+            attempt.record(tx)?;
+            Ok(Claim::Attempt(Box::new(attempt)))
         };
         let read_and_decide = move |tx: &Tx<'_>| {
             let found = if reads_account { tx.customer(&of_customer)? } else { None };
@@ -320,17 +317,27 @@ impl LaneWorker {
 
     async fn send(&self, attempt: Attempt) -> Result<Next, StoreError> {
         let Attempt { pending, payload, .. } = &attempt;
-        if !pending.call.needs_preparation() {
-            self.record_pickup(pending);
+        for line in attempt.lines().filter(|line| !line.call.needs_preparation()) {
+            self.record_pickup(line);
         }
         let started = self.clock.now();
+        let is_burst = !attempt.joined.is_empty();
         fail_point!("outbox.recorded");
+        if is_burst {
+            fail_point!("burst.recorded");
+        }
         let verdict = self.courier.send(pending, payload).await;
         fail_point!("outbox.called");
+        if is_burst {
+            fail_point!("burst.called");
+        }
         let took_ms = self.clock.now().since(started);
         self.update_breaker(&verdict);
         let next = self.settle(attempt, verdict, took_ms).await;
         fail_point!("outbox.settled");
+        if is_burst {
+            fail_point!("burst.settled");
+        }
         next
     }
 
@@ -365,18 +372,6 @@ impl LaneWorker {
 /// how often it has been asked before.
 fn resolve_delay_ms(rounds: u32) -> i64 {
     steady_delay_ms(rounds + 1, rand::rng().random()).max(RESOLVE_DELAY_MS)
-}
-
-/// The span of one attempt at a message: each of its log lines names the message, the attempt and
-/// the customer's pseudonym. It has the level `error`, so that `log.level` never removes these
-/// fields from a line that is logged.
-fn attempt_span(pending: &PendingCall, attempt: u32) -> Span {
-    tracing::error_span!(
-        "attempt",
-        message.id = pending.id.0,
-        attempt,
-        openid.hash = %pending.lane.customer.log_hash(),
-    )
 }
 
 #[cfg(test)]

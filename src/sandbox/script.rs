@@ -79,7 +79,7 @@ const SCENARIO_STEPS: &[Step] = &[
 
 /// Further steps, for a bridge that holds answers, runs backfills and has several agents.
 const AGENT_STEPS: &[Step] = &[
-    Step { title: "Five answers arrive; the sixth is held", play: |cast| Box::pin(agents::held(cast)) },
+    Step { title: "Two lines go as one; a line too many is held", play: |cast| Box::pin(agents::held(cast)) },
     Step { title: "The held answer goes out first", play: |cast| Box::pin(agents::released(cast)) },
     Step { title: "The agent asks /who", play: |cast| Box::pin(agents::who(cast)) },
     Step { title: LOST_CALLBACK, play: |cast| Box::pin(agents::lost_callback(cast)) },

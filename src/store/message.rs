@@ -63,6 +63,9 @@ pub struct PendingCall {
     pub generation: u32,
     /// Since when it waits: its acceptance, or its last release.
     pub waiting_since: Millis,
+    /// The first message of the burst that the last attempt sent, if that is not settled; `None`: it sent this message
+    /// alone.
+    pub burst: Option<MessageId>,
 }
 
 impl PendingCall {
@@ -129,9 +132,9 @@ const CLOCK_STEP_MS: i64 = 1_000;
 /// clock was set back.
 const LONGEST_WAIT_MS: i64 = 2 * 3_600_000;
 
-const PENDING_COLUMNS: &str =
+pub(super) const PENDING_COLUMNS: &str =
     "id, kind, agent, calls, calls_done, seq, random, created_at, attempts, attempt_at, state, due_at,
-                    attached, before_backfill, rounds, generation, waiting_since";
+                    attached, before_backfill, rounds, generation, waiting_since, burst";
 /// The first pending message of a lane.
 pub(super) const FIRST_PENDING: &str = formatcp!(
     "SELECT {PENDING_COLUMNS} FROM message WHERE direction = ?1 AND openid = ?2 AND {OPEN}
@@ -235,7 +238,7 @@ impl Tx<'_> {
         // A message that is held, or waits again, has not waited so far.
         let waits_anew = matches!(transition, Move::Hold | Move::Release | Move::Reopen);
         let sql = "UPDATE message SET state = ?2, last_error = ?3, due_at = ?4, settled_at = ?5,
-                   attached = 0, attached_to = NULL, attached_calls = 0, error_code = ?8,
+                   attached = 0, attached_to = NULL, attached_calls = 0, burst = NULL, error_code = ?8,
                    calls_done = calls_done + ?6, attempts = attempts * ?7, rounds = rounds * ?7, took_ms = ?10,
                    waiting_since = coalesce(?9, waiting_since),
                    wait_noticed = CASE WHEN ?9 IS NULL THEN wait_noticed ELSE 0 END WHERE id = ?1";
@@ -303,7 +306,7 @@ impl Tx<'_> {
 }
 
 /// Reads a row of [`PENDING_COLUMNS`]. A value that does not fit names its message in the error.
-fn read_pending_call(row: Row<'_>, lane: Lane) -> Result<PendingCall, StoreError> {
+pub(super) fn read_pending_call(row: Row<'_>, lane: Lane) -> Result<PendingCall, StoreError> {
     let id = MessageId(row.get(0)?);
     read_columns(row, id, lane).map_err(|error| error.of_message(id))
 }
@@ -335,6 +338,7 @@ fn read_columns(row: Row<'_>, id: MessageId, lane: Lane) -> Result<PendingCall, 
         rounds: row.get(14)?,
         generation: row.get(15)?,
         waiting_since: Millis(row.get(16)?),
+        burst: row.get::<Option<i64>>(17)?.map(MessageId),
     })
 }
 

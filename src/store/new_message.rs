@@ -57,6 +57,7 @@ impl Tx<'_> {
             rounds: 0,
             generation: 0,
             waiting_since: self.now,
+            burst: None,
         })
     }
 

@@ -6,6 +6,7 @@
 
 mod attachments;
 mod backlog;
+mod bursts;
 mod clock;
 mod database;
 mod downloads;

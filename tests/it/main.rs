@@ -6,6 +6,7 @@ mod agents;
 mod answers;
 mod backfill;
 mod browser;
+mod bursts;
 mod callbacks;
 mod cases;
 mod child;

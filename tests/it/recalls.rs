@@ -41,7 +41,7 @@ pub async fn recall_by(world: &World, agent: &str, customer: &str, msg_key: &str
 }
 
 /// The callback about an edit at the time `at` of the message `sent`.
-async fn edit(world: &World, customer: &str, sent: &SentMessage, words: &str, at: i64) {
+pub async fn edit(world: &World, customer: &str, sent: &SentMessage, words: &str, at: i64) {
     edit_with(world, customer, &sent.msg_key, words, at, "").await;
 }
 

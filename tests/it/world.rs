@@ -199,6 +199,9 @@ impl World {
             secret_key = "{SECRET_KEY}"
             callback_token = "{CALLBACK_TOKEN}"
             api_base = "{im_base}"
+            [desk]
+            # Most tests count the sends of single messages; those of bursts switch it on.
+            merge_below = 0
             [store]
             url = "{store}"
             "#,

@@ -143,6 +143,7 @@ mod tests {
             rounds: 0,
             generation: 0,
             waiting_since: Millis(0),
+            burst: None,
         };
         let payload = Payload::AsAccepted;
         let prepared = Prepared { id: pending.id, call: text("old"), call_index: 0, payload };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::RngExt as _;
 
 use super::settle::settle_without_attempt;
-use super::{LaneWorker, Next, RESOLVE_DELAY_MS, Rest, in_millis, resolve_delay_ms};
+use super::{Attempt, LaneWorker, Next, RESOLVE_DELAY_MS, Rest, in_millis, resolve_delay_ms};
 use crate::bridge::notice::EndReason;
 use crate::clock::millis;
 use crate::model::{FailureClass, Millis, Move, Resolution, State, Verdict};
@@ -36,11 +36,12 @@ impl LaneWorker {
     /// Finds out the outcome of an unsettled attempt, and records it. If the platform does not have
     /// the message, records a new attempt, which the caller makes.
     ///
-    /// `owned_for`: how long this instance has had the lane, if another may have had it before. By its own clock, whose
+    /// `joined`: the lines that the attempt also sent. `owned_for`: how long this instance has had the lane, if another may have had it before. By its own clock, whose
     /// attempt may seem older here than it is.
     pub(super) async fn resolve(
         &self,
         mut pending: PendingCall,
+        joined: Vec<PendingCall>,
         owned_for: Option<Duration>,
     ) -> Result<Resolved, StoreError> {
         let too_new =
@@ -100,7 +101,8 @@ impl LaneWorker {
         if verdict == Verdict::Delivered {
             self.breaker.record_success();
         }
-        self.settle(pending.into(), verdict, took_ms).await.map(Resolved::Next)
+        let attempt = Attempt { joined, ..Attempt::from(pending) };
+        self.settle(attempt, verdict, took_ms).await.map(Resolved::Next)
     }
 
     /// Records that the platform answered and that the message is not there, or that it refuses to

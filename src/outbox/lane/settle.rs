@@ -5,9 +5,13 @@ use std::time::Duration;
 use rand::RngExt as _;
 
 use super::outcome::{Outcome, log_outcome};
+use super::record::{
+    Recorded, Requeued, drop_outcome, notify_agent, notify_of_recall, record_attempt_step, record_failure,
+    record_outcome,
+};
 use super::{Attempt, Claim, LaneWorker, Next, Rest, resolve_delay_ms};
-use crate::bridge::notice::{EndReason, NoticeKind};
-use crate::bridge::{Bridge, too_late_notice};
+use crate::bridge::Bridge;
+use crate::bridge::notice::EndReason;
 use crate::model::{FailureClass, MessageId, MessageKind, Millis, Move, OpenId, State, Verdict};
 use crate::outbox::{Payload, TextNotice};
 use crate::store::{AttachState, PendingCall, Scope, Settlement, StoreError, Tx};
@@ -21,7 +25,7 @@ impl LaneWorker {
         verdict: Verdict,
         took_ms: i64,
     ) -> Result<Next, StoreError> {
-        let Attempt { pending, payload, tells_budget } = attempt;
+        let Attempt { pending, joined, payload, tells_budget } = attempt;
         let (direction, scope) = (pending.lane.direction, Scope::lane(&pending.lane));
         let wait_ms = delay_ms(pending.attempts + 1, rand::rng().random());
         let mut outcome = match verdict {
@@ -63,7 +67,8 @@ impl LaneWorker {
                     took_ms,
                     "the attempt failed; it will be retried"
                 );
-                return self.put_back(pending, class, why, wait_ms.max(in_millis(pause)), took_ms).await;
+                let lines = std::iter::once(pending).chain(joined).collect();
+                return self.put_back(lines, class, why, wait_ms.max(in_millis(pause)), took_ms).await;
             }
             Verdict::Hold { hold_reason, why } => Outcome {
                 hold_reason: Some(hold_reason),
@@ -83,45 +88,29 @@ impl LaneWorker {
             }
             _ => None,
         };
-        self.record_outcome(pending, outcome, as_text, took_ms).await
+        self.record_outcome(std::iter::once(pending).chain(joined).collect(), outcome, as_text, took_ms).await
     }
 
     async fn put_back(
         &self,
-        pending: PendingCall,
+        lines: Vec<PendingCall>,
         class: FailureClass,
         why: String,
         wait_ms: i64,
         took_ms: i64,
     ) -> Result<Next, StoreError> {
+        let Some(lane) = lines.first().map(|first| first.lane.clone()) else { return Ok(Next::Head) };
         let is_platform_wide = class.is_platform_wide();
         let next = if class.retry_now() { 0 } else { wait_ms };
         let due = self.clock.now().plus(next);
-        let bridge = self.bridge.clone();
-        let (lane, random) = (pending.lane.clone(), rand::rng().random());
-        let requeue = move |tx: &Tx<'_>| {
-            bridge.refund_send(tx, &pending)?;
-            let Some(current) = tx.current(&pending)? else {
-                return drop_outcome(tx, &pending, &why, took_ms).map(|()| None);
-            };
-            let due_at = if is_platform_wide { Millis(0) } else { due };
-            let settlement = Settlement { why: Some(why.clone()), due_at, ..Settlement::default() };
-            let was_recalled = current.recall_requested;
-            let state = tx.settle(pending.id, Move::Requeue, &settlement)?;
-            let has_begun = pending.call_index > 0;
-            let has_notice =
-                was_recalled && notify_of_recall(tx, &bridge, &pending, state, has_begun, random)?;
-            record_attempt_step(tx, &pending, &why, took_ms)?;
-            Ok(Some((state, has_notice)))
-        };
-        let requeued = self.store.write_for(Scope::lane(&lane), requeue).await?;
-        let Some((state, has_notice)) = requeued else { return Ok(Next::Head) };
-        if state == State::Recalled {
-            self.metrics.ended(lane.direction, state);
-            self.signal_notice(&lane, has_notice);
-            return Ok(Next::Head);
-        }
-        Ok(if next == 0 {
+        let (bridge, random) = (self.bridge.clone(), rand::rng().random());
+        let due_at = if is_platform_wide { Millis(0) } else { due };
+        let requeue = move |tx: &Tx<'_>| record_failure(tx, &bridge, &lines, (&why, due_at), took_ms, random);
+        let Requeued { waits, recalled, has_notice } =
+            self.store.write_for(Scope::lane(&lane), requeue).await?;
+        (0..recalled).for_each(|_| self.metrics.ended(lane.direction, State::Recalled));
+        self.signal_notice(&lane, has_notice);
+        Ok(if next == 0 || !waits {
             Next::Head
         } else {
             Next::Rest(Rest::Until { due, waits_for_platform: is_platform_wide })
@@ -147,114 +136,45 @@ impl LaneWorker {
     /// `as_text`: what replaced the file, if the agent should know.
     async fn record_outcome(
         &self,
-        pending: PendingCall,
+        lines: Vec<PendingCall>,
         outcome: Outcome,
         as_text: Option<TextNotice>,
         took_ms: i64,
     ) -> Result<Next, StoreError> {
-        let (bridge, lane, waits_from) = (self.bridge.clone(), pending.lane.clone(), pending.waits_from());
-        let (transition, kind) = (outcome.transition, pending.kind);
+        let Some(first) = lines.first().cloned() else { return Ok(Next::Head) };
+        let (bridge, lane, transition, kind) =
+            (self.bridge.clone(), first.lane.clone(), outcome.transition, first.kind);
         let random = rand::rng().random();
-        let to_settle = pending.clone();
         let settled = self
             .store
             .write_foreseen(
                 Scope::lane(&lane),
-                move |tx| tx.foresee_outcome(&to_settle),
-                move |tx| {
-                    let why = outcome.settlement.why.as_deref();
-                    let detail = why
-                        .map_or_else(|| outcome.label.to_owned(), |why| format!("{}: {why}", outcome.label));
-                    let Some(current) = tx.current(&pending)? else {
-                        if outcome.transition == Move::Refuse {
-                            bridge.refund_send(tx, &pending)?;
-                        }
-                        return drop_outcome(tx, &pending, &detail, took_ms).map(|()| None);
-                    };
-                    // Most lanes are empty then, and need no transaction of their own to find out.
-                    let has_other = tx.has_other_pending(&pending)?;
-                    if let Some(hold_reason) = outcome.hold_reason {
-                        bridge.record_hold(tx, &pending, hold_reason)?;
-                    }
-                    match outcome.transition {
-                        Move::Deliver => bridge.record_delivered(tx, &pending)?,
-                        // WeChat does not count a message that it refuses.
-                        Move::Refuse => bridge.refund_send(tx, &pending)?,
-                        _ => {}
-                    }
-                    let was_recalled = current.recall_requested;
-                    let mut has_notice = match (outcome.agent_reason.as_deref().or(why), &as_text) {
-                        // The agent gets a notice about the recall instead.
-                        _ if was_recalled => false,
-                        (Some(why), _) => {
-                            notify_agent(tx, &bridge, &pending, outcome.transition, why, random)?
-                        }
-                        (None, Some(notice)) => bridge.notify_agent(tx, &pending, &notice.kind(), random)?,
-                        (None, None) => false,
-                    };
-                    if outcome.transition == Move::Deliver && current.wait_noticed {
-                        has_notice |= bridge.notify_agent(
-                            tx,
-                            &pending,
-                            &NoticeKind::DeliveredLate,
-                            random.wrapping_add(1),
-                        )?;
-                    }
-                    // Most messages are delivered and have nothing else to tell: their step needs no row.
-                    let is_plain = outcome.transition == Move::Deliver && why.is_none();
-                    let settlement =
-                        Settlement { took_ms: is_plain.then_some(took_ms), ..outcome.settlement.clone() };
-                    let state = tx.settle(pending.id, outcome.transition, &settlement)?;
-                    if was_recalled {
-                        let has_begun = pending.call_index > 0 || outcome.settlement.call_done;
-                        has_notice = notify_of_recall(tx, &bridge, &pending, state, has_begun, random)?;
-                    }
-                    if outcome.tells_budget && outcome.counts() {
-                        has_notice |= bridge.notify_budget(tx, &pending, random.wrapping_add(2))?;
-                    }
-                    if !is_plain {
-                        record_attempt_step(tx, &pending, &detail, took_ms)?;
-                    }
-                    // A notice that was added meanwhile is signalled.
-                    Ok(Some((state, has_notice, !has_other && !state.is_open())))
-                },
+                move |tx| tx.foresee_outcome(&first),
+                move |tx| record_outcome(tx, &bridge, &lines, &outcome, as_text.as_ref(), took_ms, random),
             )
             .await?;
-        let Some((state, has_notice, is_empty)) = settled else { return Ok(Next::Head) };
-        match state {
-            State::Delivered if kind == MessageKind::Message => {
-                self.metrics.record_delivered(lane.direction, self.clock.now().since(waits_from));
+        let Some(Recorded { states, has_notice, is_empty }) = settled else { return Ok(Next::Head) };
+        for (state, waits_from) in &states {
+            match state {
+                State::Delivered if kind == MessageKind::Message => {
+                    self.metrics.record_delivered(lane.direction, self.clock.now().since(*waits_from));
+                }
+                state if state.is_open() || kind != MessageKind::Message => {}
+                state => self.metrics.ended(lane.direction, *state),
             }
-            state if state.is_open() || kind != MessageKind::Message => {}
-            state => self.metrics.ended(lane.direction, state),
-        }
-        if state == State::Recalled {
-            tracing::info!(
-                lane = lane.direction.name(),
-                has_notice,
-                "the message is dropped: its agent recalled it"
-            );
-        } else {
-            log_outcome(&lane, transition, kind, has_notice);
+            if *state == State::Recalled {
+                tracing::info!(
+                    lane = lane.direction.name(),
+                    has_notice,
+                    "the message is dropped: its agent recalled it"
+                );
+            } else {
+                log_outcome(&lane, transition, kind, has_notice);
+            }
         }
         self.signal_notice(&lane, has_notice);
         Ok(if is_empty { Next::Rest(Rest::Idle) } else { Next::Head })
     }
-}
-
-/// Records in the trace what came of an attempt.
-fn record_attempt_step(
-    tx: &Tx<'_>,
-    pending: &PendingCall,
-    detail: &str,
-    took_ms: i64,
-) -> Result<(), StoreError> {
-    tx.record_step(&pending.lane.customer, Some(pending.id), pending.call.api_name(), detail, Some(took_ms))
-}
-
-/// Drops the outcome of an attempt, because an operator acted on the message meanwhile.
-fn drop_outcome(tx: &Tx<'_>, pending: &PendingCall, detail: &str, took_ms: i64) -> Result<(), StoreError> {
-    record_attempt_step(tx, pending, &format!("the outcome no longer counts: {detail}"), took_ms)
 }
 
 /// Refuses an answer that was held for too long. Returns its customer, and whether the agent gets a
@@ -315,7 +235,7 @@ pub(super) fn settle_without_attempt(
     random: u32,
 ) -> Result<(State, bool), StoreError> {
     let was_recalled = tx.is_recall_requested(pending.id)?;
-    let mut has_notice = !was_recalled && notify_agent(tx, bridge, pending, transition, why, random)?;
+    let mut has_notice = !was_recalled && notify_agent(tx, bridge, &[pending], transition, why, random)?;
     let settlement = Settlement { why: Some(why.to_owned()), ..Settlement::default() };
     let state = tx.settle(pending.id, transition, &settlement)?;
     if was_recalled {
@@ -325,42 +245,7 @@ pub(super) fn settle_without_attempt(
     Ok((state, has_notice))
 }
 
-/// Sends the agent a notice about a message that was recalled while it was being sent, if the customer has something of
-/// it. Returns whether the agent gets one.
-fn notify_of_recall(
-    tx: &Tx<'_>,
-    bridge: &Bridge,
-    pending: &PendingCall,
-    state: State,
-    has_begun: bool,
-    random: u32,
-) -> Result<bool, StoreError> {
-    match too_late_notice(state, has_begun) {
-        Some(kind) => bridge.notify_agent(tx, pending, &kind, random),
-        None => Ok(false),
-    }
-}
-
 /// A pause that the platform asked for, in milliseconds; 0 if it asked for none.
 pub(super) fn in_millis(pause: Option<Duration>) -> i64 {
     pause.map_or(0, crate::clock::millis)
-}
-
-/// Sends the agent a notice about a message that is held, refused or unknown. Returns whether the
-/// agent gets one.
-fn notify_agent(
-    tx: &Tx<'_>,
-    bridge: &Bridge,
-    pending: &PendingCall,
-    transition: Move,
-    why: &str,
-    random: u32,
-) -> Result<bool, StoreError> {
-    let notice = match transition {
-        Move::Hold => NoticeKind::Held { why },
-        Move::Refuse => NoticeKind::Refused { why },
-        Move::MarkUnknown => NoticeKind::Unknown { why },
-        _ => return Ok(false),
-    };
-    bridge.notify_agent(tx, pending, &notice, random)
 }

@@ -41,6 +41,7 @@ fn pending() -> PendingCall {
         rounds: 0,
         generation: 0,
         waiting_since: Millis(0),
+        burst: None,
     }
 }
 

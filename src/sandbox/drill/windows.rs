@@ -36,8 +36,11 @@ pub(super) async fn budget_used_up(scene: &Scene) -> DrillResult {
     let notes = scene.count_notices(&desk);
     let left = usize::try_from(scene.customer.sends_left()).unwrap_or_default();
     expect(left == BUDGET, "five sends left", || left.to_string())?;
-    let words: Vec<String> =
-        (1..=BUDGET + 1).map(|n| scene.marked_text(&format!("Part {n} of the answer"))).collect();
+    // No two of them fit into one message, or the last ones would go as one.
+    let details = "and so on ".repeat(110);
+    let words: Vec<String> = (1..=BUDGET + 1)
+        .map(|n| scene.marked_text(&format!("Part {n} of the answer, {}", details.trim_end())))
+        .collect();
     for part in &words {
         scene.answer(&desk, part).await?;
     }

@@ -16,8 +16,11 @@ const MINUTE_MS: i64 = 61_000;
 /// A little more than a day.
 const DAY_MS: i64 = 25 * 3600 * 1000;
 
-/// The customer's message allows some answers. The next answer is held, and the agent gets a
-/// notice.
+/// Longer than an agent's line waits for the next one while few sends are left, in milliseconds.
+const MERGE_WAIT_MS: i64 = 3_000;
+
+/// The customer's message allows some answers: when two are left, two lines in a row go as one. After the last send the
+/// next line is held, and the agent gets a notice.
 pub(super) async fn held(cast: &mut Cast<'_>) -> Checked {
     cast.customer = cast.stage.wechat.customer(CUSTOMER);
     cast.customer.set_following(true);
@@ -25,24 +28,32 @@ pub(super) async fn held(cast: &mut Cast<'_>) -> Checked {
     cast.say(question).await?;
     cast.expect_inquiry(question).await?;
     let allowed = cast.customer.sends_left();
-    for number in 1..=allowed {
+    for number in 1..=allowed - 2 {
         let before = cast.customer.screen().len();
         let words = detail_text(cast, number);
         cast.agent_sends_text(&words).await?;
         cast.expect_on_screen(&words, before).await?;
-        // The agent is told that two sends are left, and that none is.
-        if [2, 0].contains(&(allowed - number)) {
-            cast.expect_notice("").await?;
-        }
     }
-    let words = detail_text(cast, allowed + 1);
+    // The agent is told that two sends are left, and that none is.
+    cast.expect_notice("").await?;
+    for burst in [&[allowed - 1, allowed][..], &[allowed + 1]] {
+        let before = cast.customer.screen().len();
+        let lines: Vec<String> = burst.iter().map(|number| detail_text(cast, *number)).collect();
+        for line in &lines {
+            cast.agent_sends_text(line).await?;
+        }
+        cast.stage.clock().advance(MERGE_WAIT_MS);
+        cast.expect_on_screen(&lines.join("\n"), before).await?;
+    }
+    cast.expect_notice("").await?;
+    let words = detail_text(cast, allowed + 2);
     cast.agent_sends_text(&words).await?;
-    cast.expect_notice(&format!("{}. ", allowed + 1)).await
+    cast.expect_notice(&format!("{}. ", allowed + 2)).await
 }
 
 /// The customer writes again, and the passive reply is the held answer.
 pub(super) async fn released(cast: &mut Cast<'_>) -> Checked {
-    let held = detail_text(cast, cast.stage.wechat.settings().quota_messages + 1);
+    let held = detail_text(cast, cast.stage.wechat.settings().quota_messages + 2);
     cast.expect_attached(cast.lines.still_there, &held).await
 }
 

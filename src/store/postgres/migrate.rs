@@ -20,7 +20,7 @@ pub(super) struct Migration {
 }
 
 /// The migrations, in order.
-pub(super) const MIGRATIONS: [Migration; 4] = [
+pub(super) const MIGRATIONS: [Migration; 5] = [
     Migration {
         name: "0001-initial",
         statements: include_str!("../../../migrations/postgres/0001-initial.sql"),
@@ -39,6 +39,11 @@ pub(super) const MIGRATIONS: [Migration; 4] = [
     Migration {
         name: "0004-served-by",
         statements: include_str!("../../../migrations/postgres/0004-served-by.sql"),
+        compatible: 1,
+    },
+    Migration {
+        name: "0005-bursts",
+        statements: include_str!("../../../migrations/postgres/0005-bursts.sql"),
         compatible: 1,
     },
 ];

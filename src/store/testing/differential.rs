@@ -163,8 +163,16 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
         29 => debug(tx.reschedule_preparation(id, now.plus(5_000), text(c))?),
         30 => debug(tx.reschedule_resolve(id, now.plus(5_000), text(c))?),
         31 => debug((tx.state(id)?, tx.lane_of(id)?)),
-        32 => debug(tx.pending_call(id)?),
-        33 => debug(tx.record_round(id)?),
+        32 => {
+            let pending = tx.pending_call(id)?;
+            debug((tx.lane_behind(&pending, 3)?, tx.rest_of_burst(&pending)?, pending))
+        }
+        33 => {
+            let first = tx.pending_call(id)?;
+            let behind = tx.lane_behind(&first, 2)?;
+            let lines: Vec<_> = std::iter::once(&first).chain(behind.iter().flatten()).collect();
+            debug((tx.record_round(id)?, tx.record_burst(&lines)?))
+        }
         34 => debug(tx.set_aside(id)?),
         35 => {
             let pending = tx.pending_call(id)?;

@@ -81,10 +81,11 @@ impl Courier for WechatCourier {
 /// Converts the call into WeChat's form.
 fn to_outgoing<'a>(call: &'a OutboundCall, form: &'a Payload) -> Option<Outgoing<'a>> {
     match (call, form) {
-        (OutboundCall::TextToCustomer(content), _)
-        | (OutboundCall::MediaToCustomer(_), Payload::Text { text: content, .. }) => {
-            Some(Outgoing::Text { content })
-        }
+        (
+            OutboundCall::TextToCustomer(_) | OutboundCall::MediaToCustomer(_),
+            Payload::Text { text: content, .. },
+        )
+        | (OutboundCall::TextToCustomer(content), _) => Some(Outgoing::Text { content }),
         (OutboundCall::MediaToCustomer(Attachment { .. }), Payload::Uploaded { id, thumb, kind, .. }) => {
             match (*kind, thumb) {
                 ("image", _) => Some(Outgoing::Image { media_id: id }),

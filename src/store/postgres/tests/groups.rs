@@ -103,6 +103,7 @@ fn what_is_asked_for_many_writes_reads_no_whole_index() {
         rounds: 0,
         generation: 0,
         waiting_since: Millis(0),
+        burst: None,
     };
     let now = Millis(1_700_000_000_000);
     let foresee = |session: Session<'_>| {
