@@ -28,6 +28,7 @@ pub mod to_im;
 mod to_wechat;
 mod translate;
 mod typing;
+mod unanswered;
 mod unreadable;
 
 use std::ops::Deref;
@@ -94,6 +95,8 @@ pub struct Settings {
     pub hours: Option<WorkingHours>,
     /// What happens to customers' messages at other times.
     pub after_hours: AfterHours,
+    /// How long before a window closes the agent of an unanswered customer is reminded, milliseconds; `None`: never.
+    pub remind_before_ms: Option<i64>,
     /// When lines of an agent are merged; `None`: never.
     pub merge: Option<MergeRule>,
 }
@@ -324,6 +327,7 @@ pub(crate) mod tests {
             desk: DeskSettings::default(),
             hours: None,
             after_hours: AfterHours::Hold,
+            remind_before_ms: None,
             merge: None,
         };
         let (retention, work_signal, metrics) =

@@ -14,6 +14,7 @@ mod panics;
 pub mod retention;
 mod schedule;
 mod signals;
+pub mod unanswered;
 mod waiting;
 
 use std::collections::HashMap;

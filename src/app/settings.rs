@@ -34,8 +34,15 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
         },
         hours: config.desk.hours.clone(),
         after_hours: config.desk.after_hours,
+        remind_before_ms: remind_before_ms(config),
         merge: merge_rule(&config.desk),
     }
+}
+
+/// `None`: nobody is reminded. In a window that is shorter everybody would be reminded at once.
+fn remind_before_ms(config: &Config) -> Option<i64> {
+    let window = config.wechat.message_quota.window;
+    config.desk.remind_before.filter(|before| *before < window).map(millis)
 }
 
 /// `None`: lines are never merged.

@@ -1,5 +1,5 @@
 //! The tasks that work in the background: the outbox, the downloads, the backfill, the retention, the release of what
-//! waits for the working hours, and the watch on the clock.
+//! waits for the working hours, the care for unanswered questions, and the watch on the clock.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::im::send as im;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
-use crate::outbox::{Outbox, OutboxParts, Panics, opening, retention};
+use crate::outbox::{Outbox, OutboxParts, Panics, opening, retention, unanswered};
 
 /// The maximum number of outbound calls in flight in each direction.
 const IN_FLIGHT: usize = 128;
@@ -70,6 +70,13 @@ impl Workers<'_> {
             clock: clock.clone(),
         };
         lifecycle.spawn("opening", opening.run(stop.clone()));
+        let unanswered = unanswered::Unanswered {
+            store: store.clone(),
+            bridge: bridge.clone(),
+            work_signal: work_signal.clone(),
+            clock: clock.clone(),
+        };
+        lifecycle.spawn("unanswered questions", unanswered.run(stop.clone()));
         let backfill =
             im::BackfillWorker::new(Arc::clone(to_im), store.clone(), bridge.clone(), clock.clone());
         lifecycle.spawn("backfill", backfill.run(stop.clone()));

@@ -300,6 +300,7 @@ impl AnswerHandler {
                     revision::drop_recalled(tx, &openid, id)?;
                     return Ok(Err(IgnoreReason::Recalled));
                 }
+                tx.answer_question(&openid)?;
                 let Answer { msg_time, msg_seq, .. } = self.answer;
                 tx.set_sent_at(id, msg_time, before_backfill)?;
                 // Callbacks may overtake one another. Callbacks of the same second keep their order

@@ -7,6 +7,7 @@
 
 mod assignment;
 mod departure;
+mod fetches;
 mod hours;
 
 use std::time::Instant;
@@ -20,8 +21,8 @@ use super::passive_reply::{
 };
 use super::{Account, Bridge, Inner, passive_reply, quota, to_im};
 use crate::model::{
-    Content, Direction, Event, EventKind, Lane, MediaName, MediaOrigin, MediaRequest, MessageId, MessageKind,
-    Millis, Move, OutboundCall, Push, PushBody,
+    Content, Direction, Event, EventKind, Lane, MediaName, MessageId, MessageKind, Millis, Move,
+    OutboundCall, Push, PushBody,
 };
 use crate::store::{Customer, HeldAnswer, NewMessage, PendingCall, Scope, Settlement, StoreError, Tx};
 
@@ -237,9 +238,12 @@ impl PushHandler {
             locale: settings.texts.locale,
         };
         let translated = to_im::translate(content, &settings.texts.inquiry_prefix, media_link);
-        enqueue_fetches(tx, &customer, &translated.media_requests)?;
+        fetches::enqueue(tx, &customer, &translated.media_requests)?;
         decision.has_media_requests = !translated.media_requests.is_empty();
         self.enqueue(tx, &mut customer, MessageKind::Message, translated.calls, decision)?;
+        if !is_menu_tap {
+            settings.ask(tx, &customer)?;
+        }
         if decision.text.is_none() && !self.push.account.is_empty() {
             decision.text = self.acknowledgement(tx.now(), &mut customer, is_new_session);
         }
@@ -345,21 +349,6 @@ impl PushHandler {
         decision.notify.push(Direction::ToIm);
         Ok(())
     }
-}
-
-/// Enqueues the fetches of a message's media and adds a row for each file.
-fn enqueue_fetches(
-    tx: &Tx<'_>,
-    customer: &Customer,
-    requests: &[(MediaName, MediaRequest)],
-) -> Result<(), StoreError> {
-    for (name, request) in requests {
-        for file in std::iter::once(name).chain(&request.mp3) {
-            tx.add_medium(file, &customer.openid, MediaOrigin::Customer)?;
-        }
-        tx.enqueue_fetch(name, &customer.openid, request)?;
-    }
-    Ok(())
 }
 
 /// Releases as many of the `held` answers for pushing as the budget covers, the last one perhaps

@@ -9,7 +9,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "desk.capacity",
     "desk.first_answer_s",
     "desk.supervisor",
-    "desk.remind_before_s",
     "desk.rating",
     "desk.ask",
     "desk.group",

@@ -211,6 +211,7 @@ impl Tx<'_> {
         run("DELETE FROM unreadable WHERE openid = ?1")?;
         run("UPDATE customer SET known = 0, known_since = 0, push_not_before = 0, served_by = NULL, served_at = 0
              WHERE openid = ?1")?;
+        run("DELETE FROM question WHERE openid = ?1")?;
         run("UPDATE conversation SET agent = NULL, active_at = 0, hour = 0, message_until = 0, message_left = 0,
              event_until = 0, event_left = 0, away_until = 0 WHERE openid = ?1")?;
         self.delete_unused_conversations(openid)?;

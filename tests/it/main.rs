@@ -52,6 +52,7 @@ mod store_files;
 mod strangers;
 mod surface;
 mod token;
+mod unanswered;
 mod unfollow;
 mod unknown;
 mod unreadable;

@@ -67,6 +67,7 @@ impl Effect<'_> {
             Command::Close => {
                 let customer = Customer { agent: None, ..customer };
                 tx.put_customer(&customer)?;
+                tx.answer_question(&customer.openid)?;
                 self.notify_agent(tx, &customer, CommandReply::Closed)
             }
             Command::To(agent) => match agent.as_ref().filter(|agent| settings.agents.contains(agent)) {

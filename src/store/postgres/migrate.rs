@@ -20,7 +20,7 @@ pub(super) struct Migration {
 }
 
 /// The migrations, in order.
-pub(super) const MIGRATIONS: [Migration; 5] = [
+pub(super) const MIGRATIONS: [Migration; 6] = [
     Migration {
         name: "0001-initial",
         statements: include_str!("../../../migrations/postgres/0001-initial.sql"),
@@ -44,6 +44,11 @@ pub(super) const MIGRATIONS: [Migration; 5] = [
     Migration {
         name: "0005-bursts",
         statements: include_str!("../../../migrations/postgres/0005-bursts.sql"),
+        compatible: 1,
+    },
+    Migration {
+        name: "0006-questions",
+        statements: include_str!("../../../migrations/postgres/0006-questions.sql"),
         compatible: 1,
     },
 ];

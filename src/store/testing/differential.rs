@@ -236,7 +236,17 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
             debug((due, missing))
         }
         61 => debug((tx.open_lanes(direction(b), None, 3)?, tx.open_lanes(direction(b), Some(&openid), 3)?)),
-        62 => debug(tx.counts()?),
+        62 => {
+            match c % 3 {
+                0 => tx.ask_question(&openid, now.plus(i64::from(b) * 1_000))?,
+                1 => tx.answer_question(&openid)?,
+                _ => tx.delete_question(&openid)?,
+            }
+            if let Some(question) = tx.question(&openid)? {
+                tx.put_question(&openid, &Question { reminded_until: now, ..question })?;
+            }
+            debug((tx.question(&openid)?, tx.due_questions(None, 3)?, tx.counts()?))
+        }
         63 => {
             if tx.medium(&name(b))?.is_none() {
                 tx.add_medium(&name(b), &openid, MediaOrigin::Customer)?;

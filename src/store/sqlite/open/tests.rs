@@ -138,6 +138,7 @@ fn plain_names_keep_every_row_of_version_7() {
         }
     }
     expected.push(("unreadable".to_owned(), Vec::new()));
+    expected.push(("question".to_owned(), Vec::new()));
     expected.push(("conversation".to_owned(), vec![conversation]));
     expected.sort_by(|one, other| one.0.cmp(&other.0));
 

@@ -1,0 +1,9 @@
+-- Customers' questions, so that their agents are told of those that nobody has answered.
+
+CREATE TABLE question (
+    openid         TEXT PRIMARY KEY,
+    asked_at       INTEGER NOT NULL,            -- when the customer first wrote since the last answer; 0: it is answered
+    due_at         INTEGER NOT NULL,            -- when to look at it next; of an answered one: when to delete it
+    reminded_until INTEGER NOT NULL DEFAULT 0   -- the end of the window of which its agent was reminded
+) WITHOUT ROWID;
+CREATE INDEX question_due ON question (due_at, openid);
