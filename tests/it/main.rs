@@ -24,6 +24,7 @@ mod departures;
 mod desk;
 mod desk_hours;
 mod docs;
+mod first_day;
 mod fleet;
 mod fuzz_corpora;
 mod health;
