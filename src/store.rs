@@ -13,6 +13,7 @@ mod column;
 mod conversation;
 mod customer;
 mod dedup;
+mod failover;
 mod fetch;
 mod foresight;
 mod health;

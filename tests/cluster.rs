@@ -2,6 +2,7 @@
 //! however that ends; or the one that `BRIDGE_TEST_STORE` names. Each test gets a schema of its own.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
@@ -136,12 +137,7 @@ impl Cluster {
 
     fn start_with(tls: Option<(u16, &Path, &Path)>) -> Option<Self> {
         let programs = find_programs()?;
-        let folder = tempfile::Builder::new().prefix("bridge-postgres-").tempdir().unwrap().keep();
-        let user = other_user(&folder);
-        if let Some((user, group)) = user {
-            chown(&folder, Some(user), Some(group)).unwrap();
-        }
-        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let (folder, user) = own_folder();
         let data = folder.join("data");
         let mut initdb = as_user(user);
         initdb.push(programs.join("initdb").into());
@@ -153,12 +149,7 @@ impl Cluster {
         let made = Command::new(&initdb[0]).args(&initdb[1..]).current_dir(&folder).output().unwrap();
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
 
-        let mut server = as_user(user);
-        server.push(programs.join("postgres").into());
-        server.extend(["-D".into(), data.clone().into(), "-k".into(), folder.clone().into()]);
-        // Nothing of it must survive the machine.
-        let settings = ["fsync=off", "full_page_writes=off", "max_connections=400", "shared_buffers=64MB"];
-        let mut settings: Vec<String> = settings.map(str::to_owned).into();
+        let mut settings = Vec::new();
         let mut admin = Config::new();
         admin.host_path(&folder).user("bridge").dbname("postgres");
         if let Some((port, certificate, key)) = tls {
@@ -178,10 +169,7 @@ impl Cluster {
         } else {
             settings.push("listen_addresses=".to_owned());
         }
-        server.extend(settings.iter().flat_map(|setting| ["-c".into(), setting.into()]));
-        let mut keeper = Command::new("sh");
-        keeper.args(["-c", KEEPER, "keeper"]).arg(&folder).args(&server);
-        let keeper = keeper.current_dir("/").stdin(Stdio::piped()).spawn().unwrap();
+        let keeper = keep(&programs, &folder, user, &settings);
         Some(Self { admin, keeper: Some(Mutex::new(keeper)) })
     }
 
@@ -239,6 +227,90 @@ impl Cluster {
         let mut keeper = self.keeper.as_ref().unwrap().lock().unwrap();
         writeln!(keeper.stdin.as_mut().unwrap(), "{word}").unwrap();
     }
+}
+
+impl Cluster {
+    /// Starts a server that follows this one as its standby, from a copy of its data. For the copy, this one crashes and
+    /// starts again. The standby runs until this process ends.
+    pub fn start_standby(&self) -> Self {
+        use tokio_postgres::config::Host;
+        let Host::Unix(primary) = self.admin.get_hosts().first().unwrap() else {
+            panic!("it is a server of our own")
+        };
+        let (folder, user) = own_folder();
+        let data = folder.join("data");
+        self.kill();
+        let pid_file = primary.join("data/postmaster.pid");
+        while pid_file.exists() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let copied = Command::new("cp").arg("-a").arg(primary.join("data")).arg(&data).status().unwrap();
+        assert!(copied.success(), "{copied}");
+        self.start_again();
+        std::fs::write(data.join("standby.signal"), "").unwrap();
+        let primary = format!("primary_conninfo = 'host={} user=bridge'\n", primary.display());
+        let mut settings = File::options().append(true).open(data.join("postgresql.auto.conf")).unwrap();
+        settings.write_all(primary.as_bytes()).unwrap();
+        let mut admin = Config::new();
+        admin.host_path(&folder).user("bridge").dbname("postgres");
+        let keeper = keep(&find_programs().unwrap(), &folder, user, &["listen_addresses=".to_owned()]);
+        let standby = Self { admin, keeper: Some(Mutex::new(keeper)) };
+        standby.wait_until("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'", 1);
+        standby
+    }
+
+    /// Lets a standby follow its primary no longer.
+    pub fn cut_off(&self) {
+        self.run("ALTER SYSTEM SET primary_conninfo = ''");
+        self.run("SELECT pg_reload_conf()");
+        self.wait_until("SELECT count(*) FROM pg_stat_wal_receiver", 0);
+    }
+
+    /// Makes a standby the primary.
+    pub fn promote(&self) {
+        self.run("SELECT pg_promote()");
+    }
+
+    /// Waits until a statement of a standby or of the primary returns this number.
+    fn wait_until(&self, sql: &str, number: i64) {
+        let started = Instant::now();
+        while query(&self.admin, sql, &[]).unwrap() != [[serde_json::json!(number)]] {
+            assert!(started.elapsed() < START_TIMEOUT, "{sql} is not {number}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The same schema on this server, which has a copy of the data.
+    pub fn schema_of(&self, original: &Schema) -> Schema {
+        let mut config = self.admin.clone();
+        config.options(format!("-csearch_path={}", original.name));
+        Schema { config, name: original.name.clone() }
+    }
+}
+
+/// A folder for a server, and the user that it runs as.
+fn own_folder() -> (PathBuf, Option<(u32, u32)>) {
+    let folder = tempfile::Builder::new().prefix("bridge-postgres-").tempdir().unwrap().keep();
+    let user = other_user(&folder);
+    if let Some((user, group)) = user {
+        chown(&folder, Some(user), Some(group)).unwrap();
+    }
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).unwrap();
+    (folder, user)
+}
+
+/// Starts the server whose data are in `folder`, with these settings.
+fn keep(programs: &Path, folder: &Path, user: Option<(u32, u32)>, settings: &[String]) -> Child {
+    let mut server = as_user(user);
+    server.push(programs.join("postgres").into());
+    server.extend(["-D".into(), folder.join("data").into(), "-k".into(), folder.into()]);
+    // Nothing of it must survive the machine.
+    let always = ["fsync=off", "full_page_writes=off", "max_connections=400", "shared_buffers=64MB"];
+    let settings = always.into_iter().chain(settings.iter().map(String::as_str));
+    server.extend(settings.flat_map(|setting| ["-c".into(), setting.into()]));
+    let mut keeper = Command::new("sh");
+    keeper.args(["-c", KEEPER, "keeper"]).arg(folder).args(&server);
+    keeper.current_dir("/").stdin(Stdio::piped()).spawn().unwrap()
 }
 
 impl Schema {

@@ -307,6 +307,9 @@ impl AnswerHandler {
                 // of arrival, because no document says that every client counts `MsgSeq` up.
                 let sequence = if self.arrival == Arrival::Callback { u32::MAX } else { msg_seq };
                 tx.insert_by_time(&openid, id, (msg_time, sequence))?;
+                if self.arrival == Arrival::History && tx.may_be_lost(msg_time)? {
+                    tx.doubt(id)?;
+                }
                 Some(id)
             }
         };

@@ -8,5 +8,8 @@ mod kills;
 mod limits;
 mod load;
 mod pauses;
+mod points;
+mod proxy;
 mod rig;
 mod rolling;
+mod standby;

@@ -9,6 +9,7 @@ use tokio_postgres::types::ToSql;
 
 use super::error::PostgresError;
 use super::link::{Link, LockKind};
+use crate::store::failover::{FAILOVER_KEY, FAILOVER_MS};
 
 /// Releases the downloads that no instance runs.
 pub(in crate::store) const RELEASE_OF_THE_GONE: &str = "UPDATE media_fetch SET running = 0, due_at = ?1
@@ -105,13 +106,10 @@ fn new_era() -> i64 {
     rand::random_range(1..=i64::MAX)
 }
 
-/// The messages of this long ago may have been lost with their outcomes when a standby took the server's place,
-/// milliseconds.
-const FAILOVER_MS: i64 = 60_000;
-
 /// Whether a standby has taken the server's place since somebody looked last. The last commits may be lost then, so
 /// that each young message counts as one whose attempt was not settled: IM is asked for it before it is sent again,
-/// and WeChat's becomes unknown. Nothing may be sent before this.
+/// and WeChat's becomes unknown. What is found in IM's history later is judged by the time that is kept here. Nothing may
+/// be sent before this.
 pub(super) fn note_failover(link: &Link) -> Result<bool, PostgresError> {
     const TIMELINE: &str = "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
     // The states 0 and 1 are those of messages that wait and that are being sent.
@@ -119,6 +117,9 @@ pub(super) fn note_failover(link: &Link) -> Result<bool, PostgresError> {
             attempt_at = (extract(epoch FROM clock_timestamp()) * 1000)::bigint
         WHERE state IN (0, 1) AND attached = 0
         AND created_at > (extract(epoch FROM clock_timestamp()) * 1000)::bigint - $1";
+    const KEEP: &str = "INSERT INTO kv (key, value)
+        VALUES ($1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint::text)
+        ON CONFLICT (key) DO UPDATE SET value = excluded.value";
     let noted = link.ask(async |client| {
         client.batch_execute("BEGIN").await?;
         let timeline: String = client.query_one(TIMELINE, &[]).await?.try_get(0)?;
@@ -133,6 +134,7 @@ pub(super) fn note_failover(link: &Link) -> Result<bool, PostgresError> {
                 "UPDATE era SET id = $1, began = (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
             client.execute(era, &[&new_era()]).await?;
             client.execute(DOUBT, &[&FAILOVER_MS]).await?;
+            client.execute(KEEP, &[&FAILOVER_KEY]).await?;
         }
         client.batch_execute("COMMIT").await?;
         Ok(is_failover)

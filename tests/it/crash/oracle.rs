@@ -60,7 +60,8 @@ impl Stored {
                 continue;
             }
             let calls: serde_json::Value = serde_json::from_str(row[2].as_str().unwrap()).unwrap();
-            let texts = calls.as_array().unwrap().iter().map(|call| call["TextToCustomer"].as_str().unwrap());
+            // A picture has none.
+            let texts = calls.as_array().unwrap().iter().filter_map(|call| call["TextToCustomer"].as_str());
             let answer = StoredAnswer {
                 state,
                 reason: row[3].as_str().unwrap().to_owned(),
@@ -142,6 +143,11 @@ pub fn check_conversation(rig: &Rig, customer: &str, conversation: &Conversation
     check_towards_wechat(rig, customer, conversation, stored)
 }
 
+/// Whether it is what a customer wrote. A notice begins with the bridge's name, and a picture has no words.
+fn is_question(text: &str) -> bool {
+    !text.is_empty() && !text.starts_with("[bridge] ")
+}
+
 /// Invariants 1, 2, 3 and 4 towards IM: each accepted text arrives once and in order, by its identity and by
 /// its content.
 fn check_towards_im(rig: &Rig, customer: &str, conversation: &Conversation) {
@@ -150,7 +156,7 @@ fn check_towards_im(rig: &Rig, customer: &str, conversation: &Conversation) {
     let delivered = ledger.deliveries().filter(|send| send.from == openid(customer));
     let arrived: Vec<_> = delivered
         .map(|send| ((send.seq, send.random), send.text()))
-        .filter(|(_, text)| !text.starts_with("[bridge] "))
+        .filter(|(_, text)| is_question(text))
         .collect();
     let identities: BTreeSet<_> = arrived.iter().map(|(identity, _)| *identity).collect();
     assert_eq!(identities.len(), arrived.len(), "{customer}: an identity was delivered twice");
@@ -171,7 +177,7 @@ fn check_towards_im(rig: &Rig, customer: &str, conversation: &Conversation) {
         );
     }
     let agent_indexes: Vec<usize> = (rig.agent().conversation(&openid(customer)).iter())
-        .filter(|message| message.from == openid(customer) && !message.text().starts_with("[bridge] "))
+        .filter(|message| message.from == openid(customer) && is_question(&message.text()))
         .map(|message| index_of(&questions, &message.text()))
         .collect();
     assert!(agent_indexes.is_sorted(), "{customer}: the agent sees another order: {agent_indexes:?}");

@@ -183,6 +183,11 @@ impl Rig {
         self.path("bridge.db")
     }
 
+    /// The store is in this schema from now on. The configuration stays as it is.
+    pub fn read_from(&mut self, schema: Schema) {
+        self.schema = Some(schema);
+    }
+
     fn store_url(&self) -> String {
         match &self.schema {
             Some(schema) => schema.url(),

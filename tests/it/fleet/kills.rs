@@ -20,7 +20,7 @@ const KILLS: &str = "FLEET_KILLS";
 const KILLS_EACH_WAVE: u64 = 50;
 
 /// Waits until IM has got a message from each of these customers, and returns how long that took for each.
-async fn sends_again(fleet: &Fleet, mut customers: HashSet<String>, killed: Instant) -> Vec<Duration> {
+pub async fn sends_again(fleet: &Fleet, mut customers: HashSet<String>, killed: Instant) -> Vec<Duration> {
     let mut calls = fleet.rig.im.events();
     let mut again = Vec::new();
     let all = async {

@@ -1,15 +1,10 @@
 //! Instances that are paused in the middle of a send, or cut off from the database, and come back when others have taken
 //! over.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
-
 use super::load::under_load;
+use super::proxy::DatabaseProxy;
 use super::rig::Fleet;
 use crate::crash::rig::TIMEOUT;
 use crate::crash::storm::number_from_env;
@@ -51,69 +46,16 @@ async fn one_that_is_paused_between_an_attempt_and_its_call_sends_nothing_when_i
     }
 }
 
-/// A way to the database that can be frozen: nothing passes, and no connection ends.
-struct Freezer {
-    address: SocketAddr,
-    is_frozen: Arc<AtomicBool>,
-}
-
-impl Freezer {
-    async fn start(target: std::path::PathBuf) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, is_frozen) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
-        let frozen = Arc::clone(&is_frozen);
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let (target, frozen) = (target.clone(), Arc::clone(&frozen));
-                tokio::spawn(async move {
-                    while frozen.load(Ordering::Relaxed) {
-                        tokio::time::sleep(Duration::from_millis(10)).await;
-                    }
-                    let Ok(server) = tokio::net::UnixStream::connect(target).await else { return };
-                    let ((from_client, to_client), (from_server, to_server)) =
-                        (client.into_split(), server.into_split());
-                    tokio::join!(
-                        pass(from_client, to_server, Arc::clone(&frozen)),
-                        pass(from_server, to_client, frozen)
-                    );
-                });
-            }
-        });
-        Self { address, is_frozen }
-    }
-
-    fn freeze(&self, is_frozen: bool) {
-        self.is_frozen.store(is_frozen, Ordering::Relaxed);
-    }
-}
-
-async fn pass(
-    mut from: impl tokio::io::AsyncRead + Unpin,
-    mut to: impl tokio::io::AsyncWrite + Unpin,
-    is_frozen: Arc<AtomicBool>,
-) {
-    let mut buffer = vec![0; 64 * 1024];
-    while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        while is_frozen.load(Ordering::Relaxed) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        if to.write_all(&buffer[..read]).await.is_err() {
-            break;
-        }
-    }
-    let _ = to.shutdown().await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_cannot_reach_the_database_stops_sending_and_joins_again() {
     let Some(mut fleet) = Fleet::start().await else { return };
-    let freezer = Freezer::start(fleet.schema.socket()).await;
+    let proxy = DatabaseProxy::start(fleet.schema.socket()).await;
     under_load(&mut fleet, CUSTOMERS, async |fleet| {
         assert!(fleet.terminate(1).await.success());
-        fleet.set_database(1, fleet.schema.url_at(freezer.address.port()));
+        fleet.set_database(1, fleet.schema.url_at(proxy.port()));
         fleet.spawn(1, &[]);
         fleet.wait_until_even().await;
-        freezer.freeze(true);
+        proxy.freeze(true);
         let is_alone = eventually(TIMEOUT, async || {
             fleet.ready(0).await.is_some_and(|(_, body)| body["fleet"]["alive"] == 2)
         });
@@ -123,7 +65,7 @@ async fn one_that_cannot_reach_the_database_stops_sending_and_joins_again() {
             fleet.ready(1).await.is_some_and(|(_, body)| body["fleet"]["ok"] == false)
         });
         assert!(knows.await, "{}", fleet.logs());
-        freezer.freeze(false);
+        proxy.freeze(false);
         fleet.wait_until_even().await;
     })
     .await;

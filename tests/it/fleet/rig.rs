@@ -53,8 +53,12 @@ impl Fleet {
 
     /// Starts the platforms and nginx.
     pub async fn without_instances() -> Option<Self> {
+        Self::on_schema(cluster::empty_schema()?).await
+    }
+
+    /// The same, with a store in this schema.
+    pub async fn on_schema(schema: Schema) -> Option<Self> {
         let nginx = find_nginx()?;
-        let schema = cluster::empty_schema()?;
         let rig = Rig::with_schema(Some(schema.clone())).await;
         let instance = |_| Instance { public: free_port(), ops: free_port(), database: None, child: None };
         let instances: Vec<Instance> = ADDRESSES.iter().map(instance).collect();
@@ -161,6 +165,17 @@ impl Fleet {
         let mut child = self.instances[number].child.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// Waits until an instance has exited by itself.
+    pub async fn wait_for_exit(&mut self, number: usize) -> ExitStatus {
+        let child = self.instances[number].child.take().unwrap();
+        end_of(child).await.unwrap_or_else(|| panic!("it still runs\n{}", self.logs()))
+    }
+
+    /// Whether an instance still runs.
+    pub fn is_running(&mut self, number: usize) -> bool {
+        self.instances[number].child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
     }
 
     /// Lets an instance go on that has stopped itself, or was stopped.
