@@ -8,6 +8,7 @@ pub mod account;
 mod burst;
 mod emoji;
 mod desk;
+mod escalation;
 mod desk_hours;
 mod from_agent;
 pub mod work_signal;
@@ -52,6 +53,7 @@ pub use desk::DeskSettings;
 
 pub use backfill::BACKFILL_WAIT;
 pub use burst::MergeRule;
+pub use escalation::Escalation;
 pub use from_agent::{AnswerOutcome, too_late_notice};
 pub use media_link::MediaUnavailable;
 pub use passive_reply::{AttachedAnswers, Reply};
@@ -95,6 +97,8 @@ pub struct Settings {
     pub hours: Option<WorkingHours>,
     /// What happens to customers' messages at other times.
     pub after_hours: AfterHours,
+    /// Who is told of a question that waits too long.
+    pub escalation: Escalation,
     /// How long before a window closes the agent of an unanswered customer is reminded, milliseconds; `None`: never.
     pub remind_before_ms: Option<i64>,
     /// When lines of an agent are merged; `None`: never.
@@ -327,6 +331,7 @@ pub(crate) mod tests {
             desk: DeskSettings::default(),
             hours: None,
             after_hours: AfterHours::Hold,
+            escalation: Escalation::default(),
             remind_before_ms: None,
             merge: None,
         };

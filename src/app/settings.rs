@@ -2,7 +2,7 @@
 
 use secrecy::SecretString;
 
-use crate::bridge::{self, MergeRule, quota};
+use crate::bridge::{self, Escalation, MergeRule, quota};
 use crate::clock::{Clock, millis};
 use crate::config::{Config, Desk, Secret};
 use crate::im::receive::CallbackVerifier;
@@ -34,6 +34,10 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
         },
         hours: config.desk.hours.clone(),
         after_hours: config.desk.after_hours,
+        escalation: Escalation {
+            after_ms: config.desk.first_answer.map(millis),
+            supervisor: config.desk.supervisor.clone(),
+        },
         remind_before_ms: remind_before_ms(config),
         merge: merge_rule(&config.desk),
     }
@@ -86,7 +90,8 @@ pub(super) fn reserved_senders(config: &Config) -> Vec<String> {
 
 /// The accounts whose messages go to customers.
 pub(super) fn callback_senders(config: &Config) -> Vec<ImUserId> {
-    config.im.agents.clone()
+    // The bridge knows which customers the supervisor may answer.
+    config.im.agents.iter().chain(&config.desk.supervisor).cloned().collect()
 }
 
 pub(super) fn callback_verifier(

@@ -116,10 +116,12 @@ impl Bridge {
 
     async fn accept(&self, mut answer: Answer, arrival: Arrival) -> Result<AnswerOutcome, StoreError> {
         let inner = self.inner();
-        if !inner.settings.agents.contains(&answer.from) {
+        if !inner.settings.is_staff(&answer.from) {
             return Ok(AnswerOutcome::Ignored(IgnoreReason::NotAnAgent));
         }
         let (from, to) = (answer.from.clone(), answer.to.clone());
+        let is_agent = inner.settings.agents.contains(&answer.from);
+        let of_supervisor = (!is_agent).then(|| answer.clone());
         let content = AnswerContent::of(&inner, &mut answer);
         let (to_im, to_wechat) = match &content {
             // The reply to a command goes to the agent who sent it.
@@ -148,8 +150,10 @@ impl Bridge {
                 AnswerOutcome::Accepted
             }
             Err(why) => {
-                if why == IgnoreReason::NotACustomer {
-                    self.notify_of_departed(&from, &to).await?;
+                match (why, of_supervisor) {
+                    (IgnoreReason::NotACustomer, _) => self.notify_of_departed(&from, &to).await?,
+                    (IgnoreReason::NotAnAgent, Some(stray)) => self.accept_stray(stray).await?,
+                    _ => {}
                 }
                 AnswerOutcome::Ignored(why)
             }
@@ -247,6 +251,9 @@ impl AnswerHandler {
         let Some(customer) = customer_with_account(tx, &self.answer.to)? else {
             return Ok(Err(IgnoreReason::NotACustomer));
         };
+        if !self.inner.settings.may_answer(&self.answer.from, &customer) {
+            return Ok(Err(IgnoreReason::NotAnAgent));
+        }
         let is_empty = matches!(
             &self.content,
             AnswerContent::Message { calls, notices } if calls.is_empty() && notices.is_empty()

@@ -2,6 +2,7 @@
 //! who lost it gets a line.
 
 use super::command::words::{self, note_by};
+use super::notice;
 use super::notice::time_left::minute;
 use super::send_policy::enqueue_notice;
 use super::translate::NOTICE_PREFIX;
@@ -24,6 +25,11 @@ pub enum Cause<'a> {
     },
     /// The customer came back and could not go back to the agent of the time before.
     Return,
+    /// Nobody has answered the customer.
+    Unanswered {
+        /// How long the customer has waited, as agents read it.
+        waited: &'a str,
+    },
 }
 
 /// A conversation that changes hands, with everything needed within a transaction of the customer's scope.
@@ -73,7 +79,7 @@ impl HandOver<'_> {
         tx.put_customer(customer)?;
         let by = match self.cause {
             Cause::Command { by } => Some(by),
-            Cause::Return => None,
+            Cause::Return | Cause::Unanswered { .. } => None,
         };
         // The new agent already has the line that is part of the transfer.
         let told = [
@@ -100,6 +106,7 @@ impl HandOver<'_> {
                 let served = customer.served_by.as_ref().map(|agent| (agent, customer.served_at));
                 format!("{NOTICE_PREFIX}{}", taken_over(self.locale, served, former))
             }
+            Cause::Unanswered { waited } => notice::goes_to_another(self.locale, former, waited),
         }
     }
 }

@@ -14,7 +14,7 @@ use super::translate::NOTICE_PREFIX;
 
 pub(super) use budget::budget;
 pub use reason::{EndReason, end_reason, hold_reason, no_answer, waits_in_line};
-pub(super) use unanswered::window_closes;
+pub(super) use unanswered::{goes_to_another, waits_for_answer, window_closes};
 
 /// The longest notice, in bytes. A text that would make it longer becomes a notice of its own.
 const MAX_NOTICE_BYTES: usize = 2_000;

@@ -43,28 +43,31 @@ fn reminder(before_ms: i64, customer: &Customer, question: &Question, now: Milli
 impl Settings {
     /// Stores that the customer, whose window is open, has asked. Costs nothing where nobody is told of questions.
     pub(super) fn ask(&self, tx: &Tx<'_>, customer: &Customer) -> Result<(), StoreError> {
-        let Some(before_ms) = self.remind_before_ms else { return Ok(()) };
-        tx.ask_question(&customer.openid, customer.message_until.plus(-before_ms))
+        let reminder = self.remind_before_ms.map(|before_ms| customer.message_until.plus(-before_ms));
+        let due = reminder.into_iter().chain(self.next_step_at(tx.now())).min();
+        due.map_or(Ok(()), |due| tx.ask_question(&customer.openid, due))
     }
 }
 
 impl Bridge {
-    /// Does what is due of a customer's question. Returns whether an agent gets a notice.
-    pub fn attend(&self, tx: &Tx<'_>, openid: &OpenId, random: u32) -> Result<bool, StoreError> {
+    /// Does what is due of a customer's question. Returns whether an agent gets a message.
+    pub fn attend(&self, tx: &Tx<'_>, openid: &OpenId, random: [u32; 4]) -> Result<bool, StoreError> {
         let now = tx.now();
         let Some(mut question) = tx.question(openid)?.filter(|question| question.due_at <= now) else {
             return Ok(false);
         };
         let customer = tx.customer(openid)?.filter(|customer| customer.known);
-        let Some(customer) = customer.filter(|_| question.asked_at > Millis(0)) else {
+        let Some(mut customer) = customer.filter(|_| question.asked_at > Millis(0)) else {
             return tx.delete_question(openid).map(|()| false);
         };
-        let mut has_notice = false;
-        let due = match self.settings().remind_before_ms {
+        let [for_reminder, for_step @ ..] = random;
+        let settings = self.settings();
+        let mut has_notice = settings.escalate(tx, &mut customer, &mut question, for_step)?;
+        let due = match settings.remind_before_ms {
             // A passive reply leaves whenever the customer writes, whatever the window.
             Some(before_ms) if self.may_push(now) => match reminder(before_ms, &customer, &question, now) {
                 Due::Reminder => {
-                    has_notice = self.remind(tx, &customer, random)?;
+                    has_notice |= self.remind(tx, &customer, for_reminder)?;
                     question.reminded_until = customer.message_until;
                     Due::At(customer.message_until)
                 }
@@ -72,8 +75,10 @@ impl Bridge {
             },
             _ => Due::Never,
         };
-        question.due_at = match due {
-            Due::At(at) => at,
+        let step = settings.step_due(&question);
+        question.due_at = match (due, step) {
+            (Due::At(at), Some(step)) => at.min(step),
+            (Due::At(at), None) | (_, Some(at)) => at,
             // If the customer does not write until then, nobody will answer.
             _ if now.since(question.asked_at.max(customer.active_at)) < KEPT_MS => now.plus(KEPT_MS),
             _ => return tx.delete_question(openid).map(|()| has_notice),
@@ -100,8 +105,13 @@ mod tests {
     fn an_agent_is_reminded_once_for_each_window() {
         let customer =
             Customer { message_until: Millis(172_800_000), ..Customer::new(OpenId::new("oA").unwrap()) };
-        let mut question =
-            Question { asked_at: Millis(1), due_at: Millis(1), reminded_until: Millis(100_000) };
+        let mut question = Question {
+            asked_at: Millis(1),
+            due_at: Millis(1),
+            reminded_until: Millis(100_000),
+            steps: 0,
+            stepped_at: Millis(0),
+        };
         let at = |question: &Question, now| reminder(3_600_000, &customer, question, Millis(now));
         assert_eq!(at(&question, 0), Due::At(Millis(169_200_000)));
         assert_eq!(at(&question, 169_199_999), Due::At(Millis(169_200_000)));

@@ -7,8 +7,6 @@ use super::settings::Settings;
 const WITHOUT_EFFECT: &[&str] = &[
     "server.ops_token",
     "desk.capacity",
-    "desk.first_answer_s",
-    "desk.supervisor",
     "desk.rating",
     "desk.ask",
     "desk.group",

@@ -120,6 +120,50 @@ impl WorkingHours {
         None
     }
 
+    /// The first time after `at`, at which somebody works, at which nobody does. `None` if there is none within many
+    /// years.
+    fn next_closing(&self, at: Millis) -> Option<Millis> {
+        let at = timestamp(at);
+        let mut changes = self.zone.following(at).map(|change| change.timestamp()).peekable();
+        let mut day = self.zone.to_datetime(at).date();
+        for _ in 0..MAX_DAYS {
+            // The desk closes when a shift ends, also one of the day before, or when the clock is moved out of one.
+            let ends = |day: Date| self.shifts_of(day).iter().map(|shift| shift.end);
+            let of_yesterday = day.yesterday().ok().into_iter().flat_map(ends);
+            let minutes = ends(day).filter(|end| *end < DAY_MIN);
+            let minutes = minutes.chain(of_yesterday.filter_map(|end| end.checked_sub(DAY_MIN)));
+            let mut candidates: Vec<Timestamp> =
+                minutes.flat_map(|minute| self.instants(day, minute)).collect();
+            while let Some(change) = changes.next_if(|change| self.zone.to_datetime(*change).date() <= day) {
+                candidates.push(change);
+            }
+            let is_closing =
+                |instant: &Timestamp| *instant > at && !self.is_open_locally(self.zone.to_datetime(*instant));
+            if let Some(closing) = candidates.into_iter().filter(is_closing).min() {
+                return Some(Millis(closing.as_millisecond()));
+            }
+            day = day.tomorrow().ok()?;
+        }
+        None
+    }
+
+    /// When `worked_ms` milliseconds have passed since `from` in which somebody works. `None` only beyond the years that
+    /// calendars know.
+    pub fn after_work(&self, from: Millis, mut worked_ms: i64) -> Option<Millis> {
+        let mut at = from;
+        for _ in 0..MAX_DAYS {
+            at = self.next_opening(at)?;
+            match self.next_closing(at) {
+                Some(closing) if closing.since(at) < worked_ms => {
+                    worked_ms -= closing.since(at);
+                    at = closing;
+                }
+                _ => return Some(at.plus(worked_ms)),
+            }
+        }
+        None
+    }
+
     /// The shifts that begin on this day.
     fn shifts_of(&self, day: Date) -> &[Shift] {
         if self.closed_days(day).is_some() {

@@ -20,6 +20,10 @@ pub struct Question {
     pub due_at: Millis,
     /// The end of the window of which its agent was reminded; 0: none.
     pub reminded_until: Millis,
+    /// How many steps were taken because it waits for too long.
+    pub steps: u32,
+    /// When the last of them was taken; 0: none was.
+    pub stepped_at: Millis,
 }
 
 impl Tx<'_> {
@@ -28,6 +32,8 @@ impl Tx<'_> {
         let sql = "INSERT INTO question (openid, asked_at, due_at) VALUES (?1, ?2, ?3)
                    ON CONFLICT (openid) DO UPDATE SET
                        asked_at = CASE WHEN question.asked_at = 0 THEN excluded.asked_at ELSE question.asked_at END,
+                       steps = CASE WHEN question.asked_at = 0 THEN 0 ELSE question.steps END,
+                       stepped_at = CASE WHEN question.asked_at = 0 THEN 0 ELSE question.stepped_at END,
                        due_at = excluded.due_at
                    WHERE question.asked_at = 0 OR question.due_at > excluded.due_at";
         self.session.defer(sql, params![openid.as_str(), self.now.0, due_at.0])
@@ -55,21 +61,27 @@ impl Tx<'_> {
 
     /// The customer's question, answered or not.
     pub fn question(&self, openid: &OpenId) -> Result<Option<Question>, StoreError> {
-        let sql = "SELECT asked_at, due_at, reminded_until FROM question WHERE openid = ?1";
+        let sql =
+            "SELECT asked_at, due_at, reminded_until, steps, stepped_at FROM question WHERE openid = ?1";
         self.session.one(sql, params![openid.as_str()], |row| {
             Ok(Question {
                 asked_at: Millis(row.get(0)?),
                 due_at: Millis(row.get(1)?),
                 reminded_until: Millis(row.get(2)?),
+                steps: row.get(3)?,
+                stepped_at: Millis(row.get(4)?),
             })
         })
     }
 
     /// Changes what is stored of a question.
     pub fn put_question(&self, openid: &OpenId, question: &Question) -> Result<(), StoreError> {
-        let sql = "UPDATE question SET asked_at = ?2, due_at = ?3, reminded_until = ?4 WHERE openid = ?1";
-        let Question { asked_at, due_at, reminded_until } = question;
-        self.session.defer(sql, params![openid.as_str(), asked_at.0, due_at.0, reminded_until.0])
+        let sql =
+            "UPDATE question SET asked_at = ?2, due_at = ?3, reminded_until = ?4, steps = ?5, stepped_at = ?6
+                   WHERE openid = ?1";
+        let Question { asked_at, due_at, reminded_until, steps, stepped_at } = question;
+        let values = params![openid.as_str(), asked_at.0, due_at.0, reminded_until.0, *steps, stepped_at.0];
+        self.session.defer(sql, values)
     }
 
     /// Deletes a question that nobody has to be told of any more.

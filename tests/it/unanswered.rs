@@ -1,10 +1,13 @@
-//! Questions that nobody answers: the agent is reminded before the window closes, once for each window.
+//! Questions that nobody answers: the agent is reminded before the window closes, once for each window; and after
+//! `desk.first_answer_s` somebody else is told.
 
 use serde_json::json;
+use wechat_im_bridge::internals::model::Millis;
+use wechat_im_bridge::internals::sandbox::im::AgentClient;
 use wechat_im_bridge::internals::sandbox::wechat::Phone;
 
 use crate::observe::{await_notice, await_states, greeted, notices};
-use crate::world::{SOON, Setup, World, await_texts, eventually, openid};
+use crate::world::{INQUIRY, SOON, Setup, World, await_shown, await_texts, eventually, openid, texts};
 
 const HOUR: i64 = 3_600_000;
 const REMINDER: &str = "The customer has no answer yet.";
@@ -90,4 +93,107 @@ async fn nobody_is_reminded_of_what_was_answered_or_closed_or_cannot_be_pushed()
         assert_eq!(reminders(&world, "asked").len(), 0, "{variable}");
         world.finish().await;
     }
+}
+
+const STEP: i64 = 300_000;
+
+fn escalating(agents: &str) -> Setup {
+    let setup = Setup::default().set("BRIDGE_IM__AGENTS", agents).set("BRIDGE_DESK__SUPERVISOR", "boss");
+    setup.set("BRIDGE_DESK__FIRST_ANSWER_S", "300")
+}
+
+fn clients<const N: usize>(world: &World, accounts: [&str; N]) -> [AgentClient; N] {
+    accounts.map(|account| {
+        let _ = world.im.import(account);
+        world.im.agent(account).unwrap()
+    })
+}
+
+/// How many messages each of them has in this customer's conversation.
+fn counts<const N: usize>(clients: &[AgentClient; N], customer: &str) -> [usize; N] {
+    clients.each_ref().map(|client| texts(client, customer).len())
+}
+
+#[tokio::test]
+async fn a_question_goes_to_another_agent_and_then_to_the_supervisor_who_can_answer_it() {
+    let mut world = escalating("user1,user2").start().await;
+    let all = clients(&world, ["user1", "user2", "boss"]);
+    let [first, second, boss] = &all;
+    let (phone, customer) = (world.follower("up"), openid("up"));
+    phone.say("hello?").await;
+    await_texts(first, &customer, 1).await;
+    world.clock.advance(STEP);
+    await_notice(first, &customer, "[bridge] The customer has waited 0 h 5 min for an answer.").await;
+    world.restart().await;
+    attended(&world).await;
+    assert_eq!(counts(&all, &customer), [2, 0, 0], "each step once");
+
+    world.clock.advance(STEP);
+    let line =
+        "This conversation is now yours, after user1. The customer has waited 0 h 10 min for an answer.";
+    await_notice(second, &customer, line).await;
+    assert_eq!(texts(second, &customer)[0], format!("{INQUIRY}hello?"), "with its history");
+    await_notice(first, &customer, "This is user2's conversation from now on.").await;
+    // Who writes on still waits for the same answer.
+    phone.say("anybody?").await;
+    await_texts(second, &customer, 3).await;
+
+    // Nobody but who has the conversation may answer, besides the agents.
+    boss.say(&customer, "too early").await.unwrap();
+    await_notice(boss, &customer, "your account is not one of the bridge's agents").await;
+    world.clock.advance(STEP);
+    await_notice(boss, &customer, "This conversation is now yours, after user2.").await;
+    await_notice(second, &customer, "This is boss's conversation from now on.").await;
+    phone.say("hello??").await;
+    assert!(eventually(SOON, async || texts(boss, &customer).contains(&format!("{INQUIRY}hello??"))).await);
+    let before = counts(&all, &customer);
+    world.clock.advance(STEP);
+    attended(&world).await;
+    assert_eq!(counts(&all, &customer), before, "that was the last step");
+    boss.say(&customer, "Sorry, here I am.").await.unwrap();
+    await_shown(&phone, "Sorry, here I am.").await;
+    assert!(!phone.texts().contains(&"too early".to_owned()));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn without_another_agent_the_supervisor_gets_the_question_at_once_and_an_answer_ends_it() {
+    let world = escalating("user1").start().await;
+    let all = clients(&world, ["user1", "boss"]);
+    for name in ["alone", "served"] {
+        world.follower(name).say("hello?").await;
+        await_texts(&all[0], &openid(name), 1).await;
+    }
+    world.agent().say(&openid("served"), "Good morning!").await.unwrap();
+    await_states(&world, &openid("served"), &["delivered"]).await;
+    world.clock.advance(STEP);
+    await_notice(&all[0], &openid("alone"), "The customer has waited").await;
+    world.clock.advance(STEP);
+    await_notice(&all[1], &openid("alone"), "This conversation is now yours, after user1.").await;
+    attended(&world).await;
+    assert_eq!(counts(&all, &openid("served")), [1, 0]);
+    world.finish().await;
+}
+
+/// Wednesday, 2026-09-30, 17:57 in Shanghai.
+const THREE_MINUTES_BEFORE_SIX: Millis = Millis(1_790_762_220_000);
+
+#[tokio::test]
+async fn at_night_the_clock_of_the_first_answer_stands_still() {
+    let world = escalating("user1")
+        .at(THREE_MINUTES_BEFORE_SIX)
+        .set("BRIDGE_DESK__HOURS", "Mon-Fri 09:00-18:00")
+        .start()
+        .await;
+    greeted(&world, "late").await;
+    let (agent, customer) = (world.agent(), openid("late"));
+    world.clock.advance(HOUR);
+    attended(&world).await;
+    assert_eq!(notices(&agent, &customer), Vec::<String>::new());
+    world.clock.advance(14 * HOUR + 4 * 60_000);
+    attended(&world).await;
+    assert_eq!(notices(&agent, &customer), Vec::<String>::new(), "09:01");
+    world.clock.advance(61_000);
+    await_notice(&agent, &customer, "The customer has waited 15 h").await;
+    world.finish().await;
 }

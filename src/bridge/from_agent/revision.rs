@@ -154,7 +154,7 @@ fn recall_without_answer(
     id: &AnswerId,
     source: &str,
 ) -> Result<Result<Revised, IgnoreReason>, StoreError> {
-    if !inner.settings.agents.contains(&id.from) {
+    if !inner.settings.is_staff(&id.from) {
         return Ok(Err(IgnoreReason::NotAnAgent));
     }
     let Some(Customer { openid, .. }) = customer_with_account(tx, &id.to)? else {

@@ -21,7 +21,8 @@ impl PushHandler {
         is_new_session: bool,
     ) -> Result<bool, StoreError> {
         let agents = &self.inner.settings.agents;
-        let is_kept = !is_new_session && customer.agent.as_ref().is_some_and(|agent| agents.contains(agent));
+        let is_kept = !is_new_session
+            && customer.agent.as_ref().is_some_and(|agent| self.inner.settings.is_staff(agent));
         if is_kept {
             return Ok(false);
         }

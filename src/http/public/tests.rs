@@ -205,6 +205,7 @@ fn settings(agents: Vec<ImUserId>) -> Settings {
         download_rules: Rules { allow_hosts: Vec::new(), allow_http: false, allow_private: false },
         hours: None,
         after_hours: AfterHours::Hold,
+        escalation: crate::bridge::Escalation::default(),
         remind_before_ms: None,
         merge: None,
     }

@@ -89,6 +89,49 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn time_at_work_is_that_of_the_minutes_in_which_somebody_works(
+        (hours, day) in hours(), from in 0_i64..1440, work in 1_i64..1440
+    ) {
+        let start = Millis((day - 1) * DAY_MS + from * MINUTE_MS);
+        let mut worked = 0;
+        for minute in 0..4 * 1440 {
+            worked += i64::from(is_open_naively(&hours, start.plus(minute * MINUTE_MS)));
+            if worked == work {
+                let expected = start.plus((minute + 1) * MINUTE_MS);
+                prop_assert_eq!(hours.after_work(start, work * MINUTE_MS), Some(expected), "{:?}", hours);
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn work_that_begins_on_friday_evening_goes_on_on_monday() {
+    let zone = "Asia/Shanghai";
+    let hours = office(zone, vec![]);
+    for (from, minutes, until) in [
+        ("2026-10-09T17:30:00", 29, "2026-10-09T17:59:00"),
+        ("2026-10-09T17:30:00", 30, "2026-10-09T18:00:00"),
+        ("2026-10-09T17:30:00", 31, "2026-10-12T09:01:00"),
+        ("2026-10-10T12:00:00", 1, "2026-10-12T09:01:00"),
+        ("2026-10-12T08:00:00", 24 * 60, "2026-10-14T15:00:00"),
+    ] {
+        assert_eq!(
+            hours.after_work(at(zone, from), minutes * MINUTE_MS),
+            Some(at(zone, until)),
+            "{from} {minutes}"
+        );
+    }
+    let always = WorkingHours::new(WorkingHours::whole_week(), Vec::new(), time_zone(zone).unwrap());
+    assert_eq!(
+        always.after_work(at(zone, "2026-10-09T17:30:00"), DAY_MS),
+        Some(at(zone, "2026-10-10T17:30:00"))
+    );
+}
+
 fn at(zone: &str, text: &str) -> Millis {
     let shown: DateTime = text.parse().unwrap();
     Millis(time_zone(zone).unwrap().to_timestamp(shown).unwrap().as_millisecond())

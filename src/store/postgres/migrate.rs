@@ -20,7 +20,7 @@ pub(super) struct Migration {
 }
 
 /// The migrations, in order.
-pub(super) const MIGRATIONS: [Migration; 6] = [
+pub(super) const MIGRATIONS: [Migration; 7] = [
     Migration {
         name: "0001-initial",
         statements: include_str!("../../../migrations/postgres/0001-initial.sql"),
@@ -49,6 +49,11 @@ pub(super) const MIGRATIONS: [Migration; 6] = [
     Migration {
         name: "0006-questions",
         statements: include_str!("../../../migrations/postgres/0006-questions.sql"),
+        compatible: 1,
+    },
+    Migration {
+        name: "0007-escalation",
+        statements: include_str!("../../../migrations/postgres/0007-escalation.sql"),
         compatible: 1,
     },
 ];
