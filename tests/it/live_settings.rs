@@ -34,8 +34,10 @@ fn config(world: &World, server: &str, wechat: &str, im: &str, sections: &str) -
         text.replacen(&format!("[{section}]"), &format!("[{section}]\n{keys}\n"), 1)
     };
     let text = with(world.config_toml(), "server", server);
-    let text = with(text, "wechat", wechat);
-    format!("{}\n{sections}\n", with(text, "im", im))
+    let text = with(with(text, "wechat", wechat), "im", im);
+    // The world's configuration has this section already.
+    let (before, desk) = sections.split_once("[desk]\n").unwrap_or((sections, ""));
+    format!("{}\n{before}\n", with(text, "desk", desk))
 }
 
 async fn await_log(serving: &ServeProcess, part: &str) {
