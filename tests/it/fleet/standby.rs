@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
+use wechat_im_bridge::internals::sandbox::im::SendRecord;
 use wechat_im_bridge::internals::sandbox::wechat::Via;
 
 use super::kills::sends_again;
@@ -25,7 +26,7 @@ fn check(fleet: &Fleet, customer: &str, conversation: &Conversation, stored: &St
     let arrived: Vec<String> = ledger
         .deliveries()
         .filter(|send| send.from == account)
-        .map(|send| send.text())
+        .map(SendRecord::text)
         .filter(|text| !text.starts_with("[bridge] "))
         .collect();
     let questions: HashMap<String, usize> = conversation
