@@ -216,6 +216,11 @@ impl Bridge {
         self.0.live.get().agents.clone()
     }
 
+    /// A session is over after this long without a message from the customer, milliseconds.
+    pub fn session_idle_ms(&self) -> i64 {
+        self.0.live.get().session_idle_ms
+    }
+
     /// The settings as they are now.
     pub fn settings(&self) -> Arc<Settings> {
         self.0.live.get()

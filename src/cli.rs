@@ -8,6 +8,7 @@ mod error;
 mod fleet;
 mod messages;
 mod output;
+mod report;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod serve;
@@ -122,6 +123,14 @@ enum Command {
         #[arg(value_name = "OPENID_OR_ID")]
         openid_or_id: String,
     },
+    /// Show per agent and day how many conversations there were and how long customers waited
+    ///
+    /// A day is one of desk.time_zone, and a conversation belongs to the day on which it began and to the agent who
+    /// had it at the end. Names no customer. Also works while the bridge runs.
+    #[command(
+        after_help = "Examples:\n  wechat-im-bridge report --since 7d\n  wechat-im-bridge report --since 30d --csv"
+    )]
+    Report(report::Options),
     /// Show which instances serve the database, since when, and how many customers' shards each has
     ///
     /// Several instances need PostgreSQL. Also works while they run.
@@ -155,6 +164,7 @@ impl Cli {
             }
             Command::Messages(action) => messages::run(action, &self.load()?.0, &clock),
             Command::Trace { openid_or_id: whose } => trace::run(whose, &self.load()?.0, &clock),
+            Command::Report(options) => report::run(options, &self.load()?.0, &clock),
             Command::Fleet => fleet::run(&self.load()?.0, &clock),
         };
         match outcome {
@@ -232,6 +242,9 @@ mod tests {
             "messages discard 5",
             "messages discard --customer oA",
             "trace oA",
+            "report --since 7d",
+            "report --since 90s --csv",
+            "report --since 3d --json --config a.toml",
             "fleet",
             "fleet --config a.toml",
         ] {
@@ -254,6 +267,9 @@ mod tests {
             "messages list --customer with\u{7f}delete",
             "messages list --state lost",
             "trace",
+            "report",
+            "report --since 5",
+            "report --since 1d --csv --json",
         ] {
             let words =
                 ["wechat-im-bridge"].into_iter().chain(line.split(' ').filter(|word| !word.is_empty()));

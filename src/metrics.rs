@@ -3,13 +3,14 @@
 //! `docs/metrics.md` lists names, labels and meanings; a test compares it with this file. Labels
 //! have fixed sets of values. No metric contains a customer's or an agent's name.
 
+mod accepted;
 mod calls;
+mod conversations;
 mod instances;
 mod listeners;
 mod storage;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -82,6 +83,9 @@ struct Inner {
     fenced: Counter,
     failovers: Counter,
     takeover: Histogram,
+    conversations_ended: Counters<1>,
+    first_answer: Histogram,
+    resolution: Histogram,
 }
 
 fn short_histogram() -> Histogram {
@@ -94,6 +98,7 @@ fn long_histogram() -> Histogram {
 
 /// Registers what concerns the store, the media and their disks.
 fn register_storage(r: &mut Registry, inner: &Inner) {
+    r.register("commit_seconds", "Duration of one commit of the store", inner.commit.clone());
     r.register("store_panics", "Panics of the store's writer thread, each a bug", inner.store_panics.clone());
     r.register("store_statements", "Statements of writing transactions", inner.store_statements.clone());
     r.register(
@@ -157,6 +162,9 @@ impl Default for Metrics {
             fenced: Counter::default(),
             failovers: Counter::default(),
             takeover: long_histogram(),
+            conversations_ended: Counters::default(),
+            first_answer: long_histogram(),
+            resolution: long_histogram(),
             registry: Registry::default(),
         };
         let r = &mut registry;
@@ -181,19 +189,16 @@ impl Default for Metrics {
             "Pushes and callbacks refused or not understood, by source and reason",
             inner.refused_requests.clone(),
         );
-        r.register("ignored_callbacks", "Callbacks that changed nothing, by reason", inner.ignored.clone());
         r.register(
             "backfilled",
             "Agents' messages that the backfill found in IM's history",
             inner.backfilled.clone(),
         );
-        r.register("panics", "Panics while processing messages or media, by part", inner.panics.clone());
         r.register(
             "accept_seconds",
             "Time from a parsed request to its commit, by source",
             inner.accept.clone(),
         );
-        r.register("commit_seconds", "Duration of one commit of the store", inner.commit.clone());
         r.register(
             "pickup_seconds",
             "Time from acceptance to the first attempt, by direction",
@@ -209,11 +214,13 @@ impl Default for Metrics {
         register_storage(r, &inner);
         register_listeners(r, &inner);
         register_instances(r, &inner);
+        register_conversations(r, &inner);
         Self(Arc::new(Inner { registry, ..inner }))
     }
 }
 
 fn register_state(r: &mut Registry, inner: &Inner) {
+    r.register("panics", "Panics while processing messages or media, by part", inner.panics.clone());
     r.register("waiting", "Messages the outbox still has to act on", inner.waiting.clone());
     r.register("oldest_waiting_seconds", "Age of the oldest waiting message", inner.oldest.clone());
     r.register("held", "Agents' messages that wait until their customer writes", inner.held.clone());
@@ -227,6 +234,7 @@ fn register_state(r: &mut Registry, inner: &Inner) {
 }
 
 fn register_calls(r: &mut Registry, inner: &Inner) {
+    r.register("ignored_callbacks", "Callbacks that changed nothing, by reason", inner.ignored.clone());
     r.register("calls", "API calls to a platform, by platform, API and outcome", inner.calls.clone());
     r.register("call_seconds", "Duration of an API call, by platform and API", inner.call_duration.clone());
     r.register("downloads", "Attempts to download agents' files, by outcome", inner.downloads.clone());
@@ -273,6 +281,16 @@ fn register_listeners(r: &mut Registry, inner: &Inner) {
     );
 }
 
+fn register_conversations(r: &mut Registry, inner: &Inner) {
+    r.register(
+        "conversations_ended",
+        "Conversations that are over, by what ended them",
+        inner.conversations_ended.clone(),
+    );
+    r.register("first_answer_seconds", "Time until a customer got an answer", inner.first_answer.clone());
+    r.register("resolution_seconds", "Time until a conversation was over", inner.resolution.clone());
+}
+
 fn register_instances(r: &mut Registry, inner: &Inner) {
     r.register("instances", "Instances that are alive on this database", inner.instances.clone());
     r.register(
@@ -295,22 +313,6 @@ fn register_instances(r: &mut Registry, inner: &Inner) {
 }
 
 impl Metrics {
-    /// Counts a push that was accepted, or recognised as a repeat, after `took`.
-    pub fn record_push(&self, repeat: bool, took: Duration) {
-        self.accepted("push", repeat, took);
-    }
-
-    /// Counts an agent's message that was accepted after `took`.
-    pub fn record_answer(&self, took: Duration) {
-        self.accepted("callback", false, took);
-    }
-
-    fn accepted(&self, source: &'static str, repeat: bool, took: Duration) {
-        let counters = if repeat { &self.0.repeated } else { &self.0.record_accepted };
-        counters.get_or_create(&[("source", source)]).inc();
-        self.0.accept.get_or_create(&[("source", source)]).observe(took.as_secs_f64());
-    }
-
     /// Counts a message that was delivered `since_ms` milliseconds after it was accepted.
     pub fn record_delivered(&self, direction: Direction, elapsed_ms: i64) {
         self.ended(direction, State::Delivered);

@@ -4,6 +4,7 @@
 
 mod answer;
 mod attachment;
+mod ending;
 pub mod hours;
 mod id;
 mod media;
@@ -17,6 +18,7 @@ mod verdict;
 
 pub use answer::{AgentEvent, Answer, AnswerEdit, AnswerId, AnswerPart, TypingSignal, Untranslatable};
 pub use attachment::{Attachment, AttachmentKind, SmallerPicture};
+pub use ending::Ending;
 pub use id::{ImUserId, InvalidId, MessageId, Millis, OpenId};
 pub use media::{MediaHash, MediaInfo, MediaInfoKind, MediaKind, MediaName, MediaOrigin, MediaRequest};
 pub use message::{Direction, IllegalMove, Lane, MessageKind, Move, OutboundCall, State};

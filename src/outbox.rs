@@ -7,6 +7,7 @@
 //! rule of its own.
 
 mod courier;
+pub mod ended_conversations;
 pub mod fetch;
 mod lane;
 pub mod opening;

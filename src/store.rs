@@ -14,11 +14,13 @@ mod conversation;
 mod customer;
 mod dedup;
 mod failover;
+mod ended_conversation;
 mod fetch;
 mod foresight;
 mod health;
 mod deferred;
 mod held;
+mod location;
 mod media;
 mod message;
 mod new_message;
@@ -42,7 +44,6 @@ mod upload;
 mod value;
 mod writer;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -56,10 +57,12 @@ pub use backfill::Backfill;
 pub use backlog::Counts;
 pub use conversation::PastMessage;
 pub use customer::Customer;
+pub use ended_conversation::{ConversationFacts, EndedConversation, Silence};
 pub use fetch::MediaFetch;
 use health::Health;
 pub use health::Outage;
 pub use held::HeldAnswer;
+pub use location::StoreLocation;
 pub use media::MediumFile;
 pub use message::{AttachState, Head, PendingCall, Settlement};
 pub use new_message::NewMessage;
@@ -82,27 +85,6 @@ pub use sqlite::{files_of, inspect, log_path};
 pub use trace::TraceStep;
 pub use unreadable_push::UnreadableRow;
 use value::params;
-
-/// Where the database is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreLocation {
-    /// A file. SQLite keeps its `-wal` and `-shm` files beside it.
-    File(PathBuf),
-    /// In memory. The data is lost when the process ends.
-    Memory,
-    /// A PostgreSQL database.
-    Postgres(Box<PostgresLocation>),
-}
-
-impl StoreLocation {
-    /// SQLite's file, if the store is in one.
-    pub fn file(&self) -> Option<&Path> {
-        match self {
-            Self::File(path) => Some(path),
-            Self::Memory | Self::Postgres(_) => None,
-        }
-    }
-}
 
 /// Why a read or a write failed. A failed write leaves nothing in the database.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::im::send as im;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
+use crate::outbox::ended_conversations::EndedConversations;
 use crate::outbox::{Outbox, OutboxParts, Panics, opening, retention, unanswered};
 
 /// The maximum number of outbound calls in flight in each direction.
@@ -63,6 +64,8 @@ impl Workers<'_> {
             stop.clone(),
         );
         lifecycle.spawn("retention", retention);
+        let ended = EndedConversations::new(store.clone(), bridge.clone(), metrics.clone(), clock.clone());
+        lifecycle.spawn("ended conversations", ended.run(stop.clone()));
         let opening = opening::Opening {
             store: store.clone(),
             bridge: bridge.clone(),

@@ -3,6 +3,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use super::address::BaseUrl;
 use super::choice::AfterHours;
 use crate::model::ImUserId;
@@ -17,6 +19,8 @@ pub struct Desk {
     pub presence: bool,
     /// The most open conversations of one agent; `None`: no limit.
     pub capacity: Option<NonZeroU32>,
+    /// The time zone of the hours, and of the days of reports.
+    pub zone: TimeZone,
     /// When agents work; `None`: always.
     pub hours: Option<WorkingHours>,
     /// What happens to customers' messages at other times.

@@ -20,6 +20,8 @@ use crate::store::{HeldCursor, Store, StoreError};
 const ROUND_INTERVAL: Duration = Duration::from_mins(10);
 /// The pause between two steps.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How long it is known what a conversation was like, milliseconds: a year and a month. No customer is named there.
+const REPORT_RETENTION_MS: i64 = 400 * 86_400_000;
 /// Rows scanned in one step.
 const BATCH: u32 = 200;
 
@@ -89,6 +91,8 @@ pub async fn round(
         after = store.write(move |tx| tx.prune_conversations(from, BATCH)).await?;
         tokio::time::sleep(PAUSE).await;
     }
+    store.write(|tx| tx.prune_ended(tx.now().plus(-REPORT_RETENTION_MS))).await?;
+    tokio::time::sleep(PAUSE).await;
     store.write(|tx| tx.prune_unreadable(tx.now().plus(-MESSAGE_RETENTION_MS))).await?;
     tokio::time::sleep(PAUSE).await;
     let mut after = Some(HeldCursor::default());

@@ -3,7 +3,7 @@
 
 use super::StoreError;
 use super::value::{Column, FromColumn, Mismatch, Param};
-use crate::model::{Direction, ImUserId, MessageKind, OpenId, State};
+use crate::model::{Direction, Ending, ImUserId, MessageKind, OpenId, State};
 
 /// SQL conditions on `message.state`. A statement that contains [`OPEN`] or [`HELD`] word for word can use the partial
 /// index on that condition, `message_open` or `message_held`. The outbox still has to send or settle the message.
@@ -93,6 +93,27 @@ impl FromColumn for Direction {
         match column {
             Column::Int(0) => Ok(Self::ToIm),
             Column::Int(1) => Ok(Self::ToWechat),
+            _ => Err(Mismatch),
+        }
+    }
+}
+
+impl From<Ending> for Param<'_> {
+    fn from(ending: Ending) -> Self {
+        Self::Int(match ending {
+            Ending::Agent => 0,
+            Ending::Silence => 1,
+            Ending::Left => 2,
+        })
+    }
+}
+
+impl FromColumn for Ending {
+    fn from_column(column: Column<'_>) -> Result<Self, Mismatch> {
+        match column {
+            Column::Int(0) => Ok(Self::Agent),
+            Column::Int(1) => Ok(Self::Silence),
+            Column::Int(2) => Ok(Self::Left),
             _ => Err(Mismatch),
         }
     }

@@ -3,6 +3,7 @@
 
 mod differential;
 mod dump;
+mod ended;
 mod groups;
 
 #[path = "../../tests/cluster.rs"]

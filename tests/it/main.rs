@@ -44,6 +44,7 @@ mod raw_http;
 mod real_clients;
 mod recalls;
 mod repeats;
+mod reports;
 mod rooms;
 mod sandbox;
 mod strays;

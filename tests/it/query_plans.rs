@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use crate::cluster;
 
 /// Scans that are allowed, and the reason for each.
-const ALLOWED_SCANS: [(&str, &str); 9] = [
+const ALLOWED_SCANS: [(&str, &str); 10] = [
     ("SCAN message USING INDEX message_open", "the reader counts the backlog, at most once a second"),
     ("SCAN message USING COVERING INDEX message_held", "the reader counts them, at most once a second"),
     ("SCAN message USING COVERING INDEX message_deferred", "the reader counts them, at most once a second"),
@@ -17,6 +17,10 @@ const ALLOWED_SCANS: [(&str, &str); 9] = [
     ("SCAN unreadable", "it holds at most 1,000 rows"),
     ("SCAN media_orphan", "it holds only files that are about to be removed, and the statement has a limit"),
     ("SCAN media USING INDEX media_at", "from the oldest on, with a limit, and only while all are too large"),
+    (
+        "SCAN ended_conversation USING COVERING INDEX ended_conversation_uncounted",
+        "those that are over since two seconds ago, with a limit",
+    ),
     ("SCAN sqlite_master", "the schema, read at start"),
 ];
 /// Scans in a plan that are not scans of the store's tables: `a` is a list of agents, the others are the results of

@@ -7,7 +7,7 @@ use crate::bridge::hand_over::{Cause, HandOver};
 use crate::bridge::send_policy::enqueue_notice;
 use crate::bridge::{Inner, quota};
 use crate::config::Locale;
-use crate::model::{HoldReason, ImUserId};
+use crate::model::{Ending, HoldReason, ImUserId};
 use crate::store::{Customer, StoreError, Tx};
 
 /// A command with everything needed to carry it out.
@@ -65,6 +65,7 @@ impl Effect<'_> {
                 self.notify_agent(tx, &customer, reply)
             }
             Command::Close => {
+                tx.end_conversation(&customer, Ending::Agent)?;
                 let customer = Customer { agent: None, ..customer };
                 tx.put_customer(&customer)?;
                 tx.answer_question(&customer.openid)?;

@@ -5,7 +5,7 @@ use super::{PushDecision, PushHandler, save_customer};
 use crate::bridge::from_agent::farewell;
 use crate::bridge::notice;
 use crate::config::OnUnsubscribe;
-use crate::model::{Direction, MessageKind, OutboundCall};
+use crate::model::{Direction, Ending, MessageKind, OutboundCall};
 use crate::store::{Customer, StoreError, Tx};
 
 impl PushHandler {
@@ -14,6 +14,7 @@ impl PushHandler {
     pub(super) fn on_departure(&self, tx: &Tx<'_>, decision: &mut PushDecision) -> Result<(), StoreError> {
         let customer = self.customer(tx)?;
         tx.put_customer(&customer)?;
+        tx.end_conversation(&customer, Ending::Left)?;
         // What waits for the agents' hours reaches them now: the account is about to be deleted.
         tx.release_deferred(&customer.openid)?;
         let dropped = tx.forget_customer(&customer.openid)?;

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use super::im::own_user;
 use crate::config::hours::{self, CLOSED_FIX, HOURS_FIX};
 use crate::config::settings::Settings;
@@ -20,7 +22,8 @@ const MAX_ENTRIES: usize = 366;
 
 pub(super) fn desk(settings: &mut Settings) -> Option<Desk> {
     let duration = |settings: &Settings, key| Some(settings.seconds(key)).filter(|it| !it.is_zero());
-    let hours = working_hours(settings);
+    let zone = time_zone(settings);
+    let hours = working_hours(settings, zone.clone());
     let supervisor = supervisor(settings);
     let groups = groups(settings);
     Some(Desk {
@@ -36,17 +39,21 @@ pub(super) fn desk(settings: &mut Settings) -> Option<Desk> {
         merge_wait: Duration::from_millis(settings.number("desk.merge_wait_ms")),
         rating: settings.flag("desk.rating"),
         ask: settings.flag("desk.ask"),
+        zone: zone?,
         groups,
     })
 }
 
-/// `None`: always open, or faulty.
-fn working_hours(settings: &mut Settings) -> Option<WorkingHours> {
-    const FIX_COUNT: &str = "remove days that have passed";
+fn time_zone(settings: &mut Settings) -> Option<TimeZone> {
     let name = settings.text("desk.time_zone");
-    let zone = hours::zone(&name)
+    hours::zone(&name)
         .map_err(|fix| settings.add_value_fault("desk.time_zone", "is not the name of a time zone", &fix))
-        .ok();
+        .ok()
+}
+
+/// `None`: always open, or faulty.
+fn working_hours(settings: &mut Settings, zone: Option<TimeZone>) -> Option<WorkingHours> {
+    const FIX_COUNT: &str = "remove days that have passed";
     let text = settings.text("desk.hours");
     let week = if text.trim().is_empty() {
         Some(WorkingHours::whole_week())

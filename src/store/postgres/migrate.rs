@@ -20,7 +20,7 @@ pub(super) struct Migration {
 }
 
 /// The migrations, in order.
-pub(super) const MIGRATIONS: [Migration; 7] = [
+pub(super) const MIGRATIONS: [Migration; 8] = [
     Migration {
         name: "0001-initial",
         statements: include_str!("../../../migrations/postgres/0001-initial.sql"),
@@ -54,6 +54,11 @@ pub(super) const MIGRATIONS: [Migration; 7] = [
     Migration {
         name: "0007-escalation",
         statements: include_str!("../../../migrations/postgres/0007-escalation.sql"),
+        compatible: 1,
+    },
+    Migration {
+        name: "0008-ended-conversations",
+        statements: include_str!("../../../migrations/postgres/0008-ended-conversations.sql"),
         compatible: 1,
     },
 ];

@@ -2,10 +2,11 @@
 
 use proptest::prelude::*;
 
-use super::dump::{dump, tables};
+use super::dump::{dump, outcome, tables};
+use super::ended;
 use crate::model::{
     Direction, ImUserId, Lane, MediaHash, MediaKind, MediaName, MediaOrigin, MediaRequest, MessageId,
-    MessageKind, Move, OpenId, OutboundCall, State,
+    MessageKind, Millis, Move, OpenId, OutboundCall, State,
 };
 use crate::store::*;
 
@@ -99,7 +100,7 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
     let Call { what, a, b, c, .. } = call;
     let (now, openid, id) = (tx.now(), customer(a), message(b));
     let lane = || Lane { direction: direction(b), customer: customer(a) };
-    Ok(match what % 73 {
+    Ok(match what % 75 {
         0..=7 => {
             let kinds =
                 [MessageKind::Message, MessageKind::Account, MessageKind::Notice, MessageKind::Transfer];
@@ -335,17 +336,9 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
             let released = if c % 3 > 0 { 0 } else { tx.release_deferred(&openid)? };
             debug((added, released, tx.deferred_customers(None, 3)?))
         }
+        73 | 74 => ended::apply(tx, &openid, b, c)?,
         _ => debug(tx.newest_message()?),
     })
-}
-
-/// What a caller can tell of a failure, without the words of an engine.
-fn outcome(answer: Result<String, StoreError>) -> String {
-    match answer {
-        Ok(answer) => answer,
-        Err(StoreError::Database(_) | StoreError::Postgres(_)) => "the database refused it".to_owned(),
-        Err(other) => format!("{other:?}"),
-    }
 }
 
 /// Runs each call in a transaction of its own. Returns the answers.

@@ -35,3 +35,12 @@ pub(super) fn dump(tx: &Tx<'_>, tables: &[(String, String)]) -> Vec<String> {
     };
     tables.iter().flat_map(of_table).collect()
 }
+
+/// What a caller can tell of a failure, without the words of an engine.
+pub(super) fn outcome(answer: Result<String, StoreError>) -> String {
+    match answer {
+        Ok(answer) => answer,
+        Err(StoreError::Database(_) | StoreError::Postgres(_)) => "the database refused it".to_owned(),
+        Err(other) => format!("{other:?}"),
+    }
+}

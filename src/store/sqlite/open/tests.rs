@@ -137,6 +137,7 @@ fn plain_names_keep_every_row_of_version_7() {
             _ => {}
         }
     }
+    expected.push(("ended_conversation".to_owned(), Vec::new()));
     expected.push(("unreadable".to_owned(), Vec::new()));
     expected.push(("question".to_owned(), Vec::new()));
     expected.push(("conversation".to_owned(), vec![conversation]));
