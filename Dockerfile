@@ -27,6 +27,9 @@ RUN apt-get source ffmpeg && cd ffmpeg-*/ && ./configure --disable-everything --
     && make -j"$(nproc)" ffmpeg && mv ffmpeg /build/ffmpeg
 
 FROM debian:bookworm-slim
+LABEL org.opencontainers.image.title="wechat-im-bridge" \
+    org.opencontainers.image.description="Bridges WeChat Official Accounts and Tencent Cloud IM" \
+    org.opencontainers.image.licenses="MIT OR Apache-2.0"
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/* \
     && install -d -o 10001 -g 10001 /data
 COPY --from=build /build/target/release/wechat-im-bridge /usr/local/bin/wechat-im-bridge
@@ -37,5 +40,8 @@ WORKDIR /data
 VOLUME /data
 # An unprivileged user may listen on port 80: Docker allows low ports to every user of a container.
 EXPOSE 80
+# For operators, on loopback unless BRIDGE_SERVER__OPS_LISTEN says otherwise: /readyz and /metrics.
+EXPOSE 9090
+HEALTHCHECK --interval=10s --timeout=6s --start-period=30s --retries=3 CMD ["wechat-im-bridge", "healthcheck"]
 ENTRYPOINT ["wechat-im-bridge"]
 CMD ["serve"]

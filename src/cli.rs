@@ -6,6 +6,7 @@
 mod check;
 mod error;
 mod fleet;
+mod healthcheck;
 mod messages;
 mod output;
 mod report;
@@ -123,6 +124,12 @@ enum Command {
         #[arg(value_name = "OPENID_OR_ID")]
         openid_or_id: String,
     },
+    /// Succeed if the running server is ready to accept pushes
+    ///
+    /// Asks `/readyz` on server.ops_listen. The exit status is 1 if it answers anything but 200, or nothing within four
+    /// seconds.
+    #[command(after_help = "Example:\n  wechat-im-bridge healthcheck --config /etc/bridge/config.toml")]
+    Healthcheck,
     /// Show per agent and day how many conversations there were and how long customers waited
     ///
     /// A day is one of desk.time_zone, and a conversation belongs to the day on which it began and to the agent who
@@ -164,6 +171,7 @@ impl Cli {
             }
             Command::Messages(action) => messages::run(action, &self.load()?.0, &clock),
             Command::Trace { openid_or_id: whose } => trace::run(whose, &self.load()?.0, &clock),
+            Command::Healthcheck => healthcheck::run(self.ops_listen()?),
             Command::Report(options) => report::run(options, &self.load()?.0, &clock),
             Command::Fleet => fleet::run(&self.load()?.0, &clock),
         };
@@ -175,6 +183,12 @@ impl Cli {
 
     fn load(&self) -> Result<(Config, Vec<String>), Faults> {
         (self.source().load)()
+    }
+
+    /// Where the server answers operators; `None` if it does not.
+    fn ops_listen(&self) -> Result<Option<std::net::SocketAddr>, Faults> {
+        let path = self.config.as_deref().unwrap_or(std::path::Path::new("config.toml"));
+        Config::ops_listen(path, self.config.is_some(), config::environment())
     }
 
     /// Where the configuration comes from.
@@ -242,6 +256,8 @@ mod tests {
             "messages discard 5",
             "messages discard --customer oA",
             "trace oA",
+            "healthcheck",
+            "healthcheck --config a.toml",
             "report --since 7d",
             "report --since 90s --csv",
             "report --since 3d --json --config a.toml",

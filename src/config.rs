@@ -259,27 +259,8 @@ impl Config {
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<(Self, Vec<String>), Faults> {
         let env: Vec<_> = env.into_iter().collect();
-        let label = path.display().to_string();
-        let text = match settings::read_bounded(path, MAX_FILE_BYTES) {
-            Ok(text) => text,
-            Err(reason)
-                if reason.kind() == io::ErrorKind::NotFound
-                    && !explicit
-                    && env.iter().any(|(name, _)| source::names_a_section(name)) =>
-            {
-                String::new()
-            }
-            Err(reason) => {
-                return Err(Faults(vec![Fault {
-                    key: label,
-                    place: Place::Unspecified,
-                    problem: format!("cannot be read: {reason}"),
-                    fix: "name the configuration with --config, or copy config.example.toml and fill it in"
-                        .to_owned(),
-                }]));
-            }
-        };
-        let (mut config, warnings) = parse_and_check(&text, &label, &env)?;
+        let text = read_file(path, explicit, &env)?;
+        let (mut config, warnings) = parse_and_check(&text, &path.display().to_string(), &env)?;
         config.exposures.extend(exposure::of_file(path));
         if path.exists() {
             config.secret_files.insert(0, ("configuration".to_owned(), path.to_owned()));
@@ -287,12 +268,48 @@ impl Config {
         Ok((config, warnings))
     }
 
-    /// Does the same for a text instead of a file, for tests and the sandbox.
+    /// Reads no more than where the server answers operators, whatever else is wrong; `None` if it does not. Fails if the
+    /// file cannot be read.
+    pub fn ops_listen(
+        path: &Path,
+        explicit: bool,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Option<SocketAddr>, Faults> {
+        let env: Vec<_> = env.into_iter().collect();
+        let mut settings = Settings::default();
+        source::read_toml(&read_file(path, explicit, &env)?, &path.display().to_string(), &mut settings);
+        source::read_environment(&env, &mut settings);
+        Ok(settings.text("server.ops_listen").parse().ok())
+    }
+
+    /// Does the same as [`Self::load`] for a text instead of a file, for tests and the sandbox.
     pub fn from_toml_str(
         text: &str,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<(Self, Vec<String>), Faults> {
         parse_and_check(text, "configuration", &env.into_iter().collect::<Vec<_>>())
+    }
+}
+
+/// The text of the file. It may be missing if the operator did not name it (`explicit` is false) and the environment sets a
+/// key of a section.
+fn read_file(path: &Path, explicit: bool, env: &[(String, String)]) -> Result<String, Faults> {
+    match settings::read_bounded(path, MAX_FILE_BYTES) {
+        Err(reason)
+            if reason.kind() == io::ErrorKind::NotFound
+                && !explicit
+                && env.iter().any(|(name, _)| source::names_a_section(name)) =>
+        {
+            Ok(String::new())
+        }
+        Err(reason) => Err(Faults(vec![Fault {
+            key: path.display().to_string(),
+            place: Place::Unspecified,
+            problem: format!("cannot be read: {reason}"),
+            fix: "name the configuration with --config, or copy config.example.toml and fill it in"
+                .to_owned(),
+        }])),
+        Ok(text) => Ok(text),
     }
 }
 

@@ -28,6 +28,7 @@ mod first_day;
 mod fleet;
 mod fuzz_corpora;
 mod health;
+mod healthcheck;
 mod held;
 mod im_calls;
 mod live_settings;
