@@ -90,12 +90,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     let membership = membership.map(|member| fleet::start(member, &lifecycle));
     let to_im = Arc::new(im_courier(&config, &bridge, &clock, &metrics)?);
     // Log this before any task starts that may log something itself.
-    tracing::info!(
-        %public,
-        ops = ops.map(|ops| ops.to_string()).unwrap_or_default(),
-        "listening on {public}{}",
-        ops.map(|ops| format!(", operations on {ops}")).unwrap_or_default()
-    );
+    log_addresses(public, ops);
     let proxies = TrustedProxies::new(&config.server.trusted_proxies);
     let connections = listeners::Both::new(proxies, &clock, &metrics);
     if let Some(certificates) = certificates.clone() {
@@ -146,6 +141,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
         bridge,
         clock,
         metrics: metrics.clone(),
+        url_checks: inbound.url_checks,
         push_health: inbound.pushes,
         callback_health: inbound.callbacks,
         limits,
@@ -162,6 +158,16 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
     lifecycle.readiness().set_ready();
     let grace = config.server.shutdown_grace;
     Ok(Running { public, ops, lifecycle, settings, operations, membership, closing, grace })
+}
+
+/// Logs where the bridge listens.
+fn log_addresses(public: SocketAddr, ops: Option<SocketAddr>) {
+    tracing::info!(
+        %public,
+        ops = ops.map(|ops| ops.to_string()).unwrap_or_default(),
+        "listening on {public}{}",
+        ops.map(|ops| format!(", operations on {ops}")).unwrap_or_default()
+    );
 }
 
 impl Running {

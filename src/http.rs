@@ -14,6 +14,7 @@ pub mod serve;
 #[cfg(test)]
 mod testing;
 pub mod tls;
+pub mod url_checks;
 mod stream;
 pub mod receipt;
 

@@ -13,6 +13,7 @@ use crate::clock::calendar::rfc3339;
 use crate::http::connections::Connections;
 use crate::http::ops;
 use crate::http::tls::Certificates;
+use crate::http::url_checks::UrlChecks;
 use crate::im::receive::callback_name;
 use crate::im::send as im_send;
 use crate::media::Media;
@@ -28,13 +29,15 @@ pub(super) struct Inbound {
     pub(super) pushes: Arc<InboundHealth>,
     /// IM's callbacks.
     pub(super) callbacks: Arc<InboundHealth>,
+    /// WeChat's checks of the server URL.
+    pub(super) url_checks: Arc<UrlChecks>,
 }
 
 impl Inbound {
     /// Creates healthy records.
     pub(super) fn new(clock: &Clock) -> Self {
         let health = || Arc::new(InboundHealth::new(clock.clone()));
-        Self { pushes: health(), callbacks: health() }
+        Self { pushes: health(), callbacks: health(), url_checks: Arc::new(UrlChecks::new(clock.clone())) }
     }
 }
 
@@ -52,6 +55,7 @@ pub(super) fn parts(
     parts.add("im", seen_callbacks(bridge.clone()));
     parts.add("wechat", wechat(client, bridge.clone()));
     parts.add("wechat", pushes(Arc::clone(&inbound.pushes)));
+    parts.add("wechat", url_checks(Arc::clone(&inbound.url_checks)));
     parts.add("clock", clock(of_machine.clone()));
     parts.add("media", media(bridge.media().clone()));
     parts
@@ -84,6 +88,11 @@ fn pushes(health: Arc<InboundHealth>) -> ops::StatusFn {
     const COMPARE: &str = "compare with WeChat's console: Token with wechat.token, the encryption mode with wechat.mode, \
         EncodingAESKey with wechat.encoding_aes_key, AppID with wechat.app_id; and check this machine's clock";
     Arc::new(move || of_refused(health.trouble(), "pushes", COMPARE))
+}
+
+/// The last checks of the server URL. Strangers can make some too, so that they say nothing of the part.
+fn url_checks(checks: Arc<UrlChecks>) -> ops::StatusFn {
+    Arc::new(move || ops::ComponentStatus::healthy().with("url_checks", checks.to_json()))
 }
 
 /// Whether all callbacks are refused.

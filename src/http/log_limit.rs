@@ -1,6 +1,7 @@
 //! Keeps strangers from filling the log: scanners probe every open port all day.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
@@ -9,6 +10,9 @@ const LINES_PER_S: NonZeroU32 = match NonZeroU32::new(5) {
     Some(lines) => lines,
     None => NonZeroU32::MIN,
 };
+
+/// What comes within this time is one burst.
+const BURST: Duration = Duration::from_secs(5);
 
 /// Decides whether one more line may be logged. Requests that are not logged still count in the
 /// metrics.
@@ -25,6 +29,11 @@ impl LogLimiter {
     /// Allows one line a minute.
     pub(super) fn one_a_minute() -> Self {
         Self(RateLimiter::direct(Quota::per_minute(NonZeroU32::MIN)))
+    }
+
+    /// Allows one line in five seconds: whoever tries something once more after that reads what came of it.
+    pub(super) fn one_a_burst() -> Self {
+        Self(RateLimiter::direct(Quota::with_period(BURST).unwrap_or(Quota::per_minute(NonZeroU32::MIN))))
     }
 
     pub(super) fn allow(&self) -> bool {

@@ -28,6 +28,7 @@ use super::Limits;
 use super::body::BodyBudget;
 use super::log_limit::LogLimiter;
 use super::receipt::ReplyOutcome;
+use super::url_checks::UrlChecks;
 use crate::bridge::Bridge;
 use crate::clock::Clock;
 use crate::im::receive::CallbackVerifier;
@@ -54,6 +55,8 @@ pub struct Public {
     pub clock: Clock,
     /// The metrics.
     pub metrics: Metrics,
+    /// The last checks of the server URL.
+    pub url_checks: Arc<UrlChecks>,
     /// Whether pushes are refused.
     pub push_health: Arc<InboundHealth>,
     /// Whether callbacks are refused.
@@ -81,6 +84,7 @@ pub fn router(public: Public) -> Router {
         downloads: DownloadSlots::default(),
         log_limiter: LogLimiter::default(),
         path_log_limiter: LogLimiter::one_a_minute(),
+        url_check_log_limiter: LogLimiter::one_a_burst(),
     };
     let routes = Router::new()
         .route("/", get(push::echo).post(push::receive))
@@ -101,6 +105,7 @@ struct PublicState {
     downloads: DownloadSlots,
     log_limiter: LogLimiter,
     path_log_limiter: LogLimiter,
+    url_check_log_limiter: LogLimiter,
 }
 
 impl PublicState {

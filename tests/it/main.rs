@@ -60,6 +60,7 @@ mod unfollow;
 mod unknown;
 mod unreadable;
 mod upgrade;
+mod url_checks;
 mod windows;
 mod working_day;
 mod world;

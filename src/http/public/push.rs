@@ -17,6 +17,7 @@ use crate::clock;
 use crate::http::body;
 use crate::http::peer::ClientAddress;
 use crate::http::receipt::{PendingReceipts, ReplyReceipt, TrackedBody};
+use crate::http::url_checks;
 use crate::model::{Push, PushBody, UnreadablePush};
 use crate::store::StoreError;
 use crate::wechat;
@@ -26,13 +27,37 @@ use crate::wechat::receive::{DecryptError, Decrypted, NonEmptyText, Refusal, SUC
 const XML: &str = "text/xml; charset=utf-8";
 
 /// Responds to the check that WeChat makes when the server URL is saved in its console.
-pub(super) async fn echo(State(state): State<Arc<PublicState>>, RawQuery(query): RawQuery) -> Response {
-    match state.public.verifier.echo(&query.unwrap_or_default()) {
-        Some(echostr) => {
-            tracing::debug!("WeChat checked the server URL");
-            typed(StatusCode::OK, "text/plain; charset=utf-8", echostr)
-        }
-        None => text(StatusCode::OK, "404 not found"),
+pub(super) async fn echo(
+    State(state): State<Arc<PublicState>>,
+    client: Option<Extension<ClientAddress>>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let (query, client) = (query.unwrap_or_default(), client.map(|Extension(client)| client));
+    if let Some(echostr) = state.public.verifier.echo(&query) {
+        state.public.url_checks.record(client, None);
+        tracing::info!("answered WeChat's check of the server URL: its signature is right");
+        return typed(StatusCode::OK, "text/plain; charset=utf-8", echostr);
+    }
+    if let Some(refusal) = state.public.verifier.echo_refusal(&query) {
+        note_refused_check(&state, client, refusal);
+    }
+    text(StatusCode::OK, "404 not found")
+}
+
+/// Counts, records and, once a burst, logs a check of the server URL that was refused.
+fn note_refused_check(state: &PublicState, client: Option<ClientAddress>, refusal: Refusal) {
+    const SOURCE: &str = "url_check";
+    state.public.url_checks.record(client, Some(refusal));
+    state.public.metrics.record_refused_request(SOURCE, refusal.name());
+    if state.url_check_log_limiter.allow() {
+        let client = client.map(|client| client.to_string()).unwrap_or_default();
+        tracing::warn!(
+            source = SOURCE,
+            reason = refusal.name(),
+            client,
+            "refused a check of the server URL: {refusal}; {}",
+            url_checks::advice(refusal)
+        );
     }
 }
 

@@ -91,6 +91,7 @@ impl World {
             bridge: bridge.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
+            url_checks: Arc::new(UrlChecks::new(clock.clone())),
             push_health: Arc::new(InboundHealth::new(clock.clone())),
             callback_health: Arc::new(InboundHealth::new(clock.clone())),
             limits,

@@ -97,6 +97,19 @@ impl Verifier {
         query.echostr()
     }
 
+    /// Why [`Self::echo`] gives no answer to this query; `None` if it is not meant as a check of the server URL at all.
+    pub fn echo_refusal(&self, query: &str) -> Option<Refusal> {
+        let query = match Query::read(query) {
+            Ok(query) => query,
+            Err(refusal) => return Some(refusal),
+        };
+        let has_echostr = query.echostr().is_some();
+        if !has_echostr && query.signature().is_err() {
+            return None;
+        }
+        self.check_signature(&query).err().or((!has_echostr).then_some(Refusal::Missing("echostr")))
+    }
+
     /// Verifies the raw query string of a push. `now`, by WeChat's clock, is compared with its
     /// `timestamp`.
     pub fn verify_query(&self, query: &str, now: Millis) -> Result<VerifiedQuery, Refusal> {
