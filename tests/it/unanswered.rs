@@ -175,6 +175,31 @@ async fn without_another_agent_the_supervisor_gets_the_question_at_once_and_an_a
     world.finish().await;
 }
 
+#[tokio::test]
+async fn an_agent_who_is_away_gets_no_question_of_another() {
+    let world = escalating("user1,user2").start().await;
+    let all = clients(&world, ["user1", "user2", "boss"]);
+    let [first, second, boss] = &all;
+    world.follower("away").say("hello?").await;
+    await_texts(first, &openid("away"), 1).await;
+    second.sign_out().await.unwrap();
+    world.clock.advance(STEP);
+    await_notice(first, &openid("away"), "The customer has waited").await;
+    world.clock.advance(STEP - 50_000);
+    // IM's word counts for less than two minutes, so it is asked again by then.
+    let asked_again = async || {
+        let known: String = world.database().value("SELECT value FROM kv WHERE key = 'presence'", &[]);
+        let known: serde_json::Value = serde_json::from_str(&known).unwrap();
+        let learned_at = known["user2"][1].as_i64().unwrap_or_default();
+        known["user2"][0] == false && world.clock.now().0 - learned_at < 20_000
+    };
+    assert!(eventually(SOON, asked_again).await);
+    world.clock.advance(50_000);
+    await_notice(boss, &openid("away"), "This conversation is now yours, after user1.").await;
+    assert_eq!(texts(second, &openid("away")), Vec::<String>::new());
+    world.finish().await;
+}
+
 /// Wednesday, 2026-09-30, 17:57 in Shanghai.
 const THREE_MINUTES_BEFORE_SIX: Millis = Millis(1_790_762_220_000);
 
