@@ -2,11 +2,14 @@
 //! to a file that is fetched in the meantime. If there can be no link, a text says what the
 //! customer sent and why it cannot be shown. Pure.
 
+use std::borrow::Cow;
+
 use super::translate::{self, Translation};
 use crate::config::Locale;
 use crate::media::LinkSigner;
 use crate::model::{
     Content, MediaInfo, MediaInfoKind, MediaKind, MediaName, MediaRequest, Millis, OutboundCall,
+    readable_size,
 };
 
 /// The inputs for the link to a customer's medium.
@@ -37,8 +40,8 @@ pub enum MediaUnavailable {
     NoFile,
     /// WeChat no longer has the medium, or never had it.
     NotFound,
-    /// It is larger than `media.max_bytes`.
-    TooLarge,
+    /// It has more than `media.max_bytes`, which are so many bytes.
+    TooLarge(u64),
     /// WeChat did not deliver it within the three days for which it keeps it.
     Expired,
     /// WeChat does not let this account fetch media.
@@ -48,45 +51,50 @@ pub enum MediaUnavailable {
 }
 
 /// Returns the reason as the agent reads it.
-pub(super) fn unavailable_reason(locale: Locale, reason: MediaUnavailable) -> &'static str {
-    match (locale, reason) {
+pub(super) fn unavailable_reason(locale: Locale, reason: MediaUnavailable) -> Cow<'static, str> {
+    let text = match (locale, reason) {
+        (Locale::En, MediaUnavailable::TooLarge(limit)) => {
+            return format!("it is larger than {}", readable_size(limit)).into();
+        }
+        (Locale::Ko, MediaUnavailable::TooLarge(limit)) => {
+            return format!("{}보다 큽니다", readable_size(limit)).into();
+        }
+        (Locale::Zh, MediaUnavailable::TooLarge(limit)) => {
+            return format!("超过 {} 的限制", readable_size(limit)).into();
+        }
         (Locale::En, MediaUnavailable::NoPublicUrl) => {
-            "it cannot be shown here: server.public_url is not set"
+            "it cannot be shown here: the bridge has no public address"
         }
         (Locale::En, MediaUnavailable::NoCredentials) => {
-            "it cannot be fetched: wechat.app_id and wechat.app_secret are not set"
+            "it cannot be fetched: the bridge has no access to WeChat's API"
         }
         (Locale::En, MediaUnavailable::NoFile) => "WeChat's push names no file for it",
         (Locale::En, MediaUnavailable::InternalError) => "an internal error of the bridge",
         (Locale::Ko, MediaUnavailable::InternalError) => "브리지 내부 오류입니다",
         (Locale::Zh, MediaUnavailable::InternalError) => "系统内部错误",
         (Locale::En, MediaUnavailable::NotFound) => "WeChat does not have it any more",
-        (Locale::En, MediaUnavailable::TooLarge) => "it is larger than media.max_bytes",
         (Locale::En, MediaUnavailable::Expired) => {
             "WeChat did not deliver it within the three days that it keeps it"
         }
         (Locale::En, MediaUnavailable::NotAllowed) => "WeChat does not let this account fetch it",
         (Locale::Ko, MediaUnavailable::NoPublicUrl) => {
-            "server.public_url이 설정되지 않아 여기에서 표시할 수 없습니다"
+            "브리지에 공개 주소가 없어 여기에서 표시할 수 없습니다"
         }
         (Locale::Ko, MediaUnavailable::NoCredentials) => {
-            "wechat.app_id와 wechat.app_secret이 설정되지 않아 가져올 수 없습니다"
+            "브리지가 WeChat API에 접근할 수 없어 가져올 수 없습니다"
         }
         (Locale::Ko, MediaUnavailable::NoFile) => "WeChat이 보낸 알림에 파일 정보가 없습니다",
         (Locale::Ko, MediaUnavailable::NotFound) => "WeChat에 더 이상 남아 있지 않습니다",
-        (Locale::Ko, MediaUnavailable::TooLarge) => "media.max_bytes보다 큽니다",
         (Locale::Ko, MediaUnavailable::Expired) => "WeChat이 보관 기간 3일 안에 내주지 않았습니다",
         (Locale::Ko, MediaUnavailable::NotAllowed) => "WeChat이 이 계정에 다운로드를 허용하지 않습니다",
-        (Locale::Zh, MediaUnavailable::NoPublicUrl) => "未设置 server.public_url，无法在此显示",
-        (Locale::Zh, MediaUnavailable::NoCredentials) => {
-            "未设置 wechat.app_id 和 wechat.app_secret，无法获取"
-        }
+        (Locale::Zh, MediaUnavailable::NoPublicUrl) => "系统没有公网地址，无法在此显示",
+        (Locale::Zh, MediaUnavailable::NoCredentials) => "系统无法访问微信接口，无法获取",
         (Locale::Zh, MediaUnavailable::NoFile) => "微信的推送没有指明文件",
         (Locale::Zh, MediaUnavailable::NotFound) => "微信已不再保存",
-        (Locale::Zh, MediaUnavailable::TooLarge) => "超过 media.max_bytes 的限制",
         (Locale::Zh, MediaUnavailable::Expired) => "微信在保存的三天内未能提供",
         (Locale::Zh, MediaUnavailable::NotAllowed) => "微信不允许此账号获取",
-    }
+    };
+    text.into()
 }
 
 /// Whether the push names a file that WeChat could hand out.

@@ -179,12 +179,12 @@ pub(super) fn not_an_agent(locale: Locale) -> String {
     let text = match locale {
         Locale::En => {
             "The customer does not get your messages: your account is not one of the bridge's agents. \
-             Ask the operator to add it to im.agents."
+             Ask the operator to make it one."
         }
         Locale::Ko => {
-            "고객에게 메시지가 전달되지 않습니다. 이 계정은 브리지의 상담원이 아닙니다. 운영자에게 im.agents에 추가해 달라고 요청해 주십시오."
+            "고객에게 메시지가 전달되지 않습니다. 이 계정은 브리지의 상담원이 아닙니다. 운영자에게 상담원으로 추가해 달라고 요청해 주십시오."
         }
-        Locale::Zh => "客户收不到您的消息：您的账号不是客服账号。请联系管理员将其加入 im.agents。",
+        Locale::Zh => "客户收不到您的消息：您的账号不是客服账号。请联系管理员将其设为客服。",
     };
     format!("{NOTICE_PREFIX}{text}")
 }

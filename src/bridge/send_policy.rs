@@ -228,7 +228,7 @@ impl Bridge {
             return Ok(false);
         };
         let text =
-            notice::media_unavailable(locale, label, media_link::unavailable_reason(locale, unavailable));
+            notice::media_unavailable(locale, label, &media_link::unavailable_reason(locale, unavailable));
         enqueue_notice(tx, &fetch.openid, &agent, &text, &format!("media:{}", fetch.name.as_str()), random)
     }
 }

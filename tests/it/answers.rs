@@ -180,7 +180,7 @@ async fn a_restricted_account_holds_answers_and_the_reply_delivers_them() {
 
 #[tokio::test]
 async fn notices_are_in_the_configured_locale_come_from_the_customer_and_cause_no_callbacks() {
-    let held = [("ko", "보류되었습니다", "보내지 못했으며"), ("zh", "暂未发送", "未能发送")];
+    let held = [("ko", "보류되었습니다", "보내지 못했으며"), ("zh", "已暂存", "未能发送")];
     for (locale, held, refused) in held {
         let world = Setup::default().set("BRIDGE_TEXTS__LOCALE", locale).start().await;
         let phone = world.follower("h");

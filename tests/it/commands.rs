@@ -229,7 +229,7 @@ async fn names_in_the_agents_language_work_and_emoji_go_to_the_customer() {
         ("／历史", "user1的备注：客户要发票"),
         ("、快捷", "[replies]"),
         ("/重发", "没有需要重发的消息"),
-        ("/丢弃", "没有待发消息"),
+        ("/丢弃", "没有暂存的消息"),
         ("/备住", "是否要输入/备注"),
         ("/帮助", "/history（/历史）"),
     ] {

@@ -33,19 +33,19 @@ fn text(locale: Locale, count: usize, left: u32) -> String {
     let dropped = match (locale, count) {
         (Locale::En, 0) => "Nothing is held here.".to_owned(),
         (Locale::Ko, 0) => "보류된 메시지가 없습니다.".to_owned(),
-        (Locale::Zh, 0) => "没有待发消息。".to_owned(),
+        (Locale::Zh, 0) => "没有暂存的消息。".to_owned(),
         (Locale::En, 1) => "1 held message is dropped. The customer does not get it.".to_owned(),
         (Locale::En, count) => format!("{count} held messages are dropped. The customer does not get them."),
         (Locale::Ko, count) => {
             format!("보류된 메시지 {count}건을 폐기했습니다. 고객에게 전송되지 않습니다.")
         }
-        (Locale::Zh, count) => format!("已丢弃{count}条待发消息，客户不会收到。"),
+        (Locale::Zh, count) => format!("已丢弃{count}条暂存的消息，客户不会收到。"),
     };
     let rest = match (locale, left) {
         (_, 0) => String::new(),
         (Locale::En, left) => format!(" Still held: {left}. Type /drop again."),
         (Locale::Ko, left) => format!(" 아직 보류 중: {left}건. /drop을 다시 입력하십시오."),
-        (Locale::Zh, left) => format!("仍有{left}条待发，请再次输入/drop。"),
+        (Locale::Zh, left) => format!("仍有{left}条暂存，请再次输入/drop。"),
     };
     format!("{NOTICE_PREFIX}{dropped}{rest}")
 }

@@ -112,7 +112,17 @@ fn state_text(
             }
         }
         Err(reason) => {
-            let reason_text = notice::hold_reason(locale, reason);
+            let reason_text = match (locale, reason) {
+                // Nothing else here says when it ends.
+                (Locale::En, HoldReason::QuotaUsedUp) => {
+                    "WeChat allows no more messages until the customer writes again"
+                }
+                (Locale::Ko, HoldReason::QuotaUsedUp) => {
+                    "고객이 다시 메시지를 보낼 때까지 더 보낼 수 없습니다"
+                }
+                (Locale::Zh, HoldReason::QuotaUsedUp) => "在客户再次发来消息之前，微信不允许再发送",
+                _ => notice::hold_reason(locale, reason),
+            };
             match locale {
                 Locale::En => format!("Messages left: 0, {reason_text}."),
                 Locale::Ko => format!("남은 메시지: 0건, {reason_text}."),
@@ -123,7 +133,7 @@ fn state_text(
     let held_text = match locale {
         Locale::En => format!("Held: {held}."),
         Locale::Ko => format!("보류: {held}건."),
-        Locale::Zh => format!("待发：{held}条。"),
+        Locale::Zh => format!("暂存：{held}条。"),
     };
     format!("{owner} {budget_text} {held_text}")
 }
@@ -179,11 +189,11 @@ mod tests {
                 (
                     CommandReply::Who {
                         agent: None,
-                        budget: Err(HoldReason::QuotaUsedUp),
+                        budget: Err(HoldReason::WindowClosed),
                         held: 0,
                         now: Millis(0),
                     },
-                    vec!["0", notice::hold_reason(locale, HoldReason::QuotaUsedUp)],
+                    vec!["0", notice::hold_reason(locale, HoldReason::WindowClosed)],
                 ),
             ] {
                 let text = text(locale, reply);

@@ -7,22 +7,20 @@ use crate::model::{HoldReason, NoAnswer};
 pub fn hold_reason(locale: Locale, reason: HoldReason) -> &'static str {
     match (locale, reason) {
         (Locale::En, HoldReason::WindowClosed) => "the customer has not written for too long",
-        (Locale::En, HoldReason::QuotaUsedUp) => {
-            "WeChat allows no more messages until the customer writes again"
-        }
+        (Locale::En, HoldReason::QuotaUsedUp) => "WeChat allows no more messages for now",
         (Locale::En, HoldReason::NotAllowed) => "this account may answer only when the customer writes",
         (Locale::En, HoldReason::Banned) => "WeChat has restricted this account",
         (Locale::En, HoldReason::EarlierHeld) => "earlier messages are still held",
         (Locale::Ko, HoldReason::WindowClosed) => "고객이 오랫동안 메시지를 보내지 않았습니다",
-        (Locale::Ko, HoldReason::QuotaUsedUp) => "고객이 다시 메시지를 보낼 때까지 더 보낼 수 없습니다",
+        (Locale::Ko, HoldReason::QuotaUsedUp) => "WeChat이 허용하는 메시지를 모두 보냈습니다",
         (Locale::Ko, HoldReason::NotAllowed) => "이 계정은 고객이 메시지를 보낼 때만 답할 수 있습니다",
         (Locale::Ko, HoldReason::Banned) => "WeChat이 이 계정을 제한했습니다",
         (Locale::Ko, HoldReason::EarlierHeld) => "이전 메시지가 아직 보류 중입니다",
         (Locale::Zh, HoldReason::WindowClosed) => "客户太久没有发来消息",
-        (Locale::Zh, HoldReason::QuotaUsedUp) => "在客户再次发来消息之前，微信不允许再发送",
+        (Locale::Zh, HoldReason::QuotaUsedUp) => "微信目前不允许再发送",
         (Locale::Zh, HoldReason::NotAllowed) => "此账号只能在客户发来消息时回复",
         (Locale::Zh, HoldReason::Banned) => "微信限制了此账号",
-        (Locale::Zh, HoldReason::EarlierHeld) => "之前的消息仍在等待",
+        (Locale::Zh, HoldReason::EarlierHeld) => "之前的消息仍在暂存",
     }
 }
 

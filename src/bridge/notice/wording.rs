@@ -131,7 +131,7 @@ fn chinese(kind: &NoticeKind<'_>, answer: &str) -> String {
             format!("客户只收到了“{answer}”的类型字样：{why}。请直接发送文件。")
         }
         NoticeKind::Held { why } => {
-            format!("“{answer}”暂未发送：{why}。客户再次发来消息后会立即送出。")
+            format!("“{answer}”已暂存：{why}。客户再次发来消息后会立即送出。")
         }
         NoticeKind::Refused { why } => format!("“{answer}”未能发送，也不会重试：{why}。"),
         NoticeKind::Unknown { why } => {

@@ -136,7 +136,9 @@ fn no_source() -> FetchError {
 fn from_download_error(error: &DownloadError) -> FetchError {
     let why = error.to_string();
     match error {
-        DownloadError::TooLarge(_) => FetchError::Permanent { reason: MediaUnavailable::TooLarge, why },
+        DownloadError::TooLarge(limit) => {
+            FetchError::Permanent { reason: MediaUnavailable::TooLarge(*limit), why }
+        }
         error if error.is_retryable() => FetchError::Retry { why },
         _ => FetchError::Permanent { reason: MediaUnavailable::NotFound, why },
     }
@@ -144,8 +146,8 @@ fn from_download_error(error: &DownloadError) -> FetchError {
 
 fn from_media_failure(failure: MediaFailure) -> FetchError {
     match failure {
-        MediaFailure::Files(error @ FilesError::TooLarge(_)) => {
-            FetchError::Permanent { reason: MediaUnavailable::TooLarge, why: error.to_string() }
+        MediaFailure::Files(error @ FilesError::TooLarge(limit)) => {
+            FetchError::Permanent { reason: MediaUnavailable::TooLarge(limit), why: error.to_string() }
         }
         MediaFailure::Files(error) => FetchError::Retry { why: error.to_string() },
         MediaFailure::Call(failure) => {

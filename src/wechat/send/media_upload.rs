@@ -17,7 +17,7 @@ use super::media_source::{LocalFile, MAX_ATTEMPTS, MediaSource, UploadError};
 use super::media_type::{MediaType, UPLOAD_LIFE_MS};
 use super::transport::{FilePart, Source};
 use crate::bridge::MAX_TEXT_BYTES;
-use crate::model::{Attachment, AttachmentKind, FailureClass, MediaHash, MediaName, Verdict};
+use crate::model::{Attachment, AttachmentKind, FailureClass, MediaHash, MediaName, Verdict, readable_size};
 use crate::outbox::{Payload, PrepareError, TextNotice};
 use crate::store::PendingCall;
 use crate::upstream::{ApiLabel, RateLimiter, paced};
@@ -25,8 +25,13 @@ use crate::upstream::{ApiLabel, RateLimiter, paced};
 /// The API that uploads a file.
 const MEDIA_UPLOAD: ApiLabel = ApiLabel { platform: PLATFORM, api: "media_upload" };
 /// What the agent reads about a file that is not kept here.
-const FILE_TOO_LARGE: &str =
-    "it is larger than media.max_bytes, so the link is that of IM, which keeps files for seven days";
+fn file_too_large(limit: u64) -> String {
+    format!(
+        "it is larger than {}, so the link is that of IM, which keeps files for seven days",
+        readable_size(limit)
+    )
+}
+
 /// The thumbnail, plain grey, of a video that comes without a usable one: WeChat requires a
 /// thumbnail.
 const PLACEHOLDER_THUMBNAIL: &[u8] = include_bytes!("no-picture.jpg");
@@ -194,7 +199,7 @@ impl MediaUploader {
         if !self.source.media.links.has_base() {
             return theirs(None);
         }
-        let too_large = || Some(FILE_TOO_LARGE.to_owned());
+        let too_large = || Some(file_too_large(self.source.max_bytes));
         if attachment.size > self.source.max_bytes {
             return theirs(too_large());
         }

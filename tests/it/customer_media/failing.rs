@@ -28,7 +28,7 @@ async fn without_a_public_url_the_agent_reads_the_kind_and_why_it_cannot_be_show
     phone.send_video(MP4, JPEG).await;
     let received = await_texts(&world.agent(), &openid("dark"), 3).await;
     for (text, kind) in received.iter().zip(["[image]", "[voice message]", "[video]"]) {
-        assert!(text.contains(kind) && text.contains("server.public_url is not set"), "{text}");
+        assert!(text.contains(kind) && text.contains("the bridge has no public address"), "{text}");
     }
     assert_eq!(world.wechat.ledger().downloads, 0);
     world.finish().await;
@@ -97,7 +97,7 @@ async fn a_file_that_is_too_large_causes_a_notice_and_is_not_stored() {
     let phone = world.follower("huge");
     phone.send_image(JPEG).await;
     let has_notice = eventually(SOON, async || !notices(&world, &openid("huge")).is_empty()).await;
-    assert!(has_notice && notices(&world, &openid("huge"))[0].contains("larger than media.max_bytes"));
+    assert!(has_notice && notices(&world, &openid("huge"))[0].contains("larger than 1 KB"));
     let media = world.folder.path().join("media");
     let empty =
         eventually(SOON, async || count_entries(&media) + count_entries(&media.join("incoming")) == 1).await;

@@ -129,7 +129,7 @@ async fn endless_downloads_end_within_their_limits_and_leave_no_file() {
         assert!(started.elapsed() < Duration::from_secs(10), "{id}: {:?}", started.elapsed());
     }
     for (ids, expected) in [
-        (&["flood"][..], MediaUnavailable::TooLarge),
+        (&["flood"][..], MediaUnavailable::TooLarge(MAX)),
         (&["gone"], MediaUnavailable::NotFound),
         (&["elsewhere"], MediaUnavailable::NotFound),
         (&[], MediaUnavailable::NoCredentials),
