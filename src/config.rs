@@ -302,6 +302,12 @@ fn read_file(path: &Path, explicit: bool, env: &[(String, String)]) -> Result<St
         {
             Ok(String::new())
         }
+        Err(reason) if reason.kind() == io::ErrorKind::InvalidData => Err(Faults(vec![Fault {
+            key: path.display().to_string(),
+            place: Place::Unspecified,
+            problem: "is not UTF-8 text".to_owned(),
+            fix: "save it as UTF-8, which editors offer beside GBK and UTF-16 (\"Unicode\")".to_owned(),
+        }])),
         Err(reason) => Err(Faults(vec![Fault {
             key: path.display().to_string(),
             place: Place::Unspecified,
@@ -309,7 +315,7 @@ fn read_file(path: &Path, explicit: bool, env: &[(String, String)]) -> Result<St
             fix: "name the configuration with --config, or copy config.example.toml and fill it in"
                 .to_owned(),
         }])),
-        Ok(text) => Ok(text),
+        Ok(text) => Ok(text.strip_prefix(settings::BOM).map(str::to_owned).unwrap_or(text)),
     }
 }
 

@@ -145,6 +145,34 @@ fn base_url(settings: &mut Settings, key: &str, example: &str) -> Option<BaseUrl
         .ok()
 }
 
+/// The hosts of Tencent IM's REST API.
+const IM_HOSTS: (&str, &[&str]) = ("Tencent IM", &["tim.qq.com", "im.qcloud.com"]);
+/// The hosts of WeChat's API.
+const WECHAT_HOSTS: (&str, &[&str]) = ("WeChat", &["weixin.qq.com"]);
+
+/// The base of a platform's API. `own_path`: with what the paths of its calls begin. `other`: the other platform, with its
+/// hosts.
+fn api_base(
+    settings: &mut Settings,
+    key: &str,
+    example: &str,
+    own_path: &str,
+    (other, hosts): (&str, &[&str]),
+) -> Option<BaseUrl> {
+    let base = base_url(settings, key, example)?;
+    let fix = format!("set it as {example}");
+    if base.path().ends_with(own_path) {
+        settings.add_value_fault(key, format!("ends with {own_path}, which the bridge appends itself"), &fix);
+        return None;
+    }
+    let host = base.url().host_str().unwrap_or_default();
+    if hosts.iter().any(|known| host == *known || host.ends_with(&format!(".{known}"))) {
+        settings.add_value_fault(key, format!("is the address of {other}"), &fix);
+        return None;
+    }
+    Some(base)
+}
+
 fn tls(settings: &mut Settings) -> Option<Tls> {
     let (cert, key) = (settings.text("server.tls_cert"), settings.text("server.tls_key"));
     let missing = match (cert.is_empty(), key.is_empty()) {

@@ -60,7 +60,10 @@ impl Settings {
                     &full_key,
                     configured.place,
                     "is not a known word",
-                    &format!("set one of {}", words.join(", ")),
+                    &meant_word(words, word).map_or_else(
+                        || format!("set one of {}", words.join(", ")),
+                        |meant| format!("set {meant}"),
+                    ),
                 );
             }
             _ => {
@@ -285,6 +288,15 @@ impl Settings {
     }
 }
 
+/// The word that was probably meant: `ZH`, `zh_CN` and `cn` mean `zh`.
+fn meant_word(words: &[&'static str], word: &str) -> Option<&'static str> {
+    const ALIASES: [(&str, &str); 3] = [("cn", "zh"), ("kr", "ko"), ("us", "en")];
+    let word = word.to_ascii_lowercase();
+    let language = word.split(['_', '-']).next()?;
+    let alias = ALIASES.iter().find(|(alias, _)| *alias == language).map(|(_, meant)| *meant);
+    words.iter().find(|known| **known == word || **known == language || Some(**known) == alias).copied()
+}
+
 /// The end of the key that names the file of a secret.
 const FILE: &str = "_file";
 
@@ -301,19 +313,34 @@ fn is_certainly_a_path(file: &str) -> bool {
     is_in_a_folder || ["/", "./", "../"].iter().any(|start| file.starts_with(start))
 }
 
+/// The mark with which some editors begin a file.
+pub(super) const BOM: char = '\u{FEFF}';
+
 /// The maximum size of a secret's file. Secrets are short, so a larger file is the wrong one.
 const MAX_SECRET_BYTES: u64 = 65_536;
 
 fn read_secret(path: &Path) -> Result<Secret, String> {
     let text = read_bounded(path, MAX_SECRET_BYTES).map_err(|reason| format!("cannot be read: {reason}"))?;
-    let text = text.trim_end();
+    let text = text.strip_prefix(BOM).unwrap_or(&text).trim_end();
     if text.is_empty() {
         return Err("is empty".to_owned());
     }
-    if text.contains(['\n', '\0', '\u{FEFF}']) || text.trim_start() != text {
+    if begins_like_a_variable(text) {
+        return Err("begins with a name and =, as a file of variables does".to_owned());
+    }
+    if text.contains(['\n', '\0', BOM]) || text.trim_start() != text {
         return Err("contains more than one plain line".to_owned());
     }
     Ok(Secret::new(text))
+}
+
+/// Whether the text begins as `NAME=`. The end of a secret in base64 may be one or two `=`.
+fn begins_like_a_variable(text: &str) -> bool {
+    text.split_once('=').is_some_and(|(name, value)| {
+        name.len() > 2
+            && !value.trim_matches('=').is_empty()
+            && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+    })
 }
 
 /// Reads a UTF-8 file of at most `limit` bytes.

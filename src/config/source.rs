@@ -108,10 +108,26 @@ fn read_section(
     }
 }
 
+/// What the platforms and their examples call a key.
+const ALIASES: [(&str, &str); 9] = [
+    ("appid", "wechat.app_id"),
+    ("appsecret", "wechat.app_secret"),
+    ("secret", "wechat.app_secret"),
+    ("sdkappid", "im.sdk_app_id"),
+    ("identifier", "im.admin"),
+    ("administrator", "im.admin"),
+    ("key", "im.secret_key"),
+    ("secretkey", "im.secret_key"),
+    ("encodingaeskey", "wechat.encoding_aes_key"),
+];
+
 fn unknown_key(section: &Section, name: &str, place: Place, settings: &mut Settings) {
     let home = SECTIONS.iter().find(|other| other.keys.iter().any(|key| key.name == name));
+    let alias = ALIASES.iter().find(|(alias, _)| name.eq_ignore_ascii_case(alias));
+    let nearest =
+        || nearest_name(&format!("{}.{name}", section.name), settable_keys(section).map(|(known, _)| known));
     let near = home.map_or_else(
-        || nearest_name(&format!("{}.{name}", section.name), settable_keys(section).map(|(known, _)| known)),
+        || alias.map_or_else(nearest, |(_, key)| (*key).to_owned()),
         |other| format!("{}.{name}", other.name),
     );
     let fix = format!("the nearest known key is {near}");

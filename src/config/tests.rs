@@ -4,6 +4,7 @@ mod changes;
 mod desk;
 mod example;
 mod faults;
+mod mistakes;
 mod secrecy;
 mod sources;
 

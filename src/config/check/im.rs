@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use super::base_url;
+use super::{WECHAT_HOSTS, api_base};
 use crate::config::Im;
 use crate::config::secret::Secret;
 use crate::config::settings::Settings;
@@ -42,7 +42,7 @@ pub(super) fn im(settings: &mut Settings) -> Option<Im> {
     if message_lifetime.is_zero() {
         settings.warn("im.message_lifetime_s", "is 0: an agent who is not online never sees a message");
     }
-    let api_base = base_url(settings, "im.api_base", "https://console.tim.qq.com");
+    let api_base = api_base(settings, "im.api_base", "https://console.tim.qq.com", "/v4", WECHAT_HOSTS);
     Some(Im {
         sdk_app_id: sdk_app_id?,
         secret_key: secret_key?,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{base_url, id};
+use super::{IM_HOSTS, api_base, id};
 use crate::config::choice::{EncryptionMode, ReplyMode};
 use crate::config::secret::{AesKey, Secret};
 use crate::config::settings::Settings;
@@ -14,9 +14,9 @@ const EXAMPLE_TOKEN: &str = "ChangeMeToken";
 pub(super) fn wechat(settings: &mut Settings) -> Option<WeChat> {
     let token = token(settings);
     let previous_token = settings.secret("wechat.previous_token");
-    let app_id = id(settings, "wechat.app_id");
+    let app_id = app_id(settings);
     let app_secret = settings.secret("wechat.app_secret");
-    let account_id = id(settings, "wechat.account_id");
+    let account_id = account_id(settings);
     let mode = settings.choice("wechat.mode");
     let encoding_aes_key = aes_key(settings, "wechat.encoding_aes_key");
     let previous_encoding_aes_key = aes_key(settings, "wechat.previous_encoding_aes_key");
@@ -49,7 +49,7 @@ pub(super) fn wechat(settings: &mut Settings) -> Option<WeChat> {
             "is under a minute: late repeats and slightly wrong clocks will be refused; 600 is usual";
         settings.warn("wechat.max_skew_s", problem);
     }
-    let api_base = base_url(settings, "wechat.api_base", "https://api.weixin.qq.com");
+    let api_base = api_base(settings, "wechat.api_base", "https://api.weixin.qq.com", "/cgi-bin", IM_HOSTS);
     Some(WeChat {
         token: token?,
         previous_token,
@@ -67,6 +67,29 @@ pub(super) fn wechat(settings: &mut Settings) -> Option<WeChat> {
         message_quota: quota(settings, "wechat.quota_messages", "wechat.quota_window_s"),
         event_quota: quota(settings, "wechat.quota_event_messages", "wechat.quota_event_window_s"),
     })
+}
+
+/// The account's AppID, which is easily taken for the id of the account.
+fn app_id(settings: &mut Settings) -> Option<String> {
+    const KEY: &str = "wechat.app_id";
+    let app_id = id(settings, KEY);
+    if app_id.as_ref().is_some_and(|id| id.starts_with("gh_")) {
+        let fix =
+            "set the AppID, which begins with wx; an id that begins with gh_ belongs to wechat.account_id";
+        settings.add_value_fault(KEY, "is the original id of an account, not an AppID", fix);
+    }
+    app_id
+}
+
+fn account_id(settings: &mut Settings) -> Option<String> {
+    const KEY: &str = "wechat.account_id";
+    let account_id = id(settings, KEY);
+    if account_id.as_ref().is_some_and(|id| id.starts_with("wx")) {
+        let fix =
+            "set the original id, which begins with gh_; an id that begins with wx belongs to wechat.app_id";
+        settings.add_value_fault(KEY, "is an AppID, not the original id of an account", fix);
+    }
+    account_id
 }
 
 fn token(settings: &mut Settings) -> Option<Secret> {
