@@ -7,6 +7,7 @@
 pub mod account;
 mod burst;
 mod emoji;
+mod assignment;
 mod desk;
 mod escalation;
 mod desk_hours;
@@ -19,6 +20,7 @@ pub mod callbacks;
 pub mod notice;
 mod from_customer;
 mod impersonation;
+mod line;
 pub mod quota;
 mod passive_reply;
 mod places;
@@ -55,6 +57,7 @@ pub use backfill::BACKFILL_WAIT;
 pub use burst::MergeRule;
 pub use escalation::Escalation;
 pub use from_agent::{AnswerOutcome, too_late_notice};
+pub use line::{Served, give_to_anybody};
 pub use media_link::MediaUnavailable;
 pub use passive_reply::{AttachedAnswers, Reply};
 pub use places::{Place, Places};
@@ -161,6 +164,8 @@ struct Shared {
     callbacks: callbacks::CallbackWatch,
     /// The notices to those whose messages reach no customer.
     hourly_notices: from_agent::HourlyNotices,
+    /// Tells that an agent may be free.
+    line_signal: line::LineSignal,
 }
 
 impl Bridge {
@@ -188,6 +193,7 @@ impl Bridge {
             typing: typing::TypingSignals::default(),
             callbacks,
             hourly_notices: from_agent::HourlyNotices::default(),
+            line_signal: line::LineSignal::default(),
         })))
     }
 

@@ -61,6 +61,8 @@ struct Inner {
     oldest: Gauge,
     held: Gauge,
     deferred: Gauge,
+    line: Gauge,
+    line_oldest: Gauge,
     part: Gauges<1>,
     clock_skew: Gauges<1>,
     store_panics: Counter,
@@ -140,6 +142,8 @@ impl Default for Metrics {
             oldest: Gauge::default(),
             held: Gauge::default(),
             deferred: Gauge::default(),
+            line: Gauge::default(),
+            line_oldest: Gauge::default(),
             part: Gauges::default(),
             clock_skew: Gauges::default(),
             store_panics: Counter::default(),
@@ -225,6 +229,8 @@ fn register_state(r: &mut Registry, inner: &Inner) {
     r.register("oldest_waiting_seconds", "Age of the oldest waiting message", inner.oldest.clone());
     r.register("held", "Agents' messages that wait until their customer writes", inner.held.clone());
     r.register("deferred", "Customers' messages that wait until the desk opens", inner.deferred.clone());
+    r.register("line_customers", "Customers who wait until an agent is free", inner.line.clone());
+    r.register("line_oldest_seconds", "How long the first of them has waited", inner.line_oldest.clone());
     r.register("part_ok", "Whether a part works, as /readyz says: 1 or 0, by part", inner.part.clone());
     r.register(
         "clock_skew_seconds",
@@ -366,9 +372,12 @@ impl Metrics {
         self.0.clock_skew.get_or_create(&[("platform", platform)]).set(skew_ms / 1000);
     }
 
-    /// Records how many of the customers' messages are deferred.
-    pub fn record_deferred(&self, count: i64) {
-        self.0.deferred.set(count);
+    /// Records how many of the customers' messages are deferred, how many customers are in the line, and how long the first of
+    /// them has waited.
+    pub fn record_parked(&self, deferred: i64, in_line: i64, oldest_s: i64) {
+        self.0.deferred.set(deferred);
+        self.0.line.set(in_line);
+        self.0.line_oldest.set(oldest_s);
     }
 
     /// Renders the metrics as Prometheus text. The arguments are the store's current backlog.

@@ -10,6 +10,7 @@ mod courier;
 pub mod ended_conversations;
 pub mod fetch;
 mod lane;
+pub mod line;
 pub mod opening;
 mod panics;
 pub mod retention;

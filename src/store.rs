@@ -20,6 +20,7 @@ mod foresight;
 mod health;
 mod deferred;
 mod held;
+mod line;
 mod location;
 mod media;
 mod message;
@@ -54,7 +55,7 @@ use crate::model::{IllegalMove, Millis};
 
 pub use answer::StoredAnswer;
 pub use backfill::Backfill;
-pub use backlog::Counts;
+pub use backlog::{Counts, Line};
 pub use conversation::PastMessage;
 pub use customer::Customer;
 pub use ended_conversation::{ConversationFacts, EndedConversation, Silence};

@@ -80,6 +80,10 @@ pub(super) fn digest(config: &Config) -> String {
     if let Some(hours) = &config.desk.hours {
         settings.push(json!([format!("{hours:?}"), config.desk.after_hours.word()]));
     }
+    // Without a capacity too.
+    if let Some(capacity) = config.desk.capacity {
+        settings.push(json!([capacity.get()]));
+    }
     let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
     let digest = Sha256::digest(settings.concat());
     let start = digest.iter().take(8).fold(0_u64, |start, byte| (start << 8) | u64::from(*byte));
@@ -118,7 +122,7 @@ fn trouble(status: &FleetStatus) -> ops::ComponentStatus {
     }
     if let Some((since, others)) = &status.different_settings {
         let why = format!(
-            "app_id, sdk_app_id, admin, agents, reply, rate_per_second or the working hours differ at {}",
+            "app_id, sdk_app_id, admin, agents, reply, rate_per_second, the working hours or the capacity differ at {}",
             others.join(", ")
         );
         return degraded(*since, &why, "give all instances the same configuration");

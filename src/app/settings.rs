@@ -1,5 +1,7 @@
 //! The settings of the bridge and of both verifiers, from the configuration.
 
+use std::num::NonZeroU32;
+
 use secrecy::SecretString;
 
 use crate::bridge::{self, Escalation, MergeRule, quota};
@@ -31,6 +33,7 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
         desk: bridge::DeskSettings {
             sticky_ms: config.desk.sticky.map(millis),
             presence: config.desk.presence,
+            capacity: config.desk.capacity.map(NonZeroU32::get),
         },
         hours: config.desk.hours.clone(),
         after_hours: config.desk.after_hours,

@@ -1,5 +1,5 @@
 //! The tasks that work in the background: the outbox, the downloads, the backfill, the retention, the release of what
-//! waits for the working hours, the care for unanswered questions, and the watch on the clock.
+//! waits for the working hours, the line, who is there, the care for unanswered questions, and the watch on the clock.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::im::send as im;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::outbox::ended_conversations::EndedConversations;
-use crate::outbox::{Outbox, OutboxParts, Panics, opening, retention, unanswered};
+use crate::outbox::{Outbox, OutboxParts, Panics, line, opening, retention, unanswered};
 
 /// The maximum number of outbound calls in flight in each direction.
 const IN_FLIGHT: usize = 128;
@@ -83,6 +83,8 @@ impl Workers<'_> {
         let backfill =
             im::BackfillWorker::new(Arc::clone(to_im), store.clone(), bridge.clone(), clock.clone());
         lifecycle.spawn("backfill", backfill.run(stop.clone()));
+        let line = line::LineServer { bridge: bridge.clone(), clock: clock.clone() };
+        lifecycle.spawn("line", line.run(stop.clone()));
         let presence = im::PresenceWorker::new(Arc::clone(to_im), bridge.clone(), clock.clone());
         lifecycle.spawn("presence", presence.run(stop.clone()));
         Ok(client)

@@ -8,8 +8,10 @@ use crate::model::{ImUserId, Millis};
 pub struct DeskSettings {
     /// A customer who comes back within this goes to the agent who served last, milliseconds; `None`: never.
     pub sticky_ms: Option<i64>,
-    /// Customers go only to agents who are there, if one is.
+    /// Customers go only to agents who are there.
     pub presence: bool,
+    /// The most open conversations of one agent; `None`: no limit.
+    pub capacity: Option<u32>,
 }
 
 /// What is known of the agents when a customer needs one.
@@ -19,6 +21,8 @@ pub(super) struct Agents<'a> {
     pub all: &'a [ImUserId],
     /// Those who are not there.
     pub absent: &'a [String],
+    /// The most open conversations of one agent; `None`: no limit.
+    pub capacity: Option<u32>,
     /// How many open conversations each of them has; none, if an agent is not listed.
     pub open: &'a [(String, i64)],
     /// The agent who got the last new conversation.
@@ -26,8 +30,9 @@ pub(super) struct Agents<'a> {
 }
 
 impl<'a> Agents<'a> {
-    /// The agent who gets a customer, of those who are there: `preferred`, or else the one with the fewest open
-    /// conversations; on a tie, the next one after the agent who got the last new conversation. `None`: no agent is there.
+    /// The agent who gets a customer, of those who are there and have room: `preferred`, or else the one with the fewest open
+    /// conversations; on a tie, the next one after the agent who got the last new conversation. `None`: no agent is
+    /// free.
     pub fn choose(&self, preferred: Option<&ImUserId>) -> Option<&'a ImUserId> {
         if let Some(preferred) =
             self.all.iter().find(|agent| Some(*agent) == preferred && self.may_get(agent))
@@ -42,7 +47,8 @@ impl<'a> Agents<'a> {
     }
 
     fn may_get(&self, agent: &ImUserId) -> bool {
-        self.absent.iter().all(|absent| absent != agent.as_str())
+        let has_room = self.capacity.is_none_or(|capacity| self.load(agent) < i64::from(capacity));
+        has_room && self.absent.iter().all(|absent| absent != agent.as_str())
     }
 
     fn load(&self, agent: &ImUserId) -> i64 {
@@ -91,6 +97,7 @@ mod tests {
             last in 0_usize..8,
             preferred in 0_usize..8,
             away in 0_u8..64,
+            capacity in prop::option::of(1_u32..4),
         ) {
             let all = agents(count);
             let open: Vec<(String, i64)> =
@@ -99,25 +106,30 @@ mod tests {
             let preferred = ImUserId::new(format!("user{preferred}")).unwrap();
             let is_away = |agent: &ImUserId| away & (1 << all.iter().position(|a| a == agent).unwrap()) > 0;
             let absent: Vec<String> = all.iter().filter(|agent| is_away(agent)).map(ToString::to_string).collect();
-            let known = Agents { all: &all, absent: &absent, open: &open, last: Some(&name) };
+            let is_full = |agent: &ImUserId| {
+                let load = loads[all.iter().position(|a| a == agent).unwrap()];
+                capacity.is_some_and(|capacity| load >= i64::from(capacity))
+            };
+            let is_free = |agent: &ImUserId| !is_away(agent) && !is_full(agent);
+            let known = Agents { all: &all, absent: &absent, capacity, open: &open, last: Some(&name) };
             let chosen = known.choose(None);
-            prop_assert_eq!(chosen.is_none(), absent.len() == count);
+            prop_assert_eq!(chosen.is_none(), !all.iter().any(is_free), "nobody waits while an agent is free");
             if let Some(chosen) = chosen {
                 let load = |agent: &ImUserId| loads[all.iter().position(|a| a == agent).unwrap()];
-                prop_assert!(!is_away(chosen));
-                let present = || all.iter().filter(|agent| !is_away(agent));
-                prop_assert!(present().all(|agent| load(agent) >= load(chosen)));
+                prop_assert!(is_free(chosen));
+                let free = || all.iter().filter(|agent| is_free(agent));
+                prop_assert!(free().all(|agent| load(agent) >= load(chosen)));
                 let distance = |agent: &ImUserId| {
                     let at = all.iter().position(|a| a == agent).unwrap();
                     let first = if last < count { last + 1 } else { 0 };
                     (at + count - first % count) % count
                 };
                 let passed_over = |agent: &&ImUserId| distance(agent) < distance(chosen);
-                prop_assert!(present().filter(passed_over).all(|agent| load(agent) > load(chosen)));
+                prop_assert!(free().filter(passed_over).all(|agent| load(agent) > load(chosen)));
             }
             let back = known.choose(Some(&preferred));
-            let is_there = all.contains(&preferred) && !is_away(&preferred);
-            prop_assert_eq!(back, if is_there { Some(&preferred) } else { chosen });
+            let may_return = all.contains(&preferred) && is_free(&preferred);
+            prop_assert_eq!(back, if may_return { Some(&preferred) } else { chosen });
         }
     }
 }

@@ -95,13 +95,16 @@ impl Settings {
         let others: Vec<ImUserId> =
             self.agents.iter().filter(|agent| Some(*agent) != holder.as_ref()).cloned().collect();
         let (mut absent, mut open) = (Vec::new(), Vec::new());
-        if question.steps == 1 && !others.is_empty() {
+        // Whoever waits in line is served in turn, unless the supervisor steps in.
+        if question.steps == 1 && holder.is_some() && !others.is_empty() {
             open = tx.conversations_by_agent(now.plus(-self.session_idle_ms))?;
             if self.needs_presence() {
                 absent = presence::absent(tx)?;
             }
         }
-        let next = Agents { all: &others, absent: &absent, open: &open, last: None }.choose(None);
+        let capacity = self.desk.capacity;
+        let next = Agents { all: &others, absent: &absent, capacity, open: &open, last: None }.choose(None);
+        let next = next.filter(|_| holder.is_some());
         let supervisor = self.escalation.supervisor.as_ref();
         let locale = self.texts.locale;
         let waited = waited(locale, question.asked_at, now);

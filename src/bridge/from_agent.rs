@@ -129,6 +129,7 @@ impl Bridge {
             // A blank message makes a notice too.
             AnswerContent::Message { calls, notices } => (!notices.is_empty() || calls.is_empty(), true),
         };
+        let frees_place = matches!(content, AnswerContent::Command(Command::Close | Command::To(_)));
         let handler =
             AnswerHandler { inner: inner.clone(), answer, arrival, content, random: rand::rng().random() };
         // Do not await anything before this write, or a later message could overtake this one.
@@ -140,6 +141,9 @@ impl Bridge {
                     span.record("message.id", id.0);
                 }
                 inner.typing.message_sent(&customer, inner.clock.now());
+                if frees_place {
+                    inner.line_signal.notify();
+                }
                 if to_im {
                     let customer = customer.clone();
                     inner.work_signal.notify(Lane { direction: Direction::ToIm, customer });

@@ -5,16 +5,19 @@
 //! *attached* when the passive reply to this push contains it; otherwise it is released, so that the
 //! outbox sends it. A *backfill* reads IM's history for answers whose callback never came.
 
-mod assignment;
 mod departure;
+mod enqueue;
 mod fetches;
 mod hours;
+mod queue;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use fail::fail_point;
 use rand::RngExt as _;
 
+use super::line::release_after_hours;
 use super::media_link::MediaLink;
 use super::passive_reply::{
     AFTER_REPLY_MS, ATTACH_MS, AttachedAnswers, HELD_READ, Reply, ReplyPlan, plan_reply,
@@ -24,7 +27,7 @@ use crate::model::{
     Content, Direction, Event, EventKind, Lane, MediaName, MessageId, MessageKind, Millis, Move,
     OutboundCall, Push, PushBody,
 };
-use crate::store::{Customer, HeldAnswer, NewMessage, PendingCall, Scope, Settlement, StoreError, Tx};
+use crate::store::{Customer, HeldAnswer, PendingCall, Scope, Settlement, StoreError, Tx};
 
 /// The result of a push.
 #[derive(Debug)]
@@ -90,7 +93,16 @@ impl Bridge {
         let scope = if may_claim { scope.may_claim() } else { scope };
         let (of_key, customer) = (handler.push.dedup_key.clone(), openid.clone());
         let foresee = move |tx: &Tx<'_>| tx.foresee_push(&of_key, &customer, may_claim);
-        let decision = inner.store.write_foreseen(scope, foresee, move |tx| handler.decide(tx)).await?;
+        // SQLite has one writer. Elsewhere only those who need an agent wait for one another.
+        let has_desk = inner.fleet.is_alone() || !inner.settings.has_choice();
+        let handler = Arc::new(handler);
+        let first = Arc::clone(&handler);
+        let mut decided =
+            inner.store.write_foreseen(scope, foresee, move |tx| first.decide(tx, has_desk)).await?;
+        if decided.is_none() {
+            decided = inner.store.write_for(scope.with_desk(), move |tx| handler.decide(tx, true)).await?;
+        }
+        let decision = decided.unwrap_or_else(|| PushDecision::empty(inner.clock.now()));
         fail_point!("push.committed");
         inner.metrics.record_push(decision.is_repeat, started.elapsed());
         if let Some(id) = decision.message {
@@ -99,6 +111,7 @@ impl Bridge {
         if let Some(account) = decision.account {
             inner.accounts.insert(&openid, account);
         }
+        let is_in_no_lane = decision.message.is_some() && !decision.notify.contains(&Direction::ToIm);
         let mut notify = decision.notify;
         if let (Some(pending), Some((place, hold))) = (decision.direct, place) {
             notify.retain(|direction| *direction != pending.lane.direction);
@@ -109,6 +122,9 @@ impl Bridge {
         }
         if decision.has_media_requests {
             inner.media.fetch_events.request_fetch();
+        }
+        if is_in_no_lane || is_unsubscribe {
+            inner.line_signal.notify();
         }
         if is_unsubscribe {
             inner.media.sweeper.wake();
@@ -131,16 +147,24 @@ struct PushHandler {
 }
 
 impl PushHandler {
-    fn decide(&self, tx: &Tx<'_>) -> Result<PushDecision, StoreError> {
+    /// `None`: nothing was decided, because the customer may need an agent and the scope has no desk.
+    fn decide(&self, tx: &Tx<'_>, has_desk: bool) -> Result<Option<PushDecision>, StoreError> {
         let key = self.push.dedup_key.as_str();
         if let Some((key, first)) = tx.first_copy(&self.push.dedup_key)? {
             let has_attached = tx.reattach(&self.push.from, key, tx.now().plus(ATTACH_MS))?;
             let (text, at) = (first.reply, first.accepted_at);
-            return Ok(PushDecision { text, has_attached, is_repeat: true, ..PushDecision::empty(at) });
+            let repeat = PushDecision { text, has_attached, is_repeat: true, ..PushDecision::empty(at) };
+            return Ok(Some(repeat));
         }
         let mut decision = PushDecision::empty(tx.now());
         match &self.push.body {
-            PushBody::Message(content) => self.on_message(tx, content, &mut decision)?,
+            PushBody::Message(content) => {
+                let found = tx.customer(&self.push.from)?;
+                if !has_desk && self.may_need_agent(found.as_ref(), tx.now()) {
+                    return Ok(None);
+                }
+                self.on_message(tx, content, found, &mut decision)?;
+            }
             PushBody::Event(event) => self.on_event(tx, event, &mut decision)?,
         }
         if self.push.account.is_empty() {
@@ -150,11 +174,16 @@ impl PushHandler {
         if decision.has_attached {
             tx.set_reply_customer(key, &self.push.from)?;
         }
-        Ok(decision)
+        Ok(Some(decision))
     }
 
     fn customer(&self, tx: &Tx<'_>) -> Result<Customer, StoreError> {
-        match tx.customer(&self.push.from)? {
+        self.known(tx, tx.customer(&self.push.from)?)
+    }
+
+    /// The customer, known from now on. `found`: as stored.
+    fn known(&self, tx: &Tx<'_>, found: Option<Customer>) -> Result<Customer, StoreError> {
+        match found {
             Some(customer) if customer.known => Ok(customer),
             found => {
                 let customer = found.unwrap_or_else(|| Customer::new(self.push.from.clone()));
@@ -206,18 +235,19 @@ impl PushHandler {
         &self,
         tx: &Tx<'_>,
         content: &Content,
+        found: Option<Customer>,
         decision: &mut PushDecision,
     ) -> Result<(), StoreError> {
         let settings = &self.inner.settings;
-        let mut customer = self.customer(tx)?;
-        let idle_ms = tx.now().since(customer.active_at);
-        // A conversation without an agent has not begun or has been closed by an agent.
-        let is_new_session = customer.agent.is_none() || idle_ms >= settings.session_idle_ms;
+        let mut customer = self.known(tx, found)?;
+        let is_waiting = customer.agent.is_none() && self.is_waiting(tx)?;
+        // A conversation without an agent has not begun or has been closed by an agent, unless the customer waits for one.
+        let is_new_session = (customer.agent.is_none() && !is_waiting) || self.is_idle(&customer, tx.now());
         // In one that has just begun nobody has written yet.
         if is_new_session && customer.active_at > Millis(0) {
             tx.begin_conversation(&mut customer)?;
         }
-        if self.assign_agent(tx, &mut customer, is_new_session)? {
+        if self.assign_agent(tx, &mut customer, is_new_session, is_waiting)? {
             decision.notify.push(Direction::ToIm);
         }
         customer.active_at = tx.now();
@@ -227,7 +257,7 @@ impl PushHandler {
         let has_deferred = self.on_action(tx, &mut customer, opener, decision)?;
         if has_deferred && self.inner.settings.deferred_until(tx.now()).is_none() {
             // They were written before.
-            tx.release_deferred(&customer.openid)?;
+            release_after_hours(tx, &customer.openid, customer.agent.as_ref())?;
         }
         let media_link = MediaLink {
             links: &self.inner.media.links,
@@ -245,7 +275,7 @@ impl PushHandler {
             settings.ask(tx, &customer)?;
         }
         if decision.text.is_none() && !self.push.account.is_empty() {
-            decision.text = self.acknowledgement(tx.now(), &mut customer, is_new_session);
+            decision.text = self.acknowledgement(tx, &mut customer, is_new_session, is_waiting)?;
         }
         save_customer(tx, &customer, decision)
     }
@@ -304,50 +334,6 @@ impl PushHandler {
             release_held(tx, customer, &held[attached..], decision)?;
         }
         Ok(parked.has_deferred)
-    }
-
-    fn enqueue(
-        &self,
-        tx: &Tx<'_>,
-        customer: &mut Customer,
-        kind: MessageKind,
-        calls: Vec<OutboundCall>,
-        decision: &mut PushDecision,
-    ) -> Result<(), StoreError> {
-        if calls.is_empty() {
-            return Ok(());
-        }
-        let count = u32::try_from(calls.len()).unwrap_or(u32::MAX);
-        let is_ready =
-            kind == MessageKind::Message && calls.first().is_some_and(|call| !call.needs_preparation());
-        let message = NewMessage {
-            direction: Direction::ToIm,
-            kind,
-            openid: customer.openid.clone(),
-            agent: customer.agent.clone(),
-            calls,
-            msg_seq: customer.next_seq,
-            msg_random: self.random,
-            source: self.push.dedup_key.as_str().to_owned(),
-            erase: self.push.is_unsubscribe(),
-        };
-        let lane = Lane { direction: message.direction, customer: message.openid.clone() };
-        customer.next_seq = customer.next_seq.wrapping_add(count);
-        if kind == MessageKind::Message
-            && let Some(opening) = self.inner.settings.deferred_until(tx.now())
-        {
-            decision.message = Some(Self::defer(tx, &message, opening)?);
-            return Ok(());
-        }
-        if self.has_place && is_ready && tx.head_id(&lane)?.is_none() {
-            let pending = tx.add_claimed(message)?;
-            decision.message = Some(pending.id);
-            decision.direct = Some(pending);
-        } else {
-            decision.message = Some(tx.add(&message)?);
-        }
-        decision.notify.push(Direction::ToIm);
-        Ok(())
     }
 }
 

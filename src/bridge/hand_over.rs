@@ -76,6 +76,7 @@ impl HandOver<'_> {
         })?;
         let next_seq = customer.next_seq.wrapping_add(count);
         customer.next_seq = tx.reassign_pending(&customer.openid, self.agent, next_seq)?;
+        tx.release_queued(&customer.openid, self.agent)?;
         tx.put_customer(customer)?;
         let by = match self.cause {
             Cause::Command { by } => Some(by),

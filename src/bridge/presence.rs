@@ -64,7 +64,9 @@ impl Bridge {
             });
             save(tx, &merged.collect())
         };
-        self.0.store.write_for(Scope::kv(PRESENCE_KEY), work).await
+        self.0.store.write_for(Scope::kv(PRESENCE_KEY), work).await?;
+        self.0.line_signal.notify();
+        Ok(())
     }
 
     /// Records that an agent has come or gone. `Ok` means that it is on disk, or that it does not matter.
@@ -82,7 +84,9 @@ impl Bridge {
             stored.insert(change.agent.to_string(), (change.is_present, tx.now().0, change.at_ms));
             save(tx, &stored)
         };
-        self.0.store.write_for(Scope::kv(PRESENCE_KEY), work).await
+        self.0.store.write_for(Scope::kv(PRESENCE_KEY), work).await?;
+        self.0.line_signal.notify();
+        Ok(())
     }
 }
 

@@ -17,7 +17,7 @@ use crate::clock::calendar::utc;
 use crate::config::Config;
 use crate::model::{MessageId, Millis};
 use crate::store::{MessageFilter, MessageSummary, Store};
-use change::{Change, Selection};
+use change::{Change, Desk, Selection};
 use filter::Filters;
 
 /// The number of ids that one query covers, so that none takes long.
@@ -82,12 +82,20 @@ pub(super) fn run(action: &Action, config: &Config, clock: &Clock) -> Result<(),
             })
         }
         Action::Retry(selection) => with_store(config, clock, async |store| {
-            change::apply(&store, selection, now, Change::Retry { of_delivered: selection.yes }).await
+            change::apply(
+                &store,
+                selection,
+                now,
+                Change::Retry { of_delivered: selection.yes },
+                &Desk::of(config),
+            )
+            .await
         }),
         Action::Discard(selection) => {
             let (locale, random) = (config.texts.locale, rand::random());
             with_store(config, clock, async |store| {
-                change::apply(&store, selection, now, Change::Discard { locale, random }).await
+                change::apply(&store, selection, now, Change::Discard { locale, random }, &Desk::of(config))
+                    .await
             })
         }
     }

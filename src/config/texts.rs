@@ -67,6 +67,11 @@ impl Texts {
         }
     }
 
+    /// The reply to a customer who joins the line. `None`: there is none.
+    pub fn queued(&self, ahead: u32) -> Option<String> {
+        (!self.queued.trim().is_empty()).then(|| self.queued.replace(AHEAD, &ahead.to_string()))
+    }
+
     /// The reply outside the working hours. `opens`: when the desk opens, in words. `None`: there is none.
     pub fn away(&self, opens: &str) -> Option<String> {
         (!self.away.trim().is_empty()).then(|| self.away.replace(OPENS, opens))

@@ -6,11 +6,9 @@ use super::settings::Settings;
 /// The full names of keys, of kinds of tables, and of sections with free names.
 const WITHOUT_EFFECT: &[&str] = &[
     "server.ops_token",
-    "desk.capacity",
     "desk.rating",
     "desk.ask",
     "desk.group",
-    "texts.queued",
     "alert.url",
     "canary.every_s",
     "telemetry.otlp_endpoint",

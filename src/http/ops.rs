@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 use crate::clock::Clock;
 use crate::lifecycle::{self, Readiness};
 use crate::metrics::Metrics;
+use crate::model::Millis;
 use crate::store::{Counts, Scope, Store};
 
 pub use parts::{ComponentStatus, Parts, StatusFn};
@@ -91,6 +92,14 @@ struct Backlog {
     oldest_s: Option<i64>,
     held: Option<i64>,
     deferred: Option<i64>,
+    line: Option<LineStatus>,
+}
+
+/// The customers who wait until an agent is free.
+#[derive(Clone, Copy, Default, Serialize)]
+struct LineStatus {
+    length: u32,
+    oldest_s: i64,
 }
 
 async fn readyz(State(state): State<Arc<OpsState>>) -> Response {
@@ -138,10 +147,11 @@ async fn metrics(State(state): State<Arc<OpsState>>) -> Response {
     for (name, skew_ms) in state.ops.clock.skews() {
         state.ops.metrics.record_clock_skew(name, skew_ms);
     }
-    let Backlog { waiting, oldest_s, held, deferred } = backlog;
+    let Backlog { waiting, oldest_s, held, deferred, line } = backlog;
     let [waiting, oldest_s, held, deferred] =
         [waiting, oldest_s, held, deferred].map(Option::unwrap_or_default);
-    state.ops.metrics.record_deferred(deferred);
+    let LineStatus { length, oldest_s: line_oldest_s } = line.unwrap_or_default();
+    state.ops.metrics.record_parked(deferred, length.into(), line_oldest_s);
     match state.ops.metrics.render(waiting, oldest_s, held) {
         Ok(text) => ([(header::CONTENT_TYPE, HeaderValue::from_static(OPEN_METRICS))], text).into_response(),
         Err(error) => {
@@ -197,12 +207,14 @@ impl OpsState {
         let now = self.ops.clock.now();
         let cached = *self.cached_counts.lock();
         let counts = cached.map(|(_, counts)| counts);
-        let age_s = |counts: Counts| counts.oldest.map_or(0, |oldest| now.since(oldest).max(0) / 1000);
+        let age = |since: Option<Millis>| since.map_or(0, |since| now.since(since).max(0) / 1000);
         Backlog {
             waiting: counts.map(|counts| counts.waiting),
-            oldest_s: counts.map(age_s),
+            oldest_s: counts.map(|counts| age(counts.oldest)),
             held: counts.map(|counts| counts.held),
             deferred: counts.map(|counts| counts.deferred),
+            line: counts
+                .map(|Counts { line, .. }| LineStatus { length: line.length, oldest_s: age(line.since) }),
         }
     }
 

@@ -66,7 +66,8 @@ impl MessageKind {
 }
 
 /// The state of a message. Every message ends in one of `Delivered`, `Refused`, `Unknown`, `Recalled` and
-/// `Unreadable`, or is held. A deferred one is released at a time that is known.
+/// `Unreadable`, or is held. A deferred one is released at a time that is known, a queued one when
+/// an agent is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum State {
     /// Stored, and waiting for the messages before it or for its next attempt.
@@ -87,6 +88,8 @@ pub enum State {
     Unreadable,
     /// A customer's message that waits until the agents work again.
     Deferred,
+    /// A customer's message that waits in the line until an agent is free.
+    Queued,
 }
 
 /// A change of a message's state.
@@ -100,8 +103,10 @@ pub enum Move {
     Requeue,
     /// The customer cannot be reached now.
     Hold,
-    /// The customer acted, or the agents work again, so the message may be sent.
+    /// The customer acted, the agents work again, or one is free, so the message may be sent.
     Release,
+    /// The agents work again, but none is free.
+    Queue,
     /// It can never succeed, or it is too old.
     Refuse,
     /// There is no way to know whether the attempt succeeded.
@@ -128,7 +133,7 @@ pub struct IllegalMove {
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Accepted,
         Self::Sending,
         Self::Delivered,
@@ -138,18 +143,24 @@ impl State {
         Self::Recalled,
         Self::Unreadable,
         Self::Deferred,
+        Self::Queued,
     ];
 
     /// The state after a move. This is the only table of moves; a move that it does not list is a
     /// bug.
     pub fn after(self, transition: Move) -> Result<Self, IllegalMove> {
-        use State::{Accepted, Deferred, Delivered, Held, Recalled, Refused, Sending, Unknown, Unreadable};
+        use State::{
+            Accepted, Deferred, Delivered, Held, Queued, Recalled, Refused, Sending, Unknown, Unreadable,
+        };
         match (self, transition) {
             (Accepted | Held, Move::Attempt) => Ok(Sending),
             (Sending | Unknown, Move::Deliver) => Ok(Delivered),
-            (Sending, Move::Requeue) | (Held | Deferred, Move::Release) | (_, Move::Reopen) => Ok(Accepted),
+            (Sending, Move::Requeue) | (Held | Deferred | Queued, Move::Release) | (_, Move::Reopen) => {
+                Ok(Accepted)
+            }
+            (Deferred, Move::Queue) => Ok(Queued),
             (Accepted | Sending, Move::Hold) => Ok(Held),
-            (Accepted | Sending | Held | Unknown | Deferred, Move::Refuse) | (_, Move::Discard) => {
+            (Accepted | Sending | Held | Unknown | Deferred | Queued, Move::Refuse) | (_, Move::Discard) => {
                 Ok(Refused)
             }
             (Sending, Move::MarkUnknown) => Ok(Unknown),
@@ -176,6 +187,7 @@ impl State {
             Self::Recalled => "recalled",
             Self::Unreadable => "unreadable",
             Self::Deferred => "deferred",
+            Self::Queued => "queued",
         }
     }
 }
@@ -254,12 +266,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const MOVES: [Move; 11] = [
+    const MOVES: [Move; 12] = [
         Move::Attempt,
         Move::Deliver,
         Move::Requeue,
         Move::Hold,
         Move::Release,
+        Move::Queue,
         Move::Refuse,
         Move::MarkUnknown,
         Move::SetAside,

@@ -26,6 +26,7 @@ fn names_are_the_documented_words() {
         (State::Recalled, "recalled", false),
         (State::Unreadable, "unreadable", false),
         (State::Deferred, "deferred", false),
+        (State::Queued, "queued", false),
     ] {
         assert_eq!((state.name(), state.is_open()), (name, is_open), "{state:?}");
     }

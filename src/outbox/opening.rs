@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bridge::{Bridge, WorkSignal};
 use crate::clock::Clock;
 use crate::model::{Direction, Lane, Millis, OpenId};
-use crate::store::{Scope, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// The opening is noticed within this time.
 const TICK: Duration = Duration::from_secs(1);
@@ -102,8 +102,7 @@ impl Opening {
 
     async fn release(&self, customer: OpenId) -> Result<(), StoreError> {
         let lane = Lane { direction: Direction::ToIm, customer };
-        let openid = lane.customer.clone();
-        self.store.write_for(Scope::lane(&lane), move |tx| tx.release_deferred(&openid)).await?;
+        self.bridge.open_for(lane.customer.clone()).await?;
         self.work_signal.notify(lane);
         Ok(())
     }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bridge::{Bridge, WorkSignal};
 use crate::clock::Clock;
 use crate::model::{Direction, Lane, Millis, OpenId};
-use crate::store::{Scope, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// How often the store is asked. An index answers, in the order of time.
 const TICK: Duration = Duration::from_secs(1);
@@ -72,7 +72,7 @@ impl Unanswered {
     async fn attend(&self, customer: OpenId) -> Result<(), StoreError> {
         let lane = Lane { direction: Direction::ToIm, customer };
         let (bridge, openid, random) = (self.bridge.clone(), lane.customer.clone(), rand::rng().random());
-        let scope = Scope::lane(&lane);
+        let scope = self.bridge.assignment_scope(&lane.customer);
         if self.store.write_for(scope, move |tx| bridge.attend(tx, &openid, random)).await? {
             self.work_signal.notify(lane);
         }

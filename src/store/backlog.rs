@@ -6,6 +6,15 @@ use super::{StoreError, Tx};
 use crate::model::{Direction, Millis, OpenId};
 use const_format::formatcp;
 
+/// The customers who wait until an agent is free.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Line {
+    /// How many customers wait.
+    pub length: u32,
+    /// Since when the one waits who has waited for longest.
+    pub since: Option<Millis>,
+}
+
 /// The size of the backlog.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -17,6 +26,8 @@ pub struct Counts {
     pub held: i64,
     /// Customers' messages that wait for the agents to work again.
     pub deferred: i64,
+    /// The customers who wait for an agent who is free.
+    pub line: Line,
 }
 
 impl Tx<'_> {
@@ -45,7 +56,7 @@ impl Tx<'_> {
         self.session.all(sql, params![direction, after, limit], |row| parse_openid(row.get(0)?))
     }
 
-    /// The numbers of pending, held and deferred messages.
+    /// The numbers of pending, held and deferred messages, and the line.
     pub fn counts(&self) -> Result<Counts, StoreError> {
         let sql = formatcp!(
             "SELECT count(*), min(CASE WHEN direction = 0 AND waiting_since > created_at THEN waiting_since
@@ -58,7 +69,7 @@ impl Tx<'_> {
         let held = self.session.value(formatcp!("SELECT count(*) FROM message WHERE {HELD}"), params![])?;
         let deferred =
             self.session.value(formatcp!("SELECT count(*) FROM message WHERE {DEFERRED}"), params![])?;
-        Ok(Counts { waiting, oldest: oldest.map(Millis), held, deferred })
+        Ok(Counts { waiting, oldest: oldest.map(Millis), held, deferred, line: self.line()? })
     }
 }
 

@@ -18,6 +18,8 @@ pub(super) const SENDING: &str = "state = 1";
 pub(super) const HELD: &str = "state = 3";
 /// Waits for the agents.
 pub(super) const DEFERRED: &str = "state = 9";
+/// Waits for an agent.
+pub(super) const QUEUED: &str = "state = 10";
 /// Nothing of it has been sent.
 pub(super) const UNSENT: &str = "state IN (0, 3)";
 /// Will not move by itself any more.
@@ -57,6 +59,7 @@ fn state_code(state: State) -> i64 {
         State::Recalled => 6,
         State::Unreadable => 7,
         State::Deferred => 9,
+        State::Queued => 10,
     }
 }
 
@@ -177,6 +180,7 @@ mod tests {
                 (SENDING, state == State::Sending),
                 (HELD, state == State::Held),
                 (DEFERRED, state == State::Deferred),
+                (QUEUED, state == State::Queued),
                 (UNSENT, matches!(state, State::Accepted | State::Held)),
                 (
                     ENDED,

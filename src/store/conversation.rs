@@ -4,7 +4,7 @@
 use const_format::formatcp;
 
 use super::column::{
-    ALSO_TO_WECHAT, DEFERRED, FAILED, GIVEN_UP, HELD, MESSAGE, OPEN, SAID, parse_optional_agent,
+    ALSO_TO_WECHAT, DEFERRED, FAILED, GIVEN_UP, HELD, MESSAGE, OPEN, QUEUED, SAID, parse_optional_agent,
 };
 use super::customer::OF_CUSTOMER;
 use super::position::POSITION;
@@ -44,7 +44,7 @@ impl Tx<'_> {
             "SELECT {PAST_COLUMNS} FROM
                    (SELECT id, {PAST_COLUMNS} FROM message
                     WHERE {OF_CUSTOMER} AND {SAID} AND agent IS DISTINCT FROM ?2 AND NOT ({GIVEN_UP})
-                    AND NOT (direction = ?3 AND state IN (?4, ?7) AND calls_done = 0)
+                    AND NOT (direction = ?3 AND state IN (?4, ?7, ?8) AND calls_done = 0)
                     AND id > (SELECT coalesce(max(id), 0) FROM message
                               WHERE {OF_CUSTOMER} AND kind = ?5 AND agent = ?2)
                     ORDER BY id DESC LIMIT ?6) AS last ORDER BY id"
@@ -57,6 +57,7 @@ impl Tx<'_> {
             MessageKind::Transfer,
             limit,
             State::Deferred,
+            State::Queued,
         ];
         self.session.all(sql, values, read_past_message)
     }
@@ -68,10 +69,11 @@ impl Tx<'_> {
             "SELECT {PAST_COLUMNS} FROM
                    (SELECT id, {PAST_COLUMNS} FROM message
                     WHERE {OF_CUSTOMER} AND {SAID} AND NOT ({GIVEN_UP})
-                    AND NOT (direction = ?2 AND state IN (?3, ?5) AND calls_done = 0)
+                    AND NOT (direction = ?2 AND state IN (?3, ?5, ?6) AND calls_done = 0)
                     ORDER BY id DESC LIMIT ?4) AS last ORDER BY id"
         );
-        let values = params![openid.as_str(), Direction::ToIm, State::Accepted, limit, State::Deferred];
+        let (waiting, deferred) = (State::Accepted, State::Deferred);
+        let values = params![openid.as_str(), Direction::ToIm, waiting, limit, deferred, State::Queued];
         self.session.all(sql, values, read_past_message)
     }
 
@@ -98,7 +100,7 @@ impl Tx<'_> {
         self.session.all(sql, values, |row| Ok(MessageId(row.get(0)?)))
     }
 
-    /// Reassigns to `agent` all of the customer's pending and deferred messages that are known not to have reached
+    /// Reassigns to `agent` all of the customer's pending, deferred and queued messages that are known not to have reached
     /// any agent, in order, and numbers them from `next_seq` on: in a conversation that is new to
     /// the agent, they must come after the history shown there. Returns the next free `MsgSeq`.
     pub fn reassign_pending(
@@ -114,6 +116,9 @@ impl Tx<'_> {
              UNION ALL
              SELECT id, json_array_length(calls), {POSITION} AS at FROM message INDEXED BY message_deferred
              WHERE openid = ?2 AND {DEFERRED}
+             UNION ALL
+             SELECT id, json_array_length(calls), {POSITION} AS at FROM message INDEXED BY message_queued
+             WHERE openid = ?2 AND {QUEUED}
              ORDER BY at"
         );
         let values = params![Direction::ToIm, openid.as_str(), State::Accepted, MessageKind::Message];

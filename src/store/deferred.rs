@@ -3,18 +3,20 @@
 
 use const_format::formatcp;
 
-use super::column::{DEFERRED, HELD, parse_openid};
+use super::column::{DEFERRED, HELD, QUEUED, parse_openid};
 use super::value::params;
 use super::{NewMessage, StoreError, Tx};
-use crate::model::{MessageId, OpenId, State};
+use crate::model::{ImUserId, MessageId, OpenId, State};
 
 /// Which messages of a customer's conversation wait for something other than their lane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Parked {
     /// Answers that wait for the customer.
     pub has_held: bool,
-    /// The customer's messages that wait for the agents.
+    /// The customer's messages that wait for the agents' hours.
     pub has_deferred: bool,
+    /// The customer's messages that wait for an agent who is free.
+    pub has_queued: bool,
 }
 
 impl Tx<'_> {
@@ -25,26 +27,29 @@ impl Tx<'_> {
         Ok(id)
     }
 
-    /// Which messages of the customer are held or deferred.
+    /// Which messages of the customer are held, deferred or queued.
     pub fn parked(&self, openid: &OpenId) -> Result<Parked, StoreError> {
         let sql = formatcp!(
             "SELECT CASE WHEN EXISTS (SELECT 1 FROM message INDEXED BY message_held
                                       WHERE openid = ?1 AND {HELD}) THEN 1 ELSE 0 END
                   + CASE WHEN EXISTS (SELECT 1 FROM message INDEXED BY message_deferred
-                                      WHERE openid = ?1 AND {DEFERRED}) THEN 2 ELSE 0 END AS found"
+                                      WHERE openid = ?1 AND {DEFERRED}) THEN 2 ELSE 0 END
+                  + CASE WHEN EXISTS (SELECT 1 FROM message INDEXED BY message_queued
+                                      WHERE openid = ?1 AND {QUEUED}) THEN 4 ELSE 0 END AS found"
         );
         let found: i64 = self.session.value(sql, params![openid.as_str()])?;
-        Ok(Parked { has_held: found & 1 > 0, has_deferred: found & 2 > 0 })
+        Ok(Parked { has_held: found & 1 > 0, has_deferred: found & 2 > 0, has_queued: found & 4 > 0 })
     }
 
     /// Puts all deferred messages of the customer into their lane, as [`Move::Release`](crate::model::Move::Release)
-    /// does with one. From now on they count as waiting. Returns how many there were.
-    pub fn release_deferred(&self, openid: &OpenId) -> Result<usize, StoreError> {
+    /// does with one. Those that have no agent get `agent`. From now on they count as waiting. Returns how many there were.
+    pub fn release_deferred(&self, openid: &OpenId, agent: &ImUserId) -> Result<usize, StoreError> {
         let sql = formatcp!(
-            "UPDATE message SET state = ?2, last_error = NULL, waiting_since = ?3
+            "UPDATE message SET state = ?2, last_error = NULL, waiting_since = ?3, agent = coalesce(agent, ?4)
              WHERE openid = ?1 AND {DEFERRED}"
         );
-        let released = self.session.run(sql, params![openid.as_str(), State::Accepted, self.now.0])?;
+        let values = params![openid.as_str(), State::Accepted, self.now.0, agent.as_str()];
+        let released = self.session.run(sql, values)?;
         if released > 0 {
             self.record_step(openid, None, "released", "the deferred messages leave now", None)?;
         }
@@ -96,7 +101,8 @@ mod tests {
         clock.advance(3_600_000);
         let oldest = store.write(move |tx| {
             let now = tx.now();
-            assert_eq!(tx.release_deferred(&openid)?, 2);
+            let agent = ImUserId::new("user1").unwrap();
+            assert_eq!(tx.release_deferred(&openid, &agent)?, 2);
             let last = tx.add(&message)?;
             for id in ids.into_iter().chain([last]) {
                 let Head::Ready(head) = tx.head(&lane)? else { panic!("the lane is blocked") };
@@ -109,7 +115,7 @@ mod tests {
                 }
             }
             assert_eq!(tx.parked(&openid)?, Parked::default());
-            assert_eq!(tx.release_deferred(&openid)?, 0);
+            assert_eq!(tx.release_deferred(&openid, &agent)?, 0);
             Ok(tx.counts()?.oldest)
         });
         assert_eq!(oldest.await.unwrap(), None::<Millis>);

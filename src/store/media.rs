@@ -5,7 +5,7 @@
 
 use const_format::formatcp;
 
-use super::column::{DEFERRED, HELD, OPEN};
+use super::column::{DEFERRED, HELD, OPEN, QUEUED};
 use super::session::Row;
 use super::value::{Column, FromColumn, Mismatch, Param, params};
 use super::{StoreError, Tx};
@@ -94,7 +94,7 @@ impl Tx<'_> {
     }
 
     /// Deletes the oldest media, at most `limit`, until `bytes` bytes are deleted. Media of customers
-    /// with messages that wait, are held or deferred stay. Returns how many were deleted.
+    /// with messages that wait, are held, deferred or queued stay. Returns how many were deleted.
     pub fn prune_oldest_media(&self, bytes: u64, limit: u32) -> Result<usize, StoreError> {
         let oldest = formatcp!(
             "SELECT name, size FROM media WHERE hash IS NOT NULL
@@ -102,6 +102,7 @@ impl Tx<'_> {
              AND NOT EXISTS (SELECT 1 FROM message m WHERE m.direction = 1 AND m.openid = media.openid AND m.{OPEN})
              AND NOT EXISTS (SELECT 1 FROM message m WHERE m.openid = media.openid AND m.{HELD})
              AND NOT EXISTS (SELECT 1 FROM message m WHERE m.openid = media.openid AND m.{DEFERRED})
+             AND NOT EXISTS (SELECT 1 FROM message m WHERE m.openid = media.openid AND m.{QUEUED})
              ORDER BY created_at, name LIMIT ?1"
         );
         let rows: Vec<(String, i64)> =

@@ -30,7 +30,7 @@ enum Keys {
     /// No other write may run meanwhile.
     Everything,
     /// No other write with one of these keys may. Two equal keys of different things only cost time.
-    These([Option<u32>; 2]),
+    These([Option<u32>; 3]),
 }
 
 impl Scope {
@@ -39,14 +39,14 @@ impl Scope {
 
     /// A customer's conversation, which a platform's request changes.
     pub fn customer(openid: &OpenId) -> Self {
-        Self::of_doors(Keys::These([Some(key("customer", openid.as_str())), None]))
+        Self::of_doors(Keys::These([Some(key("customer", openid.as_str())), None, None]))
     }
 
     /// The conversation of the customer who has this IM account, which a platform's request changes.
     pub fn account(user: &ImUserId) -> Self {
         let mut openids = user.possible_openids().into_iter();
         let mut next = || openids.next().map(|openid| key("customer", openid.as_str()));
-        let keys = [next(), next()];
+        let keys = [next(), next(), None];
         // Not known: no user has more.
         let keys = if openids.next().is_some() { Keys::Everything } else { Keys::These(keys) };
         Self::of_doors(keys)
@@ -62,9 +62,18 @@ impl Scope {
         Self::customer(&lane.customer).in_background()
     }
 
+    /// The same, and how busy all agents are.
+    pub fn with_desk(self) -> Self {
+        let keys = match self.keys {
+            Keys::Everything => Keys::Everything,
+            Keys::These([first, second, _]) => Keys::These([first, second, Some(key("desk", ""))]),
+        };
+        Self { keys, ..self }
+    }
+
     /// What only one task of the background changes, by its name.
     pub fn task(name: &str) -> Self {
-        Self::of_doors(Keys::These([Some(key("task", name)), None])).in_background()
+        Self::of_doors(Keys::These([Some(key("task", name)), None, None])).in_background()
     }
 
     /// The same for a write that no platform waits for.
@@ -74,12 +83,12 @@ impl Scope {
 
     /// The value of one key in `kv`.
     pub fn kv(name: &str) -> Self {
-        Self::of_doors(Keys::These([Some(key("kv", name)), None]))
+        Self::of_doors(Keys::These([Some(key("kv", name)), None, None]))
     }
 
     /// The bytes of a file.
     pub fn media(hash: &MediaHash) -> Self {
-        Self::of_doors(Keys::These([Some(key("media", hash.as_str())), None])).in_background()
+        Self::of_doors(Keys::These([Some(key("media", hash.as_str())), None, None])).in_background()
     }
 
     fn of_doors(keys: Keys) -> Self {
@@ -159,6 +168,10 @@ mod tests {
         let Locks::Keys(of_account) = Locks::of([Scope::account(&account)]) else { panic!("not everything") };
         let Locks::Keys(of_customer) = locks else { panic!("not everything") };
         assert!(of_account.contains(&of_customer[0]));
+        let Locks::Keys(with_desk) = Locks::of([Scope::customer(&openid).with_desk()]) else {
+            panic!("not everything")
+        };
+        assert!(with_desk.len() == 2 && with_desk.contains(&of_customer[0]));
         assert_ne!(key("customer", "a"), key("kv", "a"));
         assert_eq!(key("", ""), 0x050c_5d1f, "the published values of FNV-1a");
     }

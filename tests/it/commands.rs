@@ -124,10 +124,11 @@ async fn the_history_shows_in_order_what_everybody_said_also_before_this_convers
     await_notice(&first, &customer, "Closed").await;
     // IM's history of it is gone by then.
     world.clock.advance(9 * 24 * HOUR);
+    // The customer goes back to the agent who served last.
     phone.say("me again").await;
-    await_texts(&second, &customer, 1).await;
+    await_texts(&first, &customer, 1).await;
     phone.send_location(22.5, 114.0, 10, "Station Rd 5").await;
-    await_texts(&second, &customer, 2).await;
+    await_texts(&first, &customer, 2).await;
     world.wechat.faults().script(CUSTOM_SEND, 1, Fault::Code(40003));
     second.say(&customer, "never sent").await.unwrap();
     await_notice(&second, &customer, "“never sent” was not sent").await;

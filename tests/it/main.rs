@@ -31,6 +31,7 @@ mod health;
 mod healthcheck;
 mod held;
 mod im_calls;
+mod line;
 mod live_settings;
 mod mutations;
 mod observe;

@@ -61,7 +61,8 @@ impl Effect<'_> {
                     Err(HoldReason::NotAllowed)
                 };
                 let held = tx.count_held(&customer.openid)?;
-                let reply = CommandReply::Who { agent: customer.agent.as_ref(), budget, held, now };
+                let (agent, line) = (customer.agent.as_ref(), tx.line()?);
+                let reply = CommandReply::Who { agent, budget, held, line, now };
                 self.notify_agent(tx, &customer, reply)
             }
             Command::Close => {

@@ -6,6 +6,7 @@ use crate::bridge::quota::{Budget, NoBudget};
 use crate::bridge::translate::NOTICE_PREFIX;
 use crate::config::Locale;
 use crate::model::{HoldReason, ImUserId, Millis};
+use crate::store::Line;
 
 /// The most agents named in one notice.
 const MAX_NAMED: usize = 20;
@@ -16,7 +17,13 @@ pub(in crate::bridge) enum CommandReply<'a> {
     /// There is no such command; nothing was sent.
     NoSuchCommand { name: &'a str, nearest: &'a str },
     /// Shows the state of the conversation.
-    Who { agent: Option<&'a ImUserId>, budget: Result<Budget, HoldReason>, held: u32, now: Millis },
+    Who {
+        agent: Option<&'a ImUserId>,
+        budget: Result<Budget, HoldReason>,
+        held: u32,
+        line: Line,
+        now: Millis,
+    },
     /// The conversation has ended.
     Closed,
     /// There is no such agent.
@@ -32,8 +39,9 @@ pub(in crate::bridge) enum CommandReply<'a> {
 /// Returns the text of the notice.
 pub(in crate::bridge) fn text(locale: Locale, reply: CommandReply<'_>) -> String {
     let text = match (locale, reply) {
-        (_, CommandReply::Who { agent, budget: left, held, now }) => {
-            state_text(locale, agent, left, held, now)
+        (_, CommandReply::Who { agent, budget: left, held, line, now }) => {
+            let state = state_text(locale, agent, left, held, now);
+            format!("{state}{}", line_text(locale, line, now))
         }
         (Locale::En, CommandReply::NoSuchCommand { name, nearest }) => format!(
             "Not sent: there is no command /{name}. Did you mean /{nearest}? To send a text that begins with /, \
@@ -138,6 +146,17 @@ fn state_text(
     format!("{owner} {budget_text} {held_text}")
 }
 
+/// Who waits for an agent.
+fn line_text(locale: Locale, line: Line, now: Millis) -> String {
+    let Line { length, since: Some(since) } = line else { return String::new() };
+    let time = duration(locale, now, since);
+    match locale {
+        Locale::En => format!(" In line: {length}, the first for {time}."),
+        Locale::Ko => format!(" 대기: {length}명, 가장 오래 기다린 시간 {time}."),
+        Locale::Zh => format!("排队：{length}人，最久已等{time}。"),
+    }
+}
+
 /// A note as other agents read it.
 pub(in crate::bridge) fn note_by(locale: Locale, author: &str, words: &str) -> String {
     match locale {
@@ -183,14 +202,21 @@ mod tests {
                 (CommandReply::Assigned { by: agent }, vec![agent.as_str()]),
                 (CommandReply::Closed, vec![]),
                 (
-                    CommandReply::Who { agent: Some(agent), budget, held: 2, now: Millis(60_001) },
-                    vec![agent.as_str(), "4", "47", "59", "01-03 00:00 UTC", "2"],
+                    CommandReply::Who {
+                        agent: Some(agent),
+                        budget,
+                        held: 2,
+                        line: Line { length: 7, since: Some(Millis(0)) },
+                        now: Millis(60_001),
+                    },
+                    vec![agent.as_str(), "4", "47", "59", "01-03 00:00 UTC", "2", "7"],
                 ),
                 (
                     CommandReply::Who {
                         agent: None,
                         budget: Err(HoldReason::WindowClosed),
                         held: 0,
+                        line: Line::default(),
                         now: Millis(0),
                     },
                     vec!["0", notice::hold_reason(locale, HoldReason::WindowClosed)],

@@ -133,8 +133,13 @@ fn recall(
             drop_recalled(tx, &openid, message)?;
             State::Recalled
         }
-        // An attempt may still fail; then the message is dropped instead of sent again. Answers are never deferred.
-        State::Sending | State::Delivered | State::Unknown | State::Recalled | State::Deferred => {
+        // An attempt may still fail; then the message is dropped instead of sent again. Answers are never deferred or queued.
+        State::Sending
+        | State::Delivered
+        | State::Unknown
+        | State::Recalled
+        | State::Deferred
+        | State::Queued => {
             tx.request_recall(message)?;
             tx.record_step(&openid, Some(message), "recall", "too late", None)?;
             stored.state

@@ -3,6 +3,7 @@
 
 use super::{PushDecision, PushHandler, save_customer};
 use crate::bridge::from_agent::farewell;
+use crate::bridge::line::release_to_anybody;
 use crate::bridge::notice;
 use crate::config::OnUnsubscribe;
 use crate::model::{Direction, Ending, MessageKind, OutboundCall};
@@ -12,11 +13,11 @@ impl PushHandler {
     /// Erases the customer. What must still reach the agent goes out first, then the account is deleted if the
     /// settings say so.
     pub(super) fn on_departure(&self, tx: &Tx<'_>, decision: &mut PushDecision) -> Result<(), StoreError> {
-        let customer = self.customer(tx)?;
+        let mut customer = self.customer(tx)?;
         tx.put_customer(&customer)?;
         tx.end_conversation(&customer, Ending::Left)?;
-        // What waits for the agents' hours reaches them now: the account is about to be deleted.
-        tx.release_deferred(&customer.openid)?;
+        // What waits for an agent or for the hours reaches somebody now: the account is about to be deleted.
+        release_to_anybody(tx, &self.assignment(), &mut customer)?;
         let dropped = tx.forget_customer(&customer.openid)?;
         let agent = customer.agent.clone();
         let Customer { openid, number, imported, next_seq, conversation, .. } = customer;

@@ -16,19 +16,29 @@ impl PushHandler {
         Ok(id)
     }
 
-    /// The text for a customer whose message comes `now`, if no agent's answer takes its place.
+    /// The text for a customer whose message has been stored, if no agent's answer takes its place. `was_waiting`: earlier
+    /// messages wait for an agent too.
     pub(super) fn acknowledgement(
         &self,
-        now: Millis,
+        tx: &Tx<'_>,
         customer: &mut Customer,
         is_new_session: bool,
-    ) -> Option<String> {
-        let settings = &self.inner.settings;
+        was_waiting: bool,
+    ) -> Result<Option<String>, StoreError> {
+        let (settings, now) = (&self.inner.settings, tx.now());
         let told = std::mem::replace(&mut customer.away_until, Millis(0));
         if let Some(opening) = settings.closed_until(now) {
             customer.away_until = opening;
             let is_told = !is_new_session && told == opening;
-            return if is_told { None } else { settings.away_text(now, opening) };
+            return Ok(if is_told { None } else { settings.away_text(now, opening) });
+        }
+        if customer.agent.is_none() {
+            let is_told = was_waiting && told == Millis(0);
+            return Ok(if is_told {
+                None
+            } else {
+                settings.texts.queued(tx.line()?.length.saturating_sub(1))
+            });
         }
         let is_due = match settings.acknowledge {
             Acknowledge::Always => true,
@@ -36,6 +46,6 @@ impl PushHandler {
             Acknowledge::Session => is_new_session || told > Millis(0),
             Acknowledge::Never => false,
         };
-        is_due.then(|| settings.texts.transferring.clone())
+        Ok(is_due.then(|| settings.texts.transferring.clone()))
     }
 }

@@ -4,13 +4,14 @@ use clap::Args;
 
 use super::filter::Filters;
 use super::{for_each_window, newest};
-use crate::bridge::notify_discarded;
+use crate::bridge::{give_to_anybody, notify_discarded};
 use crate::cli::output::print;
 use crate::cli::{Error, ErrorWithHint};
-use crate::config::Locale;
-use crate::model::{MessageId, Millis, Move, State};
+use crate::clock::millis;
+use crate::config::{Config, Locale};
+use crate::model::{Direction, ImUserId, MessageId, MessageKind, Millis, Move, State};
 use crate::outbox::OPERATOR_SIGNAL;
-use crate::store::{MessageFilter, Store, StoreError, Tx};
+use crate::store::{MessageFilter, PendingCall, Store, StoreError, Tx};
 
 /// The most messages that one transaction changes.
 const BATCH: usize = 200;
@@ -44,6 +45,22 @@ pub(super) enum Change {
     Discard { locale: Locale, random: u32 },
 }
 
+/// Who gets a customer's message that has no agent yet and is sent again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Desk {
+    /// The agents.
+    agents: Vec<ImUserId>,
+    /// How long a conversation counts as open, milliseconds.
+    session_idle_ms: i64,
+}
+
+impl Desk {
+    /// By the configuration.
+    pub(super) fn of(config: &Config) -> Self {
+        Self { agents: config.im.agents.clone(), session_idle_ms: millis(config.wechat.session_idle) }
+    }
+}
+
 /// A message that must not be changed, so that none is.
 enum Kept {
     /// It was delivered or recalled, and `--yes` is missing.
@@ -58,6 +75,7 @@ pub(super) async fn apply(
     selection: &Selection,
     now: Millis,
     change: Change,
+    desk: &Desk,
 ) -> Result<(), Error> {
     let count = if selection.ids.is_empty() {
         let filter = selection.filters.to_filter(now);
@@ -68,14 +86,14 @@ pub(super) async fn apply(
         }
         let mut count = 0;
         for batch in ids.chunks(BATCH) {
-            count += apply_batch(store, batch.to_vec(), Some(filter.states.clone()), change).await?;
+            count += apply_batch(store, batch.to_vec(), Some(filter.states.clone()), change, desk).await?;
         }
         count
     } else {
         let mut ids = selection.ids.clone();
         ids.sort_unstable();
         ids.dedup();
-        apply_batch(store, ids, None, change).await?
+        apply_batch(store, ids, None, change, desk).await?
     };
     let done = match change {
         Change::Retry { .. } => "retried",
@@ -111,7 +129,9 @@ async fn apply_batch(
     ids: Vec<i64>,
     states: Option<Vec<State>>,
     change: Change,
+    desk: &Desk,
 ) -> Result<usize, Error> {
+    let desk = desk.clone();
     let write = move |tx: &Tx<'_>| {
         let mut selected = Vec::new();
         for id in ids.iter().copied().map(MessageId) {
@@ -134,7 +154,7 @@ async fn apply_batch(
                 Err(error) => return Err(error),
             }
         }
-        selected.iter().try_for_each(|id| change_one(tx, *id, change))?;
+        selected.iter().try_for_each(|id| change_one(tx, *id, change, &desk))?;
         tx.put_kv(OPERATOR_SIGNAL, &tx.now().0.to_string())?;
         Ok(Ok(selected.len()))
     };
@@ -159,7 +179,7 @@ async fn apply_batch(
     }
 }
 
-fn change_one(tx: &Tx<'_>, id: MessageId, change: Change) -> Result<(), StoreError> {
+fn change_one(tx: &Tx<'_>, id: MessageId, change: Change, desk: &Desk) -> Result<(), StoreError> {
     let (event, transition, why) = match change {
         Change::Retry { .. } => ("retry", Move::Reopen, None),
         Change::Discard { .. } => ("discard", Move::Discard, Some("discarded by the operator")),
@@ -172,7 +192,7 @@ fn change_one(tx: &Tx<'_>, id: MessageId, change: Change) -> Result<(), StoreErr
     if let Change::Discard { locale, random } = change
         && matches!(
             tx.state(id)?,
-            State::Accepted | State::Sending | State::Held | State::Unknown | State::Deferred
+            State::Accepted | State::Sending | State::Held | State::Unknown | State::Deferred | State::Queued
         )
     {
         match tx.pending_call(id) {
@@ -185,7 +205,15 @@ fn change_one(tx: &Tx<'_>, id: MessageId, change: Change) -> Result<(), StoreErr
         }
     }
     tx.act_as_operator(id, transition, why)?;
-    Ok(())
+    match (change, tx.pending_call(id)) {
+        // It waited for an agent: somebody gets it now, with all that the customer has written.
+        (Change::Retry { .. }, Ok(PendingCall { kind: MessageKind::Message, agent: None, lane, .. }))
+            if lane.direction == Direction::ToIm =>
+        {
+            give_to_anybody(tx, &lane.customer, &desk.agents, desk.session_idle_ms)
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

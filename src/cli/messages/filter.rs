@@ -70,6 +70,8 @@ pub(in crate::cli) enum StateFilter {
     Recalled,
     /// A customer's message that waits until the desk opens
     Deferred,
+    /// A customer's message that waits until an agent is free
+    Queued,
 }
 
 impl StateFilter {
@@ -84,6 +86,7 @@ impl StateFilter {
             Self::Unreadable => vec![State::Unreadable],
             Self::Recalled => vec![State::Recalled],
             Self::Deferred => vec![State::Deferred],
+            Self::Queued => vec![State::Queued],
         }
     }
 }

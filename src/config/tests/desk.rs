@@ -159,11 +159,11 @@ fn keys_without_an_effect_so_far_are_named_in_one_line() {
     let token = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(token.path(), "0123456789abcdef").unwrap();
     let text = format!(
-        "[server]\nops_token_file = {:?}\n[desk]\ncapacity = 3\n[[desk.group]]\nname = \"a\"\nagents = [\"ben\"]\n\
+        "[server]\nops_token_file = {:?}\n[desk]\nask = true\n[[desk.group]]\nname = \"a\"\nagents = [\"ben\"]\n\
          [alert]\nurl = \"https://hooks.example/?key=hidden\"",
         token.path()
     );
-    let expected = "configuration: these keys have no effect so far: server.ops_token, desk.capacity, desk.group, \
+    let expected = "configuration: these keys have no effect so far: server.ops_token, desk.ask, desk.group, \
                     alert.url";
     assert_eq!(warnings(&text), [expected]);
 }

@@ -78,7 +78,7 @@ async fn ready_only_between_start_and_stop_and_always_alive() {
     assert_eq!(
         body,
         json!({"status": "ok", "store": {"ok": true}, "im": {"ok": true}, "wechat": {"ok": true, "reply": "passive"}, "lanes": {"ok": true},
-            "backlog": {"waiting": 0, "oldest_s": 0, "held": 0, "deferred": 0}})
+            "backlog": {"waiting": 0, "oldest_s": 0, "held": 0, "deferred": 0, "line": {"length": 0, "oldest_s": 0}}})
     );
     world.life.soft().cancel();
     let (status, body) = world.readyz().await;
@@ -136,7 +136,10 @@ async fn the_backlog_comes_from_the_store_and_a_closed_store_does_not_hang_the_p
     world.store.write(|tx| tx.add(&waiting())).await.unwrap();
     world.clock.advance(90_500);
     let (_, body) = world.readyz().await;
-    assert_eq!(body["backlog"], json!({"waiting": 1, "oldest_s": 90, "held": 0, "deferred": 0}));
+    assert_eq!(
+        body["backlog"],
+        json!({"waiting": 1, "oldest_s": 90, "held": 0, "deferred": 0, "line": {"length": 0, "oldest_s": 0}})
+    );
     let World { host, closing, .. } = world;
     tokio::task::spawn_blocking(|| closing.close()).await.unwrap();
     let answer = host.get("/readyz").await;

@@ -24,7 +24,8 @@ async fn the_night_is_no_waiting_and_what_was_recorded_stays() {
     let (begun_at, customer) = begun.await.unwrap();
     clock.advance(8 * HOUR_MS);
     let released = openid.clone();
-    store.write(move |tx| tx.release_deferred(&released)).await.unwrap();
+    let agent = ImUserId::new("user1").unwrap();
+    store.write(move |tx| tx.release_deferred(&released, &agent)).await.unwrap();
     clock.advance(60_000);
     let of_anna = customer.clone();
     let found = store.write(move |tx| {

@@ -20,7 +20,7 @@ pub(super) struct Migration {
 }
 
 /// The migrations, in order.
-pub(super) const MIGRATIONS: [Migration; 8] = [
+pub(super) const MIGRATIONS: [Migration; 9] = [
     Migration {
         name: "0001-initial",
         statements: include_str!("../../../migrations/postgres/0001-initial.sql"),
@@ -59,6 +59,11 @@ pub(super) const MIGRATIONS: [Migration; 8] = [
     Migration {
         name: "0008-ended-conversations",
         statements: include_str!("../../../migrations/postgres/0008-ended-conversations.sql"),
+        compatible: 1,
+    },
+    Migration {
+        name: "0009-line",
+        statements: include_str!("../../../migrations/postgres/0009-line.sql"),
         compatible: 1,
     },
 ];

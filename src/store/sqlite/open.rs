@@ -15,7 +15,7 @@ use crate::store::open_error::OpenError;
 
 /// The migrations, numbered from 1 by their index, as their names say. Never change a statement of a released one; add
 /// the next.
-pub(super) const MIGRATIONS: [&str; 20] = [
+pub(super) const MIGRATIONS: [&str; 21] = [
     include_str!("../../../migrations/0001-initial.sql"),
     include_str!("../../../migrations/0002-media.sql"),
     include_str!("../../../migrations/0003-history-backfill.sql"),
@@ -36,6 +36,7 @@ pub(super) const MIGRATIONS: [&str; 20] = [
     include_str!("../../../migrations/0018-questions.sql"),
     include_str!("../../../migrations/0019-escalation.sql"),
     include_str!("../../../migrations/0020-ended-conversations.sql"),
+    include_str!("../../../migrations/0021-line.sql"),
 ];
 
 /// More than the number of different statements, so that none is parsed twice.

@@ -333,7 +333,7 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
                 ..testing::message(Direction::ToIm, &openid, calls(0)[0].clone())
             };
             let added = if b % 4 > 0 { Some(tx.add_deferred(&message, text(c))?) } else { None };
-            let released = if c % 3 > 0 { 0 } else { tx.release_deferred(&openid)? };
+            let released = if c % 3 > 0 { 0 } else { tx.release_deferred(&openid, &agent(c))? };
             debug((added, released, tx.deferred_customers(None, 3)?))
         }
         73 | 74 => ended::apply(tx, &openid, b, c)?,

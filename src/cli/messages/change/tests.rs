@@ -42,7 +42,11 @@ async fn a_message_can_be_retried_in_every_state() {
     let (store, closing) = store();
     for moves in STATES {
         let id = store.write(move |tx| message(tx, moves)).await.unwrap();
-        assert_eq!(apply_batch(&store, vec![id.0], None, RETRY).await.unwrap(), 1, "{moves:?}");
+        assert_eq!(
+            apply_batch(&store, vec![id.0], None, RETRY, &Desk::default()).await.unwrap(),
+            1,
+            "{moves:?}"
+        );
         let check = move |tx: &Tx<'_>| {
             assert_eq!(tx.state(id)?, State::Accepted, "{moves:?}");
             let Head::Ready(head) = tx.head(&tx.lane_of(id)?)? else { panic!("{moves:?}: it is not due") };
@@ -62,7 +66,11 @@ async fn a_message_can_be_discarded_in_every_state() {
     let (store, closing) = store();
     for moves in STATES {
         let id = store.write(move |tx| message(tx, moves)).await.unwrap();
-        assert_eq!(apply_batch(&store, vec![id.0], None, DISCARD).await.unwrap(), 1, "{moves:?}");
+        assert_eq!(
+            apply_batch(&store, vec![id.0], None, DISCARD, &Desk::default()).await.unwrap(),
+            1,
+            "{moves:?}"
+        );
         let listed = store.read(move |tx| tx.message_summary(id)).await.unwrap();
         assert_eq!(listed.state, "refused", "{moves:?}");
         assert_eq!(listed.last_error.as_deref(), Some("discarded by the operator"));
@@ -77,7 +85,7 @@ async fn nothing_is_changed_if_one_of_the_ids_is_delivered_or_not_stored() {
         store.write(|tx| Ok((message(tx, HELD)?.0, message(tx, DELIVERED)?.0))).await.unwrap();
     let careful = Change::Retry { of_delivered: false };
     for (ids, change) in [(vec![held, delivered], careful), (vec![held, 99], DISCARD)] {
-        assert!(apply_batch(&store, ids.clone(), None, change).await.is_err(), "{ids:?}");
+        assert!(apply_batch(&store, ids.clone(), None, change, &Desk::default()).await.is_err(), "{ids:?}");
         let state = store.read(move |tx| tx.state(MessageId(held))).await.unwrap();
         assert_eq!(state, State::Held, "{ids:?}");
     }
@@ -97,11 +105,11 @@ async fn a_note_is_never_sent_and_can_be_removed() {
         })
         .await
         .unwrap();
-    assert!(apply_batch(&store, vec![note.0], None, RETRY).await.is_err());
+    assert!(apply_batch(&store, vec![note.0], None, RETRY, &Desk::default()).await.is_err());
     let found = Some(State::ALL.to_vec());
-    assert_eq!(apply_batch(&store, vec![note.0], found, RETRY).await.unwrap(), 0);
+    assert_eq!(apply_batch(&store, vec![note.0], found, RETRY, &Desk::default()).await.unwrap(), 0);
     assert_eq!(store.read(move |tx| tx.state(note)).await.unwrap(), State::Delivered);
-    assert_eq!(apply_batch(&store, vec![note.0], None, DISCARD).await.unwrap(), 1);
+    assert_eq!(apply_batch(&store, vec![note.0], None, DISCARD, &Desk::default()).await.unwrap(), 1);
     let openid = OpenId::new("oAnna").unwrap();
     assert_eq!(store.read(move |tx| tx.last_messages(&openid, 9)).await.unwrap(), []);
     closing.close();
@@ -112,7 +120,12 @@ async fn a_message_whose_state_has_changed_since_it_was_found_is_left_alone() {
     let (store, closing) = store();
     let ids = store.write(|tx| Ok(vec![message(tx, HELD)?.0, message(tx, UNKNOWN)?.0])).await.unwrap();
     let found = Some(vec![State::Unknown]);
-    assert_eq!(apply_batch(&store, [ids.as_slice(), &[99]].concat(), found, DISCARD).await.unwrap(), 1);
+    assert_eq!(
+        apply_batch(&store, [ids.as_slice(), &[99]].concat(), found, DISCARD, &Desk::default())
+            .await
+            .unwrap(),
+        1
+    );
     let held = MessageId(ids[0]);
     assert_eq!(store.read(move |tx| tx.state(held)).await.unwrap(), State::Held);
     closing.close();
