@@ -177,7 +177,6 @@ impl Default for Metrics {
             "Pushes and agents' messages accepted, by source",
             inner.record_accepted.clone(),
         );
-        r.register("repeated", "Repeated pushes recognised, by source", inner.repeated.clone());
         r.register(
             "ended",
             "Messages that reached a state, by direction and state",
@@ -240,6 +239,7 @@ fn register_state(r: &mut Registry, inner: &Inner) {
 }
 
 fn register_calls(r: &mut Registry, inner: &Inner) {
+    r.register("repeated", "Repeated pushes recognised, by source", inner.repeated.clone());
     r.register("ignored_callbacks", "Callbacks that changed nothing, by reason", inner.ignored.clone());
     r.register("calls", "API calls to a platform, by platform, API and outcome", inner.calls.clone());
     r.register("call_seconds", "Duration of an API call, by platform and API", inner.call_duration.clone());
