@@ -51,8 +51,10 @@ fn fault(option: &str, problem: &str, fix: &str) -> Faults {
 /// The variables that may change the texts and the behaviour of the sandbox's bridge. All others
 /// are ignored: the environment may contain addresses and credentials of a real bridge, which the
 /// sandbox must not call, and quotas that differ from those of the simulated WeChat.
-const PASSED_THROUGH: [&str; 5] = [
+const PASSED_THROUGH: [&str; 7] = [
     "BRIDGE_TEXTS__",
+    "BRIDGE_DESK__",
+    "BRIDGE_REPLIES__",
     "BRIDGE_LOG__",
     "BRIDGE_WECHAT__ACKNOWLEDGE",
     "BRIDGE_WECHAT__SESSION_IDLE_S",

@@ -107,6 +107,8 @@ fn find_in_output<T>(stdout: ChildStdout, mut find: impl FnMut(&str) -> Option<T
 fn start_sandbox(temporary: &Path, log: &Log) -> (Running, String) {
     let mut command = child::bridge();
     command.env("TMPDIR", temporary).stderr(log.file());
+    // A page is too slow to type single lines that are not merged.
+    command.env("BRIDGE_DESK__MERGE_BELOW", "0");
     command.args(["sandbox", "--listen", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut process = Running(command.spawn().unwrap());
     let address = find_in_output(process.0.stdout.take().unwrap(), |line| {
