@@ -157,6 +157,7 @@ async fn reach(fleet: &mut Fleet, point: &str) {
 
 /// Invariants 1 to 6, at each step of both ways.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes a minute or two: `cargo test -- --ignored fleet::points`"]
 async fn an_instance_is_killed_at_each_step_and_nobody_notices() {
     let Some(mut fleet) = Fleet::without_instances().await else { return };
     fleet.rig.set("BRIDGE_IM__RATE_PER_SECOND", IM_RATE_PER_SECOND.to_string());
