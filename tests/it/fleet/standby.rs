@@ -75,7 +75,7 @@ fn check(fleet: &Fleet, customer: &str, conversation: &Conversation, stored: &St
 
 /// Invariants 3 and 5. What was lost with the primary's last commits is sent to no customer a second time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "what a busy machine loses with the primary varies: `cargo test -- --ignored fleet::standby`"]
+#[ignore = "red at times: an instance can reach the new server and send before it notices the failover"]
 async fn a_standby_without_the_last_commits_takes_over_and_nothing_is_doubled() {
     if cluster::cluster().is_none() {
         return;
