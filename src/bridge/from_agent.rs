@@ -318,7 +318,8 @@ impl AnswerHandler {
                 // of arrival, because no document says that every client counts `MsgSeq` up.
                 let sequence = if self.arrival == Arrival::Callback { u32::MAX } else { msg_seq };
                 tx.insert_by_time(&openid, id, (msg_time, sequence))?;
-                if self.arrival == Arrival::History && tx.may_be_lost(msg_time)? {
+                // Its callback may be a repeat, too: whoever took it first may have had no time to answer.
+                if tx.may_be_lost(msg_time)? {
                     tx.doubt(id)?;
                 }
                 Some(id)

@@ -29,6 +29,7 @@ impl DatabaseProxy {
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let (target, frozen) = (Arc::clone(&goal), Arc::clone(&frozen));
+                client.set_nodelay(true).unwrap();
                 tokio::spawn(async move {
                     wait_while(&frozen).await;
                     let socket = target.lock().unwrap().clone();

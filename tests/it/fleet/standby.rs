@@ -70,12 +70,12 @@ fn check(fleet: &Fleet, customer: &str, conversation: &Conversation, stored: &St
             fleet.logs()
         );
     }
-    accepted.len() - indexes.iter().filter(|index| accepted.contains(index)).count()
+    accepted.iter().filter(|index| !indexes.contains(index)).count()
 }
 
 /// Invariants 3 and 5. What was lost with the primary's last commits is sent to no customer a second time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "red at times: an instance can reach the new server and send before it notices the failover"]
+#[ignore = "takes more than a minute, until all histories are read: `cargo test -- --ignored fleet::standby`"]
 async fn a_standby_without_the_last_commits_takes_over_and_nothing_is_doubled() {
     if cluster::cluster().is_none() {
         return;
