@@ -84,7 +84,6 @@ mod tests {
             testing::message(Direction::ToIm, openid, OutboundCall::TextToAgent("hello".to_owned()))
         };
         let (zoe, anna) = (OpenId::new("oZoe").unwrap(), OpenId::new("oAnna").unwrap());
-        let began = clock.now();
         let (first, night, second) = (of(&zoe), of(&anna), of(&zoe));
         let (of_night, of_zoe) = (anna.clone(), zoe.clone());
         let ids = store.write(move |tx| {
@@ -93,9 +92,9 @@ mod tests {
             let ids = [tx.add_queued(&first, "full")?, tx.add_queued(&second, "full")?];
             assert_eq!(tx.line_head()?.unwrap().0, of_zoe);
             assert!(tx.parked(&of_zoe)?.has_queued && !tx.parked(&of_night)?.has_queued);
-            Ok((deferred, ids))
+            Ok((deferred, ids, tx.now()))
         });
-        let (deferred, ids) = ids.await.unwrap();
+        let (deferred, ids, began) = ids.await.unwrap();
         clock.advance(60_000);
         let rest = store.write(move |tx| {
             tx.queue_deferred(&anna, "nobody is there")?;
