@@ -24,6 +24,7 @@
 
 mod model;
 mod clock;
+mod http_client;
 mod json;
 mod live;
 mod owner_only;
@@ -59,6 +60,10 @@ pub mod internals {
     }
     pub mod config {
         pub use crate::config::{AesKey, Config, EncryptionMode, Locale, StoreUrl, Texts};
+    }
+    #[cfg(feature = "sandbox")]
+    pub mod http_client {
+        pub use crate::http_client::{builder, get, loopback};
     }
     pub mod im {
         pub mod element {

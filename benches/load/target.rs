@@ -71,7 +71,13 @@ impl Target {
         std::fs::write(&config, text).unwrap();
         command.arg("serve").arg("--config").arg(&config).envs(settings.iter().copied());
         let target = Self::spawn(command, Some(folder)).await;
-        let answer = reqwest::get(format!("http://{}{}", target.address, Self::get_path())).await.unwrap();
+        let answer = wechat_im_bridge::internals::http_client::get(format!(
+            "http://{}{}",
+            target.address,
+            Self::get_path()
+        ))
+        .await
+        .unwrap();
         assert_eq!(answer.text().await.unwrap(), "5577006791947779410");
         target
     }

@@ -109,7 +109,7 @@ pub struct Downloader {
 impl Downloader {
     /// Creates a downloader. Fails if the TLS library cannot be initialised.
     pub fn new(rules: Rules, timeouts: Timeouts) -> reqwest::Result<Self> {
-        let http = reqwest::Client::builder()
+        let http = crate::http_client::builder()
             // A proxy would resolve names itself and bypass the guard.
             .no_proxy()
             .redirect(redirect::Policy::none())

@@ -107,7 +107,7 @@ impl Child {
         let (commands, command_rx) = mpsc::channel(1);
         let path = folder.path().to_owned();
         let mut supervisor = Supervisor {
-            http: reqwest::Client::builder().no_proxy().build().map_err(io::Error::other)?,
+            http: crate::http_client::loopback().build().map_err(io::Error::other)?,
             settings,
             folder,
             status_tx,

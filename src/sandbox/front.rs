@@ -67,8 +67,7 @@ impl Front {
     /// Stands in front of `count` instances, whose addresses are not known yet.
     pub(super) fn start(listener: TcpListener, count: usize) -> std::io::Result<Self> {
         let client = |answer_timeout| {
-            reqwest::Client::builder()
-                .no_proxy()
+            crate::http_client::loopback()
                 .redirect(reqwest::redirect::Policy::none())
                 .connect_timeout(CONNECT_TIMEOUT)
                 .read_timeout(answer_timeout)
@@ -212,7 +211,7 @@ mod tests {
     }
 
     async fn push_to(front: &Front, path: &str) -> (u16, String, Option<usize>) {
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = crate::http_client::loopback().build().unwrap();
         let answer = client.post(format!("http://{}{path}", front.address())).body("hello").send().await;
         let mut answer = answer.unwrap();
         let taken_by = Instance::take(answer.headers_mut()).map(Instance::index);

@@ -105,7 +105,7 @@ impl ImSim {
     /// Starts the platform and imports its admins. Fails if the address cannot be bound.
     pub async fn start(settings: Settings, clock: Clock) -> std::io::Result<Self> {
         let listener = TcpListener::bind(settings.listen).await?;
-        let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+        let http = crate::http_client::loopback().redirect(reqwest::redirect::Policy::none());
         let shared = Arc::new(Shared {
             settings: RwLock::new(Arc::new(settings)),
             base_url: format!("http://{}", listener.local_addr()?),

@@ -212,8 +212,8 @@ mod tests {
             .route("/ok", get(|| async { "ok" }));
         let server = Server::start(listener, router).unwrap();
         let base = format!("http://{}", server.address());
-        assert!(reqwest::get(format!("{base}/cut")).await.unwrap_err().is_request());
-        assert_eq!(reqwest::get(format!("{base}/ok")).await.unwrap().text().await.unwrap(), "ok");
+        assert!(crate::http_client::get(format!("{base}/cut")).await.unwrap_err().is_request());
+        assert_eq!(crate::http_client::get(format!("{base}/ok")).await.unwrap().text().await.unwrap(), "ok");
         server.stop().await;
     }
 }

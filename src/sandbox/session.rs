@@ -185,5 +185,5 @@ impl Drop for Reader {
 
 /// Connects only to the given URL: it follows no redirect and uses no proxy.
 fn http_client() -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()
+    crate::http_client::loopback().redirect(reqwest::redirect::Policy::none()).build()
 }

@@ -113,8 +113,7 @@ impl WechatSim {
     pub async fn start_with_date(settings: Settings, clock: Clock, date: Clock) -> io::Result<Self> {
         settings.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let listener = TcpListener::bind(settings.listen).await?;
-        let http = reqwest::Client::builder()
-            .no_proxy()
+        let http = crate::http_client::loopback()
             .redirect(reqwest::redirect::Policy::none())
             .pool_max_idle_per_host(256)
             .build()

@@ -75,7 +75,7 @@ mod tests {
         let (executed, mut executions) = tokio::sync::mpsc::unbounded_channel();
         let router = Router::new().route("/", post(async move |body: String| executed.send(body).unwrap()));
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        let http = reqwest::Client::new();
+        let http = crate::http_client::builder().build().unwrap();
         let send = |lease: Lease| http.post(&url).body(leased("words".into(), &lease)).send();
         // It was checked when it was valid.
         let error = send(Lease::of_nobody()).await.unwrap_err();

@@ -54,7 +54,7 @@ pub struct Response {
 }
 
 pub async fn get(url: &str) -> Response {
-    let response = reqwest::get(url).await.unwrap();
+    let response = wechat_im_bridge::internals::http_client::get(url).await.unwrap();
     let mime = response.headers().get("content-type").map(|mime| mime.to_str().unwrap().to_owned());
     let (status, mime) = (response.status().as_u16(), mime.unwrap_or_default());
     Response { status, mime, bytes: response.bytes().await.unwrap().to_vec() }

@@ -47,7 +47,8 @@ async fn behind_a_proxy_that_keeps_its_path_everything_works_as_without_it() {
     let path = link.strip_prefix("https://bridge.example.com").unwrap();
     assert!(path.starts_with("/shop/media/"), "{link}");
     for path in [path, path.strip_prefix("/shop").unwrap()] {
-        let served = reqwest::get(format!("{}{path}", world.public())).await.unwrap();
+        let served =
+            wechat_im_bridge::internals::http_client::get(format!("{}{path}", world.public())).await.unwrap();
         assert_eq!(served.status(), 200, "{path}");
         assert!(served.bytes().await.unwrap() == JPEG, "{path}");
     }

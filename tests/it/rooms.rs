@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each room, with the other rooms that it may use.
-const ROOMS: [(&str, &[&str]); 21] = [
+const ROOMS: [(&str, &[&str]); 22] = [
     ("model", &[]),
     ("clock", &["model"]),
+    ("http_client", &[]),
     ("json", &[]),
     ("live", &[]),
     ("owner_only", &[]),
@@ -16,27 +17,50 @@ const ROOMS: [(&str, &[&str]); 21] = [
     ("lifecycle", &[]),
     ("store", &["model", "clock", "metrics"]),
     ("fleet", &["model", "clock", "live", "metrics", "store"]),
-    ("media", &["model", "clock", "config", "metrics", "store"]),
-    ("upstream", &["model", "clock", "metrics", "fleet"]),
+    ("media", &["http_client", "model", "clock", "config", "metrics", "store"]),
+    ("upstream", &["http_client", "model", "clock", "metrics", "fleet"]),
     ("bridge", &["model", "clock", "live", "config", "metrics", "store", "fleet", "media"]),
     ("outbox", &["model", "clock", "config", "metrics", "store", "fleet", "media", "upstream", "bridge"]),
     (
         "wechat",
         &[
-            "model", "clock", "json", "live", "config", "metrics", "store", "fleet", "media", "upstream",
-            "bridge", "outbox",
+            "http_client",
+            "model",
+            "clock",
+            "json",
+            "live",
+            "config",
+            "metrics",
+            "store",
+            "fleet",
+            "media",
+            "upstream",
+            "bridge",
+            "outbox",
         ],
     ),
     (
         "im",
         &[
-            "model", "clock", "json", "live", "config", "metrics", "store", "fleet", "media", "upstream",
-            "bridge", "outbox",
+            "http_client",
+            "model",
+            "clock",
+            "json",
+            "live",
+            "config",
+            "metrics",
+            "store",
+            "fleet",
+            "media",
+            "upstream",
+            "bridge",
+            "outbox",
         ],
     ),
     (
         "http",
         &[
+            "http_client",
             "model",
             "clock",
             "config",
@@ -52,7 +76,7 @@ const ROOMS: [(&str, &[&str]); 21] = [
             "lifecycle",
         ],
     ),
-    ("sandbox", &["model", "clock", "config"]),
+    ("sandbox", &["http_client", "model", "clock", "config"]),
     (
         "app",
         &[

@@ -37,7 +37,7 @@ impl Lab {
             instances: None,
         };
         let sandbox = Sandbox::start(settings).await.unwrap();
-        Self { sandbox, http: reqwest::Client::builder().no_proxy().build().unwrap() }
+        Self { sandbox, http: wechat_im_bridge::internals::http_client::loopback().build().unwrap() }
     }
 
     fn url(&self, path: &str) -> String {

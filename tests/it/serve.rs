@@ -263,7 +263,7 @@ async fn with_a_certificate_the_public_listener_speaks_only_https() {
     let (public, ops) = serving.await_listening().await;
     let port = public.rsplit_once(':').unwrap().1;
     let authority = std::fs::read(data("ca.cert.pem")).unwrap();
-    let client = reqwest::Client::builder()
+    let client = wechat_im_bridge::internals::http_client::builder()
         .tls_certs_only([reqwest::Certificate::from_pem(&authority).unwrap()])
         .resolve("localhost", public.strip_prefix("http://").unwrap().parse().unwrap())
         .no_proxy()
@@ -297,7 +297,7 @@ async fn a_changed_certificate_is_used_without_a_restart() {
     let serving = ServeProcess::start(folder, &world.config_toml().replace("[server]", tls));
     let (public, _) = serving.await_listening().await;
     let trusts = async |authority: &str| {
-        let client = reqwest::Client::builder()
+        let client = wechat_im_bridge::internals::http_client::builder()
             .tls_certs_only([
                 reqwest::Certificate::from_pem(&std::fs::read(data(authority)).unwrap()).unwrap()
             ])

@@ -298,7 +298,12 @@ impl World {
     }
 
     pub async fn metrics(&self) -> String {
-        reqwest::get(format!("{}/metrics", self.ops())).await.unwrap().text().await.unwrap()
+        wechat_im_bridge::internals::http_client::get(format!("{}/metrics", self.ops()))
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
     }
 
     /// The bridge may log an error that contains `part`.
@@ -380,7 +385,7 @@ pub fn openid(name: &str) -> String {
 }
 
 pub async fn get_json(url: &str) -> (u16, serde_json::Value) {
-    let response = reqwest::get(url).await.unwrap();
+    let response = wechat_im_bridge::internals::http_client::get(url).await.unwrap();
     (response.status().as_u16(), response.json().await.unwrap())
 }
 

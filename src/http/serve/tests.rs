@@ -295,14 +295,14 @@ async fn a_hard_stop_cuts_running_requests() {
 async fn tls_is_used_when_configured_and_a_silent_caller_is_disconnected() {
     let host = host_with(router(), impatient(), Some(testing::acceptor())).await;
     let certificate = std::fs::read(testing::authority()).unwrap();
-    let client = reqwest::Client::builder()
+    let client = crate::http_client::builder()
         .tls_certs_only([reqwest::Certificate::from_pem(&certificate).unwrap()])
         .build()
         .unwrap();
     let url = format!("https://localhost:{}/", host.address.port());
     assert_eq!(client.get(&url).send().await.unwrap().text().await.unwrap(), "here");
     assert_eq!(host.request("").await, "");
-    assert!(reqwest::get(url.replace("https", "http")).await.is_err());
+    assert!(crate::http_client::get(url.replace("https", "http")).await.is_err());
 }
 
 #[tokio::test]

@@ -102,7 +102,7 @@ pub fn http_client(is_alone: bool) -> reqwest::Result<reqwest::Client> {
 }
 
 fn http_client_with(connect_timeout: Duration) -> reqwest::ClientBuilder {
-    reqwest::Client::builder()
+    crate::http_client::builder()
         .redirect(Policy::none())
         .connect_timeout(connect_timeout)
         .pool_idle_timeout(IDLE_TIMEOUT)

@@ -39,7 +39,13 @@ impl Bench {
         let sim = ImSim::start(Settings::new(APP, KEY, ADMIN), clock.clone()).await.unwrap();
         sim.import(CUSTOMER).unwrap();
         let agent = sim.agent(AGENT).unwrap();
-        let bench = Self { sim, clock, http: reqwest::Client::new(), agent, randoms: AtomicU32::new(1) };
+        let bench = Self {
+            sim,
+            clock,
+            http: crate::http_client::loopback().build().unwrap(),
+            agent,
+            randoms: AtomicU32::new(1),
+        };
         bench.next_second();
         bench
     }

@@ -158,7 +158,7 @@ async fn expect_file(
     let expected = "the file behind the link";
     let download = async {
         let answer = loop {
-            let answer = reqwest::get(&link).await?;
+            let answer = crate::http_client::get(&link).await?;
             // The bridge waits only a limited time for the file; then the client must retry.
             let is_pending =
                 answer.status() == StatusCode::NOT_FOUND && answer.headers().contains_key(CACHE_CONTROL);

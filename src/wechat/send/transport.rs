@@ -43,7 +43,7 @@ const MAX_ERRMSG_BYTES: usize = 1000;
 /// the access token to another host. Create it once and share it.
 /// `is_alone`: no other instance may send in this one's place.
 pub fn http_client(is_alone: bool) -> reqwest::Result<reqwest::Client> {
-    let client = reqwest::Client::builder()
+    let client = crate::http_client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(IDLE_TIMEOUT)
         .redirect(redirect::Policy::none());

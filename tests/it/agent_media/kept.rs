@@ -27,7 +27,8 @@ async fn a_file_is_offered_by_our_own_link_with_its_name_and_size() {
         assert_eq!((kind.as_str(), words), ("text", format!("[file]\n{name} (48 KB)").as_str()));
         // IM forgets the file; the bridge does not.
         world.im.remove_file(&uploaded.url);
-        let served = reqwest::get(local_url(&world, &link.into())).await.unwrap();
+        let served =
+            wechat_im_bridge::internals::http_client::get(local_url(&world, &link.into())).await.unwrap();
         assert_eq!(served.status(), 200);
         let disposition = served.headers()["content-disposition"].to_str().unwrap().to_owned();
         let encoded = disposition.rsplit_once("filename*=UTF-8''").unwrap().1;

@@ -175,6 +175,8 @@ impl Tab {
         }
         capabilities.set_logging_prefs("browser", LoggingPrefsLogLevel::All).unwrap();
         capabilities.set_logging_prefs("performance", LoggingPrefsLogLevel::All).unwrap();
+        // The driver makes an HTTP client of its own.
+        let _ = wechat_im_bridge::internals::http_client::builder();
         let driver = WebDriver::new(format!("http://127.0.0.1:{}", chrome.port), capabilities).await.unwrap();
         let tab = Self {
             driver: ManuallyDrop::new(driver),

@@ -194,7 +194,10 @@ async fn a_stop_ends_in_time_when_the_log_blocks() {
     command.env("BRIDGE_LOG__LEVEL", "debug").env("BRIDGE_SERVER__SHUTDOWN_GRACE_S", "1");
     let mut bridge = command.arg("serve").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let unread = bridge.stderr.take().unwrap();
-    let http = reqwest::Client::builder().timeout(Duration::from_millis(500)).build().unwrap();
+    let http = wechat_im_bridge::internals::http_client::loopback()
+        .timeout(Duration::from_millis(500))
+        .build()
+        .unwrap();
     let url = format!("http://127.0.0.1:{}/imcallback", rig.public);
     // Refused requests write log lines until the pipe is full, and then nothing is answered any more.
     let mut answered = false;

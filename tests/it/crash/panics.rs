@@ -39,8 +39,12 @@ fn notices(agent: &AgentClient) -> Vec<String> {
 async fn check_shown(rig: &Rig, part: &str) {
     let (status, ready): (u16, Value) = get_json(&rig.readyz()).await;
     assert_eq!((status, &ready["lanes"]["ok"]), (200, &Value::Bool(false)), "{ready}");
-    let metrics =
-        reqwest::get(rig.readyz().replace("readyz", "metrics")).await.unwrap().text().await.unwrap();
+    let metrics = wechat_im_bridge::internals::http_client::get(rig.readyz().replace("readyz", "metrics"))
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     let counted = format!("wechat_im_bridge_panics_total{{part=\"{part}\"}} 3");
     assert!(metrics.contains(&counted), "{metrics}");
 }

@@ -1,6 +1,7 @@
 //! `/media/...`: which requests get a file, and for how long a link is valid.
 
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Method, StatusCode};
+use wechat_im_bridge::internals::http_client;
 
 use super::{JPEG, MP4, PDF, await_elements, get, local_url, with_public_url};
 use crate::raw_http::Connection;
@@ -18,7 +19,7 @@ async fn link_to_picture(world: &World, name: &str, file: &'static [u8]) -> Stri
 async fn a_file_or_one_range_is_served_with_the_type_of_its_bytes() {
     let world = with_public_url().start().await;
     let link = link_to_picture(&world, "span", MP4).await;
-    let http = Client::new();
+    let http = http_client::loopback().build().unwrap();
     let whole = http.get(&link).send().await.unwrap();
     let head = |name: &str| whole.headers().get(name).unwrap().to_str().unwrap().to_owned();
     assert_eq!((head("content-type"), head("content-length")), ("video/mp4".into(), MP4.len().to_string()));
@@ -85,7 +86,7 @@ async fn only_an_unchanged_and_unexpired_link_gets_a_file() {
         let got = get(&wrong).await;
         assert_eq!((got.status, got.bytes.len()), (404, 0), "{wrong}");
     }
-    let http = Client::new();
+    let http = http_client::loopback().build().unwrap();
     for method in [Method::POST, Method::PUT, Method::DELETE] {
         assert_eq!(http.request(method, &link).send().await.unwrap().status(), 405);
     }

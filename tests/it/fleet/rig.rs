@@ -203,7 +203,10 @@ impl Fleet {
     /// `/readyz` of an instance.
     pub async fn ready(&self, number: usize) -> Option<(u16, Value)> {
         let url = format!("http://127.0.0.1:{}/readyz", self.instances[number].ops);
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().unwrap();
+        let client = wechat_im_bridge::internals::http_client::loopback()
+            .timeout(Duration::from_secs(5))
+            .build()
+            .unwrap();
         let answer = client.get(url).send().await.ok()?;
         Some((answer.status().as_u16(), answer.json().await.ok()?))
     }

@@ -130,7 +130,12 @@ async fn a_standby_without_the_last_commits_takes_over_and_nothing_is_doubled() 
     fleet.rig.wait_until_idle().await;
     let mut failovers = 0;
     for instance in &fleet.instances {
-        let metrics = reqwest::get(format!("http://127.0.0.1:{}/metrics", instance.ops)).await.unwrap();
+        let metrics = wechat_im_bridge::internals::http_client::get(format!(
+            "http://127.0.0.1:{}/metrics",
+            instance.ops
+        ))
+        .await
+        .unwrap();
         let metrics = metrics.text().await.unwrap();
         failovers += usize::from(metrics.lines().any(|line| line == "wechat_im_bridge_failovers_total 1"));
     }

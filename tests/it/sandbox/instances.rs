@@ -75,7 +75,11 @@ impl Fleet {
         let schema = cluster::empty_schema()?;
         let (count, url) = (INSTANCES.to_string(), database_url(&schema));
         let process = Process::start_with(&["--instances", &count, "--store", &url], &[]);
-        Some(Self { process, schema, http: reqwest::Client::builder().no_proxy().build().unwrap() })
+        Some(Self {
+            process,
+            schema,
+            http: wechat_im_bridge::internals::http_client::loopback().build().unwrap(),
+        })
     }
 
     async fn post(&self, path: &str, body: Value) {

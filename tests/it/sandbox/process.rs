@@ -50,7 +50,12 @@ impl Process {
     }
 
     pub async fn state(&self) -> Value {
-        reqwest::get(format!("{}api/state", self.page)).await.unwrap().json().await.unwrap()
+        wechat_im_bridge::internals::http_client::get(format!("{}api/state", self.page))
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap()
     }
 
     pub fn signal(&self, name: &str) {

@@ -76,7 +76,7 @@ impl Stub {
             im: stage.im.settings(),
             wechat_base: stage.wechat.base_url().to_owned(),
             im_base: stage.im.base_url(),
-            http: reqwest::Client::new(),
+            http: crate::http_client::loopback().build().unwrap(),
             replies: Mutex::default(),
             random: AtomicU32::new(1),
             now: crate::clock::Clock::system().now().seconds(),
