@@ -20,7 +20,7 @@ use crate::database::Database;
 use crate::world::{CALLBACK_TOKEN, SDK_APP_ID, SECRET_KEY, eventually, openid};
 
 /// The time within which the bridge works again after a crash, on a machine that is free.
-const RECOVERY_TARGET: Duration = Duration::from_secs(2);
+pub const RECOVERY_TARGET: Duration = Duration::from_secs(2);
 /// The time limit for an event that is due within seconds. It is long enough for a loaded machine.
 pub const TIMEOUT: Duration = Duration::from_secs(45);
 
@@ -297,7 +297,7 @@ impl Rig {
     pub async fn wait_until_ready(&mut self) -> Duration {
         let started = Instant::now();
         let url = self.readyz();
-        let http = reqwest::Client::builder().timeout(TIMEOUT).build().unwrap();
+        let http = wechat_im_bridge::internals::http_client::loopback().timeout(TIMEOUT).build().unwrap();
         let mut exit_status = None;
         let ready = eventually(TIMEOUT, async || {
             exit_status = self.child.as_mut().unwrap().try_wait().unwrap();
