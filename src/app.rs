@@ -88,7 +88,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
 
     let lifecycle = Lifecycle::default();
     let membership = membership.map(|member| fleet::start(member, &lifecycle));
-    let to_im = Arc::new(im_courier(&config, &bridge, &clock, &metrics)?);
+    let (to_im, portrait_requests) = im_courier(&config, &bridge, &clock, &metrics)?;
     // Log this before any task starts that may log something itself.
     log_addresses(public, ops);
     let proxies = TrustedProxies::new(&config.server.trusted_proxies);
@@ -106,7 +106,7 @@ pub async fn start(config: Config, warnings: Vec<String>, clock: Clock) -> anyho
         lifecycle: &lifecycle,
         panics: &panics,
     };
-    let client = workers.start(&to_im)?;
+    let client = workers.start(&to_im, portrait_requests)?;
     let disk = disk::start(&config, &media.files, &clock, &metrics, &lifecycle);
     let (receipt_sender, receipts) = receipt::channel();
     lifecycle.spawn("receipts", receipt::report_outcomes(receipts, bridge.clone()));

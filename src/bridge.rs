@@ -11,6 +11,7 @@ mod assignment;
 mod desk;
 mod escalation;
 mod desk_hours;
+mod first_line;
 mod from_agent;
 pub mod work_signal;
 mod command;
@@ -25,6 +26,7 @@ pub mod quota;
 mod passive_reply;
 mod places;
 mod presence;
+mod profiles;
 mod send_policy;
 mod media_link;
 pub mod to_im;
@@ -61,6 +63,7 @@ pub use line::{Served, give_to_anybody};
 pub use media_link::MediaUnavailable;
 pub use passive_reply::{AttachedAnswers, Reply};
 pub use places::{Place, Places};
+pub use profiles::ProfileFailure;
 pub use send_policy::{Reservation, notify_discarded};
 pub use to_wechat::TEXT_BYTES as MAX_TEXT_BYTES;
 pub use work_signal::{DirectCall, WorkSignal};
@@ -162,6 +165,8 @@ struct Shared {
     typing: typing::TypingSignals,
     /// Which callbacks IM makes, and which it should but does not.
     callbacks: callbacks::CallbackWatch,
+    /// The requests for what WeChat tells of customers.
+    profiles: profiles::Profiles,
     /// The notices to those whose messages reach no customer.
     hourly_notices: from_agent::HourlyNotices,
     /// Tells that an agent may be free.
@@ -192,6 +197,7 @@ impl Bridge {
             backfill_requests,
             typing: typing::TypingSignals::default(),
             callbacks,
+            profiles: profiles::Profiles::default(),
             hourly_notices: from_agent::HourlyNotices::default(),
             line_signal: line::LineSignal::default(),
         })))

@@ -15,6 +15,7 @@ mod push;
 mod tests;
 mod text;
 mod verdict;
+mod visit;
 
 pub use answer::{AgentEvent, Answer, AnswerEdit, AnswerId, AnswerPart, TypingSignal, Untranslatable};
 pub use attachment::{Attachment, AttachmentKind, SmallerPicture};
@@ -28,3 +29,4 @@ pub use push::{
 };
 pub use text::{readable_size, split_text};
 pub use verdict::{FailureClass, HoldReason, NoAnswer, Resolution, Verdict, return_code};
+pub use visit::{Profile, Visit, VisitAction};

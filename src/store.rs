@@ -1,9 +1,8 @@
 //! Durable storage: dedup records, customers, messages with their pending calls, and trace steps.
 //!
 //! One writer thread commits all waiting writes as one transaction, syncs it to disk, and then
-//! answers each caller. A caller that received `Ok` may report success to the outside. Only this
-//! module contains SQL. It makes no decisions about messages; the model defines the moves that a
-//! message may make.
+//! answers each caller. A caller that received `Ok` may report success to the outside. Only this module contains SQL.
+//! It makes no decisions about messages; the model defines the moves that a message may make.
 
 mod answer;
 mod backfill;
@@ -29,6 +28,7 @@ mod open_error;
 mod operator;
 mod position;
 mod postgres;
+mod profile;
 mod prune;
 mod question;
 mod questions;

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use tokio::sync::mpsc;
 
 use super::settings::{media_rules, secret};
 use crate::bridge::Bridge;
@@ -15,6 +16,7 @@ use crate::lifecycle::Lifecycle;
 use crate::media::Media;
 use crate::media::download::{Downloader, Timeouts};
 use crate::metrics::Metrics;
+use crate::model::OpenId;
 use crate::store::Store;
 use crate::upstream::{Health, RateLimiter};
 use crate::wechat::send as wechat;
@@ -26,12 +28,13 @@ const CUSTOM_SEND_PER_SECOND: NonZeroU32 = NonZeroU32::new(1_000).expect("1,000 
 /// The maximum number of uploads to WeChat a second, for the same reason.
 const UPLOADS_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).expect("50 is not zero");
 
+/// The courier to IM, and the requests to show customers' profiles, for [`im::show_portraits`].
 pub(super) fn im_courier(
     config: &Config,
     bridge: &Bridge,
     clock: &Clock,
     metrics: &Metrics,
-) -> anyhow::Result<im::ImCourier> {
+) -> anyhow::Result<(Arc<im::ImCourier>, mpsc::Receiver<OpenId>)> {
     let signer = im::usersig::Signer::new(
         config.im.sdk_app_id.get(),
         secret(&config.im.secret_key),
@@ -47,7 +50,9 @@ pub(super) fn im_courier(
         im::CALL_TIMEOUT,
     )?
     .with_lease(fleet.lease());
-    Ok(im::ImCourier {
+    let (portraits, portrait_requests) = im::Portraits::new();
+    let courier = im::ImCourier {
+        bridge: bridge.clone(),
         client: Arc::new(client),
         accounts: bridge.accounts().clone(),
         media_inspector: im::MediaInspector::new(bridge.media().clone(), bridge.store().clone()),
@@ -56,9 +61,11 @@ pub(super) fn im_courier(
         metrics: metrics.clone(),
         health: Health::default(),
         unknown_agents: im::UnknownAgents::default(),
+        portraits,
         searches: im::Searches::default(),
         message_lifetime_s: config.im.message_lifetime.as_secs(),
-    })
+    };
+    Ok((Arc::new(courier), portrait_requests))
 }
 
 /// The client of WeChat's API; `None` without AppID and AppSecret.
@@ -108,6 +115,20 @@ pub(super) fn wechat_courier(
         not_allowed,
     };
     Ok((courier, client))
+}
+
+/// Starts the task that reads what WeChat tells of customers, where the account may push: one that may not has no such
+/// API either.
+pub(super) fn start_user_info(
+    client: WechatClient,
+    bridge: &Bridge,
+    metrics: &Metrics,
+    lifecycle: &Lifecycle,
+) {
+    if let Some(client) = client.filter(|_| bridge.configured_reply_mode() != ReplyMode::Passive) {
+        let stop = lifecycle.soft().clone();
+        lifecycle.spawn("user info", wechat::user_info::run(client, bridge.clone(), metrics.clone(), stop));
+    }
 }
 
 /// Starts the task that sends typing signals, where the account can call WeChat at all.

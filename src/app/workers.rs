@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
+
 use super::clock_watch::ClockWatch;
-use super::couriers::{WechatClient, start_typing, wechat_courier};
+use super::couriers::{WechatClient, start_typing, start_user_info, wechat_courier};
 use super::media_fetching;
 use crate::bridge::{Bridge, WorkSignal};
 use crate::clock::Clock;
@@ -12,6 +14,7 @@ use crate::config::Config;
 use crate::im::send as im;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
+use crate::model::OpenId;
 use crate::outbox::ended_conversations::EndedConversations;
 use crate::outbox::{Outbox, OutboxParts, Panics, line, opening, retention, unanswered};
 
@@ -31,7 +34,11 @@ pub(super) struct Workers<'a> {
 
 impl Workers<'_> {
     /// Starts all tasks. Returns the client of WeChat's API.
-    pub(super) fn start(&self, to_im: &Arc<im::ImCourier>) -> anyhow::Result<WechatClient> {
+    pub(super) fn start(
+        &self,
+        to_im: &Arc<im::ImCourier>,
+        portrait_requests: mpsc::Receiver<OpenId>,
+    ) -> anyhow::Result<WechatClient> {
         let Self { config, bridge, work_signal, clock, metrics, lifecycle, panics } = *self;
         let (store, stop) = (bridge.store(), lifecycle.soft());
         let (to_wechat, client) = wechat_courier(config, bridge, clock, metrics, lifecycle)?;
@@ -55,6 +62,7 @@ impl Workers<'_> {
         lifecycle.spawn("outbox", outbox.run());
         media_fetching::start(config, bridge, client.clone(), clock, metrics, panics, lifecycle)?;
         start_typing(client.clone(), bridge, metrics, lifecycle);
+        start_user_info(client.clone(), bridge, metrics, lifecycle);
         let retention = retention::run(
             store.clone(),
             bridge.clone(),
@@ -80,6 +88,8 @@ impl Workers<'_> {
             clock: clock.clone(),
         };
         lifecycle.spawn("unanswered questions", unanswered.run(stop.clone()));
+        let portraits = im::show_portraits(Arc::clone(to_im), portrait_requests, stop.clone());
+        lifecycle.spawn("portraits", portraits);
         let backfill =
             im::BackfillWorker::new(Arc::clone(to_im), store.clone(), bridge.clone(), clock.clone());
         lifecycle.spawn("backfill", backfill.run(stop.clone()));

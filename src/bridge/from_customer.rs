@@ -8,8 +8,10 @@
 mod departure;
 mod enqueue;
 mod fetches;
+mod follow;
 mod hours;
 mod queue;
+mod visit;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,13 +21,10 @@ use rand::RngExt as _;
 
 use super::line::release_after_hours;
 use super::media_link::MediaLink;
-use super::passive_reply::{
-    AFTER_REPLY_MS, ATTACH_MS, AttachedAnswers, HELD_READ, Reply, ReplyPlan, plan_reply,
-};
+use super::passive_reply::{ATTACH_MS, AttachedAnswers, HELD_READ, Reply, ReplyPlan, plan_reply};
 use super::{Account, Bridge, Inner, passive_reply, quota, to_im};
 use crate::model::{
-    Content, Direction, Event, EventKind, Lane, MediaName, MessageId, MessageKind, Millis, Move,
-    OutboundCall, Push, PushBody,
+    Push, PushBody,
 };
 use crate::store::{Customer, HeldAnswer, PendingCall, Scope, Settlement, StoreError, Tx};
 
@@ -196,12 +195,12 @@ impl PushHandler {
 
     fn on_event(&self, tx: &Tx<'_>, event: &Event, decision: &mut PushDecision) -> Result<(), StoreError> {
         match event.kind {
-            EventKind::Subscribe => self.on_subscribe(tx, decision),
+            EventKind::Subscribe => self.on_subscribe(tx, event, decision),
             EventKind::Unsubscribe => self.on_departure(tx, decision),
             EventKind::Scan | EventKind::MenuClick => {
                 let mut customer = self.customer(tx)?;
-                self.on_action(tx, &mut customer, WindowOpener::Event, decision)?;
-                save_customer(tx, &customer, decision)?;
+                let has_deferred = self.on_action(tx, &mut customer, WindowOpener::Event, decision)?;
+                self.note_action(tx, customer, event, has_deferred, decision)?;
                 tx.record_step(&self.push.from, None, event.name(), "event", None)
             }
             EventKind::Other => {
@@ -216,21 +215,6 @@ impl PushHandler {
         }
     }
 
-    fn on_subscribe(&self, tx: &Tx<'_>, decision: &mut PushDecision) -> Result<(), StoreError> {
-        let mut customer = self.customer(tx)?;
-        self.inner.settings.limits.open_event_window(&mut customer, tx.now());
-        // The passive reply is the welcome text, so held answers can only be pushed.
-        if self.inner.may_push(tx.now()) && !tx.has_attached(&customer.openid)? {
-            release_held(tx, &customer, &tx.held(&customer.openid, HELD_READ)?, decision)?;
-        }
-        self.enqueue(tx, &mut customer, MessageKind::Account, vec![OutboundCall::ImportAccount], decision)?;
-        save_customer(tx, &customer, decision)?;
-        tx.set_push_not_before(&customer.openid, tx.now().plus(AFTER_REPLY_MS))?;
-        tx.record_step(&self.push.from, None, "subscribe", "event", None)?;
-        decision.text = Some(self.inner.settings.texts.welcome.clone());
-        Ok(())
-    }
-
     fn on_message(
         &self,
         tx: &Tx<'_>,
@@ -243,6 +227,7 @@ impl PushHandler {
         let is_waiting = customer.agent.is_none() && self.is_waiting(tx)?;
         // A conversation without an agent has not begun or has been closed by an agent, unless the customer waits for one.
         let is_new_session = (customer.agent.is_none() && !is_waiting) || self.is_idle(&customer, tx.now());
+        let last = visit::last_time(&customer);
         // In one that has just begun nobody has written yet.
         if is_new_session && customer.active_at > Millis(0) {
             tx.begin_conversation(&mut customer)?;
@@ -270,7 +255,11 @@ impl PushHandler {
         let translated = to_im::translate(content, &settings.texts.inquiry_prefix, media_link);
         fetches::enqueue(tx, &customer, &translated.media_requests)?;
         decision.has_media_requests = !translated.media_requests.is_empty();
-        self.enqueue(tx, &mut customer, MessageKind::Message, translated.calls, decision)?;
+        let mut calls = translated.calls;
+        if is_new_session && !calls.is_empty() {
+            calls.insert(0, self.first_line(&mut customer, last.as_ref()));
+        }
+        self.enqueue(tx, &mut customer, MessageKind::Message, calls, decision)?;
         if !is_menu_tap {
             settings.ask(tx, &customer)?;
         }

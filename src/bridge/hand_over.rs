@@ -159,7 +159,8 @@ fn replay(locale: Locale, past: &[PastMessage]) -> Vec<OutboundCall> {
                     let author = message.agent.as_ref().map_or("", ImUserId::as_str);
                     format!("{NOTICE_PREFIX}{}", note_by(locale, author, words))
                 }
-                OutboundCall::ImportAccount
+                OutboundCall::FirstLineToAgent(_)
+                | OutboundCall::ImportAccount
                 | OutboundCall::DeleteAccount
                 | OutboundCall::EarlierMessageToAgent { .. } => continue,
             };

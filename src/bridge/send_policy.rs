@@ -339,6 +339,6 @@ pub(super) fn excerpt(call: &OutboundCall) -> &str {
         OutboundCall::MediaToAgent(info) => &info.link,
         OutboundCall::LocationToAgent { description, .. } => description,
         OutboundCall::MediaToCustomer(attachment) => &attachment.label,
-        OutboundCall::ImportAccount | OutboundCall::DeleteAccount => "",
+        OutboundCall::FirstLineToAgent(_) | OutboundCall::ImportAccount | OutboundCall::DeleteAccount => "",
     }
 }

@@ -32,6 +32,13 @@ pub(super) fn lines(lines: &[&str]) -> String {
     present.join("\n")
 }
 
+/// The first `chars` characters of a text, on one line.
+pub(super) fn one_line(text: &str, chars: usize) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let cut: String = line.chars().filter(|c| !c.is_control()).take(chars).collect();
+    if cut.len() < line.len() { format!("{cut}…") } else { cut }
+}
+
 /// The calls for a text, split into parts that fit into one message each.
 pub(super) fn text_calls(text: &str) -> Vec<OutboundCall> {
     split_text(text, TEXT_BYTES)

@@ -211,7 +211,9 @@ impl Location {
 /// agent. Tencent's clients show only the first element, so it has the words.
 pub fn elements_for(call: &OutboundCall, details: &MediaDetails) -> Option<Vec<Element>> {
     match call {
-        OutboundCall::TextToAgent(text) => Some(vec![Element::text(text.as_str())]),
+        OutboundCall::TextToAgent(text) | OutboundCall::FirstLineToAgent(text) => {
+            Some(vec![Element::text(text.as_str())])
+        }
         OutboundCall::LocationToAgent { latitude, longitude, description } => {
             let location = Location { desc: description.clone(), latitude: *latitude, longitude: *longitude };
             Some(vec![Element::text(location.as_text()), Element::Location(location)])

@@ -201,6 +201,9 @@ pub enum OutboundCall {
     DeleteAccount,
     /// Sends text to the agent from the customer's account.
     TextToAgent(String),
+    /// Sends the agent the line that precedes the first message of a conversation: what was known of the customer at its
+    /// acceptance. What WeChat tells of the customer is added when it is sent. If it is not sent, the message is.
+    FirstLineToAgent(String),
     /// Sends a location to the agent from the customer's account.
     LocationToAgent {
         /// Degrees.
@@ -245,12 +248,18 @@ impl OutboundCall {
         matches!(self, Self::MediaToCustomer(_) | Self::MediaToAgent(_))
     }
 
+    /// Whether the calls behind it are made even if this one is refused, or nobody knows what became of it.
+    pub fn is_optional(&self) -> bool {
+        matches!(self, Self::FirstLineToAgent(_))
+    }
+
     /// The name of the API call, as traces show it.
     pub fn api_name(&self) -> &'static str {
         match self {
             Self::ImportAccount => "account_import",
             Self::DeleteAccount => "account_delete",
             Self::TextToAgent(_)
+            | Self::FirstLineToAgent(_)
             | Self::LocationToAgent { .. }
             | Self::MediaToAgent(_)
             | Self::CardToAgent { .. } => "sendmsg",

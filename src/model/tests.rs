@@ -35,6 +35,7 @@ fn names_are_the_documented_words() {
         (OutboundCall::ImportAccount, "account_import"),
         (OutboundCall::DeleteAccount, "account_delete"),
         (OutboundCall::TextToAgent(text()), "sendmsg"),
+        (OutboundCall::FirstLineToAgent(text()), "sendmsg"),
         (OutboundCall::EarlierMessageToAgent { text: text(), at_s: 0, medium: None }, "importmsg"),
         (OutboundCall::TextToCustomer(text()), "custom/send"),
     ] {

@@ -280,7 +280,7 @@ impl Shared {
 
     fn import(&self, user: &str) -> Result<(), ApiError> {
         let settings = self.settings();
-        self.world().import(&settings, self.clock.now(), user, "")?;
+        self.world().import(&settings, self.clock.now(), user, ("", ""))?;
         self.notify();
         Ok(())
     }

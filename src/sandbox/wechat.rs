@@ -28,6 +28,7 @@ mod send;
 mod settings;
 mod timeline;
 mod tokens;
+mod user_info;
 mod voice;
 mod window;
 mod wire;
@@ -90,6 +91,8 @@ struct Platform {
     customers: Mutex<HashMap<String, Arc<customer::Customer>>>,
     tokens: Mutex<tokens::Tokens>,
     media: Mutex<media::MediaStore>,
+    /// The names of the account's tags.
+    tags: Mutex<Vec<String>>,
     ledger: Mutex<Ledger>,
     ledger_changed: watch::Sender<()>,
     wire: broadcast::Sender<Arc<WireEvent>>,
@@ -126,6 +129,7 @@ impl WechatSim {
             customers: Mutex::default(),
             tokens: Mutex::default(),
             media: Mutex::default(),
+            tags: Mutex::default(),
             ledger: Mutex::default(),
             ledger_changed: watch::Sender::new(()),
             wire: broadcast::Sender::new(WIRE_BACKLOG),

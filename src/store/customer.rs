@@ -7,7 +7,7 @@ use super::column::{ALSO_TO_WECHAT, OPEN, UNSENT, parse_openid, parse_optional_a
 use super::session::Row;
 use super::value::params;
 use super::{StoreError, Tx};
-use crate::model::{ImUserId, Millis, OpenId};
+use crate::model::{ImUserId, Millis, OpenId, Visit};
 use const_format::formatcp;
 
 /// A customer as stored.
@@ -40,6 +40,8 @@ pub struct Customer {
     pub event_left: u32,
     /// The opening that the customer was told of outside the working hours; 0: none in this session.
     pub away_until: Millis,
+    /// What the customer did since the last conversation, beside writing.
+    pub visit: Visit,
     /// The row of the present conversation; 0: not stored yet.
     pub conversation: i64,
     /// The agent who last answered. Written by [`Tx::record_served`] alone.
@@ -65,6 +67,7 @@ impl Customer {
             event_until: Millis(0),
             event_left: 0,
             away_until: Millis(0),
+            visit: Visit::default(),
             conversation: 0,
             served_by: None,
             served_at: Millis(0),
@@ -74,7 +77,7 @@ impl Customer {
 
 const COLUMNS: &str = "c.openid, c.known, c.number, c.imported, v.agent, v.active_at, v.next_seq,
     v.message_until, v.message_left, v.event_until, v.event_left, c.known_since, v.id, v.away_until, c.served_by,
-    c.served_at";
+    c.served_at, v.visit";
 
 /// The messages of the customer `?1`, also those that belong to no conversation.
 pub(super) const OF_CUSTOMER: &str =
@@ -110,7 +113,12 @@ fn read(row: Row<'_>) -> Result<Customer, StoreError> {
         away_until: Millis(row.get(13)?),
         served_by: parse_optional_agent(row.get(14)?)?,
         served_at: Millis(row.get(15)?),
+        visit: parse_visit(row.get(16)?)?,
     })
+}
+
+fn parse_visit(stored: Option<String>) -> Result<Visit, StoreError> {
+    Ok(stored.map(|json| serde_json::from_str(&json)).transpose()?.unwrap_or_default())
 }
 
 impl Tx<'_> {
@@ -159,7 +167,10 @@ impl Tx<'_> {
         let Customer { known, number, imported, known_since, .. } = customer;
         self.session.defer(sql, params![openid, *known, *number, *imported, known_since.0, conversation])?;
         let sql = "UPDATE conversation SET agent = ?2, active_at = ?3, next_seq = ?4, message_until = ?5,
-                   message_left = ?6, event_until = ?7, event_left = ?8, away_until = ?9 WHERE id = ?1";
+                   message_left = ?6, event_until = ?7, event_left = ?8, away_until = ?9, visit = ?10
+                   WHERE id = ?1";
+        let visit =
+            if customer.visit.is_empty() { None } else { Some(serde_json::to_string(&customer.visit)?) };
         self.session.defer(
             sql,
             params![
@@ -172,6 +183,7 @@ impl Tx<'_> {
                 customer.event_until.0,
                 customer.event_left,
                 customer.away_until.0,
+                visit.as_deref(),
             ],
         )?;
         // A statement of its own: the value hardly ever changes, and writing it updates an index.
@@ -209,11 +221,12 @@ impl Tx<'_> {
         run("UPDATE dedup SET reply = NULL, reply_customer = NULL WHERE reply_customer = ?1")?;
         run("DELETE FROM backfill WHERE openid = ?1")?;
         run("DELETE FROM unreadable WHERE openid = ?1")?;
+        run("DELETE FROM profile WHERE openid = ?1")?;
         run("UPDATE customer SET known = 0, known_since = 0, push_not_before = 0, served_by = NULL, served_at = 0
              WHERE openid = ?1")?;
         run("DELETE FROM question WHERE openid = ?1")?;
         run("UPDATE conversation SET agent = NULL, active_at = 0, hour = 0, message_until = 0, message_left = 0,
-             event_until = 0, event_left = 0, away_until = 0 WHERE openid = ?1")?;
+             event_until = 0, event_left = 0, away_until = 0, visit = NULL WHERE openid = ?1")?;
         self.delete_unused_conversations(openid)?;
         Ok(undelivered)
     }

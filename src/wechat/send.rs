@@ -13,9 +13,12 @@ mod courier;
 mod media_download;
 pub mod token;
 mod media_type;
+mod outgoing;
 mod transport;
 /// Agents' typing signals.
 pub mod typing;
+/// What WeChat tells of customers.
+pub mod user_info;
 
 #[cfg(test)]
 mod testing;

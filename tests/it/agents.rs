@@ -70,7 +70,7 @@ async fn commands_are_answered_in_the_conversation_and_never_reach_the_customer(
     agent.say(&customer, "/who").await.unwrap();
     let told =
         await_notice(&agent, &customer, "user1's conversation. Messages left: 5, for 48 h 0 min (until ");
-    assert!(told.await[0].ends_with(" UTC). Held: 0."));
+    assert!(told.await[0].lines().next().unwrap().ends_with(" UTC). Held: 0."));
     world.wechat.faults().script(CUSTOM_SEND, 1, Fault::Code(45047));
     agent.say(&customer, "one more thing").await.unwrap();
     await_notice(&agent, &customer, "“one more thing” is held").await;

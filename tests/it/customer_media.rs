@@ -9,7 +9,7 @@ use serde_json::Value;
 use wechat_im_bridge::internals::sandbox::wechat::Phone;
 
 use crate::child;
-use crate::world::{INQUIRY, SOON, Setup, World, eventually, openid};
+use crate::world::{INQUIRY, SOON, Setup, World, eventually, is_first_line, openid};
 
 pub const PUBLIC_URL: &str = "https://bridge.example.com";
 pub const JPEG: &[u8] = include_bytes!("files/photo.jpg");
@@ -24,10 +24,11 @@ pub fn with_public_url() -> Setup {
     Setup::default().set("BRIDGE_SERVER__PUBLIC_URL", PUBLIC_URL)
 }
 
-/// The elements of each message that this customer's account has sent to the agent.
+/// The elements of each message that this customer's account has sent to the agent, without the lines that begin
+/// conversations.
 pub fn sent(world: &World, customer: &str) -> Vec<Vec<Value>> {
     let inbox = world.agent().conversation(customer);
-    let own = inbox.iter().filter(|seen| seen.from.starts_with(customer));
+    let own = inbox.iter().filter(|seen| seen.from.starts_with(customer) && !is_first_line(&seen.text()));
     own.map(|seen| seen.elements.as_array().unwrap().clone()).collect()
 }
 

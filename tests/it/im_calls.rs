@@ -12,7 +12,8 @@ use wechat_im_bridge::internals::sandbox::im::{AccountChangeKind, Direction, Edi
 
 use crate::observe::{SENDMSG, counter_value, greeted};
 use crate::world::{
-    INQUIRY, SDK_APP_ID, SOON, Setup, World, await_shown, await_texts, eventually, openid, texts,
+    INQUIRY, SDK_APP_ID, SOON, Setup, World, await_shown, await_texts, eventually, is_first_line, openid,
+    texts,
 };
 
 const IMPORT: &str = "im_open_login_svc/account_import";
@@ -63,6 +64,8 @@ async fn every_call_has_the_documented_form() {
     let paths: Vec<&str> = exchanges.iter().map(|exchange| exchange.path.as_str()).collect();
     let expected = [
         "/v4/im_open_login_svc/account_import",
+        // The agent is told who comes.
+        "/v4/openim/sendmsg",
         "/v4/openim/sendmsg",
         "/v4/openim/sendmsg",
         "/v4/openim/admin_getroammsg",
@@ -75,7 +78,9 @@ async fn every_call_has_the_documented_form() {
     let nick = body(&exchanges[0])["Nick"].as_str().unwrap().to_owned();
     assert!(!nick.is_empty());
     assert_eq!(body(&exchanges[0]), json!({"UserID": customer, "Identifier": customer, "Nick": nick}));
-    for (exchange, text) in exchanges[1..3].iter().zip(["first", "second"]) {
+    let line = "[bridge] New customer.".to_owned();
+    let texts = [line, format!("{INQUIRY}first"), format!("{INQUIRY}second")];
+    for (exchange, text) in exchanges[1..4].iter().zip(texts) {
         let sent = body(exchange);
         let expected = json!({
             "SyncOtherMachine": 2, "From_Account": customer, "To_Account": "user1", "MsgLifeTime": 604_800,
@@ -83,7 +88,7 @@ async fn every_call_has_the_documented_form() {
             "MsgRandom": sent["MsgRandom"].as_u64().filter(|random| u32::try_from(*random).is_ok()),
             "MsgTimeStamp": sent["MsgTimeStamp"].as_i64(),
             "ForbidCallbackControl": ["ForbidBeforeSendMsgCallback", "ForbidAfterSendMsgCallback"],
-            "MsgBody": [{"MsgType": "TIMTextElem", "MsgContent": {"Text": format!("{INQUIRY}{text}")}}],
+            "MsgBody": [{"MsgType": "TIMTextElem", "MsgContent": {"Text": text}}],
             "CloudCustomData": sent["CloudCustomData"].as_str(),
             "OfflinePushInfo": sent["OfflinePushInfo"].as_object(),
         });
@@ -91,9 +96,9 @@ async fn every_call_has_the_documented_form() {
         let age = world.clock.now().seconds() - sent["MsgTimeStamp"].as_i64().unwrap();
         assert!((0..60).contains(&age), "seconds: {age}");
     }
-    let request = body(&exchanges[3]);
+    let request = body(&exchanges[4]);
     assert_eq!((&request["Operator_Account"], &request["Peer_Account"]), (&json!("user1"), &json!(customer)));
-    assert_eq!(body(&exchanges[5]), json!({"DeleteItem": [{"UserID": customer}]}));
+    assert_eq!(body(&exchanges[6]), json!({"DeleteItem": [{"UserID": customer}]}));
     world.finish().await;
 }
 
@@ -142,7 +147,7 @@ async fn an_agent_whom_im_does_not_know_blocks_only_the_own_customers() {
         phone.say("still there?").await;
     }
     // One of the two customers belongs to the agent without an account.
-    assert!(eventually(SOON, async || agent.inbox().len() == 2).await, "{:?}", agent.inbox());
+    assert!(eventually(SOON, async || agent.inbox().len() == 3).await, "{:?}", agent.inbox());
     assert!(
         eventually(SOON, async || is_named_by_readyz(&world, "user9").await).await,
         "{}",
@@ -161,7 +166,7 @@ async fn an_agent_whom_im_does_not_know_blocks_only_the_own_customers() {
     let late = world.im.agent("user9").unwrap();
     let arrived = eventually(SOON, async || {
         world.clock.advance(1_000);
-        late.inbox().len() == 2
+        late.inbox().len() == 3
     });
     assert!(arrived.await, "{:?}", late.inbox());
     assert!(eventually(SOON, async || world.ready().await["im"]["ok"] == true).await);
@@ -261,7 +266,8 @@ async fn every_customers_messages_keep_their_order_under_load_and_faults() {
         let ledger = world.im.ledger();
         let arrived: Vec<String> =
             ledger.deliveries().filter(|send| send.from == customer).map(SendRecord::text).collect();
-        assert_eq!(arrived, expected, "in the order of arrival too");
+        assert!(is_first_line(&arrived[0]), "{arrived:?}");
+        assert_eq!(arrived[1..], expected, "in the order of arrival too");
     }
     world.finish().await;
 }

@@ -25,6 +25,7 @@ mod desk;
 mod desk_hours;
 mod docs;
 mod first_day;
+mod first_line;
 mod fleet;
 mod fuzz_corpora;
 mod health;

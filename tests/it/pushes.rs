@@ -8,8 +8,8 @@ use wechat_im_bridge::internals::sandbox::wechat::{Field, Mode, Phone, PushResul
 use crate::raw_http::{self, text_message};
 use crate::surface::in_mode;
 use crate::world::{
-    AES_KEY, INQUIRY, Setup, TRANSFERRING, WELCOME, World, assert_success, await_shown, await_texts, openid,
-    texts,
+    AES_KEY, INQUIRY, Setup, TRANSFERRING, WELCOME, World, assert_success, await_shown, await_texts,
+    is_first_line, openid, texts,
 };
 
 pub fn body(pushed: &PushResult) -> &[u8] {
@@ -165,7 +165,8 @@ async fn a_message_of_any_kind_is_answered_at_once_and_reaches_the_agent() {
     assert!(took.iter().min().unwrap() < &Duration::from_secs(1), "{took:?}");
     await_texts(&agent, &openid("kinds"), pushed.len()).await;
     let seen = agent.conversation(&openid("kinds"));
-    let elements: Vec<String> = seen.iter().map(|message| message.elements.to_string()).collect();
+    assert!(is_first_line(&seen[0].text()), "{seen:?}");
+    let elements: Vec<String> = seen[1..].iter().map(|message| message.elements.to_string()).collect();
     for (element, words) in elements.iter().zip([
         &["TIMTextElem", "Inquiry from a WeChat subscription account: text"][..],
         &["TIMTextElem", "satisfied"],

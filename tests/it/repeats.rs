@@ -35,7 +35,9 @@ async fn a_repeat_gets_the_first_answer_again_at_once_later_and_after_a_restart(
         same_again(&world, "an hour later").await;
         world.restart().await;
         same_again(&world, "after a restart").await;
-        assert_eq!(await_texts(&world.agent(), &openid("twice"), 1).await.len(), 1);
+        let tap = "[bridge] The customer tapped K in the menu.";
+        let expected = [format!("{INQUIRY}once"), tap.to_owned()];
+        assert_eq!(await_texts(&world.agent(), &openid("twice"), 2).await, expected);
         assert!(world.metrics().await.contains("repeated_total{source=\"push\"} 3"));
         assert!(is_imported(&world, &openid("twice")).await);
         assert_eq!(world.im.ledger().call_count("im_open_login_svc/account_import"), 1);

@@ -117,9 +117,13 @@ fn conversation<'a>(state: &'a Value, openid: &str) -> Option<(&'a str, &'a Valu
     })
 }
 
-/// The messages of this customer's conversation.
+/// The messages of this customer's conversation, behind the line that says who comes.
 fn messages<'a>(state: &'a Value, openid: &str) -> &'a [Value] {
-    conversation(state, openid).map_or(&[], |(_, one)| one["messages"].as_array().unwrap())
+    let all = conversation(state, openid).map_or(&[][..], |(_, one)| one["messages"].as_array().unwrap());
+    match all.split_first() {
+        Some((first, rest)) if contains(first, "[bridge] New customer.") => rest,
+        _ => all,
+    }
 }
 
 fn contains(message: &Value, text: &str) -> bool {

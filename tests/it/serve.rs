@@ -168,7 +168,8 @@ async fn a_machine_without_ffmpeg_says_so_once_and_sends_links() {
     let recording = agent.upload("a.m4a", "\0\0\0\x1cftypM4A and a voice");
     agent.send(phone.openid(), serde_json::json!([recording.sound(2)])).await.unwrap();
     await_shown(&phone, &format!("[voice message]\n{}", recording.url)).await;
-    assert_eq!(agent.conversation(phone.openid()).len(), 2, "no notice for what the operator knows");
+    let texts: Vec<String> = agent.conversation(phone.openid()).iter().map(|seen| seen.text()).collect();
+    assert_eq!(texts.len(), 3, "no notice for what the operator knows: {texts:?}");
     serving.signal("TERM");
     let (_, log) = serving.wait_end().await;
     let lines = log.iter().filter(|line| line.contains("found no ffmpeg on PATH")).count();

@@ -2,14 +2,16 @@
 //! makes agents' clients open and show the conversation.
 
 use serde_json::{Value, json};
-use wechat_im_bridge::internals::sandbox::im::AgentClient;
+use wechat_im_bridge::internals::sandbox::im::{AgentClient, SendRecord};
 use wechat_im_bridge::internals::sandbox::wechat::Field;
 
 use crate::observe::{await_notice, await_sends, await_states, counter_value, greeted, notices};
 use crate::pushes::event;
 use crate::raw_http::{self, callback_path};
 use crate::unfollow::is_deleted;
-use crate::world::{INQUIRY, SOON, Setup, World, assert_success, await_shown, eventually, openid, texts};
+use crate::world::{
+    INQUIRY, SOON, Setup, World, assert_success, await_shown, eventually, is_first_line, openid, texts,
+};
 
 const HOUR: i64 = 3_600_000;
 
@@ -162,7 +164,8 @@ async fn customers_messages_ask_for_typing_and_open_the_conversation_from_a_noti
     crate::world::await_texts(&world.agent(), &customer, 2).await;
     let nick = world.im.account(&customer).unwrap().nick;
     let ledger = world.im.ledger();
-    let sends: Vec<_> = ledger.sends().filter(|send| send.from == customer).collect();
+    let is_own = |send: &&SendRecord| send.from == customer && !is_first_line(&send.text());
+    let sends: Vec<_> = ledger.sends().filter(is_own).collect();
     for send in &sends {
         let custom: Value = serde_json::from_str(send.field("CloudCustomData").as_str().unwrap()).unwrap();
         assert_eq!(custom["messageFeature"], json!({"needTyping": 1, "version": 1}));

@@ -135,7 +135,7 @@ async fn no_message_text_outlives_the_customer() {
         assert!(is_deleted(&world, &openid("gone")).await);
         let erased = eventually(ERASED, async || words_left_in_store(&world, &words).is_empty()).await;
         assert!(erased, "reply = {reply}: {:?}", words_left_in_store(&world, &words));
-        for table in ["message", "step", "customer", "conversation"] {
+        for table in ["message", "step", "customer", "conversation", "profile"] {
             let rows = || {
                 let sql = format!("SELECT count(*) FROM {table}");
                 world.database().value::<i64>(&sql, &[])

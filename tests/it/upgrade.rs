@@ -179,6 +179,7 @@ impl Before {
 /// A world in which the platforms know the fixture's customers and agents, and the fixture as it was. No bridge yet.
 async fn found() -> (World, Before) {
     let world = setup().at(TAKEN_OVER_AT).without_bridge().await;
+    world.has_earlier_conversations();
     copy_into(world.folder.path());
     let before = Before(Connection::open(world.folder.path().join("bridge.db")).unwrap());
     for agent in ["user1", "user2"] {

@@ -1,7 +1,7 @@
 //! A bridge between the two simulated platforms, with real HTTP and a real store.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,6 +124,7 @@ pub struct World {
     errors: ErrorLines,
     expected_errors: RefCell<Vec<&'static str>>,
     expects_doubles: Cell<bool>,
+    has_earlier_conversations: Cell<bool>,
     _log: tracing::subscriber::DefaultGuard,
 }
 
@@ -168,6 +169,7 @@ impl World {
             errors,
             expected_errors: RefCell::default(),
             expects_doubles: Cell::default(),
+            has_earlier_conversations: Cell::default(),
             _log: log,
             wechat,
             im,
@@ -333,8 +335,34 @@ impl World {
         assert!(repeated.is_empty(), "delivered twice: {repeated:?}");
         let doubles = self.doubles_at_customers();
         assert!(self.expects_doubles.get() || doubles.is_empty(), "shown twice: {doubles:?}");
+        self.check_first_lines();
         let unexplained: Vec<String> = self.unexplained_errors();
         assert!(unexplained.is_empty(), "logged errors: {unexplained:#?}");
+    }
+
+    /// Panics if a customer's first message came to an agent without the line about who comes. A fault of IM may have
+    /// cost it.
+    fn check_first_lines(&self) {
+        let ledger = self.im.ledger();
+        let has_faults = !self.im.faults().taken("").is_empty() || ledger.refused_calls().len() > 0;
+        if has_faults || self.has_earlier_conversations.get() {
+            return;
+        }
+        let mut introduced = HashSet::new();
+        for send in ledger.deliveries().filter(|send| send.api == "openim/sendmsg") {
+            let text = send.text();
+            if is_first_line(&text) {
+                introduced.insert(send.from.clone());
+            } else {
+                let is_expected = introduced.contains(&send.from) || text.starts_with("[bridge] ");
+                assert!(is_expected, "nobody said who comes: {text}");
+            }
+        }
+    }
+
+    /// The store has conversations that an earlier version began, without a line about who comes.
+    pub fn has_earlier_conversations(&self) {
+        self.has_earlier_conversations.set(true);
     }
 
     /// The texts that customers got more often than their agents wrote them.
@@ -403,14 +431,31 @@ pub async fn eventually(timeout: Duration, mut condition: impl AsyncFnMut() -> b
     }
 }
 
-/// The texts of the messages that this customer has sent to the agent.
+/// The texts of the messages that this customer has sent to the agent, without the lines that begin conversations:
+/// [`World::finish`] sees to those.
 pub fn texts(agent: &AgentClient, customer: &str) -> Vec<String> {
     agent
         .conversation(customer)
         .iter()
         .filter(|message| message.from.starts_with(customer))
         .map(|message| message.text())
+        .filter(|text| !is_first_line(text))
         .collect()
+}
+
+/// How the line begins that precedes the first message of a conversation.
+const FIRST_LINES: [&str; 6] = [
+    "[bridge] New customer.",
+    "[bridge] Customer is back.",
+    "[bridge] 신규 고객입니다.",
+    "[bridge] 재방문 고객입니다.",
+    "[bridge] 新客户。",
+    "[bridge] 老客户。",
+];
+
+/// Whether this is the line that precedes the first message of a conversation.
+pub fn is_first_line(text: &str) -> bool {
+    FIRST_LINES.iter().any(|line| text.starts_with(line))
 }
 
 /// Waits until this customer has sent `count` messages to the agent, and returns their texts.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::effect::Effect;
 use super::folded;
 use super::name::nearest_of;
-use crate::bridge::translate::NOTICE_PREFIX;
+use crate::bridge::translate::{NOTICE_PREFIX, one_line};
 use crate::config::Locale;
 use crate::store::{Customer, StoreError, Tx};
 
@@ -53,7 +53,7 @@ fn list(locale: Locale, replies: &Replies) -> String {
         Locale::Zh => format!("{NOTICE_PREFIX}快捷回复。输入 /r 名称 即可发送："),
     };
     for (name, reply) in replies {
-        let line = format!("\n{}: {}", cut(name, MAX_NAME_CHARS), cut(reply, LISTED_CHARS));
+        let line = format!("\n{}: {}", one_line(name, MAX_NAME_CHARS), one_line(reply, LISTED_CHARS));
         if text.len() + line.len() > MAX_LIST_BYTES {
             text.push_str("\n…");
             break;
@@ -70,7 +70,7 @@ fn unknown(locale: Locale, replies: &Replies, typed: &str) -> String {
     let all = folded_names.keys().map(String::as_str);
     let nearest = nearest_of(&folded(typed), all).or_else(|| folded_names.keys().next().map(String::as_str));
     let Some(nearest) = nearest.and_then(|name| folded_names.get(name)) else { return none(locale) };
-    let (typed, nearest) = (cut(typed, MAX_NAME_CHARS), cut(nearest, MAX_NAME_CHARS));
+    let (typed, nearest) = (one_line(typed, MAX_NAME_CHARS), one_line(nearest, MAX_NAME_CHARS));
     let text = match locale {
         Locale::En => {
             format!(
@@ -94,13 +94,6 @@ fn none(locale: Locale) -> String {
         Locale::Zh => "没有快捷回复。由管理员在配置的 [replies] 下添加。",
     };
     format!("{NOTICE_PREFIX}{text}")
-}
-
-/// The first `chars` characters of a text, on one line.
-fn cut(text: &str, chars: usize) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let cut: String = line.chars().filter(|c| !c.is_control()).take(chars).collect();
-    if cut.len() < line.len() { format!("{cut}…") } else { cut }
 }
 
 #[cfg(test)]

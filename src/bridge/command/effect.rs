@@ -5,9 +5,9 @@ use super::help;
 use super::words::{self, CommandReply};
 use crate::bridge::hand_over::{Cause, HandOver};
 use crate::bridge::send_policy::enqueue_notice;
-use crate::bridge::{Inner, quota};
+use crate::bridge::{Inner, first_line, quota};
 use crate::config::Locale;
-use crate::model::{Ending, HoldReason, ImUserId};
+use crate::model::{Ending, HoldReason, ImUserId, Millis};
 use crate::store::{Customer, StoreError, Tx};
 
 /// A command with everything needed to carry it out.
@@ -63,7 +63,10 @@ impl Effect<'_> {
                 let held = tx.count_held(&customer.openid)?;
                 let (agent, line) = (customer.agent.as_ref(), tx.line()?);
                 let reply = CommandReply::Who { agent, budget, held, line, now };
-                self.notify_agent(tx, &customer, reply)
+                let about = self.about(tx, &customer)?;
+                let state = words::text(self.locale(), reply);
+                let lines = [state.as_str(), about.trim_start()];
+                self.reply(tx, &customer, lines.join("\n").trim_end())
             }
             Command::Close => {
                 tx.end_conversation(&customer, Ending::Agent)?;
@@ -96,6 +99,13 @@ impl Effect<'_> {
             random: self.random,
         };
         hand_over.apply(tx, &mut customer, former.as_ref())
+    }
+
+    /// What the bridge knows of the customer, as sentences that follow others.
+    fn about(&self, tx: &Tx<'_>, customer: &Customer) -> Result<String, StoreError> {
+        let since = Some(customer.known_since).filter(|since| *since > Millis(0));
+        let profile = tx.profile(&customer.openid)?;
+        Ok(first_line::about_customer(self.locale(), since, &customer.visit, profile.as_ref()))
     }
 
     /// The language of the replies.

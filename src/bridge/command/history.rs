@@ -100,7 +100,8 @@ fn words(call: &OutboundCall) -> Option<String> {
         }
         OutboundCall::MediaToAgent(info) => info.as_text(),
         OutboundCall::MediaToCustomer(attachment) => attachment.as_text(&attachment.url),
-        OutboundCall::ImportAccount
+        OutboundCall::FirstLineToAgent(_)
+        | OutboundCall::ImportAccount
         | OutboundCall::DeleteAccount
         | OutboundCall::EarlierMessageToAgent { .. } => return None,
     })

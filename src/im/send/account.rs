@@ -23,14 +23,18 @@ struct ImportBody<'a> {
     /// The same field's name before 2022; each server generation ignores the other's.
     identifier: &'a ImUserId,
     nick: &'a str,
+    /// The picture's URL.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    face_url: &'a str,
 }
 
 impl Client {
-    /// Creates an account; succeeds too if it exists. `nick` is cut to 500 bytes. Docs 269/1608.
+    /// Creates an account; succeeds too if it exists. `nick` is cut to 500 bytes; `face_url` has at most as many, or
+    /// none. Docs 269/1608.
     /// Fails with 70399 if a deleted UserID may not be used again.
-    pub async fn account_import(&self, user: &ImUserId, nick: &str) -> Result<(), Failure> {
+    pub async fn account_import(&self, user: &ImUserId, nick: &str, face_url: &str) -> Result<(), Failure> {
         let nick = &nick[..nick.floor_char_boundary(NICK_MAX)];
-        let body = ImportBody { user_id: user, identifier: user, nick };
+        let body = ImportBody { user_id: user, identifier: user, nick, face_url };
         self.call(Api::AccountImport, &body).await.map(drop)
     }
 
@@ -80,7 +84,7 @@ mod tests {
     #[tokio::test]
     async fn import_names_the_account_for_both_server_generations() {
         let fake = Fake::answering([r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}"#]).await;
-        fake.client().account_import(&user("oABCD1234efgh5678IJKL90_-mno"), "WeChat 8821").await.unwrap();
+        fake.client().account_import(&user("oABCD1234efgh5678IJKL90_-mno"), "WeChat 8821", "").await.unwrap();
         let call = fake.only_call();
         assert_eq!(call.path, "/v4/im_open_login_svc/account_import");
         assert_eq!(
@@ -92,8 +96,9 @@ mod tests {
     #[tokio::test]
     async fn a_nickname_is_cut_between_characters() {
         let fake = Fake::answering([r#"{"ErrorCode":0}"#]).await;
-        fake.client().account_import(&user("a"), &"名".repeat(200)).await.unwrap();
+        fake.client().account_import(&user("a"), &"名".repeat(200), "https://x/a.png").await.unwrap();
         let body: Value = serde_json::from_str(&fake.only_call().body).unwrap();
+        assert_eq!(body["FaceUrl"], "https://x/a.png");
         assert_eq!(body["Nick"], "名".repeat(166));
     }
 

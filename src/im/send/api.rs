@@ -18,6 +18,8 @@ pub enum Api {
     GetRoamMsg,
     /// Asks who is signed in.
     OnlineStatus,
+    /// Sets an account's nickname and picture.
+    PortraitSet,
 }
 
 impl Api {
@@ -26,6 +28,7 @@ impl Api {
         match self {
             Self::AccountImport | Self::AccountDelete | Self::AccountCheck => "im_open_login_svc",
             Self::SendMsg | Self::ImportMsg | Self::GetRoamMsg | Self::OnlineStatus => "openim",
+            Self::PortraitSet => "profile",
         }
     }
 
@@ -39,6 +42,7 @@ impl Api {
             Self::ImportMsg => "importmsg",
             Self::GetRoamMsg => "admin_getroammsg",
             Self::OnlineStatus => "query_online_status",
+            Self::PortraitSet => "portrait_set",
         }
     }
 }

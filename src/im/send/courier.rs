@@ -2,25 +2,29 @@
 //! outcome.
 
 mod accounts;
+mod portraits;
 mod searches;
 
 use std::pin::Pin;
 use std::sync::Arc;
 
-use accounts::{missing_agent, nickname};
+use accounts::missing_agent;
+pub use portraits::show_portraits;
 pub use searches::Searches;
 
 use super::history::PAGE_MESSAGES;
+use super::portrait::nickname;
 use super::{
-    Api, Client, Failure, History, ImportMode, ImportMsg, MediaInspector, OfflinePush, Outcome, SendMsg,
-    UnknownAgents, code, import_outcome, repeatable_verdict, send_outcome,
+    Api, Client, Failure, History, ImportMode, ImportMsg, MediaInspector, OfflinePush, Outcome, Portraits,
+    SendMsg, UnknownAgents, code, import_outcome, repeatable_verdict, send_outcome,
 };
-use crate::bridge::Accounts;
+use crate::bridge::{Accounts, Bridge};
 use crate::clock::Clock;
 use crate::im::element::{self, Element, MediaDetails};
 use crate::metrics::Metrics;
 use crate::model::{
-    FailureClass, ImUserId, MediaInfo, MediaInfoKind, MessageKind, Millis, OutboundCall, Resolution, Verdict,
+    FailureClass, ImUserId, MediaInfo, MediaInfoKind, MessageKind, Millis, OpenId, OutboundCall, Resolution,
+    Verdict,
 };
 use crate::outbox::{Courier, Payload, PrepareError};
 use crate::store::PendingCall;
@@ -35,6 +39,8 @@ const HISTORY_SKEW_S: i64 = 600;
 /// The courier to IM.
 #[derive(Debug)]
 pub struct ImCourier {
+    /// Completes the first lines of conversations.
+    pub bridge: Bridge,
     /// The REST API.
     pub client: Arc<Client>,
     /// The imported accounts and their UserIDs.
@@ -51,6 +57,8 @@ pub struct ImCourier {
     pub health: Health,
     /// The agents whom IM does not know.
     pub unknown_agents: UnknownAgents,
+    /// The requests to show customers' profiles.
+    pub portraits: Portraits,
     /// The searches for attempts whose outcome is unknown.
     pub searches: Searches,
     /// `MsgLifeTime`, seconds.
@@ -170,6 +178,11 @@ impl ImCourier {
             Some(true) => self.check_agent(agent).await?,
             Some(false) => return Err(missing_agent(agent)),
         }
+        let completed = match call {
+            OutboundCall::FirstLineToAgent(line) => Some(self.complete(&pending.lane.customer, line).await),
+            _ => None,
+        };
+        let call = completed.as_ref().unwrap_or(call);
         let (mut user, account) = self.account(&pending.lane.customer).await?;
         // A notice about someone who has left must not make the account again.
         let may_import = account.known || pending.kind != MessageKind::Notice;
@@ -196,6 +209,15 @@ impl ImCourier {
                 })
             }
         }
+    }
+
+    /// The first line of a conversation with what WeChat tells of the customer, as far as it is known within a moment.
+    async fn complete(&self, customer: &OpenId, line: &str) -> OutboundCall {
+        let profile = self.bridge.profile(customer).await;
+        if profile.is_some() {
+            self.portraits.request(customer);
+        }
+        OutboundCall::FirstLineToAgent(self.bridge.complete_first_line(line, profile.as_ref()))
     }
 
     /// Makes one call for a message: a new message is sent, an earlier one is imported.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 
-use super::settle::settle_without_attempt;
+use super::settle::{is_skippable, settle_without_attempt, skip_call};
 use super::{Attempt, LaneWorker, Next, RESOLVE_DELAY_MS, Rest, in_millis, resolve_delay_ms};
 use crate::bridge::notice::EndReason;
 use crate::clock::millis;
@@ -28,6 +28,8 @@ enum Round {
     Dropped,
     /// The message may be sent again.
     Again,
+    /// The rounds are used up for a call that is optional: the next one follows.
+    Skipped,
     /// The rounds are used up. `has_notice`: the agent gets a notice.
     UsedUp { has_notice: bool },
 }
@@ -116,6 +118,10 @@ impl LaneWorker {
             }
             tx.record_round(pending.id)?;
             if max.is_some_and(|max| pending.rounds + 1 >= max.get()) {
+                if is_skippable(&pending) {
+                    skip_call(tx, &pending, bridge.end_reason_text(EndReason::Unanswered))?;
+                    return Ok(Round::Skipped);
+                }
                 let why = bridge.end_reason_text(EndReason::Unanswered);
                 let (_, has_notice) =
                     settle_without_attempt(tx, &bridge, &pending, Move::MarkUnknown, why, random)?;

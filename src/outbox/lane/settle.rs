@@ -28,6 +28,12 @@ impl LaneWorker {
         let Attempt { pending, joined, payload, tells_budget } = attempt;
         let (direction, scope) = (pending.lane.direction, Scope::lane(&pending.lane));
         let wait_ms = delay_ms(pending.attempts + 1, rand::rng().random());
+        let verdict = match verdict {
+            Verdict::Refuse { why } | Verdict::Unknown { why, .. } if is_skippable(&pending) => {
+                return self.skip(pending, why).await;
+            }
+            verdict => verdict,
+        };
         let mut outcome = match verdict {
             Verdict::Unsettled { why } => {
                 tracing::warn!(
@@ -89,6 +95,17 @@ impl LaneWorker {
             _ => None,
         };
         self.record_outcome(std::iter::once(pending).chain(joined).collect(), outcome, as_text, took_ms).await
+    }
+
+    /// Records that the next call follows, whatever became of an optional one.
+    async fn skip(&self, pending: PendingCall, why: String) -> Result<Next, StoreError> {
+        tracing::warn!("the first line of a conversation did not reach the agent; its message follows");
+        let scope = Scope::lane(&pending.lane);
+        let skip = move |tx: &Tx<'_>| match tx.current(&pending)? {
+            Some(_) => skip_call(tx, &pending, &why),
+            None => Ok(()),
+        };
+        self.store.write_for(scope, skip).await.map(|()| Next::Head)
     }
 
     async fn put_back(
@@ -175,6 +192,18 @@ impl LaneWorker {
         self.signal_notice(&lane, has_notice);
         Ok(if is_empty { Next::Rest(Rest::Idle) } else { Next::Head })
     }
+}
+
+/// Whether the message is worth sending without this call.
+pub(super) fn is_skippable(pending: &PendingCall) -> bool {
+    pending.call.is_optional() && pending.call_index + 1 < pending.call_count
+}
+
+/// Goes on with the next call of a message, although nobody knows that this one arrived.
+pub(super) fn skip_call(tx: &Tx<'_>, pending: &PendingCall, why: &str) -> Result<(), StoreError> {
+    tx.settle(pending.id, Move::Requeue, &Settlement { call_done: true, ..Settlement::default() })?;
+    let detail = format!("the message goes without its first line: {why}");
+    tx.record_step(&pending.lane.customer, Some(pending.id), pending.call.api_name(), &detail, None)
 }
 
 /// Refuses an answer that was held for too long. Returns its customer, and whether the agent gets a

@@ -26,6 +26,8 @@ const ACCOUNT_NOT_EXIST: &str = "Err_TLS_PT_Open_Login_Account_Not_Exist";
 pub struct Account {
     /// The nickname.
     pub nick: String,
+    /// The picture's URL; empty if there is none.
+    pub face_url: String,
     /// The sender's number in `MsgId`.
     pub(super) tiny_id: u64,
     /// The serial of the first message that this account can see. Earlier ones belong to a deleted
@@ -119,13 +121,13 @@ impl World {
         settings: &Settings,
         now: Millis,
         user: &str,
-        nick: &str,
+        (nick, face_url): (&str, &str),
     ) -> Result<(), ApiError> {
         check_user_id(user)?;
         let kind = if self.accounts.live.contains_key(user) {
             AccountChangeKind::ImportedAgain
         } else {
-            self.import_new(settings, now, user, nick)?;
+            self.import_new(settings, now, user, (nick, face_url))?;
             AccountChangeKind::Imported
         };
         let change = AccountChange { user_id: user.to_owned(), kind, at: now };
@@ -138,7 +140,7 @@ impl World {
         settings: &Settings,
         now: Millis,
         user: &str,
-        nick: &str,
+        (nick, face_url): (&str, &str),
     ) -> Result<(), ApiError> {
         let accounts = &mut self.accounts;
         if let Some(deleted) = accounts.deleted.get(user)
@@ -155,6 +157,7 @@ impl World {
         accounts.imports += 1;
         let account = Account {
             nick: nick.to_owned(),
+            face_url: face_url.to_owned(),
             tiny_id: 144_115_200_000_000_000 + accounts.imports,
             first_serial: self.messages.next_serial(),
             connected: false,
@@ -196,8 +199,8 @@ fn user_id<'a>(body: &'a Object, names: [&str; 2]) -> Result<&'a str, ApiError> 
         .ok_or_else(|| ApiError::new(70402, format!("{name} is missing")))
 }
 
-/// Checks `Nick` and `FaceUrl`, and returns the nickname.
-fn profile(body: &Object) -> Result<&str, ApiError> {
+/// Checks `Nick` and `FaceUrl`, and returns them.
+fn profile(body: &Object) -> Result<(&str, &str), ApiError> {
     let read = |name| {
         let value = checks::text(body, name).optional(70402, "Nick and FaceUrl must be Strings")?;
         match value {
@@ -205,18 +208,41 @@ fn profile(body: &Object) -> Result<&str, ApiError> {
             value => Ok(value),
         }
     };
-    let nick = read("Nick")?;
-    read("FaceUrl")?;
-    Ok(nick.unwrap_or_default())
+    Ok((read("Nick")?.unwrap_or_default(), read("FaceUrl")?.unwrap_or_default()))
 }
 
 /// `account_import`.
 pub(super) fn import(shared: &Shared, settings: &Settings, body: &Object) -> Result<Value, ApiError> {
     let user = user_id(body, settings.account_fields.names("UserID", "Identifier"))?;
-    let nick = profile(body)?;
-    shared.world().import(settings, shared.clock.now(), user, nick)?;
+    let profile = profile(body)?;
+    shared.world().import(settings, shared.clock.now(), user, profile)?;
     shared.notify();
     Ok(json!({}))
+}
+
+/// `portrait_set`. Of the documented tags it keeps the nickname and the picture, and it refuses unknown ones.
+pub(super) fn portrait_set(shared: &Shared, body: &Object) -> Result<Value, ApiError> {
+    let user = checks::text(body, "From_Account").required(40003, "From_Account is missing or no String")?;
+    let items =
+        checks::array(body, "ProfileItem").required(40001, "ProfileItem is missing or not an Array")?;
+    let mut world = shared.world();
+    let account =
+        world.accounts.live.get_mut(user).ok_or_else(|| ApiError::new(40003, "there is no such account"))?;
+    for item in items {
+        let (tag, value) = (item["Tag"].as_str(), item["Value"].as_str());
+        let value = value.ok_or_else(|| ApiError::new(40001, "Value must be a String"))?;
+        if value.len() > MAX_PROFILE {
+            return Err(ApiError::new(40601, "a value is over 500 bytes"));
+        }
+        match tag {
+            Some("Tag_Profile_IM_Nick") => value.clone_into(&mut account.nick),
+            Some("Tag_Profile_IM_Image") => value.clone_into(&mut account.face_url),
+            _ => return Err(ApiError::new(40006, "the tag is not known")),
+        }
+    }
+    drop(world);
+    shared.notify();
+    Ok(json!({ "ErrorDisplay": "" }))
 }
 
 fn check_batch_size(count: usize) -> Result<(), ApiError> {

@@ -41,6 +41,7 @@ pub(super) enum Command {
     ImportMsg,
     GetRoamMsg,
     Withdraw,
+    PortraitSet,
 }
 
 /// One API of the REST server.
@@ -54,7 +55,7 @@ pub(super) struct Api {
     half_rate: bool,
 }
 
-const APIS: [Api; 8] = {
+const APIS: [Api; 9] = {
     const fn api(path: &'static str, command: Command) -> Api {
         Api { path, command, half_rate: false }
     }
@@ -70,6 +71,7 @@ const APIS: [Api; 8] = {
         api("openim/importmsg", Command::ImportMsg),
         api("openim/admin_getroammsg", Command::GetRoamMsg),
         api("openim/admin_msgwithdraw", Command::Withdraw),
+        api("profile/portrait_set", Command::PortraitSet),
     ]
 };
 

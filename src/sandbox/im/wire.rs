@@ -81,6 +81,7 @@ async fn execute(shared: Arc<Shared>, call: Call) -> Result<Value, ApiError> {
         Command::AccountImport => accounts::import(&shared, &settings, &body),
         Command::AccountDelete => accounts::delete(&shared, &settings, &body),
         Command::AccountCheck => accounts::check(&shared, &body),
+        Command::PortraitSet => accounts::portrait_set(&shared, &body),
         Command::OnlineStatus => accounts::online_status(&shared, &settings, &body),
         Command::SendMsg => messages::sendmsg(&shared, &settings, admin, body).await,
         Command::ImportMsg => messages::importmsg(&shared, &settings, body),

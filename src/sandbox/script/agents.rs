@@ -26,6 +26,7 @@ pub(super) async fn held(cast: &mut Cast<'_>) -> Checked {
     cast.customer.set_following(true);
     let question = cast.lines.question;
     cast.say(question).await?;
+    cast.expect_first_line().await?;
     cast.expect_inquiry(question).await?;
     let allowed = cast.customer.sends_left();
     for number in 1..=allowed - 2 {
@@ -137,6 +138,7 @@ pub(super) async fn personal(cast: &mut Cast<'_>) -> Checked {
     cast.block.event("", "a day passes; the account has them now, and the bridge tries again");
     let (question, answer) = (cast.lines.next_day, cast.lines.answer);
     cast.say(question).await?;
+    cast.expect_first_line().await?;
     cast.expect_inquiry(question).await?;
     let before = cast.customer.screen().len();
     cast.agent_sends_text(answer).await?;

@@ -142,6 +142,15 @@ impl<'s> Cast<'s> {
         expect(fits(send), expected, || format!("{} {}", send.api, send.elements))
     }
 
+    /// Waits for the line that precedes the first message of a conversation.
+    pub async fn expect_first_line(&mut self) -> Checked {
+        let expected = "a line to the agent about who comes, without a number";
+        self.expect_at_agent(expected, |send| {
+            send.text().strip_prefix(NOTICE_PREFIX).is_some_and(|line| !line.starts_with('#'))
+        })
+        .await
+    }
+
     /// Waits for exactly these `words` of the customer at the agent, as an inquiry.
     pub async fn expect_inquiry(&mut self, words: &str) -> Checked {
         let text = format!("{}{words}", self.texts.inquiry_prefix);

@@ -34,6 +34,7 @@ pub(super) async fn follow(cast: &mut Cast<'_>) -> Checked {
 pub(super) async fn question(cast: &mut Cast<'_>) -> Checked {
     let question = cast.lines.question;
     cast.question = Some(cast.say(question).await?);
+    cast.expect_first_line().await?;
     cast.expect_inquiry(question).await
 }
 

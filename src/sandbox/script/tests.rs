@@ -50,6 +50,7 @@ async fn each_defect_fails_its_own_step() {
         (Defect::Echo, 1, "echostr"),
         (Defect::Welcome, 2, "Thanks for following XX."),
         (Defect::Sender, 3, "the customer's own account"),
+        (Defect::FirstLine, 3, "who comes"),
         (Defect::Typing, 4, "the account types"),
         (Defect::Answer, 5, "in May"),
         (Defect::Picture, 6, "kind image"),

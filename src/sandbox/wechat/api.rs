@@ -126,6 +126,14 @@ impl Platform {
             }
             "/cgi-bin/media/upload" => self.upload(call),
             "/cgi-bin/media/get" => self.download(call),
+            "/cgi-bin/user/info" => {
+                self.check_token(call, &Method::GET)?;
+                self.user_info(call.parameter("openid")).map(Payload::Json)
+            }
+            "/cgi-bin/tags/get" => {
+                self.check_token(call, &Method::GET)?;
+                self.tag_list().map(Payload::Json)
+            }
             "/cgi-bin/getcallbackip" => {
                 self.check_token(call, &Method::GET)?;
                 Ok(Payload::Json(json!({"ip_list": ["127.0.0.1"]})))

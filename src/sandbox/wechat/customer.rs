@@ -31,12 +31,25 @@ pub(super) struct Customer {
     platform_changes: broadcast::Sender<Arc<str>>,
 }
 
+/// What the account's staff has recorded of a customer in the console.
+#[derive(Clone, Debug, Default)]
+pub(super) struct UserFacts {
+    /// What the staff calls the customer.
+    pub remark: String,
+    /// The ids of the customer's tags.
+    pub tags: Vec<usize>,
+    /// The URL of the customer's picture. The platform has not told it since 2021.
+    pub picture: String,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct State {
     /// Whether the customer follows the account.
     pub following: bool,
     /// The customer's allowances for `custom/send`.
     pub window: Window,
+    /// What the account's staff has recorded.
+    pub facts: UserFacts,
     /// When the last message went either way.
     pub last_traffic: Option<Millis>,
     /// When the phone began to show that the account types. A message ends it, and so does time.

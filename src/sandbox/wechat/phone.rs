@@ -25,8 +25,8 @@ pub struct ScreenTimeout(pub Vec<ScreenEntry>);
 /// A customer's phone. Clones share one phone.
 #[derive(Clone)]
 pub struct Phone {
-    platform: Arc<Platform>,
-    customer: Arc<Customer>,
+    pub(super) platform: Arc<Platform>,
+    pub(super) customer: Arc<Customer>,
 }
 
 impl fmt::Debug for Phone {

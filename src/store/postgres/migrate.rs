@@ -20,7 +20,7 @@ pub(super) struct Migration {
 }
 
 /// The migrations, in order.
-pub(super) const MIGRATIONS: [Migration; 9] = [
+pub(super) const MIGRATIONS: [Migration; 10] = [
     Migration {
         name: "0001-initial",
         statements: include_str!("../../../migrations/postgres/0001-initial.sql"),
@@ -64,6 +64,11 @@ pub(super) const MIGRATIONS: [Migration; 9] = [
     Migration {
         name: "0009-line",
         statements: include_str!("../../../migrations/postgres/0009-line.sql"),
+        compatible: 1,
+    },
+    Migration {
+        name: "0010-visits",
+        statements: include_str!("../../../migrations/postgres/0010-visits.sql"),
         compatible: 1,
     },
 ];

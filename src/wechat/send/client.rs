@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::code::{self, Class};
 use super::media_type::MediaType;
+use super::outgoing::Outgoing;
 use super::token::{Token, TokenError, TokenHolder};
 use super::transport::{self, FilePart, TIMEOUT, TransportError};
 use crate::clock::Clock;
@@ -24,52 +25,6 @@ use crate::fleet::{Lease, LeaseOver};
 use crate::json;
 use crate::model::{self, HoldReason, NoAnswer, OpenId, Verdict};
 use crate::upstream::{CallReport, Degraded, Evidence, Fault, Health, leased};
-
-/// A message for `custom/send`, in WeChat's JSON form.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Outgoing<'a> {
-    /// Text.
-    Text {
-        /// The text; WeChat refuses more than 2,048 bytes.
-        content: &'a str,
-    },
-    /// A picture.
-    Image {
-        /// The uploaded file.
-        media_id: &'a str,
-    },
-    /// A recording.
-    Voice {
-        /// The uploaded file.
-        media_id: &'a str,
-    },
-    /// A video.
-    Video {
-        /// The uploaded file.
-        media_id: &'a str,
-        /// The uploaded thumbnail.
-        thumb_media_id: &'a str,
-        /// The title.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        title: Option<&'a str>,
-        /// The description.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        description: Option<&'a str>,
-    },
-}
-
-impl Outgoing<'_> {
-    /// WeChat's `msgtype`.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Text { .. } => "text",
-            Self::Image { .. } => "image",
-            Self::Voice { .. } => "voice",
-            Self::Video { .. } => "video",
-        }
-    }
-}
 
 /// Why a call failed. Contains neither the access token nor a URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -98,6 +53,17 @@ pub enum Failure {
     /// There is no access token; the request was not sent.
     #[error(transparent)]
     Token(#[from] TokenError),
+}
+
+impl From<TransportError> for Failure {
+    fn from(error: TransportError) -> Self {
+        match error {
+            TransportError::NotSent(why) => Self::NotSent(why),
+            TransportError::LeaseOver(over) => Self::LeaseOver(over),
+            TransportError::Rejected(status) => Self::Rejected(status),
+            TransportError::NoAnswer(silence, why) => Self::NoAnswer(silence, why),
+        }
+    }
 }
 
 /// The platform's name in metrics.
@@ -340,13 +306,7 @@ impl Client {
                 transport::upload(&self.http, url, file, self.timeout.max(UPLOAD_TIMEOUT), &self.clock).await
             }
         };
-        let response = response.map_err(|lost| match lost {
-            TransportError::NotSent(why) => Failure::NotSent(why),
-            TransportError::LeaseOver(over) => Failure::LeaseOver(over),
-            TransportError::Rejected(status) => Failure::Rejected(status),
-            TransportError::NoAnswer(silence, why) => Failure::NoAnswer(silence, why),
-        })?;
-        read_response(&response, is_upload, token)
+        read_response(&response?, is_upload, token)
     }
 
     /// Updates the health of `api`. A code that concerns only the message proves that the account

@@ -3,9 +3,10 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::client::{Client, Failure, NotAllowed, Outgoing, PLATFORM, call_report, verdict};
+use super::client::{Client, Failure, NotAllowed, PLATFORM, call_report, verdict};
 use super::code;
 use super::media_upload::MediaUploader;
+use super::outgoing::Outgoing;
 use crate::metrics::Metrics;
 use crate::model::{Attachment, OutboundCall, Resolution, Verdict};
 use crate::outbox::{Courier, Payload, PrepareError};

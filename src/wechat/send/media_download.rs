@@ -16,7 +16,7 @@ use serde::Deserialize;
 use super::client::{Client, Failure, PLATFORM, call_report};
 use super::code::{self, Class};
 use super::token::Token;
-use super::transport::{self, TransportError};
+use super::transport;
 use crate::bridge::MediaUnavailable;
 use crate::json;
 use crate::media::download::{DownloadError, Downloader, UrlOrigin};
@@ -254,12 +254,8 @@ impl MediaDownloader {
     async fn open(&self, client: &Client, url: Url) -> Result<Response, MediaFailure> {
         let request = client.http.get(url).timeout(self.timeouts.total);
         let sent_ms = client.clock.monotonic_ms();
-        let response = request.send().await.map_err(|error| match transport::to_transport_error(error) {
-            TransportError::NotSent(why) => Failure::NotSent(why),
-            TransportError::LeaseOver(over) => Failure::LeaseOver(over),
-            TransportError::NoAnswer(silence, why) => Failure::NoAnswer(silence, why),
-            TransportError::Rejected(status) => Failure::Rejected(status),
-        })?;
+        let response =
+            request.send().await.map_err(|error| Failure::from(transport::to_transport_error(error)))?;
         observe_date(&client.clock.remote(crate::wechat::CLOCK), &response, sent_ms);
         match response.status() {
             StatusCode::OK => Ok(response),

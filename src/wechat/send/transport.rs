@@ -75,6 +75,16 @@ pub(super) async fn post(
     read_response(request, clock).await
 }
 
+/// Gets `url` and reads the whole response of an HTTP 200.
+pub(super) async fn get(
+    http: &reqwest::Client,
+    url: Url,
+    timeout: Duration,
+    clock: &Clock,
+) -> Result<Vec<u8>, TransportError> {
+    read_response(http.get(url).timeout(timeout), clock).await
+}
+
 /// The source of a file's bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Source<'a> {

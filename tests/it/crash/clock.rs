@@ -9,7 +9,9 @@ use wechat_im_bridge::internals::sandbox::im::SendRecord;
 use wechat_im_bridge::internals::sandbox::wechat::Phone;
 
 use super::rig::recovery_limit;
-use crate::world::{INQUIRY, SOON, Setup, World, await_shown, await_texts, eventually, openid};
+use crate::world::{
+    INQUIRY, SOON, Setup, World, await_shown, await_texts, eventually, is_first_line, openid,
+};
 
 const FIVE_HOURS_MS: i64 = 5 * 3600 * 1000;
 const DAY_MS: i64 = 24 * 3600 * 1000;
@@ -82,6 +84,7 @@ impl Waiting {
             let calls: Vec<String> = (world.im.ledger().deliveries())
                 .filter(|send| send.from == openid(name))
                 .map(SendRecord::text)
+                .filter(|text| !is_first_line(text))
                 .collect();
             assert_eq!(calls, expected, "{name}");
         }

@@ -7,7 +7,7 @@ use wechat_im_bridge::internals::sandbox::im::AgentClient;
 use super::pictures::fetched_count;
 use super::rig::{Rig, TIMEOUT};
 use crate::customer_media::{JPEG, PUBLIC_URL};
-use crate::world::{INQUIRY, eventually, get_json, openid, texts};
+use crate::world::{INQUIRY, eventually, get_json, is_first_line, openid, texts};
 
 const CUSTOMER: &str = "anna";
 
@@ -32,7 +32,7 @@ async fn await_text(rig: &Rig, agent: &AgentClient, text: &str) {
 
 fn notices(agent: &AgentClient) -> Vec<String> {
     let all = agent.conversation(&openid(CUSTOMER)).into_iter().map(|message| message.text());
-    all.filter(|text| text.starts_with("[bridge] ")).collect()
+    all.filter(|text| text.starts_with("[bridge] ") && !is_first_line(text)).collect()
 }
 
 /// Asserts that the panics are counted, and that `/readyz` shows them as trouble without refusing pushes.

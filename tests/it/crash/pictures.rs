@@ -6,7 +6,7 @@ use super::downloads::status_kb;
 use super::rig::{Rig, TIMEOUT};
 use crate::customer_media::sizes::{oversized_png, picture};
 use crate::customer_media::{JPEG, PUBLIC_URL, get};
-use crate::world::{eventually, openid};
+use crate::world::{eventually, openid, texts};
 use futures_util::{StreamExt as _, stream};
 
 const CUSTOMER: &str = "anna";
@@ -56,8 +56,8 @@ async fn killed_at(point: &str) {
     assert!(served, "{point}: {}\n{}", get(&link).await.status, rig.log());
     rig.wait_until_idle().await;
     assert_eq!(picture_links(&rig).len(), 1, "{point}");
-    let notices = rig.agent().conversation(&openid(CUSTOMER));
-    assert!(notices.iter().all(|message| !message.text().starts_with("[bridge]")), "{point}");
+    let seen = texts(&rig.agent(), &openid(CUSTOMER));
+    assert!(seen.iter().all(|text| !text.starts_with("[bridge]")), "{point}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

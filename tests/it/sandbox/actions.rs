@@ -23,7 +23,8 @@ async fn customer_and_agent_talk_and_the_state_shows_it() {
         })
         .await;
     let (agent, talk) = conversation(&state, openid).unwrap();
-    assert_eq!((talk["unread"].as_u64(), &talk["messages"][0]["from"]), (Some(1), &json!("customer")));
+    assert_eq!((talk["unread"].as_u64(), &talk["messages"][0]["from"]), (Some(2), &json!("note")));
+    assert_eq!(messages(&state, openid)[0]["from"], "customer");
     let path = format!("/api/agents/{agent}/{}", talk["customer"].as_str().unwrap());
     lab.post_accepted(&path, json!({"do": "text", "text": "Yes, it is."})).await;
     let state = lab.until("the answer", |state| texts(state, openid).contains(&"Yes, it is.")).await;

@@ -6,6 +6,7 @@ use fail::fail_point;
 
 use super::{ImCourier, StepResult};
 use crate::bridge::Account;
+use crate::im::send::portrait::Portrait;
 use crate::im::send::{Api, repeatable_verdict, unknown_agents};
 use crate::model::{FailureClass, ImUserId, OpenId, Verdict};
 use crate::store::StoreError;
@@ -14,14 +15,19 @@ impl ImCourier {
     /// Imports the customer's account. If IM refuses a deleted UserID, records the next one.
     pub(super) async fn import(&self, customer: &OpenId) -> StepResult<ImUserId> {
         let (user, account) = self.account(customer).await?;
-        match self
-            .rate_limited(Api::AccountImport, self.client.account_import(&user, &nickname(customer)))
-            .await
-        {
+        let profile = self.bridge.stored_profile(customer).await;
+        let portrait = Portrait::of(customer, profile.as_ref());
+        let import = self.client.account_import(&user, &portrait.nick, &portrait.picture);
+        match self.rate_limited(Api::AccountImport, import).await {
             Ok(()) => {
                 fail_point!("import.called");
                 self.record(customer, account.number, true).await?;
                 fail_point!("import.recorded");
+                if profile.is_some() {
+                    self.record_shown(customer, &portrait)
+                        .await
+                        .map_err(|error| store_error_verdict(&error))?;
+                }
                 Ok(user)
             }
             Err(failure) => {
@@ -82,14 +88,6 @@ impl ImCourier {
     pub(super) async fn record(&self, customer: &OpenId, number: u32, imported: bool) -> StepResult<()> {
         self.accounts.record(customer, number, imported).await.map_err(|error| store_error_verdict(&error))
     }
-}
-
-/// The customer's nickname. WeChat no longer reveals customers' names, so the end of the openid
-/// tells them apart.
-pub(super) fn nickname(customer: &OpenId) -> String {
-    let openid = customer.as_str();
-    let end = openid.len().saturating_sub(6);
-    format!("WeChat {}", openid.get(end..).unwrap_or(openid))
 }
 
 /// The verdict on a message whose agent IM does not know.

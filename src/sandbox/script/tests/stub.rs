@@ -2,7 +2,7 @@
 //! it answers.
 
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -32,6 +32,8 @@ pub enum Defect {
     Welcome,
     /// Messages come from the administrator's account.
     Sender,
+    /// Nobody tells the agent who comes.
+    FirstLine,
     /// An agent's typing signals are ignored.
     Typing,
     /// The agent's answer is changed.
@@ -60,6 +62,8 @@ pub struct Stub {
     im_base: String,
     http: reqwest::Client,
     replies: Mutex<HashMap<String, String>>,
+    /// The customers whose conversation has begun.
+    introduced: Mutex<HashSet<String>>,
     random: AtomicU32,
     now: i64,
 }
@@ -78,6 +82,7 @@ impl Stub {
             im_base: stage.im.base_url(),
             http: crate::http_client::loopback().build().unwrap(),
             replies: Mutex::default(),
+            introduced: Mutex::default(),
             random: AtomicU32::new(1),
             now: crate::clock::Clock::system().now().seconds(),
         });
@@ -172,6 +177,10 @@ async fn push(State(stub): State<Arc<Stub>>, Query(query): Parameters, body: Str
                     "Desc": element(&body, "Label"),
                     "Latitude": degrees("Location_X"), "Longitude": degrees("Location_Y"),
                 }});
+            }
+            if stub.introduced.lock().insert(openid.to_owned()) && stub.defect != Defect::FirstLine {
+                let line = format!("{NOTICE_PREFIX}New customer.");
+                stub.to_agent(openid, json!({"MsgType": "TIMTextElem", "MsgContent": {"Text": line}})).await;
             }
             stub.to_agent(openid, content).await;
             let answer = stub.reply(openid, &stub.texts.transferring);
