@@ -26,6 +26,7 @@ pub mod quota;
 mod passive_reply;
 mod places;
 mod presence;
+mod rating;
 mod profiles;
 mod send_policy;
 mod media_link;

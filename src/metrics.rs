@@ -6,6 +6,7 @@
 mod accepted;
 mod calls;
 mod conversations;
+mod desk;
 mod instances;
 mod listeners;
 mod storage;
@@ -47,6 +48,7 @@ struct Inner {
     refused_requests: Counters<2>,
     ignored: Counters<1>,
     backfilled: Counter,
+    ratings: Counters<1>,
     panics: Counters<1>,
     accept: Histograms<1>,
     commit: Histogram,
@@ -128,6 +130,7 @@ impl Default for Metrics {
             refused_requests: Counters::default(),
             ignored: Counters::default(),
             backfilled: Counter::default(),
+            ratings: Counters::default(),
             panics: Counters::default(),
             accept: Histograms::new_with_constructor(short_histogram),
             commit: short_histogram(),
@@ -193,11 +196,6 @@ impl Default for Metrics {
             inner.refused_requests.clone(),
         );
         r.register(
-            "backfilled",
-            "Agents' messages that the backfill found in IM's history",
-            inner.backfilled.clone(),
-        );
-        r.register(
             "accept_seconds",
             "Time from a parsed request to its commit, by source",
             inner.accept.clone(),
@@ -239,6 +237,11 @@ fn register_state(r: &mut Registry, inner: &Inner) {
 }
 
 fn register_calls(r: &mut Registry, inner: &Inner) {
+    r.register(
+        "backfilled",
+        "Agents' messages that the backfill found in IM's history",
+        inner.backfilled.clone(),
+    );
     r.register("repeated", "Repeated pushes recognised, by source", inner.repeated.clone());
     r.register("ignored_callbacks", "Callbacks that changed nothing, by reason", inner.ignored.clone());
     r.register("calls", "API calls to a platform, by platform, API and outcome", inner.calls.clone());
@@ -295,6 +298,7 @@ fn register_conversations(r: &mut Registry, inner: &Inner) {
     );
     r.register("first_answer_seconds", "Time until a customer got an answer", inner.first_answer.clone());
     r.register("resolution_seconds", "Time until a conversation was over", inner.resolution.clone());
+    r.register("ratings", "Ratings that customers gave, by value", inner.ratings.clone());
 }
 
 fn register_instances(r: &mut Registry, inner: &Inner) {
@@ -370,14 +374,6 @@ impl Metrics {
     /// it is behind.
     pub fn record_clock_skew(&self, platform: &'static str, skew_ms: i64) {
         self.0.clock_skew.get_or_create(&[("platform", platform)]).set(skew_ms / 1000);
-    }
-
-    /// Records how many of the customers' messages are deferred, how many customers are in the line, and how long the first of
-    /// them has waited.
-    pub fn record_parked(&self, deferred: i64, in_line: i64, oldest_s: i64) {
-        self.0.deferred.set(deferred);
-        self.0.line.set(in_line);
-        self.0.line_oldest.set(oldest_s);
     }
 
     /// Renders the metrics as Prometheus text. The arguments are the store's current backlog.

@@ -11,6 +11,7 @@ mod media;
 mod message;
 mod presence;
 mod push;
+mod rating;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -22,11 +23,12 @@ pub use attachment::{Attachment, AttachmentKind, SmallerPicture};
 pub use ending::Ending;
 pub use id::{ImUserId, InvalidId, MessageId, Millis, OpenId};
 pub use media::{MediaHash, MediaInfo, MediaInfoKind, MediaKind, MediaName, MediaOrigin, MediaRequest};
-pub use message::{Direction, IllegalMove, Lane, MessageKind, Move, OutboundCall, State};
+pub use message::{Direction, IllegalMove, Lane, MenuItem, MessageKind, Move, OutboundCall, State};
 pub use presence::PresenceChange;
 pub use push::{
     Content, DEDUP_RETENTION_MS, DedupKey, Event, EventDetails, EventKind, Push, PushBody, UnreadablePush,
 };
+pub use rating::{Rating, RatingId};
 pub use text::{readable_size, split_text};
 pub use verdict::{FailureClass, HoldReason, NoAnswer, Resolution, Verdict, return_code};
 pub use visit::{Profile, Visit, VisitAction};

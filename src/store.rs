@@ -32,6 +32,7 @@ mod profile;
 mod prune;
 mod question;
 mod questions;
+mod rating;
 mod scope;
 mod session;
 mod sqlite;

@@ -34,6 +34,7 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
             sticky_ms: config.desk.sticky.map(millis),
             presence: config.desk.presence,
             capacity: config.desk.capacity.map(NonZeroU32::get),
+            rating: config.desk.rating,
         },
         hours: config.desk.hours.clone(),
         after_hours: config.desk.after_hours,

@@ -2,6 +2,7 @@
 //! out.
 
 pub(super) mod canned;
+mod close;
 mod drop;
 pub(super) mod effect;
 mod help;

@@ -12,6 +12,8 @@ pub struct DeskSettings {
     pub presence: bool,
     /// The most open conversations of one agent; `None`: no limit.
     pub capacity: Option<u32>,
+    /// Whether a customer is asked for a rating when the conversation is closed.
+    pub rating: bool,
 }
 
 /// What is known of the agents when a customer needs one.

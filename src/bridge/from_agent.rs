@@ -125,7 +125,7 @@ impl Bridge {
         let content = AnswerContent::of(&inner, &mut answer);
         let (to_im, to_wechat) = match &content {
             // The reply to a command goes to the agent who sent it.
-            AnswerContent::Command(command) => (true, *command == Command::Retry),
+            AnswerContent::Command(command) => (true, matches!(command, Command::Retry | Command::Close)),
             // A blank message makes a notice too.
             AnswerContent::Message { calls, notices } => (!notices.is_empty() || calls.is_empty(), true),
         };

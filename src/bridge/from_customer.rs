@@ -11,6 +11,7 @@ mod fetches;
 mod follow;
 mod hours;
 mod queue;
+mod rated;
 mod visit;
 
 use std::sync::Arc;
@@ -24,7 +25,8 @@ use super::media_link::MediaLink;
 use super::passive_reply::{ATTACH_MS, AttachedAnswers, HELD_READ, Reply, ReplyPlan, plan_reply};
 use super::{Account, Bridge, Inner, passive_reply, quota, to_im};
 use crate::model::{
-    Push, PushBody,
+    Content, Direction, Event, EventKind, Lane, MediaName, MessageId, MessageKind, Millis, Move, Push,
+    PushBody, Rating,
 };
 use crate::store::{Customer, HeldAnswer, PendingCall, Scope, Settlement, StoreError, Tx};
 
@@ -38,6 +40,8 @@ struct PushDecision {
     is_repeat: bool,
     account: Option<Account>,
     has_media_requests: bool,
+    /// The rating that it gave.
+    rating: Option<Rating>,
     /// The message to IM that it became.
     message: Option<MessageId>,
     /// The call of that message, if its attempt is recorded already.
@@ -54,6 +58,7 @@ impl PushDecision {
             is_repeat: false,
             account: None,
             has_media_requests: false,
+            rating: None,
             message: None,
             direct: None,
         }
@@ -104,6 +109,9 @@ impl Bridge {
         let decision = decided.unwrap_or_else(|| PushDecision::empty(inner.clock.now()));
         fail_point!("push.committed");
         inner.metrics.record_push(decision.is_repeat, started.elapsed());
+        if let Some(rating) = decision.rating {
+            inner.metrics.record_rating(rating);
+        }
         if let Some(id) = decision.message {
             tracing::Span::current().record("message.id", id.0);
         }
@@ -157,6 +165,7 @@ impl PushHandler {
         }
         let mut decision = PushDecision::empty(tx.now());
         match &self.push.body {
+            PushBody::Message(content) if self.on_rating(tx, content, &mut decision)? => {}
             PushBody::Message(content) => {
                 let found = tx.customer(&self.push.from)?;
                 if !has_desk && self.may_need_agent(found.as_ref(), tx.now()) {

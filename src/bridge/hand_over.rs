@@ -160,6 +160,7 @@ fn replay(locale: Locale, past: &[PastMessage]) -> Vec<OutboundCall> {
                     format!("{NOTICE_PREFIX}{}", note_by(locale, author, words))
                 }
                 OutboundCall::FirstLineToAgent(_)
+                | OutboundCall::MenuToCustomer { .. }
                 | OutboundCall::ImportAccount
                 | OutboundCall::DeleteAccount
                 | OutboundCall::EarlierMessageToAgent { .. } => continue,

@@ -335,6 +335,7 @@ pub(super) fn excerpt(call: &OutboundCall) -> &str {
         | OutboundCall::TextToAgent(text)
         | OutboundCall::CardToAgent { text, .. }
         | OutboundCall::EarlierMessageToAgent { text, .. }
+        | OutboundCall::MenuToCustomer { head: text, .. }
         | OutboundCall::Note(text) => text,
         OutboundCall::MediaToAgent(info) => &info.link,
         OutboundCall::LocationToAgent { description, .. } => description,

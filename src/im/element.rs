@@ -228,6 +228,7 @@ pub fn elements_for(call: &OutboundCall, details: &MediaDetails) -> Option<Vec<E
         | OutboundCall::EarlierMessageToAgent { .. }
         | OutboundCall::Note(_)
         | OutboundCall::TextToCustomer(_)
+        | OutboundCall::MenuToCustomer { .. }
         | OutboundCall::MediaToCustomer(_) => None,
     }
 }

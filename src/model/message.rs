@@ -50,6 +50,8 @@ pub enum MessageKind {
     Transfer,
     /// An agent's note for other agents. It is stored as delivered and never sent.
     Note,
+    /// The menu that asks a customer for a rating. It is sent now or never.
+    Rating,
 }
 
 impl MessageKind {
@@ -61,6 +63,7 @@ impl MessageKind {
             Self::Notice => "notice",
             Self::Transfer => "transfer",
             Self::Note => "note",
+            Self::Rating => "rating",
         }
     }
 }
@@ -235,10 +238,28 @@ pub enum OutboundCall {
     },
     /// An agent's note, which is kept for other agents. No platform is ever asked to send it.
     Note(String),
+    /// Sends a menu to the customer, who taps one of its items.
+    MenuToCustomer {
+        /// The text above the items; may be empty.
+        head: String,
+        /// The items.
+        items: Vec<MenuItem>,
+        /// The text below the items; may be empty.
+        tail: String,
+    },
     /// Sends text to the customer; at most 2,000 bytes.
     TextToCustomer(String),
     /// Sends a file to the customer, or a text with a link to it.
     MediaToCustomer(Attachment),
+}
+
+/// An item of a menu.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MenuItem {
+    /// WeChat gives it back when the customer taps the item.
+    pub id: String,
+    /// What the customer reads.
+    pub content: String,
 }
 
 impl OutboundCall {
@@ -265,7 +286,7 @@ impl OutboundCall {
             | Self::CardToAgent { .. } => "sendmsg",
             Self::EarlierMessageToAgent { .. } => "importmsg",
             Self::Note(_) => "none",
-            Self::TextToCustomer(_) | Self::MediaToCustomer(_) => "custom/send",
+            Self::TextToCustomer(_) | Self::MenuToCustomer { .. } | Self::MediaToCustomer(_) => "custom/send",
         }
     }
 }

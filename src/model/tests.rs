@@ -12,6 +12,7 @@ fn names_are_the_documented_words() {
         (MessageKind::Notice, "notice"),
         (MessageKind::Transfer, "transfer"),
         (MessageKind::Note, "note"),
+        (MessageKind::Rating, "rating"),
     ];
     for (kind, name) in kinds {
         assert_eq!(kind.name(), name);

@@ -94,6 +94,7 @@ pub async fn round(
     store.write(|tx| tx.prune_ended(tx.now().plus(-REPORT_RETENTION_MS))).await?;
     tokio::time::sleep(PAUSE).await;
     store.write(|tx| tx.prune_unreadable(tx.now().plus(-MESSAGE_RETENTION_MS))).await?;
+    store.write(|tx| tx.prune_ratings(tx.now().plus(-REPORT_RETENTION_MS))).await?;
     tokio::time::sleep(PAUSE).await;
     let mut after = Some(HeldCursor::default());
     while let Some(from) = after {

@@ -130,6 +130,7 @@ impl From<MessageKind> for Param<'_> {
             MessageKind::Notice => 2,
             MessageKind::Transfer => 3,
             MessageKind::Note => 4,
+            MessageKind::Rating => 5,
         })
     }
 }
@@ -142,6 +143,7 @@ impl FromColumn for MessageKind {
             Column::Int(2) => Ok(Self::Notice),
             Column::Int(3) => Ok(Self::Transfer),
             Column::Int(4) => Ok(Self::Note),
+            Column::Int(5) => Ok(Self::Rating),
             _ => Err(Mismatch),
         }
     }

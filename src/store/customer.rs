@@ -222,6 +222,7 @@ impl Tx<'_> {
         run("DELETE FROM backfill WHERE openid = ?1")?;
         run("DELETE FROM unreadable WHERE openid = ?1")?;
         run("DELETE FROM profile WHERE openid = ?1")?;
+        run("UPDATE rating SET openid = NULL WHERE openid = ?1")?;
         run("UPDATE customer SET known = 0, known_since = 0, push_not_before = 0, served_by = NULL, served_at = 0
              WHERE openid = ?1")?;
         run("DELETE FROM question WHERE openid = ?1")?;

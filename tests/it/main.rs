@@ -43,6 +43,7 @@ mod postgres;
 mod properties;
 mod pushes;
 mod query_plans;
+mod rating;
 mod raw_http;
 mod real_clients;
 mod recalls;

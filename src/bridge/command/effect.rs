@@ -7,7 +7,7 @@ use crate::bridge::hand_over::{Cause, HandOver};
 use crate::bridge::send_policy::enqueue_notice;
 use crate::bridge::{Inner, first_line, quota};
 use crate::config::Locale;
-use crate::model::{Ending, HoldReason, ImUserId, Millis};
+use crate::model::{HoldReason, ImUserId, Millis};
 use crate::store::{Customer, StoreError, Tx};
 
 /// A command with everything needed to carry it out.
@@ -68,13 +68,7 @@ impl Effect<'_> {
                 let lines = [state.as_str(), about.trim_start()];
                 self.reply(tx, &customer, lines.join("\n").trim_end())
             }
-            Command::Close => {
-                tx.end_conversation(&customer, Ending::Agent)?;
-                let customer = Customer { agent: None, ..customer };
-                tx.put_customer(&customer)?;
-                tx.answer_question(&customer.openid)?;
-                self.notify_agent(tx, &customer, CommandReply::Closed)
-            }
+            Command::Close => self.close(tx, customer),
             Command::To(agent) => match agent.as_ref().filter(|agent| settings.agents.contains(agent)) {
                 None => {
                     self.notify_agent(tx, &customer, CommandReply::NoSuchAgent { agents: &settings.agents })
@@ -118,7 +112,7 @@ impl Effect<'_> {
         enqueue_notice(tx, &customer.openid, self.sender, text, self.source, self.random[1]).map(drop)
     }
 
-    fn notify_agent(
+    pub(super) fn notify_agent(
         &self,
         tx: &Tx<'_>,
         customer: &Customer,

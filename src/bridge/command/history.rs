@@ -101,6 +101,7 @@ fn words(call: &OutboundCall) -> Option<String> {
         OutboundCall::MediaToAgent(info) => info.as_text(),
         OutboundCall::MediaToCustomer(attachment) => attachment.as_text(&attachment.url),
         OutboundCall::FirstLineToAgent(_)
+        | OutboundCall::MenuToCustomer { .. }
         | OutboundCall::ImportAccount
         | OutboundCall::DeleteAccount
         | OutboundCall::EarlierMessageToAgent { .. } => return None,

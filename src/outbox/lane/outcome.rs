@@ -54,6 +54,9 @@ pub(super) fn log_outcome(lane: &Lane, transition: Move, kind: MessageKind, has_
         (Move::Refuse, MessageKind::Message) => {
             tracing::warn!(lane, has_notice, "the platform refused the message; it will not be retried");
         }
+        (Move::Refuse, MessageKind::Rating) => {
+            tracing::warn!(lane, "WeChat does not take the menu that asks for a rating; nobody is asked");
+        }
         (Move::Refuse, _) => tracing::error!(
             lane,
             "the platform refused an account call, a notice or a transfer; it will not be retried"

@@ -76,6 +76,9 @@ impl LaneWorker {
                 let lines = std::iter::once(pending).chain(joined).collect();
                 return self.put_back(lines, class, why, wait_ms.max(in_millis(pause)), took_ms).await;
             }
+            Verdict::Hold { hold_reason, why } if pending.kind == MessageKind::Rating => {
+                Outcome { hold_reason: Some(hold_reason), ..Outcome::new(Move::Refuse, "refused", Some(why)) }
+            }
             Verdict::Hold { hold_reason, why } => Outcome {
                 hold_reason: Some(hold_reason),
                 agent_reason: Some(self.bridge.hold_reason_text(hold_reason)),
@@ -87,7 +90,7 @@ impl LaneWorker {
                 ..Outcome::new(Move::MarkUnknown, "unknown", Some(why))
             },
         };
-        outcome.tells_budget = tells_budget;
+        outcome.tells_budget = tells_budget && pending.kind == MessageKind::Message;
         let as_text = match payload {
             Payload::Text { notice, .. } if matches!(outcome.label, "delivered" | "delivered in part") => {
                 notice
@@ -139,7 +142,7 @@ impl LaneWorker {
     fn gives_up(&self, pending: &PendingCall, class: FailureClass) -> bool {
         let is_own_failure = match pending.kind {
             MessageKind::Account | MessageKind::Transfer => !class.is_platform_wide(),
-            MessageKind::Message | MessageKind::Notice | MessageKind::Note => {
+            MessageKind::Message | MessageKind::Notice | MessageKind::Note | MessageKind::Rating => {
                 class == FailureClass::NoAccount
             }
         };

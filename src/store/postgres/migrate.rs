@@ -20,7 +20,7 @@ pub(super) struct Migration {
 }
 
 /// The migrations, in order.
-pub(super) const MIGRATIONS: [Migration; 10] = [
+pub(super) const MIGRATIONS: [Migration; 11] = [
     Migration {
         name: "0001-initial",
         statements: include_str!("../../../migrations/postgres/0001-initial.sql"),
@@ -69,6 +69,11 @@ pub(super) const MIGRATIONS: [Migration; 10] = [
     Migration {
         name: "0010-visits",
         statements: include_str!("../../../migrations/postgres/0010-visits.sql"),
+        compatible: 1,
+    },
+    Migration {
+        name: "0011-ratings",
+        statements: include_str!("../../../migrations/postgres/0011-ratings.sql"),
         compatible: 1,
     },
 ];

@@ -82,6 +82,9 @@ impl Courier for WechatCourier {
 /// Converts the call into WeChat's form.
 fn to_outgoing<'a>(call: &'a OutboundCall, form: &'a Payload) -> Option<Outgoing<'a>> {
     match (call, form) {
+        (OutboundCall::MenuToCustomer { head, items, tail }, _) => {
+            Some(Outgoing::MsgMenu { head_content: head, list: items, tail_content: tail })
+        }
         (
             OutboundCall::TextToCustomer(_) | OutboundCall::MediaToCustomer(_),
             Payload::Text { text: content, .. },

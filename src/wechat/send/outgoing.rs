@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::model::MenuItem;
+
 /// A message for `custom/send`, in WeChat's JSON form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -10,6 +12,17 @@ pub enum Outgoing<'a> {
     Text {
         /// The text; WeChat refuses more than 2,048 bytes.
         content: &'a str,
+    },
+    /// A menu, of which the customer taps one item.
+    MsgMenu {
+        /// The text above the items.
+        #[serde(skip_serializing_if = "str::is_empty")]
+        head_content: &'a str,
+        /// The items.
+        list: &'a [MenuItem],
+        /// The text below the items.
+        #[serde(skip_serializing_if = "str::is_empty")]
+        tail_content: &'a str,
     },
     /// A picture.
     Image {
@@ -41,6 +54,7 @@ impl Outgoing<'_> {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Text { .. } => "text",
+            Self::MsgMenu { .. } => "msgmenu",
             Self::Image { .. } => "image",
             Self::Voice { .. } => "voice",
             Self::Video { .. } => "video",

@@ -137,7 +137,7 @@ fn plain_names_keep_every_row_of_version_7() {
             _ => {}
         }
     }
-    for later in ["ended_conversation", "unreadable", "question", "profile"] {
+    for later in ["ended_conversation", "unreadable", "question", "profile", "rating"] {
         expected.push((later.to_owned(), Vec::new()));
     }
     expected.push(("conversation".to_owned(), vec![conversation]));
