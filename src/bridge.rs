@@ -29,6 +29,7 @@ mod presence;
 mod rating;
 mod profiles;
 mod send_policy;
+mod signature;
 mod media_link;
 pub mod to_im;
 mod to_wechat;
@@ -242,6 +243,11 @@ impl Bridge {
     /// The settings as they are now, with the parts: what a decision takes once, when it begins.
     fn inner(&self) -> Inner {
         Inner { settings: self.0.live.get(), shared: Arc::clone(&self.0) }
+    }
+
+    /// The agent's account of WeChat's customer service, as whom customers see the agent.
+    pub fn kf_account(&self, agent: &ImUserId) -> Option<String> {
+        self.0.live.get().desk.kf_accounts.get(agent).cloned()
     }
 
     /// How answers reach customers at present. [`ReplyMode::Auto`] becomes `Passive` while WeChat

@@ -113,6 +113,8 @@ pub(super) fn wechat_courier(
         rate_limiter: Arc::new(RateLimiter::shared(CUSTOM_SEND_PER_SECOND, fleet.share())),
         metrics: metrics.clone(),
         not_allowed,
+        bridge: bridge.clone(),
+        refused_accounts: wechat::RefusedAccounts::default(),
     };
     Ok((courier, client))
 }

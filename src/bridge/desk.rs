@@ -1,10 +1,12 @@
 //! Whose customer is it? Pure: decides by what the store says of the agents, and changes nothing.
 
+use std::collections::BTreeMap;
+
 use super::Settings;
 use crate::model::{ImUserId, Millis};
 
 /// Which agent gets a customer.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct DeskSettings {
     /// A customer who comes back within this goes to the agent who served last, milliseconds; `None`: never.
     pub sticky_ms: Option<i64>,
@@ -14,6 +16,20 @@ pub struct DeskSettings {
     pub capacity: Option<u32>,
     /// Whether a customer is asked for a rating when the conversation is closed.
     pub rating: bool,
+    /// The agents' accounts of WeChat's customer service.
+    pub kf_accounts: BTreeMap<ImUserId, String>,
+    /// Whether an agent's first answer begins with the agent's name.
+    pub signature: bool,
+    /// The agents' names, as customers read them.
+    pub names: BTreeMap<ImUserId, String>,
+}
+
+impl DeskSettings {
+    /// The name with which an agent signs; `None`: the agent does not.
+    pub(super) fn signature<'a>(&'a self, agent: &'a ImUserId) -> Option<&'a str> {
+        let is_signed = self.signature && !self.kf_accounts.contains_key(agent);
+        is_signed.then(|| self.names.get(agent).map_or(agent.as_str(), String::as_str))
+    }
 }
 
 /// What is known of the agents when a customer needs one.

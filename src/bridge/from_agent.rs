@@ -12,7 +12,7 @@ use super::command::effect::Effect;
 use super::command::{self, Command, canned};
 use super::notice::{self, EndReason, NoticeKind};
 use super::send_policy::enqueue_notice;
-use super::{Bridge, Inner, to_wechat};
+use super::{Bridge, Inner, signature, to_wechat};
 use crate::media::download::{Forbidden, UrlOrigin};
 use crate::media::link::ReadLink;
 use crate::model::{
@@ -291,6 +291,7 @@ impl AnswerHandler {
                     return Ok(Ok((openid, id)));
                 }
                 add_media(tx, &openid, calls)?;
+                let calls = self.signed(tx, &customer, calls)?;
                 let before_backfill = self.inner.needs_backfill(tx, &openid)?;
                 if !is_recalled {
                     tx.record_served(&customer, &self.answer.from)?;
@@ -300,7 +301,7 @@ impl AnswerHandler {
                     kind: MessageKind::Message,
                     openid: openid.clone(),
                     agent: Some(self.answer.from.clone()),
-                    calls: calls.clone(),
+                    calls,
                     msg_seq: self.answer.msg_seq,
                     msg_random: self.answer.msg_random,
                     source: source.clone(),
@@ -333,6 +334,22 @@ impl AnswerHandler {
 }
 
 impl AnswerHandler {
+    /// The calls, with the agent's name before the first words that the agent writes in a conversation, if agents sign.
+    fn signed(
+        &self,
+        tx: &Tx<'_>,
+        customer: &Customer,
+        calls: &[OutboundCall],
+    ) -> Result<Vec<OutboundCall>, StoreError> {
+        let (settings, agent) = (&self.inner.settings, &self.answer.from);
+        match settings.desk.signature(agent) {
+            Some(name) if !tx.has_answered(customer, agent)? => {
+                Ok(signature::signed(settings.texts.locale, name, calls))
+            }
+            _ => Ok(calls.to_vec()),
+        }
+    }
+
     /// Stores a message without words as refused, and notifies its agent.
     fn refuse_blank(&self, tx: &Tx<'_>, openid: &OpenId, source: &str) -> Result<MessageId, StoreError> {
         let Answer { from, msg_seq, msg_random, .. } = &self.answer;

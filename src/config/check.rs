@@ -6,6 +6,7 @@
 
 mod desk;
 mod im;
+mod pairs;
 mod wechat;
 
 use std::net::SocketAddr;

@@ -1,5 +1,6 @@
 //! What the checked `[desk]` and the small sections are.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::model::hours::WorkingHours;
 
 /// `[desk]`: who gets which customer, and when.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own in the file")]
 pub struct Desk {
     /// How long a customer who comes back goes to the agent who served last; `None`: never.
     pub sticky: Option<Duration>,
@@ -37,6 +39,12 @@ pub struct Desk {
     pub merge_wait: Duration,
     /// Whether a customer is asked for a rating at the end.
     pub rating: bool,
+    /// The agents' accounts of WeChat's customer service.
+    pub kf_accounts: BTreeMap<ImUserId, String>,
+    /// Whether an agent's first answer begins with the agent's name.
+    pub signature: bool,
+    /// The agents' names, as customers read them.
+    pub names: BTreeMap<ImUserId, String>,
     /// Whether a new follower is asked for the group.
     pub ask: bool,
     /// The groups of agents. Each has a name of its own, and no two share a scene, a menu key or a word.

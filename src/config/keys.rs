@@ -204,6 +204,9 @@ const DESK: &[Key] = &[
     key("merge_below", integer(3, 0, 1_000_000)),
     key("merge_wait_ms", integer(3000, 0, 60_000)),
     key("rating", ValueKind::Flag(false)),
+    key("kf_accounts", ValueKind::List(&[])),
+    key("signature", ValueKind::Flag(false)),
+    key("names", ValueKind::List(&[])),
     key("ask", ValueKind::Flag(false)),
 ];
 

@@ -27,6 +27,6 @@ pub use history::{History, HistoryPage, PastMessage};
 pub use media_info::MediaInspector;
 pub use message::{ImportMode, ImportMsg, OfflinePush, SendMsg};
 pub use outcome::{Outcome, import_outcome, repeatable_verdict, send_outcome};
-pub use presence::PresenceWorker;
 pub use portrait::Portraits;
+pub use presence::PresenceWorker;
 pub use unknown_agents::UnknownAgents;

@@ -100,6 +100,16 @@ impl Tx<'_> {
         self.session.all(sql, values, |row| Ok(MessageId(row.get(0)?)))
     }
 
+    /// Whether the agent has written in the customer's present conversation.
+    pub fn has_answered(&self, customer: &Customer, agent: &ImUserId) -> Result<bool, StoreError> {
+        let sql = formatcp!(
+            "SELECT 1 FROM message WHERE conversation = ?1 AND openid = ?2 AND {ALSO_TO_WECHAT} AND {MESSAGE}
+             AND agent = ?3 LIMIT 1"
+        );
+        let values = params![customer.conversation, customer.openid.as_str(), agent.as_str()];
+        Ok(self.session.find::<i64>(sql, values)?.is_some())
+    }
+
     /// Reassigns to `agent` all of the customer's pending, deferred and queued messages that are known not to have reached
     /// any agent, in order, and numbers them from `next_seq` on: in a conversation that is new to
     /// the agent, they must come after the history shown there. Returns the next free `MsgSeq`.

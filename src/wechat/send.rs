@@ -12,6 +12,7 @@ pub mod code;
 mod courier;
 mod media_download;
 pub mod token;
+mod kf_account;
 mod media_type;
 mod outgoing;
 mod transport;
@@ -25,6 +26,7 @@ mod testing;
 
 pub use client::{Client, Failure, NotAllowed, read_outcome};
 pub use courier::WechatCourier;
+pub use kf_account::RefusedAccounts;
 pub use media_download::{MediaDownloader, Timeouts};
 pub use media_source::MediaSource;
 pub use media_upload::{MediaUploader, UploadLocks};

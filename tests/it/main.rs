@@ -51,6 +51,7 @@ mod repeats;
 mod reports;
 mod rooms;
 mod sandbox;
+mod signature;
 mod strays;
 mod serve;
 mod staying_faults;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::im::own_user;
+use super::pairs;
 use crate::config::hours::{self, CLOSED_FIX, HOURS_FIX};
 use crate::config::settings::Settings;
 use crate::config::texts;
@@ -26,6 +27,7 @@ pub(super) fn desk(settings: &mut Settings) -> Option<Desk> {
     let hours = working_hours(settings, zone.clone());
     let supervisor = supervisor(settings);
     let groups = groups(settings);
+    let (kf_accounts, names) = (pairs::kf_accounts(settings), pairs::names(settings));
     Some(Desk {
         sticky: duration(settings, "desk.sticky_s"),
         presence: settings.flag("desk.presence"),
@@ -38,6 +40,9 @@ pub(super) fn desk(settings: &mut Settings) -> Option<Desk> {
         merge_below: settings.number_u32("desk.merge_below"),
         merge_wait: Duration::from_millis(settings.number("desk.merge_wait_ms")),
         rating: settings.flag("desk.rating"),
+        kf_accounts,
+        signature: settings.flag("desk.signature"),
+        names,
         ask: settings.flag("desk.ask"),
         zone: zone?,
         groups,

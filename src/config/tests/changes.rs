@@ -84,6 +84,8 @@ fn what_is_named_as_applied_is_what_is_merged() {
                 _ if name == "desk.hours" => "Mon 09:00-10:00".to_owned(),
                 _ if name == "desk.closed" => "2026-10-01".to_owned(),
                 _ if name == "desk.time_zone" => "Asia/Seoul".to_owned(),
+                _ if name == "desk.kf_accounts" => "user1=anna@shop".to_owned(),
+                _ if name == "desk.names" => "user1=Anna".to_owned(),
                 _ if name.ends_with("listen") => "127.0.0.1:1".to_owned(),
                 ValueKind::List(_) => "kf_anna".to_owned(),
                 _ => "another".to_owned(),

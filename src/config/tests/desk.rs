@@ -55,6 +55,28 @@ fn hours_apply_in_their_time_zone_and_closed_days_also_without_hours() {
 }
 
 #[test]
+fn what_customers_see_of_an_agent_belongs_to_an_agent_and_fits() {
+    let desk = load("[desk]\nkf_accounts = [\"anna=anna@shop\"]\nnames = [\"ben = Ben = boss\"]").desk;
+    let pairs = |map: &std::collections::BTreeMap<crate::model::ImUserId, String>| {
+        map.iter().map(|(agent, value)| format!("{agent}={value}")).collect::<Vec<_>>()
+    };
+    assert_eq!(pairs(&desk.kf_accounts), ["anna=anna@shop"]);
+    assert_eq!(pairs(&desk.names), ["ben=Ben = boss"]);
+    for (key, entries, problem) in [
+        ("kf_accounts", "\"anna\"", "entry 1 has no `=`"),
+        ("kf_accounts", "\"cleo=c@shop\"", "entry 1 names somebody who is not one of im.agents"),
+        ("kf_accounts", "\"anna=anna\"", "entry 1 has a value that cannot be used"),
+        ("kf_accounts", "\"anna=much_too_long@shop\"", "entry 1 has a value that cannot be used"),
+        ("names", "\"anna=\"", "entry 1 has a value that cannot be used"),
+        ("names", "\"anna=A\", \"anna=B\"", "entry 2 names an agent a second time"),
+    ] {
+        let text = with_agents(&format!("[desk]\n{key} = [{entries}]"));
+        let faults = Config::from_toml_str(&text, []).unwrap_err().to_string();
+        assert!(faults.contains(&format!("desk.{key}: {problem}")), "{faults}");
+    }
+}
+
+#[test]
 fn groups_and_replies_come_from_the_file_and_the_environment() {
     let config = load(GROUPS);
     let names =

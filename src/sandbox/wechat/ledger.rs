@@ -56,6 +56,8 @@ pub struct SendEntry {
     pub kind: String,
     /// The `content` of a text. Empty for other kinds.
     pub text: String,
+    /// The `kf_account`, as whom the customer sees it. Empty if there is none.
+    pub kf_account: String,
 }
 
 /// A refused API call.

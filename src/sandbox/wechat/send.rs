@@ -34,12 +34,13 @@ impl Platform {
         let settings = self.settings();
         let kind = payload.get("msgtype").and_then(Value::as_str).unwrap_or_default().to_owned();
         let content = self.content(&payload, &kind)?;
-        if let Some(agent) = payload.get("customservice") {
-            let account = agent.get("kf_account").and_then(Value::as_str).unwrap_or_default();
-            if !settings.kf_accounts.iter().any(|known| known == account) {
-                return Err(codes::KF_ACCOUNT);
-            }
+        let agent = payload.get("customservice");
+        let kf_account =
+            agent.map(|agent| agent.get("kf_account").and_then(Value::as_str).unwrap_or_default());
+        if kf_account.is_some_and(|account| !settings.kf_accounts.iter().any(|known| known == account)) {
+            return Err(codes::KF_ACCOUNT);
         }
+        let kf_account = kf_account.unwrap_or_default().to_owned();
         let text = if kind == "text" { content.text.clone() } else { String::new() };
         let at = self.clock.now();
         customer.show_if(|state| {
@@ -52,7 +53,7 @@ impl Platform {
             self.record(|ledger, limit| {
                 ledger.sends_total += 1;
                 let openid = customer.openid.clone();
-                let entry = SendEntry { at, openid, kind: kind.clone(), text };
+                let entry = SendEntry { at, openid, kind: kind.clone(), text, kf_account };
                 push_bounded(&mut ledger.sends, Arc::new(entry), limit);
             });
             Ok(ScreenEntry { at, via: Via::CustomSend, kind, text: content.text, media: content.media })

@@ -156,6 +156,14 @@ struct Request<'a> {
     msgtype: &'static str,
     #[serde(flatten)]
     message: &'a Outgoing<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    customservice: Option<CustomService<'a>>,
+}
+
+/// As whom the customer sees the message.
+#[derive(Serialize)]
+struct CustomService<'a> {
+    kf_account: &'a str,
 }
 
 /// WeChat's response. Most calls return only a code; a successful upload returns no code.
@@ -235,16 +243,23 @@ impl Client {
 
     /// Sends a text to a customer unchanged; see [`Client::send`].
     pub async fn send_text(&self, to: &OpenId, content: &str) -> Result<(), Failure> {
-        self.send(to, &Outgoing::Text { content }).await
+        self.send(to, &Outgoing::Text { content }, None).await
     }
 
     /// Sends a message to a customer (reference: "Customer-service messages"). WeChat has no
-    /// idempotency key: after [`Failure::NoAnswer`] a repeat may deliver the message twice.
-    pub async fn send(&self, to: &OpenId, message: &Outgoing<'_>) -> Result<(), Failure> {
+    /// idempotency key: after [`Failure::NoAnswer`] a repeat may deliver the message twice. `kf_account`: the account of
+    /// WeChat's customer service as whom the customer sees it.
+    pub async fn send(
+        &self,
+        to: &OpenId,
+        message: &Outgoing<'_>,
+        kf_account: Option<&str>,
+    ) -> Result<(), Failure> {
+        let customservice = kf_account.map(|kf_account| CustomService { kf_account });
+        let request = Request { touser: to, msgtype: message.kind(), message, customservice };
         // WeChat needs raw UTF-8. serde_json escapes only quotes, backslashes and control
         // characters.
-        let body = serde_json::to_vec(&Request { touser: to, msgtype: message.kind(), message })
-            .map_err(|error| Failure::NotSent(error.to_string()))?;
+        let body = serde_json::to_vec(&request).map_err(|error| Failure::NotSent(error.to_string()))?;
         self.call("custom_send", "cgi-bin/message/custom/send", Payload::Json(body.into())).await.map(drop)
     }
 

@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use super::client::{Client, Failure, NotAllowed, PLATFORM, call_report, verdict};
 use super::code;
+use super::kf_account;
+use super::kf_account::RefusedAccounts;
 use super::media_upload::MediaUploader;
 use super::outgoing::Outgoing;
+use crate::bridge::Bridge;
 use crate::metrics::Metrics;
-use crate::model::{Attachment, OutboundCall, Resolution, Verdict};
+use crate::model::{Attachment, MessageKind, OutboundCall, Resolution, Verdict};
 use crate::outbox::{Courier, Payload, PrepareError};
 use crate::store::PendingCall;
 use crate::upstream::{ApiLabel, RateLimiter, paced};
@@ -29,6 +32,10 @@ pub struct WechatCourier {
     pub metrics: Metrics,
     /// What to do with a message that the account may not push.
     pub not_allowed: NotAllowed,
+    /// Knows as whom customers see an agent.
+    pub bridge: Bridge,
+    /// The accounts of customer service that WeChat does not take.
+    pub refused_accounts: RefusedAccounts,
 }
 
 impl Courier for WechatCourier {
@@ -58,8 +65,7 @@ impl Courier for WechatCourier {
             let Some(client) = &self.client else {
                 return Verdict::Refuse { why: "wechat.app_id and wechat.app_secret are not set".to_owned() };
             };
-            let call = client.send(&pending.lane.customer, &outgoing);
-            let outcome = paced(&self.rate_limiter, &self.metrics, CUSTOM_SEND, call, call_report).await;
+            let outcome = self.send_as_agent(client, pending, &outgoing).await;
             let Err(failure) = outcome else { return Verdict::Delivered };
             match (&failure, form) {
                 (
@@ -76,6 +82,34 @@ impl Courier for WechatCourier {
     /// WeChat has no API that tells whether a message was delivered.
     fn resolve<'a>(&'a self, _: &'a PendingCall) -> Pin<Box<dyn Future<Output = Resolution> + Send + 'a>> {
         Box::pin(std::future::ready(Resolution::Undecidable))
+    }
+}
+
+impl WechatCourier {
+    /// Sends an agent's message under the agent's account of WeChat's customer service, if there is one. If WeChat does
+    /// not take the account, it has not taken the message either: it is sent without.
+    async fn send_as_agent(
+        &self,
+        client: &Client,
+        pending: &PendingCall,
+        outgoing: &Outgoing<'_>,
+    ) -> Result<(), Failure> {
+        let now = client.clock.now();
+        let agent = pending.agent.as_ref().filter(|_| pending.kind == MessageKind::Message);
+        let account = agent.and_then(|agent| self.bridge.kf_account(agent));
+        let account = account.filter(|account| !self.refused_accounts.contains(account, now));
+        let send = |account| {
+            let call = client.send(&pending.lane.customer, outgoing, account);
+            paced(&self.rate_limiter, &self.metrics, CUSTOM_SEND, call, call_report)
+        };
+        let outcome = send(account.as_deref()).await;
+        match (&outcome, &account) {
+            (Err(Failure::Code { code, .. }), Some(account)) if kf_account::is_about_account(*code) => {
+                self.refused_accounts.record(account, *code, now);
+                send(None).await
+            }
+            _ => outcome,
+        }
     }
 }
 

@@ -43,7 +43,8 @@ fn media_is_spelt_as_wechat_spells_it() {
         (Outgoing::Voice { media_id: "M2" }, r#""msgtype":"voice","voice":{"media_id":"M2"}}"#),
         (video, r#""msgtype":"video","video":{"media_id":"M3","thumb_media_id":"T1","title":"t"}}"#),
     ] {
-        let request = Request { touser: &customer(), msgtype: message.kind(), message: &message };
+        let request =
+            Request { touser: &customer(), msgtype: message.kind(), message: &message, customservice: None };
         let body = serde_json::to_string(&request).unwrap();
         assert_eq!(body, format!(r#"{{"touser":"oBridgeUser0000000000000001x",{expected}"#));
     }
