@@ -236,7 +236,8 @@ async fn whatever_agents_do_nobody_waits_while_one_is_free_and_none_has_too_many
                 let rows = loads();
                 let Some(row) = rows.choose(&mut random) else { continue };
                 let agent = clients.iter().find(|client| row[0] == client.user_id()).unwrap();
-                agent.say(row[1].as_str().unwrap(), "/close").await.unwrap();
+                // It fails as long as IM does not know the customer, whom the agent cannot see then.
+                let _ = agent.say(row[1].as_str().unwrap(), "/close").await;
             }
             _ => {
                 let name = names.choose(&mut random).unwrap();
