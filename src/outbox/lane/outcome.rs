@@ -57,9 +57,13 @@ pub(super) fn log_outcome(lane: &Lane, transition: Move, kind: MessageKind, has_
         (Move::Refuse, MessageKind::Rating) => {
             tracing::warn!(lane, "WeChat does not take the menu that asks for a rating; nobody is asked");
         }
+        // Such as one about a customer whose account is deleted meanwhile.
+        (Move::Refuse, MessageKind::Notice) => {
+            tracing::warn!(lane, "a notice did not reach its agent; it will not be retried");
+        }
         (Move::Refuse, _) => tracing::error!(
             lane,
-            "the platform refused an account call, a notice or a transfer; it will not be retried"
+            "the platform refused an account call or a transfer; it will not be retried"
         ),
         (Move::MarkUnknown, _) => {
             tracing::warn!(
