@@ -80,6 +80,7 @@ pub use postgres::scratch::{drop_schema, end_sessions, find_password, make_schem
 pub use postgres::tls::TlsMode;
 pub use prune::HeldCursor;
 pub use question::Question;
+pub use rating::GivenRating;
 use scope::Queue;
 pub use scope::Scope;
 use session::Session;

@@ -65,5 +65,13 @@ async fn collect(store: &Store, from: Millis, report: &mut Report) -> Result<(),
         }
         cursor = next;
     }
+    let mut cursor = Some((from, 0));
+    while let Some(after) = cursor {
+        let (given, next) = store.read(move |tx| tx.ratings(after, BATCH)).await?;
+        for rating in &given {
+            report.add_rating(rating);
+        }
+        cursor = next;
+    }
     Ok(())
 }

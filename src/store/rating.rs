@@ -5,6 +5,20 @@ use super::value::params;
 use super::{StoreError, Tx};
 use crate::model::{ImUserId, Millis, OpenId, Rating, RatingId};
 
+/// Where a list of ratings goes on: behind the one that was asked for at this time and has this number.
+pub type RatingCursor = (Millis, i64);
+
+/// What a customer answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenRating {
+    /// Who served the customer.
+    pub agent: String,
+    /// When the customer was asked.
+    pub asked_at: Millis,
+    /// The answer; `None`: a newer version knows it.
+    pub rating: Option<Rating>,
+}
+
 impl Tx<'_> {
     /// Records that the customer is asked to rate `agent`.
     pub fn ask_rating(&self, openid: &OpenId, agent: &ImUserId) -> Result<RatingId, StoreError> {
@@ -35,6 +49,25 @@ impl Tx<'_> {
         let sql = "UPDATE rating SET value = ?2, rated_at = ?3 WHERE id = ?1";
         self.session.run(sql, params![id.0, rating.value(), self.now.0])?;
         Ok(())
+    }
+
+    /// Returns up to `limit` ratings that were given, from behind `after` on, by the time at which they were asked for, and
+    /// where the next call goes on; `None`: there are no more.
+    pub fn ratings(
+        &self,
+        after: RatingCursor,
+        limit: u32,
+    ) -> Result<(Vec<GivenRating>, Option<RatingCursor>), StoreError> {
+        let sql = "SELECT id, agent, asked_at, value FROM rating
+                   WHERE asked_at >= ?1 AND (asked_at, id) > (?1, ?2) AND value IS NOT NULL
+                   ORDER BY asked_at, id LIMIT ?3";
+        let found = self.session.all(sql, params![after.0.0, after.1, limit], |row| {
+            let (agent, asked_at) = (row.get(1)?, Millis(row.get(2)?));
+            Ok((row.get::<i64>(0)?, GivenRating { agent, asked_at, rating: Rating::of_value(row.get(3)?) }))
+        })?;
+        let is_last = found.len() < limit as usize;
+        let next = found.last().map(|(id, given)| (given.asked_at, *id)).filter(|_| !is_last);
+        Ok((found.into_iter().map(|(_, given)| given).collect(), next))
     }
 
     /// Deletes ratings that were asked for before `before`.

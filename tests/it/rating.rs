@@ -1,9 +1,11 @@
 //! The rating that a customer gives after `/close`.
 
+use serde_json::Value;
 use wechat_im_bridge::internals::sandbox::fault::Fault;
 use wechat_im_bridge::internals::sandbox::wechat::{Phone, Refusal};
 
 use crate::observe::{CUSTOM_SEND, await_notice, await_states, counter_value, greeted, notices};
+use crate::staying_faults::operate;
 use crate::world::{SOON, Setup, World, await_texts, eventually, openid, texts};
 
 const DAY_MS: i64 = 24 * 3_600_000;
@@ -62,6 +64,13 @@ async fn a_tap_is_told_to_the_agent_counted_once_and_begins_no_conversation() {
         })
         .into();
     assert_eq!(stored, [1, 1]);
+    let report = operate(&world, &["report", "--since", "9d", "--json"]).await;
+    let rows: Vec<Value> = report.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let is_reported = |row: &Value| {
+        let counts = ["satisfied", "so_so", "not_satisfied"].map(|name| row[name].as_i64().unwrap());
+        row["agent"] == "user1" && counts == [0, 1, 0]
+    };
+    assert!(rows.iter().any(is_reported), "{report}");
     phone.unfollow().await;
     let nameless = || world.database().value::<i64>("SELECT count(*) FROM rating WHERE openid IS NULL", &[]);
     assert!(eventually(SOON, async || nameless() == 1).await, "the openid is erased");

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use crate::model::Millis;
-use crate::store::{ConversationFacts, EndedConversation};
+use crate::model::{Millis, Rating};
+use crate::store::{ConversationFacts, EndedConversation, GivenRating};
 
 /// The conversations of one agent that began on one day.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub(super) struct Figures {
     pub messages_in: u64,
     /// The agents' messages.
     pub messages_out: u64,
+    /// How many customers were satisfied, how many said so-so, and how many were not satisfied.
+    pub ratings: [u32; 3],
 }
 
 impl Figures {
@@ -66,7 +68,7 @@ pub(super) struct Report {
 /// One line of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ReportRow {
-    /// The day on which the conversations began.
+    /// The day on which the conversations began and the customers were asked for a rating.
     pub day: Date,
     /// The agent who had them at the end.
     pub agent: String,
@@ -92,6 +94,14 @@ impl Report {
         let figures = self.figures(open.begun_at, &open.agent);
         figures.add(open.first_answer_ms, [open.messages_in, open.messages_out]);
         figures.open += 1;
+    }
+
+    /// Adds what a customer answered, on the day on which the customer was asked.
+    pub fn add_rating(&mut self, given: &GivenRating) {
+        let at = Rating::ALL.iter().position(|rating| Some(*rating) == given.rating);
+        if let Some(at) = at {
+            self.figures(given.asked_at, &given.agent).ratings[at] += 1;
+        }
     }
 
     /// The lines, by day and agent.

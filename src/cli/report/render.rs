@@ -8,7 +8,7 @@ use crate::cli::output::Columns;
 const NONE: &str = "No conversation began within that time.\n";
 
 /// The names of the values in JSON and CSV, in order.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 14] = [
     "day",
     "agent",
     "conversations",
@@ -20,13 +20,17 @@ const NAMES: [&str; 11] = [
     "resolution_p90_s",
     "messages_in",
     "messages_out",
+    "satisfied",
+    "so_so",
+    "not_satisfied",
 ];
 
 /// The numbers of a line, in the order of [`NAMES`].
-fn numbers(figures: &Figures) -> [Option<u64>; 9] {
+fn numbers(figures: &Figures) -> [Option<u64>; 12] {
     let seconds = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
     let [first_median, first_p90] = figures.first_answer_s().map(seconds);
     let [end_median, end_p90] = figures.resolution_s().map(seconds);
+    let [satisfied, so_so, not_satisfied] = figures.ratings.map(|count| Some(count.into()));
     [
         Some(figures.conversations.into()),
         Some(figures.open.into()),
@@ -37,13 +41,26 @@ fn numbers(figures: &Figures) -> [Option<u64>; 9] {
         end_p90,
         Some(figures.messages_in),
         Some(figures.messages_out),
+        satisfied,
+        so_so,
+        not_satisfied,
     ]
 }
 
 /// Lines for people.
 pub(super) fn table(rows: &[ReportRow]) -> String {
-    const HEADER: [&str; 9] =
-        ["DAY", "AGENT", "CONVERSATIONS", "OPEN", "ANSWERED", "FIRST ANSWER", "RESOLUTION", "IN", "OUT"];
+    const HEADER: [&str; 10] = [
+        "DAY",
+        "AGENT",
+        "CONVERSATIONS",
+        "OPEN",
+        "ANSWERED",
+        "FIRST ANSWER",
+        "RESOLUTION",
+        "IN",
+        "OUT",
+        "RATINGS",
+    ];
     if rows.is_empty() {
         return NONE.to_owned();
     }
@@ -59,11 +76,22 @@ pub(super) fn table(rows: &[ReportRow]) -> String {
             times(figures.resolution_s()),
             figures.messages_in.to_string(),
             figures.messages_out.to_string(),
+            ratings(figures.ratings),
         ]
     };
-    let rows: Vec<[String; 9]> = rows.iter().map(cells).collect();
+    let rows: Vec<[String; 10]> = rows.iter().map(cells).collect();
     let table = Columns::fitting(HEADER, &rows).table(HEADER, &rows);
-    format!("{table}FIRST ANSWER and RESOLUTION: the median, and what nine in ten do not exceed.\n")
+    format!(
+        "{table}FIRST ANSWER and RESOLUTION: the median, and what nine in ten do not exceed. RATINGS: satisfied, so-so, \
+         not satisfied.\n"
+    )
+}
+
+fn ratings(counts: [u32; 3]) -> String {
+    if counts == [0; 3] {
+        return "-".to_owned();
+    }
+    counts.map(|count| count.to_string()).join(", ")
 }
 
 /// The median and the 90th percentile.
@@ -126,7 +154,13 @@ mod tests {
     use super::*;
 
     fn rows() -> Vec<ReportRow> {
-        let figures = Figures { conversations: 3, messages_in: 5, messages_out: 4, ..Figures::default() };
+        let figures = Figures {
+            conversations: 3,
+            messages_in: 5,
+            messages_out: 4,
+            ratings: [2, 1, 0],
+            ..Figures::default()
+        };
         vec![ReportRow { day: date(2026, 10, 1), agent: "=a\",b".to_owned(), figures }]
     }
 
@@ -138,12 +172,13 @@ mod tests {
             lines[0].starts_with("day,agent,conversations,open,answered,first_answer_median_s"),
             "{text}"
         );
-        assert_eq!(lines[1], "2026-10-01,\"'=a\"\",b\",3,0,0,,,,,5,4");
+        assert_eq!(lines[1], "2026-10-01,\"'=a\"\",b\",3,0,0,,,,,5,4,2,1,0");
         let object: serde_json::Value = serde_json::from_str(&json(&rows())).unwrap();
         assert_eq!(object["first_answer_median_s"], serde_json::Value::Null);
         assert_eq!((&object["agent"], &object["messages_out"]), (&json!("=a\",b"), &json!(4)));
         assert_eq!(table(&[]), NONE);
-        assert!(table(&rows()).lines().nth(1).unwrap().contains("2026-10-01"));
+        let line = table(&rows()).lines().nth(1).unwrap().to_owned();
+        assert!(line.contains("2026-10-01") && line.ends_with("2, 1, 0"), "{line}");
     }
 
     #[test]
