@@ -304,7 +304,7 @@ fn read_file(path: &Path, explicit: bool, env: &[(String, String)]) -> Result<St
         }
         Err(reason) if reason.kind() == io::ErrorKind::InvalidData => Err(Faults(vec![Fault {
             key: path.display().to_string(),
-            place: Place::Unspecified,
+            place: settings::first_line_of_other_encoding(path, MAX_FILE_BYTES),
             problem: "is not UTF-8 text".to_owned(),
             fix: "save it as UTF-8, which editors offer beside GBK and UTF-16 (\"Unicode\")".to_owned(),
         }])),

@@ -7,6 +7,7 @@
 mod consoles;
 mod offline;
 mod online;
+mod public_url;
 
 use std::fmt;
 
@@ -95,6 +96,7 @@ pub(super) fn run(config: &Config, warnings: &[String], clock: &Clock, offline: 
     report(offline::findings(config, warnings))?;
     if !offline {
         let runtime = runtime()?;
+        report(runtime.block_on(public_url::call(config, clock)))?;
         report(runtime.block_on(online::wechat(config, clock)))?;
         report(runtime.block_on(online::im(config, clock)))?;
         report(online::clock(clock))?;

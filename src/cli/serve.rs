@@ -50,7 +50,7 @@ pub(super) async fn run(source: app::Source, while_stdin: bool) -> Result<(), Er
     if let Err(error) = open_files::raise_limit() {
         tracing::warn!(%error, "cannot raise the limit of open files to the hard limit; it stays as it is");
     }
-    let exposures = config.exposures.clone();
+    let (exposures, missing_name) = (config.exposures.clone(), config.texts.missing_name());
     let running = tokio::select! {
         started = app::start(config, warnings, Clock::system()) => started?,
         name = signals.next() => {
@@ -61,6 +61,9 @@ pub(super) async fn run(source: app::Source, while_stdin: bool) -> Result<(), Er
     // Only the sandbox is the parent of a bridge, and its bridge is open to nobody else.
     for exposure in exposures.iter().filter(|_| !while_stdin) {
         tracing::warn!("{exposure}");
+    }
+    if let Some(problem) = missing_name.filter(|_| !while_stdin) {
+        tracing::warn!("texts.shop_name: {problem}; set the name that customers know");
     }
     let (settings, soft) = (running.settings.clone(), running.lifecycle.soft().clone());
     running.lifecycle.spawn("settings", settings.follow(source, stamp, hangup, soft.clone()));

@@ -343,6 +343,15 @@ fn begins_like_a_variable(text: &str) -> bool {
     })
 }
 
+/// The first line that is not UTF-8 in a file of which only `limit` bytes are read.
+pub(super) fn first_line_of_other_encoding(path: &Path, limit: u64) -> Place {
+    let mut bytes = Vec::new();
+    let _ = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+    let Err(error) = std::str::from_utf8(&bytes) else { return Place::Unspecified };
+    let before = bytes.iter().take(error.valid_up_to());
+    Place::Line(1 + before.filter(|byte| **byte == b'\n').count())
+}
+
 /// Reads a UTF-8 file of at most `limit` bytes.
 pub(super) fn read_bounded(path: &Path, limit: u64) -> io::Result<String> {
     let mut text = String::new();

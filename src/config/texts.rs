@@ -23,6 +23,8 @@ pub struct Texts {
 pub(super) const AHEAD: &str = "{ahead}";
 /// Stands in [`Texts::away`] for the time at which the desk opens.
 pub(super) const OPENS: &str = "{opens}";
+/// Stands for the shop's name until it is set.
+const NO_NAME: &str = "XX";
 /// The longest words that replace either of them, in bytes.
 const LONGEST_WORDS: usize = 64;
 
@@ -65,6 +67,13 @@ impl Texts {
             queued: queued.to_owned(),
             away: away.to_owned(),
         }
+    }
+
+    /// A phrase that describes what followers read while `texts.shop_name` is not set; `None` if it is, or if the welcome
+    /// text is another.
+    pub fn missing_name(&self) -> Option<String> {
+        let is_missing = self.welcome == Self::defaults(self.locale, NO_NAME).welcome;
+        is_missing.then(|| format!("is not set, so that followers read \"{}\"", self.welcome))
     }
 
     /// The reply to a customer who joins the line. `None`: there is none.

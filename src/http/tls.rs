@@ -19,6 +19,7 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::clock::calendar::rfc3339;
 use crate::config::Tls;
 use crate::metrics::Metrics;
 use crate::model::Millis;
@@ -163,6 +164,21 @@ impl Certificates {
         }
         let since = self.end().filter(|_| self.is_ending())?.plus(-WARNING_MS);
         Some(CertificateProblem { since, why: format!("the certificate {}", self.ends_when()) })
+    }
+
+    /// Why callers refuse the certificate at this time: it has ended, or does not hold yet.
+    pub fn untimely(&self) -> Option<String> {
+        let begin = self.0.state.read().pair.not_before;
+        if let Some(begin) = begin.filter(|begin| begin.since(self.0.clock.now()) > 0) {
+            return Some(format!("does not hold before {}", rfc3339(begin.seconds())));
+        }
+        let end = self.end().filter(|end| end.since(self.0.clock.now()) < 0)?;
+        Some(format!("has ended at {}", rfc3339(end.seconds())))
+    }
+
+    /// The names for which the certificate is, if `host` is none of them.
+    pub fn other_names(&self, host: &str) -> Option<Vec<String>> {
+        self.0.state.read().pair.other_names(host)
     }
 
     /// Reads the files if they have changed. Blocks.

@@ -25,4 +25,5 @@ pub mod xml;
 pub use push::{PushError, parse};
 pub use refusal::Refusal;
 pub use reply::{NonEmptyText, SUCCESS};
+pub use signature::url_check_query;
 pub use verify::{DecryptError, Decrypted, VerifiedQuery, Verifier, VerifierSettings};

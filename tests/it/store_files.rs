@@ -285,3 +285,43 @@ async fn no_second_name_of_the_database_lets_a_second_server_start() {
         "the first goes on"
     );
 }
+
+/// Runs `check --offline` in `folder` as somebody to whom the files' modes apply.
+fn check_without_privileges(folder: &Path) -> (Option<i32>, String) {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut command = match std::fs::metadata("/proc/self").unwrap().uid() {
+        0 => {
+            let mut command = Command::new("setpriv");
+            command.args(["--bounding-set", "-dac_override", "--inh-caps", "-dac_override"]);
+            command.arg(env!("CARGO_BIN_EXE_wechat-im-bridge"));
+            child::without_settings(&mut command);
+            command
+        }
+        _ => child::bridge(),
+    };
+    let output = command.args(["check", "--offline"]).current_dir(folder).output().unwrap();
+    (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+}
+
+#[tokio::test]
+async fn check_fails_where_the_store_could_not_be_written() {
+    let world = world_without_bridge().await;
+    let folder = world.folder.path();
+    drop(Serve::start(folder, &world.config_toml(), "0077").await_listening().await);
+    let (status, text) = check_without_privileges(folder);
+    assert!(status == Some(0) && text.contains("bridge.db can be opened and written"), "{text}");
+    for (file, part) in [
+        ("bridge.db", "attempt to write a readonly database; let this user write to the file and its folder"),
+        ("bridge.db-lock", "bridge.db-lock: Permission denied (os error 13); the folder must exist"),
+    ] {
+        let path = folder.join(file);
+        std::fs::set_permissions(&path, Permissions::from_mode(0o400)).unwrap();
+        let (status, text) = check_without_privileges(folder);
+        assert_eq!(status, Some(1), "{file}: {text}");
+        assert!(
+            text.lines().any(|line| line.starts_with("fail  store.url  ") && line.contains(part)),
+            "{text}"
+        );
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    }
+}

@@ -6,7 +6,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
-use super::Finding;
+use super::{Finding, public_url};
 use crate::app::store_location;
 use crate::clock::Clock;
 use crate::config::{Config, StoreUrl, Tls};
@@ -30,8 +30,11 @@ pub(super) fn findings(config: &Config, warnings: &[String]) -> Vec<Finding> {
             .iter()
             .map(|exposure| Finding::warn(&exposure.key, exposure.problem.clone(), exposure.fix.clone())),
     );
-    findings.extend(public_url(config));
-    findings.extend(config.server.tls.as_ref().map(tls));
+    findings.extend(config.texts.missing_name().map(|evidence| {
+        Finding::warn("texts.shop_name", evidence, "set the name that customers know, or texts.welcome")
+    }));
+    findings.extend(public_url::findings(config));
+    findings.extend(config.server.tls.iter().flat_map(|files| tls(files, config, Clock::system())));
     findings.extend(config.desk.hours.as_ref().map(|hours| desk_hours(hours, Clock::system().now())));
     findings.extend(database(&config.store));
     findings.push(media(&config.media.dir));
@@ -48,19 +51,6 @@ pub(super) fn findings(config: &Config, warnings: &[String]) -> Vec<Finding> {
         findings.push(port("server.ops_listen", address));
     }
     findings
-}
-
-/// WeChat calls only two ports (reference, "Console configuration").
-fn public_url(config: &Config) -> Option<Finding> {
-    let Some(url) = &config.server.public_url else {
-        let evidence = "is empty: agents are told that a picture or recording came, but cannot open it";
-        let fix = "set the URL of server.listen as the internet reaches it";
-        return Some(Finding::warn("server.public_url", evidence, fix));
-    };
-    let url = url.url();
-    let port = url.port()?;
-    let evidence = format!("names port {port}, but WeChat calls only 80 for http and 443 for https");
-    Some(Finding::warn("server.public_url", evidence, "forward one of these ports, and omit the port here"))
 }
 
 /// Shows how the hours and the time zone are understood.
@@ -81,14 +71,34 @@ fn minutes(hours: &WorkingHours, at: Millis) -> String {
     hours.local(at).strftime("%Y-%m-%d %H:%M").to_string()
 }
 
-fn tls(files: &Tls) -> Finding {
-    match Certificates::open(files, Clock::system()) {
-        Ok(certificates) => match certificates.problem() {
-            Some(problem) => Finding::warn("server.tls_cert", problem.why, "renew it"),
-            None => Finding::ok("server.tls_cert", format!("{} and its key match", files.cert.display())),
-        },
-        Err(error) => error_finding(&error),
+/// Whether callers accept the certificate: whose it is, and when it holds.
+fn tls(files: &Tls, config: &Config, clock: Clock) -> Vec<Finding> {
+    const KEY: &str = "server.tls_cert";
+    let certificates = match Certificates::open(files, clock) {
+        Ok(certificates) => certificates,
+        Err(error) => return vec![error_finding(&error)],
+    };
+    let mut findings = Vec::new();
+    if let Some(why) = certificates.untimely() {
+        let fix = "renew it, or set this machine's clock: WeChat and IM call nobody with such a certificate";
+        findings.push(Finding::fail(KEY, format!("the certificate {why}"), fix));
+    } else if let Some(problem) = certificates.problem() {
+        findings.push(Finding::warn(KEY, problem.why, "renew it"));
     }
+    let host = config.server.public_url.as_ref().and_then(|url| url.url().host_str());
+    if let Some((host, names)) = host.and_then(|host| Some((host, certificates.other_names(host)?))) {
+        let evidence = format!("the certificate is for {}, not for {host}", names.join(", "));
+        findings.push(if config.server.trusted_proxies.is_empty() {
+            let fix = "set the certificate of the host that server.public_url names";
+            Finding::fail(KEY, evidence, fix)
+        } else {
+            Finding::warn(KEY, evidence, "fine if the proxy has the certificate of that host")
+        });
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok(KEY, format!("{} and its key match", files.cert.display())));
+    }
+    findings
 }
 
 /// Turns an error with the text `KEY: problem; fix` into a finding.
@@ -197,7 +207,8 @@ fn readable_by_others(config: &Config) -> Vec<Finding> {
             findings.push(Finding::warn(key, evidence, advice));
         }
     };
-    for (key, path) in &config.secret_files {
+    let tls_key = config.server.tls.iter().map(|tls| ("server.tls_key", &tls.key));
+    for (key, path) in config.secret_files.iter().map(|(key, path)| (key.as_str(), path)).chain(tls_key) {
         judge(key, path, &format!("chmod 600 {}", path.display()));
     }
     let at_start = "`serve` corrects that when it starts; or use chmod";
@@ -223,15 +234,22 @@ fn check_writable(folder: &Path) -> io::Result<()> {
 }
 
 fn port(key: &str, address: SocketAddr) -> Finding {
-    match TcpListener::bind(address) {
-        Ok(_) => Finding::ok(key, format!("{address} is free")),
+    port_finding(key, address, TcpListener::bind(address).map(drop))
+}
+
+fn port_finding(key: &str, address: SocketAddr, bound: io::Result<()>) -> Finding {
+    match bound {
+        Ok(()) => Finding::ok(key, format!("{address} is free")),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             let fix = "fine if that is the running bridge; else choose another port";
             Finding::warn(key, format!("{address} is already in use"), fix)
         }
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let fix = "run the bridge as a user with that permission, or choose a port above 1023";
-            Finding::warn(key, format!("this user may not listen on {address}"), fix)
+            let evidence =
+                format!("this user may not listen on {address}: that needs root or CAP_NET_BIND_SERVICE");
+            let fix = "run both `check` and `serve` with it, as the unit in deploy/systemd does, or choose a port \
+                       above 1023";
+            Finding::fail(key, evidence, fix)
         }
         Err(error) => {
             let fix = "set an address of this machine, such as 0.0.0.0";

@@ -10,12 +10,16 @@ use crate::config::{Quota, WeChat};
 
 /// The token of the example file, which is public.
 const EXAMPLE_TOKEN: &str = "ChangeMeToken";
+/// The AppID of the example file.
+const EXAMPLE_APP_ID: &str = "wx0000000000000000";
+/// The number of hexadecimal digits of an AppSecret.
+const APP_SECRET_DIGITS: usize = 32;
 
 pub(super) fn wechat(settings: &mut Settings) -> Option<WeChat> {
     let token = token(settings);
     let previous_token = settings.secret("wechat.previous_token");
     let app_id = app_id(settings);
-    let app_secret = settings.secret("wechat.app_secret");
+    let app_secret = app_secret(settings);
     let account_id = account_id(settings);
     let mode = settings.choice("wechat.mode");
     let encoding_aes_key = aes_key(settings, "wechat.encoding_aes_key");
@@ -78,7 +82,23 @@ fn app_id(settings: &mut Settings) -> Option<String> {
             "set the AppID, which begins with wx; an id that begins with gh_ belongs to wechat.account_id";
         settings.add_value_fault(KEY, "is the original id of an account, not an AppID", fix);
     }
+    if app_id.as_deref() == Some(EXAMPLE_APP_ID) {
+        settings.warn(KEY, "is still the example's; set the AppID that the console shows");
+    }
     app_id
+}
+
+fn app_secret(settings: &mut Settings) -> Option<Secret> {
+    const KEY: &str = "wechat.app_secret";
+    let secret = settings.secret(KEY)?;
+    let text = secret.expose();
+    if text.len() != APP_SECRET_DIGITS || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        settings
+            .warn(KEY, "is not 32 hexadecimal digits, as the console's AppSecrets are; copy it from there");
+    } else if text.bytes().all(|byte| byte == b'0') {
+        settings.warn(KEY, "is still the example's; set the AppSecret that the console shows");
+    }
+    Some(secret)
 }
 
 fn account_id(settings: &mut Settings) -> Option<String> {

@@ -64,9 +64,10 @@ fn a_mark_of_an_editor_does_no_harm_and_other_encodings_are_told() {
     };
     assert!(load(format!("\u{feff}{REQUIRED}").as_bytes()).is_ok());
     let utf_16: Vec<u8> = "\u{feff}[wechat]".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    for other in [utf_16, b"[texts]\nshop_name = \"\xb2\xe8\"\n".to_vec()] {
+    for (other, line) in [(utf_16, 1), (b"[texts]\nshop_name = \"\xb2\xe8\"\n".to_vec(), 2)] {
         let fault = load(&other).unwrap_err();
-        assert!(fault.contains("config.toml: is not UTF-8 text; save it as UTF-8"), "{fault}");
+        let expected = format!("config.toml: is not UTF-8 text (line {line}); save it as UTF-8");
+        assert!(fault.contains(&expected), "{fault}");
     }
 }
 
@@ -83,4 +84,45 @@ fn a_secret_file_may_begin_with_a_mark_and_not_with_a_name() {
     std::fs::write(file.path(), "CALLBACK_TOKEN=thirty-two-bytes\n").unwrap();
     let fault = only_fault(&pairs);
     assert!(fault.contains("begins with a name and =") && !fault.contains("thirty"), "{fault}");
+}
+
+#[test]
+fn an_app_secret_that_is_none_and_values_of_the_example_are_told() {
+    let told = |name: &str, value: &str| {
+        let passive = ("BRIDGE_WECHAT__REPLY", "passive");
+        load_with_env(&[passive, (name, value)]).1
+    };
+    for (name, value, expected) in [
+        (
+            "BRIDGE_WECHAT__APP_ID",
+            "wx0000000000000000",
+            "wechat.app_id: is still the example's; set the AppID",
+        ),
+        (
+            "BRIDGE_WECHAT__APP_SECRET",
+            "00000000000000000000000000000000",
+            "wechat.app_secret: is still the example's; set the AppSecret",
+        ),
+        (
+            "BRIDGE_WECHAT__APP_SECRET",
+            "0123456789abcdef0123456789abcdeX",
+            "wechat.app_secret: is not 32 hexadecimal digits",
+        ),
+        ("BRIDGE_WECHAT__APP_SECRET", "0123456789abcdef", "wechat.app_secret: is not 32 hexadecimal digits"),
+    ] {
+        let warnings = told(name, value);
+        assert!(warnings.len() == 1 && warnings[0].starts_with(expected), "{warnings:?}");
+        assert!(!warnings[0].contains(value), "{warnings:?}");
+    }
+    assert!(told("BRIDGE_WECHAT__APP_SECRET", "0123456789abcdef0123456789abcdef").is_empty());
+}
+
+#[test]
+fn a_shop_without_a_name_is_told_what_followers_read() {
+    let told = |pairs: &[(&str, &str)]| load_with_env(pairs).0.texts.missing_name();
+    let expected = "is not set, so that followers read \"Thanks for following XX. We want to offer you the best service.\"";
+    assert_eq!(told(&[]).as_deref(), Some(expected));
+    assert!(told(&[("BRIDGE_TEXTS__LOCALE", "zh")]).unwrap().contains("感谢您关注XX"));
+    assert_eq!(told(&[("BRIDGE_TEXTS__SHOP_NAME", "Tea House")]), None);
+    assert_eq!(told(&[("BRIDGE_TEXTS__WELCOME", "Welcome!")]), None);
 }

@@ -18,7 +18,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("server.watch_config", "true"),
     ("wechat.token", "AnotherToken"),
     ("wechat.app_id", "wx1234567890abcdef"),
-    ("wechat.app_secret", "0123456789abcdef"),
+    ("wechat.app_secret", "0123456789abcdef0123456789abcdef"),
     ("wechat.account_id", "gh_1234"),
     ("wechat.mode", "compatible"),
     ("wechat.encoding_aes_key", "Zb7Kq0mR3xT9vY1cN5sD8fG2hJ4kL6pW0aQ7eU9iOBg"),
@@ -124,7 +124,7 @@ fn the_environment_overrides_every_key_and_every_key_has_an_effect() {
     assert_eq!(whole.im.api_base.as_str(), "http://127.0.0.1:2/mock");
     assert_eq!(whole.media.dir, Path::new("/var/lib/files"));
     assert!(whole.server.ops_listen.is_none() && whole.media.allow_hosts.is_empty());
-    assert_eq!(whole.wechat.app_secret.unwrap().expose(), "0123456789abcdef");
+    assert_eq!(whole.wechat.app_secret.unwrap().expose(), "0123456789abcdef0123456789abcdef");
 }
 
 #[test]

@@ -3,12 +3,15 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use tokio_rustls::rustls::client::verify_server_name;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::server::ParsedCertificate;
 use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{CertificateError, Error};
 use x509_cert::der::Decode as _;
 
 use super::TlsError;
@@ -35,6 +38,8 @@ impl Stamp {
 pub(super) struct Pair {
     /// Both, ready for handshakes.
     pub key: Arc<CertifiedKey>,
+    /// When the certificate begins to hold; `None` if that cannot be read from it.
+    pub not_before: Option<Millis>,
     /// When the certificate ends; `None` if that cannot be read from it.
     pub not_after: Option<Millis>,
 }
@@ -44,16 +49,36 @@ impl Pair {
     pub(super) fn read(tls: &Tls) -> Result<Self, TlsError> {
         let chain = chain(&tls.cert)?;
         let key = key(&tls.key)?;
-        let not_after = chain.first().and_then(not_after);
+        let (not_before, not_after) = chain.first().and_then(validity).unzip();
         let key = CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(TlsError::Unfit)?;
-        Ok(Self { key: Arc::new(key), not_after })
+        Ok(Self { key: Arc::new(key), not_before, not_after })
+    }
+
+    /// The names for which the certificate is, if `host` is none of them.
+    pub(super) fn other_names(&self, host: &str) -> Option<Vec<String>> {
+        let name = ServerName::try_from(host).ok()?;
+        let certificate = ParsedCertificate::try_from(self.key.end_entity_cert().ok()?).ok()?;
+        match verify_server_name(&certificate, &name) {
+            Err(Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+                presented, ..
+            })) => Some(presented.iter().map(|name| plain_name(name).to_owned()).collect()),
+            _ => None,
+        }
     }
 }
 
-fn not_after(certificate: &CertificateDer<'_>) -> Option<Millis> {
+/// The name alone of `DnsName("host")`, or the address alone of `IpAddress(127.0.0.1)`.
+fn plain_name(presented: &str) -> &str {
+    let inner = presented.split_once('(').map_or(presented, |(_, inner)| inner);
+    inner.trim_end_matches(')').trim_matches('"')
+}
+
+/// From when until when the certificate holds.
+fn validity(certificate: &CertificateDer<'_>) -> Option<(Millis, Millis)> {
     let certificate = x509_cert::Certificate::from_der(certificate).ok()?;
-    let end = certificate.tbs_certificate().validity().not_after.to_unix_duration();
-    Some(Millis(i64::try_from(end.as_millis()).unwrap_or(i64::MAX)))
+    let validity = certificate.tbs_certificate().validity();
+    let millis = |at: Duration| Millis(i64::try_from(at.as_millis()).unwrap_or(i64::MAX));
+    Some((millis(validity.not_before.to_unix_duration()), millis(validity.not_after.to_unix_duration())))
 }
 
 fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -1,4 +1,5 @@
-//! Inspects a database without changing it: creates no file, runs no migration, changes no setting.
+//! Inspects a database without changing it: creates no file, runs no migration, changes no setting. It tries a write, and
+//! rolls it back.
 
 use std::path::Path;
 
@@ -35,7 +36,10 @@ pub fn inspect(path: &Path) -> Result<Inspection, OpenError> {
     let connection = Connection::open_with_flags(path, flags).map_err(sqlite_error)?;
     connection.busy_timeout(OPERATOR_BUSY_TIMEOUT).map_err(sqlite_error)?;
     let applied = open::applied_migrations(&connection)?;
-    connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK").map_err(sqlite_error)?;
+    // In a read-only file a transaction can begin, so that only a write shows whether one succeeds.
+    connection
+        .execute_batch("BEGIN IMMEDIATE; CREATE TABLE wechat_im_bridge_check (x); ROLLBACK")
+        .map_err(sqlite_error)?;
     Ok(Inspection { exists: true, outdated: applied < open::MIGRATIONS.len(), holder })
 }
 

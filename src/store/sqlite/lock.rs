@@ -95,7 +95,8 @@ pub(super) fn lock_holder(database: &Path) -> Result<Option<String>, OpenError> 
     let real = std::fs::canonicalize(database).unwrap_or_else(|_| PathBuf::from(database));
     let path = sibling_path(&real, "-lock");
     let failed = |source| OpenError::Lock { path: path.clone(), source };
-    let mut file = match File::open(&path) {
+    // Whoever takes the lock writes into the file.
+    let mut file = match File::options().read(true).write(true).open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),

@@ -14,6 +14,13 @@ pub(super) fn sign(token: &SecretString, fields: &[&str]) -> String {
     hex::encode(Sha1::digest(parts.concat()))
 }
 
+/// The query with which WeChat's console checks the server URL. `nonce` and `echostr` must need no escape.
+pub fn url_check_query(token: &SecretString, timestamp_s: i64, nonce: &str, echostr: &str) -> String {
+    let timestamp = timestamp_s.to_string();
+    let signature = sign(token, &[&timestamp, nonce]);
+    format!("signature={signature}&timestamp={timestamp}&nonce={nonce}&echostr={echostr}")
+}
+
 /// The first of `tokens` whose signature equals `given`; compares in constant time.
 pub(super) fn matching_token<'a>(
     tokens: impl Iterator<Item = &'a SecretString>,

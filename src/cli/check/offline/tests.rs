@@ -1,5 +1,7 @@
 //! Tests with real files and ports.
 
+use std::path::PathBuf;
+
 use super::*;
 use crate::cli::check::Severity;
 use crate::clock::Clock;
@@ -7,17 +9,71 @@ use crate::metrics::Metrics;
 use crate::model::hours::Shift;
 use crate::store::{Store as Opened, StoreLocation};
 
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+fn configured(pairs: &[(&str, &str)]) -> (Config, Vec<String>) {
+    let env = pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+    Config::from_toml_str(include_str!("../../../../config.example.toml"), env).unwrap()
+}
+
 #[test]
 fn a_certificate_is_tried_with_its_key() {
-    let data = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+    let config = configured(&[]).0;
     let good = Tls { cert: data("tls.cert.pem"), key: data("tls.key.pem") };
-    let fits = tls(&good);
+    let only = |files: &Tls| {
+        let found = tls(files, &config, Clock::system());
+        assert_eq!(found.len(), 1, "{found:?}");
+        found.into_iter().next().unwrap()
+    };
+    let fits = only(&good);
     assert_eq!(fits.severity, Severity::Ok, "{fits}");
-    let other = tls(&Tls { key: data("other.key.pem"), ..good.clone() });
+    let other = only(&Tls { key: data("other.key.pem"), ..good.clone() });
     assert_eq!((other.severity, other.subject.as_str()), (Severity::Fail, "server.tls_cert, server.tls_key"));
-    let missing = tls(&Tls { key: "missing.pem".into(), ..good });
+    let missing = only(&Tls { key: "missing.pem".into(), ..good });
     assert_eq!((missing.severity, missing.subject.as_str()), (Severity::Fail, "server.tls_key"));
     assert!(missing.fix.contains("PEM file"), "{missing}");
+}
+
+#[test]
+fn a_certificate_of_another_host_or_time_is_a_failure() {
+    const NOW: i64 = 1_800_000_000;
+    // It is for localhost and 127.0.0.1, from 2026-11-22 to 2126-10-29.
+    let files = Tls { cert: data("tls.cert.pem"), key: data("tls.key.pem") };
+    let found = |pairs: &[(&str, &str)], at: i64| {
+        let clock = Clock::movable();
+        clock.advance(at * 1000 - clock.now().0);
+        let found = tls(&files, &configured(pairs).0, clock);
+        found.into_iter().map(|finding| finding.to_string()).collect::<Vec<_>>().join("\n")
+    };
+    let of = |url| ("BRIDGE_SERVER__PUBLIC_URL", url);
+    for url in ["https://localhost", "https://127.0.0.1/wx", ""] {
+        assert!(found(&[of(url)], NOW).starts_with("ok    server.tls_cert  "), "{url}");
+    }
+    let foreign = found(&[of("https://bridge.shop.cn")], NOW);
+    let expected =
+        "fail  server.tls_cert  the certificate is for localhost, 127.0.0.1, not for bridge.shop.cn; set the";
+    assert!(foreign.starts_with(expected), "{foreign}");
+    let behind_a_proxy = [of("https://bridge.shop.cn"), ("BRIDGE_SERVER__TRUSTED_PROXIES", "10.0.0.1")];
+    assert!(
+        found(&behind_a_proxy, NOW).starts_with("warn  server.tls_cert  the certificate is for localhost, ")
+    );
+    let early = found(&[], 1_700_000_000);
+    assert!(
+        early.starts_with(
+            "fail  server.tls_cert  the certificate does not hold before 2026-11-22T11:30:28Z; "
+        )
+    );
+    assert!(early.contains("renew it"), "{early}");
+    let late = found(&[], 4_970_000_000);
+    assert!(
+        late.starts_with(
+            "fail  server.tls_cert  the certificate has ended at 2126-10-29T11:30:28Z; renew it"
+        )
+    );
+    let soon = found(&[], 4_948_900_000);
+    assert!(soon.starts_with("warn  server.tls_cert  the certificate ends "), "{soon}");
 }
 
 #[test]
@@ -77,15 +133,37 @@ fn a_taken_port_is_no_failure_and_a_foreign_address_is() {
     assert_eq!(port("server.listen", "127.0.0.1:0".parse().unwrap()).severity, Severity::Ok);
     // 192.0.2.0/24 is reserved for documentation, so no machine has it.
     assert_eq!(port("server.listen", "192.0.2.1:8080".parse().unwrap()).severity, Severity::Fail);
+    let forbidden = Err(io::ErrorKind::PermissionDenied.into());
+    let found = port_finding("server.listen", "0.0.0.0:80".parse().unwrap(), forbidden);
+    assert_eq!(found.severity, Severity::Fail, "{found}");
+    let text = "this user may not listen on 0.0.0.0:80: that needs root or CAP_NET_BIND_SERVICE; run both";
+    assert!(found.to_string().contains(text) && found.fix.contains("above 1023"), "{found}");
+}
+
+#[test]
+fn a_key_that_others_may_read_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("tls.key.pem");
+    fs::copy(data("tls.key.pem"), &key).unwrap();
+    let told = |mode| {
+        fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        let cert = data("tls.cert.pem").display().to_string();
+        let files =
+            [("BRIDGE_SERVER__TLS_CERT", cert.as_str()), ("BRIDGE_SERVER__TLS_KEY", key.to_str().unwrap())];
+        let found = readable_by_others(&configured(&files).0);
+        found.into_iter().filter(|finding| finding.subject == "server.tls_key").collect::<Vec<_>>()
+    };
+    assert_eq!(told(0o600), []);
+    let [found] = &told(0o644)[..] else { panic!("no finding") };
+    let expected = format!("{} has mode 0644: other users can read it; chmod 600 ", key.display());
+    assert!(found.to_string().contains(&expected), "{found}");
 }
 
 fn with(pairs: &[(&str, &str)]) -> Vec<Finding> {
     let folder = tempfile::tempdir().unwrap();
     let store = format!("sqlite://{}", folder.path().join("bridge.db").display());
     let own = [("BRIDGE_STORE__URL", store.as_str()), ("BRIDGE_SERVER__LISTEN", "127.0.0.1:0")];
-    let env = own.iter().chain(pairs).map(|&(name, value)| (name.to_owned(), value.to_owned()));
-    let example = include_str!("../../../../config.example.toml");
-    let (config, warnings) = Config::from_toml_str(example, env).unwrap();
+    let (config, warnings) = configured(&own.iter().chain(pairs).copied().collect::<Vec<_>>());
     findings(&config, &warnings)
 }
 
@@ -93,7 +171,15 @@ fn with(pairs: &[(&str, &str)]) -> Vec<Finding> {
 fn the_example_fails_nowhere_and_warns_of_its_own_secrets() {
     let found = with(&[]);
     assert!(found.iter().all(|finding| finding.severity != Severity::Fail), "{found:#?}");
-    for key in ["wechat.token", "im.secret_key", "im.callback_token", "server.public_url"] {
+    for key in [
+        "wechat.token",
+        "wechat.app_id",
+        "wechat.app_secret",
+        "im.secret_key",
+        "im.callback_token",
+        "server.public_url",
+        "texts.shop_name",
+    ] {
         assert!(
             found.iter().any(|finding| finding.severity == Severity::Warn && finding.subject == key),
             "{key}"
