@@ -8,6 +8,7 @@ mod error;
 mod fleet;
 mod healthcheck;
 mod messages;
+mod ops_client;
 mod output;
 mod report;
 #[cfg(feature = "sandbox")]
@@ -75,11 +76,17 @@ enum Command {
     /// Also tests each credential and permission with WeChat and Tencent IM, without sending anyone
     /// a message. Prints one line for each finding: subject, evidence, fix. The exit status is 1 if
     /// a finding stops the bridge from working.
-    #[command(after_help = "Example:\n  wechat-im-bridge check --offline --config config.toml")]
+    #[command(after_help = "Examples:\n  wechat-im-bridge check --offline --config config.toml\n  \
+                            wechat-im-bridge check --wait")]
     Check {
         /// Do not call the platforms
         #[arg(long)]
         offline: bool,
+        /// Only show how the running bridge sees the button of WeChat's console, until a try is right, for so many
+        /// seconds at most
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "600",
+              conflicts_with = "offline", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+        wait: Option<u32>,
     },
     /// Create or verify a UserSig, the credential of a Tencent IM user
     #[command(subcommand)]
@@ -158,7 +165,8 @@ impl Cli {
                 runtime.shutdown_background();
                 outcome
             }
-            Command::Check { offline } => {
+            Command::Check { wait: Some(limit_s), .. } => check::wait::run(self.ops_listen()?, *limit_s),
+            Command::Check { offline, wait: None } => {
                 let (config, warnings) = self.load()?;
                 check::run(&config, &warnings, &clock, *offline)
             }
@@ -243,6 +251,8 @@ mod tests {
             "serve --config a.toml",
             "--config a.toml check",
             "check --offline",
+            "check --wait",
+            "check --wait=30 --config a.toml",
             "usersig create --identifier user1",
             "usersig create --identifier user1 --expire 60 --config a.toml",
             "usersig verify eJx",
@@ -270,6 +280,8 @@ mod tests {
         for line in [
             "",
             "frobnicate",
+            "check --wait=0",
+            "check --wait --offline",
             "usersig create",
             "usersig create --identifier with\u{7f}delete",
             "usersig create --identifier a --expire 0",

@@ -8,6 +8,7 @@ mod consoles;
 mod offline;
 mod online;
 mod public_url;
+pub(super) mod wait;
 
 use std::fmt;
 

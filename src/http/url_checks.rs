@@ -26,6 +26,8 @@ pub struct UrlChecks {
 
 #[derive(Clone, Copy, Debug)]
 struct UrlCheck {
+    /// The how manyth since the start, from 1.
+    number: u64,
     at: Millis,
     from: Option<ClientAddress>,
     refusal: Option<Refusal>,
@@ -40,10 +42,11 @@ impl UrlChecks {
     /// Records a check that came `from` there, and why it was not answered.
     pub(super) fn record(&self, from: Option<ClientAddress>, refusal: Option<Refusal>) {
         let mut last = self.last.lock();
+        let number = last.back().map_or(0, |check| check.number) + 1;
         if last.len() >= KEPT {
             last.pop_front();
         }
-        last.push_back(UrlCheck { at: self.clock.now(), from, refusal });
+        last.push_back(UrlCheck { number, at: self.clock.now(), from, refusal });
     }
 
     /// The last checks, the newest last, as `/readyz` shows them.
@@ -51,8 +54,9 @@ impl UrlChecks {
         let show = |check: &UrlCheck| {
             let at = check.at.seconds();
             let from = check.from.map(|from| from.to_string());
+            let (number, ok) = (check.number, check.refusal.is_none());
             let mut shown =
-                json!({"at": at, "at_utc": rfc3339(at), "from": from, "ok": check.refusal.is_none()});
+                json!({"number": number, "at": at, "at_utc": rfc3339(at), "from": from, "ok": ok});
             if let Some(refusal) = check.refusal {
                 shown["why"] = refusal.to_string().into();
                 shown["advice"] = advice(refusal).into();
