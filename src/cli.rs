@@ -7,6 +7,7 @@ mod check;
 mod error;
 mod fleet;
 mod healthcheck;
+mod init;
 mod messages;
 mod ops_client;
 mod output;
@@ -40,7 +41,8 @@ const SANDBOX_EXAMPLE: &str = "";
 const EXAMPLES: &str = formatcp!(
     "\
 Examples:
-{SANDBOX_EXAMPLE}  wechat-im-bridge check --config config.toml    find what is wrong, and what to set in both consoles
+{SANDBOX_EXAMPLE}  wechat-im-bridge init                          make a configuration
+  wechat-im-bridge check --config config.toml    find what is wrong, and what to set in both consoles
   wechat-im-bridge serve --config config.toml    run the bridge
 
 Exit status: 0 success; 1 failure; 2 the command line or the configuration is wrong."
@@ -61,6 +63,15 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make a configuration: ask for what this program cannot know, write the files, and check them
+    ///
+    /// Writes config.toml, or the file that --config names, and beside it one file for each secret, all readable by
+    /// this user alone. Draws the tokens and the key that both consoles get. Never overwrites a file. What no flag says
+    /// is asked, or read from standard input, one line for each question. The AppSecret and the secret key have no
+    /// flag: they are asked, or taken from BRIDGE_WECHAT__APP_SECRET and BRIDGE_IM__SECRET_KEY. Ends like `check`.
+    #[command(after_help = "Examples:\n  wechat-im-bridge init\n  wechat-im-bridge init --config \
+                            /etc/wechat-im-bridge/config.toml --public-url https://bridge.example.com --agents anna,ben")]
+    Init(init::Options),
     /// Run the bridge until SIGTERM or SIGINT
     ///
     /// Logs go to stderr. The first signal lets running work finish (server.shutdown_grace_s). The
@@ -165,6 +176,7 @@ impl Cli {
                 runtime.shutdown_background();
                 outcome
             }
+            Command::Init(options) => init::run(options, &self.source().path, &clock),
             Command::Check { wait: Some(limit_s), .. } => check::wait::run(self.ops_listen()?, *limit_s),
             Command::Check { offline, wait: None } => {
                 let (config, warnings) = self.load()?;
@@ -247,6 +259,8 @@ mod tests {
     #[test]
     fn the_contracts_command_lines_are_understood() {
         for line in [
+            "init",
+            "init --config a.toml --public-url https://a.cn --app-id wx1 --agents anna,ben --locale zh --offline",
             "serve",
             "serve --config a.toml",
             "--config a.toml check",

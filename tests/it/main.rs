@@ -32,6 +32,7 @@ mod health;
 mod healthcheck;
 mod held;
 mod im_calls;
+mod init;
 mod line;
 mod live_settings;
 mod mutations;

@@ -28,16 +28,16 @@ pub(super) fn settings(config: &Config) -> String {
 }
 
 fn wechat(config: &Config, base: &str) -> Vec<(&'static str, String)> {
-    let (mode, key) = match config.wechat.mode {
-        EncryptionMode::Plain => ("plain", "any value: plain mode does not use it"),
-        EncryptionMode::Compatible => ("compatible", "the value of wechat.encoding_aes_key"),
-        EncryptionMode::Safe => ("safe", "the value of wechat.encoding_aes_key"),
+    let mode = config.wechat.mode;
+    let key = match mode {
+        EncryptionMode::Plain => "any value: plain mode does not use it".to_owned(),
+        EncryptionMode::Compatible | EncryptionMode::Safe => value_of(config, "wechat.encoding_aes_key"),
     };
     let mut lines = vec![
         ("URL", format!("{base}/")),
-        ("Token", "the value of wechat.token".to_owned()),
-        ("EncodingAESKey", key.to_owned()),
-        ("Message encryption", format!("{mode} (wechat.mode)")),
+        ("Token", value_of(config, "wechat.token")),
+        ("EncodingAESKey", key),
+        ("Message encryption", format!("{} (wechat.mode)", mode.word())),
     ];
     if config.wechat.app_secret.is_some() {
         let whitelist = "the address from which this machine reaches the internet";
@@ -46,10 +46,21 @@ fn wechat(config: &Config, base: &str) -> Vec<(&'static str, String)> {
     lines
 }
 
+/// Where the value of a secret stands.
+fn value_of(config: &Config, key: &str) -> String {
+    let file_key = format!("{key}_file");
+    match config.secret_files.iter().find(|(known, _)| *known == file_key) {
+        Some((_, path)) => format!("the value of {key}, in the file {}", path.display()),
+        None => format!("the value of {key}"),
+    }
+}
+
 fn im(config: &Config, base: &str) -> Vec<(&'static str, String)> {
     let token = match config.im.callback_token {
-        Some(_) => "on, with the value of im.callback_token",
-        None => "off, as im.callback_token is empty; safer: on, with the same value in both places",
+        Some(_) => format!("on, with {}", value_of(config, "im.callback_token")),
+        None => {
+            "off, as im.callback_token is empty; safer: on, with the same value in both places".to_owned()
+        }
     };
     let agents: Vec<_> = config.im.agents.iter().map(ToString::to_string).collect();
     vec![
@@ -62,7 +73,7 @@ fn im(config: &Config, base: &str) -> Vec<(&'static str, String)> {
             "State.StateChange: after an agent signs in or out, used with several agents; all others off"
                 .to_owned(),
         ),
-        ("Authentication token", token.to_owned()),
+        ("Authentication token", token),
         ("App admin", config.im.admin.to_string()),
         ("Accounts to import", agents.join(", ")),
     ]
@@ -106,6 +117,19 @@ mod tests {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
         assert!(!text.contains(secret) && !text.contains("KKKK"), "{text}");
+    }
+
+    #[test]
+    fn the_files_of_secrets_are_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "CallbackToken").unwrap();
+        let path = file.path().to_str().unwrap();
+        let text = settings_text(&[("BRIDGE_IM__CALLBACK_TOKEN_FILE", path)]);
+        assert!(
+            text.contains(&format!("on, with the value of im.callback_token, in the file {path}\n")),
+            "{text}"
+        );
+        assert!(!text.contains("CallbackToken"), "{text}");
     }
 
     #[test]
