@@ -1,5 +1,5 @@
 # Three stages: the final image has the bridge, a small ffmpeg and the CA certificates, but no toolchain.
-FROM rust:1.95-slim-bookworm AS build
+FROM rust:1.95.0-slim-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev make && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 # Build the dependencies in a layer of their own, because they change less often than the sources.
@@ -13,7 +13,7 @@ RUN touch src/main.rs src/lib.rs && cargo build --release --locked
 
 # Debian's package ffmpeg brings 453 MB. This one, from Debian's source, has 4 MB: only the formats that the
 # bridge converts, and no network. It is linked with the static library of the MP3 encoder.
-FROM debian:bookworm-slim AS ffmpeg
+FROM debian:12.12-slim AS ffmpeg
 RUN sed -i 's/^Types: deb$/Types: deb deb-src/' /etc/apt/sources.list.d/debian.sources && apt-get update \
     && apt-get install -y --no-install-recommends dpkg-dev gcc libc6-dev libmp3lame-dev make \
     && rm /usr/lib/*-linux-gnu/libmp3lame.so
@@ -26,9 +26,10 @@ RUN apt-get source ffmpeg && cd ffmpeg-*/ && ./configure --disable-everything --
         --enable-encoder=aac,libmp3lame --enable-muxer=mp3,mp4 --enable-filter=aformat,anull,aresample,atempo,null \
     && make -j"$(nproc)" ffmpeg && mv ffmpeg /build/ffmpeg
 
-FROM debian:bookworm-slim
+FROM debian:12.12-slim
 LABEL org.opencontainers.image.title="wechat-im-bridge" \
     org.opencontainers.image.description="Bridges WeChat Official Accounts and Tencent Cloud IM" \
+    org.opencontainers.image.version="0.1.0" \
     org.opencontainers.image.licenses="MIT OR Apache-2.0"
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/* \
     && install -d -o 10001 -g 10001 /data

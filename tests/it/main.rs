@@ -21,6 +21,7 @@ mod crash;
 mod customer_media;
 mod database;
 mod departures;
+mod deploy;
 mod desk;
 mod desk_hours;
 mod docs;
