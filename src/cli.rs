@@ -126,6 +126,9 @@ enum Command {
         /// steps that move the bridge's clock are left out
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=8))]
         instances: Option<u8>,
+        /// Open the page in a browser
+        #[arg(long, conflicts_with = "script")]
+        open: bool,
     },
     /// List the stored messages, and retry or discard those that are stuck
     ///
@@ -184,10 +187,10 @@ impl Cli {
             }
             Command::Usersig(action) => usersig::run(action, &self.load()?.0, &clock),
             #[cfg(feature = "sandbox")]
-            Command::Sandbox { script, listen, store, instances } => {
+            Command::Sandbox { script, listen, store, instances, open } => {
                 sandbox::reject_config(self.config.as_deref())?;
                 let instances = instances.map(usize::from);
-                runtime()?.block_on(sandbox::run(*script, *listen, store.as_deref(), instances))
+                runtime()?.block_on(sandbox::run(*script, *listen, store.as_deref(), instances, *open))
             }
             Command::Messages(action) => messages::run(action, &self.load()?.0, &clock),
             Command::Trace { openid_or_id: whose } => trace::run(whose, &self.load()?.0, &clock),
@@ -323,10 +326,17 @@ mod tests {
     #[test]
     fn the_command_lines_of_the_sandbox_are_understood() {
         let parse = |line: &str| Cli::try_parse_from(["wechat-im-bridge"].into_iter().chain(line.split(' ')));
-        for line in ["sandbox", "sandbox --script --listen 127.0.0.1:0", "sandbox --instances 8"] {
+        for line in
+            ["sandbox", "sandbox --script --listen 127.0.0.1:0", "sandbox --instances 8", "sandbox --open"]
+        {
             assert!(parse(line).is_ok(), "{line}");
         }
-        for line in ["sandbox --instances 1", "sandbox --instances 9", "sandbox --instances"] {
+        for line in [
+            "sandbox --instances 1",
+            "sandbox --instances 9",
+            "sandbox --instances",
+            "sandbox --open --script",
+        ] {
             assert!(parse(line).is_err(), "{line}");
         }
     }

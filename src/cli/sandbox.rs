@@ -4,6 +4,8 @@
 //! separate process, so that it can be killed, and a page lets people play both sides. With
 //! `--instances` the bridges are always processes of their own.
 
+mod address;
+
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -68,6 +70,7 @@ pub(super) async fn run(
     listen: Option<SocketAddr>,
     store: Option<&str>,
     instances: Option<usize>,
+    opens_browser: bool,
 ) -> Result<(), Error> {
     let listen = listen.unwrap_or(LOOPBACK);
     if instances.is_some() && store.is_none() {
@@ -81,7 +84,7 @@ pub(super) async fn run(
     let played = match (is_script, instances, &schemas) {
         (true, Some(count), Some(schemas)) => run_script_with_instances(listen, count, schemas).await,
         (true, _, _) => run_script(listen, schemas.as_ref()).await,
-        (false, _, _) => run_page(listen, schemas.as_ref(), instances).await,
+        (false, _, _) => run_page(listen, schemas.as_ref(), instances, opens_browser).await,
     };
     if let Some(schemas) = schemas {
         schemas.drop_all().await?;
@@ -279,6 +282,7 @@ async fn run_page(
     listen: SocketAddr,
     schemas: Option<&Schemas>,
     instances: Option<usize>,
+    opens_browser: bool,
 ) -> Result<(), Error> {
     let mut signals = Signals::catch().context("cannot listen for signals")?;
     let sandbox = tokio::select! {
@@ -286,7 +290,7 @@ async fn run_page(
         _ = signals.next() => return Ok(()),
     };
     let played = tokio::select! {
-        played = present(&sandbox) => played,
+        played = present(&sandbox, opens_browser) => played,
         _ = signals.next() => Ok(()),
     };
     if played.is_ok() {
@@ -334,13 +338,18 @@ async fn start(
     Ok(Sandbox::start(settings).await.with_context(|| format!("cannot start the sandbox on {listen}"))?)
 }
 
-/// Prints the URL of the page, plays the script on it, and prints what else to try.
-async fn present(sandbox: &Sandbox) -> Result<(), Error> {
-    let page = format!("http://{}/", sandbox.address());
-    writeln!(io::stdout(), "Play both sides in a browser: {page}\n").context("cannot write to stdout")?;
+/// Prints the URL of the page, plays the script on it, and prints what else to try, with the URL last.
+async fn present(sandbox: &Sandbox, opens_browser: bool) -> Result<(), Error> {
+    let listen = sandbox.address();
+    address::warn_of_strangers(listen);
+    writeln!(io::stdout(), "Play both sides in a browser: {}\n", address::url(listen))
+        .context("cannot write to stdout")?;
+    if opens_browser {
+        address::open(listen);
+    }
     outcome(sandbox.play(&mut io::stdout()).await)?;
     let how_to = how_to(&sandbox.session().stage, &sandbox.bridge_url());
-    writeln!(io::stdout(), "\n{how_to}\nOr play both sides in a browser: {page}")
+    writeln!(io::stdout(), "\n{how_to}\n{}", address::last_lines(listen))
         .context("cannot write to stdout")?;
     Ok(())
 }

@@ -18,7 +18,7 @@ pub(super) struct Process {
     pub page: String,
     _log: Log,
     temporary: tempfile::TempDir,
-    _log_folder: tempfile::TempDir,
+    log_folder: tempfile::TempDir,
 }
 
 impl Process {
@@ -40,13 +40,18 @@ impl Process {
         let mut output = Vec::new();
         for line in BufReader::new(child.stdout.take().unwrap()).lines() {
             output.push(line.unwrap());
-            if output.last().unwrap().starts_with("Or play both sides in a browser: ") {
+            // The address stands last and alone.
+            if output.last().unwrap().starts_with("http://") {
                 break;
             }
         }
-        let page =
-            output[0].strip_prefix("Play both sides in a browser: ").unwrap_or_else(|| panic!("{output:?}"));
-        Self { child, page: page.to_owned(), output, _log: log, temporary, _log_folder: log_folder }
+        let page = output.last().unwrap();
+        assert_eq!(
+            output[0].strip_prefix("Play both sides in a browser: "),
+            Some(page.as_str()),
+            "{output:?}"
+        );
+        Self { child, page: page.clone(), output, _log: log, temporary, log_folder }
     }
 
     pub async fn state(&self) -> Value {
@@ -61,6 +66,10 @@ impl Process {
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.log_folder.path().join("stderr.log")).unwrap()
     }
 
     pub fn temporary_files(&self) -> Vec<PathBuf> {
@@ -86,11 +95,17 @@ async fn the_sandbox_plays_its_script_prints_the_next_steps_and_leaves_nothing_b
     let mut sandbox =
         Process::start(&[("BRIDGE_TEXTS__LOCALE", "ko"), ("BRIDGE_WECHAT__TOKEN", "AnotherToken")]);
     let output = sandbox.output.join("\n");
-    for part in
-        [" steps passed in ", "/sandbox/say", "/sandbox/screen", "상담원에게 연결하는 중입니다", "curl"]
-    {
+    for part in [
+        " steps passed in ",
+        "/sandbox/say",
+        "/sandbox/screen",
+        "상담원에게 연결하는 중입니다",
+        "curl",
+        "ssh -L ",
+    ] {
         assert!(output.contains(part), "{part} is not in {output}");
     }
+    assert!(!sandbox.log().contains("loopback"), "{}", sandbox.log());
     let state = sandbox.state().await;
     assert_eq!(state["locale"], "ko");
     let script = state["customers"].as_array().unwrap().iter().find(|one| one["name"] == "Script").unwrap();
@@ -124,6 +139,25 @@ fn the_script_alone_passes_in_each_language() {
         assert!(played.status.success(), "{locale}: {}\n{output}", String::from_utf8_lossy(&played.stderr));
         assert_eq!(output.matches(" steps passed in ").count(), 2, "{locale}: {output}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_is_opened_in_a_browser_and_strangers_are_warned_of() {
+    let programs = tempfile::tempdir().unwrap();
+    let (opener, url_file) = (programs.path().join("xdg-open"), programs.path().join("url_file"));
+    std::fs::write(&opener, format!("#!/bin/sh\nprintf '%s' \"$1\" > {}\n", url_file.display())).unwrap();
+    std::fs::set_permissions(&opener, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", programs.path().display(), std::env::var("PATH").unwrap());
+    let sandbox = Process::start_with(&["--open", "--listen", "0.0.0.0:0"], &[("PATH", &path)]);
+    let is_opened = async || std::fs::read_to_string(&url_file).is_ok_and(|url| url == sandbox.page);
+    assert!(eventually(SOON, is_opened).await, "{}", sandbox.log());
+    assert!(sandbox.page.starts_with("http://127.0.0.1:"), "{}", sandbox.page);
+    assert!(
+        sandbox.log().contains("0.0.0.0:") && sandbox.log().contains("is not loopback"),
+        "{}",
+        sandbox.log()
+    );
+    assert!(!sandbox.output.concat().contains("ssh -L"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
