@@ -8,19 +8,21 @@ use super::*;
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 1440 * MINUTE_MS;
 
-/// Zones that change their clocks by an hour, at midnight, by half an hour, and not at all; one is a day ahead.
-const ZONES: [&str; 6] = [
-    "America/New_York",
-    "Europe/Berlin",
-    "Africa/Cairo",
-    "Australia/Lord_Howe",
-    "Asia/Shanghai",
-    "Pacific/Kiritimati",
+/// Zones that change their clocks by an hour, at midnight and by half an hour, each with the days, in Unix days, at which it
+/// does: in 2026, 03-08 and 11-01, 03-29 and 10-25, 04-24 and 10-29, 04-04 and 10-04. Two that never do, one of them a day
+/// ahead.
+const CHANGES: [(&str, i64); 10] = [
+    ("America/New_York", 20_520),
+    ("America/New_York", 20_758),
+    ("Europe/Berlin", 20_541),
+    ("Europe/Berlin", 20_751),
+    ("Africa/Cairo", 20_567),
+    ("Africa/Cairo", 20_755),
+    ("Australia/Lord_Howe", 20_547),
+    ("Australia/Lord_Howe", 20_730),
+    ("Asia/Shanghai", 20_619),
+    ("Pacific/Kiritimati", 20_619),
 ];
-
-/// Days at which a clock is changed in one of the zones, and one at which none is: 2026-03-08, 03-29, 04-24, 04-04,
-/// 10-04, 10-25, 10-29, 11-01, and 06-15, Unix days.
-const DAYS: [i64; 9] = [20_520, 20_541, 20_567, 20_547, 20_730, 20_751, 20_755, 20_758, 20_619];
 
 /// Whether somebody works in the minute that a clock on the wall shows, found by asking for every shift of that day and
 /// of the day before.
@@ -38,28 +40,25 @@ fn is_open_naively(hours: &WorkingHours, at: Millis) -> bool {
 
 fn shift() -> impl Strategy<Value = Shift> {
     // Many begin or end where clocks are changed.
-    let start = prop_oneof![0_u16..1440, 0_u16..240, Just(0), Just(120), Just(150)];
-    let length = prop_oneof![1_u16..=1440, 1_u16..90];
+    let start = prop_oneof![0_u16..1440, 0_u16..240, 1380_u16..1440, Just(0), Just(120), Just(150)];
+    let length = prop_oneof![1_u16..=1440, 1_u16..90, 1_u16..30];
     (start, length).prop_map(|(start, length)| Shift { start, end: start + length })
 }
 
 fn hours() -> impl Strategy<Value = (WorkingHours, i64)> {
     let week = prop::collection::vec(prop::collection::vec(shift(), 0..3), 7);
     let closed = prop::collection::vec((-3_i32..4, 0_i32..4), 0..3);
-    (week, closed, prop::sample::select(&ZONES[..]), prop::sample::select(&DAYS[..])).prop_map(
-        |(mut week, closed, zone, day)| {
-            // Somebody works on one day at least.
-            week[0].push(Shift { start: 540, end: 600 });
-            let near =
-                |days: i64| timestamp(Millis((day + days) * DAY_MS)).to_zoned_datetime(TimeZone::UTC).date();
-            let closed = closed.into_iter().map(|(first, more)| ClosedDays {
-                first: near(first.into()),
-                last: near((first + more).into()),
-            });
-            let week: [Vec<Shift>; 7] = week.try_into().unwrap();
-            (WorkingHours::new(week, closed.collect(), time_zone(zone).unwrap()), day)
-        },
-    )
+    (week, closed, prop::sample::select(&CHANGES[..])).prop_map(|(mut week, closed, (zone, day))| {
+        // Somebody works on one day at least.
+        week[0].push(Shift { start: 540, end: 600 });
+        let near =
+            |days: i64| timestamp(Millis((day + days) * DAY_MS)).to_zoned_datetime(TimeZone::UTC).date();
+        let closed = closed
+            .into_iter()
+            .map(|(first, more)| ClosedDays { first: near(first.into()), last: near((first + more).into()) });
+        let week: [Vec<Shift>; 7] = week.try_into().unwrap();
+        (WorkingHours::new(week, closed.collect(), time_zone(zone).unwrap()), day)
+    })
 }
 
 proptest! {
