@@ -117,14 +117,18 @@ impl Settings {
     }
 }
 
-/// Whether the customer must wait behind others.
-pub(super) fn is_behind_others(
-    tx: &Tx<'_>,
-    settings: &Settings,
-    customer: &Customer,
-) -> Result<bool, StoreError> {
+/// Whether the customer gets no agent now, free or not: the desk is closed, or others have waited for longer.
+pub(super) fn must_wait(tx: &Tx<'_>, settings: &Settings, customer: &Customer) -> Result<bool, StoreError> {
     if !settings.has_line() {
         return Ok(false);
     }
-    Ok(tx.line_head()?.is_some_and(|(openid, _)| openid != customer.openid))
+    // Who is there at the opening, and how busy they are then, is not known yet.
+    if settings.deferred_until(tx.now()).is_some() {
+        return Ok(true);
+    }
+    if let Some((first, _)) = tx.line_head()? {
+        return Ok(first != customer.openid);
+    }
+    // When the desk has just opened, whoever wrote at night comes first.
+    Ok(settings.hours.is_some() && tx.have_others_deferred(&customer.openid)?)
 }

@@ -13,6 +13,10 @@ use crate::store::{Customer, Scope, StoreError, Tx};
 /// within 48 hours.
 const MAX_WAIT_MS: i64 = 24 * 3600 * 1000;
 
+/// When the desk opens, the line is not served before all who wrote at night have joined it, or whoever is first has waited
+/// for this long, milliseconds.
+const OPENING_MS: i64 = 5_000;
+
 /// Why a message is queued, for operators.
 pub(super) const NO_AGENT: &str = "no agent is there and has room; leaves when one is free";
 /// The source of what a hand-over from the line sends.
@@ -36,8 +40,8 @@ pub enum Served {
     One,
     /// Another one is first now.
     Changed,
-    /// No agent is free.
-    NoAgent,
+    /// No agent is free, or others are about to join the line who have waited for longer.
+    NotYet,
     /// Nobody waits.
     Empty,
 }
@@ -63,8 +67,12 @@ impl Bridge {
     pub async fn open_for(&self, openid: OpenId) -> Result<(), StoreError> {
         let scope = Scope::customer(&openid).in_background();
         let work = move |tx: &Tx<'_>| {
-            let agent = tx.customer(&openid)?.and_then(|customer| customer.agent);
-            release_after_hours(tx, &openid, agent.as_ref())
+            let customer = tx.customer(&openid)?;
+            if let Some(customer) = customer.as_ref().filter(|customer| customer.agent.is_some()) {
+                // It counts as open again from now on.
+                tx.put_customer(&Customer { active_at: tx.now(), ..customer.clone() })?;
+            }
+            release_after_hours(tx, &openid, customer.and_then(|customer| customer.agent).as_ref())
         };
         self.0.store.write_for(scope, work).await?;
         self.0.line_signal.notify();
@@ -98,11 +106,18 @@ impl Inner {
         let Some((_, since)) = tx.line_head()?.filter(|(first, _)| first == openid) else {
             return Ok(Served::Changed);
         };
+        let is_opening = self.settings.hours.is_some() && tx.now().since(since) < OPENING_MS;
+        if is_opening
+            && self.settings.deferred_until(tx.now()).is_none()
+            && tx.have_others_deferred(openid)?
+        {
+            return Ok(Served::NotYet);
+        }
         let among = if tx.now().since(since) >= MAX_WAIT_MS { Among::All } else { Among::Free };
         let Some(mut customer) = tx.customer(openid)? else { return Ok(Served::Changed) };
         let assignment = Assignment { settings: &self.settings, source: SOURCE, random };
         if assignment.assign(tx, &mut customer, among)? == Assigned::NoAgent {
-            return Ok(Served::NoAgent);
+            return Ok(Served::NotYet);
         }
         // The conversation begins now, not when the customer last wrote.
         customer.active_at = tx.now();

@@ -63,7 +63,7 @@ impl LineServer {
         for _ in 0..BATCH {
             match self.bridge.serve_line().await? {
                 Served::One | Served::Changed => {}
-                Served::NoAgent => return Ok(false),
+                Served::NotYet => return Ok(false),
                 Served::Empty => return Ok(true),
             }
         }

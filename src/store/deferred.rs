@@ -65,6 +65,14 @@ impl Tx<'_> {
         let after = cursor.map_or("", OpenId::as_str);
         self.session.all(sql, params![after, limit], |row| parse_openid(row.get(0)?))
     }
+
+    /// Whether other customers than this one have deferred messages.
+    pub fn have_others_deferred(&self, but: &OpenId) -> Result<bool, StoreError> {
+        let sql = formatcp!(
+            "SELECT EXISTS (SELECT 1 FROM message INDEXED BY message_deferred WHERE {DEFERRED} AND openid <> ?1)"
+        );
+        self.session.value(sql, params![but.as_str()])
+    }
 }
 
 #[cfg(test)]
@@ -93,6 +101,8 @@ mod tests {
             assert!(tx.parked(&customer)?.has_deferred);
             assert_eq!(tx.deferred_customers(None, 9)?, std::slice::from_ref(&customer));
             assert!(tx.deferred_customers(Some(&customer), 9)?.is_empty());
+            assert!(!tx.have_others_deferred(&customer)?);
+            assert!(tx.have_others_deferred(&OpenId::new("oBen").unwrap())?);
             let counts = tx.counts()?;
             assert_eq!((counts.waiting, counts.deferred), (1, 2));
             Ok([first, notice, second])

@@ -1,11 +1,12 @@
 //! The line: customers who come while no agent is free wait, and are served in order.
 
+mod opening;
+
 use std::collections::HashMap;
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
-use wechat_im_bridge::internals::model::Millis;
 use wechat_im_bridge::internals::sandbox::im::AgentClient;
 
 use crate::observe::{await_notice, counter_value, notices};
@@ -122,43 +123,6 @@ async fn no_agent_has_more_conversations_than_allowed_and_each_free_place_goes_t
     let served =
         eventually(SOON, async || [&first, &second].iter().any(|agent| inquiries(agent, "f") == ["hello"]));
     assert!(served.await, "{}", world.ready().await);
-    world.finish().await;
-}
-
-#[tokio::test]
-async fn at_the_opening_whoever_gets_no_agent_joins_the_line_and_what_was_written_stays_in_order() {
-    /// Wednesday, 2026-09-30, 20:00 in Shanghai, 13 hours before the opening.
-    const EVENING: Millis = Millis(1_790_769_600_000);
-    let world = Setup::default()
-        .at(EVENING)
-        .set("BRIDGE_DESK__HOURS", "Mon-Fri 09:00-18:00")
-        .set("BRIDGE_IM__AGENTS", "user1,user2")
-        .start()
-        .await;
-    let [first, second] = agents(&world);
-    first.sign_out().await.unwrap();
-    second.sign_out().await.unwrap();
-    let phone = world.follower("a");
-    let away = phone.say("one").await;
-    assert!(away.text().is_some_and(|text| text.contains("tomorrow at 09:00")), "{away:?}");
-    assert_eq!(phone.say("two").await.text(), None, "once a session");
-    assert_eq!(line_length(&world).await, 0, "nobody waits in line at night");
-    // What is known of the agents must not be old at the opening.
-    world.clock.advance(13 * HOUR_MS - 10_000);
-    let asked = async || {
-        let stored: String = world.database().value("SELECT value FROM kv WHERE key = 'presence'", &[]);
-        let known: HashMap<String, (bool, i64, i64)> = serde_json::from_str(&stored).unwrap();
-        known.values().all(|(_, at, _)| world.clock.now().since(Millis(*at)) < MINUTE_MS)
-    };
-    assert!(eventually(SOON, asked).await);
-    assert_eq!(line_length(&world).await, 0);
-    world.clock.advance(10_000);
-    await_line(&world, 1).await;
-    assert_eq!(world.ready().await["backlog"]["deferred"], 0);
-    assert!(phone.say("three").await.text().is_some());
-    assert_eq!(phone.say("four").await.text(), None);
-    first.sign_in().await.unwrap();
-    await_inquiries(&first, "a", &["one", "two", "three", "four"]).await;
     world.finish().await;
 }
 

@@ -1,7 +1,7 @@
 //! A customer needs an agent: gets one, or joins the line.
 
 use super::PushHandler;
-use crate::bridge::assignment::{Among, Assigned, Assignment, is_behind_others};
+use crate::bridge::assignment::{Among, Assigned, Assignment, must_wait};
 use crate::bridge::line::NO_AGENT;
 use crate::model::{MessageId, Millis};
 use crate::store::{Customer, NewMessage, StoreError, Tx};
@@ -37,7 +37,7 @@ impl PushHandler {
     }
 
     /// Assigns the conversation's agent, and stores the customer if it changes hands. The agent stays while the session
-    /// lasts and the agent is configured. If no agent is free, or others wait for one, the customer has none afterwards.
+    /// lasts and the agent is configured. If no agent is free, others wait for one, or the desk is closed, the customer has none afterwards.
     /// `is_waiting`: earlier messages wait for an agent. Returns whether the lane to IM has work.
     pub(super) fn assign_agent(
         &self,
@@ -51,7 +51,7 @@ impl PushHandler {
         if has_agent && !is_new_session {
             return Ok(false);
         }
-        if is_behind_others(tx, settings, customer)? {
+        if must_wait(tx, settings, customer)? {
             customer.agent = None;
             return Ok(false);
         }
