@@ -7,7 +7,7 @@
 use super::desk::{Agents, is_recent};
 use super::hand_over::{Cause, HandOver};
 use super::{Settings, presence};
-use crate::model::ImUserId;
+use crate::model::{ImUserId, Millis};
 use crate::store::{Customer, StoreError, Tx};
 
 /// The `kv` key with the agent who got the last new conversation.
@@ -52,7 +52,11 @@ impl Assignment<'_> {
             customer.agent = None;
             return Ok(Assigned::NoAgent);
         };
-        let former = customer.agent.as_ref().or(customer.served_by.as_ref()).cloned();
+        let former = match &customer.agent {
+            None if customer.active_at > Millis(0) => tx.last_agent(&customer.openid)?,
+            agent => agent.clone(),
+        };
+        let former = former.or_else(|| customer.served_by.clone());
         let Some(former) = former.filter(|former| *former != agent) else {
             customer.agent = Some(agent);
             return Ok(Assigned::New);

@@ -272,7 +272,9 @@ impl PushHandler {
         if !is_menu_tap {
             settings.ask(tx, &customer)?;
         }
-        if decision.text.is_none() && !self.push.account.is_empty() {
+        if decision.text.is_some() {
+            self.postpone_acknowledgement(&mut customer, is_waiting, tx.now());
+        } else if !self.push.account.is_empty() {
             decision.text = self.acknowledgement(tx, &mut customer, is_new_session, is_waiting)?;
         }
         save_customer(tx, &customer, decision)

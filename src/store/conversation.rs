@@ -77,6 +77,19 @@ impl Tx<'_> {
         self.session.all(sql, values, read_past_message)
     }
 
+    /// The agent whom the customer's last message went to, or goes to, or who took the conversation over after it. `None`:
+    /// there was none.
+    pub fn last_agent(&self, openid: &OpenId) -> Result<Option<ImUserId>, StoreError> {
+        let sql = formatcp!(
+            "SELECT agent FROM message
+             WHERE {OF_CUSTOMER} AND +direction = ?2 AND kind IN (?3, ?4) AND agent IS NOT NULL
+             ORDER BY id DESC LIMIT 1"
+        );
+        let values = params![openid.as_str(), Direction::ToIm, MessageKind::Message, MessageKind::Transfer];
+        let found = self.session.one(sql, values, |row| parse_optional_agent(row.get(0)?))?;
+        Ok(found.flatten())
+    }
+
     /// The note about a customer that an agent wrote in the message with the dedup key `source`, unless it was removed.
     pub fn note_by_source(&self, openid: &OpenId, source: &str) -> Result<Option<MessageId>, StoreError> {
         let sql = formatcp!(

@@ -38,7 +38,8 @@ pub struct Customer {
     pub event_until: Millis,
     /// The number of sends left in that window.
     pub event_left: u32,
-    /// The opening that the customer was told of outside the working hours; 0: none in this session.
+    /// The opening that the customer was told of outside the working hours; 0: none in this session. 1: the customer waits in
+    /// line and was not told so.
     pub away_until: Millis,
     /// What the customer did since the last conversation, beside writing.
     pub visit: Visit,

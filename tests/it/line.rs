@@ -9,7 +9,7 @@ use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use wechat_im_bridge::internals::sandbox::im::AgentClient;
 
-use crate::observe::{await_notice, counter_value, notices};
+use crate::observe::{await_notice, await_states, counter_value, notices};
 use crate::staying_faults::operate;
 use crate::unfollow::{is_deleted, is_imported};
 use crate::world::{
@@ -265,5 +265,61 @@ async fn one_agent_with_a_limit_has_a_line_too() {
     agent.say(&openid("b"), "/close").await.unwrap();
     await_inquiries(&agent, "a", &["hello", "one more thing"]).await;
     assert!(!notices(&agent, &openid("a")).iter().any(|notice| notice.contains("now yours")));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn whoever_gets_a_customer_out_of_the_line_reads_what_another_has_left_unanswered() {
+    let world = Setup::default().set("BRIDGE_IM__AGENTS", "user1,user2").start().await;
+    let [first, second] = agents(&world);
+    let (phone, customer) = (world.follower("a"), openid("a"));
+    phone.say("hello").await;
+    await_inquiries(&first, "a", &["hello"]).await;
+    world.clock.advance(31 * MINUTE_MS);
+    first.sign_out().await.unwrap();
+    second.sign_out().await.unwrap();
+    assert_eq!(phone.say("anyone?").await.text(), Some(queued(0).as_str()));
+    second.sign_in().await.unwrap();
+    let expected = [
+        format!("{INQUIRY}hello"),
+        "[bridge] This conversation is now yours. It was user1's before, without an answer.".to_owned(),
+        format!("{INQUIRY}anyone?"),
+    ];
+    assert_eq!(await_texts(&second, &customer, 3).await, expected);
+    await_notice(&first, &customer, "This is user2's conversation from now on.").await;
+
+    // Also if the other one has closed it.
+    second.say(&customer, "/close").await.unwrap();
+    await_notice(&second, &customer, "Closed").await;
+    first.sign_in().await.unwrap();
+    second.sign_out().await.unwrap();
+    phone.say("hello?").await;
+    await_inquiries(&first, "a", &["hello", "anyone?", "hello?"]).await;
+    await_notice(&first, &customer, "It was user2's before, without an answer.").await;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_takes_the_reply_only_postpones_the_place_in_line() {
+    let world = Setup::default()
+        .set("BRIDGE_WECHAT__REPLY", "passive")
+        .set("BRIDGE_DESK__CAPACITY", "1")
+        .start()
+        .await;
+    let agent = world.agent();
+    let (a, b) = (world.follower("a"), world.follower("b"));
+    a.say("hello").await;
+    await_inquiries(&agent, "a", &["hello"]).await;
+    agent.say(&openid("a"), "good day").await.unwrap();
+    await_states(&world, &openid("a"), &["held"]).await;
+    agent.say(&openid("a"), "/close").await.unwrap();
+    await_notice(&agent, &openid("a"), "Closed").await;
+    b.say("hello").await;
+    await_inquiries(&agent, "b", &["hello"]).await;
+    assert_eq!(a.say("one").await.text(), Some("good day"));
+    assert_eq!(a.say("two").await.text(), Some(queued(0).as_str()));
+    assert_eq!(a.say("three").await.text(), None, "told once");
+    agent.say(&openid("b"), "/close").await.unwrap();
+    await_inquiries(&agent, "a", &["hello", "one", "two", "three"]).await;
     world.finish().await;
 }

@@ -7,6 +7,9 @@ use crate::config::Acknowledge;
 use crate::model::{MessageId, Millis};
 use crate::store::{Customer, NewMessage, StoreError, Tx};
 
+/// In the place of an opening: the customer waits in line and has not read so yet.
+const LINE_UNTOLD: Millis = Millis(1);
+
 impl PushHandler {
     /// Stores a message that waits for the opening.
     pub(super) fn defer(tx: &Tx<'_>, message: &NewMessage, opening: Millis) -> Result<MessageId, StoreError> {
@@ -47,5 +50,13 @@ impl PushHandler {
             Acknowledge::Never => false,
         };
         Ok(is_due.then(|| settings.texts.transferring.clone()))
+    }
+
+    /// An answer takes the place of the text. A customer who has just joined the line reads so with the next reply.
+    pub(super) fn postpone_acknowledgement(&self, customer: &mut Customer, was_waiting: bool, now: Millis) {
+        let joins_line = customer.agent.is_none() && !was_waiting;
+        if joins_line && self.inner.settings.closed_until(now).is_none() {
+            customer.away_until = LINE_UNTOLD;
+        }
     }
 }
