@@ -181,3 +181,6 @@ pub fn give_to_anybody(
     tx.put_customer(&customer)?;
     tx.release_queued(openid, &agent).map(drop)
 }
+
+#[cfg(test)]
+mod tests;

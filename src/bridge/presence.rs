@@ -12,7 +12,7 @@ use crate::store::{Scope, StoreError, Tx};
 /// IM is not asked again within this time, in milliseconds, by whichever instance.
 const ASK_INTERVAL_MS: i64 = 30_000;
 /// What IM said is believed for this long, in milliseconds: a failed question changes nothing yet.
-const BELIEVED_MS: i64 = 100_000;
+pub(super) const BELIEVED_MS: i64 = 100_000;
 /// The `kv` keys: when IM was last asked, Unix milliseconds, and what it said of each agent.
 const ASKED_AT_KEY: &str = "presence_asked_at";
 const PRESENCE_KEY: &str = "presence";

@@ -5,6 +5,7 @@ mod differential;
 mod dump;
 mod ended;
 mod groups;
+mod line;
 
 #[path = "../../tests/cluster.rs"]
 #[expect(dead_code, reason = "the integration tests use the rest")]

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::dump::{dump, outcome, tables};
-use super::ended;
+use super::{ended, line};
 use crate::model::{
     Direction, ImUserId, Lane, MediaHash, MediaKind, MediaName, MediaOrigin, MediaRequest, MessageId,
     MessageKind, Millis, Move, OpenId, OutboundCall, State,
@@ -11,12 +11,13 @@ use crate::model::{
 use crate::store::*;
 
 const DAY_MS: i64 = 86_400_000;
-const MOVES: [Move; 11] = [
+const MOVES: [Move; 12] = [
     Move::Attempt,
     Move::Deliver,
     Move::Requeue,
     Move::Hold,
     Move::Release,
+    Move::Queue,
     Move::Refuse,
     Move::MarkUnknown,
     Move::SetAside,
@@ -100,7 +101,7 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
     let Call { what, a, b, c, .. } = call;
     let (now, openid, id) = (tx.now(), customer(a), message(b));
     let lane = || Lane { direction: direction(b), customer: customer(a) };
-    Ok(match what % 75 {
+    Ok(match what % 76 {
         0..=7 => {
             let kinds =
                 [MessageKind::Message, MessageKind::Account, MessageKind::Notice, MessageKind::Transfer];
@@ -208,7 +209,8 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
             let customer = tx.customer(&openid)?.unwrap_or_else(|| Customer::new(openid.clone()));
             let failed = tx.failed_answers(&customer, 3)?;
             let note = tx.note_by_source(&openid, &key(c))?.is_some();
-            debug((tx.past_messages(&openid, &agent(c), 5)?, tx.last_messages(&openid, 5)?, failed, note))
+            let said = (tx.past_messages(&openid, &agent(c), 5)?, tx.last_messages(&openid, 5)?);
+            debug((said, tx.last_agent(&openid)?, failed, note))
         }
         56 => debug(tx.reassign_pending(&openid, &agent(c), u32::from(b))?),
         57 => {
@@ -334,9 +336,11 @@ fn apply(tx: &Tx<'_>, call: Call) -> Result<String, StoreError> {
             };
             let added = if b % 4 > 0 { Some(tx.add_deferred(&message, text(c))?) } else { None };
             let released = if c % 3 > 0 { 0 } else { tx.release_deferred(&openid, &agent(c))? };
-            debug((added, released, tx.deferred_customers(None, 3)?))
+            let others = tx.have_others_deferred(&openid)?;
+            debug((added, released, others, tx.deferred_customers(None, 3)?))
         }
         73 | 74 => ended::apply(tx, &openid, b, c)?,
+        75 => line::apply(tx, &openid, (calls(c), text(c), agent(c)), b)?,
         _ => debug(tx.newest_message()?),
     })
 }
