@@ -1,6 +1,6 @@
 //! `serve`: runs the bridge until a signal stops it.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -25,6 +25,9 @@ const KILL_AT: &str = "BRIDGE_KILL_AT";
 const PAUSE_AT: &str = "BRIDGE_PAUSE_AT";
 /// `POINT:TIMES`: the point where a build with fail points panics, and how often. Other builds ignore it.
 const PANIC_AT: &str = "BRIDGE_PANIC_AT";
+/// How many milliseconds have passed already for a build with fail points. As many pass at once as each line of standard
+/// input says; the line is repeated when they have. Other builds ignore it.
+const PASSED_MS: &str = "BRIDGE_PASSED_MS";
 
 pub(super) async fn run(source: app::Source, while_stdin: bool) -> Result<(), Error> {
     // From now on SIGHUP is kept until the bridge has started, and then applied.
@@ -43,6 +46,7 @@ pub(super) async fn run(source: app::Source, while_stdin: bool) -> Result<(), Er
             panic_at(&at.to_string_lossy())?;
         }
     }
+    let clock = clock()?;
     let mut signals = Signals::catch().context("cannot listen for signals")?;
     let stop = CancellationToken::new();
     deadline::enforce(config.server.shutdown_grace, stop.clone()).context("cannot watch over the stop")?;
@@ -52,7 +56,7 @@ pub(super) async fn run(source: app::Source, while_stdin: bool) -> Result<(), Er
     }
     let (exposures, missing_name) = (config.exposures.clone(), config.texts.missing_name());
     let running = tokio::select! {
-        started = app::start(config, warnings, Clock::system()) => started?,
+        started = app::start(config, warnings, clock) => started?,
         name = signals.next() => {
             tracing::info!(signal = name, "stopped before the start was finished");
             return Ok(());
@@ -95,6 +99,25 @@ fn stdin_closed() -> io::Result<impl Future<Output = ()>> {
         let mut buffer = [0; 64];
         while pipe.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
     })
+}
+
+/// The system's clock, or one that is moved from outside.
+fn clock() -> anyhow::Result<Clock> {
+    let Some(passed) = std::env::var_os(PASSED_MS).filter(|_| fail::has_failpoints()) else {
+        return Ok(Clock::system());
+    };
+    let clock = Clock::movable();
+    clock.advance(passed.to_string_lossy().parse().context("BRIDGE_PASSED_MS must be milliseconds")?);
+    let moved = clock.clone();
+    let follow = move || {
+        for line in io::stdin().lines().map_while(Result::ok) {
+            let Ok(ms) = line.parse() else { return };
+            moved.advance(ms);
+            let _ = writeln!(io::stdout(), "{line}");
+        }
+    };
+    std::thread::Builder::new().name("clock".to_owned()).spawn(follow).context("cannot move the clock")?;
+    Ok(clock)
 }
 
 /// Arranges that a task panics at a fail point.

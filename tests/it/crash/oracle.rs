@@ -8,6 +8,7 @@ use wechat_im_bridge::internals::sandbox::wechat::Via;
 
 use super::rig::Rig;
 use crate::database::Database;
+use crate::observe::SENDMSG;
 use crate::world::{INQUIRY, TRANSFERRING, WELCOME, openid};
 
 /// An agent's message, read from the store.
@@ -44,6 +45,8 @@ pub struct Stored {
     pub questions: BTreeMap<&'static str, u32>,
 }
 
+/// How the reply to a customer who joins the line begins.
+const QUEUED: &str = "All our agents are busy.";
 const STATES: [&str; 6] = ["waiting", "waiting", "delivered", "held", "refused", "unknown"];
 
 impl Stored {
@@ -153,7 +156,9 @@ fn is_question(text: &str) -> bool {
 fn check_towards_im(rig: &Rig, customer: &str, conversation: &Conversation) {
     let ledger = rig.im.ledger();
     assert_eq!(ledger.dropped_entries(), 0);
-    let delivered = ledger.deliveries().filter(|send| send.from == openid(customer));
+    // An agent who takes a conversation over gets what was said by `importmsg`.
+    let is_sent = |send: &&SendRecord| send.api == SENDMSG && send.from == openid(customer);
+    let delivered = ledger.deliveries().filter(is_sent);
     let arrived: Vec<_> = delivered
         .map(|send| ((send.seq, send.random), send.text()))
         .filter(|(_, text)| is_question(text))
@@ -191,7 +196,7 @@ fn check_towards_wechat(rig: &Rig, customer: &str, conversation: &Conversation, 
     let shown: Vec<String> = (rig.wechat.customer(&openid(customer)).screen().iter())
         .filter(|shown| shown.via != Via::Fault)
         .flat_map(|shown| shown.text.lines().map(str::to_owned).collect::<Vec<_>>())
-        .filter(|text| text != TRANSFERRING && text != WELCOME)
+        .filter(|text| text != TRANSFERRING && text != WELCOME && !text.starts_with(QUEUED))
         .collect();
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for text in &shown {

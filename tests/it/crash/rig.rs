@@ -13,6 +13,7 @@ use wechat_im_bridge::internals::clock::Clock;
 use wechat_im_bridge::internals::sandbox::im::{AgentClient, ImSim, Settings as ImSettings};
 use wechat_im_bridge::internals::sandbox::wechat::{Phone, Settings as WechatSettings, WechatSim};
 
+use super::moved_time::MovedTime;
 use super::oracle::Stored;
 use crate::child;
 use crate::cluster::{self, Schema};
@@ -69,6 +70,8 @@ static PERMITS: Semaphore = Semaphore::const_new(4);
 pub struct Rig {
     pub wechat: WechatSim,
     pub im: Arc<ImSim>,
+    /// `None`: the time is the system's.
+    pub time: Option<MovedTime>,
     pub folder: TempDir,
     /// `None`: the store is in SQLite's file.
     schema: Option<Schema>,
@@ -95,6 +98,12 @@ impl Rig {
 
     /// The same with a store in this schema.
     pub async fn with_schema(schema: Option<Schema>) -> Self {
+        Self::with_time(schema, None).await
+    }
+
+    /// The same with a time that the test moves.
+    pub async fn with_time(schema: Option<Schema>, time: Option<MovedTime>) -> Self {
+        let clock = time.as_ref().map_or_else(Clock::system, |time| time.clock.clone());
         let permit = PERMITS.acquire().await.unwrap();
         let wechat = WechatSettings {
             token: "wechattoken".into(),
@@ -104,8 +113,8 @@ impl Rig {
         };
         let mut im = ImSettings::new(SDK_APP_ID, SECRET_KEY, "user0");
         im.callback_token = Some(CALLBACK_TOKEN.into());
-        let wechat = WechatSim::start(wechat, Clock::system()).await.unwrap();
-        let im = Arc::new(ImSim::start(im, Clock::system()).await.unwrap());
+        let wechat = WechatSim::start(wechat, clock.clone()).await.unwrap();
+        let im = Arc::new(ImSim::start(im, clock).await.unwrap());
         im.import("user1").unwrap();
         let (public, ops) = (free_port(), free_port());
         wechat.connect(&format!("http://127.0.0.1:{public}/"));
@@ -114,6 +123,7 @@ impl Rig {
         let mut rig = Self {
             wechat,
             im,
+            time,
             folder,
             schema,
             public,
@@ -233,7 +243,11 @@ impl Rig {
         if let Some(point) = kill_at {
             command.env("BRIDGE_KILL_AT", point);
         }
-        self.child = Some(command.spawn().unwrap());
+        let time = self.time.as_mut();
+        self.child = Some(match time {
+            Some(time) => time.spawn(command),
+            None => command.spawn().unwrap(),
+        });
     }
 
     pub fn pid(&self) -> u32 {
