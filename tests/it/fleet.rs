@@ -6,6 +6,7 @@
 mod doors;
 mod kills;
 mod limits;
+mod line;
 mod load;
 mod pauses;
 mod points;
