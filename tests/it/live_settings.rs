@@ -10,7 +10,7 @@ use crate::observe::await_notice;
 use crate::raw_http::{self, text_message};
 use crate::serve::{ServeProcess, connect, world_without_bridge};
 use crate::world::{
-    INQUIRY, SOON, TRANSFERRING, World, await_shown, await_texts, eventually, get_json, openid,
+    INQUIRY, SOON, TRANSFERRING, World, await_shown, await_texts, eventually, get_json, openid, texts,
 };
 
 /// Working hours that are some days away from now, wherever that is.
@@ -109,6 +109,32 @@ async fn sighup_applies_agents_texts_replies_hours_and_quotas() {
     await_shown(&new, "the first").await;
     await_notice(&second, new.openid(), "is held").await;
     assert_eq!(await_settings(&ops, |it| it["ok"] == true).await["need_restart"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_shorter_time_to_the_first_answer_counts_for_what_is_asked_from_then_on() {
+    let world = world_without_bridge().await;
+    let config_with =
+        |seconds: u32| config(&world, "", "", "", &format!("[desk]\nfirst_answer_s = {seconds}"));
+    let serving = ServeProcess::start(world.folder.path(), &config_with(3_600));
+    let (public, _) = serving.await_listening().await;
+    connect(&world, &public);
+    let (agent, old, new) = (world.agent(), world.follower("old"), world.follower("new"));
+    old.say("hello").await;
+    await_texts(&agent, old.openid(), 1).await;
+    write(world.folder.path(), &config_with(1));
+    serving.signal("HUP");
+    await_log(&serving, "the changed settings are in use: desk.first_answer_s").await;
+    let waited = "The customer has waited ";
+    let is_told = async |customer: &str| {
+        eventually(SOON, async || texts(&agent, customer).iter().any(|text| text.contains(waited))).await
+    };
+    new.say("hello").await;
+    assert!(is_told(new.openid()).await, "{:#?}", serving.log());
+    assert_eq!(texts(&agent, old.openid()).len(), 1);
+    // Who writes on asks again.
+    old.say("anybody?").await;
+    assert!(is_told(old.openid()).await, "{:#?}", serving.log());
 }
 
 #[tokio::test]
