@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::net::TcpListener;
 
-use super::child::{self, Child, ChildError};
+use super::child::{self, Apply, Child, ChildError};
 use super::database::Way;
 use super::front::Front;
 use super::instance::Instance;
@@ -171,6 +171,11 @@ impl Bridges {
     /// Shuts all bridges down and starts them on another store. Returns how long the slowest took to become ready.
     pub async fn change_store(&self, name: &'static str) -> Result<Duration, ChildError> {
         slowest(join_all(self.children.iter().map(|child| child.change_store(name))).await)
+    }
+
+    /// Gives all bridges these further lines of configuration instead of those that they got here before.
+    pub async fn configure(&self, lines: &str, apply: Apply) -> Result<(), ChildError> {
+        slowest(join_all(self.children.iter().map(|child| child.configure(lines, apply))).await).map(drop)
     }
 
     /// Shuts all bridges down and removes their folders, then stops the front.
