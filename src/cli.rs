@@ -104,9 +104,9 @@ enum Command {
     Usersig(usersig::Action),
     /// Run the bridge between two simulated platforms on loopback
     ///
-    /// Needs no configuration and no account. Without --script it plays one conversation, then
-    /// serves a page on which you can play both sides, watch every call and break things on
-    /// purpose, until SIGTERM or SIGINT. The bridge then runs as a separate process with its store
+    /// Needs no configuration and no account. Without --script it serves a page on which you can play
+    /// both sides, watch every call and break things on purpose, until SIGTERM or SIGINT. Its address
+    /// is the last line that it prints. The bridge then runs as a separate process with its store
     /// in a temporary folder. Both are removed when the sandbox ends (the folder stays if the
     /// sandbox is killed).
     #[command(after_help = "Examples:\n  wechat-im-bridge sandbox\n  wechat-im-bridge sandbox --script\n  \

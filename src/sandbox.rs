@@ -14,6 +14,7 @@ pub mod wechat;
 pub mod stage;
 pub mod conditions;
 pub mod script;
+mod show;
 pub mod stores;
 pub mod child;
 mod front;
@@ -34,9 +35,10 @@ use tokio::net::TcpListener;
 
 use crate::clock::Clock;
 use crate::config::Texts;
+use crate::model::hours::WorkingHours;
 use bridges::{Bridges, EndSessions, Fleet};
 use serve::Server;
-use session::Session;
+use session::{OfferedDrill, Session};
 use stage::Stage;
 use stores::Stores;
 use wechat::Mode;
@@ -51,6 +53,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The texts that the bridge uses.
     pub texts: Texts,
+    /// When the desk of the bridge works; `None`: always.
+    pub hours: Option<WorkingHours>,
     /// Where the bridge's stores are.
     pub stores: Stores,
     /// The bridges that share the stores; `None` for one without a front.
@@ -108,8 +112,10 @@ impl Sandbox {
             fleet,
         };
         let bridges = Bridges::start(&stage, bridges).await?;
-        let names = drill::offered(&bridges).map(|drill| drill.name).collect();
-        let session = Session::start(stage, clock, bridges, settings.texts, names)?;
+        let drills = drill::offered(&bridges)
+            .map(|drill| OfferedDrill { name: drill.name, limit: drill.limit })
+            .collect();
+        let session = Session::start(stage, clock, bridges, settings.texts, settings.hours, drills)?;
         let served = Server::start(listener, page_server::router(Arc::clone(&session)))?;
         Ok(Self { session, served })
     }
@@ -127,16 +133,6 @@ impl Sandbox {
     /// The base URL at which the platforms reach the bridge.
     pub fn bridge_url(&self) -> String {
         self.session.bridges.url()
-    }
-
-    /// Runs the documented scenario of the script on this stage, visible on the page. Until it
-    /// ends, customers and agents cannot act.
-    pub async fn play(&self, transcript: &mut impl io::Write) -> Result<(), script::ScriptError> {
-        self.session.set_may_act(false);
-        self.session.set_name(script::CUSTOMER, "Script".to_owned());
-        let result = script::play_scenario(&self.session.stage, &self.session.texts, transcript).await;
-        self.session.set_may_act(true);
-        result
     }
 
     /// Stops the page, the bridge and the platforms, and waits until all of them have ended.

@@ -21,6 +21,7 @@ use crate::app::{self, store_location};
 use crate::clock::Clock;
 use crate::config::{self, Config, Fault, Faults, Place, StoreUrl, Texts};
 use crate::lifecycle::Signals;
+use crate::model::hours::WorkingHours;
 use crate::sandbox::bridges::{self, Bridges, EndSessions, Fleet};
 use crate::sandbox::database;
 use crate::sandbox::script;
@@ -236,7 +237,7 @@ async fn play_script_in_mode(listen: SocketAddr, mode: Mode, store_url: &str) ->
 /// Like [`run_script`], with several bridges as processes of their own.
 async fn run_script_with_instances(listen: SocketAddr, count: usize, schemas: &Schemas) -> Result<(), Error> {
     let mut signals = Signals::catch().context("cannot listen for signals")?;
-    let texts = check_environment().await?;
+    let (texts, _) = check_environment().await?;
     for (mode, name) in [(Mode::Plain, "plain"), (Mode::Safe, "safe")] {
         let urls = BTreeMap::from([(MAIN_STORE, schemas.make(name).await?)]);
         let front = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
@@ -289,25 +290,23 @@ async fn run_page(
         sandbox = start(listen, schemas, instances) => sandbox?,
         _ = signals.next() => return Ok(()),
     };
-    let played = tokio::select! {
-        played = present(&sandbox, opens_browser) => played,
-        _ = signals.next() => Ok(()),
-    };
-    if played.is_ok() {
+    let presented = present(&sandbox, opens_browser);
+    if presented.is_ok() {
         signals.next().await;
     }
     sandbox.stop().await;
-    played
+    presented
 }
 
-/// Reports faults of the environment before anything else starts, and sets up the log. Returns the bridge's texts.
-async fn check_environment() -> Result<Texts, Error> {
+/// Reports faults of the environment before anything else starts, and sets up the log. Returns the bridge's texts and
+/// working hours.
+async fn check_environment() -> Result<(Texts, Option<WorkingHours>), Error> {
     let trial_stage = Stage::start(Clock::system(), Settings::default()).await;
     let trial = trial_stage.context("cannot start the simulated platforms on loopback")?;
     let (config, _) = configure(&trial, LOOPBACK, Path::new("media"), IN_MEMORY)?;
     telemetry::init(config.log.format, &config.log.level).context("cannot set up the log")?;
     trial.stop().await;
-    Ok(config.texts)
+    Ok((config.texts, config.desk.hours))
 }
 
 fn this_program() -> Result<PathBuf, Error> {
@@ -319,7 +318,7 @@ async fn start(
     schemas: Option<&Schemas>,
     instances: Option<usize>,
 ) -> Result<Sandbox, Error> {
-    let (texts, program) = (check_environment().await?, this_program()?);
+    let ((texts, hours), program) = (check_environment().await?, this_program()?);
     let stores = match schemas {
         Some(schemas) => {
             let mut urls = BTreeMap::new();
@@ -334,12 +333,12 @@ async fn start(
     let instances = schemas
         .zip(instances)
         .map(|(schemas, count)| sandbox::Instances { count, end_sessions: schemas.end_sessions(MAIN_STORE) });
-    let settings = sandbox::Settings { program, environment, listen, texts, stores, instances };
+    let settings = sandbox::Settings { program, environment, listen, texts, hours, stores, instances };
     Ok(Sandbox::start(settings).await.with_context(|| format!("cannot start the sandbox on {listen}"))?)
 }
 
-/// Prints the URL of the page, plays the script on it, and prints what else to try, with the URL last.
-async fn present(sandbox: &Sandbox, opens_browser: bool) -> Result<(), Error> {
+/// Prints what to try, and the URL of the page last.
+fn present(sandbox: &Sandbox, opens_browser: bool) -> Result<(), Error> {
     let listen = sandbox.address();
     address::warn_of_strangers(listen);
     writeln!(io::stdout(), "Play both sides in a browser: {}\n", address::url(listen))
@@ -347,10 +346,8 @@ async fn present(sandbox: &Sandbox, opens_browser: bool) -> Result<(), Error> {
     if opens_browser {
         address::open(listen);
     }
-    outcome(sandbox.play(&mut io::stdout()).await)?;
     let how_to = how_to(&sandbox.session().stage, &sandbox.bridge_url());
-    writeln!(io::stdout(), "\n{how_to}\n{}", address::last_lines(listen))
-        .context("cannot write to stdout")?;
+    writeln!(io::stdout(), "{how_to}\n{}", address::last_lines(listen)).context("cannot write to stdout")?;
     Ok(())
 }
 

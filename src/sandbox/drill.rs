@@ -4,6 +4,7 @@
 //! A drill acts only on the platforms and on the bridge's process. It must leave no fault behind,
 //! however it ends.
 
+mod desk;
 mod instances;
 mod killed;
 mod scene;
@@ -27,7 +28,7 @@ pub struct Drill {
     /// The name in URLs, events and text keys.
     pub name: &'static str,
     /// The drill fails if it takes longer.
-    limit: Duration,
+    pub limit: Duration,
     play: for<'a> fn(&'a Scene) -> BoxFuture<'a, DrillResult>,
 }
 
@@ -42,7 +43,7 @@ const fn seconds(limit: u64) -> Duration {
 }
 
 /// The drills of any sandbox, in the order in which the page offers them.
-pub static DRILLS: [Drill; 11] = [
+pub static DRILLS: [Drill; 14] = [
     Drill { name: "im_down", limit: seconds(60), play: |scene| Box::pin(outages::im_down(scene)) },
     Drill { name: "im_slow", limit: seconds(60), play: |scene| Box::pin(outages::im_slow(scene)) },
     Drill { name: "wechat_busy", limit: seconds(60), play: |scene| Box::pin(outages::wechat_busy(scene)) },
@@ -78,6 +79,9 @@ pub static DRILLS: [Drill; 11] = [
     },
     Drill { name: "forged_push", limit: seconds(60), play: |scene| Box::pin(bad_pushes::forged_push(scene)) },
     Drill { name: "bridge_killed", limit: seconds(90), play: |scene| Box::pin(killed::bridge_killed(scene)) },
+    Drill { name: "nobody_there", limit: seconds(60), play: |scene| Box::pin(desk::nobody_there(scene)) },
+    Drill { name: "agent_leaves", limit: seconds(60), play: |scene| Box::pin(desk::agent_leaves(scene)) },
+    Drill { name: "night", limit: seconds(90), play: |scene| Box::pin(desk::night(scene)) },
 ];
 
 /// The drills of several bridges, which follow the others.
@@ -120,6 +124,7 @@ pub(super) fn offered(bridges: &Bridges) -> impl Iterator<Item = &'static Drill>
 /// Fails if a condition is not met, if the drill exceeds its limit, or if the repair fails.
 pub async fn run(session: &Arc<Session>, drill: &Drill) -> DrillResult {
     let scene = Scene::new(Arc::clone(session));
+    scene.sign_everybody_in().await;
     let result = tokio::time::timeout(drill.limit, (drill.play)(&scene)).await;
     let repair = scene.repair().await;
     let result = result.unwrap_or_else(|_| {
@@ -147,9 +152,10 @@ pub fn begin(session: &Arc<Session>, name: &str) -> Option<Result<(), Busy>> {
             };
             let outcome = json!({"key": format!("drill.{}.{result}", drill.name), "values": values});
             let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            tracked
-                .event_log
-                .end_drill(index, DrillState { state, outcome: Some(outcome), took_ms: Some(took_ms) });
+            tracked.event_log.end_drill(
+                index,
+                DrillState { state, outcome: Some(outcome), took_ms: Some(took_ms), began: None },
+            );
         });
     }
     Some(busy)

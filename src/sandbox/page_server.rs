@@ -24,7 +24,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::drill;
-use super::session::{self, ActionError, AgentAction, CustomerAction, Session};
+use super::session::{self, ActionError, AgentAction, ClientAction, CustomerAction, Session};
+use super::show;
 
 /// The largest body in bytes: a file of 2 MB in base64 with its JSON.
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
@@ -39,7 +40,9 @@ pub(super) fn router(session: Arc<Session>) -> Router {
         .route("/api/media/{key}", get(media::media))
         .route("/api/customers", post(new_customer))
         .route("/api/customers/{openid}", post(customer_action))
+        .route("/api/agents/{agent}", post(client_action))
         .route("/api/agents/{agent}/{customer}", post(agent_action))
+        .route("/api/script", post(play_script))
         .route("/api/drills/{name}", post(begin_drill))
         .route("/api/reset", post(reset))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
@@ -91,7 +94,9 @@ impl From<ActionError> for ApiError {
             | ActionError::NoAgent
             | ActionError::NoConversation
             | ActionError::NoMessage => StatusCode::NOT_FOUND,
-            ActionError::NotFollowing | ActionError::TooManyCustomers => StatusCode::CONFLICT,
+            ActionError::NotFollowing | ActionError::SignedOut | ActionError::TooManyCustomers => {
+                StatusCode::CONFLICT
+            }
             ActionError::InvalidText | ActionError::InvalidWord | ActionError::InvalidFile => {
                 StatusCode::BAD_REQUEST
             }
@@ -134,9 +139,26 @@ async fn agent_action(
     Ok(accepted())
 }
 
+async fn client_action(
+    State(session): State<Arc<Session>>,
+    Path(agent): Path<String>,
+    body: BodyResult,
+) -> ApiResult {
+    session.act_at_client(&agent, parse_body::<ClientAction>(body)?).await?;
+    Ok(accepted())
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EmptyBody {}
+
+async fn play_script(State(session): State<Arc<Session>>, body: BodyResult) -> ApiResult {
+    parse_body::<EmptyBody>(body)?;
+    match show::begin(&session) {
+        Ok(()) => Ok(accepted()),
+        Err(busy) => Err(ApiError::new(StatusCode::CONFLICT, busy.to_string())),
+    }
+}
 
 async fn begin_drill(
     State(session): State<Arc<Session>>,

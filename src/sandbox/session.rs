@@ -6,6 +6,7 @@
 
 mod actions;
 mod agent_actions;
+mod desk;
 mod event_log;
 mod figures;
 mod view;
@@ -16,13 +17,14 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use actions::{ActionError, CustomerAction};
-pub use agent_actions::AgentAction;
+pub use agent_actions::{AgentAction, ClientAction};
 pub use event_log::{Busy, Change, ChangeBatch, DrillPhase, DrillState, EventLog};
 pub use figures::{CounterTotals, Counters};
 pub use view::{event, state};
@@ -33,17 +35,43 @@ use super::wechat::Phone;
 use super::wire::Secrets;
 use crate::clock::Clock;
 use crate::config::Texts;
+use crate::model::hours::WorkingHours;
 
 /// Customers that may exist; beyond this the page adds no more.
 const MAX_CUSTOMERS: usize = 50;
 /// Customers that exist from the start.
 const INITIAL_CUSTOMERS: usize = 3;
+/// Customers, and conversations of an agent, that the page gets.
+const PEOPLE_LIMIT: usize = 60;
 /// Calls that the state contains.
 const SNAPSHOT_CALLS: usize = 200;
 /// Readers of events at the same time.
 const MAX_READERS: usize = 32;
 /// Actions of customers and agents that may run at the same time.
 const MAX_ACTIONS: usize = 64;
+
+/// The reasons why the script cannot begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ShowError {
+    /// It runs already.
+    #[error("the script is running")]
+    Running,
+    /// A drill runs, which would disturb it.
+    #[error("a drill is running")]
+    Drill,
+}
+
+/// The customer of drills.
+pub(super) const DRILL_CUSTOMER: &str = "oSandboxDrillCustomer0000001";
+
+/// A drill that the page offers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct OfferedDrill {
+    /// Its name.
+    pub name: &'static str,
+    /// It fails if it takes longer.
+    pub limit: Duration,
+}
 
 /// The state that the page, the drills and the watchers share.
 pub struct Session {
@@ -64,8 +92,11 @@ pub struct Session {
     /// The client for the bridge's operations listener and for media. It follows no redirect and
     /// uses no proxy.
     pub http: reqwest::Client,
-    /// The name of each drill, in the order in which the page offers them.
-    drill_names: Vec<&'static str>,
+    /// The drills, in the order in which the page offers them.
+    drills: Vec<OfferedDrill>,
+    desk: desk::Desk,
+    /// The phase of the script, as of a drill.
+    script: Mutex<DrillPhase>,
     customer_names: Mutex<HashMap<String, String>>,
     next_customer: AtomicUsize,
     /// The counters of each bridge.
@@ -82,25 +113,29 @@ pub struct Session {
 
 impl Session {
     /// Creates the state over running platforms and a running bridge, with the first customers, and starts
-    /// the watchers. `drill_names` are in the order in which the page offers the drills.
+    /// the watchers. `drills` are in the order in which the page offers them. `hours`: when the desk of
+    /// the bridges works.
     pub(super) fn start(
         stage: Arc<Stage>,
         clock: Clock,
         bridges: Bridges,
         texts: Texts,
-        drill_names: Vec<&'static str>,
+        hours: Option<WorkingHours>,
+        drills: Vec<OfferedDrill>,
     ) -> io::Result<Arc<Self>> {
         let session = Arc::new(Self {
             clock,
             totals: Mutex::new(bridges.children().iter().map(|_| CounterTotals::default()).collect()),
             readiness: Mutex::new(bridges.children().iter().map(|_| "ok".to_owned()).collect()),
             bridges,
-            event_log: EventLog::new(drill_names.len()),
+            event_log: EventLog::new(drills.len()),
             texts,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             http: http_client().map_err(io::Error::other)?,
-            drill_names,
+            drills,
+            desk: desk::Desk::new(hours),
+            script: Mutex::default(),
             customer_names: Mutex::default(),
             next_customer: AtomicUsize::new(1),
             may_act: tokio::sync::watch::Sender::new(true),
@@ -116,14 +151,29 @@ impl Session {
         Ok(session)
     }
 
-    /// Lets customers and agents act, or keeps them from it.
-    pub(super) fn set_may_act(&self, may_act: bool) {
-        self.may_act.send_replace(may_act);
+    /// Records that the script runs, and keeps customers and agents from acting.
+    pub(super) fn begin_script(&self) -> Result<(), ShowError> {
+        if self.event_log.is_drill_running() {
+            return Err(ShowError::Drill);
+        }
+        if std::mem::replace(&mut *self.script.lock(), DrillPhase::Running) == DrillPhase::Running {
+            return Err(ShowError::Running);
+        }
+        self.may_act.send_replace(false);
+        self.event_log.add_change(Change::Script);
+        Ok(())
+    }
+
+    /// Records how the script ended, and lets customers and agents act.
+    pub(super) fn end_script(&self, phase: DrillPhase) {
+        *self.script.lock() = phase;
+        self.may_act.send_replace(true);
+        self.event_log.add_change(Change::Script);
     }
 
     /// The index of the drill with this name.
     pub(super) fn drill_index(&self, name: &str) -> Option<usize> {
-        self.drill_names.iter().position(|known| *known == name)
+        self.drills.iter().position(|known| known.name == name)
     }
 
     /// The secrets of both platforms, which the page must not show.

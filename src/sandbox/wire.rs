@@ -18,7 +18,7 @@ use super::im::{self, Exchange};
 use super::instance::Instance;
 use super::wechat::{self, WireEvent};
 
-pub use tracker::{CallInfo, CallTracker};
+pub use tracker::{CallInfo, CallTracker, WaitingCustomer};
 
 /// The replacement for a secret.
 const MASK: &str = "•••";

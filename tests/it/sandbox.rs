@@ -33,6 +33,7 @@ impl Lab {
             environment: vec![("BRIDGE_LOG__LEVEL".into(), "off".into())],
             listen: "127.0.0.1:0".parse().unwrap(),
             texts: Texts::defaults(Locale::En, "XX"),
+            hours: None,
             stores: Stores::Files,
             instances: None,
         };

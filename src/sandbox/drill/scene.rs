@@ -9,17 +9,17 @@ use serde_json::Value;
 
 use super::Measurements;
 use crate::clock::Clock;
-use crate::sandbox::child;
+use crate::model::hours::WorkingHours;
+use crate::sandbox::child::{self, Apply};
 use crate::sandbox::conditions::{
     self, Checked, Mismatch, NOTICE_PREFIX, await_entry, expect, expect_webhook,
 };
 use crate::sandbox::im::{AgentClient, SendRecord, SentMessage};
 use crate::sandbox::instance::Instance;
-use crate::sandbox::session::{Change, Session};
+use crate::sandbox::session::{Change, DRILL_CUSTOMER, Session};
 use crate::sandbox::stores::MAIN_STORE;
 use crate::sandbox::wechat::{Phone, PushResult, ScreenEntry, tiny_png};
 
-const CUSTOMER: &str = "oSandboxDrillCustomer0000001";
 const NEIGHBOUR: &str = "oSandboxDrillNeighbour000001";
 /// The deadline for everything that happens without delay, even on a loaded machine.
 pub(super) const DEADLINE: Duration = Duration::from_secs(15);
@@ -39,8 +39,8 @@ pub(super) struct Scene {
 impl Scene {
     /// A scene with a customer who follows the account.
     pub fn new(session: Arc<Session>) -> Self {
-        let customer = session.stage.wechat.customer(CUSTOMER);
-        session.set_name(CUSTOMER, "Drills".to_owned());
+        let customer = session.stage.wechat.customer(DRILL_CUSTOMER);
+        session.set_name(DRILL_CUSTOMER, "Drills".to_owned());
         customer.set_following(true);
         let mark = Clock::system().now().0 / 100 % 1_000_000;
         Self { session, customer, mark }
@@ -69,6 +69,13 @@ impl Scene {
         let pushed = phone.say(words).await;
         expect_in_time(&pushed)?;
         Ok(pushed)
+    }
+
+    /// Signs in the agents who are signed out.
+    pub async fn sign_everybody_in(&self) {
+        for desk in self.session.stage.agents().iter().filter(|desk| !desk.is_signed_in()) {
+            desk.sign_in().await;
+        }
     }
 
     /// The customer opens a conversation. Returns the agent who receives the message and has the
@@ -250,10 +257,23 @@ impl Scene {
         self.session.event_log.add_change(Change::Account);
     }
 
+    /// Distinguishes this drill from others.
+    pub fn mark(&self) -> i64 {
+        self.mark
+    }
+
     /// Restarts the bridge with another store.
     pub async fn change_store(&self, name: &'static str) -> Checked {
         let changed = self.session.bridges.change_store(name).await;
         changed.map(drop).map_err(|failed| restart_failed(&failed))
+    }
+
+    /// Gives the bridge these working hours, with the lines of its configuration that say so, or those that it began with.
+    pub async fn set_hours(&self, hours: Option<(String, WorkingHours)>, apply: Apply) -> Checked {
+        let (lines, hours) = hours.map_or_else(Default::default, |(lines, hours)| (lines, Some(hours)));
+        let configured = self.session.bridges.configure(&lines, apply).await;
+        self.session.set_hours(hours);
+        configured.map_err(|failed| restart_failed(&failed))
     }
 
     /// Removes every fault and restores clock, account type and store.
@@ -263,6 +283,10 @@ impl Scene {
         wechat.faults().clear();
         im.faults().clear();
         im.lose_next_callbacks(0);
+        self.sign_everybody_in().await;
+        if self.session.are_hours_changed() {
+            self.set_hours(None, Apply::Restart).await?;
+        }
         if wechat.settings().personal {
             self.set_personal(false);
         }

@@ -7,6 +7,11 @@ use super::agent_client::{AgentClient, Platform};
 use super::callback::{self, CallbackResult, Webhook};
 
 impl AgentClient {
+    /// Whether the agent is signed in.
+    pub fn is_signed_in(&self) -> bool {
+        self.shared.world().accounts.is_connected(&self.user)
+    }
+
     /// Signs the agent in, as at the start. The messages that waited arrive. Returns the bridge's answer to the webhook.
     pub async fn sign_in(&self) -> Option<CallbackResult> {
         {

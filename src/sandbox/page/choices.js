@@ -17,6 +17,7 @@ export const choices = {
 	find: "",
 	lane: "all",
 	drill: null,
+	isGuideClosed: false,
 };
 
 export function choose(made) {

@@ -4,8 +4,9 @@ import { contents, drawn, EMOJI, kindName, mark } from "./bubble.js";
 import { when } from "./changes.js";
 import { choices, choose } from "./choices.js";
 import { byId, el, icon, listKeys, on, set, tabKeys, toggles, updateList, write } from "./dom.js";
+import { mountDuty } from "./duty.js";
 import { chooseFile } from "./files.js";
-import { announce, request } from "./notice.js";
+import { announce, request, submit } from "./notice.js";
 import { colourOf, customerOf, customerShown, nameOf, state } from "./store.js";
 import { t } from "./texts.js";
 import { bubbleList } from "./thread.js";
@@ -41,15 +42,18 @@ export function mountDesk() {
 	on("desk-text", "input", compose);
 	on("desk-form", "submit", (event) => {
 		event.preventDefault();
-		const text = byId("desk-text").value;
-		if (!text.trim()) return;
-		byId("desk-text").value = "";
-		// The kit ends its signal with the message.
-		composing = null;
-		act({ do: "text", text, ...(quote && { quote: quote.key }) });
-		setQuote(null);
+		submit(byId("desk-text"), async (text) => {
+			// The kit ends its signal with the message.
+			composing = null;
+			const quoted = quote;
+			setQuote(null);
+			const sent = await act({ do: "text", text, ...(quoted && { quote: quoted.key }) });
+			if (sent === null) setQuote(quoted);
+			return sent;
+		});
 	});
 	when(["agents", "choices"], drawAgents);
+	mountDuty(agent);
 	when(["agents", "customers", "choices"], drawConversations);
 	when(["agents", "choices"], drawCommands);
 	when(["agents", "customers", "choices"], drawTalk);
@@ -136,12 +140,15 @@ function drawAgents() {
 			el(
 				"button",
 				{ role: "tab", on: { click: () => choose({ agent: user }) } },
+				el("i", { class: "lamp", role: "img" }),
 				el("span", { text: user }),
 				el("b", { class: "unread" }),
 			),
 		(tab, one) => {
 			const isChosen = one === shown;
 			set(tab, { "aria-selected": String(isChosen), tabindex: isChosen ? 0 : -1, "aria-controls": "desk-body" });
+			const presence = t(one.signed_in ? "desk.in" : "desk.out");
+			set(tab.querySelector(".lamp"), { "data-in": one.signed_in, "aria-label": presence, title: presence });
 			drawUnread(tab.querySelector(".unread"), isChosen ? 0 : unreadOf(one));
 		},
 	);
@@ -202,7 +209,7 @@ function drawTalk(parts) {
 	const latest = fresh.filter((message) => message.from !== "agent").at(-1);
 	if (latest) announce(t("desk.arrived", { agent: user, text: latest.text || kindName(latest.kind) }));
 	const isSeen = document.visibilityState === "visible" && byId("desk").offsetParent !== null;
-	if (shown?.unread && isSeen) markRead(shown, key);
+	if (shown?.unread && isSeen && agent().signed_in) markRead(shown, key);
 }
 
 /** Sends once for each newest message, because the resulting event draws this again. */

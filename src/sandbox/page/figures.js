@@ -5,7 +5,7 @@ import { byId, el, set, svg, updateList, write } from "./dom.js";
 import { state } from "./store.js";
 import { duration, isKnown, t } from "./texts.js";
 
-const ENDS = ["delivered", "waiting", "held", "recalled", "refused", "unknown"];
+const ENDS = ["delivered", "waiting", "parked", "held", "recalled", "refused", "unknown", "nothing"];
 
 const WIDTH = 360;
 const HEIGHT = 64;
@@ -17,13 +17,13 @@ const DEADLINE_MS = 5000;
 
 export function mountFigures() {
 	byId("ends-bar").append(...ENDS.map((end) => el("i", { "data-end": end })));
-	when(["counters"], drawCounters);
+	when(["counters", "desk"], drawCounters);
 	when(["latency"], drawLatency);
 }
 
 function drawCounters() {
-	const { counters } = state;
-	write(byId("accepted"), counters.accepted ?? 0);
+	const counters = sums();
+	write(byId("accepted"), counters.accepted);
 	updateList(
 		byId("ends"),
 		ENDS,
@@ -45,6 +45,18 @@ function drawCounters() {
 	}
 }
 
+/**
+ * The outcomes, which add up to the accepted messages. A push like a follow needs nothing more after its answer, and
+ * neither does a command.
+ */
+function sums() {
+	const { accepted = 0, deferred = 0, ...rest } = state.counters;
+	const written = state.desk.line.reduce((sum, one) => sum + one.messages, 0);
+	const ends = { ...rest, parked: Math.max(deferred, written) };
+	const known = ENDS.reduce((sum, end) => sum + (ends[end] ?? 0), 0);
+	return { ...ends, accepted: Math.max(accepted, known), nothing: Math.max(accepted - known, 0) };
+}
+
 function drawLatency() {
 	const { accept_ms: accept, end_to_end_ms: whole } = state.latency;
 	const drawing = [gridLine(DEADLINE_MS, "deadline")];
@@ -55,6 +67,7 @@ function drawLatency() {
 	byId("latency-text").replaceChildren(
 		el("span", { class: "accept" }, t("latency.accept"), el("b", { text: latest(accept) })),
 		el("span", { class: "whole" }, t("latency.whole"), el("b", { text: latest(whole) })),
+		el("span", { class: "limit", text: t("latency.limit", { limit: duration(DEADLINE_MS) }) }),
 	);
 }
 

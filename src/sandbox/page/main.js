@@ -6,9 +6,11 @@ import { mountDesk } from "./desk.js";
 import { byId, el, icon, on, set, updateList, write } from "./dom.js";
 import { mountDrills } from "./drills.js";
 import { mountFigures } from "./figures.js";
+import { mountGuide } from "./guide.js";
+import { notice } from "./notice.js";
 import { mountPhone } from "./phone.js";
 import { load, now, state } from "./store.js";
-import { dayAndSecond, language, t, translate } from "./texts.js";
+import { dayAndSecond, language, loadTexts, t, translate } from "./texts.js";
 import { mountWire } from "./wire.js";
 
 const VIEWS = ["phone", "wire", "desk", "drills"];
@@ -18,8 +20,15 @@ function mountTop() {
 	const isDark = () => (choices.theme ? choices.theme === "dark" : dark.matches);
 	on("theme", "click", () => choose({ theme: isDark() ? "light" : "dark" }));
 	dark.addEventListener("change", () => touch("choices"));
-	on("language", "change", () => {
+	on("language", "change", async () => {
+		const before = choices.language;
 		choose({ language: byId("language").value });
+		try {
+			await loadTexts();
+		} catch {
+			choose({ language: before });
+			notice(t("top.lost"));
+		}
 		touch("language");
 	});
 	when(["choices"], () => drawTheme(isDark()));
@@ -31,10 +40,6 @@ function mountTop() {
 	when(["language"], () => {
 		translate(document);
 		byId("language").value = language();
-	});
-	// The bridge's language arrives with the state, after the first texts are drawn.
-	when(["link"], () => {
-		if (byId("language").value !== language()) touch("language");
 	});
 }
 
@@ -87,7 +92,9 @@ function drawViews() {
 	);
 }
 
+await loadTexts();
 mountTop();
+mountGuide();
 mountFigures();
 mountPhone();
 mountWire();

@@ -16,9 +16,17 @@ export async function request(path, body) {
 	try {
 		return await post(path, body);
 	} catch (error) {
-		notice(t("notice.failed", { why: error.message }));
+		notice(error.message ? t("notice.failed", { why: error.message }) : t("top.lost"));
 		return null;
 	}
+}
+
+/** Empties a field and posts its text with `send`; puts the text back if that fails. */
+export async function submit(field, send) {
+	const text = field.value;
+	if (!text.trim()) return;
+	field.value = "";
+	if ((await send(text)) === null && !field.value) field.value = text;
 }
 
 export function notice(text) {

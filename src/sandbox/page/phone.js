@@ -5,15 +5,15 @@ import { touch, when } from "./changes.js";
 import { choose } from "./choices.js";
 import { byId, el, icon, on, set, tabKeys, toggles, updateList, write } from "./dom.js";
 import { chooseFile } from "./files.js";
-import { announce, request } from "./notice.js";
+import { announce, request, submit } from "./notice.js";
 import { colourOf, customerShown, now, state } from "./store.js";
-import { t } from "./texts.js";
+import { isKnown, nameText, t } from "./texts.js";
 import { bubbleList } from "./thread.js";
 
 // Messages that need no input: the sandbox has a sample of each.
 const SAMPLES = ["image", "voice", "video", "sticker", "location", "link", "scan"];
 
-const screen = bubbleList(byId("screen"), { classOf, contents: (message) => contents(message, message.media), foot });
+const screen = bubbleList(byId("screen"), { classOf, contents: screenContents, foot });
 
 export function mountPhone() {
 	tabKeys(byId("customers"));
@@ -24,10 +24,7 @@ export function mountPhone() {
 	on("follow", "click", () => act({ do: customerShown().following ? "unfollow" : "follow" }));
 	on("phone-form", "submit", (event) => {
 		event.preventDefault();
-		const text = byId("phone-text").value;
-		if (!text.trim()) return;
-		byId("phone-text").value = "";
-		act({ do: "text", text });
+		submit(byId("phone-text"), (text) => act({ do: "text", text }));
 	});
 	when(["customers", "choices"], drawCustomers);
 	when(["customers", "choices"], drawScreen);
@@ -56,10 +53,15 @@ function drawCustomers() {
 		(customer) => `${customer.openid} ${customer.name}`,
 		({ openid, name }) => {
 			const pick = () => choose({ openid, agent: null, conversations: {} });
-			return el("button", { role: "tab", label: name, on: { click: pick } }, mark(name, colourOf(openid)));
+			return el("button", { role: "tab", on: { click: pick } }, mark(name, colourOf(openid)));
 		},
-		(tab, { openid, following }) => {
+		(tab, { openid, name, following }) => {
 			const isChosen = openid === shown?.openid;
+			const label = nameText(name);
+			// The row of customers may be wider than its place.
+			if (isChosen && tab.ariaSelected !== "true")
+				requestAnimationFrame(() => tab.scrollIntoView({ block: "nearest" }));
+			set(tab, { "aria-label": label, title: label });
 			set(tab, { "aria-selected": String(isChosen), tabindex: isChosen ? 0 : -1, "aria-controls": "phone-body" });
 			set(tab, { "data-following": String(following) });
 		},
@@ -69,7 +71,9 @@ function drawCustomers() {
 function drawScreen(parts) {
 	const customer = customerShown();
 	if (!customer) return;
-	const { openid, name, following } = customer;
+	const { openid, following } = customer;
+	const name = nameText(customer.name);
+	write(byId("phone-name"), name);
 	set(byId("phone-body"), {
 		"aria-label": t("phone.screen.of", { name }),
 		"data-following": String(following),
@@ -84,6 +88,14 @@ function drawScreen(parts) {
 function classOf(message) {
 	const side = { me: "mine", account: "theirs", system: "system" }[message.from];
 	return `${side}${message.via === "fault" ? " fault" : ""}${message.kind === "event" ? " event" : ""}`;
+}
+
+/** A message; an event of WeChat's in words, with its key. */
+function screenContents(message) {
+	if (message.kind !== "event") return contents(message, message.media);
+	const [event, ...key] = message.text.split(" ");
+	const name = isKnown(`event.${event}`) ? t(`event.${event}`) : event;
+	return [el("span", { text: [name, ...key].join(" ") })];
 }
 
 function foot(message) {
@@ -115,7 +127,9 @@ function drawAccount() {
 function drawTray() {
 	const things = SAMPLES.map((name) => thing(name, t(`kind.${name}`), () => act({ do: name })));
 	byId("tray").replaceChildren(...things, thing("upload", t("phone.upload"), upload));
-	const item = ({ key, title }) => el("button", { text: title, on: { click: () => act({ do: "menu", key }) } });
+	const label = ({ key, title }) => (isKnown(`menu.${key}`) ? t(`menu.${key}`) : title);
+	const item = ({ key, title }) =>
+		el("button", { text: label({ key, title }), on: { click: () => act({ do: "menu", key }) } });
 	byId("menu").replaceChildren(...state.menu.map(item));
 }
 

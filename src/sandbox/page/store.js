@@ -2,6 +2,7 @@
 
 import { touch } from "./changes.js";
 import { choices } from "./choices.js";
+import { nameText } from "./texts.js";
 
 const WIRE_LIMIT = 1000;
 const POINTS_LIMIT = 120;
@@ -10,7 +11,6 @@ const RETRY_MS = 1000;
 export const state = {
 	isLoaded: false,
 	isLinked: false,
-	locale: "en",
 	now: 0,
 	nowAt: 0,
 	account: { personal: false, mode: "plain" },
@@ -22,9 +22,11 @@ export const state = {
 	latency: { accept_ms: [], end_to_end_ms: [] },
 	wire: new Map(),
 	drills: [],
+	desk: { line: [], in_line: 0, deferred: 0, hours: null },
+	script: { state: "idle" },
 };
 
-const PARTS = ["link", "customers", "agents", "bridge", "counters", "latency", "drills", "clock", "account", "wire"];
+const PARTS = ["link", "bridge", "counters", "latency", "clock", "wire", "account", "customers", "agents", "drills"];
 
 /** WeChat's simulated clock, which keeps running between events. */
 export function now() {
@@ -48,7 +50,7 @@ export async function load() {
 	Object.assign(state, parts, { isLoaded: true, isLinked: true });
 	setClock(clock);
 	state.wire = new Map(wire.map((call) => [call.id, call]));
-	touch(...PARTS);
+	touch(...PARTS, "desk", "script");
 	listen(sequence);
 }
 
@@ -83,6 +85,8 @@ const EVENTS = {
 	bridge: replace("bridge"),
 	account: replace("account"),
 	counters: replace("counters"),
+	desk: replace("desk"),
+	script: replace("script"),
 	clock(clock) {
 		setClock(clock?.now ?? clock);
 		touch("clock");
@@ -119,15 +123,15 @@ function replace(part) {
 	};
 }
 
-/** Posts an action. Throws an error whose message is the status. */
+/** Posts an action. Throws an error whose message is the reason; it is empty if the server does not answer. */
 export async function post(path, body) {
-	const response = await fetch(path, {
-		method: "POST",
-		headers: { "content-type": "application/json" },
-		body: JSON.stringify(body),
+	const request = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+	const response = await fetch(path, request).catch(() => {
+		throw new Error("");
 	});
-	if (!response.ok) throw new Error(`HTTP ${response.status}`);
-	return response.json().catch(() => ({}));
+	const answer = await response.json().catch(() => ({}));
+	if (!response.ok) throw new Error(answer.error ?? `HTTP ${response.status}`);
+	return answer;
 }
 
 export function customerOf(openid) {
@@ -140,7 +144,7 @@ export function customerShown() {
 }
 
 export function nameOf(openid) {
-	return customerOf(openid)?.name ?? openid ?? "";
+	return nameText(customerOf(openid)?.name ?? openid ?? "");
 }
 
 /** The number of the customer's colour, of five. */

@@ -2,25 +2,37 @@
 
 import { choices } from "./choices.js";
 import { set, write } from "./dom.js";
-import { state } from "./store.js";
-import { WORDS } from "./words.js";
 
-const LANGUAGES = ["en", "ko", "zh"];
 const TAGS = { en: "en", ko: "ko", zh: "zh-Hans" };
 
-/** The chosen language; else the bridge's own. */
+let words = new Map();
+
+/** The chosen language; else the first of the browser's that the page has. */
 export function language() {
-	return [choices.language, state.locale].find((name) => LANGUAGES.includes(name)) ?? "en";
+	const wanted = [choices.language, ...navigator.languages.map((tag) => tag.slice(0, 2))];
+	return wanted.find((name) => name in TAGS) ?? "en";
+}
+
+/** Loads the texts of the language, for each of which the server makes a list from words.js: a key, a tab and the text. */
+export async function loadTexts() {
+	const list = await (await fetch(`/page/words-${language()}.txt`)).text();
+	words = new Map(list.split("\n").map((line) => line.split("\t")));
 }
 
 /** The text of `key` with its `{places}` filled. An unknown key is returned unchanged. */
 export function t(key, values = {}) {
-	const text = WORDS[key]?.[LANGUAGES.indexOf(language())] ?? key;
+	const text = words.get(key) ?? key;
 	return text.replace(/\{(\w+)\}/g, (place, name) => values[name] ?? place);
 }
 
 export function isKnown(key) {
-	return key in WORDS;
+	return words.has(key);
+}
+
+/** A name that the sandbox gave, in the chosen language; any other name as it is. */
+export function nameText(name) {
+	const [, kind, number] = /^(Customer|Script|Drills|Drills, another)(?: (\d+))?$/.exec(name) ?? [];
+	return kind ? t(`name.${kind}`, { number }) : name;
 }
 
 /** A drill's outcome in words. Values whose name ends in `_ms` are durations. */
@@ -54,6 +66,12 @@ export function dayAndSecond(at) {
 export function clockTime(at) {
 	const time = new Date(at);
 	return `${time.toTimeString().slice(0, 8)}.${String(time.getMilliseconds()).padStart(3, "0")}`;
+}
+
+/** The time since `at` as `m:ss`. */
+export function timeSince(at) {
+	const seconds = Math.max(0, Math.round((Date.now() - at) / 1000));
+	return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
 }
 
 /** A duration, short enough for a table. */

@@ -1,5 +1,8 @@
 //! The page's files, embedded in the binary: the page needs no network and no build step.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
@@ -9,6 +12,7 @@ type File = (&'static str, &'static str, &'static [u8]);
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
 const PICTURE: &str = "image/svg+xml";
 
 const PAGE: File = ("page.html", HTML, include_bytes!("../page/page.html"));
@@ -23,9 +27,11 @@ const FILES: &[File] = &[
     ("desk.js", SCRIPT, include_bytes!("../page/desk.js")),
     ("dom.js", SCRIPT, include_bytes!("../page/dom.js")),
     ("drills.js", SCRIPT, include_bytes!("../page/drills.js")),
+    ("duty.js", SCRIPT, include_bytes!("../page/duty.js")),
     ("early.js", SCRIPT, include_bytes!("../page/early.js")),
     ("figures.js", SCRIPT, include_bytes!("../page/figures.js")),
     ("files.js", SCRIPT, include_bytes!("../page/files.js")),
+    ("guide.js", SCRIPT, include_bytes!("../page/guide.js")),
     ("icon.svg", PICTURE, include_bytes!("../page/icon.svg")),
     ("main.js", SCRIPT, include_bytes!("../page/main.js")),
     ("notice.js", SCRIPT, include_bytes!("../page/notice.js")),
@@ -38,8 +44,12 @@ const FILES: &[File] = &[
     ("trace.js", SCRIPT, include_bytes!("../page/trace.js")),
     ("wire.css", STYLE, include_bytes!("../page/wire.css")),
     ("wire.js", SCRIPT, include_bytes!("../page/wire.js")),
-    ("words.js", SCRIPT, include_bytes!("../page/words.js")),
 ];
+
+/// The texts in all languages, of which the page loads one.
+const WORDS: &str = include_str!("../page/words.js");
+/// The files of one language each, in the order of `words.js`.
+const LANGUAGES: [&str; 3] = ["words-en.txt", "words-ko.txt", "words-zh.txt"];
 
 /// `GET /`.
 pub(super) fn page() -> Response {
@@ -48,28 +58,59 @@ pub(super) fn page() -> Response {
 
 /// `GET /page/NAME`.
 pub(super) fn file(name: &str) -> Response {
+    if let Some(language) = LANGUAGES.iter().position(|known| *known == name) {
+        return response_of(TEXT, words(language));
+    }
     match FILES.iter().find(|(known, _, _)| *known == name) {
         Some(file) => response(file),
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }
 
-/// A file as it is served: without the indentation and the comments that have lines of their own. No text of the
-/// page has several lines.
-fn served(content: &[u8]) -> String {
+/// The texts of one language, one a line: its key, a tab and the text.
+fn words(language: usize) -> String {
+    let mut list = String::new();
+    for line in WORDS.lines().filter(|line| line.starts_with('\t')) {
+        // A line is a member of a JSON object: a key, and its texts.
+        let member = format!("{{{}}}", line.trim().trim_end_matches(','));
+        let texts: BTreeMap<String, Vec<String>> = serde_json::from_str(&member).unwrap_or_default();
+        for (key, texts) in &texts {
+            let text = texts.get(language).map_or("", String::as_str);
+            let _ = writeln!(list, "{key}\t{text}");
+        }
+    }
+    list
+}
+
+/// A file as it is served: without the indentation, the comments that have lines of their own, and most line breaks, and
+/// a style without the spaces around its signs. No text of the page has several lines, and no style contains a text with
+/// such a space.
+fn served(content_type: &str, content: &[u8]) -> String {
     let text = String::from_utf8_lossy(content);
     let lines = text.lines().map(str::trim_start);
     let is_comment = |line: &&str| ["//", "/*", "* ", "*/"].iter().any(|start| line.starts_with(start));
-    lines.filter(|line| !line.is_empty() && !is_comment(line)).flat_map(|line| [line, "\n"]).collect()
+    let lines = lines.filter(|line| !line.is_empty() && !is_comment(line));
+    if content_type != STYLE {
+        // A statement may end with its line.
+        let ends_here = |line: &str| content_type != SCRIPT || !line.ends_with(['{', '(', '[', ',', ';']);
+        return lines.flat_map(|line| [line, if ends_here(line) { "\n" } else { "" }]).collect();
+    }
+    let signs = [(": ", ":"), ("; ", ";"), (" {", "{"), ("{ ", "{"), (" }", "}"), (";}", "}"), (", ", ",")];
+    let style = lines.collect::<String>();
+    signs.into_iter().fold(style, |style, (spaced, sign)| style.replace(spaced, sign))
+}
+
+fn response(&(_, content_type, content): &File) -> Response {
+    response_of(content_type, served(content_type, content))
 }
 
 /// Browsers must revalidate: a newer binary has other files under the same names.
-fn response(&(_, content_type, content): &File) -> Response {
+fn response_of(content_type: &'static str, content: String) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     ];
-    (headers, served(content)).into_response()
+    (headers, content).into_response()
 }
 
 #[cfg(test)]
@@ -85,15 +126,32 @@ mod tests {
             .collect();
         in_folder.sort_unstable();
         let mut names: Vec<&str> = FILES.iter().chain([&PAGE]).map(|(name, _, _)| *name).collect();
+        names.push("words.js");
         names.sort_unstable();
         assert_eq!(names, in_folder);
-        let bytes: usize = FILES.iter().chain([&PAGE]).map(|(_, _, content)| served(content).len()).sum();
-        assert!(bytes < 100_000, "{bytes}");
+        let bytes: usize =
+            FILES.iter().chain([&PAGE]).map(|(_, kind, content)| served(kind, content).len()).sum();
+        let texts = (0..LANGUAGES.len()).map(|language| words(language).len()).max().unwrap();
+        assert!(bytes + texts < 100_000, "{bytes} + {texts}");
+    }
+
+    #[test]
+    fn each_language_has_a_list_of_its_texts() {
+        for (language, text) in ["Follow", "팔로우", "关注"].into_iter().enumerate() {
+            let list = words(language);
+            assert!(list.contains(&format!("phone.follow\t{text}\n")), "{list}");
+            assert_eq!(list.lines().count(), WORDS.lines().filter(|line| line.starts_with('\t')).count());
+            assert!(list.lines().all(|line| line.split('\t').count() == 2), "{list}");
+        }
     }
 
     #[test]
     fn a_file_is_served_without_indentation_and_comments() {
         let source = "// What it does.\n\n/**\n * More.\n */\nexport function a() {\n\treturn \"a // b\"; // here\n}\n";
-        assert_eq!(served(source.as_bytes()), "export function a() {\nreturn \"a // b\"; // here\n}\n");
+        assert_eq!(served(SCRIPT, source.as_bytes()), "export function a() {return \"a // b\"; // here\n}\n");
+        let source =
+            ".a, .b { color: red; }\n\n/* More. */\n@media (x: 1) {\n\t.c:not(.d) > i { top: 0; }\n}\n";
+        let expected = ".a,.b{color:red}@media (x:1){.c:not(.d) > i{top:0}}";
+        assert_eq!(served(STYLE, source.as_bytes()), expected);
     }
 }

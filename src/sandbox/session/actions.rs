@@ -43,6 +43,9 @@ pub enum ActionError {
     /// An agent can write only to customers who wrote before.
     #[error("the agent has no conversation with this customer")]
     NoConversation,
+    /// An agent who is signed out can only sign in.
+    #[error("the agent is signed out")]
+    SignedOut,
     /// A customer who does not follow can only follow.
     #[error("a customer who does not follow the account cannot write to it")]
     NotFollowing,

@@ -75,6 +75,16 @@ pub enum AgentAction {
     Read {},
 }
 
+/// What an agent does at the client itself, as the page requests it.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ClientAction {
+    /// Signs in. What has come meanwhile arrives.
+    SignIn {},
+    /// Signs out.
+    SignOut {},
+}
+
 /// A checked action.
 enum CheckedAction {
     Compose(&'static str),
@@ -98,8 +108,12 @@ impl Session {
         action: AgentAction,
     ) -> Result<(), ActionError> {
         self.wait_until_open().await?;
-        let desk = self.stage.agents().iter().find(|desk| desk.user_id() == agent);
-        let desk = desk.ok_or(ActionError::NoAgent)?.clone();
+        let desk = self.agent_client(agent)?;
+        if !desk.is_signed_in() {
+            // Nobody does these by hand, and the page may not know yet that the agent has signed out.
+            let is_automatic = matches!(action, AgentAction::Read {} | AgentAction::Compose { .. });
+            return if is_automatic { Ok(()) } else { Err(ActionError::SignedOut) };
+        }
         if !desk.peers().iter().any(|peer| peer == customer) {
             return Err(ActionError::NoConversation);
         }
@@ -110,6 +124,27 @@ impl Session {
                 tracing::warn!(%refused, "the simulated IM refused an agent's action; the action is dropped");
             }
         })
+    }
+
+    /// Signs an agent in or out in the background; IM then calls the bridge's webhook.
+    pub async fn act_at_client(
+        self: &Arc<Self>,
+        agent: &str,
+        action: ClientAction,
+    ) -> Result<(), ActionError> {
+        self.wait_until_open().await?;
+        let desk = self.agent_client(agent)?;
+        self.spawn_action(async move {
+            match action {
+                ClientAction::SignIn {} => desk.sign_in().await,
+                ClientAction::SignOut {} => desk.sign_out().await,
+            };
+        })
+    }
+
+    fn agent_client(&self, agent: &str) -> Result<AgentClient, ActionError> {
+        let desk = self.stage.agents().iter().find(|desk| desk.user_id() == agent);
+        desk.cloned().ok_or(ActionError::NoAgent)
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::sandbox::wire::WireCall;
 
@@ -55,6 +56,10 @@ pub enum Change {
     Clock,
     /// The account's type.
     Account,
+    /// The desk's line or hours.
+    Desk,
+    /// Whether the script runs, or how it ended.
+    Script,
     /// The page must load the whole state again.
     Everything,
 }
@@ -68,6 +73,9 @@ pub struct DrillState {
     pub outcome: Option<Value>,
     /// The duration in milliseconds, once the drill has ended.
     pub took_ms: Option<u64>,
+    /// When the drill began, while it runs.
+    #[serde(skip)]
+    pub began: Option<Instant>,
 }
 
 /// The phase of a drill.
@@ -182,13 +190,19 @@ impl EventLog {
     /// Marks the drill at index `at` as running. Fails if one is running already.
     pub fn begin_drill(&self, index: usize) -> Result<(), Busy> {
         self.update(|inner| {
-            if inner.drills.iter().any(|drill| drill.state == DrillPhase::Running) {
+            if inner.is_drill_running() {
                 return Err(Busy);
             }
-            inner.drills[index] = DrillState { state: DrillPhase::Running, ..DrillState::default() };
+            let began = Some(Instant::now());
+            inner.drills[index] = DrillState { state: DrillPhase::Running, began, ..DrillState::default() };
             inner.push_change(Change::Drill(index));
             Ok(())
         })
+    }
+
+    /// Whether a drill is running.
+    pub fn is_drill_running(&self) -> bool {
+        self.inner.lock().is_drill_running()
     }
 
     /// Stores the final state of the drill at index `at`.
@@ -266,6 +280,10 @@ impl EventLog {
 }
 
 impl Inner {
+    fn is_drill_running(&self) -> bool {
+        self.drills.iter().any(|drill| drill.state == DrillPhase::Running)
+    }
+
     fn push_change(&mut self, change: Change) {
         self.newest += 1;
         push_bounded(&mut self.changes, change, CHANGES_LIMIT);

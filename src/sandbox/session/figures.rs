@@ -20,6 +20,10 @@ pub struct Counters {
     pub unknown: u64,
     /// Messages that the bridge still has to act on now.
     pub waiting: u64,
+    /// Customers' messages that wait until the desk opens.
+    pub deferred: u64,
+    /// Customers who wait until an agent is free.
+    pub line: u64,
 }
 
 impl Counters {
@@ -34,6 +38,8 @@ impl Counters {
                 "accepted_total" => counters.accepted += value,
                 "waiting" => counters.waiting = value,
                 "held" => counters.held = value,
+                "deferred" => counters.deferred = value,
+                "line_customers" => counters.line = value,
                 "ended_total" if labels.contains("state=\"delivered\"") => counters.delivered += value,
                 "ended_total" if labels.contains("state=\"recalled\"") => counters.recalled += value,
                 "ended_total" if labels.contains("state=\"refused\"") => counters.refused += value,
@@ -44,7 +50,7 @@ impl Counters {
         counters
     }
 
-    /// The counters of several bridges together. Each reads `held` and `waiting` from the same store.
+    /// The counters of several bridges together. Each reads what is so now from the same store.
     pub fn of_all(each: impl IntoIterator<Item = Self>) -> Self {
         each.into_iter().fold(Self::default(), |all, one| Self {
             accepted: all.accepted + one.accepted,
@@ -54,6 +60,8 @@ impl Counters {
             unknown: all.unknown + one.unknown,
             held: all.held.max(one.held),
             waiting: all.waiting.max(one.waiting),
+            deferred: all.deferred.max(one.deferred),
+            line: all.line.max(one.line),
         })
     }
 }
@@ -78,7 +86,7 @@ impl CounterTotals {
         self.total()
     }
 
-    /// The latest totals. `held` and `waiting` are those of the current process.
+    /// The latest totals. What is so now is that of the current process.
     pub fn total(&self) -> Counters {
         let (before, now) = (self.before, self.now);
         Counters {
@@ -89,6 +97,8 @@ impl CounterTotals {
             unknown: before.unknown + now.unknown,
             held: now.held,
             waiting: now.waiting,
+            deferred: now.deferred,
+            line: now.line,
         }
     }
 }
@@ -105,10 +115,21 @@ mod tests {
                     wechat_im_bridge_ended_total{direction=\"to_wechat\",state=\"held\"} 9\n\
                     wechat_im_bridge_ended_total{direction=\"to_wechat\",state=\"unknown\"} 1\n\
                     wechat_im_bridge_ended_total{direction=\"to_wechat\",state=\"recalled\"} 2\n\
-                    wechat_im_bridge_waiting 1\nwechat_im_bridge_held 1\nother_total 7\n# EOF\n";
+                    wechat_im_bridge_waiting 1\nwechat_im_bridge_held 1\n\
+                    wechat_im_bridge_deferred 4\nwechat_im_bridge_line_customers 2\n\
+                    wechat_im_bridge_line_oldest_seconds 9\nother_total 7\n# EOF\n";
         let counters = Counters::parse(text);
-        let expected =
-            Counters { accepted: 5, delivered: 3, held: 1, recalled: 2, refused: 0, unknown: 1, waiting: 1 };
+        let expected = Counters {
+            accepted: 5,
+            delivered: 3,
+            held: 1,
+            recalled: 2,
+            refused: 0,
+            unknown: 1,
+            waiting: 1,
+            deferred: 4,
+            line: 2,
+        };
         assert_eq!(counters, expected);
         let mut totals = CounterTotals::default();
         assert_eq!(totals.update(1, counters), expected);

@@ -1,22 +1,24 @@
 //! The state as JSON for the page: phones, desks and the bridge. It is built from the platforms'
 //! state; this module keeps none.
 
+use std::collections::HashSet;
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::event_log::{Change, DrillState};
-use super::{SNAPSHOT_CALLS, Session};
+use super::{DRILL_CUSTOMER, OfferedDrill, PEOPLE_LIMIT, SNAPSHOT_CALLS, Session};
 use crate::config::Locale;
 use crate::sandbox::child::{State, Status};
 use crate::sandbox::im::{AgentClient, MessageView, Shown};
+use crate::sandbox::script::CUSTOMER;
 use crate::sandbox::wechat::{CustomerAction, Mode, Phone, ScreenEntry, TimelineEntry, TimelineEvent, Via};
 
 /// Messages of a screen or of a conversation that the page gets.
 const MESSAGES_LIMIT: usize = 200;
-/// Customers, and conversations of an agent, that the page gets.
-const PEOPLE_LIMIT: usize = 60;
 /// The prefix of the bridge's notices to agents.
 const NOTICE_PREFIX: &str = "[bridge]";
 /// The prefix of a media key that encodes a URL of a platform or of the bridge.
@@ -47,6 +49,8 @@ pub fn state(session: &Session) -> Value {
         "latency": snapshot.latency,
         "wire": snapshot.wire.iter().map(|entry| json!(**entry)).collect::<Vec<_>>(),
         "drills": drills,
+        "desk": session.desk_view(),
+        "script": script(session),
     })
 }
 
@@ -62,6 +66,8 @@ pub fn event(session: &Session, change: &Change) -> (&'static str, Value) {
         Change::Drill(at) => ("drill", drill(session, *at, &session.event_log.drill(*at))),
         Change::Clock => ("clock", json!({"now": session.clock.now().0})),
         Change::Account => ("account", account(session)),
+        Change::Desk => ("desk", session.desk_view()),
+        Change::Script => ("script", script(session)),
         Change::Everything => ("reload", json!({})),
     }
 }
@@ -125,12 +131,20 @@ impl Instance {
     }
 }
 
+/// The phase of the script, and its customer.
+fn script(session: &Session) -> Value {
+    json!({"state": *session.script.lock(), "customer": CUSTOMER})
+}
+
 /// A drill as JSON.
 fn drill(session: &Session, at: usize, state: &DrillState) -> Value {
-    let name = session.drill_names.get(at).copied().unwrap_or_default();
+    let OfferedDrill { name, limit } = session.drills.get(at).copied().unwrap_or_default();
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     json!({
         "name": name, "state": state.state, "expect": format!("drill.{name}.expect"),
         "outcome": state.outcome, "took_ms": state.took_ms,
+        "customer": DRILL_CUSTOMER, "limit_ms": millis(limit),
+        "running_ms": state.began.map(|began| millis(began.elapsed())),
     })
 }
 
@@ -177,7 +191,9 @@ pub(super) fn agent(session: &Session, at: usize) -> Value {
     let peers = desk.peers();
     let conversations: Vec<Value> =
         peers.iter().take(PEOPLE_LIMIT).filter_map(|peer| conversation(session, desk, peer)).collect();
-    json!({"user_id": desk.user_id(), "conversations": conversations})
+    json!({
+        "user_id": desk.user_id(), "signed_in": desk.is_signed_in(), "conversations": conversations,
+    })
 }
 
 fn conversation(session: &Session, desk: &AgentClient, peer: &str) -> Option<Value> {
@@ -185,6 +201,11 @@ fn conversation(session: &Session, desk: &AgentClient, peer: &str) -> Option<Val
     let mut messages = desk.conversation(peer);
     // In order of arrival: within a second IM orders messages by numbers that each sender chooses.
     messages.sort_by_key(|seen| seen.serial());
+    if !desk.is_signed_in() {
+        // The client shows the rest when the agent signs in.
+        let arrived: HashSet<String> = desk.inbox().into_iter().map(|seen| seen.key.clone()).collect();
+        messages.retain(|seen| seen.from == desk.user_id() || arrived.contains(&seen.key));
+    }
     let unread = messages.iter().filter(|seen| seen.unread).count();
     let skipped = messages.len().saturating_sub(MESSAGES_LIMIT);
     let visible: Vec<Value> =

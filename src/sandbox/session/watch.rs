@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::Instant;
 
+use super::desk::Waiting;
 use super::event_log::Change;
 use super::figures::Counters;
 use super::{Session, view};
@@ -17,7 +18,7 @@ use crate::clock::Clock;
 use crate::sandbox::child::{self, Child, State};
 use crate::sandbox::im::Exchange;
 use crate::sandbox::wechat::WireEvent;
-use crate::sandbox::wire::{CallInfo, CallTracker, WireCall};
+use crate::sandbox::wire::{CallInfo, CallTracker, WaitingCustomer, WireCall};
 
 /// How often the bridge's counters are read while a page is open.
 const COUNTERS_INTERVAL: Duration = Duration::from_secs(1);
@@ -105,7 +106,14 @@ async fn wire(
                 Err(RecvError::Closed) => return,
             },
         }
+        let waiting = tracker.waiting().into_iter();
+        session.desk.set_waiting(waiting.map(|one| waiting_at(one, real_time)).collect());
+        session.tell_desk();
     }
+}
+
+fn waiting_at(one: WaitingCustomer, real_time: impl Fn(Instant) -> i64) -> Waiting {
+    Waiting { since: real_time(one.since), openid: one.customer, messages: one.messages }
 }
 
 /// The events in the channel now. A call can end before the push or the webhook that caused it,
@@ -178,6 +186,7 @@ async fn figures(session: Arc<Session>) {
         if session.counters() != before {
             session.event_log.add_change(Change::Counters);
         }
+        session.tell_desk();
         tokio::time::sleep(COUNTERS_INTERVAL).await;
     }
 }

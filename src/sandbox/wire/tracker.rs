@@ -30,6 +30,17 @@ pub struct CallInfo {
     pub arrived_ms: Vec<u64>,
 }
 
+/// A customer who has written something that has not reached an agent yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingCustomer {
+    /// The openid.
+    pub customer: String,
+    /// When the first of the messages was pushed.
+    pub since: Instant,
+    /// How many there are.
+    pub messages: usize,
+}
+
 /// A message or event of a customer, or a message of an agent.
 #[derive(Debug)]
 struct TrackedMessage {
@@ -37,6 +48,8 @@ struct TrackedMessage {
     customer: String,
     text: String,
     began: Instant,
+    /// Whether the bridge has accepted it.
+    accepted: bool,
     arrived: bool,
     /// Whether it is an agent's online-only message, such as a typing signal.
     is_signal: bool,
@@ -89,6 +102,11 @@ impl CallTracker {
             let text = element("Content").unwrap_or_default();
             push_bounded(&mut self.to_agent, TrackedMessage::new(id, customer, text, event.began));
         }
+        if let Some(sent) =
+            self.to_agent.iter_mut().rev().find(|sent| Some(&sent.id) == info.message.as_ref())
+        {
+            sent.accepted |= answered;
+        }
         let reply = answered.then(|| xml_element(&event.response, "Content")).flatten().unwrap_or_default();
         let waiting = self.to_customer.iter_mut().filter(|sent| sent.customer == *customer && !sent.arrived);
         for sent in waiting.filter(|sent| !sent.text.is_empty() && reply.contains(&sent.text)) {
@@ -96,6 +114,28 @@ impl CallTracker {
             info.arrived_ms.extend(sent.mark_arrived(event.began + event.took));
         }
         info
+    }
+
+    /// The customers who wait for their messages to reach an agent, the one who has waited for longest first.
+    pub fn waiting(&self) -> Vec<WaitingCustomer> {
+        let mut all: Vec<WaitingCustomer> = Vec::new();
+        for sent in self.to_agent.iter().filter(|sent| sent.accepted) {
+            let at = all.iter().position(|one| one.customer == sent.customer);
+            let is_event = sent.id.contains(' ');
+            match at {
+                // A customer's messages arrive in order, so none before this one is still to come.
+                Some(at) if (sent.arrived && !is_event) || sent.id.starts_with("unsubscribe ") => {
+                    all.remove(at);
+                }
+                Some(at) if !is_event => all[at].messages += 1,
+                None if !sent.arrived && !is_event => {
+                    let customer = sent.customer.clone();
+                    all.push(WaitingCustomer { customer, since: sent.began, messages: 1 });
+                }
+                _ => {}
+            }
+        }
+        all
     }
 
     /// A message to the customer, or a call of another WeChat API.
@@ -234,7 +274,15 @@ impl CallTracker {
 
 impl TrackedMessage {
     fn new(id: String, customer: &str, text: String, began: Instant) -> Self {
-        Self { id, customer: customer.to_owned(), text, began, arrived: false, is_signal: false }
+        Self {
+            id,
+            customer: customer.to_owned(),
+            text,
+            began,
+            accepted: false,
+            arrived: false,
+            is_signal: false,
+        }
     }
 
     /// Marks the message as arrived. Returns the milliseconds since it began, the first time only.

@@ -29,7 +29,10 @@ pub(super) async fn every_drill_passes_after_one_click(tab: &Tab) {
             "callback_lost",
             "duplicate_push",
             "forged_push",
-            "bridge_killed"
+            "bridge_killed",
+            "nobody_there",
+            "agent_leaves",
+            "night"
         ]
     );
     for name in names {

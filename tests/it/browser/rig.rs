@@ -112,12 +112,8 @@ fn start_sandbox(temporary: &Path, log: &Log) -> (Running, String) {
     command.args(["sandbox", "--listen", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut process = Running(command.spawn().unwrap());
     let address = find_in_output(process.0.stdout.take().unwrap(), |line| {
-        // The sandbox prints this line after it has played its script, so that the test does not compete with
-        // the script.
-        let (_, rest) = line.strip_prefix("Or play both sides")?.split_once("http://")?;
-        let host: String =
-            rest.chars().take_while(|c| c.is_ascii_alphanumeric() || ".:".contains(*c)).collect();
-        Some(format!("http://{host}"))
+        // The last line is the page's address alone.
+        line.starts_with("http://").then(|| line.trim().trim_end_matches('/').to_owned())
     });
     (process, address.unwrap_or_else(|output| panic!("the sandbox ended too early: {output}")))
 }
@@ -281,6 +277,13 @@ impl Tab {
         field.click().await.unwrap();
         field.send_keys(text).await.unwrap();
         field.send_keys(Key::Enter + "").await.unwrap();
+    }
+
+    /// Shows all calls again after a search.
+    pub async fn clear_search(&self) {
+        let clear = "const find = document.querySelector('#wire-find'); find.value = ''; \
+                     find.dispatchEvent(new Event('input'))";
+        self.run::<()>(clear, vec![]).await;
     }
 
     /// The texts of all elements that match `css`.

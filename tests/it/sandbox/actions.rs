@@ -210,3 +210,47 @@ async fn an_impossible_action_is_refused_with_a_reason() {
     assert_eq!((status, customers), (409, 50));
     lab.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_sign_out_and_in_and_the_state_shows_who_waits_meanwhile() {
+    let lab = Lab::start().await;
+    let openid = lab.follower().await;
+    // The bridge's numbers are read only while a page is open.
+    let page = lab.http.get(lab.url("/api/events")).send().await.unwrap();
+    for agent in ["user1", "user2"] {
+        lab.post_accepted(&format!("/api/agents/{agent}"), json!({"do": "sign_out"})).await;
+    }
+    let told = |state: &Value| {
+        let calls = state["wire"].as_array().unwrap().iter();
+        calls.filter(|call| call["query"].as_str().unwrap().contains("State.StateChange")).count()
+    };
+    let state = lab.until("both callbacks", |state| told(state) == 2).await;
+    assert!(state["agents"].as_array().unwrap().iter().all(|agent| agent["signed_in"] == false), "{state:#}");
+    let (status, refused) =
+        lab.post(&format!("/api/agents/user1/{openid}"), &json!({"do": "text", "text": "Hi"})).await;
+    assert_eq!((status, &refused["error"]), (409, &json!("the agent is signed out")));
+    // What a page does by itself may come too late.
+    lab.post_accepted(&format!("/api/agents/user1/{openid}"), json!({"do": "read"})).await;
+    let (status, _) = lab.post("/api/agents/user3", &json!({"do": "sign_in"})).await;
+    assert_eq!(status, 404);
+
+    for text in ["Is anybody there?", "Hello?"] {
+        lab.act_as_customer(openid, json!({"do": "text", "text": text})).await;
+        let is_last = |state: &Value| screen(state, openid).iter().any(|entry| entry["text"] == text);
+        lab.until("the message", is_last).await;
+    }
+    let state = lab.until("the line", |state| state["desk"]["line"][0]["messages"] == 2).await;
+    let desk = &state["desk"];
+    assert_eq!((&desk["in_line"], &desk["line"][0]["openid"]), (&json!(1), &json!(openid)), "{desk:#}");
+    assert!(desk["line"][0]["since"].is_i64() && desk["hours"].is_null(), "{desk:#}");
+    assert!(texts(&state, openid).last().unwrap().contains("Customers ahead of you: 0."), "{state:#}");
+
+    lab.post_accepted("/api/agents/user2", json!({"do": "sign_in"})).await;
+    let arrived =
+        |state: &Value| messages(state, openid).iter().filter(|one| one["from"] == "customer").count();
+    let state = lab.until("both messages", |state| arrived(state) == 2).await;
+    assert_eq!(conversation(&state, openid).unwrap().0, "user2");
+    lab.until("no line", |state| state["desk"]["line"] == json!([]) && state["desk"]["in_line"] == 0).await;
+    drop(page);
+    lab.stop().await;
+}

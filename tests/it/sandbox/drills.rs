@@ -115,6 +115,25 @@ async fn repeated_and_forged_pushes_have_no_effect_and_a_kill_loses_no_message()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn customers_who_find_nobody_are_told_and_lose_nothing() {
+    let lab = Lab::start().await;
+    lab.post_accepted("/api/agents/user2", json!({"do": "sign_out"})).await;
+    let nobody = run_drill(&lab, "nobody_there").await;
+    assert_eq!((&nobody["ahead"], &nobody["messages"]), (&json!(1), &json!(3)), "{nobody}");
+    let left = run_drill(&lab, "agent_leaves").await;
+    assert!(left["other"] != left["agent"], "{left}");
+    for _ in 0..2 {
+        let night = run_drill(&lab, "night").await;
+        assert_eq!(night["opens"].as_str().map(str::len), Some("09:00".len()), "{night}");
+    }
+    let state = lab.state().await;
+    assert!(state["agents"].as_array().unwrap().iter().all(|agent| agent["signed_in"] == true), "{state:#}");
+    assert!(state["desk"]["hours"].is_null(), "{state:#}");
+    assert_restored(&lab).await;
+    lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_message_of_a_lost_callback_is_backfilled() {
     let lab = Lab::start().await;
     let found = run_drill(&lab, "callback_lost").await;

@@ -198,14 +198,17 @@ async fn a_drill_kills_the_instance_that_sends_and_the_calls_name_others() {
         let taken_by = calls_with(&state, from, words)[0]["instance"].as_u64();
         assert!(taken_by.is_some_and(|taken_by| taken_by != victim), "{words}: {taken_by:?}");
     }
-    let pushes = state["wire"].as_array().unwrap().iter().filter(|call| call["from"] == "wechat");
-    let took: std::collections::BTreeSet<u64> = pushes.filter_map(|call| call["instance"].as_u64()).collect();
-    assert_eq!(took, (1..=3).collect(), "all of them take pushes");
     assert!(!state.to_string().contains("x-sandbox"), "the page does not show the front's note");
 
     fleet.follow().await;
-    fleet.say("Still there?").await;
-    fleet.until("the question", |state| super::messages(state, FIRST).len() == 1).await;
+    for words in ["Still there?", "And there?", "And there too?"] {
+        fleet.say(words).await;
+    }
+    let has_all = |state: &Value| super::messages(state, FIRST).len() == 3;
+    let state = fleet.until("the questions", has_all).await;
+    let pushes = state["wire"].as_array().unwrap().iter().filter(|call| call["from"] == "wechat");
+    let took: std::collections::BTreeSet<u64> = pushes.filter_map(|call| call["instance"].as_u64()).collect();
+    assert_eq!(took, (1..=3).collect(), "all of them take pushes");
     fleet.stop().await;
 }
 
