@@ -5,6 +5,7 @@
 //! host. The tests start only two browsers, because more would slow down the other tests.
 
 mod conversation;
+mod desk;
 mod drills;
 mod rig;
 mod usability;
@@ -15,9 +16,12 @@ use rig::Tab;
 #[tokio::test]
 async fn customer_and_agent_use_the_page_with_mouse_and_keyboard() {
     let Some(tab) = Tab::open("the sandbox's page in a browser").await else { return };
+    conversation::the_page_begins_empty_and_says_what_to_do(&tab).await;
     conversation::a_customer_and_an_agent_talk_by_clicking_and_typing(&tab).await;
     conversation::message_text_is_never_markup(&tab).await;
     conversation::the_phone_shows_that_the_agent_types_and_a_held_answer_can_be_taken_back(&tab).await;
+    desk::customers_wait_in_line_while_nobody_is_signed_in(&tab).await;
+    desk::what_could_not_be_sent_stays_in_its_field(&tab).await;
     wire::a_message_can_be_followed_through_every_call(&tab).await;
     usability::the_keyboard_reaches_every_control_and_no_control_traps_it(&tab).await;
     usability::three_languages_are_complete_and_remembered(&tab).await;

@@ -6,6 +6,7 @@ import { isKnown, t } from "./texts.js";
 
 const PICTURES = ["image", "sticker", "face"];
 const SOUNDS = ["voice", "sound"];
+const CARDS = ["news", "miniprogrampage", "msgmenu"];
 
 // What the desk's picker offers. The kits send the key of an emoji, and draw it.
 export const EMOJI = {
@@ -39,8 +40,8 @@ export function contents({ kind, text, name }, source) {
 		const shown = name || text || kindName(kind);
 		parts.push(el("a", { class: "attached", href: source, target: "_blank", rel: "noreferrer" }, icon("file"), shown));
 		if (shown === text) return parts;
-	} else if (kind in ICONS) {
-		parts.push(el("span", { class: "attached" }, icon(kind), name || kindName(kind)));
+	} else if (kind in ICONS || CARDS.includes(kind)) {
+		parts.push(el("span", { class: "attached" }, icon(kind in ICONS ? kind : "link"), name || kindName(kind)));
 	}
 	if (text && !isPicture) parts.push(el("span", { text }));
 	return parts;

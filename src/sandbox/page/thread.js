@@ -46,7 +46,7 @@ export function bubbleList(list, { classOf, contents, foot, action }) {
 			const newest = [...list.querySelectorAll(`${side} .action`)].at(-1);
 			if (newest) set(newest, { tabindex: 0 });
 		}
-		end.follow(!isSame || fresh.some((message) => message.from === "me"));
+		end.follow(!isSame || fresh.some((message) => classOf(message).startsWith("mine")));
 		return fresh;
 	}
 

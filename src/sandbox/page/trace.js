@@ -39,3 +39,10 @@ export function failureOf({ status, response }) {
 	const code = CODES.exec(response?.body ?? "")?.[1] ?? "0";
 	return code === "0" ? null : code;
 }
+
+const POLLS = ["/openim/admin_getroammsg", "/openim/query_online_status"];
+
+/** Whether the bridge only asked IM whether there is something new, and IM answered. */
+export function isPoll(call) {
+	return call.from === "bridge" && POLLS.some((path) => call.path.endsWith(path)) && failureOf(call) === null;
+}

@@ -7,7 +7,7 @@ import { byId, el, icon, listKeys, on, set, stickToEnd, updateList, write } from
 import { request } from "./notice.js";
 import { colourOf, load, nameOf, state } from "./store.js";
 import { clockTime, duration, t } from "./texts.js";
-import { failureOf, idsOf, isOfMessage, linkedIds, subjectOf } from "./trace.js";
+import { failureOf, idsOf, isOfMessage, isPoll, linkedIds, subjectOf } from "./trace.js";
 
 const LANES = {
 	all: () => true,
@@ -24,6 +24,8 @@ const list = byId("calls");
 const rows = el("div", { role: "presentation", class: "rows" });
 const end = stickToEnd(list);
 let shown = [];
+/** How many polls a shown call stands for. */
+let folded = new Map();
 /** The topmost call in view, and how far it is scrolled out. */
 let anchor = null;
 
@@ -82,15 +84,30 @@ function textOf(call) {
 	return [method, path, status, note, nameOf(customer), ...idsOf(call), ...bodies].join(" ").toLowerCase();
 }
 
+/** Polls that follow each other, which the newest stands for: an idle bridge makes nothing else. */
+function fold(calls) {
+	folded = new Map();
+	if (choices.find || choices.follow !== null) return calls;
+	return calls.filter((call, at) => {
+		if (!isPoll(call)) return true;
+		const count = (folded.get(calls[at - 1]?.id) ?? 0) + 1;
+		folded.delete(calls[at - 1]?.id);
+		folded.set(call.id, count);
+		const next = calls[at + 1];
+		return call.id === choices.call || !next || !isPoll(next);
+	});
+}
+
 function drawCalls() {
-	shown = shownCalls();
-	set(list, { "data-empty": shown.length ? null : t("wire.empty") });
+	const calls = shownCalls();
+	shown = fold(calls);
+	set(list, { "data-empty": shown.length ? null : t(state.wire.size ? "wire.none" : "wire.empty") });
 	rows.style.height = `${shown.length * rowHeight()}px`;
 	const at = end.isAtEnd() || anchor === null ? -1 : shown.findIndex((call) => call.id === anchor.id);
 	if (at >= 0) list.scrollTop = at * rowHeight() + anchor.by;
 	end.follow();
-	const tally = { shown: shown.length, all: state.wire.size };
-	write(byId("wire-tally"), t(shown.length < state.wire.size ? "wire.some" : "wire.all", tally));
+	const tally = { shown: calls.length, all: state.wire.size };
+	write(byId("wire-tally"), t(calls.length < state.wire.size ? "wire.some" : "wire.all", tally));
 	drawFollowing();
 }
 
@@ -146,13 +163,15 @@ function drawRow(row, { call, at }) {
 	set(row, { "aria-selected": String(call.id === choices.call), "data-colour": colourOf(call.customer) });
 	set(row, { "aria-posinset": at + 1, "aria-setsize": shown.length });
 	row.style.top = `${at * rowHeight()}px`;
+	const count = folded.get(call.id) ?? 1;
 	// A call that has ended does not change.
-	if (row.call === call) return;
-	row.call = call;
+	if (row.call === call && row.count === count) return;
+	Object.assign(row, { call, count });
 	const failure = failureOf(call);
-	set(row, { "data-failed": failure !== null });
+	set(row, { "data-failed": failure !== null, "data-folded": count > 1 });
 	write(row.querySelector(".hidden"), t("wire.way", { from: t(`party.${call.from}`), to: t(`party.${call.to}`) }));
-	write(row.querySelector("small"), call.note ?? subjectOf(call));
+	const about = call.note ?? subjectOf(call);
+	write(row.querySelector("small"), count > 1 ? t("wire.folded", { count }) : about);
 	write(row.querySelector(".status"), failure ?? call.status);
 	write(row.querySelector(".took"), duration(call.took_ms));
 }

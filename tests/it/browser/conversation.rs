@@ -12,6 +12,16 @@ const ANSWER: &str = "We are getting new arrivals in May. Please follow our upda
 /// reads histories and so makes calls at any time.
 const PARTS: &str = "#screen .bubble, #messages .bubble, #ends, #accepted, [data-drill] .outcome";
 
+pub(super) async fn the_page_begins_empty_and_says_what_to_do(tab: &Tab) {
+    tab.await_text("#steps [aria-current=step]", "Follow").await;
+    let figures: Vec<String> = tab.texts("#accepted, #ends dd, #wire-tally").await;
+    assert!(figures.iter().all(|text| ["0", "1 calls", "0 calls"].contains(&text.as_str())), "{figures:?}");
+    assert!(tab.texts(".bubble").await.is_empty());
+    tab.type_and_send("#wire-find", "nothing has this text").await;
+    tab.await_element("#calls[data-empty^='No call']").await;
+    tab.clear_search().await;
+}
+
 pub(super) async fn a_customer_and_an_agent_talk_by_clicking_and_typing(tab: &Tab) {
     let before: u32 = tab.run("return Number(document.querySelector('#accepted').textContent)", vec![]).await;
     tab.add_customer().await;
@@ -41,6 +51,15 @@ pub(super) async fn a_customer_and_an_agent_talk_by_clicking_and_typing(tab: &Ta
     let is_counted =
         format!("return Number(document.querySelector('#accepted').textContent) >= {before} + 6");
     tab.await_true(&is_counted, "the number of accepted messages").await;
+    tab.await_count("#steps [data-done]", 3).await;
+    // An agent who has scrolled up sees what was just sent.
+    tab.run::<()>("document.querySelector('#messages').scrollTop = 0", vec![]).await;
+    tab.type_and_send("#desk-text", "Anything else?").await;
+    let is_seen = "const list = document.querySelector('#messages'); \
+                   const last = [...list.querySelectorAll('.mine')].at(-1); \
+                   return last.innerText.includes('Anything else?') \
+                     && last.getBoundingClientRect().bottom <= list.getBoundingClientRect().bottom + 1";
+    tab.await_true(is_seen, "the latest answer in view").await;
 }
 
 pub(super) async fn the_phone_shows_that_the_agent_types_and_a_held_answer_can_be_taken_back(tab: &Tab) {
@@ -87,25 +106,33 @@ pub(super) async fn the_phone_shows_that_the_agent_types_and_a_held_answer_can_b
     );
     tab.type_and_send("#wire-find", "AfterMsgWithDraw").await;
     tab.await_text("#calls [role=option] .what", "/imcallback").await;
-    let clear = "const find = document.querySelector('#wire-find'); find.value = ''; \
-                 find.dispatchEvent(new Event('input'))";
-    tab.run::<()>(clear, vec![]).await;
+    tab.clear_search().await;
 }
 
 pub(super) async fn a_reload_and_a_second_tab_show_the_same(tab: &Tab) {
+    tab.click("[data-drill=forged_push] button").await;
+    tab.await_element("[data-drill=forged_push][data-state=passed]").await;
+    // The phone has followed the drill.
+    tab.await_text("#phone-name", "Drills").await;
     tab.add_customer().await;
     tab.ask_first_question(QUESTION).await;
     tab.await_text("#messages .theirs", QUESTION).await;
     tab.type_and_send("#desk-text", ANSWER).await;
     tab.await_text("#screen .theirs", ANSWER).await;
-    tab.click("[data-drill=forged_push] button").await;
-    tab.await_element("[data-drill=forged_push][data-state=passed]").await;
     let is_stable = "const now = document.querySelector('.ledger').textContent; \
                  if (window.lastFigures !== now) { window.lastFigures = now; window.changedAt = performance.now(); } \
                  return performance.now() - window.changedAt > 2500";
     tab.await_true(is_stable, "figures that no longer change").await;
     let before = tab.texts(PARTS).await;
     assert!(before.iter().any(|text| text == ANSWER), "{before:?}");
+    let sums: (u32, u32) = tab
+        .run(
+            "return [Number(document.querySelector('#accepted').textContent), \
+               [...document.querySelectorAll('#ends dd')].reduce((sum, one) => sum + Number(one.textContent), 0)]",
+            vec![],
+        )
+        .await;
+    assert_eq!(sums.0, sums.1, "the outcomes add up to the accepted messages");
     tab.visit().await;
     tab.await_text("#screen .theirs", ANSWER).await;
     assert_eq!(tab.texts(PARTS).await, before, "after a reload");

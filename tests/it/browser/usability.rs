@@ -7,6 +7,7 @@ use serde_json::json;
 use thirtyfour::prelude::*;
 
 use super::rig::Tab;
+use crate::child;
 
 /// The element that has the focus: its id, its name for a screen reader, and whether its focus ring is
 /// visible.
@@ -57,6 +58,28 @@ const FAINT_TEXTS: &str = "
     }
     return faint;";
 
+/// Where `npm ci --prefix .ci/page` puts axe.
+const AXE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/page/node_modules/axe-core/axe.min.js");
+
+/// Fails if axe finds a fault in what the page shows now.
+async fn expect_accessible(tab: &Tab, what: &str) {
+    let Ok(axe) = std::fs::read_to_string(AXE) else {
+        child::report_skip("axe on the sandbox's page", "axe-core", "npm && npm ci --prefix .ci/page");
+        return;
+    };
+    tab.run::<()>(&axe, vec![]).await;
+    tab.run::<()>(
+        "window.faults = null; \
+         const nodes = (one) => one.nodes.map((node) => `${one.id}: ${node.target.join(' ')}`); \
+         axe.run().then(({ violations }) => { window.faults = violations.flatMap(nodes); })",
+        vec![],
+    )
+    .await;
+    tab.await_true("return window.faults !== null", "axe's result").await;
+    let faults: Vec<String> = tab.run("return window.faults", vec![]).await;
+    assert!(faults.is_empty(), "{what}: {faults:#?}");
+}
+
 async fn press(tab: &Tab, key: Key) {
     tab.driver.action_chain().send_keys(key + "").perform().await.unwrap();
 }
@@ -78,7 +101,7 @@ pub(super) async fn the_keyboard_reaches_every_control_and_no_control_traps_it(t
         assert!(!focused.name.is_empty(), "{focused:?} has no name");
         assert!(focused.visible, "{focused:?} has the focus without a visible ring");
         stops.push(focused.id);
-        assert!(stops.len() < 80, "the focus does not return to the first element: {stops:?}");
+        assert!(stops.len() < 100, "the focus does not return to the first element: {stops:?}");
     }
     let reached: BTreeSet<&str> = stops.iter().map(String::as_str).collect();
     for control in
@@ -154,11 +177,12 @@ pub(super) async fn both_themes_are_remembered_and_legible(tab: &Tab) {
         assert_eq!(tab.run::<String>("return document.documentElement.dataset.theme", vec![]).await, theme);
         let faint: Vec<String> = tab.run(FAINT_TEXTS, vec![]).await;
         assert!(faint.is_empty(), "{theme}: not enough contrast: {faint:#?}");
+        expect_accessible(tab, &theme).await;
     }
 }
 
 pub(super) async fn the_page_fits_a_desktop_and_a_phone(tab: &Tab) {
-    for (width, height) in [(1280, 800), (390, 844)] {
+    for (width, height) in [(1920, 1080), (1280, 800), (1024, 768), (390, 844)] {
         tab.resize(width, height).await;
         tab.visit().await;
         let (wide, high): (u32, u32) = tab
@@ -168,6 +192,24 @@ pub(super) async fn the_page_fits_a_desktop_and_a_phone(tab: &Tab) {
             )
             .await;
         assert_eq!((wide, high), (width, height), "the page does not fit");
+        expect_accessible(tab, &format!("{width}×{height}")).await;
+        if width < 1000 {
+            continue;
+        }
+        // All parts stand side by side, and each drill's outcome is within the window.
+        tab.await_element("#drill-list .detail").await;
+        let hidden: Vec<String> = tab
+            .run(
+                "const isSeen = (one) => one.checkVisibility() && one.getBoundingClientRect().height > 0; \
+                 const parts = [...document.querySelectorAll('main > section')].filter((one) => !isSeen(one)); \
+                 const low = [...document.querySelectorAll('.detail p:has(.outcome)')].filter((one) => { \
+                   const end = one.getBoundingClientRect().bottom; \
+                   return end > innerHeight || end > one.closest('.detail').getBoundingClientRect().bottom; }); \
+                 return [...parts, ...low].map((one) => one.id || one.innerText)",
+                vec![],
+            )
+            .await;
+        assert!(hidden.is_empty(), "not in view at {width}×{height}: {hidden:?}");
     }
     for (index, view) in ["phone", "wire", "desk", "drills"].into_iter().enumerate() {
         tab.click(&format!("#views button:nth-child({})", index + 1)).await;
