@@ -13,6 +13,7 @@ mod escalation;
 mod desk_hours;
 mod first_line;
 mod from_agent;
+mod group;
 pub mod work_signal;
 mod command;
 mod backfill;

@@ -64,6 +64,7 @@ pub use fetch::MediaFetch;
 use health::Health;
 pub use health::Outage;
 pub use held::HeldAnswer;
+pub use line::Waiting;
 pub use location::StoreLocation;
 pub use media::MediumFile;
 pub use message::{AttachState, Head, PendingCall, Settlement};

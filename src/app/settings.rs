@@ -34,6 +34,8 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
             sticky_ms: config.desk.sticky.map(millis),
             presence: config.desk.presence,
             capacity: config.desk.capacity.map(NonZeroU32::get),
+            groups: config.desk.groups.clone(),
+            asked: asked_groups(&config.desk),
             rating: config.desk.rating,
             kf_accounts: config.desk.kf_accounts.clone(),
             signature: config.desk.signature,
@@ -48,6 +50,11 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
         remind_before_ms: remind_before_ms(config),
         merge: merge_rule(&config.desk),
     }
+}
+
+/// The names of the groups among which new followers choose; none: nobody is asked.
+fn asked_groups(desk: &Desk) -> Vec<String> {
+    if desk.ask { desk.groups.iter().map(|group| group.name.clone()).collect() } else { Vec::new() }
 }
 
 /// `None`: nobody is reminded. In a window that is shorter everybody would be reminded at once.

@@ -10,13 +10,14 @@ mod history;
 mod name;
 mod note;
 mod retry;
+mod to;
 pub(super) mod words;
 
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::emoji;
 use super::impersonation::is_invisible;
-use crate::model::{AnswerPart, ImUserId};
+use crate::model::AnswerPart;
 use name::Name;
 
 /// The characters that begin a command: what the slash key gives on a keyboard for English, and on one for Chinese with
@@ -31,8 +32,8 @@ const MAX_NAME_CHARS: usize = 20;
 pub(super) enum Command {
     /// Show the conversation's agent, the remaining sends and the number of held messages.
     Who,
-    /// Assign the conversation to this agent; `None` if no UserID can have that name.
-    To(Option<ImUserId>),
+    /// Assign the conversation to the agent or the group of this name.
+    To(String),
     /// End the conversation. The customer's next message begins a new one.
     Close,
     /// Keep these words for other agents.
@@ -84,8 +85,8 @@ pub(super) fn parse(parts: &[AnswerPart]) -> Option<Command> {
         (Name::History, "") => Command::History,
         (Name::Retry, "") => Command::Retry,
         (Name::Drop, "") => Command::Drop,
-        // A UserID may contain spaces.
-        (Name::To, agent) if !agent.is_empty() => Command::To(ImUserId::new(agent).ok()),
+        // A UserID may contain spaces, and so may the name of a group.
+        (Name::To, agent) if !agent.is_empty() => Command::To(agent.to_owned()),
         (Name::Note, words) if !words.is_empty() => Command::Note(words.to_owned()),
         (Name::Reply, reply) => Command::Reply(reply.to_owned()),
         // The help itself, and whatever has too many or too few words.
@@ -126,14 +127,14 @@ mod tests {
 
     #[test]
     fn commands_are_parsed_and_other_text_goes_to_the_customer() {
-        let user2 = Command::To(ImUserId::new("user2").ok());
+        let user2 = Command::To("user2".to_owned());
         for (text, command) in [
             ("/who", Command::Who),
             (" /WHO \n", Command::Who),
             ("/to user2", user2.clone()),
             ("/To  user2 ", user2),
-            ("/to Anna Li", Command::To(ImUserId::new("Anna Li").ok())),
-            ("/to \u{4e8c}", Command::To(None)),
+            ("/to Anna Li", Command::To("Anna Li".to_owned())),
+            ("/to \u{4e8c}", Command::To("\u{4e8c}".to_owned())),
             ("/close", Command::Close),
             ("/help", Command::Help),
             ("/note wants an invoice\nby mail ", Command::Note("wants an invoice\nby mail".to_owned())),
@@ -144,8 +145,8 @@ mod tests {
             ("/retry", Command::Retry),
             ("/drop", Command::Drop),
             ("/查询", Command::Who),
-            ("、转接 user2", Command::To(ImUserId::new("user2").ok())),
-            ("/转接user2", Command::To(ImUserId::new("user2").ok())),
+            ("、转接 user2", Command::To("user2".to_owned())),
+            ("/转接售后", Command::To("售后".to_owned())),
             ("/结束", Command::Close),
             ("／备注　要发票", Command::Note("要发票".to_owned())),
             ("/备注客户要发票 急", Command::Note("客户要发票 急".to_owned())),
@@ -158,7 +159,7 @@ mod tests {
             ("/帮助", Command::Help),
             ("/조회", Command::Who),
             ("/\u{110c}\u{1169}\u{1112}\u{116c}", Command::Who),
-            ("/이관 user2", Command::To(ImUserId::new("user2").ok())),
+            ("/이관 user2", Command::To("user2".to_owned())),
             ("/종료", Command::Close),
             ("/메모 세금계산서", Command::Note("세금계산서".to_owned())),
             ("/답변 영업시간", Command::Reply("영업시간".to_owned())),

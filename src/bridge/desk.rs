@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Settings;
+use crate::config::Group;
 use crate::model::{ImUserId, Millis};
 
 /// Which agent gets a customer.
@@ -14,6 +15,10 @@ pub struct DeskSettings {
     pub presence: bool,
     /// The most open conversations of one agent; `None`: no limit.
     pub capacity: Option<u32>,
+    /// The groups of agents.
+    pub groups: Vec<Group>,
+    /// The names of the groups among which a new follower is asked to choose; none: nobody is asked.
+    pub asked: Vec<String>,
     /// Whether a customer is asked for a rating when the conversation is closed.
     pub rating: bool,
     /// The agents' accounts of WeChat's customer service.

@@ -92,8 +92,12 @@ impl Settings {
             return Ok(false);
         }
         let holder = customer.agent.clone();
-        let others: Vec<ImUserId> =
-            self.agents.iter().filter(|agent| Some(*agent) != holder.as_ref()).cloned().collect();
+        let others: Vec<ImUserId> = self
+            .members(customer.group.as_deref())
+            .iter()
+            .filter(|agent| Some(*agent) != holder.as_ref())
+            .cloned()
+            .collect();
         let (mut absent, mut open) = (Vec::new(), Vec::new());
         // Whoever waits in line is served in turn, unless the supervisor steps in.
         if question.steps == 1 && holder.is_some() && !others.is_empty() {

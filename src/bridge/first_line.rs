@@ -21,8 +21,13 @@ pub(super) struct LastTime {
 }
 
 /// The line that precedes the first message of a conversation. `last`: the conversation before; `None` if the customer
-/// is new.
-pub(super) fn first_line(locale: Locale, last: Option<&LastTime>, visit: &Visit) -> String {
+/// is new. `group`: the name of the customer's group.
+pub(super) fn first_line(
+    locale: Locale,
+    last: Option<&LastTime>,
+    group: Option<&str>,
+    visit: &Visit,
+) -> String {
     let mut text = match last {
         None => match locale {
             Locale::En => "New customer.",
@@ -32,8 +37,19 @@ pub(super) fn first_line(locale: Locale, last: Option<&LastTime>, visit: &Visit)
         .to_owned(),
         Some(LastTime { agent, at }) => back(locale, agent.as_ref(), *at),
     };
+    text.push_str(&of_group(locale, group));
     text.push_str(&actions(locale, visit));
     format!("{NOTICE_PREFIX}{text}")
+}
+
+/// The customer's group, as a sentence that follows others; empty if there is none.
+fn of_group(locale: Locale, group: Option<&str>) -> String {
+    match (locale, group) {
+        (_, None) => String::new(),
+        (Locale::En, Some(group)) => format!(" Group: {group}."),
+        (Locale::Ko, Some(group)) => format!(" 그룹: {group}."),
+        (Locale::Zh, Some(group)) => format!("分组：{group}。"),
+    }
 }
 
 /// What the customer did, as sentences that follow others; empty if it was nothing.
@@ -58,10 +74,11 @@ fn actions(locale: Locale, visit: &Visit) -> String {
 }
 
 /// What is known of a customer, as sentences that follow others. `since`: when the bridge first met the customer;
-/// `visit`: what the customer did since the last conversation.
+/// `group`: the name of the customer's group; `visit`: what the customer did since the last conversation.
 pub(super) fn about_customer(
     locale: Locale,
     since: Option<Millis>,
+    group: Option<&str>,
     visit: &Visit,
     profile: Option<&Profile>,
 ) -> String {
@@ -73,7 +90,7 @@ pub(super) fn about_customer(
         (Locale::Zh, Some(day)) => format!("{day}起的客户。"),
     };
     let profile = profile.map_or_else(String::new, |profile| about(locale, profile));
-    format!("{since}{}{profile}", actions(locale, visit))
+    format!("{since}{}{}{profile}", of_group(locale, group), actions(locale, visit))
 }
 
 fn back(locale: Locale, agent: Option<&ImUserId>, at: Millis) -> String {
@@ -169,9 +186,10 @@ mod tests {
                 "[bridge] 老客户。上次由user1接待，2023-11-14 22:13 UTC。",
             ),
         ] {
-            assert_eq!(first_line(locale, None, &visit), new);
-            assert_eq!(first_line(locale, Some(&last), &Visit::default()), back);
-            let unknown = first_line(locale, Some(&LastTime { agent: None, at }), &Visit::default());
+            assert_eq!(first_line(locale, None, None, &visit), new);
+            assert!(first_line(locale, None, Some("Sales"), &visit).contains("Sales"));
+            assert_eq!(first_line(locale, Some(&last), None, &Visit::default()), back);
+            let unknown = first_line(locale, Some(&LastTime { agent: None, at }), None, &Visit::default());
             assert!(unknown.contains("2023-11-14 22:13 UTC") && !unknown.contains("user1"), "{unknown}");
             let long = "长\n\u{7}".repeat(500);
             let visit = Visit { scene: Some(long.clone()), taps: vec![long.clone(); 10] };
@@ -181,7 +199,8 @@ mod tests {
                 picture: String::new(),
                 read_at: at,
             };
-            let line = with_profile(locale, &first_line(locale, Some(&last), &visit), &profile);
+            let line =
+                with_profile(locale, &first_line(locale, Some(&last), Some("Sales"), &visit), &profile);
             assert!(line.len() < 8_000 && !line.contains(char::is_control), "{}", line.len());
             for action in [VisitAction::Tap("K".into()), VisitAction::Scan(long.clone())] {
                 let line = super::action(locale, &action);

@@ -129,11 +129,16 @@ impl Bridge {
             // A blank message makes a notice too.
             AnswerContent::Message { calls, notices } => (!notices.is_empty() || calls.is_empty(), true),
         };
+        let is_transfer = matches!(content, AnswerContent::Command(Command::To(_)));
         let frees_place = matches!(content, AnswerContent::Command(Command::Close | Command::To(_)));
         let handler =
             AnswerHandler { inner: inner.clone(), answer, arrival, content, random: rand::rng().random() };
+        let scope = Scope::account(&to);
+        // A group's agent is chosen by how busy they are.
+        let has_desk = is_transfer && !inner.settings.desk.groups.is_empty();
+        let scope = if has_desk { scope.with_desk() } else { scope };
         // Do not await anything before this write, or a later message could overtake this one.
-        Ok(match inner.store.write_for(Scope::account(&to), move |tx| handler.decide(tx)).await? {
+        Ok(match inner.store.write_for(scope, move |tx| handler.decide(tx)).await? {
             Ok((customer, message)) => {
                 let span = tracing::Span::current();
                 span.record("openid.hash", tracing::field::display(customer.log_hash()));

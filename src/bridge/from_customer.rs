@@ -9,6 +9,7 @@ mod departure;
 mod enqueue;
 mod fetches;
 mod follow;
+mod grouping;
 mod hours;
 mod queue;
 mod rated;
@@ -42,6 +43,8 @@ struct PushDecision {
     has_media_requests: bool,
     /// The rating that it gave.
     rating: Option<Rating>,
+    /// The group to which the customer has come.
+    new_group: Option<String>,
     /// The message to IM that it became.
     message: Option<MessageId>,
     /// The call of that message, if its attempt is recorded already.
@@ -59,6 +62,7 @@ impl PushDecision {
             account: None,
             has_media_requests: false,
             rating: None,
+            new_group: None,
             message: None,
             direct: None,
         }
@@ -130,7 +134,7 @@ impl Bridge {
         if decision.has_media_requests {
             inner.media.fetch_events.request_fetch();
         }
-        if is_in_no_lane || is_unsubscribe {
+        if is_in_no_lane || is_unsubscribe || decision.new_group.is_some() {
             inner.line_signal.notify();
         }
         if is_unsubscribe {
@@ -166,6 +170,7 @@ impl PushHandler {
         let mut decision = PushDecision::empty(tx.now());
         match &self.push.body {
             PushBody::Message(content) if self.on_rating(tx, content, &mut decision)? => {}
+            PushBody::Message(content) if self.on_group_choice(tx, content, &mut decision)? => {}
             PushBody::Message(content) => {
                 let found = tx.customer(&self.push.from)?;
                 if !has_desk && self.may_need_agent(found.as_ref(), tx.now()) {
@@ -241,8 +246,11 @@ impl PushHandler {
         if is_new_session && customer.active_at > Millis(0) {
             tx.begin_conversation(&mut customer)?;
         }
-        if self.assign_agent(tx, &mut customer, is_new_session, is_waiting)? {
-            decision.notify.push(Direction::ToIm);
+        if is_new_session || !self.has_agent(&customer) {
+            self.join_by_words(tx, &mut customer, content, decision)?;
+            if self.assign_agent(tx, &mut customer, is_waiting)? {
+                decision.notify.push(Direction::ToIm);
+            }
         }
         customer.active_at = tx.now();
         // A tap on a menu message arrives as a text, but opens only the window of a menu click.

@@ -4,8 +4,10 @@
 use rand::RngExt as _;
 use tokio::sync::Notify;
 
-use super::assignment::{Among, Assigned, Assignment};
+use super::assignment::{Among, Assigned, Assignment, line_heads};
+use super::group::members;
 use super::{Bridge, Inner};
+use crate::config::Group;
 use crate::model::{Direction, ImUserId, Lane, OpenId};
 use crate::store::{Customer, Scope, StoreError, Tx};
 
@@ -36,9 +38,9 @@ impl LineSignal {
 /// What became of an attempt to serve the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Served {
-    /// The first customer has an agent now.
+    /// A customer has an agent now.
     One,
-    /// Another one is first now.
+    /// Another customer is first now.
     Changed,
     /// No agent is free, or others are about to join the line who have waited for longer.
     NotYet,
@@ -79,31 +81,35 @@ impl Bridge {
         Ok(())
     }
 
-    /// Gives the first customer in the line an agent, if one is free.
+    /// Gives one customer in the line an agent who is free: whoever has waited for longest of those for whom there is one.
     pub async fn serve_line(&self) -> Result<Served, StoreError> {
-        #[expect(
-            clippy::redundant_closure_for_method_calls,
-            reason = "the method path is not general over the transaction's lifetime"
-        )]
-        let head = self.0.store.read(|tx| tx.line_head()).await?;
-        let Some((openid, _)) = head else {
+        let settings = self.0.live.get();
+        let heads = self.0.store.read(move |tx| line_heads(tx, &settings)).await?;
+        if heads.is_empty() {
             return Ok(Served::Empty);
-        };
-        let (inner, customer) = (self.inner(), openid.clone());
-        let random = rand::rng().random();
-        let scope = self.assignment_scope(&openid);
-        let served = self.0.store.write_for(scope, move |tx| inner.serve(tx, &customer, random)).await?;
-        if served == Served::One {
-            self.0.work_signal.notify(Lane { direction: Direction::ToIm, customer: openid });
         }
-        Ok(served)
+        for (openid, _) in heads {
+            let (inner, customer) = (self.inner(), openid.clone());
+            let random = rand::rng().random();
+            let scope = self.assignment_scope(&openid);
+            let served = self.0.store.write_for(scope, move |tx| inner.serve(tx, &customer, random)).await?;
+            if served == Served::One {
+                self.0.work_signal.notify(Lane { direction: Direction::ToIm, customer: openid });
+            }
+            if served != Served::NotYet {
+                return Ok(served);
+            }
+        }
+        Ok(Served::NotYet)
     }
 }
 
 impl Inner {
-    /// Gives this customer an agent, if the customer is the first in the line and one is free.
+    /// Gives this customer an agent, if the customer is the first in the line for the agents of a group and one is free.
     fn serve(&self, tx: &Tx<'_>, openid: &OpenId, random: [u32; 3]) -> Result<Served, StoreError> {
-        let Some((_, since)) = tx.line_head()?.filter(|(first, _)| first == openid) else {
+        let heads = line_heads(tx, &self.settings)?;
+        let Some(since) = heads.into_iter().find_map(|(first, since)| (first == *openid).then_some(since))
+        else {
             return Ok(Served::Changed);
         };
         let is_opening = self.settings.hours.is_some() && tx.now().since(since) < OPENING_MS;
@@ -161,18 +167,20 @@ pub(super) fn release_to_anybody(
     Ok(())
 }
 
-/// Gives a customer whom an operator's command concerns to the least busy of `agents`, free or not, with all that waits
-/// for an agent. Needs no running bridge. `session_idle_ms`: how long a conversation counts as open.
+/// Gives a customer whom an operator's command concerns to the least busy of `agents`, or of those of the customer's
+/// group, free or not, with all that waits for an agent. Needs no running bridge. `session_idle_ms`: how long a conversation counts as open.
 pub fn give_to_anybody(
     tx: &Tx<'_>,
     openid: &OpenId,
     agents: &[ImUserId],
+    groups: &[Group],
     session_idle_ms: i64,
 ) -> Result<(), StoreError> {
     let Some(mut customer) = tx.customer(openid)? else { return Ok(()) };
     if customer.agent.is_none() {
         let open = tx.conversations_by_agent(tx.now().plus(-session_idle_ms))?;
-        let known = super::desk::Agents { all: agents, absent: &[], capacity: None, open: &open, last: None };
+        let all = members(agents, groups, customer.group.as_deref());
+        let known = super::desk::Agents { all, absent: &[], capacity: None, open: &open, last: None };
         customer.agent = known.choose(customer.served_by.as_ref()).cloned();
     }
     let Some(agent) = customer.agent.clone() else { return Ok(()) };

@@ -5,7 +5,7 @@ use super::settings::Settings;
 
 /// The full names of keys, of kinds of tables, and of sections with free names.
 const WITHOUT_EFFECT: &[&str] =
-    &["server.ops_token", "desk.ask", "desk.group", "alert.url", "canary.every_s", "telemetry.otlp_endpoint"];
+    &["server.ops_token", "alert.url", "canary.every_s", "telemetry.otlp_endpoint"];
 
 /// Warns of the keys that are set to something other than their default and have no effect.
 pub(super) fn warn(settings: &mut Settings) {

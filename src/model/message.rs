@@ -52,6 +52,8 @@ pub enum MessageKind {
     Note,
     /// The menu that asks a customer for a rating. It is sent now or never.
     Rating,
+    /// The menu that asks a new follower for the group of agents. It is sent now or never.
+    GroupMenu,
 }
 
 impl MessageKind {
@@ -64,7 +66,13 @@ impl MessageKind {
             Self::Transfer => "transfer",
             Self::Note => "note",
             Self::Rating => "rating",
+            Self::GroupMenu => "group_menu",
         }
+    }
+
+    /// Whether it is never sent if it cannot be sent now: nobody wants it days later.
+    pub fn is_now_or_never(self) -> bool {
+        matches!(self, Self::Rating | Self::GroupMenu)
     }
 }
 

@@ -13,6 +13,7 @@ fn names_are_the_documented_words() {
         (MessageKind::Transfer, "transfer"),
         (MessageKind::Note, "note"),
         (MessageKind::Rating, "rating"),
+        (MessageKind::GroupMenu, "group_menu"),
     ];
     for (kind, name) in kinds {
         assert_eq!(kind.name(), name);

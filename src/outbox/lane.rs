@@ -37,7 +37,7 @@ use crate::bridge::{Account, Bridge, Reservation, WorkSignal};
 use crate::clock::Clock;
 use crate::fleet::Hold;
 use crate::metrics::Metrics;
-use crate::model::{Direction, FailureClass, Lane, MessageKind, Millis, Move, State, Verdict};
+use crate::model::{Direction, FailureClass, Lane, Millis, Move, State, Verdict};
 use crate::store::{AttachState, Head, PendingCall, Scope, Store, StoreError, Tx};
 use crate::upstream::{Breaker, steady_delay_ms};
 
@@ -285,9 +285,7 @@ impl LaneWorker {
                 }
                 Reservation::Withheld(hold_reason) => {
                     let why = bridge.hold_reason_text(hold_reason);
-                    // Nobody asks for a rating days later.
-                    let is_rating = pending.kind == MessageKind::Rating;
-                    let transition = if is_rating { Move::Refuse } else { Move::Hold };
+                    let transition = if pending.kind.is_now_or_never() { Move::Refuse } else { Move::Hold };
                     let (state, has_notice) =
                         settle_without_attempt(tx, &bridge, &pending, transition, &why, random)?;
                     return Ok(Claim::Settled { state, has_notice });

@@ -131,6 +131,7 @@ impl From<MessageKind> for Param<'_> {
             MessageKind::Transfer => 3,
             MessageKind::Note => 4,
             MessageKind::Rating => 5,
+            MessageKind::GroupMenu => 6,
         })
     }
 }
@@ -144,6 +145,7 @@ impl FromColumn for MessageKind {
             Column::Int(3) => Ok(Self::Transfer),
             Column::Int(4) => Ok(Self::Note),
             Column::Int(5) => Ok(Self::Rating),
+            Column::Int(6) => Ok(Self::GroupMenu),
             _ => Err(Mismatch),
         }
     }

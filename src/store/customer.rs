@@ -45,6 +45,8 @@ pub struct Customer {
     pub visit: Visit,
     /// The row of the present conversation; 0: not stored yet.
     pub conversation: i64,
+    /// The name of the group of agents that the customer belongs to.
+    pub group: Option<String>,
     /// The agent who last answered. Written by [`Tx::record_served`] alone.
     pub served_by: Option<ImUserId>,
     /// When that was, up to [`SERVED_STEP_MS`] too early; 0: never.
@@ -70,6 +72,7 @@ impl Customer {
             away_until: Millis(0),
             visit: Visit::default(),
             conversation: 0,
+            group: None,
             served_by: None,
             served_at: Millis(0),
         }
@@ -78,7 +81,7 @@ impl Customer {
 
 const COLUMNS: &str = "c.openid, c.known, c.number, c.imported, v.agent, v.active_at, v.next_seq,
     v.message_until, v.message_left, v.event_until, v.event_left, c.known_since, v.id, v.away_until, c.served_by,
-    c.served_at, v.visit";
+    c.served_at, v.visit, c.desk_group";
 
 /// The messages of the customer `?1`, also those that belong to no conversation.
 pub(super) const OF_CUSTOMER: &str =
@@ -115,6 +118,7 @@ fn read(row: Row<'_>) -> Result<Customer, StoreError> {
         served_by: parse_optional_agent(row.get(14)?)?,
         served_at: Millis(row.get(15)?),
         visit: parse_visit(row.get(16)?)?,
+        group: row.get(17)?,
     })
 }
 
@@ -157,16 +161,19 @@ impl Tx<'_> {
             }
         }
         // Most of it hardly ever changes, and is then not written.
-        let sql = "INSERT INTO customer (openid, known, number, imported, known_since, conversation)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        let sql = "INSERT INTO customer (openid, known, number, imported, known_since, conversation, desk_group)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
                    ON CONFLICT (openid) DO UPDATE SET known = excluded.known, number = excluded.number,
                        imported = excluded.imported, known_since = excluded.known_since,
-                       conversation = excluded.conversation
+                       conversation = excluded.conversation, desk_group = excluded.desk_group
                    WHERE customer.known <> excluded.known OR customer.number <> excluded.number
                       OR customer.imported <> excluded.imported OR customer.known_since <> excluded.known_since
-                      OR customer.conversation <> excluded.conversation";
-        let Customer { known, number, imported, known_since, .. } = customer;
-        self.session.defer(sql, params![openid, *known, *number, *imported, known_since.0, conversation])?;
+                      OR customer.conversation <> excluded.conversation
+                      OR customer.desk_group IS DISTINCT FROM excluded.desk_group";
+        let Customer { known, number, imported, known_since, group, .. } = customer;
+        let values =
+            params![openid, *known, *number, *imported, known_since.0, conversation, group.as_deref()];
+        self.session.defer(sql, values)?;
         let sql = "UPDATE conversation SET agent = ?2, active_at = ?3, next_seq = ?4, message_until = ?5,
                    message_left = ?6, event_until = ?7, event_left = ?8, away_until = ?9, visit = ?10
                    WHERE id = ?1";
@@ -224,8 +231,8 @@ impl Tx<'_> {
         run("DELETE FROM unreadable WHERE openid = ?1")?;
         run("DELETE FROM profile WHERE openid = ?1")?;
         run("UPDATE rating SET openid = NULL WHERE openid = ?1")?;
-        run("UPDATE customer SET known = 0, known_since = 0, push_not_before = 0, served_by = NULL, served_at = 0
-             WHERE openid = ?1")?;
+        run("UPDATE customer SET known = 0, known_since = 0, push_not_before = 0, served_by = NULL, served_at = 0,
+             desk_group = NULL WHERE openid = ?1")?;
         run("DELETE FROM question WHERE openid = ?1")?;
         run("UPDATE conversation SET agent = NULL, active_at = 0, hour = 0, message_until = 0, message_left = 0,
              event_until = 0, event_left = 0, away_until = 0, visit = NULL WHERE openid = ?1")?;

@@ -8,6 +8,19 @@ use super::value::params;
 use super::{Line, NewMessage, StoreError, Tx};
 use crate::model::{ImUserId, MessageId, Millis, OpenId, State};
 
+/// The customers of one group who are in the line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The name of the group; `None`: those who belong to none.
+    pub group: Option<String>,
+    /// How many they are.
+    pub length: u32,
+    /// The one of them who has waited for longest.
+    pub head: OpenId,
+    /// Since when that one waits.
+    pub since: Millis,
+}
+
 impl Tx<'_> {
     /// Stores a message that waits until an agent is free. `why` is for operators.
     pub fn add_queued(&self, message: &NewMessage, why: &str) -> Result<MessageId, StoreError> {
@@ -34,6 +47,32 @@ impl Tx<'_> {
              WHERE {QUEUED} AND {MESSAGE} ORDER BY id LIMIT 1"
         );
         self.session.one(sql, params![], |row| Ok((parse_openid(row.get(0)?)?, Millis(row.get(1)?))))
+    }
+
+    /// The customers in the line by their groups, beginning with the group of the one who has waited for longest.
+    /// `ahead_of`: only those who are ahead of this customer; of one who is not in the line, all others are.
+    pub fn line_by_group(&self, ahead_of: Option<&OpenId>) -> Result<Vec<Waiting>, StoreError> {
+        let own =
+            formatcp!("SELECT min(id) FROM message INDEXED BY message_queued WHERE openid = ?1 AND {QUEUED}");
+        let before = match ahead_of {
+            Some(openid) => self.session.value::<Option<i64>>(own, params![openid.as_str()])?,
+            None => None,
+        };
+        let sql = formatcp!(
+            "SELECT waiting.desk_group, waiting.length, m.openid, m.waiting_since FROM
+                   (SELECT c.desk_group, count(DISTINCT message.openid) AS length, min(message.id) AS first_id
+                    FROM message INDEXED BY message_line LEFT JOIN customer AS c ON c.openid = message.openid
+                    WHERE {QUEUED} AND {MESSAGE} AND message.id < ?1 GROUP BY c.desk_group) AS waiting
+             CROSS JOIN message AS m WHERE m.id = waiting.first_id ORDER BY waiting.first_id"
+        );
+        self.session.all(sql, params![before.unwrap_or(i64::MAX)], |row| {
+            Ok(Waiting {
+                group: row.get(0)?,
+                length: row.get(1)?,
+                head: parse_openid(row.get(2)?)?,
+                since: Millis(row.get(3)?),
+            })
+        })
     }
 
     /// Puts all deferred messages of the customer into the line, as [`Move::Queue`](crate::model::Move::Queue) does with
@@ -74,7 +113,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::metrics::Metrics;
     use crate::model::{Direction, Lane, OutboundCall};
-    use crate::store::{Head, Store, testing};
+    use crate::store::{Customer, Head, Store, testing};
 
     #[tokio::test]
     async fn the_oldest_in_the_line_is_its_head_and_all_that_is_released_leaves_in_order() {
@@ -113,6 +152,43 @@ mod tests {
             tx.line()
         });
         assert_eq!(rest.await.unwrap().length, 1);
+        closing.close();
+    }
+
+    #[tokio::test]
+    async fn the_line_is_known_by_groups_and_by_who_is_ahead() {
+        let clock = Clock::movable();
+        let (store, closing) = Store::open(&testing::location(), clock.clone(), Metrics::default()).unwrap();
+        let openid = |name: &str| OpenId::new(name).unwrap();
+        let all = ["oAnna", "oBen", "oCleo", "oDora"].map(openid);
+        let [anna, ben, cleo, dora] = all.clone();
+        let work = move |tx: &Tx<'_>| {
+            assert_eq!(tx.line_by_group(None)?, []);
+            for (customer, group) in all.iter().zip([Some("sales"), None, Some("sales"), None]) {
+                let group = group.map(str::to_owned);
+                tx.put_customer(&Customer { group, ..Customer::new(customer.clone()) })?;
+            }
+            for customer in [&anna, &ben, &cleo, &anna] {
+                let call = OutboundCall::TextToAgent("hello".to_owned());
+                tx.add_queued(&testing::message(Direction::ToIm, customer, call), "full")?;
+            }
+            let waiting = |group: Option<&str>, length, head: &OpenId| Waiting {
+                group: group.map(str::to_owned),
+                length,
+                head: head.clone(),
+                since: tx.now(),
+            };
+            let of_sales = waiting(Some("sales"), 2, &anna);
+            let whole = [of_sales.clone(), waiting(None, 1, &ben)];
+            assert_eq!(tx.line_by_group(None)?, whole);
+            assert_eq!(tx.line_by_group(Some(&dora))?, whole, "who is not in the line is behind all");
+            assert_eq!(tx.line_by_group(Some(&anna))?, []);
+            assert_eq!(tx.line_by_group(Some(&ben))?, [waiting(Some("sales"), 1, &anna)]);
+            let ahead_of_cleo = [waiting(Some("sales"), 1, &anna), waiting(None, 1, &ben)];
+            assert_eq!(tx.line_by_group(Some(&cleo))?, ahead_of_cleo);
+            Ok(())
+        };
+        store.write(work).await.unwrap();
         closing.close();
     }
 }

@@ -82,7 +82,7 @@ async fn commands_are_answered_in_the_conversation_and_never_reach_the_customer(
     await_notice(&agent, &customer, "//TEXT: sends /TEXT to the customer").await;
     agent.say(&customer, "/to").await.unwrap();
     agent.say(&customer, "/to nobody").await.unwrap();
-    await_notice(&agent, &customer, "no such agent. Agents: user1, user2").await;
+    await_notice(&agent, &customer, "no such agent or group. Agents: user1, user2").await;
     agent.say(&customer, "/to user1").await.unwrap();
     await_notice(&agent, &customer, "user1 already has this conversation").await;
     assert_eq!(phone.say("yes?").await.text(), Some("one more thing"));

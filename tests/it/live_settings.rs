@@ -78,13 +78,20 @@ async fn sighup_applies_agents_texts_replies_hours_and_quotas() {
     };
 
     let agents = "agents = [\"user1\", \"user2\"]";
-    let words = "[texts]\ntransferring = \"One moment.\"\n[replies]\nprice = \"It costs 5.\"";
-    apply("", agents, words, "im.agents, replies.price, texts.transferring").await;
+    let words = "[texts]\ntransferring = \"One moment.\"\n[replies]\nprice = \"It costs 5.\"\n[[desk.group]]\n\
+                 name = \"samples\"\nagents = [\"user2\"]\nwords = [\"sample\"]";
+    let keys = "desk.group[1].agents, desk.group[1].name, desk.group[1].words, im.agents, replies.price, \
+                texts.transferring";
+    apply("", agents, words, keys).await;
     assert_eq!(push_as_second().await, 403, "a customer can no longer write as this agent");
     assert_eq!(new.say("hello").await.text(), Some("One moment."));
     await_texts(&second, new.openid(), 1).await;
     second.say(new.openid(), "/r price").await.unwrap();
     await_shown(&new, "It costs 5.").await;
+    // The other agent has as many conversations.
+    let sampled = world.follower("sampled");
+    sampled.say("a sample, please").await;
+    await_texts(&second, sampled.openid(), 1).await;
 
     apply("", agents, &format!("{words}\n{}", other_day()), "desk.hours").await;
     let night = world.follower("night");

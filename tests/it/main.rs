@@ -29,6 +29,7 @@ mod first_day;
 mod first_line;
 mod fleet;
 mod fuzz_corpora;
+mod groups;
 mod health;
 mod healthcheck;
 mod held;

@@ -3,7 +3,6 @@
 use super::Command;
 use super::help;
 use super::words::{self, CommandReply};
-use crate::bridge::hand_over::{Cause, HandOver};
 use crate::bridge::send_policy::enqueue_notice;
 use crate::bridge::{Inner, first_line, quota};
 use crate::config::Locale;
@@ -43,7 +42,9 @@ impl Effect<'_> {
         };
         tx.record_step(&customer.openid, None, "command", detail, None)?;
         match self.command {
-            Command::Help => self.reply(tx, &customer, &help::text(self.locale(), &settings.agents)),
+            Command::Help => {
+                self.reply(tx, &customer, &help::text(self.locale(), &settings.agents, &settings.desk.groups))
+            }
             Command::Note(words) => self.keep_note(tx, &customer, words),
             Command::Replies => self.list_replies(tx, &customer),
             Command::Reply(name) => self.reject_reply(tx, &customer, name),
@@ -69,37 +70,16 @@ impl Effect<'_> {
                 self.reply(tx, &customer, lines.join("\n").trim_end())
             }
             Command::Close => self.close(tx, customer),
-            Command::To(agent) => match agent.as_ref().filter(|agent| settings.agents.contains(agent)) {
-                None => {
-                    self.notify_agent(tx, &customer, CommandReply::NoSuchAgent { agents: &settings.agents })
-                }
-                Some(agent) if customer.agent.as_ref() == Some(agent) => {
-                    self.notify_agent(tx, &customer, CommandReply::AlreadyAssigned { agent })
-                }
-                Some(agent) => self.hand_over(tx, customer, agent),
-            },
+            Command::To(name) => self.give_to(tx, customer, name),
         }
-    }
-
-    /// Gives the conversation to another agent.
-    fn hand_over(&self, tx: &Tx<'_>, mut customer: Customer, agent: &ImUserId) -> Result<(), StoreError> {
-        let former = customer.agent.clone();
-        let hand_over = HandOver {
-            locale: self.locale(),
-            agents: &self.inner.settings.agents,
-            agent,
-            cause: Cause::Command { by: self.sender },
-            source: self.source,
-            random: self.random,
-        };
-        hand_over.apply(tx, &mut customer, former.as_ref())
     }
 
     /// What the bridge knows of the customer, as sentences that follow others.
     fn about(&self, tx: &Tx<'_>, customer: &Customer) -> Result<String, StoreError> {
         let since = Some(customer.known_since).filter(|since| *since > Millis(0));
         let profile = tx.profile(&customer.openid)?;
-        Ok(first_line::about_customer(self.locale(), since, &customer.visit, profile.as_ref()))
+        let group = self.inner.settings.group(customer.group.as_deref()).map(|group| group.name.as_str());
+        Ok(first_line::about_customer(self.locale(), since, group, &customer.visit, profile.as_ref()))
     }
 
     /// The language of the replies.

@@ -4,12 +4,14 @@ use crate::bridge::notice;
 use crate::bridge::notice::time_left::{duration, minute};
 use crate::bridge::quota::{Budget, NoBudget};
 use crate::bridge::translate::NOTICE_PREFIX;
-use crate::config::Locale;
+use crate::config::{Group, Locale};
 use crate::model::{HoldReason, ImUserId, Millis};
 use crate::store::Line;
 
 /// The most agents named in one notice.
 const MAX_NAMED: usize = 20;
+/// The most bytes of the names of groups in one notice.
+const MAX_GROUPS_BYTES: usize = 200;
 
 /// The reply to a command.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +29,9 @@ pub(in crate::bridge) enum CommandReply<'a> {
     /// The conversation has ended.
     Closed,
     /// There is no such agent.
-    NoSuchAgent { agents: &'a [ImUserId] },
+    NoSuchAgent { agents: &'a [ImUserId], groups: &'a [Group] },
+    /// Nobody of the group is there who could take the conversation.
+    NobodyThere { group: &'a str },
     /// The agent already has the conversation.
     AlreadyAssigned { agent: &'a ImUserId },
     /// The conversation now belongs to that agent.
@@ -50,8 +54,15 @@ pub(in crate::bridge) fn text(locale: Locale, reply: CommandReply<'_>) -> String
         (Locale::En, CommandReply::Closed) => {
             "Closed. The customer's next message begins a new conversation.".to_owned()
         }
-        (Locale::En, CommandReply::NoSuchAgent { agents }) => {
-            format!("There is no such agent. Agents: {}", names(agents))
+        (Locale::En, CommandReply::NoSuchAgent { agents, groups }) => {
+            format!(
+                "There is no such agent or group. Agents: {}{}",
+                names(agents),
+                groups_text(locale, groups)
+            )
+        }
+        (Locale::En, CommandReply::NobodyThere { group }) => {
+            format!("Not handed over: no other agent of {group} is there. /to AGENT hands it over even so.")
         }
         (Locale::En, CommandReply::AlreadyAssigned { agent }) => {
             format!("{agent} already has this conversation.")
@@ -69,9 +80,16 @@ pub(in crate::bridge) fn text(locale: Locale, reply: CommandReply<'_>) -> String
         (Locale::Ko, CommandReply::Closed) => {
             "대화를 종료했습니다. 고객의 다음 메시지부터 새 대화가 시작됩니다.".to_owned()
         }
-        (Locale::Ko, CommandReply::NoSuchAgent { agents }) => {
-            format!("그런 상담원이 없습니다. 상담원: {}", names(agents))
+        (Locale::Ko, CommandReply::NoSuchAgent { agents, groups }) => {
+            format!(
+                "그런 상담원이나 그룹이 없습니다. 상담원: {}{}",
+                names(agents),
+                groups_text(locale, groups)
+            )
         }
+        (Locale::Ko, CommandReply::NobodyThere { group }) => format!(
+            "넘기지 않았습니다: {group} 그룹에 지금 있는 다른 상담원이 없습니다. /to 상담원을 입력하면 그래도 넘길 수 있습니다."
+        ),
         (Locale::Ko, CommandReply::AlreadyAssigned { agent }) => {
             format!("이미 {agent} 님이 담당하는 대화입니다.")
         }
@@ -85,8 +103,11 @@ pub(in crate::bridge) fn text(locale: Locale, reply: CommandReply<'_>) -> String
             "未发出：没有命令/{name}。是否要输入/{nearest}？要发送以/开头的文字，请在开头输入//。全部命令：/help"
         ),
         (Locale::Zh, CommandReply::Closed) => "会话已结束，客户的下一条消息将开始新会话。".to_owned(),
-        (Locale::Zh, CommandReply::NoSuchAgent { agents }) => {
-            format!("没有这位客服。客服：{}", names(agents))
+        (Locale::Zh, CommandReply::NoSuchAgent { agents, groups }) => {
+            format!("没有这位客服或分组。客服：{}{}", names(agents), groups_text(locale, groups))
+        }
+        (Locale::Zh, CommandReply::NobodyThere { group }) => {
+            format!("未转交：{group}没有其他客服在线。输入/to 客服名仍可转交。")
         }
         (Locale::Zh, CommandReply::AlreadyAssigned { agent }) => format!("此会话已由{agent}负责。"),
         (Locale::Zh, CommandReply::HandedOver { agent }) => format!("此会话从现在起由{agent}负责。"),
@@ -173,6 +194,27 @@ pub(super) fn names(agents: &[ImUserId]) -> String {
     format!("{}{more}", names.join(", "))
 }
 
+/// The names of the groups behind those of the agents, as far as a notice has room for them; empty if there are none.
+pub(super) fn groups_text(locale: Locale, groups: &[Group]) -> String {
+    let mut text = String::new();
+    for group in groups {
+        let separator = if text.is_empty() { "" } else { ", " };
+        if text.len() + group.name.len() > MAX_GROUPS_BYTES {
+            text.push_str(separator);
+            text.push('…');
+            break;
+        }
+        text.push_str(separator);
+        text.push_str(&group.name);
+    }
+    match locale {
+        _ if text.is_empty() => text,
+        Locale::En => format!("; groups: {text}"),
+        Locale::Ko => format!("; 그룹: {text}"),
+        Locale::Zh => format!("；分组：{text}"),
+    }
+}
+
 /// Converts the reason why nothing may be sent into the reason used in notices.
 pub(super) fn hold_reason(no_budget: NoBudget) -> HoldReason {
     match no_budget {
@@ -182,21 +224,38 @@ pub(super) fn hold_reason(no_budget: NoBudget) -> HoldReason {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// More groups than a notice has room for.
+    pub(in crate::bridge::command) fn many_groups() -> Vec<Group> {
+        let group = |n| Group {
+            name: format!("售后{n:02}"),
+            agents: Vec::new(),
+            scenes: Vec::new(),
+            menu: Vec::new(),
+            words: Vec::new(),
+        };
+        (0..50).map(group).collect()
+    }
 
     #[test]
     fn every_command_reply_has_the_prefix_in_every_locale() {
         let agents: Vec<ImUserId> = (0..100).map(|n| ImUserId::new(format!("{n:032}")).unwrap()).collect();
         let agent = &agents[7];
         let budget = Ok(Budget { sends: 4, until: Millis(172_800_000) });
+        let groups = many_groups();
         for locale in [Locale::En, Locale::Ko, Locale::Zh] {
             for (reply, words) in [
                 (
                     CommandReply::NoSuchCommand { name: "colse", nearest: "close" },
                     vec!["/colse", "/close", "//", "/help"],
                 ),
-                (CommandReply::NoSuchAgent { agents: &agents }, vec![agent.as_str(), "…"]),
+                (
+                    CommandReply::NoSuchAgent { agents: &agents, groups: &groups },
+                    vec![agent.as_str(), "…", "售后07"],
+                ),
+                (CommandReply::NobodyThere { group: "售后" }, vec!["售后", "/to "]),
                 (CommandReply::AlreadyAssigned { agent }, vec![agent.as_str()]),
                 (CommandReply::HandedOver { agent }, vec![agent.as_str()]),
                 (CommandReply::Assigned { by: agent }, vec![agent.as_str()]),

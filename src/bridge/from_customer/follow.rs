@@ -21,6 +21,7 @@ impl PushHandler {
         }
         self.enqueue(tx, &mut customer, MessageKind::Account, vec![OutboundCall::ImportAccount], decision)?;
         self.note_action(tx, customer, event, false, decision)?;
+        self.ask_for_group(tx, decision)?;
         tx.set_push_not_before(&self.push.from, tx.now().plus(AFTER_REPLY_MS))?;
         tx.record_step(&self.push.from, None, "subscribe", "event", None)?;
         decision.text = Some(self.inner.settings.texts.welcome.clone());

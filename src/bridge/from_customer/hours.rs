@@ -2,6 +2,7 @@
 //! once in a session. In hours, the customer is told that an agent comes.
 
 use super::PushHandler;
+use crate::bridge::assignment::ahead;
 use crate::clock::calendar::rfc3339;
 use crate::config::Acknowledge;
 use crate::model::{MessageId, Millis};
@@ -37,11 +38,7 @@ impl PushHandler {
         }
         if customer.agent.is_none() {
             let is_told = was_waiting && told == Millis(0);
-            return Ok(if is_told {
-                None
-            } else {
-                settings.texts.queued(tx.line()?.length.saturating_sub(1))
-            });
+            return Ok(if is_told { None } else { settings.texts.queued(ahead(tx, settings, customer)?) });
         }
         let is_due = match settings.acknowledge {
             Acknowledge::Always => true,

@@ -15,10 +15,13 @@ impl PushHandler {
     /// Whether a message of the customer may need an agent.
     pub(super) fn may_need_agent(&self, found: Option<&Customer>, now: Millis) -> bool {
         found.is_none_or(|customer| {
-            let settings = &self.inner.settings;
-            let has_agent = customer.agent.as_ref().is_some_and(|agent| settings.is_staff(agent));
-            !customer.known || !has_agent || self.is_idle(customer, now)
+            !customer.known || !self.has_agent(customer) || self.is_idle(customer, now)
         })
+    }
+
+    /// Whether the conversation has an agent who is still configured.
+    pub(super) fn has_agent(&self, customer: &Customer) -> bool {
+        customer.agent.as_ref().is_some_and(|agent| self.inner.settings.is_staff(agent))
     }
 
     /// Whether messages of the customer wait for an agent.
@@ -36,22 +39,17 @@ impl PushHandler {
         }
     }
 
-    /// Assigns the conversation's agent, and stores the customer if it changes hands. The agent stays while the session
-    /// lasts and the agent is configured. If no agent is free, others wait for one, or the desk is closed, the customer has none afterwards.
+    /// Gives a customer without an agent, or with a new session, an agent, and stores the customer if the conversation
+    /// changes hands. If no agent is free, others wait for those who are, or the desk is closed, the customer has none
+    /// afterwards.
     /// `is_waiting`: earlier messages wait for an agent. Returns whether the lane to IM has work.
     pub(super) fn assign_agent(
         &self,
         tx: &Tx<'_>,
         customer: &mut Customer,
-        is_new_session: bool,
         is_waiting: bool,
     ) -> Result<bool, StoreError> {
-        let settings = &self.inner.settings;
-        let has_agent = customer.agent.as_ref().is_some_and(|agent| settings.is_staff(agent));
-        if has_agent && !is_new_session {
-            return Ok(false);
-        }
-        if must_wait(tx, settings, customer)? {
+        if must_wait(tx, &self.inner.settings, customer)? {
             customer.agent = None;
             return Ok(false);
         }

@@ -8,7 +8,7 @@ use crate::model::{Direction, Event, EventKind, Millis, OutboundCall, VisitActio
 use crate::store::{Customer, StoreError, Tx};
 
 impl PushHandler {
-    /// Tells the agent what the customer did, or keeps it. `has_deferred`: the conversation has not reached the agent yet.
+    /// Puts the customer into the group that the action leads to, and tells the agent what the customer did, or keeps it. `has_deferred`: the conversation has not reached the agent yet.
     /// Stores the customer.
     pub(super) fn note_action(
         &self,
@@ -18,15 +18,31 @@ impl PushHandler {
         has_deferred: bool,
         decision: &mut PushDecision,
     ) -> Result<(), StoreError> {
-        let Some(action) = action_of(event) else { return super::save_customer(tx, &customer, decision) };
+        let action = action_of(event);
+        if let Some(action) = &action {
+            self.join_by_action(tx, &mut customer, action, decision)?;
+        }
+        self.note_visit(tx, customer, action.as_ref(), has_deferred, decision)
+    }
+
+    /// The same for an action that leads to no group; `None`: nothing happened that an agent reads.
+    pub(super) fn note_visit(
+        &self,
+        tx: &Tx<'_>,
+        mut customer: Customer,
+        action: Option<&VisitAction>,
+        has_deferred: bool,
+        decision: &mut PushDecision,
+    ) -> Result<(), StoreError> {
+        let Some(action) = action else { return super::save_customer(tx, &customer, decision) };
         let is_idle = tx.now().since(customer.active_at) >= self.inner.settings.session_idle_ms;
         let agent = customer.agent.clone().filter(|_| !is_idle && !has_deferred);
         let Some(agent) = agent else {
-            customer.visit.add(&action);
+            customer.visit.add(action);
             return super::save_customer(tx, &customer, decision);
         };
         super::save_customer(tx, &customer, decision)?;
-        let text = first_line::action(self.inner.settings.texts.locale, &action);
+        let text = first_line::action(self.inner.settings.texts.locale, action);
         let source = self.push.dedup_key.as_str();
         if enqueue_notice(tx, &customer.openid, &agent, &text, source, self.random)? {
             decision.notify.push(Direction::ToIm);
@@ -36,8 +52,9 @@ impl PushHandler {
 
     /// The call that precedes the first message of a conversation. `last`: the conversation before.
     pub(super) fn first_line(&self, customer: &mut Customer, last: Option<&LastTime>) -> OutboundCall {
-        let visit = std::mem::take(&mut customer.visit);
-        OutboundCall::FirstLineToAgent(first_line::first_line(self.inner.settings.texts.locale, last, &visit))
+        let (settings, visit) = (&self.inner.settings, std::mem::take(&mut customer.visit));
+        let group = settings.group(customer.group.as_deref()).map(|group| group.name.as_str());
+        OutboundCall::FirstLineToAgent(first_line::first_line(settings.texts.locale, last, group, &visit))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::bridge::{give_to_anybody, notify_discarded};
 use crate::cli::output::print;
 use crate::cli::{Error, ErrorWithHint};
 use crate::clock::millis;
-use crate::config::{Config, Locale};
+use crate::config::{Config, Group, Locale};
 use crate::model::{Direction, ImUserId, MessageId, MessageKind, Millis, Move, State};
 use crate::outbox::OPERATOR_SIGNAL;
 use crate::store::{MessageFilter, PendingCall, Store, StoreError, Tx};
@@ -50,6 +50,8 @@ pub(super) enum Change {
 pub(super) struct Desk {
     /// The agents.
     agents: Vec<ImUserId>,
+    /// Their groups.
+    groups: Vec<Group>,
     /// How long a conversation counts as open, milliseconds.
     session_idle_ms: i64,
 }
@@ -57,7 +59,11 @@ pub(super) struct Desk {
 impl Desk {
     /// By the configuration.
     pub(super) fn of(config: &Config) -> Self {
-        Self { agents: config.im.agents.clone(), session_idle_ms: millis(config.wechat.session_idle) }
+        Self {
+            agents: config.im.agents.clone(),
+            groups: config.desk.groups.clone(),
+            session_idle_ms: millis(config.wechat.session_idle),
+        }
     }
 }
 
@@ -210,7 +216,7 @@ fn change_one(tx: &Tx<'_>, id: MessageId, change: Change, desk: &Desk) -> Result
         (Change::Retry { .. }, Ok(PendingCall { kind: MessageKind::Message, agent: None, lane, .. }))
             if lane.direction == Direction::ToIm =>
         {
-            give_to_anybody(tx, &lane.customer, &desk.agents, desk.session_idle_ms)
+            give_to_anybody(tx, &lane.customer, &desk.agents, &desk.groups, desk.session_idle_ms)
         }
         _ => Ok(()),
     }

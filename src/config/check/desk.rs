@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use unicode_normalization::UnicodeNormalization as _;
 
 use super::im::own_user;
 use super::pairs;
@@ -27,6 +28,9 @@ pub(super) fn desk(settings: &mut Settings) -> Option<Desk> {
     let hours = working_hours(settings, zone.clone());
     let supervisor = supervisor(settings);
     let groups = groups(settings);
+    if settings.flag("desk.ask") && settings.tables("desk.group").is_empty() {
+        settings.warn("desk.ask", "is true, but there is no [[desk.group]], so that nobody is asked");
+    }
     let (kf_accounts, names) = (pairs::kf_accounts(settings), pairs::names(settings));
     Some(Desk {
         sticky: duration(settings, "desk.sticky_s"),
@@ -100,7 +104,7 @@ fn supervisor(settings: &mut Settings) -> Option<ImUserId> {
 
 fn groups(settings: &mut Settings) -> Vec<Group> {
     let agents: Vec<String> = settings.list("im.agents");
-    let mut names: Vec<String> = agents.iter().map(|agent| agent.to_lowercase()).collect();
+    let mut names: Vec<String> = agents.iter().map(|agent| folded(agent)).collect();
     // What already leads to a group, by the name of the list.
     let mut claimed: BTreeMap<&str, HashSet<String>> = BTreeMap::new();
     let mut groups = Vec::new();
@@ -127,10 +131,12 @@ fn group_name(settings: &mut Settings, key: &str, taken: &mut Vec<String>) -> Op
         "contains line breaks, or begins or ends with white space"
     } else if name.chars().count() > MAX_NAME_CHARS {
         "is longer than 32 characters"
-    } else if taken.contains(&name.to_lowercase()) {
+    } else if name.starts_with([':', '：']) {
+        "begins with a colon, so that no agent can type it after /to"
+    } else if taken.contains(&folded(&name)) {
         "is also the name of an agent or of an earlier group"
     } else {
-        taken.push(name.to_lowercase());
+        taken.push(folded(&name));
         return Some(name);
     };
     settings.add_value_fault(key, problem, "set a name of its own, of 1 to 32 characters");
@@ -170,7 +176,7 @@ fn claimed_entries(settings: &mut Settings, key: &str, claimed: &mut HashSet<Str
             "is empty or contains line breaks"
         } else if entry.len() > MAX_ENTRY_BYTES {
             "is longer than 128 bytes"
-        } else if !claimed.insert(entry.trim().to_lowercase()) {
+        } else if !claimed.insert(folded(entry)) {
             "already leads to a group"
         } else {
             continue;
@@ -178,6 +184,11 @@ fn claimed_entries(settings: &mut Settings, key: &str, claimed: &mut HashSet<Str
         settings.add_value_fault(key, format!("entry {number} {problem}"), "correct it, or remove it");
     }
     entries
+}
+
+/// A name, key or word as the bridge compares it.
+fn folded(text: &str) -> String {
+    text.trim().nfkc().flat_map(char::to_lowercase).collect()
 }
 
 /// The canned replies by name, in small letters.

@@ -125,6 +125,7 @@ fn each_fault_of_the_desk_is_told_with_its_key() {
             "[[desk.group]]\nname = \"a\"\nagents = [\"ben\", \"eve\"]",
             "desk.group[1].agents: entry 2 is not one of im",
         ),
+        ("[[desk.group]]\nname = \":a\"\nagents = [\"ben\"]", "desk.group[1].name: begins with a colon"),
         (
             "[[desk.group]]\nname = \"Ben\"\nagents = [\"ben\"]",
             "desk.group[1].name: is also the name of an agent",
@@ -181,11 +182,12 @@ fn keys_without_an_effect_so_far_are_named_in_one_line() {
     let token = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(token.path(), "0123456789abcdef").unwrap();
     let text = format!(
-        "[server]\nops_token_file = {:?}\n[desk]\nask = true\n[[desk.group]]\nname = \"a\"\nagents = [\"ben\"]\n\
+        "[server]\nops_token_file = {:?}\n[desk]\nask = true\n\
          [alert]\nurl = \"https://hooks.example/?key=hidden\"",
         token.path()
     );
-    let expected = "configuration: these keys have no effect so far: server.ops_token, desk.ask, desk.group, \
-                    alert.url";
+    let expected = "configuration: these keys have no effect so far: server.ops_token, alert.url";
     assert_eq!(warnings(&text), [expected]);
+    let (_, warnings) = Config::from_toml_str(&with_agents("[desk]\nask = true"), []).unwrap();
+    assert!(warnings.iter().any(|warning| warning.starts_with("desk.ask: is true, but")), "{warnings:?}");
 }

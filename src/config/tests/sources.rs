@@ -100,7 +100,7 @@ fn the_environment_overrides_every_key_and_every_key_has_an_effect() {
     let variables: Vec<_> =
         OTHERS.iter().map(|(full, value)| (keys::env_variable(full), (*value).to_owned())).collect();
     let (whole, warnings) = Config::from_toml_str(REQUIRED, variables.clone()).unwrap();
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
     for section in SECTIONS {
         for key in section.keys {
             let name = keys::env_variable(&format!("{}.{}", section.name, key.name));

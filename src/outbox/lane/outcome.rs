@@ -61,6 +61,9 @@ pub(super) fn log_outcome(lane: &Lane, transition: Move, kind: MessageKind, has_
         (Move::Refuse, MessageKind::Notice) => {
             tracing::warn!(lane, "a notice did not reach its agent; it will not be retried");
         }
+        (Move::Refuse, MessageKind::GroupMenu) => {
+            tracing::warn!(lane, "the menu of groups could not be sent; this follower is not asked");
+        }
         (Move::Refuse, _) => tracing::error!(
             lane,
             "the platform refused an account call or a transfer; it will not be retried"

@@ -76,7 +76,7 @@ impl LaneWorker {
                 let lines = std::iter::once(pending).chain(joined).collect();
                 return self.put_back(lines, class, why, wait_ms.max(in_millis(pause)), took_ms).await;
             }
-            Verdict::Hold { hold_reason, why } if pending.kind == MessageKind::Rating => {
+            Verdict::Hold { hold_reason, why } if pending.kind.is_now_or_never() => {
                 Outcome { hold_reason: Some(hold_reason), ..Outcome::new(Move::Refuse, "refused", Some(why)) }
             }
             Verdict::Hold { hold_reason, why } => Outcome {
@@ -142,9 +142,11 @@ impl LaneWorker {
     fn gives_up(&self, pending: &PendingCall, class: FailureClass) -> bool {
         let is_own_failure = match pending.kind {
             MessageKind::Account | MessageKind::Transfer => !class.is_platform_wide(),
-            MessageKind::Message | MessageKind::Notice | MessageKind::Note | MessageKind::Rating => {
-                class == FailureClass::NoAccount
-            }
+            MessageKind::Message
+            | MessageKind::Notice
+            | MessageKind::Note
+            | MessageKind::Rating
+            | MessageKind::GroupMenu => class == FailureClass::NoAccount,
         };
         let waited_ms = self.clock.now().since(pending.waits_from());
         is_own_failure

@@ -24,6 +24,7 @@ async fn a_customer_is_read_as_it_was_stored() {
     customer.next_seq = u32::MAX;
     customer.message_until = Millis(1_700_000_000_000);
     customer.message_left = 5;
+    customer.group = Some("Sales".to_owned());
     let stored = customer.clone();
     store.write(move |tx| tx.put_customer(&stored)).await.unwrap();
     let openid = customer.openid.clone();

@@ -20,7 +20,7 @@ pub(super) struct Migration {
 }
 
 /// The migrations, in order.
-pub(super) const MIGRATIONS: [Migration; 11] = [
+pub(super) const MIGRATIONS: [Migration; 12] = [
     Migration {
         name: "0001-initial",
         statements: include_str!("../../../migrations/postgres/0001-initial.sql"),
@@ -74,6 +74,11 @@ pub(super) const MIGRATIONS: [Migration; 11] = [
     Migration {
         name: "0011-ratings",
         statements: include_str!("../../../migrations/postgres/0011-ratings.sql"),
+        compatible: 1,
+    },
+    Migration {
+        name: "0012-groups",
+        statements: include_str!("../../../migrations/postgres/0012-groups.sql"),
         compatible: 1,
     },
 ];

@@ -15,7 +15,7 @@ use crate::store::open_error::OpenError;
 
 /// The migrations, numbered from 1 by their index, as their names say. Never change a statement of a released one; add
 /// the next.
-pub(super) const MIGRATIONS: [&str; 23] = [
+pub(super) const MIGRATIONS: [&str; 24] = [
     include_str!("../../../migrations/0001-initial.sql"),
     include_str!("../../../migrations/0002-media.sql"),
     include_str!("../../../migrations/0003-history-backfill.sql"),
@@ -39,6 +39,7 @@ pub(super) const MIGRATIONS: [&str; 23] = [
     include_str!("../../../migrations/0021-line.sql"),
     include_str!("../../../migrations/0022-visits.sql"),
     include_str!("../../../migrations/0023-ratings.sql"),
+    include_str!("../../../migrations/0024-groups.sql"),
 ];
 
 /// More than the number of different statements, so that none is parsed twice.

@@ -1,0 +1,2 @@
+-- The name of the group of agents that the customer belongs to; NULL: none.
+ALTER TABLE customer ADD desk_group text COLLATE "C";
