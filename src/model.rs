@@ -4,6 +4,7 @@
 
 mod answer;
 mod attachment;
+mod card;
 mod ending;
 pub mod hours;
 mod id;
@@ -20,6 +21,7 @@ mod visit;
 
 pub use answer::{AgentEvent, Answer, AnswerEdit, AnswerId, AnswerPart, TypingSignal, Untranslatable};
 pub use attachment::{Attachment, AttachmentKind, SmallerPicture};
+pub use card::{Card, CardProblem};
 pub use ending::Ending;
 pub use id::{ImUserId, InvalidId, MessageId, Millis, OpenId};
 pub use media::{MediaHash, MediaInfo, MediaInfoKind, MediaKind, MediaName, MediaOrigin, MediaRequest};

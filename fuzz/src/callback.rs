@@ -94,8 +94,15 @@ fn check_answer(answer: &Answer, json: &Value) {
     // An app-defined element becomes words, a notice or nothing.
     let elements = json["MsgBody"].as_array().unwrap().iter();
     let elements: Vec<&Value> = elements.filter(|element| element["MsgType"] != "TIMCustomElem").collect();
-    let is_custom =
-        |part: &&AnswerPart| matches!(part, AnswerPart::Custom { .. } | AnswerPart::Untranslatable(_));
+    let is_custom = |part: &&AnswerPart| {
+        matches!(
+            part,
+            AnswerPart::Custom { .. }
+                | AnswerPart::Untranslatable(_)
+                | AnswerPart::Card(_)
+                | AnswerPart::BadCard(_)
+        )
+    };
     let parts: Vec<&AnswerPart> = answer.parts.iter().filter(|part| !is_custom(part)).collect();
     assert!(elements.len() == parts.len() || json["MsgBody"].to_string().contains("TIMCustomElem"));
     for (element, part) in elements.into_iter().zip(parts) {

@@ -16,8 +16,8 @@ use super::{Bridge, Inner, signature, to_wechat};
 use crate::media::download::{Forbidden, UrlOrigin};
 use crate::media::link::ReadLink;
 use crate::model::{
-    Answer, AnswerPart, Direction, ImUserId, Lane, MediaName, MediaOrigin, MessageId, MessageKind, Millis,
-    Move, OpenId, OutboundCall,
+    Answer, Direction, ImUserId, Lane, MediaName, MediaOrigin, MessageId, MessageKind, Millis, Move, OpenId,
+    OutboundCall,
 };
 use crate::store::{Customer, NewMessage, Scope, Settlement, StoreError, Tx};
 
@@ -206,7 +206,7 @@ impl AnswerContent {
         if let Some(Command::Reply(name)) = &command
             && let Some(reply) = canned::find(&inner.settings.replies, name)
         {
-            answer.parts = vec![AnswerPart::Text(reply.to_owned())];
+            answer.parts = vec![canned::part(reply)];
             command = None;
         }
         let refused = refused_addresses(inner, answer);
@@ -237,9 +237,16 @@ fn refused_addresses(inner: &Inner, answer: &Answer) -> Vec<(String, Forbidden)>
 /// Adds a row for each file that `calls` send to the customer.
 fn add_media(tx: &Tx<'_>, openid: &OpenId, calls: &[OutboundCall]) -> Result<(), StoreError> {
     for call in calls {
-        let OutboundCall::MediaToCustomer(attachment) = call else { continue };
-        for name in attachment.names() {
-            tx.add_medium(name, openid, MediaOrigin::Agent)?;
+        match call {
+            OutboundCall::MediaToCustomer(attachment) => {
+                for name in attachment.names() {
+                    tx.add_medium(name, openid, MediaOrigin::Agent)?;
+                }
+            }
+            OutboundCall::CardToCustomer { picture, .. } if call.needs_preparation() => {
+                tx.add_medium(picture, openid, MediaOrigin::Agent)?;
+            }
+            _ => {}
         }
     }
     Ok(())

@@ -152,15 +152,16 @@ fn replay(locale: Locale, past: &[PastMessage]) -> Vec<OutboundCall> {
                     info.as_text()
                 }
                 OutboundCall::TextToCustomer(text) => agent_text(message, text),
-                OutboundCall::MediaToCustomer(attachment) => {
-                    agent_text(message, &attachment.as_text(&attachment.url))
+                OutboundCall::CardToCustomer { card, .. } => agent_text(message, &card.summary()),
+                OutboundCall::MediaToCustomer(_) | OutboundCall::MenuToCustomer { .. } => {
+                    let Some(text) = call.text_for_customer() else { continue };
+                    agent_text(message, &text)
                 }
                 OutboundCall::Note(words) => {
                     let author = message.agent.as_ref().map_or("", ImUserId::as_str);
                     format!("{NOTICE_PREFIX}{}", note_by(locale, author, words))
                 }
                 OutboundCall::FirstLineToAgent(_)
-                | OutboundCall::MenuToCustomer { .. }
                 | OutboundCall::ImportAccount
                 | OutboundCall::DeleteAccount
                 | OutboundCall::EarlierMessageToAgent { .. } => continue,

@@ -1,6 +1,7 @@
 //! The bridge's own notices to an agent, in the conversation that they are about. Pure.
 
 mod budget;
+mod card;
 mod reason;
 pub(super) mod time_left;
 mod unanswered;
@@ -13,6 +14,7 @@ use crate::model::{MediaKind, MessageId, OutboundCall, Untranslatable, split_tex
 use super::translate::NOTICE_PREFIX;
 
 pub(super) use budget::budget;
+pub(super) use card::bad_card;
 pub use reason::{EndReason, end_reason, hold_reason, no_answer, waits_in_line};
 pub(super) use unanswered::{goes_to_another, waits_for_answer, window_closes};
 

@@ -1,7 +1,5 @@
 //! The passive reply: the response to a push, and the held answers attached to it.
 
-use std::borrow::Cow;
-
 use rand::RngExt as _;
 
 use super::{Bridge, Shared};
@@ -127,13 +125,8 @@ fn joined_text(calls: &[OutboundCall]) -> Option<String> {
     let mut joined = String::new();
     let mut previous_is_part = true;
     for call in calls {
-        let text = match call {
-            OutboundCall::TextToCustomer(text) => Cow::from(text),
-            // A reply carries only text: an uploaded file may be gone by the time WeChat asks for
-            // the reply again.
-            OutboundCall::MediaToCustomer(attachment) => attachment.as_text(&attachment.url).into(),
-            _ => return None,
-        };
+        // A reply carries only text: an uploaded file may be gone by the time WeChat asks for the reply again.
+        let text = call.text_for_customer()?;
         if !previous_is_part {
             joined.push('\n');
         }

@@ -340,6 +340,7 @@ pub(super) fn excerpt(call: &OutboundCall) -> &str {
         OutboundCall::MediaToAgent(info) => &info.link,
         OutboundCall::LocationToAgent { description, .. } => description,
         OutboundCall::MediaToCustomer(attachment) => &attachment.label,
+        OutboundCall::CardToCustomer { card, .. } => card.title(),
         OutboundCall::FirstLineToAgent(_) | OutboundCall::ImportAccount | OutboundCall::DeleteAccount => "",
     }
 }

@@ -229,6 +229,7 @@ pub fn elements_for(call: &OutboundCall, details: &MediaDetails) -> Option<Vec<E
         | OutboundCall::Note(_)
         | OutboundCall::TextToCustomer(_)
         | OutboundCall::MenuToCustomer { .. }
+        | OutboundCall::CardToCustomer { .. }
         | OutboundCall::MediaToCustomer(_) => None,
     }
 }

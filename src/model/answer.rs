@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ImUserId;
+use super::{Card, CardProblem, ImUserId};
 
 /// An agent's message, from an after-send callback or from IM's history.
 #[derive(Clone, Debug, PartialEq)]
@@ -170,6 +170,10 @@ pub enum AnswerPart {
     },
     /// An element that WeChat has nothing for.
     Untranslatable(Untranslatable),
+    /// A card for the customer.
+    Card(Card),
+    /// A card that WeChat would not take.
+    BadCard(CardProblem),
     /// A forwarded conversation.
     Relay {
         /// Its title.

@@ -1,8 +1,10 @@
 //! The life of a message: its states, the moves between them, and its outbound calls.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Attachment, MediaInfo, OpenId};
+use super::{Attachment, Card, MediaInfo, MediaName, OpenId};
 
 /// The direction of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -259,6 +261,13 @@ pub enum OutboundCall {
     TextToCustomer(String),
     /// Sends a file to the customer, or a text with a link to it.
     MediaToCustomer(Attachment),
+    /// Sends a page or a page of a mini-program to the customer. A menu is [`OutboundCall::MenuToCustomer`].
+    CardToCustomer {
+        /// The card.
+        card: Card,
+        /// The name under which the bridge keeps the picture of a mini-program's page.
+        picture: MediaName,
+    },
 }
 
 /// An item of a menu.
@@ -274,7 +283,12 @@ impl OutboundCall {
     /// Whether the call needs slow work before each attempt, such as an upload. That work can
     /// safely be repeated.
     pub fn needs_preparation(&self) -> bool {
-        matches!(self, Self::MediaToCustomer(_) | Self::MediaToAgent(_))
+        matches!(
+            self,
+            Self::MediaToCustomer(_)
+                | Self::MediaToAgent(_)
+                | Self::CardToCustomer { card: Card::MiniProgram { .. }, .. }
+        )
     }
 
     /// Whether the calls behind it are made even if this one is refused, or nobody knows what became of it.
@@ -294,8 +308,27 @@ impl OutboundCall {
             | Self::CardToAgent { .. } => "sendmsg",
             Self::EarlierMessageToAgent { .. } => "importmsg",
             Self::Note(_) => "none",
-            Self::TextToCustomer(_) | Self::MenuToCustomer { .. } | Self::MediaToCustomer(_) => "custom/send",
+            Self::TextToCustomer(_)
+            | Self::MenuToCustomer { .. }
+            | Self::MediaToCustomer(_)
+            | Self::CardToCustomer { .. } => "custom/send",
         }
+    }
+
+    /// The text that a customer gets in place of what only `custom/send` can send; `None` if the call goes to no customer.
+    pub fn text_for_customer(&self) -> Option<Cow<'_, str>> {
+        Some(match self {
+            Self::TextToCustomer(text) => text.into(),
+            Self::MediaToCustomer(attachment) => attachment.as_text(&attachment.url).into(),
+            Self::CardToCustomer { card, .. } => card.as_text().into(),
+            Self::MenuToCustomer { head, items, tail } => {
+                let items = items.iter().map(|item| &item.content);
+                let lines = std::iter::once(head).chain(items).chain(std::iter::once(tail));
+                let lines: Vec<&str> = lines.map(String::as_str).filter(|line| !line.is_empty()).collect();
+                lines.join("\n").into()
+            }
+            _ => return None,
+        })
     }
 }
 

@@ -8,6 +8,7 @@ mod backfill;
 mod browser;
 mod bursts;
 mod callbacks;
+mod cards;
 mod cases;
 mod child;
 mod circles;

@@ -8,6 +8,7 @@ use super::folded;
 use super::name::nearest_of;
 use crate::bridge::translate::{NOTICE_PREFIX, one_line};
 use crate::config::Locale;
+use crate::model::{AnswerPart, Card};
 use crate::store::{Customer, StoreError, Tx};
 
 /// The canned replies: the text of each name.
@@ -24,6 +25,15 @@ const MAX_NAME_CHARS: usize = 40;
 pub(in crate::bridge) fn find<'a>(replies: &'a Replies, typed: &str) -> Option<&'a str> {
     let typed = folded(typed);
     replies.iter().find(|(name, _)| folded(name) == typed).map(|(_, text)| text.as_str())
+}
+
+/// What the customer gets of a reply: a card if it is written as one.
+pub(in crate::bridge) fn part(reply: &str) -> AnswerPart {
+    match Card::of_text(reply) {
+        None => AnswerPart::Text(reply.to_owned()),
+        Some(Ok(card)) => AnswerPart::Card(card),
+        Some(Err(problem)) => AnswerPart::BadCard(problem),
+    }
 }
 
 impl Effect<'_> {
@@ -53,7 +63,9 @@ fn list(locale: Locale, replies: &Replies) -> String {
         Locale::Zh => format!("{NOTICE_PREFIX}快捷回复。输入 /r 名称 即可发送："),
     };
     for (name, reply) in replies {
-        let line = format!("\n{}: {}", one_line(name, MAX_NAME_CHARS), one_line(reply, LISTED_CHARS));
+        let card = Card::of_text(reply).and_then(Result::ok);
+        let words = card.as_ref().map_or(reply.as_str(), Card::title);
+        let line = format!("\n{}: {}", one_line(name, MAX_NAME_CHARS), one_line(words, LISTED_CHARS));
         if text.len() + line.len() > MAX_LIST_BYTES {
             text.push_str("\n…");
             break;

@@ -99,9 +99,11 @@ fn words(call: &OutboundCall) -> Option<String> {
             format!("{description}\n{latitude},{longitude}")
         }
         OutboundCall::MediaToAgent(info) => info.as_text(),
-        OutboundCall::MediaToCustomer(attachment) => attachment.as_text(&attachment.url),
+        OutboundCall::CardToCustomer { card, .. } => card.summary(),
+        OutboundCall::MediaToCustomer(_) | OutboundCall::MenuToCustomer { .. } => {
+            call.text_for_customer()?.into_owned()
+        }
         OutboundCall::FirstLineToAgent(_)
-        | OutboundCall::MenuToCustomer { .. }
         | OutboundCall::ImportAccount
         | OutboundCall::DeleteAccount
         | OutboundCall::EarlierMessageToAgent { .. } => return None,

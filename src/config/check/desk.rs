@@ -13,8 +13,8 @@ use crate::config::hours::{self, CLOSED_FIX, HOURS_FIX};
 use crate::config::settings::Settings;
 use crate::config::texts;
 use crate::config::{Desk, Group};
-use crate::model::ImUserId;
 use crate::model::hours::{ClosedDays, WorkingHours};
+use crate::model::{Card, ImUserId};
 
 /// The longest name of a group, in characters, and the longest scene, menu key or word, in bytes.
 const MAX_NAME_CHARS: usize = 32;
@@ -198,6 +198,9 @@ pub(super) fn replies(settings: &mut Settings) -> BTreeMap<String, String> {
         let text = settings.text(&key);
         if let Some(problem) = texts::text_problem(&text, false) {
             settings.add_named_fault(&key, problem, "set 1 to 2000 bytes of plain text, or remove it");
+        } else if let Some(Err(problem)) = Card::of_text(&text) {
+            let problem = format!("is a card that WeChat would not take: {problem}");
+            settings.add_named_fault(&key, &problem, "write it as docs/cards.md shows, or remove it");
         }
         if let Some((_, name)) = key.split_once('.') {
             replies.insert(name.to_owned(), text);

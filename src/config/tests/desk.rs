@@ -142,6 +142,10 @@ fn each_fault_of_the_desk_is_told_with_its_key() {
             "[[desk.group]]\nname = \"a\"\nagents = [\"ben\"]\nwords = [\"x\"]\n[[desk.group]]\nname = \"b\"\nagents = [\"ben\"]\nwords = [\"X \"]",
             "desk.group[2].words: entry 1 already leads to a group (line 15)",
         ),
+        (
+            "[replies]\nhello = '{\"wx\":\"news\",\"title\":\"t\"}'",
+            "replies.hello: is a card that WeChat would not take: url is missing",
+        ),
         ("[replies]\nhello = 5", "replies.hello: must be a string (line 9)"),
         ("[replies]\nhello = \" \"", "replies.hello: is empty (line 9)"),
         ("[replies]\nhello = \"a\"\nHELLO = \"b\"", "replies.hello: is there twice"),

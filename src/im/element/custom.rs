@@ -3,10 +3,10 @@
 //! Tencent's kits send calls, cards, forms and plug-in traffic this way, and every house app its own. A JSON object never
 //! reaches a customer.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::json;
-use crate::model::{AnswerPart, Untranslatable};
+use crate::model::{AnswerPart, Card, Untranslatable};
 
 const CALL: AnswerPart = AnswerPart::Untranslatable(Untranslatable::Call);
 const USELESS: AnswerPart = AnswerPart::Untranslatable(Untranslatable::Custom);
@@ -33,22 +33,32 @@ pub(super) fn translate(data: &str, description: &str, has_words: bool) -> Optio
 
 fn object(value: &Value, description: &str, has_words: bool) -> Option<AnswerPart> {
     let word = |name: &str| value.get(name).and_then(json::text).unwrap_or_default();
-    // A customer's card that an agent forwards. Clients send its words as a text beside it.
+    let business = word("businessID");
     if value.get("wx").is_some() {
-        return if has_words {
-            None
-        } else {
-            or_tell(text(&[&word("title"), &word("description"), &word("url")]))
+        // A customer's card that an agent forwards. Clients send its words as a text beside it.
+        let is_forwarded = business == "text_link" || word("wx") == "link";
+        return match Card::of_object(value) {
+            _ if is_forwarded && has_words => None,
+            Ok(card) => Some(AnswerPart::Card(card)),
+            Err(_) if is_forwarded => or_tell(text(&[&word("title"), &word("description"), &word("url")])),
+            Err(problem) => Some(AnswerPart::BadCard(problem)),
         };
     }
-    let business = word("businessID");
     match &*business {
         "user_typing_status" => return None,
         "1" => return call(value),
         "text_link" => return or_tell(text(&[&word("text"), &word("link")])),
         "order" => {
             let lines = [word("title"), word("description"), word("price"), word("link")];
-            return or_tell(text(&lines.each_ref().map(|line| &**line)));
+            let lines = lines.each_ref().map(|line| &**line);
+            let card = Card::of_object(&json!({
+                "wx": "news",
+                "title": lines[0],
+                "description": format!("{} {}", lines[1], lines[2]),
+                "url": lines[3],
+                "picurl": word("imageUrl"),
+            }));
+            return card.map(AnswerPart::Card).ok().or_else(|| or_tell(text(&lines)));
         }
         "evaluation" => {
             let score =
@@ -99,6 +109,7 @@ fn text(lines: &[&str]) -> Option<AnswerPart> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::CardProblem;
     use proptest::prelude::*;
 
     fn words(text: &str) -> AnswerPart {
@@ -124,9 +135,19 @@ mod tests {
                 Some(words("Welcome\nhttps://example.com/help")),
             ),
             (
-                r#"{"businessID":"order","title":"Shoe","description":"size M","price":"¥ 99","imageUrl":"https://e.com/i","link":"https://e.com/7"}"#,
+                r#"{"businessID":"order","title":"Shoe","description":"size M","price":"¥ 99","imageUrl":"","link":"https://e.com/7"}"#,
                 Some(words("Shoe\nsize M\n¥ 99\nhttps://e.com/7")),
             ),
+            (
+                r#"{"businessID":"order","title":"Shoe","description":"size M","price":"¥ 99","imageUrl":"https://e.com/i","link":"https://e.com/7"}"#,
+                Some(AnswerPart::Card(Card::News {
+                    title: "Shoe".to_owned(),
+                    description: "size M ¥ 99".to_owned(),
+                    url: "https://e.com/7".to_owned(),
+                    picture: "https://e.com/i".to_owned(),
+                })),
+            ),
+            (r#"{"wx":"music","title":"T"}"#, Some(AnswerPart::BadCard(CardProblem::UnknownKind))),
             (r#"{"businessID":"evaluation","score":4,"comment":"good"}"#, Some(words("★★★★\ngood"))),
             ("consultion", useless.clone()),
             (r#"{"customerServicePlugin":0,"src":"7","content":{"command":"x"}}"#, None),

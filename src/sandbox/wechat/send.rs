@@ -13,6 +13,10 @@ use super::{Platform, codes};
 
 /// The longest text in bytes.
 const TEXT_LIMIT: usize = 2048;
+/// The longest members of a card, in bytes. The reference gives no values.
+const TITLE_LIMIT: usize = 192;
+const DESCRIPTION_LIMIT: usize = 512;
+const URL_LIMIT: usize = 1024;
 /// The typing indicator needs a message of either side within this long, in milliseconds.
 const TYPING_NEEDS_TRAFFIC_MS: i64 = 30_000;
 /// How long the typing indicator stays, in milliseconds. A second call within this time is a
@@ -142,6 +146,8 @@ impl Platform {
                 for name in ["title", "appid", "pagepath"] {
                     required(name)?;
                 }
+                check_size(required("title")?, TITLE_LIMIT, codes::TITLE_SIZE)?;
+                check_size(required("pagepath")?, URL_LIMIT, codes::URL_SIZE)?;
                 titled(Some(self.media_of_kind(member("thumb_media_id"), "thumb")?))
             }
             "news" => {
@@ -150,6 +156,18 @@ impl Platform {
                     [] => Err(codes::EMPTY_NEWS),
                     [article] => {
                         let title = required_strings(article, ["title", "description", "url", "picurl"])?;
+                        for (name, limit, code) in [
+                            ("title", TITLE_LIMIT, codes::TITLE_SIZE),
+                            ("description", DESCRIPTION_LIMIT, codes::DESCRIPTION_SIZE),
+                            ("url", URL_LIMIT, codes::URL_SIZE),
+                            ("picurl", URL_LIMIT, codes::PICURL_SIZE),
+                        ] {
+                            check_size(
+                                article.get(name).and_then(Value::as_str).unwrap_or_default(),
+                                limit,
+                                code,
+                            )?;
+                        }
                         Ok(Content { text: title.to_owned(), media: None })
                     }
                     _ => Err(codes::ARTICLES),
@@ -193,6 +211,10 @@ fn required_strings<'a, const N: usize>(object: &'a Value, names: [&str; N]) -> 
         }
     }
     Ok(first)
+}
+
+fn check_size(text: &str, limit: usize, code: i64) -> Result<(), i64> {
+    if text.len() > limit { Err(code) } else { Ok(()) }
 }
 
 /// Whether the JSON text contains a `\uXXXX` escape. An escaped backslash before a `u` is not one.

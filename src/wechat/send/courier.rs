@@ -8,10 +8,10 @@ use super::code;
 use super::kf_account;
 use super::kf_account::RefusedAccounts;
 use super::media_upload::MediaUploader;
-use super::outgoing::Outgoing;
+use super::outgoing::{Article, Outgoing};
 use crate::bridge::Bridge;
 use crate::metrics::Metrics;
-use crate::model::{Attachment, MessageKind, OutboundCall, Resolution, Verdict};
+use crate::model::{Attachment, Card, MessageKind, OutboundCall, Resolution, Verdict};
 use crate::outbox::{Courier, Payload, PrepareError};
 use crate::store::PendingCall;
 use crate::upstream::{ApiLabel, RateLimiter, paced};
@@ -48,6 +48,13 @@ impl Courier for WechatCourier {
                 (OutboundCall::MediaToCustomer(attachment), Some(client)) => {
                     self.media_uploader.prepare(client, pending, attachment).await
                 }
+                (
+                    OutboundCall::CardToCustomer {
+                        card: card @ Card::MiniProgram { picture: url, .. },
+                        picture,
+                    },
+                    Some(client),
+                ) => self.media_uploader.prepare_card(client, pending, card, (picture, url)).await,
                 _ => Ok(Payload::AsAccepted),
             }
         })
@@ -120,10 +127,19 @@ fn to_outgoing<'a>(call: &'a OutboundCall, form: &'a Payload) -> Option<Outgoing
             Some(Outgoing::MsgMenu { head_content: head, list: items, tail_content: tail })
         }
         (
-            OutboundCall::TextToCustomer(_) | OutboundCall::MediaToCustomer(_),
+            OutboundCall::TextToCustomer(_)
+            | OutboundCall::MediaToCustomer(_)
+            | OutboundCall::CardToCustomer { .. },
             Payload::Text { text: content, .. },
         )
         | (OutboundCall::TextToCustomer(content), _) => Some(Outgoing::Text { content }),
+        (OutboundCall::CardToCustomer { card: Card::News { title, description, url, picture }, .. }, _) => {
+            Some(Outgoing::News { articles: [Article { title, description, url, picurl: picture }] })
+        }
+        (
+            OutboundCall::CardToCustomer { card: Card::MiniProgram { title, app_id, page, .. }, .. },
+            Payload::Uploaded { id, .. },
+        ) => Some(Outgoing::MiniProgramPage { title, appid: app_id, pagepath: page, thumb_media_id: id }),
         (OutboundCall::MediaToCustomer(Attachment { .. }), Payload::Uploaded { id, thumb, kind, .. }) => {
             match (*kind, thumb) {
                 ("image", _) => Some(Outgoing::Image { media_id: id }),

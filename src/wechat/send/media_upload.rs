@@ -17,7 +17,9 @@ use super::media_source::{LocalFile, MAX_ATTEMPTS, MediaSource, UploadError};
 use super::media_type::{MediaType, UPLOAD_LIFE_MS};
 use super::transport::{FilePart, Source};
 use crate::bridge::MAX_TEXT_BYTES;
-use crate::model::{Attachment, AttachmentKind, FailureClass, MediaHash, MediaName, Verdict, readable_size};
+use crate::model::{
+    Attachment, AttachmentKind, Card, FailureClass, MediaHash, MediaName, Verdict, readable_size,
+};
 use crate::outbox::{Payload, PrepareError, TextNotice};
 use crate::store::PendingCall;
 use crate::upstream::{ApiLabel, RateLimiter, paced};
@@ -84,6 +86,30 @@ impl MediaUploader {
             Err(UploadError::Hidden { why }) => {
                 let text = attachment.as_text("").trim().to_owned();
                 Ok(Payload::Text { text, notice: Some(TextNotice::Label(why)) })
+            }
+            Err(UploadError::NotReady(not_ready)) => Err(not_ready),
+        }
+    }
+
+    /// Prepares the page of a mini-program: uploads its picture, or a plain grey one if there is none that can be used.
+    /// `picture`: the name under which the bridge keeps it, and its URL.
+    pub(super) async fn prepare_card(
+        &self,
+        client: &Client,
+        pending: &PendingCall,
+        card: &Card,
+        picture: (&MediaName, &str),
+    ) -> Result<Payload, PrepareError> {
+        match self.thumbnail(client, pending, picture.0, picture.1).await {
+            Ok(UploadedCopy { id, reused }) => {
+                let maybe_expired = if reused { vec![id.clone()] } else { Vec::new() };
+                Ok(Payload::Uploaded { id, thumb: None, kind: MediaType::Thumb.name(), maybe_expired })
+            }
+            Err(UploadError::Link { why }) => {
+                Ok(Payload::Text { text: card.as_text(), notice: why.map(TextNotice::Link) })
+            }
+            Err(UploadError::Hidden { why }) => {
+                Ok(Payload::Text { text: card.as_text(), notice: Some(TextNotice::Link(why)) })
             }
             Err(UploadError::NotReady(not_ready)) => Err(not_ready),
         }

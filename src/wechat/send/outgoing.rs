@@ -24,6 +24,22 @@ pub enum Outgoing<'a> {
         #[serde(skip_serializing_if = "str::is_empty")]
         tail_content: &'a str,
     },
+    /// A page.
+    News {
+        /// The one article that WeChat allows.
+        articles: [Article<'a>; 1],
+    },
+    /// A page of a mini-program.
+    MiniProgramPage {
+        /// The title.
+        title: &'a str,
+        /// The AppID of the mini-program.
+        appid: &'a str,
+        /// The page, with its parameters.
+        pagepath: &'a str,
+        /// The uploaded picture.
+        thumb_media_id: &'a str,
+    },
     /// A picture.
     Image {
         /// The uploaded file.
@@ -49,12 +65,27 @@ pub enum Outgoing<'a> {
     },
 }
 
+/// A page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Article<'a> {
+    /// The title.
+    pub title: &'a str,
+    /// The description.
+    pub description: &'a str,
+    /// The URL of the page.
+    pub url: &'a str,
+    /// The URL of the picture.
+    pub picurl: &'a str,
+}
+
 impl Outgoing<'_> {
     /// WeChat's `msgtype`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Text { .. } => "text",
             Self::MsgMenu { .. } => "msgmenu",
+            Self::News { .. } => "news",
+            Self::MiniProgramPage { .. } => "miniprogrampage",
             Self::Image { .. } => "image",
             Self::Voice { .. } => "voice",
             Self::Video { .. } => "video",

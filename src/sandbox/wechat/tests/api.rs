@@ -46,6 +46,11 @@ async fn custom_send_refuses_what_the_reference_refuses() {
     let image = upload(&sim, "image", "a.jpg", JPEG).await["media_id"].clone();
     let to = |kind: &str, object: Value| json!({"touser": OPENID, "msgtype": kind, kind: object});
     let article = json!({"title": "t", "description": "d", "url": "u", "picurl": "p"});
+    let with = |name: &str, length: usize| {
+        let mut article = article.clone();
+        article[name] = "x".repeat(length).into();
+        article
+    };
     for (payload, code) in [
         (text(""), 44004),
         (json!({"touser": OPENID, "msgtype": "text"}), 44004),
@@ -64,6 +69,11 @@ async fn custom_send_refuses_what_the_reference_refuses() {
         (to("news", json!({"articles": []})), 44003),
         (to("news", json!({"articles": [article, article]})), 45008),
         (to("news", json!({"articles": [{"title": "t"}]})), 40035),
+        (to("news", json!({"articles": [with("title", 193)]})), 45003),
+        (to("news", json!({"articles": [with("description", 513)]})), 45004),
+        (to("news", json!({"articles": [with("url", 1025)]})), 45005),
+        (to("news", json!({"articles": [with("picurl", 1025)]})), 45006),
+        (to("miniprogrampage", json!({"title": "x".repeat(193), "appid": "a", "pagepath": "p"})), 45003),
         (to("msgmenu", json!({"list": []})), 40035),
         (to("mpnews", json!({"media_id": "unknown"})), 40007),
         (to("miniprogrampage", json!({"title": "t", "appid": "a", "pagepath": "p"})), 41006),
