@@ -29,8 +29,12 @@ const TRIAL: &str = "[wechat]\ntoken = \"trial\"\n[im]\nsdk_app_id = 1\nsecret_k
 
 #[derive(Debug, Default, Args)]
 pub(super) struct Options {
-    /// How the internet reaches this server, such as https://bridge.example.com
-    #[arg(long, value_name = "URL")]
+    // Rustdoc takes no plain URL, and the help shows what rustdoc takes.
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "How the internet reaches this server, such as https://bridge.example.com"
+    )]
     public_url: Option<String>,
     /// The certificate's PEM file, if the bridge itself speaks HTTPS; "" if a proxy on this machine does
     #[arg(long, value_name = "FILE")]
